@@ -1,0 +1,93 @@
+# Each target sets up what it needs on a machine that has only Python 3.11+, Node 20+ and make.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+PIP := .venv/bin/python -m pip --disable-pip-version-check
+digest = $(shell cat $(1) | cksum | cut -d' ' -f1)
+
+VENV := .venv/installed-$(call digest,requirements.txt pyproject.toml)
+NODE := node_modules/installed-$(call digest,package-lock.json)
+CHROMIUM := build/chromium-found
+# jsii writes a banner of eleven lines about Node's age on every start.
+export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
+export JSII_SILENCE_WARNING_DEPRECATED_NODE_VERSION := 1
+export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 1
+export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/node_modules/.bin:$(PATH)
+
+.PHONY: help demo local test check synth deploy bench bench-long faults lock format clean
+
+help:  ## What there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV) $(NODE)  ## The whole loop, unattended, on models trained on the spot
+	python -m local.demo
+
+local: $(VENV) $(NODE)  ## The service on 127.0.0.1 until Ctrl-C
+	@exec python -m local
+
+test: $(VENV) $(NODE) $(CHROMIUM)  ## Every test: rules, adapters, template, whole loop
+	python -m pytest $(TESTS)
+
+check: $(VENV)  ## Lint, types, boundaries
+	ruff check . && ruff format --check .
+	mypy
+	lint-imports
+
+synth: $(VENV) $(NODE)  ## The CloudFormation template, in cdk.out/
+	cdk synth --quiet $(CDK_ARGS)
+
+deploy: $(VENV) $(NODE)  ## Into the AWS account that the shell's credentials name
+	cdk deploy --all $(CDK_ARGS)
+
+bench: $(VENV) $(NODE)  ## Benchmarks, into build/bench/ and docs/benchmarks/
+	python -m benchmarks
+
+bench-long: $(VENV) $(NODE)  ## The benchmarks that take an hour
+	python -m benchmarks --long
+
+faults: $(VENV) $(NODE)  ## Kills and cuts everything that can be killed or cut, over and over
+	python -m benchmarks.faults
+
+format: $(VENV)  ## Formats and sorts imports
+	ruff check --fix-only --quiet . && ruff format .
+
+lock:  ## The three locks anew, from what the requirements.in files ask for
+	rm -rf build/lock && $(PYTHON) -m venv build/lock/all && $(PYTHON) -m venv build/lock/lambdas && $(PYTHON) -m venv build/lock/inference
+	build/lock/all/bin/pip install --quiet "$$(grep '^torch==' requirements.in)"
+	build/lock/all/bin/pip install --quiet -r requirements.in
+	head -n 1 requirements.txt > build/lock/requirements.txt
+	build/lock/all/bin/pip freeze --all | grep -viE '^(pip|wheel|nvidia-.*|cuda-.*|triton)==' | sed -E 's/\+cpu$$//' >> build/lock/requirements.txt
+	grep '==' build/lock/requirements.txt > build/lock/versions.txt
+	build/lock/lambdas/bin/pip install --quiet -r lambdas/requirements.in -c build/lock/versions.txt
+	head -n 1 lambdas/requirements.txt > build/lock/lambdas.txt
+	build/lock/lambdas/bin/pip freeze >> build/lock/lambdas.txt
+	build/lock/inference/bin/pip install --quiet "$$(grep '^torch==' build/lock/versions.txt)"
+	build/lock/inference/bin/pip install --quiet -r inference/requirements.in -c build/lock/versions.txt
+	head -n 1 inference/requirements.txt > build/lock/inference.txt
+	build/lock/inference/bin/pip freeze | grep -viE '^(nvidia-.*|cuda-.*|triton)==' | sed -E 's/\+cpu$$//' >> build/lock/inference.txt
+	mv build/lock/requirements.txt requirements.txt && mv build/lock/lambdas.txt lambdas/requirements.txt && mv build/lock/inference.txt inference/requirements.txt
+	npm install --package-lock-only --omit-lockfile-registry-resolved=true --no-audit --no-fund
+
+clean:  ## Everything that was made here
+	rm -rf build cdk.out .venv node_modules
+
+# torch goes in first and alone: pip then takes a CPU build where the index has one, and the rest of the lock finds it installed.
+$(VENV):
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
+	[ -x .venv/bin/python ] || $(PYTHON) -m venv .venv
+	$(PIP) install --quiet "$$(grep '^torch==' requirements.txt)"
+	$(PIP) install --quiet -r requirements.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	rm -f .venv/installed-* && touch $@
+
+$(NODE):
+	npm ci --no-audit --no-fund --loglevel=error
+	rm -f node_modules/installed-* && touch $@
+
+$(CHROMIUM):
+	@mkdir -p build
+	if ! command -v chromium chromium-browser google-chrome >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	  else echo "The browser tests need Chromium: install it (Debian: apt-get install chromium), or set TESTS to leave them out." >&2; exit 1; fi; fi
+	touch $@
