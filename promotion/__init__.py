@@ -1,0 +1,27 @@
+"""Approval and promotion of machine learning models from the SageMaker Model Registry.
+
+`from promotion import resolve` is all that a pipeline needs; it asks for boto3 and cryptography only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from promotion.aws.resolve import resolve
+    from promotion.record import LiveModel
+
+__all__ = ["LiveModel", "resolve"]
+
+
+def __getattr__(name: str) -> Any:
+    # Late, so that the words and rules below don't pull boto3 in.
+    if name == "resolve":
+        from promotion.aws.resolve import resolve
+
+        return resolve
+    if name == "LiveModel":
+        from promotion.record import LiveModel
+
+        return LiveModel
+    raise AttributeError(name)

@@ -1,0 +1,8 @@
+"""Adapters: one module for each AWS service's part in this, each behind a Protocol of a floor below."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+# boto3 makes its clients at run time and no type stubs of its pinned version are published.
+Client: TypeAlias = Any

@@ -1,0 +1,129 @@
+"""Environments in accounts of their own: their parameters, through roles that we take on, and who sees a group's packages."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+from promotion import names
+from promotion.aws import Client
+
+SESSION_LIFETIME_S = 900
+READS = ["sagemaker:DescribeModelPackage", "sagemaker:DescribeModelPackageGroup", "sagemaker:ListModelPackages"]
+STATEMENT = "PromotionReads"
+
+
+class Accounts:
+    """SSM clients in the environments' accounts, as the role of one purpose there."""
+
+    def __init__(self, sts: Client, accounts: Mapping[str, str], *, prefix: str, purpose: str) -> None:
+        self._sts = sts
+        self._accounts = accounts
+        self._prefix = prefix
+        self._purpose = purpose
+        self._kept: dict[str, tuple[float, Client]] = {}
+
+    def client(self, environment: str) -> Client:
+        """A client that reaches what is live in `environment`."""
+        kept = self._kept.get(environment)
+        if kept and time.monotonic() < kept[0]:
+            return kept[1]
+        role = names.environment_role(self._prefix, environment, self._purpose)
+        credentials = self._sts.assume_role(
+            RoleArn=f"arn:aws:iam::{self._accounts[environment]}:role/{role}",
+            RoleSessionName=names.SERVICE,
+            ExternalId=names.external_id(self._prefix, environment),
+            DurationSeconds=SESSION_LIFETIME_S,
+        )["Credentials"]
+        made: Client = boto3.client(
+            "ssm",
+            aws_access_key_id=credentials["AccessKeyId"],
+            aws_secret_access_key=credentials["SecretAccessKey"],
+            aws_session_token=credentials["SessionToken"],
+        )
+        self._kept[environment] = (time.monotonic() + SESSION_LIFETIME_S / 2, made)
+        return made
+
+
+class RoutedParameters:
+    """An SSM client, as far as this service uses one, that takes each live parameter to its environment's account.
+
+    Everything else, the versions' histories above all, stays in the registry's.
+    """
+
+    def __init__(self, home: Client, environments: Sequence[str], elsewhere: Callable[[str], Client]) -> None:
+        self._home = home
+        self._environments = tuple(environments)
+        self._elsewhere = elsewhere
+        self.exceptions = home.exceptions
+
+    def get_parameter(self, *, Name: str) -> Any:  # noqa: N803 - the API's own names
+        return self._of(Name).get_parameter(Name=Name)
+
+    def put_parameter(self, *, Name: str, **given: Any) -> Any:  # noqa: N803
+        return self._of(Name).put_parameter(Name=Name, **given)
+
+    def delete_parameter(self, *, Name: str) -> Any:  # noqa: N803
+        return self._of(Name).delete_parameter(Name=Name)
+
+    def get_paginator(self, operation: str) -> _Pages:
+        """Pages of the registry's account first, then of each other."""
+        return _Pages(operation, [lambda: self._home, *(self._in(name) for name in self._environments)])
+
+    def _in(self, environment: str) -> Callable[[], Client]:
+        return lambda: self._elsewhere(environment)
+
+    def _of(self, name: str) -> Client:
+        *_, environment, last = name.rsplit("/", 2)
+        return self._elsewhere(environment) if last == "live" and environment in self._environments else self._home
+
+
+class _Pages:
+    def __init__(self, operation: str, clients: Sequence[Callable[[], Client]]) -> None:
+        self._operation = operation
+        self._clients = clients
+
+    def paginate(self, **given: Any) -> Iterator[Any]:
+        for client in self._clients:
+            yield from client().get_paginator(self._operation).paginate(**given)
+
+
+def share_group(client: Client, package_arn: str, group: str, readers: Sequence[str]) -> bool:
+    """Let `readers` (ARNs of roles) see a group's packages; whether its policy had to be changed.
+
+    Statements of others stay as they are, and a policy that can't be read is an error, never an empty one.
+    """
+    found = _policy(client, group)
+    arn = package_arn.rpartition("/")[0]
+    wanted = {
+        "Sid": STATEMENT,
+        "Effect": "Allow",
+        "Principal": {"AWS": sorted(readers)},
+        "Action": READS,
+        "Resource": [arn.replace(":model-package/", ":model-package-group/"), f"{arn}/*"],
+    }
+    statements = found.get("Statement") or []
+    statements = [statements] if isinstance(statements, dict) else statements
+    if wanted in statements:
+        return False
+    others = [statement for statement in statements if statement.get("Sid") != STATEMENT]
+    document = {"Version": "2012-10-17", **found, "Statement": [*others, wanted]}
+    client.put_model_package_group_policy(ModelPackageGroupName=group, ResourcePolicy=json.dumps(document))
+    return True
+
+
+def _policy(client: Client, group: str) -> dict[str, Any]:
+    try:
+        text = client.get_model_package_group_policy(ModelPackageGroupName=group)["ResourcePolicy"]
+    except ClientError as error:
+        said = error.response["Error"]
+        missing = any(word in said.get("Message", "").lower() for word in ("cannot find", "not found", "not exist"))
+        if said["Code"] in ("ValidationException", "ResourceNotFound") and missing:
+            return {}
+        raise
+    return dict(json.loads(text))

@@ -1,0 +1,56 @@
+"""Anchors: heads of the ledger kept in a bucket with Object Lock, where nobody can take them back for a year.
+
+The name says it all, `heads/{group}/{sequence}-{hash}.json`, so that one listing is enough to hold a chain against a year of
+anchors. Listed are versions: a delete marker hides an object from a plain listing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import datetime
+
+from promotion.aws import Client
+from promotion.model import Head
+from promotion.verify import Anchor
+
+_NAME = re.compile(r"heads/([^/]+)/(\d{10})-([0-9a-f]{64})\.json")
+
+
+class AnchorBucket:
+    """Reads and writes anchors. The bucket's default retention locks what is put there."""
+
+    def __init__(self, client: Client, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    def known(self, group: str | None = None) -> dict[str, list[Anchor]]:
+        """Anchors by group, oldest first; of all groups unless one is named."""
+        found: dict[str, dict[int, Anchor]] = {}
+        for key in self._keys(f"heads/{group}/" if group else "heads/"):
+            match = _NAME.fullmatch(key)
+            if match:
+                anchor = Anchor(name=key, sequence=int(match[2]), hash=match[3])
+                found.setdefault(match[1], {})[anchor.sequence] = anchor
+        return {name: [anchors[at] for at in sorted(anchors)] for name, anchors in found.items()}
+
+    def keep(self, head: Head, now: datetime) -> str:
+        """Anchor a head; returns the anchor's name."""
+        key = f"heads/{head.group}/{head.sequence:010d}-{head.hash}.json"
+        document = {
+            "group": head.group,
+            "sequence": head.sequence,
+            "hash": head.hash,
+            "signature": head.signature,
+            "anchored_at": now.isoformat().replace("+00:00", "Z"),
+        }
+        self._client.put_object(
+            Bucket=self._bucket, Key=key, Body=json.dumps(document, indent=2).encode(), ContentType="application/json"
+        )
+        return key
+
+    def _keys(self, prefix: str) -> Iterator[str]:
+        pages = self._client.get_paginator("list_object_versions").paginate(Bucket=self._bucket, Prefix=prefix)
+        for page in pages:
+            yield from (version["Key"] for version in page.get("Versions", ()))

@@ -1,0 +1,130 @@
+"""Model artifacts and evidence in S3: hashed by the version that is there, read whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from botocore.exceptions import ClientError
+from msgspec.structs import replace
+
+from promotion.artifact import hash_artifact
+from promotion.attachments import attached_to, licence_of
+from promotion.aws import Client
+from promotion.errors import Invalid
+from promotion.gates import evidence_of
+from promotion.model import Container, Evidence
+
+LARGEST_METRICS_BYTES = 4 << 20
+_MISSING = ("NoSuchKey", "NoSuchBucket", "NoSuchVersion", "404")
+
+
+def split_uri(uri: str, field: str) -> tuple[str, str]:
+    """Bucket and key of `s3://bucket/key`.
+
+    Raises:
+        Invalid: it is not such an address.
+    """
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if not uri.startswith("s3://") or not bucket or not key:
+        raise Invalid(field, f"{uri!r} is not an s3://bucket/key address.")
+    return bucket, key
+
+
+def size_of(s3: Client, container: Container) -> int:
+    """Size in bytes of a container's artifact.
+
+    Raises:
+        Invalid: there is no artifact, or it can't be read.
+    """
+    head = _head(s3, container)
+    return int(head["ContentLength"])
+
+
+def hash_container(s3: Client, container: Container) -> Container:
+    """A container with the digests of its artifact, read once, by its S3 version where the bucket keeps versions.
+
+    Raises:
+        Invalid: there is no artifact, it can't be read, or the archive is damaged.
+    """
+    bucket, key = split_uri(container.model_data_url, "ModelDataUrl")
+    head = _head(s3, container)
+    version_id = head.get("VersionId", "")
+    extra: dict[str, Any] = {"VersionId": version_id} if version_id and version_id != "null" else {}
+    # The entity tag holds the read to the object that was looked at, in a bucket without versions too.
+    body = s3.get_object(Bucket=bucket, Key=key, IfMatch=head["ETag"], **extra)["Body"]
+    hashed = hash_artifact(body, name=key.rpartition("/")[2])
+    return replace(
+        container,
+        model_data_version_id=extra.get("VersionId", ""),
+        size=hashed.size,
+        sha256=hashed.sha256,
+        manifest_sha256=hashed.manifest.sha256,
+    )
+
+
+def _head(s3: Client, container: Container) -> dict[str, Any]:
+    if not container.model_data_url:
+        raise Invalid("ModelDataUrl", "the package names no artifact; register it with ModelDataUrl.")
+    bucket, key = split_uri(container.model_data_url, "ModelDataUrl")
+    try:
+        return dict(s3.head_object(Bucket=bucket, Key=key))
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code in _MISSING:
+            raise Invalid("ModelDataUrl", f"there is no object at {container.model_data_url}.") from None
+        if code in ("403", "AccessDenied"):
+            raise Invalid(
+                "ModelDataUrl",
+                f"{container.model_data_url} can't be read; name its bucket under [artifacts] buckets in promotion.toml.",
+            ) from None
+        raise
+
+
+def read_json(s3: Client, uri: str, field: str) -> tuple[Any, str]:
+    """A JSON document of at most 4 MiB, and the SHA-256, hex, of its bytes.
+
+    Raises:
+        Invalid: it is not there, too large, or not JSON.
+    """
+    bucket, key = split_uri(uri, field)
+    try:
+        answer = s3.get_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in (*_MISSING, "AccessDenied", "403"):
+            raise Invalid(field, f"{uri} can't be read.") from None
+        raise
+    if answer["ContentLength"] > LARGEST_METRICS_BYTES:
+        raise Invalid(field, f"{uri} is larger than {LARGEST_METRICS_BYTES} bytes.")
+    body = answer["Body"].read()
+    try:
+        return json.loads(body), hashlib.sha256(body).hexdigest()
+    except (ValueError, RecursionError):
+        raise Invalid(field, f"{uri} is not JSON.") from None
+
+
+def read_details(s3: Client, evidence: Evidence) -> dict[str, Any]:
+    """The metrics document behind an inference run's evidence; empty where it can't be read, or is no longer what it was."""
+    if evidence.source != "inference" or not evidence.metrics_uri:
+        return {}
+    try:
+        document, digest = read_json(s3, evidence.metrics_uri, "metrics_uri")
+    except Invalid:
+        return {}
+    return document if isinstance(document, dict) and digest == evidence.metrics_sha256 else {}
+
+
+def registered_evidence(s3: Client, description: dict[str, Any]) -> Evidence:
+    """The evidence that a package was registered with; what is missing or unreadable is said, not raised."""
+    metrics = description.get("ModelMetrics") or {}
+    quality = ((metrics.get("ModelQuality") or {}).get("Statistics") or {}).get("S3Uri", "")
+    metadata = description.get("CustomerMetadataProperties") or {}
+    common: dict[str, Any] = {"licence": licence_of(metadata), "attached": attached_to(description)}
+    if not quality:
+        return Evidence(source="registration", status="Missing", problem="no metrics were registered", **common)
+    try:
+        document, digest = read_json(s3, quality, "ModelMetrics.ModelQuality.Statistics.S3Uri")
+        return evidence_of(document, source="registration", metrics_uri=quality, metrics_sha256=digest, **common)
+    except Invalid as error:
+        return Evidence(source="registration", status="Missing", problem=str(error), metrics_uri=quality, **common)

@@ -1,0 +1,91 @@
+"""Where notices go besides mail: an SNS topic, or a chat's webhook."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from promotion.aws import Client
+from promotion.channels import STYLES, Notice, plain
+from promotion.errors import Invalid
+
+if TYPE_CHECKING:
+    import requests
+
+CONNECT_S, ANSWER_S = 3.05, 10
+
+
+class Topic:
+    """An SNS topic; kind, group and environment are attributes, for subscribers' filters."""
+
+    def __init__(self, client: Client, arn: str) -> None:
+        self._client = client
+        self._arn = arn
+
+    def tell(self, told: Notice) -> None:
+        subject, text = plain(told)
+        attributes = {"kind": told.kind, "model_package_group": told.group, "environment": told.environment}
+        self._client.publish(
+            TopicArn=self._arn,
+            Subject=subject,
+            Message=text,
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value} for name, value in attributes.items() if value
+            },
+        )
+
+
+class Webhook:
+    """A chat's incoming webhook. Its address is a secret: who has it can write there, so no message of ours names it."""
+
+    def __init__(self, secrets: Client, secret: str, style: str, session: requests.Session | None = None) -> None:
+        self._secrets = secrets
+        self._secret = secret
+        self._style = style
+        self._session = session
+
+    def tell(self, told: Notice) -> None:
+        """Post a notice once.
+
+        Raises:
+            Invalid: the secret holds no https address.
+            ChannelFailed: the chat can't be reached, or did not take it.
+        """
+        # Only who has a chat to tell waits for this import.
+        import requests
+
+        session = self._session or requests.Session()
+        try:
+            answer = session.post(
+                self._address(),
+                json=STYLES[self._style](told),
+                timeout=(CONNECT_S, ANSWER_S),
+                # A redirect would carry what we say to wherever it points.
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            # Their text has the address in it.
+            raise ChannelFailed(f"the webhook can't be reached: {type(error).__name__}") from None
+        if not 200 <= answer.status_code < 300:
+            raise ChannelFailed(f"the webhook answered {answer.status_code}")
+
+    def _address(self) -> str:
+        text = str(self._secrets.get_secret_value(SecretId=self._secret)["SecretString"]).strip()
+        address = _address_in(text)
+        parts = urlsplit(address)
+        if parts.scheme != "https" or not parts.hostname or parts.username is not None:
+            raise Invalid(self._secret, 'the secret holds no https:// address, nor {"url": "https://…"}.')
+        return address
+
+
+class ChannelFailed(Exception):
+    """A channel did not take a notice; trying again may help."""
+
+
+def _address_in(text: str) -> str:
+    try:
+        document: Any = json.loads(text)
+    except ValueError:
+        return text
+    return str(document.get("url", "")) if isinstance(document, dict) else ""

@@ -1,0 +1,50 @@
+"""Cursors of the projector, in a table of their own: the projector has no right to write the ledger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from promotion.aws import Client
+
+
+class DynamoCursors:
+    """One item a group and target, holding the sequence number of the last event projected."""
+
+    def __init__(self, client: Client, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def read(self, group: str) -> dict[str, int]:
+        answer = self._client.query(
+            TableName=self._table,
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": f"GROUP#{group}"}},
+            ConsistentRead=True,
+        )
+        return {item["sk"]["S"]: int(item["sequence"]["N"]) for item in answer["Items"]}
+
+    def advance(self, group: str, target: str, sequence: int) -> None:
+        key: dict[str, Any] = {"pk": {"S": f"GROUP#{group}"}, "sk": {"S": target}}
+        try:
+            self._client.put_item(
+                TableName=self._table,
+                Item={**key, "sequence": {"N": str(sequence)}},
+                ConditionExpression="attribute_not_exists(pk) OR #sequence < :sequence",
+                ExpressionAttributeNames={"#sequence": "sequence"},
+                ExpressionAttributeValues={":sequence": {"N": str(sequence)}},
+            )
+        except ClientError as error:
+            # It is that far already: a slower twin of this projection has nothing to add.
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
+
+    def put(self, group: str, target: str, sequence: int) -> None:
+        """Set a cursor, back if need be."""
+        key: dict[str, Any] = {"pk": {"S": f"GROUP#{group}"}, "sk": {"S": target}}
+        self._client.put_item(TableName=self._table, Item={**key, "sequence": {"N": str(sequence)}})
+
+    def reset(self, group: str, target: str) -> None:
+        """Have a target projected again from the first event."""
+        self._client.delete_item(TableName=self._table, Key={"pk": {"S": f"GROUP#{group}"}, "sk": {"S": target}})

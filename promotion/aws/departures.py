@@ -1,0 +1,51 @@
+"""Before a deployment: does an environment leave the configuration while models are live in it?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from botocore.exceptions import ClientError
+
+from promotion import names
+from promotion.aws import Client
+from promotion.aws.ledger import DynamoLedger
+from promotion.config import Config
+from promotion.errors import Refused
+from promotion.model import EnvironmentState
+
+
+def left_behind(config: Config, client: Callable[[str], Client], prefix: str) -> list[EnvironmentState]:
+    """Where something is live that this configuration would leave to nobody; none before the first deployment."""
+    try:
+        found = client("ssm").get_parameter(Name=names.service_parameter(prefix))
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ParameterNotFound":
+            return []
+        raise
+    ledger = DynamoLedger(client("dynamodb"), json.loads(found["Parameter"]["Value"])["ledger_table"])
+    kept = {*config.environment_names, *config.retired}
+    return [
+        state
+        for state in ledger.environments()
+        if state.live is not None and state.name not in kept and config.governs(state.group)
+    ]
+
+
+def check(config: Config, client: Callable[[str], Client], prefix: str) -> None:
+    """Nothing, where no environment is left behind.
+
+    Raises:
+        Refused: one is, with what serves there and what to do.
+    """
+    left = left_behind(config, client, prefix)
+    if not left:
+        return
+    said = "; ".join(f"{state.group} v{state.live} in {state.name}" for state in left[:10])
+    more = f" and {len(left) - 10} more" if len(left) > 10 else ""
+    gone = sorted({state.name for state in left})
+    raise Refused(
+        f"promotion.toml has no {' or '.join(gone)} any more, and models are live there: {said}{more}. A renamed environment is "
+        "a new one. Put it back, promote into the new one first and move the pipelines, and then name the old one under "
+        f"`retired`: retired = {json.dumps(gone)}. docs/environments.md has the steps."
+    )

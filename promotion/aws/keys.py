@@ -1,0 +1,107 @@
+"""Keys: the KMS key that signs live records, and the secrets that sign links and sessions."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import time
+from collections.abc import Mapping
+
+from botocore.exceptions import ClientError
+
+from promotion import names
+from promotion.aws import Client
+from promotion.errors import Invalid
+from promotion.links import Keyring
+from promotion.record import SIGNING_ALGORITHM
+
+SECRET_LIFETIME_S = 300.0
+SECRET_REREAD_S = 15.0
+
+
+class KmsSigner:
+    """Signs with an ECC_NIST_P256 key in KMS; its private half never leaves it."""
+
+    def __init__(self, client: Client, key_arn: str) -> None:
+        self._client = client
+        self.key_id = key_arn
+
+    def sign(self, message: bytes) -> bytes:
+        """DER-encoded ECDSA signature; KMS hashes messages of at most 4,096 bytes, so the digest is made here."""
+        import hashlib
+
+        answer = self._client.sign(
+            KeyId=self.key_id,
+            Message=hashlib.sha256(message).digest(),
+            MessageType="DIGEST",
+            SigningAlgorithm=SIGNING_ALGORITHM,
+        )
+        return bytes(answer["Signature"])
+
+    def public_key_pem(self) -> str:
+        """The public half, as PEM."""
+        der = self._client.get_public_key(KeyId=self.key_id)["PublicKey"]
+        body = base64.encodebytes(der).decode().replace("\n", "")
+        lines = [body[at : at + 64] for at in range(0, len(body), 64)]
+        return "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""])
+
+
+class Secrets:
+    """Secrets read once and kept for five minutes, so that a rotation is seen without a new deployment."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._kept: dict[tuple[str, str], tuple[float, dict[str, object]]] = {}
+
+    def keyring(self, arn: str) -> Keyring:
+        """The keys that sign links, sessions and forms; newest first.
+
+        The secret is `{"keys": ["newest", "older"]}` or `{"key": "…"}`. The version before the current one goes on verifying,
+        so that putting a new value is all that a rotation takes.
+
+        Raises:
+            Invalid: it holds neither.
+        """
+        return Keyring(self._signing_keys(arn), newer=lambda: self._fresh_signing_keys(arn))
+
+    def _signing_keys(self, arn: str) -> list[str]:
+        found = _keys(self._read(arn))
+        with contextlib.suppress(Invalid):
+            found += _keys(self._read(arn, "AWSPREVIOUS"))
+        return list(dict.fromkeys(found))
+
+    def _fresh_signing_keys(self, arn: str) -> list[str]:
+        """The keys as they are now, for something that the kept ones don't verify; asked of AWS now and then, however many
+        forged things come in."""
+        kept = self._kept.get((arn, "AWSCURRENT"))
+        if kept and time.monotonic() - kept[0] < SECRET_REREAD_S:
+            return []
+        self._kept.clear()
+        return self._signing_keys(arn)
+
+    def client_secret(self, arn: str) -> str:
+        """This service's secret at the identity provider."""
+        return str(self._read(arn).get("client_secret") or "")
+
+    def _read(self, arn: str, stage: str = "AWSCURRENT") -> dict[str, object]:
+        kept = self._kept.get((arn, stage))
+        if kept and time.monotonic() - kept[0] < SECRET_LIFETIME_S:
+            return kept[1]
+        try:
+            answer = self._client.get_secret_value(SecretId=arn, VersionStage=stage)
+            document = dict(json.loads(answer["SecretString"]))
+        except ClientError as error:
+            # A secret that was never changed has no version before this one.
+            if stage == "AWSCURRENT" or error.response["Error"]["Code"] != "ResourceNotFoundException":
+                raise
+            document = {}
+        self._kept[arn, stage] = (time.monotonic(), document)
+        return document
+
+
+def _keys(document: Mapping[str, object]) -> list[str]:
+    keys = document.get("keys") or [document.get("key")]
+    if not isinstance(keys, list) or not all(isinstance(key, str) and len(key) >= 32 for key in keys):
+        raise Invalid(names.LINK_KEYS_SECRET_ARN, "the secret needs `keys`, each of at least 32 characters.")
+    return [str(key) for key in keys]

@@ -1,0 +1,78 @@
+"""Mail, by SES."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from promotion.aws import Client
+from promotion.aws.artifacts import read_details, split_uri
+from promotion.config import Config
+from promotion.documents import Links
+from promotion.history import Event
+from promotion.mail import compose, mime
+from promotion.states import View
+
+LARGEST_PICTURE_BYTES = 1 << 20
+
+
+class MailTarget:
+    """Sends what each event has to say to people. One mail a request, to all its approvers.
+
+    The one case of a second mail: SES took it, and this process died before the cursor was written.
+    """
+
+    one_by_one = True
+
+    def __init__(self, client: Client, s3: Client, config: Config, links: Links) -> None:
+        self._client = client
+        self._s3 = s3
+        self._config = config
+        self._links = links
+
+    def project(self, view: View, events: Sequence[Event]) -> None:
+        for event in events:
+            for message in compose(
+                event,
+                view=view,
+                config=self._config,
+                links=self._links,
+                picture=self._picture,
+                samples=partial(self._samples, view, event),
+                slices=partial(self._slices, view, event),
+            ):
+                raw = mime(message, sender=self._config.mail.sender, reply_to=self._config.mail.reply_to)
+                self._client.send_email(
+                    FromEmailAddress=self._config.mail.sender,
+                    Destination={"ToAddresses": list(message.to), "CcAddresses": list(message.cc)},
+                    Content={"Raw": {"Data": raw}},
+                )
+
+    def _samples(self, view: View, event: Event, uri: str) -> Sequence[Mapping[str, Any]]:
+        """The samples behind an event's evidence: asked for only where the configuration lets them into mail."""
+        found = self._details(view, event, uri).get("samples")
+        return [sample for sample in found if isinstance(sample, dict)] if isinstance(found, list) else ()
+
+    def _slices(self, view: View, event: Event, uri: str) -> Mapping[str, Any]:
+        found = self._details(view, event, uri).get("slices")
+        return found if isinstance(found, dict) else {}
+
+    def _details(self, view: View, event: Event, uri: str) -> Mapping[str, Any]:
+        state = view.find_version(event.version) if event.version is not None else None
+        request = state.requests.get(event.environment or "") if state else None
+        if request is None or request.evidence.metrics_uri != uri:
+            return {}
+        return read_details(self._s3, request.evidence)
+
+    def _picture(self, uri: str) -> bytes | None:
+        bucket, key = split_uri(uri, "pictures")
+        try:
+            answer = self._s3.get_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("NoSuchKey", "NoSuchBucket", "AccessDenied"):
+                return None
+            raise
+        return answer["Body"].read() if answer["ContentLength"] <= LARGEST_PICTURE_BYTES else None

@@ -1,0 +1,235 @@
+"""The SageMaker Model Registry: reading packages, and bringing them to what the ledger says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from botocore.exceptions import ClientError
+from msgspec.structs import replace
+
+from promotion import names
+from promotion.attachments import attached_to, baseline_of, licence_of
+from promotion.aws import Client
+from promotion.card import card_sections, made_by
+from promotion.errors import Invalid
+from promotion.history import Event
+from promotion.model import Actor, Container, Package, Requester, VersionState, registry_status
+from promotion.states import View
+from promotion.states import touched as touched_by
+
+_NOT_IN_SOURCE_IDENTITY = re.compile(r"[^\w+=,.@-]", re.ASCII)
+_NOT_IN_METADATA = re.compile(r"[^\w\s.:/=+\-@]")
+
+
+class RegistryTarget:
+    """Writes approval status, one metadata field per environment, and the life cycle; only what has changed.
+
+    `client_for` gives a SageMaker client whose calls AWS records under the given source identity.
+    """
+
+    one_by_one = False
+
+    def __init__(self, client_for: Callable[[str], Client], environments: Sequence[str]) -> None:
+        self._client_for = client_for
+        self._environments = tuple(environments)
+
+    def project(self, view: View, events: Sequence[Event]) -> None:
+        for number, (event, decides) in _touched(events, self._environments[0]).items():
+            state = view.version(number)
+            client = self._client_for(source_identity(event.actor))
+            try:
+                self._bring(client, state, decides=decides)
+            except ClientError as error:
+                # A package deleted from the registry is for `verify` to tell of; it must not hold its group up for ever.
+                if not is_gone(error):
+                    raise
+
+    def repair(self, state: VersionState) -> None:
+        """Make a version's registry entry what the ledger says, its status included."""
+        self._bring(self._client_for("system"), state, decides=True)
+
+    def found(self, state: VersionState) -> dict[str, str] | None:
+        """What the registry says of a version, flat, as far as the ledger has a say in it; None where it was deleted."""
+        try:
+            found = self._client_for("system").describe_model_package(ModelPackageName=state.package.arn)
+        except ClientError as error:
+            if is_gone(error):
+                return None
+            raise
+        metadata, cycle = found.get("CustomerMetadataProperties") or {}, found.get("ModelLifeCycle") or {}
+        said = {"ModelApprovalStatus": str(found.get("ModelApprovalStatus"))}
+        said |= {f"CustomerMetadataProperties.{name}": str(metadata.get(name)) for name in state.statuses}
+        if state.furthest:
+            said |= {f"ModelLifeCycle.{name}": str(cycle.get(name)) for name in ("Stage", "StageStatus")}
+        return said
+
+    def expected(self, state: VersionState) -> dict[str, str]:
+        """What it should say, in the same form."""
+        wanted = self.wanted(state)
+        said = {"ModelApprovalStatus": str(wanted["ModelApprovalStatus"])}
+        said |= {f"CustomerMetadataProperties.{name}": value for name, value in state.statuses.items()}
+        said |= {f"ModelLifeCycle.{name}": value for name, value in wanted.get("ModelLifeCycle", {}).items()}
+        return said
+
+    def wanted(self, state: VersionState) -> dict[str, Any]:
+        """What the registry should say of a version."""
+        wanted: dict[str, Any] = {
+            "ModelApprovalStatus": registry_status(state, self._environments[0]),
+            "CustomerMetadataProperties": dict(state.statuses),
+        }
+        if state.furthest:
+            wanted["ModelLifeCycle"] = {
+                "Stage": state.furthest,
+                "StageStatus": state.statuses.get(state.furthest, names.PENDING),
+            }
+        return wanted
+
+    def _bring(self, client: Client, state: VersionState, *, decides: bool) -> None:
+        arn = state.package.arn
+        found = client.describe_model_package(ModelPackageName=arn)
+        wanted = self.wanted(state)
+        changes: dict[str, Any] = {}
+        if decides and found.get("ModelApprovalStatus") != wanted["ModelApprovalStatus"]:
+            changes["ModelApprovalStatus"] = wanted["ModelApprovalStatus"]
+            changes["ApprovalDescription"] = _description(state, self._environments[0])
+        before = found.get("CustomerMetadataProperties") or {}
+        fields = {k: v for k, v in wanted["CustomerMetadataProperties"].items() if before.get(k) != v}
+        if fields:
+            changes["CustomerMetadataProperties"] = fields
+        cycle = wanted.get("ModelLifeCycle")
+        known = found.get("ModelLifeCycle") or {}
+        if cycle and (known.get("Stage"), known.get("StageStatus")) != (cycle["Stage"], cycle["StageStatus"]):
+            changes["ModelLifeCycle"] = cycle
+        if changes:
+            client.update_model_package(ModelPackageArn=arn, **changes)
+
+
+def is_gone(error: ClientError) -> bool:
+    """Whether SageMaker says that there is no such package."""
+    found = error.response["Error"]
+    said = found.get("Message", "")
+    missing = "does not exist" in said or "not found" in said
+    return found["Code"] in ("ValidationException", "ResourceNotFound") and missing
+
+
+def _touched(events: Sequence[Event], first: str) -> dict[int, tuple[Event, bool]]:
+    """The versions whose registry entry may have changed, with the last event that did it, and whether the approval status
+    itself is at stake.
+
+    It is only by what bears on the `first` environment, by revoking, adopting and reverting: anything else leaves it alone, so
+    that what somebody has just rejected in Studio is not approved again in passing.
+    """
+    touched: dict[int, tuple[Event, bool]] = {}
+    # A revocation goes first, before anything else.
+    for event in sorted(events, key=lambda event: event.kind != names.MODEL_REVOKED):
+        decides = (
+            event.kind in (names.MODEL_REVOKED, names.MODEL_ADOPTED)
+            or (event.kind in (names.DECISION_RECORDED, names.MODEL_PROMOTED) and event.environment == first)
+            or (event.kind == names.APPROVAL_BYPASSED and bool(event.data.get("reverted")))
+        )
+        for number in touched_by(event):
+            own = decides and number == event.version
+            touched[number] = (event, own or touched.get(number, (event, False))[1])
+    return touched
+
+
+def source_identity(actor: Actor) -> str:
+    """An actor as STS takes a source identity: 2 to 64 of `[\\w+=,.@-]`.
+
+    https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+    """
+    if actor.kind == "system":
+        return "system"
+    text = _NOT_IN_SOURCE_IDENTITY.sub(
+        "-", actor.subject.rpartition("/")[2] if actor.kind == "operator" else actor.subject
+    )
+    return text[:64].ljust(2, "-")
+
+
+def _description(state: VersionState, first: str) -> str:
+    approval = state.approvals.get(first)
+    if state.revoked:
+        return "Revoked by the promotion service."
+    by = f" by {', '.join(approval.approved_by)}" if approval else ""
+    return f"Decided for {first}{by}."[:1024]
+
+
+def describe(client: Client, arn: str, requesters: Mapping[str, str]) -> tuple[Package, dict[str, Any]]:
+    """A package as the registry describes it, before its artifact has been hashed, and the raw description.
+
+    Raises:
+        Invalid: it is not a version in a group; the field is named.
+    """
+    found: dict[str, Any] = dict(client.describe_model_package(ModelPackageName=arn))
+    group, version = found.get("ModelPackageGroupName"), found.get("ModelPackageVersion")
+    if not isinstance(group, str) or not isinstance(version, int):
+        raise Invalid("ModelPackageGroupName", f"{arn} is not a version in a model package group.")
+    containers = (found.get("InferenceSpecification") or {}).get("Containers") or []
+    metadata = made_by(found.get("MetadataProperties"))
+    metadata |= {str(key): str(value) for key, value in (found.get("CustomerMetadataProperties") or {}).items()}
+    package = Package(
+        group=group,
+        version=version,
+        arn=found["ModelPackageArn"],
+        containers=tuple(
+            Container(
+                image=container.get("Image", ""),
+                image_digest=container.get("ImageDigest", ""),
+                model_data_url=container.get("ModelDataUrl")
+                or ((container.get("ModelDataSource") or {}).get("S3DataSource") or {}).get("S3Uri", ""),
+                environment=dict(container.get("Environment") or {}),
+            )
+            for container in containers
+        ),
+        content_types=tuple((found.get("InferenceSpecification") or {}).get("SupportedContentTypes") or ()),
+        response_types=tuple((found.get("InferenceSpecification") or {}).get("SupportedResponseMIMETypes") or ()),
+        requester=_requester(found.get("CreatedBy") or {}, metadata, requesters),
+        description=str(found.get("ModelPackageDescription") or "")[:4000],
+        created_at=found.get("CreationTime"),
+        metadata=metadata,
+        card=card_sections(found.get("ModelCard")),
+        licence=licence_of(metadata),
+        attached=attached_to(found),
+        baseline_uri=baseline_of(found),
+    )
+    if not containers:
+        # Recorded all the same: the page and the mail say it, and nobody can approve.
+        package = replace(package, problem="InferenceSpecification.Containers: the package has no container to serve.")
+    return package, found
+
+
+def pending_packages(client: Client, group: str) -> Iterator[str]:
+    """ARNs of a group's packages that wait for approval, newest first."""
+    pages = client.get_paginator("list_model_packages").paginate(
+        ModelPackageGroupName=group, ModelApprovalStatus="PendingManualApproval", SortOrder="Descending"
+    )
+    for page in pages:
+        for summary in page["ModelPackageSummaryList"]:
+            yield summary["ModelPackageArn"]
+
+
+def _requester(
+    created_by: Mapping[str, Any], metadata: Mapping[str, str], requesters: Mapping[str, str]
+) -> Requester | None:
+    """Who asked for a package: CreatedBy's source identity or profile, else metadata `requested_by`, which is its say-so.
+
+    `requesters` maps a profile name, ARN or declared name to the provider's subject or mail address.
+    """
+    identity = created_by.get("IamIdentity") or {}
+    for candidate in (identity.get("SourceIdentity"), created_by.get("UserProfileName")):
+        if candidate:
+            return Requester(actor=_person(str(candidate), requesters), declared_by="identity")
+    arn = str(identity.get("Arn") or "")
+    if arn in requesters:
+        return Requester(actor=_person(arn, requesters), declared_by="identity")
+    declared = metadata.get("requested_by", "").strip()
+    if declared:
+        return Requester(actor=_person(declared, requesters), declared_by="self")
+    return None
+
+
+def _person(name: str, requesters: Mapping[str, str]) -> Actor:
+    subject = requesters.get(name, name)
+    return Actor(kind="requester", subject=subject, name=name, email=subject if "@" in subject else "")

@@ -1,0 +1,36 @@
+"""The SageMaker jobs of an inference run, looked at afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from promotion.aws import Client
+from promotion.costs import InstanceTime
+
+
+def instance_times(client: Client, run_id: str) -> list[InstanceTime]:
+    """The time of a run's instances; empty where SageMaker knows no such jobs, or won't say: only their cost hangs on it.
+
+    Jobs are called as lambdas/prepare_inference.py calls them.
+    """
+    name = f"promotion-{run_id}"
+    try:
+        transform = client.describe_transform_job(TransformJobName=name)
+        score = client.describe_processing_job(ProcessingJobName=f"{name}-score")
+    except ClientError:
+        return []
+    times = [
+        _time(transform, "Transform", transform["TransformResources"]),
+        _time(score, "Processing", score["ProcessingResources"]["ClusterConfig"]),
+    ]
+    return [time for time in times if time is not None] if None not in times else []
+
+
+def _time(job: Mapping[str, Any], kind: str, resources: Mapping[str, Any]) -> InstanceTime | None:
+    began, ended = job.get(f"{kind}StartTime"), job.get(f"{kind}EndTime")
+    if began is None or ended is None:
+        return None
+    return InstanceTime(instance_type=resources["InstanceType"], count=resources["InstanceCount"], time=ended - began)

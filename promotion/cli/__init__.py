@@ -1,0 +1,272 @@
+"""The command `promotion`.
+
+Exit codes: 0 done, 1 trouble or (verify) differences, 2 usage, 3 nothing approved, 4 integrity broken, 5 refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from promotion import names
+from promotion.errors import IntegrityError, Invalid, NotApproved, PromotionError, Refused
+
+TROUBLE, USAGE, NOTHING_APPROVED, BROKEN, REFUSED = 1, 2, 3, 4, 5
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    if options.config:
+        os.environ[names.CONFIG] = options.config
+    try:
+        run: Callable[[argparse.Namespace], int] = options.run
+        return run(options)
+    except Refused as error:
+        return _fail(options, REFUSED, error)
+    except NotApproved as error:
+        return _fail(options, NOTHING_APPROVED, error)
+    except IntegrityError as error:
+        return _fail(options, BROKEN, error)
+    except PromotionError as error:
+        return _fail(options, TROUBLE, error)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        # AWS's own errors say more than we could; a trace would bury them. PROMOTION_DEBUG=1 shows it.
+        if os.environ.get("PROMOTION_DEBUG"):
+            raise
+        if type(error).__module__.partition(".")[0] not in ("botocore", "boto3", "requests", "urllib3"):
+            raise
+        return _fail(options, TROUBLE, error)
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="answer in JSON")
+    common.add_argument(
+        "--config", help="the promotion.toml in effect (default: PROMOTION_CONFIG, or ./promotion.toml)"
+    )
+    parser = argparse.ArgumentParser(prog="promotion", description="Approval and promotion of models, from a shell.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, parents=[common], help=text, description=text)
+        made.set_defaults(run=run)
+        return made
+
+    found = command("resolve", _resolve, "the model approved for an environment, its signature verified")
+    found.add_argument("group", metavar="GROUP")
+    found.add_argument("environment", metavar="ENV")
+    found.add_argument(
+        "--artifact", action="store_true", help="read the artifact too, and hold its bytes to the approval"
+    )
+    found.add_argument(
+        "--public-key", help="PEM file of the signing key (default: PROMOTION_PUBLIC_KEY, promotion.pub)"
+    )
+
+    found = command("status", _status, "what is live where, and what waits")
+    found.add_argument("group", metavar="GROUP", nargs="?")
+
+    found = command("history", _history, "everything that happened to a group's models")
+    found.add_argument("group", metavar="GROUP")
+    found.add_argument("--version", type=_positive, metavar="N", help="of one version only")
+    found.add_argument("--csv", action="store_true", help="as comma-separated values")
+
+    found = command("gates", _gates, "what each gate says of a version, or of a metrics file before it is registered")
+    found.add_argument("what", choices=["explain"])
+    found.add_argument("place", nargs="+", metavar="GROUP [VERSION] ENV", help="no VERSION with --metrics")
+    found.add_argument("--metrics", metavar="FILE", help="judge this file instead; needs no access to AWS")
+    found.add_argument("--live", metavar="FILE", help="with --metrics: the metrics of what is live in ENV")
+    found.add_argument(
+        "--licence", metavar="NAME", default="", help="with --metrics: the licence it will be registered with"
+    )
+    found.add_argument(
+        "--attached", action="append", default=[], choices=["model_card", "report"], help="with --metrics"
+    )
+
+    found = command("rollback", _rollback, "bring an environment back to a version that was live there")
+    found.add_argument("group", metavar="GROUP")
+    found.add_argument("environment", metavar="ENV")
+    found.add_argument("--to-version", type=_positive, metavar="N", help="default: the last good one")
+    found.add_argument("--reason", required=True, metavar="T")
+
+    found = command("revoke", _revoke, "take a version out of every environment at once")
+    found.add_argument("group", metavar="GROUP")
+    found.add_argument("version", type=_positive, metavar="VERSION")
+    found.add_argument("--reason", required=True, metavar="T")
+
+    found = command("verify", _verify, "whether everything is as the ledger says, and the ledger as it was written")
+    found.add_argument("group", metavar="GROUP", nargs="?")
+    found.add_argument(
+        "--repair", action="store_true", help="make registry and parameters right again; never the ledger"
+    )
+
+    found = command("rebuild", _rebuild, "write the registry and Parameter Store anew, from the ledger alone")
+    found.add_argument("group", metavar="GROUP", nargs="?")
+
+    command("redrive", _redrive, "try again what was set aside in the dead-letter queues")
+
+    found = command("export", _export, "one decision as a file that an auditor checks offline")
+    found.add_argument("group", metavar="GROUP")
+    found.add_argument("request_id", metavar="REQUEST_ID")
+    found.add_argument("--output", metavar="FILE", help="default: standard output")
+
+    found = command("check-bundle", _check_bundle, "check such a file, with the public key alone")
+    found.add_argument("file", metavar="FILE")
+    found.add_argument(
+        "--public-key", help="PEM file of the signing key (default: PROMOTION_PUBLIC_KEY, promotion.pub)"
+    )
+
+    found = command("doctor", _doctor, "whether everything is there that the service needs, before deploying and after")
+    found.add_argument("--mail", metavar="ADDRESS", help="send a test mail there")
+    found.add_argument("--write-key", action="store_true", help="write the signing key's public half to promotion.pub")
+
+    found = command("adopt", _adopt, "attest what already serves when the service arrives")
+    found.add_argument("group", metavar="GROUP")
+    found.add_argument("environment", metavar="ENV")
+    found.add_argument("version", type=_positive, metavar="VERSION")
+    found.add_argument("--reason", required=True, metavar="T")
+    return parser
+
+
+def _resolve(options: argparse.Namespace) -> int:
+    from promotion.aws.resolve import resolve
+
+    model = resolve(options.group, options.environment, artifact=options.artifact, public_key=options.public_key)
+    if options.json:
+        _say(dict(model.record))
+        return 0
+    print(f"{model.model_package_group} v{model.model_package_version} is live in {model.environment}")
+    print(f"  package   {model.model_package_arn}")
+    for container in model.containers:
+        print(f"  artifact  {container.model_data_url}")
+        print(f"  sha256    {container.sha256}{'  (verified)' if options.artifact else ''}")
+        print(f"  image     {container.image}")
+    print(f"  approved  {model.approved_at} by {', '.join(model.approved_by)}")
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    from promotion.cli import reading
+
+    return reading.status(options.group, as_json=options.json)
+
+
+def _history(options: argparse.Namespace) -> int:
+    from promotion.cli import reading
+
+    return reading.history(options.group, options.version, as_json=options.json, as_csv=options.csv)
+
+
+def _gates(options: argparse.Namespace) -> int:
+    from promotion.cli import gating
+
+    place = options.place
+    if options.metrics is not None:
+        if len(place) != 2:
+            return _usage(options, "with --metrics, name a GROUP and an ENV.")
+        group, environment = place
+        return gating.explain_file(
+            group,
+            environment,
+            options.metrics,
+            options.live,
+            licence=options.licence,
+            attached=options.attached,
+            as_json=options.json,
+        )
+    if options.live is not None or options.licence or options.attached:
+        return _usage(options, "--live, --licence and --attached go with --metrics.")
+    if len(place) != 3 or not place[1].isdecimal():
+        return _usage(options, "name a GROUP, a VERSION and an ENV; or judge a file with --metrics.")
+    return gating.explain_version(place[0], int(place[1]), place[2], as_json=options.json)
+
+
+def _usage(options: argparse.Namespace, text: str) -> int:
+    return _fail(options, USAGE, Invalid("gates explain", text))
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    from promotion.cli import operating
+
+    given = {"group": options.group, "environment": options.environment, "reason": options.reason}
+    if options.to_version is not None:
+        given["to_version"] = str(options.to_version)
+    return operating.operate("rollback", given, as_json=options.json)
+
+
+def _revoke(options: argparse.Namespace) -> int:
+    from promotion.cli import operating
+
+    given = {"group": options.group, "version": str(options.version), "reason": options.reason}
+    return operating.operate("revoke", given, as_json=options.json)
+
+
+def _adopt(options: argparse.Namespace) -> int:
+    from promotion.cli import operating
+
+    return operating.adopt(options.group, options.environment, options.version, options.reason, as_json=options.json)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from promotion.cli import checking
+
+    return checking.verify(options.group, repair=options.repair, as_json=options.json)
+
+
+def _rebuild(options: argparse.Namespace) -> int:
+    from promotion.cli import checking
+
+    return checking.rebuild(options.group)
+
+
+def _redrive(options: argparse.Namespace) -> int:
+    from promotion.cli import checking
+
+    return checking.redrive()
+
+
+def _export(options: argparse.Namespace) -> int:
+    from promotion.cli import auditing
+
+    return auditing.export(options.group, options.request_id, options.output)
+
+
+def _check_bundle(options: argparse.Namespace) -> int:
+    from promotion.cli import auditing
+
+    return auditing.check_bundle(options.file, options.public_key)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from promotion.cli import doctor
+
+    return doctor.doctor(mail=options.mail, writing_key=options.write_key, as_json=options.json)
+
+
+def _fail(options: argparse.Namespace, code: int, error: Exception) -> int:
+    if options.json:
+        said: dict[str, Any] = {"error": getattr(error, "code", "") or type(error).__name__, "message": str(error)}
+        if isinstance(error, Invalid) and error.field:
+            said["field"] = error.field
+        _say(said)
+    else:
+        print(f"promotion: {error}", file=sys.stderr)
+        if who := getattr(error, "who_may", ""):
+            print(f"           {who}", file=sys.stderr)
+    return code
+
+
+def _say(document: Any) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a version number.")
+    return int(text)

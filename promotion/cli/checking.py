@@ -1,0 +1,212 @@
+"""`promotion verify`, `rebuild` and `redrive`: is everything as the ledger says, and what makes it so again."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from promotion import names
+from promotion.aws.anchors import AnchorBucket
+from promotion.aws.checking import Installation, check
+from promotion.aws.cursors import DynamoCursors
+from promotion.aws.keys import KmsSigner
+from promotion.aws.parameters import ParameterTarget
+from promotion.aws.registry import RegistryTarget
+from promotion.aws.resolve import find_public_key
+from promotion.cli.service import client, config, installation, ledger, prefix
+from promotion.errors import Invalid
+from promotion.signature import holds, public_keys
+from promotion.verify import Found, Verifier
+
+# A decision made a moment ago is still on its way; what stays behind longer than this is said.
+SETTLES_WITHIN_S = 20.0
+REBUILT_WITHIN_S = 900.0
+POLL_S = 0.5
+
+
+def verify(group: str | None, *, repair: bool, as_json: bool) -> int:
+    """Say every difference in one line; with `repair` make the projections right again, never the ledger."""
+    service = _installation()
+    found = _check(service, group)
+    repaired: list[Found] = []
+    if repair:
+        repaired = [each for _, each in found if each.repair is not None]
+        for each in repaired:
+            assert each.repair is not None
+            each.repair()
+        wake({name for name, each in found if each.difference.what == "projection"})
+        found = _check(service, group)
+    if as_json:
+        lines = [
+            {"model_package_group": name, **msgspec.to_builtins(each.difference), "repairable": each.repair is not None}
+            for name, each in found
+        ]
+        print(json.dumps({"differences": lines, "repaired": len(repaired)}, indent=2, ensure_ascii=False))
+        return 1 if found else 0
+    for each in repaired:
+        print(f"repaired {each.difference.line}")
+    for _, each in found:
+        print(each.difference.line)
+    if not found:
+        print(f"{group or 'Everything'} is as the ledger says.")
+    return 1 if found else 0
+
+
+def _check(service: Installation, group: str | None) -> list[tuple[str, Found]]:
+    if group is not None and not ledger().head(group).sequence and group not in _anchored(service, group):
+        raise Invalid("GROUP", f"this service knows no model package group {group}.")
+    found: list[tuple[str, Found]] = []
+    for name, differences in check(service, group):
+        if differences and all(each.difference.what == "projection" for each in differences):
+            differences = _settled(service, name, differences)
+        found += [(name, each) for each in differences]
+    return found
+
+
+def _settled(service: Installation, group: str, differences: list[Found]) -> list[Found]:
+    deadline = time.monotonic() + SETTLES_WITHIN_S
+    while differences and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+        differences = next(iter(check(service, group)))[1]
+        if any(each.difference.what != "projection" for each in differences):
+            break
+    return differences
+
+
+def _anchored(service: Installation, group: str) -> dict[str, Any]:
+    return dict(service.anchors.known(group)) if service.anchors else {}
+
+
+def rebuild(group: str | None) -> int:
+    """Have the projector write the registry and Parameter Store from the first event on; mails and events are not sent again."""
+    cursors = _cursors()
+    groups = [group] if group else ledger().groups()
+    heads = {name: ledger().head(name).sequence for name in groups}
+    for name, head in heads.items():
+        if not head:
+            raise Invalid("GROUP", f"this service knows no model package group {name}.")
+        at = cursors.read(name)
+        for target in (names.REGISTRY, names.PARAMETERS):
+            cursors.reset(name, target)
+        for target in (names.EVENTS, names.MAIL):
+            # Ahead of the head, where an older copy of the ledger was restored: what comes next must not be passed over.
+            if at.get(target, 0) > head:
+                cursors.put(name, target, head)
+    wake(groups)
+    deadline = time.monotonic() + REBUILT_WITHIN_S
+    waiting = dict(heads)
+    while waiting and time.monotonic() < deadline:
+        for name, head in list(waiting.items()):
+            at = cursors.read(name)
+            if all(at.get(target, 0) >= head for target in (names.REGISTRY, names.PARAMETERS)):
+                del waiting[name]
+                print(f"{name}: rebuilt to event {head}")
+        if waiting:
+            time.sleep(POLL_S)
+    for name in waiting:
+        print(f"{name}: not rebuilt within {REBUILT_WITHIN_S:.0f} s; see the dead-letter queue", file=sys.stderr)
+    return 1 if waiting else 0
+
+
+def redrive() -> int:
+    """Try again what was set aside: the dead-letter queue's groups, and what rules and functions could not deliver."""
+    known = installation()
+    groups: set[str] = set()
+    for body, _ in _take(known["dead_letter_queue_url"]):
+        failed = json.loads(body)
+        groups.add(failed["group"])
+        print(f"{failed['group']}: {failed.get('target', 'projection')} again from event {failed.get('sequence', 0)}")
+    undelivered = known.get("undelivered_queue_url")
+    for body, attributes in _take(undelivered) if undelivered else ():
+        _deliver(json.loads(body), attributes)
+    # Whatever is behind, also where a wake-up was lost without a trace.
+    cursors = _cursors()
+    for group in ledger().groups():
+        at, head = cursors.read(group), ledger().head(group).sequence
+        if any(at.get(target, 0) < head for target in names.TARGETS):
+            groups.add(group)
+    wake(groups)
+    print(f"{len(groups)} groups woken")
+    return 0
+
+
+def wake(groups: Iterable[str]) -> None:
+    """Have the projector bring groups along."""
+    for group in sorted(groups):
+        client("sqs").send_message(
+            QueueUrl=installation()["wake_queue_url"],
+            MessageBody=json.dumps({"group": group, "sequence": 0}),
+            MessageGroupId=group,
+            MessageDeduplicationId=uuid.uuid4().hex,
+        )
+
+
+def _take(queue_url: str) -> Iterable[tuple[str, dict[str, Any]]]:
+    """Messages of a queue, each deleted once it has been dealt with."""
+    sqs = client("sqs")
+    while True:
+        answer = sqs.receive_message(
+            QueueUrl=queue_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], VisibilityTimeout=60
+        )
+        messages = answer.get("Messages", [])
+        if not messages:
+            return
+        for message in messages:
+            yield message["Body"], message.get("MessageAttributes") or {}
+            sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
+
+
+def _deliver(document: dict[str, Any], attributes: dict[str, Any]) -> None:
+    """Start the function that a rule, or Lambda itself, could not start or finish.
+
+    A failed asynchronous call: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
+    A rule's event has its target's ARN in the message's attributes.
+    """
+    if "requestPayload" in document:
+        function, payload = document["requestContext"]["functionArn"], document["requestPayload"]
+    elif "TARGET_ARN" in attributes:
+        function, payload = attributes["TARGET_ARN"]["StringValue"], document
+    else:
+        # Of the ledger's stream: which groups it was about, the cursors know.
+        return
+    # The ARN of a failed call ends with the version that failed.
+    function = ":".join(function.split(":")[:7])
+    client("lambda").invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(payload).encode())
+    print(f"{function.rpartition(':')[2]}: again")
+
+
+def _cursors() -> DynamoCursors:
+    return DynamoCursors(client("dynamodb"), installation()["projections_table"])
+
+
+def _installation() -> Installation:
+    known = installation()
+    signer = KmsSigner(client("kms"), known["signing_key_arn"])
+    try:
+        keys = public_keys(find_public_key())
+    except Invalid as error:
+        # Better than nothing, and said: whoever could write the service's parameter could have named a key of their own.
+        print(f"promotion: {error.reason} Verifying with KMS's {signer.key_id} instead.", file=sys.stderr)
+        keys = public_keys(signer.public_key_pem())
+    bucket = known.get("anchor_bucket")
+    return Installation(
+        verifier=Verifier(
+            ledger=ledger(),
+            registry=RegistryTarget(lambda identity: client("sagemaker"), config().environment_names),
+            store=ParameterTarget(client("ssm"), signer, prefix()),
+            holds=lambda message, signature: holds(keys, message, signature),
+            prefix=prefix(),
+            key_id=signer.key_id,
+        ),
+        ledger=ledger(),
+        table=known["ledger_table"],
+        ssm=client("ssm"),
+        anchors=AnchorBucket(client("s3"), bucket) if bucket else None,
+        cursors=_cursors(),
+    )

@@ -1,0 +1,170 @@
+"""`promotion doctor`: is everything there that the service needs, before it is deployed and after."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import boto3
+import msgspec
+from botocore.config import Config as BotoConfig
+from botocore.exceptions import BotoCoreError, ClientError
+
+from promotion import config as configuration
+from promotion import names
+from promotion.aws import condition, readiness
+from promotion.aws.examination import Account, Check, Finding, examine, fail, not_checked, ok
+from promotion.aws.provider import provider
+from promotion.aws.resolve import find_public_key
+from promotion.cli.service import prefix
+from promotion.cli.tables import table
+from promotion.config import Config
+from promotion.errors import Invalid
+
+# A doctor who waits minutes for each deaf service is not asked twice.
+_PATIENCE = BotoConfig(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 2})
+
+_Checks: TypeAlias = tuple[tuple[str, Callable[[Account], Iterator[Finding]]], ...]
+_ALWAYS: _Checks = (
+    ("credentials", readiness.credentials),
+    ("region", readiness.region),
+    ("CDK bootstrap", readiness.bootstrap),
+)
+_READINESS: _Checks = (
+    ("artifacts", readiness.artifacts),
+    ("registry", readiness.registry),
+    ("quota", readiness.quota),
+    ("sender", readiness.sender),
+    ("recipients", readiness.recipients),
+    ("identity provider", provider),
+)
+_CONDITION: _Checks = (
+    ("pages", condition.pages),
+    ("client secret", condition.client_secret),
+    ("ledger", condition.tables),
+    ("queue", condition.queues),
+    ("alarms", condition.alarms),
+)
+# These hold what is deployed against the file, so that they need both.
+_BOTH: _Checks = (
+    ("policy", condition.policy),
+    ("environments", condition.environments),
+)
+
+
+def doctor(*, mail: str | None, writing_key: bool, as_json: bool) -> int:
+    """Look, say each finding in one line, and return 1 where something can't work."""
+    findings, account = examined()
+    if writing_key:
+        findings += examine("public key", lambda: [write_key(account)], emulated=account.emulated)
+    findings += examine("public key", partial(_public_key, account), emulated=account.emulated)
+    if mail is not None and account.config is not None:
+        sent = partial(condition.test_mail, account, mail, datetime.now(UTC))
+        findings += examine("test mail", sent, emulated=account.emulated)
+    bad = any(finding.state == "fail" for finding in findings)
+    if as_json:
+        document = {"ok": not bad, "deployed": account.service is not None, "checks": msgspec.to_builtins(findings)}
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        _say(findings)
+    return int(bad)
+
+
+def examined() -> tuple[list[Finding], Account]:
+    """What was found, and where."""
+    settings, findings = _settings()
+    account = _account(settings)
+    if settings is not None:
+        findings += _all((("configuration", readiness.configuration),), account)
+    findings += _all(_ALWAYS, account)
+    if any(finding.check == "credentials" and finding.state == "fail" for finding in findings):
+        # Each check would only say so again, but for the one that needs no AWS.
+        return findings + (_all((("identity provider", provider),), account) if settings else []), account
+    service, found = _service(account)
+    findings += found
+    account = msgspec.structs.replace(account, service=service)
+    if settings is not None:
+        findings += _all(_READINESS, account)
+    if service is not None:
+        findings += _all(_CONDITION, account)
+    if service is not None and settings is not None:
+        findings += _all(_BOTH, account)
+    return findings, account
+
+
+def _all(checks: _Checks, account: Account) -> list[Finding]:
+    found: list[Finding] = []
+    for name, check in checks:
+        look: Check = partial(check, account)
+        found += examine(name, look, emulated=account.emulated)
+    return found
+
+
+def _settings() -> tuple[Config | None, list[Finding]]:
+    try:
+        return configuration.load(), []
+    except Invalid as error:
+        return None, [fail("configuration", str(error), "Mend it: docs/configuration.md has every setting.")]
+
+
+def _account(settings: Config | None) -> Account:
+    session = boto3.Session()
+    region = session.region_name or ""
+    if not region:
+        raise Invalid("AWS_REGION", "no region is set; set it, or AWS_PROFILE.")
+
+    @cache
+    def client(service: str) -> Any:
+        return session.client(service, config=_PATIENCE)
+
+    emulated = any(name.startswith("AWS_ENDPOINT_URL") and value for name, value in os.environ.items())
+    return Account(client=client, region=region, prefix=prefix(), emulated=emulated, config=settings)
+
+
+def _service(account: Account) -> tuple[dict[str, Any] | None, list[Finding]]:
+    """What the stack wrote about itself, if there is one."""
+    name, ssm = names.service_parameter(account.prefix), account.client("ssm")
+    try:
+        found = dict(json.loads(ssm.get_parameter(Name=name)["Parameter"]["Value"]))
+    except ssm.exceptions.ParameterNotFound:
+        return None, [not_checked("service", f"nothing is deployed here yet: there is no {name}.", "make deploy")]
+    except (ClientError, BotoCoreError) as error:
+        return None, [
+            not_checked("service", f"{name} can't be read: {type(error).__name__}.", "Run it as somebody who may.")
+        ]
+    return found, [ok("service", f"deployed in {found['region']}, known by {name}.")]
+
+
+def _public_key(account: Account) -> Iterator[Finding]:
+    if account.service is None:
+        return
+    try:
+        configured = find_public_key()
+    except Invalid:
+        configured = None
+    yield from condition.public_key(account, configured)
+
+
+def write_key(account: Account) -> Finding:
+    """Write the signing key's public half beside the configuration, but never over another key."""
+    if account.service is None:
+        return fail("public key", "there is none to write: nothing is deployed here.", "make deploy")
+    path = Path(os.environ.get(names.CONFIG, names.CONFIG_FILE)).parent / names.PUBLIC_KEY_FILE
+    pem = condition.service_key(account)
+    if path.is_file() and pem.strip() not in path.read_text(encoding="ascii", errors="replace"):
+        do = "If the service's key was changed on purpose, remove the file first."
+        return fail("public key", f"{path} holds another key, and is left as it is.", do)
+    path.write_text(pem, encoding="ascii")
+    return ok("public key", f"{path} written, from {account.service['signing_key_arn']}.")
+
+
+def _say(findings: list[Finding]) -> None:
+    # What to do is on the line, so that grep finds both.
+    table([(each.state, each.check, f"{each.found} {each.do}".rstrip()) for each in findings])
+    counts = {state: sum(finding.state == state for finding in findings) for state in ("fail", "warn", "not checked")}
+    print(f"\n{counts['fail']} failed, {counts['warn']} to look at, {counts['not checked']} not checked.")

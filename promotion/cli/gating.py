@@ -1,0 +1,159 @@
+"""`promotion gates explain`: what each gate says, of evidence in the ledger or of a metrics file that nobody has registered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from promotion import config as configuration
+from promotion.attachments import carried
+from promotion.cli.tables import table
+from promotion.config import Config
+from promotion.errors import Invalid
+from promotion.gates import evaluate, evidence_of, number
+from promotion.model import Evidence, GateResult, VersionState
+from promotion.states import View
+
+OPEN, SHUT = 0, 5
+
+
+class Explained(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gates of an environment say. `judged` is `recorded` where a request stands on it, else `now`."""
+
+    model_package_group: str
+    environment: str
+    evidence: str
+    judged: str
+    gates: tuple[GateResult, ...]
+    model_package_version: int | None = None
+    live_version: int | None = None
+    problem: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        return not self.problem and all(gate.open for gate in self.gates)
+
+
+def explain_version(group: str, version: int, environment: str, *, as_json: bool) -> int:
+    """By the ledger: as it was judged where the version has asked, else as it would be if it asked now."""
+    from promotion.cli.service import config, ledger
+
+    rules, settings = config().environment(environment, group), config()
+    view = ledger().view(group)
+    state = view.find_version(version)
+    if state is None:
+        raise Invalid("VERSION", f"{group} has no version {version} that this service knows of.")
+    live = view.environment(environment).live
+    common: dict[str, Any] = {
+        "model_package_group": group,
+        "model_package_version": version,
+        "environment": environment,
+        "live_version": live,
+    }
+    request = state.requests.get(environment)
+    if request is not None:
+        said = _described(request.evidence)
+        return _tell(Explained(evidence=said, judged="recorded", gates=request.gates, **common), as_json=as_json)
+    evidence = _evidence_ahead(state, environment, settings)
+    if evidence is None:
+        problem = f"there is no evidence yet: no run in {settings.previous(environment)} has been recorded."
+        return _tell(Explained(evidence="", judged="now", gates=(), problem=problem, **common), as_json=as_json)
+    gates = evaluate(rules.gates, evidence, _admitted_on(view, environment))
+    return _tell(Explained(evidence=_described(evidence), judged="now", gates=gates, **common), as_json=as_json)
+
+
+def explain_file(
+    group: str,
+    environment: str,
+    metrics: str,
+    live: str | None,
+    *,
+    licence: str = "",
+    attached: Sequence[str] = (),
+    as_json: bool,
+) -> int:
+    """By files alone, with no access to AWS: for who is about to register a model."""
+    rules = configuration.load().environment(environment, group)
+    evidence = replace(read_evidence(metrics, "--metrics"), licence=licence, attached=tuple(attached))
+    before = read_evidence(live, "--live") if live is not None else None
+    gates = evaluate(rules.gates, evidence, before)
+    found = Explained(model_package_group=group, environment=environment, evidence=metrics, judged="now", gates=gates)
+    return _tell(found, as_json=as_json)
+
+
+def read_evidence(path: str, option: str) -> Evidence:
+    """Evidence from a metrics file of any of the forms that registration takes.
+
+    Raises:
+        Invalid: it is not there, or no metrics document.
+    """
+    try:
+        return evidence_of(json.loads(Path(path).read_bytes()), source="registration")
+    except OSError as error:
+        raise Invalid(option, f"{path} can't be read: {error.strerror}.") from None
+    except (ValueError, RecursionError):
+        raise Invalid(option, f"{path} is not JSON.") from None
+    except Invalid as error:
+        raise Invalid(option, f"{path}: {error.reason}") from None
+
+
+def _evidence_ahead(state: VersionState, environment: str, config: Config) -> Evidence | None:
+    """What would be judged: the run before it; into the first environment there is no way but a registration's request."""
+    previous = config.previous(environment)
+    found = state.evidence.get(previous) if previous else None
+    return carried(found, state.package) if found else None
+
+
+def _admitted_on(view: View, environment: str) -> Evidence | None:
+    live = view.environment(environment).live
+    state = view.find_version(live) if live is not None else None
+    request = state.requests.get(environment) if state else None
+    return request.evidence if request else None
+
+
+def _described(evidence: Evidence) -> str:
+    if evidence.source == "registration":
+        return "the registered metrics"
+    return f"run {evidence.run_id} in {evidence.environment}"
+
+
+def _tell(found: Explained, *, as_json: bool) -> int:
+    code = OPEN if found.is_open else SHUT
+    if as_json:
+        document = msgspec.to_builtins(found)
+        print(json.dumps({**document, "open": found.is_open}, indent=2, ensure_ascii=False, allow_nan=False))
+        return code
+    version = f" v{found.model_package_version}" if found.model_package_version is not None else ""
+    shut = [gate for gate in found.gates if not gate.open]
+    who = f"{found.model_package_group}{version} into {found.environment}"
+    if found.problem:
+        print(f"{who}: {found.problem}")
+        return code
+    how = "as its request was judged" if found.judged == "recorded" else "as it stands now"
+    print(f"{who}, on {found.evidence}, {how}:")
+    if not found.gates:
+        print(f"  no gates are set for {found.environment}")
+        return code
+    rows = [("", "GATE", "VALUE", "BOUND", "MARGIN")]
+    rows += [
+        ("open" if gate.open else "SHUT", gate.name, _value(gate.value), gate.bound, _margin(gate.margin))
+        for gate in (*shut, *(gate for gate in found.gates if gate.open))
+    ]
+    table(rows, indent="  ")
+    for gate in shut:
+        print(f"  {gate.why}")
+    print(f"{len(shut)} of {len(found.gates)} shut." if shut else "All open.")
+    return code
+
+
+def _value(value: float | None) -> str:
+    return number(value) if value is not None else "-"
+
+
+def _margin(margin: float | None) -> str:
+    return f"{margin:+.4g}" if margin is not None else "-"

@@ -1,0 +1,83 @@
+"""`promotion rollback`, `revoke` and `adopt`: asked of the decision function, signed as the caller's IAM principal."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import boto3
+import msgspec
+import requests
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+
+from promotion.cli.service import client, config, installation
+from promotion.errors import Invalid, PromotionError, Refused
+
+TIMEOUT_S = 30
+
+
+def operate(operation: str, given: dict[str, str], *, as_json: bool) -> int:
+    """Ask for an operation and say what came of it.
+
+    Raises:
+        Refused: the rules say no, or the caller is no operator.
+        PromotionError: it could not be understood or done.
+    """
+    answer = _post({"operation": operation, **given})
+    if as_json:
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+        return 0
+    from promotion.history import Event, sentence
+
+    for event in msgspec.convert(answer["events"], tuple[Event, ...]):
+        print(f"{event.sequence:>5}  {sentence(event)}")
+    return 0
+
+
+def adopt(group: str, environment: str, version: int, reason: str, *, as_json: bool) -> int:
+    """Describe and hash the version here, and have it attested."""
+    from promotion.aws.artifacts import hash_container
+    from promotion.aws.registry import describe
+
+    sagemaker, s3 = client("sagemaker"), client("s3")
+    arn = next(
+        (
+            summary["ModelPackageArn"]
+            for page in sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
+            for summary in page["ModelPackageSummaryList"]
+            if summary["ModelPackageVersion"] == version
+        ),
+        None,
+    )
+    if arn is None:
+        raise Invalid("VERSION", f"{group} has no version {version} in the registry.")
+    package, _ = describe(sagemaker, arn, config().identity.requesters)
+    package = msgspec.structs.replace(package, containers=tuple(hash_container(s3, c) for c in package.containers))
+    given = {"environment": environment, "reason": reason, "package": msgspec.json.encode(package).decode()}
+    return operate("adopt", given, as_json=as_json)
+
+
+def _post(document: dict[str, str]) -> dict[str, Any]:
+    session = boto3.Session()
+    credentials = session.get_credentials()
+    if credentials is None:
+        raise Invalid("credentials", "there are none; set AWS_PROFILE or AWS_ACCESS_KEY_ID.")
+    url = f"{installation()['api_url']}/operations"
+    body = json.dumps(document)
+    signed = AWSRequest(
+        "POST", url, data=body, headers={"Content-Type": "application/json", "Accept": "application/json"}
+    )
+    region = session.region_name or installation()["region"]
+    SigV4Auth(credentials.get_frozen_credentials(), "execute-api", region).add_auth(signed)
+    answer = requests.post(url, data=body, headers=dict(signed.headers), timeout=TIMEOUT_S)
+    try:
+        found = answer.json()
+    except ValueError:
+        raise PromotionError(f"{url} answered with {answer.status_code}, not JSON.") from None
+    if answer.status_code == 200:
+        return dict(found)
+    message = found.get("message", answer.reason)
+    if answer.status_code in (401, 403, 404, 409, 410):
+        raise Refused(message, code=str(found.get("error", "refused")), who_may=str(found.get("who_may", "")))
+    raise PromotionError(message)

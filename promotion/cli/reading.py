@@ -1,0 +1,90 @@
+"""`promotion status` and `promotion history`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from promotion.cli.service import config, ledger
+from promotion.cli.tables import table
+from promotion.errors import Invalid
+from promotion.history import Event, check_chain, entry, sentence
+from promotion.model import EnvironmentState
+from promotion.verify import read_chain
+
+
+def status(group: str | None, *, as_json: bool) -> int:
+    """What is live in each environment, and what asks to come in."""
+    states = [state for state in ledger().environments() if group is None or state.group == group]
+    if group is not None and not states:
+        raise Invalid("GROUP", f"this service knows no model package group {group}.")
+    order = config().environment_names
+    states.sort(key=lambda state: (state.group, order.index(state.name) if state.name in order else len(order)))
+    if as_json:
+        print(json.dumps([_document(state) for state in states], indent=2))
+        return 0
+    rows = [("GROUP", "ENVIRONMENT", "LIVE", "SINCE", "BY", "WAITING")]
+    rows += [
+        (
+            state.group,
+            state.name,
+            f"v{state.live}" if state.live is not None else ("revoked" if state.revoked else "-"),
+            f"{state.live_since:%Y-%m-%d %H:%M}" if state.live_since else "-",
+            ", ".join(state.live_by) or "-",
+            _waiting(state),
+        )
+        for state in states
+    ]
+    table(rows)
+    return 0
+
+
+def history(group: str, version: int | None, *, as_json: bool, as_csv: bool = False) -> int:
+    """Every event in order, once the chain has been checked to its head."""
+    head, events = read_chain(ledger(), group)
+    if not events:
+        raise Invalid("GROUP", f"this service knows no model package group {group}.")
+    check_chain(events, head)
+    shown = [event for event in events if version is None or event.version == version]
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode())
+        return 0
+    if as_csv:
+        _csv(shown)
+        return 0
+    for event in shown:
+        print(f"{event.sequence:>5}  {event.time:%Y-%m-%d %H:%M:%S}  {sentence(event)}  [{event.hash[:10]}]")
+    return 0
+
+
+def _csv(events: Sequence[Event]) -> None:
+    columns = ("sequence", "time", "kind", "version", "environment", "actor", "verdict", "reason", "hash", "said")
+    rows = csv.DictWriter(sys.stdout, columns, lineterminator="\n", extrasaction="ignore")
+    rows.writeheader()
+    for event in events:
+        row = {**entry(event), "version": event.version, "said": sentence(event)}
+        rows.writerow({name: _cell(row.get(name)) for name in columns})
+
+
+def _cell(value: Any) -> str:
+    """A value for a spreadsheet, which would take text that begins like this for a formula."""
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def _document(state: EnvironmentState) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(state)
+    return {**found, "model_package_group": state.group, "environment": state.name}
+
+
+def _waiting(state: EnvironmentState) -> str:
+    if state.pending is None:
+        return "-"
+    gates = "" if state.pending_gates_open else ", a gate is shut"
+    since = f" since {state.pending_since:%Y-%m-%d %H:%M}" if state.pending_since else ""
+    return f"v{state.pending}{since}{gates}"

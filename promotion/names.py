@@ -1,0 +1,131 @@
+"""The words that code, template and users share: statuses, event kinds, environment variables, parameter names."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+SERVICE: Final = "promotion"
+
+# What a package's environment field in CustomerMetadataProperties can say (DESIGN.md, *State*).
+PENDING: Final = "PendingManualApproval"
+APPROVED: Final = "Approved"
+REJECTED: Final = "Rejected"
+EXPIRED: Final = "Expired"
+SUPERSEDED: Final = "Superseded"
+REVOKED: Final = "Revoked"
+ROLLED_BACK: Final = "RolledBack"
+STATUSES: Final = (PENDING, APPROVED, REJECTED, EXPIRED, SUPERSEDED, REVOKED, ROLLED_BACK)
+VERDICTS: Final = (APPROVED, REJECTED)
+
+# Kinds of ledger events. Those in PUBLISHED are also detail-types on the service's bus.
+MODEL_REGISTERED: Final = "Model Registered"
+ARTIFACT_HASHED: Final = "Artifact Hashed"
+APPROVAL_REQUESTED: Final = "Approval Requested"
+APPROVER_REMINDED: Final = "Approver Reminded"
+DECISION_RECORDED: Final = "Decision Recorded"
+MODEL_PROMOTED: Final = "Model Promoted"
+MODEL_ROLLED_BACK: Final = "Model Rolled Back"
+MODEL_REVOKED: Final = "Model Revoked"
+MODEL_ADOPTED: Final = "Model Adopted"
+REQUEST_EXPIRED: Final = "Request Expired"
+REQUEST_SUPERSEDED: Final = "Request Superseded"
+APPROVAL_BYPASSED: Final = "Approval Bypassed"
+INFERENCE_COMPLETED: Final = "Inference Completed"
+DRIFT_DETECTED: Final = "Drift Detected"
+DRIFT_ENDED: Final = "Drift Ended"
+RETRAINING_STARTED: Final = "Retraining Started"
+POLICY_CHANGED: Final = "Policy Changed"
+INTEGRITY_BROKEN: Final = "Integrity Broken"
+PUBLISHED: Final = (
+    APPROVAL_REQUESTED,
+    DECISION_RECORDED,
+    MODEL_PROMOTED,
+    MODEL_ROLLED_BACK,
+    MODEL_REVOKED,
+    REQUEST_EXPIRED,
+    REQUEST_SUPERSEDED,
+    APPROVAL_BYPASSED,
+    INFERENCE_COMPLETED,
+    DRIFT_DETECTED,
+)
+EVENT_SOURCE: Final = "promotion"
+INFERENCE_SOURCE: Final = "promotion.inference"
+SAGEMAKER_SOURCE: Final = "aws.sagemaker"
+PACKAGE_STATE_CHANGE: Final = "SageMaker Model Package State Change"
+PROCESSING_STATE_CHANGE: Final = "SageMaker Processing Job State Change"
+
+# Projection targets, in the order in which a revocation must reach them: the registry before anything else.
+REGISTRY: Final = "registry"
+PARAMETERS: Final = "parameters"
+EVENTS: Final = "events"
+MAIL: Final = "mail"
+TARGETS: Final = (REGISTRY, PARAMETERS, EVENTS, MAIL)
+
+# Environment variables of the functions.
+CONFIG: Final = "PROMOTION_CONFIG"
+PREFIX: Final = "PROMOTION_PREFIX"
+PUBLIC_KEY: Final = "PROMOTION_PUBLIC_KEY"
+LEDGER_TABLE: Final = "LEDGER_TABLE"
+PROJECTIONS_TABLE: Final = "PROJECTIONS_TABLE"
+SIGNING_KEY_ARN: Final = "SIGNING_KEY_ARN"
+LINK_KEYS_SECRET_ARN: Final = "LINK_KEYS_SECRET_ARN"
+IDENTITY_SECRET_ARN: Final = "IDENTITY_SECRET_ARN"
+EVENT_BUS_NAME: Final = "EVENT_BUS_NAME"
+PUBLIC_URL: Final = "PUBLIC_URL"
+WAKE_QUEUE_URL: Final = "WAKE_QUEUE_URL"
+DEAD_LETTER_QUEUE_URL: Final = "DEAD_LETTER_QUEUE_URL"
+REGISTRY_ROLE_ARN: Final = "REGISTRY_ROLE_ARN"
+DECIDE_FUNCTION: Final = "DECIDE_FUNCTION"
+REGISTERED_FUNCTION: Final = "REGISTERED_FUNCTION"
+EVIDENCE_BUCKET: Final = "EVIDENCE_BUCKET"
+ANCHOR_BUCKET: Final = "ANCHOR_BUCKET"
+
+# Counted by the daily verification; above 0 it alarms.
+DIFFERENCES_METRIC: Final = "VerifyDifferences"
+
+DEFAULT_PREFIX: Final = "/promotion"
+BOARD_INDEX: Final = "board"
+CONFIG_FILE: Final = "promotion.toml"
+PUBLIC_KEY_FILE: Final = "promotion.pub"
+
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModelPackageGroup.html
+GROUP_PATTERN: Final = re.compile(r"[a-zA-Z0-9](?:-*[a-zA-Z0-9]){0,62}")
+ENVIRONMENT_PATTERN: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
+# No environment may take a name that is a path of its own under a group, or in the HTTP API.
+RESERVED_ENVIRONMENTS: Final = frozenset({"versions"})
+
+
+def live_parameter(prefix: str, group: str, environment: str) -> str:
+    """Name of the parameter that points to what is live."""
+    return f"{prefix}/{group}/{environment}/live"
+
+
+def version_parameter(prefix: str, group: str, version: int) -> str:
+    """Name of the parameter with a version's attributes and newest history."""
+    return f"{prefix}/{group}/versions/{version}"
+
+
+def history_parameter(prefix: str, group: str, version: int, page: int) -> str:
+    """Name of one write-once page of a version's history; pages count from 1."""
+    return f"{version_parameter(prefix, group, version)}/history/{page:04d}"
+
+
+def installation(prefix: str) -> str:
+    """`/promotion` → `promotion`, `/team-a/promotion` → `team-a-promotion`: two installations never share a name."""
+    return prefix.strip("/").replace("/", "-")
+
+
+def environment_role(prefix: str, environment: str, purpose: str) -> str:
+    """Name of a role in an environment's own account: `writer`, `reader`, `machine`, `execution` or `reporter`."""
+    return f"{installation(prefix)}-{environment}-{purpose}"
+
+
+def external_id(prefix: str, environment: str) -> str:
+    """What who takes on a role in an environment's account says it is there for."""
+    return f"{prefix}/{environment}"
+
+
+def service_parameter(prefix: str) -> str:
+    """Where a command finds the deployed service: its API, tables and keys."""
+    return f"{prefix}/_service"

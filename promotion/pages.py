@@ -1,0 +1,91 @@
+"""Documents as HTML: no script, nothing from elsewhere, no style attribute, so that the strictest policy holds them."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from promotion import charts, names, wording
+from promotion.documents import LONGEST_REASON, REFRESH_SECONDS
+from promotion.gates import number
+from promotion.model import Person
+
+TEMPLATES = Path(__file__).parent / "templates"
+PAGES = ("board", "message", "model", "request", "version")
+# How a status reads, and which colour its badge has.
+_STATUSES = {
+    "": ("Not asked", "idle"),
+    "Pending": ("Pending", "open"),
+    names.PENDING: ("Pending", "open"),
+    names.APPROVED: ("Approved", "good"),
+    names.REJECTED: ("Rejected", "bad"),
+    names.EXPIRED: ("Expired", "idle"),
+    names.SUPERSEDED: ("Superseded", "idle"),
+    names.REVOKED: ("Revoked", "bad"),
+    names.ROLLED_BACK: ("Rolled back", "idle"),
+}
+
+
+def render(name: str, document: Mapping[str, Any], *, person: Person | None) -> str:
+    """The page `name` (one of PAGES) of a document.
+
+    Any document may bring `problem`, a sentence shown first, and `reason`, what was typed before the POST was refused.
+    """
+    template = _environment().get_template(f"pages/{name}.html")
+    return template.render(
+        d=document,
+        person=person,
+        problem=document.get("problem", ""),
+        typed=document.get("reason", ""),
+        csrf=document.get("csrf", ""),
+        refresh=REFRESH_SECONDS if document.get("following") else None,
+        style_version=_style_version(),
+    )
+
+
+def stylesheet() -> str:
+    """What /static/style.css answers."""
+    return (TEMPLATES / "static" / "style.css").read_text(encoding="utf-8")
+
+
+def local(url: str | None) -> str:
+    """The path of one of our own addresses: pages link by path, so that a proxy's host name can't break them."""
+    return "/" + (url or "").partition("//")[2].partition("/")[2]
+
+
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "ago": wording.ago,
+        "counted": wording.counted,
+        "listed": wording.listed,
+        "local": local,
+        "moment": wording.moment,
+        "number": number,
+        "size": wording.size,
+    }
+    environment.globals |= {
+        "strip": charts.strip,
+        "over_versions": charts.over_versions,
+        "statuses": _STATUSES,
+        "longest_reason": LONGEST_REASON,
+    }
+    return environment
+
+
+@functools.cache
+def _style_version() -> str:
+    return hashlib.sha256(stylesheet().encode()).hexdigest()[:12]

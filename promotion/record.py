@@ -1,0 +1,119 @@
+"""The live record: what Parameter Store says is approved for an environment, signed.
+
+ECDSA on P-256 with SHA-256 over the canonical JSON (sorted keys, no spaces, UTF-8) of all fields but `signature`, so that
+whoever holds the public key can check it offline. Standard library only: a pipeline imports this with nothing installed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from promotion.errors import IntegrityError, NotApproved
+
+SCHEMA = 1
+SIGNING_ALGORITHM = "ECDSA_SHA_256"
+
+
+@dataclass(frozen=True)
+class LiveContainer:
+    """One container of the live model; digests are SHA-256 in hex."""
+
+    image: str
+    image_digest: str
+    model_data_url: str
+    model_data_version_id: str
+    sha256: str
+    manifest_sha256: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """The one model approved for an environment, as its signed record has it."""
+
+    model_package_group: str
+    model_package_version: int
+    model_package_arn: str
+    environment: str
+    containers: tuple[LiveContainer, ...]
+    content_types: tuple[str, ...]
+    approved_by: tuple[str, ...]
+    approved_at: str
+    approval_id: str
+    sequence: int
+    key_id: str
+    record: Mapping[str, Any]
+
+
+def signed_bytes(record: Mapping[str, Any]) -> bytes:
+    """What the signature is over."""
+    unsigned = {key: value for key, value in record.items() if key != "signature"}
+    return json.dumps(unsigned, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def parse_live(text: str, *, group: str, environment: str) -> dict[str, Any]:
+    """The fields of a live parameter's value, their types checked, its signature not.
+
+    Raises:
+        IntegrityError: it is no record of ours, or one of another group or environment.
+    """
+    place = f"the live parameter of {group} in {environment}"
+    try:
+        record = json.loads(text)
+    except ValueError:
+        raise IntegrityError(f"{place} is not JSON.") from None
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        raise IntegrityError(f"{place} is no record of schema {SCHEMA}.")
+    for name in ("model_package_group", "environment", "key_id", "signature"):
+        if not isinstance(record.get(name), str):
+            raise IntegrityError(f"{place} has no {name}.")
+    if not isinstance(record.get("sequence"), int):
+        raise IntegrityError(f"{place} has no sequence.")
+    if record["model_package_group"] != group or record["environment"] != environment:
+        raise IntegrityError(f"{place} holds the record of {record['model_package_group']} in {record['environment']}.")
+    return record
+
+
+def live_model(record: Mapping[str, Any]) -> LiveModel:
+    """A checked record as a model.
+
+    Raises:
+        NotApproved: the record says that what was live has been revoked.
+        IntegrityError: a field is missing.
+    """
+    if record.get("revoked"):
+        raise NotApproved(
+            f"{record['model_package_group']}: what was live in {record['environment']} was revoked, and nothing took "
+            "its place."
+        )
+    try:
+        return LiveModel(
+            model_package_group=record["model_package_group"],
+            model_package_version=int(record["model_package_version"]),
+            model_package_arn=record["model_package_arn"],
+            environment=record["environment"],
+            containers=tuple(
+                LiveContainer(
+                    image=found["image"],
+                    image_digest=found["image_digest"],
+                    model_data_url=found["model_data_url"],
+                    model_data_version_id=found["model_data_version_id"],
+                    sha256=found["sha256"],
+                    manifest_sha256=found["manifest_sha256"],
+                    environment=dict(found["environment"]),
+                )
+                for found in record["containers"]
+            ),
+            content_types=tuple(record["content_types"]),
+            approved_by=tuple(record["approved_by"]),
+            approved_at=record["approved_at"],
+            approval_id=record["approval_id"],
+            sequence=record["sequence"],
+            key_id=record["key_id"],
+            record=dict(record),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise IntegrityError(f"the live record lacks {error}.") from None

@@ -1,0 +1,399 @@
+"""How events change what is so: one function per kind of event, folding the chain into states.
+
+The ledger stores the folded states beside the events, so that a decision costs the same however long the history is;
+folding all events again from the first must give the same states, and `promotion verify` checks that it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from promotion import episodes, names
+from promotion.history import Event
+from promotion.model import (
+    FORMER_KEPT,
+    RUNS_REMEMBERED,
+    Approval,
+    EnvironmentState,
+    Evidence,
+    GateResult,
+    Head,
+    Package,
+    Request,
+    RequestState,
+    VersionState,
+    Vote,
+    request_id,
+)
+
+# Kinds after which the registry's approval status may have to be another.
+STATUS_KINDS = frozenset({names.DECISION_RECORDED, names.MODEL_PROMOTED, names.MODEL_REVOKED, names.MODEL_ADOPTED})
+
+
+class View:
+    """The states of one group as of its head, and which of them have changed since they were read.
+
+    `load` reads a version that is not at hand yet. The head has been read before it, so a version that has changed
+    in between makes the append fail rather than be wrong.
+    """
+
+    def __init__(
+        self,
+        head: Head,
+        *,
+        environments: dict[str, EnvironmentState] | None = None,
+        versions: dict[int, VersionState] | None = None,
+        load: Callable[[int], VersionState | None] | None = None,
+    ) -> None:
+        self.head = head
+        self._environments = dict(environments or {})
+        self._versions = dict(versions or {})
+        self._load = load
+        self.changed_environments: set[str] = set()
+        self.changed_versions: set[int] = set()
+
+    @property
+    def group(self) -> str:
+        return self.head.group
+
+    @property
+    def environments(self) -> dict[str, EnvironmentState]:
+        return dict(self._environments)
+
+    @property
+    def versions(self) -> dict[int, VersionState]:
+        return dict(self._versions)
+
+    def find_version(self, number: int) -> VersionState | None:
+        """The state of a version, or None where it was never registered."""
+        if number not in self._versions and self._load is not None:
+            found = self._load(number)
+            if found is not None:
+                self._versions[number] = found
+        return self._versions.get(number)
+
+    def version(self, number: int) -> VersionState:
+        """The state of a version that an event speaks of; KeyError where there is none."""
+        found = self.find_version(number)
+        if found is None:
+            raise KeyError(f"{self.group} v{number}")
+        return found
+
+    def environment(self, name: str) -> EnvironmentState:
+        """The state of an environment; an empty one where nothing ever happened there."""
+        return self._environments.get(name) or EnvironmentState(group=self.group, name=name)
+
+    def put_version(self, state: VersionState) -> None:
+        self._versions[state.version] = state
+        self.changed_versions.add(state.version)
+
+    def put_environment(self, state: EnvironmentState) -> None:
+        self._environments[state.name] = state
+        self.changed_environments.add(state.name)
+
+
+def evolve(view: View, event: Event) -> None:
+    """Change `view` by what `event` says happened. Events of kinds that change no state pass."""
+    if event.version is not None and event.kind != names.MODEL_REGISTERED:
+        state = replace(view.version(event.version), last_sequence=event.sequence)
+        if event.kind in STATUS_KINDS:
+            state = replace(state, status_since=event.time)
+        view.put_version(state)
+    change = _CHANGES.get(event.kind)
+    if change is not None:
+        change(view, event)
+
+
+def touched(event: Event) -> list[int]:
+    """The versions whose state an event may have changed, its own first."""
+    others = [
+        event.data.get("replaces"),
+        event.data.get("from_version"),
+        *(event.data.get("falls_back") or {}).values(),
+    ]
+    found = [event.version, *others] if event.version is not None else []
+    return list(dict.fromkeys(number for number in found if number is not None))
+
+
+def current_request(
+    view: View, group: str, version: int, environment: str, attempt: int
+) -> tuple[Request, bool] | None:
+    """The newest request of a version into an environment, and whether it is the one asked for; None for no such."""
+    state = view.find_version(version)
+    request = state.requests.get(environment) if state else None
+    if request is None or attempt < 1 or attempt > request.attempt:
+        return None
+    return request, request.attempt == attempt
+
+
+def _registered(view: View, event: Event) -> None:
+    package = msgspec.convert(event.data["package"], Package)
+    view.put_version(
+        VersionState(
+            package=package,
+            statuses=dict.fromkeys(event.data["environments"], names.PENDING),
+            first_sequence=event.sequence,
+            last_sequence=event.sequence,
+        )
+    )
+
+
+def _hashed(view: View, event: Event) -> None:
+    state = view.version(_version(event))
+    package = (
+        replace(
+            state.package,
+            containers=msgspec.convert(event.data["containers"], type(state.package.containers)) or (),
+            hashing=False,
+            problem=event.data.get("problem", ""),
+        )
+        if "containers" in event.data
+        else replace(state.package, hashing=False, problem=event.data.get("problem", ""))
+    )
+    view.put_version(replace(state, package=package))
+
+
+def _requested(view: View, event: Event) -> None:
+    state, environment = view.version(_version(event)), view.environment(_environment(event))
+    request = Request(
+        group=event.group,
+        version=state.version,
+        environment=environment.name,
+        attempt=event.data["attempt"],
+        requested_at=event.time,
+        expires_at=msgspec.convert(event.data["expires_at"], type(event.time)),
+        evidence=msgspec.convert(event.data["evidence"], Evidence),
+        gates=msgspec.convert(event.data["gates"], tuple[GateResult, ...]),
+        changed=event.data.get("changed", ""),
+    )
+    view.put_version(
+        replace(
+            state,
+            requests={**state.requests, environment.name: request},
+            statuses={**state.statuses, environment.name: names.PENDING},
+        )
+    )
+    view.put_environment(
+        replace(
+            environment,
+            pending=state.version,
+            pending_since=event.time,
+            pending_expires_at=request.expires_at,
+            pending_id=request.id,
+            pending_gates_open=request.gates_open,
+            pending_votes=0,
+            pending_voters=(),
+            pending_requester=state.package.requester,
+            pending_reminded=False,
+        )
+    )
+
+
+def _reminded(view: View, event: Event) -> None:
+    _change_request(view, event, reminded=True)
+    view.put_environment(replace(view.environment(_environment(event)), pending_reminded=True))
+
+
+def _decided(view: View, event: Event) -> None:
+    state, name = view.version(_version(event)), _environment(event)
+    verdict = event.data["verdict"]
+    vote = Vote(actor=event.actor, verdict=verdict, reason=event.data.get("reason", ""), at=event.time)
+    votes = (*state.requests[name].votes, vote)
+    if verdict == names.REJECTED:
+        _close(view, event, "Rejected", votes=votes)
+        return
+    _change_request(view, event, votes=votes)
+    voters = tuple(each.actor for each in votes)
+    view.put_environment(replace(view.environment(name), pending_votes=len(votes), pending_voters=voters))
+
+
+def _promoted(view: View, event: Event) -> None:
+    name, number = _environment(event), _version(event)
+    if event.data.get("request_id"):
+        _close(view, event, "Approved")
+    _go_live(view, event, number, name, outgoing=names.SUPERSEDED)
+
+
+def _rolled_back(view: View, event: Event) -> None:
+    name, number = _environment(event), _version(event)
+    before = view.environment(name).live
+    # Going forward again the older version is superseded, as it was the first time; only what was left behind as bad is not
+    # gone back to by default.
+    forward = before is not None and number > before
+    _go_live(view, event, number, name, outgoing=names.SUPERSEDED if forward else names.ROLLED_BACK)
+
+
+def _revoked(view: View, event: Event) -> None:
+    number = _version(event)
+    state = view.version(number)
+    requests = {
+        name: replace(request, state="Revoked", closed_at=event.time) if request.state == "Pending" else request
+        for name, request in state.requests.items()
+    }
+    view.put_version(
+        replace(state, revoked=True, requests=requests, statuses=dict.fromkeys(state.statuses, names.REVOKED))
+    )
+    for name, environment in view.environments.items():
+        former = tuple(v for v in environment.former if v != number)
+        changed = replace(environment, former=former)
+        if environment.pending == number:
+            changed = _nothing_pending(changed)
+        if changed != environment:
+            view.put_environment(changed)
+        if environment.live == number:
+            fallback = event.data["falls_back"].get(name)
+            if fallback is None:
+                view.put_environment(
+                    replace(
+                        view.environment(name),
+                        live=None,
+                        live_sequence=event.sequence,
+                        live_since=event.time,
+                        live_by=(event.actor.label,),
+                        approval_id=event.event_id,
+                        revoked=True,
+                    )
+                )
+            else:
+                _go_live(view, event, fallback, name, outgoing=names.REVOKED)
+
+
+def _adopted(view: View, event: Event) -> None:
+    _go_live(view, event, _version(event), _environment(event), outgoing=names.SUPERSEDED)
+
+
+def _expired(view: View, event: Event) -> None:
+    _close(view, event, "Expired")
+
+
+def _superseded(view: View, event: Event) -> None:
+    _close(view, event, "Superseded", superseded_by=event.data.get("by", ""))
+
+
+def _bypassed(view: View, event: Event) -> None:
+    state = view.version(_version(event))
+    seen, reverted = event.data.get("seen", ""), event.data.get("reverted", False)
+    view.put_version(replace(state, bypassed=not reverted, bypass_seen=seen))
+
+
+def _inference(view: View, event: Event) -> None:
+    state, name = view.version(_version(event)), _environment(event)
+    evidence = msgspec.convert(event.data["evidence"], Evidence)
+    runs = (*state.runs, evidence.run_id)[-RUNS_REMEMBERED:]
+    view.put_version(replace(state, evidence={**state.evidence, name: evidence}, runs=runs))
+    view.put_environment(replace(view.environment(name), last_run=evidence.run_id))
+    if event.data.get("drifting") is not None:
+        episodes.say(view, event, names.INFERENCE_SOURCE, drifts=event.data["drifting"])
+
+
+_CHANGES: dict[str, Callable[[View, Event], None]] = {
+    names.MODEL_REGISTERED: _registered,
+    names.ARTIFACT_HASHED: _hashed,
+    names.APPROVAL_REQUESTED: _requested,
+    names.APPROVER_REMINDED: _reminded,
+    names.DECISION_RECORDED: _decided,
+    names.MODEL_PROMOTED: _promoted,
+    names.MODEL_ROLLED_BACK: _rolled_back,
+    names.MODEL_REVOKED: _revoked,
+    names.MODEL_ADOPTED: _adopted,
+    names.REQUEST_EXPIRED: _expired,
+    names.REQUEST_SUPERSEDED: _superseded,
+    names.APPROVAL_BYPASSED: _bypassed,
+    names.INFERENCE_COMPLETED: _inference,
+    names.DRIFT_DETECTED: episodes.drifted,
+    names.DRIFT_ENDED: episodes.ended,
+    names.RETRAINING_STARTED: episodes.retrained,
+}
+
+
+def _version(event: Event) -> int:
+    assert event.version is not None, event.kind
+    return event.version
+
+
+def _environment(event: Event) -> str:
+    assert event.environment is not None, event.kind
+    return event.environment
+
+
+def _go_live(view: View, event: Event, number: int, name: str, *, outgoing: str) -> None:
+    environment = view.environment(name)
+    before = environment.live
+    if before is not None and before != number and not view.version(before).revoked:
+        previous = view.version(before)
+        view.put_version(replace(previous, statuses={**previous.statuses, name: outgoing}))
+    state = view.version(number)
+    approval = state.approvals.get(name)
+    if event.kind in (names.MODEL_PROMOTED, names.MODEL_ADOPTED) or approval is None:
+        approval = Approval(
+            approval_id=event.data.get("request_id") or event.event_id,
+            approved_by=tuple(event.data.get("approved_by", (event.actor.subject,))),
+            approved_at=event.time,
+        )
+    order = [*event.data.get("order", ()), name]
+    furthest = state.furthest
+    if furthest not in order or order.index(name) >= order.index(furthest):
+        furthest = name
+    view.put_version(
+        replace(
+            state,
+            statuses={**state.statuses, name: names.APPROVED},
+            approvals={**state.approvals, name: approval},
+            furthest=furthest,
+        )
+    )
+    former = tuple(v for v in environment.former if v != number)
+    if before is not None and before != number and not view.version(before).revoked:
+        former = (*(v for v in former if v != before), before)
+    view.put_environment(
+        replace(
+            view.environment(name),
+            live=number,
+            live_sequence=event.sequence,
+            live_since=event.time,
+            live_by=tuple(event.data.get("approvers", (event.actor.label,))),
+            approval_id=approval.approval_id,
+            former=former[-FORMER_KEPT:],
+            revoked=False,
+            drift=False,
+            drifting=(),
+            drift_since=None,
+        )
+    )
+
+
+def _change_request(view: View, event: Event, **changes: Any) -> None:
+    state, name = view.version(_version(event)), _environment(event)
+    request = replace(state.requests[name], **changes)
+    view.put_version(replace(state, requests={**state.requests, name: request}))
+
+
+def _close(view: View, event: Event, how: RequestState, **changes: Any) -> None:
+    name = _environment(event)
+    _change_request(view, event, state=how, closed_at=event.time, closed_sequence=event.sequence, **changes)
+    state = view.version(_version(event))
+    if how != "Approved" and state.statuses.get(name) == names.PENDING:
+        view.put_version(replace(state, statuses={**state.statuses, name: how}))
+    environment = view.environment(name)
+    request = state.requests[name]
+    if environment.pending_id == request_id(request.group, request.version, name, request.attempt):
+        view.put_environment(_nothing_pending(environment))
+
+
+def _nothing_pending(environment: EnvironmentState) -> EnvironmentState:
+    return replace(
+        environment,
+        pending=None,
+        pending_since=None,
+        pending_expires_at=None,
+        pending_id="",
+        pending_gates_open=True,
+        pending_votes=0,
+        pending_voters=(),
+        pending_requester=None,
+        pending_reminded=False,
+    )
