@@ -1,0 +1,43 @@
+"""The CDK app: `cdk deploy` runs this file, and so does the local service."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from infra.assembly import assemble
+from promotion import names
+from promotion.errors import Invalid, Refused
+
+
+def check_departures() -> None:
+    """Refuse to deploy over models that nobody would answer for. Only where the CDK found an account to deploy into; a
+    deployer who may not read the ledger is told that nobody looked.
+
+    Raises:
+        Refused: an environment with live models has left the configuration.
+    """
+    if not os.environ.get("CDK_DEFAULT_ACCOUNT"):
+        return
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from promotion import config
+    from promotion.aws import departures
+
+    patience = Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 2})
+    session = boto3.Session(region_name=os.environ.get("CDK_DEFAULT_REGION"))
+    prefix = os.environ.get(names.PREFIX) or names.DEFAULT_PREFIX
+    try:
+        departures.check(config.load(), lambda service: session.client(service, config=patience), prefix)
+    except (BotoCoreError, ClientError) as error:
+        print(f"Nobody looked for models in environments that have left promotion.toml: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    try:
+        check_departures()
+        assemble().synth()
+    except (Invalid, Refused) as error:
+        sys.exit(str(error))

@@ -1,0 +1,117 @@
+"""The HTTP API: who answers which address."""
+
+from __future__ import annotations
+
+import json
+
+from aws_cdk import Fn, RemovalPolicy
+from aws_cdk import aws_apigatewayv2 as apigateway
+from aws_cdk import aws_apigatewayv2_authorizers as authorizers
+from aws_cdk import aws_apigatewayv2_integrations as integrations
+from aws_cdk import aws_certificatemanager as certificates
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from infra.acknowledged import acknowledge
+from infra.functions import Functions
+from promotion.config import Web
+
+_GET = [apigateway.HttpMethod.GET, apigateway.HttpMethod.HEAD]
+_POST = [apigateway.HttpMethod.POST]
+
+# HEAD has routes of its own: an HTTP API does not answer it from GET's.
+ROUTES: list[tuple[str, list[apigateway.HttpMethod], str]] = [
+    ("/", _GET, "web"),
+    ("/approvals/{token}", _GET, "web"),
+    ("/models/{group}", _GET, "web"),
+    ("/models/{group}/versions/{version}", _GET, "web"),
+    ("/login", _GET, "web"),
+    ("/callback", _GET, "web"),
+    ("/healthz", _GET, "web"),
+    ("/static/{name}", _GET, "web"),
+    ("/logout", _POST, "web"),
+    ("/approvals/{token}", _POST, "decide"),
+    ("/approvals/{token}/again", _POST, "decide"),
+    ("/models/{group}/{environment}/rollback", _POST, "decide"),
+    ("/models/{group}/versions/{version}/revoke", _POST, "decide"),
+]
+
+# The route's template in place of the path, which holds an approval token: no business of a log.
+_ACCESS_LOG = {
+    "requestId": "$context.requestId",
+    "ip": "$context.identity.sourceIp",
+    "time": "$context.requestTime",
+    "route": "$context.routeKey",
+    "status": "$context.status",
+    "latencyMs": "$context.responseLatency",
+    "error": "$context.error.message",
+}
+
+
+class Api(Construct):
+    """The address that links lead to. It exists before its routes: functions are told it without a circle."""
+
+    def __init__(self, scope: Construct, name: str, *, web: Web) -> None:
+        super().__init__(scope, name)
+        self._http = apigateway.HttpApi(
+            self,
+            "Http",
+            description="Approval pages and decisions",
+            create_default_stage=False,
+            # With a domain of one's own the bare address would be a second door, on which no cookie or link is at home.
+            disable_execute_api_endpoint=web.domain_name is not None,
+        )
+        log_group = logs.LogGroup(
+            self, "AccessLog", retention=logs.RetentionDays.ONE_YEAR, removal_policy=RemovalPolicy.DESTROY
+        )
+        stage = apigateway.HttpStage(
+            self,
+            "Stage",
+            http_api=self._http,
+            stage_name="$default",
+            auto_deploy=True,
+            throttle=apigateway.ThrottleSettings(rate_limit=50, burst_limit=100),
+        )
+        plain = stage.node.default_child
+        assert isinstance(plain, apigateway.CfnStage)
+        plain.access_log_settings = apigateway.CfnStage.AccessLogSettingsProperty(
+            destination_arn=log_group.log_group_arn, format=json.dumps(_ACCESS_LOG)
+        )
+        self.url = self._http.api_endpoint
+        self.domain: apigateway.DomainName | None = None
+        if web.domain_name is not None and web.certificate_arn is not None:
+            self.domain = apigateway.DomainName(
+                self,
+                "Domain",
+                domain_name=web.domain_name,
+                certificate=certificates.Certificate.from_certificate_arn(self, "Certificate", web.certificate_arn),
+                security_policy=apigateway.SecurityPolicy.TLS_1_2,
+            )
+            apigateway.ApiMapping(self, "Mapping", api=self._http, domain_name=self.domain, stage=stage)
+            self.url = Fn.join("", ["https://", web.domain_name])
+
+    @property
+    def api_id(self) -> str:
+        return self._http.api_id
+
+    def route(self, functions: Functions) -> None:
+        """Leads every address to its function; IAM lets commands in, the session lets people in."""
+        for path, methods, module in ROUTES:
+            self._http.add_routes(
+                path=path,
+                methods=methods,
+                integration=integrations.HttpLambdaIntegration(f"To{module.title()}", functions[module]),
+            )
+        self._http.add_routes(
+            path="/operations",
+            methods=_POST,
+            integration=integrations.HttpLambdaIntegration("ToDecide", functions["decide"]),
+            authorizer=authorizers.HttpIamAuthorizer(),
+        )
+        acknowledge(
+            self._http,
+            {
+                "AwsSolutions-APIG4": "People sign in at the identity provider: without a session the function "
+                "answers 302 or 401, which no authorizer of an HTTP API can do. /operations has AWS_IAM.",
+            },
+        )

@@ -1,0 +1,120 @@
+"""From `promotion.toml` to stacks."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cdk_nag
+from aws_cdk import App, DefaultStackSynthesizer, Environment, Tags, Validations
+
+from infra import bundle
+from infra.accounts import Elsewhere, EnvironmentStack
+from infra.stack import PromotionStack
+from promotion import config, names
+from promotion.config import Config
+from promotion.errors import Invalid
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def assemble(*, outdir: str | None = None, context: Mapping[str, Any] | None = None) -> App:
+    """The app for the configuration in effect, ready to synthesize.
+
+    Context `bundle=false` leaves the functions' code out, for who runs them from source, and `bundle=host` builds it for
+    this machine's Python, for who deploys to an emulator that runs functions with it; neither has the inference image
+    built. `nag=false` leaves out the checks, and `prefix` sets another Parameter Store prefix than PROMOTION_PREFIX says.
+
+    Raises:
+        Invalid: the configuration can't be deployed; names the setting.
+    """
+    # Without the CDK command nobody reads cdk.json, and another set of feature flags would give another template.
+    flags = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
+    app = App(outdir=outdir, context={**flags, **(context or {})})
+    place = Path(os.environ.get(names.CONFIG) or ROOT / names.CONFIG_FILE)
+    settings = config.load(place)
+    prefix = app.node.try_get_context("prefix") or os.environ.get(names.PREFIX) or names.DEFAULT_PREFIX
+    _check(settings, str(place))
+    code = _code(app, place)
+    far = Elsewhere(settings, prefix)
+    env = _environment(settings)
+    # The environments' accounts first: policies here name roles there, and a policy takes no role that isn't there.
+    others = [
+        EnvironmentStack(
+            app,
+            f"{names.installation(prefix)}-{name}",
+            environment=name,
+            far=far,
+            env=Environment(account=account, region=settings.registry.region),
+            synthesizer=DefaultStackSynthesizer(),
+            description=f"SageMaker models approved for {name}.",
+        )
+        for name, account in settings.elsewhere.items()
+    ]
+    service = PromotionStack(
+        app,
+        names.installation(prefix),
+        settings=settings,
+        prefix=prefix,
+        code=code,
+        image_root=ROOT if app.node.try_get_context("bundle") is None and settings.inference.image is None else None,
+        env=env,
+        synthesizer=DefaultStackSynthesizer(),
+        description="Approves SageMaker models environment by environment.",
+    )
+    for other in others:
+        service.add_stack_dependency(other)
+    if others:
+        far.write(Path(app.outdir) / "policies")
+    Tags.of(app).add("service", names.SERVICE)
+    if not _switched_off(app, "nag"):
+        Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks())
+    return app
+
+
+def _code(app: App, config: Path) -> Path:
+    if _switched_off(app, "bundle"):
+        return ROOT / "infra" / "unbundled"
+    return bundle.build(ROOT, config, for_host=app.node.try_get_context("bundle") == "host")
+
+
+def _check(settings: Config, source: str) -> None:
+    """What only a deployment can find wrong.
+
+    Raises:
+        Invalid: names the setting.
+    """
+    wanted = settings.inference
+    here = os.environ.get("CDK_DEFAULT_REGION")
+    for place, region in (("artifacts", settings.artifacts.region), ("registry", settings.registry.region)):
+        if here and region and region != here:
+            raise Invalid(f"{source} {place}.region", f"it says {region}, and these credentials deploy into {here}.")
+    if settings.elsewhere and not settings.artifacts.buckets:
+        raise Invalid(f"{source} artifacts.buckets", "other accounts must be let into them: name them.")
+    if settings.elsewhere and wanted.subnets:
+        raise Invalid(f"{source} inference.subnets", "a subnet is one account's, and there are several: leave it out.")
+    if bool(wanted.subnets) != bool(wanted.security_groups):
+        missing = "security_groups" if wanted.subnets else "subnets"
+        raise Invalid(f"{source} inference.{missing}", "subnets and security_groups go together.")
+    for group in settings.groups if wanted.schedule else ():
+        if re.search(r"[*?\[]", group):
+            raise Invalid(
+                f"{source} inference.schedule",
+                f"a tick must know whose model to run, and groups has the pattern {group!r}.",
+            )
+
+
+def _environment(settings: Config) -> Environment | None:
+    """Where the service goes, as far as the configuration says so."""
+    region = settings.registry.region or settings.artifacts.region
+    if settings.registry.account is None and region is None:
+        return None
+    return Environment(account=settings.registry.account, region=region)
+
+
+def _switched_off(app: App, key: str) -> bool:
+    return str(app.node.try_get_context(key)).lower() in ("false", "0")

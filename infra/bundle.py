@@ -1,0 +1,91 @@
+"""The functions' code, as it runs on AWS: dependencies for its processor and Python, built without Docker."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from promotion import names
+
+# Wheels of both tags run on Lambda's Amazon Linux 2023, whose glibc is 2.34.
+PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_28_aarch64")
+PYTHON = "3.13"
+SOURCES = ("lambdas", "promotion")
+LOCK = Path("lambdas", "requirements.txt")
+# The command line is for people and pipelines; no function imports it.
+_LEFT_OUT = ("__pycache__", "cli", "requirements.in", "requirements.txt")
+_KEPT = 3
+
+
+def build(root: Path, config: Path, *, for_host: bool = False) -> Path:
+    """A folder with all that a function needs, named after its contents and built at most once.
+
+    The dependencies come from the package index only when the lock has changed: a second synth makes no network call.
+    `for_host` builds the twin that this machine's Python can import.
+    """
+    kind = "host" if for_host else "lambda"
+    target = root / "build" / "bundle"
+    dependencies = target / f"{kind}-dependencies-{_digest([root / LOCK])}"
+    if not dependencies.exists():
+        install(root / LOCK, dependencies, for_lambda=not for_host)
+    files = [*sources(root), config, root / LOCK]
+    code = target / f"{kind}-{_digest(files)}"
+    if not code.exists():
+        with tempfile.TemporaryDirectory(dir=target) as scratch:
+            made = Path(scratch) / "code"
+            shutil.copytree(dependencies, made)
+            for source in SOURCES:
+                shutil.copytree(root / source, made / source, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+            shutil.copyfile(config, made / names.CONFIG_FILE)
+            made.rename(code)
+        _forget(target, f"{kind}-????????????????")
+    return code
+
+
+def sources(root: Path) -> Iterator[Path]:
+    """The service's own files that a bundle holds, in order."""
+    for source in SOURCES:
+        for path in sorted((root / source).rglob("*")):
+            if path.is_file() and not set(path.relative_to(root).parts) & set(_LEFT_OUT):
+                yield path
+
+
+def install(lock: Path, into: Path, *, for_lambda: bool) -> None:
+    """Installs a lock into a folder: for Lambda, or for the Python that runs this.
+
+    Raises:
+        subprocess.CalledProcessError: pip could not; it has said why.
+    """
+    into.parent.mkdir(parents=True, exist_ok=True)
+    options = ["--only-binary=:all:", "--no-deps", "--no-compile"]
+    if for_lambda:
+        options += ["--python-version", PYTHON, "--implementation", "cp"]
+        options += [part for platform in PLATFORMS for part in ("--platform", platform)]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options]
+    # Built beside and moved: a folder of this name is always whole.
+    with tempfile.TemporaryDirectory(dir=into.parent) as scratch:
+        made = Path(scratch) / "site"
+        subprocess.run([*command, "--target", str(made), "--requirement", str(lock)], check=True)
+        for rubbish in [*made.rglob("__pycache__"), made / "bin"]:
+            shutil.rmtree(rubbish, ignore_errors=True)
+        if not into.exists():
+            made.rename(into)
+
+
+def _digest(files: list[Path]) -> str:
+    digest = hashlib.sha256(f"{PLATFORMS}|{PYTHON}".encode())
+    for file in files:
+        digest.update(f"|{file.name}|".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _forget(target: Path, pattern: str) -> None:
+    """Removes all but the newest few bundles: each is 26 MB, and every change of a line makes another."""
+    made = sorted(target.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in made[_KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)

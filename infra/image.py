@@ -1,0 +1,173 @@
+"""The inference image: built and pushed by CodeBuild during the deployment, so that nobody needs Docker."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from aws_cdk import CustomResource, Duration, RemovalPolicy, Stack
+from aws_cdk import aws_codebuild as codebuild
+from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3_assets as assets
+from constructs import Construct
+
+from infra.acknowledged import acknowledge
+from infra.permissions import allow
+
+SOURCES = ("inference", "promotion")
+# A build that is never answered would hold the deployment for CloudFormation's own hour.
+_LONGEST = Duration.minutes(50)
+
+# CloudFormation waits for this answer; the digest is what the machines run, so that a moved tag changes nothing.
+_ANSWER = r"""
+digest=$(docker inspect --format '{{index .RepoDigests 0}}' "$IMAGE" 2>/dev/null | cut -d@ -f2)
+if [ "$CODEBUILD_BUILD_SUCCEEDING" = 1 ] && [ -n "$digest" ]; then status=SUCCESS; else status=FAILED; fi
+printf '{"Status":"%s","Reason":"log: %s","PhysicalResourceId":"image",' "$status" "$CODEBUILD_LOG_PATH" > answer.json
+printf '"StackId":"%s","RequestId":"%s","LogicalResourceId":"%s",' "$STACK_ID" "$REQUEST_ID" "$LOGICAL_ID" >> answer.json
+printf '"Data":{"Uri":"%s@%s"}}' "$REPOSITORY" "$digest" >> answer.json
+curl --silent --show-error --fail --retry 5 --upload-file answer.json --header 'Content-Type:' "$RESPONSE_URL"
+"""
+
+
+class InferenceImage(Construct):
+    """Repository, build, and the image's address by digest as `uri`."""
+
+    def __init__(self, scope: Construct, name: str, *, root: Path) -> None:
+        super().__init__(scope, name)
+        stack = Stack.of(self)
+        source = assets.Asset(self, "Source", path=str(stage(root)))
+        # Kept: what is live names its image by digest.
+        self.repository = ecr.Repository(
+            self,
+            "Repository",
+            image_scan_on_push=True,
+            image_tag_mutability=ecr.TagMutability.IMMUTABLE,
+            encryption=ecr.RepositoryEncryption.AES_256,
+            removal_policy=RemovalPolicy.RETAIN,
+        )
+        log = logs.LogGroup(
+            self, "BuildLog", retention=logs.RetentionDays.ONE_YEAR, removal_policy=RemovalPolicy.DESTROY
+        )
+        role = iam.Role(
+            self,
+            "BuildRole",
+            assumed_by=iam.ServicePrincipal(
+                "codebuild.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": stack.account}}
+            ),
+        )
+        for statement in (
+            allow(["logs:CreateLogStream", "logs:PutLogEvents"], [log.log_group_arn]),
+            allow(["ecr:GetAuthorizationToken"], ["*"]),
+            allow(
+                [
+                    "ecr:BatchCheckLayerAvailability",
+                    "ecr:InitiateLayerUpload",
+                    "ecr:UploadLayerPart",
+                    "ecr:CompleteLayerUpload",
+                    "ecr:PutImage",
+                    "ecr:BatchGetImage",
+                    "ecr:GetDownloadUrlForLayer",
+                ],
+                [self.repository.repository_arn],
+            ),
+            allow(["s3:GetObject", "s3:GetObjectVersion"], [source.bucket.arn_for_objects(source.s3_object_key)]),
+        ):
+            role.add_to_policy(statement)
+        image = f"{self.repository.repository_uri}:{source.asset_hash[:16]}"
+        project = codebuild.CfnProject(
+            self,
+            "Build",
+            description="Builds the inference image and tells CloudFormation its digest",
+            service_role=role.role_arn,
+            artifacts=codebuild.CfnProject.ArtifactsProperty(type="NO_ARTIFACTS"),
+            encryption_key=f"arn:{stack.partition}:kms:{stack.region}:{stack.account}:alias/aws/s3",
+            timeout_in_minutes=int(_LONGEST.to_minutes()),
+            environment=codebuild.CfnProject.EnvironmentProperty(
+                type="LINUX_CONTAINER",
+                compute_type="BUILD_GENERAL1_LARGE",
+                image="aws/codebuild/amazonlinux-x86_64-standard:5.0",
+                privileged_mode=True,
+                environment_variables=[
+                    codebuild.CfnProject.EnvironmentVariableProperty(name=key, value=value)
+                    for key, value in (
+                        ("IMAGE", image),
+                        ("REPOSITORY", self.repository.repository_uri),
+                        ("REGISTRY", f"{stack.account}.dkr.ecr.{stack.region}.{stack.url_suffix}"),
+                    )
+                ],
+            ),
+            logs_config=codebuild.CfnProject.LogsConfigProperty(
+                cloud_watch_logs=codebuild.CfnProject.CloudWatchLogsConfigProperty(
+                    status="ENABLED", group_name=log.log_group_name
+                )
+            ),
+            source=codebuild.CfnProject.SourceProperty(
+                type="S3",
+                location=f"{source.s3_bucket_name}/{source.s3_object_key}",
+                build_spec=stack.to_json_string(_build_spec()),
+            ),
+        )
+        # The role's policy is a resource of its own; a build begun before it would find no permission.
+        project.node.add_dependency(role)
+        starter = self._starter(project)
+        built = CustomResource(
+            self,
+            "Image",
+            service_token=starter.function_arn,
+            resource_type="Custom::InferenceImage",
+            properties={"Project": project.ref, "Image": image},
+        )
+        self.uri = built.get_att_string("Uri")
+        acknowledge(
+            project,
+            {"AwsSolutions-CB3": "Building an image with Docker needs it; the build sees the source and no secret."},
+        )
+
+    def _starter(self, project: codebuild.CfnProject) -> lambda_.Function:
+        log = logs.LogGroup(
+            self, "StarterLog", retention=logs.RetentionDays.ONE_YEAR, removal_policy=RemovalPolicy.DESTROY
+        )
+        role = iam.Role(self, "StarterRole", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+        role.add_to_policy(allow(["logs:CreateLogStream", "logs:PutLogEvents"], [log.log_group_arn]))
+        role.add_to_policy(allow(["codebuild:StartBuild"], [project.attr_arn]))
+        code = (Path(__file__).parent / "start_build.py").read_text(encoding="utf-8")
+        starter = lambda_.Function(
+            self,
+            "Starter",
+            description="infra/start_build.py",
+            code=lambda_.Code.from_inline(code),
+            handler="index.handler",
+            runtime=lambda_.Runtime.PYTHON_3_13,
+            architecture=lambda_.Architecture.ARM_64,
+            timeout=Duration.seconds(60),
+            role=role,
+            log_group=log,
+        )
+        acknowledge(starter, {"AwsSolutions-L1": "The Python of all other functions of the service."})
+        return starter
+
+
+def stage(root: Path) -> Path:
+    """The image's build context: its Dockerfile and the packages that it copies, and nothing that git ignores."""
+    context = root / "build" / "image"
+    shutil.rmtree(context, ignore_errors=True)
+    for source in SOURCES:
+        shutil.copytree(root / source, context / source, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    return context
+
+
+def _build_spec() -> dict[str, object]:
+    login = 'aws ecr get-login-password | docker login --username AWS --password-stdin "$REGISTRY"'
+    # A tag can't be pushed twice: an image of these sources that is there already is the image.
+    build = 'docker pull "$IMAGE" || { docker build -f inference/Dockerfile -t "$IMAGE" . && docker push "$IMAGE"; }'
+    return {
+        "version": "0.2",
+        "phases": {
+            "pre_build": {"commands": [login]},
+            "build": {"commands": [build]},
+            "post_build": {"commands": [_ANSWER.strip()]},
+        },
+    }

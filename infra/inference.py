@@ -1,0 +1,257 @@
+"""Inference, environment by environment: the machine, who it runs as, and what starts it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from aws_cdk import RemovalPolicy, Stack
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sqs as sqs
+from aws_cdk import aws_stepfunctions as sfn
+from constructs import Construct
+
+from infra import machine
+from infra.permissions import Permissions, allow
+from promotion import names
+from promotion.config import Config, Environment
+
+
+class InferenceMachine(Construct):
+    """The machine of one environment, with an execution role that writes below that environment only."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        environment: Environment,
+        settings: Config,
+        permissions: Permissions,
+        evidence: s3.IBucket,
+        bus: events.IEventBus,
+        prepare: lambda_.IFunction,
+        machine_name: str,
+        image: str | None,
+        role_names: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(scope, name)
+        self._environment = environment
+        self._bus = bus
+        self._names = role_names or {}
+        wanted = settings.inference
+        self.execution_role: iam.IRole = (
+            iam.Role.from_role_arn(self, "ExecutionRole", environment.execution_role, mutable=False)
+            if environment.execution_role
+            else self._execution_role(settings, permissions, evidence)
+        )
+        log_group = logs.LogGroup(
+            self,
+            "Log",
+            # Below this path Step Functions needs no statement per log group, of which a policy holds 5,120 characters.
+            log_group_name=f"/aws/vendedlogs/states/{machine_name}",
+            retention=logs.RetentionDays.ONE_YEAR,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        told: dict[str, Any] = {
+            "environment": environment.name,
+            "execution_role_arn": self.execution_role.role_arn,
+            "evidence_bucket": evidence.bucket_name,
+            "subnets": list(wanted.subnets),
+            "security_groups": list(wanted.security_groups),
+        }
+        if image := wanted.image or image:
+            told["image"] = image
+        stack = Stack.of(self)
+        role = iam.Role(
+            self,
+            "Role",
+            role_name=self._names.get("machine"),
+            assumed_by=iam.ServicePrincipal(
+                "states.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": stack.account}}
+            ),
+        )
+        for statement in self._may(permissions, prepare):
+            role.add_to_policy(statement)
+        self.role: iam.IRole = role
+        self.machine = sfn.StateMachine(
+            self,
+            "Machine",
+            state_machine_name=machine_name,
+            state_machine_type=sfn.StateMachineType.STANDARD,
+            role=role,
+            # json.dumps, because the CDK's own to_json_string drops None: `"ResultPath": null` would vanish, and with it the
+            # input that the next state needs.
+            definition_body=sfn.DefinitionBody.from_string(
+                json.dumps(
+                    machine.definition(
+                        environment=environment.name,
+                        prepare_function=prepare.function_arn,
+                        bus=bus.event_bus_name,
+                        settings=told,
+                    )
+                )
+            ),
+            logs=sfn.LogOptions(destination=log_group, level=sfn.LogLevel.ALL, include_execution_data=False),
+            tracing_enabled=True,
+        )
+
+    def start_on_promotion(self, undelivered: sqs.IQueue) -> None:
+        """Starts a run when a model has gone live here, by whichever way."""
+        events.Rule(
+            self,
+            "OnPromotion",
+            description=f"Starts the inference machine of {self._environment.name}",
+            event_bus=self._bus,
+            event_pattern=events.EventPattern(
+                source=[names.EVENT_SOURCE],
+                detail_type=[names.MODEL_PROMOTED, names.MODEL_ROLLED_BACK],
+                detail={"environment": [self._environment.name]},
+            ),
+            targets=[
+                targets.SfnStateMachine(
+                    self.machine,
+                    input=events.RuleTargetInput.from_object(
+                        {
+                            "group": events.EventField.from_path("$.detail.model_package_group"),
+                            "environment": events.EventField.from_path("$.detail.environment"),
+                        }
+                    ),
+                    dead_letter_queue=undelivered,
+                )
+            ],
+        )
+
+    def start_on_schedule(self, schedule: str, groups: tuple[str, ...], undelivered: sqs.IQueue) -> None:
+        """Starts a run per group and tick."""
+        for index, group in enumerate(groups):
+            events.Rule(
+                self,
+                f"Schedule{index or ''}",
+                description=f"Starts the inference machine of {self._environment.name} for {group}",
+                schedule=events.Schedule.expression(schedule),
+                targets=[
+                    targets.SfnStateMachine(
+                        self.machine,
+                        input=events.RuleTargetInput.from_object(
+                            {"group": group, "environment": self._environment.name}
+                        ),
+                        dead_letter_queue=undelivered,
+                    )
+                ],
+            )
+
+    def _may(self, permissions: Permissions, prepare: lambda_.IFunction) -> list[iam.PolicyStatement]:
+        arn = permissions.arn
+        # Names that prepare_inference gives: they begin with the service's, so that nobody else's jobs are in reach.
+        ours = f"{names.SERVICE}-*"
+        return [
+            permissions.invoke(prepare.function_arn),
+            permissions.publish(self._bus.event_bus_arn, names.INFERENCE_SOURCE),
+            allow(["sagemaker:CreateModel", "sagemaker:DeleteModel"], [arn("sagemaker", f"model/{ours}")]),
+            allow(
+                ["sagemaker:CreateTransformJob", "sagemaker:DescribeTransformJob", "sagemaker:StopTransformJob"],
+                [arn("sagemaker", f"transform-job/{ours}")],
+            ),
+            allow(
+                ["sagemaker:CreateProcessingJob", "sagemaker:DescribeProcessingJob", "sagemaker:StopProcessingJob"],
+                [arn("sagemaker", f"processing-job/{ours}")],
+            ),
+            allow(
+                ["iam:PassRole"],
+                [self.execution_role.role_arn],
+                {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
+            ),
+        ]
+
+    def _execution_role(self, settings: Config, permissions: Permissions, evidence: s3.IBucket) -> iam.Role:
+        stack = Stack.of(self)
+        role = iam.Role(
+            self,
+            "ExecutionRole",
+            role_name=self._names.get("execution"),
+            description=f"What the models of {self._environment.name} run as",
+            assumed_by=iam.ServicePrincipal(
+                "sagemaker.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": stack.account}}
+            ),
+        )
+        readable = [*permissions.artifact_buckets()]
+        if settings.inference.bucket and settings.inference.bucket not in settings.artifacts.buckets:
+            readable.append(f"arn:{stack.partition}:s3:::{settings.inference.bucket}")
+        written = evidence.bucket_arn
+        for statement in [
+            allow(["s3:GetObject", "s3:GetObjectVersion"], [f"{bucket}/*" for bucket in readable]),
+            allow(["s3:ListBucket", "s3:GetBucketLocation"], [*readable, written]),
+            # {group}/{environment}/{run_id}/…: a run in dev can't touch what prod is judged by.
+            allow(
+                ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
+                [f"{written}/*/{self._environment.name}/*"],
+            ),
+            allow(
+                ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"],
+                [permissions.arn("logs", "log-group:/aws/sagemaker/*")],
+            ),
+            allow(
+                ["cloudwatch:PutMetricData"],
+                ["*"],
+                {"StringLike": {"cloudwatch:namespace": ["/aws/sagemaker/*", "Promotion"]}},
+            ),
+            allow(["ecr:GetAuthorizationToken"], ["*"]),
+            # An approved package names its image, which may be AWS's own in an account of AWS's.
+            allow(
+                ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"],
+                [f"arn:{stack.partition}:ecr:{stack.region}:*:repository/*"],
+            ),
+            *self._network(settings),
+            *self._keys(settings),
+        ]:
+            role.add_to_policy(statement)
+        return role
+
+    def _network(self, settings: Config) -> list[iam.PolicyStatement]:
+        if not settings.inference.subnets:
+            return []
+        return [
+            allow(
+                [
+                    "ec2:DescribeNetworkInterfaces",
+                    "ec2:DescribeSubnets",
+                    "ec2:DescribeSecurityGroups",
+                    "ec2:DescribeVpcs",
+                    "ec2:DescribeDhcpOptions",
+                ],
+                ["*"],
+            ),
+            allow(
+                [
+                    "ec2:CreateNetworkInterface",
+                    "ec2:CreateNetworkInterfacePermission",
+                    "ec2:DeleteNetworkInterface",
+                    "ec2:DeleteNetworkInterfacePermission",
+                ],
+                [
+                    f"arn:{Stack.of(self).partition}:ec2:{Stack.of(self).region}:{Stack.of(self).account}:{kind}"
+                    for kind in (
+                        "network-interface/*",
+                        *(f"subnet/{subnet}" for subnet in settings.inference.subnets),
+                        *(f"security-group/{group}" for group in settings.inference.security_groups),
+                    )
+                ],
+            ),
+        ]
+
+    def _keys(self, settings: Config) -> list[iam.PolicyStatement]:
+        keys = [key for key in (settings.inference.volume_key, settings.inference.output_key) if key]
+        if not keys:
+            return []
+        return [
+            allow(["kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"], keys),
+            # SageMaker makes grants for the volumes of its own instances, and for nothing else.
+            allow(["kms:CreateGrant"], keys, {"Bool": {"kms:GrantIsForAWSResource": "true"}}),
+        ]

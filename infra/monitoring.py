@@ -1,0 +1,167 @@
+"""Alarms and a dashboard. Every alarm is described in docs/operations.md, and a test holds that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from infra.acknowledged import acknowledge
+from infra.functions import Functions
+from infra.inference import InferenceMachine
+from infra.wiring import Wiring
+from promotion import names
+
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Create-alarm-on-metric-math-expression.html
+MOST_METRICS = 10
+_FIVE_MINUTES = Duration.minutes(5)
+_AT_LEAST = cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD
+
+
+class Monitoring(Construct):
+    """One topic that all alarms go to; whoever answers for the service subscribes to it."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        functions: Functions,
+        wiring: Wiring,
+        machines: Mapping[str, InferenceMachine],
+        api_id: str,
+    ) -> None:
+        super().__init__(scope, name)
+        self.topic = sns.Topic(self, "Topic", enforce_ssl=True)
+        self.topic.add_to_resource_policy(
+            iam.PolicyStatement(
+                actions=["sns:Publish"],
+                resources=[self.topic.topic_arn],
+                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+            )
+        )
+        acknowledge(
+            self.topic,
+            {
+                "AwsSolutions-SNS2": "It carries names of alarms. CloudWatch can't publish through AWS's own key for SNS."
+            },
+        )
+        self._alarms: list[cloudwatch.Alarm] = []
+        self._queues(wiring)
+        self._functions(functions)
+        self._api(api_id)
+        for environment, made in machines.items():
+            title = environment.title().replace("-", "")
+            self._alarm(f"InferenceFailed{title}", made.machine.metric_failed(period=_FIVE_MINUTES), 1)
+        self._verification()
+        self._dashboard(functions, wiring, api_id)
+
+    def _queues(self, wiring: Wiring) -> None:
+        for name, queue in (("DeadLetters", wiring.dead_letters), ("Undelivered", wiring.undelivered)):
+            visible = queue.metric_approximate_number_of_messages_visible(period=_FIVE_MINUTES, statistic="Maximum")
+            self._alarm(name, visible, 1)
+        waiting = wiring.wake.metric_approximate_age_of_oldest_message(period=_FIVE_MINUTES, statistic="Maximum")
+        self._alarm("ProjectionLate", waiting, 600)
+
+    def _functions(self, functions: Functions) -> None:
+        """Errors of each, and of the stream's reader how far behind it is."""
+        for module, function in functions.by_name.items():
+            title = "".join(word.title() for word in module.split("_"))
+            self._alarm(f"{title}Errors", function.metric_errors(period=_FIVE_MINUTES), 1)
+        # Without a dimension it counts all functions of the account, and an alarm takes no more than ten metrics.
+        throttled = cloudwatch.Metric(
+            namespace="AWS/Lambda", metric_name="Throttles", statistic="Sum", period=_FIVE_MINUTES
+        )
+        self._alarm("Throttled", throttled, 1)
+        behind = functions["on_ledger_appended"].metric(
+            "IteratorAge", statistic="Maximum", period=_FIVE_MINUTES, unit=cloudwatch.Unit.MILLISECONDS
+        )
+        self._alarm("StreamLate", behind, 60_000)
+
+    def _api(self, api_id: str) -> None:
+        self._alarm("ApiErrors", self._of_api("5xx", api_id, "Sum"), 1)
+
+    def _of_api(self, metric: str, api_id: str, statistic: str) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace="AWS/ApiGateway",
+            metric_name=metric,
+            dimensions_map={"ApiId": api_id},
+            statistic=statistic,
+            period=_FIVE_MINUTES,
+        )
+
+    def _verification(self) -> None:
+        """Differences found; and no verification at all, which looks like none found."""
+        differences = cloudwatch.Metric(
+            namespace="Promotion",
+            metric_name=names.DIFFERENCES_METRIC,
+            dimensions_map={"service": names.SERVICE},
+            statistic="Maximum",
+            period=Duration.days(1),
+        )
+        self._alarm("Differences", differences, 1)
+        self._alarm(
+            "NotVerified",
+            differences.with_(statistic="SampleCount"),
+            1,
+            comparison=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+            missing=cloudwatch.TreatMissingData.BREACHING,
+            periods=2,
+        )
+
+    def _alarm(
+        self,
+        name: str,
+        metric: cloudwatch.IMetric,
+        threshold: float,
+        *,
+        comparison: cloudwatch.ComparisonOperator = _AT_LEAST,
+        missing: cloudwatch.TreatMissingData = cloudwatch.TreatMissingData.NOT_BREACHING,
+        periods: int = 1,
+    ) -> None:
+        alarm = cloudwatch.Alarm(
+            self,
+            name,
+            metric=metric,
+            threshold=threshold,
+            evaluation_periods=periods,
+            comparison_operator=comparison,
+            treat_missing_data=missing,
+            alarm_description=f"{name}: docs/operations.md says what it means and what to do.",
+        )
+        alarm.add_alarm_action(actions.SnsAction(self.topic))
+        self._alarms.append(alarm)
+
+    def _dashboard(self, functions: Functions, wiring: Wiring, api_id: str) -> None:
+        board = cloudwatch.Dashboard(self, "Dashboard", default_interval=Duration.days(1))
+        board.add_widgets(cloudwatch.AlarmStatusWidget(title="Alarms", alarms=self._alarms, width=24, height=4))
+        slow = [function.metric_duration(statistic="p95", label=name) for name, function in functions.by_name.items()]
+        failing = [function.metric_errors(label=name) for name, function in functions.by_name.items()]
+        board.add_widgets(
+            cloudwatch.GraphWidget(title="Functions: p95 (ms)", left=slow, width=12),
+            cloudwatch.GraphWidget(title="Functions: errors", left=failing, width=12),
+        )
+        board.add_widgets(
+            cloudwatch.GraphWidget(
+                title="Queues: messages",
+                left=[
+                    queue.metric_approximate_number_of_messages_visible(label=name)
+                    for name, queue in (
+                        ("wake", wiring.wake),
+                        ("dead letters", wiring.dead_letters),
+                        ("undelivered", wiring.undelivered),
+                    )
+                ],
+                width=12,
+            ),
+            cloudwatch.GraphWidget(
+                title="Pages: requests and errors",
+                left=[self._of_api(metric, api_id, "Sum") for metric in ("Count", "4xx", "5xx")],
+                width=12,
+            ),
+        )

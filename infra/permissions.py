@@ -1,0 +1,221 @@
+"""Who may do what: the statements of each function's role, and nothing else grants anything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from aws_cdk import Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_sqs as sqs
+
+from infra.store import Store
+from promotion import names
+from promotion.config import Config
+
+
+def allow(
+    actions: Sequence[str], resources: Sequence[str], conditions: dict[str, dict[str, object]] | None = None
+) -> iam.PolicyStatement:
+    """A statement that allows; there is no other kind in a role of ours."""
+    return iam.PolicyStatement(actions=list(actions), resources=list(resources), conditions=conditions)
+
+
+class Permissions:
+    """Statements by what they are for, so that a role reads as a list of what its function does."""
+
+    def __init__(self, stack: Stack, store: Store | None, settings: Config, prefix: str) -> None:
+        self._stack = stack
+        self._kept = store
+        self._settings = settings
+        self._prefix = prefix
+
+    @property
+    def _store(self) -> Store:
+        """What is kept; there is nothing of it in an environment's own account."""
+        assert self._kept is not None
+        return self._kept
+
+    def read_ledger(self) -> iam.PolicyStatement:
+        table = self._store.ledger.table_arn
+        return allow(["dynamodb:GetItem", "dynamodb:Query"], [table, f"{table}/index/{names.BOARD_INDEX}"])
+
+    def append_to_ledger(self) -> iam.PolicyStatement:
+        """Puts and updates, never deletes; a transaction is authorised as the actions of its items."""
+        return allow(
+            ["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"], [self._store.ledger.table_arn]
+        )
+
+    def read_projections(self) -> iam.PolicyStatement:
+        return allow(["dynamodb:Query"], [self._store.projections.table_arn])
+
+    def write_projections(self) -> iam.PolicyStatement:
+        return allow(["dynamodb:Query", "dynamodb:PutItem"], [self._store.projections.table_arn])
+
+    def follow_ledger(self) -> list[iam.PolicyStatement]:
+        stream = self._store.ledger.table_stream_arn or ""
+        return [
+            allow(["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"], [stream]),
+            allow(["dynamodb:ListStreams"], [f"{self._store.ledger.table_arn}/stream/*"]),
+        ]
+
+    def read_public_key(self) -> iam.PolicyStatement:
+        return allow(["kms:GetPublicKey"], [self._store.signing_key.key_arn])
+
+    def sign(self) -> iam.PolicyStatement:
+        """By the one algorithm that a key of this kind knows, ECDSA over SHA-256."""
+        return allow(["kms:Sign"], [self._store.signing_key.key_arn])
+
+    def describe_packages(self) -> iam.PolicyStatement:
+        return allow(["sagemaker:DescribeModelPackage"], self.packages())
+
+    def list_packages(self) -> iam.PolicyStatement:
+        return allow(["sagemaker:ListModelPackages", "sagemaker:ListModelPackageGroups"], ["*"])
+
+    def write_registry(self) -> list[iam.PolicyStatement]:
+        """UpdateModelPackage, bound to what the projector writes: known statuses, known fields, known stages."""
+        environments = self._settings.environment_names
+        fields: dict[str, object] = {
+            f"sagemaker:CustomerMetadataProperties/{environment}": list(names.STATUSES) for environment in environments
+        }
+        return [
+            allow(["sagemaker:DescribeModelPackage"], self.packages()),
+            allow(
+                ["sagemaker:UpdateModelPackage"],
+                self.packages(),
+                {
+                    "StringEqualsIfExists": {
+                        "sagemaker:ModelApprovalStatus": [names.PENDING, names.APPROVED, names.REJECTED],
+                        "sagemaker:ModelLifeCycle:Stage": list(environments),
+                        **fields,
+                    }
+                },
+            ),
+        ]
+
+    def read_artifacts(self) -> list[iam.PolicyStatement]:
+        buckets = self.artifact_buckets()
+        return [
+            allow(
+                ["s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectAttributes"], [f"{bucket}/*" for bucket in buckets]
+            ),
+            allow(["s3:ListBucket", "s3:GetBucketLocation"], buckets),
+        ]
+
+    def read_evidence(self) -> list[iam.PolicyStatement]:
+        """GetObject, and ListBucket without which a missing object is a 403 rather than a 404."""
+        bucket = self._store.evidence.bucket_arn
+        return [allow(["s3:GetObject"], [f"{bucket}/*"]), allow(["s3:ListBucket"], [bucket])]
+
+    def find_inputs(self) -> list[iam.PolicyStatement]:
+        """Whether there is anything to predict on; what it is, only the job reads."""
+        bucket = self._settings.inference.bucket
+        return [allow(["s3:ListBucket"], [f"arn:{self._stack.partition}:s3:::{bucket}"])] if bucket else []
+
+    def write_run_context(self) -> iam.PolicyStatement:
+        return allow(["s3:PutObject"], [f"{self._store.evidence.bucket_arn}/*/context/*"])
+
+    def write_anchors(self) -> iam.PolicyStatement:
+        return allow(["s3:PutObject"], [f"{self._store.anchors.bucket_arn}/*"])
+
+    def read_anchors(self) -> iam.PolicyStatement:
+        """Their names alone, of all versions: what hides an anchor behind a delete marker doesn't hide it from this."""
+        return allow(["s3:ListBucketVersions"], [self._store.anchors.bucket_arn])
+
+    def read_parameters(self) -> iam.PolicyStatement:
+        return allow(["ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath"], self._parameters())
+
+    def write_parameters(self) -> iam.PolicyStatement:
+        return allow(["ssm:PutParameter"], self._parameters()[:1])
+
+    def send_mail(self) -> iam.PolicyStatement:
+        """From the sender's address alone; in its sandbox SES asks for the recipients' identities too."""
+        return allow(
+            ["ses:SendEmail", "ses:SendRawEmail"],
+            [self.arn("ses", "identity/*")],
+            {"StringEquals": {"ses:FromAddress": self._settings.mail.sender}},
+        )
+
+    def invoke(self, function_arn: str) -> iam.PolicyStatement:
+        return allow(["lambda:InvokeFunction"], [function_arn])
+
+    def send(self, *queues: sqs.IQueue) -> iam.PolicyStatement:
+        return allow(["sqs:SendMessage"], [queue.queue_arn for queue in queues])
+
+    def consume(self, queue: sqs.IQueue) -> iam.PolicyStatement:
+        return allow(
+            ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes"],
+            [queue.queue_arn],
+        )
+
+    def publish(self, bus_arn: str, source: str) -> iam.PolicyStatement:
+        return allow(["events:PutEvents"], [bus_arn], {"StringEquals": {"events:source": source}})
+
+    def describe_runs(self) -> iam.PolicyStatement:
+        """The jobs of our own runs, for the time of their instances."""
+        jobs = [self.arn("sagemaker", f"{kind}/{names.SERVICE}-*") for kind in ("transform-job", "processing-job")]
+        return allow(["sagemaker:DescribeTransformJob", "sagemaker:DescribeProcessingJob"], jobs)
+
+    def follow_monitors(self) -> list[iam.PolicyStatement]:
+        """The jobs of Model Monitor, and its reports, where monitors are configured. A job is named when it is made."""
+        monitors = self._settings.drift.monitors
+        buckets = sorted({monitor.bucket for monitor in monitors if monitor.bucket is not None})
+        reports = [f"arn:{self._stack.partition}:s3:::{bucket}/*" for bucket in buckets]
+        jobs = [allow(["sagemaker:DescribeProcessingJob"], [self.arn("sagemaker", "processing-job/*")])]
+        return [*(jobs if monitors else []), *([allow(["s3:GetObject"], reports)] if reports else [])]
+
+    def start_retraining(self) -> list[iam.PolicyStatement]:
+        """The pipelines that drift starts, each by its ARN."""
+        pipelines = sorted({retraining.pipeline for retraining in self._settings.drift.retraining.values()})
+        return [allow(["sagemaker:StartPipelineExecution"], pipelines)] if pipelines else []
+
+    def tell_channels(self) -> list[iam.PolicyStatement]:
+        """The topics and webhooks of the channels, each by its ARN."""
+        channels = self._settings.channels.values()
+        topics = sorted({channel.topic for channel in channels if channel.topic is not None})
+        secrets = sorted({channel.webhook_secret for channel in channels if channel.webhook_secret is not None})
+        return [
+            *([allow(["sns:Publish"], topics)] if topics else []),
+            *([allow(["secretsmanager:GetSecretValue"], secrets)] if secrets else []),
+        ]
+
+    def share_groups(self) -> list[iam.PolicyStatement]:
+        """The policies of governed groups, to let other accounts' pipelines read them."""
+        groups = [
+            self.arn("sagemaker", f"model-package-group/{_iam_pattern(g).lower()}") for g in self._settings.groups
+        ]
+        actions = ["sagemaker:GetModelPackageGroupPolicy", "sagemaker:PutModelPackageGroupPolicy"]
+        return [allow(actions, groups)] if self._settings.elsewhere else []
+
+    def act_elsewhere(self, purpose: str) -> list[iam.PolicyStatement]:
+        """Taking on the roles of a purpose in the environments' own accounts."""
+        roles = [
+            f"arn:{self._stack.partition}:iam::{account}:role/{names.environment_role(self._prefix, name, purpose)}"
+            for name, account in self._settings.elsewhere.items()
+        ]
+        return [allow(["sts:AssumeRole"], roles)] if roles else []
+
+    def packages(self) -> list[str]:
+        """ARNs of the packages in governed groups; SageMaker writes group names in lower case there."""
+        return [
+            self.arn("sagemaker", f"model-package/{_iam_pattern(group).lower()}/*") for group in self._settings.groups
+        ]
+
+    def artifact_buckets(self) -> list[str]:
+        """ARNs of the buckets that artifacts live in; SageMaker's default bucket where none is named."""
+        stack = self._stack
+        buckets = self._settings.artifacts.buckets or (f"sagemaker-{stack.region}-{stack.account}",)
+        return [f"arn:{stack.partition}:s3:::{bucket}" for bucket in buckets]
+
+    def arn(self, service: str, resource: str) -> str:
+        stack = self._stack
+        return f"arn:{stack.partition}:{service}:{stack.region}:{stack.account}:{resource}"
+
+    def _parameters(self) -> list[str]:
+        """Everything below the prefix, and the prefix itself, which is the resource of a by-path read."""
+        return [self.arn("ssm", f"parameter{self._prefix}/*"), self.arn("ssm", f"parameter{self._prefix}")]
+
+
+def _iam_pattern(pattern: str) -> str:
+    """fnmatch's `[ab]` has no counterpart in IAM: one character of any kind is the nearest that lets all through."""
+    return re.sub(r"\[[^\]]*\]", "?", pattern)

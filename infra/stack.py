@@ -1,0 +1,198 @@
+"""The stack: which part is told what, and which function may do what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from aws_cdk import CfnOutput, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_ses as ses
+from aws_cdk import aws_ssm as ssm
+from constructs import Construct
+
+from infra.accounts import Elsewhere, share
+from infra.acknowledged import explain_wildcards
+from infra.api import Api
+from infra.duties import Duties
+from infra.functions import Functions
+from infra.image import InferenceImage
+from infra.inference import InferenceMachine
+from infra.monitoring import Monitoring
+from infra.permissions import Permissions
+from infra.store import Store
+from infra.wiring import Wiring
+from promotion import names
+from promotion.config import Config
+
+
+class PromotionStack(Stack):
+    """The whole service in one account."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        settings: Config,
+        prefix: str,
+        code: Path,
+        image_root: Path | None = None,
+        **stack: Any,
+    ) -> None:
+        super().__init__(scope, name, **stack)
+        self._settings = settings
+        self._prefix = prefix
+        self._elsewhere = Elsewhere(settings, prefix)
+        far = bool(settings.elsewhere)
+        self.store = Store(self, "Store", alias=name, evidence_name=self._elsewhere.evidence_bucket if far else None)
+        self.api = Api(self, "Api", web=settings.web)
+        self.wiring = Wiring(self, "Wiring", bus_name=name)
+        self.functions = Functions(self, "Functions", code=code, prefix=prefix, named=far)
+        self.permissions = Permissions(self, self.store, settings, prefix)
+        self.registry_role = self._registry_role()
+        # Who brings an image, or runs the service from source, has none built.
+        self.image = InferenceImage(self, "InferenceImage", root=image_root) if image_root else None
+        self.machines = {
+            environment.name: self._machine(environment.name, name)
+            for environment in settings.environments
+            if environment.name not in settings.elsewhere
+        }
+        self._identity = self._mail_identity()
+        duties = Duties(
+            functions=self.functions,
+            store=self.store,
+            wiring=self.wiring,
+            permissions=self.permissions,
+            registry_role=self.registry_role,
+            public_url=self.api.url,
+        )
+        duties.tell()
+        duties.permit()
+        self.api.route(self.functions)
+        self.wiring.connect(self.functions, self.store, groups=settings.groups)
+        self.wiring.follow_drift(self.functions, settings)
+        self.wiring.tell_channels(self.functions, settings)
+        self.wiring.guard_bus(
+            [
+                self.functions.role("on_projection_due").role_arn,
+                *(machine.role.role_arn for machine in self.machines.values()),
+                *self._elsewhere.roles("reporter"),
+            ]
+        )
+        share(self, self._elsewhere, self.wiring, self.store, self.functions, self.image)
+        self.monitoring = Monitoring(
+            self,
+            "Monitoring",
+            functions=self.functions,
+            wiring=self.wiring,
+            machines=self.machines,
+            api_id=self.api.api_id,
+        )
+        self._service_parameter()
+        self._outputs()
+        explain_wildcards(self)
+
+    def _registry_role(self) -> iam.Role:
+        """What the projector writes the registry as; CloudTrail has the approver as the SourceIdentity."""
+        projector = self.functions.role("on_projection_due")
+        role = iam.Role(
+            self,
+            "RegistryRole",
+            description="Writes decisions to the Model Registry, in the name of who decided",
+            assumed_by=iam.ArnPrincipal(projector.role_arn),
+        )
+        trust = role.assume_role_policy
+        assert trust is not None
+        trust.add_statements(
+            iam.PolicyStatement(actions=["sts:SetSourceIdentity"], principals=[iam.ArnPrincipal(projector.role_arn)])
+        )
+        for statement in self.permissions.write_registry():
+            role.add_to_policy(statement)
+        return role
+
+    def _machine(self, environment: str, service: str) -> InferenceMachine:
+        settings = self._settings
+        made = InferenceMachine(
+            self,
+            f"Inference{environment.title().replace('-', '')}",
+            environment=next(rung for rung in settings.environments if rung.name == environment),
+            settings=settings,
+            permissions=self.permissions,
+            evidence=self.store.evidence,
+            bus=self.wiring.bus,
+            prepare=self.functions["prepare_inference"],
+            machine_name=f"{service}-inference-{environment}",
+            image=self.image.uri if self.image else None,
+        )
+        made.start_on_promotion(self.wiring.undelivered)
+        if settings.inference.schedule:
+            made.start_on_schedule(settings.inference.schedule, settings.groups, self.wiring.undelivered)
+        return made
+
+    def _mail_identity(self) -> ses.EmailIdentity:
+        domain = self._settings.mail.sender.partition("@")[2]
+        return ses.EmailIdentity(self, "Sender", identity=ses.Identity.domain(domain))
+
+    def _service_parameter(self) -> None:
+        store, wiring = self.store, self.wiring
+        known = {
+            "api_url": self.api.url,
+            "ledger_table": store.ledger.table_name,
+            "projections_table": store.projections.table_name,
+            "signing_key_arn": store.signing_key.key_arn,
+            "event_bus": wiring.bus.event_bus_name,
+            "region": self.region,
+            "dead_letter_queue_url": wiring.dead_letters.queue_url,
+            "wake_queue_url": wiring.wake.queue_url,
+            "undelivered_queue_url": wiring.undelivered.queue_url,
+            "anchor_bucket": store.anchors.bucket_name,
+            "inference_machines": {
+                **{name: made.machine.state_machine_arn for name, made in self.machines.items()},
+                **self._elsewhere.machines,
+            },
+            # For `promotion doctor`.
+            "identity_secret_arn": store.identity_secret.secret_arn,
+            "alarm_topic": self.monitoring.topic.topic_arn,
+            "policy_digest": self._settings.policy_digest(),
+        }
+        ssm.StringParameter(
+            self,
+            "Service",
+            description="Where the promotion command finds this installation",
+            parameter_name=names.service_parameter(self._prefix),
+            string_value=self.to_json_string(known),
+        )
+
+    def _outputs(self) -> None:
+        """What to do next, and with what."""
+        store, url = self.store, self.api.url
+        records = [record.name + " CNAME " + record.value for record in self._identity.dkim_records]
+        sender_domain = self._settings.mail.sender.partition("@")[2]
+        outputs = {
+            "ApiUrl": (url, "Where people decide"),
+            "CallbackUrl": (f"{url}/callback", "Enter this as the redirect URI at the identity provider"),
+            "IdentitySecretArn": (
+                store.identity_secret.secret_arn,
+                "Put the provider's client secret here, as client_secret: docs/deploy.md has the command",
+            ),
+            "SesRecords": ("; ".join(records), f"DNS records to make at {sender_domain}; no mail leaves before that"),
+            "SigningKeyArn": (
+                store.signing_key.key_arn,
+                "aws kms get-public-key --key-id … gives the key that pipelines verify with",
+            ),
+            "LedgerTable": (
+                store.ledger.table_name,
+                "Every decision. cdk destroy leaves it, the buckets and the signing key",
+            ),
+            "EvidenceBucket": (store.evidence.bucket_name, "Metrics, pictures and predictions of every inference run"),
+            "AlarmTopic": (self.monitoring.topic.topic_arn, "Subscribe whoever answers for the service to its alarms"),
+            "EventBus": (self.wiring.bus.event_bus_name, "What happened to models, for rules of your own"),
+        }
+        if self.image is not None:
+            outputs["InferenceImageUri"] = (self.image.uri, "Name this image in the packages that you register")
+        if self.api.domain is not None:
+            target = self.api.domain.regional_domain_name
+            outputs["DomainTarget"] = (target, f"Point {self._settings.web.domain_name} here with a CNAME record")
+        for name, (value, description) in outputs.items():
+            CfnOutput(self, name, value=value, description=description)
