@@ -1,0 +1,15 @@
+"""The deployed service on one machine: the synthesized template, moto for AWS, and a process for every function.
+
+Product code never bends to emulation: where moto differs from AWS, `local/mends/` mends moto.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+ACCOUNT: Final = "123456789012"
+REGION: Final = "us-east-1"
+ADMINISTRATOR_KEY: Final = "test"
+ADMINISTRATOR_SECRET: Final = "test"
+ADMINISTRATOR_ARN: Final = f"arn:aws:iam::{ACCOUNT}:user/administrator"
+MODELS_BUCKET: Final = "promotion-models"

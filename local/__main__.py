@@ -1,0 +1,128 @@
+"""`python -m local`: the service on 127.0.0.1 until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+from local import synth
+from local.host import Host, Options
+from local.identity_provider import IdentityProviderFailed
+from local.overlay import in_effect, write
+from local.ports import PortInUse, PortInvalid, Ports
+from local.synth import SynthFailed
+from local.template import TemplateError
+from local.welcome import welcome
+from promotion import names
+from promotion.errors import Invalid
+
+ROOT = Path(__file__).resolve().parent.parent
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_OFF = {"0", "false", "no", "off"}
+
+
+class _Ended(BaseException):
+    """Somebody asked the service to end, wherever it was."""
+
+
+def _end(*_: object) -> None:
+    raise _Ended
+
+
+def main() -> int:
+    options = _arguments()
+    started = time.monotonic()
+    home: Path = options.home
+    home.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        level=logging.INFO,
+        filename=home / "local.log",
+        filemode="w",
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    for chatty in ("botocore", "boto3", "werkzeug", "urllib3", "moto"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for ending in _ENDINGS:
+        signal.signal(ending, _end)
+    host: Host | None = None
+    try:
+        ports = Ports.of_environment(os.environ)
+        ports.check_free()
+        config = in_effect(options.config)
+        if options.template is not None:
+            template = json.loads(options.template.read_text(encoding="utf-8"))
+        else:
+            _say("Synthesizing the template …")
+            template = synthesized(config, home)
+        shutil.rmtree(home / "logs", ignore_errors=True)
+        inference = os.environ.get("LOCAL_INFERENCE", "1").lower() not in _OFF
+        host = Host(Options(ports, home, config, template, inference))
+        _say("Starting AWS, the identity provider and the functions …")
+        host.start()
+        if not options.private:
+            _publish_key(host.public_key)
+        _say(welcome(ports, home, time.monotonic() - started))
+        while True:
+            signal.pause()
+    except _Ended:
+        return 0
+    except (
+        PortInUse,
+        PortInvalid,
+        Invalid,
+        SynthFailed,
+        TemplateError,
+        IdentityProviderFailed,
+        PermissionError,
+    ) as error:
+        print(f"local: {error}", file=sys.stderr)
+        return 1
+    finally:
+        # A second Ctrl-C must not leave half of it running.
+        for ending in _ENDINGS:
+            signal.signal(ending, signal.SIG_IGN)
+        if host is not None:
+            host.stop()
+            _say("Stopped.")
+
+
+def synthesized(config: Path, home: Path) -> dict[str, object]:
+    """The template for `config`. Its ports don't matter to it, so they are left at their defaults for the cache's sake."""
+    plain = home / "synth.toml"
+    write(config, plain, issuer=Ports().idp_url)
+    return synth.template(plain)
+
+
+def _publish_key(pem: str) -> None:
+    """Where this environment's `promotion resolve` looks for the key: configuration, never a parameter."""
+    target = Path(sys.prefix) / "etc" / names.SERVICE / names.PUBLIC_KEY_FILE
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(pem)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m local", description="The deployed service, on this machine.")
+    parser.add_argument(
+        "--config", type=Path, help="a promotion.toml (default: PROMOTION_CONFIG, else the repository's)"
+    )
+    parser.add_argument("--home", type=Path, default=ROOT / "build" / "local", help="where logs and the public key go")
+    parser.add_argument("--template", type=Path, help="a synthesized template, instead of synthesizing one")
+    parser.add_argument("--private", action="store_true", help="leave this Python environment's public key alone")
+    options = parser.parse_args()
+    options.home = options.home.resolve()
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""AWS on one port: moto behind a front that knows who calls, and enforces what their role allows."""

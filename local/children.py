@@ -1,0 +1,99 @@
+"""Processes of the local service: each in a group of its own, none of which outlives it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+_WATCHDOG = Path(__file__).with_name("watchdog.py")
+
+
+class Children:
+    """Starts and stops processes, and has a watchdog end them should this process be killed outright."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._watchdog = subprocess.Popen(
+            [sys.executable, "-S", str(_WATCHDOG)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def start(
+        self,
+        command: Sequence[str],
+        *,
+        environment: dict[str, str],
+        directory: Path,
+        log: IO[bytes] | int,
+        stdin: int = subprocess.DEVNULL,
+    ) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            list(command),
+            cwd=directory,
+            env=environment,
+            stdin=stdin,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        with self._lock:
+            self._running[process.pid] = process
+            self._tell(f"+{process.pid}\n")
+        return process
+
+    def stop(self, process: subprocess.Popen[bytes], *, grace_seconds: float = 2.0) -> None:
+        """SIGTERM, then SIGKILL to the whole group once `grace_seconds` are over."""
+        if grace_seconds:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(grace_seconds)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        with self._lock:
+            self._running.pop(process.pid, None)
+            self._tell(f"-{process.pid}\n")
+
+    def stop_all(self) -> None:
+        """Ends every process and the watchdog."""
+        with self._lock:
+            running = list(self._running.values())
+        for process in running:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+        for process in running:
+            self.stop(process, grace_seconds=0.5 if process.poll() is None else 0)
+        if self._watchdog.stdin is not None:
+            self._watchdog.stdin.close()
+        self._watchdog.wait()
+
+    def _tell(self, line: str) -> None:
+        stdin = self._watchdog.stdin
+        if stdin is not None:
+            with contextlib.suppress(BrokenPipeError, ValueError):
+                stdin.write(line.encode())
+                stdin.flush()
+
+
+def plain_environment(**extra: str) -> dict[str, str]:
+    """What a child may know of this machine: nothing that would change which AWS it talks to."""
+    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "LD_LIBRARY_PATH", "SYSTEMROOT")
+    return {name: os.environ[name] for name in kept if name in os.environ} | extra
+
+
+def describe(process: subprocess.Popen[Any]) -> str:
+    """How a process ended, for a message."""
+    code = process.poll()
+    if code is None:
+        return "still running"
+    return f"killed by signal {-code}" if code < 0 else f"exit status {code}"

@@ -1,0 +1,55 @@
+"""The local time: real time plus an offset that only grows, the same in every process of the local service."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import time_machine
+
+
+class Clock:
+    """Moves this process's time forward, and tells the others through `file`.
+
+    time.monotonic stays as it is, so that waits and deadlines inside the machinery don't jump.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.offset_seconds = 0.0
+        self._lock = threading.Lock()
+        self._listeners: list[Callable[[float], None]] = []
+        self._travel = time_machine.travel(dt.datetime.now(dt.UTC), tick=True)
+        self._traveller = self._travel.start()
+        self._write()
+
+    def on_change(self, listener: Callable[[float], None]) -> None:
+        """Calls `listener` with the offset in seconds after each change."""
+        self._listeners.append(listener)
+
+    def advance(self, seconds: float) -> float:
+        """Moves time forward and returns the whole offset in seconds.
+
+        Raises:
+            ValueError: time does not run backwards.
+        """
+        if not 0 <= seconds <= 10 * 365 * 86400:
+            raise ValueError("advance_seconds must be from 0 to ten years' worth of seconds.")
+        with self._lock:
+            self.offset_seconds += seconds
+            self._traveller.shift(dt.timedelta(seconds=seconds))
+            self._write()
+        for listener in self._listeners:
+            listener(self.offset_seconds)
+        return self.offset_seconds
+
+    def _write(self) -> None:
+        # Renamed into place, so that a process that reads it meanwhile sees a whole number.
+        fresh = self.file.with_suffix(".new")
+        fresh.write_text(repr(self.offset_seconds))
+        fresh.replace(self.file)
+
+    def stop(self) -> None:
+        self._travel.stop()

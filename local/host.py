@@ -1,0 +1,252 @@
+"""The one process that holds moto, its front, the HTTP API, the event sources and the scheduler."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import threading
+import urllib.request
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from moto.core.config import default_user_config
+
+from local import ADMINISTRATOR_KEY, ADMINISTRATOR_SECRET, MODELS_BUCKET, REGION, mends, overlay
+from local.aws import front as aws_front
+from local.aws.callers import service_session
+from local.aws.front import Front
+from local.aws.invoke import InvokeApi
+from local.children import Children
+from local.clock import Clock
+from local.deployment import Deployment
+from local.http_api import HttpApi
+from local.identity_provider import IdentityProvider
+from local.jobs.engine import JobEngine
+from local.jobs.pipelines import PipelineExecutor
+from local.mailbox import Mailbox
+from local.mends import events, sagemaker, stepfunctions
+from local.own_pages import OwnPages
+from local.ports import Ports
+from local.provision import functions, identity, storage, wiring  # noqa: F401 each registers what it can make
+from local.provision.builder import Builder, build
+from local.runtime.function import Place
+from local.sources.bus import Bus
+from local.sources.queues import QueueReader
+from local.sources.schedules import Scheduler
+from local.sources.streams import StreamReader
+from local.template import Template
+from promotion import names
+
+ROOT = Path(__file__).resolve().parent.parent
+log = logging.getLogger("local")
+_SENDS = ("SendMessage", "SendMessageBatch")
+_WRITES = ("PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "BatchWriteItem")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the local service is to run."""
+
+    ports: Ports
+    home: Path
+    config: Path
+    template: Mapping[str, Any]
+    inference: bool = True
+
+
+class Host:
+    """Everything on one machine; `start` it, and `stop` it."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.children = Children()
+        self.clock = Clock(options.home / "clock")
+        self.mailbox = Mailbox()
+        self.deployment = Deployment()
+        self.public_key = ""
+        self._front = Front()
+        self._stopping = threading.Event()
+        self._streams: list[StreamReader] = []
+        self._queues: list[QueueReader] = []
+        self._bus: Bus | None = None
+        self._http: HttpApi | None = None
+        self._aws: Any = None
+        self._idp: IdentityProvider | None = None
+        self._jobs: JobEngine | None = None
+        self._pipelines: PipelineExecutor | None = None
+
+    def start(self) -> None:
+        """Brings everything up; on return the three ports answer.
+
+        Raises:
+            TemplateError: the template holds something that can't be made here.
+            IdentityProviderFailed: Node or the provider is missing or broken.
+        """
+        ports, home = self.options.ports, self.options.home
+        config = overlay.write(self.options.config, home / names.CONFIG_FILE, issuer=ports.idp_url)
+        task_root = self._task_root()
+        client_secret = base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=")
+        self._idp = IdentityProvider(
+            ports, config, client_secret, self.children, home / "logs" / "identity-provider.log"
+        )
+        self.clock.on_change(self._idp.follow)
+        self._start_aws()
+        place = Place(task_root, home / "logs", self.clock.file, ports.aws_url, self._function_credentials)
+        template = Template(self.options.template)
+        build(Builder(template, self.deployment, place, self.children, ports.http_url))
+        self._fill_in(client_secret)
+        self._start_sources()
+        self._http = HttpApi(self.deployment, OwnPages(self.mailbox, self.clock).answer, self._trouble)
+        self._http.start(ports.http)
+        self._idp.wait_ready()
+        self._warm()
+
+    def stop(self) -> None:
+        """Frees the ports and ends every process."""
+        self._stopping.set()
+        for function in self.deployment.functions.values():
+            function.stop()
+        if self._http is not None:
+            self._http.stop()
+        if self._pipelines is not None:
+            self._pipelines.stop()
+        if self._jobs is not None:
+            self._jobs.stop()
+        if self._bus is not None:
+            self._bus.stop()
+        if self._aws is not None:
+            self._aws.shutdown()
+            self._aws.server_close()
+        self.children.stop_all()
+        self.clock.stop()
+
+    def client(self, service: str) -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=self.options.ports.aws_url,
+            region_name=REGION,
+            aws_access_key_id=ADMINISTRATOR_KEY,
+            aws_secret_access_key=ADMINISTRATOR_SECRET,
+        )
+
+    def _start_aws(self) -> None:
+        ports = self.options.ports
+        os.environ["MOTO_PORT"] = str(ports.aws)
+        default_user_config["stepfunctions"]["execute_state_machine"] = True
+        default_user_config["lambda"]["use_docker"] = False
+        mends.apply()
+        stepfunctions.endpoint[:] = [ports.aws_url]
+        self._bus = Bus(self.deployment, ports.aws_url, self._wake_queues, start_machines=self.options.inference)
+        events.deliver[:] = [self._bus.deliver]
+        sagemaker.listeners[:] = [_announce]
+        self._jobs = JobEngine(ports.aws_url, self.options.home / "jobs", self.children)
+        self._pipelines = PipelineExecutor(ports.aws_url)
+        self._front.handlers |= InvokeApi(self.deployment, self._wake_queues).handlers()
+        for operation in ("SendEmail", "SendRawEmail"):
+            self._front.after["ses", operation].append(self.mailbox.take_new)
+        for operation in _WRITES:
+            self._front.after["dynamodb", operation].append(self._wake_streams)
+        for operation in _SENDS:
+            self._front.after["sqs", operation].append(self._wake_queues)
+        self._aws = aws_front.serve(self._front, ports.aws)
+
+    def _start_sources(self) -> None:
+        assert self._bus is not None
+        for source in self.deployment.event_sources:
+            function = self.deployment.functions[source.function_arn]
+            if not source.enabled:
+                continue
+            if ":dynamodb:" in source.source_arn:
+                self._streams.append(StreamReader(source, function, self.options.ports.aws_url, self._stopping))
+            else:
+                self._queues.append(QueueReader(source, function, self.options.ports.aws_url, self._stopping))
+        for stream in self._streams:
+            stream.start()
+        for queue in self._queues:
+            queue.start()
+        Scheduler(self._bus, self._stopping).start()
+
+    def _fill_in(self, client_secret: str) -> None:
+        """What a person does once after a deployment: the bucket of models, the client secret, the public key."""
+        self.client("s3").create_bucket(Bucket=MODELS_BUCKET)
+        self.client("s3").put_bucket_versioning(Bucket=MODELS_BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        secret = self._variable(names.IDENTITY_SECRET_ARN)
+        if secret is not None:
+            self.client("secretsmanager").put_secret_value(
+                SecretId=secret, SecretString=json.dumps({"client_secret": client_secret})
+            )
+        key = self._variable(names.SIGNING_KEY_ARN)
+        if key is not None:
+            encoded = base64.b64encode(self.client("kms").get_public_key(KeyId=key)["PublicKey"]).decode()
+            lines = "\n".join(encoded[at : at + 64] for at in range(0, len(encoded), 64))
+            self.public_key = f"-----BEGIN PUBLIC KEY-----\n{lines}\n-----END PUBLIC KEY-----\n"
+            (self.options.home / names.PUBLIC_KEY_FILE).write_text(self.public_key)
+
+    def _variable(self, name: str) -> str | None:
+        """The value that functions have in an environment variable, from whichever has it."""
+        values = (function.settings.environment.get(name) for function in self.deployment.functions.values())
+        return next((value for value in values if value), None)
+
+    def _task_root(self) -> Path:
+        """Where functions find what AWS finds in the bundle: the source, and the configuration."""
+        task_root = self.options.home / "task"
+        task_root.mkdir(parents=True, exist_ok=True)
+        for name, target in (
+            ("lambdas", ROOT / "lambdas"),
+            ("promotion", ROOT / "promotion"),
+            (names.CONFIG_FILE, (self.options.home / names.CONFIG_FILE).resolve()),
+        ):
+            link = task_root / name
+            link.unlink(missing_ok=True)
+            link.symlink_to(target)
+        return task_root
+
+    def _warm(self) -> None:
+        """Starts a process for each function that people or events wait for; the rest start when first needed."""
+        awaited = {source.function_arn for source in self.deployment.event_sources}
+        awaited |= {route.function_arn for route in self.deployment.routes}
+        rules = self.client("events").list_rules()["Rules"]
+        for rule in rules:
+            if "EventPattern" in rule:
+                targets = self.client("events").list_targets_by_rule(Rule=rule["Name"])["Targets"]
+                awaited |= {target["Arn"] for target in targets}
+        with ThreadPoolExecutor(4) as pool:
+            for arn in awaited:
+                if arn in self.deployment.functions:
+                    pool.submit(self.deployment.functions[arn].warm)
+
+    @staticmethod
+    def _function_credentials(role_arn: str, name: str) -> Mapping[str, str]:
+        return service_session(role_arn, name, "lambda.amazonaws.com")
+
+    def _wake_streams(self) -> None:
+        for reader in self._streams:
+            reader.woken.set()
+
+    def _wake_queues(self) -> None:
+        for reader in self._queues:
+            reader.wake()
+
+    def _trouble(self) -> str | None:
+        """What keeps the service from serving, or None."""
+        try:
+            with urllib.request.urlopen(f"{self.options.ports.aws_url}/moto-api/", timeout=5) as answer:  # noqa: S310
+                aws = answer.status == 200
+        except OSError:
+            aws = False
+        if not aws:
+            return "AWS does not answer"
+        if self._idp is None or not self._idp.is_healthy():
+            return "the identity provider does not answer"
+        return None
+
+
+def _announce(package: Any) -> None:
+    detail = sagemaker.state_change(package)
+    events.publish(names.SAGEMAKER_SOURCE, names.PACKAGE_STATE_CHANGE, detail, [package.arn])

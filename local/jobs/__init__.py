@@ -1,0 +1,1 @@
+"""SageMaker's jobs on one machine: the project's own containers, as processes."""

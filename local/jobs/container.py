@@ -1,0 +1,117 @@
+"""What every job's container has: a process of the project, the role's credentials, and S3."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from local import REGION
+from local.aws.callers import service_session
+from local.children import Children, describe, plain_environment
+from local.mends.jobs import Job
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+_TAIL_CHARACTERS = 600
+
+
+class JobFailed(Exception):
+    """Becomes the job's FailureReason."""
+
+
+class JobStopped(Exception):
+    """Somebody stopped the job."""
+
+
+class Storage:
+    """S3 with the rights of the job's execution role."""
+
+    def __init__(self, aws_url: str, role_arn: str, job_name: str) -> None:
+        self.credentials = service_session(role_arn, job_name, "sagemaker.amazonaws.com")
+        self.aws_url = aws_url
+        self._s3 = boto3.client("s3", endpoint_url=aws_url, region_name=REGION, **self.credentials)
+
+    def keys(self, uri: str) -> Iterator[tuple[str, str]]:
+        """Every object under a prefix: its key, and its name relative to the prefix's folder."""
+        bucket, prefix = split(uri)
+        found = False
+        for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for each in page.get("Contents", ()):
+                if not each["Key"].endswith("/"):
+                    found = True
+                    folder = prefix if prefix.endswith("/") else prefix.rpartition("/")[0]
+                    name = each["Key"] if not folder else each["Key"].removeprefix(folder).lstrip("/")
+                    if each["Key"].startswith(f"{prefix}/"):
+                        name = each["Key"].removeprefix(f"{prefix}/")
+                    yield each["Key"], name
+        if not found:
+            raise JobFailed(f"ClientError: there is nothing under {uri}.")
+
+    def read(self, bucket: str, key: str) -> bytes:
+        body: bytes = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        return body
+
+    def download(self, uri: str, target: Path) -> None:
+        bucket, key = split(uri)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._s3.download_file(bucket, key, str(target))
+
+    def download_all(self, uri: str, folder: Path) -> None:
+        bucket, _ = split(uri)
+        for key, name in self.keys(uri):
+            self.download(f"s3://{bucket}/{key}", folder / name)
+
+    def write(self, uri: str, content: bytes) -> None:
+        bucket, key = split(uri)
+        self._s3.put_object(Bucket=bucket, Key=key, Body=content)
+
+    def upload_all(self, folder: Path, uri: str) -> None:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                self.write(f"{uri.rstrip('/')}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+
+
+def split(uri: str) -> tuple[str, str]:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def start(
+    command: Sequence[str], environment: Mapping[str, str], storage: Storage, log: Path, children: Children
+) -> subprocess.Popen[bytes]:
+    """A container's process. One thread each: on a busy machine two threads take turns waiting for each other."""
+    program = [sys.executable if command[0] in {"python", "python3"} else command[0], *command[1:]]
+    full = plain_environment(
+        OMP_NUM_THREADS="1",
+        TOKENIZERS_PARALLELISM="false",
+        PYTHONUNBUFFERED="1",
+        AWS_ENDPOINT_URL=storage.aws_url,
+        AWS_REGION=REGION,
+        AWS_DEFAULT_REGION=REGION,
+        AWS_ACCESS_KEY_ID=storage.credentials["aws_access_key_id"],
+        AWS_SECRET_ACCESS_KEY=storage.credentials["aws_secret_access_key"],
+        AWS_SESSION_TOKEN=storage.credentials["aws_session_token"],
+        AWS_EC2_METADATA_DISABLED="true",
+    )
+    with log.open("ab") as log_file:
+        return children.start(program, environment={**full, **environment}, directory=ROOT, log=log_file.fileno())
+
+
+def ended(process: subprocess.Popen[bytes], log: Path) -> JobFailed:
+    """The failure of a container that ended by itself, with the last it said."""
+    tail = log.read_text(errors="replace")[-_TAIL_CHARACTERS:].strip().rpartition("\n")[2]
+    return JobFailed(f"AlgorithmError: the container ended, {describe(process)}: {tail}")
+
+
+def check_not_stopped(job: Job) -> None:
+    if job.status == "Stopping":
+        raise JobStopped
+
+
+def relocated(value: Any, folder: Path) -> Any:
+    """Text with a container's /opt/ml in it, as a path in the job's folder."""
+    return value.replace("/opt/ml", str(folder / "opt" / "ml")) if isinstance(value, str) else value

@@ -1,0 +1,85 @@
+"""EventBridge: patterns on arrays of objects, AWS's own sources are AWS's own, and Lambda and Step Functions targets."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import json
+from collections.abc import Callable
+from typing import Any
+
+from moto.events.models import EventPattern, EventsBackend, Rule, events_backends
+
+from local import ACCOUNT, REGION
+
+# Set by the local service: takes (rule, target, event) for every target of a rule that matched.
+deliver: list[Callable[[Any, dict[str, Any], dict[str, Any]], None]] = []
+
+_put: Callable[[Any, list[dict[str, Any]]], list[dict[str, Any]]] = EventsBackend.put_events
+
+
+def mend() -> None:
+    """Puts the mended operations in moto's place."""
+    matches = EventPattern.matches_event
+    send = Rule.send_to_targets
+
+    def matches_event(self: Any, event: dict[str, Any]) -> bool:
+        # moto lets a rule that has a schedule and no pattern take every event.
+        return self._raw_pattern is not None and _matches(self, json.loads(json.dumps(event)), self._pattern)
+
+    def send_to_targets(self: Any, original_event: dict[str, Any], transform_input: bool = True) -> None:
+        """moto raises NotImplementedError for a Lambda or Step Functions target, failing the sender's PutEvents."""
+        if not deliver:
+            send(self, original_event, transform_input)
+            return
+        if self.state == "DISABLED" or not self.event_pattern.matches_event(original_event):
+            return
+        for target in self.targets:
+            deliver[0](self, target, _as_delivered(original_event))
+
+    def put_events(self: Any, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Only AWS itself sends from a source that begins with `aws.`."""
+        entries: list[dict[str, Any]] = []
+        for event in events:
+            if str(event.get("Source", "")).startswith("aws."):
+                entries.append(
+                    {"ErrorCode": "NotAuthorizedForSourceException", "ErrorMessage": "Not authorized for the source."}
+                )
+            else:
+                entries += _put(self, [event])
+        return entries
+
+    EventPattern.matches_event = functools.wraps(matches)(matches_event)
+    Rule.send_to_targets = send_to_targets
+    EventsBackend.put_events = put_events
+
+
+def publish(source: str, detail_type: str, detail: dict[str, Any], resources: list[str]) -> None:
+    """An event of AWS's own on the default bus."""
+    entry = {"Source": source, "DetailType": detail_type, "Detail": json.dumps(detail), "Resources": resources}
+    _put(events_backends[ACCOUNT][REGION], [entry])
+
+
+def _matches(pattern: Any, node: Any, wanted: dict[str, Any]) -> bool:
+    """Where the event has an array of objects, one of them must match all of the pattern at that place."""
+    for key, value in wanted.items():
+        if key == "$or":
+            if not any(_matches(pattern, node, each) for each in value):
+                return False
+        elif isinstance(value, dict):
+            below = node.get(key, {}) if isinstance(node, dict) else {}
+            candidates = below if isinstance(below, list) else [below]
+            if not any(_matches(pattern, each, value) for each in candidates if isinstance(each, dict)):
+                return False
+        elif not pattern._does_event_match(node if isinstance(node, dict) else {}, {key: value}):
+            return False
+    return True
+
+
+def _as_delivered(event: dict[str, Any]) -> dict[str, Any]:
+    """The event as a target sees it; moto keeps its time as a number."""
+    time = event.get("time")
+    if isinstance(time, int | float):
+        time = dt.datetime.fromtimestamp(time, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    kept = ("id", "detail-type", "source", "account", "region", "resources", "detail")
+    return {"version": "0", **{key: event[key] for key in kept}, "time": str(time)}

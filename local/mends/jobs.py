@@ -1,0 +1,112 @@
+"""SageMaker jobs: they run, take their time, can be stopped, and fail; moto's are complete at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from moto.core.responses import ActionResult, EmptyResult
+from moto.core.utils import utcnow
+from moto.sagemaker.exceptions import ResourceInUseException, ValidationError
+from moto.sagemaker.responses import SageMakerResponse
+
+# Set by the local service: takes over a job that was just created, with the request as it was made.
+runners: list[Callable[[str, Mapping[str, Any], Job], None]] = []
+
+_KINDS = {"transform": "TransformJob", "processing": "ProcessingJob"}
+
+
+class Job:
+    """A job as moto keeps it, with what changes while it runs."""
+
+    def __init__(self, kind: str, kept: Any) -> None:
+        self.kind = kind
+        self._kept = kept
+
+    @property
+    def name(self) -> str:
+        name: str = getattr(self._kept, f"{self.kind}_job_name")
+        return name
+
+    @property
+    def status(self) -> str:
+        status: str = getattr(self._kept, f"{self.kind}_job_status")
+        return status
+
+    def start(self) -> None:
+        self._set("InProgress")
+        setattr(self._kept, f"{self.kind}_start_time", utcnow())
+        setattr(self._kept, f"{self.kind}_end_time", None)
+
+    def complete(self) -> None:
+        self._end("Completed")
+
+    def fail(self, reason: str) -> None:
+        self._kept.failure_reason = reason[:1024]
+        self._end("Failed")
+
+    def stop(self) -> None:
+        """Stopping: whoever runs it ends it."""
+        if self.status == "InProgress":
+            self._set("Stopping")
+
+    def stopped(self) -> None:
+        self._end("Stopped")
+
+    def _end(self, status: str) -> None:
+        setattr(self._kept, f"{self.kind}_end_time", utcnow())
+        self._set(status)
+
+    def _set(self, status: str) -> None:
+        self._kept.last_modified_time = utcnow()
+        setattr(self._kept, f"{self.kind}_job_status", status)
+
+
+def mend() -> None:
+    """Puts the mended operations in moto's place."""
+    for kind, title in _KINDS.items():
+        setattr(
+            SageMakerResponse,
+            f"create_{kind}_job",
+            _create(kind, title, getattr(SageMakerResponse, f"create_{kind}_job")),
+        )
+        setattr(SageMakerResponse, f"stop_{kind}_job", _stop(kind, title))
+
+
+def _create(kind: str, title: str, create: Callable[[Any], ActionResult]) -> Callable[[Any], ActionResult]:
+    def create_job(self: Any) -> ActionResult:
+        given = json.loads(self.body)
+        name = given[f"{title}Name"]
+        if name in _jobs(self, kind):
+            raise ResourceInUseException(message=f"{title} {name} already exists; names are used once.")
+        if kind == "transform" and given["ModelName"] not in self.sagemaker_backend._models:
+            raise ValidationError(message=f'Could not find model "{given["ModelName"]}".')
+        answer = create(self)
+        kept = _jobs(self, kind)[name]
+        kept.failure_reason = None
+        kept.processing_resources = given.get("ProcessingResources")
+        kept.environment = given.get("Environment")
+        if runners:
+            job = Job(kind, kept)
+            job.start()
+            runners[0](kind, given, job)
+        return answer
+
+    return create_job
+
+
+def _stop(kind: str, title: str) -> Callable[[Any], ActionResult]:
+    def stop_job(self: Any) -> ActionResult:
+        name = json.loads(self.body)[f"{title}Name"]
+        if name not in _jobs(self, kind):
+            raise ValidationError(message=f"Could not find {title} {name}.")
+        Job(kind, _jobs(self, kind)[name]).stop()
+        return EmptyResult()
+
+    return stop_job
+
+
+def _jobs(response: Any, kind: str) -> dict[str, Any]:
+    jobs: dict[str, Any] = getattr(response.sagemaker_backend, f"{kind}_jobs")
+    return jobs

@@ -1,0 +1,86 @@
+"""SageMaker pipelines: by name or ARN, started once a token, and run; moto's have succeeded as they start."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from moto.core.responses import ActionResult
+from moto.core.utils import utcnow
+from moto.sagemaker.exceptions import ResourceNotFound, ValidationError
+from moto.sagemaker.responses import SageMakerResponse
+
+# Set by the local service: takes (pipeline, execution, its parameters by name) for each execution that was started.
+runners: list[Callable[[Any, Execution, dict[str, str]], None]] = []
+
+
+class Execution:
+    """An execution as moto keeps it, with what changes while it runs."""
+
+    def __init__(self, kept: Any) -> None:
+        self._kept = kept
+
+    @property
+    def arn(self) -> str:
+        arn: str = self._kept.arn
+        return arn
+
+    def begin(self) -> None:
+        self._set("Executing")
+
+    def succeed(self) -> None:
+        self._set("Succeeded")
+
+    def fail(self, reason: str) -> None:
+        self._kept.pipeline_execution_failure_reason = reason[:1024]
+        self._set("Failed")
+
+    def _set(self, status: str) -> None:
+        self._kept.last_modified_time = utcnow()
+        self._kept.pipeline_execution_status = status
+
+
+def mend() -> None:
+    """Puts the mended operation in moto's place."""
+    start = SageMakerResponse.start_pipeline_execution
+
+    def start_pipeline_execution(self: Any) -> ActionResult:
+        given = json.loads(self.body)
+        name = str(given["PipelineName"]).rpartition("/")[2]
+        pipelines = self.sagemaker_backend.pipelines
+        if name not in pipelines:
+            raise ResourceNotFound(message=f"Pipeline '{given['PipelineName']}' does not exist.")
+        pipeline = pipelines[name]
+        token = given.get("ClientRequestToken")
+        for kept in pipeline.pipeline_executions.values():
+            if token and kept.client_request_token == token:
+                return ActionResult({"PipelineExecutionArn": kept.arn})
+        parameters = _parameters(pipeline, given.get("PipelineParameters") or ())
+        self.body = json.dumps({**given, "PipelineName": name})
+        self.params = {**given, "PipelineName": name} if isinstance(self.params, dict) else self.params
+        answer = start(self)
+        execution = Execution(pipeline.pipeline_executions[answer.result["PipelineExecutionArn"]])
+        if runners:
+            execution.begin()
+            runners[0](pipeline, execution, parameters)
+        return answer
+
+    SageMakerResponse.start_pipeline_execution = start_pipeline_execution
+
+
+def _parameters(pipeline: Any, given: Any) -> dict[str, str]:
+    """Every parameter of the definition with its value; AWS takes no parameter that the definition hasn't."""
+    known = {
+        each["Name"]: each.get("DefaultValue")
+        for each in json.loads(pipeline.pipeline_definition).get("Parameters", ())
+    }
+    values = {each["Name"]: each["Value"] for each in given}
+    if unknown := sorted(set(values) - set(known)):
+        raise ValidationError(
+            message=f"Pipeline {pipeline.pipeline_name} has no parameters named {', '.join(unknown)}."
+        )
+    found = {name: values.get(name, default) for name, default in known.items()}
+    if missing := sorted(name for name, value in found.items() if value is None):
+        raise ValidationError(message=f"Parameters without a default have to be given: {', '.join(missing)}.")
+    return {name: str(value) for name, value in found.items()}

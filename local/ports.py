@@ -1,0 +1,92 @@
+"""Which ports the local service takes, and what it says when one is taken."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+LOOPBACK = "127.0.0.1"
+
+
+class PortInUse(Exception):
+    """Somebody else listens on a port that this service wants."""
+
+    def __init__(self, port: int, variable: str) -> None:
+        super().__init__(f"Port {port} is in use. Stop what listens there, or set {variable} to another port.")
+        self.port = port
+        self.variable = variable
+
+
+class PortInvalid(Exception):
+    """A variable that should hold a port number holds something else."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The three doors of the local service."""
+
+    http: int = 8000
+    aws: int = 5000
+    idp: int = 9000
+
+    @classmethod
+    def of_environment(cls, environ: Mapping[str, str]) -> Ports:
+        """Ports as PORT, AWS_PORT and IDP_PORT say.
+
+        Raises:
+            PortInvalid: one of them is no port number, or two are the same.
+        """
+        ports = cls(
+            http=_port(environ, "PORT", cls.http),
+            aws=_port(environ, "AWS_PORT", cls.aws),
+            idp=_port(environ, "IDP_PORT", cls.idp),
+        )
+        if len({ports.http, ports.aws, ports.idp}) < 3:
+            raise PortInvalid("PORT, AWS_PORT and IDP_PORT must be three different ports.")
+        return ports
+
+    @classmethod
+    def free(cls) -> Ports:
+        """Three ports that nobody listens on now."""
+        with socket.socket() as http, socket.socket() as aws, socket.socket() as idp:
+            for each in (http, aws, idp):
+                each.bind((LOOPBACK, 0))
+            return cls(http.getsockname()[1], aws.getsockname()[1], idp.getsockname()[1])
+
+    @property
+    def http_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.http}"
+
+    @property
+    def aws_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.aws}"
+
+    @property
+    def idp_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.idp}"
+
+    def environment(self) -> dict[str, str]:
+        return {"PORT": str(self.http), "AWS_PORT": str(self.aws), "IDP_PORT": str(self.idp)}
+
+    def check_free(self) -> None:
+        """Before anything is started, so that a busy port leaves nothing running.
+
+        Raises:
+            PortInUse: names the port and the variable to set.
+        """
+        for port, variable in ((self.http, "PORT"), (self.aws, "AWS_PORT"), (self.idp, "IDP_PORT")):
+            with socket.socket() as probe:
+                # As servers do: a port whose last connections are still closing is free to listen on.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((LOOPBACK, port))
+                except OSError:
+                    raise PortInUse(port, variable) from None
+
+
+def _port(environ: Mapping[str, str], variable: str, default: int) -> int:
+    text = environ.get(variable) or str(default)
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise PortInvalid(f"{variable} is {text!r}, which is no port number.")
+    return int(text)

@@ -1,0 +1,1 @@
+"""Lambda on one machine: each function in processes of its own, through AWS's own runtime client."""

@@ -1,0 +1,50 @@
+"""What a function process runs: awslambdaric, in the local time. Started as a script; arguments: handler, clock file."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from pathlib import Path
+from typing import Any
+
+import time_machine
+from awslambdaric import __main__ as runtime
+from awslambdaric.lambda_runtime_client import LambdaRuntimeClient
+
+
+class _Follower:
+    """Moves this process's time to the offset in a file, before each invocation."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._offset = 0.0
+        self._traveller: Any = time_machine.travel(dt.datetime.now(dt.UTC), tick=True).start()
+        # Travelled time begins to run when it is first asked for, not before: a process kept warm would be late.
+        dt.datetime.now(dt.UTC)
+
+    def follow(self) -> None:
+        offset = float(self._file.read_text())
+        if offset != self._offset:
+            self._traveller.shift(dt.timedelta(seconds=offset - self._offset))
+            self._offset = offset
+
+
+def main() -> None:
+    handler, clock_file = sys.argv[1:]
+    # The script's own folder must not lend its modules to the function.
+    sys.path[0] = str(Path.cwd())
+    follower = _Follower(Path(clock_file))
+    follower.follow()
+    wait = LambdaRuntimeClient.wait_next_invocation
+
+    def wait_next_invocation(self: Any) -> Any:
+        invocation = wait(self)
+        follower.follow()
+        return invocation
+
+    LambdaRuntimeClient.wait_next_invocation = wait_next_invocation
+    runtime.main([sys.argv[0], handler])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""A Lambda function: its settings from the template, and the processes that run it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from local.children import Children, describe, plain_environment
+from local.runtime.runtime_api import Invocation, RuntimeApi
+
+_ENTRY = Path(__file__).with_name("entry.py")
+_START_SECONDS = 60
+# AWS tries an asynchronous event again after one minute and then after two; nobody waits that long here.
+RETRY_SECONDS = (0.5, 1.0)
+log = logging.getLogger("local.functions")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the template says about a function."""
+
+    name: str
+    arn: str
+    handler: str
+    role_arn: str
+    timeout_seconds: float
+    memory_mb: int
+    environment: Mapping[str, str]
+    dead_letter: str | None = None
+    retries: int = 2
+
+    @property
+    def module(self) -> str:
+        """`decide` for the handler `lambdas.decide.handler`: what people call it."""
+        return self.handler.split(".")[-2]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an invocation came to; `error` is None or the kind of failure, as in the header X-Amz-Function-Error."""
+
+    payload: bytes
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where functions run: their files, logs and clock, and how they get their role's credentials."""
+
+    task_root: Path
+    logs: Path
+    clock_file: Path
+    aws_url: str
+    credentials: Callable[[str, str], Mapping[str, str]]
+    most_processes: int = 2
+
+
+class Function:
+    """Invokes its handler in a process with its own role's credentials, one event at a time per process.
+
+    More processes start while all are busy, as AWS would scale out, up to a small number.
+    """
+
+    def __init__(self, settings: Settings, place: Place, children: Children) -> None:
+        self.settings = settings
+        self._place = place
+        self._children = children
+        self._idle: queue.LifoQueue[_Process] = queue.LifoQueue()
+        self._count = 0
+        self._lock = threading.Lock()
+        self._background = ThreadPoolExecutor(max_workers=8, thread_name_prefix=f"async-{settings.module}")
+        self._stopping = threading.Event()
+
+    def warm(self) -> None:
+        """Starts a first process, if there is none, and waits until it takes events."""
+        process = self._take()
+        process.wait_ready()
+        self._idle.put(process)
+
+    def invoke(self, payload: bytes) -> Outcome:
+        """Runs the handler on `payload`, waiting for a free process if all are busy."""
+        process = self._take()
+        outcome = process.run(payload)
+        if process.alive:
+            self._idle.put(process)
+        else:
+            with self._lock:
+                self._count -= 1
+            if outcome.error is not None and not self._stopping.is_set():
+                log.warning("%s: its process ended", self.settings.module)
+        if outcome.error is not None:
+            log.warning("%s failed: %s", self.settings.module, outcome.payload.decode(errors="replace")[:2000])
+        return outcome
+
+    def invoke_later(
+        self, payload: bytes, on_failure: Callable[[bytes, Outcome], None] | None = None
+    ) -> Future[Outcome | None]:
+        """As an asynchronous invocation: tried again on failure, then handed to `on_failure`."""
+        return self._background.submit(self._try_repeatedly, payload, on_failure)
+
+    def _try_repeatedly(self, payload: bytes, on_failure: Callable[[bytes, Outcome], None] | None) -> Outcome | None:
+        outcome = None
+        for attempt in range(self.settings.retries + 1):
+            if attempt and self._stopping.wait(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS)) - 1]):
+                return None
+            outcome = self.invoke(payload)
+            if outcome.error is None:
+                return outcome
+        if on_failure is not None and outcome is not None and not self._stopping.is_set():
+            on_failure(payload, outcome)
+        return outcome
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._background.shutdown(wait=False, cancel_futures=True)
+
+    def _take(self) -> _Process:
+        while True:
+            try:
+                process = self._idle.get_nowait()
+            except queue.Empty:
+                with self._lock:
+                    fresh = self._count < self._place.most_processes
+                    self._count += fresh
+                    number = self._count
+                if fresh:
+                    return _Process(self.settings, self._place, self._children, number)
+                try:
+                    process = self._idle.get(timeout=0.5)  # a process may have died rather than come back
+                except queue.Empty:
+                    continue
+            if process.alive:
+                return process
+            with self._lock:
+                self._count -= 1
+
+
+class _Process:
+    """One execution environment."""
+
+    def __init__(self, settings: Settings, place: Place, children: Children, number: int) -> None:
+        self._settings = settings
+        self._api = RuntimeApi()
+        self._children = children
+        place.logs.mkdir(parents=True, exist_ok=True)
+        credentials = place.credentials(settings.role_arn, settings.name)
+        environment = plain_environment(
+            **settings.environment,
+            AWS_ENDPOINT_URL=place.aws_url,
+            AWS_ACCESS_KEY_ID=credentials["aws_access_key_id"],
+            AWS_SECRET_ACCESS_KEY=credentials["aws_secret_access_key"],
+            AWS_SESSION_TOKEN=credentials["aws_session_token"],
+            AWS_REGION="us-east-1",
+            AWS_DEFAULT_REGION="us-east-1",
+            AWS_LAMBDA_RUNTIME_API=self._api.address,
+            AWS_LAMBDA_FUNCTION_NAME=settings.name,
+            AWS_LAMBDA_FUNCTION_VERSION="$LATEST",
+            AWS_LAMBDA_FUNCTION_MEMORY_SIZE=str(settings.memory_mb),
+            AWS_LAMBDA_LOG_GROUP_NAME=f"/aws/lambda/{settings.name}",
+            AWS_LAMBDA_LOG_STREAM_NAME=f"local/[$LATEST]{number}",
+            AWS_EXECUTION_ENV="AWS_Lambda_python3.13",
+            AWS_EC2_METADATA_DISABLED="true",
+            AWS_CONFIG_FILE="/dev/null",
+            AWS_SHARED_CREDENTIALS_FILE="/dev/null",
+            LAMBDA_TASK_ROOT=str(place.task_root),
+            _HANDLER=settings.handler,
+            PYTHONDONTWRITEBYTECODE="1",
+            TZ=":UTC",
+        )
+        with (place.logs / f"{settings.module}.log").open("ab") as log_file:
+            self._process = children.start(
+                [sys.executable, str(_ENTRY), settings.handler, str(place.clock_file)],
+                environment=environment,
+                directory=place.task_root,
+                log=log_file.fileno(),
+            )
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def wait_ready(self) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._api.ready.wait(0.1) and self.alive and time.monotonic() < deadline:
+            pass
+
+    def run(self, payload: bytes) -> Outcome:
+        invocation = Invocation(payload, self._settings.arn, self._settings.timeout_seconds)
+        self._api.offer(invocation)
+        if not self.alive:
+            self._fail_all()
+        # A handler's time counts from when it has the event: importing it first is the machine's time.
+        while not invocation.started.wait(0.2) and not invocation.done.is_set():
+            if not self.alive:
+                self._fail_all()
+        if not invocation.done.wait(self._settings.timeout_seconds):
+            self._children.stop(self._process, grace_seconds=0)
+            return Outcome(
+                _error(
+                    "Sandbox.Timedout",
+                    f"RequestId: {invocation.request_id} Error: Task timed out after "
+                    f"{self._settings.timeout_seconds:.2f} seconds",
+                ),
+                "Unhandled",
+            )
+        return Outcome(invocation.answer, invocation.error)
+
+    def _watch(self) -> None:
+        self._process.wait()
+        self._children.stop(self._process, grace_seconds=0)
+        self._fail_all()
+        self._api.close()
+
+    def _fail_all(self) -> None:
+        reason = f"the process of {self._settings.handler} ended, {describe(self._process)}"
+        self._api.fail(self._api.init_error or _error("Runtime.ExitError", reason), "Unhandled")
+
+
+def _error(kind: str, message: str) -> bytes:
+    body: dict[str, Any] = {"errorType": kind, "errorMessage": message}
+    return json.dumps(body).encode()

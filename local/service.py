@@ -1,0 +1,253 @@
+"""The local service for tests and the demo: started as a process of its own, with ports of its own.
+
+with LocalService(template_edit=without_the_rule) as service:
+    service.session().client("sagemaker").create_model_package(...)
+    service.wait_for(lambda: service.mailbox())
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import boto3
+
+from local import ADMINISTRATOR_KEY, ADMINISTRATOR_SECRET, REGION, synth
+from local.overlay import in_effect, write
+from local.ports import Ports
+from local.welcome import environment
+from promotion import names
+
+ROOT = Path(__file__).resolve().parent.parent
+Template = dict[str, Any]
+T = TypeVar("T")
+_START_SECONDS = 120.0
+_STOP_SECONDS = 20.0
+
+
+class LocalServiceFailed(Exception):
+    """The local service did not start; carries what it said."""
+
+
+class LocalService:
+    """A running local service. Time advances only by `advance_clock`; state ends with it."""
+
+    def __init__(
+        self,
+        *,
+        ports: Ports | None = None,
+        config: Path | None = None,
+        template_edit: Callable[[Template], Template | None] | None = None,
+        inference: bool = True,
+        home: Path | None = None,
+    ) -> None:
+        """`template_edit` may change the synthesized template, in place or by returning another."""
+        self.ports = ports or Ports.free()
+        self._config = in_effect(config).resolve()
+        self._edit = template_edit
+        self._inference = inference
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        if home is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="local-")
+            home = Path(self._scratch.name)
+        self.home = home
+        self._process: subprocess.Popen[str] | None = None
+        self._output: list[str] = []
+        self._roles: dict[str, BoundSession] = {}
+
+    @property
+    def url(self) -> str:
+        return self.ports.http_url
+
+    @property
+    def aws_url(self) -> str:
+        return self.ports.aws_url
+
+    @property
+    def idp_url(self) -> str:
+        return self.ports.idp_url
+
+    @property
+    def public_key(self) -> Path:
+        return self.home / names.PUBLIC_KEY_FILE
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the service's own process, while it runs."""
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far."""
+        return "".join(self._output)
+
+    def start(self) -> Self:
+        """Returns once /healthz answers 200.
+
+        Raises:
+            LocalServiceFailed: it ended or didn't get there, with what it said.
+        """
+        try:
+            self._process = self._launch()
+            threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
+            self.wait_for(self._is_up, seconds=_START_SECONDS)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _launch(self) -> subprocess.Popen[str]:
+        self.home.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "local", "--private", "--home", str(self.home), "--config", str(self._config)]
+        if self._edit is not None:
+            plain = self.home / "synth.toml"
+            write(self._config, plain, issuer=Ports().idp_url)
+            template = synth.template(plain)
+            edited = self._edit(template) or template
+            (self.home / "template.json").write_text(json.dumps(edited))
+            command += ["--template", str(self.home / "template.json")]
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **self.ports.environment(), "LOCAL_INFERENCE": "1" if self._inference else "0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def stop(self) -> None:
+        """Ends it as Ctrl-C would; returns when its ports are free."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            if self._process.stdout is not None:
+                self._process.stdout.close()
+            self._process = None
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
+    def kill(self) -> None:
+        """As `kill -9` would: nothing of it gets to clean up."""
+        process, self._process = self._process, None
+        assert process is not None
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def session(self, credentials: Mapping[str, str] | None = None) -> BoundSession:
+        """A boto3 session that talks to this service: as the administrator, or with `credentials` from sts."""
+        return BoundSession(self.aws_url, credentials)
+
+    def role_session(self, function: str) -> BoundSession:
+        """A session with the rights of the role of the function `lambdas.<function>`."""
+        if function not in self._roles:
+            functions = self.session().client("lambda").list_functions()["Functions"]
+            role = next(each["Role"] for each in functions if each["Handler"] == f"lambdas.{function}.handler")
+            credentials = self.session().client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
+            self._roles[function] = self.session(credentials)
+        return self._roles[function]
+
+    def environment(self) -> dict[str, str]:
+        """Variables for a subprocess, such as the promotion command, that is to talk to this service."""
+        return environment(self.ports, self.home)
+
+    def mailbox(self) -> list[dict[str, Any]]:
+        """Every mail so far, newest first."""
+        mails: list[dict[str, Any]] = self._local("mailbox.json")
+        return mails
+
+    def advance_clock(self, seconds: float) -> float:
+        """Moves the local time forward; returns how far it is ahead of real time."""
+        answer = self._local("clock", {"advance_seconds": seconds})
+        return float(answer["offset_seconds"])
+
+    def wait_for(self, condition: Callable[[], T], *, seconds: float = 20.0) -> T:
+        """The first true value of `condition`, asked again until then.
+
+        Raises:
+            TimeoutError: it stayed false.
+            LocalServiceFailed: the service ended meanwhile.
+        """
+        deadline = time.monotonic() + seconds
+        while not (value := condition()):
+            if self._process is not None and self._process.poll() is not None:
+                raise LocalServiceFailed(f"The local service ended:\n{self.output}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"Not within {seconds:.0f} s.\n{self.output[-2000:]}")
+            time.sleep(0.05)
+        return value
+
+    def logs(self, function: str = "*") -> str:
+        """What the functions wrote: all of them, or the one of `lambdas.<function>`."""
+        return "".join(
+            path.read_text(errors="replace") for path in sorted((self.home / "logs").glob(f"{function}.log"))
+        )
+
+    def _is_up(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/healthz", timeout=10) as answer:  # noqa: S310 our own address
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _local(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        data = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(f"{self.url}/_local/{path}", data=data)  # noqa: S310 our own address
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            return json.load(answer)
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        with contextlib.suppress(ValueError):
+            for line in process.stdout:
+                self._output.append(line)
+
+
+class BoundSession:
+    """boto3 clients of one service and one identity."""
+
+    # Shared, because reading AWS's service models is most of what a session costs.
+    _shared = boto3.Session(region_name=REGION)
+    _making = threading.Lock()
+
+    def __init__(self, aws_url: str, credentials: Mapping[str, str] | None = None) -> None:
+        self._url = aws_url
+        given = credentials or {}
+        self.credentials = {
+            "aws_access_key_id": given.get("AccessKeyId", ADMINISTRATOR_KEY),
+            "aws_secret_access_key": given.get("SecretAccessKey", ADMINISTRATOR_SECRET),
+            "aws_session_token": given.get("SessionToken"),
+        }
+
+    def client(self, service: str, **options: Any) -> Any:
+        """A boto3 client; `options` are boto3's own."""
+        with self._making:
+            return self._shared.client(service, endpoint_url=self._url, **{**self.credentials, **options})

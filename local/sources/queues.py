@@ -1,0 +1,119 @@
+"""Polls an SQS queue as Lambda's event source mapping does: one group in order, several groups at once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from local import ACCOUNT, REGION
+from local.aws.callers import service_session
+from local.deployment import EventSource
+from local.runtime.function import Function
+
+log = logging.getLogger("local.queues")
+_IDLE_SECONDS = 0.5
+_DEFAULT_CONCURRENCY = 2
+
+
+class QueueReader:
+    """Several pollers of one queue; SQS itself keeps a message group to one of them at a time."""
+
+    def __init__(self, source: EventSource, function: Function, aws_url: str, stopping: threading.Event) -> None:
+        self._source = source
+        self._function = function
+        self._stopping = stopping
+        self._aws_url = aws_url
+        self._queue_url = f"{aws_url}/{ACCOUNT}/{source.source_arn.rsplit(':', 1)[-1]}"
+        count = min(source.maximum_concurrency or _DEFAULT_CONCURRENCY, 4)
+        self._wakers = [threading.Event() for _ in range(count)]
+        self._threads = [
+            threading.Thread(
+                target=self._poll, args=(waker,), name=f"queue-{index}-{function.settings.module}", daemon=True
+            )
+            for index, waker in enumerate(self._wakers)
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def wake(self) -> None:
+        """Something was put into a queue."""
+        for waker in self._wakers:
+            waker.set()
+
+    def _poll(self, woken: threading.Event) -> None:
+        session = service_session(self._function.settings.role_arn, "queue", "lambda.amazonaws.com")
+        client = boto3.client(
+            "sqs",
+            region_name=REGION,
+            endpoint_url=self._aws_url,
+            config=Config(retries={"total_max_attempts": 1}),
+            **session,
+        )
+        while not self._stopping.is_set():
+            woken.clear()
+            try:
+                messages = client.receive_message(
+                    QueueUrl=self._queue_url,
+                    MaxNumberOfMessages=min(self._source.batch_size, 10),
+                    WaitTimeSeconds=0,
+                    AttributeNames=["All"],
+                    MessageAttributeNames=["All"],
+                ).get("Messages", [])
+                if not messages:
+                    woken.wait(_IDLE_SECONDS)
+                    continue
+                self._hand_over(client, messages)
+            except ClientError as refused:
+                log.warning("the queue of %s can't be read: %s", self._function.settings.module, refused)
+                self._stopping.wait(5)
+            except Exception:
+                if not self._stopping.wait(_IDLE_SECONDS):
+                    log.exception("polling %s broke", self._queue_url)
+
+    def _hand_over(self, client: Any, messages: list[dict[str, Any]]) -> None:
+        """Deletes what the function took; the rest comes back when its visibility timeout ends, then goes to the DLQ."""
+        payload = {"Records": [self._record(message) for message in messages]}
+        outcome = self._function.invoke(json.dumps(payload).encode())
+        failed = {message["MessageId"] for message in messages} if outcome.error else set()
+        if not failed and self._source.reports_item_failures:
+            failed = self._reported(outcome.payload, messages)
+        for message in messages:
+            if message["MessageId"] not in failed:
+                client.delete_message(QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"])
+            else:
+                # AWS waits the whole visibility timeout, minutes; here a second shows the same.
+                client.change_message_visibility(
+                    QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=1
+                )
+
+    @staticmethod
+    def _reported(payload: bytes, messages: list[dict[str, Any]]) -> set[str]:
+        """Ids the function says it failed on. An answer that names an unknown id, or is none, fails the whole batch."""
+        everything = {message["MessageId"] for message in messages}
+        try:
+            answer = json.loads(payload or b"null")
+            listed = {item["itemIdentifier"] for item in (answer or {}).get("batchItemFailures") or []}
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return everything
+        return listed if listed <= everything else everything
+
+    def _record(self, message: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "messageId": message["MessageId"],
+            "receiptHandle": message["ReceiptHandle"],
+            "body": message["Body"],
+            "attributes": message.get("Attributes", {}),
+            "messageAttributes": message.get("MessageAttributes", {}),
+            "md5OfBody": message["MD5OfBody"],
+            "eventSource": "aws:sqs",
+            "eventSourceARN": self._source.source_arn,
+            "awsRegion": REGION,
+        }

@@ -1,0 +1,131 @@
+"""Reads a DynamoDB stream as Lambda's event source mapping does: filtered, in order, with the function's rights."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import threading
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+from moto.events.models import EventPattern
+
+from local import REGION
+from local.aws.callers import service_session
+from local.deployment import EventSource
+from local.runtime.function import Function
+from local.sources.bus import send
+
+log = logging.getLogger("local.streams")
+_IDLE_SECONDS = 1.0
+_RETRY_SECONDS = 0.5
+
+
+class StreamReader(threading.Thread):
+    """Follows one stream from its beginning; `woken` is set whenever a table was written."""
+
+    def __init__(self, source: EventSource, function: Function, aws_url: str, stopping: threading.Event) -> None:
+        super().__init__(name=f"stream-{function.settings.module}", daemon=True)
+        self._source = source
+        self._function = function
+        self._stopping = stopping
+        self.woken = threading.Event()
+        session = service_session(function.settings.role_arn, "stream", "lambda.amazonaws.com")
+        self._client = boto3.client("dynamodbstreams", region_name=REGION, endpoint_url=aws_url, **session)
+        self._patterns = [EventPattern.load(json.dumps(pattern)) for pattern in source.filters]
+
+    def run(self) -> None:
+        iterator: str | None = None
+        while not self._stopping.is_set():
+            self.woken.clear()
+            try:
+                iterator = iterator or self._first_iterator()
+                answer = self._client.get_records(ShardIterator=iterator, Limit=max(self._source.batch_size, 100))
+            except ClientError as refused:
+                log.warning("the stream of %s can't be read: %s", self._function.settings.module, refused)
+                self._stopping.wait(5)
+                continue
+            except Exception:
+                if not self._stopping.wait(_RETRY_SECONDS):
+                    log.exception("reading the stream broke")
+                continue
+            iterator = answer["NextShardIterator"]
+            records = [record for record in map(_as_delivered, answer["Records"]) if self._wanted(record)]
+            for start in range(0, len(records), self._source.batch_size):
+                self._hand_over(records[start : start + self._source.batch_size])
+            if not answer["Records"]:
+                self.woken.wait(_IDLE_SECONDS)
+
+    def _first_iterator(self) -> str:
+        description = self._client.describe_stream(StreamArn=self._source.source_arn)["StreamDescription"]
+        shard = description["Shards"][0]["ShardId"]
+        iterator: str = self._client.get_shard_iterator(
+            StreamArn=self._source.source_arn, ShardId=shard, ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        return iterator
+
+    def _wanted(self, record: dict[str, Any]) -> bool:
+        return not self._patterns or any(pattern.matches_event(record) for pattern in self._patterns)
+
+    def _hand_over(self, records: list[dict[str, Any]]) -> None:
+        """Until the function takes the batch: a stream waits for its slowest record, unless retries are limited."""
+        attempt = 0
+        while records and not self._stopping.is_set():
+            whole = {"Records": [{**record, "eventSourceARN": self._source.source_arn} for record in records]}
+            outcome = self._function.invoke(json.dumps(whole).encode())
+            failures = _failed_items(outcome.payload) if self._source.reports_item_failures else []
+            if outcome.error is None and not failures:
+                return
+            # What came before the first failed record is done.
+            records = records[_first_failed(records, failures) :]
+            attempt += 1
+            if self._source.retries is not None and 0 <= self._source.retries < attempt:
+                self._give_up(records, attempt)
+                return
+            self._stopping.wait(min(_RETRY_SECONDS * attempt, 5))
+
+    def _give_up(self, records: list[dict[str, Any]], attempts: int) -> None:
+        log.error("%s: %d records given up", self._function.settings.module, len(records))
+        if self._source.failure_destination is None:
+            return
+        numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
+        # As on AWS, where the records are, but not the records.
+        failed = {
+            "requestContext": {
+                "functionArn": self._function.settings.arn,
+                "condition": "RetryAttemptsExhausted",
+                "approximateInvokeCount": attempts,
+            },
+            "DDBStreamBatchInfo": {
+                "streamArn": self._source.source_arn,
+                "startSequenceNumber": numbers[0],
+                "endSequenceNumber": numbers[-1],
+                "batchSize": len(records),
+            },
+        }
+        send(self._source.failure_destination, json.dumps(failed))
+
+
+def _as_delivered(record: dict[str, Any]) -> dict[str, Any]:
+    """boto3 makes dates and bytes of what Lambda delivers as numbers and base64."""
+    created = record["dynamodb"].get("ApproximateCreationDateTime")
+    if isinstance(created, dt.datetime):
+        record["dynamodb"]["ApproximateCreationDateTime"] = created.timestamp()
+    delivered: dict[str, Any] = json.loads(json.dumps(record, default=str))
+    return delivered
+
+
+def _first_failed(records: list[dict[str, Any]], failures: list[str]) -> int:
+    numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
+    return min((numbers.index(each) for each in failures if each in numbers), default=0)
+
+
+def _failed_items(payload: bytes) -> list[str]:
+    try:
+        answer = json.loads(payload)
+    except ValueError:
+        return []
+    items = answer.get("batchItemFailures", []) if isinstance(answer, dict) else []
+    return [item.get("itemIdentifier", "") for item in items]

@@ -1,0 +1,80 @@
+"""Somebody who visits the local service over plain HTTP, as a browser without scripts does: signs in, reads, decides."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import urljoin
+
+import requests
+
+TIMEOUT_S = 30
+
+
+class Visitor:
+    """One of the local people; their password is their name."""
+
+    def __init__(self, base_url: str, name: str) -> None:
+        self.base_url = base_url
+        self.name = name
+        self.http = requests.Session()
+
+    def sign_in(self) -> Visitor:
+        """Through the identity provider's form and back.
+
+        Raises:
+            RuntimeError: the provider showed no form, or the service gave no session.
+        """
+        form = self.http.get(f"{self.base_url}/login", timeout=TIMEOUT_S)
+        found = _Form()
+        found.feed(form.text)
+        if found.action is None:
+            raise RuntimeError(f"{self.name} could not sign in: {form.status_code} at {form.url}")
+        fields = {**found.fields, "login": self.name, "password": self.name}
+        self.http.post(urljoin(form.url, found.action), data=fields, timeout=TIMEOUT_S)
+        if "session" not in self.http.cookies:
+            raise RuntimeError(f"{self.name} was given no session.")
+        return self
+
+    def read(self, link: str) -> dict[str, Any]:
+        """A page as JSON, with the status it came with as `status`."""
+        answer = self.http.get(self._url(link), headers={"Accept": "application/json"}, timeout=TIMEOUT_S)
+        return {**answer.json(), "status": answer.status_code}
+
+    def page(self, link: str) -> str:
+        """A page as HTML."""
+        return self.http.get(self._url(link), timeout=TIMEOUT_S).text
+
+    def post(self, link: str, **fields: str) -> requests.Response:
+        """A form, as the page would send it; its redirect is not followed."""
+        headers = {"Accept": "application/json", "Origin": self.base_url}
+        return self.http.post(self._url(link), data=fields, headers=headers, timeout=TIMEOUT_S, allow_redirects=False)
+
+    def decide(self, link: str, verdict: str, reason: str) -> requests.Response:
+        """Open a request and send the form that its page offers."""
+        return self.post(link, verdict=verdict, reason=reason, csrf=str(self.read(link).get("csrf", "")))
+
+    def roll_back(self, group: str, environment: str, reason: str, to_version: int | None = None) -> requests.Response:
+        """The form on a model's page."""
+        csrf = str(self.read(f"/models/{group}").get("csrf", ""))
+        chosen = {"to_version": str(to_version)} if to_version is not None else {}
+        return self.post(f"/models/{group}/{environment}/rollback", reason=reason, csrf=csrf, **chosen)
+
+    def _url(self, link: str) -> str:
+        return urljoin(f"{self.base_url}/", link)
+
+
+class _Form(HTMLParser):
+    """The first form of a page: where it goes, and the fields it has already."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action: str | None = None
+        self.fields: dict[str, str] = {}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag == "form" and self.action is None:
+            self.action = given.get("action") or ""
+        elif tag == "input" and given.get("name"):
+            self.fields[str(given["name"])] = given.get("value") or ""

@@ -1,0 +1,24 @@
+"""Ends what the local service started, should the service itself be killed: run as a script, told pids on its stdin."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+
+
+def main() -> None:
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    groups: set[int] = set()
+    for line in sys.stdin:  # ends when the service does, however it does
+        pid = int(line[1:])
+        (groups.add if line[0] == "+" else groups.discard)(pid)
+    for group in groups:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
