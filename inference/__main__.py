@@ -1,0 +1,172 @@
+"""`python -m inference serve | batch | run | score | hash | split`: each command's module is imported only when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from promotion.errors import IntegrityError, Invalid, NotApproved, PromotionError, Refused
+
+EXIT_TROUBLE, EXIT_USAGE, EXIT_NOT_APPROVED, EXIT_INTEGRITY, EXIT_REFUSED = 1, 2, 3, 4, 5
+
+
+def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
+    """Run one command; returns its exit code (docs/inference.md)."""
+    logging.basicConfig(
+        level=environment.get("LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    logging.captureWarnings(True)
+    options = _parser(environment).parse_args(arguments)
+    try:
+        return int(options.command(options, environment))
+    except NotApproved as error:
+        return _ended(EXIT_NOT_APPROVED, error)
+    except IntegrityError as error:
+        return _ended(EXIT_INTEGRITY, error)
+    except Refused as error:
+        return _ended(EXIT_REFUSED, error)
+    except Invalid as error:
+        return _ended(EXIT_USAGE, error)
+    except (PromotionError, OSError) as error:
+        return _ended(EXIT_TROUBLE, error)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _ended(code: int, error: Exception) -> int:
+    print(f"inference: {error}", file=sys.stderr)
+    return code
+
+
+def _serve(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    from inference.commands import open_pipeline
+    from inference.serve import serve
+
+    return serve(lambda: open_pipeline(options, environment), host=options.host, port=options.port)
+
+
+def _batch(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    from inference.commands import batch
+
+    return batch(options, environment)
+
+
+def _run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    from inference.direct import command
+
+    return command(options, environment)
+
+
+def _score(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    from inference.scoring.score import command
+
+    return command(options)
+
+
+def _hash(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    from inference.commands import hash_command
+
+    return hash_command(options)
+
+
+def _split(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    from inference.commands import split
+
+    return split(options)
+
+
+def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m inference", description="Runs approved models, and scores what they answer."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="answer /ping, /execution-parameters and /invocations")
+    _model_options(serve, environment)
+    port = environment.get("SAGEMAKER_BIND_TO_PORT") or environment.get("PORT") or "8080"
+    serve.add_argument("--port", type=int, default=port)
+    serve.add_argument("--host", default=environment.get("HOST", "0.0.0.0"))  # noqa: S104  # a container is reached from outside
+    serve.set_defaults(command=_serve)
+    score = commands.add_parser("score", help="join outputs with references: metrics.json and pictures")
+    for name, needed, what in (
+        ("outputs", True, "a file or folder of *.out or *.jsonl"),
+        ("references", False, "a file or folder of *.jsonl; without, there is nothing to measure but speed"),
+        ("inputs", False, "the inputs, for drift, slices and samples"),
+        ("output", True, "the folder to write to"),
+        ("approval", False, "a live record (JSON) to stamp the metrics with"),
+        ("gates", False, "gates (JSON) to draw"),
+        ("live", False, "metrics (JSON) of the live version to draw beside"),
+        ("baseline", False, "the training baseline (JSON) to measure drift against"),
+    ):
+        score.add_argument(f"--{name}", type=Path, required=needed, help=what)
+    score.add_argument(
+        "--task", default=environment.get("HF_TASK"), help="as the package says; translation adds chrF and BLEU"
+    )
+    score.add_argument("--reference-field", help="the field with the reference (default: the first known one)")
+    score.set_defaults(command=_score)
+
+    batch = commands.add_parser("batch", help="transform a file or all files of a folder, on this machine")
+    _model_options(batch, environment)
+    batch.add_argument("--input", required=True, help="a file, a folder or an s3:// address")
+    batch.add_argument("--output", required=True, help="a folder or an s3:// prefix; NAME becomes NAME.out")
+    _transform_options(batch)
+    batch.set_defaults(command=_batch)
+
+    run = commands.add_parser("run", help="resolve what is approved, run it, score it and report")
+    run.add_argument("group")
+    run.add_argument("environment")
+    run.add_argument("--input", required=True, help="a file, a folder or an s3:// address")
+    run.add_argument("--references", help="the same, of what the answers should be")
+    run.add_argument("--output", required=True, help="where transform/ and score/ are written")
+    run.add_argument("--hyper-params", default=environment.get("HYPER_PARAMS"), help="the whole job's parameters")
+    run.add_argument("--reference-field", help="the field with the reference (default: the first known one)")
+    run.add_argument("--gates", type=Path, help="gates (JSON) to draw")
+    run.add_argument("--live", type=Path, help="metrics (JSON) of the live version to draw beside")
+    run.add_argument("--event-bus", default=environment.get("EVENT_BUS_NAME"), help="default: what the service says")
+    run.add_argument("--no-event", action="store_true", help="tell nobody")
+    run.add_argument("--cache", type=Path, default=environment.get("PROMOTION_CACHE"), help="where artifacts are kept")
+    _transform_options(run)
+    run.set_defaults(command=_run)
+
+    digest = commands.add_parser("hash", help="hash an artifact too large for a function, in one pass")
+    digest.add_argument("artifact", help="a file or an s3:// address")
+    digest.add_argument("--output", help="a file or an s3:// address for the JSON (default: standard output)")
+    digest.set_defaults(command=_hash)
+
+    split = commands.add_parser("split", help="cut a large input into parts, so that all instances of a job work")
+    split.add_argument("--input", required=True, help="a file or an s3:// address")
+    split.add_argument("--output", required=True, help="a folder or an s3:// prefix")
+    split.add_argument("--lines", type=int, default=10_000, help="lines a part (default 10000)")
+    split.set_defaults(command=_split)
+    return parser
+
+
+def _transform_options(parser: argparse.ArgumentParser) -> None:
+    """A transform job's settings, by SageMaker's names."""
+    parser.add_argument("--batch-strategy", default="MultiRecord", choices=["MultiRecord", "SingleRecord"])
+    parser.add_argument("--max-payload-in-mb", type=int, default=6)
+    parser.add_argument("--max-concurrent-transforms", type=int, default=1, help="processes, each with the model")
+    parser.add_argument("--input-filter", default="$", help="JSONPath of what the model gets of a record")
+    parser.add_argument("--output-filter", default="$", help="JSONPath of what is written of an answer")
+    parser.add_argument("--join-source", default="None", choices=["None", "Input"])
+    parser.add_argument("--accept", default="application/jsonlines", help="text/csv is taken; the lines are the same")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _model_options(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
+    folder = environment.get("SM_MODEL_DIR", "/opt/ml/model")
+    manifest, task = environment.get("PROMOTION_MANIFEST_SHA256"), environment.get("HF_TASK")
+    approval = environment.get("PROMOTION_APPROVAL_ID")
+    parser.add_argument("--model-dir", type=Path, default=folder, help=f"the unpacked artifact (default {folder})")
+    parser.add_argument("--manifest-sha256", default=manifest, help="what was approved")
+    parser.add_argument("--unverified", action="store_true", help="load what nobody approved, on your own machine")
+    parser.add_argument("--task", default=task, help="text2text-generation or zero-shot-classification")
+    parser.add_argument("--hyper-params", default=environment.get("HYPER_PARAMS"), help="the whole job's parameters")
+    parser.add_argument("--approval-id", default=approval, help="stamped on every output line")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Which rows share a forward pass: rows of like length, under a budget of tokens, half as many when memory runs out."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+Row = TypeVar("Row")
+Result = TypeVar("Result")
+
+# Padded tokens in one forward pass. On a CPU small batches stay in the cache; a GPU wants to be filled.
+CPU_TOKEN_BUDGET = 1_024
+# Rows that are decoded together on a CPU, by their encoded tokens.
+CPU_DECODER_BUDGET = 16_384
+CUDA_TOKEN_BUDGET = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class DoesNotFit:
+    """In place of a result: one row alone is too large for the memory that is left."""
+
+    why: str = "it does not fit into memory, even alone"
+
+
+def by_token_budget(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Indices in batches of at most `budget` padded tokens, longest rows first.
+
+    Longest first: if memory is short, it shows at once and not after an hour.
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+        widest = lengths[batches[-1][0]] if batches else 0
+        if batches and (len(batches[-1]) + 1) * widest <= budget:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def halving(rows: Sequence[Row], forward: Callable[[Sequence[Row]], Sequence[Result]]) -> Iterator[Result | DoesNotFit]:
+    """The results of `forward` over `rows`, in order; where memory runs out, over half as many at a time."""
+    result = _attempt(rows, forward)
+    if result is not None:
+        yield from result
+    elif len(rows) == 1:
+        yield DoesNotFit()
+    else:
+        middle = (len(rows) + 1) // 2
+        yield from halving(rows[:middle], forward)
+        yield from halving(rows[middle:], forward)
+
+
+def _attempt(rows: Sequence[Row], forward: Callable[[Sequence[Row]], Sequence[Result]]) -> Sequence[Result] | None:
+    try:
+        return forward(rows)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+    # Outside the except block: the traceback holds the failed pass's tensors.
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory ran out, on either kind of device."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error)
+    return "out of memory" in text or "can't allocate memory" in text

@@ -1,0 +1,140 @@
+"""What a worker counted while it answered: sums that merge exactly, in constant memory however many records."""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import socket
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# Latencies are counted in bins that grow by 2 %: so a percentile is right to 1 %, and two workers' bins add up exactly.
+_GROWTH = math.log(1.02)
+_SHORTEST_MS = 0.01
+SUMS = ("records", "errors", "truncated", "repeated_inputs", "ignored_parameters", "tokens_in", "tokens_out")
+
+
+@dataclass(slots=True)
+class Latencies:
+    """A histogram of milliseconds."""
+
+    bins: dict[int, int] = field(default_factory=dict)
+
+    def add(self, seconds: float) -> None:
+        place = max(0, math.ceil(math.log(max(seconds * 1_000, _SHORTEST_MS) / _SHORTEST_MS) / _GROWTH))
+        self.bins[place] = self.bins.get(place, 0) + 1
+
+    def merge(self, other: Latencies) -> None:
+        for place, count in other.bins.items():
+            self.bins[place] = self.bins.get(place, 0) + count
+
+    def percentile_ms(self, percent: float) -> float:
+        """The latency below which `percent` of the records were answered; 0 where nothing was timed."""
+        total = sum(self.bins.values())
+        passed = 0
+        for place in sorted(self.bins):
+            passed += self.bins[place]
+            if passed >= total * percent / 100:
+                return round(self.milliseconds(place), 3)
+        return 0.0
+
+    @staticmethod
+    def milliseconds(place: int) -> float:
+        """The middle of a bin."""
+        return _SHORTEST_MS * math.exp((place - 0.5) * _GROWTH)
+
+
+@dataclass(slots=True)
+class Counts:
+    """One worker's sums, and what it worked with."""
+
+    records: int = 0
+    errors: int = 0
+    truncated: int = 0
+    repeated_inputs: int = 0
+    ignored_parameters: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    latencies: Latencies = field(default_factory=Latencies)
+    busy_seconds: float = 0.0
+    engine: dict[str, Any] = field(default_factory=dict)
+
+    def merge(self, other: Counts) -> None:
+        for name in SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.latencies.merge(other.latencies)
+        self.busy_seconds += other.busy_seconds
+        peak = max(self.engine.get("peak_memory_bytes", 0), other.engine.get("peak_memory_bytes", 0))
+        self.engine = {**self.engine, **other.engine}
+        if peak:
+            self.engine["peak_memory_bytes"] = peak
+
+    def as_json(self) -> dict[str, Any]:
+        sums = {name: getattr(self, name) for name in SUMS}
+        bins = {str(place): count for place, count in sorted(self.latencies.bins.items())}
+        return {**sums, "latency_bins": bins, "busy_seconds": round(self.busy_seconds, 6), "engine": self.engine}
+
+    @classmethod
+    def of_json(cls, value: Mapping[str, Any]) -> Counts:
+        bins = {int(place): int(count) for place, count in value.get("latency_bins", {}).items()}
+        sums = {name: int(value.get(name, 0)) for name in SUMS}
+        return cls(
+            **sums,
+            latencies=Latencies(bins),
+            busy_seconds=float(value.get("busy_seconds", 0.0)),
+            engine=dict(value.get("engine", {})),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one worker did in one stretch: for the sidecar of a batch, or the stamp on a payload's first line."""
+
+    worker: str
+    started: float  # seconds since 1970
+    ended: float
+    counts: Counts
+
+    def as_json(self) -> dict[str, Any]:
+        return {"worker": self.worker, "started": self.started, "ended": self.ended, **self.counts.as_json()}
+
+    @classmethod
+    def of_json(cls, value: Mapping[str, Any]) -> Run:
+        return cls(str(value["worker"]), float(value["started"]), float(value["ended"]), Counts.of_json(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """All workers together."""
+
+    counts: Counts
+    wall_seconds: float
+
+    @classmethod
+    def of(cls, runs: Iterable[Run]) -> Totals:
+        """Sums of `runs`. Wall time is each worker's first to last moment; workers beside each other don't add up."""
+        counts, first, last = Counts(), math.inf, -math.inf
+        for run in runs:
+            counts.merge(run.counts)
+            first, last = min(first, run.started), max(last, run.ended)
+        return cls(counts, max(0.0, last - first) if last > first else 0.0)
+
+
+def worker_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has held so far."""
+    try:
+        # Not getrusage, where it can be helped: on Linux it begins with what the process that started this one had held.
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1_024
+    except (OSError, IndexError, ValueError):
+        pass
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1_024

@@ -1,0 +1,96 @@
+"""The encoder over texts of any lengths at once: all their tokens below each other, without padding in between.
+
+Everything but attention works on single tokens and never sees where a text ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from inference.engines.weights import Side, Weights
+
+
+class PackedAttention(Protocol):
+    """Attention of texts to themselves. Made for one batch, used by each layer."""
+
+    def __call__(self, projected: Tensor) -> Tensor:
+        """From (tokens, 3 * heads * head size) to (tokens, heads * head size)."""
+        ...
+
+
+class AttentionMaker(Protocol):
+    """Prepares attention for texts of these lengths, in the order in which they are packed."""
+
+    def __call__(self, side: Side, lengths: Sequence[int]) -> PackedAttention: ...
+
+
+class Encoder:
+    """Tokens to the encoder's output, which is all that the decoder keeps of a text."""
+
+    def __init__(self, weights: Weights, attention: AttentionMaker | None = None) -> None:
+        self._weights = weights
+        self._attention = attention or TextByText
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[Sequence[int]]) -> list[Tensor]:
+        """(length, width) for each text."""
+        lengths = [len(text) for text in texts]
+        device = self._weights.device
+        tokens = torch.tensor([token for text in texts for token in text], device=device)  # (tokens,)
+        positions = torch.cat([torch.arange(length) for length in lengths]).to(device)  # (tokens,)
+        side, norm_first = self._weights.encoder, self._weights.norm_first
+        attention = self._attention(side, lengths)
+        rows = side.embed(tokens, positions)  # (tokens, width)
+        for layer in self._weights.encoder_layers:
+            part = layer.attention
+            attended = attention(part.into(part.norm(rows) if norm_first else rows))
+            rows = part.out.plus(attended, rows)
+            if not norm_first:
+                rows = part.norm(rows)
+            forward = layer.feed_forward
+            hidden = forward.hidden(forward.norm(rows) if norm_first else rows)
+            rows = forward.out.plus(hidden, rows)
+            if not norm_first:
+                rows = forward.norm(rows)
+        if side.last_norm is not None:
+            rows = side.last_norm(rows)
+        return list(torch.split(rows, lengths))
+
+
+class TextByText:
+    """One call a text. On a CPU a text's attention fills the core by itself, so packing them would gain nothing."""
+
+    def __init__(self, side: Side, lengths: Sequence[int]) -> None:
+        self._side, self._lengths = side, list(lengths)
+        # One square for all: a shorter text's is the upper left corner.
+        self._bias = side.distances.square(max(lengths)).unsqueeze(0) if side.distances else None
+
+    def __call__(self, projected: Tensor) -> Tensor:
+        side = self._side
+        out = projected.new_empty(projected.shape[0], side.heads * side.head_size)
+        attend = _plainly if projected.dtype == torch.bfloat16 and projected.device.type == "cpu" else _fused
+        for text, into in zip(torch.split(projected, self._lengths), torch.split(out, self._lengths), strict=True):
+            length = text.shape[0]
+            parts = text.view(length, 3, side.heads, side.head_size).permute(1, 2, 0, 3)  # (3, heads, length, size)
+            bias = None if self._bias is None else self._bias[:, :, :length, :length]
+            attended = attend(parts[0], parts[1], parts[2], bias, side.score_scale)  # (heads, length, size)
+            into.view(length, side.heads, side.head_size).copy_(attended.transpose(0, 1))
+        return out
+
+
+def _fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+    """(heads, length, head size), without writing down the scores."""
+    query, key, value = query.unsqueeze(0), key.unsqueeze(0), value.unsqueeze(0)
+    return functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)[0]
+
+
+def _plainly(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+    """The same in three steps: in bfloat16 torch's fused kernel for CPUs takes one and a half times as long."""
+    turned = key.transpose(1, 2)
+    scores = torch.bmm(query * scale, turned) if bias is None else torch.baddbmm(bias[0], query, turned, alpha=scale)
+    return torch.bmm(scores.softmax(dim=-1), value)

@@ -1,0 +1,189 @@
+"""Which token comes next: the best one, or one that the record's own numbers draw. Beams are in beams.py.
+
+What a model's generation settings ask for beyond that, each in `generate`'s own order, is in `Rules`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from inference.engines import Prompt
+from inference.engines.generate import DEFAULT_NEW_TOKENS
+from inference.parameters import Generation
+from inference.sampling import pick, uniform_draws
+
+Sequences = tuple[tuple[int, ...], ...]
+_NEVER = float("-inf")
+# Fields of a generation configuration that this engine follows, or that change no token.
+_FOLLOWED = {
+    "bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "forced_bos_token_id",
+    "forced_eos_token_id", "max_length", "max_new_tokens", "min_length", "min_new_tokens", "num_beams",
+    "num_return_sequences", "no_repeat_ngram_size", "early_stopping", "length_penalty", "do_sample", "temperature",
+    "top_k", "top_p", "use_cache", "transformers_version", "_from_model_config", "output_attentions",
+    "output_hidden_states", "output_scores", "output_logits", "return_dict_in_generate",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What holds for every text of a model."""
+
+    start: int
+    ends: tuple[int, ...]
+    forced_first: int | None = None
+    forced_last: tuple[int, ...] = ()
+    least_new_tokens: int = 0
+    length_penalty: float = 1.0
+
+    @classmethod
+    def of_model(cls, config: Any, start: int) -> Rules | None:
+        """From a generation configuration; None where it asks for more than this engine does."""
+        asked = {name for name, value in config.to_diff_dict().items() if value is not None}
+        starts = config.decoder_start_token_id
+        if asked - _FOLLOWED or config.eos_token_id is None or (starts is not None and starts != start):
+            return None
+        return cls(
+            start,
+            _ids(config.eos_token_id),
+            config.forced_bos_token_id,
+            _ids(config.forced_eos_token_id),
+            # min_length counts the start token.
+            max((config.min_length or 0) - 1, config.min_new_tokens or 0, 0),
+            1.0 if config.length_penalty is None else config.length_penalty,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One step's outcome."""
+
+    tokens: Tensor  # int64, (slots, width)
+    parents: Tensor | None  # int64, (slots, width): which text of its slot each continues; None: its own
+    done: dict[int, Sequences]  # by slot
+
+
+class Search(Protocol):
+    """Chooses tokens for a table of slots."""
+
+    def begin(self, slot: int, prompt: Prompt) -> None: ...
+
+    def move(self, source: int, target: int) -> None: ...
+
+    def choose(self, scores: Tensor) -> Choice:
+        """`scores`: (slots in use, width, vocabulary)."""
+        ...
+
+
+@dataclass(slots=True)
+class Texts:
+    """The texts of one slot that is not searched by beams."""
+
+    prompt: Prompt
+    limit: int
+    draws: Tensor | None  # float64, (width, limit)
+    rows: list[list[int]]
+    open: list[bool]
+    made: int = field(default=0)
+
+
+class Streams:
+    """Greedy search, and sampling: texts that do not compete with each other."""
+
+    def __init__(self, rules: Rules, slots: int, width: int) -> None:
+        self._rules, self._width = rules, width
+        self._slots: list[Texts | None] = [None] * slots
+
+    def begin(self, slot: int, prompt: Prompt) -> None:
+        limit, width, settings = most_new_tokens(prompt.settings), self._width, prompt.settings
+        draws = None
+        if settings.do_sample:
+            rows = [torch.from_numpy(uniform_draws(prompt.key, sequence, limit)) for sequence in range(width)]
+            draws = torch.stack(rows)
+        self._slots[slot] = Texts(prompt, limit, draws, [[] for _ in range(width)], [True] * width)
+
+    def move(self, source: int, target: int) -> None:
+        self._slots[target] = self._slots[source]
+
+    def choose(self, scores: Tensor) -> Choice:
+        slots = [slot for slot in self._slots[: scores.shape[0]] if slot is not None]
+        for number, slot in enumerate(slots):
+            scores = constrained(
+                scores, number, self._rules, slot.rows, slot.made, slot.limit, slot.prompt.settings.no_repeat_ngram_size
+            )
+        tokens = scores.argmax(dim=-1)
+        drawn = [number for number, slot in enumerate(slots) if slot.draws is not None]
+        if drawn:
+            tokens[drawn] = self._draw(scores[drawn], [slots[number] for number in drawn])
+        done = {}
+        for number, (slot, chosen) in enumerate(zip(slots, tokens.tolist(), strict=True)):
+            slot.made += 1
+            for place, token in enumerate(chosen):
+                if not slot.open[place]:
+                    continue
+                if token in self._rules.ends:
+                    slot.open[place] = False
+                else:
+                    slot.rows[place].append(token)
+            if slot.made == slot.limit or not any(slot.open):
+                done[number] = tuple(map(tuple, slot.rows))
+        return Choice(tokens, None, done)
+
+    def _draw(self, scores: Tensor, slots: Sequence[Texts]) -> Tensor:
+        """Tokens, int64, (slots, width), each by its own number and its own record's settings."""
+        settings = [slot.prompt.settings for slot in slots for _ in range(self._width)]
+        draws = torch.cat([slot.draws[:, slot.made] for slot in slots if slot.draws is not None])
+        tokens = pick(
+            scores.flatten(0, 1),
+            draws,
+            temperature=[one.temperature for one in settings],
+            top_k=[one.top_k for one in settings],
+            top_p=[one.top_p for one in settings],
+        )
+        return tokens.view(-1, self._width)
+
+
+def constrained(
+    scores: Tensor, slot: int, rules: Rules, rows: Sequence[Sequence[int]], made: int, limit: int, ngram: int
+) -> Tensor:
+    """`scores`, (slots, width, vocabulary), float32 and with what `rules` forbid at one slot's next step at -inf."""
+    first = rules.forced_first if made == 0 else None
+    forced = (rules.forced_last if made == limit - 1 else ()) or (() if first is None else (first,))
+    if not (forced or ngram or made < rules.least_new_tokens):
+        return scores
+    if scores.dtype != torch.float32 or scores.is_inference():
+        scores = scores.float().clone()
+    here = scores[slot]
+    if forced:
+        here.fill_(_NEVER)
+        here[:, list(forced)] = 0.0
+        return scores
+    for place, row in enumerate(rows if ngram else ()):
+        here[place, list(repeats((rules.start, *row), ngram))] = _NEVER
+    if made < rules.least_new_tokens:
+        here[:, list(rules.ends)] = _NEVER
+    return scores
+
+
+def repeats(text: Sequence[int], ngram: int) -> Iterator[int]:
+    """Tokens that would complete a run of `ngram` tokens that is already in `text`."""
+    last = tuple(text[len(text) - ngram + 1 :]) if ngram > 1 else ()
+    for place in range(len(text) - ngram + 1):
+        if tuple(text[place : place + ngram - 1]) == last:
+            yield text[place + ngram - 1]
+
+
+def most_new_tokens(settings: Generation) -> int:
+    """How many tokens a text may have. `max_length` counts the start token, and leaves room for one."""
+    length = max(1, settings.max_length - 1) if settings.max_length else DEFAULT_NEW_TOKENS
+    return settings.max_new_tokens or length
+
+
+def _ids(value: Any) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    return tuple(value) if isinstance(value, (list, tuple)) else (int(value),)

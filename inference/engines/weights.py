@@ -1,0 +1,207 @@
+"""A transformer's weights, laid out for speed: one matrix where several are always used together.
+
+T5 and BART differ in what is read here, and then no more: before or after which sum the norm stands, with or without
+biases, how positions come in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+# The row count that packed weights are laid out for; others work too.
+_PACKED_FOR_ROWS = 1_024
+# An activation by transformers' name: oneDNN's name and algorithm.
+ACTIVATIONS = {
+    "relu": ("relu", ""),
+    "gelu": ("gelu", "none"),
+    "gelu_new": ("gelu", "tanh"),
+    "silu": ("swish", ""),
+    "swish": ("swish", ""),
+}
+
+
+def can_fuse(device: torch.device) -> bool:
+    """Whether this build of torch computes a product and what follows it in one kernel, from packed weights."""
+    found = hasattr(torch.ops.mkldnn, "_linear_pointwise") and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    return device.type == "cpu" and found and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+
+
+class Linear:
+    """A product with a weight, and what follows it: all 2-D, (rows, in) to (rows, out), in the weight's dtype.
+
+    Fused, oneDNN does both at once from weights packed beforehand: the rows are written once instead of up to six
+    times, and a gelu costs nothing.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, *, fused: bool) -> None:
+        self.weight, self.bias = weight, bias  # (out, in), (out,)
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _PACKED_FOR_ROWS) if fused else None
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        if self._packed is None:
+            return functional.linear(rows, self.weight, self.bias)
+        return _tensor(torch.ops.mkldnn._linear_pointwise(rows, self._packed, self.bias, "none", [], ""))
+
+    def activated(self, rows: Tensor, activation: str) -> Tensor:
+        name, algorithm = ACTIVATIONS[activation]
+        if self._packed is not None:
+            return _tensor(torch.ops.mkldnn._linear_pointwise(rows, self._packed, self.bias, name, [], algorithm))
+        product = self(rows)
+        if name == "gelu":
+            return functional.gelu(product, approximate=algorithm)
+        return functional.relu(product) if name == "relu" else functional.silu(product)
+
+    def times(self, rows: Tensor, factor: Tensor) -> Tensor:
+        """The product times `factor`, (rows, out), number by number."""
+        if self._packed is None:
+            return self(rows) * factor
+        return _tensor(torch.ops.mkldnn._linear_pointwise.binary(rows, factor, self._packed, self.bias, "mul"))
+
+    def plus(self, rows: Tensor, residual: Tensor) -> Tensor:
+        """The product plus `residual`, (rows, out)."""
+        if self._packed is None:
+            return residual + self(rows)
+        return _tensor(torch.ops.mkldnn._linear_pointwise.binary(rows, residual, self._packed, self.bias, "add"))
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """LayerNorm, or T5's that neither centres nor shifts."""
+
+    weight: Tensor
+    bias: Tensor | None
+    epsilon: float
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        if self.bias is None:
+            return functional.rms_norm(rows, self.weight.shape, self.weight, self.epsilon)
+        return functional.layer_norm(rows, self.weight.shape, self.weight, self.bias, self.epsilon)
+
+
+@dataclass(frozen=True, slots=True)
+class SelfAttention:
+    norm: Norm
+    into: Linear  # to queries, keys and values beside each other: (3 * heads * head size, width)
+    out: Linear
+
+
+@dataclass(frozen=True, slots=True)
+class CrossAttention:
+    norm: Norm
+    query: Linear
+    keys_values: Linear  # (2 * heads * head size, width)
+    # The same keys and values, taken apart by head to be folded into query and result instead.
+    key_by_head: Tensor  # (heads, head size, width)
+    value_by_head: Tensor  # (heads, width, head size)
+    value_bias: Tensor | None  # (heads * head size,); a key's bias shifts all scores alike and so changes nothing
+    out: Linear
+
+
+@dataclass(frozen=True, slots=True)
+class FeedForward:
+    norm: Norm
+    into: Linear
+    gate: Linear | None
+    out: Linear
+    activation: str
+
+    def hidden(self, rows: Tensor) -> Tensor:
+        """(rows, feed-forward width)"""
+        inner = self.into.activated(rows, self.activation)
+        return inner if self.gate is None else self.gate.times(rows, inner)
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderLayer:
+    attention: SelfAttention
+    feed_forward: FeedForward
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderLayer:
+    attention: SelfAttention
+    cross: CrossAttention
+    feed_forward: FeedForward
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What encoder and decoder have each for themselves, around their layers."""
+
+    tokens: Tensor  # (vocabulary, width)
+    token_scale: float
+    positions: Tensor | None  # (positions, width); None where attention knows positions by distance
+    first_norm: Norm | None
+    last_norm: Norm | None
+    distances: Distances | None
+    heads: int
+    head_size: int
+    score_scale: float
+
+    def embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """(rows, width) of token ids and their places, both int64, (rows,)."""
+        rows = functional.embedding(tokens, self.tokens)
+        if self.token_scale != 1.0:
+            rows = rows * self.token_scale
+        if self.positions is not None:
+            rows = rows + functional.embedding(positions, self.positions)
+        return rows if self.first_norm is None else self.first_norm(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Distances:
+    """T5's positions: what a key's distance from the query adds to the score, by head. Beyond `reach` all are alike."""
+
+    bias: Tensor  # (heads, 2 * reach + 1), in the weights' dtype: distances from -reach to reach, key minus query
+    reach: int
+
+    def square(self, length: int) -> Tensor:
+        """(heads, length, length): of every query to every key."""
+        line = self.bias[:, self._places(torch.arange(1 - length, length, device=self.bias.device))]
+        # Row i begins at distance -i: windows over the line, the last one first.
+        return line.unfold(1, length, 1).flip(1)
+
+    def from_last(self, positions: Tensor, keys: int) -> Tensor:
+        """(rows, heads, keys): of queries at `positions`, int64, (rows,), to keys at 0, 1, 2 …"""
+        distance = torch.arange(keys, device=positions.device) - positions.unsqueeze(1)
+        return self.bias.t()[self._places(distance)].transpose(1, 2)
+
+    def _places(self, distance: Tensor) -> Tensor:
+        return distance.clamp(-self.reach, self.reach) + self.reach
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A whole encoder-decoder model."""
+
+    encoder: Side
+    decoder: Side
+    encoder_layers: tuple[EncoderLayer, ...]
+    decoder_layers: tuple[DecoderLayer, ...]
+    head: Linear
+    # Whether a norm stands before each sublayer (T5) or after its sum (BART).
+    norm_first: bool
+    start: int
+    longest_source: int | None
+    longest_target: int | None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.encoder.tokens.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.encoder.tokens.device
+
+    @property
+    def width(self) -> int:
+        return self.encoder.tokens.shape[1]
+
+
+def _tensor(value: Tensor) -> Tensor:
+    """torch.ops publishes no types."""
+    return value

@@ -1,0 +1,44 @@
+"""JSON Lines as they come in and as they go out.
+
+What goes out parses as JSON and, because published clients read it with `ast.literal_eval`, as a Python literal too: no
+null, true, false, NaN or Infinity, and no escape that the two languages read differently.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+# Both languages read \uXXXX of these alike, while raw they break lines for `str.splitlines` (NEL, LS, PS) or can't be
+# encoded at all (lone surrogates). Whole surrogate pairs never occur: Python strings hold the character itself.
+_UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def split_lines(body: bytes) -> list[bytes]:
+    """The lines of a body; what ends with a line break has no empty line after it."""
+    lines = body.split(b"\n")
+    if lines[-1] == b"":
+        lines.pop()
+    return [line.removesuffix(b"\r") for line in lines]
+
+
+def literal_safe(value: Any) -> Any:
+    """`value` with what JSON and Python spell differently taken out: null is left out, true is 1, false is 0."""
+    match value:
+        case bool():
+            return int(value)
+        case float() if not math.isfinite(value):
+            return str(value)
+        case dict():
+            return {str(key): literal_safe(item) for key, item in value.items() if item is not None}
+        case list() | tuple():
+            return [literal_safe(item) for item in value if item is not None]
+    return "" if value is None else value
+
+
+def dump_line(value: Any) -> bytes:
+    """One output line, without its line break."""
+    text = json.dumps(literal_safe(value), ensure_ascii=False, allow_nan=False)
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", text).encode()

@@ -1,0 +1,180 @@
+"""From an unpacked artifact to a model in memory, and nothing from anywhere else.
+
+The order matters: the folder is compared with the approved manifest before any file in it is opened for its meaning.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Set before transformers is imported: it reads them once. Nothing here may reach for a hub.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import torch
+from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from inference.errors import ModelBroken, ModelRefused
+from promotion.artifact import manifest_of_folder
+
+MANIFEST_SHA256 = "PROMOTION_MANIFEST_SHA256"
+HF_TASK = "HF_TASK"
+HF_MODEL_ID = "HF_MODEL_ID"
+
+TEXT_TO_TEXT = "text2text-generation"
+ZERO_SHOT = "zero-shot-classification"
+TASKS = {
+    "text2text-generation": TEXT_TO_TEXT,
+    "summarization": TEXT_TO_TEXT,
+    "translation": TEXT_TO_TEXT,
+    "zero-shot-classification": ZERO_SHOT,
+}
+# Formats that run code when they are opened, or may.
+_PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack", ".mar")
+_TOKENIZERS = ("tokenizer.json", "spiece.model", "vocab.txt", "vocab.json")
+# What ships beside weights under such a name and is never opened as weights.
+_HARMLESS = frozenset({"training_args.bin"})
+
+log = logging.getLogger("inference")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model ready to run, and what its package said that it does."""
+
+    task: str
+    model: PreTrainedModel
+    tokenizer: Any
+    folder: Path
+
+
+def verify_folder(folder: Path, manifest_sha256: str | None) -> None:
+    """Compare an unpacked artifact with what was approved, before anything in it is opened.
+
+    Raises:
+        ModelRefused: it differs, or there is nothing to compare with.
+    """
+    if not folder.is_dir():
+        raise ModelRefused(f"There is no model folder {folder}.")
+    if not manifest_sha256:
+        raise ModelRefused(
+            f"Nothing says that this model was approved: {MANIFEST_SHA256} is not set. "
+            "For a model of your own, on your own machine, give --unverified."
+        )
+    found = manifest_of_folder(folder).sha256
+    if found != manifest_sha256.strip().lower():
+        raise ModelRefused(
+            f"{folder} is not what was approved: its manifest is {found}, approved was {manifest_sha256}."
+        )
+
+
+def load(folder: Path, *, task: str | None = None, hub_id: str | None = None) -> Loaded:
+    """The model in `folder`, on CUDA in bfloat16 where there is one, else on the CPU as it was saved or float32.
+
+    Raises:
+        ModelRefused: a hub's id instead of files, pickled weights, code of its own.
+        ModelBroken: files missing, weights of another shape, a task that this pipeline does not know.
+    """
+    if hub_id:
+        raise ModelRefused(
+            f"{HF_MODEL_ID}={hub_id} names a model on a hub, and only approved files are run. Take it out."
+        )
+    config = _read_config(folder)
+    _refuse_code(folder, config)
+    kind = _task_of(task, config)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    auto = AutoModelForSeq2SeqLM if kind == TEXT_TO_TEXT else AutoModelForSequenceClassification
+    model = _load_weights(folder, auto)
+    if kind == ZERO_SHOT and not any(str(label).lower().startswith("entail") for label in model.config.label2id):
+        raise ModelBroken(
+            f"config.json names no entailment label, so this is no model for {ZERO_SHOT}: {model.config.label2id}."
+        )
+    loaded = Loaded(kind, model.eval(), _load_tokenizer(folder), folder)
+    log.info("loaded %s for %s on %s, %s", folder, kind, model.device, model.dtype)
+    return loaded
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ModelBroken("config.json is missing: this is no folder in Hugging Face's layout.") from None
+    except ValueError as error:
+        raise ModelBroken(f"config.json can't be read: {error}") from None
+    if not isinstance(config, dict):
+        raise ModelBroken("config.json holds no object.")
+    return config
+
+
+def _refuse_code(folder: Path, config: dict[str, Any]) -> None:
+    paths = [path for path in folder.rglob("*") if path.name not in _HARMLESS]
+    if not any(path.suffix == ".safetensors" for path in paths):
+        found = ", ".join(sorted(path.name for path in paths if path.suffix in _PICKLED)) or "nothing"
+        raise ModelRefused(f"Only safetensors weights are opened, and there are none here (found: {found}).")
+    if any(path.suffix == ".py" for path in paths) or "auto_map" in config:
+        raise ModelRefused("This model brings code of its own (auto_map or *.py); such code is not run.")
+    links = sorted(path.name for path in paths if path.is_symlink())
+    if links:
+        raise ModelRefused(f"Links in a model folder are not followed: {', '.join(links)}.")
+
+
+def _task_of(named: str | None, config: dict[str, Any]) -> str:
+    if named:
+        # A translation task carries its languages: translation_en_to_fr.
+        known = TASKS.get("translation" if named.startswith("translation_") else named)
+        if known is None:
+            raise ModelBroken(f"{HF_TASK}={named} is not a task of this pipeline; there are {', '.join(TASKS)}.")
+        return known
+    architectures = [str(name) for name in config.get("architectures") or []]
+    if any(name.endswith("ForConditionalGeneration") for name in architectures):
+        return TEXT_TO_TEXT
+    if any(name.endswith("ForSequenceClassification") for name in architectures):
+        return ZERO_SHOT
+    raise ModelBroken(
+        f"{HF_TASK} is not set, and config.json's architectures ({', '.join(architectures) or 'none'}) do not tell."
+    )
+
+
+def _load_weights(folder: Path, auto: Any) -> PreTrainedModel:
+    on_cuda = torch.cuda.is_available()
+    try:
+        model, told = auto.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            # A CPU without AMX computes bfloat16 slower than float32, and less exactly everywhere.
+            dtype=torch.bfloat16 if on_cuda else torch.float32,
+            output_loading_info=True,
+        )
+    except Exception as error:  # transformers raises a dozen kinds for files that it can't use
+        raise ModelBroken(f"The weights do not load: {_first_line(error)}") from error
+    missing, mismatched = sorted(told["missing_keys"]), sorted(map(str, told.get("mismatched_keys") or ()))
+    if missing or mismatched:
+        # transformers would fill these with random numbers, and answer.
+        raise ModelBroken(f"The weights do not fit config.json: {', '.join((missing + mismatched)[:5])} …")
+    return model.to("cuda") if on_cuda else model
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    if not any((folder / name).exists() for name in ("tokenizer.json", "spiece.model", "vocab.txt", "vocab.json")):
+        raise ModelBroken(
+            "The tokenizer is missing: neither tokenizer.json, spiece.model, vocab.txt nor vocab.json is there."
+        )
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # as above
+        raise ModelBroken(f"The tokenizer does not load: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"

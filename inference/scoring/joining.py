@@ -1,0 +1,193 @@
+"""Outputs, references and inputs, joined by id.
+
+References are held in memory (they are what people wrote); outputs and inputs pass through line by line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from inference.counts import Run
+from inference.errors import RecordInvalid
+from inference.lines import split_lines
+from inference.requests import decode_record
+from promotion.errors import Invalid
+
+RUN_SUFFIX = ".run.json"
+REFERENCE_FIELDS = (
+    "highlights",
+    "reference",
+    "references",
+    "summary",
+    "target",
+    "answer",
+    "label",
+    "category",
+    "output",
+)
+INPUT_FIELDS = ("text_inputs", "inputs", "sequences", "sequence", "text", "article")
+# Of a slice field: more different values than this and it is an identifier, not a property.
+MOST_SLICES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One answered text. `part` is its place where the record held a list, which `listed` says."""
+
+    id: str
+    part: int
+    listed: bool
+    text: str
+    label: str | None
+    error: str | None
+
+
+@dataclass(slots=True)
+class References:
+    """What the answers should have been, by id; and the fields that came with them."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, dict[str, str]] = field(default_factory=dict)
+    duplicates: int = 0
+
+    def of(self, answer: Prediction) -> tuple[str, ...] | None:
+        """The references of an answer. To a list of texts a list has one for each; to a single text, several to choose from."""
+        value = self.values.get(answer.id)
+        if answer.listed and isinstance(value, list):
+            value = value[answer.part] if answer.part < len(value) else None
+        if value is None:
+            return None
+        return tuple(str(one) for one in value) if isinstance(value, list) else (str(value),)
+
+
+def files_under(path: Path) -> list[Path]:
+    """`path`, or the files below it in the order of their names, without sidecars and what is hidden."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise Invalid(str(path), "is neither a file nor a folder.")
+    found = sorted(entry for entry in path.rglob("*") if entry.is_file() and not entry.name.startswith("."))
+    return [entry for entry in found if not entry.name.endswith((RUN_SUFFIX, ".manifest"))]
+
+
+def key_of(record_id: Any) -> str:
+    """An id as it is joined: 7, 7.0 (a data frame's 7) and "7" are the same record."""
+    if isinstance(record_id, float) and record_id.is_integer():
+        record_id = int(record_id)
+    return str(record_id)
+
+
+def read_references(path: Path, name: str | None) -> References:
+    """All references under `path`; `name` is the field that holds them, else the first known one is taken.
+
+    Raises:
+        Invalid: no such field, an id missing.
+    """
+    found = References()
+    for file in files_under(path):
+        for number, record in _records(file):
+            if record.get("id") is None:
+                raise Invalid(f"{file.name} line {number}", "has no id, so it can't be joined with an output.")
+            key, field_name = key_of(record["id"]), name or _first(record, REFERENCE_FIELDS, file, number)
+            if record.get(field_name) is None:
+                raise Invalid(f"{file.name} line {number}", f"has no field {field_name} for the reference.")
+            if key in found.values:
+                found.duplicates += 1
+                continue
+            found.values[key] = record[field_name]
+            _keep_fields(found.fields, key, record, {"id", field_name})
+    return found
+
+
+def read_input_fields(path: Path, wanted: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """The text fields that ride along in the inputs, by id, for the ids that are `wanted`."""
+    fields: dict[str, dict[str, str]] = {}
+    for file in files_under(path):
+        for _, record in _records(file, broken="skip"):
+            key = key_of(record.get("id"))
+            if key in wanted:
+                _keep_fields(fields, key, record, {"id", *INPUT_FIELDS})
+    return fields
+
+
+def input_texts(path: Path) -> Iterator[tuple[str, str]]:
+    """Each input's id and text, for drift and samples; a line that can't be read is left to its error."""
+    for file in files_under(path):
+        for _, record in _records(file, broken="skip"):
+            value = next((record[name] for name in INPUT_FIELDS if record.get(name)), None)
+            for text in value if isinstance(value, list) else [value]:
+                if isinstance(text, str):
+                    yield key_of(record.get("id")), text
+
+
+def predictions(path: Path, runs: list[Run], *, need_id: bool = True) -> Iterator[list[Prediction]]:
+    """Each output line's answers; what its worker counted is put into `runs`.
+
+    Raises:
+        Invalid: an answer without an id, or a line that is no answer.
+    """
+    for file in files_under(path):
+        sidecar = file.with_name(file.name + RUN_SUFFIX)
+        if sidecar.exists():
+            runs.append(Run.of_json(json.loads(sidecar.read_bytes())))
+        for number, line in _lines(file):
+            place = f"{file.name} line {number}"
+            try:
+                value = json.loads(line)
+            except ValueError:
+                raise Invalid(place, "is not JSON, so it is no output of this service.") from None
+            parts = value if isinstance(value, list) else [value]
+            listed = isinstance(value, list)
+            yield [_prediction(part, index, place, runs, need_id, listed) for index, part in enumerate(parts)]
+
+
+def _prediction(value: Any, part: int, place: str, runs: list[Run], need_id: bool, listed: bool) -> Prediction:
+    if isinstance(value, dict) and isinstance(value.get("SageMakerOutput"), dict):
+        # A job that joined its input: the answer is under a key of its own.
+        value = {**value, **value["SageMakerOutput"]}
+    if not isinstance(value, dict):
+        raise Invalid(place, "is not an object.")
+    if "run" in value:
+        runs.append(Run.of_json(value["run"]))
+    error = value.get("error")
+    if need_id and value.get("id") is None and not error:
+        raise Invalid(place, "has no id, so it can't be joined with a reference.")
+    texts, labels = value.get("generated_texts"), value.get("labels")
+    if not error and not texts and not labels:
+        raise Invalid(place, "has neither generated_texts nor labels.")
+    text = str(texts[0]) if texts else ""
+    return Prediction(key_of(value.get("id")), part, listed, text, str(labels[0]) if labels else None, error)
+
+
+def _records(file: Path, broken: str = "raise") -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in _lines(file):
+        try:
+            yield number, decode_record(line)
+        except RecordInvalid as error:
+            if broken == "raise":
+                raise Invalid(f"{file.name} line {number}", error.reason) from None
+
+
+def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            yield number, split_lines(line)[0]
+
+
+def _first(record: Mapping[str, Any], names: tuple[str, ...], file: Path, number: int) -> str:
+    found = next((name for name in names if record.get(name) is not None), None)
+    if found is None:
+        raise Invalid(
+            f"{file.name} line {number}", f"has none of {', '.join(names)}; name the field by --reference-field."
+        )
+    return found
+
+
+def _keep_fields(fields: dict[str, dict[str, str]], key: str, record: Mapping[str, Any], without: set[str]) -> None:
+    for name, value in record.items():
+        if name not in without and isinstance(value, str) and len(value) <= 100:
+            fields.setdefault(name, {})[key] = value

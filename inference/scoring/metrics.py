@@ -1,0 +1,160 @@
+"""The metrics themselves: one number a record where a metric has one, and what they come to, with how sure that is."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from rouge_score import rouge_scorer
+from sacrebleu.metrics import BLEU, CHRF
+
+Numbers = npt.NDArray[np.float64]
+
+ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+EXACT = "exact_match"
+CORPUS = ("chrf", "bleu")
+CLASSIFICATION = ("accuracy", "macro_f1")
+RESAMPLES = 1_000
+# Beyond this many records a resample of all of them says no more, and takes minutes.
+_MOST_RESAMPLED = 50_000
+_WORD = re.compile(r"\w")
+
+
+class Scorer(Protocol):
+    """rouge_score's own; named here for what is used of it."""
+
+    def score_multi(self, targets: Sequence[str], prediction: str) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A metric with its 95 % interval, found by resampling the records."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def as_json(self) -> dict[str, float | int]:
+        digits = {"value": round(self.value, 6), "low": round(self.low, 6), "high": round(self.high, 6)}
+        return {**digits, "n": self.n}
+
+
+def text_scorer() -> Scorer:
+    """ROUGE as rouge-score has it by default: no stemming."""
+    scorer: Scorer = rouge_scorer.RougeScorer(list(ROUGE))
+    return scorer
+
+
+def text_scores(scorer: Scorer, prediction: str, references: Sequence[str]) -> dict[str, float]:
+    """ROUGE F-measures and exact match; of several references the one that fits best counts."""
+    scores = scorer.score_multi(references, prediction)
+    found = {name: float(scores[name].fmeasure) for name in ROUGE}
+    found[EXACT] = float(any(_plain(prediction) == _plain(reference) for reference in references))
+    return found
+
+
+def rouge_applies(references: Sequence[str]) -> bool:
+    """Whether rouge-score can see words here: it knows a to z and digits, and takes all else for breaks."""
+    seen, known = 0, 0
+    for text in references:
+        letters = _WORD.findall(text.lower())
+        seen += len(letters)
+        known += sum(letter.isascii() for letter in letters)
+    return not seen or known >= seen / 2
+
+
+def mean_estimates(scores: Numbers, *, seed: int = 0) -> list[Estimate]:
+    """The mean of each column of `scores`, shape (records, metrics)."""
+    count, columns = scores.shape
+    if not count:
+        return []
+    means = scores.mean(axis=0)
+    if count > _MOST_RESAMPLED:
+        # So many records make the mean normal.
+        spread = 1.96 * scores.std(axis=0, ddof=1) / np.sqrt(count)
+        low, high = means - spread, means + spread
+    else:
+        random = np.random.default_rng(seed)
+        resampled = np.empty((RESAMPLES, columns))
+        for row in range(RESAMPLES):
+            resampled[row] = scores[random.integers(0, count, count)].mean(axis=0)
+        low, high = np.percentile(resampled, [2.5, 97.5], axis=0)
+    return [Estimate(float(means[k]), float(low[k]), float(high[k]), count) for k in range(columns)]
+
+
+def corpus_estimates(
+    names: Sequence[str], outputs: Sequence[str], references: Sequence[Sequence[str]]
+) -> dict[str, Estimate]:
+    """chrF and BLEU over all records together, by sacrebleu, from 0 to 100."""
+    found: dict[str, Estimate] = {}
+    # sacrebleu wants one list for each place among a record's references.
+    places = max(map(len, references))
+    streams = [[row[place] if place < len(row) else None for row in references] for place in range(places)]
+    for name in names:
+        metric = CHRF() if name == "chrf" else BLEU(effective_order=len(outputs) == 1)
+        score = metric.corpus_score(list(outputs), streams, n_bootstrap=RESAMPLES if len(outputs) > 1 else 1)
+        # Its bootstrap has no public name; without one, the interval is the value.
+        middle, half = float(getattr(score, "_mean", score.score)), float(getattr(score, "_ci", 0.0))
+        if half < 0 or np.isnan(half):
+            middle, half = score.score, 0.0
+        found[name] = Estimate(score.score, max(0.0, middle - half), min(100.0, middle + half), len(outputs))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """How often each label (row) was answered with each (column)."""
+
+    labels: tuple[str, ...]
+    counts: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[str, str]]) -> Confusion:
+        """`pairs` are (reference, prediction)."""
+        labels = tuple(sorted({label for pair in pairs for label in pair}))
+        place = {label: index for index, label in enumerate(labels)}
+        counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
+        for (reference, prediction), times in Counter(pairs).items():
+            counts[place[reference], place[prediction]] += times
+        return cls(labels, counts)
+
+    def estimates(self, *, seed: int = 0) -> dict[str, Estimate]:
+        """Accuracy and macro F1. Resampling records is drawing cells anew, whatever their number."""
+        total = int(self.counts.sum())
+        shares = self.counts.ravel() / total
+        drawn = (
+            np.random.default_rng(seed)
+            .multinomial(total, shares, size=RESAMPLES)
+            .reshape(RESAMPLES, *self.counts.shape)
+        )
+        found = {}
+        for name, rule in (("accuracy", _accuracy), ("macro_f1", _macro_f1)):
+            low, high = np.percentile(rule(drawn), [2.5, 97.5])
+            found[name] = Estimate(float(rule(self.counts[None])[0]), float(low), float(high), total)
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        return {"labels": list(self.labels), "counts": self.counts.tolist()}
+
+
+def _accuracy(counts: npt.NDArray[np.int64]) -> Numbers:
+    """Shape (samples, labels, labels) to (samples,)."""
+    return np.asarray(np.trace(counts, axis1=1, axis2=2) / counts.sum(axis=(1, 2)), dtype=np.float64)
+
+
+def _macro_f1(counts: npt.NDArray[np.int64]) -> Numbers:
+    """The mean over labels that occur, as reference or as answer, as scikit-learn has it."""
+    right = np.diagonal(counts, axis1=1, axis2=2)  # (samples, labels)
+    seen = counts.sum(axis=2) + counts.sum(axis=1)  # 2 tp + fn + fp
+    f1 = np.divide(2 * right, seen, out=np.zeros(right.shape), where=seen > 0)
+    return np.asarray(f1.sum(axis=1) / (seen > 0).sum(axis=1), dtype=np.float64)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())

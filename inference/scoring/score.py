@@ -1,0 +1,327 @@
+"""One run's metrics JSON and pictures, from what it answered and what it should have."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inference.counts import Run, Totals
+from inference.scoring import drift as drifting
+from inference.scoring import metrics as measures
+from inference.scoring import pictures
+from inference.scoring.joining import (
+    MOST_SLICES,
+    Prediction,
+    References,
+    input_texts,
+    key_of,
+    predictions,
+    read_input_fields,
+    read_references,
+)
+from promotion.errors import Invalid
+
+SCHEMA = 1
+TEXT, LABELS = "text2text-generation", "zero-shot-classification"
+LONGEST_SAMPLE = 400
+# What of an approval identifies the run's metrics.
+STAMPED = ("approval_id", "model_package_group", "model_package_version", "model_package_arn", "environment")
+
+log = logging.getLogger("inference")
+
+
+@dataclass(slots=True)
+class _Scored:
+    """All that is kept of the outputs: a row of numbers each, never their texts."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    keys: list[tuple[str, int]] = field(default_factory=list)
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+    corpus: tuple[list[str], list[Sequence[str]]] = field(default_factory=lambda: ([], []))
+    records: int = 0
+    errors: int = 0
+    duplicates: int = 0
+    missing: int = 0
+    surplus: int = 0
+
+
+def score(
+    outputs: Path,
+    references: Path | None,
+    output: Path,
+    *,
+    inputs: Path | None = None,
+    task: str | None = None,
+    reference_field: str | None = None,
+    approval: Mapping[str, Any] | None = None,
+    gates: Sequence[Mapping[str, Any]] = (),
+    live: Mapping[str, Any] | None = None,
+    baseline: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write metrics.json and its pictures into `output`, and return the metrics. Without references there is nothing
+    to measure but counts, speed and drift.
+
+    Raises:
+        Invalid: an output or a reference that can't be joined, with file and line.
+    """
+    started = time.perf_counter()
+    wanted = read_references(references, reference_field) if references else References()
+    runs: list[Run] = []
+    translates = (task or "").startswith("translation") or any(gate.get("metric") in measures.CORPUS for gate in gates)
+    scored = _judge(outputs, wanted, runs, translates, joins=references is not None)
+    totals = Totals.of(runs)
+    classified = bool(scored.pairs)
+    estimates, confusion = _estimates(scored)
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "task": task or (LABELS if classified else TEXT),
+        "metrics": {name: estimate.as_json() for name, estimate in estimates.items()},
+        "counts": _counts(scored, wanted, totals),
+        "latency_ms": {f"p{percent}": totals.counts.latencies.percentile_ms(percent) for percent in (50, 95, 99)},
+        "throughput": _throughput(totals),
+        "engine": {"workers": len({run.worker for run in runs}), **totals.counts.engine},
+        "slices": _slices(scored, wanted, inputs),
+        "drift": drifting.drift(baseline, (text for _, text in input_texts(inputs))) if baseline and inputs else {},
+        "samples": _samples(outputs, inputs, scored, wanted),
+    }
+    if not classified and not measures.rouge_applies([str(value) for value in wanted.values.values()]):
+        reason = "most letters of the references are of a script whose word breaks ROUGE does not know"
+        document["not_applicable"] = {name: reason for name in measures.ROUGE if document["metrics"].pop(name, None)}
+        estimates = {name: estimate for name, estimate in estimates.items() if name not in measures.ROUGE}
+    if confusion:
+        document["confusion"] = confusion.as_json()
+    document |= {name: approval[name] for name in STAMPED if approval and approval.get(name) is not None}
+    output.mkdir(parents=True, exist_ok=True)
+    alternatives = _draw(output, document, estimates, confusion, totals, gates, live)
+    document |= {"pictures": list(alternatives), "alternatives": alternatives}
+    document["scoring_seconds"] = round(time.perf_counter() - started, 3)
+    path = output / "metrics.json"
+    path.write_text(json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    log.info("scored %d records, %d errors, into %s", scored.records, scored.errors, path)
+    return document
+
+
+def command(options: argparse.Namespace) -> int:
+    """`python -m inference score`."""
+    document = score(
+        options.outputs,
+        options.references,
+        options.output,
+        inputs=options.inputs,
+        task=options.task,
+        reference_field=options.reference_field,
+        approval=read_document(options.approval),
+        gates=gates_of(read_document(options.gates)),
+        live=read_document(options.live),
+        baseline=read_document(options.baseline or _beside(options.approval, "baseline.json")),
+    )
+    for name, value in document["metrics"].items():
+        print(f"{name:12} {value['value']:.4f}  ({value['low']:.4f} to {value['high']:.4f}, n {value['n']})")
+    return 0
+
+
+def gates_of(document: Any) -> list[dict[str, Any]]:
+    """Gates as promotion.toml has them: a list, or under `gates`."""
+    if isinstance(document, dict):
+        document = document.get("gates", [])
+    if document is None:
+        return []
+    if not isinstance(document, list) or not all(isinstance(gate, dict) for gate in document):
+        raise Invalid("gates", "must be a list of objects with metric and min or max.")
+    return document
+
+
+def plain_metrics(document: Mapping[str, Any] | None) -> dict[str, float]:
+    """The numbers of a metrics JSON of ours, or of a flat one."""
+    metrics = document.get("metrics", document) if document else {}
+    found = {name: value.get("value") if isinstance(value, dict) else value for name, value in metrics.items()}
+    return {name: float(value) for name, value in found.items() if isinstance(value, (int, float))}
+
+
+def _judge(outputs: Path, wanted: References, runs: list[Run], translates: bool, *, joins: bool) -> _Scored:
+    scored, scorer = _Scored(), measures.text_scorer()
+    seen: set[tuple[str, int]] = set()
+    for line in predictions(outputs, runs, need_id=joins):
+        scored.records += 1
+        scored.errors += any(part.error for part in line)
+        for part in line if joins else ():
+            key = (part.id, part.part)
+            # What could not be told apart (no JSON, no id) is an error each, and no duplicate.
+            if key in seen and not (part.error and part.id == key_of(None)):
+                scored.duplicates += 1
+                continue
+            seen.add(key)
+            references = wanted.of(part)
+            if references is None:
+                scored.missing += not part.error
+            elif part.label is not None:
+                scored.pairs.append((references[0], part.label))
+                scored.rows.append({"accuracy": float(part.label == references[0])})
+                scored.keys.append(key)
+            elif not part.error:
+                _judge_text(scored, scorer, part, references, translates)
+    answered = {key for key, _ in seen}
+    scored.surplus = len(wanted.values.keys() - answered)
+    return scored
+
+
+def _judge_text(
+    scored: _Scored, scorer: measures.Scorer, part: Prediction, references: Sequence[str], translates: bool
+) -> None:
+    scored.rows.append(measures.text_scores(scorer, part.text, references))
+    scored.keys.append((part.id, part.part))
+    if translates:
+        scored.corpus[0].append(part.text)
+        scored.corpus[1].append(references)
+
+
+def _estimates(scored: _Scored) -> tuple[dict[str, measures.Estimate], measures.Confusion | None]:
+    if scored.pairs:
+        confusion = measures.Confusion.of(scored.pairs)
+        return confusion.estimates(), confusion
+    if not scored.rows:
+        return {}, None
+    names = list(scored.rows[0])
+    table = np.array([[row[name] for name in names] for row in scored.rows])  # (records, metrics)
+    estimates = dict(zip(names, measures.mean_estimates(table), strict=True))
+    if scored.corpus[0]:
+        estimates |= measures.corpus_estimates(measures.CORPUS, *scored.corpus)
+    return estimates, None
+
+
+def _counts(scored: _Scored, wanted: References, totals: Totals) -> dict[str, int]:
+    told = totals.counts
+    return {
+        "records": scored.records,
+        "errors": scored.errors,
+        "truncated": told.truncated,
+        "duplicates": scored.duplicates + wanted.duplicates,
+        "missing_references": scored.missing,
+        "surplus_references": scored.surplus,
+        "ignored_parameters": told.ignored_parameters,
+        "repeated_inputs": told.repeated_inputs,
+        "tokens_in": told.tokens_in,
+        "tokens_out": told.tokens_out,
+    }
+
+
+def _throughput(totals: Totals) -> dict[str, float]:
+    if not totals.wall_seconds:
+        return {}
+    counts = totals.counts
+    tokens = counts.tokens_out or counts.tokens_in
+    return {
+        "records_per_s": round(counts.records / totals.wall_seconds, 3),
+        "tokens_per_s": round(tokens / totals.wall_seconds, 3),
+    }
+
+
+def _slices(scored: _Scored, wanted: References, inputs: Path | None) -> dict[str, Any]:
+    """Each metric by each text field that takes a few different values among the scored records."""
+    keys = {key for key, _ in scored.keys}
+    fields = {**(read_input_fields(inputs, dict.fromkeys(keys)) if inputs else {}), **wanted.fields}
+    slices: dict[str, Any] = {}
+    for name, values in sorted(fields.items()):
+        found = sorted({values[key] for key in keys if key in values})
+        if not 2 <= len(found) <= MOST_SLICES:
+            continue
+        slices[name] = {}
+        for value in found:
+            rows = [row for row, (key, _) in zip(scored.rows, scored.keys, strict=True) if values.get(key) == value]
+            slices[name][value] = {
+                metric: {"value": round(sum(row[metric] for row in rows) / len(rows), 6), "n": len(rows)}
+                for metric in rows[0]
+            }
+    return slices
+
+
+def _samples(outputs: Path, inputs: Path | None, scored: _Scored, wanted: References) -> list[dict[str, Any]]:
+    """Five records from worst to best, read once more: their texts were not kept."""
+    if not scored.rows:
+        return []
+    primary = "accuracy" if scored.pairs else "rougeL"
+    order = sorted(range(len(scored.rows)), key=lambda place: (scored.rows[place][primary], scored.keys[place]))
+    chosen = [order[round(share * (len(order) - 1))] for share in (0, 0.25, 0.5, 0.75, 1)]
+    places = {scored.keys[place]: place for place in chosen}
+    ids = {key for key, _ in places}
+    texts: dict[str, list[str]] = {}
+    for key, text in input_texts(inputs) if inputs else ():
+        if key in ids:
+            texts.setdefault(key, []).append(text)
+    samples: dict[int, dict[str, Any]] = {}
+    for line in predictions(outputs, []):
+        for part in line:
+            place = places.get((part.id, part.part))
+            if place is None or place in samples:
+                continue
+            given = texts.get(part.id, [])
+            samples[place] = {
+                "id": part.id,
+                "input": _short(given[part.part] if part.part < len(given) else ""),
+                "output": _short(part.label if part.label is not None else part.text),
+                "reference": _short((wanted.of(part) or ("",))[0]),
+                "score": round(scored.rows[place][primary], 6),
+            }
+    return [samples[place] for place in dict.fromkeys(chosen) if place in samples]
+
+
+def _draw(
+    output: Path,
+    document: Mapping[str, Any],
+    estimates: Mapping[str, measures.Estimate],
+    confusion: measures.Confusion | None,
+    totals: Totals,
+    gates: Sequence[Mapping[str, Any]],
+    live: Mapping[str, Any] | None,
+) -> dict[str, str]:
+    """The pictures, each with its text alternative."""
+    bounds = [
+        pictures.Bound(str(gate["metric"]), gate.get("min"), gate.get("max")) for gate in gates if gate.get("metric")
+    ]
+    about = " ".join(
+        str(part)
+        for part in (
+            document.get("model_package_group", "Metrics"),
+            f"v{document['model_package_version']}" if "model_package_version" in document else "",
+            f"in {document['environment']}" if "environment" in document else "",
+        )
+        if part
+    )
+    n = max((estimate.n for estimate in estimates.values()), default=0)
+    title = f"{about}, {n:,} records"
+    drawn = {
+        "metrics.png": pictures.draw_metrics(output / "metrics.png", title, estimates, bounds, plain_metrics(live))
+    }
+    if totals.counts.latencies.bins:
+        drawn["latency.png"] = pictures.draw_latency(output / "latency.png", totals.counts.latencies)
+    if confusion:
+        drawn["confusion.png"] = pictures.draw_confusion(output / "confusion.png", confusion)
+    return drawn
+
+
+def read_document(path: Path | None) -> Any:
+    if path is None:
+        return None
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise Invalid(str(path), "does not exist.") from None
+    except ValueError:
+        raise Invalid(str(path), "is not JSON.") from None
+
+
+def _beside(path: Path | None, name: str) -> Path | None:
+    """The baseline may come in the folder that the approval came in."""
+    return path.with_name(name) if path and path.with_name(name).exists() else None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_SAMPLE else text[: LONGEST_SAMPLE - 1] + "…"

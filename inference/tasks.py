@@ -1,0 +1,202 @@
+"""The two tasks: text to text, and classification against labels that the model was never trained on.
+
+A task parses records, has an engine do the work on what is different, and puts the answers back in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from inference.engines import Description, Entailment, Generated, Pair, PairEngine, Prompt, TextEngine
+from inference.engines.encoder_decoder import text_engine
+from inference.engines.nli import NliEngine
+from inference.loading import TEXT_TO_TEXT, ZERO_SHOT, Loaded
+from inference.parameters import Generation, Labels
+from inference.requests import Request, generation_request, zero_shot_request
+from inference.sampling import record_key
+from inference.text import Encoded, Encoder
+from promotion.errors import Invalid
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one text got. `error` says why it got nothing."""
+
+    fields: Mapping[str, Any]
+    tokens_in: int = 0
+    tokens_out: int = 0
+    truncated: bool = False
+    repeated: bool = False
+    seconds: float = 0.0
+    error: str | None = None
+
+
+class Task(Protocol):
+    """One kind of question that records ask."""
+
+    name: str
+    # What an error line has in place of an answer.
+    nothing: Mapping[str, Any]
+
+    @property
+    def description(self) -> Description:
+        """What did the work so far."""
+        ...
+
+    def check_job(self, job: Mapping[str, Any]) -> None:
+        """Raises Invalid where no record could be answered with these job parameters."""
+        ...
+
+    def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
+        """Raises RecordInvalid."""
+        ...
+
+    def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
+        """For each request, an answer for each of its texts, in order."""
+        ...
+
+
+class TextToText:
+    """Texts from texts, by an encoder-decoder model."""
+
+    name = TEXT_TO_TEXT
+    nothing: Mapping[str, Any] = {"generated_texts": [""]}
+
+    def __init__(self, loaded: Loaded, engine: TextEngine | None = None) -> None:
+        self._engine = engine or text_engine(loaded.model)
+        self._tokenizer = loaded.tokenizer
+        self._encoder = Encoder(loaded.tokenizer, loaded.model.config)
+        self._defaults = Generation.of_model(loaded.model.generation_config)
+
+    @property
+    def description(self) -> Description:
+        return self._engine.description
+
+    def check_job(self, job: Mapping[str, Any]) -> None:
+        self._defaults.updated(job)
+
+    def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
+        return generation_request(record, job, self._defaults)
+
+    def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
+        wanted: dict[tuple[str, Generation], int] = {}
+        places: list[list[int]] = []
+        for request in requests:
+            assert isinstance(request.settings, Generation)
+            places.append([wanted.setdefault((text, request.settings), len(wanted)) for text in request.texts])
+        encoded = self._encoder.encode([text for text, _ in wanted]) if wanted else []
+        prompts = [
+            Prompt(source.tokens, settings, record_key(settings.seed, text))
+            for source, (text, settings) in zip(encoded, wanted, strict=True)
+        ]
+        results: list[Generated | None] = [None] * len(prompts)
+        for index, result in self._engine.generate(prompts):
+            results[index] = result
+        answers = [self._answer(result, source) for result, source in zip(results, encoded, strict=True)]
+        return spread(answers, places)
+
+    def _answer(self, result: Generated | None, source: Encoded) -> Answer:
+        assert result is not None
+        tokens_in, truncated, seconds = len(source.tokens), source.truncated, result.seconds
+        if result.error:
+            return Answer(self.nothing, tokens_in, truncated=truncated, seconds=seconds, error=result.error)
+        texts = self._tokenizer.batch_decode([list(row) for row in result.sequences], skip_special_tokens=True)
+        tokens_out = sum(map(len, result.sequences))
+        return Answer({"generated_texts": texts}, tokens_in, tokens_out, truncated, seconds=seconds)
+
+
+class ZeroShot:
+    """Labels for texts, by a model of natural language inference: does the text entail "This example is {label}."?"""
+
+    name = ZERO_SHOT
+    nothing: Mapping[str, Any] = {"sequence": "", "labels": [], "scores": []}
+
+    def __init__(self, loaded: Loaded, engine: PairEngine | None = None) -> None:
+        self._engine = engine or NliEngine(loaded.model)
+        self._encoder = Encoder(loaded.tokenizer, loaded.model.config)
+        self.description = self._engine.description
+
+    def check_job(self, job: Mapping[str, Any]) -> None:
+        Labels.of({"candidate_labels": ["any"], **{name: value for name, value in job.items() if value is not None}})
+
+    def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
+        request = zero_shot_request(record, job)
+        assert isinstance(request.settings, Labels)
+        for label, hypothesis in zip(request.settings.candidate_labels, request.settings.hypotheses, strict=True):
+            if len(hypothesis) > self._encoder.longest and not self._encoder.fits_as_hypothesis(hypothesis):
+                raise Invalid("candidate_labels", f"{label[:40]!r}… is longer than the model can take.")
+        return request
+
+    def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
+        pairs: dict[tuple[str, str], int] = {}
+        wanted: dict[tuple[str, Labels], list[int]] = {}
+        places: list[list[int]] = []
+        order: dict[tuple[str, Labels], int] = {}
+        for request in requests:
+            settings = request.settings
+            assert isinstance(settings, Labels)
+            for text in request.texts:
+                if (text, settings) not in wanted:
+                    order[text, settings] = len(order)
+                    wanted[text, settings] = [pairs.setdefault((text, one), len(pairs)) for one in settings.hypotheses]
+            places.append([order[text, settings] for text in request.texts])
+        encoded = self._encoder.encode_pairs([text for text, _ in pairs], [one for _, one in pairs]) if pairs else []
+        logits: list[Entailment | None] = [None] * len(encoded)
+        for index, scored in self._engine.score([Pair(source.tokens, source.types) for source in encoded]):
+            logits[index] = scored
+        answers = []
+        for (text, settings), used in wanted.items():
+            found = [result for place in used if (result := logits[place]) is not None]
+            tokens_in = sum(len(encoded[place].tokens) for place in used)
+            truncated = any(encoded[place].truncated for place in used)
+            error = next((result.error for result in found if result.error), None)
+            seconds = max(result.seconds for result in found)
+            fields = self.nothing if error else ranked(text, settings, found)
+            answers.append(Answer(fields, tokens_in, 0, truncated, seconds=seconds, error=error))
+        return spread(answers, places)
+
+
+def ranked(text: str, settings: Labels, logits: Sequence[Entailment]) -> dict[str, Any]:
+    """Labels best first, as the transformers pipeline has them.
+
+    One of several: the labels' entailments compete. Each by itself (or a single one): entailment against contradiction.
+    """
+    entailment = np.array([one.entailment for one in logits])  # (labels,), float64
+    if settings.multi_label or len(logits) == 1:
+        contradiction = np.array([one.contradiction for one in logits])
+        scores = 1 / (1 + np.exp(np.clip(contradiction - entailment, -700, 700)))
+    else:
+        weights = np.exp(entailment - entailment.max())
+        scores = weights / weights.sum()
+    best_first = np.argsort(scores, kind="stable")[::-1]
+    labels = [settings.candidate_labels[place] for place in best_first]
+    return {"sequence": text, "labels": labels, "scores": [float(scores[place]) for place in best_first]}
+
+
+def spread(answers: Sequence[Answer], places: Sequence[Sequence[int]]) -> list[list[Answer]]:
+    """Each request's answers; one that an earlier request had already got is marked as repeated."""
+    seen: set[int] = set()
+    out: list[list[Answer]] = []
+    for wanted in places:
+        row = []
+        for place in wanted:
+            answer = answers[place]
+            row.append(answer if place not in seen else _repeated(answer))
+            seen.add(place)
+        out.append(row)
+    return out
+
+
+def task_for(loaded: Loaded) -> Task:
+    """The task that a loaded model does."""
+    return TextToText(loaded) if loaded.task == TEXT_TO_TEXT else ZeroShot(loaded)
+
+
+def _repeated(answer: Answer) -> Answer:
+    return Answer(
+        answer.fields, answer.tokens_in, answer.tokens_out, answer.truncated, True, answer.seconds, answer.error
+    )

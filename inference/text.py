@@ -1,0 +1,76 @@
+"""Token ids of texts, cut to what a model can take."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# Where neither tokenizer nor configuration tells.
+_LONGEST_INPUT = 1_024
+# Far more characters than a token has; what lies behind them can't be within the model's reach.
+_CHARACTERS_PER_TOKEN = 16
+# JSON can spell half a character; a tokenizer can't read one.
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One input as the model sees it; `truncated` where it was longer than the model can take."""
+
+    tokens: tuple[int, ...]
+    types: tuple[int, ...] | None
+    truncated: bool
+
+
+class Encoder:
+    """A tokenizer with a model's limit on length."""
+
+    def __init__(self, tokenizer: Any, config: Any) -> None:
+        self._tokenizer = tokenizer
+        named = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions")]
+        limits = [tokenizer.model_max_length, *named]
+        self.longest = min(
+            (limit for limit in limits if isinstance(limit, int) and 0 < limit < 10**6), default=_LONGEST_INPUT
+        )
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        """Each text with its special tokens."""
+        near = [self._near(text) for text in texts]
+        return self._encoded(self._tokenizer, [(text,) for text in near], truncation=True)
+
+    def encode_pairs(self, premises: Sequence[str], hypotheses: Sequence[str]) -> list[Encoded]:
+        """Each premise joined with its hypothesis; only the premise is cut."""
+        near = {premise: self._near(premise) for premise in set(premises)}
+        pairs = [(near[premise], hypothesis) for premise, hypothesis in zip(premises, hypotheses, strict=True)]
+        return self._encoded(self._tokenizer, pairs, truncation="only_first")
+
+    def fits_as_hypothesis(self, text: str) -> bool:
+        """Whether a hypothesis leaves room for anything of its premise."""
+        return len(self._tokenizer(self._near(text))["input_ids"]) < self.longest - 4
+
+    def _encoded(self, tokenizer: Any, inputs: Sequence[tuple[str, ...]], truncation: bool | str) -> list[Encoded]:
+        columns = [list(column) for column in zip(*inputs, strict=True)]
+        whole = tokenizer(*columns)
+        found: list[Encoded] = []
+        for place, tokens in enumerate(whole["input_ids"]):
+            truncated = len(tokens) > self.longest
+            source, at = whole, place
+            if truncated:
+                one = [[column[place]] for column in columns]
+                source, at = tokenizer(*one, truncation=truncation, max_length=self.longest), 0
+            types = source["token_type_ids"][at] if "token_type_ids" in tokenizer.model_input_names else None
+            found.append(Encoded(tuple(source["input_ids"][at]), types and tuple(types), truncated))
+        return found
+
+    def _near(self, text: str) -> str:
+        """The part of an overlong text that the model can reach, so that a megabyte isn't tokenized once a label."""
+        text = _HALF_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", text)
+        if len(text) <= self.longest * _CHARACTERS_PER_TOKEN or not self._tokenizer.is_fast:
+            return text
+        # One token more than the model takes, so that the cut still counts as one.
+        offsets = self._tokenizer(
+            text, truncation=True, max_length=self.longest + 64, add_special_tokens=False, return_offsets_mapping=True
+        )["offset_mapping"]
+        return text[: offsets[-1][1]] if offsets else text
