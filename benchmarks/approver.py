@@ -1,0 +1,74 @@
+"""How an approval link stands up, and how long its page takes: every attack of tests/security, fifty deciding at once, the page.
+
+Writes build/bench/approver.json: `adversarial_cases`, `refused` (with the right code and nothing written), `page_ms_median`,
+`page_ms_p95`, `simultaneous`, `decided`. Run it alone on the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from local.service import LocalService
+from tests.security.attacks import ATTACKS
+from tests.security.house import ANN, CONFIG, House
+from tests.security.test_stories import at_once
+
+ROOT = Path(__file__).resolve().parent.parent
+SIMULTANEOUS = 50
+PAGES = 100
+
+
+def main(long: bool = False) -> dict[str, Any]:
+    """Run it all once; `long` repeats the race and the pages twenty times."""
+    rounds = 20 if long else 1
+    with LocalService(config=CONFIG, inference=False) as service:
+        house = House(service)
+        house.furnish()
+        # The first page of a cold start is another matter.
+        for _ in range(5):
+            house.send("GET", house.link("quorum:1:test:1"), who=ANN)
+        pages = sorted(page_ms(house) for _ in range(PAGES * rounds))
+        before = house.state()
+        refused = sum(is_refused(house, index) for index in range(len(ATTACKS)))
+        if house.state() != before:
+            refused = 0
+        decided = [race(house, number) for number in range(rounds)]
+    figures = {
+        "adversarial_cases": len(ATTACKS),
+        "refused": refused,
+        "page_ms_median": round(statistics.median(pages), 1),
+        "page_ms_p95": round(pages[int(len(pages) * 0.95)], 1),
+        "simultaneous": SIMULTANEOUS,
+        # Every race has to end with one; where one didn't, that is what is told.
+        "decided": next((count for count in decided if count != 1), 1),
+        "races": rounds,
+    }
+    target = ROOT / "build" / "bench" / "approver.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(figures, indent=2) + "\n")
+    return figures
+
+
+def page_ms(house: House) -> float:
+    """How long a request's page takes, gates and votes and all, over HTTP."""
+    begun = time.perf_counter()
+    answer = house.send("GET", house.link("quorum:1:test:1"), who=ANN)
+    assert answer.status == 200, answer.text
+    return (time.perf_counter() - begun) * 1000
+
+
+def is_refused(house: House, index: int) -> bool:
+    attack = ATTACKS[index]
+    before = house.state("open", "two")
+    return attack.attempt(house).status == attack.status and house.state("open", "two") == before
+
+
+def race(house: House, number: int) -> int:
+    """How many of fifty decisions at the same moment were taken."""
+    group = f"race-{number}"
+    house.register(group)
+    return at_once(house, f"{group}:1:dev:1", SIMULTANEOUS)[303]

@@ -1,0 +1,225 @@
+"""What the control plane costs and withstands: calls of a decision, verification, a burst of registrations, faults.
+
+Writes build/bench/control.json: `decision_calls_at_10`, `decision_calls_at_10000`, `decision_bytes_at_10`,
+`decision_bytes_at_10000`, `verify_10000_s`, `board_pages`, `board_queries`, `burst_registered`, `burst_lost`,
+`burst_drained_s` (of simulated time, at Parameter Store's 3 writes a second), `faults_injected`, `faults_survived`.
+In one process on moto: counts are those of AWS, times are this machine's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+import time_machine
+
+from benchmarks import faults
+from lambdas.on_projection_due import cursors_table
+from lambdas.world import ledger, signer
+from promotion import names
+from promotion.aws.ledger import DynamoLedger
+from promotion.history import Fact, chained, signed
+from promotion.model import SYSTEM, EnvironmentState, canonical
+from promotion.states import evolve
+from tests.fakes import GROUP, a_run
+from tests.faults.plant import BEGINNING, Plant, plant
+
+OUT = Path(__file__).resolve().parent.parent / "build" / "bench" / "control.json"
+LONG_HISTORY = 10_000
+BOARD_GROUPS, BOARD_ENVIRONMENTS, BOARD_PAGE = 1_000, 4, 400
+BURST = 1_000
+BURST_GROUPS = 20
+WRITES_PER_SECOND = 3
+# A transaction takes 100 writes, three of them states and head.
+APPENDED_AT_ONCE = 90
+SAMPLE = 41
+
+
+def main(*, long: bool) -> dict[str, Any]:
+    """All figures; a complete run of the faults only with `long`, else the last `make faults`, else a sample."""
+    os.environ.update(faults.FAKE_ACCOUNT)
+    with tempfile.TemporaryDirectory() as folder:
+        figures = {**decisions(Path(folder)), **board(Path(folder)), **burst(Path(folder)), **_faults(long=long)}
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return figures
+
+
+def decisions(folder: Path) -> dict[str, Any]:
+    """Calls and bytes of one decision at 10 and at 10,000 events, and how long verifying those takes."""
+    with plant(folder) as service:
+        for _ in range(2):
+            service.register()
+            service.settle()
+        service.climb(2, "dev")
+        service.register()
+        service.settle()
+        short = _decision(service, 3)
+        _lengthen(service, LONG_HISTORY)
+        service.register()
+        service.settle()
+        long = _decision(service, 4)
+        begun = time.monotonic()
+        differences = service.differences()
+        verified = time.monotonic() - begun
+        assert differences == [], differences[:3]
+        assert len(service.story()) >= LONG_HISTORY
+    return {
+        "decision_calls_at_10": short[0],
+        "decision_calls_at_10000": long[0],
+        "decision_bytes_at_10": short[1],
+        "decision_bytes_at_10000": long[1],
+        "verify_10000_s": round(verified, 2),
+    }
+
+
+def board(folder: Path) -> dict[str, Any]:
+    """Queries for a board of 1,000 groups and 4 environments."""
+    with plant(folder) as service:
+        with service.unharmed():
+            table = boto3.resource("dynamodb").Table("ledger")
+            with table.batch_writer() as batch:
+                for number in range(BOARD_GROUPS):
+                    for name in ("dev", "test", "uat", "prod")[:BOARD_ENVIRONMENTS]:
+                        state = EnvironmentState(group=f"group-{number:04d}", name=name, live=number + 1)
+                        batch.put_item(
+                            Item={
+                                "pk": f"GROUP#{state.group}", "sk": f"ENV#{name}", "state": canonical(state).decode(),
+                                "board_pk": "BOARD", "board_sk": f"{state.group}#{name}",
+                            }
+                        )  # fmt: skip
+        service.calls.clear()
+        book, pages, found, start = DynamoLedger(boto3.client("dynamodb"), "ledger"), 0, 0, None
+        while pages == 0 or start:
+            states, start = book.board(start=start, limit=BOARD_PAGE)
+            pages, found = pages + bool(states), found + len(states)
+        assert found == BOARD_GROUPS * BOARD_ENVIRONMENTS
+        # The last, empty page costs a query too where the count is a multiple of the page.
+        return {"board_pages": pages, "board_queries": service.calls.count("dynamodb:Query")}
+
+
+def burst(folder: Path) -> dict[str, Any]:
+    """Registrations within a minute, Parameter Store taking 3 writes a second of a simulated clock."""
+    with plant(folder) as service:
+        groups = [f"burst-{number:02d}" for number in range(BURST_GROUPS)]
+        with service.unharmed():
+            for group in groups:
+                boto3.client("sagemaker").create_model_package_group(ModelPackageGroupName=group)
+        with time_machine.travel(BEGINNING, tick=False) as clock:
+            limit = _Limit(clock)
+            service.poison = limit.refuses
+            for number in range(BURST):
+                clock.shift(timedelta(minutes=1) / BURST)
+                service.register(number // BURST_GROUPS + 1, groups[number % BURST_GROUPS])
+            service.settle(most=100_000, between=limit.pass_time)
+            while service.dead or service.undelivered:
+                service.redrive(most=100_000, between=limit.pass_time)
+            drained = (datetime.now(UTC) - BEGINNING).total_seconds()
+            service.poison = None
+            with service.unharmed():
+                kinds = [event.kind for group in groups for event in ledger().events(group)]
+            differences = service.differences()
+        assert differences == [], differences[:3]
+        assert limit.most_in_a_second <= WRITES_PER_SECOND
+        registered = kinds.count(names.MODEL_REGISTERED)
+    return {
+        "burst_registered": registered,
+        "burst_lost": BURST - registered,
+        "burst_in_order": _in_order(service),
+        "burst_drained_s": round(drained),
+        "burst_throttled": limit.refused,
+    }
+
+
+class _Limit:
+    """Parameter Store's limit on a clock that is moved by hand; what waits moves it."""
+
+    def __init__(self, clock: Any) -> None:
+        self._clock = clock
+        self._writes: list[datetime] = []
+        self.most_in_a_second = 0
+        self.refused = 0
+
+    def refuses(self, call: str, given: dict[str, Any]) -> bool:
+        """Never for long: the functions' client waits and tries again, as botocore's adaptive mode does."""
+        if call != "ssm:PutParameter":
+            return False
+        for attempt in range(8):
+            now = datetime.now(UTC)
+            self._writes = [at for at in self._writes if now - at < timedelta(seconds=1)]
+            if len(self._writes) < WRITES_PER_SECOND:
+                self._writes.append(now)
+                self.most_in_a_second = max(self.most_in_a_second, len(self._writes))
+                return False
+            self.refused += 1
+            self._clock.shift(timedelta(milliseconds=50 * 2**attempt))
+        return True
+
+    def pass_time(self) -> None:
+        """A delivery takes a tenth of a second, with four projectors at work."""
+        self._clock.shift(timedelta(milliseconds=100))
+
+
+def _in_order(service: Plant) -> bool:
+    """Whether every group's events went out in the order of its ledger."""
+    seen: dict[str, int] = {}
+    for entry in service.published:
+        detail = json.loads(entry["Detail"])
+        if detail["sequence"] <= seen.get(detail["model_package_group"], 0):
+            return False
+        seen[detail["model_package_group"]] = detail["sequence"]
+    return True
+
+
+def _decision(service: Plant, version: int) -> tuple[int, int]:
+    """AWS calls of one decision, and the bytes that they carry there and back."""
+    service.calls.clear()
+    service.carried = 0
+    assert service.decide(version, "dev") == 303
+    cost = len(service.calls), service.carried
+    service.settle()
+    return cost
+
+
+def _lengthen(service: Plant, count: int) -> None:
+    """Inference runs, recorded as fast as transactions take them; nobody is mailed about these."""
+    with service.unharmed():
+        book, number = ledger(), 0
+        while number < count:
+            view = book.view(GROUP)
+            facts = [
+                Fact(
+                    kind=names.INFERENCE_COMPLETED,
+                    actor=SYSTEM,
+                    version=2,
+                    environment="dev",
+                    data={"evidence": a_run("dev", run=f"run-{number + each}"), "status": "Completed"},
+                )
+                for each in range(APPENDED_AT_ONCE)
+            ]
+            events = signed(
+                chained(view.head, facts, time=datetime.now(UTC), policy_digest=view.head.policy_digest), signer().sign
+            )
+            for event in events:
+                evolve(view, event)
+            book.append(view, events)
+            number += len(events)
+        head = book.head(GROUP).sequence
+        for target in (names.EVENTS, names.MAIL):
+            cursors_table().put(GROUP, target, head)
+    service.stream.clear()
+    service.redrive()
+
+
+def _faults(*, long: bool) -> dict[str, Any]:
+    if not long and faults.OUT.is_file():
+        figures = json.loads(faults.OUT.read_text(encoding="utf-8"))
+    else:
+        figures = faults.inject(step=1 if long else SAMPLE)
+    return {name: figures[name] for name in ("faults_injected", "faults_survived")}

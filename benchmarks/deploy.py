@@ -1,0 +1,215 @@
+"""How long a synth takes, what the functions weigh, how long they take to import, and what a warm one does besides asking AWS.
+
+Writes build/bench/deploy.json: `synth_s`; `bundle_mb`; `cold_import_ratio`, a function's import against boto3's alone, each in
+a fresh interpreter that sees the bundle and Lambda's runtime, taken in turns; `handler_ms`, the median of a warm call in this
+process, less that in which AWS was asked. Both are processor time, so that a busy machine changes neither; bytecode lies
+ready for both sides of the ratio.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from botocore.exceptions import ClientError
+
+from benchmarks import cost
+from infra import bundle
+from infra.functions import SIZES
+from tests.fakes import ANN, CHO, CONFIG_TEXT, GROUP
+from tests.faults import plant as plants
+from tests.faults.plant import Plant, plant
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "build" / "bench" / "deploy.json"
+CONFIG = ROOT / "tests" / "infra" / "promotion.toml"
+# What Lambda's Python brings along.
+RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "six", "urllib3")
+ROUNDS, LONG_ROUNDS = 5, 25
+VERSIONS = 4
+
+
+def main(*, long: bool = False) -> dict[str, Any]:
+    """All figures; `long` takes more rounds."""
+    twin = bundle.build(ROOT, CONFIG, for_host=True)
+    figures = {
+        "synth_s": synth(),
+        "bundle_mb": round(weight(bundle.build(ROOT, CONFIG)) / 1e6, 1),
+        "cold_import_ratio": imports(twin, runtime(), LONG_ROUNDS if long else ROUNDS),
+        "handler_ms": handlers(),
+        "python": sys.version.split()[0],
+        "cores": os.cpu_count(),
+    }
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return figures
+
+
+def synth() -> float:
+    """Seconds that `app.py` takes to write the template, checks and all; the bundle is built beforehand."""
+    bundle.build(ROOT, CONFIG)
+    with tempfile.TemporaryDirectory() as out:
+        begun = time.monotonic()
+        subprocess.run(
+            [sys.executable, "app.py"],
+            cwd=ROOT,
+            env={**os.environ, "PROMOTION_CONFIG": str(CONFIG), "CDK_OUTDIR": out},
+            check=True,
+            capture_output=True,
+        )
+        return round(time.monotonic() - begun, 1)
+
+
+def weight(folder: Path) -> int:
+    """Bytes of all files below a folder, compiled ones left out."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+
+
+def runtime() -> Path:
+    """A folder with what Lambda's runtime brings, in the versions of the lock."""
+    into = ROOT / "build" / "bundle" / "runtime"
+    if not into.exists():
+        lock = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+        wanted = [line for line in lock if line.partition("==")[0].lower() in RUNTIME]
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "requirements.txt"
+            file.write_text("\n".join(wanted), encoding="utf-8")
+            bundle.install(file, into, for_lambda=False)
+    return into
+
+
+def imports(twin: Path, brought: Path, rounds: int) -> dict[str, float]:
+    """Median of each function's import against that of boto3 alone, in turns."""
+    statements = {"boto3": "import boto3", **{module: f"import lambdas.{module}" for module in SIZES}}
+    taken: defaultdict[str, list[float]] = defaultdict(list)
+    for turn in range(rounds + 1):
+        for name, statement in statements.items():
+            seconds = _import_s(twin, brought, statement)
+            # The first turn compiles.
+            if turn:
+                taken[name].append(seconds)
+    boto3 = statistics.median(taken.pop("boto3"))
+    return {name: round(statistics.median(seconds) / boto3, 2) for name, seconds in taken.items()}
+
+
+def _import_s(twin: Path, brought: Path, statement: str) -> float:
+    script = (
+        f"import sys, time; sys.path[:0] = [{str(twin)!r}, {str(brought)!r}]; t = time.process_time(); {statement}; "
+        "print(time.process_time() - t)"
+    )
+    environment = {"AWS_DEFAULT_REGION": "us-east-1", "POWERTOOLS_SERVICE_NAME": "promotion"}
+    found = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True, check=True, env=environment
+    )
+    return float(found.stdout)
+
+
+class Watch:
+    """Times functions from their call to their end, and takes out what passes while AWS, or another function, is asked."""
+
+    def __init__(self) -> None:
+        self.own_s: defaultdict[str, list[float]] = defaultdict(list)
+        self._asked: list[float] = []
+
+    def timed(self, module: str, handler: Callable[..., Any]) -> Callable[..., Any]:
+        def run(event: dict[str, Any], context: Any) -> Any:
+            self._asked.append(0.0)
+            begun = time.thread_time()
+            try:
+                return handler(event, context)
+            finally:
+                self.own_s[module].append(time.thread_time() - begun - self._asked.pop())
+
+        return run
+
+    def asks(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any, **named: Any) -> Any:
+            begun = time.thread_time()
+            try:
+                return original(*given, **named)
+            finally:
+                if self._asked:
+                    self._asked[-1] += time.thread_time() - begun
+
+        return call
+
+    def handlers_ms(self) -> dict[str, float]:
+        """Medians of what was warm: the first call of each is not."""
+        return {
+            module: round(1000 * statistics.median(taken[1:] or taken), 2)
+            for module, taken in sorted(self.own_s.items())
+        }
+
+
+def handlers() -> dict[str, float]:
+    """Milliseconds of a warm function's own, by module, over the journeys of a few versions.
+
+    Making a client, and hashing an artifact of a few hundred bytes, count as the function's own.
+    """
+    os.environ.update(cost.FAKE_ACCOUNT)
+    watch = Watch()
+    four = CONFIG_TEXT.replace('[[environments]]\nname = "prod"', cost.UAT + '[[environments]]\nname = "prod"')
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mock.patch.object(plants, "CONFIG_TEXT", four),
+        plant(Path(folder)) as service,
+        _watched(service, watch),
+    ):
+        for version in range(1, VERSIONS + 1):
+            service.register()
+            service.settle()
+            for name in cost.ENVIRONMENTS:
+                cost._look(service, version, name)
+                for person in (ANN, CHO)[: 2 if name == "prod" else 1]:
+                    assert service.decide(version, name, person) == 303
+                service.settle()
+                cost._run(service, name)
+                service.measure(version, name)
+                service.settle()
+            service.sweep()
+            plants._function("verify")({}, None)
+        for _ in range(VERSIONS):
+            for module, event in _others(service):
+                # There is no such job: that it is asked for is what counts.
+                with suppress(ClientError):
+                    plants._function(module)(event, None)
+    return watch.handlers_ms()
+
+
+def _others(service: Plant) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Functions that no journey above wakes, with events that they look at and let be."""
+    job = {"ProcessingJobName": "m", "ProcessingJobStatus": "Completed", "ProcessingJobArn": "arn:aws:sagemaker:::m"}
+    yield "on_monitoring_completed", {"detail": job}
+    told = {"model_package_group": GROUP, "sequence": 1, "event_id": "x"}
+    yield "on_event_published", {"channel": "chat", "detail": told}
+    yield "on_drift_detected", {"detail": told}
+
+
+@contextmanager
+def _watched(service: Plant, watch: Watch) -> Iterator[None]:
+    from lambdas import decide, prepare_inference, web
+
+    found = plants._function
+    with (
+        mock.patch.object(plants, "_function", lambda module: watch.timed(module, found(module))),
+        mock.patch.object(service, "call", watch.asks(service.call)),
+        mock.patch.object(decide, "handler", watch.timed("decide", decide.handler)),
+        mock.patch.object(web, "handler", watch.timed("web", web.handler)),
+        mock.patch.object(prepare_inference, "handler", watch.timed("prepare_inference", prepare_inference.handler)),
+    ):
+        yield
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(), indent=2))

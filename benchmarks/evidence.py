@@ -1,0 +1,154 @@
+"""What showing the evidence costs: composing a mail as a fresh function would, drawing its pictures, a board of 1,000 groups.
+
+Writes build/bench/evidence.json: `mail_render_s` (the first mail of a process, imports included), `mail_warm_s`, `mail_peak_mb`
+(resident memory of the function's process at most), `mail_bytes` (HTML), `mail_foreign_sources` (what a reader's program would
+fetch from other sites), `pictures_s` (the first of a process, matplotlib's import included), `board_1000_ms`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+GROUPS = 1_000
+METRICS = 60
+REPEATS = 9
+NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
+
+
+def draw(folder: Path) -> float:
+    """Seconds to draw the two pictures of a run: every metric of a text, and 2,000 latencies."""
+    from inference.counts import Latencies
+    from inference.scoring import metrics as measures
+
+    begun = time.perf_counter()
+    from inference.scoring import pictures
+
+    names = ("rouge1", "rouge2", "rougeL", "rougeLsum", "exact_match", "chrf", "bleu")
+    estimates = {name: measures.Estimate(value=0.5, low=0.45, high=0.55, n=600) for name in names}
+    latencies = Latencies()
+    for step in range(2_000):
+        latencies.add(0.02 + step * 7919 % 400 / 1000)
+    bounds = [pictures.Bound("rouge1", 0.5, None), pictures.Bound("rouge2", 0.5, 0.9)]
+    pictures.draw_metrics(folder / "metrics.png", "bench v2 in dev, 600 records", estimates, bounds, {"rouge1": 0.51})
+    pictures.draw_latency(folder / "latency.png", latencies)
+    return time.perf_counter() - begun
+
+
+def compose_mail(pictures: Path) -> dict[str, Any]:
+    """The mail about a run, in this process, which must be a fresh one: seconds, resident memory, bytes."""
+    begun = time.perf_counter()
+    from promotion.mail import compose, mime
+
+    made = time.perf_counter() - begun
+    import lambdas.on_projection_due  # noqa: F401 - the rest of the function, for its memory
+    from tests.rules import stage
+
+    story = stage.Stage()
+    story.climbs(1, 0.7, to="prod")
+    many = {f"metric_{n}": stage.Metric(value=0.5, low=0.4, high=0.6, n=600) for n in range(METRICS)}
+    names = tuple(f"s3://evidence/{path.name}" for path in sorted(pictures.glob("*.png")))
+    evidence = stage.measured(0.41, run_id="bench")
+    heavy = stage.replace(evidence, metrics={**evidence.metrics, **many}, pictures=names)
+    story.registers(2, description="Summaries of <b>harbour</b> logs, עברית 中文 🙂. " * 2_500)
+    story.decides("dev", 2)
+    story.runs("dev", 2, heavy)
+    event = [event for event in story.events if event.kind == "Approval Requested"][-1]
+    spent: list[float] = []
+    html, raw = "", b""
+    for _ in range(REPEATS):
+        begun = time.perf_counter()
+        (message,) = compose(
+            event, view=story.view, config=story.config, links=stage.LINKS,
+            picture=lambda uri: (pictures / uri.rpartition("/")[2]).read_bytes(),
+        )  # fmt: skip
+        raw = mime(message, story.config.mail.sender)
+        spent.append(time.perf_counter() - begun)
+        html = message.html
+    foreign = re.findall(r'(?:src="|url\()\s*(?!cid:|data:)[^")]+', html)
+    return {
+        "mail_render_s": round(made + spent[0], 3),
+        "mail_warm_s": round(statistics.median(spent[1:]), 4),
+        "mail_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "mail_bytes": len(html.encode()),
+        "mail_raw_bytes": len(raw),
+        "mail_foreign_sources": len(foreign),
+    }
+
+
+def board() -> dict[str, float]:
+    """Milliseconds to render a board of 1,000 groups by four environments, besides AWS calls."""
+    from promotion import pages
+    from promotion.documents import board_document
+    from promotion.model import EnvironmentState
+    from tests.rules import stage
+
+    states = [
+        EnvironmentState(
+            group=f"model-{group:04d}",
+            name=name,
+            live=group % 9 + 1,
+            live_since=NOW - timedelta(hours=group),
+            live_by=("Ann Adler",),
+            pending=group % 9 + 2 if group % 5 == 0 else None,
+            pending_since=NOW - timedelta(hours=3) if group % 5 == 0 else None,
+            pending_expires_at=NOW + timedelta(hours=60) if group % 5 == 0 else None,
+            pending_id=f"model-{group:04d}:{group % 9 + 2}:{name}:1" if group % 5 == 0 else "",
+            pending_gates_open=group % 10 == 0,
+            drift=group % 50 == 0,
+        )
+        for group in range(GROUPS)
+        for name in stage.CONFIG.environment_names
+    ]
+    spent: list[float] = []
+    size = 0
+    for _ in range(REPEATS):
+        begun = time.perf_counter()
+        document = board_document(states, stage.ANN, stage.CONFIG, links=stage.LINKS, now=NOW, csrf="t", wanted="")
+        size = len(pages.render("board", document, person=stage.ANN).encode())
+        spent.append((time.perf_counter() - begun) * 1000)
+    return {"board_1000_ms": round(statistics.median(spent), 1), "board_1000_bytes": size}
+
+
+def main(long: bool = False) -> dict[str, Any]:
+    """Measure, and write build/bench/evidence.json."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        figures: dict[str, Any] = {"pictures_s": round(_child("pictures", folder)["pictures_s"], 3)}
+        figures |= _child("mail", folder)
+    figures |= board()
+    figures |= {"python": sys.version.split()[0], "cores": os.cpu_count()}
+    place = ROOT / "build" / "bench" / "evidence.json"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(json.dumps(figures, indent=2) + "\n")
+    return figures
+
+
+def _child(what: str, folder: Path) -> dict[str, Any]:
+    """What a process of its own measures: its memory is nobody else's."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "benchmarks.evidence", what, str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return found
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[2])
+    print(json.dumps({"pictures_s": draw(place)} if sys.argv[1] == "pictures" else compose_mail(place)))
