@@ -1,0 +1,88 @@
+"""AWS in this process: moto, mended where it differs (local/mends), and nothing of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from moto import mock_aws
+
+from local import mends
+from promotion.aws.cursors import DynamoCursors
+from promotion.aws.keys import KmsSigner
+from promotion.aws.ledger import DynamoLedger
+from tests.fakes import GROUP
+
+LEDGER, PROJECTIONS, ANCHORS, MODELS = "ledger", "projections", "anchors", "promotion-models"
+
+
+@dataclass
+class Aws:
+    """Clients, and the tables as infra/store.py makes them."""
+
+    def client(self, service: str) -> Any:
+        return boto3.client(service, config=Config(retries={"total_max_attempts": 2}))
+
+    @cached_property
+    def dynamodb(self) -> Any:
+        client = self.client("dynamodb")
+        text = [{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk", "board_pk", "board_sk")]
+        key = [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]
+        board = [{"AttributeName": "board_pk", "KeyType": "HASH"}, {"AttributeName": "board_sk", "KeyType": "RANGE"}]
+        client.create_table(
+            TableName=LEDGER,
+            AttributeDefinitions=text,
+            KeySchema=key,
+            BillingMode="PAY_PER_REQUEST",
+            GlobalSecondaryIndexes=[
+                {"IndexName": "board", "KeySchema": board, "Projection": {"ProjectionType": "ALL"}}
+            ],
+        )
+        client.create_table(
+            TableName=PROJECTIONS, AttributeDefinitions=text[:2], KeySchema=key, BillingMode="PAY_PER_REQUEST"
+        )
+        return client
+
+    @cached_property
+    def ledger(self) -> DynamoLedger:
+        return DynamoLedger(self.dynamodb, LEDGER)
+
+    @cached_property
+    def cursors(self) -> DynamoCursors:
+        return DynamoCursors(self.dynamodb, PROJECTIONS)
+
+    @cached_property
+    def ssm(self) -> Any:
+        return self.client("ssm")
+
+    @cached_property
+    def s3(self) -> Any:
+        client = self.client("s3")
+        client.create_bucket(Bucket=MODELS)
+        client.put_bucket_versioning(Bucket=MODELS, VersioningConfiguration={"Status": "Enabled"})
+        client.create_bucket(Bucket=ANCHORS, ObjectLockEnabledForBucket=True)
+        return client
+
+    @cached_property
+    def sagemaker(self) -> Any:
+        client = self.client("sagemaker")
+        client.create_model_package_group(ModelPackageGroupName=GROUP)
+        return client
+
+    @cached_property
+    def signer(self) -> KmsSigner:
+        kms = self.client("kms")
+        key = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
+        return KmsSigner(kms, key)
+
+
+@pytest.fixture
+def aws() -> Iterator[Aws]:
+    mends.apply()
+    with mock_aws():
+        yield Aws()

@@ -1,0 +1,193 @@
+"""The ledger in DynamoDB: one append wins, a lost answer is recognised, and a decision costs the same after any history."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import msgspec
+import pytest
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+from promotion import names, operations, workflows
+from promotion.aws.ledger import DynamoLedger
+from promotion.errors import Conflict, PromotionError
+from promotion.history import Fact, chained, check_chain
+from promotion.journal import World
+from promotion.model import Actor, EnvironmentState
+from promotion.states import evolve
+from promotion.verify import read_chain
+from tests.adapters.conftest import LEDGER, Aws
+from tests.fakes import ANN, BEGINNING, CONFIG, GROUP, House, a_package, a_registration
+
+
+@pytest.fixture
+def house(aws: Aws) -> House:
+    house = House()
+    house.ledger = aws.ledger  # type: ignore[assignment]
+    return house
+
+
+def note(kind: str, by: str = "ann") -> Fact:
+    return Fact(kind=kind, actor=Actor(kind="person", subject=by))
+
+
+def test_what_was_appended_reads_back_as_it_was_folded(house: House, aws: Aws) -> None:
+    house.climb(1)
+    house.climb(2, to="test")
+    head, events = read_chain(aws.ledger, GROUP)
+    check_chain(events, head)
+    assert [state.version for state in aws.ledger.versions(GROUP)] == [2, 1]
+    assert {name: state.live for name, state in aws.ledger.view(GROUP).environments.items()} == {
+        "dev": 2, "test": 2, "prod": 1,
+    }  # fmt: skip
+    assert house.verifier.group(GROUP, parameters={})[0].difference.what != "ledger"
+
+
+def test_of_fifty_parallel_appends_one_wins(aws: Aws) -> None:
+    aws.ledger.view(GROUP)
+
+    def append(number: int) -> str:
+        view = aws.ledger.view(GROUP)
+        events = chained(view.head, [note("Race", f"person-{number}")], time=BEGINNING, policy_digest="")
+        all_have_read.wait()
+        try:
+            aws.ledger.append(view, events)
+        except Conflict:
+            return "conflict"
+        return f"person-{number}"
+
+    all_have_read = Barrier(50)
+    with ThreadPoolExecutor(50) as pool:
+        outcomes = list(pool.map(append, range(50)))
+    [event] = aws.ledger.events(GROUP)
+    assert sorted(outcomes).count("conflict") == 49
+    assert event.actor.subject in outcomes
+
+
+def test_a_lost_answer_is_recognised_as_success(house: House, aws: Aws) -> None:
+    house.register(1)
+    lost = LosesAnswers(aws.dynamodb)
+    house.ledger = DynamoLedger(lost, LEDGER)  # type: ignore[assignment]
+    with pytest.raises(ReadTimeoutError):
+        house.decide(1, "dev")
+    view, before = aws.ledger.view(GROUP), list(aws.ledger.events(GROUP))
+    assert view.environment("dev").live == 1
+    # The same append once more, its token forgotten: the condition fails, and what is stored is its own.
+    old = msgspec.structs.replace(view.head, sequence=before[-3].sequence, hash=before[-3].hash)
+    view.head = old
+    aws.ledger.append(view, before[-2:])
+    assert list(aws.ledger.events(GROUP)) == before
+
+
+class LosesAnswers:
+    """A client whose writes arrive and whose answers don't."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def transact_write_items(self, **request: Any) -> None:
+        self._client.transact_write_items(**request)
+        raise ReadTimeoutError(endpoint_url="https://dynamodb")
+
+
+def test_a_conflicting_append_writes_nothing(house: House, aws: Aws) -> None:
+    house.register(1)
+    view = aws.ledger.view(GROUP)
+    late = chained(view.head, [note("Late")], time=BEGINNING, policy_digest="")
+    for event in late:
+        evolve(view, event)
+    house.decide(1, "dev")
+    before = list(aws.ledger.events(GROUP))
+    with pytest.raises(Conflict):
+        aws.ledger.append(view, late)
+    assert list(aws.ledger.events(GROUP)) == before
+
+
+def test_throttling_is_no_conflict(aws: Aws) -> None:
+    class Throttled:
+        def transact_write_items(self, **_: Any) -> None:
+            reasons = [{"Code": "ThrottlingError"}, {"Code": "None"}]
+            said = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
+            raise ClientError(said, "TransactWriteItems")
+
+    view = aws.ledger.view(GROUP)
+    events = chained(view.head, [note("X")], time=BEGINNING, policy_digest="")
+    with pytest.raises(ClientError):
+        DynamoLedger(Throttled(), LEDGER).append(view, events)
+
+
+def test_two_clicks_at_once_make_one_vote(house: House, aws: Aws) -> None:
+    house.register(1)
+    asked = house.asked(1, "dev")
+
+    def click(_: int) -> str:
+        world = World(ledger=DynamoLedger(aws.client("dynamodb"), LEDGER), config=CONFIG, now=_now())
+        try:
+            workflows.record_decision(asked, ANN, names.APPROVED, "yes", world=world)
+        except PromotionError as error:
+            return type(error).__name__
+        return "recorded"
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = sorted(pool.map(click, range(8)))
+    assert outcomes == ["AlreadyDecided"] * 7 + ["recorded"]
+    assert [event.kind for event in aws.ledger.events(GROUP)].count(names.DECISION_RECORDED) == 1
+
+
+def _now() -> Any:
+    from datetime import UTC, datetime
+
+    return BEGINNING.replace(microsecond=datetime.now(UTC).microsecond)
+
+
+def test_a_decision_makes_as_many_calls_after_a_long_history(house: House, aws: Aws) -> None:
+    class Counting:
+        def __init__(self, client: Any) -> None:
+            self.client, self.calls = client, 0
+
+        def __getattr__(self, name: str) -> Any:
+            self.calls += 1
+            return getattr(self.client, name)
+
+    counts = []
+    for version in (1, 2):
+        house.register(version)
+        counting = Counting(aws.dynamodb)
+        house.ledger = DynamoLedger(counting, LEDGER)  # type: ignore[assignment]
+        house.decide(version, "dev")
+        counts.append(counting.calls)
+        house.ledger = aws.ledger  # type: ignore[assignment]
+        for number in range(60):
+            house.measure(version, "dev", run=f"{version}-{number}")
+    assert counts[1] - counts[0] in (0, 1), "one more, for the version that is replaced"
+
+
+def test_the_board_is_one_query_a_page(house: House, aws: Aws) -> None:
+    for group in ("a", "b", "c"):
+        house.register(1, group)
+    found, start = aws.ledger.board(limit=2)
+    assert [(state.group, state.name) for state in found] == [("a", "dev"), ("b", "dev")]
+    rest, end = aws.ledger.board(start=start, limit=2)
+    assert ([state.group for state in rest], end) == (["c"], None)
+    assert aws.ledger.groups() == ["a", "b", "c"]
+
+
+def test_an_environment_that_left_the_configuration_is_still_read(house: House, aws: Aws) -> None:
+    house.climb(1)
+    assert set(aws.ledger.view(GROUP).environments) == {"dev", "test", "prod"}
+    assert aws.ledger.view("unknown").environments == {}
+    assert aws.ledger.view("unknown").environment("dev") == EnvironmentState(group="unknown", name="dev")
+
+
+def test_an_item_far_from_the_limit_for_a_version_with_all_it_can_have(house: House, aws: Aws) -> None:
+    house.climb(1)
+    house.climb(2)
+    operations.adopt(a_package(9, "other"), "dev", Actor(kind="operator", subject="o"), "r", world=house.world)
+    items = aws.dynamodb.scan(TableName=LEDGER)["Items"]
+    assert max(len(str(item)) for item in items) < 20_000
+    workflows.register(a_package(3), a_registration(), world=house.world)

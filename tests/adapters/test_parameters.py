@@ -1,0 +1,150 @@
+"""Parameter Store: signed live records, and a history that reads back whole."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from promotion import names
+from promotion.aws.parameters import ParameterTarget, read_below, read_history
+from promotion.history import PAGE_BYTES, entry
+from promotion.signature import public_keys
+from tests.adapters.conftest import Aws
+from tests.fakes import GROUP, PREFIX, House
+
+VERSION = f"{PREFIX}/{GROUP}/versions/1"
+
+
+@pytest.fixture
+def house(aws: Aws) -> House:
+    house = House()
+    house.ssm = aws.ssm
+    house.signer = aws.signer  # type: ignore[assignment]
+    return house
+
+
+def told(house: House, version: int) -> list[dict[str, Any]]:
+    return [entry(event) for event in house.events() if event.version == version]
+
+
+def test_five_hundred_events_of_a_version_read_back_from_parameter_store_alone(house: House, aws: Aws) -> None:
+    house.climb(1, to="dev")
+    number = 0
+    while len(told(house, 1)) < 500:
+        house.measure(1, "dev", run=f"run-{number}")
+        number += 1
+        if number % 7 == 0:
+            house.project(targets={names.PARAMETERS: house.parameters})
+    house.project(targets={names.PARAMETERS: house.parameters})
+    expected = told(house, 1)
+    assert len(expected) >= 500
+    by_path = dict(read_below(aws.ssm, f"{PREFIX}/{GROUP}/versions"))
+    pages = sorted(name for name in by_path if "/history/" in name)
+    assert [found for name in pages for found in json.loads(by_path[name])] + json.loads(by_path[VERSION])[
+        "history"
+    ] == (expected)
+    assert read_history(aws.ssm, PREFIX, GROUP, 1) == expected
+    assert pages == [f"{VERSION}/history/{page:04d}" for page in range(1, len(pages) + 1)]
+    assert all(len(value.encode()) <= PAGE_BYTES for value in by_path.values())
+    assert json.loads(by_path[VERSION])["pages"] == len(pages)
+
+
+def test_a_page_is_written_once(house: House, aws: Aws) -> None:
+    house.climb(1, to="dev")
+    for number in range(60):
+        house.measure(1, "dev", run=f"run-{number}")
+        house.project(targets={names.PARAMETERS: house.parameters})
+    versions = aws.ssm.get_parameters_by_path(Path=f"{VERSION}/history")["Parameters"]
+    assert versions
+    assert {parameter["Version"] for parameter in versions} == {1}
+
+
+@pytest.mark.parametrize("puts", range(1, 9))
+def test_dying_between_page_and_parameter_loses_and_doubles_nothing(house: House, aws: Aws, puts: int) -> None:
+    """Dies after the n-th write; another event comes before it is tried again."""
+    house.climb(1, to="dev")
+    for number in range(50):
+        house.measure(1, "dev", run=f"run-{number}")
+    dying = ParameterTarget(DiesAfter(aws.ssm, puts), aws.signer, PREFIX)
+    house.project(targets={names.PARAMETERS: dying})
+    house.measure(1, "dev", run="later")
+    house.project(targets={names.PARAMETERS: house.parameters})
+    assert read_history(aws.ssm, PREFIX, GROUP, 1) == told(house, 1)
+
+
+class DiesAfter:
+    def __init__(self, client: Any, puts: int) -> None:
+        self._client, self._left = client, puts
+        self.exceptions = client.exceptions
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def put_parameter(self, **request: Any) -> Any:
+        if self._left == 0:
+            raise ConnectionError("the process is gone")
+        self._left -= 1
+        return self._client.put_parameter(**request)
+
+
+@pytest.mark.parametrize("reason", ["{{ssm:secret}} {{{{", '"' * 900, "two\nlines", "中文 — ação 🚀", "}}{{"])
+def test_any_reason_can_be_kept(house: House, aws: Aws, reason: str) -> None:
+    house.register(1)
+    house.decide(1, "dev", reason=reason)
+    assert house.project(targets={names.PARAMETERS: house.parameters}) == []
+    assert reason in [found.get("reason") for found in read_history(aws.ssm, PREFIX, GROUP, 1)]
+
+
+def test_the_longest_reasons_fit_their_pages(house: House, aws: Aws) -> None:
+    for version in range(1, 4):
+        house.register(version)
+        house.decide(version, "dev", reason="x" * 1998)
+        house.project(targets={names.PARAMETERS: house.parameters})
+    assert read_history(aws.ssm, PREFIX, GROUP, 2) == told(house, 2)
+
+
+def test_the_live_record_is_signed_by_kms_and_resolves(house: House, aws: Aws) -> None:
+    from promotion import resolve
+    from promotion.errors import IntegrityError, NotApproved
+
+    house.climb(1)
+    house.project(targets={names.PARAMETERS: house.parameters})
+    pem = aws.signer.public_key_pem()
+    assert len(public_keys(pem)) == 1
+    model = resolve(GROUP, "prod", public_key=pem, prefix=PREFIX, ssm=aws.ssm)
+    assert (model.model_package_version, model.key_id) == (1, aws.signer.key_id)
+    record = json.loads(aws.ssm.get_parameter(Name=f"{PREFIX}/{GROUP}/prod/live")["Parameter"]["Value"])
+    record["containers"][0]["sha256"] = "0" * 64
+    aws.ssm.put_parameter(Name=f"{PREFIX}/{GROUP}/prod/live", Value=json.dumps(record), Overwrite=True)
+    with pytest.raises(IntegrityError, match="signature"):
+        resolve(GROUP, "prod", public_key=pem, prefix=PREFIX, ssm=aws.ssm)
+    with pytest.raises(NotApproved):
+        resolve(GROUP, "nowhere", public_key=pem, prefix=PREFIX, ssm=aws.ssm)
+
+
+def test_a_live_record_above_four_kilobytes_is_still_one_parameter(house: House, aws: Aws) -> None:
+    from msgspec.structs import replace
+
+    from tests.fakes import a_package
+
+    variables = {f"VARIABLE_{number}": "x" * 250 for number in range(16)}
+    house.register(1, containers=(replace(a_package(1).containers[0], environment=variables),))
+    house.decide(1, "dev")
+    assert house.project(targets={names.PARAMETERS: house.parameters}) == []
+    value = aws.ssm.get_parameter(Name=f"{PREFIX}/{GROUP}/dev/live")["Parameter"]["Value"]
+    assert 4096 < len(value) < 8192
+    assert json.loads(value)["containers"][0]["environment"] == variables
+
+
+def test_writing_what_is_there_already_is_no_write(house: House, aws: Aws) -> None:
+    house.climb(1)
+    house.project(targets={names.PARAMETERS: house.parameters})
+    before = dict(read_below(aws.ssm, PREFIX))
+    versions = [p["Version"] for p in aws.ssm.get_parameters_by_path(Path=PREFIX, Recursive=True)["Parameters"]]
+    house.cursors.at.clear()
+    house.project(targets={names.PARAMETERS: house.parameters})
+    assert dict(read_below(aws.ssm, PREFIX)) == before
+    after = [p["Version"] for p in aws.ssm.get_parameters_by_path(Path=PREFIX, Recursive=True)["Parameters"]]
+    assert after == versions

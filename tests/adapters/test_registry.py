@@ -1,0 +1,213 @@
+"""The Model Registry: what is sent, to the letter, and what is left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from promotion import names
+from promotion.aws.registry import RegistryTarget, describe, is_gone, pending_packages, source_identity
+from promotion.errors import Invalid
+from promotion.model import Actor
+from tests.adapters.conftest import Aws
+from tests.fakes import ANN, GROUP, House
+
+ORDER = ("dev", "test", "prod")
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+@pytest.fixture
+def stub() -> Iterator[Stubber]:
+    with Stubber(boto3.client("sagemaker")) as stub:
+        yield stub
+        stub.assert_no_pending_responses()
+
+
+def expect(stub: Stubber, house: House, version: int, found: dict[str, Any], sent: dict[str, Any]) -> None:
+    """One description, and the one update that must follow; none where nothing differs."""
+    arn = house.view().version(version).package.arn
+    described = {
+        "ModelPackageName": "n", "ModelPackageArn": arn, "CreationTime": house.now, "ModelPackageStatus": "Completed",
+        "ModelPackageStatusDetails": {"ValidationStatuses": []}, **found,
+    }  # fmt: skip
+    stub.add_response("describe_model_package", described, {"ModelPackageName": arn})
+    if sent:
+        stub.add_response("update_model_package", {"ModelPackageArn": arn}, {"ModelPackageArn": arn, **sent})
+
+
+def project(stub: Stubber, house: House, after: int) -> list[str]:
+    """Project what came after an event; returns the source identities that were asked for."""
+    asked: list[str] = []
+
+    def client_for(identity: str) -> Any:
+        asked.append(identity)
+        return stub.client
+
+    events = list(house.ledger.events(GROUP, after=after))
+    RegistryTarget(client_for, ORDER).project(house.view(), events)
+    return asked
+
+
+def test_a_registration_puts_every_environment_at_pending(stub: Stubber, house: House) -> None:
+    house.register(1)
+    fields = dict.fromkeys(ORDER, names.PENDING)
+    expect(stub, house, 1, {"ModelApprovalStatus": names.PENDING}, {"CustomerMetadataProperties": fields})
+    project(stub, house, 0)
+
+
+def test_a_promotion_sends_status_field_and_life_cycle_and_nothing_else(stub: Stubber, house: House) -> None:
+    house.register(1)
+    before = house.view().head.sequence
+    house.decide(1, "dev")
+    found = {
+        "ModelApprovalStatus": names.PENDING,
+        "CustomerMetadataProperties": {**dict.fromkeys(ORDER, names.PENDING), "team": "news"},
+    }
+    expect(
+        stub, house, 1, found,
+        {
+            "ModelApprovalStatus": names.APPROVED,
+            "ApprovalDescription": "Decided for dev by ann.",
+            "CustomerMetadataProperties": {"dev": names.APPROVED},
+            "ModelLifeCycle": {"Stage": "dev", "StageStatus": names.APPROVED},
+        },
+    )  # fmt: skip
+    assert project(stub, house, before) == ["ann"], "CloudTrail has who decided"
+
+
+def test_a_promotion_further_up_never_sends_the_status_along(stub: Stubber, house: House) -> None:
+    """Somebody may have just rejected it in Studio."""
+    house.climb(1, to="dev")
+    house.measure(1, "dev")
+    before = house.view().head.sequence
+    house.decide(1, "test")
+    found = {
+        "ModelApprovalStatus": names.REJECTED,
+        "CustomerMetadataProperties": {"dev": names.APPROVED, "test": names.PENDING, "prod": names.PENDING},
+        "ModelLifeCycle": {"Stage": "dev", "StageStatus": names.APPROVED},
+    }
+    sent = {
+        "CustomerMetadataProperties": {"test": names.APPROVED},
+        "ModelLifeCycle": {"Stage": "test", "StageStatus": names.APPROVED},
+    }
+    expect(stub, house, 1, found, sent)
+    project(stub, house, before)
+
+
+def test_what_is_as_it_should_be_is_not_sent_again(stub: Stubber, house: House) -> None:
+    house.climb(1, to="dev")
+    found = {
+        "ModelApprovalStatus": names.APPROVED,
+        "CustomerMetadataProperties": {"dev": names.APPROVED, "test": names.PENDING, "prod": names.PENDING},
+        "ModelLifeCycle": {"Stage": "dev", "StageStatus": names.APPROVED},
+    }
+    expect(stub, house, 1, found, {})
+    project(stub, house, 0)
+
+
+def test_a_revocation_goes_before_everything_else_under_the_revokers_name(stub: Stubber, house: House) -> None:
+    house.climb(1)
+    house.climb(2)
+    before = house.view().head.sequence
+    house.register(3)
+    house.revoke(2)
+    everywhere = {"CustomerMetadataProperties": dict.fromkeys(ORDER, names.APPROVED)}
+    revoked = {
+        "ModelApprovalStatus": names.REJECTED,
+        "ApprovalDescription": "Revoked by the promotion service.",
+        "CustomerMetadataProperties": dict.fromkeys(ORDER, names.REVOKED),
+        "ModelLifeCycle": {"Stage": "prod", "StageStatus": names.REVOKED},
+    }
+    cycle = {"ModelLifeCycle": {"Stage": "prod", "StageStatus": names.APPROVED}}
+    expect(stub, house, 2, {"ModelApprovalStatus": names.APPROVED, **everywhere, **cycle}, revoked)
+    superseded = {"CustomerMetadataProperties": dict.fromkeys(ORDER, names.SUPERSEDED)}
+    expect(stub, house, 1, {"ModelApprovalStatus": names.APPROVED, **superseded, **cycle}, everywhere)
+    expect(stub, house, 3, {"ModelApprovalStatus": names.PENDING}, {
+        "CustomerMetadataProperties": dict.fromkeys(ORDER, names.PENDING)
+    })  # fmt: skip
+    assert project(stub, house, before)[0] == "ann"
+
+
+def test_throttling_is_passed_on(stub: Stubber, house: House) -> None:
+    house.register(1)
+    stub.add_client_error("describe_model_package", "ThrottlingException", "Rate exceeded")
+    with pytest.raises(ClientError, match="Rate exceeded"):
+        project(stub, house, 0)
+
+
+def test_a_deleted_package_is_gone_and_no_error(aws: Aws, house: House) -> None:
+    house.register(1)
+    arn = house.view().version(1).package.arn
+    with pytest.raises(ClientError) as missing:
+        aws.sagemaker.describe_model_package(ModelPackageName=arn)
+    assert is_gone(missing.value)
+    target = RegistryTarget(lambda identity: aws.sagemaker, ORDER)
+    target.project(house.view(), house.events())
+    assert target.found(house.view().version(1)) is None
+
+
+def test_against_a_registry_that_merges_as_awss_does(aws: Aws, house: House) -> None:
+    specification = {
+        "Containers": [{"Image": "i", "ModelDataUrl": "s3://b/k"}],
+        "SupportedContentTypes": ["application/jsonlines"],
+        "SupportedResponseMIMETypes": ["application/jsonlines"],
+    }
+    arn = aws.sagemaker.create_model_package(
+        ModelPackageGroupName=GROUP,
+        InferenceSpecification=specification,
+        CustomerMetadataProperties={"team": "news", "requested_by": "dee"},
+    )["ModelPackageArn"]
+    package, _ = describe(aws.sagemaker, arn, {"fake-user-profile-name": "dee@example.com"})
+    assert (package.group, package.version, package.containers[0].model_data_url) == (GROUP, 1, "s3://b/k")
+    assert package.requester is not None
+    assert package.requester.actor.subject == "dee@example.com"
+    house.register(1, arn=arn)
+    house.decide(1, "dev")
+    target = RegistryTarget(lambda identity: aws.sagemaker, ORDER)
+    target.project(house.view(), house.events())
+    found = aws.sagemaker.describe_model_package(ModelPackageName=arn)
+    assert found["CustomerMetadataProperties"] == {
+        "team": "news", "requested_by": "dee", "dev": "Approved", "test": names.PENDING, "prod": names.PENDING,
+    }  # fmt: skip
+    assert target.found(house.view().version(1)) == target.expected(house.view().version(1))
+    assert list(pending_packages(aws.sagemaker, GROUP)) == []
+
+
+def test_a_package_outside_a_group_is_refused_by_field(stub: Stubber) -> None:
+    described = {
+        "ModelPackageName": "n", "ModelPackageArn": "arn:aws:sagemaker:us-east-1:1:model-package/n",
+        "CreationTime": 0, "ModelPackageStatus": "Completed", "ModelPackageStatusDetails": {"ValidationStatuses": []},
+    }  # fmt: skip
+    stub.add_response("describe_model_package", described)
+    with pytest.raises(Invalid) as invalid:
+        describe(stub.client, "n", {})
+    assert invalid.value.field == "ModelPackageGroupName"
+
+
+@given(st.text(max_size=300))
+@example("a")
+@example("00u1;ab|c@example.com")
+@example("张伟")
+def test_any_subject_becomes_a_source_identity_that_sts_takes(subject: str) -> None:
+    for kind in ("person", "operator", "requester"):
+        found = source_identity(Actor(kind=kind, subject=subject))
+        assert 2 <= len(found) <= 64
+        assert all(character.isalnum() or character in "_+=,.@-" for character in found)
+
+
+def test_the_service_acts_in_its_own_name_where_nobody_decided() -> None:
+    assert source_identity(Actor(kind="system", subject="x")) == "system"
+    assert source_identity(ANN.as_actor()) == "ann"
+    operator = Actor(kind="operator", subject="arn:aws:sts::123456789012:assumed-role/operations/jane@example.com")
+    assert source_identity(operator) == "jane@example.com"

@@ -1,0 +1,86 @@
+"""The function that tells channels: it believes the ledger, and passes a channel's failure on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lambdas import on_event_published
+from promotion import names
+from promotion.aws.channels import ChannelFailed
+from promotion.config import parse
+from tests.fakes import CONFIG_TEXT, GROUP, House
+from tests.rules.stage import LINKS
+
+SETTINGS = """
+[channels.releases]
+topic = "arn:aws:sns:us-east-1:123456789012:releases"
+events = ["Model Promoted"]
+"""
+
+
+class FakeSns:
+    def __init__(self) -> None:
+        self.published: list[dict[str, Any]] = []
+        self.broken = False
+
+    def publish(self, **given: Any) -> None:
+        if self.broken:
+            raise ChannelFailed("the topic is away")
+        self.published.append(given)
+
+
+@pytest.fixture
+def sns(monkeypatch: pytest.MonkeyPatch) -> FakeSns:
+    made = FakeSns()
+    monkeypatch.setattr(on_event_published, "client", lambda name: made)
+    monkeypatch.setattr(on_event_published, "links", lambda: LINKS)
+    return made
+
+
+@pytest.fixture
+def house(monkeypatch: pytest.MonkeyPatch, sns: FakeSns) -> House:
+    """Version 1 is live in dev, and promotions are told."""
+    house = House(parse(CONFIG_TEXT + SETTINGS))
+    house.climb(1, "dev")
+    monkeypatch.setattr(on_event_published, "ledger", lambda: house.ledger)
+    monkeypatch.setattr(on_event_published, "config", lambda: house.config)
+    return house
+
+
+def published(house: House, kind: str, **changes: Any) -> dict[str, Any]:
+    event = next(event for event in house.events() if event.kind == kind)
+    detail = {"model_package_group": GROUP, "sequence": event.sequence, "event_id": event.event_id}
+    return {"channel": "releases", "detail": {**detail, **changes}}
+
+
+def test_a_promotion_is_told(house: House, sns: FakeSns) -> None:
+    assert on_event_published.handler(published(house, names.MODEL_PROMOTED), None) == {"told": "releases"}
+    (message,) = sns.published
+    assert message["Subject"] == f"{GROUP} v1 is live in dev"
+
+
+@pytest.mark.parametrize("changes", [{"event_id": "f" * 32}, {"sequence": 99}, {"model_package_group": "other"}])
+def test_what_the_ledger_does_not_know_is_not_told(house: House, sns: FakeSns, changes: dict[str, Any]) -> None:
+    assert "refused" in on_event_published.handler(published(house, names.MODEL_PROMOTED, **changes), None)
+    assert sns.published == []
+
+
+def test_a_channel_hears_only_what_it_asked_for(house: House, sns: FakeSns) -> None:
+    answer = on_event_published.handler(published(house, names.DECISION_RECORDED), None)
+    assert answer == {"ignored": "not for this channel"}
+    gone = {**published(house, names.MODEL_PROMOTED), "channel": "closed"}
+    assert on_event_published.handler(gone, None) == {"ignored": "not for this channel"}
+    assert sns.published == []
+
+
+def test_a_failure_is_passed_on_so_that_it_is_tried_again(house: House, sns: FakeSns) -> None:
+    sns.broken = True
+    with pytest.raises(ChannelFailed):
+        on_event_published.handler(published(house, names.MODEL_PROMOTED), None)
+
+
+@pytest.mark.parametrize("event", [{}, {"channel": "releases"}, {"channel": 1, "detail": {}}])
+def test_a_damaged_event_is_refused(house: House, sns: FakeSns, event: dict[str, Any]) -> None:
+    assert "refused" in on_event_published.handler(event, None)

@@ -1,0 +1,240 @@
+"""Verification, rebuilding and export as commands and as the daily function, against AWS as moto has it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from lambdas import verify as daily
+from lambdas.world import signer
+from promotion import names
+from promotion.aws.anchors import AnchorBucket
+from promotion.cli import main, service
+from promotion.model import Head
+from tests.adapters.conftest import ANCHORS, Aws
+from tests.fakes import BEGINNING, GROUP, PREFIX
+from tests.faults import plant as plants
+from tests.faults.plant import Plant, plant
+
+LIVE = f"{PREFIX}/{GROUP}/dev/live"
+Command = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
+    """Version 1 live in dev, everything projected, and the service where its parameter says."""
+    with plant(tmp_path) as made:
+        made.register()
+        made.settle()
+        made.climb(1, "dev")
+        made.inside = True
+        known = {
+            "api_url": plants.URL, "ledger_table": "ledger", "projections_table": "projections",
+            "signing_key_arn": signer().key_id, "event_bus": "promotion", "region": "us-east-1",
+            "wake_queue_url": plants.WAKE, "dead_letter_queue_url": plants.DEAD, "anchor_bucket": plants.ANCHORS,
+        }  # fmt: skip
+        boto3.client("ssm").put_parameter(Name=f"{PREFIX}/_service", Value=json.dumps(known), Type="String")
+        monkeypatch.setenv(names.CONFIG, str(tmp_path / names.CONFIG_FILE))
+        monkeypatch.setenv(names.PUBLIC_KEY, signer().public_key_pem())
+        for cached in (service.client, service.installation):
+            cached.cache_clear()
+        yield made
+        for cached in (service.client, service.installation):
+            cached.cache_clear()
+
+
+@pytest.fixture
+def command(running: Plant, capsys: pytest.CaptureFixture[str]) -> Command:
+    def run(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = main(arguments)
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return run
+
+
+def tamper(name: str = LIVE, value: str = "{}") -> None:
+    boto3.client("ssm").put_parameter(Name=name, Value=value, Overwrite=True)
+
+
+def test_all_is_well_is_said_and_exits_0(command: Command) -> None:
+    assert command("verify") == (0, "Everything is as the ledger says.\n")
+    assert command("verify", GROUP) == (0, f"{GROUP} is as the ledger says.\n")
+
+
+def test_a_difference_exits_1_and_0_once_repaired(command: Command) -> None:
+    tamper()
+    line = f"parameter {LIVE}: expected v1 of event 5, found something that is no record\n"
+    assert command("verify", GROUP) == (1, line)
+    assert command("verify", GROUP, "--repair") == (0, f"repaired {line}{GROUP} is as the ledger says.\n")
+    assert command("verify")[0] == 0
+    assert command("resolve", GROUP, "dev")[0] == 0
+
+
+def test_a_flipped_status_is_told_and_repaired(command: Command, running: Plant) -> None:
+    boto3.client("sagemaker").update_model_package(ModelPackageArn=running.arn(1), ModelApprovalStatus="Rejected")
+    code, said = command("verify")
+    assert (code, said) == (1, f"registry {running.arn(1)} ModelApprovalStatus: expected Approved, found Rejected\n")
+    assert command("verify", "--repair")[0] == 0
+
+
+def test_a_broken_ledger_is_never_repaired(command: Command) -> None:
+    table = boto3.resource("dynamodb").Table("ledger")
+    table.delete_item(Key={"pk": f"GROUP#{GROUP}", "sk": "EVENT#0000000003"})
+    tamper()
+    for arguments in (("verify",), ("verify", "--repair")):
+        code, said = command(*arguments)
+        assert (code, said) == (1, f"ledger {GROUP} event 3: expected event 3, found nothing before event 4\n")
+    assert boto3.client("ssm").get_parameter(Name=LIVE)["Parameter"]["Value"] == "{}"
+    assert command("history", GROUP)[0] == 4
+
+
+def test_as_json(command: Command) -> None:
+    tamper()
+    code, said = command("verify", "--json")
+    [difference] = json.loads(said)["differences"]
+    assert code == 1
+    assert difference == {
+        "model_package_group": GROUP, "what": "parameter", "where": LIVE, "expected": "v1 of event 5",
+        "found": "something that is no record", "repairable": True,
+    }  # fmt: skip
+
+
+def test_an_unknown_group_is_said(command: Command) -> None:
+    assert command("verify", "nobody") == (1, "promotion: GROUP: this service knows no model package group nobody.\n")
+
+
+def test_another_service_on_the_same_prefix_is_told(command: Command) -> None:
+    boto3.client("ssm").put_parameter(
+        Name=f"{PREFIX}/fraud/dev/live", Value=json.dumps({"key_id": "arn:other"}), Type="String"
+    )
+    code, said = command("verify")
+    assert code == 1
+    assert f"do two services share the prefix {PREFIX}?" in said
+
+
+def test_a_whole_ledger_wiped_is_missed_by_its_anchors(command: Command) -> None:
+    assert daily.handler({}, None) == {"groups": 1, "differences": 0, "anchored": 1}
+    table = boto3.resource("dynamodb").Table("ledger")
+    for item in table.scan()["Items"]:
+        table.delete_item(Key={"pk": item["pk"], "sk": item["sk"]})
+    code, said = command("verify")
+    assert code == 1
+    assert f"ledger {GROUP} event 5: expected the hash " in said
+    assert "found a ledger that ends at event 0" in said
+
+
+def test_the_daily_function_anchors_what_is_whole_once(running: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+    assert daily.handler({}, None)["anchored"] == 1
+    assert daily.handler({}, None)["anchored"] == 0
+    metrics = [json.loads(line) for line in capsys.readouterr().out.splitlines() if names.DIFFERENCES_METRIC in line]
+    assert metrics[0][names.DIFFERENCES_METRIC] == [0.0]
+    assert metrics[0]["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Promotion"
+    [key] = [found["Key"] for found in boto3.client("s3").list_objects_v2(Bucket=plants.ANCHORS)["Contents"]]
+    assert key.startswith(f"heads/{GROUP}/0000000005-")
+
+
+def test_the_daily_function_counts_differences_and_anchors_no_broken_chain(running: Plant) -> None:
+    tamper()
+    assert daily.handler({}, None) == {"groups": 1, "differences": 1, "anchored": 1}
+    table = boto3.resource("dynamodb").Table("ledger")
+    table.delete_item(Key={"pk": f"GROUP#{GROUP}", "sk": "EVENT#0000000003"})
+    found = daily.handler({}, None)
+    assert (found["anchored"], found["differences"] > 0) == (0, True)
+
+
+def test_an_anchor_behind_a_delete_marker_is_still_seen(aws: Aws) -> None:
+    bucket = AnchorBucket(aws.s3, ANCHORS)
+    key = bucket.keep(Head(group=GROUP, sequence=7, hash="a" * 64, signature="s"), BEGINNING)
+    aws.s3.delete_object(Bucket=ANCHORS, Key=key)
+    assert "Contents" not in aws.s3.list_objects_v2(Bucket=ANCHORS)
+    [anchor] = bucket.known(GROUP)[GROUP]
+    assert (anchor.name, anchor.sequence, anchor.hash) == (key, 7, "a" * 64)
+    assert bucket.known("other") == {}
+
+
+def test_history_as_a_story_as_json_and_as_csv(command: Command) -> None:
+    code, said = command("history", GROUP)
+    assert code == 0
+    assert "Ann Adler approved v1 for dev: “Good on every slice.”" in said
+    assert len(json.loads(command("history", GROUP, "--json", "--version", "1")[1])) == 4
+    rows = list(csv.DictReader(io.StringIO(command("history", GROUP, "--csv")[1])))
+    assert [row["sequence"] for row in rows] == ["1", "2", "3", "4", "5"]
+    assert (rows[3]["verdict"], rows[3]["actor"], rows[3]["reason"]) == ("Approved", "ann", "Good on every slice.")
+
+
+@pytest.mark.parametrize("reason", ["=HYPERLINK(1)", "+1", "-1", "@x"])
+def test_no_reason_becomes_a_formula_in_a_spreadsheet(reason: str) -> None:
+    from promotion.cli.reading import _cell
+
+    assert _cell(reason) == f"'{reason}"
+
+
+def test_an_exported_decision_is_checked_with_the_public_key_alone(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, file = f"{GROUP}:1:dev:1", str(tmp_path / "decision.json")
+    assert command("export", GROUP, asked, "--output", file)[0] == 0
+    pem = tmp_path / "promotion.pub"
+    pem.write_text(signer().public_key_pem(), encoding="ascii")
+    code, said = command("check-bundle", file, "--public-key", str(pem))
+    assert code == 0
+    assert said.startswith(f"{asked} is as it was recorded: approved.")
+    forged = Path(file).read_text(encoding="utf-8").replace("Good on every slice.", "Terrible.")
+    Path(file).write_text(forged, encoding="utf-8")
+    assert command("check-bundle", file, "--public-key", str(pem))[0] == 4
+    assert command("export", GROUP, f"{GROUP}:1:dev:9")[0] == 1
+    assert command("check-bundle", str(tmp_path / "none.json"))[0] == 1
+
+
+def test_rebuild_brings_everything_back_from_the_ledger_alone(
+    running: Plant, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ssm, mails = boto3.client("ssm"), list(running.mails)
+    before = dict(_parameters(ssm))
+    monkeypatch.setattr("local.mends.ssm._REST_SECONDS", 0)
+    for name in before:
+        ssm.delete_parameter(Name=name)
+    boto3.client("sagemaker").update_model_package(
+        ModelPackageArn=running.arn(1),
+        ModelApprovalStatus="PendingManualApproval",
+        CustomerMetadataPropertiesToRemove=["dev", "test", "prod"],
+    )
+    running.asynchronous.clear()
+    monkeypatch.setattr("promotion.cli.checking.time.sleep", lambda seconds: running.settle())
+    code, said = command("rebuild")
+    assert (code, said) == (0, f"{GROUP}: rebuilt to event 5\n")
+    assert command("verify")[0] == 0
+    after = dict(_parameters(ssm))
+    assert after.keys() == before.keys()
+    assert {k: v for k, v in after.items() if "versions" in k} == {k: v for k, v in before.items() if "versions" in k}
+    assert running.mails == mails, "nobody is told again"
+
+
+def _parameters(ssm: Any) -> list[tuple[str, str]]:
+    from promotion.aws.parameters import read_below
+
+    return [found for found in read_below(ssm, PREFIX) if not found[0].endswith("_service")]
+
+
+def test_redrive_wakes_what_was_set_aside_and_what_is_behind(running: Plant, command: Command) -> None:
+    running.inside = False
+    running.poison = lambda call, given: call == "ssm:PutParameter"
+    running.measure(1, "dev")
+    running.settle()
+    assert [json.loads(message.body)["target"] for message in running.dead] == [names.PARAMETERS]
+    running.poison, running.inside = None, True
+    code, said = command("redrive")
+    assert code == 0
+    assert f"{GROUP}: parameters again from event" in said
+    assert (running.dead, len(running.wake)) == ([], 1)
+    running.settle()
+    assert command("verify")[0] == 0

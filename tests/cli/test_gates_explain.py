@@ -1,0 +1,136 @@
+"""`promotion gates explain`: of a version in the ledger, and of a file that nobody has registered."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from promotion import names
+from promotion.cli import main, service
+from tests.fakes import CONFIG_TEXT, GROUP, House
+
+GATES = """
+[[environments.gates]]
+licences = ["apache-2.0"]
+[[environments.gates]]
+requires = "model_card"
+"""
+
+
+@pytest.fixture
+def house(monkeypatch: pytest.MonkeyPatch) -> House:
+    house = House()
+    monkeypatch.setattr(service, "ledger", lambda: house.ledger)
+    monkeypatch.setattr(service, "config", lambda: house.config)
+    return house
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration whose last gates, of prod, ask for a licence and a card; and no AWS to be had."""
+    place = tmp_path / "promotion.toml"
+    place.write_text(CONFIG_TEXT + GATES)
+    monkeypatch.setenv(names.CONFIG, str(place))
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    return tmp_path
+
+
+def metrics(folder: Path, name: str, document: Any) -> str:
+    (folder / name).write_text(document if isinstance(document, str) else json.dumps(document))
+    return str(folder / name)
+
+
+def explained(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
+    code = main(["gates", "explain", *arguments, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_a_request_is_explained_as_it_was_judged(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    house.register(1)
+    house.decide(1, "dev")
+    house.measure(1, "dev", 0.55)
+    code, found = explained(capsys, GROUP, "1", "test")
+    assert (code, found["open"], found["judged"]) == (5, False, "recorded")
+    (gate,) = found["gates"]
+    assert (gate["name"], gate["value"], gate["bound"]) == ("rougeL", 0.55, "at least 0.6")
+    assert gate["margin"] == pytest.approx(-0.05)
+    assert main(["gates", "explain", GROUP, "1", "test"]) == 5
+    said = capsys.readouterr().out
+    assert "SHUT  rougeL  0.55   at least 0.6  -0.05" in said
+    assert "rougeL is 0.55; it has to be at least 0.6." in said
+
+
+def test_open_gates_end_with_nought(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    house.climb(1, "test")
+    code, found = explained(capsys, GROUP, "1", "test")
+    assert (code, found["open"]) == (0, True)
+
+
+def test_a_version_that_has_not_asked_is_judged_on_the_run_before(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house.climb(2)
+    house.climb(3, "dev")
+    # Rolled back meanwhile: the run is recorded, and asks for nothing.
+    house.roll_back("dev", 2)
+    house.measure(3, "dev", 0.1)
+    code, found = explained(capsys, GROUP, "3", "test")
+    assert (code, found["judged"], found["live_version"]) == (5, "now", 2)
+    code, found = explained(capsys, GROUP, "3", "prod")
+    assert (code, found["gates"]) == (5, [])
+    assert found["problem"] == "there is no evidence yet: no run in test has been recorded."
+
+
+def test_a_version_that_nobody_knows_is_said(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    house.register(1)
+    code, found = explained(capsys, GROUP, "7", "dev")
+    assert (code, found["field"]) == (1, "VERSION")
+
+
+def test_a_file_is_judged_without_aws(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = metrics(settings, "good.json", {"rougeL": 0.7})
+    live = metrics(settings, "live.json", {"rougeL": {"value": 0.74}})
+    ask = ["--metrics", good, "--live", live, GROUP, "prod", "--licence", "Apache-2.0", "--attached", "model_card"]
+    code, found = explained(capsys, *ask)
+    assert (code, found["open"]) == (0, True)
+    assert [gate["name"] for gate in found["gates"]] == ["rougeL", "rougeL against live", "licence", "model card"]
+    code, found = explained(capsys, "--metrics", good, GROUP, "prod")
+    assert code == 5
+    assert {gate["name"] for gate in found["gates"] if not gate["open"]} == {"licence", "model card"}
+
+
+@pytest.mark.parametrize(
+    ("document", "said"), [("{", "is not JSON"), ("[]", "a JSON object"), ("[" * 100_000, "is not JSON")]
+)
+def test_a_file_that_is_no_metrics_document_is_refused(
+    settings: Path, capsys: pytest.CaptureFixture[str], document: str, said: str
+) -> None:
+    code, found = explained(capsys, "--metrics", metrics(settings, "bad.json", document), GROUP, "prod")
+    assert (code, found["field"]) == (1, "--metrics")
+    assert said in found["message"]
+
+
+def test_metrics_of_another_task_shut_the_gate_by_being_missing(
+    settings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = metrics(settings, "other.json", {"task": "zero-shot-classification", "metrics": {"accuracy": {"value": 1}}})
+    assert main(["gates", "explain", "--metrics", other, GROUP, "test"]) == 5
+    assert "rougeL is missing." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [GROUP, "dev"],
+        [GROUP, "one", "dev"],
+        [GROUP, "1", "dev", "more"],
+        [GROUP, "1", "dev", "--metrics", "m.json"],
+        [GROUP, "1", "dev", "--live", "m.json"],
+    ],
+)
+def test_what_cannot_be_meant_is_a_usage_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gates", "explain", *arguments]) == 2
+    assert "gates explain" in capsys.readouterr().err

@@ -1,0 +1,44 @@
+"""What every test stands on: no real AWS in reach, one thread a process, and Hypothesis without a stopwatch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.security.house import House
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A test that forgets its fake must fail at a closed door rather than reach somebody's account.
+for _name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+    os.environ.pop(_name, None)
+os.environ.update(
+    AWS_ACCESS_KEY_ID="test",
+    AWS_SECRET_ACCESS_KEY="test",
+    AWS_DEFAULT_REGION="us-east-1",
+    AWS_EC2_METADATA_DISABLED="true",
+    AWS_CONFIG_FILE=os.devnull,
+    AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+)
+# jsii writes a banner about Node's age on every start.
+for _name in ("UNTESTED", "DEPRECATED", "END_OF_LIFE"):
+    os.environ.setdefault(f"JSII_SILENCE_WARNING_{_name}_NODE_VERSION", "1")
+
+settings.register_profile("house", deadline=None, print_blob=True)
+settings.load_profile("house")
+
+
+@pytest.fixture(scope="session")
+def house() -> Iterator[House]:
+    """One local service, furnished once, for tests/browser and tests/security alike."""
+    from local.service import LocalService
+    from tests.security.house import CONFIG, House
+
+    with LocalService(config=CONFIG, inference=False) as service:
+        house = House(service)
+        house.furnish()
+        yield house

@@ -1,0 +1,67 @@
+"""Every command, option and exit code is on its page, and the page knows no others."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+
+from promotion import cli
+
+PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    for action in cli._parser()._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    raise AssertionError("the parser has no commands")
+
+
+COMMANDS = commands()
+
+
+def section(name: str) -> str:
+    parts = re.split(r"^## `promotion ([\w-]+)[^\n]*\n", PAGE, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))[name]
+
+
+def documented(text: str) -> set[str]:
+    return set(re.findall(r"^\| `(--[\w-]+)`", text, re.MULTILINE))
+
+
+def options(parser: argparse.ArgumentParser) -> set[str]:
+    return {name for action in parser._actions for name in action.option_strings if name.startswith("--")} - {"--help"}
+
+
+def test_the_page_has_the_commands_that_there_are() -> None:
+    assert set(re.findall(r"^## `promotion ([\w-]+)", PAGE, re.MULTILINE)) == set(COMMANDS)
+
+
+COMMON = {"--json", "--config"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_has_the_options_that_the_page_says(name: str) -> None:
+    assert documented(section(name)) == options(COMMANDS[name]) - COMMON
+
+
+def test_what_every_command_takes_stands_before_them() -> None:
+    assert documented(PAGE.split("\n## ", 1)[0]) == COMMON
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_has_to_be_named_stands_in_the_heading(name: str) -> None:
+    heading = next(line for line in PAGE.splitlines() if re.match(rf"## `promotion {name}\b", line))
+    for action in COMMANDS[name]._actions:
+        if not action.option_strings:
+            wanted = action.metavar if isinstance(action.metavar, str) else " ".join(action.choices or ())
+            # `gates explain` takes VERSION or leaves it out: `GROUP [VERSION] ENV`.
+            assert wanted.replace("[", "").replace("]", "") in heading.replace("[", "").replace("]", "")
+
+
+def test_every_exit_code_is_explained() -> None:
+    codes = {0, cli.TROUBLE, cli.USAGE, cli.NOTHING_APPROVED, cli.BROKEN, cli.REFUSED}
+    assert {int(code) for code in re.findall(r"^\| (\d) \|", PAGE, re.MULTILINE)} == codes

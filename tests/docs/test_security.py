@@ -1,0 +1,27 @@
+"""What docs/security.md says is held by a test is held by one."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py(?:::\w+)*)`", PAGE)))
+
+
+def test_every_defence_names_its_test() -> None:
+    assert len(NAMED) > 25
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_the_test_is_there(name: str) -> None:
+    file, *path = name.split("::")
+    inside: list[ast.stmt] = ast.parse((ROOT / file).read_text(encoding="utf-8")).body
+    for part in path:
+        found = [each for each in inside if isinstance(each, ast.FunctionDef | ast.ClassDef) and each.name == part]
+        assert found, f"{part} is not in {file}"
+        inside = found[0].body

@@ -1,0 +1,468 @@
+"""The service in memory: the real rules, journeys, projector and targets, over AWS clients that keep everything in dicts.
+
+What is stored goes through JSON, as it does on AWS, so that nothing works here only because an object was kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from botocore.exceptions import ClientError
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from msgspec.structs import replace
+
+from promotion import names, operations, workflows
+from promotion.aws.parameters import ParameterTarget, read_below
+from promotion.aws.publisher import EventsTarget
+from promotion.aws.registry import RegistryTarget
+from promotion.config import Config, parse
+from promotion.errors import Conflict
+from promotion.history import Event, head_after
+from promotion.journal import Receipt, World
+from promotion.model import (
+    Actor,
+    Container,
+    EnvironmentState,
+    Evidence,
+    Head,
+    Metric,
+    Package,
+    Person,
+    Requester,
+    VersionState,
+    canonical,
+    request_id,
+)
+from promotion.projector import Failure, Target, project
+from promotion.signature import holds, public_keys
+from promotion.states import View
+from promotion.verify import Anchor, Found, Verifier
+
+PREFIX = "/promotion"
+GROUP = "summariser"
+BEGINNING = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
+CONFIG_TEXT = """
+groups = ["*"]
+[mail]
+sender = "models@example.com"
+[identity]
+issuer = "https://login.example.com/tenant/v2.0"
+client_id = "promotion"
+auditors = { id = "auditors", name = "Auditors" }
+[operators]
+principals = ["arn:aws:iam::123456789012:role/operations"]
+[break_glass]
+group = { id = "on-call", name = "On call" }
+[[environments]]
+name = "dev"
+approver_group = { id = "dev-approvers", name = "Approvers, dev" }
+approvers = ["ann@example.com", "ben@example.com"]
+[[environments]]
+name = "test"
+approver_group = { id = "test-approvers", name = "Approvers, test" }
+approvers = ["ann@example.com", "ben@example.com"]
+[[environments.gates]]
+metric = "rougeL"
+min = 0.6
+[[environments]]
+name = "prod"
+approver_group = { id = "prod-approvers", name = "Approvers, prod" }
+approvers = ["ann@example.com", "cho@example.com"]
+quorum = 2
+[[environments.gates]]
+metric = "rougeL"
+min = 0.6
+largest_regression = 0.05
+"""
+CONFIG = parse(CONFIG_TEXT)
+_ALL = frozenset({"dev-approvers", "test-approvers", "prod-approvers"})
+ANN = Person(subject="ann", name="Ann Adler", email="ann@example.com", groups=_ALL)
+BEN = Person(
+    subject="ben", name="Ben Bauer", email="ben@example.com", groups=frozenset({"dev-approvers", "test-approvers"})
+)
+CHO = Person(subject="cho", name="Cho Chen", email="cho@example.com", groups=frozenset({"prod-approvers"}))
+DAN = Person(subject="dan", name="Dan Diaz", email="dan@example.com", groups=frozenset({"prod-approvers"}))
+DEE = Requester(actor=Actor(kind="requester", subject="dee", name="Dee"), declared_by="self")
+GIL = Person(subject="gil", name="Gil", email="gil@example.com", groups=frozenset({"on-call"}))
+OPERATOR = Actor(kind="operator", subject="arn:aws:sts::123456789012:assumed-role/operations/pipeline")
+
+
+class LocalSigner:
+    """A P-256 key of this process, in KMS's place."""
+
+    key_id = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+
+    def __init__(self, key_id: str | None = None) -> None:
+        self.key_id = key_id or self.key_id
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self.public_key = self._key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+    def sign(self, message: bytes) -> bytes:
+        return self._key.sign(message, ec.ECDSA(hashes.SHA256()))
+
+    def sign_text(self, message: bytes) -> str:
+        return base64.b64encode(self.sign(message)).decode()
+
+    def holds(self, message: bytes, signature: str) -> bool:
+        return holds(public_keys(self.public_key), message, signature)
+
+
+class MemoryLedger:
+    """A ledger as DynamoDB keeps it: items by key, each a JSON text, written all or none on condition of the head."""
+
+    def __init__(self) -> None:
+        self.items: dict[tuple[str, str], bytes] = {}
+        self._lock = threading.Lock()
+
+    def view(self, group: str) -> View:
+        found = [self._read(key, EnvironmentState) for key in self._keys(group, "ENV#")]
+        return View(
+            self.head(group),
+            environments={state.name: state for state in found},
+            load=lambda number: self.version(group, number),
+        )
+
+    def head(self, group: str) -> Head:
+        return self._read((group, "HEAD"), Head) if (group, "HEAD") in self.items else Head(group=group)
+
+    def version(self, group: str, number: int) -> VersionState | None:
+        key = (group, f"VERSION#{number:010d}")
+        return self._read(key, VersionState) if key in self.items else None
+
+    def versions(self, group: str) -> list[VersionState]:
+        return [self._read(key, VersionState) for key in reversed(self._keys(group, "VERSION#"))]
+
+    def events(self, group: str, *, after: int = 0) -> Iterator[Event]:
+        for key in self._keys(group, "EVENT#"):
+            if int(key[1].removeprefix("EVENT#")) > after:
+                yield self._read(key, Event)
+
+    def environments(self) -> Iterator[EnvironmentState]:
+        yield from (self._read(key, EnvironmentState) for key in sorted(self.items) if key[1].startswith("ENV#"))
+
+    def groups(self) -> list[str]:
+        return list(dict.fromkeys(state.group for state in self.environments()))
+
+    def append(self, view: View, events: Sequence[Event]) -> None:
+        with self._lock:
+            if self.head(view.group) != view.head:
+                stored = {event.event_id for event in self.events(view.group, after=events[-1].sequence - 1)}
+                if events[-1].event_id in stored:
+                    return
+                raise Conflict(f"{view.group}: somebody appended after event {view.head.sequence}.")
+            put = {f"EVENT#{event.sequence:010d}": canonical(event) for event in events}
+            put |= {f"VERSION#{number:010d}": canonical(view.version(number)) for number in view.changed_versions}
+            put |= {f"ENV#{name}": canonical(view.environment(name)) for name in view.changed_environments}
+            put["HEAD"] = canonical(head_after(view.head, events))
+            self.items |= {(view.group, key): value for key, value in put.items()}
+
+    def alter(self, group: str, key: str, **changes: Any) -> None:
+        """What somebody with the console open might do to an item."""
+        document = msgspec.json.decode(self.items[group, key])
+        self.items[group, key] = msgspec.json.encode({**document, **changes})
+
+    def _keys(self, group: str, prefix: str) -> list[tuple[str, str]]:
+        return sorted(key for key in self.items if key[0] == group and key[1].startswith(prefix))
+
+    def _read(self, key: tuple[str, str], kind: type[Any]) -> Any:
+        return msgspec.json.decode(self.items[key], type=kind)
+
+
+class MemoryCursors:
+    def __init__(self) -> None:
+        self.at: dict[tuple[str, str], int] = {}
+
+    def read(self, group: str) -> dict[str, int]:
+        return {target: sequence for (of, target), sequence in self.at.items() if of == group}
+
+    def advance(self, group: str, target: str, sequence: int) -> None:
+        self.at[group, target] = max(sequence, self.at.get((group, target), 0))
+
+    def put(self, group: str, target: str, sequence: int) -> None:
+        self.at[group, target] = sequence
+
+    def reset(self, group: str, target: str) -> None:
+        self.at.pop((group, target), None)
+
+
+class _ParameterNotFound(Exception):
+    pass
+
+
+class _ParameterAlreadyExists(Exception):
+    pass
+
+
+class FakeSsm:
+    """Parameter Store: write-once where asked for, no `{{`, no value above 8 KB, pages of 10."""
+
+    class exceptions:  # noqa: N801 - as boto3 names it
+        ParameterNotFound = _ParameterNotFound
+        ParameterAlreadyExists = _ParameterAlreadyExists
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+        self.writes = 0
+
+    def get_parameter(self, *, Name: str) -> dict[str, Any]:  # noqa: N803
+        if Name not in self.values:
+            raise _ParameterNotFound(Name)
+        return {"Parameter": {"Name": Name, "Value": self.values[Name]}}
+
+    def put_parameter(self, *, Name: str, Value: str, Overwrite: bool, **_: Any) -> None:  # noqa: N803
+        if Name in self.values and not Overwrite:
+            raise _ParameterAlreadyExists(Name)
+        assert "{{" not in Value, "Parameter Store refuses this"
+        assert len(Value.encode()) <= 8192, f"{Name} holds {len(Value.encode())} bytes"
+        self.values[Name] = Value
+        self.writes += 1
+
+    def delete_parameter(self, *, Name: str) -> None:  # noqa: N803
+        del self.values[Name]
+
+    def get_paginator(self, operation: str) -> FakeSsm:
+        assert operation == "get_parameters_by_path"
+        return self
+
+    def paginate(self, *, Path: str, Recursive: bool) -> Iterator[dict[str, Any]]:  # noqa: N803
+        found = sorted(name for name in self.values if name.startswith(f"{Path}/"))
+        for start in range(0, len(found), 10):
+            yield {"Parameters": [{"Name": name, "Value": self.values[name]} for name in found[start : start + 10]]}
+
+
+class FakeSageMaker:
+    """The registry: packages by ARN, updates partial, metadata merged."""
+
+    def __init__(self) -> None:
+        self.packages: dict[str, dict[str, Any]] = {}
+        self.updates: list[dict[str, Any]] = []
+
+    def describe_model_package(self, *, ModelPackageName: str) -> dict[str, Any]:  # noqa: N803
+        if ModelPackageName not in self.packages:
+            said = {"Code": "ValidationException", "Message": f"ModelPackage {ModelPackageName} does not exist."}
+            raise ClientError({"Error": said}, "DescribeModelPackage")
+        return dict(self.packages[ModelPackageName])
+
+    def update_model_package(self, *, ModelPackageArn: str, **changes: Any) -> None:  # noqa: N803
+        self.updates.append({"ModelPackageArn": ModelPackageArn, **changes})
+        package = self.packages[ModelPackageArn]
+        metadata = {**package.get("CustomerMetadataProperties", {}), **changes.pop("CustomerMetadataProperties", {})}
+        package |= {**changes, "CustomerMetadataProperties": metadata}
+
+
+class FakeBus:
+    def __init__(self) -> None:
+        self.entries: list[dict[str, Any]] = []
+
+    def put_events(self, *, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        self.entries += Entries
+        return {"FailedEntryCount": 0, "Entries": [{} for _ in Entries]}
+
+
+class MailLog:
+    """Keeps what would be mailed about: the events that it was given, one after the other."""
+
+    one_by_one = True
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    def project(self, view: View, events: Sequence[Event]) -> None:
+        self.sent += [event.event_id for event in events]
+
+
+class House:
+    """One installation in memory, with a clock that is told the time."""
+
+    def __init__(self, config: Config = CONFIG) -> None:
+        self.config, self.now = config, BEGINNING
+        self.ledger, self.cursors, self.signer = MemoryLedger(), MemoryCursors(), LocalSigner()
+        self.ssm, self.sagemaker, self.bus, self.mail = FakeSsm(), FakeSageMaker(), FakeBus(), MailLog()
+        self.anchors: list[Anchor] = []
+
+    @property
+    def world(self) -> World:
+        return World(ledger=self.ledger, config=self.config, now=self.now, sign=self.signer.sign)
+
+    @property
+    def registry(self) -> RegistryTarget:
+        return RegistryTarget(lambda identity: self.sagemaker, self.config.environment_names)
+
+    @property
+    def parameters(self) -> ParameterTarget:
+        return ParameterTarget(self.ssm, self.signer, PREFIX)
+
+    @property
+    def targets(self) -> dict[str, Target]:
+        return {
+            names.REGISTRY: self.registry,
+            names.PARAMETERS: self.parameters,
+            names.EVENTS: EventsTarget(self.bus, "promotion"),
+            names.MAIL: self.mail,
+        }
+
+    def later(self, **length: float) -> None:
+        self.now += timedelta(**length)
+
+    def project(self, group: str = GROUP, targets: Mapping[str, Target] | None = None) -> list[Failure]:
+        failures, _ = project(group, ledger=self.ledger, cursors=self.cursors, targets=targets or self.targets)
+        return failures
+
+    def verify(self, group: str = GROUP) -> list[Found]:
+        return self.verifier.group(
+            group,
+            parameters=dict(read_below(self.ssm, f"{PREFIX}/{group}")),
+            anchors=self.anchors,
+            cursors=self.cursors.read(group),
+        )
+
+    def lines(self, group: str = GROUP) -> list[str]:
+        return [found.difference.line for found in self.verify(group)]
+
+    @property
+    def verifier(self) -> Verifier:
+        return Verifier(
+            ledger=self.ledger,
+            registry=self.registry,
+            store=self.parameters,
+            holds=self.signer.holds,
+            prefix=PREFIX,
+            key_id=self.signer.key_id,
+        )
+
+    def view(self, group: str = GROUP) -> View:
+        return self.ledger.view(group)
+
+    def events(self, group: str = GROUP) -> list[Event]:
+        return list(self.ledger.events(group))
+
+    def kinds(self, group: str = GROUP) -> list[str]:
+        return [event.kind for event in self.events(group)]
+
+    def live(self, environment: str, group: str = GROUP) -> int | None:
+        return self.view(group).environment(environment).live
+
+    def status(self, version: int, environment: str, group: str = GROUP) -> str:
+        return self.view(group).version(version).statuses[environment]
+
+    def asked(self, version: int, environment: str, group: str = GROUP) -> str:
+        """The id of the newest request."""
+        return request_id(group, version, environment, self.view(group).version(version).requests[environment].attempt)
+
+    def register(self, version: int, group: str = GROUP, *, rouge: float = 0.7, **about: Any) -> Receipt:
+        package = a_package(version, group, **about)
+        self.sagemaker.packages.setdefault(
+            package.arn, {"ModelApprovalStatus": names.PENDING, "CustomerMetadataProperties": {"team": "news"}}
+        )
+        return workflows.register(package, a_registration(rouge), world=self.world)
+
+    def decide(
+        self,
+        version: int,
+        environment: str,
+        by: Person = ANN,
+        verdict: str = names.APPROVED,
+        *,
+        group: str = GROUP,
+        reason: str = "Good on every slice.",
+        breaking_glass: bool = False,
+    ) -> Receipt:
+        asked = self.asked(version, environment, group)
+        return workflows.record_decision(asked, by, verdict, reason, world=self.world, breaking_glass=breaking_glass)
+
+    def measure(
+        self, version: int, environment: str, rouge: float = 0.7, *, group: str = GROUP, run: str = ""
+    ) -> Receipt:
+        evidence = a_run(environment, rouge, run or f"{environment}-{version}-{self.now:%H%M%S%f}")
+        return workflows.record_inference(group, version, evidence, world=self.world)
+
+    def climb(self, version: int, to: str = "prod", group: str = GROUP, rouge: float = 0.7) -> None:
+        """A version goes live in every environment up to `to`."""
+        self.register(version, group, rouge=rouge)
+        for name in self.config.environment_names:
+            self.later(minutes=10)
+            for person in (ANN, CHO)[: self.config.environment(name, group).quorum]:
+                self.decide(version, name, person, group=group)
+            if name == to:
+                return
+            self.later(minutes=10)
+            self.measure(version, name, rouge, group=group)
+
+    def roll_back(
+        self, environment: str, to: int | None = None, by: Person | Actor = ANN, group: str = GROUP
+    ) -> Receipt:
+        return operations.roll_back(group, environment, by, "It stutters.", world=self.world, to_version=to)
+
+    def revoke(self, version: int, by: Person | Actor = ANN, group: str = GROUP) -> Receipt:
+        return operations.revoke(group, version, by, "Its data may not be used.", world=self.world)
+
+
+def a_package(version: int, group: str = GROUP, **changes: Any) -> Package:
+    digest = f"{version:02x}"[-2:] * 32
+    given = Package(
+        group=group,
+        version=version,
+        arn=f"arn:aws:sagemaker:us-east-1:123456789012:model-package/{group}/{version}",
+        containers=(
+            Container(
+                image="123456789012.dkr.ecr.us-east-1.amazonaws.com/hf:2.1",
+                image_digest="sha256:" + "ab" * 32,
+                model_data_url=f"s3://promotion-models/{group}/{version}/model.tar.gz",
+                model_data_version_id="3HL4kqtJlcpXroDTDmJ",
+                size=243_000_000,
+                sha256=digest,
+                manifest_sha256=digest[::-1],
+                environment={"HF_TASK": "summarization"},
+            ),
+        ),
+        content_types=("application/jsonlines",),
+        requester=DEE,
+    )
+    return replace(given, **changes)
+
+
+def a_registration(rouge: float = 0.7, **changes: Any) -> Evidence:
+    given = Evidence(source="registration", task="summarization", metrics={"rougeL": Metric(value=rouge)})
+    return replace(given, **changes)
+
+
+def a_run(environment: str, rouge: float = 0.7, run: str = "run-1", **changes: Any) -> Evidence:
+    given = Evidence(
+        source="inference",
+        environment=environment,
+        run_id=run,
+        metrics={"rougeL": Metric(value=rouge, low=rouge - 0.02, high=rouge + 0.02, n=60)},
+        counts={"records": 60, "errors": 0},
+    )
+    return replace(given, **changes)
+
+
+class FailingOnce:
+    """A target that does its work, or not, and then breaks, once."""
+
+    def __init__(self, target: Target, error: Exception, *, after: bool) -> None:
+        self._target, self._error, self._after, self._broken = target, error, after, False
+        self.one_by_one = target.one_by_one
+
+    def project(self, view: View, events: Sequence[Event]) -> None:
+        if self._broken:
+            self._target.project(view, events)
+            return
+        self._broken = True
+        if self._after:
+            self._target.project(view, events)
+        raise self._error
+
+
+def raises(error: Exception) -> Callable[..., Any]:
+    def call(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return call

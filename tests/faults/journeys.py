@@ -1,0 +1,233 @@
+"""Every journey, as what comes before it unharmed, and what is then done while calls fail."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import time_machine
+
+from promotion import names
+from tests.fakes import ANN, CHO
+from tests.faults.plant import BEGINNING, MODES, Fault, Mode, Plant, plant
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Journey:
+    """`act` must do the same however often a part of it is redelivered."""
+
+    name: str
+    before: Callable[[Plant], None]
+    act: Callable[[Plant], None]
+
+
+def _nothing(p: Plant) -> None:
+    """An empty service."""
+
+
+def _one(to: str) -> Callable[[Plant], None]:
+    def before(p: Plant) -> None:
+        p.register()
+        p.settle()
+        if to:
+            p.climb(1, to)
+
+    return before
+
+
+def _two_in_dev(p: Plant) -> None:
+    _one("dev")(p)
+    p.register()
+    p.settle()
+    p.climb(2, "dev")
+
+
+def _asking_for_prod(p: Plant) -> None:
+    _one("test")(p)
+    p.measure(1, "test")
+    p.settle()
+
+
+def _registers(p: Plant) -> None:
+    p.register()
+    p.settle()
+
+
+def _is_found(p: Plant) -> None:
+    """Its event was lost: the sweep finds it."""
+    p.register(tell=False)
+    with time_machine.travel(BEGINNING + timedelta(minutes=10), tick=True):
+        p.sweep()
+
+
+def _approves(p: Plant) -> None:
+    p.decide(1, "dev")
+    p.settle()
+
+
+def _rejects(p: Plant) -> None:
+    p.decide(1, "dev", verdict=names.REJECTED)
+    p.settle()
+
+
+def _votes_twice(p: Plant) -> None:
+    p.decide(1, "prod", ANN)
+    p.decide(1, "prod", CHO)
+    p.settle()
+
+
+def _measures(p: Plant) -> None:
+    p.measure(1, "dev")
+    p.settle()
+
+
+def _supersedes(p: Plant) -> None:
+    p.register()
+    p.settle()
+
+
+def _rolls_back(p: Plant) -> None:
+    p.roll_back("dev", to=1)
+    p.settle()
+
+
+def _revokes(p: Plant) -> None:
+    p.revoke(2)
+    p.settle()
+
+
+def _expires(p: Plant) -> None:
+    with time_machine.travel(BEGINNING + timedelta(hours=80), tick=True):
+        p.sweep()
+
+
+def _is_bypassed(p: Plant) -> None:
+    with time_machine.travel(BEGINNING + timedelta(minutes=10), tick=True):
+        p.flip(1, names.APPROVED)
+        p.settle()
+
+
+JOURNEYS = (
+    Journey("register", _nothing, _registers),
+    Journey("lost event", _nothing, _is_found),
+    Journey("approve", _one(""), _approves),
+    Journey("reject", _one(""), _rejects),
+    Journey("quorum", _asking_for_prod, _votes_twice),
+    Journey("inference", _one("dev"), _measures),
+    Journey("supersede", _one(""), _supersedes),
+    Journey("roll back", _two_in_dev, _rolls_back),
+    Journey("revoke", _two_in_dev, _revokes),
+    Journey("expire", _one(""), _expires),
+    Journey("bypass", _one(""), _is_bypassed),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a fault left behind; `problems` is empty where it was survived."""
+
+    journey: str
+    at: int
+    mode: Mode
+    call: str
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a journey does where nothing fails: its calls, the story that the ledger then tells, and its mails."""
+
+    calls: tuple[str, ...]
+    story: tuple[Any, ...]
+    mails: int
+    problems: tuple[str, ...]
+
+
+def unharmed(journey: Journey, p: Plant) -> Reference:
+    p.calls.clear()
+    journey.act(p)
+    calls = tuple(p.calls)
+    _come_round(p)
+    problems = [*p.differences(), *p.doubled_mails(), *map(str, p.dead), *map(str, p.undelivered)]
+    return Reference(calls, tuple(p.story()), len(p.mails), tuple(problems))
+
+
+def harmed(journey: Journey, p: Plant, at: int, mode: Mode, reference: Reference) -> Outcome:
+    """The same with one call failing, everything redelivered, and what is then not as it should be."""
+    p.fault = Fault(at, mode)
+    journey.act(p)
+    call, p.fault = p.fault.hit, None
+    _come_round(p)
+    problems = p.differences()
+    if tuple(p.story()) != reference.story:
+        problems.append(f"the ledger tells another story: {p.story()}")
+    if len(set(p.mails)) != reference.mails:
+        problems.append(f"{len(set(p.mails))} mails rather than {reference.mails}")
+    # The one documented case: SES took the mail, and nobody heard of it, or lived to write it down.
+    allowed = (call, mode) in {
+        ("sesv2:SendEmail", "killed after"),
+        ("sesv2:SendEmail", "answer lost"),
+        ("dynamodb:PutItem", "killed before"),
+        ("dynamodb:PutItem", "throttled"),
+    }
+    if p.doubled_mails() and not allowed:
+        problems.append(f"mailed twice: {p.doubled_mails()}")
+    problems += [f"set aside: {message.body}" for message in p.dead]
+    problems += [f"undelivered: {module}" for module, _ in p.undelivered]
+    return Outcome(journey.name, at, mode, call, tuple(problems))
+
+
+def every_fault(folder: Path, journeys: Sequence[Journey] = JOURNEYS, *, step: int = 1) -> Iterator[Outcome]:
+    """Each call of each journey failing once in each mode; only every `step`-th for a sample.
+
+    What comes before is done once a journey; each fault then happens in a process of its own, forked from there.
+    """
+    count = 0
+    for journey in journeys:
+        with plant(folder) as p:
+            journey.before(p)
+            reference = in_child(partial(unharmed, journey, p))
+            assert not reference.problems, (journey.name, reference.problems)
+            faults = [(at, mode) for at in range(len(reference.calls)) for mode in MODES]
+            chosen = [fault for number, fault in enumerate(faults, count) if number % step == 0]
+            count += len(faults)
+            for at, mode in chosen:
+                yield in_child(partial(harmed, journey, p, at, mode, reference))
+
+
+def in_child(work: Callable[[], Result]) -> Result:
+    """The result of `work` done in a forked process, which leaves no trace in this one."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        try:
+            answer = pickle.dumps(work())
+        except BaseException:  # noqa: BLE001 - whatever it was has to be seen in the parent
+            answer = pickle.dumps(RuntimeError(traceback.format_exc()))
+        with os.fdopen(writing, "wb") as out:
+            out.write(answer)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as found:
+        answer = found.read()
+    os.waitpid(child, 0)
+    result = pickle.loads(answer)
+    if isinstance(result, RuntimeError):
+        raise result
+    return cast("Result", result)
+
+
+def _come_round(p: Plant) -> None:
+    """What comes without anybody's doing, and the one command that an operator has."""
+    p.settle()
+    p.redrive()

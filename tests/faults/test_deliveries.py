@@ -1,0 +1,191 @@
+"""Events duplicated, reordered, delayed and lost; the stream replayed; a clock that jumps; a poison group."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import boto3
+import pytest
+import time_machine
+
+from lambdas import on_projection_due
+from promotion import names
+from tests.fakes import GROUP
+from tests.faults.plant import BEGINNING, Plant
+
+
+def whole(service: Plant) -> None:
+    assert service.differences() == []
+    assert service.doubled_mails() == []
+    assert service.dead == []
+    assert service.undelivered == []
+
+
+def duplicate(service: Plant) -> None:
+    service.asynchronous[:] = [each for each in service.asynchronous for _ in range(3)]
+
+
+def shuffle(service: Plant) -> None:
+    random.Random(7).shuffle(service.asynchronous)
+
+
+def duplicate_and_shuffle(service: Plant) -> None:
+    duplicate(service)
+    shuffle(service)
+
+
+@pytest.mark.parametrize("disorder", [duplicate, shuffle, duplicate_and_shuffle])
+def test_events_told_twice_or_out_of_order_change_nothing(service: Plant, disorder: Callable[[Plant], None]) -> None:
+    for _ in range(3):
+        service.register()
+    disorder(service)
+    service.settle()
+    story = service.story()
+    assert [what for what, *_ in story].count(names.MODEL_REGISTERED) == 3
+    assert service.decide(3, "dev") == 303
+    disorder(service)
+    service.settle()
+    whole(service)
+
+
+def test_a_run_reported_thrice_asks_once(service: Plant) -> None:
+    service.register()
+    service.settle()
+    service.climb(1, "dev")
+    service.measure(1, "dev")
+    duplicate(service)
+    service.settle()
+    assert [what for what, *_ in service.story()].count(names.INFERENCE_COMPLETED) == 1
+    whole(service)
+
+
+def test_a_lost_registration_is_found_by_the_sweep(service: Plant) -> None:
+    service.register(tell=False)
+    service.settle()
+    assert service.story() == []
+    service.sweep()
+    assert service.story() == [], "it may still be on its way"
+    with time_machine.travel(BEGINNING + timedelta(minutes=10), tick=True):
+        service.sweep()
+        service.sweep()
+    assert len(service.story()) == 3
+    whole(service)
+
+
+def test_a_lost_wake_up_is_made_good_by_the_next_event_or_by_redrive(service: Plant) -> None:
+    service.register()
+    service.settle()
+    service.decide(1, "dev")
+    service.stream.clear()
+    assert any(line.startswith("projection") for line in service.differences())
+    service.measure(1, "dev")
+    service.settle()
+    whole(service)
+    service.decide(1, "test")
+    service.stream.clear()
+    service.redrive()
+    whole(service)
+
+
+def test_the_stream_replayed_from_the_start_changes_nothing(service: Plant) -> None:
+    service.register()
+    service.settle()
+    service.climb(1, "dev")
+    service.measure(1, "dev")
+    service.settle()
+    before, mails = service.story(), list(service.mails)
+    with service.unharmed():
+        service.stream = _heads()
+    service.deduplicated.clear()
+    service.settle()
+    assert (service.story(), service.mails) == (before, mails)
+    whole(service)
+
+
+def _heads() -> list[dict[str, Any]]:
+    """A stream record for every event that was ever appended, oldest first."""
+    table = boto3.client("dynamodb").query(
+        TableName="ledger",
+        KeyConditionExpression="pk = :pk AND begins_with(sk, :e)",
+        ExpressionAttributeValues={":pk": {"S": f"GROUP#{GROUP}"}, ":e": {"S": "EVENT#"}},
+    )["Items"]
+    return [
+        {
+            "dynamodb": {
+                "Keys": {"pk": item["pk"], "sk": {"S": "HEAD"}},
+                "NewImage": {"sequence": {"N": str(number)}},
+                "SequenceNumber": f"{number:021d}",
+            }
+        }
+        for number, item in enumerate(table, 1)
+    ]
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=-5), timedelta(seconds=-1), timedelta(days=400)])
+def test_a_clock_that_jumps_breaks_neither_chain_nor_order(service: Plant, jump: timedelta) -> None:
+    service.register()
+    service.settle()
+    with time_machine.travel(BEGINNING + jump, tick=True):
+        service.register()
+        service.settle()
+        assert service.decide(2, "dev") == 303
+        service.settle()
+    service.register()
+    service.settle()
+    assert service.decide(3, "dev") in (303, 410)
+    service.settle()
+    whole(service)
+
+
+def test_a_poison_target_stops_alone_and_is_named(service: Plant) -> None:
+    """Parameter Store refuses one group's live record: everything else goes on, also for that group."""
+
+    def refuses(call: str, given: dict[str, Any]) -> bool:
+        return call == "ssm:PutParameter" and given["Name"].startswith(f"/promotion/{GROUP}/")
+
+    service.register()
+    service.settle()
+    service.poison = refuses
+    assert service.decide(1, "dev") == 303
+    service.settle()
+    [failed] = [json.loads(message.body) for message in service.dead]
+    assert (failed["group"], failed["target"]) == (GROUP, names.PARAMETERS)
+    assert "InternalFailure" in failed["error"]
+    described = boto3.client("sagemaker").describe_model_package(ModelPackageName=service.arn(1))
+    assert described["ModelApprovalStatus"] == names.APPROVED, "the registry went on"
+    with service.unharmed():
+        cursors = on_projection_due.cursors_table().read(GROUP)
+    assert cursors[names.MAIL] == cursors[names.REGISTRY] == len(service.story()), "and so did mail"
+    service.poison = None
+    service.redrive()
+    whole(service)
+
+
+def test_what_a_poison_target_missed_comes_with_the_next_event(service: Plant) -> None:
+    service.register()
+    service.settle()
+    service.poison = lambda call, given: call == "sagemaker:UpdateModelPackage"
+    service.decide(1, "dev")
+    service.settle()
+    assert [json.loads(message.body)["target"] for message in service.dead] == [names.REGISTRY]
+    service.poison = None
+    service.measure(1, "dev")
+    service.settle()
+    service.redrive()
+    whole(service)
+
+
+def test_a_function_that_always_fails_is_kept_for_redrive(service: Plant) -> None:
+    service.poison = lambda call, given: call == "s3:HeadObject"
+    service.register()
+    service.settle()
+    assert [module for module, _ in service.undelivered] == ["on_model_registered"]
+    assert service.story() == []
+    service.poison = None
+    service.redrive()
+    whole(service)
+    assert len(service.story()) == 3

@@ -1,0 +1,154 @@
+"""What may be opened, and what each refusal says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from inference.errors import ModelBroken, ModelRefused
+from inference.loading import load, verify_folder
+from promotion.artifact import manifest_of_folder
+
+
+@pytest.fixture
+def folder(t5_folder: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return shutil.copytree(t5_folder, tmp_path / "model")
+
+
+def changed(folder: Path, **fields: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **fields}))
+
+
+def test_a_folder_is_what_was_approved(folder: Path) -> None:
+    verify_folder(folder, manifest_of_folder(folder).sha256)
+
+
+@pytest.mark.parametrize("change", ["edit", "add", "remove"])
+def test_a_changed_folder_is_refused(folder: Path, change: str) -> None:
+    approved = manifest_of_folder(folder).sha256
+    if change == "edit":
+        changed(folder, num_heads=4, extra=1)
+    elif change == "add":
+        (folder / "more.json").write_text("{}")
+    else:
+        (folder / "generation_config.json").unlink()
+
+    with pytest.raises(ModelRefused, match="is not what was approved"):
+        verify_folder(folder, approved)
+
+
+def test_without_an_approval_nothing_is_opened(folder: Path) -> None:
+    with pytest.raises(ModelRefused, match="PROMOTION_MANIFEST_SHA256 is not set"):
+        verify_folder(folder, None)
+
+
+def test_a_hubs_id_is_refused(folder: Path) -> None:
+    with pytest.raises(ModelRefused, match="HF_MODEL_ID=google/flan-t5-large"):
+        load(folder, hub_id="google/flan-t5-large")
+
+
+def test_pickled_weights_are_never_opened(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+
+    with pytest.raises(ModelRefused, match=r"Only safetensors weights are opened.*pytorch_model\.bin"):
+        load(folder)
+
+
+@pytest.mark.parametrize("way", ["auto_map", "file"])
+def test_a_model_with_code_of_its_own_is_refused(folder: Path, way: str) -> None:
+    if way == "file":
+        (folder / "modeling.py").write_text("raise SystemExit('ran')")
+    else:
+        changed(folder, auto_map={"AutoModelForSeq2SeqLM": "modeling.Mine"})
+
+    with pytest.raises(ModelRefused, match="code of its own"):
+        load(folder)
+
+
+def test_a_link_is_not_followed(folder: Path) -> None:
+    (folder / "secrets.json").symlink_to("/etc/hostname")
+
+    with pytest.raises(ModelRefused, match=r"Links .* secrets\.json"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("config.json", "config.json is missing"), ("tokenizer.json", "tokenizer is missing")]
+)
+def test_a_missing_file_is_named(folder: Path, name: str, reason: str) -> None:
+    (folder / name).unlink()
+
+    with pytest.raises(ModelBroken, match=reason):
+        load(folder)
+
+
+def test_a_configuration_that_is_no_json_is_said(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+
+    with pytest.raises(ModelBroken, match=r"config\.json can't be read"):
+        load(folder)
+
+
+def test_a_tokenizer_that_does_not_load_is_said(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+
+    with pytest.raises(ModelBroken, match="tokenizer does not load"):
+        load(folder)
+
+
+def test_weights_of_another_shape_are_refused(folder: Path) -> None:
+    changed(folder, d_ff=128)
+
+    with pytest.raises(ModelBroken, match="weights do"):
+        load(folder)
+
+
+def test_missing_weights_are_not_made_up(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if "SelfAttention.q" in name)
+    del weights[name]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    with pytest.raises(ModelBroken, match="do not fit"):
+        load(folder)
+
+
+def test_truncated_weights_are_said(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+
+    with pytest.raises(ModelBroken, match="weights do not load"):
+        load(folder)
+
+
+def test_the_task_is_the_packages_or_the_models_own(folder: Path, bart_folder: Path) -> None:
+    assert load(folder).task == "text2text-generation"
+    assert load(folder, task="summarization").task == "text2text-generation"
+    assert load(folder, task="translation_en_to_fr").task == "text2text-generation"
+    assert load(bart_folder).task == "zero-shot-classification"
+
+
+def test_a_task_that_is_not_ours_is_refused(folder: Path) -> None:
+    with pytest.raises(ModelBroken, match="HF_TASK=fill-mask is not a task of this pipeline"):
+        load(folder, task="fill-mask")
+    changed(folder, architectures=["T5EncoderModel"])
+    with pytest.raises(ModelBroken, match=r"architectures \(T5EncoderModel\) do not tell"):
+        load(folder)
+
+
+def test_a_classifier_without_an_entailment_class_is_refused(bart_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(bart_folder, tmp_path / "classifier")
+    changed(folder, id2label={"0": "a", "1": "b", "2": "c"}, label2id={"a": 0, "b": 1, "c": 2})
+
+    with pytest.raises(ModelBroken, match="no entailment label"):
+        load(folder)

@@ -1,0 +1,103 @@
+"""Sampling belongs to the record, and is sampling: it follows the distribution that transformers would draw from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from scipy.stats import chisquare
+from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+from inference.pipeline import Pipeline
+from inference.sampling import RecordSampler, record_key, uniform_draws
+from tests.inference.samples import sentences
+
+VOCABULARY = 12
+DRAWS = 20_000
+
+
+def drawn(scores: torch.Tensor, **settings: Any) -> torch.Tensor:
+    """How often each token is picked for one row of scores."""
+    sampler = RecordSampler(list(range(DRAWS)), 1, 1, **settings)
+    picked = sampler(torch.empty(0), scores.repeat(DRAWS, 1)).argmax(dim=-1)
+    return torch.bincount(picked, minlength=VOCABULARY)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": 1.0, "top_k": 0, "top_p": 1.0},
+        {"temperature": 0.7, "top_k": 5, "top_p": 1.0},
+        {"temperature": 1.5, "top_k": 50, "top_p": 0.8},
+        {"temperature": 3.0, "top_k": 6, "top_p": 0.7},
+    ],
+)
+def test_tokens_follow_the_distribution_that_transformers_makes(settings: Mapping[str, Any]) -> None:
+    scores = torch.randn(1, VOCABULARY, generator=torch.Generator().manual_seed(5)) * 2
+    warped = TemperatureLogitsWarper(settings["temperature"])(torch.empty(0), scores)
+    if settings["top_k"]:
+        warped = TopKLogitsWarper(settings["top_k"])(torch.empty(0), warped)
+    if settings["top_p"] < 1:
+        warped = TopPLogitsWarper(settings["top_p"])(torch.empty(0), warped)
+    expected = warped.softmax(dim=-1)[0].double()
+
+    found = drawn(scores, **settings)
+
+    possible = expected > 0
+    assert found[~possible].sum() == 0
+    assert chisquare(found[possible], expected[possible] / expected.sum() * DRAWS).pvalue > 1e-3
+
+
+def test_draws_of_one_record_are_its_own() -> None:
+    first, again = uniform_draws(record_key(1, "a"), 0, 8), uniform_draws(record_key(1, "a"), 0, 8)
+
+    assert first.tolist() == again.tolist()
+    for other in (record_key(2, "a"), record_key(1, "b")):
+        assert uniform_draws(other, 0, 8).tolist() != first.tolist()
+    assert uniform_draws(record_key(1, "a"), 1, 8).tolist() != first.tolist()
+
+
+def test_a_seed_gives_the_same_text_in_whatever_batch_it_lands(texts: Pipeline) -> None:
+    settings = {"do_sample": True, "temperature": 3.0, "num_return_sequences": 2}
+    asked = [{"id": 1, "text_inputs": "the quick fox", "seed": 7, **settings}]
+    others = [{"text_inputs": text, "seed": place, **settings} for place, text in enumerate(sentences(25))]
+
+    def answer(records: list[dict[str, Any]], place: int) -> Any:
+        lines = [json.dumps(record).encode() for record in records]
+        return json.loads(texts.answer_lines(lines).lines[place])["generated_texts"]
+
+    alone = answer(asked, 0)
+    assert alone == answer(asked + others, 0) == answer(others + asked, 25)
+    assert alone[0] != alone[1]
+    assert alone != answer([{**asked[0], "seed": 8}], 0)
+
+
+def test_sampling_beams_belong_to_the_record_too(texts: Pipeline) -> None:
+    record = {"text_inputs": "the quick fox", "seed": 7, "do_sample": True, "num_beams": 3}
+
+    alone, _ = texts.answer_record(record)
+    torch.manual_seed(123)
+    again, _ = texts.answer_record({**record, "text_inputs": ["a dog", "the quick fox"]})
+
+    assert again[1] == alone
+
+
+def test_sampling_leaves_the_global_generator_where_it_was(texts: Pipeline) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3).tolist()
+    torch.manual_seed(5)
+
+    texts.answer_record({"text_inputs": "fox", "do_sample": True, "num_beams": 2})
+    texts.answer_record({"text_inputs": "fox", "do_sample": True})
+
+    assert torch.rand(3).tolist() == expected
+
+
+def test_a_request_without_a_seed_can_be_repeated(t5_folder: Path, texts: Pipeline) -> None:
+    record = {"text_inputs": "the quick fox", "do_sample": True}
+
+    assert texts.answer_record(record)[0] == texts.answer_record(record)[0]

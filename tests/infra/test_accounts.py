@@ -1,0 +1,277 @@
+"""Several accounts: what each stack holds, and who may do what across them, by simulation over both sides' statements."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from promotion import config, names
+from promotion.errors import Invalid
+from tests.infra.simulation import allowed
+from tests.infra.synthesized import ROOT, Template, actions, resources, run_app
+
+CONFIG = Path(__file__).parent / "accounts.toml"
+SERVICE = "111111111111"
+ACCOUNTS = {"test": "222222222222", "uat": "333333333333", "prod": "444444444444"}
+OTHERS = "999999999999"
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The app's output, checked by cdk-nag."""
+    folder = tmp_path_factory.mktemp("cdk")
+    finished = run_app(CONFIG, folder, bundle="false")
+    assert finished.returncode == 0, finished.stdout[-4000:] + finished.stderr[-4000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def home(out: Path) -> Template:
+    return Template(out / "promotion.template.json")
+
+
+@pytest.fixture(scope="module")
+def prod(out: Path) -> Template:
+    return Template(out / "promotion-prod.template.json")
+
+
+def role(account: str, name: str) -> str:
+    return f"arn:aws:iam::{account}:role/{name}"
+
+
+def named(template: Template, name: str) -> str:
+    """Logical id of the role of a name."""
+    (found,) = (key for key, each in template.of_type("AWS::IAM::Role").items() if each.get("RoleName") == name)
+    return found
+
+
+def lets_in(
+    statements: list[dict[str, Any]], caller: str, action: str, resource: str, context: Mapping[str, str]
+) -> bool:
+    """Whether a resource's policy lets a principal of another account in: its ARN, or its account's, must be named."""
+    account = caller.split(":")[4]
+    known = {"*", caller, account, f"arn:aws:iam::{account}:root", f"arn:<AWS::Partition>:iam::{account}:root"}
+    applying = []
+    for statement in statements:
+        principal = statement["Principal"]
+        given = principal if isinstance(principal, str) else principal.get("AWS", [])
+        if known & set([given] if isinstance(given, str) else given):
+            applying.append({"Resource": resource, **statement})
+    return allowed(applying, action, resource, {**context, "aws:PrincipalArn": caller})
+
+
+def trust(template: Template, name: str) -> list[dict[str, Any]]:
+    document = template.of_type("AWS::IAM::Role")[named(template, name)]["AssumeRolePolicyDocument"]
+    return list(document["Statement"])
+
+
+def test_every_account_gets_its_stack_after_which_comes_the_services(out: Path) -> None:
+    artifacts = json.loads((out / "manifest.json").read_text())["artifacts"]
+    stacks = {name: found for name, found in artifacts.items() if found["type"] == "aws:cloudformation:stack"}
+    assert {name: found["environment"] for name, found in stacks.items()} == {
+        "promotion": f"aws://{SERVICE}/us-east-1",
+        **{f"promotion-{name}": f"aws://{account}/us-east-1" for name, account in ACCOUNTS.items()},
+    }
+    assert {f"promotion-{name}" for name in ACCOUNTS} <= set(stacks["promotion"]["dependencies"])
+
+
+def test_a_machine_is_in_its_environments_account_and_nowhere_else(home: Template, prod: Template) -> None:
+    def machines(template: Template) -> list[str]:
+        return [each["StateMachineName"] for each in template.of_type("AWS::StepFunctions::StateMachine").values()]
+
+    assert machines(home) == ["promotion-inference-dev"]
+    assert machines(prod) == ["promotion-inference-prod"]
+
+
+def test_cfn_lint_finds_nothing(out: Path) -> None:
+    lint = Path(sys.executable).with_name("cfn-lint")
+    files = [str(file) for file in sorted(out.glob("*.template.json"))]
+    linted = subprocess.run(
+        [str(lint), "--config-file", str(ROOT / ".cfnlintrc"), "--", *files],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (linted.returncode, linted.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("caller", "external_id", "open_"),
+    [
+        (role(SERVICE, "promotion-on-projection-due"), "/promotion/prod", True),
+        (role(SERVICE, "promotion-on-projection-due"), "/promotion/test", False),
+        (role(SERVICE, "promotion-on-projection-due"), None, False),
+        (role(SERVICE, "promotion-web"), "/promotion/prod", False),
+        (role(SERVICE, "Admin"), "/promotion/prod", False),
+        (role(OTHERS, "promotion-on-projection-due"), "/promotion/prod", False),
+    ],
+)
+def test_the_writer_opens_to_the_projector_for_this_environment_alone(
+    prod: Template, caller: str, external_id: str | None, open_: bool
+) -> None:
+    context = {"sts:ExternalId": external_id} if external_id else {}
+    statements = trust(prod, "promotion-prod-writer")
+    assert lets_in(statements, caller, "sts:AssumeRole", "role", context) is open_
+
+
+def test_the_writer_writes_what_is_live_there_and_the_reader_nothing(prod: Template) -> None:
+    at = f"arn:aws:ssm:us-east-1:{ACCOUNTS['prod']}:parameter"
+    writer = prod.statements(named(prod, "promotion-prod-writer"))
+    reader = prod.statements(named(prod, "promotion-prod-reader"))
+    live = f"{at}/promotion/summaries/prod/live"
+    assert allowed(writer, "ssm:PutParameter", live)
+    assert not allowed(writer, "ssm:PutParameter", f"{at}/database/password")
+    assert not allowed(writer, "ssm:PutParameter", f"{at}/promotion/summaries/test/live")
+    assert not allowed(writer, "ssm:DeleteParameter", live)
+    assert allowed(reader, "ssm:GetParameter", live)
+    assert not allowed(reader, "ssm:PutParameter", live)
+
+
+@pytest.mark.parametrize(
+    ("module", "purpose"),
+    [("on_projection_due", "writer"), ("prepare_inference", "reader"), ("verify", "reader")],
+)
+def test_a_function_takes_on_the_role_of_its_purpose_and_no_other(home: Template, module: str, purpose: str) -> None:
+    statements = home.statements(home.role_of(module))
+    for environment, account in ACCOUNTS.items():
+        for each in ("writer", "reader"):
+            arn = role(account, f"promotion-{environment}-{each}")
+            assert allowed(statements, "sts:AssumeRole", arn) is (each == purpose)
+    assert not allowed(statements, "sts:AssumeRole", role(ACCOUNTS["prod"], "Admin"))
+
+
+def test_no_other_function_leaves_the_account(home: Template) -> None:
+    for module in ("web", "decide", "sweep", "on_model_registered", "on_event_published"):
+        assert not [s for s in home.statements(home.role_of(module)) if "sts:AssumeRole" in actions(s)]
+
+
+@pytest.mark.parametrize(
+    ("caller", "source", "open_"),
+    [
+        (role(SERVICE, "promotion-forwarder"), names.EVENT_SOURCE, True),
+        (role(SERVICE, "promotion-forwarder"), names.INFERENCE_SOURCE, False),
+        (role(SERVICE, "promotion-web"), names.EVENT_SOURCE, False),
+        (role(OTHERS, "promotion-forwarder"), names.EVENT_SOURCE, False),
+    ],
+)
+def test_an_environments_bus_believes_the_service_alone(prod: Template, caller: str, source: str, open_: bool) -> None:
+    policies = [each["Statement"] for each in prod.of_type("AWS::Events::EventBusPolicy").values()]
+    assert lets_in(policies, caller, "events:PutEvents", policies[0]["Resource"], {"events:source": source}) is open_
+
+
+@pytest.mark.parametrize(
+    ("caller", "source", "open_"),
+    [
+        (role(ACCOUNTS["prod"], "promotion-prod-reporter"), names.INFERENCE_SOURCE, True),
+        (role(ACCOUNTS["prod"], "promotion-prod-reporter"), names.EVENT_SOURCE, False),
+        (role(ACCOUNTS["prod"], "promotion-prod-execution"), names.INFERENCE_SOURCE, False),
+        (role(OTHERS, "promotion-prod-reporter"), names.INFERENCE_SOURCE, False),
+    ],
+)
+def test_the_services_bus_takes_reports_from_the_reporters_alone(
+    home: Template, caller: str, source: str, open_: bool
+) -> None:
+    policies = [each["Statement"] for each in home.of_type("AWS::Events::EventBusPolicy").values()]
+    bus = policies[0]["Resource"]
+    assert lets_in(policies, caller, "events:PutEvents", bus, {"events:source": source}) is open_
+
+
+def test_events_of_an_environment_and_of_none_go_to_its_account(home: Template) -> None:
+    _, rule = home.the("AWS::Events::Rule", "ToProd")
+    assert rule["EventPattern"] == {
+        "source": [names.EVENT_SOURCE],
+        "detail": {"environment": ["prod", {"exists": False}]},
+    }
+    (target,) = rule["Targets"]
+    assert target["Arn"] == f"arn:aws:events:us-east-1:{ACCOUNTS['prod']}:event-bus/promotion"
+    assert target["DeadLetterConfig"]
+
+
+def test_a_run_writes_evidence_of_its_own_environment_alone(home: Template) -> None:
+    bucket = f"<{home.the('AWS::S3::Bucket', 'StoreEvidence')[0]}.Arn>"
+    (policy,) = (p for p in home.of_type("AWS::S3::BucketPolicy").values() if "Evidence" in p["Bucket"])
+    statements = policy["PolicyDocument"]["Statement"]
+    tls = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.3"}
+    statements = [s for s in statements if "NumericLessThan" not in s.get("Condition", {})]
+    runs = role(ACCOUNTS["test"], "promotion-test-execution")
+    for environment, open_ in (("test", True), ("prod", False)):
+        place = f"{bucket}/summaries/{environment}/run/score/metrics.json"
+        mine = [s for s in statements if place.startswith(bucket) and any("/*" in r for r in resources(s))]
+        assert lets_in(mine, runs, "s3:PutObject", place, tls) is open_
+        assert not lets_in(mine, runs, "s3:DeleteObject", place, tls)
+
+
+def test_runs_are_prepared_for_the_machines_roles_alone(home: Template) -> None:
+    name, _ = home.function("prepare_inference")
+    invokers = {
+        each["Principal"]
+        for each in home.of_type("AWS::Lambda::Permission").values()
+        if each["FunctionName"] == f"<{name}.Arn>"
+    }
+    assert invokers == {role(account, f"promotion-{each}-machine") for each, account in ACCOUNTS.items()}
+
+
+def test_owners_are_told_what_to_add(out: Path) -> None:
+    written = {file.stem: json.loads(file.read_text()) for file in (out / "policies").iterdir()}
+    assert set(written) == {"bucket-promotion-models", "key-of-artifacts", "repository-of-images"}
+    statements = written["bucket-promotion-models"]["Statement"]
+    model = "arn:aws:s3:::promotion-models/v3/model.tar.gz"
+    for environment, account in ACCOUNTS.items():
+        runs = role(account, f"promotion-{environment}-execution")
+        assert lets_in([statements[0]], runs, "s3:GetObject", model, {})
+        assert not lets_in([statements[0]], runs, "s3:PutObject", model, {})
+    assert not lets_in([statements[0]], role(OTHERS, "promotion-prod-execution"), "s3:GetObject", model, {})
+    (key,) = written["key-of-artifacts"]["Statement"]
+    assert key["Condition"]["StringEquals"]["kms:ViaService"] == "s3.us-east-1.amazonaws.com"
+
+
+def test_the_functions_name_the_roles_that_the_stacks_make(prod: Template) -> None:
+    made = {each.get("RoleName") for each in prod.of_type("AWS::IAM::Role").values()}
+    for purpose in ("writer", "reader", "machine", "execution", "reporter"):
+        assert names.environment_role("/promotion", "prod", purpose) in made
+
+
+def test_an_account_needs_the_registrys_beside_it() -> None:
+    text = CONFIG.read_text(encoding="utf-8")
+    for line, complaint in (
+        ('account = "111111111111"\n', "registry.account"),
+        ('region = "us-east-1"\n', "registry.region"),
+    ):
+        with pytest.raises(Invalid, match=complaint):
+            config.parse(text.replace(line, "", 1))
+
+
+@pytest.mark.parametrize(
+    ("line", "replacement", "complaint"),
+    [
+        ('buckets = ["promotion-models"]', "", "artifacts.buckets"),
+        ('bucket = "promotion-models"', 'subnets = ["s"]\nsecurity_groups = ["g"]', "inference.subnets"),
+        ('account = "444444444444"', 'account = "444444444444"\nregion = "eu-west-1"', "environments[3].region"),
+        ('buckets = ["promotion-models"]', 'buckets = ["b"]\nregion = "eu-west-1"', "registry.region"),
+    ],
+)
+def test_what_cannot_span_accounts_is_refused(tmp_path: Path, line: str, replacement: str, complaint: str) -> None:
+    wrong = tmp_path / "promotion.toml"
+    text = CONFIG.read_text(encoding="utf-8")
+    assert line in text
+    # The bucket under [inference] is the last of its kind.
+    wrong.write_text(text.replace(f"\n{line}", f"\n{replacement}", 1), encoding="utf-8")
+    finished = run_app(wrong, tmp_path / "out", bundle="false", nag="false")
+    assert finished.returncode != 0
+    assert complaint in finished.stderr
+
+
+def test_another_region_than_the_artifacts_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDK_DEFAULT_REGION", "us-east-1")
+    wrong = tmp_path / "promotion.toml"
+    text = (Path(__file__).parent / "promotion.toml").read_text(encoding="utf-8")
+    wrong.write_text(text.replace("[artifacts]\n", '[artifacts]\nregion = "eu-west-1"\n'), encoding="utf-8")
+    finished = run_app(wrong, tmp_path / "out", bundle="false", nag="false")
+    assert finished.returncode != 0
+    assert "artifacts.region" in finished.stderr

@@ -1,0 +1,276 @@
+"""Who may do what: allowed calls by simulation, conditions included, and everything else refused."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from infra.acknowledged import WILDCARDS
+from infra.functions import SIZES
+from promotion import names
+from tests.infra.simulation import allowed
+from tests.infra.synthesized import Template, actions, every_statement, resources
+
+HERE = "<AWS::Region>:<AWS::AccountId>"
+PACKAGE = f"arn:<AWS::Partition>:sagemaker:{HERE}:model-package/summaries/3"
+LIVE = f"arn:<AWS::Partition>:ssm:{HERE}:parameter/promotion/summaries/prod/live"
+ELSEWHERE = f"arn:<AWS::Partition>:ssm:{HERE}:parameter/database/password"
+SENDER = f"arn:<AWS::Partition>:ses:{HERE}:identity/example.com"
+FROM_US = {"ses:FromAddress": "models@example.com"}
+ARTIFACT = "arn:<AWS::Partition>:s3:::promotion-models/v3/model.tar.gz"
+
+
+def calls(template: Template) -> dict[str, tuple[str, str, dict[str, str]]]:
+    """Calls that matter, by a name to speak of them: action, resource, context."""
+    ledger = f"<{template.the('AWS::DynamoDB::Table', 'StoreLedger')[0]}.Arn>"
+    projections = f"<{template.the('AWS::DynamoDB::Table', 'StoreProjections')[0]}.Arn>"
+    evidence = f"<{template.the('AWS::S3::Bucket', 'StoreEvidence')[0]}.Arn>"
+    anchors = f"<{template.the('AWS::S3::Bucket', 'StoreAnchors')[0]}.Arn>"
+    key = f"<{template.the('AWS::KMS::Key', 'StoreSigningKey')[0]}.Arn>"
+    links = f"<{template.the('AWS::SecretsManager::Secret', 'StoreLinkKeys')[0]}>"
+    identity = f"<{template.the('AWS::SecretsManager::Secret', 'StoreIdentitySecret')[0]}>"
+    wake = f"<{template.the('AWS::SQS::Queue', 'WiringWake')[0]}.Arn>"
+    bus = f"<{template.the('AWS::Events::EventBus', 'WiringBus')[0]}.Arn>"
+    registry = f"<{template.the('AWS::IAM::Role', 'RegistryRole')[0]}.Arn>"
+    decide = f"<{template.function('decide')[0]}.Arn>"
+    registered = f"<{template.function('on_model_registered')[0]}.Arn>"
+    return {
+        "read the ledger": ("dynamodb:Query", ledger, {}),
+        "append to the ledger": ("dynamodb:PutItem", ledger, {}),
+        "change the ledger's heads": ("dynamodb:UpdateItem", ledger, {}),
+        "delete from the ledger": ("dynamodb:DeleteItem", ledger, {}),
+        "delete the ledger": ("dynamodb:DeleteTable", ledger, {}),
+        "read the stream": ("dynamodb:GetRecords", ledger.replace(".Arn>", ".StreamArn>"), {}),
+        "read cursors": ("dynamodb:Query", projections, {}),
+        "move cursors": ("dynamodb:PutItem", projections, {}),
+        "describe a package": ("sagemaker:DescribeModelPackage", PACKAGE, {}),
+        "write the registry": ("sagemaker:UpdateModelPackage", PACKAGE, {}),
+        "list packages": ("sagemaker:ListModelPackages", "*", {}),
+        "describe a run": (
+            "sagemaker:DescribeTransformJob",
+            f"arn:<AWS::Partition>:sagemaker:{HERE}:transform-job/promotion-r1",
+            {},
+        ),
+        "describe others' jobs": (
+            "sagemaker:DescribeTransformJob",
+            f"arn:<AWS::Partition>:sagemaker:{HERE}:transform-job/x",
+            {},
+        ),
+        "delete a package": ("sagemaker:DeleteModelPackage", PACKAGE, {}),
+        "become the registry role": ("sts:AssumeRole", registry, {}),
+        "read what is live": ("ssm:GetParameter", LIVE, {}),
+        "write what is live": ("ssm:PutParameter", LIVE, {}),
+        "delete what is live": ("ssm:DeleteParameter", LIVE, {}),
+        "read others' parameters": ("ssm:GetParameter", ELSEWHERE, {}),
+        "write others' parameters": ("ssm:PutParameter", ELSEWHERE, {}),
+        "sign": ("kms:Sign", key, {}),
+        "read the public key": ("kms:GetPublicKey", key, {}),
+        "delete the key": ("kms:ScheduleKeyDeletion", key, {}),
+        "read link keys": ("secretsmanager:GetSecretValue", links, {}),
+        "read the client secret": ("secretsmanager:GetSecretValue", identity, {}),
+        "change link keys": ("secretsmanager:PutSecretValue", links, {}),
+        "send mail": ("ses:SendEmail", SENDER, FROM_US),
+        "send mail as somebody else": ("ses:SendEmail", SENDER, {"ses:FromAddress": "ceo@example.com"}),
+        "announce": ("events:PutEvents", bus, {"events:source": names.EVENT_SOURCE}),
+        "report a run": ("events:PutEvents", bus, {"events:source": names.INFERENCE_SOURCE}),
+        "wake": ("sqs:SendMessage", wake, {}),
+        "be woken": ("sqs:ReceiveMessage", wake, {}),
+        "decide": ("lambda:InvokeFunction", decide, {}),
+        "register again": ("lambda:InvokeFunction", registered, {}),
+        "read artifacts": ("s3:GetObject", ARTIFACT, {}),
+        "write artifacts": ("s3:PutObject", ARTIFACT, {}),
+        "read evidence": ("s3:GetObject", f"{evidence}/summaries/dev/run/metrics.json", {}),
+        "write a run's context": ("s3:PutObject", f"{evidence}/summaries/dev/run/context/gates.json", {}),
+        "write evidence": ("s3:PutObject", f"{evidence}/summaries/dev/run/metrics.json", {}),
+        "write anchors": ("s3:PutObject", f"{anchors}/2026/11/20.json", {}),
+        "delete anchors": ("s3:DeleteObject", f"{anchors}/2026/11/20.json", {}),
+        "lift an object lock": ("s3:BypassGovernanceRetention", f"{anchors}/2026/11/20.json", {}),
+        "read others' objects": ("s3:GetObject", "arn:<AWS::Partition>:s3:::payroll/2026.csv", {}),
+        "make roles": ("iam:CreateRole", "arn:<AWS::Partition>:iam::<AWS::AccountId>:role/x", {}),
+    }
+
+
+MAY = {
+    "on_model_registered": {"describe a package", "read artifacts", "decide"},
+    "on_approval_changed": {"describe a package", "decide", "register again"},
+    "decide": {"read the ledger", "append to the ledger", "change the ledger's heads", "sign", "read link keys"},
+    "web": {"read the ledger", "read cursors", "read link keys", "read the client secret", "read evidence"},
+    "on_ledger_appended": {"read the stream", "wake"},
+    "on_projection_due": {
+        "be woken",
+        "read the ledger",
+        "read cursors",
+        "move cursors",
+        "become the registry role",
+        "read what is live",
+        "write what is live",
+        "sign",
+        "announce",
+        "send mail",
+        "read evidence",
+        "read link keys",
+    },
+    "sweep": {"list packages", "read the ledger", "decide", "register again"},
+    "prepare_inference": {
+        "read what is live",
+        "read the public key",
+        "read artifacts",
+        "read the ledger",
+        "write a run's context",
+    },
+    "on_inference_completed": {"read evidence", "read artifacts", "describe a run", "decide"},
+    # Without monitors, retraining and channels in the configuration: tests/infra/test_aftermath.py has them.
+    "on_monitoring_completed": {"decide"},
+    "on_drift_detected": {"decide"},
+    "on_event_published": {"read the ledger", "read link keys"},
+    "verify": {
+        "read the ledger",
+        "read what is live",
+        "read the public key",
+        "list packages",
+        "describe a package",
+        "write anchors",
+        "read cursors",
+    },
+}
+
+
+@pytest.mark.parametrize("module", SIZES)
+def test_a_function_may_do_its_work_and_nothing_else(template: Template, module: str) -> None:
+    statements = template.statements(template.role_of(module))
+    granted = {name for name, call in calls(template).items() if allowed(statements, *call)}
+    assert granted == MAY[module]
+
+
+def test_the_ledger_is_appended_to_by_decide_alone(template: Template) -> None:
+    ledger = f"<{template.the('AWS::DynamoDB::Table', 'StoreLedger')[0]}.Arn>"
+    writers = {
+        role
+        for role in template.of_type("AWS::IAM::Role")
+        if any(
+            allowed(template.statements(role), f"dynamodb:{action}", ledger)
+            for action in ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "PartiQLInsert", "PartiQLUpdate")
+        )
+    }
+    assert writers == {template.role_of("decide")}
+
+
+@pytest.mark.parametrize(
+    ("context", "allowed_so"),
+    [
+        ({"sagemaker:CustomerMetadataProperties/prod": names.APPROVED}, True),
+        ({"sagemaker:CustomerMetadataProperties/prod": "Splendid"}, False),
+        ({"sagemaker:ModelApprovalStatus": names.REJECTED}, True),
+        ({"sagemaker:ModelApprovalStatus": "Splendid"}, False),
+        ({"sagemaker:ModelLifeCycle:Stage": "uat"}, True),
+        ({"sagemaker:ModelLifeCycle:Stage": "moon"}, False),
+        (
+            {
+                "sagemaker:ModelApprovalStatus": names.APPROVED,
+                "sagemaker:CustomerMetadataProperties/dev": "nonsense",
+            },
+            False,
+        ),
+    ],
+)
+def test_the_registry_takes_only_statuses_and_stages_that_exist(
+    template: Template, context: dict[str, str], allowed_so: bool
+) -> None:
+    role, _ = template.the("AWS::IAM::Role", "RegistryRole")
+    assert allowed(template.statements(role), "sagemaker:UpdateModelPackage", PACKAGE, context) is allowed_so
+
+
+def test_the_registry_role_opens_to_the_projector_with_the_approvers_name(template: Template) -> None:
+    _, role = template.the("AWS::IAM::Role", "RegistryRole")
+    trusted: dict[str, set[str]] = {}
+    for statement in role["AssumeRolePolicyDocument"]["Statement"]:
+        for action in actions(statement):
+            trusted.setdefault(action, set()).add(statement["Principal"]["AWS"])
+    projector = f"<{template.role_of('on_projection_due')}.Arn>"
+    assert trusted == {"sts:AssumeRole": {projector}, "sts:SetSourceIdentity": {projector}}
+
+
+def test_the_bus_takes_events_from_projector_and_machines_alone(template: Template) -> None:
+    (policy,) = template.of_type("AWS::Events::EventBusPolicy").values()
+    bus = policy["Statement"]["Resource"]
+    anything: list[dict[str, Any]] = [{"Effect": "Allow", "Action": "events:PutEvents", "Resource": "*"}]
+
+    def may_put(principal: str) -> bool:
+        return allowed([*anything, policy["Statement"]], "events:PutEvents", bus, {"aws:PrincipalArn": principal})
+
+    assert may_put(f"<{template.role_of('on_projection_due')}.Arn>")
+    for environment in ("Dev", "Test", "Uat", "Prod"):
+        assert may_put(f"<{template.the('AWS::IAM::Role', f'Inference{environment}Role')[0]}.Arn>")
+    assert not may_put(f"<{template.role_of('web')}.Arn>")
+    assert not may_put("arn:aws:iam::123456789012:role/Admin")
+
+
+@pytest.mark.parametrize("environment", ["Dev", "Test", "Uat", "Prod"])
+def test_an_inference_run_touches_only_its_own_jobs_and_its_own_evidence(template: Template, environment: str) -> None:
+    machine = template.statements(template.the("AWS::IAM::Role", f"Inference{environment}Role")[0])
+    execution_name, _ = template.the("AWS::IAM::Role", f"Inference{environment}ExecutionRole")
+    execution = template.statements(execution_name)
+    evidence = f"<{template.the('AWS::S3::Bucket', 'StoreEvidence')[0]}.Arn>"
+    own, foreign = environment.lower(), "elsewhere"
+    model = f"arn:<AWS::Partition>:sagemaker:{HERE}:model"
+    assert allowed(machine, "sagemaker:DeleteModel", f"{model}/promotion-summaries-dev-1")
+    assert not allowed(machine, "sagemaker:DeleteModel", f"{model}/somebody-elses")
+    to_sagemaker = {"iam:PassedToService": "sagemaker.amazonaws.com"}
+    assert allowed(machine, "iam:PassRole", f"<{execution_name}.Arn>", to_sagemaker)
+    assert not allowed(machine, "iam:PassRole", f"<{execution_name}.Arn>", {"iam:PassedToService": "ec2.amazonaws.com"})
+    assert not allowed(machine, "iam:PassRole", "arn:aws:iam::123456789012:role/Admin", to_sagemaker)
+    assert allowed(execution, "s3:PutObject", f"{evidence}/summaries/{own}/run/score/metrics.json")
+    assert not allowed(execution, "s3:PutObject", f"{evidence}/summaries/{foreign}/run/score/metrics.json")
+    assert not allowed(execution, "s3:PutObject", ARTIFACT)
+    assert not allowed(execution, "s3:DeleteObject", f"{evidence}/summaries/{own}/run/score/metrics.json")
+
+
+def test_services_assume_roles_only_on_behalf_of_this_account(template: Template) -> None:
+    for name, role in template.of_type("AWS::IAM::Role").items():
+        for statement in role["AssumeRolePolicyDocument"]["Statement"]:
+            service = statement["Principal"].get("Service", "")
+            if service in ("sagemaker.amazonaws.com", "states.amazonaws.com", "codebuild.amazonaws.com"):
+                assert statement["Condition"]["StringEquals"]["aws:SourceAccount"] == "<AWS::AccountId>", name
+
+
+def test_no_action_has_a_wildcard_and_no_policy_is_managed(template: Template) -> None:
+    for name, statement in every_statement(template):
+        assert not [action for action in actions(statement) if "*" in action], name
+        assert "NotAction" not in statement, name
+        assert "NotResource" not in statement, name
+    for name, role in template.of_type("AWS::IAM::Role").items():
+        assert "ManagedPolicyArns" not in role, name
+
+
+def test_a_bare_star_stands_only_where_aws_knows_no_resource(template: Template) -> None:
+    without_resource = {
+        "sagemaker:ListModelPackages",
+        "sagemaker:ListModelPackageGroups",
+        "ecr:GetAuthorizationToken",
+        "cloudwatch:PutMetricData",
+        # https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
+        "logs:CreateLogDelivery",
+        "logs:GetLogDelivery",
+        "logs:UpdateLogDelivery",
+        "logs:DeleteLogDelivery",
+        "logs:ListLogDeliveries",
+        "logs:PutResourcePolicy",
+        "logs:DescribeResourcePolicies",
+        "logs:DescribeLogGroups",
+        "xray:PutTraceSegments",
+        "xray:PutTelemetryRecords",
+        "xray:GetSamplingRules",
+        "xray:GetSamplingTargets",
+    }
+    for name, statement in every_statement(template):
+        if "*" in resources(statement):
+            assert set(actions(statement)) <= without_resource, name
+
+
+def test_every_wildcard_has_a_reason(template: Template) -> None:
+    for name, statement in every_statement(template):
+        for resource in resources(statement):
+            if "*" in resource:
+                assert any(re.fullmatch(pattern, resource) for pattern in WILDCARDS), f"{name}: {resource}"

@@ -1,0 +1,140 @@
+"""The template as a whole: linted, checked, held against its snapshot."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.infra.synthesized import ROOT, Template, run_app, synthesize
+
+SNAPSHOT = Path(__file__).parent / "template.snapshot.txt"
+CONFIG = Path(__file__).parent / "promotion.toml"
+
+
+def test_cfn_lint_finds_nothing(template: Template) -> None:
+    linted = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("cfn-lint")),
+            "--config-file",
+            str(ROOT / ".cfnlintrc"),
+            "--",
+            str(template.path),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (linted.returncode, linted.stdout) == (0, ""), linted.stdout + linted.stderr
+
+
+def test_cdk_nag_finds_nothing_unexplained(tmp_path: Path) -> None:
+    finished = run_app(CONFIG, tmp_path, bundle="false")
+    assert finished.returncode == 0, finished.stdout[-4000:] + finished.stderr[-4000:]
+
+
+def test_cdk_nag_does_look(tmp_path: Path) -> None:
+    """The test above must be able to fail: with nothing explained the pack has findings."""
+    script = "import infra.acknowledged as a; a.WILDCARDS = {}; from infra.assembly import assemble; assemble().synth()"
+    finished = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PROMOTION_CONFIG": str(CONFIG),
+            "CDK_OUTDIR": str(tmp_path),
+            "CDK_CONTEXT_JSON": '{"bundle": "false"}',
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert finished.returncode != 0
+    assert "AwsSolutions-IAM5" in finished.stdout + finished.stderr
+
+
+def test_the_template_is_the_snapshot(template: Template) -> None:
+    """Set UPDATE_SNAPSHOTS=1 to accept the difference, and read it in the commit."""
+    now = "\n".join(lines(template)) + "\n"
+    if os.environ.get("UPDATE_SNAPSHOTS") == "1":
+        SNAPSHOT.write_text(now, encoding="utf-8")
+    before = SNAPSHOT.read_text(encoding="utf-8")
+    difference = difflib.unified_diff(before.splitlines(), now.splitlines(), "snapshot", "now", lineterm="", n=2)
+    assert now == before, "\n".join(difference)
+
+
+def test_a_second_synthesis_gives_the_same_template(template: Template, tmp_path: Path) -> None:
+    assert synthesize(CONFIG, tmp_path).document == template.document
+
+
+def test_the_shipped_configuration_can_be_deployed(tmp_path: Path) -> None:
+    assert synthesize(ROOT / "promotion.toml", tmp_path).of_type("AWS::DynamoDB::Table")
+
+
+def test_another_prefix_is_another_installation(template: Template, tmp_path: Path) -> None:
+    other = synthesize(CONFIG, tmp_path, prefix="/team-a/promotion")
+    assert other.path.name == "team-a-promotion.template.json"
+    names = [bus["Name"] for one in (template, other) for bus in one.of_type("AWS::Events::EventBus").values()]
+    assert names == ["promotion", "team-a-promotion"]
+    _, parameter = other.the("AWS::SSM::Parameter", "Service")
+    assert parameter["Name"] == "/team-a/promotion/_service"
+
+
+@pytest.mark.parametrize(
+    ("line", "replacement", "complaint"),
+    [
+        ('sender = "models@example.com"', 'sender = "models"', "mail.sender"),
+        ('sender = "models@example.com"', "", "sender"),
+        ('client_id = "promotion"', "", "client_id"),
+        ("quorum = 2", "quorom = 2", "quorom"),
+        ("quorum = 2", 'account = "210987654321"', "registry.account"),
+        ("quorum = 2", 'region = "eu-west-1"', "environments[3].region"),
+        ('name = "test"', 'name = "dev"', "environments[1].name"),
+        ('[inference]\nbucket = "promotion-models"', '[inference]\nschedule = "rate(1 day)"', "inference.schedule"),
+        ('bucket = "promotion-models"', 'subnets = ["subnet-1"]', "inference.security_groups"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_its_name(tmp_path: Path, line: str, replacement: str, complaint: str) -> None:
+    text = CONFIG.read_text(encoding="utf-8")
+    assert line in text
+    wrong = tmp_path / "promotion.toml"
+    wrong.write_text(text.replace(line, replacement, 1), encoding="utf-8")
+    finished = run_app(wrong, tmp_path / "out", bundle="false", nag="false")
+    assert finished.returncode != 0
+    assert complaint in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert not list(tmp_path.glob("out/*.template.json"))
+
+
+def lines(template: Template) -> list[str]:
+    """The template as short lines, sorted, so that a difference reads as what changed."""
+    written: list[str] = []
+    for name, resource in sorted(template.resources.items()):
+        written.append(f"{name}: {resource['Type']}")
+        for key, value in sorted(resource.items()):
+            if key not in ("Type", "Metadata", "Properties"):
+                written.append(f"  {key}: {json.dumps(value, ensure_ascii=False)}")
+        for key, value in sorted(resource.get("Properties", {}).items()):
+            written += _property(key, value, "  ")
+    for name, output in sorted(template.document.get("Outputs", {}).items()):
+        written.append(f"output {name}: {output.get('Description')}")
+    return written
+
+
+def _property(key: str, value: object, indent: str) -> list[str]:
+    if key == "DefinitionString":
+        return [f"{indent}{key}: see infra/machine.py and its tests"]
+    if key == "Code":
+        return [f"{indent}{key}: an asset"]
+    short = f"{indent}{key}: {json.dumps(value, ensure_ascii=False, sort_keys=True)}"
+    if len(short) <= 140 or not isinstance(value, dict | list) or not value:
+        return [short]
+    pairs = sorted(value.items()) if isinstance(value, dict) else [("-", part) for part in value]
+    return [f"{indent}{key}:", *(line for part, inner in pairs for line in _property(part, inner, indent + "  "))]

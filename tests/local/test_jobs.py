@@ -1,0 +1,152 @@
+"""SageMaker jobs run for real: their inputs, outputs, failures, and the stop."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from local.jobs.container import JobFailed
+from local.jobs.transform import _assembled, _payloads
+from local.service import LocalService
+from tests.local.people import IMAGE
+
+BUCKET = "promotion-models"
+
+
+@pytest.fixture(scope="module")
+def role(service: LocalService) -> str:
+    """An execution role that may do everything in S3."""
+    iam = service.session().client("iam")
+    trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    allow = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+    arn: str = iam.create_role(
+        RoleName="job", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    )["Role"]["Arn"]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+    iam.put_role_policy(RoleName="job", PolicyName="p", PolicyDocument=policy)
+    return arn
+
+
+def processing(service: LocalService, role: str, script: str, **extra: Any) -> str:
+    """Starts a processing job that runs a line of Python, and returns its name."""
+    name = f"job-{uuid.uuid4().hex[:8]}"
+    service.session().client("sagemaker").create_processing_job(
+        ProcessingJobName=name,
+        RoleArn=role,
+        AppSpecification={"ImageUri": IMAGE, "ContainerEntrypoint": ["python", "-c", script]},
+        ProcessingResources={"ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}},
+        **extra,
+    )
+    return name
+
+
+def ended(service: LocalService, name: str) -> dict[str, Any]:
+    """The description of a processing job once it is over."""
+    describe = service.session().client("sagemaker").describe_processing_job
+
+    def over() -> dict[str, Any] | None:
+        found: dict[str, Any] = describe(ProcessingJobName=name)
+        return found if found["ProcessingJobStatus"] not in {"InProgress", "Stopping"} else None
+
+    outcome = service.wait_for(over, seconds=60)
+    assert outcome is not None
+    return outcome
+
+
+def test_a_processing_job_gets_its_inputs_and_its_outputs_are_kept(service: LocalService, role: str) -> None:
+    s3 = service.session().client("s3")
+    s3.put_object(Bucket=BUCKET, Key="jobs/in/a.txt", Body=b"hello")
+    source = {"S3Uri": f"s3://{BUCKET}/jobs/in", "LocalPath": "/opt/ml/processing/input/in", "S3DataType": "S3Prefix"}
+    target = {"S3Uri": f"s3://{BUCKET}/jobs/out", "LocalPath": "/opt/ml/processing/output", "S3UploadMode": "EndOfJob"}
+    script = (
+        "import os, pathlib, sys; source = pathlib.Path('/opt/ml/processing/input/in/a.txt').read_text(); "
+        "pathlib.Path('/opt/ml/processing/output/b.txt').write_text(source.upper() + os.environ['MARK'])"
+    )
+    name = processing(
+        service,
+        role,
+        script,
+        Environment={"MARK": "!"},
+        ProcessingInputs=[{"InputName": "in", "S3Input": source}],
+        ProcessingOutputConfig={"Outputs": [{"OutputName": "out", "S3Output": target}]},
+    )
+    assert ended(service, name)["ProcessingJobStatus"] == "Completed"
+    assert s3.get_object(Bucket=BUCKET, Key="jobs/out/b.txt")["Body"].read() == b"HELLO!"
+
+
+def test_a_processing_job_that_ends_badly_says_why(service: LocalService, role: str) -> None:
+    found = ended(service, processing(service, role, "raise SystemExit('no such thing')"))
+    assert found["ProcessingJobStatus"] == "Failed"
+    assert found["FailureReason"] == "AlgorithmError: the container ended, exit status 1: no such thing"
+
+
+def test_a_job_can_be_stopped(service: LocalService, role: str) -> None:
+    name = processing(service, role, "import threading; threading.Event().wait()")
+    sagemaker = service.session().client("sagemaker")
+    assert sagemaker.describe_processing_job(ProcessingJobName=name)["ProcessingJobStatus"] == "InProgress"
+    sagemaker.stop_processing_job(ProcessingJobName=name)
+    assert ended(service, name)["ProcessingJobStatus"] == "Stopped"
+
+
+def test_a_jobs_name_is_used_once(service: LocalService, role: str) -> None:
+    name = processing(service, role, "pass")
+    ended(service, name)
+    with pytest.raises(ClientError, match="already exists"):
+        service.session().client("sagemaker").create_processing_job(
+            ProcessingJobName=name,
+            RoleArn=role,
+            AppSpecification={"ImageUri": IMAGE},
+            ProcessingResources={
+                "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
+            },
+        )
+
+
+def test_an_artifact_that_cant_be_unpacked_fails_the_transform(service: LocalService, role: str) -> None:
+    sagemaker, s3 = service.session().client("sagemaker"), service.session().client("s3")
+    s3.put_object(Bucket=BUCKET, Key="jobs/broken.tar.gz", Body=b"not a tar")
+    container = {"Image": IMAGE, "ModelDataUrl": f"s3://{BUCKET}/jobs/broken.tar.gz"}
+    sagemaker.create_model(ModelName="broken", ExecutionRoleArn=role, PrimaryContainer=container)
+    sagemaker.create_transform_job(
+        TransformJobName="broken",
+        ModelName="broken",
+        TransformInput={"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/jobs/in"}}},
+        TransformOutput={"S3OutputPath": f"s3://{BUCKET}/jobs/transformed"},
+        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    )
+
+    def failure() -> str:
+        found = sagemaker.describe_transform_job(TransformJobName="broken")
+        return str(found.get("FailureReason", ""))
+
+    assert "can't be unpacked" in service.wait_for(failure)
+
+
+MULTI = {"strategy": "MultiRecord", "most_bytes": 9}
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "expected"),
+    [
+        (b"aaaa\nbbbb\ncccc\n", MULTI, [b"aaaa\nbbbb", b"cccc"]),
+        (b"a\nb\nc", MULTI, [b"a\nb\nc"]),
+        (b"a\n\nb\n", {"strategy": "SingleRecord", "most_bytes": 9}, [b"a", b"b"]),
+        (b"a\nb\n", {"strategy": "MultiRecord", "most_bytes": 0}, [b"a\nb"]),
+        (b"", MULTI, []),
+    ],
+)
+def test_lines_fill_a_request_up_to_its_limit(content: bytes, settings: dict[str, Any], expected: list[bytes]) -> None:
+    assert list(_payloads(content, "Line", settings)) == expected
+
+
+def test_a_record_larger_than_a_request_fails_the_job() -> None:
+    with pytest.raises(JobFailed, match="MaxPayloadInMB"):
+        list(_payloads(b"0123456789", "Line", MULTI))
+
+
+def test_answers_are_assembled_line_by_line() -> None:
+    assert _assembled([b"1\n2\n", b"3"], "Line") == b"1\n2\n3\n"

@@ -1,0 +1,217 @@
+"""Starting, stopping and what is said: ports, signals, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from local.ports import PortInvalid, Ports
+from local.service import LocalService
+from tests.local.people import register
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def all_free(ports: Ports) -> bool:
+    return all(map(is_free, (ports.http, ports.aws, ports.idp)))
+
+
+def left_of(home: Path) -> list[str]:
+    """Command lines of processes that belong to a service with this home."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_text().replace("\0", " ")
+            environ = (process / "environ").read_text(errors="replace")
+        except (OSError, UnicodeDecodeError):
+            continue
+        if str(home) in line or str(home) in environ:
+            found.append(line)
+    return found
+
+
+@pytest.mark.parametrize(("index", "variable"), [(0, "PORT"), (1, "AWS_PORT"), (2, "IDP_PORT")])
+def test_a_port_in_use_is_named_with_what_to_set(index: int, variable: str, tmp_path: Path) -> None:
+    ports = Ports.free()
+    with socket.socket() as taken:
+        number = (ports.http, ports.aws, ports.idp)[index]
+        taken.bind(("127.0.0.1", number))
+        taken.listen()
+        done = subprocess.run(
+            [sys.executable, "-m", "local", "--private", "--home", str(tmp_path)],
+            cwd=ROOT,
+            env={**os.environ, **ports.environment()},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert (
+        done.stderr == f"local: Port {number} is in use. Stop what listens there, or set {variable} to another port.\n"
+    )
+    assert left_of(tmp_path) == []
+
+
+@pytest.mark.parametrize("environ", [{"PORT": "http"}, {"PORT": "0"}, {"AWS_PORT": "8000"}])
+def test_a_port_that_is_none_is_refused(environ: dict[str, str]) -> None:
+    with pytest.raises(PortInvalid):
+        Ports.of_environment(environ)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_ending_it_frees_every_port_and_leaves_no_process(ending: signal.Signals, tmp_path: Path) -> None:
+    service = LocalService(inference=False, home=tmp_path).start()
+    assert not all_free(service.ports)
+    assert len(left_of(tmp_path)) > 3
+    assert service._process is not None
+    service._process.send_signal(ending)
+    assert service._process.wait(20) == 0
+    assert all_free(service.ports)
+    assert left_of(tmp_path) == []
+    service.stop()
+
+
+def test_killing_it_leaves_no_process(tmp_path: Path) -> None:
+    service = LocalService(inference=False, home=tmp_path).start()
+    service.kill()
+    service.wait_for(lambda: all_free(service.ports) and not left_of(tmp_path))
+
+
+def test_a_resource_of_an_unknown_type_is_refused_by_name(tmp_path: Path) -> None:
+    def edit(template: dict[str, object]) -> None:
+        resources = template["Resources"]
+        assert isinstance(resources, dict)
+        resources["Surprise"] = {"Type": "AWS::Neptune::DBCluster"}
+
+    service = LocalService(template_edit=edit, home=tmp_path)
+    with pytest.raises(Exception, match=r"Surprise: the local service can't make AWS::Neptune::DBCluster"):
+        service.start()
+    assert all_free(service.ports)
+    assert left_of(tmp_path) == []
+
+
+def test_it_says_where_to_look_and_how_to_begin(service: LocalService) -> None:
+    # It answers before it has said everything.
+    service.wait_for(lambda: "Ctrl-C ends it" in service.output)
+    for expected in (
+        service.url,
+        f"{service.url}/_local/mailbox",
+        service.idp_url,
+        f"export AWS_ENDPOINT_URL={service.aws_url}",
+        "export AWS_ACCESS_KEY_ID=test",
+        "export PROMOTION_PUBLIC_KEY=",
+        "create_model_package(",
+        "ann approves everywhere",
+        "Ctrl-C",
+    ):
+        assert expected in service.output
+
+
+def test_the_package_it_prints_can_be_registered(service: LocalService) -> None:
+    snippet = service.output.partition("<<'EOF'\n")[2].partition("  EOF")[0]
+    lines = "\n".join(line.removeprefix("  ") for line in snippet.splitlines())
+    done = subprocess.run(
+        [sys.executable, "-"],
+        input=lines,
+        env={**os.environ, **service.environment()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "model-package/first/1" in done.stdout, done.stderr
+    service.wait_for(lambda: [mail for mail in service.mailbox() if "first v1" in mail["subject"]])
+
+
+def test_a_signed_route_refuses_who_does_not_sign_or_signs_wrongly(service: LocalService) -> None:
+    url = f"{service.url}/operations"
+
+    def post(secret: str | None, service_name: str = "execute-api") -> int:
+        request = AWSRequest("POST", url, data=b"{}", headers={"Content-Type": "application/json"})
+        if secret is not None:
+            SigV4Auth(Credentials("test", secret), service_name, "us-east-1").add_auth(request)
+        return httpx.post(url, content=b"{}", headers=dict(request.headers.items())).status_code
+
+    assert post(None) == 403
+    assert post("wrong") == 403
+    assert post("test", "s3") == 403
+    # The administrator is an operator; what is asked for is nonsense, which the function says.
+    assert post("test") in {400, 422}
+
+
+def test_a_role_that_may_not_invoke_the_api_is_refused(service: LocalService) -> None:
+    held = service.role_session("web").credentials
+    url = f"{service.url}/operations"
+    request = AWSRequest("POST", url, data=b"{}", headers={"Content-Type": "application/json"})
+    key, secret, token = (held[name] for name in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token"))
+    SigV4Auth(Credentials(key, secret, token), "execute-api", "us-east-1").add_auth(request)
+    answer = httpx.post(url, content=b"{}", headers=dict(request.headers.items()))
+    assert (answer.status_code, answer.json()) == (403, {"message": "Forbidden"})
+
+
+def test_large_requests_are_refused_as_api_gateway_refuses_them(service: LocalService) -> None:
+    assert httpx.get(service.url, headers={"X-Large": "x" * 11_000}).status_code == 431
+    assert httpx.post(f"{service.url}/logout", content=b"x" * (10 * 1024 * 1024 + 1)).status_code == 413
+
+
+def test_the_mailbox_is_read_by_people_and_by_scripts(service: LocalService) -> None:
+    register(service, "mailbox")
+    mail = service.wait_for(lambda: [mail for mail in service.mailbox() if "mailbox v1" in mail["subject"]])[0]
+    assert mail["to"] == ["ann@example.com", "ben@example.com"]
+    assert mail["links"][0].startswith(f"{service.url}/approvals/")
+    assert {"subject", "text", "html", "attachments", "sent_at"} <= mail.keys()
+    page = httpx.get(f"{service.url}/_local/mailbox/{mail['number']}")
+    assert mail["subject"] in page.text
+    shown = httpx.get(f"{service.url}/_local/mailbox/{mail['number']}/html")
+    assert mail["links"][0] in shown.text
+    assert "sandbox" in shown.headers["content-security-policy"]
+    assert httpx.get(f"{service.url}/_local/mailbox/{mail['number']}/attachments/9").status_code == 404
+
+
+@pytest.mark.parametrize("body", ["", "[]", '{"advance_seconds": -1}', '{"advance_seconds": "x"}', "{}"])
+def test_time_is_moved_only_forward_and_only_by_a_number(service: LocalService, body: str) -> None:
+    assert httpx.post(f"{service.url}/_local/clock", content=body).status_code == 400
+
+
+def test_without_the_identity_provider_it_is_not_healthy() -> None:
+    with LocalService(inference=False) as service:
+        assert httpx.get(f"{service.url}/healthz").status_code == 200
+        assert service._process is not None
+        provider = next(pid for pid, line in children_of(service._process.pid) if "server.mjs" in line)
+        os.kill(provider, signal.SIGKILL)
+        service.wait_for(lambda: httpx.get(f"{service.url}/healthz").status_code == 503)
+
+
+def children_of(parent: int) -> list[tuple[int, str]]:
+    """Pids and command lines of a process's children."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            ppid = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            line = (process / "cmdline").read_text().replace("\0", " ")
+        except OSError:
+            continue
+        if ppid == parent:
+            found.append((int(process.name), line))
+    return found

@@ -1,0 +1,162 @@
+"""Stories that pages and mails are tried on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from promotion import names
+from promotion.history import Fact
+from promotion.model import SYSTEM, Actor, Evidence, Requester
+from tests.rules.stage import ANN, AUD, CHO, GIL, SAMPLES, Stage, measured, page, registered
+
+HOSTILE = '"><script>alert(1)</script>\r\nBcc: eve@example.com\u2028\u202e' + "é" * 100_000
+APPLIED = dict.fromkeys(names.TARGETS, 10_000)
+
+
+def first_request() -> Stage:
+    stage = Stage()
+    stage.registers(1)
+    stage.later(hours=2)
+    return stage
+
+
+def open_gate() -> Stage:
+    """Version 1 is live in test, and version 2 asks to take its place."""
+    stage = Stage()
+    stage.climbs(1, 0.64)
+    stage.decides("test", 1)
+    stage.later(days=3)
+    stage.climbs(2, 0.66)
+    stage.later(hours=2)
+    return stage
+
+
+def shut_gate() -> Stage:
+    stage = Stage()
+    stage.climbs(1, 0.12)
+    stage.later(minutes=40)
+    return stage
+
+
+def quorum() -> Stage:
+    """One of two people has approved version 1 for prod."""
+    stage = Stage()
+    stage.climbs(1, 0.7, to="prod")
+    stage.later(hours=1)
+    stage.decides("prod", 1)
+    stage.later(hours=1)
+    return stage
+
+
+def rejected() -> Stage:
+    stage = first_request()
+    stage.decides("dev", 1, "Rejected", reason="חוזר על עצמו. 总结重复。 🙈")
+    stage.later(hours=1)
+    return stage
+
+
+def expired() -> Stage:
+    stage = first_request()
+    stage.later(hours=80)
+    return stage
+
+
+def approved() -> Stage:
+    stage = open_gate()
+    stage.decides("test", 2)
+    stage.later(minutes=1)
+    return stage
+
+
+def undone() -> Stage:
+    """Version 2 went live in test, was rolled back, and then revoked."""
+    stage = approved()
+    stage.later(hours=3)
+    stage.rolls_back("test")
+    stage.later(hours=1)
+    stage.revokes(2)
+    stage.later(hours=1)
+    return stage
+
+
+def nothing_known() -> Stage:
+    """A version without metrics, requester, metadata or a description."""
+    stage = Stage()
+    evidence = Evidence(source="registration", status="Missing", problem="no metrics were registered")
+    stage.registers(1, requester=None, description="", metadata={}, evidence=evidence)
+    return stage
+
+
+def hostile() -> Stage:
+    stage = Stage()
+    requester = Requester(
+        actor=Actor(kind="requester", subject="dee@example.com", name=HOSTILE[:300]), declared_by="self"
+    )
+    evidence = replace(registered(0.5), task=HOSTILE, licence=HOSTILE, problem=HOSTILE, engine={"name": HOSTILE})
+    stage.registers(
+        1,
+        description=HOSTILE,
+        requester=requester,
+        metadata={f"key {n}": HOSTILE for n in range(40)},
+        evidence=evidence,
+    )
+    return stage
+
+
+def in_trouble() -> Stage:
+    """What goes wrong on its own, on version 1 that is live in dev."""
+    stage = first_request()
+    stage.decides("dev", 1)
+    stage.later(days=1)
+    stage.runs(
+        "dev", 1, measured(0.65, run_id="a", status="Failed", problem="the container ran out of memory", metrics={})
+    )
+
+    def happens(kind: str, environment: str | None, **data: Any) -> None:
+        stage.later(hours=1)
+        stage.happens(Fact(kind=kind, actor=SYSTEM, version=1, environment=environment, data=data))
+
+    happens(names.APPROVAL_BYPASSED, None, status="Rejected", by="user/mallory", expected="Approved", reverted=True)
+    happens(names.DRIFT_DETECTED, "dev", drift={"length_psi": 0.41})
+    happens(names.INTEGRITY_BROKEN, "dev", problem="model.tar.gz has another SHA-256 than was approved")
+    return stage
+
+
+def pages() -> dict[str, str]:
+    """Every page in every state that looks different, by name."""
+    second, shut, glass, undo = open_gate(), shut_gate(), shut_gate(), undone()
+    slices = {"region": {"north": {"rougeL": {"value": 0.61, "n": 80}}}}
+    message = {
+        "title": "This link is not one of ours",
+        "text": "It was cut short.\nOpen it from the mail.",
+        "link": None,
+    }
+    refused = shut.request("test", 1) | {"problem": "reason: say why, in a sentence.", "reason": "<typed>"}
+    return {
+        "request-first": page("request", first_request().request("dev", 1)),
+        "request-open": page("request", second.request("test", 2, samples=SAMPLES, slices=slices)),
+        "request-shut": page("request", shut.request("test", 1)),
+        "request-refused": page("request", refused),
+        "request-auditor": page("request", second.request("test", 2, AUD), AUD),
+        "request-glass": page("request", glass.request("test", 1, GIL), GIL),
+        "request-quorum": page("request", quorum().request("prod", 1, CHO), CHO),
+        "request-voted": page("request", quorum().request("prod", 1, ANN)),
+        "request-applying": page("request", approved().request("test", 2, applied={**APPLIED, "parameters": 0})),
+        "request-applied": page("request", approved().request("test", 2, applied=APPLIED)),
+        "request-rejected": page("request", rejected().request("dev", 1, applied=APPLIED)),
+        "request-expired": page("request", expired().request("dev", 1)),
+        "request-revoked": page("request", undo.request("test", 2, applied=APPLIED)),
+        "request-nothing-known": page("request", nothing_known().request("dev", 1)),
+        "request-hostile": page("request", hostile().request("dev", 1)),
+        "board": page("board", second.board()),
+        "board-empty": page("board", Stage().board(AUD), AUD),
+        "board-filtered": page("board", second.board(wanted="nothing like it")),
+        "model": page("model", second.model()),
+        "model-auditor": page("model", undo.model(AUD), AUD),
+        "version": page("version", second.version(2)),
+        "version-revoked": page("version", undo.version(2, AUD), AUD),
+        "version-hostile": page("version", hostile().version(1)),
+        "message": page("message", message),
+    }

@@ -1,0 +1,109 @@
+"""What a package says of itself, read from whatever it says it with."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from promotion.card import card_sections, differences, made_by, package_document
+from promotion.model import VersionState
+from tests.rules import stories
+from tests.rules.markup import Document
+from tests.rules.stage import CONFIG, Stage, package, page
+
+CARD = {
+    "intended_uses": {
+        "intended_uses": "Headlines for editors.",
+        "risk_rating": "Low",
+        "factors_affecting_model_efficiency": 3,
+    },
+    "additional_information": {"caveats_and_recommendations": "Not for names.\n<b>Never</b> unattended."},
+    "training_details": {"training_job_details": {"training_datasets": ["s3://news/2026"]}},
+}
+READ = (
+    ("Intended use", "Headlines for editors."),
+    ("Limitations and caveats", "Not for names.\n<b>Never</b> unattended."),
+    ("Risk rating", "Low"),
+    ("Data set", "s3://news/2026"),
+)
+
+
+def card(content: Any) -> dict[str, Any]:
+    return {
+        "ModelCardContent": content if isinstance(content, str) else json.dumps(content),
+        "ModelCardStatus": "Approved",
+    }
+
+
+def test_a_model_card_is_read_for_use_limits_risk_and_data() -> None:
+    assert card_sections(card(CARD)) == READ
+
+
+def test_a_model_card_is_shown_on_the_page_and_in_the_mail() -> None:
+    stage = Stage()
+    stage.registers(1, card=READ)
+    words = Document(page("request", stage.request("dev", 1))).words
+    [message] = stage.mails()
+    for said in (words, " ".join(message.text.split())):
+        assert "Headlines for editors." in said
+        assert "<b>Never</b> unattended." in said
+    assert "No model card" not in words
+
+
+@pytest.mark.parametrize("content", ["not JSON", "[]", "null", "3", '"text"', "[" * 50_000])
+def test_a_model_card_that_cannot_be_read_is_said(content: str) -> None:
+    assert "can’t be read" in card_sections(card(content))[0][1]
+
+
+@pytest.mark.parametrize("attached", [None, {}, "text", {"ModelCardContent": ""}])
+def test_without_a_model_card_there_are_no_sections(attached: Any) -> None:
+    assert card_sections(attached) == ()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+SECTIONS = st.sampled_from(
+    ["intended_uses", "training_details", "additional_information", "training_job_details", "training_datasets"]
+)
+
+
+@given(st.dictionaries(SECTIONS, JSON | st.dictionaries(SECTIONS, JSON)))
+def test_any_json_object_makes_a_card(content: dict[str, Any]) -> None:
+    assert card_sections(card(content))
+
+
+def test_what_aws_knows_of_a_models_making_is_lineage() -> None:
+    given_ = made_by(
+        {"CommitId": "abc", "GeneratedBy": "arn:job", "Repository": "https://git.example.com/news", "ProjectId": "p"}
+    )
+    found = package_document(package(1, metadata=given_), None, CONFIG.environment_names)["lineage"]
+    assert {row["label"]: row["value"] for row in found if row["value"]} == {"Training job": "arn:job", "Code": "abc"}
+
+
+def test_what_is_missing_is_named() -> None:
+    state = stories.nothing_known().view.version(1)
+    missing = package_document(state.package, None, CONFIG.environment_names)["missing"]
+    assert {"base model", "licence", "training data", "description", "model card"} <= set(missing)
+
+
+def test_the_services_own_fields_are_nobodys_metadata() -> None:
+    metadata = {"dev": "Approved", "prod": "PendingManualApproval", "team": "news"}
+    shown = package_document(package(1, metadata=metadata), None, CONFIG.environment_names)["metadata"]
+    assert shown == {"team": "news"}
+
+
+def test_differences_from_live_are_bytes_size_image_settings_and_metadata() -> None:
+    live, candidate = VersionState(package=package(1)), VersionState(package=package(2))
+    found = {
+        row["what"]: (row["live"], row["candidate"]) for row in differences(candidate, live, CONFIG.environment_names)
+    }
+    assert found["Size"] == ("244 MB", "245 MB")
+    assert found["training_data"] == ("news-2026-01", "news-2026-02")
+    assert found["Artifact (SHA-256)"] == ("010101010101", "020202020202")
+    assert differences(live, live, CONFIG.environment_names) == []

@@ -1,0 +1,130 @@
+"""What channels are told: the evidence and a link, and nothing that decides or that somebody's text could turn into more."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from promotion import names
+from promotion.channels import Notice, notice, plain, slack, teams
+from promotion.config import Channel, parse
+from promotion.errors import Invalid
+from tests.fakes import CONFIG_TEXT, GROUP, House
+from tests.rules.stage import LINKS
+
+TOPIC = "arn:aws:sns:eu-west-1:123456789012:releases"
+SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:chat-AbCdEf"
+HOSTILE = Notice(
+    kind="Approval Requested",
+    group="g",
+    environment="test",
+    title="<!channel> [free](https://evil.example) & \u05e9\u05dc\u05d5\u05dd",
+    lines=("<https://evil.example|click>", "**bold** _it_ `x` https://evil.example"),
+    link=("See the evidence & decide", "https://promotion.example.com/approvals/x"),
+)
+
+
+@pytest.fixture
+def house() -> House:
+    """Version 2 asks for test on a run that its gate shuts."""
+    house = House()
+    house.climb(1)
+    house.register(2)
+    house.decide(2, "dev")
+    house.measure(2, "dev", 0.41)
+    return house
+
+
+def told(house: House, kind: str, position: int = -1) -> Notice:
+    events = [event for event in house.events() if event.kind == kind]
+    return notice(events[position], view=house.view(), config=house.config, links=LINKS)
+
+
+def test_a_request_is_told_with_its_evidence_and_a_link_to_its_page(house: House) -> None:
+    found = told(house, names.APPROVAL_REQUESTED)
+    said = "\n".join(found.lines)
+    assert "rougeL 0.41 (live 0.7), gate SHUT: at least 0.6" in said
+    assert found.link[1].startswith("https://promotion.example.com/approvals/")
+    assert GROUP in found.title
+
+
+def test_every_event_of_a_long_story_can_be_told(house: House) -> None:
+    house.roll_back("prod", None) if house.view().environment("prod").former else None
+    house.revoke(2)
+    for event in house.events():
+        found = notice(event, view=house.view(), config=house.config, links=LINKS)
+        assert found.title
+        assert found.link[1].startswith("https://promotion.example.com/")
+        for payload in (slack(found), teams(found)):
+            assert len(json.dumps(payload)) < 25_000
+
+
+def test_an_approval_is_told_though_nobody_is_mailed_of_it(house: House) -> None:
+    found = told(house, names.DECISION_RECORDED)
+    assert found.title == f"{GROUP}: Ann Adler approved v2 for dev: “Good on every slice.”"
+    assert found.link[1].endswith(f"/models/{GROUP}/versions/2")
+
+
+def test_nothing_in_a_message_can_be_pressed(house: House) -> None:
+    """A link leads to a page; a button with an action would decide in the name of whoever sees the chat."""
+    for found in (told(house, names.APPROVAL_REQUESTED), HOSTILE):
+        kinds = set(_values(slack(found), "type")) | set(_values(teams(found), "type"))
+        assert kinds <= {"section", "mrkdwn", "message", "AdaptiveCard", "TextBlock"}
+
+
+def test_other_peoples_text_neither_links_nor_calls_everybody() -> None:
+    said = slack(HOSTILE)["blocks"][0]["text"]["text"]
+    assert "<" not in said
+    assert "&lt;!channel&gt;" in said
+    texts = [block["text"] for block in teams(HOSTILE)["attachments"][0]["content"]["body"]]
+    assert texts[0].startswith("<\\!channel\\> \\[free\\]\\(")
+    assert texts[-1] == "[See the evidence & decide](https://promotion.example.com/approvals/x)"
+
+
+def test_a_subject_is_what_sns_takes() -> None:
+    subject, text = plain(HOSTILE)
+    assert subject.isascii()
+    assert len(subject) <= 100
+    assert "\n" not in subject
+    assert text.endswith("See the evidence & decide: https://promotion.example.com/approvals/x")
+
+
+def test_a_channel_tells_what_it_was_asked_to() -> None:
+    channel = Channel(topic=TOPIC, events=(names.MODEL_PROMOTED,), groups=("fraud-*",))
+    assert channel.tells(names.MODEL_PROMOTED, "fraud-eu")
+    assert not channel.tells(names.MODEL_PROMOTED, "summaries")
+    assert not channel.tells(names.MODEL_REVOKED, "fraud-eu")
+    assert Channel(topic=TOPIC).tells(names.MODEL_REVOKED, "anything")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("[channels.chat]", "either a topic or a webhook_secret"),
+        (f'[channels.chat]\ntopic = "{TOPIC}"\nwebhook_secret = "{SECRET}"', "either a topic"),
+        ('[channels.chat]\nwebhook_secret = "https://hooks.example.com/T0/B0"', "not the address"),
+        ('[channels.chat]\ntopic = "releases"', "no ARN"),
+        (f'[channels.chat]\ntopic = "{TOPIC}.fifo"', "standard SNS topic"),
+        (f'[channels.chat]\ntopic = "{TOPIC}"\nevents = ["Model Registered"]', "no published event"),
+        (f'[channels."Chat Room"]\ntopic = "{TOPIC}"', "can't name a channel"),
+        (f'[channels.chat]\nwebhook_secret = "{SECRET}"\nstyle = "irc"', "irc"),
+    ],
+)
+def test_a_wrong_channel_is_refused(settings: str, said: str) -> None:
+    with pytest.raises(Invalid, match=said):
+        parse(f"{CONFIG_TEXT}\n{settings}\n")
+
+
+def test_a_refused_webhook_address_is_not_repeated() -> None:
+    with pytest.raises(Invalid) as refused:
+        parse(f'{CONFIG_TEXT}\n[channels.chat]\nwebhook_secret = "https://hooks.example.com/T0/B0"\n')
+    assert "hooks.example.com" not in str(refused.value)
+
+
+def _values(document: Any, key: str) -> list[str]:
+    if isinstance(document, dict):
+        own = [str(document[key])] if key in document else []
+        return own + [found for value in document.values() for found in _values(value, key)]
+    return [found for value in document for found in _values(value, key)] if isinstance(document, list) else []

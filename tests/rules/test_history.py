@@ -1,0 +1,190 @@
+"""The chain, its signed head, and the pages in which Parameter Store keeps a history."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from promotion import names
+from promotion.errors import IntegrityError
+from promotion.history import (
+    PAGE_BYTES,
+    Event,
+    Fact,
+    chain_problems,
+    chained,
+    check_chain,
+    dump,
+    entry,
+    head_after,
+    head_bytes,
+    seal,
+    sentence,
+    signed,
+)
+from promotion.model import SYSTEM, Actor, Head
+from tests.fakes import ANN, BEGINNING, GROUP, House, LocalSigner
+
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=600)
+
+
+def chain(count: int) -> tuple[list[Event], Head]:
+    facts = [Fact(kind="Step", actor=SYSTEM, version=1, data={"n": n}) for n in range(count)]
+    events = chained(Head(group=GROUP), facts, time=BEGINNING, policy_digest="p")
+    return events, head_after(Head(group=GROUP), events)
+
+
+def lines(events: list[Event], head: Head) -> list[str]:
+    return [problem.line for problem in chain_problems(events, head)]
+
+
+def test_a_chain_as_it_was_written_holds() -> None:
+    events, head = chain(5)
+    assert chain_problems(events, head) == []
+    assert chain_problems([], Head(group=GROUP)) == []
+
+
+def test_an_altered_event_is_named() -> None:
+    events, head = chain(5)
+    events[2] = replace(events[2], actor=ANN.as_actor())
+    [line] = lines(events, head)
+    assert line.startswith(f"ledger {GROUP} event 3: expected content with the hash {events[2].hash[:12]}, found ")
+    with pytest.raises(IntegrityError, match="event 3"):
+        check_chain(events, head)
+
+
+def test_an_event_altered_with_its_hash_breaks_what_follows() -> None:
+    events, head = chain(5)
+    altered = replace(events[2], data={"n": 77})
+    events[2] = replace(altered, hash=altered.computed_hash())
+    assert lines(events, head)[0].startswith(f"ledger {GROUP} event 4: expected to follow {events[2].hash[:12]}")
+
+
+def test_a_removed_event_is_named() -> None:
+    events, head = chain(5)
+    del events[2]
+    assert lines(events, head)[0] == f"ledger {GROUP} event 3: expected event 3, found nothing before event 4"
+
+
+def test_an_event_put_in_after_the_head_is_named() -> None:
+    events, head = chain(4)
+    inserted = chained(head, [Fact(kind="Model Promoted", actor=SYSTEM)], time=BEGINNING, policy_digest="p")
+    assert lines([*events, *inserted], head) == [
+        f"ledger {GROUP} event 5: expected nothing after the head, event 4, found an event, 'Model Promoted'"
+    ]
+
+
+def test_a_cut_tail_is_named() -> None:
+    events, head = chain(5)
+    assert lines(events[:3], head) == [
+        f"ledger {GROUP} event 4: expected an event, for the head is at 5, found nothing"
+    ]
+
+
+def test_a_head_of_another_chain_is_named() -> None:
+    events, head = chain(5)
+    assert "head" in lines(events, replace(head, hash="0" * 64))[0]
+
+
+def test_any_change_of_any_field_is_found() -> None:
+    events, head = chain(3)
+    changes: dict[str, Any] = {
+        "group": "other", "event_id": "x", "kind": "Other", "time": BEGINNING + timedelta(seconds=1), "version": 2,
+        "environment": "prod", "evidence_digest": "e", "policy_digest": "q", "previous_hash": "f" * 64, "hash": "a" * 64,
+        "sequence": 9, "actor": ANN.as_actor(), "data": {},
+    }  # fmt: skip
+    assert changes.keys() == {field.name for field in msgspec.structs.fields(Event)} - {"signature"}
+    for field, value in changes.items():
+        tampered = [events[0], replace(events[1], **{field: value}), events[2]]
+        assert chain_problems(tampered, head), field
+
+
+def test_the_head_is_signed_and_by_nobody_else() -> None:
+    ours, theirs = LocalSigner(), LocalSigner()
+    events, _ = chain(2)
+    last = signed(events, ours.sign)[-1]
+    message = head_bytes(last.group, last.sequence, last.hash)
+    assert ours.holds(message, last.signature)
+    assert not theirs.holds(message, last.signature)
+    assert not ours.holds(head_bytes(last.group, last.sequence - 1, last.hash), last.signature)
+    assert last.computed_hash() == last.hash, "the signature is over the hash, not in it"
+
+
+def test_every_append_ends_in_a_signature() -> None:
+    house = House()
+    house.climb(1)
+    head = house.ledger.head(GROUP)
+    assert house.signer.holds(head_bytes(GROUP, head.sequence, head.hash), head.signature)
+    assert house.events()[-1].signature == head.signature
+
+
+def test_the_same_step_at_another_time_is_another_event() -> None:
+    """Two clicks of the same person must not be taken for one append sent twice."""
+    fact = Fact(kind="Step", actor=SYSTEM)
+    ids = {
+        chained(Head(group=GROUP), [fact], time=BEGINNING + timedelta(microseconds=n), policy_digest="")[0].event_id
+        for n in range(3)
+    }
+    assert len(ids) == 3
+
+
+@given(st.lists(TEXT, min_size=1, max_size=60))
+@example(["{{" * 300] * 5)
+@example(['"\\' * 300])
+def test_pages_hold_every_entry_once_in_order_and_fit(reasons: list[str]) -> None:
+    entries = [{"sequence": n, "reason": reason} for n, reason in enumerate(reasons)]
+    pages: list[list[dict[str, Any]]] = []
+    left: list[dict[str, Any]] = []
+    for found in entries:
+        page, left = seal([*left, found], 3000)
+        while page:
+            pages.append(page)
+            page, left = seal(left, 3000)
+    assert [found for page in pages for found in page] + left == entries
+    assert all(len(dump(page).encode()) <= PAGE_BYTES for page in [*pages, left])
+
+
+@given(TEXT)
+@example("{{ssm:/other/parameter}}")
+@example("a{{{{{b")
+def test_no_value_has_two_braces_and_each_reads_back(text: str) -> None:
+    value = dump([{"reason": text, "nested": {"a": {}}}])
+    assert "{{" not in value
+    assert json.loads(value)[0]["reason"] == text
+
+
+def test_an_entry_has_what_the_contract_names() -> None:
+    house = House()
+    house.register(1)
+    [decision, promotion] = house.decide(1, "dev").events
+    assert entry(decision) == {
+        "sequence": 4,
+        "time": "2026-11-20T09:00:00Z",
+        "actor": "ann",
+        "environment": "dev",
+        "kind": "Decision Recorded",
+        "verdict": "Approved",
+        "reason": "Good on every slice.",
+        "hash": decision.hash,
+    }
+    assert "verdict" not in entry(promotion)
+
+
+@pytest.mark.parametrize("kind", [value for name, value in vars(names).items() if name.isupper() and name.startswith(
+    ("MODEL_", "ARTIFACT_", "APPROVAL_", "APPROVER_", "DECISION_", "REQUEST_", "INFERENCE_COMPLETED", "DRIFT_", "POLICY_")
+)])  # fmt: skip
+def test_every_kind_reads_like_a_story(kind: str) -> None:
+    event = Event(
+        group=GROUP, sequence=1, event_id="i", kind=kind, time=BEGINNING, actor=Actor(kind="person", subject="a", name="Ann"),
+        version=3, environment="prod", data={"reason": "so", "verdict": "Approved", "from_version": 4}, previous_hash="",
+    )  # fmt: skip
+    said = sentence(event)
+    assert not said.startswith(kind), "it has a sentence of its own"
+    assert len(said.split()) >= 3

@@ -1,0 +1,280 @@
+"""Registered, decided on, measured, asked again, expired: what each step writes, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from promotion import names, workflows
+from promotion.config import parse
+from promotion.errors import AlreadyDecided, Conflict, Invalid, Refused
+from promotion.history import chained
+from promotion.model import Container, Metric
+from promotion.states import evolve
+from tests.fakes import ANN, BEN, CHO, CONFIG_TEXT, DAN, GROUP, House, a_package, a_registration, a_run
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def test_registering_asks_for_the_first_environment(house: House) -> None:
+    house.register(1)
+    assert house.kinds() == [names.POLICY_CHANGED, names.MODEL_REGISTERED, names.APPROVAL_REQUESTED]
+    assert house.view().version(1).statuses == dict.fromkeys(("dev", "test", "prod"), names.PENDING)
+    assert house.view().environment("dev").pending == 1
+
+
+def test_registering_twice_makes_one_request(house: House) -> None:
+    house.register(1)
+    before = house.events()
+    receipt = house.register(1)
+    assert (receipt.events, receipt.note) == ((), "version 1 is already registered")
+    assert house.events() == before
+
+
+def test_a_newer_request_takes_the_place_of_an_older_pending_one(house: House) -> None:
+    house.register(1)
+    house.register(2)
+    assert house.status(1, "dev") == names.SUPERSEDED
+    assert house.view().version(1).requests["dev"].superseded_by == house.asked(2, "dev")
+    with pytest.raises(AlreadyDecided, match="newer request"):
+        house.decide(1, "dev")
+
+
+def test_an_older_version_registered_late_asks_for_nothing(house: House) -> None:
+    house.register(2)
+    house.register(1)
+    assert house.view().environment("dev").pending == 2
+    assert "dev" not in house.view().version(1).requests
+
+
+def test_a_request_past_its_time_expires_rather_than_being_superseded(house: House) -> None:
+    house.register(1)
+    house.later(hours=73)
+    house.register(2)
+    assert house.status(1, "dev") == names.EXPIRED
+    assert names.REQUEST_SUPERSEDED not in house.kinds()
+
+
+def test_an_approval_that_completes_the_quorum_goes_live_in_the_same_append(house: House) -> None:
+    house.register(1)
+    receipt = house.decide(1, "dev")
+    assert [event.kind for event in receipt.events] == [names.DECISION_RECORDED, names.MODEL_PROMOTED]
+    assert house.live("dev") == 1
+    assert house.view().environment("dev").pending is None
+
+
+def test_one_of_two_approvals_changes_nothing_yet(house: House) -> None:
+    house.climb(1, to="test")
+    house.measure(1, "test")
+    house.decide(1, "prod")
+    assert house.live("prod") is None
+    assert house.status(1, "prod") == names.PENDING
+    house.decide(1, "prod", CHO)
+    assert house.live("prod") == 1
+    assert house.view().version(1).approvals["prod"].approved_by == ("ann", "cho")
+
+
+def test_one_rejection_closes_a_request_whatever_was_voted_before(house: House) -> None:
+    house.climb(1, to="test")
+    house.measure(1, "test")
+    house.decide(1, "prod")
+    house.decide(1, "prod", CHO, names.REJECTED)
+    assert house.status(1, "prod") == names.REJECTED
+    with pytest.raises(AlreadyDecided, match="rejected by Cho Chen"):
+        house.decide(1, "prod", DAN)
+
+
+def test_the_same_person_votes_once(house: House) -> None:
+    house.climb(1, to="test")
+    house.measure(1, "test")
+    house.decide(1, "prod")
+    with pytest.raises(AlreadyDecided) as refused:
+        house.decide(1, "prod")
+    assert refused.value.code == "voted"
+
+
+def test_refusal_writes_nothing(house: House) -> None:
+    house.register(1)
+    before = house.events()
+    with pytest.raises(Refused):
+        house.decide(1, "dev", CHO)
+    with pytest.raises(Invalid):
+        house.decide(1, "dev", reason="  ")
+    with pytest.raises(Invalid):
+        house.decide(1, "dev", verdict="approved")
+    assert house.events() == before
+
+
+def test_a_run_asks_for_the_next_environment_with_its_own_metrics(house: House) -> None:
+    house.climb(1, to="dev")
+    house.measure(1, "dev", 0.5)
+    request = house.view().version(1).requests["test"]
+    assert request.evidence.metrics["rougeL"].value == 0.5
+    assert not request.gates_open
+    with pytest.raises(Refused, match=r"rougeL is 0\.5; it has to be at least 0\.6"):
+        house.decide(1, "test")
+
+
+def test_a_run_reported_twice_is_recorded_once(house: House) -> None:
+    house.climb(1, to="dev")
+    house.measure(1, "dev", run="r1")
+    before = house.events()
+    house.measure(1, "dev", run="r1")
+    assert house.events() == before
+
+
+def test_a_run_in_the_last_environment_asks_for_nothing(house: House) -> None:
+    house.climb(1)
+    house.measure(1, "prod")
+    assert house.kinds()[-1] == names.INFERENCE_COMPLETED
+
+
+def test_a_run_on_what_is_no_longer_approved_there_asks_for_nothing(house: House) -> None:
+    house.climb(1, to="dev")
+    house.climb(2, to="dev")
+    house.roll_back("dev")
+    house.measure(2, "dev")
+    assert house.view().environment("test").pending is None
+
+
+def test_new_evidence_for_a_pending_request_asks_anew(house: House) -> None:
+    house.climb(1, to="dev")
+    house.measure(1, "dev", 0.5, run="poor")
+    house.measure(1, "dev", 0.8, run="better")
+    request = house.view().version(1).requests["test"]
+    assert (request.attempt, request.gates_open, request.state) == (2, True, "Pending")
+    house.decide(1, "test")
+    assert house.live("test") == 1
+
+
+def test_an_older_attempt_can_not_be_decided(house: House) -> None:
+    house.climb(1, to="dev")
+    house.measure(1, "dev", run="a")
+    old = house.asked(1, "test")
+    house.measure(1, "dev", run="b")
+    with pytest.raises(AlreadyDecided):
+        workflows.record_decision(old, ANN, names.APPROVED, "fine", world=house.world)
+
+
+def test_a_rejected_request_may_be_asked_again_by_requester_or_approver(house: House) -> None:
+    house.register(1)
+    house.decide(1, "dev", verdict=names.REJECTED)
+    asked = house.asked(1, "dev")
+    with pytest.raises(Refused, match="Only the requester and the approvers"):
+        workflows.ask_again(asked, CHO, "I'd like it.", world=house.world)
+    workflows.ask_again(asked, BEN, "The reference was wrong.", world=house.world)
+    assert house.status(1, "dev") == names.PENDING
+    assert house.asked(1, "dev").endswith(":2")
+
+
+def test_an_expired_request_is_closed_once_when_asked_again(house: House) -> None:
+    house.register(1)
+    house.later(hours=73)
+    workflows.ask_again(house.asked(1, "dev"), ANN, "We were away.", world=house.world)
+    assert house.kinds().count(names.REQUEST_EXPIRED) == 1
+    assert house.view().environment("dev").pending == 1
+
+
+def test_a_pending_request_is_not_asked_again(house: House) -> None:
+    house.register(1)
+    with pytest.raises(AlreadyDecided):
+        workflows.ask_again(house.asked(1, "dev"), ANN, "Please.", world=house.world)
+
+
+def test_approvers_are_reminded_once_at_half_time_and_the_request_then_expires(house: House) -> None:
+    house.register(1)
+    dev = house.view().environment("dev")
+    for hours, kind in ((35, None), (2, names.APPROVER_REMINDED), (10, None), (30, names.REQUEST_EXPIRED), (1, None)):
+        house.later(hours=hours)
+        receipt = workflows.keep_time(dev, world=house.world)
+        assert [event.kind for event in receipt.events] == ([kind] if kind else [])
+    assert house.status(1, "dev") == names.EXPIRED
+
+
+def test_nobody_approves_while_the_artifact_is_hashed(house: House) -> None:
+    house.register(1, hashing=True, problem="the artifact is 40 GB")
+    with pytest.raises(Refused, match="still being hashed"):
+        house.decide(1, "dev")
+    container = replace(a_package(1).containers[0], sha256="ab" * 32)
+    workflows.record_artifact(GROUP, 1, [container], "", world=house.world)
+    house.decide(1, "dev")
+    assert house.view().version(1).package.containers[0].sha256 == "ab" * 32
+
+
+def test_hashing_that_found_a_damaged_archive_keeps_the_gate_shut(house: House) -> None:
+    house.register(1, hashing=True)
+    workflows.record_artifact(GROUP, 1, [], "the archive is damaged", world=house.world)
+    with pytest.raises(Refused, match="the archive is damaged"):
+        house.decide(1, "dev")
+    assert workflows.record_artifact(GROUP, 1, [Container(image="i")], "", world=house.world).events == ()
+
+
+def test_a_package_too_large_for_a_parameter_can_not_be_approved(house: House) -> None:
+    variables = {f"VARIABLE_{index}": "x" * 1000 for index in range(16)}
+    house.register(1, containers=(replace(a_package(1).containers[0], environment=variables),))
+    with pytest.raises(Refused, match="more than Parameter Store takes"):
+        house.decide(1, "dev")
+
+
+def test_a_change_of_policy_is_an_event_with_its_text(house: House) -> None:
+    house.register(1)
+    house.config = parse(CONFIG_TEXT.replace("quorum = 2", "quorum = 3"))
+    receipt = house.decide(1, "dev")
+    change = receipt.events[0]
+    assert change.kind == names.POLICY_CHANGED
+    assert change.data["policy"]["environments"][2]["quorum"] == 3
+    assert {event.policy_digest for event in receipt.events} == {house.config.policy_digest()}
+
+
+def test_somebody_faster_makes_a_step_decide_anew(house: House) -> None:
+    house.register(1)
+    view = house.view()
+    house.decide(1, "dev")
+    facts = chained(view.head, [], time=house.now, policy_digest="")
+    assert facts == []
+    from promotion.history import Fact
+
+    late = chained(view.head, [Fact(kind="Late", actor=ANN.as_actor())], time=house.now, policy_digest="")
+    for event in late:
+        evolve(view, event)
+    with pytest.raises(Conflict):
+        house.ledger.append(view, late)
+
+
+def test_an_append_sent_again_after_a_lost_answer_has_succeeded(house: House) -> None:
+    house.register(1)
+    view = house.view()
+    from promotion.history import Fact
+
+    events = chained(view.head, [Fact(kind="Once", actor=ANN.as_actor())], time=house.now, policy_digest="")
+    house.ledger.append(view, events)
+    house.ledger.append(view, events)
+    assert house.kinds()[-1:] == ["Once"]
+
+
+def test_gates_compare_with_the_evidence_that_admitted_what_is_live(house: House) -> None:
+    house.climb(1, rouge=0.9)
+    house.climb(2, to="test", rouge=0.8)
+    house.measure(2, "test", 0.8)
+    [shut] = [gate for gate in house.view().version(2).requests["prod"].gates if not gate.open]
+    assert (shut.name, shut.bound) == ("rougeL against live", "at most 0.05 worse than 0.9")
+
+
+def test_a_metric_that_is_missing_keeps_a_version_out(house: House) -> None:
+    house.climb(1, to="dev")
+    evidence = a_run("dev", metrics={"rougeL": Metric(value=None)})
+    workflows.record_inference(GROUP, 1, evidence, world=house.world)
+    with pytest.raises(Refused, match="rougeL is missing"):
+        house.decide(1, "test")
+
+
+def test_what_a_decision_was_shown_is_in_its_event(house: House) -> None:
+    house.register(1)
+    receipt = house.decide(1, "dev")
+    request = house.view().version(1).requests["dev"]
+    shown = workflows.shown_digest(a_package(1), replace(request, state="Pending", votes=()))
+    assert receipt.events[0].evidence_digest == shown
+    assert shown != workflows.shown_digest(a_package(1), replace(request, evidence=a_registration(0.1)))

@@ -1,0 +1,260 @@
+"""Tokens, cookies and form tokens in hostile hands: one spelling, one purpose, one session."""
+
+from __future__ import annotations
+
+import string
+import zlib
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+from itsdangerous import URLSafeSerializer
+from itsdangerous.encoding import base64_encode
+
+from promotion.errors import LinkInvalid
+from promotion.links import LONGEST_COOKIE, Keyring, Session, SignIn, safe_return
+from promotion.model import Person
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+OLD, NEW = "an older key, long enough to be one", "a newer key, long enough to be one"
+KEYS = Keyring([NEW, OLD])
+ASKED = "news-summariser:12:prod:3"
+TOKEN = KEYS.approval_token(ASKED)
+BASE64 = string.ascii_letters + string.digits + "-_"
+ANN = Person(subject="ann", name="Ann", email="ann@example.com", groups=frozenset({"ml-dev", "ml-prod"}))
+
+
+def session(person: Person = ANN, **more: object) -> Session:
+    return Session(id="a-random-id", person=person, expires_at=NOW + timedelta(hours=8))
+
+
+def refused(token: str, keys: Keyring = KEYS) -> bool:
+    try:
+        keys.request_of(token)
+    except LinkInvalid:
+        return True
+    return False
+
+
+def test_a_token_stands_for_its_request() -> None:
+    assert KEYS.request_of(TOKEN) == ASKED
+
+
+def test_a_token_is_made_of_characters_that_mail_programs_leave_alone() -> None:
+    assert set(TOKEN) <= set(BASE64 + ".")
+
+
+@given(position=st.integers(0, len(TOKEN) - 1), character=st.sampled_from(BASE64 + ".=+/ %\n~é"))
+def test_no_other_character_anywhere_gives_a_token(position: int, character: str) -> None:
+    assume(TOKEN[position] != character)
+    assert refused(TOKEN[:position] + character + TOKEN[position + 1 :])
+
+
+@given(position=st.integers(0, len(TOKEN)), surplus=st.text(string.printable, min_size=1, max_size=4))
+@example(position=len(TOKEN), surplus="=")
+@example(position=len(TOKEN), surplus="==")
+@example(position=len(TOKEN) - 20, surplus="!")
+@example(position=0, surplus=".")
+def test_nothing_can_be_put_into_a_token(position: int, surplus: str) -> None:
+    assert refused(TOKEN[:position] + surplus + TOKEN[position:])
+
+
+@given(st.integers(0, len(TOKEN) - 1))
+def test_a_token_cut_short_is_refused(length: int) -> None:
+    assert refused(TOKEN[:length])
+    assert refused(TOKEN[len(TOKEN) - length :])
+
+
+def test_the_signature_has_one_spelling() -> None:
+    """32 bytes leave two bits over in base64: decoders take any of four last characters."""
+    assert sum(not refused(TOKEN[:-1] + last) for last in BASE64) == 1
+
+
+def test_a_compressed_spelling_of_the_same_request_is_refused() -> None:
+    serializer = URLSafeSerializer(
+        [OLD, NEW], salt="promotion.approval-link", signer_kwargs={"key_derivation": "hmac", "digest_method": _sha256}
+    )
+    payload = b"." + base64_encode(zlib.compress(f'"{ASKED}"'.encode()))
+    signed = serializer.make_signer(serializer.salt).sign(payload).decode()
+    assert serializer.loads(signed) == ASKED, "the signature itself is good"
+    assert refused(signed)
+
+
+@given(st.text(max_size=600))
+@example("")
+@example(".")
+@example("..")
+@example("a" * 600)
+@example("." + "A" * 60)
+def test_no_text_is_a_token(text: str) -> None:
+    assume(text != TOKEN)
+    assert refused(text)
+
+
+def test_what_was_signed_for_one_purpose_serves_no_other() -> None:
+    sign_in = SignIn(state="s", nonce="n", verifier="v", return_to="/", expires_at=NOW + timedelta(minutes=5))
+    cookie, on_its_way, csrf = KEYS.session_cookie(session()), KEYS.sign_in_cookie(sign_in), KEYS.csrf_token(session())
+    assert refused(cookie)
+    assert refused(on_its_way)
+    assert refused(csrf)
+    assert KEYS.session(TOKEN, now=NOW) is None
+    assert KEYS.session(on_its_way, now=NOW) is None
+    assert KEYS.sign_in(cookie, now=NOW) is None
+    assert KEYS.sign_in(TOKEN, now=NOW) is None
+    assert not KEYS.csrf_is_good(session(), TOKEN)
+    assert not KEYS.csrf_is_good(session(), cookie.rpartition(".")[2])
+
+
+def test_a_number_or_a_list_signed_as_a_token_is_none() -> None:
+    for other in (7, ["a"], {"a": 1}, None, True):
+        serializer = KEYS._serializer("approval-link")
+        assert refused(str(serializer.dumps(other)))
+
+
+class TestKeys:
+    def test_what_the_older_key_signed_still_holds(self) -> None:
+        before = Keyring([OLD])
+        assert KEYS.request_of(before.approval_token(ASKED)) == ASKED
+        assert KEYS.session(before.session_cookie(session()), now=NOW) == session()
+        assert KEYS.csrf_is_good(session(), before.csrf_token(session()))
+
+    def test_the_newest_key_signs(self) -> None:
+        assert Keyring([NEW]).request_of(TOKEN) == ASKED
+        assert refused(TOKEN, Keyring([OLD]))
+
+    def test_a_key_that_was_taken_out_holds_no_longer(self) -> None:
+        assert Keyring([NEW]).session(Keyring([OLD]).session_cookie(session()), now=NOW) is None
+
+    def test_a_key_that_another_function_has_seen_first_is_asked_for(self) -> None:
+        asked: list[int] = []
+
+        def newer() -> list[str]:
+            asked.append(1)
+            return [NEW, OLD]
+
+        behind = Keyring([OLD], newer=newer)
+        assert behind.request_of(Keyring([OLD]).approval_token(ASKED)) == ASKED
+        assert asked == []
+        assert behind.session(KEYS.session_cookie(session()), now=NOW) == session()
+        assert behind.csrf_is_good(session(), KEYS.csrf_token(session()))
+        assert len(asked) == 1
+
+    def test_nothing_is_asked_for_what_is_no_base64(self) -> None:
+        def newer() -> list[str]:
+            raise AssertionError
+
+        assert refused("a b.c d", Keyring([OLD], newer=newer))
+
+    def test_no_key_is_no_keyring(self) -> None:
+        with pytest.raises(ValueError, match="at least one"):
+            Keyring([])
+
+
+class TestSessions:
+    @given(position=st.integers(0), character=st.sampled_from(BASE64 + "."))
+    def test_a_tampered_cookie_is_no_session(self, position: int, character: str) -> None:
+        cookie = KEYS.session_cookie(session())
+        position %= len(cookie)
+        assume(cookie[position] != character)
+        assert KEYS.session(cookie[:position] + character + cookie[position + 1 :], now=NOW) is None
+
+    def test_a_session_ends_with_its_time(self) -> None:
+        cookie = KEYS.session_cookie(session())
+        assert KEYS.session(cookie, now=session().expires_at - timedelta(seconds=1)) == session()
+        assert KEYS.session(cookie, now=session().expires_at) is None
+
+    def test_a_cookie_holds_what_is_needed_and_no_token(self) -> None:
+        assert KEYS._serializer("session").loads(KEYS.session_cookie(session())) == {
+            "i": "a-random-id",
+            "s": "ann",
+            "n": "Ann",
+            "m": "ann@example.com",
+            "g": ["ml-dev", "ml-prod"],
+            "e": int(session().expires_at.timestamp()),
+        }
+
+    @given(groups=st.integers(0, 200), name=st.text(max_size=400))
+    def test_a_cookie_has_at_most_three_kilobytes_or_is_none(self, groups: int, name: str) -> None:
+        ids = frozenset(f"{number:08x}-aaaa-bbbb-cccc-{number * 7919:012x}" for number in range(groups))
+        person = Person(subject="s" * 64, name=name, email="ann@example.com", groups=ids)
+        try:
+            length = len(KEYS.session_cookie(session(person)))
+        except ValueError:
+            length = 0
+        assert length <= LONGEST_COOKIE
+        assert length > 0 or groups > 40
+
+    def test_forty_groups_of_a_directory_fit(self) -> None:
+        ids = frozenset(f"{number:08x}-1c2d-4e3f-8a9b-{number * 104729:012x}" for number in range(40))
+        assert (
+            len(KEYS.session_cookie(session(Person(subject="s" * 43, name="Ann Adler", groups=ids)))) <= LONGEST_COOKIE
+        )
+
+    @pytest.mark.parametrize(
+        "signed", [{}, [], "ann", {"i": 1}, {"i": "a", "s": "a", "n": "", "m": "", "g": 7, "e": 1}]
+    )
+    def test_what_is_signed_but_no_session_is_none(self, signed: object) -> None:
+        assert KEYS.session(str(KEYS._serializer("session").dumps(signed)), now=NOW) is None
+
+
+class TestForms:
+    def test_a_token_is_good_for_its_own_session_alone(self) -> None:
+        other = Session(id="another-id", person=ANN, expires_at=session().expires_at)
+        assert KEYS.csrf_is_good(session(), KEYS.csrf_token(session()))
+        assert not KEYS.csrf_is_good(other, KEYS.csrf_token(session()))
+
+    @given(st.text(max_size=80))
+    @example("")
+    @example("é")
+    @example("\ud800")
+    def test_no_text_is_a_form_token(self, text: str) -> None:
+        assert not KEYS.csrf_is_good(session(), text)
+
+
+class TestReturning:
+    @pytest.mark.parametrize(
+        "path", ["/", "/approvals/abc.def", "/models/churn", "/models/churn/versions/3?x=1", "/a//b", "/%2F/x"]
+    )
+    def test_a_path_of_ours_is_gone_back_to(self, path: str) -> None:
+        assert safe_return(path) == path
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            None,
+            "",
+            "//evil.example",
+            "///evil.example",
+            "/\\evil.example",
+            "\\\\evil.example",
+            "https://evil.example",
+            "https:evil.example",
+            "javascript:alert(1)",
+            "evil.example",
+            "/\t/evil.example",
+            "/\n/evil.example",
+            "/x\r\nSet-Cookie: session=1",
+            " //evil.example",
+            "/é",
+            "/\x00",
+            "/" + "a" * 2000,
+        ],
+    )
+    def test_nothing_else_is(self, path: str | None) -> None:
+        assert safe_return(path) == "/"
+
+    @given(st.text(max_size=40))
+    @example("/\u2028//evil.example")
+    def test_whatever_is_asked_for_the_answer_is_a_path_of_ours(self, path: str) -> None:
+        found = safe_return(path)
+        assert found.startswith("/")
+        assert found[1:2] not in ("/", "\\")
+        assert found.isascii()
+        assert found.isprintable()
+
+
+def _sha256(data: bytes = b"") -> object:
+    import hashlib
+
+    return hashlib.sha256(data)

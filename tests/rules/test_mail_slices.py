@@ -1,0 +1,51 @@
+"""What stands in a mail beside the metrics: where they are worst, and what a decision will do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from promotion import names
+from promotion.evidence import worst_slices
+from tests.rules import stories
+
+SLICES: dict[str, Any] = {
+    "port": {
+        "Bergen": {"bleu": {"value": 1}, "rougeL": {"value": 0.9, "n": 40}},
+        "Aden": {"rougeL": {"value": 0.2, "n": 11}},
+        "Oslo": {"rougeL": {"value": 0.66, "n": 60}},
+        "<b>Kiel</b>": {"rougeL": {"value": 0.5, "n": 9}},
+    }
+}
+
+
+def test_the_mail_says_where_the_gated_metric_is_worst() -> None:
+    stage = stories.open_gate()
+    told = stage.mails(names.APPROVAL_REQUESTED, slices=lambda uri: SLICES)[-1]
+    said = told.text.split("WHERE IT IS WORST: rougeL\n")[1].split("\n\n")[0].splitlines()
+    assert said == [
+        "  port = Aden: 0.2, −0.46 from the whole, n = 11",
+        "  port = <b>Kiel</b>: 0.5, −0.16 from the whole, n = 9",
+        "  port = Oslo: 0.66, ±0 from the whole, n = 60",
+    ]
+    assert "port = Aden: <b>0.2</b>" in told.html
+    assert "<b>Kiel</b>" not in told.html
+
+
+def test_what_approving_does_stands_before_the_details_of_the_model() -> None:
+    told = stories.open_gate().mails(names.APPROVAL_REQUESTED)[-1]
+    assert told.text.index("WHAT WILL HAPPEN") < told.text.index("THE MODEL")
+
+
+def row(metric: str, *, lower: bool = False) -> dict[str, Any]:
+    return {"metric": metric, "candidate": {"value": 0.5}, "lower_is_better": lower}
+
+
+def test_the_worst_is_the_largest_where_lower_is_better() -> None:
+    slices = {"port": {name: {"loss": value} for name, value in (("Aden", 0.2), ("Oslo", 0.9), ("Kiel", 0.4))}}
+    found = worst_slices(slices, [row("loss", lower=True)], 2)
+    assert [each["slice"] for each in found] == ["port = Oslo", "port = Kiel"]
+
+
+def test_slices_that_are_none_leave_nothing_to_say() -> None:
+    assert worst_slices({}, [row("rougeL")], 3) == []
+    assert worst_slices({"port": ["rougeL"], "berth": {"1": {"rougeL": {"value": "many"}}}}, [row("rougeL")], 3) == []

@@ -1,0 +1,252 @@
+"""Random lives of models, against a small reference that knows only what must hold.
+
+Hypothesis registers, votes, measures, rolls back, revokes, adopts, lets time pass, bypasses and kills projections, over several
+groups, versions and environments; after every step the invariants of DESIGN.md are looked at.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import msgspec
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from promotion import names, operations, workflows
+from promotion.errors import PromotionError
+from promotion.history import Event, check_chain
+from promotion.model import Person, registry_status
+from promotion.projector import Target
+from promotion.states import View
+from promotion.verify import read_chain
+from tests.fakes import ANN, BEN, CHO, DAN, GIL, OPERATOR, PREFIX, House, a_package
+
+GROUPS = ("news", "fraud")
+ORDER = ("dev", "test", "prod")
+QUORUM = {"dev": 1, "test": 1, "prod": 2}
+APPROVERS = {name: f"{name}-approvers" for name in ORDER}
+PEOPLE = (ANN, BEN, CHO, DAN, GIL)
+
+groups = st.sampled_from(GROUPS)
+environments = st.sampled_from(ORDER)
+people = st.sampled_from(PEOPLE)
+versions = st.integers(1, 6)
+
+
+class Dying:
+    """A target in whose process somebody pulls the plug, before or after its work."""
+
+    def __init__(self, target: Target, *, after: bool) -> None:
+        self._target, self._after, self.one_by_one = target, after, target.one_by_one
+
+    def project(self, view: View, events: Sequence[Event]) -> None:
+        if self._after:
+            self._target.project(view, events)
+        raise TimeoutError
+
+
+class Lives(RuleBasedStateMachine):
+    """`votes` and `admitted` are the reference: who said what to which request, and what ever came to be allowed where."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.house = House()
+        self.newest = dict.fromkeys(GROUPS, 0)
+        self.votes: dict[str, dict[str, str]] = {}
+        self.glass: set[str] = set()
+        self.admitted: set[tuple[str, int, str]] = set()
+        self.revoked: set[tuple[str, int]] = set()
+        self.runs = 0
+
+    @initialize()
+    def begin(self) -> None:
+        for group in GROUPS:
+            self.register(group)
+
+    @rule(group=groups, rouge=st.sampled_from([0.3, 0.7, 0.9]))
+    def register(self, group: str, rouge: float = 0.7) -> None:
+        self.newest[group] += 1
+        self.house.register(self.newest[group], group, rouge=rouge)
+
+    @rule(group=groups, version=versions)
+    def is_told_again_of(self, group: str, version: int) -> None:
+        if version <= self.newest[group]:
+            before = self.house.events(group)
+            self.house.register(version, group)
+            assert self.house.events(group) == before
+
+    @rule(
+        group=groups, environment=environments, person=people,
+        verdict=st.sampled_from([names.APPROVED, names.APPROVED, names.APPROVED, names.REJECTED]),
+        glass=st.sampled_from([False, False, True]),
+    )  # fmt: skip
+    def vote(self, group: str, environment: str, person: Person, verdict: str, glass: bool) -> None:
+        pending = self.house.view(group).environment(environment).pending
+        if pending is None:
+            return
+        asked = self.house.asked(pending, environment, group)
+        try:
+            receipt = self.house.decide(pending, environment, person, verdict, group=group, breaking_glass=glass)
+        except PromotionError:
+            return
+        assert person.subject not in self.votes.get(asked, {}), "nobody votes twice"
+        holds_glass = glass and "on-call" in person.groups
+        assert APPROVERS[environment] in person.groups or (holds_glass and verdict == names.APPROVED)
+        self.votes.setdefault(asked, {})[person.subject] = verdict
+        enough = list(self.votes[asked].values()).count(names.APPROVED) >= QUORUM[environment]
+        promoted = receipt.events[-1].kind == names.MODEL_PROMOTED
+        assert promoted == (verdict == names.APPROVED and (enough or holds_glass))
+        if promoted:
+            self.admitted.add((group, pending, environment))
+
+    @rule(group=groups, environment=environments, version=versions, person=people)
+    def decide_on_an_old_link(self, group: str, environment: str, version: int, person: Person) -> None:
+        state = self.house.view(group).find_version(version)
+        request = state.requests.get(environment) if state else None
+        if request is None or request.state_at(self.house.now) == "Pending":
+            return
+        before = self.house.events(group)
+        try:
+            workflows.record_decision(request.id, person, names.APPROVED, "late", world=self.house.world)
+        except PromotionError:
+            assert self.house.events(group) == before
+        else:
+            raise AssertionError("a request that is closed was decided")
+
+    @rule(group=groups, environment=environments, rouge=st.sampled_from([0.3, 0.7, 0.9]))
+    def measure(self, group: str, environment: str, rouge: float) -> None:
+        live = self.house.live(environment, group)
+        if live is not None:
+            self.runs += 1
+            self.house.measure(live, environment, rouge, group=group, run=f"run-{self.runs}")
+
+    @rule(group=groups, environment=environments, to=st.none() | versions, by=st.sampled_from([*PEOPLE, OPERATOR]))
+    def roll_back(self, group: str, environment: str, to: int | None, by: Person) -> None:
+        before = self.house.live(environment, group)
+        try:
+            self.house.roll_back(environment, to, by, group)
+        except PromotionError:
+            assert self.house.live(environment, group) == before
+            return
+        live = self.house.live(environment, group)
+        assert live not in (None, before)
+        assert to in (None, live)
+
+    @precondition(lambda self: self.runs > 2)
+    @rule(group=groups, version=versions, by=people)
+    def revoke(self, group: str, version: int, by: Person) -> None:
+        try:
+            self.house.revoke(version, by, group)
+        except PromotionError:
+            return
+        self.revoked.add((group, version))
+
+    @rule(group=groups, environment=environments)
+    def adopt(self, group: str, environment: str) -> None:
+        number = self.newest[group] + 1
+        package = a_package(number, group)
+        try:
+            operations.adopt(package, environment, OPERATOR, "It served before.", world=self.house.world)
+        except PromotionError:
+            return
+        self.house.sagemaker.packages[package.arn] = {"ModelApprovalStatus": names.APPROVED}
+        self.newest[group] = number
+        self.admitted.add((group, number, environment))
+
+    @rule(group=groups, version=versions, status=st.sampled_from([names.APPROVED, names.REJECTED]))
+    def bypass(self, group: str, version: int, status: str) -> None:
+        if version > self.newest[group]:
+            return
+        self.house.later(seconds=1)
+        arn = a_package(version, group).arn
+        self.house.sagemaker.packages[arn]["ModelApprovalStatus"] = status
+        operations.record_bypass(group, version, status, "eve", world=self.house.world, at=self.house.now)
+
+    @rule(hours=st.sampled_from([1, 30, 80]))
+    def time_passes(self, hours: int) -> None:
+        self.house.later(hours=hours)
+        for state in list(self.house.ledger.environments()):
+            workflows.keep_time(state, world=self.house.world)
+
+    @rule(group=groups, environment=environments, by=people)
+    def ask_again(self, group: str, environment: str, by: Person) -> None:
+        for state in self.house.ledger.versions(group):
+            request = state.requests.get(environment)
+            if request is not None and request.state in ("Rejected", "Expired"):
+                try:
+                    workflows.ask_again(request.id, by, "Something changed.", world=self.house.world)
+                except PromotionError:
+                    continue
+                return
+
+    @rule(group=groups)
+    def project(self, group: str) -> None:
+        assert self.house.project(group) == []
+
+    @rule(group=groups, name=st.sampled_from(names.TARGETS), after=st.booleans())
+    def die(self, group: str, name: str, after: bool) -> None:
+        dying = Dying(self.house.targets[name], after=after and name != names.MAIL)
+        self.house.project(group, {**self.house.targets, name: dying})
+
+    @invariant()
+    def only_what_was_approved_there_is_live(self) -> None:
+        for group in GROUPS:
+            for name, environment in self.house.view(group).environments.items():
+                if environment.live is not None:
+                    assert (group, environment.live, name) in self.admitted
+                    assert (group, environment.live) not in self.revoked
+                    assert self.house.status(environment.live, name, group) == names.APPROVED
+                    assert environment.live not in environment.former
+
+    @invariant()
+    def nothing_skipped_an_environment(self) -> None:
+        for event in (event for group in GROUPS for event in self.house.events(group)):
+            if event.kind == names.MODEL_PROMOTED and event.environment != "dev":
+                assert event.version is not None
+                before = ORDER[ORDER.index(str(event.environment)) - 1]
+                assert (event.group, event.version, before) in self.admitted
+
+    @invariant()
+    def at_most_one_version_is_approved_where_it_is_live(self) -> None:
+        for group in GROUPS:
+            for name in ORDER:
+                states = self.house.ledger.versions(group)
+                approved = [s.version for s in states if s.statuses.get(name) == names.APPROVED]
+                live = self.house.live(name, group)
+                assert approved == ([live] if live is not None else [])
+
+    @invariant()
+    def the_chain_holds(self) -> None:
+        for group in GROUPS:
+            head, events = read_chain(self.house.ledger, group)
+            check_chain(events, head)
+
+    def teardown(self) -> None:
+        """Whatever was lost on the way: once everything is projected, all is as the ledger says."""
+        for group in GROUPS:
+            assert self.house.project(group) == []
+            for found in self.house.verify(group):
+                # What somebody rejected in the registry is told of and left so, until an operator repairs it.
+                bypassed = [s.package.arn for s in self.house.ledger.versions(group) if s.bypassed]
+                assert found.difference.where in [f"{arn} ModelApprovalStatus" for arn in bypassed]
+                assert found.repair is not None
+                found.repair()
+            assert self.house.lines(group) == []
+            for state in self.house.ledger.versions(group):
+                status = self.house.sagemaker.packages[state.package.arn]["ModelApprovalStatus"]
+                assert status == registry_status(state, "dev")
+            for name in ORDER:
+                value = self.house.ssm.values.get(f"{PREFIX}/{group}/{name}/live")
+                record = msgspec.json.decode(value) if value else {}
+                assert record.get("model_package_version") == self.house.live(name, group)
+            sent = self.house.mail.sent
+            assert len(sent) == len(set(sent)), "no mail twice"
+
+
+TestLives = Lives.TestCase
+# `make faults` lives longer.
+TestLives.settings = settings(
+    max_examples=int(os.environ.get("PROMOTION_MODEL_EXAMPLES", "60")), stateful_step_count=40, deadline=None
+)

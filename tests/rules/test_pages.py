@@ -1,0 +1,309 @@
+"""Pages: they offer what the rules take, hold what they show, and work for everybody without a script."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from itertools import pairwise
+
+import msgspec
+import pytest
+
+from promotion import names, policy, workflows
+from promotion.config import FreezeWindow
+from promotion.documents import FOLLOWED_FOR, may_ask_again
+from promotion.model import EnvironmentState, Person
+from promotion.pages import stylesheet
+from tests.rules import snapshots, stories
+from tests.rules.markup import Document, Element
+from tests.rules.stage import ANN, AUD, CHO, GIL, LINKS, Stage, page
+
+PAGES = stories.pages()
+READ = {name: Document(html) for name, html in PAGES.items()}
+every_page = pytest.mark.parametrize("name", PAGES)
+STORIES: dict[str, tuple[Callable[[], Stage], str, int]] = {
+    "first": (stories.first_request, "dev", 1),
+    "open": (stories.open_gate, "test", 2),
+    "shut": (stories.shut_gate, "test", 1),
+    "quorum": (stories.quorum, "prod", 1),
+    "rejected": (stories.rejected, "dev", 1),
+    "expired": (stories.expired, "dev", 1),
+    "approved": (stories.approved, "test", 2),
+    "undone": (stories.undone, "test", 2),
+    "nothing known": (stories.nothing_known, "dev", 1),
+}
+REQUESTER = Person(subject="dee@example.com", name="Dee", email="dee@example.com", groups=frozenset({"ml-dev"}))
+
+
+@every_page
+def test_pages_look_as_they_did_when_somebody_looked(name: str) -> None:
+    snapshots.check(f"pages/{name}.html", PAGES[name])
+
+
+@every_page
+def test_no_page_has_a_script_or_a_style_of_its_own(name: str) -> None:
+    for element in READ[name].elements:
+        assert element.tag not in ("script", "style", "iframe", "object", "base")
+        assert not [key for key in element.attributes if key == "style" or key.startswith("on")]
+
+
+@every_page
+def test_nothing_on_a_page_comes_from_or_goes_to_another_site(name: str) -> None:
+    for element in READ[name].elements:
+        for key in ("href", "src", "action", "formaction", "poster"):
+            address = element.attributes.get(key, "/")
+            assert re.match(r"(/(?!/)|#|data:image/svg\+xml,)", address), address
+
+
+@every_page
+def test_what_others_wrote_is_never_markup(name: str) -> None:
+    assert "<script" not in PAGES[name]
+    assert "\u202e" not in PAGES[name]
+
+
+@every_page
+def test_every_field_has_a_label_and_every_reference_a_target(name: str) -> None:
+    document = READ[name]
+    labelled = {label.attributes["for"] for label in document.all("label")}
+    assert len(document.ids) == len(set(document.ids))
+    for field in document.all("input", "select", "textarea"):
+        if field.attributes.get("type") != "hidden":
+            assert field.attributes["id"] in labelled
+    for element in document.elements:
+        for key in ("aria-labelledby", "aria-describedby"):
+            assert element.attributes.get(key, "main") in document.ids
+        if element.attributes.get("href", "").startswith("#"):
+            assert element.attributes["href"][1:] in document.ids
+
+
+@every_page
+def test_pages_have_landmarks_and_headings_in_order(name: str) -> None:
+    document = READ[name]
+    for tag in ("header", "main", "footer", "h1", "title"):
+        assert document.one(tag).text.strip()
+    levels = [int(heading.tag[1]) for heading in document.all("h1", "h2", "h3", "h4")]
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    for header in document.all("th"):
+        assert header.attributes["scope"] in ("col", "row")
+    for button in document.all("button", "summary", "a"):
+        assert button.text.strip() or button.attributes.get("aria-label")
+
+
+@every_page
+def test_every_form_that_changes_something_carries_the_token_of_the_session(name: str) -> None:
+    for form in READ[name].all("form"):
+        if form.attributes["method"] == "get":
+            continue
+        held = [element for element in READ[name].elements if form in element.parents]
+        named = {element.attributes.get("name", ""): element.attributes for element in held}
+        if form.attributes["action"] != "/logout":
+            assert named["csrf"]["value"] == "csrf-token"
+            assert "required" in named["reason"]
+            assert int(named["reason"]["maxlength"]) <= 2000
+
+
+def verdicts(document: Document) -> set[str]:
+    """The verdicts that a page offers without breaking any glass."""
+    buttons = [b for b in document.all("button") if b.attributes.get("name") == "verdict" and not b.inside("details")]
+    return {button.attributes["value"] for button in buttons}
+
+
+@pytest.mark.parametrize("person", [ANN, CHO, AUD, GIL, REQUESTER], ids=lambda person: person.subject)
+@pytest.mark.parametrize("story", STORIES)
+def test_a_page_offers_exactly_what_the_post_would_take(story: str, person: Person) -> None:
+    begin, environment, version = STORIES[story]
+    stage = begin()
+    document = stage.request(environment, version, person)
+    situation = workflows.situation(stage.view, document["request_id"], world=stage.world)
+    allowed = {verdict for verdict in names.VERDICTS if policy.may_decide(person, verdict, situation).may}
+    read = Document(page("request", document, person))
+    assert verdicts(read) == allowed
+    assert document["may_decide"] == (names.APPROVED in allowed)
+    asks_again = [form for form in read.all("form") if form.attributes["action"].endswith("/again")]
+    assert bool(asks_again) == may_ask_again(person, situation).may
+    if document["state"] == "Pending" and not document["may_decide"]:
+        assert document["why_not"] in read.words
+
+
+def test_a_shut_gate_is_named_with_its_value_and_its_bound() -> None:
+    words = READ["request-shut"].words
+    assert "rougeL is 0.12; it has to be at least 0.6." in words
+    assert "Approving is refused" in words
+
+
+def test_a_difference_within_the_noise_is_called_that() -> None:
+    assert "No clear difference from live v1" in READ["request-open"].words
+    assert "within the noise" in READ["request-open"].words
+
+
+def test_an_auditor_is_told_who_may() -> None:
+    words = READ["request-auditor"].words
+    assert "You can’t decide this" in words
+    assert "ML approvers, test" in words
+
+
+def test_only_breaking_the_glass_is_offered_to_whoever_is_on_call() -> None:
+    document = READ["request-glass"]
+    assert verdicts(document) == set()
+    fields = [element.attributes for element in document.all("input") if element.inside("details")]
+    assert {"type": "hidden", "name": "break_glass", "value": "yes"} in fields
+
+
+def test_a_page_follows_a_decision_until_it_is_applied_and_no_longer() -> None:
+    def refreshes(document: Document) -> list[Element]:
+        return [meta for meta in document.all("meta") if meta.attributes.get("http-equiv") == "refresh"]
+
+    assert refreshes(READ["request-applying"])
+    assert not any(refreshes(document) for name, document in READ.items() if name != "request-applying")
+    stage = stories.approved()
+    stage.now += FOLLOWED_FOR
+    late = Document(page("request", stage.request("test", 2, applied={**stories.APPLIED, "parameters": 0})))
+    assert not refreshes(late)
+    assert "longer than it should" in late.words
+
+
+def test_a_refused_post_gets_back_what_was_typed() -> None:
+    document = READ["request-refused"]
+    assert document.one("textarea").text == "<typed>"
+    assert "say why, in a sentence" in document.words
+
+
+def test_an_overtaken_link_leads_to_the_newer_request() -> None:
+    stage = stories.rejected()
+    stage.later(hours=1)
+    asked = "news-summariser:1:dev:1"
+    workflows.ask_again(asked, ANN, "It no longer repeats itself.", world=stage.world)
+    situation = workflows.situation(stage.view, asked, world=stage.world)
+    assert not situation.newest
+    document = stage.request("dev", 1)
+    assert document["request_id"] == "news-summariser:1:dev:2"
+    assert document["may_decide"]
+    assert "It no longer repeats itself." in Document(page("request", document)).words
+
+
+def test_a_superseded_request_leads_to_the_version_that_took_its_place() -> None:
+    stage = stories.first_request()
+    stage.registers(2)
+    document = stage.request("dev", 1)
+    assert document["state"] == "Superseded"
+    assert document["links"]["newest"] == LINKS.approval("news-summariser:2:dev:1")
+    assert "Go to the newer request" in Document(page("request", document)).words
+
+
+def test_what_is_missing_is_said_rather_than_hidden() -> None:
+    words = READ["request-nothing-known"].words
+    for said in (
+        "No metrics were registered",
+        "No model card is attached",
+        "nobody knows",
+        "not given",
+        "Nobody knows who",
+    ):
+        assert said in words
+
+
+def test_a_description_of_100_kb_is_cut_with_a_notice() -> None:
+    assert len(PAGES["request-hostile"]) < 60_000
+    assert re.search(r"98,\d{3} more characters", READ["request-hostile"].words)
+
+
+def test_a_board_shows_first_what_waits_for_the_person_signed_in() -> None:
+    stage = stories.open_gate()
+    assert [ask["environment"] for ask in stage.board()["waiting"]] == ["test"]
+    assert stage.board(AUD)["waiting"] == []
+    stage.later(days=30)
+    assert stage.board()["waiting"] == [], "an expired request waits for nobody"
+
+
+def test_a_board_asks_nobody_about_their_own_model_or_twice() -> None:
+    stage = stories.first_request()
+    assert stage.board(ANN)["waiting"]
+    assert stage.board(REQUESTER)["waiting"] == [], "somebody else has to approve it"
+    stage = stories.quorum()
+    assert [ask["environment"] for ask in stage.board(CHO)["waiting"]] == ["prod"]
+    assert stage.board(ANN)["waiting"] == [], "they have voted"
+
+
+def test_a_board_says_what_stops_everybody() -> None:
+    def said(stage: Stage) -> str:
+        return Document(page("board", stage.board(ANN))).words
+
+    assert "gates open" in said(stories.open_gate())
+    assert "stopped by a gate" in said(stories.shut_gate())
+    assert "no gates · asked" in said(stories.first_request())
+    assert "stopped, nobody knows who registered it" in said(stories.nothing_known())
+    stage = stories.first_request()
+    window = FreezeWindow(start=stage.now - timedelta(hours=1), end=stage.now + timedelta(hours=1))
+    stage.config = msgspec.structs.replace(stage.config, freeze=(window,))
+    assert "frozen until 2026-11-20 12:00 UTC" in said(stage)
+
+
+def test_a_board_is_filtered_by_part_of_a_name() -> None:
+    stage = stories.open_gate()
+    other = EnvironmentState(group="fraud-ranker", name="dev")
+    assert [row["group"] for row in stage.board(ANN, other, wanted="FRAUD")["groups"]] == ["fraud-ranker"]
+    assert stage.board(ANN, other, wanted="FRAUD")["groups_total"] == 2
+
+
+def test_rolling_back_and_revoking_are_offered_to_those_who_may() -> None:
+    actions = {form.attributes["action"] for form in READ["model"].all("form")}
+    assert "/models/news-summariser/dev/rollback" in actions
+    assert "/models/news-summariser/versions/2/revoke" in actions
+    assert {form.attributes["action"] for form in READ["model-auditor"].all("form")} == {"/logout"}
+
+
+def test_a_model_page_says_metrics_over_versions_in_words_too() -> None:
+    plots = [element for element in READ["model"].all("svg") if element.attributes.get("role") == "img"]
+    assert plots[0].attributes["aria-label"] == "rougeL from 0.64 in version 1 to 0.66 in version 2"
+
+
+def test_documents_are_plain_data_for_json() -> None:
+    stage = stories.open_gate()
+    for document in (stage.request("test", 2), stage.board(), stage.model(), stage.version(2)):
+        decoded = msgspec.json.decode(msgspec.json.encode(document))
+        assert decoded == document
+
+
+def test_times_far_apart_read_right() -> None:
+    stage = stories.first_request()
+    stage.now += timedelta(days=400)
+    assert "asked 57 weeks ago" in Document(page("request", stage.request("dev", 1))).words
+
+
+def colours() -> Iterator[tuple[str, str, str, float]]:
+    """(scheme, text, ground, contrast) for each pair of the style sheet that stands on each other."""
+    light, dark = re.findall(r":root \{(.*?)\}", stylesheet(), re.DOTALL)
+    pairs = [
+        (text, ground) for text in ("text", "muted", "accent", "good", "bad", "warn") for ground in ("ground", "card")
+    ]
+    pairs += [(tone, f"{tone}-ground") for tone in ("accent", "good", "bad", "warn")]
+    pairs += [
+        ("text", "bad-ground"),
+        ("muted", "bad-ground"),
+        ("text", "warn-ground"),
+        ("text", "track"),
+        ("good", "bad-ground"),
+    ]
+    pairs += [("on-good", "good"), ("on-bad", "bad"), ("on-accent", "accent")]
+    for scheme, block in (("light", light), ("dark", dark)):
+        values = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block))
+        for text, ground in pairs:
+            yield scheme, text, ground, contrast(values[text], values[ground])
+
+
+def contrast(one: str, other: str) -> float:
+    """https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio"""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    bright, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize(("scheme", "text", "ground", "ratio"), list(colours()))
+def test_text_stands_out_in_light_and_dark(scheme: str, text: str, ground: str, ratio: float) -> None:
+    assert ratio >= 4.5, f"{text} on {ground}, {scheme}: {ratio:.2f}"

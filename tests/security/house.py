@@ -1,0 +1,295 @@
+"""A running service with models in every state that somebody could try to take advantage of, and a client without scruples."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from msgspec import Struct
+
+from local.service import LocalService
+from promotion.links import Keyring, Session
+from promotion.model import Person, request_id
+from tests.local.people import artifact
+
+CONFIG = Path(__file__).parent / "promotion.toml"
+IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/inference:1"
+BUCKET = "promotion-models"
+T = TypeVar("T")
+FORM = "application/x-www-form-urlencoded"
+
+
+def person(subject: str, *groups: str) -> Person:
+    return Person(subject=subject, name=subject.capitalize(), email=f"{subject}@example.com", groups=frozenset(groups))
+
+
+ANN = person("ann", "ml-dev", "ml-test", "ml-uat")
+BEN = person("ben", "ml-dev", "ml-test")
+CHO = person("cho", "ml-uat")
+DEE = person("dee", "ml-dev", "ml-oncall")
+AUD = person("aud", "ml-auditors")
+GIL = person("gil", "ml-oncall")
+EVE = person("eve")
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def document(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.body)
+        return found
+
+
+class House:
+    """The service under attack. `far` is when the sessions that tests make for themselves end: after any clock they move."""
+
+    def __init__(self, service: LocalService) -> None:
+        self.service = service
+        self.far = datetime.now(UTC) + timedelta(days=400)
+        self._sessions: dict[str, Session] = {}
+        self._clients: dict[str, Any] = {}
+        self.packages: dict[str, list[str]] = {}
+
+    def aws(self, service: str) -> Any:
+        """A client with the administrator's rights."""
+        if service not in self._clients:
+            self._clients[service] = self.service.session().client(service)
+        return self._clients[service]
+
+    def wait_for(self, condition: Callable[[], T]) -> T:
+        """The first true value of `condition`; a minute, since all the world's tests may run on two cores."""
+        return self.service.wait_for(condition, seconds=60)
+
+    # What only the service should know, read with the administrator's rights.
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        return Keyring(self.link_keys())
+
+    def link_keys(self) -> list[str]:
+        client = self.aws("secretsmanager")
+        document = json.loads(client.get_secret_value(SecretId=self.link_secret)["SecretString"])
+        return list(document.get("keys") or [document["key"]])
+
+    @cached_property
+    def link_secret(self) -> str:
+        client = self.aws("secretsmanager")
+        for secret in client.list_secrets()["SecretList"]:
+            value = json.loads(client.get_secret_value(SecretId=secret["ARN"])["SecretString"])
+            if "key" in value or "keys" in value:
+                return str(secret["ARN"])
+        raise AssertionError("no secret with link keys")
+
+    @cached_property
+    def installation(self) -> dict[str, Any]:
+        found = self.aws("ssm").get_parameter(Name="/promotion/_service")
+        document: dict[str, Any] = json.loads(found["Parameter"]["Value"])
+        return document
+
+    def function(self, module: str) -> str:
+        functions = self.aws("lambda").list_functions()["Functions"]
+        return str(next(f["FunctionName"] for f in functions if f["Handler"] == f"lambdas.{module}.handler"))
+
+    def invoke(self, module: str, event: Any) -> dict[str, Any]:
+        """What a function answers to an event, asked with the administrator's rights."""
+        client = self.aws("lambda")
+        answer = client.invoke(FunctionName=self.function(module), Payload=json.dumps(event).encode())
+        document: dict[str, Any] = json.loads(answer["Payload"].read())
+        assert "FunctionError" not in answer, document
+        return document
+
+    # People.
+
+    def session(self, who: Person) -> Session:
+        """A session as signing in would make it, without the walk to the provider."""
+        key = f"{who.subject} {sorted(who.groups)}"
+        if key not in self._sessions:
+            self._sessions[key] = Session(id=secrets.token_urlsafe(18), person=who, expires_at=self.far)
+        return self._sessions[key]
+
+    def cookie(self, who: Person) -> str:
+        return f"session={self.keyring.session_cookie(self.session(who))}"
+
+    def csrf(self, who: Person) -> str:
+        return self.keyring.csrf_token(self.session(who))
+
+    # Requests, as rude as they come.
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        who: Person | None = None,
+        headers: Mapping[str, str | None] | None = None,
+        body: bytes | str = b"",
+    ) -> Answer:
+        """One request, its path and headers just as given; None as a value takes a header out."""
+        body = body.encode() if isinstance(body, str) else body
+        given: dict[str, str | None] = {"Host": self.service.url.removeprefix("http://"), "Accept": "text/html"}
+        if who is not None:
+            given["Cookie"] = self.cookie(who)
+        if method == "POST":
+            given |= {"Origin": self.service.url, "Content-Type": FORM}
+        given |= headers or {}
+        connection = http.client.HTTPConnection("127.0.0.1", self.service.ports.http, timeout=30)
+        try:
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            for name, value in given.items():
+                if value is not None:
+                    connection.putheader(name, value)
+            connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body)
+            found = connection.getresponse()
+            named = {name.lower(): value for name, value in found.getheaders()}
+            return Answer(status=found.status, headers=named, body=found.read())
+        finally:
+            connection.close()
+
+    def post(
+        self,
+        path: str,
+        who: Person | None,
+        fields: Mapping[str, str] | None = None,
+        *,
+        csrf: str | None = "own",
+        headers: Mapping[str, str | None] | None = None,
+    ) -> Answer:
+        """A form; with the person's own form token unless told otherwise."""
+        token = self.csrf(who) if csrf == "own" and who is not None else csrf
+        given = {**(fields or {}), **({"csrf": token} if token is not None else {})}
+        return self.send("POST", path, who=who, body=urlencode(given), headers=headers)
+
+    def decide(self, asked: str, who: Person | None, verdict: str = "Approved", **more: Any) -> Answer:
+        fields = {"verdict": verdict, "reason": "Because it is good.", **more.pop("fields", {})}
+        return self.post(self.link(asked), who, fields, **more)
+
+    def link(self, asked: str) -> str:
+        return f"/approvals/{self.keyring.approval_token(asked)}"
+
+    def read(self, path: str, who: Person = ANN) -> dict[str, Any]:
+        return self.send("GET", path, who=who, headers={"Accept": "application/json"}).document
+
+    # What must not change.
+
+    def state(self, *groups: str) -> str:
+        """What an attack could be after, as one digest: every head of the ledger, and the registry's entries of `groups`.
+
+        Without any, the entries of all, and Parameter Store.
+        """
+        read: dict[str, Any] = {"TableName": self.installation["ledger_table"], "FilterExpression": "sk = :head"}
+        heads = self.aws("dynamodb").scan(**read, ExpressionAttributeValues={":head": {"S": "HEAD"}})["Items"]
+        said = [sorted(json.dumps(head, sort_keys=True) for head in heads), self.registry(*(groups or self.packages))]
+        return hashlib.sha256(json.dumps([said, [] if groups else self.parameters()]).encode()).hexdigest()
+
+    def registry(self, *groups: str) -> list[Any]:
+        found = []
+        for arn in (arn for group in groups for arn in self.packages[group]):
+            package = self.aws("sagemaker").describe_model_package(ModelPackageName=arn)
+            said = [package.get("CustomerMetadataProperties"), package.get("ModelLifeCycle")]
+            found.append([arn, package["ModelApprovalStatus"], *said])
+        return found
+
+    def parameters(self) -> list[Any]:
+        pages = self.aws("ssm").get_paginator("describe_parameters").paginate()
+        return sorted([p["Name"], p["Version"]] for page in pages for p in page["Parameters"])
+
+    # Stories.
+
+    def register(self, group: str, *, wait: bool = True, **extra: Any) -> str:
+        """A package, registered as a data scientist would; its ARN, once its request is there."""
+        key = f"{group}/model.tar.gz"
+        if not extra.pop("without_artifact", False):
+            self.aws("s3").put_object(Bucket=BUCKET, Key=key, Body=artifact(group.encode()))
+        client = self.aws("sagemaker")
+        groups = client.list_model_package_groups()["ModelPackageGroupSummaryList"]
+        if group not in {each["ModelPackageGroupName"] for each in groups}:
+            client.create_model_package_group(ModelPackageGroupName=group)
+        given: dict[str, Any] = {
+            "InferenceSpecification": {
+                "Containers": [{"Image": IMAGE, "ModelDataUrl": f"s3://{BUCKET}/{key}"}],
+                "SupportedContentTypes": ["application/jsonlines"],
+                "SupportedResponseMIMETypes": ["application/jsonlines"],
+            },
+            "ModelApprovalStatus": "PendingManualApproval",
+            "CustomerMetadataProperties": {"requested_by": "dee@example.com"},
+            **extra,
+        }
+        arn: str = client.create_model_package(ModelPackageGroupName=group, **given)["ModelPackageArn"]
+        version = int(arn.rpartition("/")[2])
+        self.packages.setdefault(group, []).append(arn)
+        if wait:
+            self.asked(request_id(group, version, "dev", 1))
+        return arn
+
+    def asked(self, request: str) -> str:
+        """Waits until a request is there; returns its id."""
+        self.wait_for(lambda: self.send("GET", self.link(request), who=ANN).status in (200, 410))
+        return request
+
+    def ran(self, group: str, version: int, environment: str, value: float, run_id: str = "run-1") -> None:
+        """An inference run was recorded; what the function saw in S3 is told by its own tests."""
+        evidence = {
+            "source": "inference", "environment": environment, "run_id": run_id, "metrics": {"rougeL": {"value": value}}
+        }  # fmt: skip
+        arguments = {"group": group, "version": version, "evidence": evidence}
+        answer = self.invoke("decide", {"operation": "inference", "arguments": arguments})
+        assert "receipt" in answer, answer
+
+    def applied(self, request: str) -> None:
+        """Waits until a decision is applied everywhere, mail included."""
+        self.wait_for(lambda: all((self.read(self.link(request)).get("applied") or {"": False}).values()))
+
+    def took(self, answer: Answer) -> None:
+        assert answer.status == 303, answer.text
+
+    def furnish(self) -> None:
+        """Models in every state."""
+        took = self.took
+        self.register("open")
+        self.register("unknown-requester", CustomerMetadataProperties={})
+        self.register("broken", without_artifact=True)
+        self.register("decided")
+        took(self.decide("decided:1:dev:1", ANN))
+        self.register("rejected")
+        took(self.decide("rejected:1:dev:1", ANN, "Rejected"))
+        self.register("again")
+        took(self.decide("again:1:dev:1", ANN, "Rejected"))
+        took(self.post(f"{self.link('again:1:dev:1')}/again", ANN, {"reason": "More data."}))
+        self.register("superseded")
+        self.register("superseded")
+        self.register("short-lived")
+        self.register("two")
+        took(self.decide("two:1:dev:1", ANN))
+        self.register("two")
+        took(self.decide("two:2:dev:1", ANN))
+        self.register("revoked")
+        took(self.decide("revoked:1:dev:1", ANN))
+        took(self.post("/models/revoked/versions/1/revoke", ANN, {"reason": "Its data may not be used."}))
+        for group, value in (("shut", 0.1), ("quorum", 0.9), ("frozen", 0.9)):
+            self.register(group)
+            took(self.decide(f"{group}:1:dev:1", ANN))
+            self.ran(group, 1, "dev", value)
+        took(self.decide("quorum:1:test:1", ANN))
+        took(self.decide("frozen:1:test:1", BEN))
+        self.ran("frozen", 1, "test", 0.9, run_id="run-2")
+        self.service.advance_clock(45 * 60)
+        # What is due is done now, rather than in the middle of an attack.
+        self.invoke("sweep", {})
+        for request in ("decided:1:dev:1", "two:2:dev:1", "frozen:1:test:1", "rejected:1:dev:1", "revoked:1:dev:1"):
+            self.applied(request)

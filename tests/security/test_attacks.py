@@ -1,0 +1,36 @@
+"""Each attack ends with its code, and nothing is written: not in the ledger, not in the registry, not in Parameter Store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from lambdas.http import SECURITY_HEADERS
+from tests.security.attacks import ATTACKS, Attack
+from tests.security.house import House
+
+# What most of them are about; of the others the ledger's heads are looked at each time, and the rest at the end.
+ABOUT = ("open", "two", "shut", "quorum")
+
+
+@pytest.fixture(scope="module")
+def before(house: House) -> Iterator[str]:
+    """What is there before the first attack; every one of them is held to it, and all of them together to everything."""
+    everything = house.state()
+    yield house.state(*ABOUT)
+    assert house.state() == everything
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=[attack.name for attack in ATTACKS])
+def test_it_is_refused_and_writes_nothing(house: House, before: str, attack: Attack) -> None:
+    answer = attack.attempt(house)
+    assert answer.status == attack.status, answer.text
+    assert house.state(*ABOUT) == before
+    if not attack.by_gateway:
+        for name, value in SECURITY_HEADERS.items():
+            assert answer.headers.get(name.lower()) == value, name
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(ATTACKS) >= 60

@@ -1,0 +1,86 @@
+"""An environment with live models doesn't leave the configuration unnoticed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from promotion import config as configuration
+from promotion.aws import departures
+from promotion.config import Config
+from promotion.errors import Invalid, Refused
+from tests.security.house import CONFIG, House
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = configuration.load(CONFIG)
+
+
+def without(name: str, **more: object) -> Config:
+    kept = tuple(environment for environment in SETTINGS.environments if environment.name != name)
+    return replace(SETTINGS, environments=kept, **more)
+
+
+def renamed(name: str, to: str) -> Config:
+    changed = tuple(replace(e, name=to) if e.name == name else e for e in SETTINGS.environments)
+    return replace(SETTINGS, environments=changed)
+
+
+def check(house: House, config: Config) -> None:
+    departures.check(config, house.aws, "/promotion")
+
+
+def test_as_it_is_it_may_be_deployed(house: House) -> None:
+    check(house, SETTINGS)
+
+
+@pytest.mark.parametrize("config", [without("test"), renamed("test", "check")], ids=["removed", "renamed"])
+def test_what_would_leave_live_models_to_nobody_is_refused(house: House, config: Config) -> None:
+    with pytest.raises(Refused, match=r"no test any more.*frozen v1 in test.*retired = \[\"test\"\]"):
+        check(house, config)
+
+
+def test_an_environment_in_which_nothing_is_live_may_go(house: House) -> None:
+    check(house, without("uat"))
+
+
+def test_what_is_retired_by_name_may_go(house: House) -> None:
+    check(house, without("test", retired=("test",)))
+
+
+def test_groups_that_are_not_governed_count_for_nothing(house: House) -> None:
+    check(house, without("test", groups=("another-*",)))
+
+
+def test_before_the_first_deployment_there_is_nothing_to_leave(house: House) -> None:
+    departures.check(without("test"), house.aws, "/elsewhere")
+
+
+def test_what_is_retired_is_no_environment() -> None:
+    with pytest.raises(Invalid, match="is an environment still"):
+        configuration.parse('retired = ["dev"]\n' + CONFIG.read_text(encoding="utf-8"))
+
+
+def test_a_deployment_over_them_ends_before_the_template_is_made(house: House, tmp_path: Path) -> None:
+    """As the CDK runs the app, once it knows the account."""
+    text = CONFIG.read_text(encoding="utf-8").replace('name = "test"', 'name = "check"')
+    text = text.replace(".environments.test]", ".environments.check]")
+    (tmp_path / "promotion.toml").write_text(text, encoding="utf-8")
+    environment = {
+        **os.environ,
+        **house.service.environment(),
+        "CDK_DEFAULT_ACCOUNT": "123456789012",
+        "CDK_DEFAULT_REGION": "us-east-1",
+        "CDK_OUTDIR": str(tmp_path / "out"),
+        "PROMOTION_CONFIG": str(tmp_path / "promotion.toml"),
+    }
+    done = subprocess.run(
+        [sys.executable, "app.py"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert "models are live there" in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,219 @@
+"""What happens behind the service's back is noticed, told of, and taken back; and AWS's own record names who decided."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.security.house import ANN, BUCKET, House
+
+ROOT = Path(__file__).resolve().parents[2]
+CONSOLE = "arn:aws:iam::123456789012:user/administrator"
+
+
+def events(house: House, group: str) -> list[dict[str, Any]]:
+    """A group's chain, as the command reads it."""
+    found: list[dict[str, Any]] = json.loads(promotion(house, "history", group, "--json").stdout)
+    return found
+
+
+def promotion(house: House, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        **house.service.environment(),
+        "PROMOTION_CONFIG": str(house.service.home / "promotion.toml"),
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "promotion.cli", *arguments],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def package(house: House, arn: str) -> dict[str, Any]:
+    found: dict[str, Any] = house.aws("sagemaker").describe_model_package(ModelPackageName=arn)
+    return found
+
+
+def status(house: House, arn: str) -> str:
+    return str(package(house, arn)["ModelApprovalStatus"])
+
+
+def noticed(house: House, arn: str) -> str:
+    """Waits until the service has written all that it writes of its own accord."""
+    house.wait_for(lambda: "dev" in package(house, arn).get("CustomerMetadataProperties", {}))
+    return arn
+
+
+def set_status(house: House, arn: str, to: str) -> None:
+    """As somebody with the rights does in Studio."""
+    house.aws("sagemaker").update_model_package(ModelPackageArn=arn, ModelApprovalStatus=to)
+
+
+def bypasses(house: House, group: str) -> list[dict[str, Any]]:
+    return [mail for mail in house.service.mailbox() if f"[bypassed] {group} " in mail["subject"]]
+
+
+def test_an_approval_made_elsewhere_is_recorded_mailed_and_reverted(house: House) -> None:
+    arn = noticed(house, house.register("side-door"))
+    set_status(house, arn, "Approved")
+    house.wait_for(lambda: bypasses(house, "side-door"))
+    house.wait_for(lambda: status(house, arn) == "PendingManualApproval")
+    recorded = events(house, "side-door")[-1]
+    assert recorded["kind"] == "Approval Bypassed"
+    assert recorded["data"]["by"] == CONSOLE
+    assert (recorded["data"]["status"], recorded["data"]["reverted"]) == ("Approved", True)
+    mail = bypasses(house, "side-door")[0]
+    assert set(mail["to"]) == {"ann@example.com", "ben@example.com", "cho@example.com"}
+    assert CONSOLE in mail["text"]
+    # Nobody was asked, so nothing is live; who is asked may still decide.
+    assert house.read(house.link("side-door:1:dev:1"))["state"] == "Pending"
+    assert promotion(house, "resolve", "side-door", "dev").returncode == 3
+    house.took(house.decide("side-door:1:dev:1", ANN))
+    house.applied("side-door:1:dev:1")
+    assert status(house, arn) == "Approved"
+
+
+def test_taking_it_back_is_the_services_own_doing_in_awss_record(house: House) -> None:
+    arn = noticed(house, house.register("side-door-system"))
+    set_status(house, arn, "Approved")
+    house.wait_for(lambda: status(house, arn) == "PendingManualApproval")
+    assert package(house, arn)["LastModifiedBy"]["IamIdentity"]["SourceIdentity"] == "system"
+
+
+def test_a_version_that_was_born_approved_is_registered_and_reverted(house: House) -> None:
+    arn = house.register("born-approved", wait=False, ModelApprovalStatus="Approved")
+    house.wait_for(lambda: bypasses(house, "born-approved"))
+    house.wait_for(lambda: status(house, arn) == "PendingManualApproval")
+    kinds = [event["kind"] for event in events(house, "born-approved")]
+    assert kinds[-1] == "Approval Bypassed"
+    assert "Approval Requested" in kinds
+    assert house.read(house.link("born-approved:1:dev:1"))["may_decide"] is True
+
+
+def test_a_rejection_made_elsewhere_is_told_of_and_stays(house: House) -> None:
+    arn = house.register("pulled")
+    house.took(house.decide("pulled:1:dev:1", ANN))
+    house.applied("pulled:1:dev:1")
+    set_status(house, arn, "Rejected")
+    house.wait_for(lambda: bypasses(house, "pulled"))
+    recorded = events(house, "pulled")[-1]
+    assert (recorded["kind"], recorded["data"]["reverted"]) == ("Approval Bypassed", False)
+    assert status(house, arn) == "Rejected"
+
+
+def test_our_own_approval_is_no_bypass_and_names_who_decided(house: House) -> None:
+    arn = house.register("front-door")
+    house.took(house.decide("front-door:1:dev:1", ANN))
+    house.applied("front-door:1:dev:1")
+    by = package(house, arn)["LastModifiedBy"]["IamIdentity"]
+    assert by["SourceIdentity"] == ANN.subject
+    assert "RegistryRole" in by["Arn"]
+    assert [event["kind"] for event in events(house, "front-door")][-1] == "Model Promoted"
+
+
+def test_a_run_is_believed_by_its_metrics_and_not_by_its_event(house: House) -> None:
+    house.register("forged-run")
+    house.took(house.decide("forged-run:1:dev:1", ANN))
+    house.applied("forged-run:1:dev:1")
+    before = house.state("forged-run")
+    good: dict[str, Any] = {"metrics": {"rougeL": {"value": 0.99}}, "model_package_group": "forged-run"}
+    good |= {"model_package_version": 1, "environment": "dev"}
+    evidence = evidence_bucket(house)
+    for key, document in (
+        ("elsewhere/dev/run/metrics.json", good),
+        ("forged-run/dev/another/metrics.json", {**good, "model_package_version": 2}),
+        ("forged-run/dev/other-environment/metrics.json", {**good, "environment": "test"}),
+        ("forged-run/dev/list/metrics.json", [good]),
+        ("forged-run/dev/text/metrics.json", "0.99"),
+    ):
+        house.aws("s3").put_object(Bucket=evidence, Key=key, Body=json.dumps(document).encode())
+    house.aws("s3").create_bucket(Bucket="attackers")
+    house.aws("s3").put_object(
+        Bucket="attackers", Key="forged-run/dev/run/metrics.json", Body=json.dumps(good).encode()
+    )
+    report = {
+        "model_package_group": "forged-run",
+        "model_package_version": 1,
+        "environment": "dev",
+        "run_id": "forged",
+        "status": "Completed",
+        "metrics": good["metrics"],
+    }
+    for uri in (
+        "",
+        "metrics.json",
+        "https://evil.example/metrics.json",
+        "s3://attackers/forged-run/dev/run/metrics.json",
+        f"s3://{evidence}/elsewhere/dev/run/metrics.json",
+        f"s3://{evidence}/forged-run/dev/../../elsewhere/dev/run/metrics.json",
+        f"s3://{evidence}/forged-run/dev/nothing/metrics.json",
+        f"s3://{evidence}/forged-run/dev/another/metrics.json",
+        f"s3://{evidence}/forged-run/dev/other-environment/metrics.json",
+        f"s3://{evidence}/forged-run/dev/list/metrics.json",
+        f"s3://{evidence}/forged-run/dev/text/metrics.json",
+        f"s3://{BUCKET}/forged-run/model.tar.gz",
+    ):
+        answer = house.invoke("on_inference_completed", {"detail": {**report, "metrics_uri": uri}})
+        assert "refused" in answer, uri
+    for detail in (None, {}, {**report, "model_package_group": ["x"]}, {**report, "environment": "moon"}):
+        assert "refused" in house.invoke("on_inference_completed", {"detail": detail})
+    assert house.state("forged-run") == before
+
+
+def test_a_run_of_what_was_never_registered_is_nothing(house: House) -> None:
+    detail = {"model_package_group": "never", "model_package_version": 1, "environment": "dev", "run_id": "x"}
+    answer = house.invoke("on_inference_completed", {"detail": {**detail, "status": "Failed", "error": "x"}})
+    assert "refused" in answer
+
+
+def test_no_function_can_have_a_decision_recorded(house: House) -> None:
+    before = house.state("open")
+    for operation in ("decide", "approve", "record_decision", "promote", "rollback", "revoke", "adopt", "", None):
+        arguments = {"group": "open", "version": 1, "verdict": "Approved", "asked": "open:1:dev:1"}
+        answer = house.invoke("decide", {"operation": operation, "arguments": arguments})
+        assert "nothing that a function may record" in answer["error"]
+    assert house.state("open") == before
+
+
+def evidence_bucket(house: House) -> str:
+    configuration = house.aws("lambda").get_function_configuration(
+        FunctionName=house.function("on_inference_completed")
+    )
+    return str(configuration["Environment"]["Variables"]["EVIDENCE_BUCKET"])
+
+
+class TestAdopting:
+    def test_what_serves_already_is_attested_and_resolved(self, house: House) -> None:
+        arn = house.register("veteran")
+        done = promotion(house, "adopt", "veteran", "test", "1", "--reason", "It has served since May.", "--json")
+        assert done.returncode == 0, done.stderr
+        found = house.wait_for(lambda: _resolved(house, "veteran", "test")) or {}
+        assert found["model_package_version"] == 1
+        assert found["approved_by"] == [CONSOLE]
+        house.wait_for(lambda: status(house, arn) == "Approved")
+        assert package(house, arn)["CustomerMetadataProperties"]["test"] == "Approved"
+        adopted = events(house, "veteran")[-1]
+        assert (adopted["kind"], adopted["actor"]["kind"]) == ("Model Adopted", "operator")
+        assert adopted["data"]["reason"] == "It has served since May."
+
+    def test_twice_is_refused(self, house: House) -> None:
+        again = promotion(house, "adopt", "veteran", "test", "1", "--reason", "Again.")
+        assert again.returncode == 5, again.stdout + again.stderr
+        assert "already" in again.stderr or "is live in test" in again.stderr
+
+    def test_a_version_that_is_not_there_is_trouble(self, house: House) -> None:
+        assert promotion(house, "adopt", "veteran", "dev", "9", "--reason", "Why not.").returncode == 1
+
+
+def _resolved(house: House, group: str, environment: str) -> dict[str, Any] | None:
+    done = promotion(house, "resolve", group, environment, "--json")
+    found: dict[str, Any] | None = json.loads(done.stdout) if done.returncode == 0 else None
+    return found

@@ -1,0 +1,317 @@
+"""Whole stories over HTTP: signing in and out, scanners, hostile models, rotation, fifty at once, and what people are told."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from html import unescape
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from local.visitor import Visitor
+from promotion.links import LONGEST_COOKIE, Keyring, Session
+from tests.local.people import Person as Browser
+from tests.security.house import ANN, AUD, BEN, EVE, GIL, House, person
+
+OPEN = "open:1:dev:1"
+
+
+@pytest.fixture
+def browsers(house: House) -> Iterator[Callable[[str], Browser]]:
+    """Browsers of people of the local service, closed in the end."""
+    opened: list[Browser] = []
+
+    def browser(name: str) -> Browser:
+        opened.append(Browser(house.service, name))
+        return opened[-1]
+
+    yield browser
+    for each in opened:
+        each.browser.close()
+
+
+def mails(house: House, address: str, about: str) -> list[dict[str, Any]]:
+    return [mail for mail in house.service.mailbox() if address in mail["to"] and about in mail["subject"]]
+
+
+class TestSigningIn:
+    def test_through_the_provider_and_back_to_the_page(self, house: House, browsers: Callable[[str], Browser]) -> None:
+        ann = browsers("ann")
+        page = ann.sign_in(house.link(OPEN))
+        assert page.status_code == 200
+        assert urlsplit(str(page.url)).path == house.link(OPEN)
+        assert "Approve for dev" in page.text
+
+    def test_the_cookie_is_small_short_lived_and_no_scripts_business(
+        self, house: House, browsers: Callable[[str], Browser]
+    ) -> None:
+        ann = browsers("ann")
+        back = next(step for step in ann.sign_in().history if urlsplit(str(step.url)).path == "/callback")
+        cookies = back.headers.get_list("set-cookie")
+        session = next(cookie for cookie in cookies if cookie.startswith("session="))
+        assert {"HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=28800"} <= set(session.split("; "))
+        assert "Domain" not in session
+        assert len(session.partition(";")[0]) <= LONGEST_COOKIE
+        assert any(re.match(r"sign-in=;.*1970", cookie) for cookie in cookies), "the sign-in is over"
+
+    def test_a_callback_is_good_once(self, house: House, browsers: Callable[[str], Browser]) -> None:
+        ann = browsers("ann")
+        back = next(step for step in ann.sign_in().history if urlsplit(str(step.url)).path == "/callback")
+        assert ann.browser.get(str(back.url), follow_redirects=False).status_code == 403
+        # Even for somebody who kept the cookie that went with it, the provider gives a code one person only.
+        kept = back.request.headers["cookie"]
+        assert (
+            requests.get(str(back.url), headers={"Cookie": kept}, allow_redirects=False, timeout=30).status_code == 403
+        )
+
+    @pytest.mark.parametrize(
+        "target", ["//evil.example", "https://evil.example", "/\\evil.example", "%09//evil.example"]
+    )
+    def test_nobody_is_sent_elsewhere_after_it(
+        self, house: House, browsers: Callable[[str], Browser], target: str
+    ) -> None:
+        ann = browsers("ann")
+        page = ann.sign_in(f"/login?return_to={target}")
+        assert str(page.url) == f"{house.service.url}/"
+
+    def test_somebody_without_a_group_is_told_what_to_ask_for(
+        self, house: House, browsers: Callable[[str], Browser]
+    ) -> None:
+        eve = browsers("eve")
+        page = eve.sign_in()
+        assert page.status_code == 403
+        assert "ask your administrator for one of" in page.text
+        assert "ML approvers, dev" in page.text
+
+    def test_signing_out_ends_it(self, house: House, browsers: Callable[[str], Browser]) -> None:
+        ann = browsers("ann")
+        page = ann.sign_in()
+        csrf = unescape(re.findall(r'name="csrf" value="([^"]+)"', page.text)[0])
+        out = ann.browser.post(
+            f"{house.service.url}/logout", data={"csrf": csrf}, headers={"Origin": house.service.url}
+        )
+        assert out.status_code == 200
+        assert "session" not in ann.browser.cookies
+        assert ann.browser.get(f"{house.service.url}/", follow_redirects=False).status_code == 302
+
+    def test_an_error_from_the_provider_is_text_and_no_markup(self, house: House) -> None:
+        begun = house.send("GET", "/login")
+        cookie = begun.headers["set-cookie"].partition(";")[0]
+        state = re.findall(r"[?&]state=([\w-]+)", begun.headers["location"])[0]
+        answer = house.send(
+            "GET",
+            f"/callback?state={state}&error_description=%3Cscript%3Ealert(1)%3C/script%3E",
+            headers={"Cookie": cookie},
+        )
+        assert answer.status == 403
+        assert "&lt;script&gt;" in answer.text
+        assert "<script" not in answer.text
+
+
+class TestOpening:
+    """Scanners open every link of a mail, and more."""
+
+    def test_a_scanner_opening_every_link_decides_nothing(self, house: House) -> None:
+        links = [link for mail in house.service.mailbox() for link in mail["links"]]
+        before = house.state()
+        for link in dict.fromkeys(links):
+            path = link.removeprefix(house.service.url)
+            for method in ("GET", "HEAD"):
+                assert house.send(method, path).status == 302
+            assert house.send("POST", path, body="verdict=Approved&reason=scan").status in (401, 404)
+        assert len(links) > 20
+        assert house.state() == before
+
+    def test_opening_changes_nothing_whoever_is_signed_in(self, house: House) -> None:
+        before = house.state()
+        for who in (ANN, BEN, AUD, GIL):
+            for path in (house.link(OPEN), "/", "/models/two", "/models/two/versions/1", house.link("shut:1:test:1")):
+                get, head = house.send("GET", path, who=who), house.send("HEAD", path, who=who)
+                assert (get.status, head.status, head.body) == (200, 200, b"")
+                same = {name: value for name, value in get.headers.items() if name not in ("date", "content-length")}
+                assert same == {name: head.headers[name] for name in same}
+        assert house.state() == before
+
+    def test_no_page_has_a_script_or_asks_anybody_else_for_anything(self, house: House) -> None:
+        for path in (house.link(OPEN), "/", "/models/two", "/models/two/versions/1", "/nowhere-at-all"):
+            page = house.send("GET", path, who=ANN).text
+            assert "<script" not in page
+            assert not re.search(r"\son\w+\s*=", re.sub(r">[^<]*<", "><", page))
+            assert not re.search(r'(?:src|href|action)="(?:https?:)?//', page)
+            assert "style=" not in page
+
+
+class TestHostileModels:
+    HTML = '<script>alert(1)</script><img src=x onerror="alert(2)"><a href="https://evil.example">here</a>'
+
+    def test_html_in_a_description_is_text(self, house: House) -> None:
+        house.register("hostile", ModelPackageDescription=self.HTML)
+        page = house.send("GET", house.link("hostile:1:dev:1"), who=ANN).text
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+        assert "<script" not in page
+        assert "onerror=" not in page.replace("onerror=&#34;", "")
+        house.wait_for(lambda: mails(house, "ann@example.com", "hostile v1"))
+        mail = mails(house, "ann@example.com", "hostile v1")[0]
+        assert "<script" not in mail["html"]
+        assert "<img src=x" not in mail["html"]
+        assert 'href="https://evil.example' not in mail["html"]
+        assert mail["links"][0] == f"{house.service.url}{house.link('hostile:1:dev:1')}"
+
+    def test_a_description_puts_no_header_into_a_mail(self, house: House) -> None:
+        injected = "Fine.\r\nBcc: eve@evil.example\r\nSubject: Approve at once\r\n\r\n<b>body</b>"
+        house.register(
+            "injecting",
+            ModelPackageDescription=injected,
+            CustomerMetadataProperties={"requested_by": "dee@example.com", "base_model": "Bcc: eve@evil.example"},
+        )
+        house.wait_for(lambda: mails(house, "ann@example.com", "injecting v1"))
+        mail = mails(house, "ann@example.com", "injecting v1")[0]
+        assert set(mail["to"]) == {"ann@example.com", "ben@example.com"}
+        assert mail["subject"].startswith("[dev] injecting v1")
+        assert not [each for each in house.service.mailbox() if "eve@evil.example" in each["to"]]
+
+    def test_a_requester_with_line_ends_gets_no_mail_and_no_header(self, house: House) -> None:
+        house.register(
+            "two-requesters",
+            wait=False,
+            CustomerMetadataProperties={"requested_by": "dee@example.com Bcc: eve@evil.example"},
+        )
+        house.asked("two-requesters:1:dev:1")
+        house.took(house.decide("two-requesters:1:dev:1", ANN))
+        house.applied("two-requesters:1:dev:1")
+        assert not [mail for mail in house.service.mailbox() if any("evil.example" in to for to in mail["to"])]
+
+    def test_a_reason_is_text_on_the_page_and_in_the_mail(self, house: House) -> None:
+        house.register("scripted")
+        house.took(house.decide("scripted:1:dev:1", ANN, "Rejected", fields={"reason": self.HTML}))
+        house.wait_for(lambda: mails(house, "dee@example.com", "scripted v1: rejected"))
+        assert "<script" not in house.send("GET", house.link("scripted:1:dev:1"), who=ANN).text
+        assert "<script" not in mails(house, "dee@example.com", "scripted v1: rejected")[0]["html"]
+
+
+class TestDeciding:
+    def test_the_page_follows_until_it_is_applied(self, house: House) -> None:
+        house.register("followed")
+        asked = "followed:1:dev:1"
+        house.took(house.decide(asked, ANN))
+        house.applied(asked)
+        after = house.read(house.link(asked))
+        assert after["applied"] == {"registry": True, "parameters": True, "events": True, "mail": True}
+        assert after["following"] is False
+        assert "The registry and Parameter Store say the same." in house.send("GET", house.link(asked), who=ANN).text
+
+    def test_the_requester_is_told_of_an_approval(self, house: House) -> None:
+        house.register("told")
+        house.took(house.decide("told:1:dev:1", ANN, fields={"reason": "Clear gains on every slice."}))
+        house.wait_for(lambda: mails(house, "dee@example.com", "told v1: approved"))
+        mail = mails(house, "dee@example.com", "told v1: approved")[0]
+        assert mail["to"] == ["dee@example.com"]
+        assert "Clear gains on every slice." in mail["text"]
+
+    def test_the_requester_is_told_of_a_rejection_with_its_reason_and_it_can_be_asked_again(self, house: House) -> None:
+        house.register("turned-down")
+        first = "turned-down:1:dev:1"
+        house.took(house.decide(first, BEN, "Rejected", fields={"reason": "It repeats itself."}))
+        house.wait_for(lambda: mails(house, "dee@example.com", "turned-down v1: rejected by Ben"))
+        assert "It repeats itself." in mails(house, "dee@example.com", "turned-down v1: rejected")[0]["text"]
+        again = house.post(f"{house.link(first)}/again", ANN, {"reason": "Decoded with a repetition penalty."})
+        assert again.status == 303
+        assert urlsplit(again.headers["location"]).path == house.link("turned-down:1:dev:2")
+        asking = house.wait_for(
+            lambda: [m for m in mails(house, "ann@example.com", "turned-down v1") if "repetition penalty" in m["text"]]
+        )
+        assert asking[0]["links"][0].endswith(house.link("turned-down:1:dev:2"))
+        old = house.read(house.link(first))
+        assert old["state"] == "Superseded"
+        assert old["links"]["newest"].endswith(house.link("turned-down:1:dev:2"))
+
+    def test_the_link_of_what_gave_way_leads_to_the_newer_request(self, house: House) -> None:
+        old = house.send("GET", house.link("superseded:1:dev:1"), who=ANN)
+        assert old.status == 200
+        assert f'href="{house.link("superseded:2:dev:1")}"' in old.text
+
+    def test_broken_glass_is_recorded_as_that_and_every_approver_is_told(self, house: House) -> None:
+        house.register("urgent")
+        house.took(house.decide("urgent:1:dev:1", ANN))
+        house.ran("urgent", 1, "dev", 0.1)
+        asked = "urgent:1:test:1"
+        assert house.read(house.link(asked), GIL)["may_break_glass"] is True
+        assert house.decide(asked, GIL).status == 403
+        house.took(house.decide(asked, GIL, fields={"break_glass": "yes", "reason": "The old one leaks names."}))
+        house.applied(asked)
+        told = mails(house, "ben@example.com", "urgent v1: approved by breaking the glass, by Gil")
+        assert set(told[0]["to"]) == {"ann@example.com", "ben@example.com"}
+        assert "The old one leaks names." in told[0]["text"]
+
+    def test_who_approved_before_may_be_kept_from_approving_after(self, house: House) -> None:
+        house.register("separate")
+        house.took(house.decide("separate:1:dev:1", ANN))
+        house.ran("separate", 1, "dev", 0.9)
+        refused = house.decide("separate:1:test:1", ANN)
+        assert (refused.status, "You approved this version for dev" in refused.text) == (403, True)
+        house.took(house.decide("separate:1:test:1", BEN))
+
+    def test_a_double_click_decides_once(self, house: House) -> None:
+        house.register("clicked")
+        assert [house.decide("clicked:1:dev:1", ANN).status for _ in range(2)] == [303, 409]
+
+    def test_fifty_at_once_decide_once(self, house: House) -> None:
+        house.register("crowded")
+        assert at_once(house, "crowded:1:dev:1") == {303: 1, 409: 49}
+        decisions = [e for e in house.read("/models/crowded")["events"] if e["kind"] == "Decision Recorded"]
+        assert len(decisions) == 1
+
+
+def at_once(house: House, asked: str, count: int = 50) -> Counter[int]:
+    """As many different approvers as that, who all decide at the same moment, some this way and some that."""
+    people = [person(f"approver-{number}", "ml-dev") for number in range(count)]
+    start = threading.Barrier(count)
+    for who in people:
+        house.session(who)
+
+    def vote(number: int) -> int:
+        start.wait()
+        return house.decide(asked, people[number], "Approved" if number % 2 else "Rejected").status
+
+    with ThreadPoolExecutor(count) as pool:
+        return Counter(pool.map(vote, range(count)))
+
+
+class TestRotation:
+    """Last, because it changes the keys under everybody."""
+
+    def test_a_new_key_signs_nobody_out_and_breaks_no_link(self, house: House) -> None:
+        old = house.keyring
+        cookie, link, csrf = house.cookie(ANN), house.link(OPEN), house.csrf(ANN)
+        fresh = "a fresh key that is long enough to sign with"
+        house.aws("secretsmanager").put_secret_value(
+            SecretId=house.link_secret, SecretString=json.dumps({"key": fresh})
+        )
+        # What the new key signs is taken at once, though each function keeps the keys it has read for minutes.
+        new = Keyring([fresh])
+        session = Session(id="fresh", person=BEN, expires_at=house.far)
+        for path in (link, f"/approvals/{new.approval_token(OPEN)}"):
+            for jar in (cookie, f"session={new.session_cookie(session)}"):
+                taken = house.wait_for(lambda p=path, j=jar: _ok(house, p, j))  # type: ignore[misc]
+                assert taken
+        # And the form of a page from before the rotation still decides: an empty reason is the only thing wrong with it.
+        wrong = house.send("POST", link, headers={"Cookie": cookie}, body=f"verdict=Approved&reason=&csrf={csrf}")
+        assert (wrong.status, "say why" in wrong.text) == (400, True)
+        assert old.request_of(link.rpartition("/")[2]) == OPEN
+        house.keyring = Keyring([fresh, *old._keys])
+
+
+def _ok(house: House, path: str, cookie: str) -> bool:
+    return house.send("GET", path, headers={"Cookie": cookie}).status == 200
+
+
+def test_people_of_the_local_service_are_who_they_are_said_to_be(house: House) -> None:
+    assert Visitor(house.service.url, "aud").sign_in().read("/")["status"] == 200
+    assert house.send("GET", "/", who=EVE).status == 403
