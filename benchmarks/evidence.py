@@ -90,7 +90,7 @@ def compose_mail(pictures: Path) -> dict[str, Any]:
 def board() -> dict[str, float]:
     """Milliseconds to render a board of 1,000 groups by four environments, besides AWS calls."""
     from promotion import pages
-    from promotion.documents import board_document
+    from promotion.documents.overviews import board_document
     from promotion.model import EnvironmentState
     from tests.rules import stage
 

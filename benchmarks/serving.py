@@ -361,8 +361,8 @@ def page(figures: dict[str, Any]) -> str:
         ("`resolve` from its cache", f"{figures['resolve_cached_us']:.1f} µs", "under 50 µs", ""),
     ]  # fmt: skip
     lines = [
-        "# Serving", "", "Written by `python -m benchmarks serving`. Text to text is by the plain path; the engine's figures are in inference.md.",
-        "",
+        "# Serving", "",
+        "Written by `python -m benchmarks serving`. Text to text is by the plain path; the engine has inference.md.", "",
         "| what | measured | goal | besides |", "|---|---|---|---|",
         *(f"| {' | '.join(row)} |" for row in rows), "",
         f"Text to text: {TEXTS} texts of {figures['batch_tokens_in_mean']} tokens on average (log-normal, at most 512), "

@@ -21,7 +21,8 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from lambdas import http
 from lambdas.http import Visit
 from lambdas.world import config, keyring, links, logger, signer, world
-from promotion import documents, drifting, names, operations, workflows
+from promotion import drifting, names, operations, workflows
+from promotion.documents.requests import request_document
 from promotion.errors import Invalid, LinkInvalid, PromotionError
 from promotion.journal import Receipt, World, checked_reason
 from promotion.links import Session
@@ -301,7 +302,7 @@ def _shown_again(
     view = world().ledger.view(group)
     situation = workflows.situation(view, asked, world=world())
     live = view.environment(name).live
-    document = documents.request_document(
+    document = request_document(
         situation,
         session.person,
         csrf=visit.csrf,

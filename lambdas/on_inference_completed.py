@@ -13,7 +13,7 @@ from lambdas.world import client, config, logger, recorder, setting
 from promotion import names
 from promotion.aws.artifacts import read_json, split_uri
 from promotion.aws.runs import instance_times
-from promotion.costs import cost
+from promotion.documents.costs import cost
 from promotion.errors import Invalid, PromotionError
 from promotion.gates import evidence_of
 from promotion.model import Evidence

@@ -13,9 +13,11 @@ from lambdas import http
 from lambdas.evidence import read_samples_and_slices
 from lambdas.http import Visit
 from lambdas.world import client, config, identity, keyring, ledger, links, logger, now, setting, world
-from promotion import documents, names, pages, workflows
+from promotion import names, pages, workflows
 from promotion.aws.cursors import DynamoCursors
 from promotion.config import duration
+from promotion.documents.overviews import board_document, model_document, version_document
+from promotion.documents.requests import request_document
 from promotion.errors import Invalid, LinkInvalid, PromotionError, ProviderUnavailable, SignInFailed
 from promotion.links import Session, safe_return
 from promotion.model import parse_request_id
@@ -35,7 +37,7 @@ def board(visit: Visit) -> Response[Any]:
     session = visit.reader()
     states = list(ledger().environments())
     wanted = (app.current_event.query_string_parameters or {}).get("q", "")
-    document = documents.board_document(states, session.person, config(), links=links(), now=now(), wanted=wanted)
+    document = board_document(states, session.person, config(), links=links(), now=now(), wanted=wanted)
     document["csrf"] = keyring().csrf_token(session)
     return visit.page("board", document, session.person)
 
@@ -55,7 +57,7 @@ def request(visit: Visit, token: str) -> Response[Any]:
         return visit.refusal(error, session.person)
     live = view.environment(name).live
     samples, slices = read_samples_and_slices(client("s3"), situation.request.evidence)
-    document = documents.request_document(
+    document = request_document(
         situation,
         session.person,
         csrf=keyring().csrf_token(session),
@@ -76,7 +78,7 @@ def model(visit: Visit, group: str) -> Response[Any]:
     versions = ledger().versions(group) if names.GROUP_PATTERN.fullmatch(group) else []
     if not versions:
         return _unknown(visit, session, f"This service knows no model package group {group[:64]}.")
-    document = documents.model_document(
+    document = model_document(
         group,
         versions,
         ledger().view(group).environments,
@@ -99,7 +101,7 @@ def version(visit: Visit, group: str, version: str) -> Response[Any]:
     if state is None:
         return _unknown(visit, session, f"This service knows no version {version[:20]} of {group[:64]}.")
     events = [event for event in ledger().events(group) if event.version == state.version]
-    document = documents.version_document(
+    document = version_document(
         state,
         ledger().view(group).environments,
         events,

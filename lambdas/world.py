@@ -14,12 +14,12 @@ from botocore.config import Config as BotoConfig
 
 from promotion import config as configuration
 from promotion import names
+from promotion.addresses import Links
 from promotion.aws.accounts import Accounts, RoutedParameters
 from promotion.aws.keys import KmsSigner, Secrets
 from promotion.aws.ledger import DynamoLedger
 from promotion.aws.recorder import Recorder
 from promotion.config import Config
-from promotion.documents import Links
 from promotion.journal import World
 from promotion.links import Keyring
 

@@ -14,7 +14,7 @@ from promotion.addresses import Links
 from promotion.config import Config
 from promotion.gates import number
 from promotion.history import Event, sentence
-from promotion.letters import Letter
+from promotion.letters.letter import Letter
 from promotion.mail import letters
 from promotion.states import View
 from promotion.wording import one_line, readable

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from promotion import asking, names, notices
+from promotion import names
 from promotion.addresses import Links
 from promotion.config import Config
 from promotion.history import Event
-from promotion.letters import Letter, Message, mime, written
-from promotion.occasion import Occasion, PictureSource, SampleSource, SliceSource
+from promotion.letters import asking, notices
+from promotion.letters.letter import Letter, Message, mime, written
+from promotion.letters.occasion import Occasion, PictureSource, SampleSource, SliceSource
 from promotion.states import View
 
 __all__ = ["Message", "compose", "letters", "mime"]

@@ -10,8 +10,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from promotion import charts, names, wording
-from promotion.documents import LONGEST_REASON, REFRESH_SECONDS
+from promotion import names, wording
+from promotion.documents import charts
+from promotion.documents.requests import LONGEST_REASON, REFRESH_SECONDS
 from promotion.gates import number
 from promotion.model import Person
 

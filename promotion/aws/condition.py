@@ -13,7 +13,7 @@ from promotion.aws.examination import Account, Finding, fail, not_checked, ok, w
 from promotion.aws.keys import KmsSigner
 from promotion.aws.ledger import DynamoLedger
 from promotion.errors import Invalid
-from promotion.letters import Message, mime
+from promotion.letters.letter import Message, mime
 from promotion.signature import public_keys
 from promotion.wording import counted, listed
 

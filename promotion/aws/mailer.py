@@ -8,10 +8,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from promotion.addresses import Links
 from promotion.aws import Client
 from promotion.aws.artifacts import read_details, split_uri
 from promotion.config import Config
-from promotion.documents import Links
 from promotion.history import Event
 from promotion.mail import compose, mime
 from promotion.states import View

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.attachments import attached_to, baseline_of, licence_of
 from promotion.aws import Client
-from promotion.card import card_sections, made_by
+from promotion.documents.card import card_sections, made_by
 from promotion.errors import Invalid
 from promotion.history import Event
 from promotion.model import Actor, Container, Package, Requester, VersionState, registry_status

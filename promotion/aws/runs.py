@@ -8,7 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from promotion.aws import Client
-from promotion.costs import InstanceTime
+from promotion.documents.costs import InstanceTime
 
 
 def instance_times(client: Client, run_id: str) -> list[InstanceTime]:

@@ -19,7 +19,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 Opens = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+# Not for the session: Playwright keeps an event loop running in this thread until it stops, where asyncio.run fails.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     found = next((path for path in map(shutil.which, NAMES) if path), None)
     if found is None:

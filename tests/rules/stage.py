@@ -11,8 +11,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from promotion import operations, pages, workflows
+from promotion.addresses import Links
 from promotion.config import Config, parse
-from promotion.documents import Links, board_document, model_document, request_document, version_document
+from promotion.documents.overviews import board_document, model_document, version_document
+from promotion.documents.requests import request_document
 from promotion.errors import Conflict
 from promotion.history import Event, Fact, chained, head_after
 from promotion.links import Keyring

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promotion.card import card_sections, differences, made_by, package_document
+from promotion.documents.card import card_sections, differences, made_by, package_document
 from promotion.model import VersionState
 from tests.rules import stories
 from tests.rules.markup import Document

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.card import requester_address
 from promotion.config import Gate
+from promotion.documents.card import requester_address
 from promotion.mail import Message, compose, mime
 from promotion.model import Actor, Metric, Requester
 from promotion.wording import one_line

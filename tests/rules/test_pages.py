@@ -12,7 +12,7 @@ import pytest
 
 from promotion import names, policy, workflows
 from promotion.config import FreezeWindow
-from promotion.documents import FOLLOWED_FOR, may_ask_again
+from promotion.documents.requests import FOLLOWED_FOR, may_ask_again
 from promotion.model import EnvironmentState, Person
 from promotion.pages import stylesheet
 from tests.rules import snapshots, stories

@@ -8,8 +8,8 @@ from typing import Any
 from msgspec import Struct
 
 from promotion.addresses import Links
-from promotion.card import requester_address
 from promotion.config import Config
+from promotion.documents.card import requester_address
 from promotion.history import Event
 from promotion.model import VersionState
 from promotion.states import View

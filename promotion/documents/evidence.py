@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from promotion.costs import dollars
+from promotion.documents.costs import dollars
 from promotion.gates import number
 from promotion.model import Evidence, GateResult, Metric
 from promotion.wording import ELLIPSIS, change, counted, listed, one_line, readable
@@ -231,8 +231,8 @@ def slice_documents(slices: Mapping[str, Any] | None, overall: Mapping[str, Metr
 
 
 def worst_slices(slices: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], count: int) -> list[dict[str, Any]]:
-    """The slices in which the metric that matters most does worst: the first of `rows` (promotion.evidence.comparison) that
-    was measured by slice."""
+    """The slices in which the metric that matters most does worst: the first of `rows` (`comparison`) that was measured
+    by slice."""
     for row in rows:
         whole = {row["metric"]: Metric(value=row["candidate"]["value"])}
         found = [each for each in slice_documents(slices, whole) if each["metric"] == row["metric"]]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from promotion import names
-from promotion.card import requester_address
+from promotion.documents.card import requester_address
 from promotion.gates import number
-from promotion.letters import Letter
+from promotion.letters.letter import Letter
+from promotion.letters.occasion import Occasion
 from promotion.model import parse_request_id
-from promotion.occasion import Occasion
 from promotion.wording import listed, moment, one_line, readable
 
 LONGEST_NOTE = 1200

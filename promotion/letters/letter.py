@@ -36,7 +36,7 @@ Tone = Literal["ask", "stopped", "good", "bad", "calm"]
 class Letter(Struct, frozen=True, kw_only=True):
     """What is to be said, before it is HTML or text. Parts that are empty are left out.
 
-    `rows` are the metrics (promotion.evidence.comparison), `gates` those gates that judge no metric.
+    `rows` are the metrics (promotion.documents.evidence.comparison), `gates` those gates that judge no metric.
     """
 
     to: tuple[str, ...]
@@ -206,7 +206,7 @@ def bar(row: dict[str, Any]) -> list[tuple[int, str]]:
 @functools.cache
 def _environment(*, html: bool) -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(Path(__file__).parents[1] / "templates"),
         autoescape=html,  # noqa: S701 - the other is plain text, where escapes would be read as they stand
         undefined=StrictUndefined,
         trim_blocks=True,

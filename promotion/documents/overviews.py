@@ -8,12 +8,12 @@ from typing import Any
 
 from promotion import names, policy
 from promotion.addresses import Links
-from promotion.card import package_document
 from promotion.config import Config
-from promotion.evidence import evidence_document, finite, gate_documents
+from promotion.documents.card import package_document
+from promotion.documents.evidence import evidence_document, finite, gate_documents
+from promotion.documents.story import live_in
 from promotion.history import Event, sentence
 from promotion.model import EnvironmentState, Evidence, Person, Request, VersionState
-from promotion.story import live_in
 from promotion.wording import iso, one_line, readable
 
 EVENTS_SHOWN = 200

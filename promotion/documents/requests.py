@@ -8,21 +8,18 @@ from typing import Any
 
 from promotion import names, policy
 from promotion.addresses import Links
-from promotion.card import differences, package_document
-from promotion.evidence import (
+from promotion.documents.card import differences, package_document
+from promotion.documents.evidence import (
     comparison,
     evidence_document,
     gate_documents,
     sample_documents,
     slice_documents,
 )
+from promotion.documents.story import against_live, consequences, gates_said, outcome
 from promotion.model import EnvironmentState, Evidence, Person, VersionState
-from promotion.overviews import board_document, model_document, version_document
 from promotion.policy import Judgement, Situation
-from promotion.story import against_live, consequences, gates_said, outcome
 from promotion.wording import iso, one_line, readable
-
-__all__ = ["Links", "board_document", "may_ask_again", "model_document", "request_document", "version_document"]
 
 # How long a page follows a decision before it says that something is wrong.
 FOLLOWED_FOR = timedelta(minutes=10)

@@ -9,9 +9,9 @@ import msgspec
 from msgspec.structs import replace
 
 from promotion import names, policy
-from promotion.card import differences, package_document
-from promotion.costs import dollars
-from promotion.evidence import (
+from promotion.documents.card import differences, package_document
+from promotion.documents.costs import dollars
+from promotion.documents.evidence import (
     comparison,
     evidence_document,
     gate_documents,
@@ -19,11 +19,11 @@ from promotion.evidence import (
     stopped_by,
     worst_slices,
 )
+from promotion.documents.story import against_live, consequences, gates_said
 from promotion.gates import number
-from promotion.letters import Letter, Picture
+from promotion.letters.letter import Letter, Picture
+from promotion.letters.occasion import Occasion
 from promotion.model import EnvironmentState, Evidence, GateResult, Person, Request, VersionState
-from promotion.occasion import Occasion
-from promotion.story import against_live, consequences, gates_said
 from promotion.wording import counted, listed, moment, one_line, readable, size, span
 
 PICTURES_SENT = 4
