@@ -22,15 +22,18 @@ from local.aws import front as aws_front
 from local.aws.callers import service_session
 from local.aws.front import Front
 from local.aws.invoke import InvokeApi
+from local.aws.runtime import RuntimeApi
 from local.children import Children
 from local.clock import Clock
 from local.deployment import Deployment
 from local.http_api import HttpApi
 from local.identity_provider import IdentityProvider
+from local.jobs.endpoints import EndpointHost
 from local.jobs.engine import JobEngine
+from local.jobs.monitoring import MonitoringScheduler
 from local.jobs.pipelines import PipelineExecutor
 from local.mailbox import Mailbox
-from local.mends import events, sagemaker, stepfunctions
+from local.mends import events, jobs, sagemaker, stepfunctions
 from local.own_pages import OwnPages
 from local.ports import Ports
 from local.provision import functions, identity, storage, wiring  # noqa: F401 each registers what it can make
@@ -78,6 +81,7 @@ class Host:
         self._http: HttpApi | None = None
         self._aws: Any = None
         self._idp: IdentityProvider | None = None
+        self._endpoints: EndpointHost | None = None
         self._jobs: JobEngine | None = None
         self._pipelines: PipelineExecutor | None = None
 
@@ -116,6 +120,8 @@ class Host:
             self._http.stop()
         if self._pipelines is not None:
             self._pipelines.stop()
+        if self._endpoints is not None:
+            self._endpoints.stop()
         if self._jobs is not None:
             self._jobs.stop()
         if self._bus is not None:
@@ -145,9 +151,12 @@ class Host:
         self._bus = Bus(self.deployment, ports.aws_url, self._wake_queues, start_machines=self.options.inference)
         events.deliver[:] = [self._bus.deliver]
         sagemaker.listeners[:] = [_announce]
+        jobs.listeners[:] = [_announce_job]
         self._jobs = JobEngine(ports.aws_url, self.options.home / "jobs", self.children)
         self._pipelines = PipelineExecutor(ports.aws_url)
         self._front.handlers |= InvokeApi(self.deployment, self._wake_queues).handlers()
+        self._endpoints = EndpointHost(ports.aws_url, self.options.home / "endpoints", self.children)
+        self._front.handlers |= RuntimeApi(self._endpoints.port_of, self._endpoints.variant_of).handlers()
         for operation in ("SendEmail", "SendRawEmail"):
             self._front.after["ses", operation].append(self.mailbox.take_new)
         for operation in _WRITES:
@@ -171,6 +180,7 @@ class Host:
         for queue in self._queues:
             queue.start()
         Scheduler(self._bus, self._stopping).start()
+        MonitoringScheduler(self._stopping).start()
 
     def _fill_in(self, client_secret: str) -> None:
         """What a person does once after a deployment: the bucket of models, the client secret, the public key."""
@@ -250,3 +260,8 @@ class Host:
 def _announce(package: Any) -> None:
     detail = sagemaker.state_change(package)
     events.publish(names.SAGEMAKER_SOURCE, names.PACKAGE_STATE_CHANGE, detail, [package.arn])
+
+
+def _announce_job(job: jobs.Job) -> None:
+    if job.kind == "processing":
+        events.publish(names.SAGEMAKER_SOURCE, names.PROCESSING_STATE_CHANGE, job.state_change(), [job.arn])

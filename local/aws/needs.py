@@ -100,6 +100,14 @@ def _sagemaker(name: str, given: Mapping[str, Any]) -> Iterator[Need]:
         resource = arn("sagemaker", f"transform-job/{str(given['TransformJobName']).lower()}")
     elif "ProcessingJobName" in given:
         resource = arn("sagemaker", f"processing-job/{str(given['ProcessingJobName']).lower()}")
+    elif "MonitoringScheduleName" in given:
+        resource = arn("sagemaker", f"monitoring-schedule/{str(given['MonitoringScheduleName']).lower()}")
+    elif "EndpointName" in given:
+        resource = arn("sagemaker", f"endpoint/{str(given['EndpointName']).lower()}")
+    elif "EndpointConfigName" in given:
+        resource = arn("sagemaker", f"endpoint-config/{str(given['EndpointConfigName']).lower()}")
+    elif name in {"AddTags", "ListTags", "DeleteTags"}:
+        resource = str(given["ResourceArn"])
     elif "PipelineName" in given:
         named = str(given["PipelineName"])
         resource = named if named.startswith("arn:") else arn("sagemaker", f"pipeline/{named.lower()}")
@@ -110,7 +118,13 @@ def _sagemaker(name: str, given: Mapping[str, Any]) -> Iterator[Need]:
     if name in {"CreateModelPackage", "UpdateModelPackage"}:
         context = dict(_package_context(given, resource))
     yield Need(f"sagemaker:{name}", resource, context)
-    yield from _pass_role(given.get("ExecutionRoleArn") or given.get("RoleArn"), "sagemaker.amazonaws.com")
+    if name in {"CreateEndpoint", "UpdateEndpoint"}:
+        yield Need(f"sagemaker:{name}", arn("sagemaker", f"endpoint-config/{str(given['EndpointConfigName']).lower()}"))
+    if name.startswith("Create") and given.get("Tags") and name != "CreateModelPackage":
+        yield Need("sagemaker:AddTags", resource)
+    monitored = (given.get("MonitoringScheduleConfig") or {}).get("MonitoringJobDefinition") or {}
+    role = given.get("ExecutionRoleArn") or given.get("RoleArn") or monitored.get("RoleArn")
+    yield from _pass_role(role, "sagemaker.amazonaws.com")
 
 
 def _package_context(given: Mapping[str, Any], resource: str) -> Iterator[tuple[str, str]]:
@@ -183,6 +197,15 @@ def _events(name: str, given: Mapping[str, Any]) -> Iterator[Need]:
 def _sns(name: str, given: Mapping[str, Any]) -> Iterator[Need]:
     topic = given.get("TopicArn") or given.get("TargetArn")
     yield Need(f"sns:{name}", str(topic) if topic else "*")
+
+
+def _cloudwatch(name: str, given: Mapping[str, Any]) -> Iterator[Need]:
+    # An alarm's name is all that tells them apart; the service signs as monitoring, and its actions are cloudwatch's.
+    named = given.get("AlarmNames") or ([given["AlarmName"]] if "AlarmName" in given else [])
+    for alarm in named:
+        yield Need(f"cloudwatch:{name}", arn("cloudwatch", f"alarm:{alarm}"))
+    if not named:
+        yield Need(f"cloudwatch:{name}")
 
 
 def _lambda(name: str, given: Mapping[str, Any]) -> Iterator[Need]:
@@ -262,6 +285,7 @@ _SERVICES: Mapping[str, Callable[[str, Mapping[str, Any]], Iterator[Need]]] = {
     "sqs": _sqs,
     "events": _events,
     "sns": _sns,
+    "monitoring": _cloudwatch,
     "lambda": _lambda,
     "states": _states,
     "ses": _ses,

@@ -1,4 +1,4 @@
-"""Processing jobs: inputs into folders, the command, outputs from folders."""
+"""Processing jobs: inputs into folders, the command, outputs from folders, and the last it says."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from local.jobs.container import JobFailed, Storage, check_not_stopped, ended, r
 from local.mends.jobs import Job
 
 _LONGEST_SECONDS = 3600
+_MESSAGE = "/opt/ml/output/message"
 
 
 def run(request: Mapping[str, Any], storage: Storage, folder: Path, children: Children, job: Job) -> None:
@@ -27,6 +28,8 @@ def run(request: Mapping[str, Any], storage: Storage, folder: Path, children: Ch
     outputs = request.get("ProcessingOutputConfig", {}).get("Outputs", ())
     for each in outputs:
         Path(relocated(each["S3Output"]["LocalPath"], folder)).mkdir(parents=True, exist_ok=True)
+    message = Path(relocated(_MESSAGE, folder))
+    message.parent.mkdir(parents=True, exist_ok=True)
     specification = request["AppSpecification"]
     entrypoint = specification.get("ContainerEntrypoint")
     if not entrypoint:
@@ -47,6 +50,8 @@ def run(request: Mapping[str, Any], storage: Storage, folder: Path, children: Ch
             raise ended(process, log)
     finally:
         children.stop(process, grace_seconds=2)
+        if message.is_file():
+            job.say(message.read_text(errors="replace"))
     for each in outputs:
         given = each["S3Output"]
         storage.upload_all(Path(relocated(given["LocalPath"], folder)), given["S3Uri"])

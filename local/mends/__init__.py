@@ -7,11 +7,23 @@ from __future__ import annotations
 
 import functools
 
-from local.mends import dynamodb, events, jobs, kms, pipelines, sagemaker, ssm, stepfunctions, sts
+from local.mends import (
+    dynamodb,
+    endpoints,
+    events,
+    jobs,
+    kms,
+    monitoring,
+    pipelines,
+    sagemaker,
+    ssm,
+    stepfunctions,
+    sts,
+)
 
 
 @functools.cache
 def apply() -> None:
     """Mends moto, once a process."""
-    for service in (dynamodb, events, jobs, kms, pipelines, sagemaker, ssm, stepfunctions, sts):
+    for service in (dynamodb, endpoints, events, jobs, kms, monitoring, pipelines, sagemaker, ssm, stepfunctions, sts):
         service.mend()

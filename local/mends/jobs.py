@@ -1,7 +1,8 @@
-"""SageMaker jobs: they run, take their time, can be stopped, and fail; moto's are complete at once."""
+"""SageMaker jobs: they run, take their time, can be stopped, fail, and tell EventBridge; moto's are complete at once."""
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,8 +14,12 @@ from moto.sagemaker.responses import SageMakerResponse
 
 # Set by the local service: takes over a job that was just created, with the request as it was made.
 runners: list[Callable[[str, Mapping[str, Any], Job], None]] = []
+# Called at each change of a job's status; the local service sends EventBridge's event from here.
+listeners: list[Callable[[Job], None]] = []
 
 _KINDS = {"transform": "TransformJob", "processing": "ProcessingJob"}
+# Not in the examples of https://docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html
+_UNSAID = frozenset({"ExitMessage", "MonitoringScheduleArn", "Environment", "Tags"})
 
 
 class Job:
@@ -30,9 +35,18 @@ class Job:
         return name
 
     @property
+    def arn(self) -> str:
+        arn: str = self._kept.arn
+        return arn
+
+    @property
     def status(self) -> str:
         status: str = getattr(self._kept, f"{self.kind}_job_status")
         return status
+
+    def say(self, message: str) -> None:
+        """What the container leaves in /opt/ml/output/message; AWS keeps a kilobyte of it."""
+        self._kept.exit_message = message[:1024] or None
 
     def start(self) -> None:
         self._set("InProgress")
@@ -61,6 +75,16 @@ class Job:
     def _set(self, status: str) -> None:
         self._kept.last_modified_time = utcnow()
         setattr(self._kept, f"{self.kind}_job_status", status)
+        for listener in listeners:
+            listener(self)
+
+    def state_change(self) -> dict[str, Any]:
+        """The detail of EventBridge's event: the description, its times in milliseconds, without what only it says."""
+        described = {key: value for key, value in self._kept.response_object.items() if key not in _UNSAID}
+        return {
+            key: int(value.timestamp() * 1000) if isinstance(value, dt.datetime) else value
+            for key, value in described.items()
+        }
 
 
 def mend() -> None:
@@ -83,17 +107,21 @@ def _create(kind: str, title: str, create: Callable[[Any], ActionResult]) -> Cal
         if kind == "transform" and given["ModelName"] not in self.sagemaker_backend._models:
             raise ValidationError(message=f'Could not find model "{given["ModelName"]}".')
         answer = create(self)
-        kept = _jobs(self, kind)[name]
-        kept.failure_reason = None
-        kept.processing_resources = given.get("ProcessingResources")
-        kept.environment = given.get("Environment")
-        if runners:
-            job = Job(kind, kept)
-            job.start()
-            runners[0](kind, given, job)
+        begin(kind, given, _jobs(self, kind)[name])
         return answer
 
     return create_job
+
+
+def begin(kind: str, given: Mapping[str, Any], kept: Any) -> None:
+    """Hands a job that moto has just kept to whoever runs jobs."""
+    kept.failure_reason = None
+    kept.processing_resources = given.get("ProcessingResources")
+    kept.environment = given.get("Environment")
+    if runners:
+        job = Job(kind, kept)
+        job.start()
+        runners[0](kind, given, job)
 
 
 def _stop(kind: str, title: str) -> Callable[[Any], ActionResult]:

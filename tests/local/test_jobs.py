@@ -84,6 +84,11 @@ def test_a_processing_job_that_ends_badly_says_why(service: LocalService, role: 
     assert found["FailureReason"] == "AlgorithmError: the container ended, exit status 1: no such thing"
 
 
+def test_the_last_words_of_a_container_are_kept_up_to_a_kilobyte(service: LocalService, role: str) -> None:
+    script = "import pathlib; pathlib.Path('/opt/ml/output/message').write_text('Done: ' + 'x' * 2000)"
+    assert ended(service, processing(service, role, script))["ExitMessage"] == "Done: " + "x" * 1018
+
+
 def test_a_job_can_be_stopped(service: LocalService, role: str) -> None:
     name = processing(service, role, "import threading; threading.Event().wait()")
     sagemaker = service.session().client("sagemaker")
@@ -132,10 +137,11 @@ MULTI = {"strategy": "MultiRecord", "most_bytes": 9}
 @pytest.mark.parametrize(
     ("content", "settings", "expected"),
     [
-        (b"aaaa\nbbbb\ncccc\n", MULTI, [b"aaaa\nbbbb", b"cccc"]),
-        (b"a\nb\nc", MULTI, [b"a\nb\nc"]),
-        (b"a\n\nb\n", {"strategy": "SingleRecord", "most_bytes": 9}, [b"a", b"b"]),
-        (b"a\nb\n", {"strategy": "MultiRecord", "most_bytes": 0}, [b"a\nb"]),
+        (b"aaaa\nbbbb\ncccc\n", MULTI, [b"aaaa\nbbbb\n", b"cccc\n"]),
+        (b"a\nb\nc", MULTI, [b"a\nb\nc\n"]),
+        (b"a\n\nb\n", {"strategy": "SingleRecord", "most_bytes": 9}, [b"a\n", b"\n", b"b\n"]),
+        (b"\n\na\n\n", MULTI, [b"\n\na\n\n"]),
+        (b"a\nb\n", {"strategy": "MultiRecord", "most_bytes": 0}, [b"a\nb\n"]),
         (b"", MULTI, []),
     ],
 )
