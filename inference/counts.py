@@ -42,6 +42,13 @@ class Latencies:
                 return round(self.milliseconds(place), 3)
         return 0.0
 
+    def as_json(self) -> dict[str, int]:
+        return {str(place): count for place, count in sorted(self.bins.items())}
+
+    @classmethod
+    def of_json(cls, value: Mapping[str, Any]) -> Latencies:
+        return cls({int(place): int(count) for place, count in value.items()})
+
     @staticmethod
     def milliseconds(place: int) -> float:
         """The middle of a bin."""
@@ -60,6 +67,8 @@ class Counts:
     tokens_in: int = 0
     tokens_out: int = 0
     latencies: Latencies = field(default_factory=Latencies)
+    # To the first token: of decoders alone.
+    first_tokens: Latencies = field(default_factory=Latencies)
     busy_seconds: float = 0.0
     engine: dict[str, Any] = field(default_factory=dict)
 
@@ -67,24 +76,29 @@ class Counts:
         for name in SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.latencies.merge(other.latencies)
+        self.first_tokens.merge(other.first_tokens)
         self.busy_seconds += other.busy_seconds
         peak = max(self.engine.get("peak_memory_bytes", 0), other.engine.get("peak_memory_bytes", 0))
-        self.engine = {**self.engine, **other.engine}
+        # Workers may have worked with different engines, and one that ran short of memory with two: all are named.
+        for name, value in other.engine.items():
+            self.engine[name] = _joined(self.engine.get(name), value)
         if peak:
             self.engine["peak_memory_bytes"] = peak
 
     def as_json(self) -> dict[str, Any]:
         sums = {name: getattr(self, name) for name in SUMS}
-        bins = {str(place): count for place, count in sorted(self.latencies.bins.items())}
-        return {**sums, "latency_bins": bins, "busy_seconds": round(self.busy_seconds, 6), "engine": self.engine}
+        bins: dict[str, Any] = {"latency_bins": self.latencies.as_json()}
+        if self.first_tokens.bins:
+            bins["first_token_bins"] = self.first_tokens.as_json()
+        return {**sums, **bins, "busy_seconds": round(self.busy_seconds, 6), "engine": self.engine}
 
     @classmethod
     def of_json(cls, value: Mapping[str, Any]) -> Counts:
-        bins = {int(place): int(count) for place, count in value.get("latency_bins", {}).items()}
         sums = {name: int(value.get(name, 0)) for name in SUMS}
         return cls(
             **sums,
-            latencies=Latencies(bins),
+            latencies=Latencies.of_json(value.get("latency_bins", {})),
+            first_tokens=Latencies.of_json(value.get("first_token_bins", {})),
             busy_seconds=float(value.get("busy_seconds", 0.0)),
             engine=dict(value.get("engine", {})),
         )
@@ -122,6 +136,13 @@ class Totals:
             counts.merge(run.counts)
             first, last = min(first, run.started), max(last, run.ended)
         return cls(counts, max(0.0, last - first) if last > first else 0.0)
+
+
+def _joined(one: Any, other: Any) -> Any:
+    """Two workers' words for what they worked with, as one: `a+b` and `a` are `a+b`."""
+    if not isinstance(one, str) or not isinstance(other, str):
+        return other
+    return "+".join(sorted({*one.split("+"), *other.split("+")}))
 
 
 def worker_name() -> str:

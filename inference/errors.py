@@ -6,6 +6,7 @@ PromotionError
 ├── ModelBroken         approved, but it does not load: a missing tokenizer, weights of another shape
 └── Invalid (the service's)
     ├── RecordInvalid   one input record is wrong; its line gets the error, the others go on
+    │   └── TooLong     it asks for more tokens than a limit lets it
     └── HyperParametersInvalid
 """
 
@@ -32,6 +33,10 @@ class RecordInvalid(Invalid):
     def __str__(self) -> str:
         named = f"{self.field}: {self.reason}" if self.field else self.reason
         return named if self.record_id is None else f"record {self.record_id}: {named}"
+
+
+class TooLong(RecordInvalid):
+    """A record is fine but for its length: in its text, or in what it asks for."""
 
 
 class HyperParametersInvalid(Invalid):

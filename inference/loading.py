@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,20 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
-from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+)
 from transformers.utils import logging as transformers_logging
 
+from inference import memory
 from inference.errors import ModelBroken, ModelRefused
 from promotion.artifact import manifest_of_folder
+from promotion.errors import Invalid
 
 MANIFEST_SHA256 = "PROMOTION_MANIFEST_SHA256"
 HF_TASK = "HF_TASK"
@@ -29,12 +39,22 @@ HF_MODEL_ID = "HF_MODEL_ID"
 
 TEXT_TO_TEXT = "text2text-generation"
 ZERO_SHOT = "zero-shot-classification"
+TEXT_GENERATION = "text-generation"
 TASKS = {
     "text2text-generation": TEXT_TO_TEXT,
     "summarization": TEXT_TO_TEXT,
     "translation": TEXT_TO_TEXT,
     "zero-shot-classification": ZERO_SHOT,
+    "text-generation": TEXT_GENERATION,
 }
+_AUTO = {
+    TEXT_TO_TEXT: AutoModelForSeq2SeqLM,
+    ZERO_SHOT: AutoModelForSequenceClassification,
+    TEXT_GENERATION: AutoModelForCausalLM,
+}
+SM_NUM_GPUS = "SM_NUM_GPUS"
+INFERENCE_ENGINE = "INFERENCE_ENGINE"
+OWN, VLLM = "own", "vllm"
 # Formats that run code when they are opened, or may.
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack", ".mar")
 _TOKENIZERS = ("tokenizer.json", "spiece.model", "vocab.txt", "vocab.json")
@@ -46,12 +66,21 @@ log = logging.getLogger("inference")
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model ready to run, and what its package said that it does."""
+    """A model ready to run, and what its package said that it does. Where vLLM holds it, `model` is None."""
 
     task: str
     model: PreTrainedModel
     tokenizer: Any
     folder: Path
+
+    @property
+    def generation_config(self) -> Any:
+        """The defaults that the model carries."""
+        if self.model is not None:
+            return self.model.generation_config
+        if (self.folder / "generation_config.json").exists():
+            return GenerationConfig.from_pretrained(self.folder, local_files_only=True)
+        return GenerationConfig()
 
 
 def verify_folder(folder: Path, manifest_sha256: str | None) -> None:
@@ -74,12 +103,17 @@ def verify_folder(folder: Path, manifest_sha256: str | None) -> None:
         )
 
 
-def load(folder: Path, *, task: str | None = None, hub_id: str | None = None) -> Loaded:
+def load(
+    folder: Path, *, task: str | None = None, hub_id: str | None = None, environment: Mapping[str, str] | None = None
+) -> Loaded:
     """The model in `folder`, on CUDA in bfloat16 where there is one, else on the CPU as it was saved or float32.
+
+    `environment` may name several GPUs (SM_NUM_GPUS), or vLLM (INFERENCE_ENGINE).
 
     Raises:
         ModelRefused: a hub's id instead of files, pickled weights, code of its own.
-        ModelBroken: files missing, weights of another shape, a task that this pipeline does not know.
+        ModelBroken: files missing, weights of another shape, more than there is memory for, an unknown task.
+        Invalid: SM_NUM_GPUS or INFERENCE_ENGINE is wrong.
     """
     if hub_id:
         raise ModelRefused(
@@ -90,8 +124,11 @@ def load(folder: Path, *, task: str | None = None, hub_id: str | None = None) ->
     kind = _task_of(task, config)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    auto = AutoModelForSeq2SeqLM if kind == TEXT_TO_TEXT else AutoModelForSequenceClassification
-    model = _load_weights(folder, auto)
+    gpus = gpus_of(environment or {})
+    if kind == TEXT_GENERATION and by_vllm(environment or {}):
+        return Loaded(kind, None, _load_tokenizer(folder), folder)
+    memory.check(folder, bytes_each=2 if torch.cuda.is_available() else 4, gpus=gpus)
+    model = _load_weights(folder, _AUTO[kind], gpus)
     if kind == ZERO_SHOT and not any(str(label).lower().startswith("entail") for label in model.config.label2id):
         raise ModelBroken(
             f"config.json names no entailment label, so this is no model for {ZERO_SHOT}: {model.config.label2id}."
@@ -99,6 +136,37 @@ def load(folder: Path, *, task: str | None = None, hub_id: str | None = None) ->
     loaded = Loaded(kind, model.eval(), _load_tokenizer(folder), folder)
     log.info("loaded %s for %s on %s, %s", folder, kind, model.device, model.dtype)
     return loaded
+
+
+def gpus_of(environment: Mapping[str, str]) -> int:
+    """How many GPUs the model is to be spread over.
+
+    Raises:
+        Invalid: no number, or more than there are.
+    """
+    text = environment.get(SM_NUM_GPUS, "").strip()
+    if not text:
+        return 1
+    if not text.isdecimal():
+        raise Invalid(SM_NUM_GPUS, f"must be a whole number, not {text[:40]!r}.")
+    wanted = int(text)
+    # 0 and 1 are what SageMaker's SDK says on a machine without GPUs.
+    if wanted > 1 and not by_vllm(environment) and wanted > torch.cuda.device_count():
+        raise Invalid(SM_NUM_GPUS, f"is {wanted}, and this machine has {torch.cuda.device_count()}.")
+    return max(1, wanted)
+
+
+def by_vllm(environment: Mapping[str, str]) -> bool:
+    """Whether decoders are left to vLLM: where there are several GPUs, or where the package says so.
+
+    Raises:
+        Invalid: an engine that there is not.
+    """
+    engine = environment.get(INFERENCE_ENGINE, "").strip() or None
+    if engine not in (None, OWN, VLLM):
+        raise Invalid(INFERENCE_ENGINE, f"must be {OWN} or {VLLM}, not {engine!r}.")
+    several = environment.get(SM_NUM_GPUS, "").strip() not in ("", "0", "1")
+    return engine == VLLM or (engine is None and several)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -138,13 +206,17 @@ def _task_of(named: str | None, config: dict[str, Any]) -> str:
         return TEXT_TO_TEXT
     if any(name.endswith("ForSequenceClassification") for name in architectures):
         return ZERO_SHOT
+    if any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
+        return TEXT_GENERATION
     raise ModelBroken(
         f"{HF_TASK} is not set, and config.json's architectures ({', '.join(architectures) or 'none'}) do not tell."
     )
 
 
-def _load_weights(folder: Path, auto: Any) -> PreTrainedModel:
+def _load_weights(folder: Path, auto: Any, gpus: int) -> PreTrainedModel:
     on_cuda = torch.cuda.is_available()
+    # One worker, and the layers dealt out: an encoder-decoder is computed by one card after the other.
+    spread: dict[str, Any] = {"device_map": "balanced"} if gpus > 1 else {}
     try:
         model, told = auto.from_pretrained(
             folder,
@@ -154,14 +226,20 @@ def _load_weights(folder: Path, auto: Any) -> PreTrainedModel:
             # A CPU without AMX computes bfloat16 slower than float32, and less exactly everywhere.
             dtype=torch.bfloat16 if on_cuda else torch.float32,
             output_loading_info=True,
+            **spread,
         )
+    except torch.OutOfMemoryError as error:
+        raise ModelBroken(f"The model is too large for its device: {_first_line(error)}") from error
     except Exception as error:  # transformers raises a dozen kinds for files that it can't use
         raise ModelBroken(f"The weights do not load: {_first_line(error)}") from error
     missing, mismatched = sorted(told["missing_keys"]), sorted(map(str, told.get("mismatched_keys") or ()))
     if missing or mismatched:
         # transformers would fill these with random numbers, and answer.
         raise ModelBroken(f"The weights do not fit config.json: {', '.join((missing + mismatched)[:5])} …")
-    return model.to("cuda") if on_cuda else model
+    try:
+        return model.to("cuda") if on_cuda and gpus == 1 else model
+    except torch.OutOfMemoryError as error:
+        raise ModelBroken(f"The model is too large for its device: {_first_line(error)}") from error
 
 
 def _load_tokenizer(folder: Path) -> Any:

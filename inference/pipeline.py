@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from inference.counts import Counts, Run, peak_memory_bytes, worker_name
@@ -22,6 +22,14 @@ class Answered:
 
     lines: list[bytes]
     run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """When work on something began: for people, and for measuring."""
+
+    wall: float = field(default_factory=time.time)
+    clock: float = field(default_factory=time.perf_counter)
 
 
 class Pipeline:
@@ -44,7 +52,13 @@ class Pipeline:
         With `stamp`, the first line carries what was counted: batch transform gives a container no other way to report,
         no file of its own and only its answers to write to.
         """
-        started, clock = time.time(), time.perf_counter()
+        begun = Begun()
+        parsed = self.parse_lines(lines)
+        answers = self.task.answer([request for request in parsed if isinstance(request, Request)])
+        return self.finish_lines(parsed, answers, begun, stamp=stamp)
+
+    def parse_lines(self, lines: Sequence[bytes | RecordInvalid]) -> list[Request | RecordInvalid]:
+        """What each line asks for, or what is wrong with it."""
         parsed: list[Request | RecordInvalid] = []
         for line in lines:
             try:
@@ -53,8 +67,19 @@ class Pipeline:
                 parsed.append(self._parse(decode_record(line)))
             except RecordInvalid as error:
                 parsed.append(error)
-        good = iter(self.task.answer([request for request in parsed if isinstance(request, Request)]))
-        counts = Counts(records=len(lines), engine=asdict(self.task.description))
+        return parsed
+
+    def finish_lines(
+        self,
+        parsed: Sequence[Request | RecordInvalid],
+        answers: Sequence[Sequence[Answer]],
+        begun: Begun,
+        *,
+        stamp: bool = False,
+    ) -> Answered:
+        """Output lines for all that was parsed, from the answers to what could be."""
+        good = iter(answers)
+        counts = Counts(records=len(parsed), engine=asdict(self.task.description))
         values: list[Any] = []
         for request in parsed:
             if isinstance(request, RecordInvalid):
@@ -62,31 +87,48 @@ class Pipeline:
                 values.append(self._failed(request.record_id, str(request)))
             else:
                 values.append(self._value(request, next(good), counts))
-        counts.busy_seconds = time.perf_counter() - clock
-        counts.engine["peak_memory_bytes"] = self.peak_memory_bytes()
-        run = Run(worker_name(), started, time.time(), counts)
+        run = self._run(counts, begun)
         if stamp and values:
             first = values[0][0] if isinstance(values[0], list) else values[0]
             first["run"] = run.as_json()
         return Answered([dump_line(value) for value in values], run)
 
     def answer_record(self, value: Any) -> tuple[Any, Run]:
-        """The answer to one real-time request: an object for a text, a list of objects for a list.
+        """The answer to one real-time request, in the form of its task.
 
         Raises:
             RecordInvalid: the request is wrong.
         """
-        started, clock = time.time(), time.perf_counter()
-        request = self._parse(checked_record(value))
-        answers = self.task.answer([request])[0]
+        begun = Begun()
+        request = self.parse_record(value)
+        return self.finish_record(request, self.task.answer([request])[0], begun)
+
+    def parse_record(self, value: Any) -> Request:
+        """What a real-time request asks for.
+
+        Raises:
+            RecordInvalid: the request is wrong.
+        """
+        return self._parse(checked_record(value))
+
+    def finish_record(self, request: Request, answers: Sequence[Answer], begun: Begun) -> tuple[Any, Run]:
+        """The body of a real-time answer.
+
+        Raises:
+            RecordInvalid: a text could not be answered.
+        """
         for answer in answers:
             if answer.error:
                 raise RecordInvalid("", answer.error, request.id)
         counts = Counts(records=1, engine=asdict(self.task.description))
         _count(counts, request, answers)
-        counts.busy_seconds = time.perf_counter() - clock
         bodies = [{**_identity(request.id), **answer.fields} for answer in answers]
-        return bodies if request.many else bodies[0], Run(worker_name(), started, time.time(), counts)
+        return self.task.real_time(request, bodies), self._run(counts, begun)
+
+    def _run(self, counts: Counts, begun: Begun) -> Run:
+        counts.busy_seconds = time.perf_counter() - begun.clock
+        counts.engine["peak_memory_bytes"] = self.peak_memory_bytes()
+        return Run(worker_name(), begun.wall, time.time(), counts)
 
     def peak_memory_bytes(self) -> int:
         """The most memory used so far: the device's, or the process's where it computes on the CPU."""
@@ -109,11 +151,11 @@ class Pipeline:
         _count(counts, request, answers)
         if error:
             return self._failed(request.id, str(RecordInvalid("", error, request.id)))
-        values = [{**_identity(request.id), **answer.fields, **self._approval()} for answer in answers]
+        values = [{**_identity(request.id), **self.task.line(answer.fields), **self._approval()} for answer in answers]
         return values if request.many else values[0]
 
     def _failed(self, record_id: str | int | float | None, error: str) -> dict[str, Any]:
-        return {**_identity(record_id), "error": error, **self.task.nothing, **self._approval()}
+        return {**_identity(record_id), "error": error, **self.task.line(self.task.nothing), **self._approval()}
 
     def _approval(self) -> dict[str, str]:
         return {"approval_id": self.approval_id} if self.approval_id else {}
@@ -127,6 +169,9 @@ def _count(counts: Counts, request: Request, answers: Sequence[Answer]) -> None:
     counts.tokens_in += sum(answer.tokens_in for answer in answers)
     counts.tokens_out += sum(answer.tokens_out for answer in answers)
     counts.latencies.add(max(answer.seconds for answer in answers))
+    for answer in answers:
+        if answer.first_token_seconds is not None:
+            counts.first_tokens.add(answer.first_token_seconds)
 
 
 def _identity(record_id: str | int | float | None) -> dict[str, Any]:

@@ -8,27 +8,44 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from inference.errors import RecordInvalid
 from inference.parameters import GENERATION, ZERO_SHOT, Generation, Labels, looks_like_parameter, named, unknown
 from promotion.errors import Invalid
+
+if TYPE_CHECKING:
+    from inference.decoders.settings import Decoding
 
 Id = str | int | float
 # Fields that ride along untouched, whatever they hold.
 _DATA = frozenset({"id", "metadata"})
 
 
+@dataclass(slots=True, eq=False)
+class Departure:
+    """Whether the client still waits: set on any thread, looked at between steps."""
+
+    gone: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What one record asks for. `many` is set where a list of texts was sent, so a list is answered."""
+    """What one record asks for. `many` is set where a list of texts was sent, so a list is answered.
+
+    `prepared` has what a task made of the texts already when it checked them.
+    """
 
     id: Id | None
     texts: tuple[str, ...]
     many: bool
-    settings: Generation | Labels
+    settings: Generation | Labels | Decoding
     ignored_parameters: int = 0
+    prepared: tuple[Any, ...] = ()
+    stream: bool = False
+    chat: bool = False
+    departure: Departure = field(default_factory=Departure, compare=False)
 
 
 def decode_record(line: bytes) -> dict[str, Any]:
@@ -72,8 +89,8 @@ def generation_request(record: Mapping[str, Any], job: Mapping[str, Any] | None,
     """
     identity = record.get("id")
     try:
-        name, texts, many = _texts(record, ("text_inputs", "inputs"))
-        own = _parameters(record, name, tuple(GENERATION))
+        name, texts, many = texts_of(record, ("text_inputs", "inputs"))
+        own = parameters_of(record, name, tuple(GENERATION))
         if job is not None:
             return Request(identity, texts, many, defaults.updated(job), len(own))
         return Request(identity, texts, many, defaults.updated(own))
@@ -89,8 +106,8 @@ def zero_shot_request(record: Mapping[str, Any], job: Mapping[str, Any] | None) 
     """
     identity = record.get("id")
     try:
-        name, texts, many = _texts(record, ("sequences", "inputs", "text_inputs"))
-        own = _parameters(record, name, ZERO_SHOT)
+        name, texts, many = texts_of(record, ("sequences", "inputs", "text_inputs"))
+        own = parameters_of(record, name, ZERO_SHOT)
         if job is None:
             return Request(identity, texts, many, Labels.of(own))
         used = dict(job)
@@ -101,7 +118,7 @@ def zero_shot_request(record: Mapping[str, Any], job: Mapping[str, Any] | None) 
         raise named(error, identity) from None
 
 
-def _texts(record: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, tuple[str, ...], bool]:
+def texts_of(record: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, tuple[str, ...], bool]:
     """Which field holds the input, its texts, and whether a list was sent."""
     name = next((name for name in names if record.get(name) is not None), None)
     if name is None:
@@ -121,7 +138,7 @@ def _texts(record: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, tupl
     return name, texts, many
 
 
-def _parameters(record: Mapping[str, Any], text_field: str, known: tuple[str, ...]) -> dict[str, Any]:
+def parameters_of(record: Mapping[str, Any], text_field: str, known: tuple[str, ...]) -> dict[str, Any]:
     """The parameters that a record carries, in either form.
 
     Raises:

@@ -6,7 +6,7 @@ A task parses records, has an engine do the work on what is different, and puts 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,9 +14,10 @@ import numpy as np
 from inference.engines import Description, Entailment, Generated, Pair, PairEngine, Prompt, TextEngine
 from inference.engines.encoder_decoder import text_engine
 from inference.engines.nli import NliEngine
-from inference.loading import TEXT_TO_TEXT, ZERO_SHOT, Loaded
+from inference.engines.search import most_new_tokens
+from inference.loading import TEXT_GENERATION, TEXT_TO_TEXT, ZERO_SHOT, Loaded
 from inference.parameters import Generation, Labels
-from inference.requests import Request, generation_request, zero_shot_request
+from inference.requests import Departure, Request, generation_request, zero_shot_request
 from inference.sampling import record_key
 from inference.text import Encoded, Encoder
 from promotion.errors import Invalid
@@ -33,6 +34,8 @@ class Answer:
     repeated: bool = False
     seconds: float = 0.0
     error: str | None = None
+    # Where tokens come one by one.
+    first_token_seconds: float | None = None
 
 
 class Task(Protocol):
@@ -59,8 +62,30 @@ class Task(Protocol):
         """For each request, an answer for each of its texts, in order."""
         ...
 
+    def weigh(self, request: Request) -> int:
+        """How many tokens a request is, about: what shares a forward pass has a budget of them."""
+        ...
 
-class TextToText:
+    def real_time(self, request: Request, bodies: list[dict[str, Any]]) -> Any:
+        """The body of a real-time answer, from an object for each text."""
+        ...
+
+    def line(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """What an answer's fields are on an output line."""
+        ...
+
+
+class _Plain:
+    """The form of answers that the two tasks of encoders share."""
+
+    def real_time(self, request: Request, bodies: list[dict[str, Any]]) -> Any:
+        return bodies if request.many else bodies[0]
+
+    def line(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(fields)
+
+
+class TextToText(_Plain):
     """Texts from texts, by an encoder-decoder model."""
 
     name = TEXT_TO_TEXT
@@ -82,16 +107,26 @@ class TextToText:
     def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
         return generation_request(record, job, self._defaults)
 
+    def weigh(self, request: Request) -> int:
+        settings = request.settings
+        assert isinstance(settings, Generation)
+        width = max(settings.num_beams, settings.num_return_sequences)
+        return width * sum(self._encoder.about(text) + most_new_tokens(settings) for text in request.texts)
+
     def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
         wanted: dict[tuple[str, Generation], int] = {}
         places: list[list[int]] = []
         for request in requests:
             assert isinstance(request.settings, Generation)
             places.append([wanted.setdefault((text, request.settings), len(wanted)) for text in request.texts])
+        waiting: list[list[Departure]] = [[] for _ in wanted]
+        for request, row in zip(requests, places, strict=True):
+            for place in row:
+                waiting[place].append(request.departure)
         encoded = self._encoder.encode([text for text, _ in wanted]) if wanted else []
         prompts = [
-            Prompt(source.tokens, settings, record_key(settings.seed, text))
-            for source, (text, settings) in zip(encoded, wanted, strict=True)
+            Prompt(source.tokens, settings, record_key(settings.seed, text), tuple(clients))
+            for source, (text, settings), clients in zip(encoded, wanted, waiting, strict=True)
         ]
         results: list[Generated | None] = [None] * len(prompts)
         for index, result in self._engine.generate(prompts):
@@ -109,7 +144,7 @@ class TextToText:
         return Answer({"generated_texts": texts}, tokens_in, tokens_out, truncated, seconds=seconds)
 
 
-class ZeroShot:
+class ZeroShot(_Plain):
     """Labels for texts, by a model of natural language inference: does the text entail "This example is {label}."?"""
 
     name = ZERO_SHOT
@@ -130,6 +165,11 @@ class ZeroShot:
             if len(hypothesis) > self._encoder.longest and not self._encoder.fits_as_hypothesis(hypothesis):
                 raise Invalid("candidate_labels", f"{label[:40]!r}… is longer than the model can take.")
         return request
+
+    def weigh(self, request: Request) -> int:
+        assert isinstance(request.settings, Labels)
+        hypotheses = [self._encoder.about(one) for one in request.settings.hypotheses]
+        return sum(len(hypotheses) * self._encoder.about(text) + sum(hypotheses) for text in request.texts)
 
     def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
         pairs: dict[tuple[str, str], int] = {}
@@ -191,12 +231,18 @@ def spread(answers: Sequence[Answer], places: Sequence[Sequence[int]]) -> list[l
     return out
 
 
-def task_for(loaded: Loaded) -> Task:
-    """The task that a loaded model does."""
+def task_for(loaded: Loaded, environment: Mapping[str, str] | None = None) -> Task:
+    """The task that a loaded model does, within the limits that `environment` names.
+
+    Raises:
+        Invalid: a limit that is no number, beyond the model, or at odds with another.
+    """
+    if loaded.task == TEXT_GENERATION:
+        from inference.decoders.opening import text_generation
+
+        return text_generation(loaded, environment or {})
     return TextToText(loaded) if loaded.task == TEXT_TO_TEXT else ZeroShot(loaded)
 
 
 def _repeated(answer: Answer) -> Answer:
-    return Answer(
-        answer.fields, answer.tokens_in, answer.tokens_out, answer.truncated, True, answer.seconds, answer.error
-    )
+    return replace(answer, repeated=True)

@@ -11,6 +11,8 @@ from typing import Any
 _LONGEST_INPUT = 1_024
 # Far more characters than a token has; what lies behind them can't be within the model's reach.
 _CHARACTERS_PER_TOKEN = 16
+# What a token has on average, rather less than more.
+_CHARACTERS_OF_A_WORD_PIECE = 3
 # JSON can spell half a character; a tokenizer can't read one.
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
@@ -45,6 +47,10 @@ class Encoder:
         near = {premise: self._near(premise) for premise in set(premises)}
         pairs = [(near[premise], hypothesis) for premise, hypothesis in zip(premises, hypotheses, strict=True)]
         return self._encoded(self._tokenizer, pairs, truncation="only_first")
+
+    def about(self, text: str) -> int:
+        """How many tokens `text` has, about, and at most as many as the model takes: told without tokenizing it."""
+        return min(self.longest, len(text) // _CHARACTERS_OF_A_WORD_PIECE + 2)
 
     def fits_as_hypothesis(self, text: str) -> bool:
         """Whether a hypothesis leaves room for anything of its premise."""

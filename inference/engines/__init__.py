@@ -11,15 +11,27 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from inference.parameters import Generation
+from inference.requests import Departure
+
+# In place of an answer that nobody waits for any more.
+LEFT = "the client has left"
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One text to generate from. `key` seeds its sampling, and belongs to the record, not to its place in a batch."""
+    """One text to generate from. `key` seeds its sampling, and belongs to the record, not to its place in a batch.
+
+    `clients` are those who wait for it; once all have gone, it needs no more steps.
+    """
 
     tokens: tuple[int, ...]
     settings: Generation
     key: int
+    clients: tuple[Departure, ...] = ()
+
+    @property
+    def left(self) -> bool:
+        return bool(self.clients) and all(client.gone for client in self.clients)
 
 
 @dataclass(frozen=True, slots=True)

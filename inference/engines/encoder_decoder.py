@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from inference.batching import out_of_memory
-from inference.engines import Description, Generated, Prompt, TextEngine
+from inference.engines import LEFT, Description, Generated, Prompt, TextEngine
 from inference.engines.beams import Beams
 from inference.engines.cuda import FlexAttention, Graphs
 from inference.engines.decoder import Decoder, longest
@@ -216,6 +216,10 @@ class _Table:
         for slot, sequences in choice.done.items():
             self._free.append(slot)
             yield rows[slot].index, _generated(sequences, rows[slot])
+        for slot, row in enumerate(rows):
+            if slot not in choice.done and self._prompts[row.index].left:
+                self._free.append(slot)
+                yield row.index, Generated((), time.perf_counter() - row.started, LEFT)
 
     def _admit(self, slot: int) -> bool:
         found = next(self._encoded, None)

@@ -23,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 from inference.loading import load
 from inference.pipeline import Pipeline
 from inference.tasks import task_for
+from tests.inference.llamas import llama
 from tests.inference.samples import WORDS
 
 transformers_logging.disable_progress_bar()
@@ -89,6 +90,12 @@ def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     BertForSequenceClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama-2-chat in small: random weights, its chat template, a tokenizer whose characters may span tokens."""
+    return llama(tmp_path_factory.mktemp("llama"))
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ ROOT = Path(__file__).resolve().parents[2]
 # In the root lock, but not in the image: what the Lambdas, the pages and the tests stand on.
 ABSENT = (
     "msgspec",
-    "jinja2",
     "authlib",
     "joserfc",
     "itsdangerous",

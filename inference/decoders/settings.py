@@ -1,0 +1,164 @@
+"""What a request to a decoder may ask for, and how much of it: names, ranges, defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from inference.errors import TooLong
+from inference.parameters import GENERATION, Number, Switch, unknown
+from promotion.errors import Invalid
+
+DEFAULT_NEW_TOKENS = 100  # as TGI has it
+MOST_STOPS = 16
+LONGEST_STOP = 1_000
+# A model may reach further; whoever wants that says MAX_TOTAL_TOKENS, since memory is set aside by it.
+DEFAULT_TOTAL_TOKENS = 4_096
+CPU_BATCH_TOKENS, CUDA_BATCH_TOKENS = 16_384, 131_072
+PREFILL_TOKENS = 4_096
+
+INPUT_LENGTH, TOTAL_TOKENS, BATCH_TOKENS = "MAX_INPUT_LENGTH", "MAX_TOTAL_TOKENS", "MAX_BATCH_TOTAL_TOKENS"
+BATCH_PREFILL_TOKENS = "MAX_BATCH_PREFILL_TOKENS"
+SM_NUM_GPUS = "SM_NUM_GPUS"
+
+_CHECKED: Mapping[str, Number | Switch] = {
+    "max_new_tokens": Number(1, 100_000),
+    "do_sample": Switch(),
+    "temperature": Number(0, 100, whole=False, above=True),
+    "top_k": Number(0, 1_000_000),
+    "top_p": Number(0, 1, whole=False, above=True),
+    "repetition_penalty": Number(0, 100, whole=False, above=True),
+    "seed": GENERATION["seed"],
+    "truncate": Number(1, 1_000_000),
+    "return_full_text": Switch(),
+    "details": Switch(),
+    # Taken and checked because existing clients send it; batches are formed by token budget, whatever it says.
+    "batch_size": GENERATION["batch_size"],
+}
+# `stop_sequences` is LMI's name for TGI's `stop`.
+NAMES = (*_CHECKED, "stop", "stop_sequences")
+# Whoever names one of these wants to sample, even without do_sample: so TGI has it, and LMI too.
+_SAMPLES = ("temperature", "top_k", "top_p")
+# What of a model's own generation_config is followed.
+_OF_MODEL = ("do_sample", "temperature", "top_k", "top_p", "repetition_penalty", "max_new_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How one text is continued. None of it is shared: neighbours in a step may differ in all."""
+
+    max_new_tokens: int | None = None
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    truncate: int | None = None
+    return_full_text: bool = False
+    details: bool = False
+
+    def updated(self, parameters: Mapping[str, Any]) -> Decoding:
+        """These settings with `parameters` over them.
+
+        Raises:
+            Invalid: unknown, of the wrong type or out of range.
+        """
+        given = {name: value for name, value in parameters.items() if value is not None}
+        checked: dict[str, Any] = {}
+        for name, value in given.items():
+            if name in ("stop", "stop_sequences"):
+                checked["stop"] = _stops(name, value)
+            elif name in _CHECKED:
+                checked[name] = _CHECKED[name].check(name, value)
+            else:
+                raise unknown(name, NAMES)
+        checked.pop("batch_size", None)
+        if "do_sample" not in checked and any(name in checked for name in _SAMPLES):
+            checked["do_sample"] = True
+        return replace(self, **checked)
+
+    @classmethod
+    def of_model(cls, config: Any) -> Decoding:
+        """The defaults that a model's own generation_config carries."""
+        found = {name: getattr(config, name, None) for name in _OF_MODEL}
+        known = {field.name for field in fields(cls)}
+        # Said as false where the model says nothing, so that a temperature alone makes no model sample.
+        found["do_sample"] = bool(found["do_sample"])
+        return cls().updated({name: value for name, value in found.items() if value is not None and name in known})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many tokens one request, one step's newcomers and all that is under way may have."""
+
+    input_length: int
+    total_tokens: int
+    batch_total_tokens: int
+    prefill_tokens: int = PREFILL_TOKENS
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str], *, reach: int, on_cuda: bool) -> Limits:
+        """By TGI's names. `reach` is how far the model's positions go.
+
+        Raises:
+            Invalid: no number, beyond the model, or at odds with each other.
+        """
+        total = number(environment, TOTAL_TOKENS) or min(reach, DEFAULT_TOTAL_TOKENS)
+        if not 2 <= total <= reach:
+            raise Invalid(TOTAL_TOKENS, f"is {total}, and this model reaches from 2 to {reach} tokens.")
+        taken = number(environment, INPUT_LENGTH) or number(environment, "MAX_INPUT_TOKENS") or total - 1
+        if not 1 <= taken < total:
+            raise Invalid(INPUT_LENGTH, f"is {taken}; it must be below {TOTAL_TOKENS}, which is {total}.")
+        least = max(total, CUDA_BATCH_TOKENS if on_cuda else CPU_BATCH_TOKENS)
+        batch = number(environment, BATCH_TOKENS) or least
+        if batch < total:
+            raise Invalid(BATCH_TOKENS, f"is {batch}; it must be at least {TOTAL_TOKENS}, which is {total}.")
+        return cls(taken, total, batch, number(environment, BATCH_PREFILL_TOKENS) or max(taken, PREFILL_TOKENS))
+
+    def check(self, length: int, settings: Decoding) -> Decoding:
+        """`settings` with their number of new tokens, for a prompt of `length` tokens.
+
+        Raises:
+            TooLong: says what to shorten, and by which limit.
+        """
+        if length > self.input_length:
+            raise TooLong(
+                "inputs",
+                f"must have at most {self.input_length} tokens ({INPUT_LENGTH}), and has {length}; shorten it, or "
+                f"send parameters.truncate={self.input_length} to keep its end.",
+            )
+        wanted = settings.max_new_tokens
+        if wanted is not None and length + wanted > self.total_tokens:
+            raise TooLong(
+                "max_new_tokens",
+                f"is {wanted}, and with {length} tokens of inputs that is more than {self.total_tokens} "
+                f"({TOTAL_TOKENS}); ask for at most {self.total_tokens - length}, or shorten inputs.",
+            )
+        most = self.total_tokens - length
+        return replace(settings, max_new_tokens=min(DEFAULT_NEW_TOKENS, most) if wanted is None else wanted)
+
+
+def number(environment: Mapping[str, str], name: str) -> int | None:
+    """A whole number from an environment variable; None where it is absent or empty.
+
+    Raises:
+        Invalid: not a whole number above 0.
+    """
+    text = environment.get(name, "").strip()
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise Invalid(name, f"must be a whole number above 0, not {text[:40]!r}.")
+    return int(text)
+
+
+def _stops(name: str, value: Any) -> tuple[str, ...]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
+        raise Invalid(name, "must be a text, or a list of texts that are not empty.")
+    if len(texts) > MOST_STOPS or any(len(text) > LONGEST_STOP for text in texts):
+        raise Invalid(name, f"takes at most {MOST_STOPS} texts of at most {LONGEST_STOP} characters.")
+    return tuple(texts)

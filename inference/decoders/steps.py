@@ -1,0 +1,289 @@
+"""The engine for decoders: everybody's text grows by one token a step; who has ended leaves at once, who waits comes in.
+
+Keys and values of all rows lie in one cache, padded at the left, where a row's beginning costs nothing but memory. What a
+step can't compute it tries again with each row alone: a text that breaks the model breaks nobody else's.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers import DynamicCache, PreTrainedModel
+
+from inference.batching import out_of_memory
+from inference.decoders import Piece, Ticket, failed
+from inference.decoders.settings import Limits
+from inference.decoders.words import Words
+from inference.engines import Description
+from inference.sampling import pick, uniform_draws
+
+NAME = "continuous"
+MOST_ROWS = 256
+
+log = logging.getLogger("inference")
+
+
+@dataclass(slots=True, eq=False)
+class _Row:
+    """One text under way. It can begin anew at any token, so a step that failed costs time and nothing else."""
+
+    ticket: Ticket
+    tokens: list[int]
+    words: Words
+    draws: Tensor | None  # float64, (most new tokens,)
+    seen: Tensor | None  # bool, (vocabulary,): what a repetition is
+    made: int = 0
+    alone: bool = False
+
+
+class StepEngine:
+    """Continues texts with any decoder of transformers whose attention looks at all that came before."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, limits: Limits) -> None:
+        self._model, self._tokenizer, self._limits = model, tokenizer, limits
+        ends = model.generation_config.eos_token_id
+        own = ends if isinstance(ends, list) else [ends]
+        self._ends = {token for token in (*own, tokenizer.eos_token_id) if token is not None}
+        self._special = set(tokenizer.all_special_ids)
+        takes = inspect.signature(model.forward).parameters
+        self._places, self._last_only = "position_ids" in takes, "logits_to_keep" in takes
+        self._waiting: deque[_Row] = deque()
+        self._coming: deque[Ticket] = deque()
+        self._lock = threading.Lock()
+        self._rows: list[_Row] = []
+        self._most_rows = MOST_ROWS
+        self._cache: list[tuple[Tensor, Tensor]] = []  # a layer's keys and values: (rows, heads, longest, head size)
+        self.description = Description(NAME, str(model.device), str(model.dtype).removeprefix("torch."))
+
+    def submit(self, ticket: Ticket) -> None:
+        with self._lock:
+            self._coming.append(ticket)
+
+    def close(self) -> None:
+        """Nothing to let go of: the model goes with its owner."""
+
+    @torch.inference_mode()
+    def step(self) -> bool:
+        """Let go of who has left, let in who fits, and give each text a token."""
+        with self._lock:
+            coming = list(self._coming)
+            self._coming.clear()
+        self._waiting.extend(self._row(ticket) for ticket in coming)
+        if any(row.ticket.left for row in self._waiting):
+            self._waiting = deque(row for row in self._waiting if not row.ticket.left)
+        self._keep([place for place, row in enumerate(self._rows) if not row.ticket.left])
+        newcomers = self._newcomers()
+        if newcomers:
+            self._begin(newcomers)
+        elif self._rows:
+            self._grow()
+        return bool(self._rows or self._waiting or self._coming)
+
+    def _row(self, ticket: Ticket) -> _Row:
+        prompt, settings = ticket.prompt, ticket.prompt.settings
+        assert settings.max_new_tokens is not None
+        draws = torch.from_numpy(uniform_draws(prompt.key, 0, settings.max_new_tokens)) if settings.do_sample else None
+        seen = None
+        if settings.repetition_penalty != 1:
+            seen = torch.zeros(self._model.config.get_text_config().vocab_size, dtype=torch.bool)
+            seen[list(prompt.tokens)] = True
+            seen = seen.to(self._model.device)
+        words = Words(self._tokenizer, prompt.tokens, settings.stop)
+        return _Row(ticket, list(prompt.tokens), words, draws, seen)
+
+    def _newcomers(self) -> list[_Row]:
+        """Who comes in now: in order of arrival, under both budgets of tokens."""
+        found: list[_Row] = []
+        longest = max((row.ticket.prompt.most_tokens for row in self._rows), default=0)
+        prefill = 0
+        while self._waiting:
+            row = self._waiting[0]
+            others = len(self._rows) + len(found)
+            if others >= self._most_rows or (found and (row.alone or found[0].alone)):
+                break
+            longest = max(longest, row.ticket.prompt.most_tokens)
+            prefill = max(prefill, len(row.tokens))
+            if others and (others + 1) * longest > self._limits.batch_total_tokens:
+                break
+            if found and (len(found) + 1) * prefill > self._limits.prefill_tokens:
+                break
+            found.append(self._waiting.popleft())
+        return found
+
+    def _begin(self, rows: list[_Row]) -> None:
+        """The first token of `rows`, which then stand with the others."""
+        width = max(len(row.tokens) for row in rows)
+        fill = self._tokenizer.pad_token_id or 0
+        tokens = torch.tensor([[fill] * (width - len(row.tokens)) + row.tokens for row in rows])
+        lengths = torch.tensor([len(row.tokens) for row in rows])
+        mask = torch.arange(width) >= (width - lengths).unsqueeze(1)
+        try:
+            scores, cache = self._forward(tokens, mask, [])
+            cache = _joined(self._cache, cache)
+        except Exception as error:  # noqa: BLE001 - whatever a model does to one text must not end the others
+            short, why = out_of_memory(error), _why(error)
+        else:
+            self._cache, self._rows = cache, [*self._rows, *rows]
+            for row in rows:
+                row.alone = False
+            self._choose(rows, scores)
+            return
+        # Outside the except block: the traceback holds the failed step's tensors.
+        _tidy()
+        if len(rows) > 1:
+            self._again(rows)
+        elif short and self._rows:
+            # There is no room beside those under way: it waits for one of them to leave.
+            self._most_rows = len(self._rows)
+            self._waiting.appendleft(rows[0])
+        else:
+            rows[0].ticket.emit(failed(why))
+
+    def _grow(self) -> None:
+        """One more token for each row."""
+        tokens = torch.tensor([[row.tokens[-1]] for row in self._rows])
+        longest = self._cache[0][0].shape[2] + 1
+        lengths = torch.tensor([len(row.tokens) for row in self._rows])
+        mask = torch.arange(longest) >= (longest - lengths).unsqueeze(1)
+        try:
+            scores, self._cache = self._forward(tokens, mask, self._cache)
+        except Exception as error:  # noqa: BLE001 - as above
+            short, why = out_of_memory(error), _why(error)
+        else:
+            self._choose(self._rows, scores)
+            return
+        rows = self._rows
+        self._rows, self._cache = [], []
+        _tidy()
+        if len(rows) == 1:
+            rows[0].ticket.emit(failed(why))
+            return
+        if short:
+            self._most_rows = len(rows) // 2
+        self._again(rows)
+
+    def _again(self, rows: Sequence[_Row]) -> None:
+        """Each of `rows` begins anew by itself, at the token that it has reached: the one that fails alone is at fault."""
+        for row in reversed(rows):
+            row.alone = True
+            self._waiting.appendleft(row)
+
+    def _forward(
+        self, tokens: Tensor, mask: Tensor, cache: list[tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Scores of each row's next token, float32, (rows, vocabulary); and the cache with `tokens`, (rows, new)."""
+        device = self._model.device
+        options: dict[str, Any] = {"logits_to_keep": 1} if self._last_only else {}
+        if self._places:
+            places = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
+            options["position_ids"] = places[:, -tokens.shape[1] :].to(device)
+        output = self._model(
+            input_ids=tokens.to(device),
+            attention_mask=mask.long().to(device),
+            past_key_values=DynamicCache(cache) if cache else DynamicCache(),
+            use_cache=True,
+            **options,
+        )
+        layers = output.past_key_values.layers
+        return output.logits[:, -1].float(), [(layer.keys, layer.values) for layer in layers]
+
+    def _choose(self, rows: Sequence[_Row], scores: Tensor) -> None:
+        """Each row's next token, told to who waits for it; rows that have ended leave."""
+        for place, row in enumerate(rows):
+            if row.seen is not None:
+                penalty, here = row.ticket.prompt.settings.repetition_penalty, scores[place]
+                scores[place] = torch.where(row.seen, torch.where(here > 0, here / penalty, here * penalty), here)
+        chosen = scores.argmax(dim=-1)
+        drawn = [(place, row.draws) for place, row in enumerate(rows) if row.draws is not None]
+        if drawn:
+            places = [place for place, _ in drawn]
+            settings = [rows[place].ticket.prompt.settings for place in places]
+            chosen[places] = pick(
+                scores[places],
+                torch.stack([draws[rows[place].made] for place, draws in drawn]),
+                temperature=[one.temperature for one in settings],
+                top_k=[one.top_k for one in settings],
+                top_p=[one.top_p for one in settings],
+            )
+        logprobs = scores.log_softmax(dim=-1).gather(1, chosen.unsqueeze(1)).squeeze(1)
+        ended = {
+            row
+            for row, token, logprob in zip(rows, chosen.tolist(), logprobs.tolist(), strict=True)
+            if self._told(row, token, logprob)
+        }
+        self._keep([place for place, row in enumerate(self._rows) if row not in ended])
+
+    def _told(self, row: _Row, token: int, logprob: float) -> bool:
+        """Add `token` to `row` and tell its watcher; whether that was its last."""
+        row.tokens.append(token)
+        row.made += 1
+        if row.seen is not None:
+            row.seen[token] = True
+        special = token in self._special
+        text, stopped = (self._tokenizer.decode([token]), False) if special else row.words.add(token)
+        finish = None
+        if token in self._ends:
+            finish = "eos_token"
+        elif stopped:
+            finish = "stop_sequence"
+        elif row.made == row.ticket.prompt.settings.max_new_tokens:
+            finish = "length"
+        if finish and not stopped:
+            rest = row.words.rest()
+            text = text if special else text + rest
+        whole = row.words.text if finish else None
+        row.ticket.emit(Piece(token, text, logprob, special, finish, whole))
+        return finish is not None
+
+    def _keep(self, places: list[int]) -> None:
+        """Only these rows stay; what is padding for all of them goes too."""
+        if len(places) == len(self._rows):
+            return
+        self._rows = [self._rows[place] for place in places]
+        if not self._rows:
+            self._cache = []
+            return
+        held = max(len(row.tokens) for row in self._rows)
+        # The last token of each row is not in the cache yet.
+        spare = max(0, self._cache[0][0].shape[2] - (held - 1))
+        index = torch.tensor(places, device=self._cache[0][0].device)
+        self._cache = [(keys[index, :, spare:], values[index, :, spare:]) for keys, values in self._cache]
+
+
+def _joined(old: Iterable[tuple[Tensor, Tensor]], new: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """Both caches' rows in one, the shorter padded at the left."""
+    before = list(old)
+    if not before:
+        return list(new)
+    width = max(before[0][0].shape[2], new[0][0].shape[2])
+
+    def widened(part: Tensor) -> Tensor:
+        return pad(part, (0, 0, width - part.shape[2], 0))
+
+    return [
+        (torch.cat((widened(keys), widened(more_keys))), torch.cat((widened(values), widened(more_values))))
+        for (keys, values), (more_keys, more_values) in zip(before, new, strict=True)
+    ]
+
+
+def _why(error: Exception) -> str:
+    if out_of_memory(error):
+        return "it does not fit into memory, even alone"
+    log.exception("a step failed")
+    return f"the model fails on it: {type(error).__name__}"
+
+
+def _tidy() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

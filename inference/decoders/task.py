@@ -1,0 +1,129 @@
+"""The task of decoders as the pipeline sees it: text generation, whole answers in TGI's form."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from inference.decoders import Continuation, Continuing, Piece, Ticket
+from inference.decoders.asking import Asking
+from inference.decoders.settings import Decoding, Limits
+from inference.engines import Description
+from inference.loading import TEXT_GENERATION, Loaded
+from inference.requests import Request
+from inference.tasks import Answer, spread
+
+
+@dataclass(slots=True)
+class Collected:
+    """All pieces of one continuation."""
+
+    prompt: Continuation
+    started: float = field(default_factory=time.perf_counter)
+    first: float = 0.0
+    seconds: float = 0.0
+    pieces: list[Piece] = field(default_factory=list)
+
+    def add(self, piece: Piece) -> None:
+        self.seconds = time.perf_counter() - self.started
+        self.first = self.first or self.seconds
+        self.pieces.append(piece)
+
+    @property
+    def done(self) -> bool:
+        return bool(self.pieces) and self.pieces[-1].finish is not None
+
+    @property
+    def tokens_out(self) -> int:
+        return sum(piece.id >= 0 for piece in self.pieces)
+
+    def answer(self, *, chat: bool) -> Answer:
+        """The whole answer, with what is asked of it besides."""
+        last, settings = self.pieces[-1], self.prompt.settings
+        tokens_in = len(self.prompt.tokens)
+        if last.error:
+            return Answer(TextGeneration.nothing, tokens_in, seconds=self.seconds, error=last.error)
+        fields: dict[str, Any] = {"generated_text": full_text(self.prompt, last)}
+        if settings.details:
+            tokens = [
+                {"id": piece.id, "text": piece.text, "logprob": piece.logprob, "special": piece.special}
+                for piece in self.pieces
+            ]
+            fields["details"] = {**details(self.prompt, last, self.tokens_out), "prefill": [], "tokens": tokens}
+        if chat:
+            # What JumpStart's Llama-2-chat answers to messages, beside what TGI does.
+            fields["generation"] = {"role": "assistant", "content": last.generated_text}
+        return Answer(fields, tokens_in, self.tokens_out, seconds=self.seconds, first_token_seconds=self.first)
+
+
+class TextGeneration:
+    """Texts continued by a decoder model."""
+
+    name = TEXT_GENERATION
+    nothing: Mapping[str, Any] = {"generated_text": ""}
+
+    def __init__(self, loaded: Loaded, limits: Limits, engine: Continuing) -> None:
+        self.engine, self.limits = engine, limits
+        self._asking = Asking(loaded.tokenizer, limits, Decoding.of_model(loaded.generation_config))
+
+    @property
+    def description(self) -> Description:
+        return self.engine.description
+
+    def check_job(self, job: Mapping[str, Any]) -> None:
+        self._asking.defaults.updated(job)
+
+    def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
+        return self._asking.request(record, job)
+
+    def weigh(self, request: Request) -> int:
+        return sum(prompt.most_tokens for prompt in request.prepared)
+
+    def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
+        """All of `requests`, on the thread that calls. What comes twice is computed once."""
+        wanted: dict[tuple[tuple[int, ...], Decoding], int] = {}
+        found: list[Collected] = []
+        places: list[list[int]] = []
+        for request in requests:
+            row = []
+            for prompt in request.prepared:
+                place = wanted.setdefault((prompt.tokens, prompt.settings), len(found))
+                if place == len(found):
+                    found.append(Collected(prompt))
+                row.append(place)
+            places.append(row)
+        # Longest first: rows that stand together pad each other least.
+        for one in sorted(found, key=lambda one: -one.prompt.most_tokens):
+            self.engine.submit(Ticket(one.prompt, one.add))
+        while self.engine.step():
+            pass
+        chats = [False] * len(found)
+        for request, row in zip(requests, places, strict=True):
+            for place in row:
+                chats[place] = request.chat
+        return spread([one.answer(chat=chat) for one, chat in zip(found, chats, strict=True)], places)
+
+    def real_time(self, request: Request, bodies: list[dict[str, Any]]) -> Any:
+        """A list always, as TGI has it."""
+        return bodies
+
+    def line(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """An output line's fields: scoring reads `generated_texts`, of whatever task."""
+        return {**fields, "generated_texts": [fields["generated_text"]]}
+
+
+def full_text(prompt: Continuation, last: Piece) -> str:
+    """The generated text, after its prompt where that was asked for."""
+    return (prompt.text if prompt.settings.return_full_text else "") + (last.generated_text or "")
+
+
+def details(prompt: Continuation, last: Piece, tokens_out: int) -> dict[str, Any]:
+    """What TGI says of a text that has ended."""
+    return {
+        "finish_reason": last.finish,
+        "generated_tokens": tokens_out,
+        "seed": prompt.settings.seed,
+        "input_length": len(prompt.tokens),
+    }

@@ -1,0 +1,246 @@
+"""Decoders by vLLM, in a process of its own, behind the same contract: token ids come back, and all the rest is ours.
+
+It is spoken to over HTTP on loopback, by its OpenAI-compatible completions: prompts go as token ids, so that chat templates
+and limits are applied here alone, and a connection that is closed ends its text.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import http.client
+import json
+import logging
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import IO, Any
+
+from inference.decoders import Piece, Ticket, failed
+from inference.decoders.settings import Limits
+from inference.decoders.words import Words
+from inference.engines import Description
+from inference.errors import ModelBroken
+from inference.loading import Loaded
+
+# How it is started; a test puts a stand-in here, and an image may say where its vLLM is.
+VLLM_COMMAND = "VLLM_COMMAND"
+START_SECONDS = "VLLM_START_SECONDS"
+# As long as SageMaker waits for a container's health at most.
+_LONGEST_START = 3_600
+_MOST_AT_ONCE = 256
+_MODEL = "model"
+
+log = logging.getLogger("inference")
+
+
+class VllmEngine:
+    """Continues texts by asking a vLLM server; each text has a connection, and its own thread to read it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, said: IO[bytes], loaded: Loaded) -> None:
+        self._process, self._port, self._said, self._tokenizer = process, port, said, loaded.tokenizer
+        ends = loaded.generation_config.eos_token_id
+        own = ends if isinstance(ends, list) else [ends]
+        self._ends = {token for token in (*own, loaded.tokenizer.eos_token_id) if token is not None}
+        self._special = set(loaded.tokenizer.all_special_ids)
+        self._readers = ThreadPoolExecutor(_MOST_AT_ONCE, thread_name_prefix="vllm")
+        self._changed = threading.Condition()
+        self._open = 0
+        self.description = Description("vllm", "cuda", "bfloat16")
+
+    @classmethod
+    def start(cls, loaded: Loaded, limits: Limits, *, gpus: int, environment: Mapping[str, str]) -> VllmEngine:
+        """Start the server and wait until it is healthy.
+
+        Raises:
+            ModelBroken: it is not installed, ends, or is not healthy in time; carries what it said last.
+        """
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = int(free.getsockname()[1])
+        named = environment.get(VLLM_COMMAND, "").strip()
+        command = shlex.split(named) if named else [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+        options = {
+            "--model": str(loaded.folder), "--served-model-name": _MODEL, "--host": "127.0.0.1", "--port": str(port),
+            "--tensor-parallel-size": str(gpus), "--max-model-len": str(limits.total_tokens),
+        }  # fmt: skip
+        # A file, not a pipe: a pipe that nobody reads would stop it one day.
+        said = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the server
+        try:
+            process = subprocess.Popen(
+                [*command, *(part for option in options.items() for part in option)],
+                stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
+                env={**os.environ, **environment, "HF_HUB_OFFLINE": "1"},
+            )  # fmt: skip
+        except OSError as error:
+            raise ModelBroken(f"vLLM does not start: {error}") from None
+        engine = cls(process, port, said, loaded)
+        # Whatever ends this process must not leave the device's memory held.
+        atexit.register(engine.close)
+        seconds = float(environment.get(START_SECONDS, "").strip() or _LONGEST_START)
+        try:
+            engine._wait_until_healthy(time.monotonic() + seconds)
+        except BaseException:
+            engine.close()
+            raise
+        return engine
+
+    def submit(self, ticket: Ticket) -> None:
+        with self._changed:
+            self._open += 1
+        self._readers.submit(self._follow, ticket)
+
+    def step(self) -> bool:
+        """Wait for something to end; the work is done elsewhere."""
+        with self._changed:
+            if self._open:
+                self._changed.wait(timeout=0.5)
+            return self._open > 0
+
+    def close(self) -> None:
+        """End the server, which may be in the middle of something. Twice is as good as once."""
+        atexit.unregister(self.close)
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._said.close()
+
+    def _wait_until_healthy(self, deadline: float) -> None:
+        while self._process.poll() is None:
+            if time.monotonic() > deadline:
+                raise ModelBroken(f"vLLM is not healthy in time. It said last: {self._last_words()}")
+            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
+            try:
+                connection.request("GET", "/health")
+                if connection.getresponse().status == 200:
+                    return
+            except OSError:
+                pass
+            finally:
+                connection.close()
+            time.sleep(0.1)
+        raise ModelBroken(f"vLLM ended with code {self._process.returncode}. It said last: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        self._said.seek(0)
+        lines = self._said.read().decode(errors="replace").strip().splitlines()
+        return " / ".join(lines[-3:])[-1_000:] or "nothing"
+
+    def _follow(self, ticket: Ticket) -> None:
+        """Read one text to its end, on a thread of the pool."""
+        try:
+            if not ticket.left:
+                self._read(ticket)
+        except (OSError, http.client.HTTPException, ValueError, KeyError, AttributeError) as error:
+            if not ticket.left:
+                log.error("vLLM failed: %s", error)
+                ticket.emit(failed(f"vLLM failed: {type(error).__name__}"))
+        finally:
+            with self._changed:
+                self._open -= 1
+                self._changed.notify_all()
+
+    def _read(self, ticket: Ticket) -> None:
+        prompt = ticket.prompt
+        words = Words(self._tokenizer, prompt.tokens, prompt.settings.stop)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=600)
+        try:
+            connection.request(
+                "POST", "/v1/completions", json.dumps(_asked(ticket)), {"Content-Type": "application/json"}
+            )
+            ticket.let_go = partial(_shut, connection)
+            answer = connection.getresponse()
+            if answer.status != 200:
+                said = answer.read(2_000).decode(errors="replace")
+                log.error("vLLM refused: %s", said)
+                ticket.emit(failed(f"vLLM refused it with {answer.status}"))
+                return
+            held: Piece | None = None
+            for token, logprob, reason in _tokens(answer):
+                if ticket.left:
+                    return
+                # A piece goes out once the next is there: only then is it known not to be the last.
+                if held is not None and token is not None:
+                    ticket.emit(held)
+                    held = None
+                if token is not None:
+                    special = token in self._special
+                    text, stopped = (self._tokenizer.decode([token]), False) if special else words.add(token)
+                    finish = "eos_token" if token in self._ends else "stop_sequence" if stopped else None
+                    held = Piece(token, text, logprob, special, finish)
+                if held is not None and (held.finish or reason):
+                    ticket.emit(_last(held, reason, words))
+                    return
+            ticket.emit(_last(held, "length", words) if held else failed("vLLM said nothing"))
+        finally:
+            connection.close()
+
+
+def _shut(connection: http.client.HTTPConnection) -> None:
+    """End a connection that another thread reads from: vLLM then lets go of its text."""
+    with contextlib.suppress(OSError, AttributeError):
+        connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _last(piece: Piece, reason: str | None, words: Words) -> Piece:
+    finish = piece.finish or ("length" if reason == "length" else "eos_token")
+    text = piece.text if finish == "stop_sequence" or piece.special else piece.text + words.rest()
+    return Piece(piece.id, text, piece.logprob, piece.special, finish, words.text)
+
+
+def _asked(ticket: Ticket) -> dict[str, Any]:
+    """The request, in vLLM's names."""
+    settings = ticket.prompt.settings
+    asked: dict[str, Any] = {
+        "model": _MODEL,
+        "prompt": list(ticket.prompt.tokens),
+        "stream": True,
+        "max_tokens": settings.max_new_tokens,
+        "temperature": settings.temperature if settings.do_sample else 0,
+        "top_p": settings.top_p if settings.do_sample else 1,
+        "repetition_penalty": settings.repetition_penalty,
+        "stop": list(settings.stop),
+        "include_stop_str_in_output": True,
+        "logprobs": 1,
+        "return_token_ids": True,
+        # The same text has the same draws, as with the other engine; their numbers are vLLM's own.
+        "seed": ticket.prompt.key % 2**63,
+    }
+    if settings.do_sample and settings.top_k:
+        asked["top_k"] = settings.top_k
+    return asked
+
+
+def _tokens(answer: http.client.HTTPResponse) -> Iterator[tuple[int | None, float, str | None]]:
+    """Each token's id and log-probability, and why it was the last; a chunk may hold several, or none."""
+    for line in answer:
+        if not line.startswith(b"data:"):
+            continue
+        data = line[5:].strip()
+        if data == b"[DONE]":
+            return
+        event = json.loads(data)
+        if "error" in event:
+            raise ValueError(str(event["error"])[:500])
+        for choice in event["choices"]:
+            ids = choice.get("token_ids") or []
+            logprobs = (choice.get("logprobs") or {}).get("token_logprobs") or []
+            reason = choice.get("finish_reason")
+            for place, token in enumerate(ids):
+                logprob = logprobs[place] if place < len(logprobs) and logprobs[place] is not None else 0.0
+                yield token, logprob, reason if place == len(ids) - 1 else None
+            if not ids and reason:
+                yield None, 0.0, reason

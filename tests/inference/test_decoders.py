@@ -1,0 +1,491 @@
+"""Decoders: the step engine against transformers' own generate, and what a request may and may not ask."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference import memory
+from inference.__main__ import main
+from inference.decoders import Continuation, Piece, Ticket
+from inference.decoders.settings import Decoding, Limits
+from inference.decoders.steps import StepEngine
+from inference.decoders.task import Collected, TextGeneration
+from inference.decoders.words import Words
+from inference.errors import ModelBroken, RecordInvalid, TooLong
+from inference.loading import TEXT_GENERATION, Loaded, load
+from inference.pipeline import Pipeline
+from inference.tasks import task_for
+from promotion.errors import Invalid
+from tests.inference.llamas import byte_tokenizer
+from tests.inference.samples import sentences
+
+TEXTS = [*sentences(6, longest=12), "über 東京 🦊", "x"]
+SYSTEM = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "fox?"}]
+
+
+@pytest.fixture(scope="module")
+def loaded(llama_folder: Path) -> Loaded:
+    return load(llama_folder)
+
+
+@pytest.fixture(scope="module")
+def decoder(loaded: Loaded) -> Pipeline:
+    return Pipeline(task_for(loaded))
+
+
+def generated(pipeline: Pipeline, inputs: Any, **parameters: Any) -> list[str]:
+    answers, _ = pipeline.answer_record({"inputs": inputs, "parameters": parameters})
+    return [answer["generated_text"] for answer in answers]
+
+
+def test_config_json_tells_that_it_is_a_decoder(loaded: Loaded) -> None:
+    assert loaded.task == TEXT_GENERATION
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.7])
+def test_greedy_texts_are_those_of_generate_whatever_shares_their_steps(
+    decoder: Pipeline, loaded: Loaded, penalty: float
+) -> None:
+    wanted = []
+    for text in TEXTS:
+        tokens = loaded.tokenizer(text, return_tensors="pt")
+        made = loaded.model.generate(**tokens, max_new_tokens=24, do_sample=False, repetition_penalty=penalty)
+        wanted.append(loaded.tokenizer.decode(made[0][tokens.input_ids.shape[1] :], skip_special_tokens=True))
+
+    found = generated(decoder, TEXTS, max_new_tokens=24, repetition_penalty=penalty)
+
+    assert found == wanted
+    assert [generated(decoder, text, max_new_tokens=24, repetition_penalty=penalty)[0] for text in TEXTS] == wanted
+
+
+def test_sampled_texts_are_the_same_alone_and_among_others(decoder: Pipeline) -> None:
+    settings = {"max_new_tokens": 20, "do_sample": True, "temperature": 1.3, "top_k": 40, "top_p": 0.9, "seed": 11}
+
+    together = generated(decoder, TEXTS, **settings)
+
+    assert [generated(decoder, text, **settings)[0] for text in TEXTS] == together
+    assert generated(decoder, TEXTS, **{**settings, "seed": 12}) != together
+
+
+def test_neighbours_with_other_settings_change_nothing(decoder: Pipeline) -> None:
+    lines = [
+        {"id": 0, "inputs": "the fox", "parameters": {"max_new_tokens": 9}},
+        {"id": 1, "inputs": "the fox", "parameters": {"max_new_tokens": 30, "temperature": 2.0, "seed": 1}},
+        {"id": 2, "inputs": TEXTS[1], "parameters": {"max_new_tokens": 3, "repetition_penalty": 2.0}},
+    ]
+
+    answered = [json.loads(line) for line in decoder.answer_lines([json.dumps(line).encode() for line in lines]).lines]
+
+    for line, answer in zip(lines, answered, strict=True):
+        assert answer["generated_texts"] == generated(decoder, line["inputs"], **line["parameters"])  # type: ignore[arg-type]
+
+
+def test_a_temperature_alone_means_sampling_unless_it_is_switched_off(decoder: Pipeline) -> None:
+    greedy = generated(decoder, "the fox", max_new_tokens=20)
+
+    assert generated(decoder, "the fox", max_new_tokens=20, temperature=5.0) != greedy
+    assert generated(decoder, "the fox", max_new_tokens=20, temperature=5.0, do_sample=False) == greedy
+
+
+def test_a_text_ends_with_its_first_stop(decoder: Pipeline) -> None:
+    [whole] = generated(decoder, "the fox", max_new_tokens=40)
+    stop = whole[10:13]
+    at = whole.index(stop) + len(stop)
+
+    [answer], _ = decoder.answer_record(
+        {"inputs": "the fox", "parameters": {"max_new_tokens": 40, "stop": [stop, "never said"], "details": True}}
+    )
+
+    assert answer["generated_text"] == whole[:at]
+    assert answer["details"]["finish_reason"] == "stop_sequence"
+    assert answer["details"]["generated_tokens"] == len(answer["details"]["tokens"]) < 40
+    assert "".join(token["text"] for token in answer["details"]["tokens"]) == whole[:at]
+
+
+def test_an_end_token_ends_a_text_and_is_no_part_of_it(loaded: Loaded) -> None:
+    weights = loaded.model.lm_head.weight
+    kept = weights[1].clone()
+    with torch.no_grad():
+        # What begins the answer says now that it ends, and louder.
+        weights[1] = 100 * weights[4]
+    try:
+        [answer], _ = Pipeline(task_for(loaded)).answer_record(
+            {"inputs": "the fox", "parameters": {"max_new_tokens": 40, "details": True}}
+        )
+    finally:
+        with torch.no_grad():
+            weights[1] = kept
+
+    assert answer["details"]["finish_reason"] == "eos_token"
+    last = answer["details"]["tokens"][-1]
+    assert (last["id"], last["text"], last["special"]) == (1, "</s>", True)
+    assert "</s>" not in answer["generated_text"]
+
+
+def test_the_prompt_comes_back_where_it_is_asked_for(decoder: Pipeline) -> None:
+    [alone] = generated(decoder, "the fox", max_new_tokens=8)
+
+    assert generated(decoder, "the fox", max_new_tokens=8, return_full_text=True) == ["the fox" + alone]
+
+
+@pytest.mark.parametrize("form", ["conversations", "conversation", "messages"])
+def test_messages_go_through_the_artifacts_own_template(decoder: Pipeline, form: str) -> None:
+    record = {
+        "conversations": {"inputs": [SYSTEM]},
+        "conversation": {"inputs": SYSTEM},
+        "messages": {"messages": SYSTEM},
+    }
+
+    answers, _ = decoder.answer_record({**record[form], "parameters": {"max_new_tokens": 5, "return_full_text": True}})
+
+    prompt = "<s>[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\nfox? [/INST]"
+    assert answers[0]["generated_text"].startswith(prompt)
+    assert answers[0]["generation"] == {
+        "role": "assistant",
+        "content": answers[0]["generated_text"].removeprefix(prompt),
+    }
+    # Sent as one text, with its special tokens written out, it is the same prompt: they are not put in twice.
+    assert generated(decoder, prompt, max_new_tokens=5) == [answers[0]["generation"]["content"]]
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"messages": [{"role": "user"}]}, "messages: must be messages with a role"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "must be messages with a role"),
+        ({"messages": []}, "must be a list of messages"),
+        ({"messages": [*SYSTEM, SYSTEM[1]]}, "the model's chat template refuses these messages: roles must alternate"),
+        ({"inputs": "x", "parameters": {"stop": [1]}}, "stop: must be a text, or a list of texts"),
+        ({"inputs": "x", "parameters": {"stop": ["a"] * 17}}, "stop: takes at most 16"),
+        ({"inputs": "x", "parameters": {"num_beams": 4}}, "num_beams: is not a parameter of this task"),
+        ({"inputs": "x", "parameters": {"repetition_penalty": 0}}, "repetition_penalty: must be above 0"),
+        ({"inputs": "x", "stream": "yes"}, "stream: must be true or false"),
+        ({"inputs": ["x", "y"], "stream": True}, "stream: takes one text at a time"),
+        ({"inputs": ""}, "inputs: is empty"),
+        ({"parameters": {}}, "inputs: is missing"),
+    ],
+    ids=str,
+)
+def test_a_wrong_request_is_told_its_field(decoder: Pipeline, record: dict[str, Any], reason: str) -> None:
+    with pytest.raises(RecordInvalid) as refused:
+        decoder.answer_record({"id": 7, **record})
+
+    assert str(refused.value).startswith("record 7: ")
+    assert reason in str(refused.value)
+
+
+def test_messages_without_a_template_are_refused(loaded: Loaded) -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = None
+    pipeline = Pipeline(task_for(Loaded(loaded.task, loaded.model, tokenizer, loaded.folder)))
+
+    with pytest.raises(RecordInvalid, match="no chat template"):
+        pipeline.answer_record({"messages": SYSTEM})
+
+
+def test_a_prompt_longer_than_the_limit_is_refused_and_told_what_to_do(loaded: Loaded) -> None:
+    pipeline = Pipeline(task_for(loaded, {"MAX_INPUT_LENGTH": "8", "MAX_TOTAL_TOKENS": "20"}))
+
+    with pytest.raises(TooLong, match=r"at most 8 tokens \(MAX_INPUT_LENGTH\), and has 11; shorten it"):
+        pipeline.answer_record({"inputs": "0123456789"})
+    with pytest.raises(TooLong, match=r"with 6 tokens of inputs .* 20 \(MAX_TOTAL_TOKENS\); ask for at most 14"):
+        pipeline.answer_record({"inputs": "01234", "parameters": {"max_new_tokens": 15}})
+    with pytest.raises(TooLong, match="at most 8 tokens"):
+        pipeline.answer_record({"inputs": "the fox " * 1_000_000})
+
+
+def test_a_prompt_cut_on_request_keeps_its_end(loaded: Loaded) -> None:
+    pipeline = Pipeline(task_for(loaded, {"MAX_INPUT_LENGTH": "8", "MAX_TOTAL_TOKENS": "20"}))
+
+    [answer], _ = pipeline.answer_record({"inputs": "0123456789", "parameters": {"truncate": 5, "details": True}})
+
+    assert answer["details"]["input_length"] == 5
+    # Without max_new_tokens there is as much as the limit leaves.
+    assert answer["details"]["generated_tokens"] == 15
+
+
+@pytest.mark.parametrize(
+    ("environment", "field"),
+    [
+        ({"MAX_TOTAL_TOKENS": "257"}, "MAX_TOTAL_TOKENS"),
+        ({"MAX_TOTAL_TOKENS": "many"}, "MAX_TOTAL_TOKENS"),
+        ({"MAX_INPUT_LENGTH": "256"}, "MAX_INPUT_LENGTH"),
+        ({"MAX_BATCH_TOTAL_TOKENS": "100"}, "MAX_BATCH_TOTAL_TOKENS"),
+        ({"MAX_INPUT_LENGTH": "0"}, "MAX_INPUT_LENGTH"),
+    ],
+    ids=str,
+)
+def test_limits_that_cannot_be_kept_are_refused_at_the_start(
+    loaded: Loaded, environment: dict[str, str], field: str
+) -> None:
+    with pytest.raises(Invalid) as refused:
+        task_for(loaded, environment)
+
+    assert refused.value.field == field
+
+
+class Watched:
+    """The model, seen from outside: how many rows each of its passes had; `broken` is a token that it can't stand."""
+
+    def __init__(self, model: Any, broken: int | None = None, short: int | None = None) -> None:
+        self._model, self._broken, self._short = model, broken, short
+        self.rows: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def __call__(self, *, input_ids: torch.Tensor, past_key_values: Any, **options: Any) -> Any:
+        rows = input_ids.shape[0]
+        self.rows.append(rows)
+        if self._broken is not None and bool((input_ids == self._broken).any()):
+            raise ValueError("this token breaks the model")
+        if self._short is not None and rows > self._short:
+            raise torch.OutOfMemoryError("out of memory")
+        return self._model(input_ids=input_ids, past_key_values=past_key_values, **options)
+
+    def forward(self, *, input_ids: Any, position_ids: Any = None, logits_to_keep: int = 0) -> None:
+        """Only its parameters are looked at."""
+
+
+def engine_of(loaded: Loaded, model: Any, batch: int = 4_096) -> tuple[StepEngine, Limits]:
+    limits = Limits(255, 256, batch)
+    return StepEngine(model, loaded.tokenizer, limits), limits
+
+
+def continuation(loaded: Loaded, text: str, tokens: int) -> Continuation:
+    return Continuation(text, tuple(loaded.tokenizer(text)["input_ids"]), Decoding(max_new_tokens=tokens), 1)
+
+
+def watch(engine: StepEngine, prompt: Continuation) -> tuple[Collected, Ticket]:
+    seen = Collected(prompt)
+    ticket = Ticket(prompt, seen.add)
+    engine.submit(ticket)
+    return seen, ticket
+
+
+def said(one: Collected) -> list[tuple[int, str]]:
+    """Logarithms aside, whose last bits depend on the shape of a batch."""
+    return [(piece.id, piece.text) for piece in one.pieces]
+
+
+def run(engine: StepEngine) -> None:
+    while engine.step():
+        pass
+
+
+def test_a_text_that_breaks_the_model_ends_alone(loaded: Loaded) -> None:
+    prompts = [continuation(loaded, text, 12) for text in ("the fox", "a lazy dog")]
+    plain, _ = engine_of(loaded, loaded.model)
+    wanted = [watch(plain, prompt)[0] for prompt in prompts]
+    run(plain)
+    spoken = {piece.id for one in wanted for piece in one.pieces}
+    sign, broken = next(
+        (sign, token) for sign in "~^%$#" if (token := loaded.tokenizer(sign)["input_ids"][-1]) not in spoken
+    )
+    prompts.append(continuation(loaded, f"sport {sign} music", 12))
+
+    model = Watched(loaded.model, broken=broken)
+    engine, _ = engine_of(loaded, model)
+    found = [watch(engine, prompt)[0] for prompt in prompts]
+    run(engine)
+
+    assert [said(one) for one in found[:2]] == [said(one) for one in wanted]
+    assert found[2].pieces[-1].error == "the model fails on it: ValueError"
+    assert 2 in model.rows
+
+
+def test_a_text_that_breaks_a_later_step_ends_alone(loaded: Loaded) -> None:
+    prompts = [continuation(loaded, text, 12) for text in ("the fox", "a lazy dog")]
+    plain, _ = engine_of(loaded, loaded.model)
+    wanted = [watch(plain, prompt)[0] for prompt in prompts]
+    run(plain)
+    # A token that only the first text says, in the middle.
+    others = {piece.id for piece in wanted[1].pieces} | {token for prompt in prompts for token in prompt.tokens}
+    at, token = next(
+        (place, piece.id) for place, piece in enumerate(wanted[0].pieces) if place > 1 and piece.id not in others
+    )
+
+    engine, _ = engine_of(loaded, Watched(loaded.model, broken=token))
+    found = [watch(engine, prompt)[0] for prompt in prompts]
+    run(engine)
+
+    assert said(found[1]) == said(wanted[1])
+    assert said(found[0])[: at + 1] == said(wanted[0])[: at + 1]
+    assert found[0].pieces[-1].finish == "error"
+
+
+def test_where_memory_is_short_fewer_stand_together_and_all_are_answered(loaded: Loaded) -> None:
+    prompts = [continuation(loaded, text, 10) for text in TEXTS]
+    plain, _ = engine_of(loaded, loaded.model)
+    wanted = [watch(plain, prompt)[0] for prompt in prompts]
+    run(plain)
+
+    model = Watched(loaded.model, short=3)
+    engine, _ = engine_of(loaded, model)
+    found = [watch(engine, prompt)[0] for prompt in prompts]
+    run(engine)
+
+    assert [one.pieces[-1].generated_text for one in found] == [one.pieces[-1].generated_text for one in wanted]
+    assert max(model.rows[-8:]) <= 3
+
+
+def test_all_under_way_keep_to_the_budget_of_tokens(loaded: Loaded) -> None:
+    model = Watched(loaded.model)
+    engine, _ = engine_of(loaded, model, batch=256)
+    found = [watch(engine, continuation(loaded, "the fox", 60))[0] for _ in range(6)]
+    run(engine)
+
+    # Each may come to 64 tokens, so four of them are 256.
+    assert max(model.rows) == 4
+    assert all(one.done for one in found)
+
+
+def test_whoever_leaves_makes_room_while_waiting_and_between_steps(loaded: Loaded) -> None:
+    model = Watched(loaded.model)
+    engine, _ = engine_of(loaded, model, batch=256)
+    seen = [watch(engine, continuation(loaded, "the fox", 200)) for _ in range(3)]
+    engine.step()
+    engine.step()
+    seen[1][1].leave()
+    seen[0][1].leave()
+    engine.step()
+
+    assert len(seen[0][0].pieces) == 2
+    assert seen[1][0].pieces == []
+    assert len(seen[2][0].pieces) == 1
+    seen[2][1].leave()
+    assert engine.step() is False
+
+
+def test_a_newcomer_joins_those_under_way(loaded: Loaded) -> None:
+    model = Watched(loaded.model)
+    engine, _ = engine_of(loaded, model)
+    first, _ = watch(engine, continuation(loaded, TEXTS[0], 20))
+    for _ in range(5):
+        engine.step()
+    second, _ = watch(engine, continuation(loaded, TEXTS[1], 4))
+    run(engine)
+
+    assert model.rows[5:10] == [1, 2, 2, 2, 1]
+    assert len(first.pieces) == 20
+    assert [piece.finish for piece in second.pieces] == [None, None, None, "length"]
+
+
+@given(st.text(max_size=30), st.lists(st.integers(3, 319), max_size=20))
+def test_pieces_are_the_text(text: str, more: list[int]) -> None:
+    tokenizer = TOKENIZER
+    tokens = [*tokenizer(text, add_special_tokens=False)["input_ids"], *more]
+    words = Words(tokenizer, [0], ())
+
+    pieces = [words.add(token)[0] for token in tokens]
+    pieces.append(words.rest())
+
+    assert "".join(pieces) == words.text == tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
+
+
+TOKENIZER = byte_tokenizer()
+
+
+def test_no_piece_holds_half_a_character(decoder: Pipeline) -> None:
+    words = Words(TOKENIZER, [0], ())
+
+    pieces = [words.add(token)[0] for token in TOKENIZER("a東🦊", add_special_tokens=False)["input_ids"]]
+
+    assert [piece for piece in pieces if piece] == ["a", "東", "🦊"]
+
+
+def test_time_to_the_first_token_is_counted(decoder: Pipeline) -> None:
+    run = decoder.answer_lines([b'{"id": 1, "inputs": "the fox", "max_new_tokens": 9}']).run
+
+    assert sum(run.as_json()["first_token_bins"].values()) == 1
+    assert run.counts.first_tokens.percentile_ms(50) <= run.counts.latencies.percentile_ms(50)
+    assert type(run).of_json(run.as_json()).counts.first_tokens == run.counts.first_tokens
+
+
+def test_job_parameters_stand_for_every_line(loaded: Loaded) -> None:
+    pipeline = Pipeline(task_for(loaded), job={"max_new_tokens": 3, "return_full_text": True})
+
+    answered = pipeline.answer_lines([b'{"id": 1, "inputs": "the fox", "max_new_tokens": 9}'])
+
+    assert json.loads(answered.lines[0])["generated_text"].startswith("the fox")
+    assert (answered.run.counts.tokens_out, answered.run.counts.ignored_parameters) == (3, 1)
+
+
+@pytest.fixture
+def small_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available", lambda gpus: (1_000, "this machine"))
+
+
+@pytest.mark.usefixtures("small_machine")
+def test_a_model_too_large_for_the_device_is_said_before_it_is_loaded(
+    llama_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ModelBroken, match=r"too large for its device: .* Take a larger instance, or .* SM_NUM_GPUS"):
+        load(llama_folder)
+
+    assert (
+        main(["serve", "--unverified", "--host", "127.0.0.1", "--port", "0"], {"SM_MODEL_DIR": str(llama_folder)}) == 1
+    )
+    assert "too large for its device" in caplog.text
+
+
+def test_weights_are_counted_by_their_headers(loaded: Loaded, llama_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "damaged.safetensors").write_bytes(b"\xff" * 20)
+
+    assert memory.numbers_in(llama_folder) == sum(each.numel() for each in loaded.model.parameters())
+    assert memory.numbers_in(tmp_path) == 0
+    assert memory.available(1)[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({"SM_NUM_GPUS": "four"}, "must be a whole number"),
+        ({"SM_NUM_GPUS": "64", "INFERENCE_ENGINE": "own"}, "is 64, and this machine has"),
+        ({"INFERENCE_ENGINE": "fast"}, "must be own or vllm"),
+    ],
+    ids=str,
+)
+def test_devices_that_there_are_not_are_refused(llama_folder: Path, environment: dict[str, str], reason: str) -> None:
+    with pytest.raises(Invalid, match=reason):
+        load(llama_folder, environment=environment)
+
+
+def test_an_encoder_decoder_on_several_gpus_is_dealt_out_and_has_one_worker(
+    t5_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    class Dealt:
+        @staticmethod
+        def from_pretrained(folder: Path, **options: Any) -> Any:
+            asked.update(options)
+            raise RuntimeError("no GPUs here")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr("inference.loading._AUTO", {"text2text-generation": Dealt})
+
+    with pytest.raises(ModelBroken, match="no GPUs here"):
+        load(t5_folder, environment={"SM_NUM_GPUS": "4"})
+
+    assert asked["device_map"] == "balanced"
+
+
+def test_the_last_piece_carries_the_whole_text(decoder: Pipeline) -> None:
+    task = decoder.task
+    assert isinstance(task, TextGeneration)
+    pieces: list[Piece] = []
+    [prompt] = decoder.parse_record({"inputs": "the fox", "parameters": {"max_new_tokens": 6}}).prepared
+    task.engine.submit(Ticket(prompt, pieces.append))
+    while task.engine.step():
+        pass
+
+    assert [piece.generated_text for piece in pieces[:-1]] == [None] * 5
+    assert pieces[-1].generated_text == "".join(piece.text for piece in pieces)
