@@ -97,7 +97,8 @@ class Worker:
         answered = self._pipeline.answer_lines([self._prepared(line) for line in payload])
         if self._settings.join_source == "None" and self._output.whole:
             return answered
-        lines = [self._finished(given, line) for given, line in zip(payload, answered.lines, strict=True)]
+        counts = answered.run.counts
+        lines = [self._finished(given, line, counts) for given, line in zip(payload, answered.lines, strict=True)]
         return Answered(lines, answered.run)
 
     def _prepared(self, line: bytes | None) -> bytes | RecordInvalid:
@@ -107,14 +108,16 @@ class Worker:
         if self._input.whole:
             return line
         try:
-            return dump_line(self._input.of(decode_record(line)))
-        except filtering.NothingFound as error:
-            return RecordInvalid("InputFilter", str(error))
+            record = decode_record(line)
         except RecordInvalid as error:
             return error
+        try:
+            return json.dumps(self._input.of(record)).encode()
+        except filtering.NothingFound as error:
+            return RecordInvalid("InputFilter", str(error), record.get("id"))
 
-    def _finished(self, given: bytes | None, line: bytes) -> bytes:
-        value = json.loads(line)
+    def _finished(self, given: bytes | None, line: bytes, counts: Counts) -> bytes:
+        answer = value = json.loads(line)
         if self._settings.join_source == "Input":
             try:
                 source = decode_record(given or b"")
@@ -124,7 +127,10 @@ class Worker:
         try:
             return dump_line(self._output.of(value))
         except filtering.NothingFound as error:
-            return dump_line({"error": f"OutputFilter: {error}", **self._pipeline.task.nothing})
+            first = answer[0] if isinstance(answer, list) else answer
+            counts.errors += "error" not in first
+            known = {name: first[name] for name in ("id", "approval_id") if name in first}
+            return dump_line({**known, "error": f"OutputFilter: {error}", **self._pipeline.task.nothing})
 
 
 _worker: Worker | None = None
@@ -184,12 +190,17 @@ class Transform:
     def file(self, source: Path, target: Path, *, identity: str = "", quiet: bool = False) -> Run:
         """Transform `source` into `target`, with what was counted beside it; returns that.
 
+        What an earlier start of the same job has ended with is left as it is.
+
         Raises:
             DiskFull: start it again once there is room.
         """
         stat = source.stat()
         known = identity or f"{stat.st_size} {stat.st_mtime_ns}"
         job = hashlib.sha256(f"{self._identity}\n{known}".encode()).hexdigest()
+        ended = _ended(target, job)
+        if ended is not None:
+            return ended
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.part")
         journal_path = target.with_name(f".{target.name}.journal")
@@ -229,9 +240,12 @@ class Transform:
                     saved = time.monotonic()
             out.flush()
             os.fsync(out.fileno())
+            ends_at = out.tell()
         run = Run(worker_name(), started, time.time(), counts)
-        target.with_name(target.name + RUN_SUFFIX).write_text(json.dumps(run.as_json()) + "\n")
         partial.replace(target)
+        # Last: it says that the output is whole, and whose.
+        told = {**run.as_json(), "job": job, "bytes": ends_at}
+        target.with_name(target.name + RUN_SUFFIX).write_text(json.dumps(told) + "\n")
         journal_path.unlink(missing_ok=True)
         return run
 
@@ -295,6 +309,16 @@ def _save(out: IO[bytes], path: Path, journal: _Journal) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     fresh.replace(path)
+
+
+def _ended(target: Path, job: str) -> Run | None:
+    """What was counted where `target` is this job's own and whole, else None."""
+    try:
+        told = json.loads(target.with_name(target.name + RUN_SUFFIX).read_bytes())
+        whole = told["job"] == job and told["bytes"] == target.stat().st_size
+        return Run.of_json(told) if whole else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _read_journal(path: Path, job: str) -> _Journal | None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import IO
 
 from inference import storage
 from inference.batch import Settings, Transform
@@ -67,7 +70,7 @@ def batch(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     settings = settings_of(options)
     hyper_parameters(options.hyper_params)
     identity = {
-        "manifest": options.manifest_sha256,
+        "manifest": options.manifest_sha256 or _files_of(options.model_dir),
         "model": str(options.model_dir),
         "task": options.task,
         "hyper_params": options.hyper_params,
@@ -76,17 +79,26 @@ def batch(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     make = partial(open_pipeline, options, dict(environment))
     # `command` holds the function that is running, which a worker process has no use for.
     del options.command
-    with Transform(make, settings, identity=identity) as transform:
-        transform_all(transform, storage.sources(options.input), options.output, quiet=options.quiet)
+    inputs = storage.sources(options.input)
+    with Transform(make, settings, identity=identity) as transform, scratch_of(options.output) as scratch:
+        transform_all(transform, inputs, options.output, scratch, quiet=options.quiet)
     return 0
 
 
-def transform_all(transform: Transform, inputs: list[storage.Source], output: str, *, quiet: bool) -> list[Path]:
+@contextmanager
+def scratch_of(output: str) -> Iterator[Path]:
+    """A folder for what comes from S3 and goes there: gone once the job has ended, and found again by one that was killed."""
+    scratch = Path(tempfile.gettempdir()) / "promotion-transform" / storage.short_hash(output)
+    yield scratch
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def transform_all(
+    transform: Transform, inputs: list[storage.Source], output: str, scratch: Path, *, quiet: bool
+) -> list[Path]:
     """Every input's `NAME.out` below `output`; returns where they lie on this machine."""
     remote = output.startswith("s3://")
-    # The same place each time, so that a job that was killed finds what it had done.
-    scratch = Path(tempfile.gettempdir()) / "promotion-transform"
-    local = scratch / storage.short_hash(output) if remote else Path(output)
+    local = scratch / "outputs" if remote else Path(output)
     done = []
     for source in inputs:
         target = local / f"{source.name}.out"
@@ -123,22 +135,32 @@ def split(options: argparse.Namespace) -> int:
     if options.lines < 1:
         raise Invalid("--lines", "must be at least 1.")
     [source] = storage.sources(options.input)
-    stem, _, suffix = source.name.rpartition(".")
+    prefix = f"{options.output.rstrip('/')}/"
+    if storage.exists(prefix):
+        # Parts of an earlier split would be answered with the new ones.
+        raise Invalid("--output", f"there is something under {options.output} already.")
+    name = PurePosixPath(source.name)
     parts = 0
     with storage.opened(source) as stream, tempfile.TemporaryDirectory() as scratch:
         part = Path(scratch) / "part"
-        sink, held = part.open("wb"), 0
-        while True:
-            line = stream.readline()
-            if held and (not line or held == options.lines):
-                sink.close()
-                storage.put(part, f"{options.output.rstrip('/')}/{stem or suffix}-{parts:05d}.{suffix}")
-                parts, held = parts + 1, 0
-                sink = part.open("wb")
-            if not line:
-                break
-            sink.write(line)
-            held += 1
-        sink.close()
+        while _copy_lines(stream, part, options.lines):
+            storage.put(part, f"{prefix}{name.stem}-{parts:06d}{name.suffix}")
+            parts += 1
     print(f"{parts} parts under {options.output}")
     return 0
+
+
+def _copy_lines(stream: IO[bytes], part: Path, lines: int) -> bool:
+    """Write the next `lines` lines of `stream` into `part`; whether there were any. No line is held in memory whole."""
+    held, size = 0, 0
+    with part.open("wb") as sink:
+        while held < lines and (piece := stream.readline(1 << 20)):
+            size += sink.write(piece)
+            held += piece.endswith(b"\n")
+    return size > 0
+
+
+def _files_of(folder: Path) -> str:
+    """What tells an unverified model from another in the same place: its files' sizes and times."""
+    found = [(str(path), path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return storage.short_hash(str([(name, stat.st_size, stat.st_mtime_ns) for name, stat in found]))

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from inference import storage
 from inference.batch import Settings, Transform
-from inference.commands import load_pipeline, settings_of, transform_all
+from inference.commands import load_pipeline, scratch_of, settings_of, transform_all
 from inference.errors import ModelRefused
 from inference.extract import extract
 from inference.loading import HF_MODEL_ID, HF_TASK, verify_folder
@@ -81,12 +81,12 @@ def run_once(
     )
     inputs, output = storage.sources(options.input), options.output.rstrip("/")
     identity = {"sha256": container.sha256, "hyper_params": options.hyper_params, "approval_id": model.approval_id}
-    with Transform(make, settings, identity=identity) as transform:
-        outputs = transform_all(transform, inputs, f"{output}/transform", quiet=options.quiet)
-    with tempfile.TemporaryDirectory(prefix="promotion-score-") as scratch:
+    with scratch_of(output) as kept, tempfile.TemporaryDirectory(prefix="promotion-score-") as scratch:
+        with Transform(make, settings, identity=identity) as transform:
+            outputs = transform_all(transform, inputs, f"{output}/transform", kept, quiet=options.quiet)
         place = Path(scratch)
         outputs_here = _gathered(outputs, place / "outputs")
-        fetched = [storage.fetch(source, place) for source in inputs]
+        fetched = [storage.fetch(source, kept) for source in inputs]
         references = (
             [storage.fetch(source, place) for source in storage.sources(options.references)]
             if options.references

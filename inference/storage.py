@@ -59,6 +59,13 @@ def sources(uri: str) -> list[Source]:
     return found
 
 
+def exists(prefix: str) -> bool:
+    """Whether there is anything below a folder or prefix, which ends with a slash."""
+    if prefix.startswith("s3://"):
+        return next(_objects(prefix), None) is not None
+    return Path(prefix).is_dir() and any(Path(prefix).iterdir())
+
+
 def fetch(source: Source, folder: Path) -> Path:
     """A local path with the source's content; what is on this machine already stays where it is."""
     if not source.uri.startswith("s3://"):

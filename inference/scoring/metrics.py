@@ -14,6 +14,7 @@ from rouge_score import rouge_scorer
 from sacrebleu.metrics import BLEU, CHRF
 
 Numbers = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
 
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 EXACT = "exact_match"
@@ -23,6 +24,7 @@ RESAMPLES = 1_000
 # Beyond this many records a resample of all of them says no more, and takes minutes.
 _MOST_RESAMPLED = 50_000
 _WORD = re.compile(r"\w")
+_WITHOUT_SPACES = frozenset({"ja", "ko", "th", "lo", "km", "my"})
 
 
 class Scorer(Protocol):
@@ -89,21 +91,26 @@ def mean_estimates(scores: Numbers, *, seed: int = 0) -> list[Estimate]:
 
 
 def corpus_estimates(
-    names: Sequence[str], outputs: Sequence[str], references: Sequence[Sequence[str]]
-) -> dict[str, Estimate]:
-    """chrF and BLEU over all records together, by sacrebleu, from 0 to 100."""
-    found: dict[str, Estimate] = {}
+    names: Sequence[str], outputs: Sequence[str], references: Sequence[Sequence[str]], *, language: str = ""
+) -> dict[str, tuple[Estimate, str]]:
+    """chrF and BLEU over all records together, by sacrebleu, from 0 to 100; each with the signature that it is quoted by.
+
+    BLEU counts runs of words, and where `language` puts no spaces between them, runs of characters.
+    """
+    found: dict[str, tuple[Estimate, str]] = {}
     # sacrebleu wants one list for each place among a record's references.
     places = max(map(len, references))
     streams = [[row[place] if place < len(row) else None for row in references] for place in range(places)]
     for name in names:
-        metric = CHRF() if name == "chrf" else BLEU(effective_order=len(outputs) == 1)
+        tokens = "zh" if language == "zh" else "char" if language in _WITHOUT_SPACES else None
+        metric = CHRF() if name == "chrf" else BLEU(effective_order=len(outputs) == 1, tokenize=tokens)
         score = metric.corpus_score(list(outputs), streams, n_bootstrap=RESAMPLES if len(outputs) > 1 else 1)
         # Its bootstrap has no public name; without one, the interval is the value.
         middle, half = float(getattr(score, "_mean", score.score)), float(getattr(score, "_ci", 0.0))
         if half < 0 or np.isnan(half):
             middle, half = score.score, 0.0
-        found[name] = Estimate(score.score, max(0.0, middle - half), min(100.0, middle + half), len(outputs))
+        estimate = Estimate(score.score, max(0.0, middle - half), min(100.0, middle + half), len(outputs))
+        found[name] = (estimate, str(metric.get_signature()))
     return found
 
 
@@ -127,33 +134,31 @@ class Confusion:
     def estimates(self, *, seed: int = 0) -> dict[str, Estimate]:
         """Accuracy and macro F1. Resampling records is drawing cells anew, whatever their number."""
         total = int(self.counts.sum())
-        shares = self.counts.ravel() / total
-        drawn = (
-            np.random.default_rng(seed)
-            .multinomial(total, shares, size=RESAMPLES)
-            .reshape(RESAMPLES, *self.counts.shape)
-        )
-        found = {}
-        for name, rule in (("accuracy", _accuracy), ("macro_f1", _macro_f1)):
-            low, high = np.percentile(rule(drawn), [2.5, 97.5])
-            found[name] = Estimate(float(rule(self.counts[None])[0]), float(low), float(high), total)
-        return found
+        # Only cells that hold something can be drawn: of 500 labels there are a quarter of a million.
+        rows, columns = np.nonzero(self.counts)
+        times = self.counts[rows, columns]
+        random, shares = np.random.default_rng(seed), times / total
+        drawn = [_rates(rows, columns, random.multinomial(total, shares), len(self.labels)) for _ in range(RESAMPLES)]
+        low, high = np.percentile(np.array(drawn), [2.5, 97.5], axis=0)
+        values = _rates(rows, columns, times, len(self.labels))
+        return {
+            name: Estimate(values[place], float(low[place]), float(high[place]), total)
+            for place, name in enumerate(CLASSIFICATION)
+        }
 
     def as_json(self) -> dict[str, Any]:
         return {"labels": list(self.labels), "counts": self.counts.tolist()}
 
 
-def _accuracy(counts: npt.NDArray[np.int64]) -> Numbers:
-    """Shape (samples, labels, labels) to (samples,)."""
-    return np.asarray(np.trace(counts, axis1=1, axis2=2) / counts.sum(axis=(1, 2)), dtype=np.float64)
+def _rates(rows: Places, columns: Places, times: Places, labels: int) -> tuple[float, float]:
+    """Accuracy and macro F1, of cells by their reference and answer and how often each occurs.
 
-
-def _macro_f1(counts: npt.NDArray[np.int64]) -> Numbers:
-    """The mean over labels that occur, as reference or as answer, as scikit-learn has it."""
-    right = np.diagonal(counts, axis1=1, axis2=2)  # (samples, labels)
-    seen = counts.sum(axis=2) + counts.sum(axis=1)  # 2 tp + fn + fp
-    f1 = np.divide(2 * right, seen, out=np.zeros(right.shape), where=seen > 0)
-    return np.asarray(f1.sum(axis=1) / (seen > 0).sum(axis=1), dtype=np.float64)
+    Macro F1 is the mean over labels that occur, as reference or as answer, as scikit-learn has it.
+    """
+    right = np.bincount(rows, times * (rows == columns), labels)  # (labels,)
+    seen = np.bincount(rows, times, labels) + np.bincount(columns, times, labels)  # 2 tp + fn + fp
+    f1 = np.divide(2 * right, seen, out=np.zeros(labels), where=seen > 0)
+    return float(right.sum() / times.sum()), float(f1.sum() / np.count_nonzero(seen))
 
 
 def _plain(text: str) -> str:

@@ -79,7 +79,9 @@ def score(
     scored = _judge(outputs, wanted, runs, translates, joins=references is not None)
     totals = Totals.of(runs)
     classified = bool(scored.pairs)
-    estimates, confusion = _estimates(scored)
+    # translation_en_to_ja ends with what it translates into.
+    language = (task or "").rpartition("_")[2] if "_to_" in (task or "") else ""
+    estimates, confusion, signatures = _estimates(scored, language)
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "task": task or (LABELS if classified else TEXT),
@@ -98,6 +100,8 @@ def score(
         estimates = {name: estimate for name, estimate in estimates.items() if name not in measures.ROUGE}
     if confusion:
         document["confusion"] = confusion.as_json()
+    if signatures:
+        document["signatures"] = signatures
     document |= {name: approval[name] for name in STAMPED if approval and approval.get(name) is not None}
     output.mkdir(parents=True, exist_ok=True)
     alternatives = _draw(output, document, estimates, confusion, totals, gates, live)
@@ -183,18 +187,22 @@ def _judge_text(
         scored.corpus[1].append(references)
 
 
-def _estimates(scored: _Scored) -> tuple[dict[str, measures.Estimate], measures.Confusion | None]:
+def _estimates(
+    scored: _Scored, language: str
+) -> tuple[dict[str, measures.Estimate], measures.Confusion | None, dict[str, str]]:
     if scored.pairs:
         confusion = measures.Confusion.of(scored.pairs)
-        return confusion.estimates(), confusion
+        return confusion.estimates(), confusion, {}
     if not scored.rows:
-        return {}, None
+        return {}, None, {}
     names = list(scored.rows[0])
     table = np.array([[row[name] for name in names] for row in scored.rows])  # (records, metrics)
     estimates = dict(zip(names, measures.mean_estimates(table), strict=True))
-    if scored.corpus[0]:
-        estimates |= measures.corpus_estimates(measures.CORPUS, *scored.corpus)
-    return estimates, None
+    if not scored.corpus[0]:
+        return estimates, None, {}
+    found = measures.corpus_estimates(measures.CORPUS, *scored.corpus, language=language)
+    signatures = {name: signature for name, (_, signature) in found.items()}
+    return estimates | {name: estimate for name, (estimate, _) in found.items()}, None, signatures
 
 
 def _counts(scored: _Scored, wanted: References, totals: Totals) -> dict[str, int]:

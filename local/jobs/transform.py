@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import socket
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from inference import filtering
 from local.children import Children
 from local.jobs.container import JobFailed, Storage, check_not_stopped, ended, split, start
 from local.mends.jobs import Job
@@ -55,13 +59,21 @@ def run(
         uri = source["DataSource"]["S3DataSource"]["S3Uri"]
         bucket, _ = split(uri)
         output = request["TransformOutput"]
+        processing = _Processing(request.get("DataProcessing") or {})
+
+        def answer(body: bytes) -> bytes:
+            check_not_stopped(job)
+            if process.poll() is not None:
+                raise ended(process, log)
+            asked = processing.asked(body)
+            return processing.answered(body, _post(port, asked, source.get("ContentType"), output.get("Accept")))
+
         for key, name in storage.keys(uri):
-            answers = []
-            for body in _payloads(storage.read(bucket, key), source.get("SplitType", "None"), settings):
-                check_not_stopped(job)
-                if process.poll() is not None:
-                    raise ended(process, log)
-                answers.append(_post(port, body, source.get("ContentType"), output.get("Accept")))
+            content = storage.read(bucket, key)
+            if source.get("CompressionType") == "Gzip":
+                content, name = gzip.decompress(content), name.removesuffix(".gz")
+            bodies = _payloads(content, source.get("SplitType", "None"), settings)
+            answers = list(_in_order(answer, bodies, settings["concurrent"]))
             storage.write(
                 f"{output['S3OutputPath'].rstrip('/')}/{name}.out", _assembled(answers, output.get("AssembleWith"))
             )
@@ -105,7 +117,7 @@ def _wait_for_ping(process: subprocess.Popen[bytes], port: int, log: Path, job: 
 
 
 def _settings(request: Mapping[str, Any], port: int) -> dict[str, Any]:
-    """Batch strategy and payload limit: the request's, else the container's, else SageMaker's."""
+    """Batch strategy, payload limit and requests at once: the request's, else the container's, else SageMaker's."""
     offered: dict[str, Any] = {}
     try:
         status, body = _ask(port, "GET", "/execution-parameters", timeout=5)
@@ -119,7 +131,69 @@ def _settings(request: Mapping[str, Any], port: int) -> dict[str, Any]:
     return {
         "strategy": strategy,
         "most_bytes": int(most if most is not None else offered.get("MaxPayloadInMB", 6)) * _MEBIBYTE,
+        "concurrent": int(request.get("MaxConcurrentTransforms") or offered.get("MaxConcurrentTransforms") or 1),
     }
+
+
+def _in_order(answer: Callable[[bytes], bytes], bodies: Iterator[bytes], concurrent: int) -> Iterator[bytes]:
+    """The answers in the order of the questions, with at most `concurrent` under way."""
+    waiting: deque[Future[bytes]] = deque()
+    with ThreadPoolExecutor(concurrent, thread_name_prefix="transform") as pool:
+        for body in bodies:
+            waiting.append(pool.submit(answer, body))
+            if len(waiting) >= concurrent:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+class _Processing:
+    """DataProcessing: what of each record is sent, and what of each answer is kept, joined with its record or not."""
+
+    def __init__(self, wanted: Mapping[str, str]) -> None:
+        self._input = filtering.Path.parse("InputFilter", wanted.get("InputFilter") or "$")
+        self._output = filtering.Path.parse("OutputFilter", wanted.get("OutputFilter") or "$")
+        self._joined = wanted.get("JoinSource") == "Input"
+
+    def asked(self, body: bytes) -> bytes:
+        """What is sent of a request's records."""
+        if self._input.whole:
+            return body
+        return _lines_of(self._of(self._input, json.loads(line)) for line in _split(body))
+
+    def answered(self, body: bytes, answer: bytes) -> bytes:
+        """What is kept of the answers to `body`.
+
+        Raises:
+            JobFailed: SageMaker has no place for the error of one record; it ends the job.
+        """
+        if self._output.whole and not self._joined:
+            return answer
+        records, answers = _split(body), _split(answer)
+        if self._joined and len(records) != len(answers):
+            raise JobFailed(f"ClientError: {len(answers)} answers to {len(records)} records can't be joined.")
+        values = (json.loads(line) for line in answers)
+        if self._joined:
+            values = (filtering.join(json.loads(line), value) for line, value in zip(records, values, strict=True))
+        return _lines_of(self._of(self._output, value) for value in values)
+
+    @staticmethod
+    def _of(path: filtering.Path, value: Any) -> Any:
+        try:
+            return path.of(value)
+        except filtering.NothingFound as nothing:
+            raise JobFailed(f"ClientError: {nothing}") from None
+
+
+def _lines_of(values: Iterator[Any]) -> bytes:
+    try:
+        return b"".join(json.dumps(value).encode() + b"\n" for value in values)
+    except ValueError as broken:
+        raise JobFailed(f"ClientError: Unable to parse data as JSON: {broken}") from None
+
+
+def _split(body: bytes) -> list[bytes]:
+    return body.removesuffix(b"\n").split(b"\n")
 
 
 def _payloads(content: bytes, split_type: str, settings: Mapping[str, Any]) -> Iterator[bytes]:
@@ -128,23 +202,18 @@ def _payloads(content: bytes, split_type: str, settings: Mapping[str, Any]) -> I
         yield content
         return
     most: int = settings["most_bytes"]
-    batch: list[bytes] = []
-    size = 0
-    for line in content.split(b"\n"):
-        if not line:
-            continue
+    payload, size = bytearray(), 0
+    # Each line with its break: an empty line is a record too, and gets its answer.
+    for line in content.removesuffix(b"\n").split(b"\n") if content else ():
         if most and len(line) > most:
             raise JobFailed(f"ClientError: a record of {len(line)} bytes is larger than MaxPayloadInMB.")
-        if settings["strategy"] == "SingleRecord":
-            yield line
-        elif batch and most and size + len(line) > most:
-            yield b"\n".join(batch)
-            batch, size = [line], len(line) + 1
-        else:
-            batch.append(line)
-            size += len(line) + 1
-    if batch:
-        yield b"\n".join(batch)
+        if size and (settings["strategy"] == "SingleRecord" or (most and size + len(line) > most)):
+            yield bytes(payload)
+            payload, size = bytearray(), 0
+        payload += line + b"\n"
+        size = len(payload)
+    if payload:
+        yield bytes(payload)
 
 
 def _post(port: int, body: bytes, content_type: str | None, accept: str | None) -> bytes:

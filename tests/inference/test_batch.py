@@ -218,6 +218,68 @@ def test_input_and_output_are_filtered_and_joined(make: Make, tmp_path: Path) ->
     assert json.loads(alone[0]) == first["SageMakerOutput"]["generated_texts"]
 
 
+def test_what_the_input_filter_leaves_is_read_as_it_was_written(make: Make, tmp_path: Path) -> None:
+    source = tmp_path / "input.jsonl"
+    ask = {"id": 1, "text_inputs": "the fox \u2028", "do_sample": True, "top_k": None, "num_return_sequences": 2}
+    source.write_text(json.dumps({"ask": ask}) + "\n")
+
+    [line] = transformed(make, source, tmp_path / "o", input_filter="$.ask")
+
+    assert len(json.loads(line)["generated_texts"]) == 2
+
+
+def test_a_filter_that_finds_nothing_is_an_error_of_its_record_and_counted(make: Make, tmp_path: Path) -> None:
+    source = tmp_path / "input.jsonl"
+    source.write_text('{"id": 1, "ask": {"id": 1, "text_inputs": "fox"}}\n{"id": 2}\nbad\n')
+
+    given = transformed(make, source, tmp_path / "i", input_filter="$.ask", output_filter="$['generated_texts']")
+    kept = transformed(make, source, tmp_path / "o", input_filter="$.ask", output_filter="$.error")
+
+    assert [json.loads(line) for line in given[1:]] == [[""], [""]]
+    first, second, third = (json.loads(line) for line in kept)
+    assert first == {
+        "id": 1, "approval_id": "approval-1", "error": "OutputFilter: $.error finds nothing in this record.",
+        "generated_texts": [""],
+    }  # fmt: skip
+    assert second == "record 2: InputFilter: $.ask finds nothing in this record."
+    assert "not JSON" in third
+    counted = [json.loads((tmp_path / f"{name}.run.json").read_text())["errors"] for name in ("i", "o")]
+    assert counted == [2, 3]
+
+
+def test_files_that_are_done_are_left_as_they_are(t5_folder: Path, tmp_path: Path, source: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for name in ("a.jsonl", "b.jsonl"):
+        (folder / name).write_bytes(source.read_bytes())
+    common = ["batch", "--model-dir", str(t5_folder), "--unverified", "--quiet"]
+    places = ["--input", str(folder), "--output", str(tmp_path / "out")]
+    assert main([*common, *places]) == 0
+    first, second = tmp_path / "out" / "a.jsonl.out", tmp_path / "out" / "b.jsonl.out"
+    whole, made = second.read_bytes(), first.stat().st_mtime_ns
+    # As if it had been killed between the output and the word that it is whole.
+    second.write_bytes(whole[:-5])
+
+    assert main([*common, *places]) == 0
+
+    assert first.stat().st_mtime_ns == made
+    assert second.read_bytes() == whole
+    assert main([*common, *places, "--hyper-params", "{'max_length': 3}"]) == 0
+    assert first.read_bytes() != whole
+
+
+def test_a_bar_tells_how_far_it_is_and_how_fast(
+    make: Make, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Transform(make, Settings(), identity={}) as transform:
+        transform.file(source, tmp_path / "o")
+
+    said = capsys.readouterr().err
+    assert "input.jsonl" in said
+    assert "40/40" in said
+    assert "records/s" in said
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -249,8 +311,36 @@ def test_a_large_input_is_split_without_losing_a_line(tmp_path: Path, source: Pa
     assert main(["split", "--input", str(source), "--output", str(tmp_path / "parts"), "--lines", "7"]) == 0
 
     parts = sorted((tmp_path / "parts").iterdir())
-    assert [part.name for part in parts] == [f"input-{number:05d}.jsonl" for number in range(6)]
+    assert [part.name for part in parts] == [f"input-{number:06d}.jsonl" for number in range(6)]
+    assert [part.read_bytes().count(b"\n") for part in parts] == [7, 7, 7, 7, 7, 5]
     assert b"".join(part.read_bytes() for part in parts) == source.read_bytes()
+
+
+def test_parts_are_not_put_among_those_of_an_earlier_split(
+    tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = source.rename(tmp_path / "plain")
+    command = ["split", "--input", str(plain), "--output", str(tmp_path / "parts"), "--lines", "30"]
+    assert main(command) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "parts").iterdir()}
+
+    assert main(command) == 2
+
+    assert set(before) == {"plain-000000", "plain-000001"}
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "parts").iterdir()}
+    assert "there is something under" in capsys.readouterr().err
+
+
+def test_parts_under_a_prefix_give_what_the_whole_gives(t5_folder: Path, tmp_path: Path, source: Path) -> None:
+    assert main(["split", "--input", str(source), "--output", str(tmp_path / "parts"), "--lines", "9"]) == 0
+    common = ["batch", "--model-dir", str(t5_folder), "--unverified", "--quiet"]
+
+    for name, given in (("a", source), ("b", tmp_path / "parts")):
+        assert main([*common, "--input", str(given), "--output", str(tmp_path / name)]) == 0
+
+    parts = sorted(path for path in (tmp_path / "b").iterdir() if path.suffix == ".out")
+    assert len(parts) == 5
+    assert b"".join(path.read_bytes() for path in parts) == (tmp_path / "a" / "input.jsonl.out").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -279,6 +369,14 @@ def test_what_can_not_run_ends_with_its_exit_code(
     assert main([*common, *options], {}) == code
 
     assert capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_hubs_id_ends_with_4(t5_folder: Path, tmp_path: Path, source: Path) -> None:
+    options = ["--model-dir", str(t5_folder), "--unverified", "--quiet", "--input", str(source)]
+
+    assert main(["batch", *options, "--output", str(tmp_path / "out")], {"HF_MODEL_ID": "google/flan-t5-large"}) == 4
+
     assert not (tmp_path / "out").exists()
 
 

@@ -45,7 +45,7 @@ class World:
     key: ec.EllipticCurvePrivateKey
     queue: str
 
-    def approve(self, archive: bytes, environment: str = "dev", **fields: Any) -> None:
+    def approve(self, archive: bytes, environment: str = "dev", *, approval: str = "approval-9", **fields: Any) -> None:
         """Put an artifact there and say that it is live."""
         s3 = boto3.client("s3")
         version = s3.put_object(Bucket=BUCKET, Key="model.tar.gz", Body=archive)["VersionId"]
@@ -62,7 +62,7 @@ class World:
             "schema": 1, "model_package_group": GROUP, "model_package_version": 3,
             "model_package_arn": "arn:aws:sagemaker:us-east-1:123456789012:model-package/harbour-logs/3",
             "environment": environment, "containers": [{**container, **fields}], "content_types": ["application/jsonlines"],
-            "approved_by": ["ann"], "approved_at": "2026-11-20T10:00:00Z", "approval_id": "approval-9", "sequence": 12,
+            "approved_by": ["ann"], "approved_at": "2026-11-20T10:00:00Z", "approval_id": approval, "sequence": 12,
             "key_id": "key",
         }  # fmt: skip
         signature = self.key.sign(signed_bytes(record), ec.ECDSA(hashes.SHA256()))
@@ -233,6 +233,50 @@ def test_a_newer_approval_is_picked_up_by_the_next_run(
 
     assert world.run("--no-event") == 0
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_newer_approval_is_never_picked_up_inside_a_run(
+    world: World, archive: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.approve(archive)
+    s3 = boto3.client("s3")
+    for name in ("a", "b"):
+        s3.put_object(
+            Bucket=BUCKET, Key=f"many/{name}.jsonl", Body=b'{"id": "%b", "text_inputs": "fox"}\n' % name.encode()
+        )
+    put = storage.put
+    asked: list[str] = []
+
+    def approves_meanwhile(path: Path, uri: str) -> None:
+        # The first file's output is being stored: another approval is signed right now.
+        if not asked:
+            world.approve(archive, approval="approval-10", variables={"HF_TASK": "fill-mask"})
+        asked.append(uri)
+        put(path, uri)
+
+    monkeypatch.setattr(storage, "put", approves_meanwhile)
+    places = ["--input", f"s3://{BUCKET}/many/", "--output", f"s3://{BUCKET}/{GROUP}/dev/run-1"]
+
+    assert (
+        main(["run", GROUP, "dev", *places, "--cache", str(world.tmp_path / "cache"), "--quiet", "--no-event"], {}) == 0
+    )
+
+    stamps = [json.loads(stored(f"transform/{name}.jsonl.out"))["approval_id"] for name in ("a", "b")]
+    assert stamps == ["approval-9", "approval-9"]
+    assert json.loads(stored("score/metrics.json"))["approval_id"] == "approval-9"
+    # The next one is of the newer approval, which asks for a task that nothing here does.
+    assert (
+        main(["run", GROUP, "dev", *places, "--cache", str(world.tmp_path / "cache"), "--quiet", "--no-event"], {}) == 1
+    )
+
+
+def test_nothing_of_a_run_is_left_on_the_machine_but_the_artifact(world: World, archive: bytes) -> None:
+    world.approve(archive)
+
+    assert world.run("--no-event") == 0
+
+    left = [path.name for path in (world.tmp_path / "promotion-transform").iterdir()]
+    assert left == []
 
 
 def test_the_manifest_of_an_artifact_can_be_made_by_hand(

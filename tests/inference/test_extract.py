@@ -63,6 +63,34 @@ def test_a_bomb_is_stopped_before_it_is_written(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_what_unpacks_to_many_times_its_size_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference.extract._ALWAYS_ALLOWED_BYTES", 1 << 20)
+    bomb = archive(tmp_path / "a.tar.gz", ("a", bytes(4 << 20)))
+
+    with pytest.raises(ModelRefused, match="more than 1048576 bytes"):
+        extract(bomb, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_a_header_that_would_fill_the_memory_is_not_read(tmp_path: Path, kind: bytes) -> None:
+    header = special(kind, "name")
+    header.size = 8 << 30  # no such bytes follow, and none are asked for
+    path = tmp_path / "a.tar"
+    path.write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(10_240))
+
+    with pytest.raises(ModelRefused, match="a header of 8589934592 bytes"):
+        extract(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a"), (".", "b")])
+def test_a_file_where_a_folder_must_be_is_damage(tmp_path: Path, names: tuple[str, str]) -> None:
+    with pytest.raises(ModelRefused, match="damaged"):
+        extract(archive(tmp_path / "a.tar.gz", *((name, b"x") for name in names)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     "damage",
     [

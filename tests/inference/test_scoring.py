@@ -67,6 +67,21 @@ def test_translation_is_scored_by_sacrebleu(tmp_path: Path, pairs: tuple[list[st
     assert found["chrf"]["low"] < found["chrf"]["value"] < found["chrf"]["high"]
 
 
+@pytest.mark.parametrize(("language", "tokens"), [("ja", "char"), ("zh", "zh"), ("fr", "13a")])
+def test_a_translation_into_a_script_without_spaces_is_counted_by_characters(
+    tmp_path: Path, language: str, tokens: str
+) -> None:
+    said, wanted = ["今日は雨です", "猫がいます", "本を読みました"], ["今日は晴れです", "猫がいます", "本を読みます"]
+    outputs, right = answers(tmp_path / "o", said), references(tmp_path / "r", wanted)
+
+    found = score(outputs, right, tmp_path / "s", task=f"translation_en_to_{language}")
+
+    expected = BLEU(tokenize=tokens).corpus_score(said, [wanted]).score
+    assert found["metrics"]["bleu"]["value"] == pytest.approx(expected, abs=1e-4)
+    assert f"tok:{tokens}" in found["signatures"]["bleu"]
+    assert found["metrics"]["chrf"]["value"] > 40
+
+
 def test_rouge_is_not_applicable_to_a_script_without_word_breaks_it_knows(tmp_path: Path) -> None:
     found = score(
         answers(tmp_path / "o", ["今日は雨です", "猫"]),
@@ -179,6 +194,23 @@ def test_accuracy_of_a_confusion_has_its_interval() -> None:
     assert 0.84 < accuracy.high < 0.90
 
 
+def test_500_labels_are_scored_as_few_are() -> None:
+    random = np.random.default_rng(1)
+    wanted = [f"label {place}" for place in random.integers(0, 500, 3_000)]
+    said = [one if random.random() < 0.7 else f"label {random.integers(0, 500)}" for one in wanted]
+
+    accuracy, macro_f1 = Confusion.of(list(zip(wanted, said, strict=True))).estimates().values()
+
+    labels = sorted({*wanted, *said})
+    by_hand = []
+    for label in labels:
+        right = sum(w == s == label for w, s in zip(wanted, said, strict=True))
+        by_hand.append(2 * right / (wanted.count(label) + said.count(label)))
+    assert macro_f1.value == pytest.approx(np.mean(by_hand))
+    assert accuracy.value == pytest.approx(np.mean([w == s for w, s in zip(wanted, said, strict=True)]))
+    assert accuracy.low < accuracy.value < accuracy.high
+
+
 def worker(number: int, *, records: int, milliseconds: Sequence[float]) -> Run:
     latencies = Latencies()
     for value in milliseconds:
@@ -211,6 +243,18 @@ def test_workers_counts_add_up_exactly() -> None:
     for percent in (50, 95, 99):
         exact = np.percentile(times, percent, method="inverted_cdf")
         assert totals.counts.latencies.percentile_ms(percent) == pytest.approx(exact, rel=0.011)
+
+
+def test_workers_with_different_engines_are_all_named() -> None:
+    plain, both, half = (worker(n, records=1, milliseconds=[1]) for n in range(3))
+    both.counts.engine["name"] = "encoder-decoder+generate"
+    half.counts.engine["dtype"] = "bfloat16"
+
+    totals = [Totals.of(order).counts.engine for order in ((plain, both, half), (half, both, plain))]
+
+    assert totals[0] == totals[1]
+    assert totals[0]["name"] == "encoder-decoder+generate"
+    assert (totals[0]["dtype"], totals[0]["device"], totals[0]["peak_memory_bytes"]) == ("bfloat16+float32", "cpu", 200)
 
 
 def test_counts_come_from_sidecars_and_from_stamps_alike(tmp_path: Path) -> None:
