@@ -16,6 +16,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra.acknowledged import acknowledge, explain_wildcards
+from infra.endpoints import MODULE, may_roll_back, may_serve
 from infra.functions import Functions
 from infra.image import InferenceImage
 from infra.inference import InferenceMachine
@@ -215,11 +216,14 @@ class EnvironmentStack(Stack):
         below = [permissions.arn("ssm", f"parameter{far.prefix}{tail}") for tail in ("", "/*")]
         self._opened("writer", ["on_projection_due"], [allow(["ssm:GetParameter", "ssm:PutParameter"], live)])
         reading = [allow(["ssm:GetParameter"], live), allow(["ssm:GetParametersByPath"], below)]
-        self._opened("reader", ["prepare_inference", "verify"], reading)
+        rung = next(each for each in far.settings.environments if each.name == environment)
+        served = rung.endpoint is not None
+        readers = ["prepare_inference", "verify", *([MODULE] if served else [])]
+        self._opened("reader", readers, reading)
         self.machine = InferenceMachine(
             self,
             "Inference",
-            environment=next(each for each in far.settings.environments if each.name == environment),
+            environment=rung,
             settings=far.settings,
             permissions=permissions,
             evidence=s3.Bucket.from_bucket_name(self, "Evidence", far.evidence_bucket),
@@ -235,6 +239,10 @@ class EnvironmentStack(Stack):
             },
         )
         self.machine.start_on_promotion(undelivered)
+        if served:
+            role = self.machine.execution_role
+            self._opened("endpoints", [MODULE], may_serve(permissions, rung, far.settings, far.prefix, role.role_arn))
+            role.add_to_principal_policy(may_roll_back(permissions, rung, far.prefix))
         if schedule := far.settings.inference.schedule:
             self.machine.start_on_schedule(schedule, far.settings.groups, undelivered)
         self._report(undelivered)

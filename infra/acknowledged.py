@@ -13,11 +13,13 @@ from constructs import IConstruct
 # Resources of policies that hold a `*`: a pattern on the resource, and why it can't be narrower.
 WILDCARDS: Mapping[str, str] = {
     r"\*": "AWS knows no resource for these actions: listing packages, an ECR login, metrics (bound to a namespace by "
-    "a condition), delivering logs and traces of a state machine, describing a network.",
+    "a condition), delivering logs and traces, describing a network.",
     r".*:model-package(-group)?/.*": "Packages are registered after the deployment; the groups are those of promotion.toml.",
     r".*:parameter/.*\*.*": "A parameter per group, environment and version, below the service's own prefix.",
     r".*:identity/\*": "Bound to the sender by ses:FromAddress; SES's sandbox asks for recipients' identities too.",
-    r".*:(model|transform-job|processing-job)/promotion-\*": "Names carry the id of the run.",
+    r".*:(model|transform-job|processing-job)/promotion-(hash-)?\*": "Names carry the id of the run.",
+    r".*:(model|endpoint-config)/.*-live-\*": "Names carry the group, and the event by which it went live.",
+    r".*:(endpoint/|alarm:).*\*": "An endpoint per group; the names are those of promotion.toml.",
     r".*:processing-job/\*": "Which of the account's jobs are Model Monitor's, only the jobs say.",
     r".*:log-group:/aws/sagemaker/\*": "SageMaker names its own log groups and streams.",
     r".*:ecr:.*:repository/\*": "An approved package names its image, which may be AWS's own in an account of AWS's.",

@@ -63,6 +63,10 @@ class Functions(Construct):
     def __getitem__(self, module: str) -> lambda_.Function:
         return self.by_name[module]
 
+    def add(self, module: str, size: Size) -> None:
+        """One more, that not every configuration calls for."""
+        self.by_name[module] = self._function(module, size)
+
     def role(self, module: str) -> iam.IRole:
         role = self[module].role
         assert role is not None
@@ -100,6 +104,8 @@ class Functions(Construct):
             memory_size=size.memory_mb,
             role=role,
             log_group=log_group,
+            # Calls of one function to another, through the queue and the bus, carry the trace on by themselves.
+            tracing=lambda_.Tracing.ACTIVE,
             environment={
                 names.CONFIG: names.CONFIG_FILE,
                 names.PREFIX: self._prefix,

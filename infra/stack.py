@@ -7,7 +7,6 @@ from typing import Any
 
 from aws_cdk import CfnOutput, Stack
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_ses as ses
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
@@ -15,10 +14,13 @@ from infra.accounts import Elsewhere, share
 from infra.acknowledged import explain_wildcards
 from infra.api import Api
 from infra.duties import Duties
+from infra.endpoints import Endpoints
 from infra.functions import Functions
+from infra.hashing import hashing_role
 from infra.image import InferenceImage
 from infra.inference import InferenceMachine
-from infra.monitoring import Monitoring
+from infra.mail import Sender
+from infra.monitoring import Monitoring, alarm_topic
 from infra.permissions import Permissions
 from infra.store import Store
 from infra.wiring import Wiring
@@ -58,13 +60,18 @@ class PromotionStack(Stack):
             for environment in settings.environments
             if environment.name not in settings.elsewhere
         }
-        self._identity = self._mail_identity()
+        self.sender = Sender(self, settings.mail.sender)
+        topic = alarm_topic(self)
         duties = Duties(
             functions=self.functions,
             store=self.store,
             wiring=self.wiring,
             permissions=self.permissions,
             registry_role=self.registry_role,
+            hashing_role=hashing_role(self, self.store, self.permissions),
+            hashing_image=settings.inference.image or (self.image.uri if self.image else ""),
+            configuration_set=self.sender.set_name,
+            alarm_topic=topic.topic_arn,
             public_url=self.api.url,
         )
         duties.tell()
@@ -80,6 +87,19 @@ class PromotionStack(Stack):
                 *self._elsewhere.roles("reporter"),
             ]
         )
+        if any(environment.endpoint for environment in settings.environments):
+            self.endpoints = Endpoints(
+                self,
+                "Endpoints",
+                settings=settings,
+                prefix=prefix,
+                role_elsewhere=self._elsewhere.role,
+                functions=self.functions,
+                permissions=self.permissions,
+                store=self.store,
+                wiring=self.wiring,
+                machines=self.machines,
+            )
         share(self, self._elsewhere, self.wiring, self.store, self.functions, self.image)
         self.monitoring = Monitoring(
             self,
@@ -87,6 +107,8 @@ class PromotionStack(Stack):
             functions=self.functions,
             wiring=self.wiring,
             machines=self.machines,
+            sender=self.sender,
+            topic=topic,
             api_id=self.api.api_id,
         )
         self._service_parameter()
@@ -130,10 +152,6 @@ class PromotionStack(Stack):
             made.start_on_schedule(settings.inference.schedule, settings.groups, self.wiring.undelivered)
         return made
 
-    def _mail_identity(self) -> ses.EmailIdentity:
-        domain = self._settings.mail.sender.partition("@")[2]
-        return ses.EmailIdentity(self, "Sender", identity=ses.Identity.domain(domain))
-
     def _service_parameter(self) -> None:
         store, wiring = self.store, self.wiring
         known = {
@@ -167,7 +185,7 @@ class PromotionStack(Stack):
     def _outputs(self) -> None:
         """What to do next, and with what."""
         store, url = self.store, self.api.url
-        records = [record.name + " CNAME " + record.value for record in self._identity.dkim_records]
+        records = [record.name + " CNAME " + record.value for record in self.sender.identity.dkim_records]
         sender_domain = self._settings.mail.sender.partition("@")[2]
         outputs = {
             "ApiUrl": (url, "Where people decide"),

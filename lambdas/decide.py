@@ -21,12 +21,21 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from lambdas import http
 from lambdas.http import Visit
 from lambdas.world import config, keyring, links, logger, signer, world
-from promotion import drifting, names, operations, workflows
+from promotion import drifting, hosting, names, operations, workflows
 from promotion.documents.requests import request_document
 from promotion.errors import Invalid, LinkInvalid, PromotionError
 from promotion.journal import Receipt, World, checked_reason
 from promotion.links import Session
-from promotion.model import Actor, Container, EnvironmentState, Evidence, Package, parse_request_id, request_id
+from promotion.model import (
+    Actor,
+    Container,
+    EndpointState,
+    EnvironmentState,
+    Evidence,
+    Package,
+    parse_request_id,
+    request_id,
+)
 
 app = APIGatewayHttpResolver()
 http.not_found(app)
@@ -150,8 +159,13 @@ def _operation(form: dict[str, str], operator: Actor) -> Receipt:
         case "adopt":
             package = _attested(form.get("package", ""))
             return operations.adopt(package, form.get("environment", ""), operator, reason, world=signing())
+        case "endpoint_remove":
+            return hosting.remove_endpoint(group, form.get("environment", ""), operator, reason, world=signing())
+        case "endpoint_restore":
+            return hosting.restore_endpoint(group, form.get("environment", ""), operator, reason, world=signing())
         case other:
-            raise Invalid("operation", f"{other!r} is not rollback, revoke or adopt.")
+            known = "rollback, revoke, adopt, endpoint_remove or endpoint_restore"
+            raise Invalid("operation", f"{other!r} is not {known}.")
 
 
 def _attested(text: str) -> Package:
@@ -209,7 +223,12 @@ def _register(given: dict[str, Any]) -> Receipt:
 def _artifact(given: dict[str, Any]) -> Receipt:
     containers = msgspec.convert(given["containers"], tuple[Container, ...])
     return workflows.record_artifact(
-        given["group"], given["version"], containers, given.get("problem", ""), world=signing()
+        given["group"],
+        given["version"],
+        containers,
+        given.get("problem", ""),
+        world=signing(),
+        hashing=given.get("hashing", False),
     )
 
 
@@ -248,6 +267,11 @@ def _retraining(given: dict[str, Any]) -> Receipt:
     )
 
 
+def _endpoint(given: dict[str, Any]) -> Receipt:
+    found = msgspec.convert(given["endpoint"], EndpointState)
+    return hosting.record_endpoint(given["group"], given["environment"], given["version"], found, world=signing())
+
+
 _SERVICE_OPERATIONS: dict[str, Callable[[dict[str, Any]], Receipt]] = {
     "register": _register,
     "artifact": _artifact,
@@ -257,6 +281,7 @@ _SERVICE_OPERATIONS: dict[str, Callable[[dict[str, Any]], Receipt]] = {
     "bypass": _bypass,
     "monitoring": _monitoring,
     "retraining": _retraining,
+    "endpoint": _endpoint,
 }
 
 

@@ -16,13 +16,12 @@ from promotion import names
 from promotion.aws.artifacts import read_json, split_uri
 from promotion.aws.resolve import resolve
 from promotion.errors import Invalid, NotApproved
+from promotion.hosted import model_request
 from promotion.model import VersionState
-from promotion.record import LiveContainer, LiveModel
+from promotion.record import LiveModel
 
 MODEL_DIR = "/opt/ml/model"
 PROCESSING = "/opt/ml/processing"
-# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTransformJob.html, Environment
-MOST_VARIABLES = 16
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
@@ -68,9 +67,8 @@ def requests(
     context: str,
 ) -> dict[str, Any]:
     """The exact requests that the machine makes for a run, and what it reports at its end."""
-    wanted, container = config().inference, model.containers[0]
+    wanted, image = config().inference, model.containers[0].image
     name = f"promotion-{run}"
-    image = container.image
     role = settings["execution_role_arn"]
     vpc = {"Subnets": settings.get("subnets") or [], "SecurityGroupIds": settings.get("security_groups") or []}
     volume = {"VolumeKmsKeyId": wanted.volume_key} if wanted.volume_key else {}
@@ -96,21 +94,14 @@ def requests(
         "model_name": name,
         "job_name": name,
         "score_job_name": f"{name}-score",
-        "create_model": {
-            "ModelName": name,
-            "ExecutionRoleArn": role,
-            "EnableNetworkIsolation": wanted.network_isolation,
-            "PrimaryContainer": {
-                "Image": image,
-                "ModelDataUrl": container.model_data_url,
-                "Environment": _variables(container, model),
-            },
-            **(
-                {"VpcConfig": {"Subnets": vpc["Subnets"], "SecurityGroupIds": vpc["SecurityGroupIds"]}}
-                if vpc["Subnets"]
-                else {}
-            ),
-        },
+        "create_model": model_request(
+            model,
+            name=name,
+            role=role,
+            subnets=vpc["Subnets"],
+            security_groups=vpc["SecurityGroupIds"],
+            isolated=wanted.network_isolation,
+        ),
         "transform": {
             "TransformJobName": name,
             "ModelName": name,
@@ -178,22 +169,6 @@ def requests(
             "sequence": model.sequence,
         },
     }
-
-
-def _variables(container: LiveContainer, model: LiveModel) -> dict[str, str]:
-    """The container's own variables, and what holds it to the approved bytes.
-
-    Raises:
-        Invalid: SageMaker takes no more than 16.
-    """
-    variables = {
-        **container.environment,
-        "PROMOTION_MANIFEST_SHA256": container.manifest_sha256,
-        "PROMOTION_APPROVAL_ID": model.approval_id,
-    }
-    if len(variables) > MOST_VARIABLES:
-        raise Invalid("containers[0].environment", f"SageMaker takes {MOST_VARIABLES} variables, two of them ours.")
-    return variables
 
 
 def _write_context(context: str, model: LiveModel, run: str) -> None:

@@ -77,13 +77,18 @@ def signer() -> KmsSigner:
 
 
 @cache
+def elsewhere(purpose: str) -> Accounts:
+    """The accounts that environments have of their own, as the role of a purpose there."""
+    return Accounts(client("sts"), config().elsewhere, prefix=prefix(), purpose=purpose)
+
+
+@cache
 def parameter_store(purpose: str) -> Any:
     """SSM, as `reader` or `writer` also in the accounts that environments have of their own."""
-    elsewhere = config().elsewhere
-    if not elsewhere:
+    environments = tuple(config().elsewhere)
+    if not environments:
         return client("ssm")
-    accounts = Accounts(client("sts"), elsewhere, prefix=prefix(), purpose=purpose)
-    return RoutedParameters(client("ssm"), tuple(elsewhere), accounts.client)
+    return RoutedParameters(client("ssm"), environments, elsewhere(purpose).client)
 
 
 def identity() -> IdentityProvider:

@@ -68,6 +68,25 @@ class FreezeWindow(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     environments: tuple[str, ...] = ()
 
 
+class Endpoint(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A real-time endpoint of what is live in an environment, one for each group that `groups` names; none with `[]`."""
+
+    groups: tuple[str, ...] = ("*",)
+    name: str = "{service}-{environment}-{group}"
+    instance_type: str = "ml.g5.xlarge"
+    instance_count: Annotated[int, Meta(ge=1, le=100)] = 1
+    volume_size_gb: Annotated[int, Meta(ge=1, le=512)] | None = None
+    download_timeout_seconds: Annotated[int, Meta(ge=60, le=3600)] = 1800
+    health_timeout_seconds: Annotated[int, Meta(ge=60, le=3600)] = 900
+    bake_seconds: Annotated[int, Meta(ge=0, le=3600)] = 300
+    largest_error_rate: Share = 0.05
+    largest_latency_ms: Annotated[float, Meta(gt=0.0)] | None = None
+
+    def serves(self, group: str) -> bool:
+        """Whether what is live of a group is served here."""
+        return any(fnmatch.fnmatchcase(group, pattern) for pattern in self.groups)
+
+
 class Environment(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A rung of the ladder, and who answers for it."""
 
@@ -84,6 +103,7 @@ class Environment(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     region: str | None = None
     execution_role: str | None = None
     on_revoke: Literal["fall_back", "nothing"] = "fall_back"
+    endpoint: Endpoint | None = None
 
     @property
     def lifetime(self) -> timedelta:
@@ -147,11 +167,12 @@ class Registry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Artifacts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Buckets that model artifacts live in, and up to what size the function hashes them itself."""
+    """Buckets that model artifacts live in; up to what size the function hashes them itself, and what a job does it on."""
 
     buckets: tuple[str, ...] = ()
     region: str | None = None
-    hash_in_function_up_to_gb: float = 10.0
+    hash_in_function_up_to_gb: Annotated[float, Meta(ge=0.0)] = 10.0
+    hash_instance_type: str = "ml.m5.xlarge"
 
 
 class Inference(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -316,7 +337,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "operators": self.operators,
             "bypass": self.bypass,
         }
-        return dict(msgspec.to_builtins(policy))
+        plain = dict(msgspec.to_builtins(policy))
+        # On what machine a model is served decides nothing about whether it may be.
+        environments = [{k: v for k, v in each.items() if k != "endpoint"} for each in plain["environments"]]
+        return {**plain, "environments": environments}
 
     def policy_digest(self) -> str:
         """SHA-256, hex, of the canonical JSON of `policy()`."""

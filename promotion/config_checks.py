@@ -12,7 +12,7 @@ from promotion import names
 from promotion.errors import Invalid
 
 if TYPE_CHECKING:
-    from promotion.config import Channel, Config, Gate, Retraining
+    from promotion.config import Channel, Config, Endpoint, Gate, Retraining
 
 _DURATION = re.compile(r"(\d+)(m|h|d|w)")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -24,6 +24,9 @@ _CHANNEL = re.compile(r"[a-z][a-z0-9-]{0,31}")
 # What a retraining pipeline's parameters may say of the drift that starts it.
 FILLED_IN = ("group", "environment", "version", "input")
 MOST_PARAMETERS = 200
+# What an endpoint's name may have around its group, of SageMaker's 63 characters; the service's name is known at deployment.
+LONGEST_AROUND_GROUP = 50
+LONGEST_SERVICE = 16
 
 
 class Refuse(Protocol):
@@ -59,6 +62,7 @@ def check(config: Config, source: str) -> None:
     if not config.groups:
         refuse("groups", 'name at least one model package group or pattern; ["*"] governs all.')
     seen: set[str] = set()
+    endpoints: set[tuple[str | None, str]] = set()
     for index, environment in enumerate(config.environments):
         place = f"environments[{index}]"
         if not names.ENVIRONMENT_PATTERN.fullmatch(environment.name) or environment.name in names.RESERVED_ENVIRONMENTS:
@@ -78,6 +82,14 @@ def check(config: Config, source: str) -> None:
         _check_gates(environment.gates, f"{place}.gates", refuse)
         if environment.account is not None and not re.fullmatch(r"\d{12}", environment.account):
             refuse(f"{place}.account", "an AWS account id has 12 digits.")
+        if environment.endpoint is not None:
+            _check_endpoint(environment.endpoint, environment.name, f"{place}.endpoint", refuse)
+            called = (environment.account, environment.endpoint.name.replace("{environment}", environment.name))
+            if called in endpoints:
+                refuse(
+                    f"{place}.endpoint.name", "another environment's endpoints have these names: put {environment} in."
+                )
+            endpoints.add(called)
     if config.registry.account is not None and not re.fullmatch(r"\d{12}", config.registry.account):
         refuse("registry.account", "an AWS account id has 12 digits.")
     if config.elsewhere:
@@ -136,6 +148,26 @@ def _check_duration(text: str, place: str, refuse: Refuse) -> None:
         duration(text)
     except Invalid as error:
         refuse(place, error.reason)
+
+
+def _check_endpoint(endpoint: Endpoint, name: str, place: str, refuse: Refuse) -> None:
+    known = {"{service}", "{environment}", "{group}"}
+    parts = re.split(r"(\{\w*\})", endpoint.name)
+    literals, fields = parts[::2], parts[1::2]
+    if not set(fields) <= known or fields.count("{group}") != 1 or not re.fullmatch(r"[a-z0-9-]*", "".join(literals)):
+        refuse(
+            f"{place}.name",
+            f"{endpoint.name!r} can't name endpoints: {{group}} once, {{service}} and {{environment}} as you like, and "
+            "lower case letters, digits and hyphens.",
+        )
+    filled = endpoint.name.replace("{environment}", name).replace("{service}", "s" * LONGEST_SERVICE)
+    if len(filled.replace("{group}", "")) > LONGEST_AROUND_GROUP or filled[-1] == "-":
+        refuse(f"{place}.name", "leave room for the group's name, and end in no hyphen.")
+    if not re.fullmatch(r"[a-z]", filled[:1]):
+        # What IAM lets the service touch begins like this; a `*` in front would be every endpoint of the account.
+        refuse(f"{place}.name", "begin with something of your own before {group}.")
+    if not re.fullmatch(r"ml\.[a-z0-9-]+\.[a-z0-9]+", endpoint.instance_type):
+        refuse(f"{place}.instance_type", f"{endpoint.instance_type!r} is no instance type of SageMaker's.")
 
 
 def _check_drift(config: Config, refuse: Refuse) -> None:

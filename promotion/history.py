@@ -216,7 +216,9 @@ def sentence(event: Event) -> str:
         case "Model Registered":
             return f"{what} was registered by {who}"
         case "Artifact Hashed":
-            return f"the artifact of {what} was read and hashed"
+            if not event.data.get("problem"):
+                return f"the artifact of {what} was read and hashed"
+            return f"the artifact of {what} could not be hashed: {event.data['problem']}"
         case "Approval Requested":
             return f"{what} asked into {event.environment}"
         case "Approver Reminded":
@@ -236,7 +238,9 @@ def sentence(event: Event) -> str:
         case "Request Superseded":
             return f"the request of {what} into {event.environment} gave way to a newer one"
         case "Approval Bypassed":
-            return f"{what} was set to {event.data.get('status')} outside this service{why}"
+            by = event.data.get("by") or "somebody"
+            done = "; it is set back" if event.data.get("reverted") else ""
+            return f"{by} set {what} to {event.data.get('status')} outside this service{done}"
         case "Inference Completed":
             return f"inference ran on {what}{where}: {event.data.get('status', 'Completed')}"
         case "Drift Detected":
@@ -245,7 +249,23 @@ def sentence(event: Event) -> str:
             return f"the input of {what}{where} no longer drifts"
         case "Retraining Started":
             return f"retraining was started because {what} drifts{where}"
+        case "Endpoint Changed":
+            return _of_endpoint(event, who, why)
         case "Policy Changed":
             return "the policy in force changed" if event.data.get("before") else "the policy in force was recorded"
         case _:
             return f"{event.kind} {what}{where}{why}"
+
+
+def _of_endpoint(event: Event, who: str, why: str) -> str:
+    endpoint = f"the endpoint in {event.environment}"
+    match event.data.get("status"):
+        case "InService":
+            return f"{endpoint} serves v{event.version}"
+        case "Failed":
+            serves = f"; it serves v{event.data['serves']}" if event.data.get("serves") else ""
+            return f"{endpoint} does not serve v{event.version}: {event.data.get('problem', '')}{serves}"
+        case "Withdrawn":
+            return f"{endpoint} was withdrawn"
+        case other:
+            return f"{who} {'removed' if other == 'Removed' else 'asked again for'} {endpoint}{why}"

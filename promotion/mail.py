@@ -28,6 +28,7 @@ _WRITERS: dict[str, Callable[[Occasion], list[Letter]]] = {
     names.APPROVAL_BYPASSED: notices.bypassed,
     names.INTEGRITY_BROKEN: notices.integrity_broken,
     names.DRIFT_DETECTED: notices.drifted,
+    names.ENDPOINT_CHANGED: notices.endpoint_changed,
 }
 
 

@@ -241,12 +241,30 @@ class VersionState(Struct, frozen=True, kw_only=True):
         return self.package.version
 
 
+class EndpointState(Struct, frozen=True, kw_only=True):
+    """What was last seen of a real-time endpoint: InService, Failed or Withdrawn; nothing where there never was one.
+
+    `version` is what serves behind it, `config` the configuration that the status is about. `removed` says that an operator took
+    it away, `asked` is the event by which one last asked for it again.
+    """
+
+    name: str = ""
+    status: str = ""
+    version: int | None = None
+    config: str = ""
+    problem: str = ""
+    since: datetime | None = None
+    removed: bool = False
+    asked: int = 0
+
+
 class EnvironmentState(Struct, frozen=True, kw_only=True):
     """What is live in one environment of a group, what was, and what asks to come in.
 
     `former` lists versions that were live, oldest first, without the present one and without the revoked. `drifting` names
     who says that the input of what is live drifts: inference runs, or a monitor. An episode of drift begins at `drift_since`
     and lasts until none of them says so any more, or another version is live; `retraining` is the pipeline's last execution.
+    `broken_since` is when what is live was found not to be what was approved, until a run finds it whole or another is live.
     """
 
     group: str
@@ -273,6 +291,8 @@ class EnvironmentState(Struct, frozen=True, kw_only=True):
     drift_since: datetime | None = None
     retrained_at: datetime | None = None
     retraining: str = ""
+    broken_since: datetime | None = None
+    endpoint: EndpointState = EndpointState()
 
 
 class Head(Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Final
 
@@ -35,6 +36,7 @@ INFERENCE_COMPLETED: Final = "Inference Completed"
 DRIFT_DETECTED: Final = "Drift Detected"
 DRIFT_ENDED: Final = "Drift Ended"
 RETRAINING_STARTED: Final = "Retraining Started"
+ENDPOINT_CHANGED: Final = "Endpoint Changed"
 POLICY_CHANGED: Final = "Policy Changed"
 INTEGRITY_BROKEN: Final = "Integrity Broken"
 PUBLISHED: Final = (
@@ -48,12 +50,24 @@ PUBLISHED: Final = (
     APPROVAL_BYPASSED,
     INFERENCE_COMPLETED,
     DRIFT_DETECTED,
+    ENDPOINT_CHANGED,
 )
+# What an `Endpoint Changed` event says of it: what was seen of it, or what an operator asked for.
+ENDPOINT_IN_SERVICE: Final = "InService"
+ENDPOINT_FAILED: Final = "Failed"
+ENDPOINT_WITHDRAWN: Final = "Withdrawn"
+ENDPOINT_REMOVED: Final = "Removed"
+ENDPOINT_RESTORED: Final = "Restored"
 EVENT_SOURCE: Final = "promotion"
 INFERENCE_SOURCE: Final = "promotion.inference"
 SAGEMAKER_SOURCE: Final = "aws.sagemaker"
 PACKAGE_STATE_CHANGE: Final = "SageMaker Model Package State Change"
 PROCESSING_STATE_CHANGE: Final = "SageMaker Processing Job State Change"
+ENDPOINT_STATE_CHANGES: Final = ("SageMaker Endpoint State Change", "SageMaker Endpoint Deployment State Change")
+# Jobs that hash large artifacts, and where below the evidence bucket they leave what they found.
+HASH_JOBS: Final = "promotion-hash-"
+HASHES: Final = "hashes"
+MODEL_PACKAGE_ARN: Final = "MODEL_PACKAGE_ARN"
 
 # Projection targets, in the order in which a revocation must reach them: the registry before anything else.
 REGISTRY: Final = "registry"
@@ -75,11 +89,15 @@ EVENT_BUS_NAME: Final = "EVENT_BUS_NAME"
 PUBLIC_URL: Final = "PUBLIC_URL"
 WAKE_QUEUE_URL: Final = "WAKE_QUEUE_URL"
 DEAD_LETTER_QUEUE_URL: Final = "DEAD_LETTER_QUEUE_URL"
+ALARM_TOPIC_ARN: Final = "ALARM_TOPIC_ARN"
 REGISTRY_ROLE_ARN: Final = "REGISTRY_ROLE_ARN"
 DECIDE_FUNCTION: Final = "DECIDE_FUNCTION"
 REGISTERED_FUNCTION: Final = "REGISTERED_FUNCTION"
 EVIDENCE_BUCKET: Final = "EVIDENCE_BUCKET"
+HASHING_ROLE_ARN: Final = "HASHING_ROLE_ARN"
+HASHING_IMAGE: Final = "HASHING_IMAGE"
 ANCHOR_BUCKET: Final = "ANCHOR_BUCKET"
+EXECUTION_ROLES: Final = "EXECUTION_ROLES"
 
 # Counted by the daily verification; above 0 it alarms.
 DIFFERENCES_METRIC: Final = "VerifyDifferences"
@@ -129,3 +147,45 @@ def external_id(prefix: str, environment: str) -> str:
 def service_parameter(prefix: str) -> str:
     """Where a command finds the deployed service: its API, tables and keys."""
     return f"{prefix}/_service"
+
+
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEndpoint.html
+LONGEST_ENDPOINT_NAME: Final = 63
+
+
+def endpoint_pattern(name: str, prefix: str, environment: str) -> str:
+    """`[environments.endpoint] name` of one environment, with `{group}` still in it."""
+    return name.replace("{service}", installation(prefix)).replace("{environment}", environment)
+
+
+def endpoint_name(name: str, prefix: str, environment: str, group: str) -> str:
+    """Name of the endpoint of a group in an environment; a group's name that doesn't fit is cut, and ends in a digest of it."""
+    pattern = endpoint_pattern(name, prefix, environment)
+    return pattern.replace("{group}", _fitting(group, LONGEST_ENDPOINT_NAME - len(pattern) + len("{group}")))
+
+
+def hosted_prefix(prefix: str, environment: str) -> str:
+    """What names of the models and endpoint configurations behind an environment's endpoints begin with."""
+    return f"{_fitting(installation(prefix), 20)}-{_fitting(environment, 12)}-live-"
+
+
+def hosted_name(prefix: str, environment: str, group: str, sequence: int, fingerprint: str) -> str:
+    """Name of the model, and of the endpoint configuration, that serve what went live with one event of the ledger."""
+    # Sequence and fingerprint at full length: the name is how a second delivery of an event finds what the first has made.
+    return f"{hosted_stem(prefix, environment, group)}-{sequence}-{fingerprint[:8]}"
+
+
+def hosted_stem(prefix: str, environment: str, group: str) -> str:
+    """What the names of one endpoint's models and configurations have in common, and no other's have."""
+    begin = hosted_prefix(prefix, environment)
+    digest = hashlib.sha256(f"{prefix}/{environment}/{group}".encode()).hexdigest()[:6]
+    room = LONGEST_ENDPOINT_NAME - len(begin) - len(f"-{digest}-9999999-00000000")
+    return f"{begin}{group.lower()[:room].rstrip('-')}-{digest}"
+
+
+def _fitting(name: str, longest: int) -> str:
+    """A name in lower case; where it is longer, its beginning and a digest of all of it."""
+    if len(name) <= longest:
+        return name.lower()
+    digest = hashlib.sha256(name.encode()).hexdigest()[:6]
+    return f"{name[: longest - 7].rstrip('-')}-{digest}".lower()

@@ -12,12 +12,13 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from promotion import episodes, names
+from promotion import endpoint_states, episodes, names
 from promotion.history import Event
 from promotion.model import (
     FORMER_KEPT,
     RUNS_REMEMBERED,
     Approval,
+    Container,
     EnvironmentState,
     Evidence,
     GateResult,
@@ -143,17 +144,10 @@ def _registered(view: View, event: Event) -> None:
 
 
 def _hashed(view: View, event: Event) -> None:
-    state = view.version(_version(event))
-    package = (
-        replace(
-            state.package,
-            containers=msgspec.convert(event.data["containers"], type(state.package.containers)) or (),
-            hashing=False,
-            problem=event.data.get("problem", ""),
-        )
-        if "containers" in event.data
-        else replace(state.package, hashing=False, problem=event.data.get("problem", ""))
-    )
+    state, data = view.version(_version(event)), event.data
+    package = replace(state.package, hashing=data.get("hashing", False), problem=data.get("problem", ""))
+    if "containers" in data:
+        package = replace(package, containers=msgspec.convert(data["containers"], tuple[Container, ...]))
     view.put_version(replace(state, package=package))
 
 
@@ -256,6 +250,7 @@ def _revoked(view: View, event: Event) -> None:
                         live_by=(event.actor.label,),
                         approval_id=event.event_id,
                         revoked=True,
+                        **episodes.OVER,
                     )
                 )
             else:
@@ -286,8 +281,7 @@ def _inference(view: View, event: Event) -> None:
     runs = (*state.runs, evidence.run_id)[-RUNS_REMEMBERED:]
     view.put_version(replace(state, evidence={**state.evidence, name: evidence}, runs=runs))
     view.put_environment(replace(view.environment(name), last_run=evidence.run_id))
-    if event.data.get("drifting") is not None:
-        episodes.say(view, event, names.INFERENCE_SOURCE, drifts=event.data["drifting"])
+    episodes.ran(view, event, evidence)
 
 
 _CHANGES: dict[str, Callable[[View, Event], None]] = {
@@ -304,9 +298,11 @@ _CHANGES: dict[str, Callable[[View, Event], None]] = {
     names.REQUEST_SUPERSEDED: _superseded,
     names.APPROVAL_BYPASSED: _bypassed,
     names.INFERENCE_COMPLETED: _inference,
+    names.INTEGRITY_BROKEN: episodes.broken,
     names.DRIFT_DETECTED: episodes.drifted,
     names.DRIFT_ENDED: episodes.ended,
     names.RETRAINING_STARTED: episodes.retrained,
+    names.ENDPOINT_CHANGED: endpoint_states.changed,
 }
 
 
@@ -359,9 +355,7 @@ def _go_live(view: View, event: Event, number: int, name: str, *, outgoing: str)
             approval_id=approval.approval_id,
             former=former[-FORMER_KEPT:],
             revoked=False,
-            drift=False,
-            drifting=(),
-            drift_since=None,
+            **episodes.OVER,
         )
     )
 

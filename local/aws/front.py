@@ -8,7 +8,7 @@ import logging
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
@@ -22,8 +22,8 @@ from local.aws.callers import Caller, UnknownCaller
 from local.aws.operations import Operation
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
-# Answers a call instead of moto: status line, headers, body.
-Answer = tuple[str, list[tuple[str, str]], bytes]
+# Answers a call instead of moto: status line, headers, body, or the parts of one.
+Answer = tuple[str, list[tuple[str, str]], bytes | Iterator[bytes]]
 Handler = Callable[[Caller, Operation, dict[str, Any], bytes], Answer]
 
 # moto checks and writes in two steps; on AWS these services do it in one. (SQS and Step Functions may wait inside a call.)
@@ -84,6 +84,10 @@ class Front:
         key = (operation.service, operation.name)
         if key in self.handlers:
             status, headers, answer = self.handlers[key](caller, operation, environ, body)
+            if not isinstance(answer, bytes):
+                # Sent as it comes, in chunks, since nobody knows how long it will be.
+                start_response(status, headers)
+                return answer
             start_response(status, [*headers, ("Content-Length", str(len(answer)))])
             return [answer]
         seen: list[str] = []

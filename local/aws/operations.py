@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,8 @@ from moto.core.routing import get_service_router
 
 # Services whose operation is in the path rather than in a header or a form.
 _REST = {"s3": "s3", "lambda": "lambda", "ses": "sesv2", "apigateway": "apigatewayv2", "scheduler": "scheduler"}
+# sagemaker-runtime signs as sagemaker, and has no header that names the operation.
+_INVOCATION = re.compile(r"/endpoints/([^/]+)/invocations(-response-stream)?")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ def parse(environ: Mapping[str, Any], service: str, body: bytes) -> Operation:
     if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded") and b"Action=" in body:
         form = {key: values[0] for key, values in parse_qs(body.decode()).items()}
         return Operation(service, form.pop("Action"), form)
+    if service == "sagemaker" and (invoked := _INVOCATION.fullmatch(environ.get("PATH_INFO", ""))):
+        name = "InvokeEndpointWithResponseStream" if invoked[2] else "InvokeEndpoint"
+        return Operation(service, name, {"EndpointName": invoked[1]})
     if service in _REST:
         return _rest(environ, service, body)
     return Operation(service, environ.get("PATH_INFO", "").rpartition("/operation/")[2])

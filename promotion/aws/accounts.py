@@ -19,18 +19,18 @@ STATEMENT = "PromotionReads"
 
 
 class Accounts:
-    """SSM clients in the environments' accounts, as the role of one purpose there."""
+    """Clients in the environments' accounts, as the role of one purpose there."""
 
     def __init__(self, sts: Client, accounts: Mapping[str, str], *, prefix: str, purpose: str) -> None:
         self._sts = sts
         self._accounts = accounts
         self._prefix = prefix
         self._purpose = purpose
-        self._kept: dict[str, tuple[float, Client]] = {}
+        self._kept: dict[tuple[str, str], tuple[float, Client]] = {}
 
-    def client(self, environment: str) -> Client:
-        """A client that reaches what is live in `environment`."""
-        kept = self._kept.get(environment)
+    def client(self, environment: str, service: str = "ssm") -> Client:
+        """A client of a service, in the account of `environment`."""
+        kept = self._kept.get((environment, service))
         if kept and time.monotonic() < kept[0]:
             return kept[1]
         role = names.environment_role(self._prefix, environment, self._purpose)
@@ -41,12 +41,12 @@ class Accounts:
             DurationSeconds=SESSION_LIFETIME_S,
         )["Credentials"]
         made: Client = boto3.client(
-            "ssm",
+            service,
             aws_access_key_id=credentials["AccessKeyId"],
             aws_secret_access_key=credentials["SecretAccessKey"],
             aws_session_token=credentials["SessionToken"],
         )
-        self._kept[environment] = (time.monotonic() + SESSION_LIFETIME_S / 2, made)
+        self._kept[environment, service] = (time.monotonic() + SESSION_LIFETIME_S / 2, made)
         return made
 
 

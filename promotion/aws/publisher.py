@@ -61,7 +61,7 @@ def detail(view: View, event: Event) -> dict[str, Any]:
     told = (
         "verdict", "reason", "request_id", "approved_by", "replaces", "from_version", "falls_back", "status", "by",
         "run_id", "expires_at", "attempt", "broke_glass", "source", "drift", "bound", "violations", "report", "retraining",
-        "retraining_held",
+        "retraining_held", "endpoint", "serves", "problem",
     )  # fmt: skip
     found |= {name: event.data[name] for name in told if event.data.get(name) is not None}
     return {key: value for key, value in found.items() if value is not None}

@@ -126,6 +126,12 @@ def _parser() -> argparse.ArgumentParser:
     found.add_argument("--mail", metavar="ADDRESS", help="send a test mail there")
     found.add_argument("--write-key", action="store_true", help="write the signing key's public half to promotion.pub")
 
+    found = command("endpoint", _endpoint, "a real-time endpoint: how it fares, taken away, or asked for again")
+    found.add_argument("action", choices=["status", "remove", "restore"], metavar="status|remove|restore")
+    found.add_argument("group", metavar="GROUP")
+    found.add_argument("environment", metavar="ENV")
+    found.add_argument("--reason", metavar="T", help="required, except with status")
+
     found = command("adopt", _adopt, "attest what already serves when the service arrives")
     found.add_argument("group", metavar="GROUP")
     found.add_argument("environment", metavar="ENV")
@@ -211,6 +217,17 @@ def _adopt(options: argparse.Namespace) -> int:
     from promotion.cli import operating
 
     return operating.adopt(options.group, options.environment, options.version, options.reason, as_json=options.json)
+
+
+def _endpoint(options: argparse.Namespace) -> int:
+    from promotion.cli import endpoints, operating
+
+    if options.action == "status":
+        return endpoints.status(options.group, options.environment, as_json=options.json)
+    if not options.reason:
+        return _fail(options, USAGE, Invalid("--reason", "say why, in a sentence."))
+    given = {"group": options.group, "environment": options.environment, "reason": options.reason}
+    return operating.operate(f"endpoint_{options.action}", given, as_json=options.json)
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from promotion.documents.card import package_document
 from promotion.documents.evidence import evidence_document, finite, gate_documents
 from promotion.documents.story import live_in
 from promotion.history import Event, sentence
-from promotion.model import EnvironmentState, Evidence, Person, Request, VersionState
+from promotion.model import EndpointState, EnvironmentState, Evidence, Person, Request, VersionState
 from promotion.wording import iso, one_line, readable
 
 EVENTS_SHOWN = 200
@@ -38,10 +38,14 @@ def board_document(
     shown = sorted(group for group in groups if wanted.lower() in group.lower())
     rows: list[dict[str, Any]] = []
     waiting: list[dict[str, Any]] = []
+    attention: list[dict[str, Any]] = []
     for group in shown:
         cells = [_cell(groups[group].get(name), name, links, now) for name in config.environment_names]
         rows.append({"group": group, "link": links.model(group), "environments": cells})
         for cell in cells:
+            troubled = cell["broken_since"] or cell["drift"]
+            if troubled and person is not None and policy.may_roll_back(person, cell["name"], group, config).may:
+                attention.append({**cell, "group": group, "environment": cell["name"], "link": links.model(group)})
             if cell["pending"] is not None and not cell["pending"]["expired"]:
                 rules = config.environment(cell["name"], group)
                 state = groups[group][cell["name"]]
@@ -50,9 +54,11 @@ def board_document(
                     stopped = policy.stops_everybody(state, rules, config, now)
                     waiting.append({**asked, "live": cell["live"], "gated": bool(rules.gates), "stopped": stopped})
     waiting.sort(key=lambda asked: (asked["stopped"] != "", asked["expires_at"]))
+    attention.sort(key=lambda cell: (not cell["broken_since"], cell["broken_since"] or cell["drift_since"] or ""))
     return {
         "environments": list(config.environment_names),
         "waiting": waiting,
+        "attention": attention,
         "groups": rows,
         "groups_total": len(groups),
         "wanted": wanted,
@@ -213,8 +219,39 @@ def _cell(state: EnvironmentState | None, name: str, links: Links, now: datetime
         "since": iso(state.live_since) if state.live_since else None,
         "by": [one_line(who, 80) for who in state.live_by],
         "revoked": state.revoked,
-        "drift": state.drift,
+        **_trouble(state),
+        "endpoint": _endpoint(state.endpoint),
         "pending": pending,
+    }
+
+
+def _trouble(state: EnvironmentState) -> dict[str, Any]:
+    """What is wrong with what is live: its input drifts, or it is not what was approved; and what was begun about that."""
+    since, started = state.drift_since, state.retrained_at
+    retraining = state.drift and started is not None and since is not None and started >= since
+    return {
+        "drift": state.drift,
+        "drift_since": iso(since) if since else None,
+        "drifting": [
+            "inference runs" if who == names.INFERENCE_SOURCE else one_line(who, 80) for who in state.drifting
+        ],
+        "retraining_since": iso(started) if started and retraining else None,
+        "retraining": state.retraining if retraining else "",
+        "broken_since": iso(state.broken_since) if state.broken_since else None,
+    }
+
+
+def _endpoint(state: EndpointState) -> dict[str, Any] | None:
+    """The real-time endpoint, as it was last seen; None where there never was one."""
+    if not state.status and not state.removed:
+        return None
+    return {
+        "name": state.name,
+        "status": state.status,
+        "version": state.version,
+        "problem": readable(state.problem, 600)[0],
+        "since": iso(state.since) if state.since else None,
+        "removed": state.removed,
     }
 
 

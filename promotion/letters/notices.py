@@ -264,3 +264,52 @@ def drifted(o: Occasion) -> list[Letter]:
             why=f"You get this because you answer for {name}, or have a stake in it.",
         )
     ]
+
+
+def endpoint_changed(o: Occasion) -> list[Letter]:
+    """An endpoint that doesn't come to serve what is live, and one that an operator takes away or asks for again."""
+    name, data = o.environment, o.event.data
+    status, serves = data.get("status"), data.get("serves")
+    if status == names.ENDPOINT_FAILED:
+        goes_on = f"Version {serves} goes on answering there." if serves else "Nothing answers there now."
+        headline, lede = (
+            f"The endpoint in {name} does not serve {o.title}",
+            [
+                f"It was to take over on {moment(o.event.time)}, and did not. {goes_on}",
+                "What pipelines use is not affected.",
+            ],
+        )
+    elif status == names.ENDPOINT_REMOVED:
+        headline, lede = (
+            f"The endpoint of {o.group} in {name} was removed",
+            [
+                f"{o.by} took it away on {moment(o.event.time)}. Version {o.version} stays live for pipelines.",
+            ],
+        )
+    elif status == names.ENDPOINT_RESTORED:
+        headline, lede = (
+            f"The endpoint of {o.group} in {name} was asked for again",
+            [
+                f"{o.by} asked for it on {moment(o.event.time)}. It comes to serve version {o.version}.",
+            ],
+        )
+    else:
+        return []
+    said = readable(str(data.get("problem") or ""), LONGEST_NOTE)[0]
+    failed = status == names.ENDPOINT_FAILED
+    return [
+        Letter(
+            to=o.approvers(name),
+            cc=o.copies(name, requester=True),
+            subject=f"[{name}] {o.title}: endpoint {str(status).lower()}",
+            tone="bad" if failed else "calm",
+            kicker=f"Endpoint in {name}",
+            headline=headline,
+            lede=lede,
+            quote=said or o.reason,
+            action=("See the model", o.model_link),
+            action_note=f"promotion endpoint restore {o.group} {name} tries again." if failed else "",
+            more=(("All about this version", o.version_link),),
+            why=f"You get this because you answer for {name}, or have a stake in it.",
+        )
+    ]

@@ -17,6 +17,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`[identity]`": config.Identity,
     "`[[environments]]`": config.Environment,
     "`[[environments.gates]]`": config.Gate,
+    "`[environments.endpoint]`": config.Endpoint,
     "`[operators]`": config.Operators,
     "`[break_glass]`": config.BreakGlass,
     "`[[freeze]]`": config.FreezeWindow,

@@ -42,6 +42,13 @@ FACTS: dict[str, dict[str, Any]] = {
         "reason": "The largest index is 0.4.",
         "retraining": "arn:aws:sagemaker:eu-west-1:123456789012:pipeline/retrain",
     },
+    names.ENDPOINT_CHANGED: {
+        "endpoint": "promotion-dev-g",
+        "status": names.ENDPOINT_FAILED,
+        "serves": 2,
+        "problem": "never healthy",
+        "config": "c",
+    },
 }
 WITHOUT_ENVIRONMENT = {names.MODEL_REVOKED, names.APPROVAL_BYPASSED}
 

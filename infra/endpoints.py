@@ -1,0 +1,181 @@
+"""Real-time endpoints: the function that follows what is live, what wakes it, and what it may touch.
+
+Only where an environment has an endpoint configured is any of this made. The endpoints themselves aren't resources of the
+stack: which there are follows from the ledger, not from a deployment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from aws_cdk import Duration, Stack
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda_destinations as destinations
+from constructs import Construct
+
+from infra.functions import Functions, Size
+from infra.inference import InferenceMachine
+from infra.permissions import Permissions, allow
+from infra.store import Store
+from infra.wiring import Wiring
+from promotion import names
+from promotion.config import Config, Environment
+
+MODULE = "on_live_changed"
+# How long a lost event is missed at most.
+SWEEP = Duration.minutes(5)
+
+
+class Endpoints(Construct):
+    """Follows what is live, in whichever account its environment is."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        settings: Config,
+        prefix: str,
+        role_elsewhere: Callable[[str, str], str],
+        functions: Functions,
+        permissions: Permissions,
+        store: Store,
+        wiring: Wiring,
+        machines: Mapping[str, InferenceMachine],
+    ) -> None:
+        super().__init__(scope, name)
+        self._functions, self._wiring = functions, wiring
+        served = [each for each in settings.environments if each.endpoint is not None]
+        here = [each for each in served if each.name in machines]
+        functions.add(MODULE, Size(120))
+        roles = {
+            each.name: machines[each.name].execution_role.role_arn
+            if each.name in machines
+            else role_elsewhere(each.name, "execution")
+            for each in served
+        }
+        functions.tell(
+            MODULE,
+            **{
+                names.LEDGER_TABLE: store.ledger.table_name,
+                names.SIGNING_KEY_ARN: store.signing_key.key_arn,
+                names.DECIDE_FUNCTION: functions["decide"].function_name,
+                names.EXECUTION_ROLES: Stack.of(self).to_json_string(roles),
+            },
+        )
+        functions.permit(
+            MODULE,
+            [
+                permissions.read_ledger(),
+                permissions.read_parameters(),
+                permissions.read_public_key(),
+                permissions.invoke(functions["decide"].function_arn),
+                *permissions.act_elsewhere("reader"),
+                *(permissions.act_elsewhere("endpoints") if len(here) < len(served) else []),
+            ],
+        )
+        for each in here:
+            functions.permit(MODULE, may_serve(permissions, each, settings, prefix, roles[each.name]))
+            machines[each.name].execution_role.add_to_principal_policy(may_roll_back(permissions, each, prefix))
+        self._wake(here, prefix)
+
+    def _wake(self, here: list[Environment], prefix: str) -> None:
+        """By what the ledger says of models, by what SageMaker says of endpoints, and every few minutes for lost events."""
+        live = [names.MODEL_PROMOTED, names.MODEL_ROLLED_BACK, names.MODEL_REVOKED]
+        asked = {"status": [names.ENDPOINT_REMOVED, names.ENDPOINT_RESTORED]}
+        self._rule("OnLiveChanged", events.EventPattern(source=[names.EVENT_SOURCE], detail_type=live), ours=True)
+        self._rule(
+            "OnEndpointAsked",
+            events.EventPattern(source=[names.EVENT_SOURCE], detail_type=[names.ENDPOINT_CHANGED], detail=asked),
+            ours=True,
+        )
+        if here:
+            begin = [{"prefix": endpoint_names(each, prefix).partition("*")[0]} for each in here]
+            self._rule(
+                "OnEndpointChanged",
+                events.EventPattern(
+                    source=[names.SAGEMAKER_SOURCE],
+                    detail_type=list(names.ENDPOINT_STATE_CHANGES),
+                    detail={"EndpointName": begin},
+                ),
+            )
+        events.Rule(
+            self,
+            "Sweep",
+            description=f"Starts lambdas/{MODULE}.py for what no event told",
+            schedule=events.Schedule.rate(SWEEP),
+            targets=[self._target()],
+        )
+        self._functions[MODULE].configure_async_invoke(
+            on_failure=destinations.SqsDestination(self._wiring.undelivered), retry_attempts=2
+        )
+
+    def _rule(self, name: str, pattern: events.EventPattern, *, ours: bool = False) -> None:
+        events.Rule(
+            self,
+            name,
+            description=f"Starts lambdas/{MODULE}.py",
+            event_bus=self._wiring.bus if ours else None,
+            event_pattern=pattern,
+            targets=[self._target()],
+        )
+
+    def _target(self) -> targets.LambdaFunction:
+        return targets.LambdaFunction(
+            self._functions[MODULE],
+            dead_letter_queue=self._wiring.undelivered,
+            retry_attempts=185,
+            max_event_age=Duration.hours(24),
+        )
+
+
+def endpoint_names(environment: Environment, prefix: str) -> str:
+    """The names of an environment's endpoints, as IAM matches them."""
+    assert environment.endpoint is not None
+    return names.endpoint_pattern(environment.endpoint.name, prefix, environment.name).replace("{group}", "*")
+
+
+def may_serve(
+    permissions: Permissions, environment: Environment, settings: Config, prefix: str, role_arn: str
+) -> list[iam.PolicyStatement]:
+    """What it takes to keep the endpoints of an environment: those, and nobody else's."""
+    pattern, hosted = endpoint_names(environment, prefix), names.hosted_prefix(prefix, environment.name)
+    endpoint = permissions.arn("sagemaker", f"endpoint/{pattern}")
+    config, model = (permissions.arn("sagemaker", f"{kind}/{hosted}*") for kind in ("endpoint-config", "model"))
+    key = settings.inference.volume_key
+    return [
+        allow(["sagemaker:DescribeEndpoint", "sagemaker:DeleteEndpoint"], [endpoint]),
+        allow(["sagemaker:CreateEndpoint", "sagemaker:UpdateEndpoint"], [endpoint, config]),
+        allow(
+            ["sagemaker:CreateEndpointConfig", "sagemaker:DescribeEndpointConfig", "sagemaker:DeleteEndpointConfig"],
+            [config],
+        ),
+        allow(["sagemaker:CreateModel", "sagemaker:DeleteModel"], [model]),
+        allow(["sagemaker:AddTags", "sagemaker:ListTags"], [endpoint, config, model]),
+        allow(["sagemaker:ListEndpointConfigs", "sagemaker:ListModels"], ["*"]),
+        allow(
+            ["cloudwatch:PutMetricAlarm", "cloudwatch:DeleteAlarms"],
+            [permissions.arn("cloudwatch", f"alarm:{pattern}-*")],
+        ),
+        allow(["iam:PassRole"], [role_arn], {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}),
+        # SageMaker takes the caller's right to grant it the key of the instances' volumes.
+        *(
+            [
+                allow(["kms:CreateGrant"], [key], {"Bool": {"kms:GrantIsForAWSResource": "true"}}),
+                allow(["kms:DescribeKey"], [key]),
+            ]
+            if key
+            else []
+        ),
+    ]
+
+
+def may_roll_back(permissions: Permissions, environment: Environment, prefix: str) -> iam.PolicyStatement:
+    """What the models' role needs so that SageMaker sees the alarms of a deployment.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configuration.html
+    """
+    alarms = permissions.arn("cloudwatch", f"alarm:{endpoint_names(environment, prefix)}-*")
+    return allow(["cloudwatch:DescribeAlarms"], [alarms])

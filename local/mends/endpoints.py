@@ -1,0 +1,180 @@
+"""SageMaker's endpoints: they take their time, are updated, go back, and fail; moto's are in service at once and know no update."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from moto.core.responses import ActionResult, EmptyResult
+from moto.core.utils import utcnow
+from moto.sagemaker.exceptions import ValidationError
+from moto.sagemaker.models import SageMakerModelBackend
+from moto.sagemaker.responses import SageMakerResponse
+
+_IN_PROGRESS = frozenset({"Creating", "Updating", "RollingBack", "SystemUpdating", "Deleting"})
+
+
+class Runner(Protocol):
+    """Starts and ends what serves behind endpoints."""
+
+    def deploy(self, endpoint: Endpoint, config_name: str) -> None: ...
+
+    def withdraw(self, endpoint: Endpoint) -> None: ...
+
+
+# Set by the local service. Without one, endpoints are in service and gone at once.
+runners: list[Runner] = []
+
+
+class Endpoint:
+    """An endpoint as moto keeps it, with what changes while it is deployed."""
+
+    def __init__(self, backend: Any, kept: Any) -> None:
+        self._backend = backend
+        self._kept = kept
+
+    @property
+    def name(self) -> str:
+        return str(self._kept.endpoint_name)
+
+    @property
+    def arn(self) -> str:
+        return str(self._kept.arn)
+
+    @property
+    def status(self) -> str:
+        return str(self._kept.endpoint_status)
+
+    def begin(self, status: str) -> None:
+        self._set(status, None)
+
+    def in_service(self, config_name: str) -> None:
+        """Serves what a configuration says, from now on."""
+        self._kept.endpoint_config_name = config_name
+        variants = self._backend.endpoint_configs[config_name].production_variants
+        self._kept.production_variants = self._kept._process_production_variants(variants)
+        self._set("InService", None)
+
+    def fail(self, reason: str, *, back: bool) -> None:
+        """`back` to what served before, which then goes on; else it serves nothing."""
+        self._set("InService" if back else "Failed", reason[:1024])
+
+    def gone(self) -> None:
+        self._set("Deleted", None)
+        self._backend.endpoints.pop(self.name, None)
+
+    def detail(self) -> dict[str, Any]:
+        """The detail of `SageMaker Endpoint State Change`."""
+        kept = self._kept
+        found = {
+            "EndpointName": kept.endpoint_name,
+            "EndpointArn": kept.arn,
+            "EndpointConfigName": kept.endpoint_config_name,
+            "EndpointStatus": re.sub(r"(?<!^)(?=[A-Z])", "_", kept.endpoint_status).upper(),
+            "FailureReason": kept.failure_reason,
+            "CreationTime": int(kept.creation_time.timestamp() * 1000),
+            "LastModifiedTime": int(kept.last_modified_time.timestamp() * 1000),
+            "Tags": {tag["Key"]: tag["Value"] for tag in kept.tags},
+        }
+        return {key: value for key, value in found.items() if value is not None}
+
+    def _set(self, status: str, reason: str | None) -> None:
+        self._kept.endpoint_status = status
+        self._kept.failure_reason = reason
+        self._kept.last_modified_time = utcnow()
+
+
+def mend() -> None:
+    """Puts the mended operations in moto's place."""
+    response: Any = SageMakerResponse
+    response.create_model = _once(response.create_model, "ModelName", "_models", "model")
+    response.create_endpoint_config = _once(
+        response.create_endpoint_config, "EndpointConfigName", "endpoint_configs", "endpoint configuration"
+    )
+    response.create_endpoint = _create(_once(response.create_endpoint, "EndpointName", "endpoints", "endpoint"))
+    response.update_endpoint = _update
+    response.delete_endpoint = _delete
+    response.list_models = _list_models
+    SageMakerModelBackend.add_tags = _add_tags
+
+
+def _once(create: Callable[[Any], ActionResult], field: str, kept: str, kind: str) -> Callable[[Any], ActionResult]:
+    """A name is used once; moto lets a second one take the first one's place."""
+
+    def create_once(self: Any) -> ActionResult:
+        name = json.loads(self.body)[field]
+        found = getattr(self.sagemaker_backend, kept).get(name)
+        if found is not None:
+            arn = getattr(found, "endpoint_config_arn", None) or found.arn
+            raise ValidationError(message=f'Cannot create already existing {kind} "{arn}".')
+        return create(self)
+
+    return create_once
+
+
+def _create(create: Callable[[Any], ActionResult]) -> Callable[[Any], ActionResult]:
+    def create_endpoint(self: Any) -> ActionResult:
+        given = json.loads(self.body)
+        answer = create(self)
+        endpoint = Endpoint(self.sagemaker_backend, self.sagemaker_backend.endpoints[given["EndpointName"]])
+        endpoint._kept.last_deployment_config = given.get("DeploymentConfig")
+        if runners:
+            endpoint.begin("Creating")
+            runners[0].deploy(endpoint, given["EndpointConfigName"])
+        return answer
+
+    return create_endpoint
+
+
+def _update(self: Any) -> ActionResult:
+    """Another configuration takes over once what it says is healthy; until then the old one serves."""
+    given = json.loads(self.body)
+    backend = self.sagemaker_backend
+    endpoint = _existing(backend, given["EndpointName"])
+    config_name = given["EndpointConfigName"]
+    backend.describe_endpoint_config(config_name)
+    if endpoint.status in _IN_PROGRESS:
+        raise ValidationError(message=f'Cannot update in-progress endpoint "{endpoint.arn}".')
+    if endpoint.status != "InService":
+        raise ValidationError(message=f'Cannot update endpoint "{endpoint.arn}" with status {endpoint.status}.')
+    endpoint._kept.last_deployment_config = given.get("DeploymentConfig")
+    if runners:
+        endpoint.begin("Updating")
+        runners[0].deploy(endpoint, config_name)
+    else:
+        endpoint.in_service(config_name)
+    return ActionResult({"EndpointArn": endpoint.arn})
+
+
+def _delete(self: Any) -> ActionResult:
+    endpoint = _existing(self.sagemaker_backend, json.loads(self.body)["EndpointName"])
+    if endpoint.status in _IN_PROGRESS:
+        raise ValidationError(message=f'Cannot delete in-progress endpoint "{endpoint.arn}".')
+    if runners:
+        endpoint.begin("Deleting")
+        runners[0].withdraw(endpoint)
+    else:
+        endpoint.gone()
+    return EmptyResult()
+
+
+def _list_models(self: Any) -> ActionResult:
+    """moto lists all, whatever part of a name is asked for."""
+    wanted = json.loads(self.body or "{}").get("NameContains", "")
+    models = self.sagemaker_backend.list_models()
+    return ActionResult({"Models": [model.response_object for model in models if wanted in model.model_name]})
+
+
+def _add_tags(self: Any, arn: str, tags: list[dict[str, str]]) -> list[dict[str, str]]:
+    """A key that is there already gets the new value; moto keeps both."""
+    resource = self._get_resource_from_arn(arn)
+    merged = {tag["Key"]: tag["Value"] for tag in [*resource.tags, *tags]}
+    resource.tags = [{"Key": key, "Value": value} for key, value in merged.items()]
+    return list(resource.tags)
+
+
+def _existing(backend: Any, name: str) -> Endpoint:
+    backend.describe_endpoint(name)
+    return Endpoint(backend, backend.endpoints[name])

@@ -1,0 +1,59 @@
+"""`promotion endpoint status`: what the ledger knows of an endpoint, and what SageMaker says of it now."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+
+from promotion import names
+from promotion.cli.reading import told
+from promotion.cli.service import client, config, ledger, prefix
+from promotion.errors import Invalid
+
+
+def status(group: str, environment: str, *, as_json: bool) -> int:
+    """What should serve, what was last recorded, and what SageMaker says.
+
+    Raises:
+        Invalid: there is no endpoint there, nor should there be.
+    """
+    rules = config().environment(environment, group)
+    state = ledger().view(group).environment(environment)
+    settings = rules.endpoint if rules.endpoint is not None and rules.endpoint.serves(group) else None
+    if settings is None and not state.endpoint.status:
+        raise Invalid(
+            "ENV", f"{environment} has no endpoint for {group}: see [environments.endpoint] in promotion.toml."
+        )
+    name = names.endpoint_name(settings.name, prefix(), environment, group) if settings else state.endpoint.name
+    found = _described(name) if environment not in config().elsewhere else {"unknown": "it is in another account"}
+    if as_json:
+        known = msgspec.to_builtins(state.endpoint)
+        print(
+            json.dumps(
+                {"endpoint": name, "live": state.live, "recorded": known, "sagemaker": found}, indent=2, default=str
+            )
+        )
+        return 0
+    print(f"{name}: {told(state.endpoint) if state.endpoint.status or state.endpoint.removed else 'not there yet.'}")
+    print(f"  live       {f'v{state.live}' if state.live is not None else 'nothing'}")
+    print(f"  SageMaker  {_said(found)}")
+    return 0
+
+
+def _described(name: str) -> dict[str, Any]:
+    try:
+        answer = client("sagemaker").describe_endpoint(EndpointName=name)
+    except (ClientError, BotoCoreError) as error:
+        return {"unknown": str(error)}
+    wanted = ("EndpointStatus", "EndpointConfigName", "FailureReason", "LastModifiedTime")
+    return {key: answer[key] for key in wanted if answer.get(key) is not None}
+
+
+def _said(found: dict[str, Any]) -> str:
+    if "unknown" in found:
+        return str(found["unknown"])
+    reason = f": {found['FailureReason']}" if found.get("FailureReason") else ""
+    return f"{found['EndpointStatus']} with {found['EndpointConfigName']}{reason}"
