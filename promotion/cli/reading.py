@@ -10,11 +10,12 @@ from typing import Any
 
 import msgspec
 
+from promotion import names
 from promotion.cli.service import config, ledger
 from promotion.cli.tables import table
 from promotion.errors import Invalid
 from promotion.history import Event, check_chain, entry, sentence
-from promotion.model import EnvironmentState
+from promotion.model import EndpointState, EnvironmentState
 from promotion.verify import read_chain
 
 
@@ -28,7 +29,7 @@ def status(group: str | None, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps([_document(state) for state in states], indent=2))
         return 0
-    rows = [("GROUP", "ENVIRONMENT", "LIVE", "SINCE", "BY", "WAITING")]
+    rows = [("GROUP", "ENVIRONMENT", "LIVE", "SINCE", "BY", "WAITING", "TROUBLE")]
     rows += [
         (
             state.group,
@@ -37,11 +38,27 @@ def status(group: str | None, *, as_json: bool) -> int:
             f"{state.live_since:%Y-%m-%d %H:%M}" if state.live_since else "-",
             ", ".join(state.live_by) or "-",
             _waiting(state),
+            _trouble(state),
         )
         for state in states
     ]
     table(rows)
+    for state in states:
+        if state.endpoint.status or state.endpoint.removed:
+            print(f"{state.group} in {state.name}: {told(state.endpoint)}")
     return 0
+
+
+def told(endpoint: EndpointState) -> str:
+    """An endpoint as it was last seen, in a line."""
+    serves = f"serves v{endpoint.version}" if endpoint.version is not None else "serves nothing"
+    if endpoint.removed:
+        return f"the endpoint was removed{', and still ' + serves if endpoint.version is not None else ''}."
+    if endpoint.status == names.ENDPOINT_FAILED:
+        return f"the endpoint {endpoint.name} failed and {serves}: {endpoint.problem}"
+    return f"the endpoint {endpoint.name or ''} {serves if endpoint.version is not None else 'was withdrawn'}.".replace(
+        "  ", " "
+    )
 
 
 def history(group: str, version: int | None, *, as_json: bool, as_csv: bool = False) -> int:
@@ -80,6 +97,16 @@ def _cell(value: Any) -> str:
 def _document(state: EnvironmentState) -> dict[str, Any]:
     found: dict[str, Any] = msgspec.to_builtins(state)
     return {**found, "model_package_group": state.group, "environment": state.name}
+
+
+def _trouble(state: EnvironmentState) -> str:
+    """What is wrong with what is live, and what was begun about that."""
+    said = [f"broken since {state.broken_since:%Y-%m-%d %H:%M}"] if state.broken_since else []
+    if state.drift and state.drift_since:
+        said.append(f"drift since {state.drift_since:%Y-%m-%d %H:%M}")
+        if state.retrained_at and state.retrained_at >= state.drift_since:
+            said.append(f"retraining started {state.retrained_at:%Y-%m-%d %H:%M}")
+    return ", ".join(said) or "-"
 
 
 def _waiting(state: EnvironmentState) -> str:
