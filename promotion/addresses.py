@@ -9,6 +9,11 @@ from msgspec import Struct
 from promotion.links import Keyring
 
 
+def path_of(address: str | None) -> str:
+    """The path of one of our own addresses: pages link by path, so that a proxy's host name can't break them."""
+    return "/" + (address or "").partition("//")[2].partition("/")[2]
+
+
 class Links(Struct, frozen=True, kw_only=True):
     """Absolute addresses of this service's pages. `base_url` has no slash at its end."""
 

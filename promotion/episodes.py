@@ -1,16 +1,39 @@
-"""Episodes of drift, as events fold into them: they begin when somebody sees drift, and last while anybody does."""
+"""Episodes of what is wrong with what is live, as events fold into them: they begin when somebody sees it, and end when nobody
+does any more, or when another version goes live.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
 from promotion import names
 from promotion.history import Event
+from promotion.model import Evidence
 
 if TYPE_CHECKING:
     from promotion.states import View
+
+
+# What another version that goes live begins with.
+OVER: Final[dict[str, Any]] = {"drift": False, "drifting": (), "drift_since": None, "broken_since": None}
+
+
+def ran(view: View, event: Event, evidence: Evidence) -> None:
+    """A run that completed has checked the bytes before it predicted with them."""
+    environment = view.environment(_environment(event))
+    if event.data.get("drifting") is not None:
+        say(view, event, names.INFERENCE_SOURCE, drifts=event.data["drifting"])
+    if evidence.status == "Completed" and event.version == environment.live and environment.broken_since is not None:
+        view.put_environment(replace(view.environment(_environment(event)), broken_since=None))
+
+
+def broken(view: View, event: Event) -> None:
+    """What is live is not what was approved; found again, it has been so since the first time."""
+    environment = view.environment(event.environment or "")
+    if event.environment and event.version == environment.live:
+        view.put_environment(replace(environment, broken_since=environment.broken_since or event.time))
 
 
 def drifted(view: View, event: Event) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from promotion import names, wording
-from promotion.documents import charts
+from promotion.addresses import path_of
+from promotion.documents import charts, grid
 from promotion.documents.requests import LONGEST_REASON, REFRESH_SECONDS
 from promotion.gates import number
 from promotion.model import Person
@@ -54,11 +55,6 @@ def stylesheet() -> str:
     return (TEMPLATES / "static" / "style.css").read_text(encoding="utf-8")
 
 
-def local(url: str | None) -> str:
-    """The path of one of our own addresses: pages link by path, so that a proxy's host name can't break them."""
-    return "/" + (url or "").partition("//")[2].partition("/")[2]
-
-
 @functools.cache
 def _environment() -> Environment:
     environment = Environment(
@@ -73,12 +69,13 @@ def _environment() -> Environment:
         "ago": wording.ago,
         "counted": wording.counted,
         "listed": wording.listed,
-        "local": local,
+        "local": path_of,
         "moment": wording.moment,
         "number": number,
         "size": wording.size,
     }
     environment.globals |= {
+        "cells": grid.cells,
         "strip": charts.strip,
         "over_versions": charts.over_versions,
         "statuses": _STATUSES,

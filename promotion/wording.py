@@ -79,6 +79,8 @@ def listed(words: list[str] | tuple[str, ...], last: str = "and") -> str:
 
 def one_line(text: str, longest: int = 200) -> str:
     """Text for a heading, a subject or a header: no line ends, no control characters, nothing that turns its direction."""
+    if len(text) <= longest and text.isascii() and text.isprintable() and text == text.strip() and "  " not in text:
+        return text  # most are: a board of a thousand groups asks this of four thousand names
     kept = "".join(
         character if character in _JOINING or unicodedata.category(character)[0] != "C" else " "
         for character in text[: longest * 8]

@@ -16,7 +16,7 @@ from promotion.documents.evidence import (
     sample_documents,
     slice_documents,
 )
-from promotion.documents.story import against_live, consequences, gates_said, outcome
+from promotion.documents.story import against_live, approved_before, consequences, gates_said, outcome
 from promotion.model import EnvironmentState, Evidence, Person, VersionState
 from promotion.policy import Judgement, Situation
 from promotion.wording import iso, one_line, readable
@@ -85,6 +85,8 @@ def request_document(
         "quorum": s.rules.quorum,
         "approvals": len(request.approvals),
         "approver_group": s.rules.approver_group.label,
+        "approved_before": approved_before(s.version, name, config),
+        "previous_approver_may_approve": s.rules.previous_approver_may_approve,
         "votes": [
             {
                 "name": one_line(vote.actor.label, 120),

@@ -9,7 +9,7 @@ from typing import Any
 from promotion import names
 from promotion.config import Config
 from promotion.model import EnvironmentState, GateResult, Request, VersionState
-from promotion.wording import ELLIPSIS, counted, listed, moment, one_line, span
+from promotion.wording import ELLIPSIS, counted, iso, listed, moment, one_line, span
 
 SHUT_GATES_SAID = 5
 METRICS_SAID = 8
@@ -137,6 +137,18 @@ def outcome(state: str, request: Request, environment: EnvironmentState, newest:
             "text": f"Nobody decided by {moment(request.expires_at)}. That is not a rejection: it can be asked again.",
         }
     return {"tone": "bad", "title": "Revoked", "text": f"Version {version} was revoked everywhere{at}."}
+
+
+def approved_before(version: VersionState, name: str, config: Config) -> list[dict[str, Any]]:
+    """Who let a version into the environments before `name`, in order."""
+    order = config.environment_names
+    found: list[dict[str, Any]] = []
+    for environment in order[: order.index(name)] if name in order else ():
+        request = version.requests.get(environment)
+        if request is not None and request.approvals:
+            by = [one_line(vote.actor.label, 120) for vote in request.approvals]
+            found.append({"environment": environment, "by": by, "at": iso(request.approvals[-1].at)})
+    return found
 
 
 def live_in(version: VersionState, environments: Mapping[str, EnvironmentState]) -> list[str]:

@@ -19,7 +19,7 @@ from promotion.documents.evidence import (
     stopped_by,
     worst_slices,
 )
-from promotion.documents.story import against_live, consequences, gates_said
+from promotion.documents.story import against_live, approved_before, consequences, gates_said
 from promotion.gates import number
 from promotion.letters.letter import Letter, Picture
 from promotion.letters.occasion import Occasion
@@ -113,7 +113,7 @@ def _ask(o: Occasion, request: Request, *, reminder: bool = False) -> Letter:
         lost_pictures=lost,
         notes=_notes(package, readable(request.changed, LONGEST_NOTE)[0]),
         differences=differences(o.state, live, o.config.environment_names) if live else [],
-        facts=_facts(package, evidence),
+        facts=[*_before(o.state, name, o), *_facts(package, evidence)],
         missing=package["missing"],
         samples=_samples(o, evidence),
         consequences=_will(will, bool(stopped), rules.approver_group.label, rules.quorum),
@@ -221,6 +221,13 @@ def _facts(package: dict[str, Any], evidence: Evidence) -> list[tuple[str, str]]
     if ran:
         facts.append(("Ran on", ", ".join(ran)))
     return facts
+
+
+def _before(version: VersionState, name: str, o: Occasion) -> list[tuple[str, str]]:
+    """Who let it into the environments before this one."""
+    before = approved_before(version, name, o.config)
+    said = "; ".join(f"{listed(each['by'])} for {each['environment']}" for each in before)
+    return [("Approved before by", said)] if said else []
 
 
 def _samples(o: Occasion, evidence: Evidence) -> list[dict[str, Any]]:

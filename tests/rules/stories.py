@@ -12,6 +12,7 @@ from promotion.model import SYSTEM, Actor, Evidence, Requester
 from tests.rules.stage import ANN, AUD, CHO, GIL, SAMPLES, Stage, measured, page, registered
 
 HOSTILE = '"><script>alert(1)</script>\r\nBcc: eve@example.com\u2028\u202e' + "é" * 100_000
+RETRAINING = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/retrain-news"
 APPLIED = dict.fromkeys(names.TARGETS, 10_000)
 
 
@@ -119,7 +120,8 @@ def in_trouble() -> Stage:
         stage.happens(Fact(kind=kind, actor=SYSTEM, version=1, environment=environment, data=data))
 
     happens(names.APPROVAL_BYPASSED, None, status="Rejected", by="user/mallory", expected="Approved", reverted=True)
-    happens(names.DRIFT_DETECTED, "dev", drift={"length_psi": 0.41})
+    happens(names.DRIFT_DETECTED, "dev", drift={"length_psi": 0.41}, retraining=RETRAINING)
+    happens(names.RETRAINING_STARTED, "dev", execution=f"{RETRAINING}/execution/abc123def456")
     happens(names.INTEGRITY_BROKEN, "dev", problem="model.tar.gz has another SHA-256 than was approved")
     return stage
 
@@ -153,7 +155,9 @@ def pages() -> dict[str, str]:
         "board": page("board", second.board()),
         "board-empty": page("board", Stage().board(AUD), AUD),
         "board-filtered": page("board", second.board(wanted="nothing like it")),
+        "board-trouble": page("board", in_trouble().board()),
         "model": page("model", second.model()),
+        "model-trouble": page("model", in_trouble().model()),
         "model-auditor": page("model", undo.model(AUD), AUD),
         "version": page("version", second.version(2)),
         "version-revoked": page("version", undo.version(2, AUD), AUD),

@@ -17,7 +17,7 @@ from promotion.model import EnvironmentState, Person
 from promotion.pages import stylesheet
 from tests.rules import snapshots, stories
 from tests.rules.markup import Document, Element
-from tests.rules.stage import ANN, AUD, CHO, GIL, LINKS, Stage, page
+from tests.rules.stage import ANN, AUD, BEGINNING, CHO, GIL, LINKS, Stage, measured, page
 
 PAGES = stories.pages()
 READ = {name: Document(html) for name, html in PAGES.items()}
@@ -237,6 +237,50 @@ def test_a_board_says_what_stops_everybody() -> None:
     window = FreezeWindow(start=stage.now - timedelta(hours=1), end=stage.now + timedelta(hours=1))
     stage.config = msgspec.structs.replace(stage.config, freeze=(window,))
     assert "frozen until 2026-11-20 12:00 UTC" in said(stage)
+
+
+def test_a_board_says_what_is_wrong_and_since_when_to_those_who_may_roll_back() -> None:
+    stage = stories.in_trouble()
+    stage.later(hours=2)
+    shown = stage.board(ANN)
+    (cell,) = shown["attention"]
+    assert cell["drifting"] == ["inference runs"]
+    assert cell["retraining"].endswith("/execution/abc123def456")
+    words = Document(page("board", shown)).words
+    for said in ("broken 2 hours ago", "pipelines refuse it: roll back or revoke", "drift 4 hours ago"):
+        assert said in words
+    assert "In trouble" not in Document(page("board", stage.board(AUD), AUD)).words, (
+        "an auditor can do nothing about it"
+    )
+    assert Document(page("board", stage.board(AUD), AUD)).words.count("broken") == 1, "and sees it all the same"
+
+
+def test_what_was_wrong_is_over_once_another_version_is_live_or_a_run_finds_it_whole() -> None:
+    stage = stories.in_trouble()
+    stage.runs("dev", 1, measured(0.65, run_id="whole"))
+    (cell,) = stage.board()["attention"]
+    assert cell["broken_since"] is None
+    stage.registers(2)
+    stage.decides("dev", 2)
+    assert stage.board()["attention"] == []
+
+
+def test_a_name_in_a_cell_of_the_board_is_never_markup() -> None:
+    hostile = EnvironmentState(group="g", name="dev", live=1, live_since=BEGINNING, live_by=("<img src=x onerror=y>",))
+    html = page("board", Stage().board(ANN, hostile))
+    assert "<img" not in html
+    assert "&lt;img src=x" in html
+
+
+def test_an_approver_sees_who_let_it_into_the_environments_before() -> None:
+    assert "approved for dev by Ann Adler" in READ["request-open"].words
+    stage = stories.open_gate()
+    strict = msgspec.structs.replace(stage.config.environments[1], previous_approver_may_approve=False)
+    first, _, *others = stage.config.environments
+    stage.config = msgspec.structs.replace(stage.config, environments=(first, strict, *others))
+    words = Document(page("request", stage.request("test", 2))).words
+    assert "but not by whoever approved it for dev" in words
+    assert "You approved this version for dev; somebody else has to now." in words
 
 
 def test_a_board_is_filtered_by_part_of_a_name() -> None:

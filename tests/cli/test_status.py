@@ -1,0 +1,43 @@
+"""`promotion status`: what is live, what waits, and what is wrong, in a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from promotion.cli import reading
+from promotion.model import EnvironmentState
+from tests.rules import stories
+from tests.rules.stage import Stage
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
+    stage = stories.in_trouble()
+
+    def environments() -> Iterator[EnvironmentState]:
+        return iter(stage.view.environments.values())
+
+    monkeypatch.setattr(reading, "ledger", lambda: SimpleNamespace(environments=environments))
+    monkeypatch.setattr(reading, "config", lambda: stage.config)
+    return stage
+
+
+def test_trouble_stands_beside_what_is_live(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    assert reading.status(None, as_json=False) == 0
+    heading, dev, test = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["GROUP", "ENVIRONMENT", "LIVE", "SINCE", "BY", "WAITING", "TROUBLE"]
+    assert dev.split("  ")[-1].strip() == (
+        "broken since 2026-11-21 15:00, drift since 2026-11-21 13:00, retraining started 2026-11-21 13:00"
+    )
+    assert test.split()[-1] == "-"
+
+
+def test_json_has_since_when_and_the_execution(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    reading.status(stage.group, as_json=True)
+    dev = json.loads(capsys.readouterr().out)[0]
+    assert dev["drift_since"].startswith("2026-11-21T13:00")
+    assert dev["retraining"].endswith("/execution/abc123def456")
