@@ -1,16 +1,18 @@
-"""SageMaker's endpoints: they take their time, are updated, go back, and fail; moto's are in service at once and know no update."""
+"""SageMaker's endpoints: they take their time, are updated, go back, and fail; moto's are in service at once, and stay so."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Protocol
 
+import botocore.session
 from moto.core.responses import ActionResult, EmptyResult
 from moto.core.utils import utcnow
 from moto.sagemaker.exceptions import ValidationError
-from moto.sagemaker.models import SageMakerModelBackend
+from moto.sagemaker.models import FakeEndpointConfig, SageMakerModelBackend
 from moto.sagemaker.responses import SageMakerResponse
 
 _IN_PROGRESS = frozenset({"Creating", "Updating", "RollingBack", "SystemUpdating", "Deleting"})
@@ -98,6 +100,7 @@ def mend() -> None:
     response.delete_endpoint = _delete
     response.list_models = _list_models
     SageMakerModelBackend.add_tags = _add_tags
+    FakeEndpointConfig.validate_instance_type = _validate_instance_type
 
 
 def _once(create: Callable[[Any], ActionResult], field: str, kept: str, kind: str) -> Callable[[Any], ActionResult]:
@@ -173,6 +176,18 @@ def _add_tags(self: Any, arn: str, tags: list[dict[str, str]]) -> list[dict[str,
     merged = {tag["Key"]: tag["Value"] for tag in [*resource.tags, *tags]}
     resource.tags = [{"Key": key, "Value": value} for key, value in merged.items()]
     return list(resource.tags)
+
+
+def _validate_instance_type(self: Any, instance_type: str) -> None:
+    """By AWS's own model of the call; moto's list ends years ago."""
+    if instance_type not in _instance_types():
+        raise ValidationError(message=f"Value '{instance_type}' at 'instanceType' is no instance type of SageMaker's.")
+
+
+@cache
+def _instance_types() -> frozenset[str]:
+    model = botocore.session.get_session().get_service_model("sagemaker")
+    return frozenset(model.shape_for("ProductionVariantInstanceType").enum)
 
 
 def _existing(backend: Any, name: str) -> Endpoint:

@@ -1,0 +1,409 @@
+"""The function that follows what is live, over moto's SageMaker: every way from what is to what should be, and no further."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from lambdas import on_live_changed
+from local.mends import endpoints as mended
+from promotion import endpoints, hosting, names
+from promotion.config import Config, parse
+from promotion.errors import PromotionError
+from promotion.journal import Receipt
+from promotion.model import EndpointState
+from tests.adapters.conftest import Aws
+from tests.fakes import CONFIG_TEXT, GROUP, OPERATOR, PREFIX, House
+
+NAME = f"promotion-dev-{GROUP}"
+SECTION = "[environments.endpoint]\nlargest_latency_ms = 500.0\n"
+MAILED = 'approvers = ["ann@example.com", "ben@example.com"]\n'
+TEXT = CONFIG_TEXT.replace(MAILED, MAILED + SECTION, 1)
+ROLE = "arn:aws:iam::123456789012:role/execution"
+
+
+class Hand:
+    """A runner of endpoints that does nothing until the test says how a deployment ends."""
+
+    def __init__(self) -> None:
+        self.deploying: list[tuple[mended.Endpoint, str]] = []
+        self.leaving: list[mended.Endpoint] = []
+
+    def deploy(self, endpoint: mended.Endpoint, config_name: str) -> None:
+        self.deploying.append((endpoint, config_name))
+
+    def withdraw(self, endpoint: mended.Endpoint) -> None:
+        self.leaving.append(endpoint)
+
+
+class Installation:
+    """The ledger and Parameter Store in memory, SageMaker and CloudWatch in moto, and the function between them."""
+
+    def __init__(self, aws: Aws, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.house = House(config=parse(TEXT))
+        self.hand = hand
+        self.sagemaker, self.cloudwatch = aws.client("sagemaker"), aws.client("cloudwatch")
+        self.refusal = ""
+        monkeypatch.setenv(names.EXECUTION_ROLES, f'{{"dev": "{ROLE}"}}')
+        on_live_changed._roles.cache_clear()
+        for name, value in (
+            ("client", lambda service: getattr(self, service)),
+            ("config", lambda: self.house.config),
+            ("ledger", lambda: self.house.ledger),
+            ("parameter_store", lambda purpose: self.house.ssm),
+            ("recorder", lambda: self),
+            ("prefix", lambda: PREFIX),
+            ("_public_key", lambda: self.house.signer.public_key),
+        ):
+            monkeypatch.setattr(on_live_changed, name, value)
+
+    def record(self, operation: str, *, group: str, environment: str, version: int, endpoint: EndpointState) -> Receipt:
+        if self.refusal:
+            raise PromotionError(self.refusal)
+        assert operation == "endpoint"
+        return hosting.record_endpoint(group, environment, version, endpoint, world=self.house.world)
+
+    def climb(self, version: int) -> None:
+        self.house.climb(version, to="dev")
+        self.house.project()
+
+    def wake(self, **event: Any) -> dict[str, str]:
+        """The sweep, unless an event is given."""
+        return dict(on_live_changed.handler(event, None)["steps"])
+
+    def step(self) -> str:
+        return self.wake()[f"{GROUP}/dev"]
+
+    def ends_well(self) -> None:
+        endpoint, config = self.hand.deploying.pop()
+        endpoint.in_service(config)
+
+    def ends_badly(self, reason: str, *, back: bool) -> None:
+        self.hand.deploying.pop()[0].fail(reason, back=back)
+
+    def is_gone(self) -> None:
+        self.hand.leaving.pop().gone()
+
+    def serve(self, version: int) -> None:
+        self.climb(version)
+        self.step()
+        self.ends_well()
+        assert self.step() == "settled"
+
+    @property
+    def described(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.sagemaker.describe_endpoint(EndpointName=NAME)
+        return found
+
+    @property
+    def known(self) -> EndpointState:
+        return self.house.view().environment("dev").endpoint
+
+    @property
+    def exists(self) -> bool:
+        return bool(self.sagemaker.list_endpoints()["Endpoints"])
+
+    def configs(self) -> list[str]:
+        return [each["EndpointConfigName"] for each in self.sagemaker.list_endpoint_configs()["EndpointConfigs"]]
+
+    def models(self) -> list[str]:
+        return [each["ModelName"] for each in self.sagemaker.list_models()["Models"]]
+
+    def alarms(self) -> set[str]:
+        return {alarm["AlarmName"] for alarm in self.cloudwatch.describe_alarms()["MetricAlarms"]}
+
+
+@pytest.fixture
+def hand() -> Iterator[Hand]:
+    hand = Hand()
+    mended.runners[:] = [hand]
+    yield hand
+    mended.runners.clear()
+
+
+@pytest.fixture
+def made(aws: Aws, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> Installation:
+    return Installation(aws, hand, monkeypatch)
+
+
+def test_a_promotion_makes_an_endpoint_and_its_alarms(made: Installation) -> None:
+    made.climb(1)
+    event = {"detail-type": names.MODEL_PROMOTED, "detail": {"model_package_group": GROUP, "environment": "dev"}}
+    assert made.wake(**event) == {f"{GROUP}/dev": "create"}
+    assert made.described["EndpointStatus"] == "Creating"
+    assert made.alarms() == {f"{NAME}-errors", f"{NAME}-latency"}
+    assert made.step() == "wait"
+    made.ends_well()
+    assert made.step() == "settled"
+    assert (made.known.status, made.known.version, made.known.name) == (names.ENDPOINT_IN_SERVICE, 1, NAME)
+
+
+def test_what_serves_is_held_to_the_approved_bytes_and_runs_as_the_environments_role(made: Installation) -> None:
+    made.serve(1)
+    model = made.sagemaker.describe_model(ModelName=made.described["EndpointConfigName"])
+    approved = made.house.view().version(1).package.containers[0]
+    assert model["PrimaryContainer"]["Environment"]["PROMOTION_MANIFEST_SHA256"] == approved.manifest_sha256
+    assert model["PrimaryContainer"]["ModelDataUrl"] == approved.model_data_url
+    assert model["ExecutionRoleArn"] == ROLE
+
+
+def test_the_next_version_updates_it_under_alarms_and_the_old_model_goes(made: Installation) -> None:
+    made.serve(1)
+    first = made.configs()
+    made.climb(2)
+    assert made.step() == "update"
+    last = made.described["LastDeploymentConfig"]
+    assert {each["AlarmName"] for each in last["AutoRollbackConfiguration"]["Alarms"]} == made.alarms()
+    made.ends_well()
+    assert made.step() == "settled"
+    assert made.known.version == 2
+    assert made.configs() == made.models() == [made.described["EndpointConfigName"]]
+    assert made.configs() != first
+
+
+def test_a_second_delivery_does_nothing_a_second_time(made: Installation) -> None:
+    made.serve(1)
+    events, configs = len(made.house.events()), made.configs()
+    assert [made.step(), made.step()] == ["settled", "settled"]
+    assert (len(made.house.events()), made.configs()) == (events, configs)
+
+
+def test_a_version_that_never_gets_healthy_is_told_once_and_not_tried_again(made: Installation) -> None:
+    made.serve(1)
+    made.climb(2)
+    made.step()
+    made.ends_badly("the container ended, exit status 4", back=True)
+    assert [made.step(), made.step()] == ["failed", "failed"]
+    assert made.hand.deploying == []
+    assert (made.known.status, made.known.version) == (names.ENDPOINT_FAILED, 1)
+    assert made.known.problem == "the container ended, exit status 4"
+    told = [event for event in made.house.events() if event.data.get("status") == names.ENDPOINT_FAILED]
+    assert len(told) == 1
+
+
+def test_a_first_version_that_fails_leaves_an_endpoint_to_look_at_until_a_better_one_comes(made: Installation) -> None:
+    made.climb(1)
+    made.step()
+    made.ends_badly("never healthy", back=False)
+    assert [made.step(), made.step()] == ["failed", "failed"]
+    made.climb(2)
+    assert made.step() == "delete"
+    made.is_gone()
+    assert made.step() == "create"
+    made.ends_well()
+    made.step()
+    assert (made.known.status, made.known.version) == (names.ENDPOINT_IN_SERVICE, 2)
+
+
+def test_an_operator_has_it_tried_again(made: Installation) -> None:
+    made.serve(1)
+    made.climb(2)
+    made.step()
+    made.ends_badly("no capacity", back=True)
+    made.step()
+    hosting.restore_endpoint(GROUP, "dev", OPERATOR, "There is capacity now.", world=made.house.world)
+    assert made.step() == "update"
+    made.ends_well()
+    made.step()
+    assert (made.known.status, made.known.version) == (names.ENDPOINT_IN_SERVICE, 2)
+
+
+def test_a_rollback_takes_the_endpoint_back(made: Installation) -> None:
+    made.serve(1)
+    made.climb(2)
+    made.step()
+    made.ends_well()
+    made.step()
+    made.house.roll_back("dev")
+    made.house.project()
+    assert made.step() == "update"
+    made.ends_well()
+    made.step()
+    assert made.known.version == 1
+
+
+def test_a_revocation_falls_back_with_no_way_back(made: Installation) -> None:
+    made.serve(1)
+    made.climb(2)
+    made.step()
+    made.ends_well()
+    made.step()
+    made.house.revoke(2)
+    made.house.project()
+    detail = {"model_package_group": GROUP, "falls_back": {"dev": 1, "test": None}}
+    assert made.wake(**{"detail-type": names.MODEL_REVOKED, "detail": detail}) == {f"{GROUP}/dev": "update"}
+    assert "AutoRollbackConfiguration" not in made.described["LastDeploymentConfig"]
+    made.ends_badly("the old one is broken too", back=True)
+    # The revoked version must not be what is left.
+    assert made.step() == "delete"
+
+
+def test_a_revocation_with_nothing_to_fall_back_to_ends_it_all(made: Installation) -> None:
+    made.serve(1)
+    made.house.revoke(1)
+    made.house.project()
+    assert made.step() == "delete"
+    made.is_gone()
+    assert made.step() == "settled"
+    assert (made.known.status, made.known.version) == (names.ENDPOINT_WITHDRAWN, None)
+    assert (made.exists, made.configs(), made.models(), made.alarms()) == (False, [], [], set())
+    assert made.wake() == {f"{GROUP}/dev": "settled"}
+
+
+def test_what_an_operator_removed_stays_away_whatever_is_promoted(made: Installation) -> None:
+    made.serve(1)
+    hosting.remove_endpoint(GROUP, "dev", OPERATOR, "Nobody calls it.", world=made.house.world)
+    detail = {"model_package_group": GROUP, "environment": "dev", "status": names.ENDPOINT_REMOVED}
+    assert made.wake(**{"detail-type": names.ENDPOINT_CHANGED, "detail": detail}) == {f"{GROUP}/dev": "delete"}
+    made.is_gone()
+    made.step()
+    made.climb(2)
+    assert made.step() == "settled"
+    assert not made.exists
+
+
+def test_a_change_under_way_is_waited_for(made: Installation) -> None:
+    made.serve(1)
+    made.climb(2)
+    made.step()
+    made.climb(3)
+    assert made.step() == "wait"
+    made.ends_well()
+    assert made.step() == "update"
+    made.ends_well()
+    made.step()
+    assert made.known.version == 3
+
+
+def test_a_revocation_in_the_middle_of_an_update_comes_when_sagemaker_lets_it(made: Installation) -> None:
+    made.climb(1)
+    made.step()
+    made.house.revoke(1)
+    made.house.project()
+    assert made.step() == "delete"
+    assert made.described["EndpointStatus"] == "Creating"
+    made.ends_well()
+    made.step()
+    made.is_gone()
+    assert not made.exists
+
+
+def test_sagemakers_own_event_is_followed_by_the_endpoints_name(made: Installation) -> None:
+    made.climb(1)
+    made.step()
+    made.ends_well()
+    event = {"detail-type": "SageMaker Endpoint State Change", "detail": {"EndpointName": NAME}}
+    other = {"detail-type": "SageMaker Endpoint State Change", "detail": {"EndpointName": "promotion-dev-other"}}
+    assert made.wake(**other) == {}
+    assert made.wake(**event) == {f"{GROUP}/dev": "settled"}
+
+
+def test_a_record_that_is_behind_the_ledger_is_not_served(made: Installation) -> None:
+    made.serve(1)
+    made.house.climb(2, to="dev")
+    with pytest.raises(on_live_changed.Behind):
+        made.step()
+    assert made.hand.deploying == []
+
+
+def test_a_record_with_another_signature_is_not_served_and_people_are_told(made: Installation) -> None:
+    made.climb(1)
+    name = names.live_parameter(PREFIX, GROUP, "dev")
+    value = made.house.ssm.get_parameter(Name=name)["Parameter"]["Value"]
+    made.house.ssm.put_parameter(Name=name, Value=value.replace("s3://", "s4://"), Type="String", Overwrite=True)
+    assert made.step() == "failed"
+    assert not made.exists
+    assert "signature" in made.known.problem
+
+
+def test_somebody_elses_endpoint_of_that_name_is_left_alone(made: Installation) -> None:
+    container = {"Image": "theirs", "ModelDataUrl": "s3://theirs/model.tar.gz"}
+    made.sagemaker.create_model(ModelName="theirs", ExecutionRoleArn=ROLE, PrimaryContainer=container)
+    variant = {"VariantName": "x", "ModelName": "theirs", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    made.sagemaker.create_endpoint_config(EndpointConfigName="theirs", ProductionVariants=[variant])
+    made.sagemaker.create_endpoint(EndpointName=NAME, EndpointConfigName="theirs")
+    made.ends_well()
+    made.climb(1)
+    assert made.step() == "foreign"
+    assert made.described["EndpointConfigName"] == "theirs"
+    assert "didn't make" in made.known.problem
+
+
+def test_what_sagemaker_refuses_is_told_once_and_tried_again(
+    made: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.climb(1)
+    create = made.sagemaker.create_endpoint
+
+    def refuse(**_: Any) -> Any:
+        raise ClientError({"Error": {"Code": "ResourceLimitExceeded", "Message": "0 ml.g5.xlarge"}}, "CreateEndpoint")
+
+    monkeypatch.setattr(made.sagemaker, "create_endpoint", refuse)
+    assert [made.step(), made.step()] == ["refused", "refused"]
+    assert made.known.problem == "CreateEndpoint was refused: 0 ml.g5.xlarge"
+    told = [event for event in made.house.events() if event.kind == names.ENDPOINT_CHANGED]
+    assert len(told) == 1
+    monkeypatch.setattr(made.sagemaker, "create_endpoint", create)
+    assert made.step() == "create"
+
+
+def test_one_models_trouble_does_not_hold_up_anothers_endpoint(
+    made: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.climb(1)
+    follow = on_live_changed.follow
+    followed: list[str] = []
+
+    def failing(group: str, environment: str) -> str:
+        followed.append(group)
+        if group == "broken":
+            raise RuntimeError("broken")
+        return follow(group, environment)
+
+    monkeypatch.setattr(on_live_changed, "follow", failing)
+    monkeypatch.setattr(on_live_changed, "_all", lambda: [("broken", "dev"), (GROUP, "dev")])
+    with pytest.raises(RuntimeError, match="broken"):
+        made.wake()
+    assert followed == ["broken", GROUP]
+    assert made.exists
+
+
+def test_a_group_that_is_no_longer_served_loses_its_endpoint(made: Installation) -> None:
+    made.serve(1)
+    made.house.config = without_groups()
+    assert made.step() == "delete"
+    made.is_gone()
+    made.step()
+    assert made.known.status == names.ENDPOINT_WITHDRAWN
+    assert made.wake() == {}
+
+
+def without_groups() -> Config:
+    return parse(TEXT.replace(SECTION, SECTION + "groups = []\n"))
+
+
+def test_another_machine_is_an_update(made: Installation) -> None:
+    made.serve(1)
+    made.house.config = parse(TEXT.replace(SECTION, SECTION + "instance_count = 2\n"))
+    assert made.step() == "update"
+    made.ends_well()
+    made.step()
+    assert (
+        made.sagemaker.describe_endpoint_config(EndpointConfigName=made.configs()[0])["ProductionVariants"][0][
+            "InitialInstanceCount"
+        ]
+        == 2
+    )
+
+
+def test_tags_say_what_serves_and_by_whose_approval(made: Installation) -> None:
+    made.serve(1)
+    arn = made.sagemaker.describe_endpoint_config(EndpointConfigName=made.configs()[0])["EndpointConfigArn"]
+    tags = {tag["Key"]: tag["Value"] for tag in made.sagemaker.list_tags(ResourceArn=arn)["Tags"]}
+    state = made.house.view().environment("dev")
+    assert tags[endpoints.TAG_VERSION] == "1"
+    assert tags[endpoints.TAG_SEQUENCE] == str(state.live_sequence)
+    assert tags[endpoints.TAG_APPROVAL] == state.approval_id
