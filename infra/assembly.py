@@ -20,6 +20,8 @@ from promotion.config import Config
 from promotion.errors import Invalid
 
 ROOT = Path(__file__).resolve().parent.parent
+# How the CDK command hands the context over: https://github.com/aws/aws-cdk/blob/main/packages/aws-cdk-lib/cx-api
+_CONTEXT = "CDK_CONTEXT_JSON"
 
 
 def assemble(*, outdir: str | None = None, context: Mapping[str, Any] | None = None) -> App:
@@ -27,14 +29,17 @@ def assemble(*, outdir: str | None = None, context: Mapping[str, Any] | None = N
 
     Context `bundle=false` leaves the functions' code out, for who runs them from source, and `bundle=host` builds it for
     this machine's Python, for who deploys to an emulator that runs functions with it; neither has the inference image
-    built. `nag=false` leaves out the checks, and `prefix` sets another Parameter Store prefix than PROMOTION_PREFIX says.
+    built. `nag=false` leaves out cdk-nag, `validate=true` adds the CDK's own validation (five seconds; the tests run it),
+    and `prefix` sets another Parameter Store prefix than PROMOTION_PREFIX says.
 
     Raises:
         Invalid: the configuration can't be deployed; names the setting.
     """
     # Without the CDK command nobody reads cdk.json, and another set of feature flags would give another template.
     flags = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
-    app = App(outdir=outdir, context={**flags, **(context or {})})
+    given = {**json.loads(os.environ.get(_CONTEXT) or "{}"), **(context or {})}
+    validated = str(given.get("validate")).lower() == "true"
+    app = App(outdir=outdir, context={**flags, **(context or {})}, builtin_cloud_formation_validation=validated)
     place = Path(os.environ.get(names.CONFIG) or ROOT / names.CONFIG_FILE)
     settings = config.load(place)
     prefix = app.node.try_get_context("prefix") or os.environ.get(names.PREFIX) or names.DEFAULT_PREFIX

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,42 @@ def test_cfn_lint_finds_nothing(template: Template) -> None:
 def test_cdk_nag_finds_nothing_unexplained(tmp_path: Path) -> None:
     finished = run_app(CONFIG, tmp_path, bundle="false")
     assert finished.returncode == 0, finished.stdout[-4000:] + finished.stderr[-4000:]
+
+
+def test_the_cdks_own_validation_finds_nothing(tmp_path: Path) -> None:
+    """Left out of a plain synth, where starting it takes five seconds."""
+    assert violations(tmp_path, "assemble().synth()") == []
+
+
+def test_the_cdks_own_validation_does_look(tmp_path: Path) -> None:
+    wrong = (
+        "app = assemble(); from aws_cdk import aws_sqs as sqs; "
+        "queue = sqs.CfnQueue(app.node.find_child('promotion'), 'Wrong'); "
+        "queue.add_property_override('DelaySeconds', 'soon'); app.synth()"
+    )
+    (found,) = violations(tmp_path, wrong)
+    assert "DelaySeconds" in found["description"]
+
+
+def violations(out: Path, program: str) -> list[dict[str, Any]]:
+    """What the CDK's validation says of the templates that a program makes."""
+    finished = subprocess.run(
+        [sys.executable, "-c", f"from infra.assembly import assemble; {program}"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PROMOTION_CONFIG": str(CONFIG),
+            "CDK_OUTDIR": str(out),
+            "CDK_CONTEXT_JSON": '{"bundle": "false", "nag": "false", "validate": "true"}',
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    reports = json.loads((out / "validation-report.json").read_text(encoding="utf-8"))["pluginReports"]
+    return [violation for report in reports for violation in report["violations"]]
 
 
 def test_cdk_nag_does_look(tmp_path: Path) -> None:
