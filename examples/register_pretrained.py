@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 
 from examples.registering import IMAGE, pack, register
 from inference.errors import ModelBroken
-from inference.extract import extract
+from inference.extract import extract, inside
 from inference.loading import load
 from inference.pipeline import Pipeline
 from inference.scoring.drift import profile
@@ -98,10 +98,18 @@ def jumpstart(model: str, folder: Path, *, session: Any = None) -> tuple[str, Pa
         raise ModelBroken(f"JumpStart has no {model} in {region}.")
     newest = max(fitting, key=lambda entry: [int(part) for part in entry["version"].split(".")])
     spec = json.loads(s3.get_object(Bucket=bucket, Key=newest["spec_key"])["Body"].read())
-    archive = folder / "jumpstart.tar.gz"
-    folder.mkdir(parents=True, exist_ok=True)
-    s3.download_file(bucket, spec["hosting_artifact_key"], str(archive))
-    extract(archive, folder / "files")
+    if spec.get("gated_bucket"):
+        raise ModelBroken(
+            f"{model} is behind a licence to be accepted at JumpStart; download it there and name the folder."
+        )
+    key = spec["hosting_artifact_key"]
+    if key.endswith("/"):
+        _download_all(s3, bucket, key, folder / "files")
+    else:
+        archive = folder / "jumpstart.tar.gz"
+        folder.mkdir(parents=True, exist_ok=True)
+        s3.download_file(bucket, key, str(archive))
+        extract(archive, folder / "files")
     config = min((folder / "files").rglob("config.json"), key=lambda path: len(path.parts), default=None)
     if config is None:
         raise ModelBroken(f"{model} has no config.json: it is not in Hugging Face's layout.")
@@ -156,6 +164,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{name:12} {value['value']:.3f}")
     print(arn)
     return 0
+
+
+def _download_all(s3: Any, bucket: str, prefix: str, folder: Path) -> None:
+    """An artifact that is stored as files. Names are taken as in an archive: nothing lands outside the folder."""
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for entry in page.get("Contents", []):
+            target = folder / inside(entry["Key"].removeprefix(prefix))
+            if not entry["Key"].endswith("/"):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                s3.download_file(bucket, entry["Key"], str(target))
 
 
 def _unshared(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

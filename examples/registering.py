@@ -60,7 +60,8 @@ def register(
     session = session or boto3.Session()
     sagemaker, s3 = session.client("sagemaker"), session.client("s3")
     _make_group(sagemaker, group)
-    prefix = f"{group}/packages/{_digest(archive)[:16]}"
+    sha256 = _digest(archive)
+    prefix = f"{group}/packages/{sha256[:16]}"
     s3.upload_file(str(archive), bucket, f"{prefix}/model.tar.gz")
     s3.put_object(Bucket=bucket, Key=f"{prefix}/metrics.json", Body=json.dumps(metrics), ContentType="application/json")
     request: dict[str, Any] = {
@@ -85,7 +86,7 @@ def register(
                 "Statistics": {"ContentType": "application/json", "S3Uri": f"s3://{bucket}/{prefix}/metrics.json"}
             }
         },
-        "CustomerMetadataProperties": {"requested_by": requested_by, **(metadata or {})},
+        "CustomerMetadataProperties": {"requested_by": requested_by, "sha256": sha256, **(metadata or {})},
     }
     if baseline is not None:
         s3.put_object(Bucket=bucket, Key=f"{prefix}/baseline.json", Body=json.dumps(baseline))

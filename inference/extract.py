@@ -62,7 +62,7 @@ def _extract(archive: Path, folder: Path, largest: int) -> None:
         for count, member in enumerate(tar):
             if count >= MOST_MEMBERS:
                 raise ModelRefused(f"The archive has more than {MOST_MEMBERS} members.")
-            target = folder / _inside(member.name)
+            target = folder / inside(member.name)
             if member.isdir():
                 target.mkdir(parents=True, exist_ok=True)
                 continue
@@ -80,7 +80,12 @@ def _extract(archive: Path, folder: Path, largest: int) -> None:
             target.chmod(0o644)
 
 
-def _inside(name: str) -> PurePosixPath:
+def inside(name: str) -> PurePosixPath:
+    """`name` as a path below a folder.
+
+    Raises:
+        ModelRefused: it leads out of it.
+    """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
         raise ModelRefused(f"{name!r} in the archive points outside of it.")

@@ -187,11 +187,21 @@ def _refuse_code(folder: Path, config: dict[str, Any]) -> None:
     if not any(path.suffix == ".safetensors" for path in paths):
         found = ", ".join(sorted(path.name for path in paths if path.suffix in _PICKLED)) or "nothing"
         raise ModelRefused(f"Only safetensors weights are opened, and there are none here (found: {found}).")
-    if any(path.suffix == ".py" for path in paths) or "auto_map" in config:
+    asked = [config, *(_fields(folder / name) for name in ("tokenizer_config.json", "generation_config.json"))]
+    if any(path.suffix == ".py" for path in paths) or any("auto_map" in fields for fields in asked):
         raise ModelRefused("This model brings code of its own (auto_map or *.py); such code is not run.")
     links = sorted(path.name for path in paths if path.is_symlink())
     if links:
         raise ModelRefused(f"Links in a model folder are not followed: {', '.join(links)}.")
+
+
+def _fields(path: Path) -> dict[str, Any]:
+    """A file that may be missing or broken; whoever needs it says so."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _task_of(named: str | None, config: dict[str, Any]) -> str:

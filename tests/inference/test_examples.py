@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tarfile
 from collections.abc import Iterator
@@ -87,7 +88,8 @@ def test_a_summarizer_is_registered_with_its_evidence(aws: Any, summarizer: Path
 
     package = aws.describe_model_package(ModelPackageName=arn)
     assert package["ModelApprovalStatus"] == "PendingManualApproval"
-    assert package["CustomerMetadataProperties"] == {"requested_by": "dee", "licence": "apache-2.0"}
+    digest = hashlib.sha256(pack(summarizer).read_bytes()).hexdigest()
+    assert package["CustomerMetadataProperties"] == {"requested_by": "dee", "licence": "apache-2.0", "sha256": digest}
     [container] = package["InferenceSpecification"]["Containers"]
     assert container["Environment"] == {"HF_TASK": "text2text-generation"}
     assert stored(container["ModelDataUrl"]) == pack(summarizer).read_bytes()
@@ -191,3 +193,47 @@ def test_a_jumpstart_model_is_pinned_to_a_version(aws: Any, t5_folder: Path, tmp
     for wrong in ("huggingface-text2text-tiny@9.9.9", "huggingface-text2text-other@*", "no version"):
         with pytest.raises(ModelBroken):
             register_pretrained.jumpstart(wrong, tmp_path / "wrong")
+
+
+def test_a_jumpstart_model_that_is_stored_as_files_is_registered_under_its_exact_version(
+    aws: Any, t5_folder: Path, data: list[str]
+) -> None:
+    s3, cache = boto3.client("s3"), "jumpstart-cache-prod-us-east-1"
+    s3.create_bucket(Bucket=cache)
+    entry = {
+        "model_id": "huggingface-text2text-tiny",
+        "version": "3.1.4",
+        "min_version": "2.49.0",
+        "spec_key": "spec.json",
+    }
+    s3.put_object(Bucket=cache, Key="models_manifest.json", Body=json.dumps([entry]))
+    spec = {"model_id": entry["model_id"], "version": "3.1.4", "hosting_artifact_key": "files/3.1.4/"}
+    s3.put_object(Bucket=cache, Key="spec.json", Body=json.dumps(spec))
+    for path in t5_folder.iterdir():
+        s3.upload_file(str(path), cache, f"files/3.1.4/{path.name}")
+    named = ["huggingface-text2text-tiny@*", "--group", "g", "--licence", "apache-2.0", "--requested-by", "dee"]
+
+    assert register_pretrained.main([*named, *data]) == 0
+
+    [summary] = aws.list_model_packages(ModelPackageGroupName="g")["ModelPackageSummaryList"]
+    package = aws.describe_model_package(ModelPackageName=summary["ModelPackageArn"])
+    told = package["CustomerMetadataProperties"]
+    assert (told["origin"], told["licence"], told["requested_by"]) == (
+        "huggingface-text2text-tiny@3.1.4", "apache-2.0", "dee",
+    )  # fmt: skip
+    [container] = package["InferenceSpecification"]["Containers"]
+    assert hashlib.sha256(stored(container["ModelDataUrl"])).hexdigest() == told["sha256"]
+    baseline = json.loads(stored(package["DriftCheckBaselines"]["ModelDataQuality"]["Statistics"]["S3Uri"]))
+    assert baseline["texts"] == 12
+
+
+def test_a_gated_jumpstart_model_says_what_to_do(aws: Any, tmp_path: Path) -> None:
+    s3, cache = boto3.client("s3"), "jumpstart-cache-prod-us-east-1"
+    s3.create_bucket(Bucket=cache)
+    entry = {"model_id": "meta-gated", "version": "1.0.0", "spec_key": "spec.json"}
+    s3.put_object(Bucket=cache, Key="models_manifest.json", Body=json.dumps([entry]))
+    spec = {"gated_bucket": True, "hosting_artifact_key": "a.tar.gz"}
+    s3.put_object(Bucket=cache, Key="spec.json", Body=json.dumps(spec))
+
+    with pytest.raises(ModelBroken, match="a licence to be accepted"):
+        register_pretrained.jumpstart("meta-gated@*", tmp_path / "model")

@@ -64,10 +64,15 @@ def test_pickled_weights_are_never_opened(folder: Path) -> None:
         load(folder)
 
 
-@pytest.mark.parametrize("way", ["auto_map", "file"])
+@pytest.mark.parametrize("way", ["auto_map", "file", "tokenizer"])
 def test_a_model_with_code_of_its_own_is_refused(folder: Path, way: str) -> None:
     if way == "file":
         (folder / "modeling.py").write_text("raise SystemExit('ran')")
+    elif way == "tokenizer":
+        path = folder / "tokenizer_config.json"
+        path.write_text(
+            json.dumps({**json.loads(path.read_text()), "auto_map": {"AutoTokenizer": ["mine.Tokenizer", None]}})
+        )
     else:
         changed(folder, auto_map={"AutoModelForSeq2SeqLM": "modeling.Mine"})
 
