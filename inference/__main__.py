@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from promotion.errors import IntegrityError, Invalid, NotApproved, PromotionError, Refused
@@ -46,7 +47,8 @@ def _serve(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     from inference.commands import open_pipeline
     from inference.serve import serve
 
-    return serve(lambda: open_pipeline(options, environment), host=options.host, port=options.port)
+    make = partial(open_pipeline, options, environment)
+    return serve(make, host=options.host, port=options.port, environment=environment)
 
 
 def _batch(options: argparse.Namespace, environment: Mapping[str, str]) -> int:

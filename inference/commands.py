@@ -42,15 +42,23 @@ def open_pipeline(options: argparse.Namespace, environment: Mapping[str, str]) -
         hub_id=environment.get(HF_MODEL_ID),
         hyper_params=options.hyper_params,
         approval_id=options.approval_id,
+        environment=environment,
     )
 
 
 def load_pipeline(
-    folder: Path, *, task: str | None, hub_id: str | None, hyper_params: str | None, approval_id: str | None
+    folder: Path,
+    *,
+    task: str | None,
+    hub_id: str | None,
+    hyper_params: str | None,
+    approval_id: str | None,
+    environment: Mapping[str, str] | None = None,
 ) -> Pipeline:
     """A pipeline from a verified folder."""
     job = hyper_parameters(hyper_params)
-    return Pipeline(task_for(load(folder, task=task, hub_id=hub_id)), job=job, approval_id=approval_id)
+    loaded = load(folder, task=task, hub_id=hub_id, environment=environment)
+    return Pipeline(task_for(loaded, environment), job=job, approval_id=approval_id)
 
 
 def settings_of(options: argparse.Namespace) -> Settings:

@@ -44,6 +44,8 @@ class Task(Protocol):
     name: str
     # What an error line has in place of an answer.
     nothing: Mapping[str, Any]
+    # Whether real-time answers, like lines, are read as Python literals too by who has always done so.
+    literal: bool
 
     @property
     def description(self) -> Description:
@@ -77,6 +79,8 @@ class Task(Protocol):
 
 class _Plain:
     """The form of answers that the two tasks of encoders share."""
+
+    literal = True
 
     def real_time(self, request: Request, bodies: list[dict[str, Any]]) -> Any:
         return bodies if request.many else bodies[0]

@@ -70,6 +70,11 @@ class Continuing(Protocol):
         """What did the work so far."""
         ...
 
+    @property
+    def alive(self) -> bool:
+        """Whether it can still work."""
+        ...
+
     def submit(self, ticket: Ticket) -> None:
         """From any thread. Its last piece has a `finish`, unless it has left."""
         ...

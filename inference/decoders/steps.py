@@ -65,6 +65,10 @@ class StepEngine:
         self._cache: list[tuple[Tensor, Tensor]] = []  # a layer's keys and values: (rows, heads, longest, head size)
         self.description = Description(NAME, str(model.device), str(model.dtype).removeprefix("torch."))
 
+    @property
+    def alive(self) -> bool:
+        return True
+
     def submit(self, ticket: Ticket) -> None:
         with self._lock:
             self._coming.append(ticket)

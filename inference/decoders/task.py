@@ -63,6 +63,7 @@ class TextGeneration:
 
     name = TEXT_GENERATION
     nothing: Mapping[str, Any] = {"generated_text": ""}
+    literal = False
 
     def __init__(self, loaded: Loaded, limits: Limits, engine: Continuing) -> None:
         self.engine, self.limits = engine, limits

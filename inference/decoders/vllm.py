@@ -93,6 +93,10 @@ class VllmEngine:
             raise
         return engine
 
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
     def submit(self, ticket: Ticket) -> None:
         with self._changed:
             self._open += 1

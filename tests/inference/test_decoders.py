@@ -137,7 +137,7 @@ def test_the_prompt_comes_back_where_it_is_asked_for(decoder: Pipeline) -> None:
 
 @pytest.mark.parametrize("form", ["conversations", "conversation", "messages"])
 def test_messages_go_through_the_artifacts_own_template(decoder: Pipeline, form: str) -> None:
-    record = {
+    record: dict[str, dict[str, Any]] = {
         "conversations": {"inputs": [SYSTEM]},
         "conversation": {"inputs": SYSTEM},
         "messages": {"messages": SYSTEM},

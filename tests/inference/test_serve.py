@@ -4,59 +4,16 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from inference.__main__ import main
 from promotion.artifact import manifest_of_folder
-
-
-class Server:
-    """`python -m inference serve` in a process of its own."""
-
-    def __init__(self, folder: Path, **environment: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "inference", "serve", "--host", "127.0.0.1"],
-            env={**os.environ, "SAGEMAKER_BIND_TO_PORT": str(self.port), "SM_MODEL_DIR": str(folder), **environment},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
-
-    def wait_until_ready(self) -> list[int]:
-        """Every status that /ping had on the way."""
-        seen: list[int] = []
-        deadline = time.monotonic() + 180
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                seen.append(self.client.get("/ping").status_code)
-            except httpx.TransportError:
-                time.sleep(0.1)
-                continue
-            if seen[-1] == 200:
-                return seen
-            time.sleep(0.1)
-        raise AssertionError(f"never ready: {self.stop()}")
-
-    def stop(self) -> tuple[int, str]:
-        """Exit code after SIGTERM, and what it said."""
-        self.client.close()
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        _, said = self.process.communicate(timeout=40)
-        return self.process.returncode, said
+from tests.inference.servers import Server
 
 
 @pytest.fixture(scope="module")

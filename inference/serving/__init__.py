@@ -1,0 +1,52 @@
+"""Real time: many clients, one thread that owns the model.
+
+settings.py  what the environment says about hosting
+batcher.py   whole answers: requests of many clients share forward passes
+steps.py     decoders: texts that grow together, watched or waited for
+formats.py   a stream's events, in TGI's form and in LMI's
+meter.py     what is counted, and how it is told
+app.py       the routes
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from inference.decoders import Piece
+from inference.requests import Request
+from inference.tasks import Answer
+from promotion.errors import PromotionError
+
+
+class HostFailed(PromotionError):
+    """The model failed on this request, and on it alone."""
+
+
+class Host(Protocol):
+    """What stands between clients, on the event loop, and the model, on its thread."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still answer."""
+        ...
+
+    async def answers(self, requests: Sequence[Request]) -> list[list[Answer]]:
+        """For each request, an answer for each of its texts. Cancelled, it lets go of them at once.
+
+        Raises:
+            HostFailed
+        """
+        ...
+
+    def stream(self, request: Request) -> AsyncIterator[Piece]:
+        """The pieces of the one text of a request; closed early, it lets go of it."""
+        ...
+
+    def run(self) -> None:
+        """On the model's thread, until it is stopped."""
+        ...
+
+    def stop(self) -> None:
+        """From any thread."""
+        ...

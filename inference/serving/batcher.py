@@ -1,0 +1,197 @@
+"""Requests of many clients share forward passes, by a budget of tokens and with a bound on waiting for company.
+
+Each client's requests stand in a line of their own, and a pass takes from all lines in turn: a body of ten thousand lines
+doesn't hold up one that asks for a single text. What fails together is tried again one by one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from inference.decoders import Piece
+from inference.requests import Request
+from inference.serving import HostFailed
+from inference.serving.meter import Meter
+from inference.tasks import Answer, Task
+
+Outcome = list[Answer] | HostFailed
+# Tokens in and out, about, of what goes to the engine at once; the engine forms its own batches of them.
+CPU_TOKENS, CUDA_TOKENS = 16_384, 262_144
+
+log = logging.getLogger("inference")
+
+
+@dataclass(slots=True, eq=False)
+class _Line:
+    """One client's requests."""
+
+    requests: Sequence[Request]
+    weights: Sequence[int]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[list[list[Answer]]]
+    came: float = field(default_factory=time.monotonic)
+    taken: int = 0
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    gone: bool = False
+
+    @property
+    def waiting(self) -> int:
+        return 0 if self.gone else len(self.requests) - self.taken
+
+
+class Batcher:
+    """Answers whole requests, many at a time."""
+
+    def __init__(
+        self, task: Task, meter: Meter, *, delay_ms: float = 5, tokens: int | None = None, whole: bool = False
+    ) -> None:
+        self._task, self._meter, self._delay, self._whole = task, meter, delay_ms / 1_000, whole
+        on_cuda = task.description.device.startswith("cuda")
+        self._tokens = tokens or (CUDA_TOKENS if on_cuda else CPU_TOKENS)
+        self._lines: deque[_Line] = deque()
+        self._changed = threading.Condition()
+        self._stopped = False
+        # How many shared the last pass: as many may be on their way again.
+        self._company = 1
+
+    @property
+    def alive(self) -> bool:
+        return not self._stopped
+
+    async def answers(self, requests: Sequence[Request]) -> list[list[Answer]]:
+        """As the protocol says; what is under way when its client leaves stops at the engine's next step."""
+        if not requests:
+            return []
+        loop = asyncio.get_running_loop()
+        line = _Line(requests, [self._task.weigh(request) for request in requests], loop, loop.create_future())
+        with self._changed:
+            if self._stopped:
+                raise HostFailed("the server is being stopped.")
+            self._lines.append(line)
+            self._changed.notify()
+        try:
+            return await line.future
+        except asyncio.CancelledError:
+            line.gone = True
+            for request in requests:
+                request.departure.gone = True
+            raise
+
+    def stream(self, request: Request) -> AsyncIterator[Piece]:
+        raise HostFailed("this model does not stream.")
+
+    def run(self) -> None:
+        """Take, answer, tell, until stopped."""
+        while places := self._take():
+            self._meter.passing(len(places))
+            self._company = len(places)
+            outcomes = self._outcomes([line.requests[index] for line, index in places])
+            self._tell(places, outcomes)
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            lines, self._lines = self._lines, deque()
+            self._changed.notify_all()
+        self._end(lines)
+
+    def _take(self) -> list[tuple[_Line, int]]:
+        """What shares the next pass; empty once stopped. Waits for company no longer than it may."""
+        with self._changed:
+            while True:
+                self._lines = deque(line for line in self._lines if line.waiting)
+                if self._stopped:
+                    return []
+                if not self._lines:
+                    self._changed.wait()
+                    continue
+                left = self._lines[0].came + self._delay - time.monotonic()
+                if left <= 0 or self._enough():
+                    return self._taken()
+                self._changed.wait(left)
+
+    def _enough(self) -> bool:
+        waiting = sum(line.waiting for line in self._lines)
+        if waiting >= self._company:
+            return True
+        return sum(sum(line.weights[line.taken :]) for line in self._lines) >= self._tokens
+
+    def _taken(self) -> list[tuple[_Line, int]]:
+        """One request of each line in turn, while the budget lasts; the first of all in any case."""
+        if self._whole:
+            line = self._lines.popleft()
+            first, line.taken = line.taken, len(line.requests)
+            return [(line, index) for index in range(first, len(line.requests))]
+        found: list[tuple[_Line, int]] = []
+        tokens = 0
+        while self._lines:
+            line = self._lines.popleft()
+            weight = line.weights[line.taken]
+            if found and tokens + weight > self._tokens:
+                # It is the first of the next pass.
+                self._lines.appendleft(line)
+                break
+            found.append((line, line.taken))
+            tokens += weight
+            line.taken += 1
+            if line.waiting:
+                self._lines.append(line)
+        return found
+
+    def _outcomes(self, requests: Sequence[Request]) -> Sequence[Outcome]:
+        try:
+            return self._task.answer(requests)
+        except Exception as error:  # a request that breaks the model must not end the others
+            if len(requests) == 1:
+                log.exception("the model fails on a request")
+                return [HostFailed(f"the model fails on this request: {type(error).__name__}.")]
+        # Outside the except block: the traceback holds the failed pass's tensors.
+        log.warning("a pass over %d requests failed; each is tried alone", len(requests))
+        return [self._outcomes([request])[0] for request in requests]
+
+    def _tell(self, places: Sequence[tuple[_Line, int]], outcomes: Sequence[Outcome]) -> None:
+        ended: dict[asyncio.AbstractEventLoop, list[_Line]] = {}
+        for (line, index), outcome in zip(places, outcomes, strict=True):
+            line.outcomes[index] = outcome
+            if len(line.outcomes) == len(line.requests):
+                ended.setdefault(line.loop, []).append(line)
+        for loop, lines in ended.items():
+            # One wake-up for all who shared the pass.
+            _call(loop, lines)
+
+    def _end(self, lines: Sequence[_Line]) -> None:
+        for line in lines:
+            stopped = HostFailed("the server is being stopped.")
+            for index in range(len(line.requests)):
+                line.outcomes.setdefault(index, stopped)
+            _call(line.loop, [line])
+
+
+def _call(loop: asyncio.AbstractEventLoop, lines: Sequence[_Line]) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(_settle, lines)
+
+
+def _settle(lines: Sequence[_Line]) -> None:
+    """On the event loop: each line's outcome goes to whoever waits for it."""
+    for line in lines:
+        if line.future.done():
+            continue
+        found: list[list[Answer]] = []
+        for index in range(len(line.requests)):
+            outcome = line.outcomes[index]
+            if isinstance(outcome, HostFailed):
+                if len(line.requests) == 1:
+                    line.future.set_exception(outcome)
+                    break
+                # One of several lines failed: that line gets its error, the others their answers.
+                outcome = [Answer({}, error=str(outcome))]
+            found.append(outcome)
+        else:
+            line.future.set_result(found)
