@@ -40,9 +40,9 @@ def run(
         JobStopped: somebody stopped it.
     """
     model = folder / "model"
-    _fetch_model(container, storage, model)
+    fetch_model(container, storage, model)
     log = folder / "container.log"
-    port = _free_port()
+    port = free_port()
     environment = {
         **(container.get("Environment") or {}),
         **(request.get("Environment") or {}),
@@ -81,7 +81,8 @@ def run(
         children.stop(process, grace_seconds=30)
 
 
-def _fetch_model(container: Mapping[str, Any], storage: Storage, model: Path) -> None:
+def fetch_model(container: Mapping[str, Any], storage: Storage, model: Path) -> None:
+    """A container's artifact, unpacked as SageMaker does."""
     source = (container.get("ModelDataSource") or {}).get("S3DataSource")
     model.mkdir(parents=True)
     if source is not None and source.get("CompressionType") == "None":
@@ -107,7 +108,7 @@ def _wait_for_ping(process: subprocess.Popen[bytes], port: int, log: Path, job: 
         if process.poll() is not None:
             raise ended(process, log)
         try:
-            if _ask(port, "GET", "/ping", timeout=2)[0] == 200:
+            if ask(port, "GET", "/ping", timeout=2)[0] == 200:
                 return
         except OSError:
             pass
@@ -120,7 +121,7 @@ def _settings(request: Mapping[str, Any], port: int) -> dict[str, Any]:
     """Batch strategy, payload limit and requests at once: the request's, else the container's, else SageMaker's."""
     offered: dict[str, Any] = {}
     try:
-        status, body = _ask(port, "GET", "/execution-parameters", timeout=5)
+        status, body = ask(port, "GET", "/execution-parameters", timeout=5)
         offered = json.loads(body) if status == 200 else {}
     except (OSError, ValueError):
         pass
@@ -221,7 +222,7 @@ def _post(port: int, body: bytes, content_type: str | None, accept: str | None) 
     if accept:
         headers["Accept"] = accept
     try:
-        status, answer = _ask(port, "POST", "/invocations", body, headers, timeout=_ANSWER_SECONDS)
+        status, answer = ask(port, "POST", "/invocations", body, headers, timeout=_ANSWER_SECONDS)
     except OSError as broken:
         raise JobFailed(f"AlgorithmError: the container closed the connection: {broken}") from None
     if status != 200:
@@ -235,7 +236,7 @@ def _assembled(answers: list[bytes], assemble_with: str | None) -> bytes:
     return b"".join(answers)
 
 
-def _ask(
+def ask(
     port: int,
     method: str,
     path: str,
@@ -244,6 +245,7 @@ def _ask(
     *,
     timeout: float,
 ) -> tuple[int, bytes]:
+    """A container's status and answer to one request."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         connection.request(method, path, body, dict(headers or {}))
@@ -255,7 +257,8 @@ def _ask(
         connection.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
