@@ -35,6 +35,8 @@ _TITLES = {
 # On a scale to 100, drawn on one to 1.
 _PERCENT = frozenset({"chrf", "bleu"})
 _MOST_CONFUSED = 20
+# Twice as wide in pixels as a mail's column, and so few inches that 10 points are still legible where a phone halves that again.
+_WIDTH_INCHES, _DPI = 5.2, 210
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def draw_metrics(
 ) -> str:
     """Each metric with its interval, its gates and what is live; returns the text alternative."""
     names = [name for name in _TITLES if name in metrics]
-    figure = Figure(figsize=(8, 1.55 + 0.52 * max(1, len(names))), dpi=130, layout="constrained")
+    figure = Figure(figsize=(_WIDTH_INCHES, 1.2 + 0.46 * max(1, len(names))), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
     said = []
     for row, name in enumerate(names):
@@ -82,9 +84,9 @@ def draw_metrics(
             said[-1] += f", gate {word} {bound:g}: {'open' if kept(one.value) else 'shut'}"
         shut = any(not kept(one.value) for _, _, kept in verdicts)
         number = f"{one.value:.3f}" if scale == 1 else f"{one.value:.1f}"
-        verdict = ("  gate shut" if shut else "  gate open") if verdicts else ""
+        verdict = ("\ngate shut" if shut else "\ngate open") if verdicts else ""
         # In a column of their own, where no dot or gate can lie on them.
-        axes.text(1.04, row, number + verdict, va="center", fontsize=10, color=_GATE if shut else _INK)
+        axes.text(1.04, row, number + verdict, va="center", fontsize=10, linespacing=1.1, color=_GATE if shut else _INK)
     axes.set_yticks(range(len(names)), [_TITLES[name] for name in names])
     axes.set_ylim(len(names) - 0.4, -0.75)
     axes.set_xlim(-0.02, 1.02)
@@ -108,7 +110,7 @@ def draw_latency(path: Path, latencies: Latencies) -> str:
     """How long records took, with the three percentiles; returns the text alternative."""
     marks = {percent: latencies.percentile_ms(percent) for percent in (50, 95, 99)}
     total = sum(latencies.bins.values())
-    figure = Figure(figsize=(8, 3), dpi=130, layout="constrained")
+    figure = Figure(figsize=(_WIDTH_INCHES, 2.4), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
     places = sorted(latencies.bins)
     # Five of the counting bins a bar: 10 % wide, which the eye can tell apart.
@@ -127,17 +129,20 @@ def draw_latency(path: Path, latencies: Latencies) -> str:
             f" p{percent}: {value:.3g} ms",
             (value, height),
             xycoords=("data", "axes fraction"),
-            fontsize=9,
+            fontsize=10,
             color=_GATE,
             va="top",
+            # The next percentile's line would otherwise go through the words.
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+            zorder=6,
         )
     # Room for the last percentile's words.
     low, high = axes.get_xlim()
     axes.set_xlim(low, max(high, marks[99] * (high / low) ** 0.28))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("milliseconds a record (log scale)", fontsize=9)
-    axes.set_ylabel("records", fontsize=9)
+    axes.set_xlabel("milliseconds a record (log scale)", fontsize=10)
+    axes.set_ylabel("records", fontsize=10)
     axes.set_title(f"Latency of {total:,} records", loc="left", fontsize=11, color=_INK)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

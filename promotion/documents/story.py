@@ -22,7 +22,7 @@ def gates_said(gates: Sequence[GateResult], environment: str) -> dict[str, str]:
         return {
             "tone": "none",
             "title": "No gates here",
-            "text": f"No gates are set for {environment}: judge for yourself.",
+            "text": f"None are set for {environment}: judge for yourself.",
         }
     if not shut:
         title = "The gate is open" if len(gates) == 1 else f"All {len(gates)} gates are open"

@@ -79,12 +79,13 @@ def _ask(o: Occasion, request: Request, *, reminder: bool = False) -> Letter:
         subject = f"[{name}] {o.title}: {stopped}"
         headline, button = f"{o.title} can’t enter {name}", "See why it is stopped"
         while_ = "While a gate is shut, approving" if refused.code == "gate_shut" else f"{refused.why_not} Approving"
-        lede = [f"{while_} is refused. The page says why, and takes a rejection."]
+        lede = [f"{while_} is refused: it stays out of {name}, and {_stays(environment)}. The page takes a rejection."]
     else:
         subject = f"[{name}] {o.title}: approve for {name}"
         headline, button = f"Approve {o.title} for {name}?", "Look at it, and decide"
         ground = f"what inference in {previous} measured" if previous else "what it was registered with"
-        lede = [f"It asks to enter {name}, on {ground}."]
+        live_there = f"live there, in place of version {live.version}" if live else "the first one live there"
+        lede = [f"It asks to enter {name}, on {ground}. Once approved it is {live_there}."]
     if reminder:
         waits = f"still {stopped}" if stopped else f"still waiting, {left} left"
         subject = f"[{name}] {o.title}: {waits}"
@@ -132,6 +133,10 @@ def _refused_to_all(o: Occasion, request: Request, environment: EnvironmentState
     judged = policy.may_decide(anyone, names.APPROVED, situation)
     # A request that has moved on since has nothing to do with what was asked then.
     return judged if judged.kind == "policy" else policy.ALLOWED
+
+
+def _stays(environment: EnvironmentState) -> str:
+    return f"version {environment.live} stays live" if environment.live is not None else "nothing is live there, as now"
 
 
 def _stopped(refused: policy.Judgement, gates: tuple[GateResult, ...]) -> str:

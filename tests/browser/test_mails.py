@@ -1,0 +1,112 @@
+"""The mails as a browser shows them: axe-core finds nothing, no phone scrolls sideways, and they read with pictures blocked."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from inference.counts import Latencies
+from inference.scoring import pictures
+from inference.scoring.metrics import Estimate
+from promotion import names
+from promotion.mail import Message, compose
+from tests.browser.conftest import shot
+from tests.browser.test_looking import findings
+from tests.rules import stories
+from tests.rules.stage import LINKS, Stage
+
+SLICES = {"region": {"north": {"rougeL": {"value": 0.41, "n": 80}}, "south": {"rougeL": {"value": 0.66, "n": 90}}}}
+# What is looked at: the story, the kind of event whose newest mail it is.
+LOOKS: dict[str, tuple[Callable[[], Stage], str]] = {
+    "registration": (stories.first_request, names.APPROVAL_REQUESTED),
+    "metrics-open": (stories.open_gate, names.APPROVAL_REQUESTED),
+    "metrics-shut": (stories.shut_gate, names.APPROVAL_REQUESTED),
+    "nothing-known": (stories.nothing_known, names.APPROVAL_REQUESTED),
+    "run-failed": (stories.in_trouble, names.APPROVAL_REQUESTED),
+    "hostile": (stories.hostile, names.APPROVAL_REQUESTED),
+    "promoted": (stories.approved, names.MODEL_PROMOTED),
+    "rejected": (stories.rejected, names.DECISION_RECORDED),
+    "rolled-back": (stories.undone, names.MODEL_ROLLED_BACK),
+    "revoked": (stories.undone, names.MODEL_REVOKED),
+    "drift": (stories.in_trouble, names.DRIFT_DETECTED),
+    "integrity": (stories.in_trouble, names.INTEGRITY_BROKEN),
+}
+Shows = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pictures of a run, as the scoring job draws them."""
+    folder = tmp_path_factory.mktemp("pictures")
+    values = {"rouge1": 0.71, "rougeL": 0.66, "exact_match": 0.22}
+    estimates = {name: Estimate(value=v, low=v - 0.03, high=v + 0.03, n=240) for name, v in values.items()}
+    gates = [pictures.Bound("rougeL", 0.6, None), pictures.Bound("exact_match", 0.1, None)]
+    pictures.draw_metrics(folder / "metrics.png", "v2 in dev, 240 records", estimates, gates, {"rougeL": 0.64})
+    latencies = Latencies()
+    for step in range(240):
+        latencies.add(0.03 + (step * 7919 % 100) ** 3 / 1e7)
+    pictures.draw_latency(folder / "latency.png", latencies)
+    return folder
+
+
+@pytest.fixture
+def shows(browser: Browser, drawn: Path) -> Iterator[Shows]:
+    """Opens the newest mail of a story; `blocked` without its pictures."""
+    opened: list[Page] = []
+
+    def show(name: str, *, width: int, dark: bool, blocked: bool = False) -> Page:
+        html = written(name, drawn).html
+        for content_id, picture, data, _ in written(name, drawn).pictures:
+            assert picture.endswith(".png")
+            source = "" if blocked else f"data:image/png;base64,{base64.b64encode(data).decode()}"
+            html = html.replace(f"cid:{content_id}", source)
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light")
+        opened.append(page)
+        page.set_content(html, wait_until="load")
+        return page
+
+    yield show
+    for page in opened:
+        page.close()
+
+
+def written(name: str, drawn: Path) -> Message:
+    begin, kind = LOOKS[name]
+    stage = begin()
+    event = [event for event in stage.events if event.kind == kind][-1]
+    return compose(
+        event,
+        view=stage.view,
+        config=stage.config,
+        links=LINKS,
+        picture=lambda address: (drawn / address.rpartition("/")[2]).read_bytes(),
+        slices=lambda address: SLICES,
+    )[0]
+
+
+@pytest.mark.parametrize("name", LOOKS)
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (360, True)], ids=["wide-light", "phone-dark"])
+def test_axe_finds_nothing_and_no_mail_is_too_wide(shows: Shows, name: str, width: int, dark: bool) -> None:
+    page = shows(name, width=width, dark=dark)
+    shot(page, f"mail-{name}-{'phone-dark' if dark else 'wide-light'}")
+    assert findings(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, True), (360, False)], ids=["wide-dark", "phone-light"])
+def test_the_evidence_the_other_way_round(shows: Shows, width: int, dark: bool) -> None:
+    page = shows("metrics-shut", width=width, dark=dark)
+    shot(page, f"mail-metrics-shut-{'wide-dark' if dark else 'phone-light'}")
+    assert findings(page) == []
+
+
+def test_with_pictures_blocked_their_words_stand_there(shows: Shows) -> None:
+    page = shows("metrics-open", width=640, dark=False, blocked=True)
+    shot(page, "mail-metrics-open-blocked")
+    alternatives = [image.get_attribute("alt") or "" for image in page.locator("img").all()]
+    assert alternatives[0].startswith("Metrics against gates and the live version: rougeL 0.66")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 640
