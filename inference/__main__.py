@@ -70,9 +70,9 @@ def _score(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
 
 
 def _hash(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    from inference.commands import hash_command
+    from inference.hashing import command
 
-    return hash_command(options)
+    return command(options)
 
 
 def _split(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
@@ -134,7 +134,11 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     digest = commands.add_parser("hash", help="hash an artifact too large for a function, in one pass")
-    digest.add_argument("artifact", help="a file or an s3:// address")
+    chosen = digest.add_mutually_exclusive_group(required=True)
+    chosen.add_argument("artifact", nargs="?", help="a file or an s3:// address")
+    chosen.add_argument(
+        "--plan", help="instead: JSON that names artifacts, each pinned; what the service's own jobs are given"
+    )
     digest.add_argument("--output", help="a file or an s3:// address for the JSON (default: standard output)")
     digest.set_defaults(command=_hash)
 

@@ -1,12 +1,10 @@
-"""The commands that need no approval of their own: batch, hash, split; and the verified model that they share."""
+"""The commands that need no approval of their own: batch, split; and the verified model that they share."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +18,6 @@ from inference.loading import HF_MODEL_ID, load, verify_folder
 from inference.parameters import hyper_parameters
 from inference.pipeline import Pipeline
 from inference.tasks import task_for
-from promotion.artifact import hash_artifact
 from promotion.errors import Invalid
 
 log = logging.getLogger("inference")
@@ -116,26 +113,6 @@ def transform_all(
                 storage.put(path, f"{output.rstrip('/')}/{path.relative_to(local).as_posix()}")
         done.append(target)
     return done
-
-
-def hash_command(options: argparse.Namespace) -> int:
-    """SHA-256 and manifest of an artifact, as JSON."""
-    [source] = storage.sources(options.artifact)
-    with storage.opened(source) as stream:
-        hashed = hash_artifact(stream, name=source.name)
-    document = {
-        "artifact": options.artifact,
-        "size": hashed.size,
-        "sha256": hashed.sha256,
-        "manifest_sha256": hashed.manifest.sha256,
-        "members": [member.as_json() for member in hashed.manifest.members],
-    }
-    text = json.dumps(document, indent=1) + "\n"
-    if options.output:
-        storage.put_bytes(text.encode(), options.output)
-    else:
-        sys.stdout.write(text)
-    return 0
 
 
 def split(options: argparse.Namespace) -> int:

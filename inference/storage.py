@@ -100,6 +100,15 @@ def put_bytes(data: bytes, uri: str) -> None:
         Path(uri).write_bytes(data)
 
 
+def read_bytes(uri: str) -> bytes:
+    """A small file or object, whole; asks for no listing, which not every role has."""
+    if not uri.startswith("s3://"):
+        return Path(uri).read_bytes()
+    bucket, key = split_uri(uri, "input")
+    body: bytes = client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    return body
+
+
 def opened(source: Source) -> AbstractContextManager[IO[bytes]]:
     """The source's bytes as a stream, which may be larger than this machine's disk."""
     if not source.uri.startswith("s3://"):
@@ -107,6 +116,14 @@ def opened(source: Source) -> AbstractContextManager[IO[bytes]]:
     bucket, key = split_uri(source.uri, "input")
     body = client("s3").get_object(Bucket=bucket, Key=key, IfMatch=source.identity)["Body"]
     return closing(io.BufferedReader(_Raw(body), 1 << 20))
+
+
+def opened_pinned(uri: str, version_id: str, etag: str) -> tuple[int, AbstractContextManager[IO[bytes]]]:
+    """Size and bytes of an object as it was when it was pinned: by its version, or by its tag where the bucket keeps none."""
+    bucket, key = split_uri(uri, "artifact")
+    pin = {"VersionId": version_id} if version_id else {}
+    answer = client("s3").get_object(Bucket=bucket, Key=key, IfMatch=etag, **pin)
+    return int(answer["ContentLength"]), closing(io.BufferedReader(_Raw(answer["Body"]), 1 << 20))
 
 
 def short_hash(text: str) -> str:

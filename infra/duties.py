@@ -15,7 +15,12 @@ from promotion import names
 
 # Each function learns what it needs and no more.
 TOLD: Mapping[str, tuple[str, ...]] = {
-    "on_model_registered": (names.DECIDE_FUNCTION,),
+    "on_model_registered": (
+        names.DECIDE_FUNCTION,
+        names.EVIDENCE_BUCKET,
+        names.HASHING_ROLE_ARN,
+        names.HASHING_IMAGE,
+    ),
     "on_approval_changed": (names.DECIDE_FUNCTION, names.REGISTERED_FUNCTION),
     "decide": (names.LEDGER_TABLE, names.LINK_KEYS_SECRET_ARN, names.SIGNING_KEY_ARN, names.PUBLIC_URL),
     "web": (
@@ -36,6 +41,7 @@ TOLD: Mapping[str, tuple[str, ...]] = {
         names.PUBLIC_URL,
         names.WAKE_QUEUE_URL,
         names.DEAD_LETTER_QUEUE_URL,
+        names.ALARM_TOPIC_ARN,
     ),
     "sweep": (names.LEDGER_TABLE, names.DECIDE_FUNCTION, names.REGISTERED_FUNCTION),
     "prepare_inference": (names.LEDGER_TABLE, names.SIGNING_KEY_ARN, names.EVIDENCE_BUCKET),
@@ -56,6 +62,10 @@ class Duties:
     wiring: Wiring
     permissions: Permissions
     registry_role: iam.IRole
+    hashing_role: iam.IRole
+    hashing_image: str
+    configuration_set: str
+    alarm_topic: str
     public_url: str
 
     def tell(self) -> None:
@@ -76,6 +86,9 @@ class Duties:
             names.REGISTERED_FUNCTION: functions["on_model_registered"].function_name,
             names.EVIDENCE_BUCKET: store.evidence.bucket_name,
             names.ANCHOR_BUCKET: store.anchors.bucket_name,
+            names.HASHING_ROLE_ARN: self.hashing_role.role_arn,
+            names.HASHING_IMAGE: self.hashing_image,
+            names.ALARM_TOPIC_ARN: self.alarm_topic,
         }
         for module, variables in TOLD.items():
             functions.tell(module, **{variable: known[variable] for variable in variables})
@@ -88,7 +101,13 @@ class Duties:
         link_keys = allow(["secretsmanager:GetSecretValue"], [self.store.link_keys.secret_arn])
         client_secret = allow(["secretsmanager:GetSecretValue"], [self.store.identity_secret.secret_arn])
         granted: Mapping[str, list[iam.PolicyStatement]] = {
-            "on_model_registered": [may.describe_packages(), *may.read_artifacts(), decide, *may.share_groups()],
+            "on_model_registered": [
+                may.describe_packages(),
+                *may.read_artifacts(),
+                decide,
+                *may.share_groups(),
+                *may.start_hashing(self.hashing_role.role_arn),
+            ],
             "on_approval_changed": [may.describe_packages(), decide, register],
             "decide": [may.read_ledger(), may.append_to_ledger(), may.sign(), link_keys],
             "web": [may.read_ledger(), may.read_projections(), link_keys, client_secret, *may.read_evidence()],
@@ -102,10 +121,11 @@ class Duties:
                 may.write_parameters(),
                 may.sign(),
                 may.publish(wiring.bus.event_bus_arn, names.EVENT_SOURCE),
-                may.send_mail(),
+                may.send_mail(self.configuration_set),
                 link_keys,
                 *may.read_evidence(),
                 may.send(wiring.dead_letters),
+                allow(["sns:Publish"], [self.alarm_topic]),
                 *may.act_elsewhere("writer"),
             ],
             "sweep": [

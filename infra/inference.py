@@ -193,65 +193,7 @@ class InferenceMachine(Construct):
                 ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
                 [f"{written}/*/{self._environment.name}/*"],
             ),
-            allow(
-                ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"],
-                [permissions.arn("logs", "log-group:/aws/sagemaker/*")],
-            ),
-            allow(
-                ["cloudwatch:PutMetricData"],
-                ["*"],
-                {"StringLike": {"cloudwatch:namespace": ["/aws/sagemaker/*", "Promotion"]}},
-            ),
-            allow(["ecr:GetAuthorizationToken"], ["*"]),
-            # An approved package names its image, which may be AWS's own in an account of AWS's.
-            allow(
-                ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"],
-                [f"arn:{stack.partition}:ecr:{stack.region}:*:repository/*"],
-            ),
-            *self._network(settings),
-            *self._keys(settings),
+            *permissions.run_jobs(),
         ]:
             role.add_to_policy(statement)
         return role
-
-    def _network(self, settings: Config) -> list[iam.PolicyStatement]:
-        if not settings.inference.subnets:
-            return []
-        return [
-            allow(
-                [
-                    "ec2:DescribeNetworkInterfaces",
-                    "ec2:DescribeSubnets",
-                    "ec2:DescribeSecurityGroups",
-                    "ec2:DescribeVpcs",
-                    "ec2:DescribeDhcpOptions",
-                ],
-                ["*"],
-            ),
-            allow(
-                [
-                    "ec2:CreateNetworkInterface",
-                    "ec2:CreateNetworkInterfacePermission",
-                    "ec2:DeleteNetworkInterface",
-                    "ec2:DeleteNetworkInterfacePermission",
-                ],
-                [
-                    f"arn:{Stack.of(self).partition}:ec2:{Stack.of(self).region}:{Stack.of(self).account}:{kind}"
-                    for kind in (
-                        "network-interface/*",
-                        *(f"subnet/{subnet}" for subnet in settings.inference.subnets),
-                        *(f"security-group/{group}" for group in settings.inference.security_groups),
-                    )
-                ],
-            ),
-        ]
-
-    def _keys(self, settings: Config) -> list[iam.PolicyStatement]:
-        keys = [key for key in (settings.inference.volume_key, settings.inference.output_key) if key]
-        if not keys:
-            return []
-        return [
-            allow(["kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"], keys),
-            # SageMaker makes grants for the volumes of its own instances, and for nothing else.
-            allow(["kms:CreateGrant"], keys, {"Bool": {"kms:GrantIsForAWSResource": "true"}}),
-        ]

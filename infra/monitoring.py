@@ -14,6 +14,7 @@ from constructs import Construct
 from infra.acknowledged import acknowledge
 from infra.functions import Functions
 from infra.inference import InferenceMachine
+from infra.mail import Sender
 from infra.wiring import Wiring
 from promotion import names
 
@@ -23,8 +24,27 @@ _FIVE_MINUTES = Duration.minutes(5)
 _AT_LEAST = cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD
 
 
+def alarm_topic(scope: Construct) -> sns.Topic:
+    """What all alarms go to, and the projector's word on a group that it had to set aside; whoever answers for the service
+    subscribes to it.
+    """
+    topic = sns.Topic(scope, "Alarms", enforce_ssl=True)
+    topic.add_to_resource_policy(
+        iam.PolicyStatement(
+            actions=["sns:Publish"],
+            resources=[topic.topic_arn],
+            principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+        )
+    )
+    acknowledge(
+        topic,
+        {"AwsSolutions-SNS2": "It carries names of alarms. CloudWatch can't publish through AWS's own key for SNS."},
+    )
+    return topic
+
+
 class Monitoring(Construct):
-    """One topic that all alarms go to; whoever answers for the service subscribes to it."""
+    """What is watched, and shown on one board."""
 
     def __init__(
         self,
@@ -34,23 +54,12 @@ class Monitoring(Construct):
         functions: Functions,
         wiring: Wiring,
         machines: Mapping[str, InferenceMachine],
+        sender: Sender,
+        topic: sns.ITopic,
         api_id: str,
     ) -> None:
         super().__init__(scope, name)
-        self.topic = sns.Topic(self, "Topic", enforce_ssl=True)
-        self.topic.add_to_resource_policy(
-            iam.PolicyStatement(
-                actions=["sns:Publish"],
-                resources=[self.topic.topic_arn],
-                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
-            )
-        )
-        acknowledge(
-            self.topic,
-            {
-                "AwsSolutions-SNS2": "It carries names of alarms. CloudWatch can't publish through AWS's own key for SNS."
-            },
-        )
+        self.topic = topic
         self._alarms: list[cloudwatch.Alarm] = []
         self._queues(wiring)
         self._functions(functions)
@@ -58,8 +67,10 @@ class Monitoring(Construct):
         for environment, made in machines.items():
             title = environment.title().replace("-", "")
             self._alarm(f"InferenceFailed{title}", made.machine.metric_failed(period=_FIVE_MINUTES), 1)
+        for title, metric in (("MailBounced", "Bounce"), ("MailComplained", "Complaint")):
+            self._alarm(title, sender.metric(metric).with_(period=_FIVE_MINUTES), 1)
         self._verification()
-        self._dashboard(functions, wiring, api_id)
+        self._dashboard(functions, wiring, sender, api_id)
 
     def _queues(self, wiring: Wiring) -> None:
         for name, queue in (("DeadLetters", wiring.dead_letters), ("Undelivered", wiring.undelivered)):
@@ -97,7 +108,7 @@ class Monitoring(Construct):
 
     def _verification(self) -> None:
         """Differences found; and no verification at all, which looks like none found."""
-        differences = cloudwatch.Metric(
+        self._differences = differences = cloudwatch.Metric(
             namespace="Promotion",
             metric_name=names.DIFFERENCES_METRIC,
             dimensions_map={"service": names.SERVICE},
@@ -137,7 +148,7 @@ class Monitoring(Construct):
         alarm.add_alarm_action(actions.SnsAction(self.topic))
         self._alarms.append(alarm)
 
-    def _dashboard(self, functions: Functions, wiring: Wiring, api_id: str) -> None:
+    def _dashboard(self, functions: Functions, wiring: Wiring, sender: Sender, api_id: str) -> None:
         board = cloudwatch.Dashboard(self, "Dashboard", default_interval=Duration.days(1))
         board.add_widgets(cloudwatch.AlarmStatusWidget(title="Alarms", alarms=self._alarms, width=24, height=4))
         slow = [function.metric_duration(statistic="p95", label=name) for name, function in functions.by_name.items()]
@@ -162,6 +173,19 @@ class Monitoring(Construct):
             cloudwatch.GraphWidget(
                 title="Pages: requests and errors",
                 left=[self._of_api(metric, api_id, "Sum") for metric in ("Count", "4xx", "5xx")],
+                width=12,
+            ),
+        )
+        board.add_widgets(
+            cloudwatch.GraphWidget(
+                title="How late the targets are (s)",
+                left=[wiring.wake.metric_approximate_age_of_oldest_message(statistic="Maximum", label="wake")],
+                width=12,
+            ),
+            cloudwatch.GraphWidget(
+                title="Mail that did not arrive, and differences that were found",
+                left=[sender.metric("Bounce"), sender.metric("Complaint"), sender.metric("Reject")],
+                right=[self._differences],
                 width=12,
             ),
         )

@@ -128,11 +128,11 @@ class Permissions:
     def write_parameters(self) -> iam.PolicyStatement:
         return allow(["ssm:PutParameter"], self._parameters()[:1])
 
-    def send_mail(self) -> iam.PolicyStatement:
+    def send_mail(self, configuration_set: str) -> iam.PolicyStatement:
         """From the sender's address alone; in its sandbox SES asks for the recipients' identities too."""
         return allow(
             ["ses:SendEmail", "ses:SendRawEmail"],
-            [self.arn("ses", "identity/*")],
+            [self.arn("ses", "identity/*"), self.arn("ses", f"configuration-set/{configuration_set}")],
             {"StringEquals": {"ses:FromAddress": self._settings.mail.sender}},
         )
 
@@ -194,6 +194,62 @@ class Permissions:
             for name, account in self._settings.elsewhere.items()
         ]
         return [allow(["sts:AssumeRole"], roles)] if roles else []
+
+    def run_jobs(self) -> list[iam.PolicyStatement]:
+        """What a SageMaker job's role needs whatever the job does: its image, its logs and numbers, its network, its volumes."""
+        stack, settings = self._stack, self._settings.inference
+        keys = [key for key in (settings.volume_key, settings.output_key) if key]
+        interfaces = ("CreateNetworkInterface", "CreateNetworkInterfacePermission", "DeleteNetworkInterface",
+                      "DeleteNetworkInterfacePermission")  # fmt: skip
+        described = ("NetworkInterfaces", "Subnets", "SecurityGroups", "Vpcs", "DhcpOptions")
+        network = [
+            allow([f"ec2:Describe{what}" for what in described], ["*"]),
+            allow(
+                [f"ec2:{action}" for action in interfaces],
+                [
+                    self.arn("ec2", resource)
+                    for resource in (
+                        "network-interface/*",
+                        *(f"subnet/{subnet}" for subnet in settings.subnets),
+                        *(f"security-group/{group}" for group in settings.security_groups),
+                    )
+                ],
+            ),
+        ]
+        volumes = [
+            allow(["kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"], keys),
+            # SageMaker makes grants for the volumes of its own instances, and for nothing else.
+            allow(["kms:CreateGrant"], keys, {"Bool": {"kms:GrantIsForAWSResource": "true"}}),
+        ]
+        return [
+            allow(
+                ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"],
+                [self.arn("logs", "log-group:/aws/sagemaker/*")],
+            ),
+            allow(
+                ["cloudwatch:PutMetricData"],
+                ["*"],
+                {"StringLike": {"cloudwatch:namespace": ["/aws/sagemaker/*", "Promotion"]}},
+            ),
+            allow(["ecr:GetAuthorizationToken"], ["*"]),
+            # An approved package names its image, which may be AWS's own in an account of AWS's.
+            allow(
+                ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"],
+                [f"arn:{stack.partition}:ecr:{stack.region}:*:repository/*"],
+            ),
+            *(network if settings.subnets else []),
+            *(volumes if keys else []),
+        ]
+
+    def start_hashing(self, role_arn: str) -> list[iam.PolicyStatement]:
+        """The jobs that hash large artifacts: what they are to read is written, what they found is read."""
+        jobs = [self.arn("sagemaker", f"processing-job/{names.HASH_JOBS}*")]
+        return [
+            allow(["sagemaker:CreateProcessingJob", "sagemaker:DescribeProcessingJob"], jobs),
+            allow(["iam:PassRole"], [role_arn], {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}),
+            allow(["s3:GetObject"], [f"{self._store.evidence.bucket_arn}/{names.HASHES}/*"]),
+            allow(["s3:PutObject"], [f"{self._store.evidence.bucket_arn}/{names.HASHES}/*.plan.json"]),
+        ]
 
     def packages(self) -> list[str]:
         """ARNs of the packages in governed groups; SageMaker writes group names in lower case there."""

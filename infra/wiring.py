@@ -84,6 +84,20 @@ class Wiring(Construct):
             )
         events.Rule(
             self,
+            "OnHashingEnded",
+            description="Starts lambdas/on_model_registered.py again: the job that hashes a large artifact has ended",
+            event_pattern=events.EventPattern(
+                source=[names.SAGEMAKER_SOURCE],
+                detail_type=[names.PROCESSING_STATE_CHANGE],
+                detail={
+                    "ProcessingJobStatus": ["Completed", "Failed", "Stopped"],
+                    "ProcessingJobName": [{"prefix": names.HASH_JOBS}],
+                },
+            ),
+            targets=[self._function(functions, "on_model_registered")],
+        )
+        events.Rule(
+            self,
             "OnInferenceCompleted",
             description="Starts lambdas/on_inference_completed.py",
             event_bus=self.bus,

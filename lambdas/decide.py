@@ -72,9 +72,10 @@ def decide(visit: Visit, token: str) -> Response[Any]:
             breaking_glass=form.get("break_glass") == "yes",
         )
     except PromotionError as error:
-        _log("decision refused", session, asked=asked, reason=str(error))
+        _log("decision refused", session, asked=asked, reason=str(error), **_asked_of(asked))
         return _shown_again(visit, asked, session, form, error) or visit.refusal(error, session.person, page)
-    _log("decision recorded", session, asked=asked, verdict=form["verdict"], sequence=receipt.sequence)
+    sequence = receipt.sequence
+    _log("decision recorded", session, asked=asked, verdict=form["verdict"], sequence=sequence, **_asked_of(asked))
     return http.redirect(f"/approvals/{token}")
 
 
@@ -94,7 +95,7 @@ def ask_again(visit: Visit, token: str) -> Response[Any]:
     except PromotionError as error:
         back = (f"/approvals/{token}", "Back to the request")
         return _shown_again(visit, asked, session, form, error) or visit.refusal(error, session.person, back)
-    _log("asked again", session, asked=asked, sequence=receipt.sequence)
+    _log("asked again", session, asked=asked, sequence=receipt.sequence, **_asked_of(asked))
     return http.redirect(links().approval(_request_of(receipt)))
 
 
@@ -143,7 +144,7 @@ def operate() -> Response[Any]:
         return answered.response
     except PromotionError as error:
         return visit.refusal(error, None)
-    logger.info("operation recorded", extra={"operator": arn, "sequence": receipt.sequence})
+    logger.info("operation recorded", extra={"operator": arn, "sequence": receipt.sequence, **_about(receipt)})
     return http.respond(HTTPStatus.OK, http.JSON, msgspec.json.encode(receipt).decode())
 
 
@@ -209,7 +210,10 @@ def from_service(event: dict[str, Any]) -> dict[str, Any]:
     except (PromotionError, msgspec.ValidationError) as error:
         logger.warning("not recorded", extra={"operation": operation, "reason": str(error)})
         return {"error": getattr(error, "reason", str(error)), "field": getattr(error, "field", "")}
-    logger.info("recorded", extra={"operation": operation, "sequence": receipt.sequence, "note": receipt.note})
+    logger.info(
+        "recorded",
+        extra={"operation": operation, "sequence": receipt.sequence, "note": receipt.note, **_about(receipt)},
+    )
     return {"receipt": msgspec.to_builtins(receipt)}
 
 
@@ -305,7 +309,7 @@ def _operate(visit: Visit, group: str, act: Callable[[Session, dict[str, str]], 
     except PromotionError as error:
         _log("operation refused", session, model_package_group=group, reason=str(error))
         return visit.refusal(error, session.person, (f"/models/{group}", "Back to the model"))
-    _log("operation recorded", session, model_package_group=group, sequence=receipt.sequence)
+    _log("operation recorded", session, sequence=receipt.sequence, **_about(receipt))
     return http.redirect(f"/models/{group}")
 
 
@@ -368,6 +372,18 @@ def _version(text: str, field: str = "version") -> int:
     if not (text.isascii() and text.isdecimal()) or len(text) > 9:
         raise Invalid(field, f"{text[:40]!r} is not a version number.")
     return int(text)
+
+
+def _asked_of(asked: str) -> dict[str, Any]:
+    """What a request is about, by the names that every line of every function has."""
+    group, version, name, _ = parse_request_id(asked)
+    return {"model_package_group": group, "model_package_version": version, "environment": name}
+
+
+def _about(receipt: Receipt) -> dict[str, Any]:
+    """The same of what was appended."""
+    version = next((event.version for event in reversed(receipt.events) if event.version is not None), None)
+    return {"model_package_group": receipt.group, "model_package_version": version}
 
 
 def _log(what: str, session: Session, **extra: Any) -> None:

@@ -6,7 +6,7 @@ import json
 from datetime import timedelta
 from typing import Any
 
-from lambdas.on_model_registered import parse_change, record_bypass
+from lambdas.changes import parse_change, record_bypass
 from lambdas.world import client, config, logger, now, setting
 from promotion import names
 from promotion.errors import Invalid, PromotionError

@@ -43,7 +43,10 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         return {"ignored": "not for this channel"}
     view = ledger().view(found.group)
     _sender(channel).tell(notice(found, view=view, config=config(), links=links()))
-    logger.info("channel told", extra={"channel": told.channel, "kind": found.kind, "sequence": found.sequence})
+    about = {"model_package_group": found.group, "model_package_version": found.version}
+    logger.info(
+        "channel told", extra={"channel": told.channel, "kind": found.kind, "sequence": found.sequence, **about}
+    )
     return {"told": told.channel}
 
 

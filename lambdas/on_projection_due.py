@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -18,7 +19,9 @@ from promotion.aws.mailer import MailTarget
 from promotion.aws.parameters import ParameterTarget
 from promotion.aws.publisher import EventsTarget
 from promotion.aws.registry import RegistryTarget
+from promotion.history import Event
 from promotion.projector import Failure, Target, project
+from promotion.states import View
 
 # Receives after which a failing target is set aside; infra/ gives the queue a higher limit of its own, as a backstop.
 TRIES = 4
@@ -34,7 +37,8 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     left: list[dict[str, str]] = []
     for record in event["Records"]:
         group = json.loads(record["body"])["group"]
-        failures, cursors = project(group, ledger=ledger(), cursors=cursors_table(), targets=targets())
+        told = {name: Told(name, target) for name, target in targets().items()}
+        failures, cursors = project(group, ledger=ledger(), cursors=cursors_table(), targets=told)
         logger.info("projected", extra={"model_package_group": group, "cursors": cursors})
         for failure in failures:
             logger.error("target left behind", extra=structs.asdict(failure))
@@ -45,6 +49,28 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         else:
             set_aside(failures, record["messageId"])
     return {"batchItemFailures": left}
+
+
+class Told:
+    """A target, and a line in the log for each event that it was brought past."""
+
+    def __init__(self, name: str, target: Target) -> None:
+        self._name, self._target, self.one_by_one = name, target, target.one_by_one
+
+    def project(self, view: View, events: Sequence[Event]) -> None:
+        self._target.project(view, events)
+        for event in events:
+            logger.info(
+                "event projected",
+                extra={
+                    "target": self._name,
+                    "kind": event.kind,
+                    "sequence": event.sequence,
+                    "model_package_group": event.group,
+                    "model_package_version": event.version,
+                    "environment": event.environment,
+                },
+            )
 
 
 def come_back(receipt: str, seconds: int) -> None:
@@ -63,12 +89,31 @@ def set_aside(failures: list[Failure], message: str) -> None:
     Once for each message that failed: by target alone, what fails again right after a redrive would be taken for a double.
     """
     for failure in failures:
+        alarm(failure)
         client("sqs").send_message(
             QueueUrl=setting(names.DEAD_LETTER_QUEUE_URL),
             MessageBody=json.dumps(structs.asdict(failure)),
             MessageGroupId=f"{failure.group}-{failure.target}"[:128],
             MessageDeduplicationId=f"{message}-{failure.target}"[:128],
         )
+
+
+def alarm(failure: Failure) -> None:
+    """Name the group and the target to who answers for the service: a queue's alarm can only count. The queue has it in any
+    case, so that a topic that is deaf holds up nothing.
+    """
+    try:
+        client("sns").publish(
+            TopicArn=setting(names.ALARM_TOPIC_ARN),
+            Subject=f"{names.SERVICE}: {failure.group} {failure.target} set aside"[:99],
+            Message=(
+                f"{failure.target} of {failure.group} could not be brought past event {failure.sequence}, {TRIES} times.\n\n"
+                f"{failure.error}\n\nThe group's other targets and all other groups go on. Mend the cause, then run "
+                "`promotion redrive`: docs/operations.md, DeadLetters."
+            ),
+        )
+    except (BotoCoreError, ClientError):
+        logger.exception("nobody was told", extra=structs.asdict(failure))
 
 
 @cache

@@ -47,7 +47,8 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     run = _run_id(model, now())
     settings = event.get("settings") or {}
     output = event.get("output") or f"s3://{settings['evidence_bucket']}/{group}/{environment}/{run}"
-    logger.info("inference prepared", extra={"model_package_group": group, "environment": environment, "run_id": run})
+    about = {"model_package_group": group, "model_package_version": model.model_package_version}
+    logger.info("inference prepared", extra={**about, "environment": environment, "run_id": run})
     context = f"s3://{settings['evidence_bucket']}/{group}/{environment}/{run}/context/"
     _write_context(context, model, run)
     return requests(

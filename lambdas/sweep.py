@@ -1,4 +1,4 @@
-"""Every few minutes: registrations whose event was lost, requests whose time is over, approvers to remind."""
+"""Every few minutes: registrations whose event was lost, artifacts that a job hashes, requests whose time is over, reminders."""
 
 from __future__ import annotations
 
@@ -43,14 +43,17 @@ def _find_lost(group: str) -> int:
     lost = 0
     for summary in answer["ModelPackageSummaryList"]:
         known = ledger().version(group, summary["ModelPackageVersion"])
-        if known is None and now() - summary["CreationTime"] > GRACE:
+        is_lost = known is None and now() - summary["CreationTime"] > GRACE
+        # The end of a job may be told by an event that was lost, and what failed is to be tried again.
+        is_hashed = known is not None and known.package.hashing
+        if is_lost or is_hashed:
             detail = {"ModelPackageArn": summary["ModelPackageArn"], "ModelPackageGroupName": group}
             client("lambda").invoke(
                 FunctionName=setting(names.REGISTERED_FUNCTION),
                 InvocationType="Event",
-                Payload=json.dumps({"id": "sweep", "detail": detail}).encode(),
+                Payload=json.dumps({"id": "sweep", "detail": detail, "hashing": is_hashed}).encode(),
             )
-            lost += 1
+        lost += is_lost
     return lost
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from datetime import UTC, datetime
 from functools import cache
@@ -26,7 +27,19 @@ from promotion.links import Keyring
 if TYPE_CHECKING:
     from promotion.aws.identity import IdentityProvider
 
+
+class _Correlated(logging.Filter):
+    """Gives every line about a version that version's correlation id, the same from its registration to production."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        group, version = getattr(record, "model_package_group", None), getattr(record, "model_package_version", None)
+        if group and version:
+            record.correlation_id = f"{group}:{version}"
+        return True
+
+
 logger = Logger(service=names.SERVICE)
+logger.addFilter(_Correlated())
 _RETRIES = {"mode": "standard", "total_max_attempts": 4}
 
 

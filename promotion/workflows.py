@@ -90,18 +90,34 @@ def bounded(package: Package) -> Package:
 
 
 def record_artifact(
-    group: str, version: int, containers: Sequence[Container], problem: str, *, world: World
+    group: str,
+    version: int,
+    containers: Sequence[Container],
+    problem: str,
+    *,
+    world: World,
+    hashing: bool = False,
 ) -> Receipt:
     """Record what hashing an artifact found, where it took longer than the registration could wait.
 
+    With `hashing`, it failed and is tried again: the problem is to be seen, and nobody approves yet.
+
     Raises:
-        Invalid: the version was never registered.
+        Invalid: the version was never registered, or with other artifacts.
     """
 
     def step(view: View) -> list[Fact] | str:
-        if not known(view, version).package.hashing:
+        package = known(view, version).package
+        if not package.hashing:
             return "the artifact is already hashed"
-        data: dict[str, Any] = {"problem": problem, "containers": containers} if containers else {"problem": problem}
+        if hashing and package.problem == problem:
+            return "this problem is recorded already"
+        registered = [(each.image, each.model_data_url) for each in package.containers]
+        if containers and [(each.image, each.model_data_url) for each in containers] != registered:
+            raise Invalid("containers", f"{group} v{version} was registered with another image or artifact.")
+        data: dict[str, Any] = {"problem": problem, "hashing": hashing}
+        if containers:
+            data["containers"] = containers
         return [Fact(kind=names.ARTIFACT_HASHED, actor=SYSTEM, version=version, data=data)]
 
     return append(group, step, world)

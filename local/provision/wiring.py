@@ -49,6 +49,13 @@ def queue_policy(builder: Builder, resource: Resource, properties: dict[str, Any
     return Made(resource.logical_id)
 
 
+@makes("AWS::SNS::Topic")
+def topic(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Made:
+    name = properties.get("TopicName") or builder.name(resource, longest=200)
+    arn = builder.client("sns").create_topic(Name=name)["TopicArn"]
+    return Made(arn, {"TopicArn": arn, "TopicName": name})
+
+
 @makes("AWS::Events::EventBus")
 def bus(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Made:
     arn = builder.client("events").create_event_bus(Name=properties["Name"])["EventBusArn"]

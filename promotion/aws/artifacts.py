@@ -42,6 +42,17 @@ def size_of(s3: Client, container: Container) -> int:
     return int(head["ContentLength"])
 
 
+def pinned(s3: Client, container: Container) -> dict[str, str]:
+    """What holds a later read to the object that is there now: its version where the bucket keeps versions, and its entity tag.
+
+    Raises:
+        Invalid: there is no artifact, or it can't be read.
+    """
+    head = _head(s3, container)
+    version_id = head.get("VersionId", "")
+    return {"version_id": "" if version_id == "null" else version_id, "etag": head["ETag"]}
+
+
 def hash_container(s3: Client, container: Container) -> Container:
     """A container with the digests of its artifact, read once, by its S3 version where the bucket keeps versions.
 

@@ -28,6 +28,7 @@ class Journey:
     name: str
     before: Callable[[Plant], None]
     act: Callable[[Plant], None]
+    hash_up_to_gb: float = 10.0
 
 
 def _nothing(p: Plant) -> None:
@@ -110,6 +111,41 @@ def _expires(p: Plant) -> None:
         p.sweep()
 
 
+def _is_hashed(p: Plant) -> None:
+    """By a job; what came of it is found by its event, or by the sweep."""
+    p.register()
+    p.settle()
+    with time_machine.travel(BEGINNING + timedelta(minutes=10), tick=True):
+        p.sweep()
+
+
+def _is_reminded(p: Plant) -> None:
+    with time_machine.travel(BEGINNING + timedelta(hours=40), tick=True):
+        p.sweep()
+
+
+def _asks_again(p: Plant) -> None:
+    p.ask_again(1, "dev")
+    p.settle()
+
+
+def _rejected(p: Plant) -> None:
+    _one("")(p)
+    p.decide(1, "dev", verdict=names.REJECTED)
+    p.settle()
+
+
+def _is_adopted(p: Plant) -> None:
+    p.adopt(1, "test")
+    p.settle()
+
+
+def _fails_to_run(p: Plant) -> None:
+    """The artifact is no longer what was approved: its pipeline refuses it, and says so."""
+    p.fail(1, "dev", "the artifact is not what was approved", broken=True)
+    p.settle()
+
+
 def _is_bypassed(p: Plant) -> None:
     with time_machine.travel(BEGINNING + timedelta(minutes=10), tick=True):
         p.flip(1, names.APPROVED)
@@ -128,6 +164,11 @@ JOURNEYS = (
     Journey("revoke", _two_in_dev, _revokes),
     Journey("expire", _one(""), _expires),
     Journey("bypass", _one(""), _is_bypassed),
+    Journey("hash", _nothing, _is_hashed, hash_up_to_gb=0.0),
+    Journey("remind", _one(""), _is_reminded),
+    Journey("ask again", _rejected, _asks_again),
+    Journey("adopt", _one(""), _is_adopted),
+    Journey("broken", _one("dev"), _fails_to_run),
 )
 
 
@@ -193,7 +234,7 @@ def every_fault(folder: Path, journeys: Sequence[Journey] = JOURNEYS, *, step: i
     """
     count = 0
     for journey in journeys:
-        with plant(folder) as p:
+        with plant(folder, hash_up_to_gb=journey.hash_up_to_gb) as p:
             journey.before(p)
             reference = in_child(partial(unharmed, journey, p))
             assert not reference.problems, (journey.name, reference.problems)

@@ -4,13 +4,14 @@ here: streams, queues, rules, retries. A call to AWS can be made to fail at a ch
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import re
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -20,17 +21,20 @@ from urllib.parse import urlencode
 
 import boto3
 import botocore.client
+import msgspec
 import time_machine
 from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
+from moto.sagemaker.models import sagemaker_backends
 
+from inference import hashing, storage
 from lambdas import world
 from local import mends
 from local.mends import sagemaker as registry_mend
 from promotion import names
 from promotion.links import Session
 from promotion.model import Person
-from tests.fakes import ANN, CONFIG_TEXT, GROUP
+from tests.fakes import ANN, CONFIG_TEXT, GROUP, OPERATOR
 
 Mode = Literal["killed before", "killed after", "throttled", "answer lost"]
 MODES: tuple[Mode, ...] = ("killed before", "killed after", "throttled", "answer lost")
@@ -76,9 +80,13 @@ class Plant:
     undelivered: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     mails: list[str] = field(default_factory=list)
     published: list[dict[str, Any]] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     fault: Fault | None = None
     poison: Callable[[str, dict[str, Any]], bool] | None = None
+    failing_jobs: int = 0
+    slow_jobs: bool = False
+    jobs: list[dict[str, Any]] = field(default_factory=list)
     deduplicated: set[str] = field(default_factory=set)
     inside: bool = False
     carried: int = 0
@@ -156,6 +164,50 @@ class Plant:
 
     def revoke(self, version: int) -> int:
         return self._insist(f"/models/{GROUP}/versions/{version}/revoke", {"reason": "Its data may not be used."})
+
+    def ask_again(self, version: int, environment: str) -> int:
+        from lambdas.world import keyring, ledger
+
+        with self.unharmed():
+            request = ledger().view(GROUP).version(version).requests[environment]
+            token = keyring().approval_token(request.id)
+        return self._insist(f"/approvals/{token}/again", {"reason": "The data was cleaned."})
+
+    def adopt(self, version: int, environment: str) -> int:
+        """By the command: an IAM principal, named by API Gateway; once more where the answer was an error."""
+        from lambdas import decide
+        from lambdas.world import ledger
+
+        with self.unharmed():
+            package = ledger().view(GROUP).version(version).package
+        form = {
+            "operation": "adopt", "environment": environment, "reason": "It served before.",
+            "package": msgspec.json.encode(package).decode(),
+        }  # fmt: skip
+        event = {
+            "version": "2.0", "rawPath": "/operations", "rawQueryString": "", "isBase64Encoded": False,
+            "headers": {"host": URL.removeprefix("https://"), "content-type": "application/json"},
+            "requestContext": {
+                "http": {"method": "POST", "path": "/operations"}, "stage": "$default",
+                "authorizer": {"iam": {"userArn": OPERATOR.subject}},
+            },
+            "body": json.dumps(form),
+        }  # fmt: skip
+        for _ in range(2):
+            with suppress(Killed, ClientError, ReadTimeoutError):
+                status = int(decide.handler(event, None)["statusCode"])
+                if status < 500:
+                    return status
+        return 500
+
+    def fail(self, version: int, environment: str, problem: str, *, broken: bool) -> None:
+        """An inference run ends before it begins, and its machine tells."""
+        detail = {
+            "environment": environment, "run_id": f"{environment}-{version}", "status": "Failed",
+            "request": {"group": GROUP},
+            "error": {"Error": "IntegrityError" if broken else "States.TaskFailed", "Cause": problem},
+        }  # fmt: skip
+        self.asynchronous.append(("on_inference_completed", {"detail": detail}, 0))
 
     def _insist(self, path: str, form: dict[str, str], by: Person = ANN) -> int:
         status = self.post(path, form, by)
@@ -321,6 +373,9 @@ class Plant:
                 return self._invoke(given)
             case "sqs", "SendMessage":
                 return self._send(given)
+            case "sns", "Publish":
+                self.alarms.append(given["Subject"])
+                return {"MessageId": "sns"}
             case "sqs", "ChangeMessageVisibility":
                 return {}
             case "sqs", "ReceiveMessage":
@@ -337,6 +392,13 @@ class Plant:
             case "events", "PutEvents":
                 self.published += given["Entries"]
                 return {"FailedEntryCount": 0, "Entries": [{} for _ in given["Entries"]]}
+            case "sagemaker", "CreateProcessingJob":
+                answer = original(client, operation, given)
+                self._job(given["ProcessingJobName"]).processing_job_status = "InProgress"
+                self.jobs.append(given)
+                if not self.slow_jobs:
+                    self.end_jobs()
+                return answer
             case _:
                 answer = original(client, operation, given)
                 if operation == "TransactWriteItems":
@@ -354,6 +416,33 @@ class Plant:
             said = json.dumps({"errorType": type(error).__name__, "errorMessage": str(error)})
             return {"StatusCode": 200, "FunctionError": "Unhandled", "Payload": io.BytesIO(said.encode())}
         return {"StatusCode": 200, "Payload": io.BytesIO(payload.encode())}
+
+    def end_jobs(self, *, tell: bool = True) -> None:
+        """Jobs that hash run to their end, with rights of their own; EventBridge tells, unless it doesn't."""
+        while self.jobs:
+            given = self.jobs.pop(0)
+            job = self._job(given["ProcessingJobName"])
+            if self.failing_jobs:
+                self.failing_jobs -= 1
+                job.processing_job_status, job.failure_reason = (
+                    "Failed",
+                    "InternalServerError: We encountered an error.",
+                )
+            else:
+                arguments = given["AppSpecification"]["ContainerArguments"]
+                options = dict(zip(arguments[::2], arguments[1::2], strict=True))
+                with self.unharmed():
+                    hashing.command(
+                        argparse.Namespace(artifact=None, plan=options["--plan"], output=options["--output"])
+                    )
+                job.processing_job_status = "Completed"
+            detail = {"ProcessingJobName": job.processing_job_name, "ProcessingJobStatus": job.processing_job_status}
+            event = {"detail-type": names.PROCESSING_STATE_CHANGE, "detail": detail}
+            self.asynchronous += [("on_model_registered", event, 0)] if tell else []
+
+    @staticmethod
+    def _job(name: str) -> Any:
+        return sagemaker_backends["123456789012"]["us-east-1"].processing_jobs[name]
 
     def _send(self, given: dict[str, Any]) -> dict[str, Any]:
         identity = given["QueueUrl"] + given["MessageDeduplicationId"]
@@ -401,8 +490,8 @@ class Plant:
 
 
 @contextmanager
-def plant(folder: Path) -> Iterator[Plant]:
-    """A fresh service, deployed and empty."""
+def plant(folder: Path, *, hash_up_to_gb: float = 10.0) -> Iterator[Plant]:
+    """A fresh service, deployed and empty; with `hash_up_to_gb` at 0, every artifact is one for a job."""
     mends.apply()
     world.logger.setLevel("CRITICAL")
     made = Plant()
@@ -412,7 +501,9 @@ def plant(folder: Path) -> Iterator[Plant]:
         return made.call(client, operation, given, original)
 
     (folder / names.CONFIG_FILE).write_text(
-        CONFIG_TEXT + f'\n[artifacts]\nbuckets = ["{MODELS}"]\n[inference]\nbucket = "{MODELS}"\n', encoding="utf-8"
+        f'{CONFIG_TEXT}\n[artifacts]\nbuckets = ["{MODELS}"]\nhash_in_function_up_to_gb = {hash_up_to_gb}\n'
+        f'[inference]\nbucket = "{MODELS}"\n',
+        encoding="utf-8",
     )
     listener = _tells(made)
     with time_machine.travel(BEGINNING, tick=True), mock_aws(), _patched(call), settings(folder) as environment:
@@ -450,10 +541,13 @@ def settings(folder: Path) -> Iterator[dict[str, str]]:
         names.PUBLIC_URL: URL,
         names.WAKE_QUEUE_URL: WAKE,
         names.DEAD_LETTER_QUEUE_URL: DEAD,
+        names.ALARM_TOPIC_ARN: "arn:aws:sns:us-east-1:123456789012:alarms",
         names.REGISTRY_ROLE_ARN: "arn:aws:iam::123456789012:role/registry",
         names.DECIDE_FUNCTION: "decide",
         names.REGISTERED_FUNCTION: "on_model_registered",
         names.EVIDENCE_BUCKET: EVIDENCE,
+        names.HASHING_ROLE_ARN: "arn:aws:iam::123456789012:role/hashing",
+        names.HASHING_IMAGE: "inference:1",
         names.ANCHOR_BUCKET: ANCHORS,
         names.SIGNING_KEY_ARN: "",
         names.LINK_KEYS_SECRET_ARN: "",
@@ -505,6 +599,7 @@ def forget() -> None:
             if hasattr(found, "cache_clear"):
                 found.cache_clear()
     on_projection_due._sessions.clear()
+    storage.client.cache_clear()
 
 
 def _function(module: str) -> Callable[[dict[str, Any], Any], Any]:

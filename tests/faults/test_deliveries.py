@@ -155,6 +155,7 @@ def test_a_poison_target_stops_alone_and_is_named(service: Plant) -> None:
     [failed] = [json.loads(message.body) for message in service.dead]
     assert (failed["group"], failed["target"]) == (GROUP, names.PARAMETERS)
     assert "InternalFailure" in failed["error"]
+    assert service.alarms == [f"promotion: {GROUP} {names.PARAMETERS} set aside"]
     described = boto3.client("sagemaker").describe_model_package(ModelPackageName=service.arn(1))
     assert described["ModelApprovalStatus"] == names.APPROVED, "the registry went on"
     with service.unharmed():

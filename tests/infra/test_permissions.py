@@ -36,6 +36,8 @@ def calls(template: Template) -> dict[str, tuple[str, str, dict[str, str]]]:
     registry = f"<{template.the('AWS::IAM::Role', 'RegistryRole')[0]}.Arn>"
     decide = f"<{template.function('decide')[0]}.Arn>"
     registered = f"<{template.function('on_model_registered')[0]}.Arn>"
+    hashing = f"<{template.the('AWS::IAM::Role', 'HashingRole')[0]}.Arn>"
+    jobs = f"arn:<AWS::Partition>:sagemaker:{HERE}:processing-job"
     return {
         "read the ledger": ("dynamodb:Query", ledger, {}),
         "append to the ledger": ("dynamodb:PutItem", ledger, {}),
@@ -72,6 +74,7 @@ def calls(template: Template) -> dict[str, tuple[str, str, dict[str, str]]]:
         "read the client secret": ("secretsmanager:GetSecretValue", identity, {}),
         "change link keys": ("secretsmanager:PutSecretValue", links, {}),
         "send mail": ("ses:SendEmail", SENDER, FROM_US),
+        "raise an alarm": ("sns:Publish", f"<{template.the('AWS::SNS::Topic', 'Alarms')[0]}>", {}),
         "send mail as somebody else": ("ses:SendEmail", SENDER, {"ses:FromAddress": "ceo@example.com"}),
         "announce": ("events:PutEvents", bus, {"events:source": names.EVENT_SOURCE}),
         "report a run": ("events:PutEvents", bus, {"events:source": names.INFERENCE_SOURCE}),
@@ -84,6 +87,12 @@ def calls(template: Template) -> dict[str, tuple[str, str, dict[str, str]]]:
         "read evidence": ("s3:GetObject", f"{evidence}/summaries/dev/run/metrics.json", {}),
         "write a run's context": ("s3:PutObject", f"{evidence}/summaries/dev/run/context/gates.json", {}),
         "write evidence": ("s3:PutObject", f"{evidence}/summaries/dev/run/metrics.json", {}),
+        "start a job that hashes": ("sagemaker:CreateProcessingJob", f"{jobs}/{names.HASH_JOBS}summaries-v3-0-1", {}),
+        "start another job": ("sagemaker:CreateProcessingJob", f"{jobs}/promotion-prod-v3-score", {}),
+        "say what to hash": ("s3:PutObject", f"{evidence}/{names.HASHES}/0a-1.plan.json", {}),
+        "read what was hashed": ("s3:GetObject", f"{evidence}/{names.HASHES}/0a-1.json", {}),
+        "say what was hashed": ("s3:PutObject", f"{evidence}/{names.HASHES}/0a-1.json", {}),
+        "run as what hashes": ("iam:PassRole", hashing, {"iam:PassedToService": "sagemaker.amazonaws.com"}),
         "write anchors": ("s3:PutObject", f"{anchors}/2026/11/20.json", {}),
         "delete anchors": ("s3:DeleteObject", f"{anchors}/2026/11/20.json", {}),
         "lift an object lock": ("s3:BypassGovernanceRetention", f"{anchors}/2026/11/20.json", {}),
@@ -93,10 +102,25 @@ def calls(template: Template) -> dict[str, tuple[str, str, dict[str, str]]]:
 
 
 MAY = {
-    "on_model_registered": {"describe a package", "read artifacts", "decide"},
+    "on_model_registered": {
+        "describe a package",
+        "read artifacts",
+        "decide",
+        "start a job that hashes",
+        "say what to hash",
+        "read what was hashed",
+        "run as what hashes",
+    },
     "on_approval_changed": {"describe a package", "decide", "register again"},
     "decide": {"read the ledger", "append to the ledger", "change the ledger's heads", "sign", "read link keys"},
-    "web": {"read the ledger", "read cursors", "read link keys", "read the client secret", "read evidence"},
+    "web": {
+        "read the ledger",
+        "read cursors",
+        "read link keys",
+        "read the client secret",
+        "read evidence",
+        "read what was hashed",
+    },
     "on_ledger_appended": {"read the stream", "wake"},
     "on_projection_due": {
         "be woken",
@@ -108,8 +132,10 @@ MAY = {
         "write what is live",
         "sign",
         "announce",
+        "raise an alarm",
         "send mail",
         "read evidence",
+        "read what was hashed",
         "read link keys",
     },
     "sweep": {"list packages", "read the ledger", "decide", "register again"},
@@ -120,7 +146,13 @@ MAY = {
         "read the ledger",
         "write a run's context",
     },
-    "on_inference_completed": {"read evidence", "read artifacts", "describe a run", "decide"},
+    "on_inference_completed": {
+        "read evidence",
+        "read what was hashed",
+        "read artifacts",
+        "describe a run",
+        "decide",
+    },
     # Without monitors, retraining and channels in the configuration: tests/infra/test_aftermath.py has them.
     "on_monitoring_completed": {"decide"},
     "on_drift_detected": {"decide"},
@@ -223,8 +255,20 @@ def test_an_inference_run_touches_only_its_own_jobs_and_its_own_evidence(templat
     assert not allowed(machine, "iam:PassRole", "arn:aws:iam::123456789012:role/Admin", to_sagemaker)
     assert allowed(execution, "s3:PutObject", f"{evidence}/summaries/{own}/run/score/metrics.json")
     assert not allowed(execution, "s3:PutObject", f"{evidence}/summaries/{foreign}/run/score/metrics.json")
+    # Whatever a group is called, what a run writes is not taken for what hashing found.
+    assert not allowed(execution, "s3:PutObject", f"{evidence}/{names.HASHES}/0a1b-1.json")
     assert not allowed(execution, "s3:PutObject", ARTIFACT)
     assert not allowed(execution, "s3:DeleteObject", f"{evidence}/summaries/{own}/run/score/metrics.json")
+
+
+def test_what_hashes_reads_artifacts_and_leaves_nothing_but_digests(template: Template) -> None:
+    role = template.statements(template.the("AWS::IAM::Role", "HashingRole")[0])
+    evidence = f"<{template.the('AWS::S3::Bucket', 'StoreEvidence')[0]}.Arn>"
+    assert allowed(role, "s3:GetObjectVersion", ARTIFACT)
+    assert allowed(role, "s3:PutObject", f"{evidence}/{names.HASHES}/0a1b-1.json")
+    assert not allowed(role, "s3:PutObject", ARTIFACT)
+    assert not allowed(role, "s3:GetObject", "arn:<AWS::Partition>:s3:::payroll/2026.csv")
+    assert not allowed(role, "s3:PutObject", f"{evidence}/summaries/dev/run/score/metrics.json")
 
 
 def test_services_assume_roles_only_on_behalf_of_this_account(template: Template) -> None:

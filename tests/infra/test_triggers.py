@@ -12,12 +12,14 @@ from promotion import names
 from tests.infra.synthesized import Template
 
 
-def rule_for(template: Template, module: str) -> dict[str, Any]:
+def rule_for(template: Template, module: str, kind: str | None = None) -> dict[str, Any]:
+    """The rule that starts a function; where there are several, the one for events of `kind`."""
     function, _ = template.function(module)
     found = [
         rule
         for rule in template.of_type("AWS::Events::Rule").values()
         if any(target["Arn"] == f"<{function}.Arn>" for target in rule["Targets"])
+        and kind in (None, *rule.get("EventPattern", {}).get("detail-type", ()))
     ]
     assert len(found) == 1
     return found[0]
@@ -45,11 +47,27 @@ def matches(rule: dict[str, Any], event: dict[str, Any]) -> bool:
 def test_a_package_wakes_the_function_that_its_status_is_about(
     template: Template, module: str, wakes: list[str], sleeps: list[str]
 ) -> None:
-    rule = rule_for(template, module)
+    rule = rule_for(template, module, names.PACKAGE_STATE_CHANGE)
     assert "EventBusName" not in rule, "SageMaker's events come on the default bus"
     assert [matches(rule, package_event(status)) for status in wakes] == [True] * len(wakes)
     assert [matches(rule, package_event(status)) for status in sleeps] == [False] * len(sleeps)
     assert not matches(rule, {**package_event(wakes[0]), "source": "made.up"})
+
+
+def test_the_end_of_a_job_that_hashes_wakes_who_started_it(template: Template) -> None:
+    rule = rule_for(template, "on_model_registered", names.PROCESSING_STATE_CHANGE)
+    assert "EventBusName" not in rule, "SageMaker's events come on the default bus"
+
+    def told(name: str, status: str) -> bool:
+        detail = {"ProcessingJobName": name, "ProcessingJobStatus": status}
+        event = {"source": names.SAGEMAKER_SOURCE, "detail-type": names.PROCESSING_STATE_CHANGE, "detail": detail}
+        return matches(rule, event)
+
+    ours = "promotion-hash-summaries-v3-0a1b2c3d-1"
+    assert [told(ours, status) for status in ("Completed", "Failed", "Stopped")] == [True] * 3
+    assert not told(ours, "InProgress")
+    assert not told("promotion-prod-v3-261121-1-score", "Completed")
+    assert not told("model-monitoring-1", "Completed")
 
 
 def test_a_finished_inference_run_wakes_its_function_from_our_own_bus(template: Template) -> None:
