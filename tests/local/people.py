@@ -66,11 +66,11 @@ def artifact(content: bytes = b"bytes") -> bytes:
     return packed.getvalue()
 
 
-def register(service: LocalService, group: str, **extra: Any) -> str:
+def register(service: LocalService, group: str, *, body: bytes | None = None, **extra: Any) -> str:
     """Puts an artifact into S3 and registers it as a plain boto3 client would; returns the package's ARN."""
     session = service.session()
     session.client("s3").put_object(
-        Bucket="promotion-models", Key=f"{group}/model.tar.gz", Body=artifact(group.encode())
+        Bucket="promotion-models", Key=f"{group}/model.tar.gz", Body=body or artifact(group.encode())
     )
     sagemaker = session.client("sagemaker")
     groups = sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]
