@@ -15,7 +15,7 @@ export JSII_SILENCE_WARNING_DEPRECATED_NODE_VERSION := 1
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 1
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/node_modules/.bin:$(PATH)
 
-.PHONY: help demo local test check synth deploy bench bench-long faults lock format clean
+.PHONY: help demo local test check synth deploy image bench bench-long faults lock format clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ synth: $(VENV) $(NODE)  ## The CloudFormation template, in cdk.out/
 
 deploy: $(VENV) $(NODE)  ## Into the AWS account that the shell's credentials name
 	cdk deploy --all $(CDK_ARGS)
+
+image: $(VENV)  ## The inference image with buildah, on a base of Debian's own packages, and tried: as root, on Debian
+	python -m local.image
 
 bench: $(VENV) $(NODE)  ## Benchmarks, into build/bench/ and docs/benchmarks/
 	python -m benchmarks

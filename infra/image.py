@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -27,15 +28,16 @@ digest=$(docker inspect --format '{{index .RepoDigests 0}}' "$IMAGE" 2>/dev/null
 if [ "$CODEBUILD_BUILD_SUCCEEDING" = 1 ] && [ -n "$digest" ]; then status=SUCCESS; else status=FAILED; fi
 printf '{"Status":"%s","Reason":"log: %s","PhysicalResourceId":"image",' "$status" "$CODEBUILD_LOG_PATH" > answer.json
 printf '"StackId":"%s","RequestId":"%s","LogicalResourceId":"%s",' "$STACK_ID" "$REQUEST_ID" "$LOGICAL_ID" >> answer.json
-printf '"Data":{"Uri":"%s@%s"}}' "$REPOSITORY" "$digest" >> answer.json
+base=$(docker inspect --format '{{index .Config.Labels "org.opencontainers.image.base.name"}}' "$IMAGE" 2>/dev/null)
+printf '"Data":{"Uri":"%s@%s","Base":"%s"}}' "$REPOSITORY" "$digest" "$base" >> answer.json
 curl --silent --show-error --fail --retry 5 --upload-file answer.json --header 'Content-Type:' "$RESPONSE_URL"
 """
 
 
 class InferenceImage(Construct):
-    """Repository, build, and the image's address by digest as `uri`."""
+    """Repository, build, and by digest the image's address as `uri`, and its base's as `base`."""
 
-    def __init__(self, scope: Construct, name: str, *, root: Path) -> None:
+    def __init__(self, scope: Construct, name: str, *, root: Path, base: str | None = None) -> None:
         super().__init__(scope, name)
         stack = Stack.of(self)
         source = assets.Asset(self, "Source", path=str(stage(root)))
@@ -76,7 +78,9 @@ class InferenceImage(Construct):
             allow(["s3:GetObject", "s3:GetObjectVersion"], [source.bucket.arn_for_objects(source.s3_object_key)]),
         ):
             role.add_to_policy(statement)
-        image = f"{self.repository.repository_uri}:{source.asset_hash[:16]}"
+        base = base or default_base(root)
+        tag = hashlib.sha256(f"{source.asset_hash}|{base}".encode()).hexdigest()[:16]
+        image = f"{self.repository.repository_uri}:{tag}"
         project = codebuild.CfnProject(
             self,
             "Build",
@@ -94,6 +98,7 @@ class InferenceImage(Construct):
                     codebuild.CfnProject.EnvironmentVariableProperty(name=key, value=value)
                     for key, value in (
                         ("IMAGE", image),
+                        ("BASE", base),
                         ("REPOSITORY", self.repository.repository_uri),
                         ("REGISTRY", f"{stack.account}.dkr.ecr.{stack.region}.{stack.url_suffix}"),
                     )
@@ -121,6 +126,7 @@ class InferenceImage(Construct):
             properties={"Project": project.ref, "Image": image},
         )
         self.uri = built.get_att_string("Uri")
+        self.base = built.get_att_string("Base")
         acknowledge(
             project,
             {"AwsSolutions-CB3": "Building an image with Docker needs it; the build sees the source and no secret."},
@@ -159,10 +165,24 @@ def stage(root: Path) -> Path:
     return context
 
 
+def default_base(root: Path) -> str:
+    """What the Dockerfile builds on unless told."""
+    text = (root / "inference" / "Dockerfile").read_text(encoding="utf-8")
+    return next(line.partition("=")[2].strip() for line in text.splitlines() if line.startswith("ARG BASE="))
+
+
 def _build_spec() -> dict[str, object]:
     login = 'aws ecr get-login-password | docker login --username AWS --password-stdin "$REGISTRY"'
-    # A tag can't be pushed twice: an image of these sources that is there already is the image.
-    build = 'docker pull "$IMAGE" || { docker build -f inference/Dockerfile -t "$IMAGE" . && docker push "$IMAGE"; }'
+    # A tag can't be pushed twice: an image of these sources that is there already is the image. What a base's tag points to
+    # may move while we build: it is asked for once, and what was found is written on the image.
+    build = " ".join(
+        (
+            'docker pull "$IMAGE" || {',
+            'docker pull "$BASE" && pinned=$(docker inspect --format "{{index .RepoDigests 0}}" "$BASE") &&',
+            'docker build --build-arg BASE="$pinned" --label org.opencontainers.image.base.name="$pinned"',
+            '-f inference/Dockerfile -t "$IMAGE" . && docker push "$IMAGE"; }',
+        )
+    )
     return {
         "version": "0.2",
         "phases": {

@@ -54,7 +54,11 @@ class PromotionStack(Stack):
         self.permissions = Permissions(self, self.store, settings, prefix)
         self.registry_role = self._registry_role()
         # Who brings an image, or runs the service from source, has none built.
-        self.image = InferenceImage(self, "InferenceImage", root=image_root) if image_root else None
+        self.image = (
+            InferenceImage(self, "InferenceImage", root=image_root, base=settings.inference.base_image)
+            if image_root
+            else None
+        )
         self.machines = {
             environment.name: self._machine(environment.name, name)
             for environment in settings.environments
@@ -209,6 +213,10 @@ class PromotionStack(Stack):
         }
         if self.image is not None:
             outputs["InferenceImageUri"] = (self.image.uri, "Name this image in the packages that you register")
+            outputs["InferenceBaseImage"] = (
+                self.image.base,
+                "As [inference] base_image: the next build is on these bytes",
+            )
         if self.api.domain is not None:
             target = self.api.domain.regional_domain_name
             outputs["DomainTarget"] = (target, f"Point {self._settings.web.domain_name} here with a CNAME record")

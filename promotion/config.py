@@ -185,6 +185,7 @@ class Inference(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     references: str = "s3://{bucket}/{group}/{environment}/references.jsonl"
     bucket: str = ""
     image: str | None = None
+    base_image: str | None = None
     schedule: str | None = None
     max_payload_mb: Annotated[int, Meta(ge=0, le=100)] = 6
     max_concurrent_transforms: Annotated[int, Meta(ge=1, le=100)] = 1

@@ -64,7 +64,7 @@ def test_an_image_of_ones_own_is_not_built(tmp_path: Path) -> None:
 def test_the_build_answers_cloudformation_whatever_happened(tmp_path: Path, succeeding: str, status: str) -> None:
     """The build's own shell, with stand-ins for docker and curl."""
     for name, script in (
-        ("docker", "echo '1.dkr.ecr/inference@sha256:abc'"),
+        ("docker", 'case "$*" in *RepoDigests*) echo 1.dkr.ecr/inference@sha256:abc;; *) echo base@sha256:def;; esac'),
         ("curl", 'echo "$@" > curl.txt'),
     ):
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
@@ -85,9 +85,40 @@ def test_the_build_answers_cloudformation_whatever_happened(tmp_path: Path, succ
     subprocess.run(["/bin/sh", "-ec", command], cwd=tmp_path, env=environment, check=True)
     answer = json.loads((tmp_path / "answer.json").read_text())
     assert answer["Status"] == status
-    assert answer["Data"] == {"Uri": "1.dkr.ecr/inference@sha256:abc"}
+    assert answer["Data"] == {"Uri": "1.dkr.ecr/inference@sha256:abc", "Base": "base@sha256:def"}
     assert (answer["StackId"], answer["RequestId"], answer["LogicalResourceId"]) == ("stack", "request", "Image")
     assert "https://cloudformation.example/answer" in (tmp_path / "curl.txt").read_text()
+
+
+def test_the_build_is_on_the_bytes_that_it_found_and_says_which(tmp_path: Path) -> None:
+    """The build's own shell, with a docker that has no image yet and writes down what it is asked."""
+    docker = 'echo "$@" >> asked.txt; case "$1 $2" in inspect*) echo base@sha256:def;; "pull img") exit 1;; esac'
+    (tmp_path / "docker").write_text(f"#!/bin/sh\n{docker}\n")
+    (tmp_path / "docker").chmod(0o755)
+    spec: Any = image._build_spec()
+    (command,) = spec["phases"]["build"]["commands"]
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "IMAGE": "img", "BASE": "base:v2"}
+    subprocess.run(["/bin/sh", "-ec", command], cwd=tmp_path, env=environment, check=True)
+    asked = (tmp_path / "asked.txt").read_text().splitlines()
+    assert [line.split()[0] for line in asked] == ["pull", "pull", "inspect", "build", "push"]
+    assert "--build-arg BASE=base@sha256:def --label org.opencontainers.image.base.name=base@sha256:def" in asked[3]
+
+
+def test_a_base_of_ones_own_is_built_on_under_another_tag(resources: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    pinned_base = "public.ecr.aws/deep-learning-containers/base@sha256:" + "0" * 64
+    config = tmp_path / "promotion.toml"
+    config.write_text(CONFIG.read_text().replace("[inference]", f'[inference]\nbase_image = "{pinned_base}"'))
+    assert run_app(config, tmp_path / "out", nag="false").returncode == 0
+    other = json.loads((tmp_path / "out" / "promotion.template.json").read_text())
+
+    def told(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        given = the(found, "AWS::CodeBuild::Project")["Environment"]["EnvironmentVariables"]
+        return {each["Name"]: each["Value"] for each in given}
+
+    assert told(resources)["BASE"] == image.default_base(ROOT)
+    assert told(other["Resources"])["BASE"] == pinned_base
+    assert told(other["Resources"])["IMAGE"] != told(resources)["IMAGE"]
+    assert "InferenceBaseImage" in other["Outputs"]
 
 
 class Answers:

@@ -1,0 +1,227 @@
+"""The inference image, built and tried without Docker: `make image`, as root on Debian with buildah and debootstrap.
+
+The Dockerfile is the deployed one; only its base is another, made from Debian's own packages, which has no CUDA. What is tried
+in a container of the built image, as the user that it names: its help, that it serves nothing that was not approved, and that
+what was approved answers. Writes build/image/report.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+
+from infra.image import stage
+
+ROOT = Path(__file__).resolve().parent.parent
+PLACE = ROOT / "build" / "image-try"
+SUITE, MIRROR = "bookworm", "http://deb.debian.org/debian"
+BASE, IMAGE = "localhost/debian-base", "localhost/inference"
+MODEL = "/opt/ml/model"
+STARTS_WITHIN_S = 120
+# Debian guards its Python against pip; in an image nobody else's packages are in danger.
+BASE_FILE = "FROM scratch\nCOPY rootfs/ /\nENV PIP_BREAK_SYSTEM_PACKAGES=1\n"
+# A model of some kilobytes with random weights, made in the image by what is in it; prints the digest to approve.
+MAKE_MODEL = f"""
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from promotion.artifact import manifest_of_folder
+inner = Tokenizer(models.BPE(unk_token="<unk>"))
+inner.pre_tokenizer = pre_tokenizers.Metaspace()
+special = ["<pad>", "</s>", "<unk>"]
+inner.train_from_iterator(["the harbour is closed", "boats wait outside"] * 9,
+                          trainers.BpeTrainer(vocab_size=80, special_tokens=special, show_progress=False))
+inner.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+torch.manual_seed(1)
+config = T5Config(vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2,
+                  decoder_start_token_id=0, pad_token_id=0, eos_token_id=1)
+model = T5ForConditionalGeneration(config)
+model.generation_config.max_new_tokens = 4
+model.save_pretrained("{MODEL}")
+tokenizer.save_pretrained("{MODEL}")
+print(manifest_of_folder("{MODEL}").sha256)
+"""
+
+
+class Buildah:
+    """buildah where neither a daemon nor user namespaces are to be had: files copied, and a change of root."""
+
+    def __init__(self, place: Path) -> None:
+        self._command = ["buildah", "--root", str(place / "store"), "--runroot", str(place / "run")]
+        self._command += ["--storage-driver", "vfs"]
+
+    def __call__(self, *arguments: str, check: bool = True) -> str:
+        done = subprocess.run([*self._command, *arguments], text=True, stdout=subprocess.PIPE, check=check)
+        return done.stdout.strip()
+
+    def start(self, container: str, options: Sequence[str], *command: str) -> subprocess.Popen[bytes]:
+        """A process in the container, in a group of its own so that all of it can be ended."""
+        run = [*self._command, "run", "--isolation", "chroot", *options, container, "--", *command]
+        return subprocess.Popen(run, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def build(buildah: Buildah) -> None:
+    """The base and the image."""
+    rootfs = PLACE / "rootfs"
+    if not rootfs.exists():
+        made = PLACE / "rootfs-being-made"
+        shutil.rmtree(made, ignore_errors=True)
+        packages = "python3,python3-pip,ca-certificates"
+        subprocess.run(
+            ["debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(made), MIRROR], check=True
+        )
+        made.rename(rootfs)
+    (PLACE / "Dockerfile").write_text(BASE_FILE, encoding="utf-8")
+    buildah("bud", "--isolation", "chroot", "--layers", "--file", str(PLACE / "Dockerfile"), "--tag", BASE, str(PLACE))
+    context, volumes = stage(ROOT), list(_pip_settings())
+    buildah(
+        "bud", "--isolation", "chroot", "--layers", "--build-arg", f"BASE={BASE}", *volumes,
+        "--file", str(context / "inference" / "Dockerfile"), "--tag", IMAGE, str(context),
+    )  # fmt: skip
+
+
+def _pip_settings() -> Iterator[str]:
+    """The caller's own way to the package index, lent to the build and no part of the image."""
+    said = subprocess.run([sys.executable, "-m", "pip", "config", "list"], text=True, capture_output=True, check=True)
+    lines = ["[global]"]
+    for line in said.stdout.splitlines():
+        key, _, value = line.partition("=")
+        value = value.strip("'")
+        lines.append(f"{key.rpartition('.')[2]} = {value}")
+        if (path := Path(value)).is_absolute() and path.exists():
+            folder = path if path.is_dir() else path.parent
+            yield f"--volume={folder}:{folder}:ro"
+    (PLACE / "pip.conf").write_text("\n".join(dict.fromkeys(lines)) + "\n", encoding="utf-8")
+    yield f"--volume={PLACE / 'pip.conf'}:/etc/pip.conf:ro"
+
+
+def tried(buildah: Buildah) -> dict[str, Any]:
+    """What a container of the image says and does.
+
+    Raises:
+        AssertionError: something that it must not.
+    """
+    model = PLACE / "model"
+    shutil.rmtree(model, ignore_errors=True)
+    model.mkdir()
+    model.chmod(0o777)
+    container = buildah("from", IMAGE)
+    try:
+        configured = json.loads(buildah("inspect", container))["OCIv1"]["config"]
+        run = ("run", "--isolation", "chroot", f"--volume={model}:{MODEL}")
+        user = buildah(*run, container, "--", "id", "--user")
+        assert user == configured["User"].partition(":")[0] != "0", user
+        shown = buildah(*run, container, "--", *configured["Entrypoint"], "--help")
+        assert "serve" in shown, shown
+        written = buildah(*run, container, "--", "sh", "-c", "touch /opt/service/inference/x && echo yes || true")
+        assert written == "", "its user can change the code"
+        digest = buildah(*run, container, "--", "python3", "-c", MAKE_MODEL).splitlines()[-1]
+        volume = f"--volume={model}:{MODEL}:ro"
+        refused = {
+            "nothing approved": _refusal(buildah, container, [volume]),
+            "something else approved": _refusal(
+                buildah, container, [volume, f"--env=PROMOTION_MANIFEST_SHA256={'0' * 64}"]
+            ),
+        }
+        with _serving(buildah, container, [volume, f"--env=PROMOTION_MANIFEST_SHA256={digest}"]) as url:
+            ping, _ = _ask(f"{url}/ping")
+            status, answer = _ask(f"{url}/invocations", b'{"inputs": "boats wait outside"}\n')
+        assert (ping, status) == (200, 200), answer
+        return {"user": user, "refused": refused, "ping": ping, "invocations": status, "answer": answer.strip()}
+    finally:
+        buildah("rm", container, check=False)
+
+
+def _refusal(buildah: Buildah, container: str, options: list[str]) -> str:
+    """What `serve` says that must not serve: it ends by itself, and /ping never answers 200."""
+    port = free_port()
+    process = buildah.start(
+        container, [*options, f"--env=SAGEMAKER_BIND_TO_PORT={port}"], "python3", "-m", "inference", "serve"
+    )
+    try:
+        deadline = time.monotonic() + STARTS_WITHIN_S
+        while process.poll() is None and time.monotonic() < deadline:
+            with suppress(URLError, ConnectionError):
+                assert _ask(f"http://127.0.0.1:{port}/ping")[0] != 200, "it serves what was not approved"
+            time.sleep(0.2)
+    finally:
+        _end(process)
+    assert process.returncode not in (0, None)
+    assert process.stdout is not None
+    said = process.stdout.read().decode(errors="replace")
+    return next(line for line in said.splitlines() if "refused" in line).partition("refused: ")[2]
+
+
+@contextmanager
+def _serving(buildah: Buildah, container: str, options: list[str]) -> Iterator[str]:
+    port = free_port()
+    process = buildah.start(
+        container, [*options, f"--env=SAGEMAKER_BIND_TO_PORT={port}"], "python3", "-m", "inference", "serve"
+    )
+    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + STARTS_WITHIN_S
+    try:
+        while time.monotonic() < deadline and process.poll() is None:
+            with suppress(URLError, ConnectionError):
+                if _ask(f"{url}/ping")[0] == 200:
+                    break
+            time.sleep(0.2)
+        yield url
+    finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _ask(url: str, body: bytes | None = None) -> tuple[int, str]:
+    request = urllib.request.Request(url, body, {"Content-Type": "application/jsonlines"} if body else {})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - an address of ours
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def main() -> None:
+    missing = [tool for tool in ("buildah", "debootstrap") if shutil.which(tool) is None]
+    if missing or os.geteuid() != 0:
+        sys.exit(f"It needs root, buildah and debootstrap (Debian: apt-get install {' '.join(missing)}).")
+    PLACE.mkdir(parents=True, exist_ok=True)
+    buildah, begun = Buildah(PLACE), time.monotonic()
+    build(buildah)
+    report = {"build_s": round(time.monotonic() - begun), **tried(buildah)}
+    images = json.loads(buildah("images", "--json"))
+    report["mb"] = {name: each["size"] for each in images for name in each["names"] or []}
+    out = ROOT / "build" / "image-try" / "report.json"
+    out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()
