@@ -334,6 +334,7 @@ def machine() -> dict[str, Any]:
         else platform.processor() or platform.machine(),
         "cpu_flags": [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f" {flag}" in flags],
         "cores": os.cpu_count(),
+        "load_average": os.getloadavg()[0],
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "python": platform.python_version(),
@@ -362,14 +363,18 @@ def page(figures: dict[str, Any]) -> str:
     ]  # fmt: skip
     lines = [
         "# Serving", "",
-        "Written by `python -m benchmarks serving`. Text to text is by the plain path; the engine has inference.md.", "",
+        "Written by `python -m benchmarks serving`. Text to text is by the plain path; the engine's figures are in inference.md.",
+        "",
         "| what | measured | goal | besides |", "|---|---|---|---|",
         *(f"| {' | '.join(row)} |" for row in rows), "",
         f"Text to text: {TEXTS} texts of {figures['batch_tokens_in_mean']} tokens on average (log-normal, at most 512), "
         f"{figures['batch_tokens_out_mean']} tokens out, a T5 of {figures['batch_parameters_m']} M random weights. "
         f"Zero-shot: {PREMISES} premises of 14 words on average, {figures['zero_shot_repeated']} of them repeated, "
         f"{LABELS} labels, a BART of random weights.",
-        "", "Ratios are of CPU time at one thread (of wall time on a GPU), the best of three interleaved rounds.", "",
+        "", "Ratios are of CPU time at one thread (of wall time on a GPU), the best of three interleaved rounds. "
+        f"The load average was {found.get('load_average', 0):.1f}: what is above the cores makes figures upper bounds.", "",
+        "Memory is the transforming process's own peak (`VmHWM`). Nothing is kept of a line once it is answered: ids are compared "
+        "only by the score. What grows over the first 100,000 lines is the allocator's, and oneDNN's 64 kernels.", "",
         f"Device {found['device']}, {found['cores']} cores, {', '.join(found['cpu_flags']) or 'no vector flags'}; "
         f"torch {found['torch']}, transformers {found['transformers']}, Python {found['python']}.", "",
     ]  # fmt: skip
