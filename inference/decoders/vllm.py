@@ -81,6 +81,7 @@ class VllmEngine:
                 env={**os.environ, **environment, "HF_HUB_OFFLINE": "1"},
             )  # fmt: skip
         except OSError as error:
+            said.close()
             raise ModelBroken(f"vLLM does not start: {error}") from None
         engine = cls(process, port, said, loaded)
         # Whatever ends this process must not leave the device's memory held.
