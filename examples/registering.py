@@ -51,6 +51,8 @@ def register(
     image: str = IMAGE,
     description: str = "",
     metadata: Mapping[str, str] | None = None,
+    card: Mapping[str, Any] | None = None,
+    generated_by: str = "",
     session: Any = None,
 ) -> str:
     """Put an artifact and its evidence into S3 and register it; returns the model package's ARN.
@@ -92,6 +94,11 @@ def register(
         s3.put_object(Bucket=bucket, Key=f"{prefix}/baseline.json", Body=json.dumps(baseline))
         statistics = {"ContentType": "application/json", "S3Uri": f"s3://{bucket}/{prefix}/baseline.json"}
         request["DriftCheckBaselines"] = {"ModelDataQuality": {"Statistics": statistics}}
+    if card is not None:
+        # https://docs.aws.amazon.com/sagemaker/latest/dg/model-cards-json-schema.html
+        request["ModelCard"] = {"ModelCardContent": json.dumps(card), "ModelCardStatus": "Draft"}
+    if generated_by:
+        request["MetadataProperties"] = {"GeneratedBy": generated_by}
     return str(sagemaker.create_model_package(**request)["ModelPackageArn"])
 
 

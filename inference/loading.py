@@ -9,7 +9,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from inference import memory
+from inference import adapters, memory
 from inference.errors import ModelBroken, ModelRefused
 from promotion.artifact import manifest_of_folder
 from promotion.errors import Invalid
@@ -119,6 +119,8 @@ def load(
         raise ModelRefused(
             f"{HF_MODEL_ID}={hub_id} names a model on a hub, and only approved files are run. Take it out."
         )
+    if adapters.is_adapter(folder):
+        return _load_adapter(folder, task, environment)
     config = _read_config(folder)
     _refuse_code(folder, config)
     kind = _task_of(task, config)
@@ -136,6 +138,17 @@ def load(
     loaded = Loaded(kind, model.eval(), _load_tokenizer(folder), folder)
     log.info("loaded %s for %s on %s, %s", folder, kind, model.device, model.dtype)
     return loaded
+
+
+def _load_adapter(folder: Path, task: str | None, environment: Mapping[str, str] | None) -> Loaded:
+    """An adapter on the base that it is bound to."""
+    _refuse_code(folder, {})
+    if by_vllm(environment or {}):
+        raise ModelBroken("vLLM is given whole models: merge the adapter before packing.")
+    loaded = load(adapters.base_of(folder, environment), task=task, environment=environment)
+    changed = adapters.apply(loaded.model, folder)
+    log.info("put an adapter onto %d weights of %s", changed, loaded.folder)
+    return replace(loaded, folder=folder)
 
 
 def gpus_of(environment: Mapping[str, str]) -> int:
