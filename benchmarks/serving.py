@@ -372,9 +372,9 @@ def page(figures: dict[str, Any]) -> str:
         f"Zero-shot: {PREMISES} premises of 14 words on average, {figures['zero_shot_repeated']} of them repeated, "
         f"{LABELS} labels, a BART of random weights.",
         "", "Ratios are of CPU time at one thread (of wall time on a GPU), the best of three interleaved rounds. "
-        f"The load average was {found.get('load_average', 0):.1f}: what is above the cores makes figures upper bounds.", "",
-        "Memory is the transforming process's own peak (`VmHWM`). Nothing is kept of a line once it is answered: ids are compared "
-        "only by the score. What grows over the first 100,000 lines is the allocator's, and oneDNN's 64 kernels.", "",
+        f"The load average was {found.get('load_average', 0):.1f}: beyond the cores' number, times are upper bounds.", "",
+        "Memory is the transforming process's own peak (`VmHWM`). Nothing is kept of a line once it is answered: "
+        "only the score compares ids. What grows over the first 100,000 lines is the allocator's, and oneDNN's 64 kernels.", "",
         f"Device {found['device']}, {found['cores']} cores, {', '.join(found['cpu_flags']) or 'no vector flags'}; "
         f"torch {found['torch']}, transformers {found['transformers']}, Python {found['python']}.", "",
     ]  # fmt: skip

@@ -1,0 +1,148 @@
+"""On texts as people wrote them: the engine says what `generate` says, half precision costs little, labels keep their order."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import BartConfig, BartForConditionalGeneration, PreTrainedModel, T5Config, T5ForConditionalGeneration
+from transformers import pipeline as transformers_pipeline
+
+from examples import train_summarizer, train_zero_shot
+from examples.corpus import held_out_logs, training_logs
+from examples.training import END, PAD, UNKNOWN, tokenizer_of
+from inference.engines import Prompt
+from inference.engines.encoder_decoder import EncoderDecoderEngine, Levers, text_engine
+from inference.engines.generate import GenerateEngine
+from inference.engines.nli import NliEngine
+from inference.loading import Loaded, load
+from inference.parameters import Generation
+from inference.pipeline import Pipeline
+from inference.scoring.metrics import text_scorer, text_scores
+from inference.tasks import ZeroShot
+from tests.inference.real_texts import ARTICLES, RESOLUTIONS, articles, resolutions, source
+
+LONGEST = 512
+
+
+@cache
+def tokenized() -> tuple[Any, list[tuple[int, ...]]]:
+    texts = articles(20)
+    tokenizer = tokenizer_of(texts, size=700, specials=(PAD, END, UNKNOWN), single=f"$A {END}")
+    rows = tokenizer(texts, truncation=True, max_length=LONGEST)["input_ids"]
+    return tokenizer, [tuple(row) for row in rows]
+
+
+def t5() -> PreTrainedModel:
+    torch.manual_seed(4)
+    config = T5Config(
+        vocab_size=len(tokenized()[0]), d_model=48, d_kv=16, d_ff=64, num_layers=2, num_heads=3, dropout_rate=0.0,
+        feed_forward_proj="gated-gelu", decoder_start_token_id=0, pad_token_id=0, eos_token_id=1, initializer_factor=3.0,
+    )  # fmt: skip
+    model = T5ForConditionalGeneration(config)
+    with torch.no_grad():
+        model.lm_head.weight[1] *= 2
+        model.lm_head.weight[0] = 0
+    return model.eval()
+
+
+def bart() -> PreTrainedModel:
+    torch.manual_seed(5)
+    config = BartConfig(
+        vocab_size=len(tokenized()[0]), d_model=48, encoder_layers=2, decoder_layers=2, encoder_ffn_dim=64,
+        decoder_ffn_dim=64, encoder_attention_heads=4, decoder_attention_heads=4, init_std=0.4, dropout=0.0,
+        max_position_embeddings=LONGEST, pad_token_id=0, eos_token_id=1, bos_token_id=2, decoder_start_token_id=1,
+        forced_eos_token_id=None,
+    )  # fmt: skip
+    return BartForConditionalGeneration(config).eval()
+
+
+@pytest.mark.parametrize("texts", [source(ARTICLES)])
+@pytest.mark.parametrize("settings", [{}, {"num_beams": 4}, {"do_sample": True, "top_p": 0.9}], ids=str)
+@pytest.mark.parametrize("make", [t5, bart])
+def test_tokens_are_those_of_generate_on_articles(make: Any, settings: dict[str, Any], texts: str) -> None:
+    model = make()
+    model.generation_config.max_length = None
+    wanted = Generation(max_new_tokens=24, **settings)
+    prompts = [Prompt(row, wanted, key) for key, row in enumerate(tokenized()[1])]
+    engine = text_engine(model)
+    assert isinstance(engine, EncoderDecoderEngine)
+
+    found, expected = dict(engine.generate(prompts)), dict(GenerateEngine(model).generate(prompts))
+
+    assert [found[place].sequences for place in range(20)] == [expected[place].sequences for place in range(20)]
+    assert engine.description.name == "encoder-decoder"
+    assert len({found[place].sequences for place in range(20)}) > 10
+
+
+@pytest.fixture(scope="module")
+def summarizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained for a few seconds: it has learned what a summary looks like, and gets much of it wrong."""
+    folder = tmp_path_factory.mktemp("models") / "summarizer"
+    return train_summarizer.train(folder, steps=120, ordinary=training_logs(3_000), quiet=True)
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_beams": 4}], ids=str)
+def test_half_precision_costs_less_than_half_a_point_of_rouge(summarizer: Path, settings: dict[str, Any]) -> None:
+    loaded = load(summarizer)
+    engine = text_engine(loaded.model)
+    assert isinstance(engine, EncoderDecoderEngine)
+    half = EncoderDecoderEngine(
+        loaded.model, engine.rules, levers=replace(Levers.of(loaded.model.device), dtype=torch.bfloat16)
+    )
+    logs, scorer = held_out_logs(120), text_scorer()
+    prompts = [
+        Prompt(tuple(row), Generation(max_new_tokens=48, **settings), key)
+        for key, row in enumerate(loaded.tokenizer([log.text for log in logs])["input_ids"])
+    ]
+
+    def rouge(one: EncoderDecoderEngine) -> dict[str, float]:
+        found = dict(one.generate(prompts))
+        texts = loaded.tokenizer.batch_decode(
+            [list(found[place].sequences[0]) for place in range(len(prompts))], skip_special_tokens=True
+        )
+        rows = [text_scores(scorer, text, [log.summary]) for text, log in zip(texts, logs, strict=True)]
+        return {name: 100 * sum(row[name] for row in rows) / len(rows) for name in ("rouge1", "rouge2", "rougeL")}
+
+    exact, rounded = rouge(engine), rouge(half)
+
+    assert half.description.dtype == "bfloat16"
+    assert exact["rouge1"] > 20
+    assert all(abs(exact[name] - rounded[name]) <= 0.5 for name in exact), (exact, rounded)
+
+
+@pytest.fixture(scope="module")
+def themes(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    folder = tmp_path_factory.mktemp("models") / "themes"
+    return load(train_zero_shot.train(folder, steps=60, examples=train_zero_shot.notes(600, seed=1), quiet=True))
+
+
+@pytest.mark.parametrize("texts", [source(RESOLUTIONS)])
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_labels_are_scored_and_ordered_as_one_call_a_post(themes: Loaded, multi_label: bool, texts: str) -> None:
+    posts, labels = resolutions(60)
+    posts = [*posts, *posts[:5]]
+    peer = transformers_pipeline("zero-shot-classification", model=themes.model, tokenizer=themes.tokenizer)
+    record = {"candidate_labels": labels, "multi_label": multi_label}
+    lines = [json.dumps({"sequences": post, **record}).encode() for post in posts]
+
+    # Small batches, so that posts of all lengths meet.
+    answered = Pipeline(ZeroShot(themes, NliEngine(themes.model, token_budget=400))).answer_lines(lines)
+
+    assert answered.run.counts.repeated_inputs >= 5
+    for post, line in zip(posts, answered.lines, strict=True):
+        found, expected = json.loads(line), peer(post, candidate_labels=labels, multi_label=multi_label)
+        scores = dict(zip(expected["labels"], expected["scores"], strict=True))
+        assert dict(zip(found["labels"], found["scores"], strict=True)) == pytest.approx(scores, abs=1e-4)
+        # Labels that the tokenizer does not know are the same to the model, and may stand either way.
+        in_order = [scores[label] for label in found["labels"]]
+        assert all(one >= other - 1e-6 for one, other in pairwise(in_order))
+        assert found["labels"][0] == expected["labels"][0] or in_order[0] == pytest.approx(
+            expected["scores"][0], abs=1e-6
+        )
