@@ -22,6 +22,7 @@ from promotion import names, pages, policy
 from promotion.errors import AlreadyDecided, Conflict, Invalid, LinkInvalid, NotApproved, Refused
 from promotion.links import Session
 from promotion.model import Person
+from promotion.wording import counted, one_line
 
 LARGEST_BODY_BYTES = 64 << 10
 HTML = "text/html; charset=utf-8"
@@ -79,19 +80,27 @@ class Visit:
             raise Answered(self._signed_out())
         self.csrf = keyring().csrf_token(session)
         if not policy.may_read(session.person, config()):
-            may = policy.readers(config())
-            raise Answered(
-                self.message(
-                    HTTPStatus.FORBIDDEN,
-                    "Not allowed",
-                    "You are signed in, but in none of the groups that may see this. Approvers and auditors may: ask your "
-                    f"administrator for one of {may}, or whether this application's tokens carry your groups.",
-                    person=session.person,
-                    code="not_reader",
-                    more={"who_may": f"Members of {may}."},
-                )
-            )
+            raise Answered(self._not_a_reader(session.person))
         return session
+
+    def _not_a_reader(self, person: Person) -> Response[Any]:
+        """Who somebody is taken for, whom to ask, and what to have looked at where that is wrong."""
+        may = policy.readers(config())
+        brought = len(person.groups)
+        groups = (
+            f"Your sign-in brought {counted(brought, 'group')}, none of which may read here."
+            if brought
+            else "Your sign-in brought no groups at all: this application's tokens may not carry them."
+        )
+        text = (
+            f"You are signed in as {one_line(person.email or person.name or person.subject, 120)}. {groups}\n"
+            f"Members of {may} may. If you registered a model, its mails tell you what was decided and why; one of them can "
+            "show you the rest, and ask again for you.\n"
+            "Should you be one of them yourself? Ask whoever runs your directory to put you into the group, and sign in again."
+        )
+        title = "This page is for approvers and auditors"
+        more = {"who_may": f"Members of {may}."}
+        return self.message(HTTPStatus.FORBIDDEN, title, text, person=person, code="not_reader", more=more)
 
     def _signed_out(self) -> Response[Any]:
         sign_in = f"/login?return_to={quote(self._page_of_the_form(), safe='/')}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets as random
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from lambdas.http import Visit
 from lambdas.world import client, config, identity, keyring, ledger, links, logger, now, setting, world
 from promotion import names, pages, workflows
 from promotion.aws.cursors import DynamoCursors
+from promotion.aws.pictures import read_picture
 from promotion.config import duration
 from promotion.documents.overviews import board_document, model_document, version_document
 from promotion.documents.requests import request_document
@@ -66,6 +68,7 @@ def request(visit: Visit, token: str) -> Response[Any]:
         applied=_cursors().read(group),
         samples=samples,
         slices=slices,
+        picture=None if visit.wants_json else partial(read_picture, client("s3")),
     )
     expired = document["state"] == "Expired"
     return visit.page("request", document, session.person, HTTPStatus.GONE if expired else HTTPStatus.OK)

@@ -243,6 +243,8 @@ def sentence(event: Event) -> str:
             return f"{by} set {what} to {event.data.get('status')} outside this service{done}"
         case "Inference Completed":
             return f"inference ran on {what}{where}: {event.data.get('status', 'Completed')}"
+        case "Integrity Broken":
+            return f"{what}{where} was found not to be what was approved{why}"
         case "Drift Detected":
             return f"drift was detected{where} on {what}"
         case "Drift Ended":

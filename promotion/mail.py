@@ -8,10 +8,11 @@ from collections.abc import Callable
 from promotion import names
 from promotion.addresses import Links
 from promotion.config import Config
+from promotion.documents.pictures import PictureSource
 from promotion.history import Event
 from promotion.letters import asking, notices
 from promotion.letters.letter import Letter, Message, mime, written
-from promotion.letters.occasion import Occasion, PictureSource, SampleSource, SliceSource
+from promotion.letters.occasion import Occasion, SampleSource, SliceSource
 from promotion.states import View
 
 __all__ = ["Message", "compose", "letters", "mime"]

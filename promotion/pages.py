@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from promotion import names, wording
 from promotion.addresses import path_of
 from promotion.documents import charts, grid
-from promotion.documents.requests import LONGEST_REASON, REFRESH_SECONDS
+from promotion.documents.requests import LONGEST_REASON
 from promotion.gates import number
 from promotion.model import Person
 
@@ -45,7 +45,6 @@ def render(name: str, document: Mapping[str, Any], *, person: Person | None) -> 
         problem=document.get("problem", ""),
         typed=document.get("reason", ""),
         csrf=document.get("csrf", ""),
-        refresh=REFRESH_SECONDS if document.get("following") else None,
         style_version=_style_version(),
     )
 

@@ -6,17 +6,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from promotion.addresses import Links
 from promotion.aws import Client
-from promotion.aws.artifacts import read_details, split_uri
+from promotion.aws.artifacts import read_details
+from promotion.aws.pictures import read_picture
 from promotion.config import Config
 from promotion.history import Event
 from promotion.mail import compose, mime
 from promotion.states import View
-
-LARGEST_PICTURE_BYTES = 1 << 20
 
 
 class MailTarget:
@@ -40,7 +37,7 @@ class MailTarget:
                 view=view,
                 config=self._config,
                 links=self._links,
-                picture=self._picture,
+                picture=partial(read_picture, self._s3),
                 samples=partial(self._samples, view, event),
                 slices=partial(self._slices, view, event),
             ):
@@ -66,13 +63,3 @@ class MailTarget:
         if request is None or request.evidence.metrics_uri != uri:
             return {}
         return read_details(self._s3, request.evidence)
-
-    def _picture(self, uri: str) -> bytes | None:
-        bucket, key = split_uri(uri, "pictures")
-        try:
-            answer = self._s3.get_object(Bucket=bucket, Key=key)
-        except ClientError as error:
-            if error.response["Error"]["Code"] in ("NoSuchKey", "NoSuchBucket", "AccessDenied"):
-                return None
-            raise
-        return answer["Body"].read() if answer["ContentLength"] <= LARGEST_PICTURE_BYTES else None

@@ -319,6 +319,8 @@ def _series(versions: Sequence[VersionState], config: Config, group: str) -> lis
             if finite(metric.value) is not None:
                 point = {"version": state.version, "value": metric.value, "low": metric.low, "high": metric.high}
                 points.setdefault(name, []).append({**point, "registered": evidence is not state.evidence.get(first)})
+    # One point is no course.
+    points = {name: found for name, found in points.items() if len(found) > 1}
     common = sorted(points, key=lambda name: (gated.get(name, len(gated)), -len(points[name]), name))[:METRICS_DRAWN]
     return [{"metric": name, "points": points[name]} for name in common]
 

@@ -19,6 +19,7 @@ from promotion.documents.evidence import (
     stopped_by,
     worst_slices,
 )
+from promotion.documents.pictures import drawn
 from promotion.documents.story import against_live, approved_before, consequences, gates_said
 from promotion.gates import number
 from promotion.letters.letter import Letter, Picture
@@ -26,12 +27,9 @@ from promotion.letters.occasion import Occasion
 from promotion.model import EnvironmentState, Evidence, GateResult, Person, Request, VersionState
 from promotion.wording import counted, listed, moment, one_line, readable, size, span
 
-PICTURES_SENT = 4
-LARGEST_PICTURE_BYTES = 1 << 20
 LONGEST_NOTE = 1200
 SAMPLES_IN_MAIL = 3
 SLICES_IN_MAIL = 3
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def requested(o: Occasion) -> list[Letter]:
@@ -166,33 +164,11 @@ def _live(o: Occasion, name: str) -> VersionState | None:
 
 def _pictures(o: Occasion, evidence: Evidence, rows: list[dict[str, Any]]) -> tuple[tuple[Picture, ...], list[str]]:
     """The pictures of a run with their alternative texts, and the names of those that could not be read."""
-    found: list[Picture] = []
-    lost: list[str] = []
-    for index, address in enumerate(evidence.pictures[:PICTURES_SENT]):
-        name = one_line(address.rpartition("/")[2], 80) or f"picture-{index}.png"
-        if not address.startswith("s3://"):
-            address = f"{evidence.metrics_uri.rpartition('/')[0]}/{address}"
-        data = o.picture(address) if address.startswith("s3://") else None
-        if data is None or not data.startswith(_PNG) or len(data) > LARGEST_PICTURE_BYTES:
-            lost.append(name)
-            continue
-        found.append((f"picture{index}.{o.event.event_id}@promotion", name, data, _alternative(name, evidence, rows)))
-    return tuple(found), lost
-
-
-def _alternative(name: str, evidence: Evidence, rows: list[dict[str, Any]]) -> str:
-    """What a picture shows, for who can't see it or has pictures blocked."""
-    if name.startswith("latency") and evidence.latency_ms:
-        said = listed([f"{key} {number(value)} ms" for key, value in evidence.latency_ms.items()])
-        return f"Distribution of latency: {said}."
-    if name.startswith("metrics"):
-        parts = []
-        for row in rows[:6]:
-            live = f", live {number(row['live']['value'])}" if row["live"] else ""
-            gate = "" if row["open"] is None else ", gate open" if row["open"] else ", gate shut"
-            parts.append(f"{row['metric']} {number(row['candidate']['value'])}{live}{gate}")
-        return f"Metrics against gates and the live version: {'; '.join(parts)}."
-    return f"{name.removesuffix('.png').replace('_', ' ').replace('-', ' ')} of the inference run."
+    found, lost = drawn(evidence, rows, o.picture)
+    return tuple(
+        (f"picture{index}.{o.event.event_id}@promotion", each.name, each.data, each.alternative)
+        for index, each in enumerate(found)
+    ), lost
 
 
 def _notes(package: dict[str, Any], changed: str) -> list[tuple[str, str]]:

@@ -29,7 +29,8 @@ def decided(o: Occasion) -> list[Letter]:
                 lede=[f"{by} rejected it on {moment(o.event.time)}. It stays out of {name}."],
                 quote=o.reason,
                 action=("See the request, or ask again", o.links.approval(o.request_id)),
-                action_note="Once something has changed, the same version can ask again on that page.",
+                action_note="Once something has changed, the same version can ask again on that page. "
+                + _readers(name, o),
                 more=(("All about this version", o.version_link),),
                 why="You get this because you registered this version.",
             )
@@ -54,6 +55,12 @@ def decided(o: Occasion) -> list[Letter]:
     ]
 
 
+def _readers(name: str, o: Occasion) -> str:
+    """For a requester, whom the page may not open to: no mail can know their groups."""
+    label = o.config.environment(name, o.event.group).approver_group.label
+    return f"The page opens to approvers and auditors; if you are neither, ask one of {label}."
+
+
 def promoted(o: Occasion) -> list[Letter]:
     name, replaces = o.environment, o.event.data.get("replaces")
     by = listed([one_line(str(who), 120) for who in o.event.data.get("approvers", ())]) or "the service"
@@ -76,6 +83,7 @@ def promoted(o: Occasion) -> list[Letter]:
             lede=[f"Approved by {by} on {moment(o.event.time)}; {place}.{after}"],
             quote="\n".join(f"{one_line(v.actor.label, 120)}: {readable(v.reason, 600)[0]}" for v in votes if v.reason),
             action=("See the decision", link),
+            action_note=_readers(name, o),
             more=(("All versions and history", o.model_link),),
             why="You get this because you registered this version.",
         )
@@ -95,6 +103,7 @@ def expired(o: Occasion) -> list[Letter]:
                 "The request expired. That is not a rejection: the same version can be asked for again, on the page."
             ],
             action=("Ask again", o.links.approval(o.request_id)),
+            action_note=_readers(name, o) if o.requester else "",
             more=(("All versions and history", o.model_link),),
             why="You get this because you registered this version." if o.requester else f"You answer for {name}.",
         )
@@ -116,6 +125,7 @@ def superseded(o: Occasion) -> list[Letter]:
             headline=f"{o.title} gave way to v{newer.version}",
             lede=[f"A newer version asks into {name}, so nobody will decide on version {o.version} there."],
             action=("See the newer request", o.links.approval(by)),
+            action_note=_readers(name, o),
             more=(("All versions and history", o.model_link),),
             why="You get this because you registered the older version.",
         )

@@ -10,12 +10,12 @@ from msgspec import Struct
 from promotion.addresses import Links
 from promotion.config import Config
 from promotion.documents.card import requester_address
+from promotion.documents.pictures import PictureSource
 from promotion.history import Event
 from promotion.model import VersionState
 from promotion.states import View
 from promotion.wording import one_line, readable
 
-PictureSource = Callable[[str], bytes | None]
 SampleSource = Callable[[str], Sequence[Mapping[str, Any]]]
 SliceSource = Callable[[str], Mapping[str, Any]]
 

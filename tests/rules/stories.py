@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.history import Fact
 from promotion.model import SYSTEM, Actor, Evidence, Requester
-from tests.rules.stage import ANN, AUD, CHO, GIL, SAMPLES, Stage, measured, page, registered
+from tests.rules.stage import ANN, AUD, CHO, GIL, SAMPLES, Stage, measured, page, picture, registered
 
 HOSTILE = '"><script>alert(1)</script>\r\nBcc: eve@example.com\u2028\u202e' + "é" * 100_000
 RETRAINING = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/retrain-news"
@@ -138,7 +138,7 @@ def pages() -> dict[str, str]:
     refused = shut.request("test", 1) | {"problem": "reason: say why, in a sentence.", "reason": "<typed>"}
     return {
         "request-first": page("request", first_request().request("dev", 1)),
-        "request-open": page("request", second.request("test", 2, samples=SAMPLES, slices=slices)),
+        "request-open": page("request", second.request("test", 2, samples=SAMPLES, slices=slices, picture=picture)),
         "request-shut": page("request", shut.request("test", 1)),
         "request-refused": page("request", refused),
         "request-auditor": page("request", second.request("test", 2, AUD), AUD),

@@ -16,8 +16,8 @@ from promotion.documents.requests import FOLLOWED_FOR, may_ask_again
 from promotion.model import EnvironmentState, Person
 from promotion.pages import stylesheet
 from tests.rules import snapshots, stories
-from tests.rules.markup import Document, Element
-from tests.rules.stage import ANN, AUD, BEGINNING, CHO, GIL, LINKS, Stage, measured, page
+from tests.rules.markup import Document
+from tests.rules.stage import ANN, AUD, BEGINNING, CHO, GIL, LINKS, Stage, measured, page, picture
 
 PAGES = stories.pages()
 READ = {name: Document(html) for name, html in PAGES.items()}
@@ -53,7 +53,7 @@ def test_nothing_on_a_page_comes_from_or_goes_to_another_site(name: str) -> None
     for element in READ[name].elements:
         for key in ("href", "src", "action", "formaction", "poster"):
             address = element.attributes.get(key, "/")
-            assert re.match(r"(/(?!/)|#|data:image/svg\+xml,)", address), address
+            assert re.match(r"(/(?!/)|#|data:image/(svg\+xml,|png;base64,))", address), address
 
 
 @every_page
@@ -150,17 +150,32 @@ def test_only_breaking_the_glass_is_offered_to_whoever_is_on_call() -> None:
     assert {"type": "hidden", "name": "break_glass", "value": "yes"} in fields
 
 
-def test_a_page_follows_a_decision_until_it_is_applied_and_no_longer() -> None:
-    def refreshes(document: Document) -> list[Element]:
-        return [meta for meta in document.all("meta") if meta.attributes.get("http-equiv") == "refresh"]
-
-    assert refreshes(READ["request-applying"])
-    assert not any(refreshes(document) for name, document in READ.items() if name != "request-applying")
+def test_a_page_says_how_far_a_decision_has_come_and_lets_its_reader_look_again() -> None:
+    applying = READ["request-applying"]
+    assert "Parameter Store: waiting" in applying.words
+    assert [link for link in applying.all("a") if link.text == "Look again"]
+    assert "Look again" not in READ["request-applied"].words
     stage = stories.approved()
     stage.now += FOLLOWED_FOR
     late = Document(page("request", stage.request("test", 2, applied={**stories.APPLIED, "parameters": 0})))
-    assert not refreshes(late)
     assert "longer than it should" in late.words
+
+
+def test_no_page_moves_under_who_reads_it() -> None:
+    # https://www.w3.org/TR/WCAG22/#timing-adjustable
+    for document in READ.values():
+        assert not [meta for meta in document.all("meta") if meta.attributes.get("http-equiv") == "refresh"]
+
+
+def test_the_page_shows_what_the_run_drew_and_json_does_not_carry_it() -> None:
+    stage = stories.open_gate()
+    document = stage.request("test", 2, picture=picture)
+    images = Document(page("request", document)).all("img")
+    assert images[0].attributes["src"].startswith("data:image/png;base64,")
+    assert images[0].attributes["alt"].startswith("Metrics against gates and the live version: rougeL 0.66")
+    assert images[1].attributes["alt"].startswith("Distribution of latency: p50 41.2 ms")
+    assert stage.request("test", 2)["pictures"] == []
+    assert stage.request("test", 2, picture=lambda address: b"<svg>")["pictures"] == [], "only what is a PNG"
 
 
 def test_a_refused_post_gets_back_what_was_typed() -> None:
@@ -197,7 +212,7 @@ def test_what_is_missing_is_said_rather_than_hidden() -> None:
         "No metrics were registered",
         "No model card is attached",
         "nobody knows",
-        "not given",
+        "Not given: base model",
         "Nobody knows who",
     ):
         assert said in words
@@ -247,7 +262,7 @@ def test_a_board_says_what_is_wrong_and_since_when_to_those_who_may_roll_back() 
     assert cell["drifting"] == ["inference runs"]
     assert cell["retraining"].endswith("/execution/abc123def456")
     words = Document(page("board", shown)).words
-    for said in ("broken 2 hours ago", "pipelines refuse it: roll back or revoke", "drift 4 hours ago"):
+    for said in ("found broken 2 hours ago", "pipelines refuse it: roll back or revoke", "drift 4 hours ago"):
         assert said in words
     assert "In trouble" not in Document(page("board", stage.board(AUD), AUD)).words, (
         "an auditor can do nothing about it"

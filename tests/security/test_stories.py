@@ -314,4 +314,7 @@ def _ok(house: House, path: str, cookie: str) -> bool:
 
 def test_people_of_the_local_service_are_who_they_are_said_to_be(house: House) -> None:
     assert Visitor(house.service.url, "aud").sign_in().read("/")["status"] == 200
-    assert house.send("GET", "/", who=EVE).status == 403
+    stranger = house.send("GET", "/", who=EVE)
+    assert stranger.status == 403
+    assert "You are signed in as eve@example.com." in stranger.text
+    assert "ask again for you" in stranger.text

@@ -1,0 +1,102 @@
+"""Pages with all that evidence can bring, samples, slices, charts and trouble, as a browser shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+from playwright.sync_api import Browser, Page, Route
+
+from promotion.model import EnvironmentState
+from promotion.pages import stylesheet
+from tests.browser.conftest import shot
+from tests.browser.test_looking import findings
+from tests.rules import stories
+from tests.rules.stage import ANN, BEGINNING, CONFIG, Stage, measured, page
+
+ADDRESS = "https://promotion.example.com"
+Shows = Callable[..., Page]
+
+
+def many_groups() -> str:
+    """A board of a dozen models, some of them in trouble, by people of many scripts."""
+    stage = stories.in_trouble()
+    stage.later(hours=5)
+    people = ("Ann Adler", "조민서", "יעל כהן", "王小明", "Zoë 🙂 Ångström")
+    others = [
+        EnvironmentState(
+            group=f"{name}-{kind}",
+            name=environment,
+            live=number + 2 - step if step < 3 else None,
+            live_since=stage.now - timedelta(days=3 * number + step, hours=1),
+            live_by=(people[number % 5], *people[:step]),
+            pending=number + 3 if step == number % 4 else None,
+            pending_since=BEGINNING,
+            pending_expires_at=stage.now + timedelta(hours=10 * number + 1),
+            pending_id=f"{name}-{kind}:{number + 3}:{environment}:1",
+            pending_gates_open=number % 3 > 0,
+            pending_requester=stage.view.version(1).package.requester,
+            drift=number == 4 and step == 1,
+            drift_since=BEGINNING if number == 4 and step == 1 else None,
+            revoked=number == 2 and step == 3,
+        )
+        for number, (name, kind) in enumerate(
+            (name, kind) for name in ("fraud", "harbour", "support-mail") for kind in ("ranker", "summariser", "labels")
+        )
+        for step, environment in enumerate(CONFIG.environment_names)
+    ]
+    return page("board", stage.board(ANN, *others))
+
+
+def many_versions() -> str:
+    """A model whose quality rose, fell and rose again."""
+    stage = Stage()
+    for version, rouge in enumerate((0.61, 0.63, 0.62, 0.66, 0.64, 0.69), start=1):
+        stage.registers(version)
+        stage.decides("dev", version)
+        stage.later(hours=1)
+        stage.runs("dev", version, measured(rouge, run_id=f"run-{version}"))
+        stage.later(days=2)
+    return page("model", stage.model())
+
+
+PAGES = {**stories.pages(), "board-dozen": many_groups(), "model-versions": many_versions()}
+
+
+@pytest.fixture(scope="module")
+def shows(browser: Browser) -> Iterator[Shows]:
+    """Opens one of PAGES as if it had come from the service."""
+    contexts = {}
+
+    def answer(route: Route) -> None:
+        path = route.request.url.removeprefix(ADDRESS)
+        if path.startswith("/static/"):
+            route.fulfill(body=stylesheet(), content_type="text/css; charset=utf-8")
+        else:
+            route.fulfill(body=PAGES[path.strip("/")], content_type="text/html; charset=utf-8")
+
+    def show(name: str, *, width: int, dark: bool) -> Page:
+        key = (width, dark)
+        if key not in contexts:
+            contexts[key] = browser.new_context(
+                viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light"
+            )
+            contexts[key].route("**/*", answer)
+        opened = contexts[key].new_page()
+        opened.goto(f"{ADDRESS}/{name}", wait_until="load")
+        return opened
+
+    yield show
+    for context in contexts.values():
+        context.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (360, True)], ids=["wide-light", "phone-dark"])
+def test_axe_finds_nothing_and_nothing_is_too_wide(shows: Shows, name: str, width: int, dark: bool) -> None:
+    seen = shows(name, width=width, dark=dark)
+    shot(seen, f"story-{name}-{'phone-dark' if dark else 'wide-light'}")
+    assert findings(seen) == []
+    assert seen.evaluate("document.documentElement.scrollWidth") <= width
+    seen.close()
