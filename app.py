@@ -35,9 +35,32 @@ def check_departures() -> None:
         print(f"Nobody looked for models in environments that have left promotion.toml: {error}", file=sys.stderr)
 
 
+def find_kept() -> dict[str, str] | None:
+    """What an earlier installation left, where `ledger_table` says that there is something.
+
+    Raises:
+        Invalid: there isn't, or it can't be asked for.
+    """
+    from promotion import config
+
+    table = config.load().ledger_table
+    if table is None:
+        return None
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from promotion.aws import kept
+
+    session = boto3.Session(region_name=os.environ.get("CDK_DEFAULT_REGION"))
+    try:
+        return kept.find(table, session.client)
+    except (BotoCoreError, ClientError) as error:
+        raise Invalid("ledger_table", f"AWS can't be asked about {table}: {error}") from None
+
+
 if __name__ == "__main__":
     try:
         check_departures()
-        assemble().synth()
+        assemble(kept=find_kept()).synth()
     except (Invalid, Refused) as error:
         sys.exit(str(error))

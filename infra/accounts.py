@@ -156,7 +156,7 @@ def share(
             ),
             targets=[targets.EventBus(bus, role=forwarder, dead_letter_queue=wiring.undelivered)],
         )
-        store.evidence.add_to_resource_policy(
+        store.let_into_evidence(
             iam.PolicyStatement(
                 sid=f"Runs{title}",
                 principals=[iam.ArnPrincipal(far.role(environment, "execution"))],
@@ -168,7 +168,7 @@ def share(
             f"From{title}", principal=iam.ArnPrincipal(far.role(environment, "machine"))
         )
     executing = [iam.ArnPrincipal(role) for role in far.roles("execution")]
-    store.evidence.add_to_resource_policy(
+    store.let_into_evidence(
         iam.PolicyStatement(
             sid="RunsList",
             principals=executing,

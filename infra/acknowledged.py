@@ -23,9 +23,9 @@ WILDCARDS: Mapping[str, str] = {
     r".*:processing-job/\*": "Which of the account's jobs are Model Monitor's, only the jobs say.",
     r".*:log-group:/aws/sagemaker/\*": "SageMaker names its own log groups and streams.",
     r".*:ecr:.*:repository/\*": "An approved package names its image, which may be AWS's own in an account of AWS's.",
-    r".*:s3:::.*/\*": "Objects of the artifact and inference buckets that promotion.toml names.",
+    r".*:s3:::[^/]*/.*": "Objects of the artifact and inference buckets that promotion.toml names.",
     r"<Store(Evidence|Anchors)\w*\.Arn>/.*": "Objects are named by group, environment and run.",
-    r"<StoreLedger\w*\.Arn>/stream/\*": "A stream is named by the time at which it was switched on.",
+    r"(<StoreLedger\w*\.Arn>|.*:table/[\w.-]+)/stream/\*": "A stream is named by the time at which it was switched on.",
     r".*:network-interface/\*": "SageMaker makes the interfaces of its instances.",
     r"<\w+\.Arn>:\*": "The versions and aliases of one function, or the streams of one log group.",
 }

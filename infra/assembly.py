@@ -24,13 +24,17 @@ ROOT = Path(__file__).resolve().parent.parent
 _CONTEXT = "CDK_CONTEXT_JSON"
 
 
-def assemble(*, outdir: str | None = None, context: Mapping[str, Any] | None = None) -> App:
+def assemble(
+    *, outdir: str | None = None, context: Mapping[str, Any] | None = None, kept: Mapping[str, str] | None = None
+) -> App:
     """The app for the configuration in effect, ready to synthesize.
 
     Context `bundle=false` leaves the functions' code out, for who runs them from source, and `bundle=host` builds it for
     this machine's Python, for who deploys to an emulator that runs functions with it; neither has the inference image
     built. `nag=false` leaves out cdk-nag, `validate=true` adds the CDK's own validation (five seconds; the tests run it),
     and `prefix` sets another Parameter Store prefix than PROMOTION_PREFIX says.
+
+    `kept` is what `ledger_table` leads to, as promotion/aws/kept.py finds it: asking AWS is not this package's business.
 
     Raises:
         Invalid: the configuration can't be deployed; names the setting.
@@ -66,6 +70,7 @@ def assemble(*, outdir: str | None = None, context: Mapping[str, Any] | None = N
         settings=settings,
         prefix=prefix,
         code=code,
+        kept=kept,
         image_root=ROOT if app.node.try_get_context("bundle") is None and settings.inference.image is None else None,
         env=env,
         synthesizer=DefaultStackSynthesizer(),
@@ -100,8 +105,6 @@ def _check(settings: Config, source: str) -> None:
             raise Invalid(f"{source} {place}.region", f"it says {region}, and these credentials deploy into {here}.")
     if settings.elsewhere and not settings.artifacts.buckets:
         raise Invalid(f"{source} artifacts.buckets", "other accounts must be let into them: name them.")
-    if settings.elsewhere and wanted.subnets:
-        raise Invalid(f"{source} inference.subnets", "a subnet is one account's, and there are several: leave it out.")
     if bool(wanted.subnets) != bool(wanted.security_groups):
         missing = "security_groups" if wanted.subnets else "subnets"
         raise Invalid(f"{source} inference.{missing}", "subnets and security_groups go together.")

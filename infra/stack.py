@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class PromotionStack(Stack):
         prefix: str,
         code: Path,
         image_root: Path | None = None,
+        kept: Mapping[str, str] | None = None,
         **stack: Any,
     ) -> None:
         super().__init__(scope, name, **stack)
@@ -47,7 +49,8 @@ class PromotionStack(Stack):
         self._prefix = prefix
         self._elsewhere = Elsewhere(settings, prefix)
         far = bool(settings.elsewhere)
-        self.store = Store(self, "Store", alias=name, evidence_name=self._elsewhere.evidence_bucket if far else None)
+        evidence = self._elsewhere.evidence_bucket if far else None
+        self.store = Store(self, "Store", alias=name, evidence_name=evidence, kept=kept)
         self.api = Api(self, "Api", web=settings.web)
         self.wiring = Wiring(self, "Wiring", bus_name=name)
         self.functions = Functions(self, "Functions", code=code, prefix=prefix, named=far)

@@ -38,6 +38,8 @@ def write(source: Path, target: Path, *, issuer: str) -> Config:
     document["operators"] = {**operators, "principals": [*operators.get("principals", []), ADMINISTRATOR_ARN]}
     # The local address is 127.0.0.1, whatever domain the deployed service has.
     document.pop("web", None)
+    # Nothing was left on this machine: its state ends with it.
+    document.pop("ledger_table", None)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text("# Written by the local service, anew at every start.\n" + toml(document), encoding="utf-8")
     return config.load(target)

@@ -99,6 +99,14 @@ HASHING_IMAGE: Final = "HASHING_IMAGE"
 ANCHOR_BUCKET: Final = "ANCHOR_BUCKET"
 EXECUTION_ROLES: Final = "EXECUTION_ROLES"
 
+# Tags of the ledger that name what is kept with it, for the next installation to find.
+KEPT: Final = {
+    "projections": "promotion:projections",
+    "signing_key": "promotion:signing-key",
+    "evidence": "promotion:evidence",
+    "anchors": "promotion:anchors",
+}
+
 # Counted by the daily verification; above 0 it alarms.
 DIFFERENCES_METRIC: Final = "VerifyDifferences"
 

@@ -62,16 +62,18 @@ def artifact() -> bytes:
     return packed.getvalue()
 
 
-def register(emulator: Emulator) -> str:
+def register(emulator: Emulator, version: int = 1) -> str:
     """A package with its artifact, and the event that SageMaker would send."""
     s3 = emulator.client("s3")
-    s3.create_bucket(Bucket="promotion-models")
+    if version == 1:
+        s3.create_bucket(Bucket="promotion-models")
     s3.put_object(Bucket="promotion-models", Key="v1/model.tar.gz", Body=artifact())
     s3.put_object(
         Bucket="promotion-models", Key="v1/metrics.json", Body=json.dumps({"rougeL": 0.9, "exact_match": 0.5}).encode()
     )
     sagemaker = emulator.client("sagemaker")
-    sagemaker.create_model_package_group(ModelPackageGroupName=GROUP)
+    if version == 1:
+        sagemaker.create_model_package_group(ModelPackageGroupName=GROUP)
     arn: str = sagemaker.create_model_package(
         ModelPackageGroupName=GROUP,
         InferenceSpecification={
@@ -93,7 +95,7 @@ def register(emulator: Emulator) -> str:
         "detail": {
             "ModelPackageArn": arn,
             "ModelPackageGroupName": GROUP,
-            "ModelPackageVersion": 1,
+            "ModelPackageVersion": version,
             "ModelApprovalStatus": names.PENDING,
         },
     }
@@ -147,6 +149,51 @@ def test_an_approval_passes_on_what_cdk_deployed(config: Path, tmp_path: Path) -
         package = emulator.client("sagemaker").describe_model_package(ModelPackageName=arn)
         assert package["ModelApprovalStatus"] == names.APPROVED
         assert package["CustomerMetadataProperties"]["dev"] == names.APPROVED
+
+
+def test_a_new_installation_goes_on_where_the_last_one_stopped(config: Path, tmp_path: Path) -> None:
+    """Destroyed, and deployed again with `ledger_table`: the next version follows, and nobody is told anything twice."""
+    with running(tmp_path) as emulator:
+        first = emulator.deploy(config)
+        register(emulator)
+        eventually(lambda: approval_link(emulator, first["ApiUrl"]), "approval mail")
+        table = first["LedgerTable"]
+        eventually(lambda: projected(emulator, table), "projection")
+        head, mails = head_of(emulator, table), len(emulator.mails())
+        assert head > 0
+        emulator.destroy()
+        again = tmp_path / "again.toml"
+        again.write_text(f'ledger_table = "{table}"\n{config.read_text(encoding="utf-8")}')
+        second = emulator.deploy(again)
+        assert (second["LedgerTable"], second["SigningKeyArn"]) == (table, first["SigningKeyArn"])
+        register(emulator, 2)
+        eventually(lambda: head_of(emulator, table) > head or None, "the next event")
+        eventually(lambda: projected(emulator, table), "projection")
+        assert len(emulator.mails()) == mails + 1, "version 2's request, and nothing of version 1 again"
+        verify = function_named(emulator, "verify")
+        answer = emulator.client("lambda").invoke(FunctionName=verify, Payload=b"{}")
+        assert json.loads(answer["Payload"].read())["differences"] == 0
+
+
+def head_of(emulator: Emulator, table: str) -> int:
+    """Number of the group's last event."""
+    key = {"pk": {"S": f"GROUP#{GROUP}"}, "sk": {"S": "HEAD"}}
+    item = emulator.client("dynamodb").get_item(TableName=table, Key=key).get("Item")
+    return int(item["sequence"]["N"]) if item else 0
+
+
+def projected(emulator: Emulator, table: str) -> bool | None:
+    """Whether every target has come to the head."""
+    known = json.loads(emulator.client("ssm").get_parameter(Name="/promotion/_service")["Parameter"]["Value"])
+    items = emulator.client("dynamodb").scan(TableName=known["projections_table"])["Items"]
+    come = [int(item["sequence"]["N"]) for item in items]
+    return True if len(come) == len(names.TARGETS) and set(come) == {head_of(emulator, table)} else None
+
+
+def function_named(emulator: Emulator, module: str) -> str:
+    functions = emulator.client("lambda").list_functions()["Functions"]
+    (name,) = [each["FunctionName"] for each in functions if each["Handler"] == f"lambdas.{module}.handler"]
+    return str(name)
 
 
 def approve(emulator: Emulator, api: str, link: str) -> None:

@@ -1,0 +1,47 @@
+"""What an earlier installation left, found by its ledger: the table's tags name the rest that belongs with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from botocore.exceptions import ClientError
+
+from promotion import names
+from promotion.aws import Client
+from promotion.errors import Invalid
+
+_KEY = {"pk": "HASH", "sk": "RANGE"}
+
+
+def find(table: str, client: Callable[[str], Client]) -> dict[str, str]:
+    """Names and ARNs of everything kept, by the words of `names.KEPT`; `stream` is the ledger's.
+
+    A table that was restored from a backup has no tags: then the ledger is all that is kept, and the rest is the stack's own.
+
+    Raises:
+        Invalid: there is no such table, or it can't be a ledger as it is, with what to do.
+    """
+    dynamodb = client("dynamodb")
+    try:
+        found = dynamodb.describe_table(TableName=table)["Table"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+        raise Invalid("ledger_table", f"there is no table {table} in this account and region.") from None
+    keys = {key["AttributeName"]: key["KeyType"] for key in found["KeySchema"]}
+    indexes = {index["IndexName"] for index in found.get("GlobalSecondaryIndexes", ())}
+    if keys != _KEY or names.BOARD_INDEX not in indexes:
+        raise Invalid("ledger_table", f"{table} is no ledger of this service.")
+    stream = found.get("StreamSpecification") or {}
+    if not stream.get("StreamEnabled") or stream.get("StreamViewType") not in ("NEW_IMAGE", "NEW_AND_OLD_IMAGES"):
+        raise Invalid(
+            "ledger_table",
+            f"{table} has no stream of new images, and a restored table never has: aws dynamodb update-table --table-name "
+            f"{table} --stream-specification StreamEnabled=true,StreamViewType=NEW_IMAGE",
+        )
+    tags = {
+        tag["Key"]: tag["Value"]
+        for tag in dynamodb.list_tags_of_resource(ResourceArn=found["TableArn"]).get("Tags", ())
+    }
+    others = {word: tags[tag] for word, tag in names.KEPT.items() if tag in tags}
+    return {"ledger": table, "stream": found["LatestStreamArn"], **others}
