@@ -148,7 +148,8 @@ def deployment(settings: Endpoint, alarms: Sequence[str], *, revoked: bool = Fal
     policy: dict[str, Any] = {
         "BlueGreenUpdatePolicy": {
             "TrafficRoutingConfiguration": routing,
-            "TerminationWaitInSeconds": 0,
+            # Where nothing is shifted in steps, the old fleet's last wait is what leaves time to look.
+            "TerminationWaitInSeconds": bake,
             "MaximumExecutionTimeoutInSeconds": min(max(longest, SHORTEST_UPDATE_S), LONGEST_UPDATE_S),
         }
     }

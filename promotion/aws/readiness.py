@@ -143,10 +143,18 @@ def quota(account: Account) -> Iterator[Finding]:
     """How many of the configured instances SageMaker may start here. New accounts begin with none of the GPU kinds."""
     run = account.settings.inference
     here = [e for e in account.settings.environments if e.account is None]
-    wanted = {f"{run.instance_type} for transform job usage": run.instance_count}
-    wanted[f"{run.score_instance_type} for processing job usage"] = 1
+    wanted = {
+        f"{run.instance_type} for transform job usage": (run.instance_count, run.instance_count * len(here)),
+        f"{run.score_instance_type} for processing job usage": (1, len(here)),
+    }
+    for endpoint in (environment.endpoint for environment in here):
+        if endpoint is not None:
+            name = f"{endpoint.instance_type} for endpoint usage"
+            # An update starts the new fleet beside the old one.
+            each, most = endpoint.instance_count, wanted.get(name, (0, 0))[1] + 2 * endpoint.instance_count
+            wanted[name] = (max(each, wanted.get(name, (0, 0))[0]), most)
     found = _quotas(account, set(wanted))
-    for name, each in wanted.items():
+    for name, (each, most) in wanted.items():
         value = found.get(name)
         if value is None:
             yield warn(
@@ -155,9 +163,9 @@ def quota(account: Account) -> Iterator[Finding]:
         elif value < each:
             do = f"Ask for at least {each}: Service Quotas console, Amazon SageMaker. It can take days."
             yield fail("quota", f"{value:.0f} of “{name}”, {each} needed.", do)
-        elif value < each * len(here):
-            do = "Ask for more, or runs of several environments at once will fail."
-            yield warn("quota", f"{value:.0f} of “{name}”, up to {each * len(here)} at once.", do)
+        elif value < most:
+            do = "Ask for more, or runs of several environments at once, and updates of endpoints, will fail."
+            yield warn("quota", f"{value:.0f} of “{name}”, up to {most} at once.", do)
         else:
             yield ok("quota", f"{value:.0f} of “{name}”.")
 

@@ -37,7 +37,8 @@ def status(group: str, environment: str, *, as_json: bool) -> int:
             )
         )
         return 0
-    print(f"{name}: {told(state.endpoint) if state.endpoint.status or state.endpoint.removed else 'not there yet.'}")
+    seen = state.endpoint.status or state.endpoint.removed
+    print(f"{group} in {environment}: {told(state.endpoint) if seen else f'the endpoint {name} is not there yet.'}")
     print(f"  live       {f'v{state.live}' if state.live is not None else 'nothing'}")
     print(f"  SageMaker  {_said(found)}")
     return 0

@@ -1,0 +1,101 @@
+"""`promotion endpoint`: what it asks for, what it says, and what doctor looks at before there is one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from promotion import hosting, names
+from promotion.aws import readiness
+from promotion.cli import endpoints, main, operating
+from promotion.config import parse
+from promotion.model import EndpointState
+from tests.cli.test_doctor import account
+from tests.fakes import GROUP, House
+from tests.rules.test_endpoints import TEXT
+
+NAME = f"promotion-dev-{GROUP}"
+
+
+class SageMaker:
+    """Describes one endpoint."""
+
+    def describe_endpoint(self, **_: str) -> dict[str, Any]:
+        return {"EndpointStatus": "InService", "EndpointConfigName": "config-1", "FailureReason": "an alarm went off"}
+
+
+@pytest.fixture
+def house(monkeypatch: pytest.MonkeyPatch) -> House:
+    house = House(config=parse(TEXT))
+    house.climb(1, to="dev")
+    monkeypatch.setattr(endpoints, "ledger", lambda: house.ledger)
+    monkeypatch.setattr(endpoints, "config", lambda: house.config)
+    monkeypatch.setattr(endpoints, "client", lambda service: SageMaker())
+    return house
+
+
+def test_status_says_what_was_recorded_and_what_sagemaker_says(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = EndpointState(name=NAME, status=names.ENDPOINT_FAILED, version=1, config="c", problem="never healthy")
+    hosting.record_endpoint(GROUP, "dev", 1, failed, world=house.world)
+    assert main(["endpoint", "status", GROUP, "dev"]) == 0
+    said = capsys.readouterr().out
+    assert f"the endpoint {NAME} failed and serves v1: never healthy" in said
+    assert "InService with config-1: an alarm went off" in said
+
+
+def test_status_in_json_has_both(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["endpoint", "status", GROUP, "dev", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["endpoint"], found["live"], found["recorded"]["status"]) == (NAME, 1, "")
+    assert found["sagemaker"]["EndpointStatus"] == "InService"
+
+
+def test_an_environment_without_endpoints_says_where_to_configure_one(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["endpoint", "status", GROUP, "test"]) == 1
+    assert "[environments.endpoint]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", ["remove", "restore"])
+def test_a_change_needs_a_reason(action: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["endpoint", action, GROUP, "dev"]) == 2
+    assert "--reason" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", ["remove", "restore"])
+def test_a_change_is_asked_of_the_decision_function(action: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, dict[str, str]]] = []
+
+    def operate(operation: str, given: dict[str, str], *, as_json: bool) -> int:
+        asked.append((operation, given))
+        return 0
+
+    monkeypatch.setattr(operating, "operate", operate)
+    assert main(["endpoint", action, GROUP, "dev", "--reason", "It costs."]) == 0
+    assert asked == [(f"endpoint_{action}", {"group": GROUP, "environment": "dev", "reason": "It costs."})]
+
+
+class Quotas:
+    """Service Quotas with one number for every quota."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def get_paginator(self, operation: str) -> Quotas:
+        return self
+
+    def paginate(self, **_: str) -> list[dict[str, Any]]:
+        kinds = ("ml.g5.xlarge for transform job", "ml.m5.xlarge for processing job", "ml.g5.xlarge for endpoint")
+        return [{"Quotas": [{"QuotaName": f"{kind} usage", "Value": self.value} for kind in kinds]}]
+
+
+@pytest.mark.parametrize(("value", "state"), [(0, "fail"), (1, "warn"), (2, "ok")])
+def test_an_update_needs_twice_the_instances(value: float, state: str) -> None:
+    asked = account(client=lambda service: Quotas(value), config=parse(TEXT))
+    found = {each.found.split("“")[1].split("”")[0]: each.state for each in readiness.quota(asked)}
+    assert found["ml.g5.xlarge for endpoint usage"] == state
