@@ -1,4 +1,4 @@
-"""`python -m inference serve | batch | run | score | hash | split`: each command's module is imported only when it is called."""
+"""`python -m inference COMMAND`: each command's module is imported only when it is called."""
 
 from __future__ import annotations
 
@@ -81,6 +81,12 @@ def _split(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     return split(options)
 
 
+def _compare_prompts(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    from inference.compare import command
+
+    return command(options, environment)
+
+
 def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m inference", description="Runs approved models, and scores what they answer."
@@ -141,6 +147,19 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     digest.add_argument("--output", help="a file or an s3:// address for the JSON (default: standard output)")
     digest.set_defaults(command=_hash)
+
+    prompts = commands.add_parser("compare-prompts", help="score candidate prompts on a data set")
+    _model_options(prompts, environment)
+    prompts.add_argument("--input", type=Path, required=True, help="JSON Lines, each with id and variables")
+    prompts.add_argument("--references", type=Path, required=True, help="JSON Lines of what the answers should be")
+    prompts.add_argument("--output", type=Path, required=True, help="the folder to write to")
+    prompts.add_argument("--prompts", type=Path, help="a folder of templates (default: the artifact's own)")
+    prompts.add_argument("--templates", help="their names, with commas between (default: all)")
+    prompts.add_argument("--shots", help="numbers of examples to try, with commas between (default: as each says)")
+    prompts.add_argument("--metric", help="what decides (default: rougeL, for labels accuracy)")
+    prompts.add_argument("--reference-field", help="the field with the reference (default: the first known one)")
+    prompts.add_argument("--quiet", action="store_true", help="no progress bar")
+    prompts.set_defaults(command=_compare_prompts)
 
     split = commands.add_parser("split", help="cut a large input into parts, so that all instances of a job work")
     split.add_argument("--input", required=True, help="a file or an s3:// address")

@@ -17,6 +17,7 @@ from inference.batch import Settings, Transform
 from inference.loading import HF_MODEL_ID, load, verify_folder
 from inference.parameters import hyper_parameters
 from inference.pipeline import Pipeline
+from inference.prompts import FOLDER, Prompts
 from inference.tasks import task_for
 from promotion.errors import Invalid
 
@@ -55,7 +56,8 @@ def load_pipeline(
     """A pipeline from a verified folder."""
     job = hyper_parameters(hyper_params)
     loaded = load(folder, task=task, hub_id=hub_id, environment=environment)
-    return Pipeline(task_for(loaded, environment), job=job, approval_id=approval_id)
+    prompts = Prompts.of(folder / FOLDER)
+    return Pipeline(task_for(loaded, environment), job=job, approval_id=approval_id, prompts=prompts)
 
 
 def settings_of(options: argparse.Namespace) -> Settings:

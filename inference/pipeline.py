@@ -11,6 +11,7 @@ from inference.counts import Counts, Run, peak_memory_bytes, worker_name
 from inference.errors import HyperParametersInvalid, RecordInvalid
 from inference.lines import dump_line
 from inference.parameters import HYPER_PARAMS, named
+from inference.prompts import Prompts
 from inference.requests import Request, checked_record, decode_record
 from inference.tasks import Answer, Task
 from promotion.errors import Invalid
@@ -35,8 +36,16 @@ class Begun:
 class Pipeline:
     """One loaded model, one job's parameters, one approval."""
 
-    def __init__(self, task: Task, *, job: Mapping[str, Any] | None = None, approval_id: str | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        *,
+        job: Mapping[str, Any] | None = None,
+        approval_id: str | None = None,
+        prompts: Prompts | None = None,
+    ) -> None:
         self.task = task
+        self.prompts = prompts or Prompts({})
         self.approval_id = approval_id
         self._job = job
         if job is not None:
@@ -140,7 +149,7 @@ class Pipeline:
 
     def _parse(self, record: Mapping[str, Any]) -> Request:
         try:
-            return self.task.parse(record, self._job)
+            return self.task.parse(self.prompts.applied(record), self._job)
         except RecordInvalid:
             raise
         except Invalid as error:

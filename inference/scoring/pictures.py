@@ -48,6 +48,14 @@ class Bound:
     high: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A candidate and what it measured."""
+
+    name: str
+    estimate: Estimate
+
+
 def draw_metrics(
     path: Path, title: str, metrics: Mapping[str, Estimate], gates: Sequence[Bound], live: Mapping[str, float]
 ) -> str:
@@ -182,6 +190,38 @@ def draw_confusion(path: Path, confusion: Confusion) -> str:
         f"{times} of {reference} as {answer}" for times, reference, answer in sorted(wrong, reverse=True)[:3]
     )
     return f"Confusion of {len(labels)} labels. Most often mistaken: {worst or 'none'}."
+
+
+def draw_comparison(path: Path, metric: str, rows: Sequence[Compared]) -> str:
+    """Each candidate with its 95 % interval, in the order given, best first; returns the text alternative."""
+    title = _TITLES.get(metric, metric).removesuffix(" / 100")
+    figure = Figure(figsize=(8, 1.3 + 0.5 * len(rows)), dpi=130, layout="constrained")
+    axes = figure.add_subplot()
+    most = 100 if metric in _PERCENT else 1
+    for place, row in enumerate(rows):
+        one = row.estimate
+        # Told apart without colour too: the best is filled, and stands first.
+        colour = _THIS if place == 0 else _LIVE
+        axes.plot([one.low, one.high], [place, place], color=colour, linewidth=3, solid_capstyle="butt", alpha=0.45)
+        axes.plot(one.value, place, "o", markersize=9, color=colour, markerfacecolor=colour if place == 0 else "white")
+        axes.text(1.04 * most, place, f"{one.value:.3f}", va="center", fontsize=10, color=_INK)
+    axes.set_yticks(range(len(rows)), [row.name for row in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(-0.02 * most, 1.02 * most)
+    axes.set_title(
+        f"{title} by prompt, 95 % intervals, {rows[0].estimate.n:,} records", loc="left", fontsize=11, color=_INK
+    )
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color=_PALE)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    _save(figure, path)
+    said = "; ".join(
+        f"{row.name} {row.estimate.value:.3g} (95 % interval {row.estimate.low:.3g} to {row.estimate.high:.3g})"
+        for row in rows
+    )
+    return f"{title} by prompt, best first: {said}."
 
 
 def _draw_bound(axes: Any, gate: Bound, row: int, scale: int) -> list[tuple[bool, float, Callable[[float], bool]]]:

@@ -25,7 +25,8 @@ from tests.inference.servers import Ready, Server, serving, until
 
 PAGE = (Path(__file__).parents[2] / "docs" / "realtime.md").read_text(encoding="utf-8")
 LINES, EVENTS = "application/jsonlines", "text/event-stream"
-ASKED = {"inputs": "über 東京 🦊", "parameters": {"max_new_tokens": 40, "temperature": 3.0, "seed": 4}}
+PARAMETERS: dict[str, Any] = {"max_new_tokens": 40, "temperature": 3.0, "seed": 4}
+ASKED: dict[str, Any] = {"inputs": "über 東京 🦊", "parameters": PARAMETERS}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,8 @@ def by_notebook(stream: Sequence[dict[str, Any]]) -> str:
 def by_specification(stream: Sequence[dict[str, Any]]) -> str:
     """Server-sent events as a browser reads them: fields, comments, a blank line dispatches."""
     body = b"".join(part["PayloadPart"]["Bytes"] for part in stream).decode("utf-8")
-    text, data = "", []
+    text = ""
+    data: list[str] = []
     for line in re.split("\r\n|\n|\r", body):
         if not line:
             if data:
@@ -140,7 +142,7 @@ def test_json_lines_are_read_however_they_are_cut(
 
 def test_events_have_tgis_fields(address: str) -> None:
     events = [json.loads(line[5:]) for line in streamed(address, None).text.splitlines() if line]
-    details = whole(address, parameters={**ASKED["parameters"], "details": True})["details"]
+    details = whole(address, parameters={**PARAMETERS, "details": True})["details"]
 
     assert [event["index"] for event in events] == list(range(1, len(events) + 1))
     assert {tuple(event["token"]) for event in events} == {("id", "text", "logprob", "special")}
@@ -171,7 +173,7 @@ def test_lines_are_the_form_where_the_deployment_says_so(loaded: Loaded) -> None
 def test_a_stop_ends_a_stream_and_the_full_text_has_its_prompt(address: str) -> None:
     text = whole(address)["generated_text"]
     stop = text[5:8]
-    parameters = {**ASKED["parameters"], "stop": [stop], "return_full_text": True}
+    parameters = {**PARAMETERS, "stop": [stop], "return_full_text": True}
 
     answer = streamed(address, EVENTS, parameters=parameters)
 
@@ -226,7 +228,7 @@ def gated(loaded: Loaded) -> Iterator[tuple[str, Gated, Ready, Any]]:
     task = task_for(loaded, {"MAX_BATCH_TOTAL_TOKENS": "256"})
     assert isinstance(task, TextGeneration)
     engine = Gated(task)
-    task.engine = engine  # type: ignore[assignment]
+    task.engine = engine
     with serving(Pipeline(task)) as (address, ready, meter):
         yield address, engine, ready, meter
 
@@ -256,7 +258,7 @@ def test_a_stream_whose_client_leaves_makes_room_for_the_next(gated: tuple[str, 
         until(lambda: meter.left == 1)
         engine.steps.release(300)
 
-        assert second.result().text.count("data:") == ASKED["parameters"]["max_new_tokens"]  # type: ignore[index]
+        assert second.result().text.count("data:") == PARAMETERS["max_new_tokens"]
 
     assert [event[:5] for event in events] == [b"data:", b"\n", b"data:", b"\n"]
     assert meter.tokens_out < 200
@@ -281,7 +283,7 @@ def test_several_clients_are_streamed_to_at_once(loaded: Loaded) -> None:
     task = task_for(loaded)
     assert isinstance(task, TextGeneration)
     engine = Gated(task)
-    task.engine = engine  # type: ignore[assignment]
+    task.engine = engine
     with serving(Pipeline(task)) as (address, _, _):
         asked = {"inputs": "the fox", "parameters": {"max_new_tokens": 5}, "stream": True}
         connections = [connected(address, asked) for _ in range(4)]
