@@ -31,7 +31,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-from benchmarks import inference_gpu, inference_zero_shot
+from benchmarks import inference_decoders, inference_gpu, inference_zero_shot
 from benchmarks.inference_report import headline, write
 from examples.corpus import logs, training_logs
 from examples.training import END, PAD, UNKNOWN, batches, fit, padded, tokenizer_of
@@ -68,6 +68,7 @@ def main(long: bool = False) -> dict[str, Any]:
     articles, _ = inputs(tokenizer, count, 1.0)
     figures["two_cores"] = two_cores(articles, rounds)
     figures["zero_shot"] = inference_zero_shot.measure(rounds)
+    figures["decoders"] = inference_decoders.measure(rounds)
     figures["gpu"] = inference_gpu.measure() if torch.cuda.is_available() else None
     figures["load_average_after"] = os.getloadavg()[0]
     figures |= headline(figures)

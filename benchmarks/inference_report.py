@@ -69,6 +69,7 @@ def write(figures: dict[str, Any]) -> None:
         *rows, "", "Two cores, wall time (no figure where the load average, above, says that others were at work): "
         f"`{json.dumps(figures['two_cores'])}`", "",
         f"Zero-shot: `{json.dumps(figures['zero_shot'])}`", "",
+        f"Decoders, against one text after the other: `{json.dumps(figures['decoders'])}`", "",
         NOTES, "",
         f"GPU: `{json.dumps(figures['gpu'])}`" if figures["gpu"] else "GPU: not measured.", "",
     ]  # fmt: skip

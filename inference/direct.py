@@ -78,6 +78,7 @@ def run_once(
         hub_id=container.environment.get(HF_MODEL_ID),
         hyper_params=options.hyper_params,
         approval_id=model.approval_id,
+        environment=container.environment,
     )
     inputs, output = storage.sources(options.input), options.output.rstrip("/")
     identity = {"sha256": container.sha256, "hyper_params": options.hyper_params, "approval_id": model.approval_id}

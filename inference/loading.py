@@ -54,7 +54,7 @@ _AUTO = {
 }
 SM_NUM_GPUS = "SM_NUM_GPUS"
 INFERENCE_ENGINE = "INFERENCE_ENGINE"
-OWN, VLLM = "own", "vllm"
+OWN, PAGED, VLLM = "own", "generate_batch", "vllm"
 # Formats that run code when they are opened, or may.
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack", ".mar")
 _TOKENIZERS = ("tokenizer.json", "spiece.model", "vocab.txt", "vocab.json")
@@ -176,8 +176,8 @@ def by_vllm(environment: Mapping[str, str]) -> bool:
         Invalid: an engine that there is not.
     """
     engine = environment.get(INFERENCE_ENGINE, "").strip() or None
-    if engine not in (None, OWN, VLLM):
-        raise Invalid(INFERENCE_ENGINE, f"must be {OWN} or {VLLM}, not {engine!r}.")
+    if engine not in (None, OWN, PAGED, VLLM):
+        raise Invalid(INFERENCE_ENGINE, f"must be {OWN}, {PAGED} or {VLLM}, not {engine!r}.")
     several = environment.get(SM_NUM_GPUS, "").strip() not in ("", "0", "1")
     return engine == VLLM or (engine is None and several)
 

@@ -8,12 +8,13 @@ from typing import Any
 from transformers import AutoConfig
 
 from inference.decoders import Continuing
+from inference.decoders.paged import PagedEngine
 from inference.decoders.settings import DEFAULT_TOTAL_TOKENS, Limits
 from inference.decoders.steps import StepEngine
 from inference.decoders.task import TextGeneration
 from inference.decoders.vllm import VllmEngine
 from inference.errors import ModelBroken
-from inference.loading import Loaded, gpus_of
+from inference.loading import INFERENCE_ENGINE, PAGED, Loaded, gpus_of
 
 
 def text_generation(loaded: Loaded, environment: Mapping[str, str]) -> TextGeneration:
@@ -28,13 +29,16 @@ def text_generation(loaded: Loaded, environment: Mapping[str, str]) -> TextGener
     on_cuda = loaded.model is None or loaded.model.device.type == "cuda"
     limits = Limits.of(environment, reach=_reach(config), on_cuda=on_cuda)
     engine: Continuing
+    paged = None
     if loaded.model is None:
         engine = VllmEngine.start(loaded, limits, gpus=gpus_of(environment), environment=environment)
     else:
         if getattr(loaded.model, "_is_stateful", False):
             raise ModelBroken(f"{config.model_type} keeps a state instead of its past; such decoders are not run here.")
-        engine = StepEngine(loaded.model, loaded.tokenizer, limits)
-    return TextGeneration(loaded, limits, engine)
+        engine = steps = StepEngine(loaded.model, loaded.tokenizer, limits)
+        if environment.get(INFERENCE_ENGINE, "").strip() == PAGED:
+            paged = PagedEngine(loaded.model, loaded.tokenizer, limits, steps)
+    return TextGeneration(loaded, limits, engine, paged)
 
 
 def _reach(config: Any) -> int:

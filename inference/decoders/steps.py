@@ -53,7 +53,7 @@ class StepEngine:
         self._model, self._tokenizer, self._limits = model, tokenizer, limits
         ends = model.generation_config.eos_token_id
         own = ends if isinstance(ends, list) else [ends]
-        self._ends = {token for token in (*own, tokenizer.eos_token_id) if token is not None}
+        self.ends = {token for token in (*own, tokenizer.eos_token_id) if token is not None}
         self._special = set(tokenizer.all_special_ids)
         takes = inspect.signature(model.forward).parameters
         self._places, self._last_only = "position_ids" in takes, "logits_to_keep" in takes
@@ -236,7 +236,7 @@ class StepEngine:
         special = token in self._special
         text, stopped = (self._tokenizer.decode([token]), False) if special else row.words.add(token)
         finish = None
-        if token in self._ends:
+        if token in self.ends:
             finish = "eos_token"
         elif stopped:
             finish = "stop_sequence"

@@ -9,6 +9,7 @@ from typing import Any
 
 from inference.decoders import Continuation, Continuing, Piece, Ticket
 from inference.decoders.asking import Asking
+from inference.decoders.paged import PagedEngine
 from inference.decoders.settings import Decoding, Limits
 from inference.engines import Description
 from inference.loading import TEXT_GENERATION, Loaded
@@ -25,6 +26,8 @@ class Collected:
     first: float = 0.0
     seconds: float = 0.0
     pieces: list[Piece] = field(default_factory=list)
+    # Whether its pieces come all at once, and so have no first one to be timed.
+    at_once: bool = False
 
     def add(self, piece: Piece) -> None:
         self.seconds = time.perf_counter() - self.started
@@ -42,7 +45,7 @@ class Collected:
     def answer(self, *, chat: bool) -> Answer:
         """The whole answer, with what is asked of it besides."""
         last, settings = self.pieces[-1], self.prompt.settings
-        tokens_in = len(self.prompt.tokens)
+        tokens_in, first = len(self.prompt.tokens), None if self.at_once else self.first
         if last.error:
             return Answer(TextGeneration.nothing, tokens_in, seconds=self.seconds, error=last.error)
         fields: dict[str, Any] = {"generated_text": full_text(self.prompt, last)}
@@ -55,7 +58,7 @@ class Collected:
         if chat:
             # What JumpStart's Llama-2-chat answers to messages, beside what TGI does.
             fields["generation"] = {"role": "assistant", "content": last.generated_text}
-        return Answer(fields, tokens_in, self.tokens_out, seconds=self.seconds, first_token_seconds=self.first)
+        return Answer(fields, tokens_in, self.tokens_out, seconds=self.seconds, first_token_seconds=first)
 
 
 class TextGeneration:
@@ -65,13 +68,14 @@ class TextGeneration:
     nothing: Mapping[str, Any] = {"generated_text": ""}
     literal = False
 
-    def __init__(self, loaded: Loaded, limits: Limits, engine: Continuing) -> None:
-        self.engine, self.limits = engine, limits
+    def __init__(self, loaded: Loaded, limits: Limits, engine: Continuing, paged: PagedEngine | None = None) -> None:
+        """`paged` answers what comes whole, in batch jobs; `engine` whoever watches, and everything where there is no other."""
+        self.engine, self.limits, self._paged = engine, limits, paged
         self._asking = Asking(loaded.tokenizer, limits, Decoding.of_model(loaded.generation_config))
 
     @property
     def description(self) -> Description:
-        return self.engine.description
+        return self._paged.description if self._paged else self.engine.description
 
     def check_job(self, job: Mapping[str, Any]) -> None:
         self._asking.defaults.updated(job)
@@ -96,10 +100,16 @@ class TextGeneration:
                 row.append(place)
             places.append(row)
         # Longest first: rows that stand together pad each other least.
-        for one in sorted(found, key=lambda one: -one.prompt.most_tokens):
-            self.engine.submit(Ticket(one.prompt, one.add))
-        while self.engine.step():
-            pass
+        tickets = [Ticket(one.prompt, one.add) for one in sorted(found, key=lambda one: -one.prompt.most_tokens)]
+        if self._paged:
+            for one in found:
+                one.at_once = self._paged.does(one.prompt)
+            self._paged.answer(tickets)
+        else:
+            for ticket in tickets:
+                self.engine.submit(ticket)
+            while self.engine.step():
+                pass
         chats = [False] * len(found)
         for request, row in zip(requests, places, strict=True):
             for place in row:

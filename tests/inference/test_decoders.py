@@ -449,7 +449,7 @@ def test_weights_are_counted_by_their_headers(loaded: Loaded, llama_folder: Path
     [
         ({"SM_NUM_GPUS": "four"}, "must be a whole number"),
         ({"SM_NUM_GPUS": "64", "INFERENCE_ENGINE": "own"}, "is 64, and this machine has"),
-        ({"INFERENCE_ENGINE": "fast"}, "must be own or vllm"),
+        ({"INFERENCE_ENGINE": "fast"}, "must be own, generate_batch or vllm"),
     ],
     ids=str,
 )
