@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from moto.cloudwatch.models import cloudwatch_backends
 from moto.sagemaker.models import sagemaker_backends
 
 from local import ACCOUNT, REGION
@@ -28,6 +29,8 @@ from promotion import names
 
 log = logging.getLogger("local.endpoints")
 _POLL_SECONDS = 0.05
+# Of the minutes that SageMaker watches a new fleet.
+_BAKE_SECONDS = 0.5
 _DEFAULT_HEALTH_SECONDS = 600
 
 
@@ -91,12 +94,35 @@ class EndpointHost:
             log.exception("endpoint %s broke", endpoint.name)
             endpoint.fail(f"InternalServerError: {failed}", back=before is not None)
         else:
-            self._serving[endpoint.name] = server
-            endpoint.in_service(config_name)
-            if before is not None:
-                self._end(before)
+            self._take_over(endpoint, config_name, server, before)
         log.info("endpoint %s: %s with %s", endpoint.name, endpoint.status, config_name)
         self._tell(endpoint)
+
+    def _take_over(self, endpoint: Endpoint, config_name: str, server: Server, before: Server | None) -> None:
+        """All requests go to the new container; back to the old one if an alarm is seen to go off meanwhile."""
+        self._serving[endpoint.name] = server
+        if before is None:
+            endpoint.in_service(config_name)
+            return
+        alarm = self._gone_off(endpoint.alarms)
+        if alarm is None:
+            endpoint.in_service(config_name)
+            self._end(before)
+            return
+        self._serving[endpoint.name] = before
+        endpoint.fail(f"The alarm {alarm} went off, and the deployment was rolled back.", back=True)
+        self._end(server)
+
+    def _gone_off(self, alarms: list[str]) -> str | None:
+        """The first of the deployment's alarms that goes off in its short bake. Only `set-alarm-state` makes one, here."""
+        deadline = time.monotonic() + _BAKE_SECONDS
+        known = cloudwatch_backends[ACCOUNT][REGION].alarms
+        while True:
+            for name in alarms:
+                if name in known and known[name].state_value == "ALARM":
+                    return name
+            if time.monotonic() > deadline or self._stopping.wait(_POLL_SECONDS):
+                return None
 
     def _withdraw(self, endpoint: Endpoint) -> None:
         server = self._serving.pop(endpoint.name, None)
@@ -119,7 +145,8 @@ class EndpointHost:
         folder = self._home / re.sub(r"[^A-Za-z0-9.-]", "-", config_name)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        fetch_model(container, Storage(self._aws_url, model.execution_role_arn, config_name), folder / "model")
+        storage = Storage(self._aws_url, model.execution_role_arn, config_name)
+        fetch_model(container, storage, folder / "model")
         port, log_file = free_port(), folder / "container.log"
         environment = {
             **(container.get("Environment") or {}),
@@ -127,7 +154,6 @@ class EndpointHost:
             "SM_MODEL_DIR": str(folder / "model"),
             "HOST": "127.0.0.1",
         }
-        storage = Storage(self._aws_url, model.execution_role_arn, config_name)
         process = start(["python", "-m", "inference", "serve"], environment, storage, log_file, self._children)
         server = Server(process, port, folder, log_file)
         patience = variant.get("ContainerStartupHealthCheckTimeoutInSeconds", _DEFAULT_HEALTH_SECONDS)

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Protocol
 
 import botocore.session
+from moto.cloudwatch.models import CloudWatchBackend
 from moto.core.responses import ActionResult, EmptyResult
 from moto.core.utils import utcnow
 from moto.sagemaker.exceptions import ValidationError
@@ -48,6 +49,12 @@ class Endpoint:
     @property
     def status(self) -> str:
         return str(self._kept.endpoint_status)
+
+    @property
+    def alarms(self) -> list[str]:
+        """Names of the alarms that the deployment under way is watched by."""
+        config = getattr(self._kept, "last_deployment_config", None) or {}
+        return [alarm["AlarmName"] for alarm in (config.get("AutoRollbackConfiguration") or {}).get("Alarms", ())]
 
     def begin(self, status: str) -> None:
         self._set(status, None)
@@ -100,6 +107,7 @@ def mend() -> None:
     response.delete_endpoint = _delete
     response.list_models = _list_models
     SageMakerModelBackend.add_tags = _add_tags
+    CloudWatchBackend.put_metric_alarm = _keeping_state(CloudWatchBackend.put_metric_alarm)
     FakeEndpointConfig.validate_instance_type = _validate_instance_type
 
 
@@ -176,6 +184,22 @@ def _add_tags(self: Any, arn: str, tags: list[dict[str, str]]) -> list[dict[str,
     merged = {tag["Key"]: tag["Value"] for tag in [*resource.tags, *tags]}
     resource.tags = [{"Key": key, "Value": value} for key, value in merged.items()]
     return list(resource.tags)
+
+
+def _keeping_state(put: Callable[..., Any]) -> Callable[..., Any]:
+    """An alarm that is put again keeps its state; moto begins anew.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+    """
+
+    def put_metric_alarm(self: Any, **given: Any) -> Any:
+        before = self.alarms.get(given["name"])
+        alarm = put(self, **given)
+        if before is not None:
+            alarm.state_value, alarm.state_reason = before.state_value, before.state_reason
+        return alarm
+
+    return put_metric_alarm
 
 
 def _validate_instance_type(self: Any, instance_type: str) -> None:

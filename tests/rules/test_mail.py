@@ -48,6 +48,7 @@ MAILS: dict[str, Message] = {
     "run-failed": stories.in_trouble().mails(names.APPROVAL_REQUESTED)[-1],
     "bypassed": stories.in_trouble().mails(names.APPROVAL_BYPASSED)[0],
     "drift": stories.in_trouble().mails(names.DRIFT_DETECTED)[0],
+    "endpoint": stories.in_trouble().mails(names.ENDPOINT_CHANGED)[0],
     "integrity": stories.in_trouble().mails(names.INTEGRITY_BROKEN)[0],
 }
 every_mail = pytest.mark.parametrize("name", MAILS)
@@ -142,11 +143,20 @@ def test_a_stakeholder_who_is_an_approver_gets_it_once() -> None:
         ("revoked", "[revoked] news-summariser v2: revoked everywhere by Ann Adler"),
         ("bypassed", "[bypassed] news-summariser v1: set to Rejected outside this service"),
         ("drift", "[dev] news-summariser v1: drift detected (length psi 0.41)"),
+        ("endpoint", "[dev] news-summariser v1: endpoint failed"),
         ("integrity", "[dev] news-summariser v1: its bytes are not those that were approved"),
     ],
 )
 def test_subjects_say_where_what_and_why(name: str, subject: str) -> None:
     assert MAILS[name].subject == subject
+
+
+@pytest.mark.parametrize("length", range(40, 110))
+def test_a_subject_of_any_length_arrives_as_it_was_written(length: int) -> None:
+    for text in (f"[test] {'x' * (length - 20)} v1: stopped", f"[test] news v1: {'ab ' * (length // 3)}by 조민서"):
+        raw = mime(replace(MAILS["rejected"], subject=text), SENDER)
+        assert message_from_bytes(raw, policy=default)["Subject"] == text
+        assert b"Subject:\r\n" not in raw
 
 
 def test_a_shut_gate_is_said_with_metric_value_bound_and_consequence() -> None:
