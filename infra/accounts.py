@@ -20,6 +20,7 @@ from infra.endpoints import MODULE, may_roll_back, may_serve
 from infra.functions import Functions
 from infra.image import InferenceImage
 from infra.inference import InferenceMachine
+from infra.monitoring import watch_machine
 from infra.permissions import Permissions, allow
 from infra.store import Store
 from infra.wiring import Wiring
@@ -107,9 +108,38 @@ class Elsewhere:
                 "Condition": {"StringEquals": {"kms:ViaService": f"s3.{self.region}.amazonaws.com"}},
             }
         ]
+        for key, users in sorted(self._foreign_keys().items()):
+            principal = {"AWS": users}
+            found[f"key-{key.rpartition('/')[2]}"] = [
+                {
+                    "Sid": "PromotionEncrypts",
+                    "Effect": "Allow",
+                    "Principal": principal,
+                    "Action": ["kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"],
+                    "Resource": "*",
+                },
+                {
+                    "Sid": "PromotionGrants",
+                    "Effect": "Allow",
+                    "Principal": principal,
+                    "Action": ["kms:CreateGrant"],
+                    "Resource": "*",
+                    "Condition": {"Bool": {"kms:GrantIsForAWSResource": "true"}},
+                },
+            ]
         found["repository-of-images"] = [
             {"Sid": "PromotionPulls", "Effect": "Allow", "Principal": readers, "Action": list(PULL)}
         ]
+        return found
+
+    def _foreign_keys(self) -> dict[str, list[str]]:
+        """Keys of volumes and outputs that are in another account than the jobs', and the roles that use them."""
+        found: dict[str, list[str]] = {}
+        for environment, account in self.settings.elsewhere.items():
+            inference = self.settings.at(environment).inference
+            for key in sorted({inference.volume_key, inference.output_key} - {None, ""}, key=str):
+                if str(key).split(":")[4:5] != [account]:
+                    found.setdefault(str(key), []).append(self.role(environment, "execution"))
         return found
 
     def write(self, folder: Path) -> None:
@@ -200,6 +230,7 @@ class EnvironmentStack(Stack):
     def __init__(self, scope: Construct, name: str, *, environment: str, far: Elsewhere, **stack: Any) -> None:
         super().__init__(scope, name, **stack)
         self._environment, self._far = environment, far
+        settings = far.settings.at(environment)
         self.bus = events.EventBus(
             self, "Bus", event_bus_name=far.service, description=f"What happened to models in {environment}"
         )
@@ -211,7 +242,7 @@ class EnvironmentStack(Stack):
             retention_period=Duration.days(14),
         )
         acknowledge(undelivered, {"AwsSolutions-SQS3": "This is a dead-letter queue: of this account's rules."})
-        permissions = Permissions(self, None, far.settings, far.prefix)
+        permissions = Permissions(self, None, settings, far.prefix)
         live = [permissions.arn("ssm", f"parameter{far.prefix}/*/{environment}/live")]
         below = [permissions.arn("ssm", f"parameter{far.prefix}{tail}") for tail in ("", "/*")]
         self._opened("writer", ["on_projection_due"], [allow(["ssm:GetParameter", "ssm:PutParameter"], live)])
@@ -224,7 +255,7 @@ class EnvironmentStack(Stack):
             self,
             "Inference",
             environment=rung,
-            settings=far.settings,
+            settings=settings,
             permissions=permissions,
             evidence=s3.Bucket.from_bucket_name(self, "Evidence", far.evidence_bucket),
             bus=self.bus,
@@ -241,15 +272,18 @@ class EnvironmentStack(Stack):
         self.machine.start_on_promotion(undelivered)
         if served:
             role = self.machine.execution_role
-            self._opened("endpoints", [MODULE], may_serve(permissions, rung, far.settings, far.prefix, role.role_arn))
+            self._opened("endpoints", [MODULE], may_serve(permissions, rung, settings, far.prefix, role.role_arn))
             role.add_to_principal_policy(may_roll_back(permissions, rung, far.prefix))
         if schedule := far.settings.inference.schedule:
             self.machine.start_on_schedule(schedule, far.settings.groups, undelivered)
         self._report(undelivered)
         self._guard()
-        CfnOutput(
-            self, "MachineArn", value=self.machine.machine.state_machine_arn, description="Runs what is live here"
-        )
+        topic = watch_machine(self, self.machine, undelivered)
+        for output, value, description in (
+            ("MachineArn", self.machine.machine.state_machine_arn, "Runs what is live here"),
+            ("AlarmTopic", topic.topic_arn, "Subscribe whoever answers for this account to the machine's alarms"),
+        ):
+            CfnOutput(self, output, value=value, description=description)
         explain_wildcards(self)
 
     def _opened(self, purpose: str, modules: list[str], statements: list[iam.PolicyStatement]) -> None:

@@ -77,7 +77,7 @@ class Endpoints(Construct):
             ],
         )
         for each in here:
-            functions.permit(MODULE, may_serve(permissions, each, settings, prefix, roles[each.name]))
+            functions.permit(MODULE, may_serve(permissions, each, settings.at(each.name), prefix, roles[each.name]))
             machines[each.name].execution_role.add_to_principal_policy(may_roll_back(permissions, each, prefix))
         self._wake(here, prefix)
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from aws_cdk import RemovalPolicy, Stack
+from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
@@ -101,6 +102,14 @@ class InferenceMachine(Construct):
             logs=sfn.LogOptions(destination=log_group, level=sfn.LogLevel.ALL, include_execution_data=False),
             tracing_enabled=True,
         )
+
+    def failures(self) -> dict[str, cloudwatch.Metric]:
+        """Runs that failed, and runs that were cut off and could say nothing any more, by the name of their alarm."""
+        period = Duration.minutes(5)
+        return {
+            "InferenceFailed": self.machine.metric_failed(period=period),
+            "InferenceTimedOut": self.machine.metric_timed_out(period=period),
+        }
 
     def start_on_promotion(self, undelivered: sqs.IQueue) -> None:
         """Starts a run when a model has gone live here, by whichever way."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra.acknowledged import acknowledge
@@ -43,6 +44,36 @@ def alarm_topic(scope: Construct) -> sns.Topic:
     return topic
 
 
+def watch_machine(scope: Construct, made: InferenceMachine, undelivered: sqs.IQueue) -> sns.Topic:
+    """Alarms in an environment's own account: of runs that could not even report, and of what was not delivered."""
+    topic = alarm_topic(scope)
+    waiting = undelivered.metric_approximate_number_of_messages_visible(period=_FIVE_MINUTES, statistic="Maximum")
+    for name, metric in {**made.failures(), "Undelivered": waiting}.items():
+        alarm = cloudwatch.Alarm(
+            scope,
+            f"{name}Alarm",
+            metric=metric,
+            threshold=1,
+            evaluation_periods=1,
+            comparison_operator=_AT_LEAST,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            alarm_description=f"{name}: docs/operations.md says what it means and what to do.",
+        )
+        alarm.add_alarm_action(actions.SnsAction(topic))
+    return topic
+
+
+def _reported(environment: str) -> cloudwatch.Metric:
+    """Failed runs of an environment elsewhere, as lambdas/on_inference_completed.py counts them."""
+    return cloudwatch.Metric(
+        namespace="Promotion",
+        metric_name=names.FAILED_RUNS_METRIC,
+        dimensions_map={"environment": environment},
+        statistic="Sum",
+        period=_FIVE_MINUTES,
+    )
+
+
 class Monitoring(Construct):
     """What is watched, and shown on one board."""
 
@@ -54,6 +85,7 @@ class Monitoring(Construct):
         functions: Functions,
         wiring: Wiring,
         machines: Mapping[str, InferenceMachine],
+        elsewhere: Sequence[str],
         sender: Sender,
         topic: sns.ITopic,
         api_id: str,
@@ -64,9 +96,12 @@ class Monitoring(Construct):
         self._queues(wiring)
         self._functions(functions)
         self._api(api_id)
-        for environment, made in machines.items():
-            title = environment.title().replace("-", "")
-            self._alarm(f"InferenceFailed{title}", made.machine.metric_failed(period=_FIVE_MINUTES), 1)
+        # Here by the machine's own word, and by what it reported where its numbers are in another account.
+        failures = {name: made.failures() for name, made in machines.items()}
+        failures |= {name: {"InferenceFailed": _reported(name)} for name in elsewhere}
+        for environment, metrics in failures.items():
+            for name, failed in metrics.items():
+                self._alarm(name + environment.title().replace("-", ""), failed, 1)
         for title, metric in (("MailBounced", "Bounce"), ("MailComplained", "Complaint")):
             self._alarm(title, sender.metric(metric).with_(period=_FIVE_MINUTES), 1)
         self._verification()

@@ -114,6 +114,7 @@ class PromotionStack(Stack):
             functions=self.functions,
             wiring=self.wiring,
             machines=self.machines,
+            elsewhere=tuple(settings.elsewhere),
             sender=self.sender,
             topic=topic,
             api_id=self.api.api_id,
@@ -141,13 +142,13 @@ class PromotionStack(Stack):
         return role
 
     def _machine(self, environment: str, service: str) -> InferenceMachine:
-        settings = self._settings
+        settings = self._settings.at(environment)
         made = InferenceMachine(
             self,
             f"Inference{environment.title().replace('-', '')}",
             environment=next(rung for rung in settings.environments if rung.name == environment),
             settings=settings,
-            permissions=self.permissions,
+            permissions=Permissions(self, self.store, settings, self._prefix),
             evidence=self.store.evidence,
             bus=self.wiring.bus,
             prepare=self.functions["prepare_inference"],

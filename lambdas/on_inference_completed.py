@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from typing import Any
 
 import msgspec
@@ -45,6 +46,8 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     except (Invalid, msgspec.ValidationError) as error:
         logger.error("run refused", extra={"reason": str(error), "event_id": event.get("id")})
         return {"refused": str(error)}
+    if report.status != "Completed":
+        _count_failure(report.environment)
     group, version = report.model_package_group or report.request.group, report.model_package_version
     try:
         if version is None:
@@ -73,6 +76,15 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         },
     )
     return {"sequence": receipt.sequence, "note": receipt.note}
+
+
+def _count_failure(environment: str) -> None:
+    """For the alarm of an environment whose machine, and its own numbers, are in another account."""
+    from aws_lambda_powertools.metrics import MetricUnit, single_metric
+
+    namespace = os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Promotion")
+    with single_metric(name=names.FAILED_RUNS_METRIC, unit=MetricUnit.Count, value=1, namespace=namespace) as metric:
+        metric.add_dimension(name="environment", value=environment)
 
 
 def read_evidence(report: RunReport) -> Evidence:

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from lambdas.world import client, config, elsewhere, ledger, logger, parameter_store, prefix, recorder, setting, signer
 from promotion import endpoints, names
-from promotion.aws.endpoints import REFUSALS, Endpoints
+from promotion.aws.endpoints import REFUSALS, Endpoints, passes
 from promotion.aws.resolve import resolve
 from promotion.config import Endpoint
 from promotion.endpoints import Found, Wanted
@@ -66,7 +66,7 @@ def follow(group: str, environment: str) -> str:
     try:
         world.take(step, wanted, name, settings, revoked=revoked)
     except ClientError as error:
-        if error.response["Error"]["Code"] not in REFUSALS:
+        if error.response["Error"]["Code"] not in REFUSALS or passes(error):
             raise
         return _refused(state, wanted, found, error)
     seen = endpoints.seen(step, wanted, found, state.endpoint)
@@ -106,7 +106,12 @@ def _wanted(view: View, state: EnvironmentState, settings: Endpoint) -> Wanted |
             f"the live record is of event {model.sequence}, and event {state.live_sequence} changed what is live"
         )
     return endpoints.wanted(
-        model, settings, config().inference, prefix=prefix(), role=_roles()[state.name], asked=state.endpoint.asked
+        model,
+        settings,
+        config().at(state.name).inference,
+        prefix=prefix(),
+        role=_roles()[state.name],
+        asked=state.endpoint.asked,
     )
 
 

@@ -68,7 +68,7 @@ def requests(
     context: str,
 ) -> dict[str, Any]:
     """The exact requests that the machine makes for a run, and what it reports at its end."""
-    wanted, image = config().inference, model.containers[0].image
+    wanted, image = config().at(model.environment).inference, model.containers[0].image
     name = f"promotion-{run}"
     role = settings["execution_role_arn"]
     vpc = {"Subnets": settings.get("subnets") or [], "SecurityGroupIds": settings.get("security_groups") or []}

@@ -102,6 +102,10 @@ class Environment(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     account: str | None = None
     region: str | None = None
     execution_role: str | None = None
+    subnets: tuple[str, ...] | None = None
+    security_groups: tuple[str, ...] | None = None
+    volume_key: str | None = None
+    output_key: str | None = None
     on_revoke: Literal["fall_back", "nothing"] = "fall_back"
     endpoint: Endpoint | None = None
 
@@ -305,6 +309,20 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             for environment in self.environments
             if environment.account is not None and environment.account != self.registry.account
         }
+
+    def at(self, name: str) -> Config:
+        """The file as one environment's jobs read it: its own network and keys stand under `[inference]`.
+
+        The network of `[inference]` is the registry account's, and no other's.
+        """
+        environment = next(each for each in self.environments if each.name == name)
+        own = {
+            field: getattr(environment, field) for field in ("subnets", "security_groups", "volume_key", "output_key")
+        }
+        given = {field: value for field, value in own.items() if value is not None}
+        if name in self.elsewhere:
+            given = {"subnets": (), "security_groups": (), **given}
+        return msgspec.structs.replace(self, inference=msgspec.structs.replace(self.inference, **given))
 
     def previous(self, name: str) -> str | None:
         """The environment that comes before `name`, or None for the first."""

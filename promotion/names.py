@@ -109,6 +109,8 @@ KEPT: Final = {
 
 # Counted by the daily verification; above 0 it alarms.
 DIFFERENCES_METRIC: Final = "VerifyDifferences"
+# Runs that failed, by environment: how an account's runs are heard of in another.
+FAILED_RUNS_METRIC: Final = "FailedRuns"
 
 DEFAULT_PREFIX: Final = "/promotion"
 BOARD_INDEX: Final = "board"
