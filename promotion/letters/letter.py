@@ -25,6 +25,7 @@ from promotion.wording import one_line
 # Gmail clips what is longer (https://support.google.com/mail/answer/6594), and with it the end of the evidence.
 LARGEST_HTML_BYTES = 100_000
 LONGEST_SUBJECT = 160
+LONGEST_LINE = 990  # of 998 that RFC 5322 allows
 ROWS_SHOWN = 16
 DIFFERENCES_SHOWN = 12
 TEXT_WIDTH = 76
@@ -141,7 +142,9 @@ def mime(message: Message, sender: str, *, reply_to: str | None = None) -> bytes
     # The same letter is the same bytes, however often it is sent again.
     for index, part in enumerate(part for part in mail.walk() if part.is_multipart()):
         part.set_boundary(f"=_{message.message_id}.{index}")
-    return mail.as_bytes()
+    # Folded at 78, a subject of 75 begins on a line of its own, and programs that sort see a space before it. RFC 2047 words
+    # have to be folded all the same.
+    return mail.as_bytes(policy=SMTP.clone(max_line_length=LONGEST_LINE) if message.subject.isascii() else SMTP)
 
 
 def _header(text: str) -> str:
