@@ -66,7 +66,9 @@ def follow(group: str, environment: str) -> str:
     try:
         world.take(step, wanted, name, settings, revoked=revoked)
     except ClientError as error:
-        if error.response["Error"]["Code"] not in REFUSALS or passes(error):
+        if passes(error):
+            return "wait"
+        if error.response["Error"]["Code"] not in REFUSALS:
             raise
         return _refused(state, wanted, found, error)
     seen = endpoints.seen(step, wanted, found, state.endpoint)

@@ -74,12 +74,13 @@ class Endpoints:
                 self._update(wanted, settings, revoked=revoked)
 
     def tidy(self, group: str, keep: str) -> int:
-        """Delete the models and configurations of a group that nothing serves any more, all but `keep`; returns how many.
+        """Delete the models and configurations of a group that served before `keep`, or all without one; returns how many.
 
-        With nothing to keep, its alarms too are of no more use.
+        What a later event has made stays: another of us may be about to serve it.
         """
         stem = names.hosted_stem(self._prefix, self._environment, group)
-        old = [name for name in self._named(stem) if name != keep]
+        last = _sequence(keep) if keep else None
+        old = [name for name in self._named(stem) if name != keep and (last is None or _sequence(name) <= last)]
         for name in old:
             _ignoring_missing(self._sagemaker.delete_endpoint_config, EndpointConfigName=name)
             _ignoring_missing(self._sagemaker.delete_model, ModelName=name)
@@ -150,6 +151,16 @@ class Endpoints:
     def _tags(self, arn: str) -> dict[str, str]:
         pages = self._sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
         return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
+
+
+def _sequence(name: str) -> int:
+    """The ledger's event that a model or configuration of ours was made for."""
+    return int(name.rsplit("-", 2)[1])
+
+
+def passes(error: ClientError) -> bool:
+    """Whether somebody was faster: what is refused now will be right, or not needed, the next time."""
+    return _missing(error) or _in_progress(error)
 
 
 def _of_endpoint(wanted: Wanted) -> dict[str, str]:

@@ -350,6 +350,29 @@ def test_what_sagemaker_refuses_is_told_once_and_tried_again(
     assert made.step() == "create"
 
 
+def test_two_at_once_do_not_take_each_other_for_trouble(made: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both saw the old version in service; the second finds the update of the first under way."""
+    made.serve(1)
+    made.climb(2)
+    find = on_live_changed.Endpoints.find
+    before = find(on_live_changed._endpoints("dev"), NAME)
+    assert made.step() == "update"
+    monkeypatch.setattr(on_live_changed.Endpoints, "find", lambda self, endpoint: before)
+    assert made.step() == "wait"
+    assert made.known.status == names.ENDPOINT_IN_SERVICE
+
+
+def test_who_tidies_up_leaves_what_a_later_event_has_made(made: Installation) -> None:
+    made.serve(1)
+    made.climb(2)
+    made.step()
+    endpoint, _ = made.hand.deploying[-1]
+    newer = [name for name in made.configs() if name != made.described["EndpointConfigName"]]
+    on_live_changed._endpoints("dev").tidy(GROUP, made.described["EndpointConfigName"])
+    assert set(newer) < set(made.configs())
+    assert endpoint.status == "Updating"
+
+
 def test_one_models_trouble_does_not_hold_up_anothers_endpoint(
     made: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

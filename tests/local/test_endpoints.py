@@ -210,6 +210,17 @@ def test_an_endpoint_follows_what_is_live_to_the_end(harbour: Harbour, tmp_path:
     harbour.post(f"/models/{GROUP}/versions/3/revoke", reason="It can not be loaded.")
     harbour.serves(1)
 
+    # An alarm takes a deployment back; an operator has it tried again once the alarm is over.
+    cloudwatch = harbour.service.session().client("cloudwatch")
+    cloudwatch.set_alarm_state(AlarmName=f"{ENDPOINT}-errors", StateValue="ALARM", StateReason="Too many 5xx.")
+    harbour.promote(tiny(tmp_path / "four", 4))
+    alarmed = harbour.seen(lambda endpoint: endpoint["status"] == "Failed" and "alarm" in endpoint["problem"])
+    assert (alarmed["version"], harbour.invoked()["approval_id"]) == (1, f"{GROUP}:1:dev:1")
+    cloudwatch.set_alarm_state(AlarmName=f"{ENDPOINT}-errors", StateValue="OK", StateReason="Quiet again.")
+    again = harbour.command("endpoint", "restore", GROUP, "dev", "--reason", "The errors were another service's.")
+    assert again.returncode == 0, again.stderr
+    harbour.serves(4)
+
     # Models and configurations of what served before are gone.
     left = harbour.service.wait_for(
         lambda: configs if len(configs := harbour.sagemaker.list_endpoint_configs()["EndpointConfigs"]) == 1 else None
