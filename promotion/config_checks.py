@@ -92,6 +92,7 @@ def check(config: Config, source: str) -> None:
             endpoints.add(called)
     if config.registry.account is not None and not re.fullmatch(r"\d{12}", config.registry.account):
         refuse("registry.account", "an AWS account id has 12 digits.")
+    _check_networks(config, refuse)
     if config.elsewhere:
         for field in ("account", "region"):
             if getattr(config.registry, field) is None:
@@ -135,6 +136,20 @@ def check(config: Config, source: str) -> None:
         _check_channel(channel, name, refuse)
     if (config.web.domain_name is None) != (config.web.certificate_arn is None):
         refuse("web", "domain_name and certificate_arn go together.")
+
+
+def _check_networks(config: Config, refuse: Refuse) -> None:
+    for index, environment in enumerate(config.environments):
+        place = f"environments[{index}]"
+        if bool(environment.subnets) != bool(environment.security_groups):
+            missing = "security_groups" if environment.subnets else "subnets"
+            refuse(f"{place}.{missing}", "subnets and security_groups go together.")
+        if environment.name in config.elsewhere and config.inference.subnets and environment.subnets is None:
+            refuse(
+                f"{place}.subnets",
+                "those under [inference] are in the registry's account, and this environment has its own: "
+                "name its subnets, or none on purpose with [].",
+            )
 
 
 def _check_addresses(addresses: tuple[str, ...], place: str, refuse: Refuse) -> None:
