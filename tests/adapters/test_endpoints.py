@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from lambdas import on_live_changed
 from local.mends import endpoints as mended
 from promotion import endpoints, hosting, names
+from promotion.aws.endpoints import Endpoints
 from promotion.config import Config, parse
 from promotion.errors import PromotionError
 from promotion.journal import Receipt
@@ -354,10 +355,10 @@ def test_two_at_once_do_not_take_each_other_for_trouble(made: Installation, monk
     """Both saw the old version in service; the second finds the update of the first under way."""
     made.serve(1)
     made.climb(2)
-    find = on_live_changed.Endpoints.find
+    find = Endpoints.find
     before = find(on_live_changed._endpoints("dev"), NAME)
     assert made.step() == "update"
-    monkeypatch.setattr(on_live_changed.Endpoints, "find", lambda self, endpoint: before)
+    monkeypatch.setattr(Endpoints, "find", lambda self, endpoint: before)
     assert made.step() == "wait"
     assert made.known.status == names.ENDPOINT_IN_SERVICE
 

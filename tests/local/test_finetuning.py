@@ -60,12 +60,12 @@ def test_an_adapter_goes_the_whole_way(tmp_path: Path) -> None:
             return endpoint is not None and endpoint["status"] == "InService"
 
         service.wait_for(in_service, seconds=120)
-        body = {"inputs": kept[0][0], "parameters": {"max_new_tokens": 4}, "stream": True}
+        request = {"inputs": kept[0][0], "parameters": {"max_new_tokens": 4}, "stream": True}
         answer = (
             service.session()
             .client("sagemaker-runtime")
             .invoke_endpoint_with_response_stream(
-                EndpointName=f"promotion-dev-{GROUP}", ContentType="application/json", Body=json.dumps(body).encode()
+                EndpointName=f"promotion-dev-{GROUP}", ContentType="application/json", Body=json.dumps(request).encode()
             )
         )
         text = b"".join(part["PayloadPart"]["Bytes"] for part in answer["Body"]).decode()
