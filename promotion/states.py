@@ -164,11 +164,15 @@ def _requested(view: View, event: Event) -> None:
         gates=msgspec.convert(event.data["gates"], tuple[GateResult, ...]),
         changed=event.data.get("changed", ""),
     )
+    # Asked again into the first environment, what the registry said before is about to be written over; into a later one, it
+    # stays Approved.
+    again = request.attempt > 1 and not state.approvals
     view.put_version(
         replace(
             state,
             requests={**state.requests, environment.name: request},
             statuses={**state.statuses, environment.name: names.PENDING},
+            status_since=event.time if again else state.status_since,
         )
     )
     view.put_environment(

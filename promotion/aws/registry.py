@@ -127,6 +127,8 @@ def _touched(events: Sequence[Event], first: str) -> dict[int, tuple[Event, bool
         decides = (
             event.kind in (names.MODEL_REVOKED, names.MODEL_ADOPTED)
             or (event.kind in (names.DECISION_RECORDED, names.MODEL_PROMOTED) and event.environment == first)
+            # Asked again after a rejection, it waits again.
+            or (event.kind == names.APPROVAL_REQUESTED and event.environment == first and event.data["attempt"] > 1)
             or (event.kind == names.APPROVAL_BYPASSED and bool(event.data.get("reverted")))
         )
         for number in touched_by(event):
@@ -152,6 +154,8 @@ def _description(state: VersionState, first: str) -> str:
     approval = state.approvals.get(first)
     if state.revoked:
         return "Revoked by the promotion service."
+    if registry_status(state, first) == names.PENDING:
+        return f"Asked again for {first}."[:1024]
     by = f" by {', '.join(approval.approved_by)}" if approval else ""
     return f"Decided for {first}{by}."[:1024]
 

@@ -111,7 +111,8 @@ class Emulator:
     def deploy(self, config: Path) -> dict[str, str]:
         """`cdk bootstrap` and `cdk deploy`; the stack's outputs."""
         assembly = self.folder / "cdk.out"
-        finished = run_app(config, assembly, bundle="host", nag="false")
+        aws = {name: value for name, value in self.environment.items() if name.startswith("AWS_")}
+        finished = run_app(config, assembly, aws=aws, bundle="host", nag="false")
         assert finished.returncode == 0, finished.stderr
         template = assembly / "promotion.template.json"
         template.write_text(json.dumps(within_reach(json.loads(template.read_text()))))

@@ -93,10 +93,13 @@ def synthesize(config: Path, outdir: Path, **context: str) -> Template:
     return Template(next(outdir.glob("*.template.json")))
 
 
-def run_app(config: Path, outdir: Path, **context: str) -> subprocess.CompletedProcess[str]:
-    """app.py with a configuration and context; refusals are for the caller to read."""
+def run_app(
+    config: Path, outdir: Path, *, aws: Mapping[str, str] | None = None, **context: str
+) -> subprocess.CompletedProcess[str]:
+    """app.py with a configuration and context; refusals are for the caller to read. `aws`: variables that lead to AWS."""
     environment = {
         **os.environ,
+        **(aws or {}),
         "PROMOTION_CONFIG": str(config),
         "CDK_OUTDIR": str(outdir),
         "CDK_CONTEXT_JSON": json.dumps(context),

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from promotion import names
+from promotion import names, operations, workflows
 from promotion.history import Event
 from promotion.projector import BATCH, FOLLOWS
 from promotion.states import View
-from tests.fakes import GROUP, PREFIX, FailingOnce, House
+from tests.fakes import ANN, GROUP, PREFIX, FailingOnce, House
 
 
 @pytest.fixture
@@ -208,3 +208,38 @@ def test_events_go_out_with_what_listeners_need(house: House) -> None:
     assert kinds == [kind for kind in house.kinds() if kind in names.PUBLISHED]
     detail = json.loads(house.bus.entries[2]["Detail"])
     assert (detail["environment"], detail["model_package_version"], detail["sequence"]) == ("dev", 1, 5)
+
+
+@pytest.mark.parametrize("environment", ["dev", "test"])
+def test_what_is_asked_again_waits_in_the_registry_as_it_did_at_first(environment: str) -> None:
+    house = House()
+    house.register(1)
+    if environment == "test":
+        house.climb(1, to="dev")
+        house.measure(1, "dev")
+    house.decide(1, environment, verdict=names.REJECTED)
+    house.project()
+    arn = house.view().version(1).package.arn
+    refused = {"dev": names.REJECTED, "test": names.APPROVED}[environment]
+    assert house.sagemaker.packages[arn]["ModelApprovalStatus"] == refused
+    house.later(hours=1)
+    workflows.ask_again(house.asked(1, environment), ANN, "Its references were wrong.", world=house.world)
+    house.project()
+    asked = {"dev": names.PENDING, "test": names.APPROVED}[environment]
+    assert house.sagemaker.packages[arn]["ModelApprovalStatus"] == asked
+    assert house.lines() == []
+
+
+def test_the_late_echo_of_a_rejection_that_was_asked_again_is_no_bypass() -> None:
+    house = House()
+    house.register(1)
+    house.decide(1, "dev", verdict=names.REJECTED)
+    house.project()
+    written = house.now
+    house.later(hours=1)
+    workflows.ask_again(house.asked(1, "dev"), ANN, "Its references were wrong.", world=house.world)
+    receipt = operations.record_bypass(GROUP, 1, names.REJECTED, "us", world=house.world, at=written)
+    assert receipt.events == ()
+    house.later(hours=1)
+    receipt = operations.record_bypass(GROUP, 1, names.REJECTED, "eve", world=house.world, at=house.now)
+    assert [event.kind for event in receipt.events] == [names.APPROVAL_BYPASSED]
