@@ -3,13 +3,14 @@
 Writes build/bench/control.json: `decision_calls_at_10`, `decision_calls_at_10000`, `decision_bytes_at_10`,
 `decision_bytes_at_10000`, `verify_10000_s`, `board_pages`, `board_queries`, `burst_registered`, `burst_lost`,
 `burst_drained_s` (of simulated time, at Parameter Store's 3 writes a second), `faults_injected`, `faults_survived`.
-In one process on moto: counts are those of AWS, times are this machine's.
+In one process on moto: counts are those of AWS, times are this machine's. docs/benchmarks/control.md has the table.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import platform
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
@@ -28,9 +29,12 @@ from promotion.history import Fact, chained, signed
 from promotion.model import SYSTEM, EnvironmentState, canonical
 from promotion.states import evolve
 from tests.fakes import GROUP, a_run
+from tests.faults.journeys import JOURNEYS
 from tests.faults.plant import BEGINNING, Plant, plant
 
-OUT = Path(__file__).resolve().parent.parent / "build" / "bench" / "control.json"
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "build" / "bench" / "control.json"
+PAGE = ROOT / "docs" / "benchmarks" / "control.md"
 LONG_HISTORY = 10_000
 BOARD_GROUPS, BOARD_ENVIRONMENTS, BOARD_PAGE = 1_000, 4, 400
 BURST = 1_000
@@ -46,9 +50,38 @@ def main(*, long: bool) -> dict[str, Any]:
     os.environ.update(faults.FAKE_ACCOUNT)
     with tempfile.TemporaryDirectory() as folder:
         figures = {**decisions(Path(folder)), **board(Path(folder)), **burst(Path(folder)), **_faults(long=long)}
+    figures |= {"cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "python": platform.python_version()}
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    PAGE.write_text(page(figures), encoding="utf-8")
     return figures
+
+
+def page(f: dict[str, Any]) -> str:
+    """docs/benchmarks/control.md."""
+    carried = f["decision_bytes_at_10000"] / f["decision_bytes_at_10"]
+    rows = [
+        ("AWS calls of a decision at 10 events of history", f"{f['decision_calls_at_10']}", "", ""),
+        ("The same at 10,000", f"{f['decision_calls_at_10000']}", "at most 1.05 of that",
+         f"bytes there and back: {carried:.3f} of those at 10"),
+        ("`verify` of 10,000 events", f"{f['verify_10000_s']:.1f} s", "at most 10 s",
+         "chain, signatures, folded states, registry, Parameter Store"),
+        ("Queries of a board of 1,000 groups by four environments", f"{f['board_queries']}", "one a page",
+         f"{f['board_pages']} pages of {BOARD_PAGE}, and one that finds the end"),
+        ("Registrations within a minute, recorded", f"{f['burst_registered']}", f"{BURST}", f"over {BURST_GROUPS} groups"),
+        ("Lost of them", f"{f['burst_lost']}", "0", f"in order within each group: {'yes' if f['burst_in_order'] else 'no'}"),
+        ("Drained after", f"{f['burst_drained_s']} s", "", "of simulated time, at Parameter Store's 3 writes a second; "
+         f"{f['burst_throttled']} of them were refused at first"),
+        ("Faults injected", f"{f['faults_injected']}", "", f"over {f['journeys']} journeys; `make faults` does them all"),
+        ("Faults survived", f"{f['faults_survived']}", "all", "as docs/history.md says what that means"),
+    ]  # fmt: skip
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return (
+        "# The control plane\n\nWritten by `python -m benchmarks control`. One process on moto: counts are those of AWS, "
+        "times are this machine's.\n\n| what | measured | goal | besides |\n|---|---|---|---|\n"
+        f"{table}\n\n{f['cores']} cores, Python {f['python']}; the load average was {f['load']}: beyond the cores' number, "
+        "times are upper bounds.\n"
+    )
 
 
 def decisions(folder: Path) -> dict[str, Any]:
@@ -222,4 +255,8 @@ def _faults(*, long: bool) -> dict[str, Any]:
         figures = json.loads(faults.OUT.read_text(encoding="utf-8"))
     else:
         figures = faults.inject(step=1 if long else SAMPLE)
-    return {name: figures[name] for name in ("faults_injected", "faults_survived")}
+    return {
+        "faults_injected": figures["faults_injected"],
+        "faults_survived": figures["faults_survived"],
+        "journeys": len(JOURNEYS),
+    }

@@ -148,3 +148,38 @@ def test_writing_what_is_there_already_is_no_write(house: House, aws: Aws) -> No
     assert dict(read_below(aws.ssm, PREFIX)) == before
     after = [p["Version"] for p in aws.ssm.get_parameters_by_path(Path=PREFIX, Recursive=True)["Parameters"]]
     assert after == versions
+
+
+def test_a_cached_answer_serves_for_its_life_and_no_longer(
+    house: House, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Uncached, a rollback and a revocation count at once."""
+    from promotion import resolve
+    from promotion.errors import NotApproved
+
+    clock = [1000.0]
+    monkeypatch.setattr("promotion.aws.resolve.time.monotonic", lambda: clock[0])
+    pem, only = aws.signer.public_key_pem(), {names.PARAMETERS: house.parameters}
+
+    def live(cache_seconds: float = 0.0) -> int:
+        found = resolve(GROUP, "dev", public_key=pem, prefix=PREFIX, ssm=aws.ssm, cache_seconds=cache_seconds)
+        return found.model_package_version
+
+    for version in (1, 2):
+        house.climb(version, to="dev")
+        house.project(targets=only)
+    assert live(30) == 2
+    house.roll_back("dev")
+    house.project(targets=only)
+    assert live(30) == 2, "who asked for a cache waits for its end"
+    assert live() == 1
+    clock[0] += 31
+    assert live(30) == 1
+    house.revoke(1)
+    house.project(targets=only)
+    assert live(30) == 1
+    with pytest.raises(NotApproved):
+        live()
+    clock[0] += 31
+    with pytest.raises(NotApproved):
+        live(30)

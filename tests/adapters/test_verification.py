@@ -16,6 +16,7 @@ from lambdas import verify as daily
 from lambdas.world import signer
 from promotion import names
 from promotion.aws.anchors import AnchorBucket
+from promotion.aws.checking import check
 from promotion.cli import main, service
 from promotion.model import Head
 from tests.adapters.conftest import ANCHORS, Aws
@@ -118,7 +119,26 @@ def test_another_service_on_the_same_prefix_is_told(command: Command) -> None:
     )
     code, said = command("verify")
     assert code == 1
-    assert f"do two services share the prefix {PREFIX}?" in said
+    line = (
+        f"parameter {PREFIX}/fraud/dev/live: expected nothing, for the ledger has no such group, found a record signed by "
+        f"arn:other: do two services share the prefix {PREFIX}?"
+    )
+    assert said == f"{line}\n"
+    documented = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
+    assert f"| `{line}` |".replace("arn:other", "arn:…") in documented
+
+
+def test_a_second_service_that_took_the_prefix_over_is_told(command: Command, running: Plant) -> None:
+    name = f"{PREFIX}/_service"
+    ssm = boto3.client("ssm")
+    known = json.loads(ssm.get_parameter(Name=name)["Parameter"]["Value"])
+    tamper(name, json.dumps({**known, "ledger_table": "ledger-of-another"}))
+    # The command looks where the parameter points to; the daily function knows its own ledger.
+    [difference] = [each.difference for _, found in check(daily.installation()) for each in found]
+    line = f"parameter {name}: expected the ledger ledger, found ledger-of-another: do two services share the prefix {PREFIX}?"
+    assert difference.line == line
+    documented = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
+    assert f"| `{line.replace('ledger-of-another', '…').replace('ledger ledger', 'ledger …')}` |" in documented
 
 
 def test_a_whole_ledger_wiped_is_missed_by_its_anchors(command: Command) -> None:
