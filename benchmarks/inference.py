@@ -97,8 +97,12 @@ def compare(
     }
     beams: dict[str, Run] = {
         "Hugging Face, beam 4": hugging_face(model, articles, arrival(articles, 4), BEAMS),
-        "engine, beam 4": own(engine(model, replace(base, rows=32)), articles, BEAMS),
-        "engine, beam 4, bf16": own(engine(model, replace(base, rows=32, dtype=half)), articles, BEAMS),
+        "engine, beam 4": own(engine(model, base), articles, BEAMS),
+        "engine, beam 4, one encoder output for all layers": own(
+            engine(model, replace(base, absorbed=True)), articles, BEAMS
+        ),
+        "engine, beam 4, 16 rows": own(engine(model, replace(base, beam_rows=16)), articles, BEAMS),
+        "engine, beam 4, bf16": own(engine(model, replace(base, dtype=half)), articles, BEAMS),
     }
     peer = CTranslate2.start()
     if peer:

@@ -38,6 +38,7 @@ class Levers:
 
     encoder_tokens: int  # in one packed batch
     rows: int  # in one step: slots times texts in each
+    beam_rows: int | None = None  # the same of beams, which share their slot's input; None: as many
     absorbed: bool | None = None  # None: where it pays
     fused: bool = True
     refill: bool = True
@@ -47,7 +48,7 @@ class Levers:
     @classmethod
     def of(cls, device: torch.device) -> Levers:
         """On a CPU small batches stay in the cache; a GPU wants to be filled."""
-        return cls(65_536, 512, fused=False) if device.type == "cuda" else cls(1_024, 16)
+        return cls(65_536, 512, fused=False) if device.type == "cuda" else cls(1_024, 16, 64)
 
 
 class EncoderDecoderEngine:
@@ -111,7 +112,8 @@ class EncoderDecoderEngine:
         """Prompts that are searched alike and need `width` texts each."""
         # Longest first: neighbours in the table are of like length, and lack of memory shows at once.
         order = sorted(indices, key=lambda index: -len(prompts[index].tokens)) if self._levers.by_length else indices
-        slots = max(1, min(len(order), self._levers.rows // width))
+        rows = (self._levers.beam_rows or self._levers.rows) if beams else self._levers.rows
+        slots = max(1, min(len(order), rows // width))
         reach = max(most_new_tokens(prompts[index].settings) for index in order)
         decoder = Decoder(
             self._weights,
@@ -119,8 +121,8 @@ class EncoderDecoderEngine:
             width,
             longest_source=max(len(prompts[index].tokens) for index in order),
             reach=reach,
-            # One query a slot reads keys and values of its own faster on a CPU; beams share one product.
-            absorbed=(width > 1 or self._on_cuda) if self._levers.absorbed is None else self._levers.absorbed,
+            # A CPU computes a product of few rows slower than it reads keys and values of each layer's own.
+            absorbed=self._on_cuda if self._levers.absorbed is None else self._levers.absorbed,
         )
         search: Search = (
             Beams(self.rules, slots, width, reach, self._weights.device) if beams else Streams(self.rules, slots, width)
