@@ -240,6 +240,7 @@ def standing() -> dict[str, tuple[str, float]]:
         "Lambda polling the wake queue": (f"{polls:,.0f} requests", polls * PRICES["sqs_fifo_request"]),
         "Ledger, with point-in-time recovery": (f"{ASSUMED['ledger_gb']:g} GB", storage),
         "Evidence": (f"{ASSUMED['evidence_gb']:g} GB", ASSUMED["evidence_gb"] * PRICES["s3_gb_month"]),
+        "Traces of sweep and verify": (f"{SWEEPS + DAYS:,}", (SWEEPS + DAYS) * PRICES["trace"]),
         "Logs": (f"{ASSUMED['log_gb_month_idle']:g} GB", ASSUMED["log_gb_month_idle"] * PRICES["logs_gb"]),
     }
 
