@@ -12,6 +12,7 @@ from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
@@ -237,6 +238,7 @@ class EnvironmentStack(Stack):
         undelivered = sqs.Queue(
             self,
             "Undelivered",
+            queue_name=names.far_queue(far.prefix, environment),
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
             retention_period=Duration.days(14),
@@ -278,7 +280,8 @@ class EnvironmentStack(Stack):
             self.machine.start_on_schedule(schedule, far.settings.groups, undelivered)
         self._report(undelivered)
         self._guard()
-        topic = watch_machine(self, self.machine, undelivered)
+        topic = watch_machine(self, self.machine, undelivered, names.far_topic(far.prefix, environment))
+        self._open_to_operators(permissions, live, undelivered, topic)
         for output, value, description in (
             ("MachineArn", self.machine.machine.state_machine_arn, "Runs what is live here"),
             ("AlarmTopic", topic.topic_arn, "Subscribe whoever answers for this account to the machine's alarms"),
@@ -286,20 +289,54 @@ class EnvironmentStack(Stack):
             CfnOutput(self, output, value=value, description=description)
         explain_wildcards(self)
 
+    def _open_to_operators(
+        self, permissions: Permissions, live: list[str], undelivered: sqs.IQueue, topic: sns.ITopic
+    ) -> None:
+        """What `promotion verify` and `doctor` look at by command; it writes nothing."""
+        far = self._far
+        principals = list(far.settings.operators.principals)
+        if not principals:
+            return
+        below = [permissions.arn("ssm", f"parameter{far.prefix}{tail}") for tail in ("", "/*")]
+        bootstrap = permissions.arn("ssm", "parameter/cdk-bootstrap/*/version")
+        self._role_for(
+            "operator",
+            "How operators look at what is here, by command",
+            {"ArnLike": {"aws:PrincipalArn": principals}},
+            [
+                allow(["ssm:GetParameter"], [*live, bootstrap]),
+                allow(["ssm:GetParametersByPath"], below),
+                allow(["servicequotas:ListServiceQuotas", "servicequotas:ListAWSDefaultServiceQuotas"], ["*"]),
+                allow(["states:DescribeStateMachine"], [self.machine.machine.state_machine_arn]),
+                allow(["sqs:GetQueueUrl", "sqs:GetQueueAttributes"], [undelivered.queue_arn]),
+                allow(["sns:ListSubscriptionsByTopic"], [topic.topic_arn]),
+            ],
+        )
+
     def _opened(self, purpose: str, modules: list[str], statements: list[iam.PolicyStatement]) -> None:
         """A role that the named functions take on, and only for this environment."""
+        callers = [self._far.function_role(module) for module in modules]
+        description = f"How the service's account {'writes' if purpose == 'writer' else 'reads'} what is live here"
+        self._role_for(purpose, description, {"ArnEquals": {"aws:PrincipalArn": callers}}, statements)
+
+    def _role_for(
+        self,
+        purpose: str,
+        description: str,
+        conditions: dict[str, dict[str, Any]],
+        statements: list[iam.PolicyStatement],
+    ) -> None:
         far = self._far
-        callers = [far.function_role(module) for module in modules]
         role = iam.Role(
             self,
             purpose.title(),
             role_name=names.environment_role(far.prefix, self._environment, purpose),
-            description=f"How the service's account {'writes' if purpose == 'writer' else 'reads'} what is live here",
+            description=description,
             # Of the account, by a condition on the role: this stack is there before the roles that it names.
             assumed_by=iam.PrincipalWithConditions(
                 iam.AccountPrincipal(far.account),
                 {
-                    "ArnEquals": {"aws:PrincipalArn": callers},
+                    **conditions,
                     "StringEquals": {"sts:ExternalId": names.external_id(far.prefix, self._environment)},
                 },
             ),

@@ -25,11 +25,11 @@ _FIVE_MINUTES = Duration.minutes(5)
 _AT_LEAST = cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD
 
 
-def alarm_topic(scope: Construct) -> sns.Topic:
+def alarm_topic(scope: Construct, topic_name: str | None = None) -> sns.Topic:
     """What all alarms go to, and the projector's word on a group that it had to set aside; whoever answers for the service
     subscribes to it.
     """
-    topic = sns.Topic(scope, "Alarms", enforce_ssl=True)
+    topic = sns.Topic(scope, "Alarms", topic_name=topic_name, enforce_ssl=True)
     topic.add_to_resource_policy(
         iam.PolicyStatement(
             actions=["sns:Publish"],
@@ -44,9 +44,9 @@ def alarm_topic(scope: Construct) -> sns.Topic:
     return topic
 
 
-def watch_machine(scope: Construct, made: InferenceMachine, undelivered: sqs.IQueue) -> sns.Topic:
+def watch_machine(scope: Construct, made: InferenceMachine, undelivered: sqs.IQueue, topic_name: str) -> sns.Topic:
     """Alarms in an environment's own account: of runs that could not even report, and of what was not delivered."""
-    topic = alarm_topic(scope)
+    topic = alarm_topic(scope, topic_name)
     waiting = undelivered.metric_approximate_number_of_messages_visible(period=_FIVE_MINUTES, statistic="Maximum")
     for name, metric in {**made.failures(), "Undelivered": waiting}.items():
         alarm = cloudwatch.Alarm(

@@ -149,6 +149,16 @@ def environment_role(prefix: str, environment: str, purpose: str) -> str:
     return f"{installation(prefix)}-{environment}-{purpose}"
 
 
+def far_queue(prefix: str, environment: str) -> str:
+    """Where an environment's own account keeps what its rules could not deliver."""
+    return f"{installation(prefix)}-{environment}-undelivered"
+
+
+def far_topic(prefix: str, environment: str) -> str:
+    """What alarms of an environment's own account go to."""
+    return f"{installation(prefix)}-{environment}-alarms"
+
+
 def external_id(prefix: str, environment: str) -> str:
     """What who takes on a role in an environment's account says it is there for."""
     return f"{prefix}/{environment}"

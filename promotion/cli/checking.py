@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+from botocore.exceptions import ClientError
 
 from promotion import names
 from promotion.aws.anchors import AnchorBucket
@@ -19,7 +20,7 @@ from promotion.aws.keys import KmsSigner
 from promotion.aws.parameters import ParameterTarget
 from promotion.aws.registry import RegistryTarget
 from promotion.aws.resolve import find_public_key
-from promotion.cli.service import client, config, installation, ledger, prefix
+from promotion.cli.service import client, config, installation, ledger, parameters, prefix
 from promotion.errors import Invalid
 from promotion.signature import holds, public_keys
 from promotion.verify import Found, Verifier
@@ -39,7 +40,7 @@ def verify(group: str | None, *, repair: bool, as_json: bool) -> int:
         repaired = [each for _, each in found if each.repair is not None]
         for each in repaired:
             assert each.repair is not None
-            each.repair()
+            _repair(each)
         wake({name for name, each in found if each.difference.what == "projection"})
         found = _check(service, group)
     if as_json:
@@ -56,6 +57,17 @@ def verify(group: str | None, *, repair: bool, as_json: bool) -> int:
     if not found:
         print(f"{group or 'Everything'} is as the ledger says.")
     return 1 if found else 0
+
+
+def _repair(each: Found) -> None:
+    assert each.repair is not None
+    try:
+        each.repair()
+    except ClientError as error:
+        # An operator reads another account and doesn't write there: only the projector does.
+        if error.response["Error"]["Code"] not in ("AccessDenied", "AccessDeniedException"):
+            raise
+        print(f"promotion: {each.difference.where} is the projector's to write: promotion rebuild.", file=sys.stderr)
 
 
 def _check(service: Installation, group: str | None) -> list[tuple[str, Found]]:
@@ -199,14 +211,14 @@ def _installation() -> Installation:
         verifier=Verifier(
             ledger=ledger(),
             registry=RegistryTarget(lambda identity: client("sagemaker"), config().environment_names),
-            store=ParameterTarget(client("ssm"), signer, prefix()),
+            store=ParameterTarget(parameters(), signer, prefix()),
             holds=lambda message, signature: holds(keys, message, signature),
             prefix=prefix(),
             key_id=signer.key_id,
         ),
         ledger=ledger(),
         table=known["ledger_table"],
-        ssm=client("ssm"),
+        ssm=parameters(),
         anchors=AnchorBucket(client("s3"), bucket) if bucket else None,
         cursors=_cursors(),
     )

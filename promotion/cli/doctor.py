@@ -17,7 +17,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from promotion import config as configuration
 from promotion import names
-from promotion.aws import condition, readiness
+from promotion.aws import afar, condition, readiness
+from promotion.aws.accounts import Accounts
 from promotion.aws.examination import Account, Check, Finding, examine, fail, not_checked, ok
 from promotion.aws.provider import provider
 from promotion.aws.resolve import find_public_key
@@ -94,7 +95,15 @@ def examined() -> tuple[list[Finding], Account]:
         findings += _all(_CONDITION, account)
     if service is not None and settings is not None:
         findings += _all(_BOTH, account)
+    if settings is not None and settings.elsewhere:
+        findings += _all((("accounts", _afar),), account)
     return findings, account
+
+
+def _afar(account: Account) -> Iterator[Finding]:
+    sts, elsewhere = account.client("sts"), account.settings.elsewhere
+    accounts = Accounts(sts, elsewhere, prefix=account.prefix, purpose=afar.OPERATOR)
+    return afar.look(account, accounts.client)
 
 
 def _all(checks: _Checks, account: Account) -> list[Finding]:

@@ -8,12 +8,15 @@ from functools import cache
 from typing import Any
 
 import boto3
+from botocore.exceptions import ClientError
 
 from promotion import config as configuration
 from promotion import names
+from promotion.aws.accounts import Accounts, RoutedParameters
+from promotion.aws.afar import OPERATOR
 from promotion.aws.ledger import DynamoLedger
 from promotion.config import Config
-from promotion.errors import Invalid
+from promotion.errors import Invalid, Refused
 
 
 def prefix() -> str:
@@ -41,6 +44,31 @@ def installation() -> dict[str, Any]:
             name, f"no service is deployed here; is {names.PREFIX}, the account or the region another?"
         ) from None
     return dict(found)
+
+
+@cache
+def afar() -> Accounts:
+    """The accounts of environments elsewhere, as the role that is there for operators."""
+    return Accounts(client("sts"), config().elsewhere, prefix=prefix(), purpose=OPERATOR)
+
+
+def parameters() -> Any:
+    """SSM, in all accounts that there are."""
+    elsewhere = tuple(config().elsewhere)
+    return RoutedParameters(client("ssm"), elsewhere, _there) if elsewhere else client("ssm")
+
+
+def _there(environment: str) -> Any:
+    try:
+        return afar().client(environment)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "AccessDenied":
+            raise
+        role = names.environment_role(prefix(), environment, OPERATOR)
+        raise Refused(
+            f"the account of {environment} didn't let you in as {role}.",
+            who_may="who is under [operators] principals in what was deployed, and may sts:AssumeRole it",
+        ) from None
 
 
 def config() -> Config:

@@ -134,6 +134,42 @@ def test_the_writer_writes_what_is_live_there_and_the_reader_nothing(prod: Templ
 
 
 @pytest.mark.parametrize(
+    ("caller", "external_id", "open_"),
+    [
+        (role(SERVICE, "ml-operators"), "/promotion/prod", True),
+        (role(SERVICE, "ml-operators"), "/promotion/test", False),
+        (role(SERVICE, "Admin"), "/promotion/prod", False),
+        (role(OTHERS, "ml-operators"), "/promotion/prod", False),
+        (role(SERVICE, "promotion-web"), "/promotion/prod", False),
+    ],
+)
+def test_commands_come_in_as_an_operator_and_nobody_else(
+    prod: Template, caller: str, external_id: str, open_: bool
+) -> None:
+    statements = trust(prod, "promotion-prod-operator")
+    assert lets_in(statements, caller, "sts:AssumeRole", "role", {"sts:ExternalId": external_id}) is open_
+
+
+def test_an_operator_looks_and_changes_nothing(prod: Template) -> None:
+    statements = prod.statements(named(prod, "promotion-prod-operator"))
+    verbs = {action.partition(":")[2] for statement in statements for action in actions(statement)}
+    assert all(verb.startswith(("Get", "List", "Describe")) for verb in verbs), verbs
+    at = f"arn:aws:ssm:us-east-1:{ACCOUNTS['prod']}:parameter"
+    assert allowed(statements, "ssm:GetParameter", f"{at}/promotion/summaries/prod/live")
+    assert allowed(statements, "ssm:GetParameter", f"{at}/cdk-bootstrap/hnb659fds/version")
+    assert not allowed(statements, "ssm:GetParameter", f"{at}/database/password")
+
+
+def test_without_operators_there_is_no_door_for_them(tmp_path: Path) -> None:
+    text = CONFIG.read_text(encoding="utf-8")
+    (tmp_path / "promotion.toml").write_text(text.partition("[operators]")[0], encoding="utf-8")
+    finished = run_app(tmp_path / "promotion.toml", tmp_path / "out", bundle="false", nag="false")
+    assert finished.returncode == 0, finished.stderr
+    made = Template(tmp_path / "out" / "promotion-prod.template.json").of_type("AWS::IAM::Role").values()
+    assert "promotion-prod-operator" not in {each.get("RoleName") for each in made}
+
+
+@pytest.mark.parametrize(
     ("module", "purpose"),
     [("on_projection_due", "writer"), ("prepare_inference", "reader"), ("verify", "reader")],
 )

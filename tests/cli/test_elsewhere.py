@@ -1,0 +1,131 @@
+"""`promotion verify` and `doctor` by command, where environments have accounts of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from promotion import names
+from promotion.aws import afar, readiness
+from promotion.aws.accounts import Accounts
+from promotion.aws.examination import Account, Finding
+from promotion.aws.readiness import BOOTSTRAP_PARAMETER
+from promotion.cli import service
+from promotion.config import Config, parse
+from promotion.errors import Refused
+from tests.fakes import CONFIG_TEXT
+
+PROD = "444444444444"
+LIVE = "/promotion/summaries/prod/live"
+
+
+@pytest.fixture
+def config(monkeypatch: pytest.MonkeyPatch) -> Config:
+    own = f'name = "prod"\naccount = "{PROD}"'
+    text = CONFIG_TEXT.replace('name = "prod"', own, 1)
+    here = '\n[registry]\naccount = "123456789012"\nregion = "us-east-1"\n[artifacts]\nbuckets = ["b"]\n'
+    config = parse(text + ("" if "[artifacts]" in text else here))
+    monkeypatch.setattr(service, "config", lambda: config)
+    return config
+
+
+@pytest.fixture(autouse=True)
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        for kept in (service.client, service.afar):
+            kept.cache_clear()
+        yield
+        for kept in (service.client, service.afar):
+            kept.cache_clear()
+
+
+def there(config: Config) -> Any:
+    accounts = Accounts(boto3.client("sts"), config.elsewhere, prefix="/promotion", purpose=afar.OPERATOR)
+    return partial(accounts.client, "prod")
+
+
+def deploy(client: Any) -> None:
+    """What the environment's stack makes, as far as it is looked at."""
+    client("ssm").put_parameter(Name=BOOTSTRAP_PARAMETER, Value="29", Type="String")
+    client("ssm").put_parameter(Name=LIVE, Value="{}", Type="String")
+    client("sqs").create_queue(QueueName=names.far_queue("/promotion", "prod"))
+    client("sns").create_topic(Name=names.far_topic("/promotion", "prod"))
+    trusted = {"Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "states"}}]}
+    role = client("iam").create_role(RoleName="machine", AssumeRolePolicyDocument=json.dumps(trusted))["Role"]["Arn"]
+    definition = json.dumps({"StartAt": "End", "States": {"End": {"Type": "Succeed"}}})
+    client("stepfunctions").create_state_machine(name="promotion-inference-prod", definition=definition, roleArn=role)
+
+
+@pytest.fixture(autouse=True)
+def _without_quotas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """moto has none; tests/cli/test_doctor.py holds that check by itself."""
+    monkeypatch.setattr(readiness, "quota", lambda account: iter(()))
+
+
+def looked(config: Config, client_in: Any) -> dict[str, Finding]:
+    account = Account(client=boto3.client, region="us-east-1", prefix="/promotion", emulated=False, config=config)
+    return {finding.check: finding for finding in afar.look(account, client_in)}
+
+
+def test_the_doctor_looks_into_the_account_of_each_environment(config: Config) -> None:
+    deploy(there(config))
+    found = looked(config, lambda environment, name: there(config)(name))
+    states = {check: finding.state for check, finding in found.items()}
+    assert states["account of prod"] == "ok"
+    assert states["prod: CDK bootstrap"] == "ok"
+    assert states["prod: machine"] == "ok"
+    assert states["prod: undelivered"] == "ok"
+    assert states["prod: alarms"] == "warn"
+    assert found["account of prod"].found == f"{PROD}, 1 live model."
+
+
+def test_what_is_missing_there_is_said_of_there(config: Config) -> None:
+    found = looked(config, lambda environment, name: there(config)(name))
+    assert found["prod: CDK bootstrap"].state == "fail"
+    assert found["prod: machine"].state == "fail"
+
+
+def test_what_was_not_delivered_there_is_a_failure(config: Config) -> None:
+    client = there(config)
+    deploy(client)
+    url = client("sqs").get_queue_url(QueueName=names.far_queue("/promotion", "prod"))["QueueUrl"]
+    client("sqs").send_message(QueueUrl=url, MessageBody="{}")
+    assert looked(config, lambda environment, name: client(name))["prod: undelivered"].state == "fail"
+
+
+def denied(*_: Any) -> Any:
+    raise ClientError({"Error": {"Code": "AccessDenied", "Message": "not authorized"}}, "AssumeRole")
+
+
+def test_who_is_no_operator_is_told_so_and_the_rest_goes_on(config: Config) -> None:
+    (finding,) = looked(config, denied).values()
+    assert (finding.check, finding.state) == ("account of prod", "not checked")
+    assert "promotion-prod-operator" in finding.do
+
+
+def test_verify_reads_the_parameters_of_all_accounts(config: Config) -> None:
+    there(config)("ssm").put_parameter(Name=LIVE, Value="{}", Type="String")
+    boto3.client("ssm").put_parameter(Name="/promotion/summaries/dev/live", Value="{}", Type="String")
+    pages = service.parameters().get_paginator("get_parameters_by_path").paginate(Path="/promotion", Recursive=True)
+    assert {each["Name"] for page in pages for each in page["Parameters"]} == {LIVE, "/promotion/summaries/dev/live"}
+
+
+def test_verify_without_the_right_says_whose_it_is(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Accounts, "client", denied)
+    with pytest.raises(Refused, match="account of prod"):
+        service.parameters().get_parameter(Name=LIVE)
+
+
+def test_with_one_account_nothing_is_routed(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "config", lambda: parse(CONFIG_TEXT))
+    assert service.parameters() is service.client("ssm")
