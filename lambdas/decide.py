@@ -243,7 +243,7 @@ def _inference(given: dict[str, Any]) -> Receipt:
 
 def _failure(given: dict[str, Any]) -> Receipt:
     return workflows.record_failure(
-        given["group"], given["environment"], given["run_id"], given["problem"], broken=given["broken"], world=world()
+        given["group"], given["environment"], given["run_id"], given["problem"], broken=given["broken"], world=signing()
     )
 
 
