@@ -85,7 +85,9 @@ def _verdict(is_open: bool) -> str:
 
 def plain(told: Notice) -> tuple[str, str]:
     """Subject and text, for SNS."""
-    subject = one_line(told.title.encode("ascii", "replace").decode(), LONGEST_SUBJECT)
+    # Of what ASCII lacks, the apostrophe that we write ourselves has a likeness there.
+    title = told.title.replace("’", "'")
+    subject = one_line(title.encode("ascii", "replace").decode(), LONGEST_SUBJECT)
     return subject, "\n".join(
         [told.title, *(f"- {line}" for line in told.lines), "", f"{told.link[0]}: {told.link[1]}"]
     )

@@ -28,11 +28,13 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
 
 def test_trouble_stands_beside_what_is_live(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     assert reading.status(None, as_json=False) == 0
-    heading, dev, test = capsys.readouterr().out.splitlines()
+    heading, dev, test, *_ = capsys.readouterr().out.splitlines()
     assert heading.split() == ["GROUP", "ENVIRONMENT", "LIVE", "SINCE", "BY", "WAITING", "TROUBLE"]
-    assert dev.split("  ")[-1].strip() == (
-        "broken since 2026-11-21 15:00, drift since 2026-11-21 13:00, retraining started 2026-11-21 13:00"
-    )
+    found = stage.view.environment("dev")
+    assert found.broken_since is not None
+    broken = f"{found.broken_since:%Y-%m-%d %H:%M}"
+    drift = "drift since 2026-11-21 13:00, retraining started 2026-11-21 13:00"
+    assert dev.split("  ")[-1].strip() == f"broken since {broken}, {drift}"
     assert test.split()[-1] == "-"
 
 

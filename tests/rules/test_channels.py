@@ -12,6 +12,7 @@ from promotion.channels import Notice, notice, plain, slack, teams
 from promotion.config import Channel, parse
 from promotion.errors import Invalid
 from tests.fakes import CONFIG_TEXT, GROUP, House
+from tests.rules import stories
 from tests.rules.stage import LINKS
 
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:releases"
@@ -81,6 +82,13 @@ def test_other_peoples_text_neither_links_nor_calls_everybody() -> None:
     texts = [block["text"] for block in teams(HOSTILE)["attachments"][0]["content"]["body"]]
     assert texts[0].startswith("<\\!channel\\> \\[free\\]\\(")
     assert texts[-1] == "[See the evidence & decide](https://promotion.example.com/approvals/x)"
+
+
+def test_an_apostrophe_of_ours_is_legible_in_a_subject() -> None:
+    stage = stories.shut_gate()
+    event = [event for event in stage.events if event.kind == names.APPROVAL_REQUESTED][-1]
+    told = notice(event, view=stage.view, config=stage.config, links=LINKS)
+    assert plain(told)[0] == "news-summariser v1 can't enter test"
 
 
 def test_a_subject_is_what_sns_takes() -> None:

@@ -15,6 +15,7 @@ from promotion.config import FreezeWindow
 from promotion.documents.requests import FOLLOWED_FOR, may_ask_again
 from promotion.model import EnvironmentState, Person
 from promotion.pages import stylesheet
+from promotion.wording import ago
 from tests.rules import snapshots, stories
 from tests.rules.markup import Document
 from tests.rules.stage import ANN, AUD, BEGINNING, CHO, GIL, LINKS, Stage, measured, page, picture
@@ -262,7 +263,11 @@ def test_a_board_says_what_is_wrong_and_since_when_to_those_who_may_roll_back() 
     assert cell["drifting"] == ["inference runs"]
     assert cell["retraining"].endswith("/execution/abc123def456")
     words = Document(page("board", shown)).words
-    for said in ("found broken 2 hours ago", "pipelines refuse it: roll back or revoke", "drift 4 hours ago"):
+    for said in (
+        f"found broken {ago(cell['broken_since'], stage.now)}",
+        "pipelines refuse it: roll back or revoke",
+        f"drift {ago(cell['drift_since'], stage.now)}",
+    ):
         assert said in words
     assert "In trouble" not in Document(page("board", stage.board(AUD), AUD)).words, (
         "an auditor can do nothing about it"

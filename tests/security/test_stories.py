@@ -87,8 +87,8 @@ class TestSigningIn:
         eve = browsers("eve")
         page = eve.sign_in()
         assert page.status_code == 403
-        assert "ask your administrator for one of" in page.text
-        assert "ML approvers, dev" in page.text
+        assert "You are signed in as eve@example.com. Your sign-in brought no groups at all" in page.text
+        assert "Members of ML approvers, dev" in page.text
 
     def test_signing_out_ends_it(self, house: House, browsers: Callable[[str], Browser]) -> None:
         ann = browsers("ann")
