@@ -49,7 +49,7 @@ def small_base(folder: Path, pairs: Sequence[Pair], *, steps: int, seed: int = 0
     tokenizer = tokenizer_of(texts, size=900, specials=(PAD, END, UNKNOWN), single="$A")
     model = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=len(tokenizer), hidden_size=96, intermediate_size=192, num_hidden_layers=2, num_attention_heads=4,
+            vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
             num_key_value_heads=2, max_position_embeddings=512, pad_token_id=tokenizer.pad_token_id, bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id, tie_word_embeddings=False,
         )

@@ -195,7 +195,9 @@ def load_base(base: Path, *, four_bit: bool) -> Any:
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
     model = AutoModelForCausalLM.from_pretrained(base, quantization_config=quantized, device_map="auto", **known)
-    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=True)  # type: ignore[no-untyped-call]
+    # Activations are computed a second time rather than kept: what four bits save on weights, they would take.
+    again = {"use_reentrant": False}
+    return prepare_model_for_kbit_training(model, gradient_checkpointing_kwargs=again)  # type: ignore[no-untyped-call]
 
 
 def check_four_bit() -> None:
