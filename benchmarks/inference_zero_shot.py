@@ -66,7 +66,8 @@ def measure(rounds: int) -> dict[str, Any]:
 
         return run
 
-    variants = {"pipeline": one_by_one, "fp32": own(NliEngine(model)), "bf16": own(NliEngine(half))}
+    variants = {"pipeline": one_by_one, "fp32": own(NliEngine(model)), "bf16": own(NliEngine(half)),
+                "fp32, padded": own(NliEngine(model, packed=False))}  # fmt: skip
     seconds: dict[str, list[float]] = {}
     answers: dict[str, Answers] = {}
     for _ in range(rounds):
@@ -75,7 +76,7 @@ def measure(rounds: int) -> dict[str, Any]:
             answers[name] = run()
             seconds.setdefault(name, []).append(time.thread_time() - begun)
     figures: dict[str, Any] = {"parameters": sum(parameter.numel() for parameter in model.parameters()), "ratio": None}
-    for name in ("fp32", "bf16"):
+    for name in ("fp32", "fp32, padded", "bf16"):
         ratio = round(min(seconds["pipeline"]) / min(seconds[name]), 3)
         pairs = list(zip(answers[name], answers["pipeline"], strict=True))
         difference = max(

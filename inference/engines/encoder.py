@@ -6,6 +6,7 @@ Everything but attention works on single tokens and never sees where a text ends
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Protocol
 
 import torch
@@ -81,6 +82,28 @@ class TextByText:
             attended = attend(parts[0], parts[1], parts[2], bias, side.score_scale)  # (heads, length, size)
             into.view(length, side.heads, side.head_size).copy_(attended.transpose(0, 1))
         return out
+
+
+def attend_by_text(
+    side: Side, query: Tensor, keys_values: Tensor, queries: Sequence[int], keys: Sequence[int], *, causal: bool = False
+) -> Tensor:
+    """Attention of packed queries, (tokens, heads * head size), to packed keys beside values, text by text.
+
+    Neighbours of equal lengths share a call.
+    """
+    out = query.new_empty(query.shape)
+    runs = [(len(list(run)), *pair) for pair, run in groupby(zip(queries, keys, strict=True))]  # texts, queries, keys
+    asked, known = [n * each for n, each, _ in runs], [n * each for n, _, each in runs]
+    for (texts, _, _), mine, theirs, into in zip(
+        runs, torch.split(query, asked), torch.split(keys_values, known), torch.split(out, asked), strict=True
+    ):
+        by_head = mine.view(texts, -1, side.heads, side.head_size).transpose(1, 2)  # (texts, heads, queries, size)
+        both = theirs.view(texts, -1, 2, side.heads, side.head_size).permute(2, 0, 3, 1, 4)
+        found = functional.scaled_dot_product_attention(
+            by_head, both[0], both[1], is_causal=causal, scale=side.score_scale
+        )
+        into.view(texts, -1, side.heads, side.head_size).copy_(found.transpose(1, 2))
+    return out
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Tensor:

@@ -52,6 +52,15 @@ def read_weights(model: PreTrainedModel, *, dtype: torch.dtype | None = None, fu
     return reader(model, _Maker(dtype or model.dtype, fused and can_fuse(model.device)))
 
 
+@torch.inference_mode()
+def read_classifier(model: Any, *, fused: bool = True) -> tuple[Weights, Linear, Linear]:
+    """The weights of a BART that classifies, and of its head's two layers."""
+    make = _Maker(model.dtype, fused and can_fuse(model.device))
+    head = model.classification_head
+    classes = make.linear(head.out_proj)
+    return _bart(model, make, classes), make.linear(head.dense), classes
+
+
 class _Maker:
     """Makes parts from modules, all in one dtype."""
 
@@ -153,7 +162,7 @@ def _t5(model: Any, make: _Maker) -> Weights:
     )
 
 
-def _bart(model: Any, make: _Maker) -> Weights:
+def _bart(model: Any, make: _Maker, head: Linear | None = None) -> Weights:
     config = model.config
     heads = config.decoder_attention_heads
 
@@ -192,7 +201,7 @@ def _bart(model: Any, make: _Maker) -> Weights:
         decoder_layers=tuple(
             DecoderLayer(attention(layer), cross(layer), feed_forward(layer)) for layer in decoder.layers
         ),
-        head=make.head(model.lm_head.weight, model.final_logits_bias[0]),
+        head=head or make.head(model.lm_head.weight, model.final_logits_bias[0]),
         norm_first=False,
         start=config.decoder_start_token_id,
         longest_source=config.max_position_embeddings,

@@ -10,15 +10,19 @@ import torch
 from transformers import PreTrainedModel
 
 from inference.batching import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, DoesNotFit, by_token_budget, halving
-from inference.engines import Description, Entailment, Pair
+from inference.engines import Description, Entailment, Pair, bart_pairs
 from inference.engines.generate import padded
 
 
 class NliEngine:
     """Any sequence classification model with an entailment class."""
 
-    def __init__(self, model: PreTrainedModel, *, token_budget: int | None = None) -> None:
+    def __init__(self, model: PreTrainedModel, *, token_budget: int | None = None, packed: bool = True) -> None:
+        """`packed` computes without padding where that is known how: it changes speed only."""
         self._model = model
+        self._packed = bart_pairs.BartPairs(model) if packed and bart_pairs.does(model) else None
+        # BART looks for its end token, and refuses a batch in which some texts hold more of them than others.
+        self._end = model.config.eos_token_id if model.config.model_type == "bart" else None
         self._budget = token_budget or (CUDA_TOKEN_BUDGET if model.device.type == "cuda" else CPU_TOKEN_BUDGET)
         self._pad = model.config.pad_token_id or 0
         classes = model.config.label2id.items()
@@ -28,10 +32,11 @@ class NliEngine:
         # A classification head looks at no cache, and keeping one would double the memory.
         takes_cache = "use_cache" in inspect.signature(model.forward).parameters
         self._options = {"use_cache": False} if takes_cache else {}
-        self.description = Description("nli", str(model.device), str(model.dtype).removeprefix("torch."))
+        name = "bart-pairs" if self._packed else "nli"
+        self.description = Description(name, str(model.device), str(model.dtype).removeprefix("torch."))
 
     def score(self, pairs: Sequence[Pair]) -> Iterator[tuple[int, Entailment]]:
-        for batch in by_token_budget([len(pair.tokens) for pair in pairs], self._budget):
+        for batch in self._batches(pairs):
             started = time.perf_counter()
             results: Iterator[tuple[float, float] | DoesNotFit] = halving(
                 [pairs[index] for index in batch], self._forward
@@ -43,8 +48,20 @@ class NliEngine:
                 else:
                     yield index, Entailment(*result, seconds)
 
+    def _batches(self, pairs: Sequence[Pair]) -> Iterator[list[int]]:
+        alike: dict[int, list[int]] = {}
+        for index, pair in enumerate(pairs):
+            alike.setdefault(0 if self._end is None else pair.tokens.count(self._end), []).append(index)
+        for group in alike.values():
+            for batch in by_token_budget([len(pairs[index].tokens) for index in group], self._budget):
+                yield [group[place] for place in batch]
+
     @torch.inference_mode()
     def _forward(self, pairs: Sequence[Pair]) -> list[tuple[float, float]]:
+        # It takes the end token to be the last one, as every tokenizer of BART puts it.
+        if self._packed is not None and all(pair.tokens[-1] == self._end for pair in pairs):
+            found = self._packed.logits([pair.tokens for pair in pairs]).float()
+            return [(row[self._contradiction], row[self._entailment]) for row in found.tolist()]
         tokens, mask = padded([pair.tokens for pair in pairs], self._pad)
         inputs = {"input_ids": tokens, "attention_mask": mask}
         if pairs[0].types is not None:

@@ -1,0 +1,78 @@
+"""BART as a classifier of pairs, padding-free: the engine's own encoder, and a decoder that reads each pair once.
+
+Only the last token's result is asked for, so the last layer computes that token alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from inference.engines.encoder import Encoder, attend_by_text
+from inference.engines.families import read_classifier
+from inference.engines.weights import DecoderLayer
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """Where each text's tokens lie, below each other."""
+
+    lengths: list[int]
+    last: Tensor  # int64, (texts,): each text's last token
+
+
+class BartPairs:
+    """Class logits of pairs."""
+
+    def __init__(self, model: PreTrainedModel, *, fused: bool = True) -> None:
+        self._weights, self._dense, self._classes = read_classifier(model, fused=fused)
+        self._encoder = Encoder(self._weights)
+        # What the decoder reads first; the rest is its input, shifted.
+        self._start = model.config.decoder_start_token_id
+
+    @torch.inference_mode()
+    def logits(self, pairs: Sequence[Sequence[int]]) -> Tensor:
+        """(pairs, classes)"""
+        encoded = torch.cat(self._encoder.encode(pairs))  # (tokens, width)
+        device, side = self._weights.device, self._weights.decoder
+        lengths = [len(pair) for pair in pairs]
+        packed = _Packed(lengths, torch.tensor(lengths, device=device).cumsum(0) - 1)
+        read = [token for pair in pairs for token in (self._start, *pair[:-1])]
+        positions = torch.cat([torch.arange(length) for length in lengths]).to(device)
+        rows = side.embed(torch.tensor(read, device=device), positions)  # (tokens, width)
+        *before, last = self._weights.decoder_layers
+        for layer in before:
+            rows = self._layer(layer, rows, encoded, packed, only_last=False)
+        rows = self._layer(last, rows, encoded, packed, only_last=True)  # (pairs, width)
+        return self._classes(torch.tanh(self._dense(rows)))
+
+    def _layer(self, layer: DecoderLayer, rows: Tensor, encoded: Tensor, packed: _Packed, *, only_last: bool) -> Tensor:
+        """One layer over all tokens, (tokens, width); or over each text's last, (texts, width)."""
+        side = self._weights.decoder
+        inner, part, cross = side.heads * side.head_size, layer.attention, layer.cross
+        query, keys_values = torch.split(part.into(rows), [inner, 2 * inner], dim=1)
+        lengths, queries = packed.lengths, packed.lengths
+        if only_last:
+            query, rows, queries = query[packed.last], rows[packed.last], [1] * len(lengths)
+        # A last token looks at all before it: then nothing is hidden.
+        attended = attend_by_text(side, query, keys_values, queries, lengths, causal=not only_last)
+        rows = part.norm(part.out.plus(attended, rows))
+        attended = attend_by_text(side, cross.query(rows), cross.keys_values(encoded), queries, lengths)
+        rows = cross.norm(cross.out.plus(attended, rows))
+        forward = layer.feed_forward
+        return forward.norm(forward.out.plus(forward.hidden(rows), rows))
+
+
+def does(model: PreTrainedModel) -> bool:
+    """Whether this engine knows `model`, by its class's own name: a cousin of the same layout may compute something else."""
+    config = model.config
+    return (
+        type(model).__name__ == "BartForSequenceClassification"
+        and model.device.type == "cpu"
+        and getattr(config, "activation_function", None) in ("relu", "gelu", "gelu_new", "silu", "swish")
+        and not getattr(model, "hf_quantizer", None)
+    )
