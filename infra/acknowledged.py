@@ -71,4 +71,7 @@ def plain(value: Any) -> str:
         return str(separator).join(plain(part) for part in parts)
     if isinstance(value.get("Fn::Sub"), str):
         return re.sub(r"\$\{([^}]+)\}", r"<\1>", value["Fn::Sub"])
+    if "Fn::Select" in value:
+        index, parts = value["Fn::Select"]
+        return f"<{index} of {plain(parts['Fn::Split'][1])}>"
     raise ValueError(f"no plain text for {value!r}")
