@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 import time_machine
 
 from promotion import names
-from tests.fakes import ANN, CHO
+from tests.fakes import ANN, CHO, GIL
 from tests.faults.plant import BEGINNING, MODES, Fault, Mode, Plant, plant
 
 Result = TypeVar("Result")
@@ -83,6 +83,12 @@ def _rejects(p: Plant) -> None:
 def _votes_twice(p: Plant) -> None:
     p.decide(1, "prod", ANN)
     p.decide(1, "prod", CHO)
+    p.settle()
+
+
+def _breaks_the_glass(p: Plant) -> None:
+    """One person, where prod wants two."""
+    p.decide(1, "prod", GIL, glass=True)
     p.settle()
 
 
@@ -158,6 +164,7 @@ JOURNEYS = (
     Journey("approve", _one(""), _approves),
     Journey("reject", _one(""), _rejects),
     Journey("quorum", _asking_for_prod, _votes_twice),
+    Journey("break glass", _asking_for_prod, _breaks_the_glass),
     Journey("inference", _one("dev"), _measures),
     Journey("supersede", _one(""), _supersedes),
     Journey("roll back", _two_in_dev, _rolls_back),

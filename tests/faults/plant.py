@@ -148,14 +148,17 @@ class Plant:
         except (Killed, ClientError, ReadTimeoutError):
             return 500
 
-    def decide(self, version: int, environment: str, by: Person = ANN, verdict: str = names.APPROVED) -> int:
+    def decide(
+        self, version: int, environment: str, by: Person = ANN, verdict: str = names.APPROVED, *, glass: bool = False
+    ) -> int:
         """Votes; once more where the answer was an error, as a person would."""
         from lambdas.world import keyring, ledger
 
         with self.unharmed():
             state = ledger().view(GROUP).version(version)
             token = keyring().approval_token(state.requests[environment].id)
-        return self._insist(f"/approvals/{token}", {"verdict": verdict, "reason": "Good on every slice."}, by)
+        form = {"verdict": verdict, "reason": "Good on every slice.", **({"break_glass": "yes"} if glass else {})}
+        return self._insist(f"/approvals/{token}", form, by)
 
     def roll_back(self, environment: str, *, to: int) -> int:
         return self._insist(
