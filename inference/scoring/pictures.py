@@ -61,7 +61,7 @@ def draw_metrics(
 ) -> str:
     """Each metric with its interval, its gates and what is live; returns the text alternative."""
     names = [name for name in _TITLES if name in metrics]
-    figure = Figure(figsize=(_WIDTH_INCHES, 1.2 + 0.46 * max(1, len(names))), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(_WIDTH_INCHES, 1.2 + 0.46 * max(1, len(names))), dpi=_DPI)
     axes = figure.add_subplot()
     said = []
     for row, name in enumerate(names):
@@ -118,7 +118,7 @@ def draw_latency(path: Path, latencies: Latencies) -> str:
     """How long records took, with the three percentiles; returns the text alternative."""
     marks = {percent: latencies.percentile_ms(percent) for percent in (50, 95, 99)}
     total = sum(latencies.bins.values())
-    figure = Figure(figsize=(_WIDTH_INCHES, 2.4), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(_WIDTH_INCHES, 2.4), dpi=_DPI)
     axes = figure.add_subplot()
     places = sorted(latencies.bins)
     # Five of the counting bins a bar: 10 % wide, which the eye can tell apart.
@@ -165,7 +165,7 @@ def draw_confusion(path: Path, confusion: Confusion) -> str:
     counts = confusion.counts[order][:, order]
     labels = [confusion.labels[place] for place in order]
     size = 2.6 + 0.42 * len(labels)
-    figure = Figure(figsize=(size + 1.2, size), dpi=130, layout="constrained")
+    figure = Figure(figsize=(size + 1.2, size), dpi=130)
     axes = figure.add_subplot()
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -195,7 +195,7 @@ def draw_confusion(path: Path, confusion: Confusion) -> str:
 def draw_comparison(path: Path, metric: str, rows: Sequence[Compared]) -> str:
     """Each candidate with its 95 % interval, in the order given, best first; returns the text alternative."""
     title = _TITLES.get(metric, metric).removesuffix(" / 100")
-    figure = Figure(figsize=(8, 1.3 + 0.5 * len(rows)), dpi=130, layout="constrained")
+    figure = Figure(figsize=(8, 1.3 + 0.5 * len(rows)), dpi=130)
     axes = figure.add_subplot()
     most = 100 if metric in _PERCENT else 1
     for place, row in enumerate(rows):
@@ -240,5 +240,7 @@ def _draw_bound(axes: Any, gate: Bound, row: int, scale: int) -> list[tuple[bool
 
 
 def _save(figure: Figure, path: Path) -> None:
+    # Air around it, in inches: on a dark ground the white ends where the picture does.
+    figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
     # No date and no version inside: the same numbers make the same file.
     figure.savefig(path, metadata={"Software": None})
