@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import secrets as random
+import time
+from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -19,14 +22,20 @@ from promotion.aws.cursors import DynamoCursors
 from promotion.aws.pictures import read_picture
 from promotion.config import duration
 from promotion.documents.overviews import board_document, model_document, version_document
-from promotion.documents.requests import request_document
+from promotion.documents.requests import is_followed, request_document
 from promotion.errors import Invalid, LinkInvalid, PromotionError, ProviderUnavailable, SignInFailed
 from promotion.links import Session, safe_return
 from promotion.model import parse_request_id
+from promotion.policy import Situation
 
 app = APIGatewayHttpResolver()
 http.not_found(app)
 READ = ("GET", "HEAD")
+# A page waits for a decision to be applied, which takes a second or so: no script has to look again, and no page reloads
+# under who reads it (https://www.w3.org/TR/WCAG22/#timing-adjustable). Past this, its reader looks again.
+PAGE_WAITS_S = 6.0
+PAGE_LOOKS_EVERY_S = 0.2
+JUST_DECIDED = timedelta(minutes=1)
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -65,7 +74,7 @@ def request(visit: Visit, token: str) -> Response[Any]:
         csrf=keyring().csrf_token(session),
         links=links(),
         live=view.find_version(live) if live is not None else None,
-        applied=_cursors().read(group),
+        applied=_cursors().read(group) if visit.wants_json else _follow(group, situation),
         samples=samples,
         slices=slices,
         picture=None if visit.wants_json else partial(read_picture, client("s3")),
@@ -183,6 +192,14 @@ def static(name: str) -> Response[Any]:
         return http.respond(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", "There is no such file.")
     headers = {"Cache-Control": "public, max-age=3600"}
     return http.respond(HTTPStatus.OK, "text/css; charset=utf-8", pages.stylesheet(), headers=headers)
+
+
+def _follow(group: str, situation: Situation) -> Mapping[str, int]:
+    """The cursors of a group; where a decision was made just now, once they have reached it, or `PAGE_WAITS_S` later."""
+    until = time.monotonic() + PAGE_WAITS_S
+    while is_followed(situation, applied := _cursors().read(group), within=JUST_DECIDED) and time.monotonic() < until:
+        time.sleep(PAGE_LOOKS_EVERY_S)
+    return applied
 
 
 def _cursors() -> DynamoCursors:

@@ -21,7 +21,8 @@ from promotion.signature import holds, public_keys
 
 _lock = threading.Lock()
 _clients: dict[str, Any] = {}
-_cache: dict[tuple[str, str, str], tuple[float, LiveModel]] = {}
+# What one key has vouched for says nothing to who trusts another.
+_cache: dict[tuple[str, str, str, str], tuple[float, LiveModel]] = {}
 
 
 def resolve(
@@ -47,7 +48,8 @@ def resolve(
         Invalid: no public key is configured.
     """
     prefix = prefix or os.environ.get(names.PREFIX) or names.DEFAULT_PREFIX
-    cached = _cache.get((prefix, group, environment))
+    key = (prefix, group, environment, public_key or os.environ.get(names.PUBLIC_KEY) or "")
+    cached = _cache.get(key)
     if cache_seconds > 0 and cached and not artifact and time.monotonic() - cached[0] < cache_seconds:
         return cached[1]
     ssm = ssm or _client("ssm")
@@ -65,7 +67,7 @@ def resolve(
         for container in model.containers:
             if container.model_data_url:
                 check_artifact(container.model_data_url, container.model_data_version_id, container.sha256, s3=s3)
-    _cache[prefix, group, environment] = (time.monotonic(), model)
+    _cache[key] = (time.monotonic(), model)
     return model
 
 

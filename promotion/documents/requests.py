@@ -50,7 +50,7 @@ def request_document(
     """
     s, request, package = situation, situation.request, situation.version.package
     config, name = s.config, request.environment
-    state = request.state_at(s.now) if s.newest else "Superseded"
+    state = _state(s)
     may = _may(person, names.APPROVED, s)
     may_reject = _may(person, names.REJECTED, s)
     glass = person is not None and policy.may_decide(person, names.APPROVED, s, breaking_glass=True).breaks_glass
@@ -60,8 +60,7 @@ def request_document(
     before = _admitted_on(live, name)
     lower = frozenset(gate.metric for gate in s.rules.gates if gate.metric and gate.lower_is_better)
     rows = comparison(request.evidence, before, request.gates, lower)
-    done = _applied(s, state, applied)
-    followed = request.closed_at is not None and s.now - request.closed_at < FOLLOWED_FOR
+    done = _applied(s, applied)
     packaged = package_document(package, request.evidence, config.environment_names)
     requester = packaged["requester"]["name"] if packaged["requester"] else ""
     return {
@@ -116,7 +115,7 @@ def request_document(
         "consequences": consequences(request, s.environment, config, requester, s.now) if state == "Pending" else None,
         "outcome": outcome(state, request, s.environment, s.newest) if state != "Pending" else None,
         "applied": done,
-        "following": done is not None and followed and not _is_live_everywhere(done),
+        "following": is_followed(s, applied),
         "links": {
             "self": links.approval(request.id),
             "newest": _newest(s, links),
@@ -125,6 +124,14 @@ def request_document(
             "board": links.board(),
         },
     }
+
+
+def is_followed(s: Situation, applied: Mapping[str, int] | None, *, within: timedelta = FOLLOWED_FOR) -> bool:
+    """Whether the registry and Parameter Store are awaited still, for a decision made no longer than `within` ago."""
+    closed_at, done = s.request.closed_at, _applied(s, applied)
+    if closed_at is None or done is None or s.now - closed_at >= within:
+        return False
+    return not (done[names.REGISTRY] and done[names.PARAMETERS])
 
 
 def may_ask_again(person: Person | None, s: Situation) -> Judgement:
@@ -173,13 +180,13 @@ def _pictures(evidence: Evidence, rows: list[dict[str, Any]], source: PictureSou
     ]
 
 
-def _applied(s: Situation, state: str, applied: Mapping[str, int] | None) -> dict[str, bool] | None:
+def _state(s: Situation) -> str:
+    return s.request.state_at(s.now) if s.newest else "Superseded"
+
+
+def _applied(s: Situation, applied: Mapping[str, int] | None) -> dict[str, bool] | None:
     """For each projection target, whether it has reached the decision; None while there is none to reach."""
-    if applied is None or state not in ("Approved", "Rejected", "Revoked"):
+    if applied is None or _state(s) not in ("Approved", "Rejected", "Revoked"):
         return None
     sequence = s.request.closed_sequence or s.version.last_sequence
     return {target: applied.get(target, 0) >= sequence for target in names.TARGETS}
-
-
-def _is_live_everywhere(done: Mapping[str, bool]) -> bool:
-    return done[names.REGISTRY] and done[names.PARAMETERS]

@@ -12,7 +12,7 @@ from promotion.aws.parameters import ParameterTarget, read_below, read_history
 from promotion.history import PAGE_BYTES, entry
 from promotion.signature import public_keys
 from tests.adapters.conftest import Aws
-from tests.fakes import GROUP, PREFIX, House
+from tests.fakes import GROUP, PREFIX, House, LocalSigner
 
 VERSION = f"{PREFIX}/{GROUP}/versions/1"
 
@@ -159,6 +159,7 @@ def test_a_cached_answer_serves_for_its_life_and_no_longer(
 
     clock = [1000.0]
     monkeypatch.setattr("promotion.aws.resolve.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("promotion.aws.resolve._cache", {})
     pem, only = aws.signer.public_key_pem(), {names.PARAMETERS: house.parameters}
 
     def live(cache_seconds: float = 0.0) -> int:
@@ -183,3 +184,15 @@ def test_a_cached_answer_serves_for_its_life_and_no_longer(
     clock[0] += 31
     with pytest.raises(NotApproved):
         live(30)
+
+
+def test_a_cached_answer_serves_only_who_trusts_its_key(house: House, aws: Aws) -> None:
+    from promotion import resolve
+    from promotion.errors import IntegrityError
+
+    house.climb(1, to="dev")
+    house.project(targets={names.PARAMETERS: house.parameters})
+    asked: dict[str, Any] = {"prefix": PREFIX, "ssm": aws.ssm, "cache_seconds": 30}
+    assert resolve(GROUP, "dev", public_key=aws.signer.public_key_pem(), **asked).model_package_version == 1
+    with pytest.raises(IntegrityError, match="signature"):
+        resolve(GROUP, "dev", public_key=LocalSigner().public_key, **asked)

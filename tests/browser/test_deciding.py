@@ -25,6 +25,17 @@ def mail_of(house: House, group: str) -> int:
     return len(house.service.mailbox()) - house.service.mailbox().index(found[0])
 
 
+def follow(page: Page) -> None:
+    """A page waits for the decision to be applied; on a busy machine its reader has to look again."""
+    applied, again = page.get_by_text(APPLIED, exact=True), page.get_by_role("link", name="Look again")
+    for _ in range(10):
+        expect(applied.or_(again)).to_be_visible(timeout=30_000)
+        if applied.is_visible():
+            return
+        again.click()
+    expect(applied).to_be_visible()
+
+
 def test_from_the_mail_to_the_applied_decision(house: House, opens: Opens) -> None:
     arn = house.register("clicked-through", ModelPackageDescription="Learned from a week more of logs.")
     mail_of(house, "clicked-through")
@@ -51,7 +62,7 @@ def test_from_the_mail_to_the_applied_decision(house: House, opens: Opens) -> No
     page.get_by_role("button", name="Approve for dev").click()
     expect(page.get_by_text("Your decision")).to_be_hidden()
     shot(page, "flow-4-decided")
-    expect(page.get_by_text(APPLIED, exact=True)).to_be_visible(timeout=30_000)
+    follow(page)
     shot(page, "flow-5-applied")
     package = house.aws("sagemaker").describe_model_package(ModelPackageName=arn)
     assert package["ModelApprovalStatus"] == "Approved"
@@ -70,7 +81,7 @@ def test_it_works_without_javascript_on_a_phone(house: House, opens: Opens) -> N
     page.get_by_label("Your reason").fill("It repeats itself.")
     page.get_by_role("button", name="Reject").click()
     expect(page.get_by_role("heading", name="without-scripts v1")).to_be_visible()
-    expect(page.get_by_text(APPLIED, exact=True)).to_be_visible(timeout=30_000)
+    follow(page)
     assert house.read(house.link(asked))["state"] == "Rejected"
     shot(page, "phone-rejected-without-scripts")
     page.get_by_label("What has changed").fill("Decoded with a repetition penalty.")

@@ -157,6 +157,7 @@ def test_a_page_says_how_far_a_decision_has_come_and_lets_its_reader_look_again(
     assert [link for link in applying.all("a") if link.text == "Look again"]
     assert "Look again" not in READ["request-applied"].words
     stage = stories.approved()
+    assert stage.request("test", 2, applied={**stories.APPLIED, "mail": 0})["following"] is False, "mail keeps nobody"
     stage.now += FOLLOWED_FOR
     late = Document(page("request", stage.request("test", 2, applied={**stories.APPLIED, "parameters": 0})))
     assert "longer than it should" in late.words
