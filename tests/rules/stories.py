@@ -122,7 +122,9 @@ def in_trouble() -> Stage:
     happens(names.APPROVAL_BYPASSED, None, status="Rejected", by="user/mallory", expected="Approved", reverted=True)
     happens(names.DRIFT_DETECTED, "dev", drift={"length_psi": 0.41}, retraining=RETRAINING)
     happens(names.RETRAINING_STARTED, "dev", execution=f"{RETRAINING}/execution/abc123def456")
-    happens(names.ENDPOINT_CHANGED, "dev", status="Failed", endpoint="promotion-dev-news-summariser", problem="no capacity")
+    happens(
+        names.ENDPOINT_CHANGED, "dev", status="Failed", endpoint="promotion-dev-news-summariser", problem="no capacity"
+    )
     happens(names.INTEGRITY_BROKEN, "dev", problem="model.tar.gz has another SHA-256 than was approved")
     return stage
 
