@@ -226,7 +226,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
         if value is None:
             return _parameter(parameter, expected, "nothing")
         record = _json(value)
-        if not record:
+        if "environment" not in record:
             return _parameter(parameter, expected, "something that is no record")
         signed = self._signed(record)
         if signed and signed_bytes(record) == signed_bytes(wanted):
@@ -295,6 +295,8 @@ def _version_differs(
     if value is None:
         return _parameter(base, f"v{state.version} with {len(events)} events", "nothing")
     document = _json(value)
+    if not document:
+        return _parameter(base, f"v{state.version} with {len(events)} events", "something that is no record")
     for field, wanted in version_document(state).items():
         if document.get(field) != wanted:
             return _parameter(f"{base} {field}", _short(wanted), _short(document.get(field)))

@@ -105,6 +105,22 @@ def write_no_record_at_all(house: House) -> str:
     return f"parameter {LIVE}: expected v2 of event 27, found something that is no record"
 
 
+def put_a_version_in_the_place_of_a_live_record(house: House) -> str:
+    house.ssm.values[LIVE] = house.ssm.values[VERSION]
+    return f"parameter {LIVE}: expected v2 of event 27, found something that is no record"
+
+
+def put_another_versions_parameter(house: House) -> str:
+    house.ssm.values[VERSION] = house.ssm.values[f"{PREFIX}/{GROUP}/versions/2"]
+    return f"parameter {VERSION} model_package_version: expected 1, found 2"
+
+
+def write_no_version_at_all(house: House) -> str:
+    house.ssm.values[VERSION] = "v1"
+    own = sum(event.version == 1 for event in house.events())
+    return f"parameter {VERSION}: expected v1 with {own} events, found something that is no record"
+
+
 def edit_a_versions_history(house: House) -> str:
     changed = record(house, VERSION)
     changed["history"][0]["actor"] = "eve"
@@ -157,6 +173,9 @@ PROJECTIONS = [
     sign_with_another_key,
     edit_the_signature_alone,
     write_no_record_at_all,
+    put_a_version_in_the_place_of_a_live_record,
+    put_another_versions_parameter,
+    write_no_version_at_all,
     edit_a_versions_history,
     cut_a_versions_history,
     edit_a_versions_attributes,
