@@ -13,7 +13,8 @@ import cdk_nag
 from aws_cdk import App, DefaultStackSynthesizer, Environment, Tags, Validations
 
 from infra import bundle
-from infra.accounts import Elsewhere, EnvironmentStack
+from infra.accounts import Elsewhere
+from infra.elsewhere import EnvironmentStack
 from infra.stack import PromotionStack
 from promotion import config, names
 from promotion.config import Config

@@ -79,9 +79,9 @@ class Endpoints(Construct):
         for each in here:
             functions.permit(MODULE, may_serve(permissions, each, settings.at(each.name), prefix, roles[each.name]))
             machines[each.name].execution_role.add_to_principal_policy(may_roll_back(permissions, each, prefix))
-        self._wake(here, prefix)
+        self._wake(here, prefix, elsewhere=len(here) < len(served))
 
-    def _wake(self, here: list[Environment], prefix: str) -> None:
+    def _wake(self, here: list[Environment], prefix: str, *, elsewhere: bool) -> None:
         """By what the ledger says of models, by what SageMaker says of endpoints, and every few minutes for lost events."""
         live = [names.MODEL_PROMOTED, names.MODEL_ROLLED_BACK, names.MODEL_REVOKED]
         asked = {"status": [names.ENDPOINT_REMOVED, names.ENDPOINT_RESTORED]}
@@ -101,6 +101,10 @@ class Endpoints(Construct):
                     detail={"EndpointName": begin},
                 ),
             )
+        if elsewhere:
+            # Forwarded from the environments' accounts, which let through what is about endpoints of ours.
+            told = events.EventPattern(source=[names.SAGEMAKER_SOURCE], detail_type=list(names.ENDPOINT_STATE_CHANGES))
+            self._rule("OnEndpointElsewhere", told, ours=True)
         events.Rule(
             self,
             "Sweep",

@@ -141,7 +141,17 @@ def test_an_environment_elsewhere_opens_a_role_to_that_function_alone(tmp_path: 
         "arn:aws:iam::111111111111:role/promotion-on-live-changed"
     ]
     assert any("sagemaker:CreateEndpoint" in actions(s) for s in there.statements(role))
+    # How they fare comes home as it does here, by SageMaker's own events.
+    told, rule = there.the("AWS::Events::Rule", "ReportEndpoints")
+    assert rule["EventPattern"]["detail"] == {"EndpointName": [{"prefix": "promotion-prod-"}]}
+    assert "EventBusName" not in rule, told
     service = Template(tmp_path / "out" / "promotion.template.json")
+    _, policy = service.the("AWS::Events::EventBusPolicy", "WiringBuscdkRunsReport")
+    assert policy["Statement"]["Condition"]["StringEquals"]["events:source"] == [
+        names.INFERENCE_SOURCE,
+        "aws.sagemaker",
+    ]
+    assert service.the("AWS::Events::Rule", "EndpointsOnEndpointElsewhere")[1]["EventBusName"]
     becoming = [s for s in statements(service) if "sts:AssumeRole" in actions(s)]
     assert "arn:aws:iam::444444444444:role/promotion-prod-endpoints" in {r for s in becoming for r in resources(s)}
     assert json.loads(service.function(MODULE)[1]["Environment"]["Variables"][names.EXECUTION_ROLES]) == {
