@@ -15,6 +15,7 @@ from local.mends import (
     kms,
     monitoring,
     pipelines,
+    policies,
     sagemaker,
     ssm,
     stepfunctions,
@@ -25,5 +26,18 @@ from local.mends import (
 @functools.cache
 def apply() -> None:
     """Mends moto, once a process."""
-    for service in (dynamodb, endpoints, events, jobs, kms, monitoring, pipelines, sagemaker, ssm, stepfunctions, sts):
+    for service in (
+        dynamodb,
+        endpoints,
+        events,
+        jobs,
+        kms,
+        monitoring,
+        pipelines,
+        policies,
+        sagemaker,
+        ssm,
+        stepfunctions,
+        sts,
+    ):
         service.mend()

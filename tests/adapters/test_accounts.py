@@ -11,6 +11,7 @@ import pytest
 from botocore.stub import Stubber
 from moto import mock_aws
 
+from local import mends
 from promotion.aws.accounts import STATEMENT, Accounts, RoutedParameters, share_group
 
 HERE, PROD = "123456789012", "444444444444"
@@ -161,3 +162,15 @@ def test_a_policy_that_cannot_be_read_is_not_overwritten() -> None:
     with stub, pytest.raises(client.exceptions.ClientError):
         share_group(client, PACKAGE_ARN, "summaries", [READER])
     stub.assert_no_pending_responses()
+
+
+def test_a_group_is_shared_once_and_others_are_left_in_its_policy() -> None:
+    mends.apply()
+    client = boto3.client("sagemaker")
+    client.create_model_package_group(ModelPackageGroupName="summaries")
+    assert share_group(client, PACKAGE_ARN, "summaries", [READER])
+    assert not share_group(client, PACKAGE_ARN, "summaries", [READER])
+    policy = json.loads(client.get_model_package_group_policy(ModelPackageGroupName="summaries")["ResourcePolicy"])
+    with_others = json.dumps({**policy, "Statement": [OTHERS, *policy["Statement"]]})
+    client.put_model_package_group_policy(ModelPackageGroupName="summaries", ResourcePolicy=with_others)
+    assert not share_group(client, PACKAGE_ARN, "summaries", [READER])

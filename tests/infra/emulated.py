@@ -146,7 +146,7 @@ def within_reach(document: dict[str, Any]) -> dict[str, Any]:
                 actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
                 # It has no events:source and no ses:FromAddress, and takes every mail to be sent from `*`.
                 if actions[0] in ("events:PutEvents", "ses:SendEmail"):
-                    del statement["Condition"]
+                    statement.pop("Condition", None)
                     if actions[0] == "ses:SendEmail":
                         statement["Resource"] = "*"
     text = json.dumps({**document, "Resources": resources, "Outputs": outputs})
@@ -190,7 +190,7 @@ def running(folder: Path) -> Iterator[Emulator]:
         "AWS_ENDPOINT_URL_SAGEMAKER": f"http://127.0.0.1:{emulator.sagemaker_port}",
     }
     mended = (
-        "from local.mends import sagemaker; sagemaker.mend(); from moto.server import main; "
+        "from local.mends import policies, sagemaker; sagemaker.mend(); policies.mend(); from moto.server import main; "
         f"main(['-H', '127.0.0.1', '-p', '{emulator.sagemaker_port}'])"
     )
     with (folder / "ministack.log").open("wb") as log, (folder / "moto.log").open("wb") as moto_log:

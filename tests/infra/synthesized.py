@@ -88,7 +88,7 @@ def every_statement(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def synthesize(config: Path, outdir: Path, **context: str) -> Template:
     """Runs app.py as the CDK command would, without code bundles."""
-    finished = run_app(config, outdir, **{"bundle": "false", "nag": "false", **context})
+    finished = run_app(config, outdir, aws=None, **{"bundle": "false", "nag": "false", **context})
     assert finished.returncode == 0, finished.stderr
     return Template(next(outdir.glob("*.template.json")))
 

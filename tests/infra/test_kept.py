@@ -127,7 +127,7 @@ def test_of_a_restored_table_the_ledger_alone_is_taken(aws: pytest.MonkeyPatch, 
 def test_a_table_that_cannot_go_on_is_refused_with_what_to_do(
     aws: pytest.MonkeyPatch, how: dict[str, str], said: str
 ) -> None:
-    make(**how, tags={})  # type: ignore[arg-type]
+    make(**how, tags={})
     with pytest.raises(Invalid) as refused:
         kept.find(how["name"], boto3.client)
     assert refused.value.field == "ledger_table"

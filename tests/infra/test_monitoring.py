@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from infra.functions import SIZES
 import re
 
+from infra.functions import SIZES
 from tests.infra.simulation import allowed
 from tests.infra.synthesized import ROOT, Template
 
