@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
 import pytest
@@ -19,22 +19,24 @@ ADDRESS = "https://promotion.example.com"
 Shows = Callable[..., Page]
 
 
-def many_groups() -> str:
+MANY_SCRIPTS = ("Ann Adler", "조민서", "יעל כהן", "王小明", "Zoë 🙂 Ångström")
+
+
+def many_groups(people: Sequence[str] = MANY_SCRIPTS) -> str:
     """A board of a dozen models, some of them in trouble, by people of many scripts."""
     stage = stories.in_trouble()
     stage.later(hours=5)
-    people = ("Ann Adler", "조민서", "יעל כהן", "王小明", "Zoë 🙂 Ångström")
     others = [
         EnvironmentState(
             group=f"{name}-{kind}",
             name=environment,
-            live=number + 2 - step if step < 3 else None,
+            live=number + 3 - step if step < 3 else None,
             live_since=stage.now - timedelta(days=3 * number + step, hours=1),
             live_by=(people[number % 5], *people[:step]),
-            pending=number + 3 if step == number % 4 else None,
+            pending=number + 4 if step == number % 4 else None,
             pending_since=BEGINNING,
             pending_expires_at=stage.now + timedelta(hours=10 * number + 1),
-            pending_id=f"{name}-{kind}:{number + 3}:{environment}:1",
+            pending_id=f"{name}-{kind}:{number + 4}:{environment}:1",
             pending_gates_open=number % 3 > 0,
             pending_requester=stage.view.version(1).package.requester,
             drift=number == 4 and step == 1,
