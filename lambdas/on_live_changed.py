@@ -19,7 +19,7 @@ from promotion.config import Endpoint
 from promotion.endpoints import Found, Wanted
 from promotion.errors import IntegrityError, Invalid, NotApproved, PromotionError
 from promotion.model import EndpointState, EnvironmentState
-from promotion.states import View
+from promotion.view import View
 
 
 class Behind(Exception):

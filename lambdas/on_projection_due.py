@@ -21,7 +21,7 @@ from promotion.aws.publisher import EventsTarget
 from promotion.aws.registry import RegistryTarget
 from promotion.history import Event
 from promotion.projector import Failure, Target, project
-from promotion.states import View
+from promotion.view import View
 
 # Receives after which a failing target is set aside; infra/ gives the queue a higher limit of its own, as a backstop.
 TRIES = 4

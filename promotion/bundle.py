@@ -17,7 +17,8 @@ from promotion import names
 from promotion.errors import Invalid
 from promotion.history import Event, head_bytes
 from promotion.model import Head, Request, canonical, parse_request_id
-from promotion.states import View, evolve
+from promotion.states import evolve
+from promotion.view import View
 from promotion.workflows import shown_digest
 
 SCHEMA = 1

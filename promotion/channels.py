@@ -16,7 +16,7 @@ from promotion.gates import number
 from promotion.history import Event, sentence
 from promotion.letters.letter import Letter
 from promotion.mail import letters
-from promotion.states import View
+from promotion.view import View
 from promotion.wording import one_line, readable
 
 METRICS_TOLD = 6

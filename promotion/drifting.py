@@ -15,7 +15,7 @@ from promotion.gates import largest_drift, number
 from promotion.history import Fact
 from promotion.journal import Receipt, World, append, known
 from promotion.model import SYSTEM, EnvironmentState, Evidence
-from promotion.states import View
+from promotion.view import View
 
 # Statuses that end a version's way up.
 _ENDED = frozenset({names.REJECTED, names.EXPIRED, names.REVOKED})

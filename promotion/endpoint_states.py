@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from msgspec.structs import replace
 
 from promotion import names
 from promotion.history import Event
 from promotion.model import EndpointState
-
-if TYPE_CHECKING:
-    from promotion.states import View
+from promotion.view import View
 
 
 def changed(view: View, event: Event) -> None:

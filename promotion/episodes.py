@@ -4,17 +4,14 @@ does any more, or when another version goes live.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from promotion import names
 from promotion.history import Event
 from promotion.model import Evidence
-
-if TYPE_CHECKING:
-    from promotion.states import View
-
+from promotion.view import View
 
 # What another version that goes live begins with.
 OVER: Final[dict[str, Any]] = {"drift": False, "drifting": (), "drift_since": None, "broken_since": None}

@@ -10,7 +10,7 @@ from promotion.errors import Refused
 from promotion.history import Fact
 from promotion.journal import Receipt, World, append, checked_reason, known
 from promotion.model import SYSTEM, Actor, EndpointState
-from promotion.states import View
+from promotion.view import View
 
 LONGEST_PROBLEM = 1024
 

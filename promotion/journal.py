@@ -13,7 +13,8 @@ from promotion.config import Config
 from promotion.errors import Conflict, Invalid
 from promotion.history import Event, Fact, chained, dump, signed
 from promotion.model import SYSTEM, VersionState
-from promotion.states import View, evolve
+from promotion.states import evolve
+from promotion.view import View
 from promotion.wording import counted
 
 # How often a step is done again because somebody else appended first.

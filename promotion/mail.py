@@ -13,7 +13,7 @@ from promotion.history import Event
 from promotion.letters import asking, notices
 from promotion.letters.letter import Letter, Message, mime, written
 from promotion.letters.occasion import Occasion, SampleSource, SliceSource
-from promotion.states import View
+from promotion.view import View
 
 __all__ = ["Message", "compose", "letters", "mime"]
 

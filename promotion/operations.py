@@ -9,7 +9,7 @@ from promotion.errors import AlreadyDecided, NotApproved, Refused
 from promotion.history import Fact
 from promotion.journal import Receipt, World, append, checked_reason, known
 from promotion.model import SYSTEM, Actor, EnvironmentState, Package, Person, registry_status
-from promotion.states import View
+from promotion.view import View
 
 
 def roll_back(

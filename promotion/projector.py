@@ -16,7 +16,7 @@ from promotion import names
 from promotion.errors import IntegrityError
 from promotion.history import Event
 from promotion.journal import Ledger
-from promotion.states import View
+from promotion.view import View
 
 # Events projected between two writes of a cursor; a rebuild of a long history goes in steps of this.
 BATCH = 100

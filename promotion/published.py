@@ -8,7 +8,7 @@ from typing import Any
 from promotion import names
 from promotion.model import EnvironmentState, Package, VersionState
 from promotion.record import SCHEMA, signed_bytes
-from promotion.states import View
+from promotion.view import View
 
 # Kinds that change what is live somewhere.
 LIVE_KINDS = frozenset({names.MODEL_PROMOTED, names.MODEL_ROLLED_BACK, names.MODEL_REVOKED, names.MODEL_ADOPTED})

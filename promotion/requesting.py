@@ -7,7 +7,7 @@ from promotion.gates import evaluate
 from promotion.history import Fact
 from promotion.journal import World
 from promotion.model import SYSTEM, Actor, EnvironmentState, Evidence, Package, Request, request_id
-from promotion.states import View
+from promotion.view import View
 
 
 def ask(

@@ -22,7 +22,6 @@ from promotion.model import (
     EnvironmentState,
     Evidence,
     GateResult,
-    Head,
     Package,
     Request,
     RequestState,
@@ -30,71 +29,10 @@ from promotion.model import (
     Vote,
     request_id,
 )
+from promotion.view import View
 
 # Kinds after which the registry's approval status may have to be another.
 STATUS_KINDS = frozenset({names.DECISION_RECORDED, names.MODEL_PROMOTED, names.MODEL_REVOKED, names.MODEL_ADOPTED})
-
-
-class View:
-    """The states of one group as of its head, and which of them have changed since they were read.
-
-    `load` reads a version that is not at hand yet. The head has been read before it, so a version that has changed
-    in between makes the append fail rather than be wrong.
-    """
-
-    def __init__(
-        self,
-        head: Head,
-        *,
-        environments: dict[str, EnvironmentState] | None = None,
-        versions: dict[int, VersionState] | None = None,
-        load: Callable[[int], VersionState | None] | None = None,
-    ) -> None:
-        self.head = head
-        self._environments = dict(environments or {})
-        self._versions = dict(versions or {})
-        self._load = load
-        self.changed_environments: set[str] = set()
-        self.changed_versions: set[int] = set()
-
-    @property
-    def group(self) -> str:
-        return self.head.group
-
-    @property
-    def environments(self) -> dict[str, EnvironmentState]:
-        return dict(self._environments)
-
-    @property
-    def versions(self) -> dict[int, VersionState]:
-        return dict(self._versions)
-
-    def find_version(self, number: int) -> VersionState | None:
-        """The state of a version, or None where it was never registered."""
-        if number not in self._versions and self._load is not None:
-            found = self._load(number)
-            if found is not None:
-                self._versions[number] = found
-        return self._versions.get(number)
-
-    def version(self, number: int) -> VersionState:
-        """The state of a version that an event speaks of; KeyError where there is none."""
-        found = self.find_version(number)
-        if found is None:
-            raise KeyError(f"{self.group} v{number}")
-        return found
-
-    def environment(self, name: str) -> EnvironmentState:
-        """The state of an environment; an empty one where nothing ever happened there."""
-        return self._environments.get(name) or EnvironmentState(group=self.group, name=name)
-
-    def put_version(self, state: VersionState) -> None:
-        self._versions[state.version] = state
-        self.changed_versions.add(state.version)
-
-    def put_environment(self, state: EnvironmentState) -> None:
-        self._environments[state.name] = state
-        self.changed_environments.add(state.name)
 
 
 def evolve(view: View, event: Event) -> None:

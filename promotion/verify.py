@@ -18,7 +18,8 @@ from promotion.history import Difference, Event, chain_problems, entry, head_byt
 from promotion.model import Head, VersionState
 from promotion.published import live_record, version_document
 from promotion.record import signed_bytes
-from promotion.states import View, evolve
+from promotion.states import evolve
+from promotion.view import View
 
 # How often a chain is read anew because somebody appended meanwhile.
 READS = 5

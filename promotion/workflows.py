@@ -32,7 +32,8 @@ from promotion.model import (
 )
 from promotion.published import fits_a_parameter
 from promotion.requesting import ask, expiry
-from promotion.states import View, current_request
+from promotion.states import current_request
+from promotion.view import View
 
 __all__ = [
     "Ledger",

@@ -42,8 +42,8 @@ from promotion.model import (
 )
 from promotion.projector import Failure, Target, project
 from promotion.signature import holds, public_keys
-from promotion.states import View
 from promotion.verify import Anchor, Found, Verifier
+from promotion.view import View
 
 PREFIX = "/promotion"
 GROUP = "summariser"

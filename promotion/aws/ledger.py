@@ -17,7 +17,7 @@ from promotion.aws import Client
 from promotion.errors import Conflict
 from promotion.history import Event, head_after
 from promotion.model import EnvironmentState, Head, VersionState, canonical
-from promotion.states import View
+from promotion.view import View
 
 State = TypeVar("State")
 

@@ -13,7 +13,7 @@ from promotion.aws.pictures import read_picture
 from promotion.config import Config
 from promotion.history import Event
 from promotion.mail import compose, mime
-from promotion.states import View
+from promotion.view import View
 
 
 class MailTarget:

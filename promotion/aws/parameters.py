@@ -13,7 +13,8 @@ from promotion.history import PAGE_BYTES, Event, dump, entry, seal
 from promotion.model import VersionState
 from promotion.published import LIVE_KINDS, live_record, same_record, version_document
 from promotion.record import signed_bytes
-from promotion.states import View, touched
+from promotion.states import touched
+from promotion.view import View
 
 
 class Signer(Protocol):

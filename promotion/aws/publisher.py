@@ -9,7 +9,7 @@ from typing import Any
 from promotion import names
 from promotion.aws import Client
 from promotion.history import Event
-from promotion.states import View
+from promotion.view import View
 
 # https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html
 MOST_ENTRIES = 10

@@ -16,8 +16,8 @@ from promotion.documents.card import card_sections, made_by
 from promotion.errors import Invalid
 from promotion.history import Event
 from promotion.model import Actor, Container, Package, Requester, VersionState, registry_status
-from promotion.states import View
 from promotion.states import touched as touched_by
+from promotion.view import View
 
 _NOT_IN_SOURCE_IDENTITY = re.compile(r"[^\w+=,.@-]", re.ASCII)
 _NOT_IN_METADATA = re.compile(r"[^\w\s.:/=+\-@]")

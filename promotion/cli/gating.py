@@ -17,7 +17,7 @@ from promotion.config import Config
 from promotion.errors import Invalid
 from promotion.gates import evaluate, evidence_of, number
 from promotion.model import Evidence, GateResult, VersionState
-from promotion.states import View
+from promotion.view import View
 
 OPEN, SHUT = 0, 5
 

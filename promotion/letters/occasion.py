@@ -13,7 +13,7 @@ from promotion.documents.card import requester_address
 from promotion.documents.pictures import PictureSource
 from promotion.history import Event
 from promotion.model import VersionState
-from promotion.states import View
+from promotion.view import View
 from promotion.wording import one_line, readable
 
 SampleSource = Callable[[str], Sequence[Mapping[str, Any]]]

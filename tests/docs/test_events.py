@@ -15,7 +15,8 @@ from promotion import names
 from promotion.aws.publisher import detail
 from promotion.history import Event, Fact, chained
 from promotion.model import SYSTEM, Evidence, Head, Package
-from promotion.states import View, evolve
+from promotion.states import evolve
+from promotion.view import View
 
 EVENTS = Path(__file__).parents[2] / "docs" / "events"
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)

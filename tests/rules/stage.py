@@ -32,7 +32,8 @@ from promotion.model import (
     VersionState,
     request_id,
 )
-from promotion.states import View, evolve
+from promotion.states import evolve
+from promotion.view import View
 from promotion.workflows import World
 
 GROUP = "news-summariser"

@@ -19,8 +19,8 @@ from promotion.errors import PromotionError
 from promotion.history import Event, check_chain
 from promotion.model import Person, registry_status
 from promotion.projector import Target
-from promotion.states import View
 from promotion.verify import read_chain
+from promotion.view import View
 from tests.fakes import ANN, BEN, CHO, DAN, GIL, OPERATOR, PREFIX, House, a_package
 
 GROUPS = ("news", "fraud")

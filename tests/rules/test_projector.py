@@ -10,7 +10,7 @@ import pytest
 from promotion import names, operations, workflows
 from promotion.history import Event
 from promotion.projector import BATCH, FOLLOWS
-from promotion.states import View
+from promotion.view import View
 from tests.fakes import ANN, GROUP, PREFIX, FailingOnce, House
 
 

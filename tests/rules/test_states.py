@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from promotion import names
 from promotion.errors import NotApproved, PromotionError
 from promotion.model import Head, registry_status
-from promotion.states import View, evolve, touched
+from promotion.states import evolve, touched
+from promotion.view import View
 from tests.fakes import ANN, CHO, GROUP, House
 
 
