@@ -5,9 +5,9 @@ A task parses records, has an engine do the work on what is different, and puts 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -77,6 +77,21 @@ class Task(Protocol):
         ...
 
 
+# Requests that came meanwhile, for at most so many texts, without waiting.
+Joining = Callable[[int], Sequence[Request]]
+
+
+@runtime_checkable
+class Flowing(Protocol):
+    """A task whose work others may join while it is under way, if its engine lets them."""
+
+    joins: bool
+
+    def flow(self, requests: Sequence[Request], joining: Joining) -> Iterator[tuple[int, list[Answer]]]:
+        """Each request's number and answers, as they are ready; the numbers of who joins count on."""
+        ...
+
+
 class _Plain:
     """The form of answers that the two tasks of encoders share."""
 
@@ -97,6 +112,7 @@ class TextToText(_Plain):
 
     def __init__(self, loaded: Loaded, engine: TextEngine | None = None) -> None:
         self._engine = engine or text_engine(loaded.model)
+        self.joins = self._engine.joins
         self._tokenizer = loaded.tokenizer
         self._encoder = Encoder(loaded.tokenizer, loaded.model.config)
         self._defaults = Generation.of_model(loaded.model.generation_config)
@@ -118,28 +134,53 @@ class TextToText(_Plain):
         return width * sum(self._encoder.about(text) + most_new_tokens(settings) for text in request.texts)
 
     def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
-        wanted: dict[tuple[str, Generation], int] = {}
-        places: list[list[int]] = []
-        for request in requests:
-            assert isinstance(request.settings, Generation)
-            places.append([wanted.setdefault((text, request.settings), len(wanted)) for text in request.texts])
-        waiting: list[list[Departure]] = [[] for _ in wanted]
-        for request, row in zip(requests, places, strict=True):
-            for place in row:
-                waiting[place].append(request.departure)
-        encoded = self._encoder.encode([text for text, _ in wanted]) if wanted else []
-        prompts = [
-            Prompt(source.tokens, settings, record_key(settings.seed, text), tuple(clients))
-            for source, (text, settings), clients in zip(encoded, wanted, waiting, strict=True)
-        ]
-        results: list[Generated | None] = [None] * len(prompts)
-        for index, result in self._engine.generate(prompts):
-            results[index] = result
-        answers = [self._answer(result, source) for result, source in zip(results, encoded, strict=True)]
-        return spread(answers, places)
+        found = dict(self._flow(requests, None))
+        return [found[number] for number in range(len(requests))]
 
-    def _answer(self, result: Generated | None, source: Encoded) -> Answer:
-        assert result is not None
+    def flow(self, requests: Sequence[Request], joining: Joining) -> Iterator[tuple[int, list[Answer]]]:
+        return self._flow(requests, joining)
+
+    def _flow(self, requests: Sequence[Request], joining: Joining | None) -> Iterator[tuple[int, list[Answer]]]:
+        """By number of request, as they are ready."""
+        # By number of prompt: its source, and whose which text it is. Only what is under way is kept: a flow may be endless.
+        asked: dict[int, tuple[Encoded, list[tuple[int, int]]]] = {}
+        open_requests: dict[int, dict[int, Answer]] = {}
+        missing: dict[int, int] = {}
+        came = prompted = 0
+
+        def enter(requests: Sequence[Request]) -> list[Prompt]:
+            nonlocal came, prompted
+            wanted: dict[tuple[str, Generation], list[tuple[int, int]]] = {}
+            waiting: dict[tuple[str, Generation], list[Departure]] = {}
+            for request in requests:
+                assert isinstance(request.settings, Generation)
+                open_requests[came], missing[came] = {}, len(request.texts)
+                for place, text in enumerate(request.texts):
+                    wanted.setdefault((text, request.settings), []).append((came, place))
+                    waiting.setdefault((text, request.settings), []).append(request.departure)
+                came += 1
+            encoded = self._encoder.encode([text for text, _ in wanted]) if wanted else []
+            prompts = []
+            for source, ((text, settings), places) in zip(encoded, wanted.items(), strict=True):
+                asked[prompted] = source, places
+                prompted += 1
+                clients = tuple(waiting[text, settings])
+                prompts.append(Prompt(source.tokens, settings, record_key(settings.seed, text), clients))
+            return prompts
+
+        arrivals = None if joining is None else lambda room: enter(joining(room))
+        for index, result in self._engine.generate(enter(requests), arrivals):
+            source, places = asked.pop(index)
+            answer = self._answer(result, source)
+            for which, (number, place) in enumerate(places):
+                open_requests[number][place] = _repeated(answer) if which else answer
+                missing[number] -= 1
+                if not missing[number]:
+                    del missing[number]
+                    answers = open_requests.pop(number)
+                    yield number, [answers[place] for place in range(len(answers))]
+
+    def _answer(self, result: Generated, source: Encoded) -> Answer:
         tokens_in, truncated, seconds = len(source.tokens), source.truncated, result.seconds
         if result.error:
             return Answer(self.nothing, tokens_in, truncated=truncated, seconds=seconds, error=result.error)

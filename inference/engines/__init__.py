@@ -6,7 +6,7 @@ rows finish wants to see the queue. Texts that occur twice were already taken ou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -70,16 +70,23 @@ class Description:
     dtype: str
 
 
+# Prompts that came meanwhile, for at most so many places, without waiting. Their indices count on.
+Arrivals = Callable[[int], Sequence[Prompt]]
+
+
 class TextEngine(Protocol):
     """Generates text from encoder-decoder models."""
+
+    # Whether it asks `arrivals` while it computes.
+    joins: bool
 
     @property
     def description(self) -> Description:
         """What did the work so far."""
         ...
 
-    def generate(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Generated]]:
-        """Each prompt's index and result, as they are ready, in any order."""
+    def generate(self, prompts: Sequence[Prompt], arrivals: Arrivals | None = None) -> Iterator[tuple[int, Generated]]:
+        """Each prompt's index and result, as they are ready, in any order; `arrivals` is asked by engines that have room."""
         ...
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from inference.engines import Prompt
-from inference.engines.search import Choice, Rules, Sequences, constrained, most_new_tokens
+from inference.engines.search import Choice, Rules, Sequences, constrained, most_new_tokens, wider
 
 # Worse than any score; finite, as in transformers, because sums of it are compared.
 _OUT = -1.0e9
@@ -43,6 +43,19 @@ class Beams:
         tensors = (self._scores, self._texts, self._best_scores, self._best_texts, self._best_ended, self._hope)
         for table in (*tensors, self._prompts, self._limits, self._made):
             table[target] = table[source]  # type: ignore[assignment]
+
+    def enlarge(self, slots: int, reach: int) -> None:
+        more, width = slots - len(self._prompts), self._width
+        self._prompts += [None] * more
+        self._limits += [0] * more
+        self._made += [0] * more
+        self._scores = wider(self._scores, (slots, width))
+        self._best_scores = wider(self._best_scores, (slots, width))
+        self._best_ended, self._hope = wider(self._best_ended, (slots, width)), wider(self._hope, (slots, 1))
+        # A text's places behind its last token hold an end, as if they had been there from its beginning.
+        longest = (slots, width, max(reach, self._texts.shape[2]))
+        self._texts = wider(self._texts, longest, self._rules.ends[0])
+        self._best_texts = wider(self._best_texts, longest, self._rules.ends[0])
 
     @torch.inference_mode()
     def choose(self, scores: Tensor) -> Choice:

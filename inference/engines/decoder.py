@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from inference.engines.search import wider
 from inference.engines.weights import CrossAttention, Weights
 
 _NEVER = float("-inf")
@@ -69,6 +70,23 @@ class Decoder:
         self.positions[slot] = 0
         if self._descent is not None:
             self._descent[slot] = _NEVER
+
+    def enlarge(self, slots: int, reach: int, longest_source: int) -> None:
+        """Make room for more records, longer texts or longer inputs; what is in it stays."""
+        width, before = self.width, (self.slots, self.reach, self.longest_source)
+        self.slots, self.reach = max(slots, self.slots), max(reach, self.reach)
+        self.longest_source = max(longest_source, self.longest_source)
+        if before == (self.slots, self.reach, self.longest_source):
+            return
+        layers, _, _, both = self._cache.shape
+        self._cache = wider(self._cache, (layers, self.slots, self.reach * width, both))
+        outer, parts, _, heads, _, size = self._memory.shape
+        self._memory = wider(self._memory, (outer, parts, self.slots, heads, self.longest_source, size))
+        self._memory_hidden = wider(self._memory_hidden, (self.slots, 1, self.longest_source), _NEVER)
+        self.tokens, self.positions = wider(self.tokens, (self.slots, width)), wider(self.positions, (self.slots,))
+        if self._descent is not None:
+            self._descent = wider(self._descent, (self.slots, width, self.reach * width), _NEVER)
+        self._numbers = torch.arange(max(self.slots, width), device=self._numbers.device)
 
     def shrink(self, longest_source: int) -> None:
         """Make room for inputs of this length only, where that saves a fifth.

@@ -1,14 +1,15 @@
 """The engine for T5 and BART: texts wait in a queue, are encoded in small packed batches, and grow in a table of slots.
 
-A text that has ended leaves at once and the next one takes its slot, so that no step computes for what is over. What
-the engine does not do, `generate` does: the plain path stays its reference and its fallback.
+A text that has ended leaves at once and the next one takes its slot, so that no step computes for what is over; in real
+time, whoever comes joins at the next step. What the engine does not do, `generate` does: the plain path stays its
+reference and its fallback.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from inference.batching import out_of_memory
-from inference.engines import LEFT, Description, Generated, Prompt, TextEngine
+from inference.engines import LEFT, Arrivals, Description, Generated, Prompt, TextEngine
 from inference.engines.beams import Beams
 from inference.engines.cuda import FlexAttention, Graphs
 from inference.engines.decoder import Decoder, longest
@@ -39,6 +40,7 @@ class Levers:
     encoder_tokens: int  # in one packed batch
     rows: int  # in one step: slots times texts in each
     beam_rows: int | None = None  # the same of beams, which share their slot's input; None: as many
+    live_rows: int | None = None  # the same where texts join as they come; None: as many
     absorbed: bool | None = None  # None: where it pays
     fused: bool = True
     refill: bool = True
@@ -48,11 +50,13 @@ class Levers:
     @classmethod
     def of(cls, device: torch.device) -> Levers:
         """On a CPU small batches stay in the cache; a GPU wants to be filled."""
-        return cls(65_536, 512, fused=False) if device.type == "cuda" else cls(1_024, 16, 64)
+        return cls(65_536, 512, fused=False) if device.type == "cuda" else cls(1_024, 16, 64, 32)
 
 
 class EncoderDecoderEngine:
     """Text generation with T5 and BART models."""
+
+    joins = True
 
     def __init__(self, model: PreTrainedModel, rules: Rules, *, levers: Levers | None = None) -> None:
         self._levers = levers or Levers.of(model.device)
@@ -82,74 +86,118 @@ class EncoderDecoderEngine:
         fits = target is None or most_new_tokens(settings) <= target
         return 0 < len(prompt.tokens) <= source and fits
 
-    def generate(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Generated]]:
+    def generate(self, prompts: Sequence[Prompt], arrivals: Arrivals | None = None) -> Iterator[tuple[int, Generated]]:
         """Each prompt's index and result, as they are ready."""
-        runs: dict[tuple[bool, int], list[int]] = {}
-        left: list[int] = []
-        for index, prompt in enumerate(prompts):
-            beams = prompt.settings.num_beams > 1
-            width = prompt.settings.num_beams if beams else prompt.settings.num_return_sequences
-            (runs.setdefault((beams, width), []) if self.does(prompt) else left).append(index)
-        for (beams, width), indices in runs.items():
-            waiting = set(indices)
+        work = _Work(self.does, arrivals)
+        work.take(prompts)
+        while work.kinds:
+            kind = next(iter(work.kinds))
             try:
-                for index, result in self._run(prompts, indices, width, beams):
-                    waiting.discard(index)
+                for index, result in self._run(work, kind):
+                    work.open.pop(index)
                     self._by_own += 1
                     yield index, result
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
-            # Memory ran out: the plain path takes what is left, in batches that it halves until they fit.
-            left += sorted(waiting)
+                # The plain path takes what is left of these, in batches that it halves until they fit.
+                taken = {index for indices in (*work.kinds.values(), work.left) for index in indices}
+                work.left += sorted(work.open.keys() - taken)
+        left = [work.open[index] for index in work.left]
         self._by_plain += len(left)
-        for place, result in self._plain.generate([prompts[index] for index in left]):
-            yield left[place], result
+        for place, result in self._plain.generate(left):
+            yield work.left[place], result
 
-    def _run(
-        self, prompts: Sequence[Prompt], indices: Sequence[int], width: int, beams: bool
-    ) -> Iterator[tuple[int, Generated]]:
-        """Prompts that are searched alike and need `width` texts each."""
-        # Longest first: neighbours in the table are of like length, and lack of memory shows at once.
-        order = sorted(indices, key=lambda index: -len(prompts[index].tokens)) if self._levers.by_length else indices
-        rows = (self._levers.beam_rows or self._levers.rows) if beams else self._levers.rows
-        slots = max(1, min(len(order), rows // width))
-        reach = max(most_new_tokens(prompts[index].settings) for index in order)
+    def _run(self, work: _Work, kind: Kind) -> Iterator[tuple[int, Generated]]:
+        """Prompts that are searched alike and need `width` texts each, until nobody is left and nobody joins."""
+        (beams, width), prompts, levers = kind, work.open, self._levers
+        indices = work.kinds.pop(kind)
+        rows = levers.rows if work.arrivals is None else levers.live_rows or levers.rows
+        most = max(1, ((levers.beam_rows or rows) if beams else rows) // width)
+        slots = min(len(indices), most)
+        reach = max(most_new_tokens(prompts[index].settings) for index in indices)
         decoder = Decoder(
             self._weights,
             slots,
             width,
-            longest_source=max(len(prompts[index].tokens) for index in order),
+            longest_source=max(len(prompts[index].tokens) for index in indices),
             reach=reach,
             # A CPU computes a product of few rows slower than it reads keys and values of each layer's own.
-            absorbed=self._on_cuda if self._levers.absorbed is None else self._levers.absorbed,
+            absorbed=self._on_cuda if levers.absorbed is None else levers.absorbed,
         )
         search: Search = (
             Beams(self.rules, slots, width, reach, self._weights.device) if beams else Streams(self.rules, slots, width)
         )
-        if not self._levers.by_length:
+        if not levers.by_length:
             # A longer text may come in later.
             decoder.may_shrink = False
-        table = _Table(
-            decoder, search, prompts, self._encoded(prompts, order), Graphs(decoder) if self._on_cuda else None
-        )
-        while table.fill(whole=not self._levers.refill):
+        entrance = _Entrance(self._encoder, prompts, levers)
+        entrance.add(indices)
+        table = _Table(decoder, search, prompts, entrance, Graphs if self._on_cuda else None, most)
+        while table.fill(lambda room: work.joining(kind, room), whole=not levers.refill):
             yield from table.step()
 
-    def _encoded(self, prompts: Sequence[Prompt], order: Sequence[int]) -> Iterator[tuple[int, Tensor, float]]:
-        """Index, encoder's output and the moment at which its batch began; batches as they are asked for."""
-        waiting = deque(order)
-        while waiting:
-            batch, tokens = [waiting.popleft()], len(prompts[order[0]].tokens)
-            tokens = len(prompts[batch[0]].tokens)
-            while waiting and tokens + len(prompts[waiting[0]].tokens) <= self._levers.encoder_tokens:
-                tokens += len(prompts[waiting[0]].tokens)
-                batch.append(waiting.popleft())
+
+# Whether by beams, and how many texts side by side.
+Kind = tuple[bool, int]
+
+
+class _Work:
+    """Who waits for what kind of search, and who may yet join."""
+
+    def __init__(self, does: Callable[[Prompt], bool], arrivals: Arrivals | None) -> None:
+        self._does, self.arrivals = does, arrivals
+        self.kinds: dict[Kind, list[int]] = {}
+        self.left: list[int] = []  # to `generate`
+        self.open: dict[int, Prompt] = {}
+        self._count = 0
+
+    def take(self, prompts: Sequence[Prompt]) -> None:
+        for prompt in prompts:
+            index, self._count = self._count, self._count + 1
+            self.open[index] = prompt
+            beams = prompt.settings.num_beams > 1
+            width = prompt.settings.num_beams if beams else prompt.settings.num_return_sequences
+            (self.kinds.setdefault((beams, width), []) if self._does(prompt) else self.left).append(index)
+
+    def joining(self, kind: Kind, room: int) -> list[int]:
+        """Who joins those of this kind; nobody any more once somebody waits who can't, or he would wait for ever."""
+        if self.arrivals is None or self.kinds or self.left:
+            return []
+        self.take(self.arrivals(room))
+        return self.kinds.pop(kind, [])
+
+
+class _Entrance:
+    """Texts on their way into the table, encoded in packed batches as they are asked for."""
+
+    def __init__(self, encoder: Encoder, prompts: Mapping[int, Prompt], levers: Levers) -> None:
+        self._encoder, self._prompts, self._levers = encoder, prompts, levers
+        self._waiting: deque[int] = deque()
+        self._encoded: deque[tuple[int, Tensor, float]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._encoded)
+
+    def add(self, indices: Sequence[int]) -> None:
+        # Longest first: neighbours in the table are of like length, and lack of memory shows at once.
+        by_length = self._levers.by_length
+        self._waiting += sorted(indices, key=lambda index: -len(self._prompts[index].tokens)) if by_length else indices
+
+    def next(self) -> tuple[int, Tensor, float] | None:
+        """Index, encoder's output, and the moment at which its batch began."""
+        if not self._encoded and self._waiting:
+            batch = [self._waiting.popleft()]
+            tokens = len(self._prompts[batch[0]].tokens)
+            while self._waiting:
+                tokens += len(self._prompts[self._waiting[0]].tokens)
+                if tokens > self._levers.encoder_tokens:
+                    break
+                batch.append(self._waiting.popleft())
             started = time.perf_counter()
-            for index, output in zip(
-                batch, self._encoder.encode([prompts[index].tokens for index in batch]), strict=True
-            ):
-                yield index, output, started
+            outputs = self._encoder.encode([self._prompts[index].tokens for index in batch])
+            self._encoded += [(index, output, started) for index, output in zip(batch, outputs, strict=True)]
+        return self._encoded.popleft() if self._encoded else None
 
 
 @dataclass(slots=True)
@@ -169,22 +217,28 @@ class _Table:
         self,
         decoder: Decoder,
         search: Search,
-        prompts: Sequence[Prompt],
-        encoded: Iterator[tuple[int, Tensor, float]],
-        graphs: Graphs | None,
+        prompts: Mapping[int, Prompt],
+        entrance: _Entrance,
+        graphs: Callable[[Decoder], Graphs] | None,
+        most_slots: int,
     ) -> None:
-        self._decoder, self._search, self._prompts, self._encoded = decoder, search, prompts, encoded
-        self._step: Callable[[int, int, int], Tensor] = graphs or decoder.step
+        self._decoder, self._search, self._prompts, self._entrance = decoder, search, prompts, entrance
+        self._graphs, self._most = graphs, most_slots
         self._recorded = graphs is not None
+        self._step: Callable[[int, int, int], Tensor] = graphs(decoder) if graphs else decoder.step
         self._rows: list[_Row] = []
         self._free: list[int] = []
 
-    def fill(self, *, whole: bool) -> bool:
+    def fill(self, joining: Callable[[int], Sequence[int]], *, whole: bool) -> bool:
         """Put waiting records into free slots, or the last slots' records where none wait; whether any is in use.
 
         With `whole`, none comes in before all have left.
         """
         if not whole or len(self._free) == len(self._rows):
+            room = self._most - (len(self._rows) - len(self._free)) - len(self._entrance)
+            if room > 0 and (joined := joining(room)):
+                self._entrance.add(joined)
+                self._make_room(joined)
             for slot in sorted(self._free):
                 if not self._admit(slot):
                     break
@@ -200,6 +254,28 @@ class _Table:
             self._rows.pop()
         self._free = []
         return bool(self._rows)
+
+    def _make_room(self, joined: Sequence[int]) -> None:
+        """So that all who have joined fit, now or once others have left; in leaps, so that it is seldom."""
+        decoder, used = self._decoder, len(self._rows) - len(self._free) + len(self._entrance)
+        slots = min(self._most, max(used, 2 * decoder.slots)) if used > decoder.slots else decoder.slots
+        reach = max(most_new_tokens(self._prompts[index].settings) for index in joined)
+        source = max(len(self._prompts[index].tokens) for index in joined)
+        self._enlarge(slots, reach, source)
+
+    def _enlarge(self, slots: int, reach: int, source: int) -> None:
+        decoder, size = self._decoder, (self._decoder.slots, self._decoder.reach, self._decoder.longest_source)
+        if reach > decoder.reach:
+            reach = longest([reach], _KEY_STEP, reach + _KEY_STEP)
+        if source > decoder.longest_source and self._recorded:
+            source = longest([source], _SOURCE_STEP, source + _SOURCE_STEP)
+        decoder.enlarge(slots, reach, source)
+        if size == (decoder.slots, decoder.reach, decoder.longest_source):
+            return
+        self._search.enlarge(decoder.slots, decoder.reach)
+        if self._graphs is not None:
+            # What was recorded reads the tables that were.
+            self._step = self._graphs(decoder)
 
     def step(self) -> Iterator[tuple[int, Generated]]:
         """One token more for every text; yields the records that are over."""
@@ -224,10 +300,13 @@ class _Table:
                 yield row.index, Generated((), time.perf_counter() - row.started, LEFT)
 
     def _admit(self, slot: int) -> bool:
-        found = next(self._encoded, None)
+        found = self._entrance.next()
         if found is None:
             return False
         index, output, started = found
+        if output.shape[0] > self._decoder.longest_source:
+            # The table had shrunk while this one waited.
+            self._enlarge(0, 0, output.shape[0])
         self._decoder.admit(slot, output)
         self._search.begin(slot, self._prompts[index])
         row = _Row(index, output.shape[0], started)

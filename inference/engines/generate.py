@@ -23,7 +23,7 @@ from inference.batching import (
     by_token_budget,
     halving,
 )
-from inference.engines import Description, Generated, Prompt
+from inference.engines import Arrivals, Description, Generated, Prompt
 from inference.parameters import Generation
 from inference.sampling import RecordSampler
 
@@ -35,6 +35,8 @@ DEFAULT_NEW_TOKENS = 20
 class GenerateEngine:
     """Text generation with any encoder-decoder model that transformers knows."""
 
+    joins = False
+
     def __init__(self, model: PreTrainedModel, *, token_budget: int | None = None) -> None:
         self._model = model
         on_cuda = model.device.type == "cuda"
@@ -45,7 +47,8 @@ class GenerateEngine:
         self._ends = frozenset(ends if isinstance(ends, list) else [ends])
         self.description = Description("generate", str(model.device), str(model.dtype).removeprefix("torch."))
 
-    def generate(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Generated]]:
+    def generate(self, prompts: Sequence[Prompt], arrivals: Arrivals | None = None) -> Iterator[tuple[int, Generated]]:
+        """As the protocol says; nobody can join a call of `generate`, so who arrives meanwhile is not asked for."""
         groups: dict[Generation, list[int]] = {}
         for index, prompt in enumerate(prompts):
             groups.setdefault(_shared(prompt.settings), []).append(index)

@@ -74,6 +74,10 @@ class Search(Protocol):
 
     def move(self, source: int, target: int) -> None: ...
 
+    def enlarge(self, slots: int, reach: int) -> None:
+        """Room for more slots, and for longer texts; what is in it stays."""
+        ...
+
     def choose(self, scores: Tensor) -> Choice:
         """`scores`: (slots in use, width, vocabulary)."""
         ...
@@ -108,6 +112,9 @@ class Streams:
 
     def move(self, source: int, target: int) -> None:
         self._slots[target] = self._slots[source]
+
+    def enlarge(self, slots: int, reach: int) -> None:
+        self._slots += [None] * (slots - len(self._slots))
 
     def choose(self, scores: Tensor) -> Choice:
         slots = [slot for slot in self._slots[: scores.shape[0]] if slot is not None]
@@ -175,6 +182,13 @@ def repeats(text: Sequence[int], ngram: int) -> Iterator[int]:
     for place in range(len(text) - ngram + 1):
         if tuple(text[place : place + ngram - 1]) == last:
             yield text[place + ngram - 1]
+
+
+def wider(table: Tensor, shape: Sequence[int], filling: float = 0.0) -> Tensor:
+    """`table` in the front corner of a larger one."""
+    found = table.new_full(tuple(shape), filling)
+    found[tuple(slice(0, size) for size in table.shape)] = table
+    return found
 
 
 def most_new_tokens(settings: Generation) -> int:

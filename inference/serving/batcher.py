@@ -1,7 +1,8 @@
 """Requests of many clients share forward passes, by a budget of tokens and with a bound on waiting for company.
 
 Each client's requests stand in a line of their own, and a pass takes from all lines in turn: a body of ten thousand lines
-doesn't hold up one that asks for a single text. What fails together is tried again one by one.
+doesn't hold up one that asks for a single text. Where the task lets them, requests join a pass that is under way, and each
+is answered when it is ready: a short text doesn't wait for a long one. What fails together is tried again one by one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from inference.decoders import Piece
 from inference.requests import Request
 from inference.serving import HostFailed
 from inference.serving.meter import Meter
-from inference.tasks import Answer, Task
+from inference.tasks import Answer, Flowing, Task
 
 Outcome = list[Answer] | HostFailed
 # Tokens in and out, about, of what goes to the engine at once; the engine forms its own batches of them.
@@ -45,6 +46,10 @@ class _Line:
         return 0 if self.gone else len(self.requests) - self.taken
 
 
+# A request, by its client's line and its number there.
+Place = tuple[_Line, int]
+
+
 class Batcher:
     """Answers whole requests, many at a time."""
 
@@ -52,6 +57,7 @@ class Batcher:
         self, task: Task, meter: Meter, *, delay_ms: float = 5, tokens: int | None = None, whole: bool = False
     ) -> None:
         self._task, self._meter, self._delay, self._whole = task, meter, delay_ms / 1_000, whole
+        self._flowing = task if isinstance(task, Flowing) and task.joins and not whole else None
         on_cuda = task.description.device.startswith("cuda")
         self._tokens = tokens or (CUDA_TOKENS if on_cuda else CPU_TOKENS)
         self._lines: deque[_Line] = deque()
@@ -91,8 +97,38 @@ class Batcher:
         while places := self._take():
             self._meter.passing(len(places))
             self._company = len(places)
-            outcomes = self._outcomes([line.requests[index] for line, index in places])
-            self._tell(places, outcomes)
+            if self._flowing is not None:
+                self._flow(self._flowing, places)
+            else:
+                self._tell(places, self._outcomes([line.requests[index] for line, index in places]))
+
+    def _flow(self, task: Flowing, places: Sequence[Place]) -> None:
+        """Until nobody is left in the pass, and nobody joins."""
+        inside = dict(enumerate(places))
+        count = len(places)
+
+        def joining(room: int) -> list[Request]:
+            nonlocal count
+            with self._changed:
+                self._lines = deque(line for line in self._lines if line.waiting)
+                if self._stopped or not self._lines:
+                    return []
+                used = sum(line.weights[index] for line, index in inside.values())
+                joined = self._taken(room, used)
+            for place in joined:
+                inside[count] = place
+                count += 1
+            self._meter.passing(len(joined), joined=True)
+            return [line.requests[index] for line, index in joined]
+
+        try:
+            for number, answers in task.flow([line.requests[index] for line, index in places], joining):
+                self._tell([inside.pop(number)], [answers])
+        except Exception:  # one request that breaks the model must not end the others
+            log.exception("a pass failed; each of the %d requests in it is tried alone", len(inside))
+        for place in inside.values():
+            line, index = place
+            self._tell([place], [self._alone(line.requests[index])])
 
     def stop(self) -> None:
         with self._changed:
@@ -101,7 +137,7 @@ class Batcher:
             self._changed.notify_all()
         self._end(lines)
 
-    def _take(self) -> list[tuple[_Line, int]]:
+    def _take(self) -> list[Place]:
         """What shares the next pass; empty once stopped. Waits for company no longer than it may."""
         with self._changed:
             while True:
@@ -112,7 +148,8 @@ class Batcher:
                     self._changed.wait()
                     continue
                 left = self._lines[0].came + self._delay - time.monotonic()
-                if left <= 0 or self._enough():
+                # Where others can join, nobody need be waited for.
+                if left <= 0 or self._flowing is not None or self._enough():
                     return self._taken()
                 self._changed.wait(left)
 
@@ -122,18 +159,18 @@ class Batcher:
             return True
         return sum(sum(line.weights[line.taken :]) for line in self._lines) >= self._tokens
 
-    def _taken(self) -> list[tuple[_Line, int]]:
-        """One request of each line in turn, while the budget lasts; the first of all in any case."""
+    def _taken(self, most: int | None = None, used: int = 0) -> list[Place]:
+        """One request of each line in turn, while the budget lasts; the first of all in any case, unless some is used."""
         if self._whole:
             line = self._lines.popleft()
             first, line.taken = line.taken, len(line.requests)
             return [(line, index) for index in range(first, len(line.requests))]
-        found: list[tuple[_Line, int]] = []
-        tokens = 0
-        while self._lines:
+        found: list[Place] = []
+        tokens = used
+        while self._lines and (most is None or len(found) < most):
             line = self._lines.popleft()
             weight = line.weights[line.taken]
-            if found and tokens + weight > self._tokens:
+            if tokens and tokens + weight > self._tokens:
                 # It is the first of the next pass.
                 self._lines.appendleft(line)
                 break
@@ -145,17 +182,23 @@ class Batcher:
         return found
 
     def _outcomes(self, requests: Sequence[Request]) -> Sequence[Outcome]:
+        if len(requests) == 1:
+            return [self._alone(requests[0])]
         try:
             return self._task.answer(requests)
-        except Exception as error:  # a request that breaks the model must not end the others
-            if len(requests) == 1:
-                log.exception("the model fails on a request")
-                return [HostFailed(f"the model fails on this request: {type(error).__name__}.")]
+        except Exception:  # a request that breaks the model must not end the others
+            log.exception("a pass failed; each of the %d requests in it is tried alone", len(requests))
         # Outside the except block: the traceback holds the failed pass's tensors.
-        log.warning("a pass over %d requests failed; each is tried alone", len(requests))
-        return [self._outcomes([request])[0] for request in requests]
+        return [self._alone(request) for request in requests]
 
-    def _tell(self, places: Sequence[tuple[_Line, int]], outcomes: Sequence[Outcome]) -> None:
+    def _alone(self, request: Request) -> Outcome:
+        try:
+            return self._task.answer([request])[0]
+        except Exception as error:  # it is told to its client
+            log.exception("the model fails on a request")
+            return HostFailed(f"the model fails on this request: {type(error).__name__}.")
+
+    def _tell(self, places: Sequence[Place], outcomes: Sequence[Outcome]) -> None:
         ended: dict[asyncio.AbstractEventLoop, list[_Line]] = {}
         for (line, index), outcome in zip(places, outcomes, strict=True):
             line.outcomes[index] = outcome

@@ -41,10 +41,10 @@ class Meter:
             self.tokens_in += taken
             self.tokens_out += made
 
-    def passing(self, requests: int) -> None:
-        """`requests` share a forward pass."""
+    def passing(self, requests: int, *, joined: bool = False) -> None:
+        """`requests` share a pass, or have joined the one that is under way."""
         with self._lock:
-            self.passes += 1
+            self.passes += not joined
             self.passed += requests
 
     def gone(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from inference.engines import Generated, Prompt
+from inference.engines import Arrivals, Generated, Prompt
 from inference.engines.generate import GenerateEngine
 from inference.loading import load
 from inference.pipeline import Pipeline
@@ -52,9 +52,9 @@ class CountingEngine(GenerateEngine):
 
     asked: Sequence[Prompt] = ()
 
-    def generate(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Generated]]:
+    def generate(self, prompts: Sequence[Prompt], arrivals: Arrivals | None = None) -> Iterator[tuple[int, Generated]]:
         self.asked = prompts
-        yield from super().generate(prompts)
+        yield from super().generate(prompts, arrivals)
 
 
 def test_a_text_that_comes_twice_is_computed_once(t5_folder: Path) -> None:
