@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from aws_cdk import Fn, RemovalPolicy
+from aws_cdk import RemovalPolicy
 from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_apigatewayv2_authorizers as authorizers
 from aws_cdk import aws_apigatewayv2_integrations as integrations
@@ -77,7 +77,6 @@ class Api(Construct):
         plain.access_log_settings = apigateway.CfnStage.AccessLogSettingsProperty(
             destination_arn=log_group.log_group_arn, format=json.dumps(_ACCESS_LOG)
         )
-        self.url = self._http.api_endpoint
         self.domain: apigateway.DomainName | None = None
         if web.domain_name is not None and web.certificate_arn is not None:
             self.domain = apigateway.DomainName(
@@ -88,7 +87,9 @@ class Api(Construct):
                 security_policy=apigateway.SecurityPolicy.TLS_1_2,
             )
             apigateway.ApiMapping(self, "Mapping", api=self._http, domain_name=self.domain, stage=stage)
-            self.url = Fn.join("", ["https://", web.domain_name])
+            self.url = f"https://{web.domain_name}"
+        else:
+            self.url = self._http.api_endpoint
 
     @property
     def api_id(self) -> str:

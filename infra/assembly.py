@@ -23,6 +23,8 @@ from promotion.errors import Invalid
 ROOT = Path(__file__).resolve().parent.parent
 # How the CDK command hands the context over: https://github.com/aws/aws-cdk/blob/main/packages/aws-cdk-lib/cx-api
 _CONTEXT = "CDK_CONTEXT_JSON"
+# What Parameter Store and the name of a stack take, and IAM without a wildcard.
+_PREFIX = re.compile(r"/[A-Za-z][A-Za-z0-9-]*(/[A-Za-z0-9-]+)*")
 
 
 def assemble(
@@ -49,6 +51,8 @@ def assemble(
     settings = config.load(place)
     prefix = app.node.try_get_context("prefix") or os.environ.get(names.PREFIX) or names.DEFAULT_PREFIX
     _check(settings, str(place))
+    if not _PREFIX.fullmatch(prefix):
+        raise Invalid(names.PREFIX, f"{prefix!r} is no prefix such as /promotion or /team-a/promotion.")
     code = _code(app, place)
     far = Elsewhere(settings, prefix)
     env = _environment(settings)

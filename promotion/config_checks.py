@@ -8,7 +8,7 @@ import string
 from datetime import timedelta
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
-from promotion import names
+from promotion import config_resources, names
 from promotion.errors import Invalid
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ def check(config: Config, source: str) -> None:
         _check_channel(channel, name, refuse)
     if (config.web.domain_name is None) != (config.web.certificate_arn is None):
         refuse("web", "domain_name and certificate_arn go together.")
+    config_resources.check(config, refuse)
 
 
 def _check_networks(config: Config, refuse: Refuse) -> None:
@@ -181,7 +182,7 @@ def _check_endpoint(endpoint: Endpoint, name: str, place: str, refuse: Refuse) -
     if not re.fullmatch(r"[a-z]", filled[:1]):
         # What IAM lets the service touch begins like this; a `*` in front would be every endpoint of the account.
         refuse(f"{place}.name", "begin with something of your own before {group}.")
-    if not re.fullmatch(r"ml\.[a-z0-9-]+\.[a-z0-9]+", endpoint.instance_type):
+    if not config_resources.INSTANCE_TYPE.fullmatch(endpoint.instance_type):
         refuse(f"{place}.instance_type", f"{endpoint.instance_type!r} is no instance type of SageMaker's.")
 
 

@@ -30,7 +30,7 @@ LIVE = "/promotion/summaries/prod/live"
 def config(monkeypatch: pytest.MonkeyPatch) -> Config:
     own = f'name = "prod"\naccount = "{PROD}"'
     text = CONFIG_TEXT.replace('name = "prod"', own, 1)
-    here = '\n[registry]\naccount = "123456789012"\nregion = "us-east-1"\n[artifacts]\nbuckets = ["b"]\n'
+    here = '\n[registry]\naccount = "123456789012"\nregion = "us-east-1"\n[artifacts]\nbuckets = ["models"]\n'
     config = parse(text + ("" if "[artifacts]" in text else here))
     monkeypatch.setattr(service, "config", lambda: config)
     return config

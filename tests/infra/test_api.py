@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from infra.api import ROUTES
-from tests.infra.synthesized import Template
+from promotion import names
+from tests.infra.synthesized import Template, synthesize
+
+CONFIG = Path(__file__).parent / "promotion.toml"
+DOMAIN, CERTIFICATE = "models.example.com", "arn:aws:acm:us-east-1:123456789012:certificate/1"
 
 
 def answering(template: Template) -> dict[str, str]:
@@ -49,3 +57,33 @@ def test_requests_are_throttled_and_logged_without_their_paths(template: Templat
 def test_each_function_lets_only_its_own_routes_in(template: Template) -> None:
     for name, permission in template.of_type("AWS::Lambda::Permission").items():
         assert permission["SourceArn"], f"{name} would let any API or rule of any account in"
+
+
+@pytest.fixture(scope="module")
+def with_domain(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    folder = tmp_path_factory.mktemp("domain")
+    web = f'\n[web]\ndomain_name = "{DOMAIN}"\ncertificate_arn = "{CERTIFICATE}"\n'
+    (folder / "promotion.toml").write_text(CONFIG.read_text(encoding="utf-8") + web, encoding="utf-8")
+    return synthesize(folder / "promotion.toml", folder / "out")
+
+
+def test_with_a_domain_of_ones_own_the_bare_address_is_shut_and_every_link_leads_there(with_domain: Template) -> None:
+    (api,) = with_domain.of_type("AWS::ApiGatewayV2::Api").values()
+    assert api["DisableExecuteApiEndpoint"] is True
+    for function, properties in with_domain.of_type("AWS::Lambda::Function").items():
+        url = properties["Environment"]["Variables"].get(names.PUBLIC_URL)
+        assert url in (None, f"https://{DOMAIN}"), function
+    assert '"ApiEndpoint"' not in with_domain.path.read_text(encoding="utf-8")
+    outputs = with_domain.document["Outputs"]
+    assert outputs["ApiUrl"]["Value"] == f"https://{DOMAIN}"
+    assert outputs["CallbackUrl"]["Value"] == f"https://{DOMAIN}/callback"
+    assert "RegionalDomainName" in str(outputs["DomainTarget"]["Value"])
+
+
+def test_the_domain_is_mapped_to_the_stage_with_its_certificate(with_domain: Template) -> None:
+    domain, given = with_domain.the("AWS::ApiGatewayV2::DomainName", "ApiDomain")
+    (configuration,) = given["DomainNameConfigurations"]
+    assert (given["DomainName"], configuration["CertificateArn"]) == (DOMAIN, CERTIFICATE)
+    assert configuration["SecurityPolicy"] == "TLS_1_2"
+    _, mapping = with_domain.the("AWS::ApiGatewayV2::ApiMapping", "ApiMapping")
+    assert mapping["DomainName"] == f"<{domain}>"

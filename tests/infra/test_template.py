@@ -150,6 +150,14 @@ def test_a_wrong_setting_is_refused_by_its_name(tmp_path: Path, line: str, repla
     assert not list(tmp_path.glob("out/*.template.json"))
 
 
+@pytest.mark.parametrize("prefix", ["team a", "promotion", "/promotion/", "/team/*"])
+def test_a_prefix_that_is_none_is_refused(tmp_path: Path, prefix: str) -> None:
+    finished = run_app(CONFIG, tmp_path / "out", bundle="false", nag="false", prefix=prefix)
+    assert finished.returncode != 0
+    assert f"PROMOTION_PREFIX: {prefix!r} is no prefix" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
 def lines(template: Template) -> list[str]:
     """The template as short lines, sorted, so that a difference reads as what changed."""
     written: list[str] = []
