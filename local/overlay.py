@@ -17,6 +17,8 @@ from promotion import config, names
 from promotion.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
+_ELSEWHERE = ("account", "region")
+_OWN = ("execution_role", "subnets", "security_groups", "volume_key", "output_key")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -36,6 +38,7 @@ def write(source: Path, target: Path, *, issuer: str) -> Config:
     document["identity"] = {**document["identity"], "issuer": issuer, "client_id": CLIENT_ID}
     operators = document.get("operators", {})
     document["operators"] = {**operators, "principals": [*operators.get("principals", []), ADMINISTRATOR_ARN]}
+    _bring_home(document)
     # The local address is 127.0.0.1, whatever domain the deployed service has.
     document.pop("web", None)
     # Nothing was left on this machine: its state ends with it.
@@ -43,6 +46,18 @@ def write(source: Path, target: Path, *, issuer: str) -> Config:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text("# Written by the local service, anew at every start.\n" + toml(document), encoding="utf-8")
     return config.load(target)
+
+
+def _bring_home(document: dict[str, Any]) -> None:
+    """One machine is one account: others' accounts are not here, nor a network, keys and roles of one's own."""
+    document.pop("registry", None)
+    document["environments"] = [
+        {key: value for key, value in environment.items() if key not in (*_ELSEWHERE, *_OWN)}
+        for environment in document["environments"]
+    ]
+    for section, left_out in (("inference", _OWN), ("artifacts", ("region",))):
+        if section in document:
+            document[section] = {key: value for key, value in document[section].items() if key not in left_out}
 
 
 def toml(document: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / "build" / "local" / "synth"
 _MOST_KEPT = 8
-_INPUTS = ("app.py", "cdk.json", "infra/**/*", "promotion/names.py", "promotion/config.py", "requirements.txt")
+_INPUTS = ("app.py", "cdk.json", "infra/**/*", "promotion/names.py", "promotion/config*.py", "requirements.txt")
 
 
 class SynthFailed(Exception):
