@@ -9,10 +9,10 @@ digest = $(shell cat $(1) | cksum | cut -d' ' -f1)
 VENV := .venv/installed-$(call digest,requirements.txt pyproject.toml)
 NODE := node_modules/installed-$(call digest,package-lock.json)
 CHROMIUM := build/chromium-found
-# jsii writes a banner of eleven lines about Node's age on every start.
+# jsii writes a banner of eleven lines about Node's age on every start, and wants the version that it is not to speak of.
 export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
 export JSII_SILENCE_WARNING_DEPRECATED_NODE_VERSION := 1
-export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 1
+export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/node_modules/.bin:$(PATH)
 
 .PHONY: help demo local test check synth deploy image bench bench-long faults lock format clean

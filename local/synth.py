@@ -55,7 +55,7 @@ def _synthesize(config: Path) -> str:
                 "CDK_CONTEXT_JSON": json.dumps({"bundle": "false", "nag": "false"}),
                 "JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION": "1",
                 "JSII_SILENCE_WARNING_DEPRECATED_NODE_VERSION": "1",
-                "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "1",
+                "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20",
             },
             capture_output=True,
             text=True,

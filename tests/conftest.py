@@ -26,7 +26,7 @@ os.environ.update(
 )
 # jsii writes a banner about Node's age on every start.
 for _name in ("UNTESTED", "DEPRECATED", "END_OF_LIFE"):
-    os.environ.setdefault(f"JSII_SILENCE_WARNING_{_name}_NODE_VERSION", "1")
+    os.environ.setdefault(f"JSII_SILENCE_WARNING_{_name}_NODE_VERSION", "20")
 
 settings.register_profile("house", deadline=None, print_blob=True)
 settings.load_profile("house")
