@@ -8,7 +8,7 @@ from promotion import names, policy
 from promotion.errors import AlreadyDecided, NotApproved, Refused
 from promotion.history import Fact
 from promotion.journal import Receipt, World, append, checked_reason, known
-from promotion.model import SYSTEM, Actor, EnvironmentState, Package, Person, registry_status
+from promotion.model import SYSTEM, Actor, Package, Person, registry_status
 from promotion.view import View
 
 
@@ -28,7 +28,7 @@ def roll_back(
 
     def step(view: View) -> list[Fact] | str:
         environment = view.environment(name)
-        target = to_version if to_version is not None else _last_good(view, environment)
+        target = to_version if to_version is not None else view.last_good(environment)
         if target is None:
             raise NotApproved(f"{group} has no good version to go back to in {name}.")
         if target == environment.live:
@@ -70,7 +70,7 @@ def revoke(group: str, version: int, actor: Person | Actor, reason: str, *, worl
                 # An environment that has left the configuration has nobody to answer for what would come in its place.
                 governed = name in world.config.environment_names
                 falls = governed and world.config.environment(name, group).on_revoke == "fall_back"
-                falls_back[name] = _last_good(view, environment, without=version) if falls else None
+                falls_back[name] = view.last_good(environment, without=version) if falls else None
         return [
             Fact(
                 kind=names.MODEL_REVOKED,
@@ -157,15 +157,6 @@ def record_bypass(
         ]
 
     return append(group, step, world)
-
-
-def _last_good(view: View, environment: EnvironmentState, *, without: int | None = None) -> int | None:
-    """The version that was live before, leaving out those that were revoked, or rolled back because they were bad."""
-    for number in reversed(environment.former):
-        state = view.version(number)
-        if number != without and not state.revoked and state.statuses.get(environment.name) != names.ROLLED_BACK:
-            return number
-    return None
 
 
 def _as_actor(actor: Person | Actor) -> Actor:

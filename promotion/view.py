@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from promotion import names
 from promotion.model import EnvironmentState, Head, VersionState
 
 
@@ -59,6 +60,14 @@ class View:
     def environment(self, name: str) -> EnvironmentState:
         """The state of an environment; an empty one where nothing ever happened there."""
         return self._environments.get(name) or EnvironmentState(group=self.group, name=name)
+
+    def last_good(self, environment: EnvironmentState, *, without: int | None = None) -> int | None:
+        """The version that was live before, leaving out those that were revoked, or rolled back because they were bad."""
+        for number in reversed(environment.former):
+            state = self.version(number)
+            if number != without and not state.revoked and state.statuses.get(environment.name) != names.ROLLED_BACK:
+                return number
+        return None
 
     def put_version(self, state: VersionState) -> None:
         self._versions[state.version] = state

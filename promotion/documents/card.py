@@ -25,16 +25,17 @@ _LINEAGE: dict[str, tuple[str, ...]] = {
     "Code": ("commit", "commit_id", "git_commit", "git_sha", "code", "repository"),
     "Parameters": ("parameters", "hyperparameters", "hyper_parameters"),
 }
-# The sections of SageMaker's model card content that a decision rests on:
+# The sections of SageMaker's model card content that a decision rests on, the first ones in the mail too:
 # https://docs.aws.amazon.com/sagemaker/latest/dg/model-cards.html
 _CARD = (
     ("Intended use", "intended_uses", "intended_uses"),
-    ("Purpose", "intended_uses", "purpose_of_model"),
-    ("What affects how well it works", "intended_uses", "factors_affecting_model_efficiency"),
     ("Limitations and caveats", "additional_information", "caveats_and_recommendations"),
-    ("Ethical considerations", "additional_information", "ethical_considerations"),
     ("Risk rating", "intended_uses", "risk_rating"),
     ("Why this risk rating", "intended_uses", "explanations_for_risk_rating"),
+    ("Data set", "training_details", "training_job_details"),
+    ("Purpose", "intended_uses", "purpose_of_model"),
+    ("What affects how well it works", "intended_uses", "factors_affecting_model_efficiency"),
+    ("Ethical considerations", "additional_information", "ethical_considerations"),
     ("Business problem", "business_details", "business_problem"),
     ("What it was trained to do", "training_details", "objective_function"),
     ("Training, observed", "training_details", "training_observations"),
@@ -144,12 +145,9 @@ def card_sections(model_card: Any) -> tuple[tuple[str, str], ...]:
     for title, section, key in _CARD:
         value = _part(card, section).get(key)
         if isinstance(value, Mapping):
-            value = value.get("function")
+            value = _datasets(value) if title == "Data set" else value.get("function")
         if isinstance(value, str) and value.strip():
             found.append((title, readable(value, LONGEST_CARD_TEXT)[0]))
-    datasets = _part(_part(card, "training_details"), "training_job_details").get("training_datasets")
-    if isinstance(datasets, list) and datasets:
-        found.append(("Data set", "\n".join(one_line(str(place), 300) for place in datasets[:10])))
     return tuple(found) or (("Model card", "One is attached, but none of its sections says what a decision rests on."),)
 
 
@@ -158,6 +156,11 @@ def made_by(properties: Any) -> dict[str, str]:
     given = properties if isinstance(properties, Mapping) else {}
     words = {"CommitId": "commit", "Repository": "repository", "GeneratedBy": "training_job"}
     return {word: str(given[key]) for key, word in words.items() if given.get(key)}
+
+
+def _datasets(job: Mapping[str, Any]) -> str:
+    places = job.get("training_datasets")
+    return "\n".join(one_line(str(place), 300) for place in places[:10]) if isinstance(places, list) else ""
 
 
 def _part(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -63,8 +63,9 @@ def against_live(rows: Sequence[Mapping[str, Any]], version: int, live: int | No
     said += [f"worse in {_some(worse)}"] if worse else []
     text = ", ".join(said) or "no metric differs"
     if noise:
-        text += f"; within the noise: {_some(noise)}"
-        if len(noise) == len(better) + len(worse):
+        everything = len(noise) == len(better) + len(worse)
+        text += ", all within the noise" if everything else f"; within the noise: {_some(noise)}"
+        if everything:
             title = f"No clear difference from live v{live}"
             tone = "none"
     return {"tone": tone, "title": title, "text": text[:1].upper() + text[1:] + "."}

@@ -106,7 +106,7 @@ def _ask(o: Occasion, request: Request, *, reminder: bool = False) -> Letter:
         slices=worst_slices(o.slices(evidence.metrics_uri), rows, SLICES_IN_MAIL) if evidence.metrics_uri else (),
         problems=[
             *([refused.why_not] if refused.code in ("hashing", "frozen") else []),
-            *evidence_document(evidence, before)["problems"],
+            *_unsaid(evidence_document(evidence, before)["problems"], evidence, glance),
         ],
         pictures=pictures,
         lost_pictures=lost,
@@ -119,6 +119,12 @@ def _ask(o: Occasion, request: Request, *, reminder: bool = False) -> Letter:
         more=(("All about this version", o.version_link), ("All versions and history", o.model_link)),
         why=f"You get this because you answer for {name}, or have a stake in it.",
     )
+
+
+def _unsaid(problems: list[str], evidence: Evidence, glance: list[dict[str, str]]) -> list[str]:
+    """The problems, without that of a failed run where a shut gate has said it above already."""
+    said = evidence.source == "inference" and evidence.status != "Completed" and glance[0]["tone"] == "shut"
+    return problems[1:] if said and "inference run" in glance[0]["text"] else problems
 
 
 def _refused_to_all(o: Occasion, request: Request, environment: EnvironmentState) -> policy.Judgement:

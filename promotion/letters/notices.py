@@ -225,9 +225,9 @@ def integrity_broken(o: Occasion) -> list[Letter]:
                 "Pipelines refuse it: nothing is predicted with it until this is settled."
             ],
             quote=problem,
-            action=("See the version", o.version_link),
-            action_note="Roll back or revoke on the model’s page.",
-            more=(("Roll back or revoke", o.model_link),),
+            action=("Roll back or revoke it", o.model_link),
+            action_note="Both forms are on the model’s page; you sign in there.",
+            more=(("All about this version", o.version_link),),
             why="Every approver is told when integrity is broken.",
         )
     ]
@@ -238,38 +238,49 @@ def drifted(o: Occasion) -> list[Letter]:
     given = data.get("drift")
     drift = given if isinstance(given, Mapping) else {}
     said = [
-        f"{one_line(str(k), 60).replace('_', ' ')} {number(v)}" for k, v in drift.items() if isinstance(v, int | float)
+        f"{one_line(str(k), 60).removesuffix('_psi').replace('_', ' ')} {number(v)}"
+        for k, v in drift.items()
+        if isinstance(v, int | float)
     ]
+    environment = o.view.environment(name)
+    # A mail that comes late may find another version live.
+    asked = settings.ask_to_roll_back and environment.live == o.version
+    back = o.view.last_good(environment) if asked else None
     lede = [
         f"The input that {o.title} sees in {name} has moved away from what it was judged on. It stays live until you act."
     ]
     if said:
-        lede.append(f"Measured: {listed(said)}.")
+        bound = data.get("bound")
+        above = f"; above {number(bound)} it counts as drift" if isinstance(bound, int | float) else ""
+        lede.append(f"Measured, as population stability indices: {listed(said)}{above}.")
     if data.get("retraining"):
         pipeline = one_line(str(data["retraining"]), 300).rpartition("/")[2]
         lede.append(
-            f"Retraining was started: the pipeline {pipeline}. What it registers will ask for its own approval."
+            f"A retraining is being started: the pipeline {pipeline}. What it registers will ask for its own approval."
         )
     elif data.get("retraining_held"):
         lede.append(f"No retraining was started: {one_line(str(data['retraining_held']), 200)}.")
-    if settings.ask_to_roll_back:
-        lede.append(f"Decide whether {name} goes back to an earlier version; doing nothing leaves it as it is.")
+    if back is not None:
+        lede.append(
+            f"Decide whether {name} goes back to version {back}; doing nothing leaves version {o.version} live."
+        )
+    elif asked:
+        lede.append(f"There is no earlier version that {name} could go back to.")
     return [
         Letter(
             to=o.approvers(name) if settings.mail else (),
             cc=o.copies(name),
-            subject=f"[{name}] {o.title}: drift detected" + (f" ({said[0]})" if said else ""),
+            subject=f"[{name}] {o.title}: drift detected" + (f" (PSI of {said[0]})" if said else ""),
             tone="stopped",
             kicker=f"Drift in {name}",
             headline=f"{o.title} is drifting in {name}",
             lede=lede,
-            quote=readable(str(data.get("problem") or data.get("reason") or ""), LONGEST_NOTE)[0],
+            # Of indices the reason says again what is measured.
+            quote="" if said else readable(str(data.get("problem") or data.get("reason") or ""), LONGEST_NOTE)[0],
             action=("Decide whether to roll back", o.model_link)
-            if settings.ask_to_roll_back
+            if back is not None
             else ("See the model", o.model_link),
-            action_note="The form to roll back is on the model’s page; you sign in there."
-            if settings.ask_to_roll_back
-            else "",
+            action_note="The form to roll back is on the model’s page; you sign in there." if back is not None else "",
             more=(("All about this version", o.version_link),),
             why=f"You get this because you answer for {name}, or have a stake in it.",
         )

@@ -112,7 +112,19 @@ def in_trouble() -> Stage:
     stage.decides("dev", 1)
     stage.later(days=1)
     stage.runs(
-        "dev", 1, measured(0.65, run_id="a", status="Failed", problem="the container ran out of memory", metrics={})
+        "dev",
+        1,
+        measured(
+            0.65,
+            run_id="a",
+            status="Failed",
+            problem="the container ran out of memory",
+            metrics={},
+            counts={},
+            latency_ms={},
+            throughput={},
+            pictures=(),
+        ),
     )
 
     def happens(kind: str, environment: str | None, **data: Any) -> None:
@@ -126,6 +138,21 @@ def in_trouble() -> Stage:
         names.ENDPOINT_CHANGED, "dev", status="Failed", endpoint="promotion-dev-news-summariser", problem="no capacity"
     )
     happens(names.INTEGRITY_BROKEN, "dev", problem="model.tar.gz has another SHA-256 than was approved")
+    return stage
+
+
+def drifting() -> Stage:
+    """Version 2, live in test after version 1, sees other input than it was judged on."""
+    stage = approved()
+    stage.later(days=2)
+    said = "The largest population stability index of the inputs is 0.41; the bound is 0.25."
+    data = {
+        "drift": {"length_psi": 0.41, "vocabulary_psi": 0.3},
+        "bound": 0.25,
+        "reason": said,
+        "retraining": RETRAINING,
+    }
+    stage.happens(Fact(kind=names.DRIFT_DETECTED, actor=SYSTEM, version=2, environment="test", data=data))
     return stage
 
 

@@ -47,7 +47,8 @@ MAILS: dict[str, Message] = {
     "revoked": stories.undone().mails(names.MODEL_REVOKED)[0],
     "run-failed": stories.in_trouble().mails(names.APPROVAL_REQUESTED)[-1],
     "bypassed": stories.in_trouble().mails(names.APPROVAL_BYPASSED)[0],
-    "drift": stories.in_trouble().mails(names.DRIFT_DETECTED)[0],
+    "drift": stories.drifting().mails(names.DRIFT_DETECTED)[0],
+    "drift-first": stories.in_trouble().mails(names.DRIFT_DETECTED)[0],
     "endpoint": stories.in_trouble().mails(names.ENDPOINT_CHANGED)[0],
     "integrity": stories.in_trouble().mails(names.INTEGRITY_BROKEN)[0],
 }
@@ -142,7 +143,7 @@ def test_a_stakeholder_who_is_an_approver_gets_it_once() -> None:
         ("rolled-back", "[test] news-summariser: rolled back to v1 from v2"),
         ("revoked", "[revoked] news-summariser v2: revoked everywhere by Ann Adler"),
         ("bypassed", "[bypassed] news-summariser v1: set to Rejected outside this service"),
-        ("drift", "[dev] news-summariser v1: drift detected (length psi 0.41)"),
+        ("drift", "[test] news-summariser v2: drift detected (PSI of length 0.41)"),
         ("endpoint", "[dev] news-summariser v1: endpoint failed"),
         ("integrity", "[dev] news-summariser v1: its bytes are not those that were approved"),
     ],
