@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import cdk_nag
 from aws_cdk import App, DefaultStackSynthesizer, Environment, Tags, Validations
@@ -18,6 +18,7 @@ from infra.elsewhere import EnvironmentStack
 from infra.stack import PromotionStack
 from promotion import config, names
 from promotion.config import Config
+from promotion.config_resources import check_region
 from promotion.errors import Invalid
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,11 +104,17 @@ def _check(settings: Config, source: str) -> None:
     Raises:
         Invalid: names the setting.
     """
+
+    def refuse(place: str, reason: str) -> NoReturn:
+        raise Invalid(f"{source} {place}", reason)
+
     wanted = settings.inference
     here = os.environ.get("CDK_DEFAULT_REGION")
     for place, region in (("artifacts", settings.artifacts.region), ("registry", settings.registry.region)):
         if here and region and region != here:
             raise Invalid(f"{source} {place}.region", f"it says {region}, and these credentials deploy into {here}.")
+    if here:
+        check_region(settings, here, refuse)
     if settings.elsewhere and not settings.artifacts.buckets:
         raise Invalid(f"{source} artifacts.buckets", "other accounts must be let into them: name them.")
     if bool(wanted.subnets) != bool(wanted.security_groups):

@@ -83,7 +83,7 @@ def _names(config: Config) -> Iterator[Named]:
             "inference.schedule",
             inference.schedule,
             SCHEDULE,
-            "schedule of EventBridge: rate(1 day), cron(0 6 * * ? *)",
+            "schedule of EventBridge, such as rate(1 day)",
         )
     yield from _jobs(inference, "inference")
     for index, environment in enumerate(config.environments):
@@ -142,5 +142,16 @@ def _check_homes(config: Config, refuse: Refuse) -> None:
                 f"environments[{index}].execution_role",
                 f"it is of account {environment.execution_role.split(':')[4]}, and jobs of {environment.name} run in {account}.",
             )
-    if config.web.certificate_arn and region and config.web.certificate_arn.split(":")[3] != region:
-        refuse("web.certificate_arn", f"the API is in {region}, and takes certificates of that region alone.")
+    if region is not None:
+        check_region(config, region, refuse)
+
+
+def check_region(config: Config, region: str, refuse: Refuse) -> None:
+    """Refuses what is of another region than the installation's: once the file says it, and again where only AWS does."""
+    places = [("web.certificate_arn", config.web.certificate_arn)]
+    for field in ("volume_key", "output_key"):
+        places.append((f"inference.{field}", getattr(config.inference, field)))
+        places += [(f"environments[{i}].{field}", getattr(each, field)) for i, each in enumerate(config.environments)]
+    for place, arn in places:
+        if arn is not None and arn.split(":")[3] != region:
+            refuse(place, f"it is in {arn.split(':')[3]}, and what it is for in {region}.")
