@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from inference.engines import LEFT, Description
 from inference.engines.encoder_decoder import EncoderDecoderEngine
@@ -355,3 +356,8 @@ def test_wrong_settings_of_hosting_are_refused(environment: dict[str, str], fiel
         Hosting.of(environment)
 
     assert refused.value.field == field
+
+
+def test_requests_are_parsed_by_httptools() -> None:
+    """In Python it takes half of the event loop's time, and the model waits for the interpreter's lock meanwhile."""
+    assert AutoHTTPProtocol.__name__ == "HttpToolsProtocol"
