@@ -6,6 +6,7 @@ import argparse
 import importlib
 import json
 import pkgutil
+import re
 import sys
 import time
 from pathlib import Path
@@ -40,7 +41,9 @@ def found() -> list[str]:
     """Names of the modules beside this one that are benchmarks."""
     folder = Path(next(iter(benchmarks.__path__)))
     names = sorted(module.name for module in pkgutil.iter_modules([str(folder)]) if module.name not in NOT_BENCHMARKS)
-    return [name for name in names if "def main(long" in (folder / f"{name}.py").read_text(encoding="utf-8")]
+    # Read and not imported: one that lacks a package must not keep the others from being found.
+    main = re.compile(r"^def main\((\*, )?long: bool", re.MULTILINE)
+    return [name for name in names if main.search((folder / f"{name}.py").read_text(encoding="utf-8"))]
 
 
 if __name__ == "__main__":

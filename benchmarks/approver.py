@@ -1,17 +1,19 @@
 """How an approval link stands up, and how long its page takes: every attack of tests/security, fifty deciding at once, the page.
 
-Writes build/bench/approver.json: `adversarial_cases`, `refused` (with the right code and nothing written), `page_ms_median`,
-`page_ms_p95`, `simultaneous`, `decided`. Run it alone on the machine.
+Writes docs/benchmarks/approver.md and build/bench/approver.json: `adversarial_cases`, `refused` (with the right code and nothing
+written), `page_ms_median`, `page_ms_p95`, `simultaneous`, `decided`. Run it alone on the machine.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import tables
 from local.service import LocalService
 from tests.security.attacks import ATTACKS
 from tests.security.house import ANN, CONFIG, House
@@ -24,7 +26,7 @@ PAGES = 100
 
 def main(long: bool = False) -> dict[str, Any]:
     """Run it all once; `long` repeats the race and the pages twenty times."""
-    rounds = 20 if long else 1
+    rounds, load = 20 if long else 1, os.getloadavg()[0]
     with LocalService(config=CONFIG, inference=False) as service:
         house = House(service)
         house.furnish()
@@ -50,6 +52,19 @@ def main(long: bool = False) -> dict[str, Any]:
     target = ROOT / "build" / "bench" / "approver.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(figures, indent=2) + "\n")
+    tables.write(
+        "approver",
+        "The approval link",
+        "Over HTTP to the local service; docs/security.md names what is tried.",
+        [
+            ("Attacks refused with the right code, and nothing written", f"{figures['refused']} of {len(ATTACKS)}",
+             "all of at least 60", "tests/security/attacks.py"),
+            ("Decisions taken of those sent at once", f"{figures['decided']} of {SIMULTANEOUS}", "1", f"{rounds} times over"),
+            ("A request's page, median", f"{figures['page_ms_median']} ms", "at most 150 ms",
+             f"of {PAGES * rounds}; p95 {figures['page_ms_p95']} ms"),
+        ],
+        load=load,
+    )  # fmt: skip
     return figures
 
 

@@ -1,8 +1,8 @@
 """How long people and pipelines wait: registration to mail, decision to parameter, and what the local service weighs.
 
-Writes build/bench/loop.json: `registration_to_mail_s_median`, `large_registration_to_mail_s` (100 MB),
-`decision_to_parameter_s_median`, `decisions`, `local_service_mib`. Run it alone on the machine; the figures are those of
-the local service, without AWS's own delays.
+Writes docs/benchmarks/loop.md and build/bench/loop.json: `registration_to_mail_s_median`, `large_registration_to_mail_s`
+(100 MB), `decision_to_parameter_s_median`, `decisions`, `local_service_mib`. Run it alone on the machine; the figures are those
+of the local service, without AWS's own delays.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import tables
 from local.service import LocalService
 from local.visitor import Visitor
 
@@ -129,12 +130,28 @@ def measure(service: LocalService) -> dict[str, Any]:
 
 
 def main(long: bool = False) -> dict[str, Any]:
-    """Measure, and write build/bench/loop.json."""
+    """Measure, and write build/bench/loop.json and docs/benchmarks/loop.md."""
+    load = os.getloadavg()[0]
     with LocalService(inference=False) as service:
         figures = measure(service)
     place = ROOT / "build" / "bench" / "loop.json"
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(json.dumps(figures, indent=2) + "\n")
+    tables.write(
+        "loop",
+        "The loop",
+        "The figures are those of the local service, without AWS's own delays.",
+        [
+            ("Registration to mail, median", f"{figures['registration_to_mail_s_median']:.2f} s", "at most 2 s",
+             f"of {DECISIONS}; an artifact of 1 MB"),
+            ("The same for an artifact of 100 MB", f"{figures['large_registration_to_mail_s']:.2f} s", "at most 2 s", "once"),
+            ("Decision to Parameter Store, median", f"{figures['decision_to_parameter_s_median']:.2f} s", "at most 2 s",
+             f"of {DECISIONS}"),
+            ("Memory of the local service", f"{figures['local_service_mib']} MiB", "under 1,536 MiB",
+             "all its processes; shared pages count once for each"),
+        ],
+        load=load,
+    )  # fmt: skip
     return figures
 
 
