@@ -26,7 +26,8 @@ from infra import machine
 from promotion.links import Session
 from tests.fakes import ANN, CHO, CONFIG_TEXT, GROUP
 from tests.faults import plant as plants
-from tests.faults.plant import EVIDENCE, MODELS, URL, Plant, plant
+from tests.faults.ground import EVIDENCE, MODELS, URL
+from tests.faults.plant import Plant, plant
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "bench" / "cost.json"
@@ -95,14 +96,14 @@ def _write_units(item: dict[str, Any]) -> int:
 @contextmanager
 def metered(service: Plant, meter: Meter) -> Iterator[None]:
     """Everything that happens inside is counted."""
-    before = plants._function
+    before = plants.function
 
     def counted(module: str) -> Callable[[dict[str, Any], Any], Any]:
         meter.functions[module] += 1
         return before(module)
 
     service.poison = meter.sees
-    with mock.patch.object(plants, "_function", counted):
+    with mock.patch.object(plants, "function", counted):
         yield
     service.poison = None
 
@@ -136,7 +137,7 @@ def idle(service: Plant) -> Meter:
         service.sweep()
     daily = Meter()
     with metered(service, daily):
-        plants._function("verify")({}, None)
+        plants.function("verify")({}, None)
     found = Meter()
     for meter, times in ((once, SWEEPS), (daily, DAYS)):
         for name, count in meter.calls.items():

@@ -178,12 +178,12 @@ def handlers() -> dict[str, float]:
                 service.measure(version, name)
                 service.settle()
             service.sweep()
-            plants._function("verify")({}, None)
+            plants.function("verify")({}, None)
         for _ in range(VERSIONS):
             for module, event in _others(service):
                 # There is no such job: that it is asked for is what counts.
                 with suppress(ClientError):
-                    plants._function(module)(event, None)
+                    plants.function(module)(event, None)
     return watch.handlers_ms()
 
 
@@ -200,9 +200,9 @@ def _others(service: Plant) -> Iterator[tuple[str, dict[str, Any]]]:
 def _watched(service: Plant, watch: Watch) -> Iterator[None]:
     from lambdas import decide, prepare_inference, web
 
-    found = plants._function
+    found = plants.function
     with (
-        mock.patch.object(plants, "_function", lambda module: watch.timed(module, found(module))),
+        mock.patch.object(plants, "function", lambda module: watch.timed(module, found(module))),
         mock.patch.object(service, "call", watch.asks(service.call)),
         mock.patch.object(decide, "handler", watch.timed("decide", decide.handler)),
         mock.patch.object(web, "handler", watch.timed("web", web.handler)),

@@ -21,7 +21,7 @@ from promotion.cli import main, service
 from promotion.model import Head
 from tests.adapters.conftest import ANCHORS, Aws
 from tests.fakes import BEGINNING, GROUP, PREFIX
-from tests.faults import plant as plants
+from tests.faults import ground
 from tests.faults.plant import Plant, plant
 
 LIVE = f"{PREFIX}/{GROUP}/dev/live"
@@ -37,9 +37,9 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
         made.climb(1, "dev")
         made.inside = True
         known = {
-            "api_url": plants.URL, "ledger_table": "ledger", "projections_table": "projections",
+            "api_url": ground.URL, "ledger_table": "ledger", "projections_table": "projections",
             "signing_key_arn": signer().key_id, "event_bus": "promotion", "region": "us-east-1",
-            "wake_queue_url": plants.WAKE, "dead_letter_queue_url": plants.DEAD, "anchor_bucket": plants.ANCHORS,
+            "wake_queue_url": ground.WAKE, "dead_letter_queue_url": ground.DEAD, "anchor_bucket": ground.ANCHORS,
         }  # fmt: skip
         boto3.client("ssm").put_parameter(Name=f"{PREFIX}/_service", Value=json.dumps(known), Type="String")
         monkeypatch.setenv(names.CONFIG, str(tmp_path / names.CONFIG_FILE))
@@ -158,7 +158,7 @@ def test_the_daily_function_anchors_what_is_whole_once(running: Plant, capsys: p
     metrics = [json.loads(line) for line in capsys.readouterr().out.splitlines() if names.DIFFERENCES_METRIC in line]
     assert metrics[0][names.DIFFERENCES_METRIC] == [0.0]
     assert metrics[0]["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Promotion"
-    [key] = [found["Key"] for found in boto3.client("s3").list_objects_v2(Bucket=plants.ANCHORS)["Contents"]]
+    [key] = [found["Key"] for found in boto3.client("s3").list_objects_v2(Bucket=ground.ANCHORS)["Contents"]]
     assert key.startswith(f"heads/{GROUP}/0000000005-")
 
 

@@ -152,6 +152,19 @@ def _fails_to_run(p: Plant) -> None:
     p.settle()
 
 
+def _drifts(p: Plant) -> None:
+    """Its approvers are asked whether to go back, and one retraining begins."""
+    p.measure(1, "dev", drift=0.4)
+    p.settle()
+
+
+def _is_anchored(p: Plant) -> None:
+    """The day's verification; where it broke off, the next one does it."""
+    for _ in range(2):
+        p.asynchronous.append(("verify", {}, 0))
+        p.settle()
+
+
 def _is_bypassed(p: Plant) -> None:
     with time_machine.travel(BEGINNING + timedelta(minutes=10), tick=True):
         p.flip(1, names.APPROVED)
@@ -175,6 +188,8 @@ JOURNEYS = (
     Journey("remind", _one(""), _is_reminded),
     Journey("ask again", _rejected, _asks_again),
     Journey("adopt", _one(""), _is_adopted),
+    Journey("drift", _one("dev"), _drifts),
+    Journey("anchor", _one("dev"), _is_anchored),
     Journey("broken", _one("dev"), _fails_to_run),
 )
 
@@ -192,11 +207,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Reference:
-    """What a journey does where nothing fails: its calls, the story that the ledger then tells, and its mails."""
+    """What a journey does where nothing fails: its calls, the story that the ledger then tells, its mails, what else it began."""
 
     calls: tuple[str, ...]
     story: tuple[Any, ...]
     mails: int
+    outside: dict[str, int]
     problems: tuple[str, ...]
 
 
@@ -206,7 +222,7 @@ def unharmed(journey: Journey, p: Plant) -> Reference:
     calls = tuple(p.calls)
     _come_round(p)
     problems = [*p.differences(), *p.doubled_mails(), *map(str, p.dead), *map(str, p.undelivered)]
-    return Reference(calls, tuple(p.story()), len(p.mails), tuple(problems))
+    return Reference(calls, tuple(p.story()), len(p.mails), p.outside(), tuple(problems))
 
 
 def harmed(journey: Journey, p: Plant, at: int, mode: Mode, reference: Reference) -> Outcome:
@@ -220,6 +236,8 @@ def harmed(journey: Journey, p: Plant, at: int, mode: Mode, reference: Reference
         problems.append(f"the ledger tells another story: {p.story()}")
     if len(set(p.mails)) != reference.mails:
         problems.append(f"{len(set(p.mails))} mails rather than {reference.mails}")
+    if p.outside() != reference.outside:
+        problems.append(f"{p.outside()} rather than {reference.outside}")
     # The one documented case: SES took the mail, and nobody heard of it, or lived to write it down.
     allowed = (call, mode) in {
         ("sesv2:SendEmail", "killed after"),
@@ -239,6 +257,9 @@ def every_fault(folder: Path, journeys: Sequence[Journey] = JOURNEYS, *, step: i
 
     What comes before is done once a journey; each fault then happens in a process of its own, forked from there.
     """
+    with plant(folder) as p:
+        # Templates compiled and service models read here are so in every child.
+        _one("dev")(p)
     count = 0
     for journey in journeys:
         with plant(folder, hash_up_to_gb=journey.hash_up_to_gb) as p:

@@ -8,47 +8,38 @@ import argparse
 import io
 import json
 import re
-import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from functools import cache
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlencode
 
-import boto3
 import botocore.client
-import msgspec
 import time_machine
 from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
 from moto.sagemaker.models import sagemaker_backends
 
-from inference import hashing, storage
+from inference import hashing
 from lambdas import world
 from local import mends
 from local.mends import sagemaker as registry_mend
 from promotion import names
-from promotion.links import Session
-from promotion.model import Person
-from tests.fakes import ANN, CONFIG_TEXT, GROUP, OPERATOR
+from tests.fakes import CONFIG_TEXT, GROUP
+from tests.faults.ground import ANCHORS, DEAD, MODELS, RETRAINING, WAKE, client, deploy, forget, settings
+
+# Whoever measures a function puts a watch in its place, here.
+from tests.faults.ground import function as function
+from tests.faults.people import Killed, People
 
 Mode = Literal["killed before", "killed after", "throttled", "answer lost"]
 MODES: tuple[Mode, ...] = ("killed before", "killed after", "throttled", "answer lost")
-URL = "https://promotion.example.com"
-MODELS, EVIDENCE, ANCHORS = "promotion-models", "evidence", "anchors"
-WAKE, DEAD = "https://sqs/wake.fifo", "https://sqs/dead.fifo"
 BEGINNING = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 MOST_RECEIVES = 5
 ASYNC_TRIES = 3
 _MESSAGE_ID = re.compile(rb"^Message-ID:\s*(\S+)", re.IGNORECASE | re.MULTILINE)
-
-
-class Killed(BaseException):
-    """The process is gone. No handler's `except Exception` sees this, as none would."""
 
 
 @dataclass
@@ -70,7 +61,7 @@ class Fault:
 
 
 @dataclass
-class Plant:
+class Plant(People):
     """What is on its way: events for functions, stream records, messages; and what went out."""
 
     asynchronous: list[tuple[str, dict[str, Any], int]] = field(default_factory=list)
@@ -91,171 +82,6 @@ class Plant:
     inside: bool = False
     carried: int = 0
     redriven: int = 0
-
-    # --- what people and pipelines do
-
-    def register(self, number: int = 0, group: str = GROUP, *, tell: bool = True, rouge: float = 0.7) -> int:
-        """A model is packed, put into S3 and registered, by an ordinary client."""
-        with self.unharmed():
-            sagemaker, s3 = _client("sagemaker"), _client("s3")
-            number = number or (
-                len(sagemaker.list_model_packages(ModelPackageGroupName=group)["ModelPackageSummaryList"]) + 1
-            )
-            base = f"{group}/{number}"
-            s3.put_object(Bucket=MODELS, Key=f"{base}/model.tar.gz", Body=_archive(number % 256))
-            metrics = json.dumps({"rougeL": rouge}).encode()
-            s3.put_object(Bucket=MODELS, Key=f"{base}/metrics.json", Body=metrics)
-            statistics = {"ContentType": "application/json", "S3Uri": f"s3://{MODELS}/{base}/metrics.json"}
-            sagemaker.create_model_package(
-                ModelPackageGroupName=group,
-                InferenceSpecification={
-                    "Containers": [{"Image": "hf:1", "ModelDataUrl": f"s3://{MODELS}/{base}/model.tar.gz"}],
-                    "SupportedContentTypes": ["application/jsonlines"],
-                    "SupportedResponseMIMETypes": ["application/jsonlines"],
-                },
-                CustomerMetadataProperties={"requested_by": "dee"},
-                ModelMetrics={"ModelQuality": {"Statistics": statistics}},
-            )
-            if not tell:
-                self.asynchronous.pop()
-        return number
-
-    def post(self, path: str, form: dict[str, str], by: Person = ANN) -> int:
-        """A signed-in person sends a form; the status of the answer, 500 where the function died."""
-        from lambdas import decide
-        from lambdas.world import keyring
-
-        with self.unharmed():
-            ring = keyring()
-        session = Session(id="s", person=by, expires_at=datetime.now(UTC) + timedelta(hours=1))
-        event = {
-            "version": "2.0",
-            "routeKey": "",
-            "rawPath": path,
-            "rawQueryString": "",
-            "headers": {
-                "host": URL.removeprefix("https://"),
-                "origin": URL,
-                "content-type": "application/x-www-form-urlencoded",
-            },
-            "cookies": [f"__Host-session={ring.session_cookie(session)}"],
-            "requestContext": {"http": {"method": "POST", "path": path}, "stage": "$default"},
-            "body": urlencode({**form, "csrf": ring.csrf_token(session)}),
-            "isBase64Encoded": False,
-        }
-        try:
-            return int(decide.handler(event, None)["statusCode"])
-        except (Killed, ClientError, ReadTimeoutError):
-            return 500
-
-    def decide(
-        self, version: int, environment: str, by: Person = ANN, verdict: str = names.APPROVED, *, glass: bool = False
-    ) -> int:
-        """Votes; once more where the answer was an error, as a person would."""
-        from lambdas.world import keyring, ledger
-
-        with self.unharmed():
-            state = ledger().view(GROUP).version(version)
-            token = keyring().approval_token(state.requests[environment].id)
-        form = {"verdict": verdict, "reason": "Good on every slice.", **({"break_glass": "yes"} if glass else {})}
-        return self._insist(f"/approvals/{token}", form, by)
-
-    def roll_back(self, environment: str, *, to: int) -> int:
-        return self._insist(
-            f"/models/{GROUP}/{environment}/rollback", {"to_version": str(to), "reason": "It stutters."}
-        )
-
-    def revoke(self, version: int) -> int:
-        return self._insist(f"/models/{GROUP}/versions/{version}/revoke", {"reason": "Its data may not be used."})
-
-    def ask_again(self, version: int, environment: str) -> int:
-        from lambdas.world import keyring, ledger
-
-        with self.unharmed():
-            request = ledger().view(GROUP).version(version).requests[environment]
-            token = keyring().approval_token(request.id)
-        return self._insist(f"/approvals/{token}/again", {"reason": "The data was cleaned."})
-
-    def adopt(self, version: int, environment: str) -> int:
-        """By the command: an IAM principal, named by API Gateway; once more where the answer was an error."""
-        from lambdas import decide
-        from lambdas.world import ledger
-
-        with self.unharmed():
-            package = ledger().view(GROUP).version(version).package
-        form = {
-            "operation": "adopt", "environment": environment, "reason": "It served before.",
-            "package": msgspec.json.encode(package).decode(),
-        }  # fmt: skip
-        event = {
-            "version": "2.0", "rawPath": "/operations", "rawQueryString": "", "isBase64Encoded": False,
-            "headers": {"host": URL.removeprefix("https://"), "content-type": "application/json"},
-            "requestContext": {
-                "http": {"method": "POST", "path": "/operations"}, "stage": "$default",
-                "authorizer": {"iam": {"userArn": OPERATOR.subject}},
-            },
-            "body": json.dumps(form),
-        }  # fmt: skip
-        for _ in range(2):
-            with suppress(Killed, ClientError, ReadTimeoutError):
-                status = int(decide.handler(event, None)["statusCode"])
-                if status < 500:
-                    return status
-        return 500
-
-    def fail(self, version: int, environment: str, problem: str, *, broken: bool) -> None:
-        """An inference run ends before it begins, and its machine tells."""
-        detail = {
-            "environment": environment, "run_id": f"{environment}-{version}", "status": "Failed",
-            "request": {"group": GROUP},
-            "error": {"Error": "IntegrityError" if broken else "States.TaskFailed", "Cause": problem},
-        }  # fmt: skip
-        self.asynchronous.append(("on_inference_completed", {"detail": detail}, 0))
-
-    def _insist(self, path: str, form: dict[str, str], by: Person = ANN) -> int:
-        status = self.post(path, form, by)
-        return status if status < 500 else self.post(path, form, by)
-
-    def measure(self, version: int, environment: str, rouge: float = 0.7) -> None:
-        """An inference run ends, and its pipeline tells."""
-        run = f"{environment}-{version}"
-        document = {
-            "metrics": {"rougeL": {"value": rouge, "n": 60}},
-            "model_package_group": GROUP,
-            "model_package_version": version,
-            "environment": environment,
-        }
-        key = f"{GROUP}/{environment}/{run}/score/metrics.json"
-        with self.unharmed():
-            boto3.client("s3").put_object(Bucket=EVIDENCE, Key=key, Body=json.dumps(document).encode())
-        detail = {
-            "model_package_group": GROUP, "model_package_version": version, "environment": environment, "run_id": run,
-            "status": "Completed", "metrics_uri": f"s3://{EVIDENCE}/{key}",
-        }  # fmt: skip
-        self.asynchronous.append(("on_inference_completed", {"detail": detail}, 0))
-
-    def flip(self, version: int, status: str) -> None:
-        """Somebody sets an approval status in Studio."""
-        with self.unharmed():
-            boto3.client("sagemaker").update_model_package(
-                ModelPackageArn=self.arn(version), ModelApprovalStatus=status
-            )
-
-    def arn(self, version: int) -> str:
-        return f"arn:aws:sagemaker:us-east-1:123456789012:model-package/{GROUP}/{version}"
-
-    def climb(self, version: int, to: str) -> None:
-        """Unharmed, a registered version goes live in every environment up to `to`."""
-        from tests.fakes import CHO
-
-        for name, quorum in (("dev", 1), ("test", 1), ("prod", 2)):
-            for person in (ANN, CHO)[:quorum]:
-                assert self.decide(version, name, person) == 303
-            self.settle()
-            if name == to:
-                return
-            self.measure(version, name)
-            self.settle()
 
     # --- what AWS does
 
@@ -301,7 +127,7 @@ class Plant:
     def _deliver_event(self) -> None:
         module, event, tries = self.asynchronous.pop(0)
         try:
-            _function(module)(event, None)
+            function(module)(event, None)
         except (Killed, Exception):  # noqa: BLE001 - as Lambda does
             if tries + 1 < ASYNC_TRIES:
                 self.asynchronous.append((module, event, tries + 1))
@@ -311,7 +137,7 @@ class Plant:
     def _deliver_stream(self) -> None:
         records = self.stream[:100]
         try:
-            failed = _function("on_ledger_appended")({"Records": records}, None)["batchItemFailures"]
+            failed = function("on_ledger_appended")({"Records": records}, None)["batchItemFailures"]
         except Killed:
             return
         first = failed[0]["itemIdentifier"] if failed else None
@@ -329,7 +155,7 @@ class Plant:
             "attributes": {"ApproximateReceiveCount": str(message.receives)},
         }  # fmt: skip
         try:
-            failed = _function("on_projection_due")({"Records": [record]}, None)["batchItemFailures"]
+            failed = function("on_projection_due")({"Records": [record]}, None)["batchItemFailures"]
         except (Killed, Exception):  # noqa: BLE001 - as the queue does
             failed = [record]
         if failed:
@@ -393,7 +219,7 @@ class Plant:
                 self.mails.append(found[1].decode())
                 return {"MessageId": "ses"}
             case "events", "PutEvents":
-                self.published += given["Entries"]
+                self._publish(given["Entries"])
                 return {"FailedEntryCount": 0, "Entries": [{} for _ in given["Entries"]]}
             case "sagemaker", "CreateProcessingJob":
                 answer = original(client, operation, given)
@@ -414,7 +240,7 @@ class Plant:
             self.asynchronous.append((module, event, 0))
             return {"StatusCode": 202}
         try:
-            payload = json.dumps(_function(module)(event, None), default=str)
+            payload = json.dumps(function(module)(event, None), default=str)
         except (Killed, ClientError, ReadTimeoutError) as error:
             said = json.dumps({"errorType": type(error).__name__, "errorMessage": str(error)})
             return {"StatusCode": 200, "FunctionError": "Unhandled", "Payload": io.BytesIO(said.encode())}
@@ -455,6 +281,14 @@ class Plant:
             queue.append(Message(given["MessageBody"], given["MessageGroupId"], identity))
         return {"MessageId": "m"}
 
+    def _publish(self, entries: list[dict[str, Any]]) -> None:
+        """Onto the bus, whose rule about drift that calls for a retraining starts a function."""
+        self.published += entries
+        for entry in entries:
+            detail = json.loads(entry["Detail"])
+            if entry["DetailType"] == names.DRIFT_DETECTED and "retraining" in detail:
+                self.asynchronous.append(("on_drift_detected", {"detail": detail}, 0))
+
     def _streamed(self, items: list[dict[str, Any]]) -> None:
         for item in items:
             put = item["Put"]["Item"]
@@ -462,15 +296,6 @@ class Plant:
                 number = f"{len(self.calls) + len(self.stream):021d}"
                 keys = {"pk": put["pk"], "sk": put["sk"]}
                 self.stream.append({"dynamodb": {"Keys": keys, "NewImage": put, "SequenceNumber": number}})
-
-    @contextmanager
-    def unharmed(self) -> Iterator[None]:
-        """Calls of the world outside: neither counted nor hit."""
-        before, self.inside = self.inside, True
-        try:
-            yield
-        finally:
-            self.inside = before
 
     # --- what must hold afterwards
 
@@ -487,6 +312,13 @@ class Plant:
 
         with self.unharmed():
             return [each.difference.line for _, found in check(verify.installation()) for each in found]
+
+    def outside(self) -> dict[str, int]:
+        """What was begun or left where the ledger doesn't reach."""
+        with self.unharmed():
+            executions = client("sagemaker").list_pipeline_executions(PipelineName=RETRAINING.rpartition("/")[2])
+            anchors = client("s3").list_objects_v2(Bucket=ANCHORS).get("Contents", [])
+        return {"retrainings": len(executions["PipelineExecutionSummaries"]), "anchors": len(anchors)}
 
     def doubled_mails(self) -> list[str]:
         return [message for message, count in Counter(self.mails).items() if count > 1]
@@ -505,7 +337,8 @@ def plant(folder: Path, *, hash_up_to_gb: float = 10.0) -> Iterator[Plant]:
 
     (folder / names.CONFIG_FILE).write_text(
         f'{CONFIG_TEXT}\n[artifacts]\nbuckets = ["{MODELS}"]\nhash_in_function_up_to_gb = {hash_up_to_gb}\n'
-        f'[inference]\nbucket = "{MODELS}"\n',
+        f'[inference]\nbucket = "{MODELS}"\n[drift]\nenvironments = ["dev"]\n'
+        f'[drift.retraining."*"]\npipeline = "{RETRAINING}"\n',
         encoding="utf-8",
     )
     listener = _tells(made)
@@ -530,88 +363,6 @@ def _patched(call: Callable[..., Any]) -> Iterator[None]:
         botocore.client.BaseClient._make_api_call = original
 
 
-@contextmanager
-def settings(folder: Path) -> Iterator[dict[str, str]]:
-    import os
-
-    wanted = {
-        names.CONFIG: names.CONFIG_FILE,
-        "LAMBDA_TASK_ROOT": str(folder),
-        names.PREFIX: names.DEFAULT_PREFIX,
-        names.LEDGER_TABLE: "ledger",
-        names.PROJECTIONS_TABLE: "projections",
-        names.EVENT_BUS_NAME: "promotion",
-        names.PUBLIC_URL: URL,
-        names.WAKE_QUEUE_URL: WAKE,
-        names.DEAD_LETTER_QUEUE_URL: DEAD,
-        names.ALARM_TOPIC_ARN: "arn:aws:sns:us-east-1:123456789012:alarms",
-        names.REGISTRY_ROLE_ARN: "arn:aws:iam::123456789012:role/registry",
-        names.DECIDE_FUNCTION: "decide",
-        names.REGISTERED_FUNCTION: "on_model_registered",
-        names.EVIDENCE_BUCKET: EVIDENCE,
-        names.HASHING_ROLE_ARN: "arn:aws:iam::123456789012:role/hashing",
-        names.HASHING_IMAGE: "inference:1",
-        names.ANCHOR_BUCKET: ANCHORS,
-        names.SIGNING_KEY_ARN: "",
-        names.LINK_KEYS_SECRET_ARN: "",
-        names.IDENTITY_SECRET_ARN: "",
-        "POWERTOOLS_SERVICE_NAME": "promotion",
-        "POWERTOOLS_METRICS_NAMESPACE": "Promotion",
-        "POWERTOOLS_LOG_LEVEL": "CRITICAL",
-    }
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield wanted
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-
-
-def deploy(environment: dict[str, str]) -> None:
-    import os
-
-    text = [{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk", "board_pk", "board_sk")]
-    key = [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]
-    board = [{"AttributeName": "board_pk", "KeyType": "HASH"}, {"AttributeName": "board_sk", "KeyType": "RANGE"}]
-    dynamodb = boto3.client("dynamodb")
-    dynamodb.create_table(
-        TableName="ledger", AttributeDefinitions=text, KeySchema=key, BillingMode="PAY_PER_REQUEST",
-        GlobalSecondaryIndexes=[{"IndexName": "board", "KeySchema": board, "Projection": {"ProjectionType": "ALL"}}],
-    )  # fmt: skip
-    dynamodb.create_table(
-        TableName="projections", AttributeDefinitions=text[:2], KeySchema=key, BillingMode="PAY_PER_REQUEST"
-    )
-    for bucket in (MODELS, EVIDENCE, ANCHORS):
-        boto3.client("s3").create_bucket(Bucket=bucket)
-    boto3.client("sagemaker").create_model_package_group(ModelPackageGroupName=GROUP)
-    kms = boto3.client("kms")
-    os.environ[names.SIGNING_KEY_ARN] = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"][
-        "Arn"
-    ]
-    secret = boto3.client("secretsmanager").create_secret(Name="links", SecretString=json.dumps({"key": "k" * 40}))
-    os.environ[names.LINK_KEYS_SECRET_ARN] = secret["ARN"]
-
-
-def forget() -> None:
-    """What a new process wouldn't know."""
-    from lambdas import on_projection_due, verify
-
-    for module in (world, on_projection_due, verify):
-        for found in vars(module).values():
-            if hasattr(found, "cache_clear"):
-                found.cache_clear()
-    on_projection_due._sessions.clear()
-    storage.client.cache_clear()
-
-
-def _function(module: str) -> Callable[[dict[str, Any], Any], Any]:
-    import importlib
-
-    handler: Callable[[dict[str, Any], Any], Any] = importlib.import_module(f"lambdas.{module}").handler
-    return handler
-
-
 def _tells(made: Plant) -> Callable[[Any], None]:
     def tell(package: Any) -> None:
         detail = json.loads(json.dumps(registry_mend.state_change(package), default=str))
@@ -619,20 +370,6 @@ def _tells(made: Plant) -> Callable[[Any], None]:
         made.asynchronous.append(("on_model_registered" if pending else "on_approval_changed", {"detail": detail}, 0))
 
     return tell
-
-
-@cache
-def _client(service: str) -> Any:
-    return boto3.client(service)
-
-
-def _archive(number: int) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as archive:
-        info = tarfile.TarInfo("model.safetensors")
-        info.size = 100
-        archive.addfile(info, io.BytesIO(bytes([number]) * 100))
-    return out.getvalue()
 
 
 def _error(code: str, operation: str) -> ClientError:

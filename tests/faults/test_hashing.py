@@ -19,7 +19,8 @@ from lambdas import hashing
 from promotion import names
 from promotion.model import Package
 from tests.fakes import GROUP
-from tests.faults.plant import BEGINNING, EVIDENCE, MODELS, Plant, plant
+from tests.faults.ground import EVIDENCE, MODELS
+from tests.faults.plant import BEGINNING, Plant, plant
 
 ARTIFACT = f"s3://{MODELS}/{GROUP}/1/model.tar.gz"
 

@@ -1,0 +1,110 @@
+"""The ground that every plant stands on: settings, tables, buckets and keys, as the stack makes them; how a process forgets."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from inference import storage
+from lambdas import world
+from promotion import names
+from tests.fakes import GROUP
+
+URL = "https://promotion.example.com"
+MODELS, EVIDENCE, ANCHORS = "promotion-models", "evidence", "anchors"
+WAKE, DEAD = "https://sqs/wake.fifo", "https://sqs/dead.fifo"
+RETRAINING = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/retrain"
+
+
+@contextmanager
+def settings(folder: Path) -> Iterator[dict[str, str]]:
+    wanted = {
+        names.CONFIG: names.CONFIG_FILE,
+        "LAMBDA_TASK_ROOT": str(folder),
+        names.PREFIX: names.DEFAULT_PREFIX,
+        names.LEDGER_TABLE: "ledger",
+        names.PROJECTIONS_TABLE: "projections",
+        names.EVENT_BUS_NAME: "promotion",
+        names.PUBLIC_URL: URL,
+        names.WAKE_QUEUE_URL: WAKE,
+        names.DEAD_LETTER_QUEUE_URL: DEAD,
+        names.ALARM_TOPIC_ARN: "arn:aws:sns:us-east-1:123456789012:alarms",
+        names.REGISTRY_ROLE_ARN: "arn:aws:iam::123456789012:role/registry",
+        names.DECIDE_FUNCTION: "decide",
+        names.REGISTERED_FUNCTION: "on_model_registered",
+        names.EVIDENCE_BUCKET: EVIDENCE,
+        names.HASHING_ROLE_ARN: "arn:aws:iam::123456789012:role/hashing",
+        names.HASHING_IMAGE: "inference:1",
+        names.ANCHOR_BUCKET: ANCHORS,
+        names.SIGNING_KEY_ARN: "",
+        names.LINK_KEYS_SECRET_ARN: "",
+        names.IDENTITY_SECRET_ARN: "",
+        "POWERTOOLS_SERVICE_NAME": "promotion",
+        "POWERTOOLS_METRICS_NAMESPACE": "Promotion",
+        "POWERTOOLS_LOG_LEVEL": "CRITICAL",
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield wanted
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+def deploy(environment: dict[str, str]) -> None:
+    text = [{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk", "board_pk", "board_sk")]
+    key = [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]
+    board = [{"AttributeName": "board_pk", "KeyType": "HASH"}, {"AttributeName": "board_sk", "KeyType": "RANGE"}]
+    dynamodb = boto3.client("dynamodb")
+    dynamodb.create_table(
+        TableName="ledger", AttributeDefinitions=text, KeySchema=key, BillingMode="PAY_PER_REQUEST",
+        GlobalSecondaryIndexes=[{"IndexName": "board", "KeySchema": board, "Projection": {"ProjectionType": "ALL"}}],
+    )  # fmt: skip
+    dynamodb.create_table(
+        TableName="projections", AttributeDefinitions=text[:2], KeySchema=key, BillingMode="PAY_PER_REQUEST"
+    )
+    for bucket in (MODELS, EVIDENCE, ANCHORS):
+        boto3.client("s3").create_bucket(Bucket=bucket)
+    boto3.client("sagemaker").create_model_package_group(ModelPackageGroupName=GROUP)
+    definition = {"Version": "2020-12-01", "Steps": []}
+    boto3.client("sagemaker").create_pipeline(
+        PipelineName="retrain", ClientRequestToken="t" * 32, PipelineDefinition=json.dumps(definition),
+        RoleArn="arn:aws:iam::123456789012:role/retrain",
+    )  # fmt: skip
+    kms = boto3.client("kms")
+    os.environ[names.SIGNING_KEY_ARN] = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"][
+        "Arn"
+    ]
+    secret = boto3.client("secretsmanager").create_secret(Name="links", SecretString=json.dumps({"key": "k" * 40}))
+    os.environ[names.LINK_KEYS_SECRET_ARN] = secret["ARN"]
+
+
+def forget() -> None:
+    """What a new process wouldn't know."""
+    from lambdas import on_projection_due, verify
+
+    for module in (world, on_projection_due, verify):
+        for found in vars(module).values():
+            if hasattr(found, "cache_clear"):
+                found.cache_clear()
+    on_projection_due._sessions.clear()
+    storage.client.cache_clear()
+
+
+def function(module: str) -> Callable[[dict[str, Any], Any], Any]:
+    handler: Callable[[dict[str, Any], Any], Any] = importlib.import_module(f"lambdas.{module}").handler
+    return handler
+
+
+@cache
+def client(service: str) -> Any:
+    return boto3.client(service)

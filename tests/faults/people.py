@@ -1,0 +1,214 @@
+"""What people, operators and pipelines do to a service: they register, decide, measure, flip and ask, as their clients would."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+import boto3
+import msgspec
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+from promotion import names
+from promotion.links import Session
+from promotion.model import Person
+from tests.fakes import ANN, CHO, GROUP, OPERATOR
+from tests.faults.ground import EVIDENCE, MODELS, URL, client
+
+
+class Killed(BaseException):
+    """The process is gone. No handler's `except Exception` sees this, as none would."""
+
+
+class People:
+    """Whoever acts on a service from outside; `asynchronous` has the events on their way to its functions."""
+
+    asynchronous: list[tuple[str, dict[str, Any], int]]
+    inside: bool
+    settle: Callable[[], None]
+
+    @contextmanager
+    def unharmed(self) -> Iterator[None]:
+        """Calls of the world outside: neither counted nor hit."""
+        before, self.inside = self.inside, True
+        try:
+            yield
+        finally:
+            self.inside = before
+
+    def register(self, number: int = 0, group: str = GROUP, *, tell: bool = True, rouge: float = 0.7) -> int:
+        """A model is packed, put into S3 and registered, by an ordinary client."""
+        with self.unharmed():
+            sagemaker, s3 = client("sagemaker"), client("s3")
+            number = number or (
+                len(sagemaker.list_model_packages(ModelPackageGroupName=group)["ModelPackageSummaryList"]) + 1
+            )
+            base = f"{group}/{number}"
+            s3.put_object(Bucket=MODELS, Key=f"{base}/model.tar.gz", Body=_archive(number % 256))
+            metrics = json.dumps({"rougeL": rouge}).encode()
+            s3.put_object(Bucket=MODELS, Key=f"{base}/metrics.json", Body=metrics)
+            statistics = {"ContentType": "application/json", "S3Uri": f"s3://{MODELS}/{base}/metrics.json"}
+            sagemaker.create_model_package(
+                ModelPackageGroupName=group,
+                InferenceSpecification={
+                    "Containers": [{"Image": "hf:1", "ModelDataUrl": f"s3://{MODELS}/{base}/model.tar.gz"}],
+                    "SupportedContentTypes": ["application/jsonlines"],
+                    "SupportedResponseMIMETypes": ["application/jsonlines"],
+                },
+                CustomerMetadataProperties={"requested_by": "dee"},
+                ModelMetrics={"ModelQuality": {"Statistics": statistics}},
+            )
+            if not tell:
+                self.asynchronous.pop()
+        return number
+
+    def post(self, path: str, form: dict[str, str], by: Person = ANN) -> int:
+        """A signed-in person sends a form; the status of the answer, 500 where the function died."""
+        from lambdas import decide
+        from lambdas.world import keyring
+
+        with self.unharmed():
+            ring = keyring()
+        session = Session(id="s", person=by, expires_at=datetime.now(UTC) + timedelta(hours=1))
+        event = {
+            "version": "2.0",
+            "routeKey": "",
+            "rawPath": path,
+            "rawQueryString": "",
+            "headers": {
+                "host": URL.removeprefix("https://"),
+                "origin": URL,
+                "content-type": "application/x-www-form-urlencoded",
+            },
+            "cookies": [f"__Host-session={ring.session_cookie(session)}"],
+            "requestContext": {"http": {"method": "POST", "path": path}, "stage": "$default"},
+            "body": urlencode({**form, "csrf": ring.csrf_token(session)}),
+            "isBase64Encoded": False,
+        }
+        try:
+            return int(decide.handler(event, None)["statusCode"])
+        except (Killed, ClientError, ReadTimeoutError):
+            return 500
+
+    def decide(
+        self, version: int, environment: str, by: Person = ANN, verdict: str = names.APPROVED, *, glass: bool = False
+    ) -> int:
+        """Votes; once more where the answer was an error, as a person would."""
+        from lambdas.world import keyring, ledger
+
+        with self.unharmed():
+            state = ledger().view(GROUP).version(version)
+            token = keyring().approval_token(state.requests[environment].id)
+        form = {"verdict": verdict, "reason": "Good on every slice.", **({"break_glass": "yes"} if glass else {})}
+        return self._insist(f"/approvals/{token}", form, by)
+
+    def roll_back(self, environment: str, *, to: int) -> int:
+        return self._insist(
+            f"/models/{GROUP}/{environment}/rollback", {"to_version": str(to), "reason": "It stutters."}
+        )
+
+    def revoke(self, version: int) -> int:
+        return self._insist(f"/models/{GROUP}/versions/{version}/revoke", {"reason": "Its data may not be used."})
+
+    def ask_again(self, version: int, environment: str) -> int:
+        from lambdas.world import keyring, ledger
+
+        with self.unharmed():
+            request = ledger().view(GROUP).version(version).requests[environment]
+            token = keyring().approval_token(request.id)
+        return self._insist(f"/approvals/{token}/again", {"reason": "The data was cleaned."})
+
+    def adopt(self, version: int, environment: str) -> int:
+        """By the command: an IAM principal, named by API Gateway; once more where the answer was an error."""
+        from lambdas import decide
+        from lambdas.world import ledger
+
+        with self.unharmed():
+            package = ledger().view(GROUP).version(version).package
+        form = {
+            "operation": "adopt", "environment": environment, "reason": "It served before.",
+            "package": msgspec.json.encode(package).decode(),
+        }  # fmt: skip
+        event = {
+            "version": "2.0", "rawPath": "/operations", "rawQueryString": "", "isBase64Encoded": False,
+            "headers": {"host": URL.removeprefix("https://"), "content-type": "application/json"},
+            "requestContext": {
+                "http": {"method": "POST", "path": "/operations"}, "stage": "$default",
+                "authorizer": {"iam": {"userArn": OPERATOR.subject}},
+            },
+            "body": json.dumps(form),
+        }  # fmt: skip
+        for _ in range(2):
+            with suppress(Killed, ClientError, ReadTimeoutError):
+                status = int(decide.handler(event, None)["statusCode"])
+                if status < 500:
+                    return status
+        return 500
+
+    def fail(self, version: int, environment: str, problem: str, *, broken: bool) -> None:
+        """An inference run ends before it begins, and its machine tells."""
+        detail = {
+            "environment": environment, "run_id": f"{environment}-{version}", "status": "Failed",
+            "request": {"group": GROUP},
+            "error": {"Error": "IntegrityError" if broken else "States.TaskFailed", "Cause": problem},
+        }  # fmt: skip
+        self.asynchronous.append(("on_inference_completed", {"detail": detail}, 0))
+
+    def _insist(self, path: str, form: dict[str, str], by: Person = ANN) -> int:
+        status = self.post(path, form, by)
+        return status if status < 500 else self.post(path, form, by)
+
+    def measure(self, version: int, environment: str, rouge: float = 0.7, *, drift: float = 0.0) -> None:
+        """An inference run ends, and its pipeline tells."""
+        run = f"{environment}-{version}"
+        document = {
+            "metrics": {"rougeL": {"value": rouge, "n": 60}},
+            "model_package_group": GROUP,
+            "model_package_version": version,
+            "environment": environment,
+            **({"drift": {"length_psi": drift}, "counts": {"records": 60}} if drift else {}),
+        }
+        key = f"{GROUP}/{environment}/{run}/score/metrics.json"
+        with self.unharmed():
+            boto3.client("s3").put_object(Bucket=EVIDENCE, Key=key, Body=json.dumps(document).encode())
+        detail = {
+            "model_package_group": GROUP, "model_package_version": version, "environment": environment, "run_id": run,
+            "status": "Completed", "metrics_uri": f"s3://{EVIDENCE}/{key}",
+        }  # fmt: skip
+        self.asynchronous.append(("on_inference_completed", {"detail": detail}, 0))
+
+    def flip(self, version: int, status: str) -> None:
+        """Somebody sets an approval status in Studio."""
+        with self.unharmed():
+            boto3.client("sagemaker").update_model_package(
+                ModelPackageArn=self.arn(version), ModelApprovalStatus=status
+            )
+
+    def arn(self, version: int) -> str:
+        return f"arn:aws:sagemaker:us-east-1:123456789012:model-package/{GROUP}/{version}"
+
+    def climb(self, version: int, to: str) -> None:
+        """Unharmed, a registered version goes live in every environment up to `to`."""
+        for name, quorum in (("dev", 1), ("test", 1), ("prod", 2)):
+            for person in (ANN, CHO)[:quorum]:
+                assert self.decide(version, name, person) == 303
+            self.settle()
+            if name == to:
+                return
+            self.measure(version, name)
+            self.settle()
+
+
+def _archive(number: int) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        info = tarfile.TarInfo("model.safetensors")
+        info.size = 100
+        archive.addfile(info, io.BytesIO(bytes([number]) * 100))
+    return out.getvalue()
