@@ -115,7 +115,7 @@ def version(visit: Visit, group: str, version: str) -> Response[Any]:
     events = [event for event in ledger().events(group) if event.version == state.version]
     document = version_document(
         state,
-        ledger().view(group).environments,
+        ledger().view(group),
         events,
         session.person,
         config(),

@@ -220,7 +220,7 @@ def sentence(event: Event) -> str:
                 return f"the artifact of {what} was read and hashed"
             return f"the artifact of {what} could not be hashed: {event.data['problem']}"
         case "Approval Requested":
-            return f"{what} asked into {event.environment}"
+            return f"{what} asked to enter {event.environment}"
         case "Approver Reminded":
             return f"the approvers of {event.environment} were reminded of {what}"
         case "Decision Recorded":
@@ -242,9 +242,12 @@ def sentence(event: Event) -> str:
             done = "; it is set back" if event.data.get("reverted") else ""
             return f"{by} set {what} to {event.data.get('status')} outside this service{done}"
         case "Inference Completed":
-            return f"inference ran on {what}{where}: {event.data.get('status', 'Completed')}"
+            problem = (event.data.get("evidence") or {}).get("problem")
+            ended = _RUN_ENDED.get(str(event.data.get("status")), "completed")
+            return f"inference on {what}{where} {ended}{f': {problem}' if problem else ''}"
         case "Integrity Broken":
-            return f"{what}{where} was found not to be what was approved{why}"
+            problem = f": {event.data['problem']}" if event.data.get("problem") else why
+            return f"{what}{where} was found not to be what was approved{problem}"
         case "Drift Detected":
             return f"drift was detected{where} on {what}"
         case "Drift Ended":
@@ -257,6 +260,9 @@ def sentence(event: Event) -> str:
             return "the policy in force changed" if event.data.get("before") else "the policy in force was recorded"
         case _:
             return f"{event.kind} {what}{where}{why}"
+
+
+_RUN_ENDED = {"Failed": "failed", "Missing": "was never reported"}
 
 
 def _of_endpoint(event: Event, who: str, why: str) -> str:

@@ -9,7 +9,7 @@ from promotion.errors import AlreadyDecided, NotApproved, Refused
 from promotion.history import Fact
 from promotion.journal import Receipt, World, append, checked_reason, known
 from promotion.model import SYSTEM, Actor, Package, Person, registry_status
-from promotion.view import View
+from promotion.view import View, falls_back
 
 
 def roll_back(
@@ -64,19 +64,13 @@ def revoke(group: str, version: int, actor: Person | Actor, reason: str, *, worl
     def step(view: View) -> list[Fact] | str:
         if known(view, version).revoked:
             raise AlreadyDecided(f"Version {version} is already revoked.", code="revoked")
-        falls_back: dict[str, int | None] = {}
-        for name, environment in view.environments.items():
-            if environment.live == version:
-                # An environment that has left the configuration has nobody to answer for what would come in its place.
-                governed = name in world.config.environment_names
-                falls = governed and world.config.environment(name, group).on_revoke == "fall_back"
-                falls_back[name] = view.last_good(environment, without=version) if falls else None
+        instead = falls_back(view, version, world.config)
         return [
             Fact(
                 kind=names.MODEL_REVOKED,
                 actor=_as_actor(actor),
                 version=version,
-                data={"reason": reason, "falls_back": falls_back, "order": world.config.environment_names},
+                data={"reason": reason, "falls_back": instead, "order": world.config.environment_names},
             )
         ]
 

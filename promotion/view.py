@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from promotion import names
+from promotion.config import Config
 from promotion.model import EnvironmentState, Head, VersionState
 
 
@@ -64,8 +65,10 @@ class View:
     def last_good(self, environment: EnvironmentState, *, without: int | None = None) -> int | None:
         """The version that was live before, leaving out those that were revoked, or rolled back because they were bad."""
         for number in reversed(environment.former):
-            state = self.version(number)
-            if number != without and not state.revoked and state.statuses.get(environment.name) != names.ROLLED_BACK:
+            state = self.find_version(number)
+            if state is None or number == without or state.revoked:
+                continue
+            if state.statuses.get(environment.name) != names.ROLLED_BACK:
                 return number
         return None
 
@@ -76,3 +79,15 @@ class View:
     def put_environment(self, state: EnvironmentState) -> None:
         self._environments[state.name] = state
         self.changed_environments.add(state.name)
+
+
+def falls_back(view: View, version: int, config: Config) -> dict[str, int | None]:
+    """Where `version` is live, and what would be in its place were it revoked: its last good version, or nothing."""
+    found: dict[str, int | None] = {}
+    for name, environment in view.environments.items():
+        if environment.live == version:
+            # An environment that has left the configuration has nobody to answer for what would come in its place.
+            governed = name in config.environment_names
+            falls = governed and config.environment(name, view.group).on_revoke == "fall_back"
+            found[name] = view.last_good(environment, without=version) if falls else None
+    return found

@@ -13,7 +13,8 @@ from promotion.documents.card import package_document
 from promotion.documents.evidence import evidence_document, finite, gate_documents
 from promotion.documents.story import live_in
 from promotion.history import Event, sentence
-from promotion.model import EndpointState, EnvironmentState, Evidence, Person, Request, VersionState
+from promotion.model import EndpointState, EnvironmentState, Evidence, Head, Person, Request, VersionState
+from promotion.view import View, falls_back
 from promotion.wording import iso, one_line, readable
 
 EVENTS_SHOWN = 200
@@ -81,6 +82,7 @@ def model_document(
     now: datetime,
 ) -> dict[str, Any]:
     """A model package group: what is live where, its versions with their metrics, what may be undone, and what happened."""
+    view = View(Head(group=group), environments=dict(environments), versions={v.version: v for v in versions})
     newest_first = sorted(versions, key=lambda state: state.version, reverse=True)
     revoking = policy.may_revoke(person, group, config) if person is not None else None
     return {
@@ -89,7 +91,7 @@ def model_document(
             _environment(environments.get(name), group, name, newest_first, person, config, links, now)
             for name in config.environment_names
         ],
-        "versions": [_version_row(state, environments, config, links, now) for state in newest_first],
+        "versions": [_version_row(state, view, config, links, now) for state in newest_first],
         "series": _series(sorted(versions, key=lambda state: state.version), config, group),
         "may_revoke": revoking is not None and revoking.may,
         "who_may_revoke": revoking.who_may if revoking is not None else "",
@@ -103,7 +105,7 @@ def model_document(
 
 def version_document(
     state: VersionState,
-    environments: Mapping[str, EnvironmentState],
+    view: View,
     events: Sequence[Event],
     person: Person | None,
     config: Config,
@@ -113,7 +115,7 @@ def version_document(
     now: datetime,
 ) -> dict[str, Any]:
     """One version: its status in each environment, its package, its evidence from each, and its own history."""
-    group, version = state.group, state.version
+    group, version, environments = state.group, state.version, view.environments
     revoking = policy.may_revoke(person, group, config) if person is not None else None
     registered = _registered_evidence(state, config.environment_names[0])
     measured = [registered] if registered is not None else []
@@ -126,6 +128,7 @@ def version_document(
         "bypassed": state.bypassed,
         "furthest": state.furthest,
         "live_in": live_in(state, environments),
+        "falls_back": falls_back(view, version, config),
         "environments": [
             {
                 "name": name,
@@ -286,15 +289,14 @@ def _environment(
     }
 
 
-def _version_row(
-    state: VersionState, environments: Mapping[str, EnvironmentState], config: Config, links: Links, now: datetime
-) -> dict[str, Any]:
+def _version_row(state: VersionState, view: View, config: Config, links: Links, now: datetime) -> dict[str, Any]:
     requester = state.package.requester
     evidence = _comparable_evidence(state, config.environment_names[0])
     return {
         "version": state.version,
         "statuses": {name: state.statuses.get(name, "") for name in config.environment_names},
-        "live_in": live_in(state, environments),
+        "live_in": live_in(state, view.environments),
+        "falls_back": falls_back(view, state.version, config),
         "revoked": state.revoked,
         "bypassed": state.bypassed,
         "created_at": iso(state.package.created_at) if state.package.created_at else None,

@@ -235,7 +235,7 @@ class Stage:
         view = self.view
         state = view.version(number)
         return version_document(
-            state, view.environments, self.events, person, self.config, csrf="csrf-token", links=LINKS, now=self.now
+            state, view, self.events, person, self.config, csrf="csrf-token", links=LINKS, now=self.now
         )
 
     def board(self, person: Person = ANN, *others: EnvironmentState, wanted: str = "") -> dict[str, Any]:

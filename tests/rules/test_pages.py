@@ -372,3 +372,12 @@ def contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize(("scheme", "text", "ground", "ratio"), list(colours()))
 def test_text_stands_out_in_light_and_dark(scheme: str, text: str, ground: str, ratio: float) -> None:
     assert ratio >= 4.5, f"{text} on {ground}, {scheme}: {ratio:.2f}"
+
+
+def test_the_pages_say_beforehand_what_a_revocation_does() -> None:
+    stage = stories.open_gate()
+    said = stage.version(2)["falls_back"]
+    assert said == {"dev": 1}
+    assert [row["falls_back"] for row in stage.model()["versions"]] == [{"dev": 1}, {"test": None}]
+    stage.revokes(2)
+    assert stage.events[-1].data["falls_back"] == said
