@@ -1,0 +1,118 @@
+"""Whatever was registered or measured, the mail goes out, is right, and says what it lacks; so does the page."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from msgspec.structs import replace
+
+from promotion.documents.card import card_sections
+from promotion.model import Actor, Evidence, Metric, Requester
+from tests.rules.markup import Document
+from tests.rules.stage import BEGINNING, Stage, measured, page, registered
+
+
+def asks(evidence: Evidence) -> Stage:
+    """Version 2 asks for test, where version 1 is live, on a run that came to `evidence`."""
+    stage = Stage()
+    stage.climbs(1, 0.64)
+    stage.decides("test", 1)
+    stage.registers(2)
+    stage.decides("dev", 2)
+    stage.runs("dev", 2, replace(evidence, run_id="dev-2"))
+    return stage
+
+
+def nothing_measured() -> Stage:
+    return asks(measured(0.7, metrics={}))
+
+
+def another_task() -> Stage:
+    return asks(measured(0.7, task="text-classification", metrics={"accuracy": Metric(value=0.9, n=240)}))
+
+
+def half_the_references() -> Stage:
+    return asks(measured(0.7, counts={"records": 240, "missing_references": 120}))
+
+
+def not_a_number() -> Stage:
+    return asks(measured(0.7, metrics={"rougeL": Metric(value=float("nan"), n=240)}))
+
+
+def first(**about: object) -> Stage:
+    stage = Stage()
+    stage.registers(1, **about)
+    return stage
+
+
+def unregistered_metrics() -> Stage:
+    return first(evidence=Evidence(source="registration", status="Missing", problem="no metrics were registered"))
+
+
+def a_card_that_is_no_json() -> Stage:
+    return first(card=card_sections({"ModelCardContent": "{intended use: headlines", "ModelCardStatus": "Draft"}))
+
+
+def a_description_of_a_hundred_kilobytes() -> Stage:
+    return first(description="<h1>Summaries</h1><script>alert(1)</script> " + "of harbour logs " * 6_400)
+
+
+def names_from_everywhere() -> Stage:
+    requester = Requester(actor=Actor(kind="requester", subject="y", name="יעל כהן 🙂"), declared_by="self")
+    return first(requester=requester, metadata={"dataset": "新闻 2026"}, evidence=registered(0.5))
+
+
+@pytest.mark.parametrize(
+    ("story", "said"),
+    [
+        (nothing_measured, ["measured no metrics: references are missing", "rougeL is missing", "can’t enter test"]),
+        (another_task, ["metrics of text-classification; what is live was measured on summarization", "rougeL is missing"]),
+        (half_the_references, ["120 of 240 records have no reference, so the metrics leave them out."]),
+        (not_a_number, ["rougeL is missing", "exact_match is missing", "can’t enter test"]),
+        (unregistered_metrics, ["No metrics were registered with this version: nothing here says how good it is."]),
+        (a_card_that_is_no_json, ["One is attached, but it can’t be read: it is not a JSON object."]),
+        (a_description_of_a_hundred_kilobytes, ["<script>alert(1)</script>", "more characters on the page"]),
+        (names_from_everywhere, ["יעל כהן 🙂 (self-declared)", "新闻 2026"]),
+    ],
+)  # fmt: skip
+def test_the_mail_goes_out_and_says_what_it_lacks(story: Callable[[], Stage], said: list[str]) -> None:
+    stage = story()
+    asked = [event for event in stage.events if event.kind == "Approval Requested"][-1]
+    message = stage.mails("Approval Requested")[-1]
+    words = " ".join(message.text.split())
+    assert message.to == tuple(stage.config.environment(str(asked.environment), stage.group).approvers)
+    assert [sentence for sentence in said if sentence not in words] == []
+    assert [sentence for sentence in said if sentence not in Document(message.html).words] == []
+    assert len(message.html.encode()) < 102_000
+    shown = Document(page("request", stage.request(str(asked.environment), int(asked.version or 0)))).words
+    assert f"v{asked.version}" in shown
+
+
+@pytest.fixture
+def far_away() -> Iterator[None]:
+    """A machine in Kiritimati, where it is tomorrow already."""
+    before = os.environ.get("TZ")
+    os.environ["TZ"] = "Pacific/Kiritimati"
+    time.tzset()
+    yield
+    if before is None:
+        del os.environ["TZ"]
+    else:
+        os.environ["TZ"] = before
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_away")
+def test_times_are_universal_wherever_somebody_is() -> None:
+    stage = Stage()
+    stage.now = BEGINNING.astimezone(timezone(timedelta(hours=-11)))
+    stage.registers(1, created_at=datetime(2026, 11, 20, 23, 0, tzinfo=timezone(timedelta(hours=14))))
+    [message] = stage.mails()
+    assert "Until Mon 23 Nov 2026, 09:00 UTC, 3 days from now." in message.text
+    document = stage.request("dev", 1)
+    assert json.loads(json.dumps(document))["package"]["created_at"] == "2026-11-20T09:00:00Z"
