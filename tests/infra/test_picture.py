@@ -1,24 +1,71 @@
-"""The architecture picture is the template's."""
+"""The architecture picture is the template's, and a picture."""
 
 from __future__ import annotations
 
 import os
+import re
+
+import pytest
 
 from infra.picture import page
-from tests.infra.synthesized import ROOT, Template
+from tests.infra.synthesized import ROOT, Template, synthesize
+from tests.infra.test_endpoints import configured
+
+# What Mermaid takes for a node or an arrow when every text is in quotes.
+LINE = re.compile(
+    r"flowchart LR"
+    r'|\s+subgraph \w+\["[^"]+"\]'
+    r"|\s+end"
+    r'|\s+\w+(\["[^"]+"\]|\[\("[^"]+"\)\]|\[/"[^"]+"/\]|\(\["[^"]+"\]\)|\{\{"[^"]+"\}\}|\(\("[^"]+"\)\))'
+    r'|\s+\w+ -->(\|"[^"|]+"\|)? \w+'
+)
 
 
-def test_the_picture_is_drawn_from_the_template(template: Template) -> None:
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """With endpoints: one account, and an environment that has its own."""
+    one, far = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("far")
+    service = synthesize(configured(one, "promotion.toml", "dev", "test", "uat", "prod"), one / "out")
+    synthesize(configured(far, "accounts.toml", "prod"), far / "out")
+    there = [Template(far / "out" / f"{name}.template.json").document for name in ("promotion", "promotion-prod")]
+    return page(service.document, *there)
+
+
+def test_the_picture_is_drawn_from_the_template(drawn: str) -> None:
     """Set UPDATE_SNAPSHOTS=1 to draw it again."""
     place = ROOT / "docs" / "architecture.md"
-    drawn = page(template.document)
     if os.environ.get("UPDATE_SNAPSHOTS") == "1":
         place.write_text(drawn, encoding="utf-8")
     assert place.read_text(encoding="utf-8") == drawn
 
 
-def test_the_picture_shows_that_decide_alone_appends(template: Template) -> None:
-    drawn = page(template.document).splitlines()
-    appending = [line for line in drawn if "|appends| StoreLedger" in line]
-    assert len(appending) == 1
-    assert "FunctionsDecide" in appending[0]
+def test_every_line_is_one_that_mermaid_draws(drawn: str) -> None:
+    pictures = re.findall(r"```mermaid\n(.*?)```", drawn, re.DOTALL)
+    assert len(pictures) == 3
+    for line in "".join(pictures).splitlines():
+        assert LINE.fullmatch(line), line
+
+
+def test_the_picture_shows_that_decide_alone_appends(drawn: str) -> None:
+    appending = [line for line in drawn.splitlines() if line.endswith("--> StoreLedger")]
+    assert appending == ["  FunctionsDecide --> StoreLedger"]
+
+
+@pytest.mark.parametrize(
+    "arrow",
+    [
+        'FunctionsOnLiveChanged -->|"keeps"| Endpoints',
+        'FunctionsOnModelRegistered -->|"runs"| HashingRole',
+        'hereFunctionsOnProjectionDue -->|"becomes"| thereWriter',
+        'thereSageMaker -->|"how endpoints fare"| hereWiringBus',
+    ],
+)
+def test_endpoints_the_hashing_job_and_accounts_are_in_it(drawn: str, arrow: str) -> None:
+    assert f"  {arrow}\n" in drawn
+
+
+def test_every_function_is_in_it(drawn: str, template: Template) -> None:
+    for name in template.of_type("AWS::Lambda::Function"):
+        module = re.sub(r"(?<!^)(?=[A-Z])", "_", name.removeprefix("Functions")[:-8]).lower()
+        if module != "on_event_published":  # a channel's alone
+            assert f'"{module}"' in drawn, module
