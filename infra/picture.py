@@ -142,7 +142,7 @@ class Picture:
         return name
 
     def kind(self, name: str) -> str:
-        return self._kinds.get(name, "")
+        return str(self._kinds.get(name, ""))
 
     def _referred(self, text: str) -> str:
         found = re.search(r"<(?!AWS::)(\w+)", text)

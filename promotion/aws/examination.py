@@ -84,7 +84,7 @@ def examine(name: str, check: Check, *, emulated: bool) -> list[Finding]:
         # No client can read what an emulator answers that knows a service in part.
         found.append(_garbled(name, emulated))
     except BotoCoreError as error:
-        said = f"AWS could not be asked: {one_line(str(error))}"
+        said = f"AWS could not be asked: {one_line(str(error)).rstrip('.')}."
         found.append(fail(name, said, "Mend the network, the profile or the region."))
     except PromotionError as error:
         found.append(fail(name, str(error), "Mend what it names."))
