@@ -64,7 +64,8 @@ def _all(step: int) -> Iterator[Outcome]:
         waiting = {pool.submit(_one, number, step): journey.name for number, journey in enumerate(JOURNEYS)}
         for done in as_completed(waiting):
             found = done.result()
-            print(f"{waiting[done]}: {len(found)} faults", flush=True)
+            survived = sum(not outcome.problems for outcome in found)
+            print(f"{waiting[done]}: {survived} of {len(found)} survived", flush=True)
             yield from found
 
 
