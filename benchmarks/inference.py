@@ -31,12 +31,13 @@ from rouge_score.rouge_scorer import RougeScorer
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-from benchmarks import inference_decoders, inference_gpu, inference_zero_shot
+from benchmarks import inference_decoders, inference_gpu, inference_profile, inference_zero_shot
 from benchmarks.inference_report import headline, write
 from examples.corpus import logs, training_logs
 from examples.training import END, PAD, UNKNOWN, batches, fit, padded, tokenizer_of
 from inference.engines import Prompt
 from inference.engines.encoder_decoder import EncoderDecoderEngine, Levers, text_engine
+from inference.engines.families import read_weights
 from inference.engines.generate import GenerateEngine
 from inference.parameters import Generation
 
@@ -49,8 +50,10 @@ ARTICLES = (
     638, 672, 889, 1447, 418, 615, 677, 715, 330, 632, 899, 709, 967, 381,
 )  # fmt: skip
 LONGEST, LEAST_NEW, MOST_NEW, BEAMS = 1_024, 40, 64, 4
+ROUGE = ("rouge1", "rouge2", "rougeL")
 Texts = list[tuple[int, ...]]
-Run = Callable[[], tuple[Texts, float]]
+# What was said, and the seconds of CPU and of the clock on the wall that it took.
+Run = Callable[[], tuple[Texts, float, float]]
 
 
 def main(long: bool = False) -> dict[str, Any]:
@@ -66,6 +69,7 @@ def main(long: bool = False) -> dict[str, Any]:
         articles, references = inputs(tokenizer, count, scale)
         figures["variants"] |= compare(name, model, tokenizer, articles, references, rounds)
     articles, _ = inputs(tokenizer, count, 1.0)
+    figures["profile"] = profile(model, articles)
     figures["two_cores"] = two_cores(articles, rounds)
     figures["zero_shot"] = inference_zero_shot.measure(rounds)
     figures["decoders"] = inference_decoders.measure(rounds)
@@ -110,11 +114,13 @@ def compare(
             greedy[f"CTranslate2, {kind}"] = peer.run(kind, articles, 1)
             beams[f"CTranslate2, beam 4, {kind}"] = peer.run(kind, articles, BEAMS)
     seconds: dict[str, list[float]] = {}
+    wall: dict[str, list[float]] = {}
     said: dict[str, Texts] = {}
     for _ in range(rounds):
         for variant, run in (greedy | beams).items():
-            said[variant], spent = run()
+            said[variant], spent, passed = run()
             seconds.setdefault(variant, []).append(spent)
+            wall.setdefault(variant, []).append(passed)
             print(f"  {name}: {variant} {spent:.2f} s", flush=True)
     if peer:
         peer.stop()
@@ -125,13 +131,14 @@ def compare(
         tokens = sum(map(len, said[variant]))
         found[f"{name}: {variant}"] = {
             "cpu_s": min(times),
+            "wall_s": min(wall[variant]),
             "records_per_s": len(articles) / min(times),
             "tokens_per_s": tokens / min(times),
             "ratio": min(seconds[reference]) / min(times),
             "ratio_low": min(pairs),
             "ratio_high": max(pairs),
             "identical": statistics.mean(a == b for a, b in zip(said[variant], said[reference], strict=True)),
-            "rougeL": rouge(tokenizer, said[variant], references),
+            **rouge(tokenizer, said[variant], references),
         }
     return found
 
@@ -140,8 +147,8 @@ def hugging_face(model: Any, articles: Sequence[tuple[int, ...]], groups: list[l
     """`generate` over these groups of articles."""
 
     @torch.inference_mode()
-    def run() -> tuple[Texts, float]:
-        begun, said = time.thread_time(), [()] * len(articles)
+    def run() -> tuple[Texts, float, float]:
+        passed, begun, said = time.perf_counter(), time.thread_time(), [()] * len(articles)
         for group in groups:
             tokens = padded([articles[index] for index in group], 0)
             output = model.generate(
@@ -149,7 +156,7 @@ def hugging_face(model: Any, articles: Sequence[tuple[int, ...]], groups: list[l
             )
             for index, row in zip(group, output.tolist(), strict=True):
                 said[index] = trimmed(row[1:])
-        return said, time.thread_time() - begun
+        return said, time.thread_time() - begun, time.perf_counter() - passed
 
     return run
 
@@ -158,10 +165,11 @@ def own(engine: Any, articles: Sequence[tuple[int, ...]], beams: int = 1) -> Run
     settings = Generation(max_new_tokens=MOST_NEW, num_beams=beams)
     prompts = [Prompt(tokens, settings, key) for key, tokens in enumerate(articles)]
 
-    def run() -> tuple[Texts, float]:
-        begun = time.thread_time()
+    def run() -> tuple[Texts, float, float]:
+        passed, begun = time.perf_counter(), time.thread_time()
         found = dict(engine.generate(prompts))
-        return [found[index].sequences[0] for index in range(len(prompts))], time.thread_time() - begun
+        spent, passed = time.thread_time() - begun, time.perf_counter() - passed
+        return [found[index].sequences[0] for index in range(len(prompts))], spent, passed
 
     return run
 
@@ -204,13 +212,13 @@ class CTranslate2:
     def run(self, kind: str, articles: Sequence[tuple[int, ...]], beams: int) -> Run:
         request = json.dumps([kind, beams, LEAST_NEW, MOST_NEW, articles])
 
-        def answer() -> tuple[Texts, float]:
+        def answer() -> tuple[Texts, float, float]:
             assert self._process.stdin is not None
             assert self._process.stdout is not None
             self._process.stdin.write(request + "\n")
             self._process.stdin.flush()
-            rows, spent = json.loads(self._process.stdout.readline())
-            return [tuple(row) for row in rows], spent
+            rows, spent, passed = json.loads(self._process.stdout.readline())
+            return [tuple(row) for row in rows], spent, passed
 
         return answer
 
@@ -335,10 +343,23 @@ def trimmed(row: Sequence[int]) -> tuple[int, ...]:
     return tuple(row[: row.index(1)]) if 1 in row else tuple(row)
 
 
-def rouge(tokenizer: Any, said: Texts, references: list[str]) -> float:
-    scorer = RougeScorer(["rougeL"], use_stemmer=True)
+def rouge(tokenizer: Any, said: Texts, references: list[str]) -> dict[str, float]:
+    scorer = RougeScorer(list(ROUGE), use_stemmer=True)
     texts = tokenizer.batch_decode([list(row) for row in said], skip_special_tokens=True)
-    return 100 * statistics.mean(scorer.score(a, b)["rougeL"].fmeasure for a, b in zip(references, texts, strict=True))
+    scores = [scorer.score(a, b) for a, b in zip(references, texts, strict=True)]
+    return {kind: 100 * statistics.mean(score[kind].fmeasure for score in scores) for kind in ROUGE}
+
+
+def profile(model: Any, articles: Sequence[tuple[int, ...]]) -> dict[str, Any]:
+    """Where the time goes, greedy and by beams, beside the least that the encoder can take on this processor."""
+    own_engine = engine(model, Levers.of(model.device))
+    plain = read_weights(model, fused=False)
+    return {
+        "greedy": inference_profile.where(own(own_engine, articles)),
+        "beams": inference_profile.where(own(own_engine, articles, BEAMS)),
+        "least_encoder": inference_profile.least_encoder_seconds(plain, articles),
+        "tokens_in": sum(map(len, articles)),
+    }
 
 
 def size(model: Any) -> dict[str, Any]:

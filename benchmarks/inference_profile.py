@@ -1,0 +1,100 @@
+"""Where the engine's time goes, and what this processor could do at most; part of benchmarks.inference."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from inference.engines.beams import Beams
+from inference.engines.decoder import Decoder
+from inference.engines.encoder import Encoder, TextByText
+from inference.engines.search import Streams
+from inference.engines.weights import Linear, Weights
+
+PARTS: dict[str, tuple[type, str]] = {
+    "encoder": (Encoder, "encode"),
+    "keys and values of the input": (Decoder, "admit"),
+    "steps": (Decoder, "step"),
+    "choosing": (Streams, "choose"),
+    "choosing beams": (Beams, "choose"),
+}
+
+
+def where(run: Callable[[], Any]) -> dict[str, float]:
+    """CPU seconds of this thread in each part of one run, and in all that is in none."""
+    spent = dict.fromkeys(PARTS, 0.0)
+    with _timed(spent):
+        begun = time.thread_time()
+        run()
+        whole = time.thread_time() - begun
+    found = {name: round(seconds, 3) for name, seconds in spent.items() if seconds}
+    return {**found, "the rest": round(whole - sum(spent.values()), 3), "whole": round(whole, 3)}
+
+
+@contextmanager
+def _timed(spent: dict[str, float]) -> Iterator[None]:
+    plain = {name: getattr(kind, method) for name, (kind, method) in PARTS.items()}
+
+    def timed(name: str) -> Callable[..., Any]:
+        def call(*given: Any, **named: Any) -> Any:
+            begun = time.thread_time()
+            try:
+                return plain[name](*given, **named)
+            finally:
+                spent[name] += time.thread_time() - begun
+
+        return call
+
+    for name, (kind, method) in PARTS.items():
+        setattr(kind, method, timed(name))
+    try:
+        yield
+    finally:
+        for name, (kind, method) in PARTS.items():
+            setattr(kind, method, plain[name])
+
+
+@torch.inference_mode()
+def least_encoder_seconds(weights: Weights, articles: Sequence[Sequence[int]]) -> dict[str, float]:
+    """What the encoder's products and attention alone take, each at the best rate that one kernel reaches here."""
+    side, layers, tokens = weights.encoder, weights.encoder_layers, sum(map(len, articles))
+    numbers = sum(
+        linear.weight.numel()
+        for layer in layers
+        for linear in (layer.attention.into, layer.attention.out, layer.feed_forward.into, layer.feed_forward.gate,
+                       layer.feed_forward.out)
+        if linear is not None
+    )  # fmt: skip
+    products = 2.0 * numbers * tokens
+    attention = 4.0 * len(layers) * side.heads * side.head_size * sum(len(article) ** 2 for article in articles)
+    wide = layers[0].feed_forward.into.weight
+    linear, rows = Linear(wide, None, fused=True), torch.randn(1_024, wide.shape[1])
+    product_rate = 2.0 * rows.shape[0] * wide.numel() / _best(lambda: linear(rows))
+    length = max(map(len, articles))
+    attend = TextByText(side, [length])
+    projected = torch.randn(length, 3 * side.heads * side.head_size)
+    attention_rate = 4.0 * side.heads * side.head_size * length**2 / _best(lambda: attend(projected))
+    queries = torch.randn(1, side.heads, length, side.head_size)
+    bare = _best(lambda: functional.scaled_dot_product_attention(queries, queries, queries))
+    return {
+        "product_gflop": round(products / 1e9, 1),
+        "product_gflop_per_s": round(product_rate / 1e9, 1),
+        "attention_gflop": round(attention / 1e9, 1),
+        "attention_gflop_per_s": round(attention_rate / 1e9, 1),
+        "attention_without_bias_gflop_per_s": round(4.0 * queries.numel() * length / bare / 1e9, 1),
+        "seconds": round(products / product_rate + attention / attention_rate, 3),
+    }
+
+
+def _best(run: Callable[[], Any], times: int = 30) -> float:
+    found = []
+    for _ in range(times):
+        begun = time.thread_time()
+        run()
+        found.append(time.thread_time() - begun)
+    return min(found)

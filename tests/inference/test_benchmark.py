@@ -1,0 +1,93 @@
+"""What the inference benchmark says of its figures: nothing is rounded up, and nothing unmeasured is met."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks import inference_profile
+from benchmarks.inference_report import GOALS, headline, limit, met
+from inference.engines.decoder import Decoder
+from inference.engines.families import read_weights
+from tests.inference.test_engine_exact import own, prompts, t5
+
+NONE: dict[str, float | None] = dict.fromkeys(GOALS)
+
+
+def variant(ratio: float) -> dict[str, float]:
+    return {"ratio": ratio, "identical": 1.0, "cpu_s": 6.0}
+
+
+def figures(*, flags: tuple[str, ...] = ("amx_bf16",), load: float = 0.5) -> dict[str, Any]:
+    return {
+        "machine": {"cores": 2, "flags": list(flags), "load_average_before": 0.1},
+        "load_average_after": load,
+        "variants": {
+            "articles: Hugging Face, arrival, 4": variant(1.0),
+            "articles: engine": variant(2.6),
+            "articles: engine, bf16": variant(9.0),
+        },
+        "two_cores": {"fp32": 13.0},
+        "zero_shot": {"ratio": None},
+    }
+
+
+def test_what_was_not_measured_is_blank_and_no_goal_is_met_by_it() -> None:
+    said = headline(figures())
+
+    assert {name for name, value in said["ratios"].items() if value is None} == {
+        "beam4", "zero_shot", "ctranslate2_fp32", "ctranslate2_int8",
+    }  # fmt: skip
+    assert said["identical"] == {"fp32_greedy": 1.0, "beam4": None}
+    assert {met(name, NONE) for name in GOALS} == {""}
+
+
+@pytest.mark.parametrize(("load", "expected"), [(0.5, 13.0), (3.5, None)])
+def test_wall_time_counts_on_a_quiet_machine_only(load: float, expected: float | None) -> None:
+    assert headline(figures(load=load))["ratios"]["two_cores"] == expected
+
+
+def test_bfloat16_has_no_figure_without_the_units_that_its_goal_is_about() -> None:
+    assert headline(figures())["ratios"]["cpu_bf16_greedy"] == 9.0
+    assert headline(figures(flags=("avx512_bf16",)))["ratios"]["cpu_bf16_greedy"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "ratios", "expected"),
+    [
+        ("cpu_fp32_greedy", {"cpu_fp32_greedy": 4.499}, "no"),
+        ("cpu_fp32_greedy", {"cpu_fp32_greedy": 4.5}, "yes"),
+        ("ctranslate2_fp32", {"ctranslate2_fp32": 2.5, "cpu_fp32_greedy": 2.6}, "yes"),
+        ("ctranslate2_fp32", {"ctranslate2_fp32": 2.6, "cpu_fp32_greedy": 2.6}, "no"),
+        ("ctranslate2_int8", {"ctranslate2_int8": 5.0, "cpu_bf16_greedy": 5.9}, "no"),
+        ("ctranslate2_int8", {"ctranslate2_int8": 5.0, "cpu_bf16_greedy": 6.1}, "yes"),
+        ("ctranslate2_int8", {"ctranslate2_int8": 5.0}, ""),
+    ],
+)
+def test_a_goal_is_met_or_not(name: str, ratios: dict[str, float], expected: str) -> None:
+    assert met(name, {**NONE, **ratios}) == expected
+
+
+def test_a_profile_has_all_of_the_time_and_leaves_the_engine_as_it_was() -> None:
+    engine, step = own(t5()), Decoder.step
+
+    found = inference_profile.where(lambda: list(engine.generate(prompts())))
+
+    assert set(found) == {"encoder", "keys and values of the input", "steps", "choosing", "the rest", "whole"}
+    assert sum(found.values()) - found["whole"] == pytest.approx(found["whole"], abs=0.01)
+    assert Decoder.step is step
+
+
+def test_the_least_is_the_work_at_the_rate_of_its_kernels() -> None:
+    weights = read_weights(t5(), fused=False)
+
+    least = inference_profile.least_encoder_seconds(weights, [(5,) * 30, (5,) * 10])
+
+    assert least["seconds"] >= 0
+    assert least["product_gflop_per_s"] > 0
+    page = limit(
+        figures() | {"profile": {"greedy": {"steps": 1.0}, "beams": {}, "least_encoder": least | {"seconds": 2.0}}}
+    )
+    assert "| steps | 1.0 |  |" in page
+    assert any("at 3.0 times" in line for line in page)
