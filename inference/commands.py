@@ -14,7 +14,7 @@ from typing import IO
 
 from inference import storage
 from inference.batch import Settings, Transform
-from inference.loading import HF_MODEL_ID, load, verify_folder
+from inference.loading import HF_MODEL_ID, dtype_of, load, verify_folder
 from inference.parameters import hyper_parameters
 from inference.pipeline import Pipeline
 from inference.prompts import FOLDER, Prompts
@@ -82,6 +82,8 @@ def batch(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
         "task": options.task,
         "hyper_params": options.hyper_params,
         "approval_id": options.approval_id,
+        # What was begun in one must not be ended in another.
+        "dtype": str(dtype_of(environment)),
     }
     make = partial(open_pipeline, options, dict(environment))
     # `command` holds the function that is running, which a worker process has no use for.

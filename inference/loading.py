@@ -54,6 +54,8 @@ _AUTO = {
 }
 SM_NUM_GPUS = "SM_NUM_GPUS"
 INFERENCE_ENGINE = "INFERENCE_ENGINE"
+INFERENCE_DTYPE = "INFERENCE_DTYPE"
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 OWN, PAGED, VLLM = "own", "generate_batch", "vllm"
 # Formats that run code when they are opened, or may.
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack", ".mar")
@@ -106,14 +108,14 @@ def verify_folder(folder: Path, manifest_sha256: str | None) -> None:
 def load(
     folder: Path, *, task: str | None = None, hub_id: str | None = None, environment: Mapping[str, str] | None = None
 ) -> Loaded:
-    """The model in `folder`, on CUDA in bfloat16 where there is one, else on the CPU as it was saved or float32.
+    """The model in `folder`, on CUDA in bfloat16 where there is one, else on the CPU in float32.
 
-    `environment` may name several GPUs (SM_NUM_GPUS), or vLLM (INFERENCE_ENGINE).
+    `environment` may name several GPUs (SM_NUM_GPUS), vLLM (INFERENCE_ENGINE), or how exactly to compute (INFERENCE_DTYPE).
 
     Raises:
         ModelRefused: a hub's id instead of files, pickled weights, code of its own.
         ModelBroken: files missing, weights of another shape, more than there is memory for, an unknown task.
-        Invalid: SM_NUM_GPUS or INFERENCE_ENGINE is wrong.
+        Invalid: SM_NUM_GPUS, INFERENCE_ENGINE or INFERENCE_DTYPE is wrong.
     """
     if hub_id:
         raise ModelRefused(
@@ -129,8 +131,9 @@ def load(
     gpus = gpus_of(environment or {})
     if kind == TEXT_GENERATION and by_vllm(environment or {}):
         return Loaded(kind, None, _load_tokenizer(folder), folder)
-    memory.check(folder, bytes_each=2 if torch.cuda.is_available() else 4, gpus=gpus)
-    model = _load_weights(folder, _AUTO[kind], gpus)
+    dtype = dtype_of(environment or {})
+    memory.check(folder, bytes_each=dtype.itemsize, gpus=gpus)
+    model = _load_weights(folder, _AUTO[kind], gpus, dtype)
     if kind == ZERO_SHOT and not any(str(label).lower().startswith("entail") for label in model.config.label2id):
         raise ModelBroken(
             f"config.json names no entailment label, so this is no model for {ZERO_SHOT}: {model.config.label2id}."
@@ -167,6 +170,18 @@ def gpus_of(environment: Mapping[str, str]) -> int:
     if wanted > 1 and not by_vllm(environment) and wanted > torch.cuda.device_count():
         raise Invalid(SM_NUM_GPUS, f"is {wanted}, and this machine has {torch.cuda.device_count()}.")
     return max(1, wanted)
+
+
+def dtype_of(environment: Mapping[str, str]) -> torch.dtype:
+    """How exactly the model computes: a CPU without AMX gains little from bfloat16, and loses digits as any device does.
+
+    Raises:
+        Invalid: none that there is.
+    """
+    named = environment.get(INFERENCE_DTYPE, "").strip()
+    if named and named not in _DTYPES:
+        raise Invalid(INFERENCE_DTYPE, f"must be {' or '.join(_DTYPES)}, not {named[:40]!r}.")
+    return _DTYPES[named] if named else torch.bfloat16 if torch.cuda.is_available() else torch.float32
 
 
 def by_vllm(environment: Mapping[str, str]) -> bool:
@@ -236,7 +251,7 @@ def _task_of(named: str | None, config: dict[str, Any]) -> str:
     )
 
 
-def _load_weights(folder: Path, auto: Any, gpus: int) -> PreTrainedModel:
+def _load_weights(folder: Path, auto: Any, gpus: int, dtype: torch.dtype) -> PreTrainedModel:
     on_cuda = torch.cuda.is_available()
     # One worker, and the layers dealt out: an encoder-decoder is computed by one card after the other.
     spread: dict[str, Any] = {"device_map": "balanced"} if gpus > 1 else {}
@@ -246,8 +261,7 @@ def _load_weights(folder: Path, auto: Any, gpus: int) -> PreTrainedModel:
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
-            # A CPU without AMX computes bfloat16 slower than float32, and less exactly everywhere.
-            dtype=torch.bfloat16 if on_cuda else torch.float32,
+            dtype=dtype,
             output_loading_info=True,
             **spread,
         )

@@ -13,7 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from inference.errors import ModelBroken, ModelRefused
 from inference.loading import load, verify_folder
+from inference.pipeline import Pipeline
+from inference.tasks import task_for
 from promotion.artifact import manifest_of_folder
+from promotion.errors import Invalid
 
 
 @pytest.fixture
@@ -157,3 +160,19 @@ def test_a_classifier_without_an_entailment_class_is_refused(bart_folder: Path, 
 
     with pytest.raises(ModelBroken, match="no entailment label"):
         load(folder)
+
+
+@pytest.mark.parametrize(("named", "expected"), [("bfloat16", torch.bfloat16), ("float32", torch.float32)])
+def test_a_job_says_how_exactly_it_computes(t5_folder: Path, named: str, expected: torch.dtype) -> None:
+    loaded = load(t5_folder, environment={"INFERENCE_DTYPE": named})
+
+    assert loaded.model.dtype == expected
+    record = {"text_inputs": "the quick fox", "max_new_tokens": 3}
+    answered = Pipeline(task_for(loaded)).answer_lines([json.dumps(record).encode()])
+    assert answered.run.counts.engine["dtype"] == named
+    assert answered.run.counts.errors == 0
+
+
+def test_a_number_that_there_is_not_is_refused_by_the_variables_name(t5_folder: Path) -> None:
+    with pytest.raises(Invalid, match="INFERENCE_DTYPE: must be float32 or bfloat16, not 'half'"):
+        load(t5_folder, environment={"INFERENCE_DTYPE": "half"})
