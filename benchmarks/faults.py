@@ -47,6 +47,8 @@ def inject(*, step: int) -> dict[str, Any]:
     outcomes = list(_all(step))
     lost = [asdict(outcome) for outcome in outcomes if outcome.problems]
     figures = {
+        "journeys": len({outcome.journey for outcome in outcomes}),
+        "every": step,
         "faults_injected": len(outcomes),
         "faults_survived": len(outcomes) - len(lost),
         "not_survived": lost,
