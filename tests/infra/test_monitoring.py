@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from infra.functions import SIZES
+from promotion.config import Endpoint
+from promotion.endpoints import alarms
 from tests.infra.simulation import allowed
-from tests.infra.synthesized import ROOT, Template
+from tests.infra.synthesized import ROOT, Template, synthesize
+from tests.infra.test_endpoints import configured
 
 BEGINNING = "Monitoring"
 
@@ -15,13 +20,41 @@ def alarm_names(template: Template) -> set[str]:
     return {name[len(BEGINNING) : -8] for name in template.of_type("AWS::CloudWatch::Alarm")}
 
 
-def test_every_alarm_is_described_in_operations(template: Template) -> None:
+def described() -> tuple[set[str], str]:
+    """The alarms that have a row in docs/operations.md, and the text about them."""
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     text = page.split("## Alarms", 1)[1].split("\n## ", 1)[0]
-    described = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `")}
-    named = {re.sub(r"^(Inference(Failed|TimedOut)).*", r"\1…", name) for name in alarm_names(template)}
-    # Endpoints have a function only where an environment has an endpoint.
-    assert named | {"OnLiveChangedErrors"} == described
+    return {line.split("`")[1] for line in text.splitlines() if line.startswith("| `")}, text
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
+    """Endpoints, and environments in accounts of their own: the service's stack and one environment's."""
+    folder = tmp_path_factory.mktemp("several")
+    synthesize(configured(folder, "accounts.toml", "dev", "prod"), folder / "out")
+    return {name: Template(folder / "out" / f"{name}.template.json") for name in ("promotion", "promotion-prod")}
+
+
+def test_every_alarm_has_its_row_in_operations_and_every_row_its_alarm(
+    template: Template, several: dict[str, Template]
+) -> None:
+    names = alarm_names(template) | alarm_names(several["promotion"])
+    assert {re.sub(r"^(Inference(Failed|TimedOut)).*", r"\1…", name) for name in names} == described()[0]
+    assert "OnLiveChangedErrors" in names
+
+
+def test_alarms_in_other_accounts_are_described_too(several: dict[str, Template]) -> None:
+    found = {name[:-8].removesuffix("Alarm") for name in several["promotion-prod"].of_type("AWS::CloudWatch::Alarm")}
+    assert found == {"InferenceFailed", "InferenceTimedOut", "Undelivered"}
+    elsewhere = described()[1].partition("An environment in an account of its own")[2]
+    assert {name for name in found if f"`{name}`" in elsewhere} == found
+
+
+def test_alarms_that_take_a_deployment_back_are_described_too() -> None:
+    settings = Endpoint(largest_latency_ms=250)
+    named = {alarm["AlarmName"].removeprefix("e") for alarm in alarms("e", settings)}
+    assert named == {"-errors", "-latency"}
+    assert {name for name in named if f"`…{name}`" in described()[1]} == named
 
 
 def test_every_alarm_reaches_the_topic(template: Template) -> None:
