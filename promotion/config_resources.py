@@ -27,7 +27,7 @@ CERTIFICATE = re.compile(rf"arn:aws[\w-]*:acm:{_REGION}:{_ACCOUNT}:certificate/[
 SUBNET = re.compile(r"subnet-[0-9a-z]+")
 SECURITY_GROUP = re.compile(r"sg-[0-9a-z]+")
 SCHEDULE = re.compile(r"(rate|cron)\([^()]+\)")
-IMAGE = re.compile(r"[a-z0-9][a-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*(:[\w.-]+)?(@sha256:[0-9a-f]{64})?")
+IMAGE = re.compile(r"[a-z0-9][a-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*(:[\w.-]+)?(@sha256:[0-9a-f]+)?")
 DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]")
 PRINCIPAL = re.compile(r"arn:[\w*-]+:(iam|sts)::[\d*]+:.+|\*")
 # An issuer with a placeholder of the docs in it would be found out at the first sign-in.
