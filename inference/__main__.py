@@ -188,7 +188,9 @@ def _model_options(parser: argparse.ArgumentParser, environment: Mapping[str, st
     parser.add_argument("--model-dir", type=Path, default=folder, help=f"the unpacked artifact (default {folder})")
     parser.add_argument("--manifest-sha256", default=manifest, help="what was approved")
     parser.add_argument("--unverified", action="store_true", help="load what nobody approved, on your own machine")
-    parser.add_argument("--task", default=task, help="text2text-generation or zero-shot-classification")
+    parser.add_argument(
+        "--task", default=task, help="text2text-generation, zero-shot-classification or text-generation"
+    )
     parser.add_argument("--hyper-params", default=environment.get("HYPER_PARAMS"), help="the whole job's parameters")
     parser.add_argument("--approval-id", default=approval, help="stamped on every output line")
 

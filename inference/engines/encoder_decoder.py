@@ -31,6 +31,8 @@ NAME = "encoder-decoder"
 _MOST_BEAMS = 16
 # A graph is recorded for each size, so sizes are rounded up to these.
 _KEY_STEP, _SOURCE_STEP = 32, 128
+# Steps for which a table that is more than half full is shut to who comes: together they are encoded for half the price.
+_PATIENCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +230,7 @@ class _Table:
         self._step: Callable[[int, int, int], Tensor] = graphs(decoder) if graphs else decoder.step
         self._rows: list[_Row] = []
         self._free: list[int] = []
+        self._shut = 0  # steps since somebody joined
 
     def fill(self, joining: Callable[[int], Sequence[int]], *, whole: bool) -> bool:
         """Put waiting records into free slots, or the last slots' records where none wait; whether any is in use.
@@ -235,8 +238,11 @@ class _Table:
         With `whole`, none comes in before all have left.
         """
         if not whole or len(self._free) == len(self._rows):
+            self._shut += 1
             room = self._most - (len(self._rows) - len(self._free)) - len(self._entrance)
-            if room > 0 and (joined := joining(room)):
+            opens = self._shut >= _PATIENCE or room >= self._most / 2
+            if room > 0 and opens and (joined := joining(room)):
+                self._shut = 0
                 self._entrance.add(joined)
                 self._make_room(joined)
             for slot in sorted(self._free):

@@ -90,6 +90,30 @@ def test_recorded_steps_are_recorded_anew_for_a_table_that_has_grown(
     assert found == sequences(GenerateEngine(model), [prompt for group in groups for prompt in group])
 
 
+def test_a_table_that_is_nearly_full_lets_several_in_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text that is encoded alone costs twice what it costs among others."""
+    model = t5()
+    model.generation_config.min_new_tokens = 8
+    step, steps, asked_at = decoder.Decoder.step, [], []
+
+    def counted(*arguments: Any) -> torch.Tensor:
+        steps.append(arguments)
+        return step(*arguments)
+
+    monkeypatch.setattr(decoder.Decoder, "step", counted)
+    door = Door([[prompt] for prompt in prompts(9)[5:]])
+
+    def asked(room: int) -> Sequence[Prompt]:
+        asked_at.append(len(steps))
+        return door(room)
+
+    found: dict[int, Generated] = dict(own(model, LIVE).generate(prompts(5), asked))
+
+    assert [found[index].sequences for index in range(9)] == sequences(GenerateEngine(model), prompts(9))
+    # Of six places five are taken, and nobody can be through before the eighth step.
+    assert (asked_at[0], door.rooms[0]) == (3, 1)
+
+
 def test_who_needs_another_search_is_not_kept_waiting_by_those_who_join() -> None:
     """Beams come while greedy texts grow, and greedy ones go on coming: the table is emptied for the beams."""
     model = t5()
