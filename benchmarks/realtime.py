@@ -1,13 +1,15 @@
 """What sharing the model gains in real time: throughput, latency, time to the first token, and whether anybody is lost.
 
 Writes build/bench/realtime.json: `server_speedup` (32 clients against one that asks again and again), `litserve_ratio`
-(throughput over LitServe's on the same model, engine and clients, in turns), `p99_ms` (at 32 clients), `ready_s`
-(from start to /ping), `ttft_ms` (median at 8 streams) and `clients_lost` (of 1,000 at once); and docs/benchmarks/realtime.md.
+(throughput over LitServe's on the same model, engine and clients, in turns; `litserve_ratio_alike` where all texts may be
+equally long), `p99_ms` (at 32 clients), `ready_s` (from start to /ping), `ttft_ms` (median at 8 streams) and `clients_lost`
+(of 1,000 at once); and docs/benchmarks/realtime.md.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -18,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +36,11 @@ from inference.serve import _allow_connections
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIENTS, CROWD, STREAMS = 32, 1_000, 8
-ROUNDS = 3
+ROUNDS = 5
+STREAM_TOKENS = 48
+# What an answer may have, by request: as summaries, labels and names are asked for side by side.
+LENGTHS = (4, 24, 8, 40, 12, 64, 6, 16)
+ALIKE = 24
 _SENTENCE = "the quick brown fox jumps over a lazy dog while nobody at all looks on and the weather stays fine today"
 WORDS = _SENTENCE.split()
 READY_SECONDS = 120
@@ -49,6 +55,7 @@ class Seen:
     first: list[float] = field(default_factory=list)
     lost: int = 0
     wall: float = 0.0
+    cpu: float = 0.0  # of the server and all its processes
 
     @property
     def rate(self) -> float:
@@ -64,20 +71,19 @@ def main(long: bool = False) -> dict[str, Any]:
     set_verbosity_error()
     disable_progress_bar()
     _allow_connections()
-    each = 60 if long else 20
-    figures: dict[str, Any] = {"machine": machine(), "load_average": round(os.getloadavg()[0], 2)}
+    each = 40 if long else 8
+    figures: dict[str, Any] = {"machine": machine(), "load_average": round(os.getloadavg()[0], 2), "clients": CLIENTS}
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         texts = text_to_text(place / "t5")
-        with served(ours(texts)) as (port, ready):
+        with served(ours(texts)) as (port, ready, group):
             figures["ready_s"] = round(ready, 2)
             peer = peer_python(ROOT / "build" / "bench" / "litserve")
-            with served(theirs(peer, texts) if peer else None) as (other, _):
-                figures |= turns(port, other, each)
+            with served(theirs(peer, texts) if peer else None) as (other, _, peers):
+                figures |= turns(port, other, each, {port: group, other: peers})
             figures |= crowd(port)
-        with served(ours(decoder(place / "llama"))) as (port, _):
+        with served(ours(decoder(place / "llama"))) as (port, _, _):
             figures |= streams(port)
-    figures["clients"] = CLIENTS
     target = ROOT / "build" / "bench" / "realtime.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(figures, indent=1) + "\n")
@@ -85,36 +91,62 @@ def main(long: bool = False) -> dict[str, Any]:
     return figures
 
 
-def turns(port: int, other: int | None, each: int) -> dict[str, Any]:
-    """One client, then many, then LitServe's many, in turns, so that a busy moment of the machine meets all."""
-    alone, many, theirs_many = [], [], []
-    asyncio.run(asked(port, CLIENTS, 2))
+def turns(port: int, other: int | None, each: int, groups: dict[Any, int]) -> dict[str, Any]:
+    """One client, then many, then LitServe's many, in turns and each round the other way round.
+
+    Who works beside us comes and goes: what is told is the middle of the rounds' ratios, not the best of each side.
+    """
+    found: dict[str, list[Seen]] = {}
+    asks: list[tuple[str, Callable[[], Seen]]] = [
+        ("one", lambda: metered(groups[port], asked(port, 1, each * 4))),
+        ("many", lambda: metered(groups[port], asked(port, CLIENTS, each))),
+        ("alike", lambda: metered(groups[port], asked(port, CLIENTS, each, alike=True))),
+    ]
     if other:
+        asks[2:2] = [("litserve", lambda: metered(groups[other], asked(other, CLIENTS, each)))]
+        asks += [("litserve_alike", lambda: metered(groups[other], asked(other, CLIENTS, each, alike=True)))]
         asyncio.run(asked(other, CLIENTS, 2))
-    for _ in range(ROUNDS):
-        alone.append(asyncio.run(asked(port, 1, each * 2)))
-        many.append(asyncio.run(asked(port, CLIENTS, each)))
-        if other:
-            theirs_many.append(asyncio.run(asked(other, CLIENTS, each)))
-    best, first = max(many, key=lambda seen: seen.rate), max(alone, key=lambda seen: seen.rate)
-    assert all(set(seen.statuses) == {200} and not seen.lost for seen in (*alone, *many)), "somebody was not answered"
-    found = {
-        "server_speedup": round(best.rate / first.rate, 2),
-        "requests_per_s": round(best.rate, 1),
-        "requests_per_s_one_client": round(first.rate, 1),
-        "p50_ms": best.percentile_ms(50),
-        "p99_ms": best.percentile_ms(99),
-        "p50_ms_one_client": first.percentile_ms(50),
-    }
-    if theirs_many:
-        peer = max(theirs_many, key=lambda seen: seen.rate)
-        found |= {
-            "litserve_ratio": round(best.rate / peer.rate, 2),
-            "litserve_requests_per_s": round(peer.rate, 1),
-            "litserve_p99_ms": peer.percentile_ms(99),
-            "litserve_lost": peer.lost + sum(peer.statuses.values()) - peer.statuses[200],
-        }
-    return found
+    asyncio.run(asked(port, CLIENTS, 2))
+    for turn in range(ROUNDS):
+        for name, ask in asks if turn % 2 == 0 else reversed(asks):
+            found.setdefault(name, []).append(ask())
+    ours = [seen for name in ("one", "many", "alike") for seen in found[name]]
+    assert all(set(seen.statuses) == {200} and not seen.lost for seen in ours), "somebody was not answered"
+    figures: dict[str, Any] = {"server_speedup": _ratio(found["many"], found["one"])}
+    for name, rounds in found.items():
+        figures[f"requests_per_s_{name}"] = round(statistics.median(seen.rate for seen in rounds), 1)
+        figures[f"cpu_ms_{name}"] = round(statistics.median(one.cpu / one.statuses[200] for one in rounds) * 1_000, 2)
+        for percent in (50, 99):
+            figures[f"p{percent}_ms_{name}"] = round(statistics.median(one.percentile_ms(percent) for one in rounds), 1)
+    figures["p99_ms"] = figures["p99_ms_many"]
+    if other:
+        figures["litserve_ratio"] = _ratio(found["many"], found["litserve"])
+        figures["litserve_ratio_alike"] = _ratio(found["alike"], found["litserve_alike"])
+        theirs_all = [*found["litserve"], *found["litserve_alike"]]
+        figures["litserve_lost"] = sum(seen.lost + seen.statuses.total() - seen.statuses[200] for seen in theirs_all)
+    return figures
+
+
+def metered(group: int, asking: Coroutine[Any, Any, Seen]) -> Seen:
+    """What it cost the server too: others who work on this machine change that less than how long it takes."""
+    before = cpu_seconds(group)
+    seen = asyncio.run(asking)
+    seen.cpu = cpu_seconds(group) - before
+    return seen
+
+
+def cpu_seconds(group: int) -> float:
+    """CPU time of all processes of a group so far."""
+    ticks = 0
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = entry.read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12]) if int(fields[2]) == group else 0
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _ratio(these: Sequence[Seen], those: Sequence[Seen]) -> float:
+    return round(statistics.median(one.rate / other.rate for one, other in zip(these, those, strict=True)), 2)
 
 
 def crowd(port: int) -> dict[str, Any]:
@@ -143,18 +175,18 @@ def streams(port: int) -> dict[str, Any]:
     }
 
 
-STREAM_TOKENS = 48
-
-
-def body(number: int, stream: bool) -> bytes:
+def body(number: int, stream: bool, alike: bool = False) -> bytes:
     words = " ".join(WORDS[(number * 7 + place) % len(WORDS)] for place in range(12 + number % 9))
-    record: dict[str, Any] = {"inputs": f"{number} {words}"}
+    most = STREAM_TOKENS if stream else ALIKE if alike else LENGTHS[(number * 5 + number // 7) % len(LENGTHS)]
+    record: dict[str, Any] = {"inputs": f"{number} {words}", "parameters": {"max_new_tokens": most}}
     if stream:
-        record |= {"parameters": {"max_new_tokens": STREAM_TOKENS}, "stream": True}
+        record["stream"] = True
     return json.dumps(record).encode()
 
 
-async def asked(port: int, clients: int, each: int, *, stream: bool = False, together: bool = False) -> Seen:
+async def asked(
+    port: int, clients: int, each: int, *, stream: bool = False, together: bool = False, alike: bool = False
+) -> Seen:
     """`clients` connections, each with `each` requests one after the other; with `together`, none before all are connected."""
     seen, connected = Seen(), asyncio.Event()
     waiting = clients if together else 0
@@ -175,7 +207,7 @@ async def asked(port: int, clients: int, each: int, *, stream: bool = False, tog
                 connected.set()
             await connected.wait()
         for number in range(each):
-            content = body(place * each + number, stream)
+            content = body(place * each + number, stream, alike)
             head = (
                 b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
             )
@@ -276,10 +308,10 @@ def peer_python(home: Path) -> Path | None:
 
 
 @contextmanager
-def served(command: Command | None) -> Iterator[tuple[Any, float]]:
-    """A server's port, and the seconds until it was ready; None where there is no command."""
+def served(command: Command | None) -> Iterator[tuple[Any, float, int]]:
+    """A server's port, the seconds until it was ready, and its process group; no port where there is no command."""
     if command is None:
-        yield None, 0.0
+        yield None, 0.0, 0
         return
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -295,7 +327,7 @@ def served(command: Command | None) -> Iterator[tuple[Any, float]]:
             if process.poll() is not None or time.perf_counter() - begun > READY_SECONDS:
                 raise RuntimeError(f"not ready: {command(port)}")
             time.sleep(0.05)
-        yield port, time.perf_counter() - begun
+        yield port, time.perf_counter() - begun, process.pid
     finally:
         # Its workers too: the group is this server's own.
         os.killpg(process.pid, signal.SIGTERM)
@@ -318,14 +350,26 @@ def _pings(port: int) -> bool:
 def page(figures: dict[str, Any]) -> str:
     """The table, as it is committed."""
     found = figures["machine"]
-    ratio = f"{figures['litserve_ratio']:.2f} ×" if "litserve_ratio" in figures else "not installed"
+
+    def peer(ratio: str, ours: str, theirs: str) -> tuple[str, str]:
+        if ratio not in figures:
+            return "not installed", ""
+        each = [
+            f"{figures[f'requests_per_s_{name}']:.0f} requests/s, p99 {figures[f'p99_ms_{name}']:.0f} ms, "
+            f"{figures[f'cpu_ms_{name}']:.1f} ms of CPU time each"
+            for name in (ours, theirs)
+        ]
+        return f"{figures[ratio]:.2f} ×", f"{each[0]}; LitServe {each[1]}"
+
+    ratio, besides = peer("litserve_ratio", "many", "litserve")
+    ratio_alike, besides_alike = peer("litserve_ratio_alike", "alike", "litserve_alike")
     rows = [
         (f"{CLIENTS} clients against one that asks again and again", f"{figures['server_speedup']:.2f} ×", "at least 5",
-         f"{figures['requests_per_s']:.0f} requests/s against {figures['requests_per_s_one_client']:.0f}"),
-        ("The same, over LitServe with the same model, engine and clients", ratio, "at least 1",
-         f"LitServe: {figures.get('litserve_requests_per_s', 0):.0f} requests/s, p99 {figures.get('litserve_p99_ms', 0):.0f} ms"),
+         f"{figures['requests_per_s_many']:.0f} requests/s against {figures['requests_per_s_one']:.0f}"),
+        ("The same, over LitServe with the same model, engine and clients", ratio, "at least 1", besides),
+        (f"The same where every answer may have {ALIKE} tokens", ratio_alike, "reported", besides_alike),
         (f"p99 at {CLIENTS} clients", f"{figures['p99_ms']:.0f} ms", "reported",
-         f"p50 {figures['p50_ms']:.0f} ms; one client alone: {figures['p50_ms_one_client']:.1f} ms"),
+         f"p50 {figures['p50_ms_many']:.0f} ms; one client alone: {figures['p50_ms_one']:.0f} ms"),
         (f"{CROWD:,} clients at the same moment: lost", f"{figures['clients_lost']}", "0",
          f"{figures['crowd_answered']} answered, {figures['crowd_told_to_come_again']} told to come again; "
          f"p99 {figures['crowd_p99_ms']:.0f} ms"),
@@ -340,9 +384,10 @@ def page(figures: dict[str, Any]) -> str:
         "Written by `python -m benchmarks realtime`. What the server does is in [realtime.md](../realtime.md).", "",
         "| what | measured | goal | besides |", "|---|---|---|---|",
         *(f"| {' | '.join(row)} |" for row in rows), "",
-        "A T5 of 3 and 3 layers, width 256, random weights, 24 tokens out; for streams a Llama of 4 layers, width 256, "
-        f"{STREAM_TOKENS} tokens out. Each server in a process of one thread, clients in another, the best of {ROUNDS} "
-        "rounds in turns. "
+        f"A T5 of 3 and 3 layers, width 256, random weights, {', '.join(map(str, sorted(LENGTHS)))} tokens out at most, side by "
+        f"side; for streams a Llama of 4 layers, width 256, {STREAM_TOKENS} tokens out. One torch thread for each server, "
+        f"as many rows a step for both, clients in a process of their own. {ROUNDS} rounds in turns, and the middle of their "
+        "ratios: LitServe computes a batch to the end of its longest text, here others join meanwhile. "
         f"Load of the machine when it began: {figures['load_average']}; others' work makes these figures worse, never better.",
         "",
         f"Device {found['device']}, {found['cores']} cores, {', '.join(found['cpu_flags']) or 'no vector flags'}; "
