@@ -95,6 +95,22 @@ def test_a_pair_that_does_not_end_with_the_end_token_is_left_to_transformers() -
     assert found[0] == pytest.approx((expected[0], expected[2]), abs=1e-4)
 
 
+def test_a_pair_that_fits_nowhere_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, asked = NliEngine(bart()), pairs(6)
+    forward, huge = engine._forward, asked[2]
+
+    def little_memory(batch: Sequence[Pair]) -> list[tuple[float, float]]:
+        if huge in batch:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(batch)
+
+    monkeypatch.setattr(engine, "_forward", little_memory)
+    found = dict(engine.score(asked))
+
+    assert [place for place, one in found.items() if one.error] == [2]
+    assert "does not fit into memory" in str(found[2].error)
+
+
 def test_half_precision_stays_close() -> None:
     model = bart(init_std=0.1)
     exact = logits(NliEngine(model), pairs())

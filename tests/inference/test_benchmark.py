@@ -48,6 +48,10 @@ def test_wall_time_counts_on_a_quiet_machine_only(load: float, expected: float |
     assert headline(figures(load=load))["ratios"]["two_cores"] == expected
 
 
+def test_where_two_cores_were_not_measured_there_is_no_figure() -> None:
+    assert headline(figures() | {"two_cores": None})["ratios"]["two_cores"] is None
+
+
 def test_bfloat16_has_no_figure_without_the_units_that_its_goal_is_about() -> None:
     assert headline(figures())["ratios"]["cpu_bf16_greedy"] == 9.0
     assert headline(figures(flags=("avx512_bf16",)))["ratios"]["cpu_bf16_greedy"] is None

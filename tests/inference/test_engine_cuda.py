@@ -87,6 +87,18 @@ def test_one_kernel_for_all_texts_attends_as_one_call_a_text(make: Callable[[], 
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+def test_the_compiled_kernel_is_prepared_once_and_told_of_each_batch() -> None:
+    side, make = read_weights(t5()).encoder, FlexAttention.compiled()
+
+    one, other = make(side, [5, 3]), make(side, [130])
+
+    assert isinstance(one, FlexAttention)
+    assert isinstance(other, FlexAttention)
+    assert one._attend is other._attend
+    assert (one._filled, other._filled) == (128, 256)
+
+
 def test_a_tile_of_queries_looks_at_the_tiles_of_its_texts_only() -> None:
     side = read_weights(t5()).encoder
     attention = FlexAttention(lambda *_, **__: None, side, [130, 100, 300])

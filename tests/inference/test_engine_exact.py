@@ -12,6 +12,7 @@ from transformers import BartConfig, BartForConditionalGeneration, PreTrainedMod
 
 from inference.engines import Prompt
 from inference.engines.encoder_decoder import EncoderDecoderEngine, Levers, text_engine
+from inference.engines.families import read_weights
 from inference.engines.generate import GenerateEngine
 from inference.parameters import Generation
 
@@ -141,6 +142,22 @@ def test_a_lever_changes_speed_only(name: str, lever: str) -> None:
     asked = prompts() + prompts(num_beams=3, num_return_sequences=2) + prompts(do_sample=True, num_return_sequences=2)
 
     assert sequences(own(model, replace(SMALL, **LEVERS[lever])), asked) == sequences(own(model), asked)
+
+
+@pytest.mark.parametrize("name", ["t5", "t5, gated by silu", "bart, scaled, relu"])
+def test_unfused_products_know_each_activation(name: str) -> None:
+    model = MODELS[name]()
+
+    assert sequences(own(model, replace(SMALL, fused=False)), prompts()) == sequences(own(model), prompts())
+
+
+def test_weights_of_another_family_are_not_read() -> None:
+    # It lays its weights out as T5 does, and may compute anything.
+    model = type("Cousin", (T5ForConditionalGeneration,), {})(t5().config)
+
+    assert isinstance(text_engine(model), GenerateEngine)
+    with pytest.raises(ValueError, match="Cousin is not of a family"):
+        read_weights(model)
 
 
 GENERATION_SETTINGS: list[dict[str, Any]] = [
