@@ -378,27 +378,3 @@ def test_what_cannot_span_accounts_is_refused(tmp_path: Path, line: str, replace
     finished = run_app(wrong, tmp_path / "out", bundle="false", nag="false")
     assert finished.returncode != 0
     assert complaint in finished.stderr
-
-
-@pytest.mark.parametrize(
-    ("section", "setting"),
-    [
-        ("artifacts", 'region = "eu-west-1"'),
-        ("inference", 'volume_key = "arn:aws:kms:eu-west-1:123456789012:key/1"'),
-        (
-            "web",
-            'certificate_arn = "arn:aws:acm:eu-west-1:123456789012:certificate/1"\ndomain_name = "models.example.com"',
-        ),
-    ],
-)
-def test_another_region_than_the_one_deployed_into_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str, setting: str
-) -> None:
-    monkeypatch.setenv("CDK_DEFAULT_REGION", "us-east-1")
-    wrong = tmp_path / "promotion.toml"
-    text = "[web]\n" + (Path(__file__).parent / "promotion.toml").read_text(encoding="utf-8").partition("\n\n")[2]
-    assert f"[{section}]\n" in text
-    wrong.write_text(text.replace(f"[{section}]\n", f"[{section}]\n{setting}\n", 1), encoding="utf-8")
-    finished = run_app(wrong, tmp_path / "out", bundle="false", nag="false")
-    assert finished.returncode != 0
-    assert f"promotion.toml {section}.{setting.partition(' ')[0]}: it" in finished.stderr

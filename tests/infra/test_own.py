@@ -1,4 +1,7 @@
-"""An execution role, a network and keys of one's own: the machines take them, and the policies name them and nothing more."""
+"""An execution role, a network and keys of one's own: the machines take them, and the policies name them and nothing more.
+
+What is of another region is refused.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.infra.simulation import allowed
-from tests.infra.synthesized import Template, synthesize
+from tests.infra.synthesized import Template, run_app, synthesize
 
 CONFIG = Path(__file__).parent / "promotion.toml"
 KEY = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
@@ -56,3 +59,27 @@ def test_our_role_reaches_that_network_and_that_key_alone(own: Template) -> None
     assert not allowed(role, "kms:GenerateDataKey", KEY.replace("1111", "2222"))
     assert allowed(role, "kms:CreateGrant", KEY, {"kms:GrantIsForAWSResource": "true"})
     assert not allowed(role, "kms:CreateGrant", KEY, {"kms:GrantIsForAWSResource": "false"})
+
+
+@pytest.mark.parametrize(
+    ("section", "setting"),
+    [
+        ("artifacts", 'region = "eu-west-1"'),
+        ("inference", 'volume_key = "arn:aws:kms:eu-west-1:123456789012:key/1"'),
+        (
+            "web",
+            'certificate_arn = "arn:aws:acm:eu-west-1:123456789012:certificate/1"\ndomain_name = "models.example.com"',
+        ),
+    ],
+)
+def test_another_region_than_the_one_deployed_into_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str, setting: str
+) -> None:
+    monkeypatch.setenv("CDK_DEFAULT_REGION", "us-east-1")
+    wrong = tmp_path / "promotion.toml"
+    text = "[web]\n" + (Path(__file__).parent / "promotion.toml").read_text(encoding="utf-8").partition("\n\n")[2]
+    assert f"[{section}]\n" in text
+    wrong.write_text(text.replace(f"[{section}]\n", f"[{section}]\n{setting}\n", 1), encoding="utf-8")
+    finished = run_app(wrong, tmp_path / "out", bundle="false", nag="false")
+    assert finished.returncode != 0
+    assert f"promotion.toml {section}.{setting.partition(' ')[0]}: it" in finished.stderr
