@@ -37,7 +37,7 @@ of the input from memory: 131 MB for 16 rows of 1,000 tokens, at 15 to 17 GB/s o
 - A compiled step (torch.compile): half a minute to compile, and slower.
 
 Beams compute four rows a text, and the encoder once: the limit is lower by what the decoder costs, as Hugging Face too
-encodes once. Zero-shot is products alone, for both, and runs at 89 GFLOP/s over all, of the 98 that a product alone
+encodes once. Zero-shot is products alone, for both, and ran at 89 GFLOP/s over all, nearly what a product alone
 reaches: what is gained is repeats, padding, fused steps and the last layer's other tokens. In bfloat16 random weights'
 scores lie closer than its errors, so their order changes.
 """
