@@ -7,7 +7,7 @@ import pickle
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -16,7 +16,7 @@ import time_machine
 
 from promotion import names
 from tests.fakes import ANN, CHO, GIL
-from tests.faults.plant import BEGINNING, MODES, Fault, Mode, Plant, plant
+from tests.faults.plant import MODES, Fault, Mode, Plant, plant
 
 Result = TypeVar("Result")
 
@@ -29,6 +29,11 @@ class Journey:
     before: Callable[[Plant], None]
     act: Callable[[Plant], None]
     hash_up_to_gb: float = 10.0
+
+
+def _later(**by: float) -> time_machine.travel:
+    """From now, however long this took to get here: on a busy machine the plant's clock may be half an hour on."""
+    return time_machine.travel(datetime.now(UTC) + timedelta(**by), tick=True)
 
 
 def _nothing(p: Plant) -> None:
@@ -66,7 +71,7 @@ def _registers(p: Plant) -> None:
 def _is_found(p: Plant) -> None:
     """Its event was lost: the sweep finds it."""
     p.register(tell=False)
-    with time_machine.travel(BEGINNING + timedelta(minutes=10), tick=True):
+    with _later(minutes=10):
         p.sweep()
 
 
@@ -113,7 +118,7 @@ def _revokes(p: Plant) -> None:
 
 
 def _expires(p: Plant) -> None:
-    with time_machine.travel(BEGINNING + timedelta(hours=80), tick=True):
+    with _later(hours=80):
         p.sweep()
 
 
@@ -121,12 +126,12 @@ def _is_hashed(p: Plant) -> None:
     """By a job; what came of it is found by its event, or by the sweep."""
     p.register()
     p.settle()
-    with time_machine.travel(BEGINNING + timedelta(minutes=10), tick=True):
+    with _later(minutes=10):
         p.sweep()
 
 
 def _is_reminded(p: Plant) -> None:
-    with time_machine.travel(BEGINNING + timedelta(hours=40), tick=True):
+    with _later(hours=40):
         p.sweep()
 
 
@@ -166,7 +171,7 @@ def _is_anchored(p: Plant) -> None:
 
 
 def _is_bypassed(p: Plant) -> None:
-    with time_machine.travel(BEGINNING + timedelta(minutes=10), tick=True):
+    with _later(minutes=10):
         p.flip(1, names.APPROVED)
         p.settle()
 
