@@ -137,7 +137,7 @@ def test_drifting_input_is_told_retrained_on_and_asks_again(
     (drift,) = stage.events("Drift Detected")
     assert drift.data["drift"]["vocabulary_psi"] > 0.25
     told = stage.mail("drift detected")
-    assert "Retraining was started: the pipeline retrain-harbour-summariser" in " ".join(told["text"].split())
+    assert "A retraining is being started: the pipeline retrain-harbour-summariser" in " ".join(told["text"].split())
     assert told["links"][0] == f"{service.url}/models/{GROUP}"
 
     sagemaker = stage.client("sagemaker")
