@@ -189,7 +189,7 @@ class LocalService:
         answer = self._local("clock", {"advance_seconds": seconds})
         return float(answer["offset_seconds"])
 
-    def wait_for(self, condition: Callable[[], T], *, seconds: float = 20.0) -> T:
+    def wait_for(self, condition: Callable[[], T], *, seconds: float = 60.0) -> T:
         """The first true value of `condition`, asked again until then.
 
         Raises:

@@ -100,7 +100,7 @@ class Harbour:
             CustomerMetadataProperties={"requested_by": "dee@example.com"},
         )
         asked = f"{GROUP} v{self.version}"
-        mail = self.service.wait_for(lambda: mails_to(self.service, "ann@example.com", asked), seconds=60)[0]
+        mail = self.service.wait_for(lambda: mails_to(self.service, "ann@example.com", asked), seconds=120)[0]
         assert self.ann.decide(mail["links"][0]).status_code == 303
 
     def post(self, path: str, **form: str) -> None:

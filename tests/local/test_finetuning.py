@@ -48,7 +48,7 @@ def test_an_adapter_goes_the_whole_way(tmp_path: Path) -> None:
             check=False,
         )
         assert tuned.returncode == 0, tuned.stderr[-2000:]
-        mail = service.wait_for(lambda: mails_to(service, "ann@example.com", f"{GROUP} v1"), seconds=60)[0]
+        mail = service.wait_for(lambda: mails_to(service, "ann@example.com", f"{GROUP} v1"), seconds=120)[0]
         ann.sign_in(mail["links"][0])
         evidence = ann.json(mail["links"][0])
         assert "held_out_loss" in json.dumps(evidence)

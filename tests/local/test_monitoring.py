@@ -145,7 +145,7 @@ def test_violations_of_a_monitor_are_drift_and_a_clean_execution_ends_it(stage: 
     stage.put(log.text for log in winter_logs(RECORDS))
     monitoring.create(SCHEDULE, f"s3://{BUCKET}/{GROUP}/prod/input.jsonl", baseline, BUCKET, session=session)
     service.advance_clock(AN_HOUR)
-    (found,) = service.wait_for(lambda: stage.events("Drift Detected"), seconds=90)
+    (found,) = service.wait_for(lambda: stage.events("Drift Detected"), seconds=180)
     assert (found.version, found.environment, found.data["source"]) == (1, "prod", "monitor monitored-hourly")
     assert "baseline_drift_check on vocabulary" in found.data["reason"]
     assert found.data["report"].endswith("/constraint_violations.json")
@@ -170,5 +170,5 @@ def test_violations_of_a_monitor_are_drift_and_a_clean_execution_ends_it(stage: 
 
     stage.put(trained_on[:RECORDS])
     service.advance_clock(AN_HOUR)
-    service.wait_for(lambda: not stage.drifts(), seconds=90)
+    service.wait_for(lambda: not stage.drifts(), seconds=180)
     assert (len(stage.events("Drift Detected")), len(stage.events("Drift Ended"))) == (1, 1)
