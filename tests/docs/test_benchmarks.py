@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from benchmarks.__main__ import found
+
+ROOT = Path(__file__).resolve().parents[2]
 
 PARTS = ["approver", "control", "cost", "deploy", "evidence", "inference", "loop", "realtime", "serving"]
 
 
 def test_every_benchmark_is_found() -> None:
     assert found() == PARTS
+
+
+def test_each_writes_the_file_of_its_name_and_has_its_page() -> None:
+    index = (ROOT / "docs" / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \|.*\]\(([\w./]+)\) \|$", index, re.MULTILINE))
+    assert sorted(rows) == PARTS
+    for name, page in rows.items():
+        assert f"{name}.json" in (ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8"), name
+        assert f"python -m benchmarks{'.' if name == 'cost' else ' '}{name}" in (
+            ROOT / "docs" / "benchmarks" / page
+        ).read_text(encoding="utf-8"), name
