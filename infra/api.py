@@ -14,7 +14,7 @@ from constructs import Construct
 
 from infra.acknowledged import acknowledge
 from infra.functions import Functions
-from promotion.config import Web
+from promotion.settings import Web
 
 _GET = [apigateway.HttpMethod.GET, apigateway.HttpMethod.HEAD]
 _POST = [apigateway.HttpMethod.POST]

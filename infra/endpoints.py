@@ -21,7 +21,8 @@ from infra.permissions import Permissions, allow
 from infra.store import Store
 from infra.wiring import Wiring
 from promotion import names
-from promotion.config import Config, Environment
+from promotion.config import Config
+from promotion.settings import Environment
 
 MODULE = "on_live_changed"
 # How long a lost event is missed at most.

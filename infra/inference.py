@@ -21,7 +21,8 @@ from constructs import Construct
 from infra import machine
 from infra.permissions import Permissions, allow
 from promotion import names
-from promotion.config import Config, Environment
+from promotion.config import Config
+from promotion.settings import Environment
 
 
 class InferenceMachine(Construct):

@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Struct
 
 from lambdas.world import client, config, logger, recorder
-from promotion.config import Retraining
 from promotion.errors import PromotionError
+from promotion.settings import Retraining
 
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_StartPipelineExecution.html
 LONGEST_VALUE = 1024

@@ -10,9 +10,9 @@ from msgspec import Struct
 from lambdas.world import client, config, ledger, links, logger
 from promotion.aws.channels import Topic, Webhook
 from promotion.channels import notice
-from promotion.config import Channel
 from promotion.errors import Invalid
 from promotion.history import Event
+from promotion.settings import Channel
 
 
 class Published(Struct, frozen=True, kw_only=True):

@@ -15,10 +15,10 @@ from lambdas.world import client, config, elsewhere, ledger, logger, parameter_s
 from promotion import endpoints, names
 from promotion.aws.endpoints import REFUSALS, Endpoints, passes
 from promotion.aws.resolve import resolve
-from promotion.config import Endpoint
 from promotion.endpoints import Found, Wanted
 from promotion.errors import IntegrityError, Invalid, NotApproved, PromotionError
 from promotion.model import EndpointState, EnvironmentState
+from promotion.settings import Endpoint
 from promotion.view import View
 
 

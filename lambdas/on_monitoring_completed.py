@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from lambdas.world import client, config, logger, recorder
 from promotion.aws.artifacts import read_json, split_uri
-from promotion.config import Monitor
 from promotion.errors import Invalid, PromotionError
+from promotion.settings import Monitor
 from promotion.wording import counted, listed, one_line
 
 # What Model Monitor's containers leave as their exit message:

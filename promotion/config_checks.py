@@ -5,17 +5,13 @@ from __future__ import annotations
 import math
 import re
 import string
-from datetime import timedelta
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import NoReturn
 
 from promotion import config_resources, names
+from promotion.config_resources import Refuse
 from promotion.errors import Invalid
+from promotion.settings import Channel, Config, Endpoint, Gate, Retraining, duration
 
-if TYPE_CHECKING:
-    from promotion.config import Channel, Config, Endpoint, Gate, Retraining
-
-_DURATION = re.compile(r"(\d+)(m|h|d|w)")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _MAIL_ADDRESS = re.compile(r"[^@\s<>\",;]+@[^@\s<>\",;]+\.[^@\s<>\",;]+|[^@\s<>\",;]+@localhost")
 _PIPELINE = re.compile(r"arn:aws[\w-]*:sagemaker:[a-z0-9-]+:\d{12}:pipeline/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,255}")
 _TOPIC = re.compile(r"arn:aws[\w-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_.-]{1,256}")
@@ -27,24 +23,6 @@ MOST_PARAMETERS = 200
 # What an endpoint's name may have around its group, of SageMaker's 63 characters; the service's name is known at deployment.
 LONGEST_AROUND_GROUP = 50
 LONGEST_SERVICE = 16
-
-
-class Refuse(Protocol):
-    """Raises Invalid with a place in the file and a reason."""
-
-    def __call__(self, place: str, reason: str) -> NoReturn: ...
-
-
-def duration(text: str) -> timedelta:
-    """`72h`, `30m`, `7d` or `2w` as a timedelta.
-
-    Raises:
-        Invalid: anything else.
-    """
-    match = _DURATION.fullmatch(text)
-    if match is None or int(match[1]) == 0:
-        raise Invalid("", f"{text!r} is not a duration; write a number and m, h, d or w, such as 72h.")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def check(config: Config, source: str) -> None:

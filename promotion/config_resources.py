@@ -8,11 +8,9 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import NoReturn, Protocol
 
-if TYPE_CHECKING:
-    from promotion.config import Config
-    from promotion.config_checks import Refuse
+from promotion.settings import Config
 
 _REGION = r"[a-z]{2}(-[a-z]+)+-\d"
 _ACCOUNT = r"\d{12}"
@@ -35,6 +33,12 @@ ISSUER = re.compile(r"https?://[\w.:-]+(/[^\s<>{}…]*)?")
 
 # Setting, value, what it has to look like, and what that is called.
 Named = tuple[str, str, re.Pattern[str], str]
+
+
+class Refuse(Protocol):
+    """Raises Invalid with a place in the file and a reason."""
+
+    def __call__(self, place: str, reason: str) -> NoReturn: ...
 
 
 def check(config: Config, refuse: Refuse) -> None:

@@ -14,10 +14,10 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from promotion import names
-from promotion.config import Endpoint, Inference
 from promotion.hosted import model_request
 from promotion.model import EndpointState, canonical
 from promotion.record import LiveModel
+from promotion.settings import Endpoint, Inference
 
 VARIANT = "AllTraffic"
 # Tags of endpoints, their configurations and models. What has none of these names is somebody else's and stays as it is.

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from promotion.config import Gate
 from promotion.errors import Invalid
 from promotion.model import Evidence, GateResult, Metric
+from promotion.settings import Gate
 
 Say = Callable[[float | None], str]
 # What is kept of a metrics document, however much it says: an item of the ledger holds 400 KB.

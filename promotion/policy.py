@@ -10,9 +10,10 @@ from typing import Literal
 from msgspec import Struct
 
 from promotion import names
-from promotion.config import Config, Environment
+from promotion.config import Config
 from promotion.errors import AlreadyDecided, Refused
 from promotion.model import Actor, EnvironmentState, Person, Request, Requester, VersionState
+from promotion.settings import Environment
 from promotion.wording import listed
 
 Kind = Literal["state", "expired", "policy"]

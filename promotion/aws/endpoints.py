@@ -10,7 +10,6 @@ from botocore.exceptions import ClientError
 
 from promotion import names
 from promotion.aws import Client
-from promotion.config import Endpoint
 from promotion.endpoints import (
     TAG_APPROVAL,
     TAG_ATTEMPT,
@@ -24,6 +23,7 @@ from promotion.endpoints import (
     deployment,
     every_alarm,
 )
+from promotion.settings import Endpoint
 
 # What people can do something about; anything else is tried again by who delivered the event.
 REFUSALS = frozenset({"ResourceLimitExceeded", "ValidationException", "AccessDeniedException"})

@@ -15,7 +15,7 @@ import requests
 from promotion.aws.examination import Account, Finding, fail, not_checked, ok, warn
 from promotion.aws.identity import ALGORITHMS, TIMEOUT_S
 from promotion.aws.readiness import SIGN_IN_SKEW_S
-from promotion.config import Identity
+from promotion.settings import Identity
 from promotion.wording import listed, one_line
 
 ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")

@@ -8,27 +8,27 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from promotion import config
+from promotion import settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
 SECTIONS: dict[str, type[msgspec.Struct]] = {
-    "Top level": config.Config,
-    "`[mail]`": config.Mail,
-    "`[identity]`": config.Identity,
-    "`[[environments]]`": config.Environment,
-    "`[[environments.gates]]`": config.Gate,
-    "`[environments.endpoint]`": config.Endpoint,
-    "`[operators]`": config.Operators,
-    "`[break_glass]`": config.BreakGlass,
-    "`[[freeze]]`": config.FreezeWindow,
-    "`[registry]`": config.Registry,
-    "`[artifacts]`": config.Artifacts,
-    "`[inference]`": config.Inference,
-    "`[web]`": config.Web,
-    "`[drift]`": config.Drift,
-    "`[[drift.monitors]]`": config.Monitor,
-    "`[drift.retraining]`": config.Retraining,
-    "`[channels]`": config.Channel,
+    "Top level": settings.Config,
+    "`[mail]`": settings.Mail,
+    "`[identity]`": settings.Identity,
+    "`[[environments]]`": settings.Environment,
+    "`[[environments.gates]]`": settings.Gate,
+    "`[environments.endpoint]`": settings.Endpoint,
+    "`[operators]`": settings.Operators,
+    "`[break_glass]`": settings.BreakGlass,
+    "`[[freeze]]`": settings.FreezeWindow,
+    "`[registry]`": settings.Registry,
+    "`[artifacts]`": settings.Artifacts,
+    "`[inference]`": settings.Inference,
+    "`[web]`": settings.Web,
+    "`[drift]`": settings.Drift,
+    "`[[drift.monitors]]`": settings.Monitor,
+    "`[drift.retraining]`": settings.Retraining,
+    "`[channels]`": settings.Channel,
 }
 
 

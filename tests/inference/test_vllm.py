@@ -156,7 +156,7 @@ def test_one_that_does_not_start_is_told_with_its_last_words(llama_folder: Path,
 @pytest.mark.skipif(
     importlib.util.find_spec("vllm") is None or not torch.cuda.is_available(), reason="vLLM or its GPU is not here"
 )
-def test_the_real_one_says_what_transformers_says(llama_folder: Path) -> None:
+def test_the_real_one_answers_with_as_many_tokens_as_were_asked_for(llama_folder: Path) -> None:
     variables = {"INFERENCE_ENGINE": "vllm", "MAX_TOTAL_TOKENS": "128"}
     task = task_for(load(llama_folder, environment=variables), variables)
     assert isinstance(task, TextGeneration)

@@ -46,6 +46,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             while asked["prompt"][-1] == ENDLESS:
                 self.say(asked["prompt"][-1:], None)
+                # The pace of a model, in a stream that ends when its client leaves: nothing waits for this.
                 time.sleep(0.01)
             for at in range(0, len(tokens), 2):
                 pair = tokens[at : at + 2]

@@ -10,13 +10,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from promotion import endpoints, hosting, mail, names, pages
-from promotion.config import Endpoint, Inference, parse
+from promotion.config import parse
 from promotion.documents.overviews import model_document
 from promotion.endpoints import Found, Wanted, next_step
 from promotion.errors import Invalid, Refused
 from promotion.history import sentence
 from promotion.model import EndpointState
 from promotion.record import LiveContainer, LiveModel
+from promotion.settings import Endpoint, Inference
 from tests.fakes import ANN, CONFIG_TEXT, GROUP, OPERATOR, House
 from tests.rules.stage import LINKS
 

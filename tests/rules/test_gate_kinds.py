@@ -10,10 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from promotion.attachments import attached_to, carried, licence_of
-from promotion.config import Gate, parse
+from promotion.config import parse
 from promotion.errors import Invalid
 from promotion.gates import evaluate, evidence_of
 from promotion.model import Evidence, GateResult
+from promotion.settings import Gate
 from tests.fakes import CONFIG_TEXT, a_package, a_run
 
 COUNT = st.integers(0, 10_000)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.config import Gate
 from promotion.documents.card import requester_address
 from promotion.mail import Message, compose, mime
 from promotion.model import Actor, Metric, Requester
+from promotion.settings import Gate
 from promotion.wording import one_line
 from tests.rules import snapshots, stories
 from tests.rules.markup import Document

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from promotion import names, policy, workflows
-from promotion.config import FreezeWindow
 from promotion.documents.requests import FOLLOWED_FOR, may_ask_again
 from promotion.model import EnvironmentState, Person
 from promotion.pages import stylesheet
+from promotion.settings import FreezeWindow
 from promotion.wording import ago
 from tests.rules import snapshots, stories
 from tests.rules.markup import Document

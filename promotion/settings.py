@@ -1,0 +1,373 @@
+"""What an installation decides: the sections of a `promotion.toml`, and what they come to for a group or an environment.
+
+Every section is a frozen struct, closed against settings it doesn't know: a misspelt `quorum` must not quietly become 1.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import re
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from promotion.errors import Invalid
+
+_DURATION = re.compile(r"(\d+)(m|h|d|w)")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+Quorum = Annotated[int, Meta(ge=1, le=20)]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+
+
+def duration(text: str) -> timedelta:
+    """`72h`, `30m`, `7d` or `2w` as a timedelta.
+
+    Raises:
+        Invalid: anything else.
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None or int(match[1]) == 0:
+        raise Invalid("", f"{text!r} is not a duration; write a number and m, h, d or w, such as 72h.")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+class PeopleGroup(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A group in the identity provider: providers send ids, people read names."""
+
+    id: str
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        return self.name or self.id
+
+
+class Gate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One condition on evidence. A metric that is missing or NaN shuts it.
+
+    `min`, `max`: bounds on the value. `largest_regression`: how much worse than what is live there it may be, absolute, or
+    a share of the live value with `relative`. `lower_is_better` says which way worse is. `min_samples`: the least n.
+    Instead of `metric`, a gate may name `largest_error_rate`, `largest_drift`, `licences` or `requires`.
+    """
+
+    metric: str | None = None
+    min: float | None = None
+    max: float | None = None
+    largest_regression: Annotated[float, Meta(ge=0.0)] | None = None
+    relative: bool = False
+    lower_is_better: bool = False
+    min_samples: Annotated[int, Meta(ge=1)] | None = None
+    largest_error_rate: Share | None = None
+    largest_drift: Annotated[float, Meta(ge=0.0)] | None = None
+    licences: tuple[str, ...] | None = None
+    requires: Literal["model_card", "report"] | None = None
+
+
+class FreezeWindow(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A time in which an environment takes no promotion. Rolling back stays allowed."""
+
+    start: datetime
+    end: datetime
+    reason: str = "change freeze"
+    environments: tuple[str, ...] = ()
+
+
+class Endpoint(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A real-time endpoint of what is live in an environment, one for each group that `groups` names; none with `[]`."""
+
+    groups: tuple[str, ...] = ("*",)
+    name: str = "{service}-{environment}-{group}"
+    instance_type: str = "ml.g5.xlarge"
+    instance_count: Annotated[int, Meta(ge=1, le=100)] = 1
+    volume_size_gb: Annotated[int, Meta(ge=1, le=512)] | None = None
+    download_timeout_seconds: Annotated[int, Meta(ge=60, le=3600)] = 1800
+    health_timeout_seconds: Annotated[int, Meta(ge=60, le=3600)] = 900
+    bake_seconds: Annotated[int, Meta(ge=0, le=3600)] = 300
+    largest_error_rate: Share = 0.05
+    largest_latency_ms: Annotated[float, Meta(gt=0.0)] | None = None
+
+    def serves(self, group: str) -> bool:
+        """Whether what is live of a group is served here."""
+        return any(fnmatch.fnmatchcase(group, pattern) for pattern in self.groups)
+
+
+class Environment(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A rung of the ladder, and who answers for it."""
+
+    name: str
+    approver_group: PeopleGroup
+    approvers: tuple[str, ...]
+    quorum: Quorum = 1
+    expires_after: str = "72h"
+    requester_may_approve: bool = False
+    previous_approver_may_approve: bool = True
+    stakeholders: tuple[str, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    account: str | None = None
+    region: str | None = None
+    execution_role: str | None = None
+    subnets: tuple[str, ...] | None = None
+    security_groups: tuple[str, ...] | None = None
+    volume_key: str | None = None
+    output_key: str | None = None
+    on_revoke: Literal["fall_back", "nothing"] = "fall_back"
+    endpoint: Endpoint | None = None
+
+    @property
+    def lifetime(self) -> timedelta:
+        """How long a request into this environment stays open."""
+        return duration(self.expires_after)
+
+
+class EnvironmentOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a group pattern changes about an environment; what is left out stays."""
+
+    approver_group: PeopleGroup | None = None
+    approvers: tuple[str, ...] | None = None
+    quorum: Quorum | None = None
+    expires_after: str | None = None
+    requester_may_approve: bool | None = None
+    previous_approver_may_approve: bool | None = None
+    stakeholders: tuple[str, ...] | None = None
+    gates: tuple[Gate, ...] | None = None
+    on_revoke: Literal["fall_back", "nothing"] | None = None
+
+
+class GroupOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    environments: dict[str, EnvironmentOverride] = {}
+
+
+class Mail(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    sender: str
+    reply_to: str | None = None
+    samples_in_mail: bool = False
+
+
+class Identity(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The OpenID Connect provider. `groups_claim` may name app roles instead (`roles`)."""
+
+    issuer: str
+    client_id: str
+    groups_claim: str = "groups"
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    auditors: PeopleGroup | None = None
+    session_lifetime: str = "8h"
+    requesters: dict[str, str] = {}
+
+
+class Operators(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """IAM principals (ARNs, `*` as wildcard) who may roll back, revoke and adopt by command."""
+
+    principals: tuple[str, ...] = ()
+
+
+class BreakGlass(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One group that may pass a shut gate or a missing quorum, with a reason that everybody is told."""
+
+    group: PeopleGroup
+
+
+class Registry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The account that the models are registered in, and the service with them; asked for once an environment has its own."""
+
+    account: str | None = None
+    region: str | None = None
+
+
+class Artifacts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Buckets that model artifacts live in; up to what size the function hashes them itself, and what a job does it on."""
+
+    buckets: tuple[str, ...] = ()
+    region: str | None = None
+    hash_in_function_up_to_gb: Annotated[float, Meta(ge=0.0)] = 10.0
+    hash_instance_type: str = "ml.m5.xlarge"
+
+
+class Inference(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The inference machine of each environment."""
+
+    instance_type: str = "ml.g5.xlarge"
+    instance_count: Annotated[int, Meta(ge=1, le=20)] = 1
+    score_instance_type: str = "ml.m5.xlarge"
+    input: str = "s3://{bucket}/{group}/{environment}/input.jsonl"
+    references: str = "s3://{bucket}/{group}/{environment}/references.jsonl"
+    bucket: str = ""
+    image: str | None = None
+    base_image: str | None = None
+    schedule: str | None = None
+    max_payload_mb: Annotated[int, Meta(ge=0, le=100)] = 6
+    max_concurrent_transforms: Annotated[int, Meta(ge=1, le=100)] = 1
+    hyper_params: str | None = None
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    volume_key: str | None = None
+    output_key: str | None = None
+    network_isolation: bool = True
+
+
+class Monitor(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A schedule of SageMaker Model Monitor (`*` as wildcard), and what it watches. `bucket` is where its reports lie."""
+
+    schedule: str
+    group: str
+    environment: str
+    bucket: str | None = None
+
+
+class Retraining(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A SageMaker pipeline that drift starts; its parameters may say `{group}`, `{environment}`, `{version}`, `{input}`."""
+
+    pipeline: str
+    parameters: dict[str, str] = {}
+    again_after: str = "24h"
+
+
+class Drift(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When a live model's input counts as drifting, and what follows."""
+
+    largest_psi: Annotated[float, Meta(gt=0.0)] | None = 0.25
+    min_records: Annotated[int, Meta(ge=1)] = 50
+    environments: tuple[str, ...] = ()
+    mail: bool = True
+    ask_to_roll_back: bool = True
+    monitors: tuple[Monitor, ...] = ()
+    retraining: dict[str, Retraining] = {}
+
+
+class Channel(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where else events are told: an SNS topic, or a chat's webhook whose address is in a secret."""
+
+    topic: str | None = None
+    webhook_secret: str | None = None
+    style: Literal["slack", "teams"] = "slack"
+    events: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ("*",)
+
+    def tells(self, kind: str, group: str) -> bool:
+        """Whether an event of a kind, about a group, goes this way."""
+        wanted = not self.events or kind in self.events
+        return wanted and any(fnmatch.fnmatchcase(group, pattern) for pattern in self.groups)
+
+
+class Web(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A domain of one's own: links on a bare API address look like phishing."""
+
+    domain_name: str | None = None
+    certificate_arn: str | None = None
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A whole `promotion.toml`."""
+
+    mail: Mail
+    identity: Identity
+    environments: tuple[Environment, ...]
+    groups: tuple[str, ...] = ("*",)
+    groups_override: dict[str, GroupOverride] = {}
+    operators: Operators = msgspec.field(default_factory=Operators)
+    break_glass: BreakGlass | None = None
+    freeze: tuple[FreezeWindow, ...] = ()
+    registry: Registry = msgspec.field(default_factory=Registry)
+    artifacts: Artifacts = msgspec.field(default_factory=Artifacts)
+    inference: Inference = msgspec.field(default_factory=Inference)
+    web: Web = msgspec.field(default_factory=Web)
+    drift: Drift = msgspec.field(default_factory=Drift)
+    channels: dict[str, Channel] = {}
+    bypass: Literal["report", "revert"] = "revert"
+    ledger_table: str | None = None
+    retired: tuple[str, ...] = ()
+
+    def governs(self, group: str) -> bool:
+        """Whether this service answers for a model package group."""
+        return any(fnmatch.fnmatchcase(group, pattern) for pattern in self.groups)
+
+    def environment(self, name: str, group: str) -> Environment:
+        """An environment as it stands for one model package group, overrides applied in the order of the file.
+
+        Raises:
+            Invalid: there is no environment of this name.
+        """
+        for environment in self.environments:
+            if environment.name == name:
+                break
+        else:
+            known = ", ".join(e.name for e in self.environments)
+            raise Invalid("environment", f"there is no environment {name!r}; there are {known}.")
+        for pattern, override in self.groups_override.items():
+            if fnmatch.fnmatchcase(group, pattern) and name in override.environments:
+                given = msgspec.structs.asdict(override.environments[name])
+                environment = msgspec.structs.replace(
+                    environment, **{key: value for key, value in given.items() if value is not None}
+                )
+        return environment
+
+    @property
+    def environment_names(self) -> tuple[str, ...]:
+        return tuple(environment.name for environment in self.environments)
+
+    @property
+    def elsewhere(self) -> dict[str, str]:
+        """Accounts of the environments that have one of their own, by name."""
+        return {
+            environment.name: environment.account
+            for environment in self.environments
+            if environment.account is not None and environment.account != self.registry.account
+        }
+
+    def at(self, name: str) -> Config:
+        """The file as one environment's jobs read it: its own network and keys stand under `[inference]`.
+
+        The network of `[inference]` is the registry account's, and no other's.
+        """
+        environment = next(each for each in self.environments if each.name == name)
+        own = {
+            field: getattr(environment, field) for field in ("subnets", "security_groups", "volume_key", "output_key")
+        }
+        given = {field: value for field, value in own.items() if value is not None}
+        if name in self.elsewhere:
+            given = {"subnets": (), "security_groups": (), **given}
+        return msgspec.structs.replace(self, inference=msgspec.structs.replace(self.inference, **given))
+
+    def previous(self, name: str) -> str | None:
+        """The environment that comes before `name`, or None for the first."""
+        at = self.environment_names.index(name)
+        return self.environment_names[at - 1] if at else None
+
+    def next(self, name: str) -> str | None:
+        """The environment that comes after `name`, or None for the last."""
+        at = self.environment_names.index(name) + 1
+        return self.environment_names[at] if at < len(self.environments) else None
+
+    @property
+    def drift_environments(self) -> tuple[str, ...]:
+        """Where drift is looked for: the last environment, unless told."""
+        return self.drift.environments or self.environment_names[-1:]
+
+    def retraining(self, group: str) -> Retraining | None:
+        """The pipeline that drift of a group's model starts: the first whose pattern fits."""
+        for pattern, retraining in self.drift.retraining.items():
+            if fnmatch.fnmatchcase(group, pattern):
+                return retraining
+        return None
+
+    def policy(self) -> dict[str, Any]:
+        """Everything in the file that bears on a decision, as plain data."""
+        policy = {
+            "environments": self.environments,
+            "groups_override": self.groups_override,
+            "break_glass": self.break_glass,
+            "freeze": self.freeze,
+            "operators": self.operators,
+            "bypass": self.bypass,
+        }
+        plain = dict(msgspec.to_builtins(policy))
+        # On what machine a model is served decides nothing about whether it may be.
+        environments = [{k: v for k, v in each.items() if k != "endpoint"} for each in plain["environments"]]
+        return {**plain, "environments": environments}
+
+    def policy_digest(self) -> str:
+        """SHA-256, hex, of the canonical JSON of `policy()`."""
+        return hashlib.sha256(msgspec.json.encode(self.policy(), order="deterministic")).hexdigest()
