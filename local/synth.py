@@ -13,10 +13,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from promotion import names
+
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / "build" / "local" / "synth"
 _MOST_KEPT = 8
-_INPUTS = ("app.py", "cdk.json", "infra/**/*", "promotion/names.py", "promotion/config*.py", "requirements.txt")
+_INPUTS = (
+    "app.py",
+    "cdk.json",
+    "infra/**/*",
+    *(f"promotion/{name}.py" for name in ("__init__", "config*", "errors", "names", "settings")),
+    "requirements.txt",
+)
 
 
 class SynthFailed(Exception):
@@ -71,10 +79,13 @@ def _synthesize(config: Path) -> str:
 
 def _digest(config: Path) -> str:
     digest = hashlib.sha256(config.read_bytes())
-    for prefix in ("PROMOTION_PREFIX",):
-        digest.update(f"{prefix}={os.environ.get(prefix, '')};".encode())
-    for pattern in _INPUTS:
-        for path in sorted(ROOT.glob(pattern)):
-            if path.is_file() and "__pycache__" not in path.parts:
-                digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    digest.update(f"{names.PREFIX}={os.environ.get(names.PREFIX, '')};".encode())
+    for path in inputs():
+        digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:24]
+
+
+def inputs() -> list[Path]:
+    """The files that a template is made from, beside its configuration."""
+    found = [path for pattern in _INPUTS for path in sorted(ROOT.glob(pattern))]
+    return [path for path in found if path.is_file() and "__pycache__" not in path.parts]

@@ -1,0 +1,17 @@
+"""A template that was kept is made anew when anything that it is made from changes."""
+
+from __future__ import annotations
+
+import grimp
+
+from local import synth
+
+
+def test_every_module_that_the_stack_is_made_by_is_an_input() -> None:
+    graph = grimp.build_graph("infra", "promotion", exclude_type_checking_imports=True)
+    infra = {"infra", *graph.find_descendants("infra")}
+    modules = infra.union(*(graph.find_upstream_modules(module) for module in infra))
+    files = {path.relative_to(synth.ROOT).with_suffix("").as_posix() for path in synth.inputs()}
+    told = {path.removesuffix("/__init__").replace("/", ".") for path in files}
+    assert "promotion.settings" in modules
+    assert modules <= told, f"change one of these, and the local service shows the old template: {modules - told}"
