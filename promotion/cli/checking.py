@@ -37,10 +37,7 @@ def verify(group: str | None, *, repair: bool, as_json: bool) -> int:
     found = _check(service, group)
     repaired: list[Found] = []
     if repair:
-        repaired = [each for _, each in found if each.repair is not None]
-        for each in repaired:
-            assert each.repair is not None
-            _repair(each)
+        repaired = [each for _, each in found if _repaired(each)]
         wake({name for name, each in found if each.difference.what == "projection"})
         found = _check(service, group)
     if as_json:
@@ -59,8 +56,10 @@ def verify(group: str | None, *, repair: bool, as_json: bool) -> int:
     return 1 if found else 0
 
 
-def _repair(each: Found) -> None:
-    assert each.repair is not None
+def _repaired(each: Found) -> bool:
+    """Whether it is written anew now."""
+    if each.repair is None:
+        return False
     try:
         each.repair()
     except ClientError as error:
@@ -68,6 +67,8 @@ def _repair(each: Found) -> None:
         if error.response["Error"]["Code"] not in ("AccessDenied", "AccessDeniedException"):
             raise
         print(f"promotion: {each.difference.where} is the projector's to write: promotion rebuild.", file=sys.stderr)
+        return False
+    return True
 
 
 def _check(service: Installation, group: str | None) -> list[tuple[str, Found]]:

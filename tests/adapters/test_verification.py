@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from lambdas import verify as daily
 from lambdas.world import signer
@@ -78,6 +79,23 @@ def test_a_difference_exits_1_and_0_once_repaired(command: Command) -> None:
     assert command("verify", GROUP, "--repair") == (0, f"repaired {line}{GROUP} is as the ledger says.\n")
     assert command("verify")[0] == 0
     assert command("resolve", GROUP, "dev")[0] == 0
+
+
+def test_what_only_the_projector_may_write_is_not_said_to_be_repaired(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator reads the parameters of another account, and writes none."""
+    tamper()
+
+    def denied(**_: str) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "not authorized"}}, "PutParameter")
+
+    monkeypatch.setattr(service.client("ssm"), "put_parameter", denied)
+    line = f"parameter {LIVE}: expected v1 of event 5, found something that is no record\n"
+    told = f"promotion: {LIVE} is the projector's to write: promotion rebuild.\n"
+    assert command("verify", GROUP, "--repair") == (1, line + told)
+    code, said = command("verify", GROUP, "--repair", "--json")
+    assert (code, json.loads(said.removesuffix(told))["repaired"]) == (1, 0)
 
 
 def test_a_flipped_status_is_told_and_repaired(command: Command, running: Plant) -> None:
