@@ -108,24 +108,17 @@ def _check(settings: Config, source: str) -> None:
     def refuse(place: str, reason: str) -> NoReturn:
         raise Invalid(f"{source} {place}", reason)
 
-    wanted = settings.inference
     here = os.environ.get("CDK_DEFAULT_REGION")
     for place, region in (("artifacts", settings.artifacts.region), ("registry", settings.registry.region)):
         if here and region and region != here:
-            raise Invalid(f"{source} {place}.region", f"it says {region}, and these credentials deploy into {here}.")
+            refuse(f"{place}.region", f"it says {region}, and these credentials deploy into {here}.")
     if here:
         check_region(settings, here, refuse)
     if settings.elsewhere and not settings.artifacts.buckets:
-        raise Invalid(f"{source} artifacts.buckets", "other accounts must be let into them: name them.")
-    if bool(wanted.subnets) != bool(wanted.security_groups):
-        missing = "security_groups" if wanted.subnets else "subnets"
-        raise Invalid(f"{source} inference.{missing}", "subnets and security_groups go together.")
-    for group in settings.groups if wanted.schedule else ():
+        refuse("artifacts.buckets", "other accounts must be let into them: name them.")
+    for group in settings.groups if settings.inference.schedule else ():
         if re.search(r"[*?\[]", group):
-            raise Invalid(
-                f"{source} inference.schedule",
-                f"a tick must know whose model to run, and groups has the pattern {group!r}.",
-            )
+            refuse("inference.schedule", f"a tick must know whose model to run, and groups has the pattern {group!r}.")
 
 
 def _environment(settings: Config) -> Environment | None:

@@ -110,7 +110,7 @@ class Functions(Construct):
                 names.CONFIG: names.CONFIG_FILE,
                 names.PREFIX: self._prefix,
                 "POWERTOOLS_SERVICE_NAME": names.SERVICE,
-                "POWERTOOLS_METRICS_NAMESPACE": "Promotion",
+                "POWERTOOLS_METRICS_NAMESPACE": names.METRICS_NAMESPACE,
                 "POWERTOOLS_LOG_LEVEL": "INFO",
             },
         )

@@ -66,7 +66,7 @@ def watch_machine(scope: Construct, made: InferenceMachine, undelivered: sqs.IQu
 def _reported(environment: str) -> cloudwatch.Metric:
     """Failed runs of an environment elsewhere, as lambdas/on_inference_completed.py counts them."""
     return cloudwatch.Metric(
-        namespace="Promotion",
+        namespace=names.METRICS_NAMESPACE,
         metric_name=names.FAILED_RUNS_METRIC,
         dimensions_map={"environment": environment},
         statistic="Sum",
@@ -144,7 +144,7 @@ class Monitoring(Construct):
     def _verification(self) -> None:
         """Differences found; and no verification at all, which looks like none found."""
         self._differences = differences = cloudwatch.Metric(
-            namespace="Promotion",
+            namespace=names.METRICS_NAMESPACE,
             metric_name=names.DIFFERENCES_METRIC,
             dimensions_map={"service": names.SERVICE},
             statistic="Maximum",

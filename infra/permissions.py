@@ -229,7 +229,7 @@ class Permissions:
             allow(
                 ["cloudwatch:PutMetricData"],
                 ["*"],
-                {"StringLike": {"cloudwatch:namespace": ["/aws/sagemaker/*", "Promotion"]}},
+                {"StringLike": {"cloudwatch:namespace": ["/aws/sagemaker/*", names.METRICS_NAMESPACE]}},
             ),
             allow(["ecr:GetAuthorizationToken"], ["*"]),
             # An approved package names its image, which may be AWS's own in an account of AWS's.

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from lambdas.world import client, config, logger, recorder, setting
+from lambdas.world import client, config, count, logger, recorder, setting
 from promotion import names
 from promotion.aws.artifacts import read_json, split_uri
 from promotion.aws.runs import instance_times
@@ -47,7 +46,8 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         logger.error("run refused", extra={"reason": str(error), "event_id": event.get("id")})
         return {"refused": str(error)}
     if report.status != "Completed":
-        _count_failure(report.environment)
+        # For the alarm of an environment whose machine, and its own numbers, are in another account.
+        count(names.FAILED_RUNS_METRIC, 1, environment=report.environment)
     group, version = report.model_package_group or report.request.group, report.model_package_version
     try:
         if version is None:
@@ -76,15 +76,6 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         },
     )
     return {"sequence": receipt.sequence, "note": receipt.note}
-
-
-def _count_failure(environment: str) -> None:
-    """For the alarm of an environment whose machine, and its own numbers, are in another account."""
-    from aws_lambda_powertools.metrics import MetricUnit, single_metric
-
-    namespace = os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Promotion")
-    with single_metric(name=names.FAILED_RUNS_METRIC, unit=MetricUnit.Count, value=1, namespace=namespace) as metric:
-        metric.add_dimension(name="environment", value=environment)
 
 
 def read_evidence(report: RunReport) -> Evidence:

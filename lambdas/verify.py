@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from typing import Any
 
-from aws_lambda_powertools.metrics import MetricUnit, single_metric
-
-from lambdas.world import client, config, ledger, logger, now, parameter_store, prefix, setting, signer
+from lambdas.world import client, config, count, ledger, logger, now, parameter_store, prefix, setting, signer
 from promotion import names
 from promotion.aws.anchors import AnchorBucket
 from promotion.aws.checking import Installation, check
@@ -28,13 +25,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
             logger.error("differs", extra={"model_package_group": group, "difference": difference.difference.line})
         if group and not any(_is_ledgers(each) for each in differences):
             anchored += _anchor(group)
-    with single_metric(
-        name=names.DIFFERENCES_METRIC,
-        unit=MetricUnit.Count,
-        value=found,
-        namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Promotion"),
-    ) as metric:
-        metric.add_dimension(name="service", value=names.SERVICE)
+    count(names.DIFFERENCES_METRIC, found, service=names.SERVICE)
     logger.info("verified", extra={"groups": groups, "differences": found, "anchored": anchored})
     return {"groups": groups, "differences": found, "anchored": anchored}
 

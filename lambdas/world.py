@@ -128,6 +128,16 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def count(metric: str, value: float, **dimensions: str) -> None:
+    """A number that an alarm stands on, as a line from which CloudWatch makes a metric."""
+    # Most functions count nothing, and need not import it.
+    from aws_lambda_powertools.metrics import MetricUnit, single_metric
+
+    with single_metric(metric, MetricUnit.Count, value, namespace=names.METRICS_NAMESPACE) as line:
+        for name, said in dimensions.items():
+            line.add_dimension(name, said)
+
+
 def world() -> World:
     """For reading; what appends signs as well, and only `decide` appends."""
     return World(ledger=ledger(), config=config(), now=now())

@@ -10,7 +10,7 @@ from typing import NoReturn
 from promotion import config_resources, names
 from promotion.config_resources import Refuse
 from promotion.errors import Invalid
-from promotion.settings import Channel, Config, Endpoint, Gate, Retraining, duration
+from promotion.settings import Channel, Config, Endpoint, Environment, Gate, Inference, Retraining, duration
 
 _MAIL_ADDRESS = re.compile(r"[^@\s<>\",;]+@[^@\s<>\",;]+\.[^@\s<>\",;]+|[^@\s<>\",;]+@localhost")
 _PIPELINE = re.compile(r"arn:aws[\w-]*:sagemaker:[a-z0-9-]+:\d{12}:pipeline/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,255}")
@@ -118,11 +118,13 @@ def check(config: Config, source: str) -> None:
 
 
 def _check_networks(config: Config, refuse: Refuse) -> None:
-    for index, environment in enumerate(config.environments):
-        place = f"environments[{index}]"
-        if bool(environment.subnets) != bool(environment.security_groups):
-            missing = "security_groups" if environment.subnets else "subnets"
+    places = [(f"environments[{index}]", each) for index, each in enumerate(config.environments)]
+    sections: list[tuple[str, Inference | Environment]] = [("inference", config.inference), *places]
+    for place, section in sections:
+        if bool(section.subnets) != bool(section.security_groups):
+            missing = "security_groups" if section.subnets else "subnets"
             refuse(f"{place}.{missing}", "subnets and security_groups go together.")
+    for place, environment in places:
         if environment.name in config.elsewhere and config.inference.subnets and environment.subnets is None:
             refuse(
                 f"{place}.subnets",

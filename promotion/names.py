@@ -107,6 +107,7 @@ KEPT: Final = {
     "anchors": "promotion:anchors",
 }
 
+METRICS_NAMESPACE: Final = "Promotion"
 # Counted by the daily verification; above 0 it alarms.
 DIFFERENCES_METRIC: Final = "VerifyDifferences"
 # Runs that failed, by environment: how an account's runs are heard of in another.
@@ -145,7 +146,10 @@ def installation(prefix: str) -> str:
 
 
 def environment_role(prefix: str, environment: str, purpose: str) -> str:
-    """Name of a role in an environment's own account: `writer`, `reader`, `machine`, `execution` or `reporter`."""
+    """Name of a role in an environment's own account.
+
+    `purpose`: `writer`, `reader`, `machine`, `execution`, `reporter`, `endpoints` or `operator`.
+    """
     return f"{installation(prefix)}-{environment}-{purpose}"
 
 

@@ -31,7 +31,7 @@ from promotion.model import (
 )
 from promotion.view import View
 
-# Kinds after which the registry's approval status may have to be another.
+# Kinds after which the registry's approval status may have to be another; asking again is one at times (`_requested`).
 STATUS_KINDS = frozenset({names.DECISION_RECORDED, names.MODEL_PROMOTED, names.MODEL_REVOKED, names.MODEL_ADOPTED})
 
 
