@@ -31,10 +31,10 @@ from examples.registering import pack, register
 from examples.training import END, PAD, UNKNOWN, fit, tokenizer_of
 from inference.lines import dump_line
 from inference.loading import TEXT_GENERATION, load
+from inference.opening import task_for
 from inference.pipeline import Pipeline
 from inference.scoring.drift import profile
 from inference.scoring.score import score
-from inference.tasks import task_for
 from promotion.artifact import manifest_of_folder
 
 HELD_OUT = 0.1

@@ -30,11 +30,11 @@ from examples.registering import IMAGE, pack, register
 from inference.errors import ModelBroken
 from inference.extract import extract, inside
 from inference.loading import load
+from inference.opening import task_for
 from inference.pipeline import Pipeline
 from inference.scoring.drift import profile
 from inference.scoring.joining import input_texts
 from inference.scoring.score import score
-from inference.tasks import task_for
 
 # What is taken along beside the weights. Code, pickles and other formats' copies of the weights stay behind.
 _KEPT = (".json", ".txt", ".model", ".safetensors", ".jinja")

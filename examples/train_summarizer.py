@@ -27,10 +27,10 @@ from examples.registering import pack, register
 from examples.training import END, PAD, UNKNOWN, batches, fit, padded, tokenizer_of
 from inference.lines import dump_line
 from inference.loading import TEXT_TO_TEXT, load
+from inference.opening import task_for
 from inference.pipeline import Pipeline
 from inference.scoring.drift import profile
 from inference.scoring.score import score
-from inference.tasks import task_for
 
 TASK = TEXT_TO_TEXT
 LONGEST_SUMMARY = 64

@@ -15,10 +15,10 @@ from typing import IO
 from inference import storage
 from inference.batch import Settings, Transform
 from inference.loading import HF_MODEL_ID, dtype_of, load, verify_folder
+from inference.opening import task_for
 from inference.parameters import hyper_parameters
 from inference.pipeline import Pipeline
 from inference.prompts import FOLDER, Prompts
-from inference.tasks import task_for
 from promotion.errors import Invalid
 
 log = logging.getLogger("inference")

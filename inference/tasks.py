@@ -1,4 +1,4 @@
-"""The two tasks: text to text, and classification against labels that the model was never trained on.
+"""What a task is, and two of the three: text to text, and classification against labels that the model was never trained on.
 
 A task parses records, has an engine do the work on what is different, and puts the answers back in order.
 """
@@ -15,7 +15,7 @@ from inference.engines import Description, Entailment, Generated, Pair, PairEngi
 from inference.engines.encoder_decoder import text_engine
 from inference.engines.nli import NliEngine
 from inference.engines.search import most_new_tokens
-from inference.loading import TEXT_GENERATION, TEXT_TO_TEXT, ZERO_SHOT, Loaded
+from inference.loading import TEXT_TO_TEXT, ZERO_SHOT, Loaded
 from inference.parameters import Generation, Labels
 from inference.requests import Departure, Request, generation_request, zero_shot_request
 from inference.sampling import record_key
@@ -274,19 +274,6 @@ def spread(answers: Sequence[Answer], places: Sequence[Sequence[int]]) -> list[l
             seen.add(place)
         out.append(row)
     return out
-
-
-def task_for(loaded: Loaded, environment: Mapping[str, str] | None = None) -> Task:
-    """The task that a loaded model does, within the limits that `environment` names.
-
-    Raises:
-        Invalid: a limit that is no number, beyond the model, or at odds with another.
-    """
-    if loaded.task == TEXT_GENERATION:
-        from inference.decoders.opening import text_generation
-
-        return text_generation(loaded, environment or {})
-    return TextToText(loaded) if loaded.task == TEXT_TO_TEXT else ZeroShot(loaded)
 
 
 def _repeated(answer: Answer) -> Answer:

@@ -7,6 +7,7 @@ steps.py     the engine: one step for everybody, whoever came and whoever left m
 paged.py     whole answers by transformers' generate_batch, for batch jobs
 vllm.py      the same by vLLM, in a process of its own
 task.py      the task that the pipeline sees
+opening.py   a loaded decoder and its limits become that task
 """
 
 from __future__ import annotations

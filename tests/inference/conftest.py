@@ -21,8 +21,8 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from inference.loading import load
+from inference.opening import task_for
 from inference.pipeline import Pipeline
-from inference.tasks import task_for
 from tests.inference.llamas import llama
 from tests.inference.samples import WORDS
 

@@ -20,8 +20,8 @@ from inference.decoders.task import Collected, TextGeneration
 from inference.decoders.words import Words
 from inference.errors import ModelBroken, RecordInvalid, TooLong
 from inference.loading import TEXT_GENERATION, Loaded, load
+from inference.opening import task_for
 from inference.pipeline import Pipeline
-from inference.tasks import task_for
 from promotion.errors import Invalid
 from tests.inference.llamas import byte_tokenizer
 from tests.inference.samples import sentences

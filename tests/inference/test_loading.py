@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from inference.errors import ModelBroken, ModelRefused
 from inference.loading import load, verify_folder
+from inference.opening import task_for
 from inference.pipeline import Pipeline
-from inference.tasks import task_for
 from promotion.artifact import manifest_of_folder
 from promotion.errors import Invalid
 

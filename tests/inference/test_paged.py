@@ -11,8 +11,8 @@ import pytest
 
 from inference.decoders.task import TextGeneration
 from inference.loading import Loaded, load
+from inference.opening import task_for
 from inference.pipeline import Pipeline
-from inference.tasks import task_for
 from tests.inference.samples import sentences
 
 PAGED = {"INFERENCE_ENGINE": "generate_batch"}

@@ -13,8 +13,8 @@ import pytest
 from inference.counts import peak_memory_bytes
 from inference.errors import HyperParametersInvalid, RecordInvalid
 from inference.loading import load
+from inference.opening import task_for
 from inference.pipeline import Pipeline
-from inference.tasks import task_for
 from tests.inference.samples import sentences
 
 BAD: list[tuple[bytes, str]] = [

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from inference.engines import LEFT, Description
 from inference.engines.encoder_decoder import EncoderDecoderEngine
 from inference.loading import load
+from inference.opening import task_for
 from inference.parameters import Generation
 from inference.pipeline import Pipeline
 from inference.requests import Request, generation_request
@@ -26,7 +27,7 @@ from inference.serving import HostFailed
 from inference.serving.batcher import Batcher
 from inference.serving.meter import Meter
 from inference.serving.settings import Hosting
-from inference.tasks import Answer, TextToText, task_for
+from inference.tasks import Answer, TextToText
 from promotion.errors import Invalid
 from tests.inference.samples import sentences
 from tests.inference.servers import serving, until

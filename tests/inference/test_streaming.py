@@ -17,9 +17,9 @@ import pytest
 
 from inference.decoders.task import TextGeneration
 from inference.loading import Loaded, load
+from inference.opening import task_for
 from inference.pipeline import Pipeline
 from inference.serving.settings import Hosting
-from inference.tasks import task_for
 from promotion.artifact import manifest_of_folder
 from tests.inference.servers import Ready, Server, serving, until
 

@@ -18,8 +18,8 @@ from inference.decoders.task import TextGeneration
 from inference.decoders.vllm import VllmEngine
 from inference.errors import ModelBroken, RecordInvalid
 from inference.loading import load
+from inference.opening import task_for
 from inference.pipeline import Pipeline
-from inference.tasks import task_for
 from tests.inference.servers import serving, until
 from tests.inference.vllm_standin import ENDLESS
 

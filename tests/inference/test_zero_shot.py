@@ -10,8 +10,8 @@ import pytest
 from transformers import pipeline as transformers_pipeline
 
 from inference.loading import load
+from inference.opening import task_for
 from inference.pipeline import Pipeline
-from inference.tasks import task_for
 from tests.inference.samples import sentences
 
 LABELS = ["sport", "weather", "music", "a lazy dog"]
