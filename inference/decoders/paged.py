@@ -12,10 +12,9 @@ from typing import Any
 
 from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedModel
 
-from inference.decoders import Continuation, Piece, Ticket
+from inference.decoders import Continuation, Ticket
 from inference.decoders.settings import Limits
 from inference.decoders.steps import StepEngine
-from inference.decoders.words import Words
 from inference.engines import Description
 
 NAME = "generate_batch"
@@ -31,7 +30,6 @@ class PagedEngine:
 
     def __init__(self, model: PreTrainedModel, tokenizer: Any, limits: Limits, rest: StepEngine) -> None:
         self._model, self._tokenizer, self._limits, self._rest = model, tokenizer, limits, rest
-        self._special = set(tokenizer.all_special_ids)
         self._own = Description(NAME, str(model.device), str(model.dtype).removeprefix("torch."))
         self._by_own = self._by_rest = False
 
@@ -70,7 +68,7 @@ class PagedEngine:
             found = self._model.generate_batch(
                 [list(ticket.prompt.tokens) for ticket in tickets],
                 generation_config=GenerationConfig(
-                    max_new_tokens=most, do_sample=False, eos_token_id=sorted(self._rest.ends),
+                    max_new_tokens=most, do_sample=False, eos_token_id=sorted(self._rest.speech.ends),
                     pad_token_id=self._tokenizer.pad_token_id or 0,
                 ),
                 continuous_batching_config=self._pages(),
@@ -97,16 +95,11 @@ class PagedEngine:
         return ContinuousBatchingConfig(page_size=_PAGE, num_blocks=blocks, max_batch_tokens=_CPU_TOKENS)
 
     def _tell(self, ticket: Ticket, tokens: Sequence[int], most: int) -> None:
-        words = Words(self._tokenizer, ticket.prompt.tokens, ticket.prompt.settings.stop)
+        saying = self._rest.speech.of(ticket.prompt)
         for made, token in enumerate(tokens, start=1):
-            special = token in self._special
-            text, stopped = (self._tokenizer.decode([token]), False) if special else words.add(token)
-            finish = "eos_token" if token in self._rest.ends else "stop_sequence" if stopped else None
-            if finish is None and made == most:
-                finish = "length"
-            if finish and not stopped:
-                rest = words.rest()
-                text = text if special else text + rest
-            ticket.emit(Piece(token, text, 0.0, special, finish, words.text if finish else None))
+            # It tells no logarithms, and who asks for details is the step engine's.
+            piece = saying.piece(token, 0.0)
+            finish = piece.finish or ("length" if made == most else None)
+            ticket.emit(saying.last(piece, finish) if finish else piece)
             if finish:
                 return

@@ -21,9 +21,9 @@ from torch.nn.functional import pad
 from transformers import DynamicCache, PreTrainedModel
 
 from inference.batching import out_of_memory
-from inference.decoders import Piece, Ticket, failed
+from inference.decoders import Ticket, failed
 from inference.decoders.settings import Limits
-from inference.decoders.words import Words
+from inference.decoders.words import Saying, Speech
 from inference.engines import Description
 from inference.sampling import pick, uniform_draws
 
@@ -39,7 +39,7 @@ class _Row:
 
     ticket: Ticket
     tokens: list[int]
-    words: Words
+    saying: Saying
     draws: Tensor | None  # float64, (most new tokens,)
     seen: Tensor | None  # bool, (vocabulary,): what a repetition is
     made: int = 0
@@ -51,10 +51,7 @@ class StepEngine:
 
     def __init__(self, model: PreTrainedModel, tokenizer: Any, limits: Limits) -> None:
         self._model, self._tokenizer, self._limits = model, tokenizer, limits
-        ends = model.generation_config.eos_token_id
-        own = ends if isinstance(ends, list) else [ends]
-        self.ends = {token for token in (*own, tokenizer.eos_token_id) if token is not None}
-        self._special = set(tokenizer.all_special_ids)
+        self.speech = Speech(tokenizer, model.generation_config)
         takes = inspect.signature(model.forward).parameters
         self._places, self._last_only = "position_ids" in takes, "logits_to_keep" in takes
         self._waiting: deque[_Row] = deque()
@@ -102,8 +99,7 @@ class StepEngine:
             seen = torch.zeros(self._model.config.get_text_config().vocab_size, dtype=torch.bool)
             seen[list(prompt.tokens)] = True
             seen = seen.to(self._model.device)
-        words = Words(self._tokenizer, prompt.tokens, settings.stop)
-        return _Row(ticket, list(prompt.tokens), words, draws, seen)
+        return _Row(ticket, list(prompt.tokens), self.speech.of(prompt), draws, seen)
 
     def _newcomers(self) -> list[_Row]:
         """Who comes in now: in order of arrival, under both budgets of tokens."""
@@ -233,20 +229,10 @@ class StepEngine:
         row.made += 1
         if row.seen is not None:
             row.seen[token] = True
-        special = token in self._special
-        text, stopped = (self._tokenizer.decode([token]), False) if special else row.words.add(token)
-        finish = None
-        if token in self.ends:
-            finish = "eos_token"
-        elif stopped:
-            finish = "stop_sequence"
-        elif row.made == row.ticket.prompt.settings.max_new_tokens:
-            finish = "length"
-        if finish and not stopped:
-            rest = row.words.rest()
-            text = text if special else text + rest
-        whole = row.words.text if finish else None
-        row.ticket.emit(Piece(token, text, logprob, special, finish, whole))
+        piece = row.saying.piece(token, logprob)
+        over = row.made == row.ticket.prompt.settings.max_new_tokens
+        finish = piece.finish or ("length" if over else None)
+        row.ticket.emit(row.saying.last(piece, finish) if finish else piece)
         return finish is not None
 
     def _keep(self, places: list[int]) -> None:

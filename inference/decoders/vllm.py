@@ -26,7 +26,7 @@ from typing import IO, Any
 
 from inference.decoders import Piece, Ticket, failed
 from inference.decoders.settings import Limits
-from inference.decoders.words import Words
+from inference.decoders.words import Speech
 from inference.engines import Description
 from inference.errors import ModelBroken
 from inference.loading import Loaded
@@ -46,11 +46,8 @@ class VllmEngine:
     """Continues texts by asking a vLLM server; each text has a connection, and its own thread to read it."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, said: IO[bytes], loaded: Loaded) -> None:
-        self._process, self._port, self._said, self._tokenizer = process, port, said, loaded.tokenizer
-        ends = loaded.generation_config.eos_token_id
-        own = ends if isinstance(ends, list) else [ends]
-        self._ends = {token for token in (*own, loaded.tokenizer.eos_token_id) if token is not None}
-        self._special = set(loaded.tokenizer.all_special_ids)
+        self._process, self._port, self._said = process, port, said
+        self._speech = Speech(loaded.tokenizer, loaded.generation_config)
         self._readers = ThreadPoolExecutor(_MOST_AT_ONCE, thread_name_prefix="vllm")
         self._changed = threading.Condition()
         self._open = 0
@@ -159,8 +156,7 @@ class VllmEngine:
                 self._changed.notify_all()
 
     def _read(self, ticket: Ticket) -> None:
-        prompt = ticket.prompt
-        words = Words(self._tokenizer, prompt.tokens, prompt.settings.stop)
+        saying = self._speech.of(ticket.prompt)
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=600)
         try:
             connection.request(
@@ -182,14 +178,11 @@ class VllmEngine:
                     ticket.emit(held)
                     held = None
                 if token is not None:
-                    special = token in self._special
-                    text, stopped = (self._tokenizer.decode([token]), False) if special else words.add(token)
-                    finish = "eos_token" if token in self._ends else "stop_sequence" if stopped else None
-                    held = Piece(token, text, logprob, special, finish)
+                    held = saying.piece(token, logprob)
                 if held is not None and (held.finish or reason):
-                    ticket.emit(_last(held, reason, words))
+                    ticket.emit(saying.last(held, held.finish or ("length" if reason == "length" else "eos_token")))
                     return
-            ticket.emit(_last(held, "length", words) if held else failed("vLLM said nothing"))
+            ticket.emit(saying.last(held, "length") if held else failed("vLLM said nothing"))
         finally:
             connection.close()
 
@@ -198,12 +191,6 @@ def _shut(connection: http.client.HTTPConnection) -> None:
     """End a connection that another thread reads from: vLLM then lets go of its text."""
     with contextlib.suppress(OSError, AttributeError):
         connection.sock.shutdown(socket.SHUT_RDWR)
-
-
-def _last(piece: Piece, reason: str | None, words: Words) -> Piece:
-    finish = piece.finish or ("length" if reason == "length" else "eos_token")
-    text = piece.text if finish == "stop_sequence" or piece.special else piece.text + words.rest()
-    return Piece(piece.id, text, piece.logprob, piece.special, finish, words.text)
 
 
 def _asked(ticket: Ticket) -> dict[str, Any]:

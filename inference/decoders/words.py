@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from inference.decoders import Continuation, Piece
+
 # How many tokens of the prompt a first word may depend on.
 _BEFORE = 5
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
@@ -55,3 +57,41 @@ class Words:
     def _decoded(self, tokens: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text
+
+
+class Saying:
+    """What one continuation's watcher is told, a piece a token."""
+
+    def __init__(self, speech: Speech, prompt: Continuation) -> None:
+        self._speech, self._words = speech, Words(speech.tokenizer, prompt.tokens, prompt.settings.stop)
+        self._stopped = False
+
+    def piece(self, token: int, logprob: float) -> Piece:
+        """The next token; `finish` where it ends the text by itself."""
+        speech, special = self._speech, token in self._speech.special
+        if special:
+            text = speech.tokenizer.decode([token])
+        else:
+            text, self._stopped = self._words.add(token)
+        finish = "eos_token" if token in speech.ends else "stop_sequence" if self._stopped else None
+        return Piece(token, text, logprob, special, finish)
+
+    def last(self, piece: Piece, finish: str) -> Piece:
+        """`piece` as the text's last: with what was held back of a character, and the whole text."""
+        rest = "" if self._stopped else self._words.rest()
+        text = piece.text if piece.special else piece.text + rest
+        return Piece(piece.id, text, piece.logprob, piece.special, finish, self._words.text)
+
+
+class Speech:
+    """How a model's tokens are said: which of them are no words, and which end a text."""
+
+    def __init__(self, tokenizer: Any, generation_config: Any) -> None:
+        self.tokenizer = tokenizer
+        ends = generation_config.eos_token_id
+        own = ends if isinstance(ends, list) else [ends]
+        self.ends = {token for token in (*own, tokenizer.eos_token_id) if token is not None}
+        self.special = set(tokenizer.all_special_ids)
+
+    def of(self, prompt: Continuation) -> Saying:
+        return Saying(self, prompt)
