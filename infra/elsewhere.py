@@ -29,6 +29,7 @@ class EnvironmentStack(Stack):
     def __init__(self, scope: Construct, name: str, *, environment: str, far: Elsewhere, **stack: Any) -> None:
         super().__init__(scope, name, **stack)
         self._environment, self._far = environment, far
+        self._rung = rung = next(each for each in far.settings.environments if each.name == environment)
         settings = far.settings.at(environment)
         self.bus = events.EventBus(
             self, "Bus", event_bus_name=far.service, description=f"What happened to models in {environment}"
@@ -45,12 +46,12 @@ class EnvironmentStack(Stack):
         permissions = Permissions(self, None, settings, far.prefix)
         live = [permissions.arn("ssm", f"parameter{far.prefix}/*/{environment}/live")]
         below = [permissions.arn("ssm", f"parameter{far.prefix}{tail}") for tail in ("", "/*")]
-        self._opened("writer", ["on_projection_due"], [allow(["ssm:GetParameter", "ssm:PutParameter"], live)])
+        writing = [allow(["ssm:GetParameter", "ssm:PutParameter"], live)]
         reading = [allow(["ssm:GetParameter"], live), allow(["ssm:GetParametersByPath"], below)]
-        rung = next(each for each in far.settings.environments if each.name == environment)
         served = rung.endpoint is not None
         readers = ["prepare_inference", "verify", *([MODULE] if served else [])]
-        self._opened("reader", readers, reading)
+        self._opened("writer", "writes what is live here", ["on_projection_due"], writing)
+        self._opened("reader", "reads what is live here", readers, reading)
         self.machine = InferenceMachine(
             self,
             "Inference",
@@ -72,14 +73,15 @@ class EnvironmentStack(Stack):
         self.machine.start_on_promotion(undelivered)
         if served:
             role = self.machine.execution_role
-            self._opened("endpoints", [MODULE], may_serve(permissions, rung, settings, far.prefix, role.role_arn))
+            serving = may_serve(permissions, rung, settings, far.prefix, role.role_arn)
+            self._opened("endpoints", "serves what is live here", [MODULE], serving)
             role.add_to_principal_policy(may_roll_back(permissions, rung, far.prefix))
         if schedule := far.settings.inference.schedule:
             self.machine.start_on_schedule(schedule, far.settings.groups, undelivered)
         self._report(undelivered)
         self._guard()
         topic = watch_machine(self, self.machine, undelivered, names.far_topic(far.prefix, environment))
-        self._open_to_operators(permissions, live, undelivered, topic)
+        self._open_to_operators(permissions, reading, undelivered, topic)
         for output, value, description in (
             ("MachineArn", self.machine.machine.state_machine_arn, "Runs what is live here"),
             ("AlarmTopic", topic.topic_arn, "Subscribe whoever answers for this account to the machine's alarms"),
@@ -88,22 +90,20 @@ class EnvironmentStack(Stack):
         explain_wildcards(self)
 
     def _open_to_operators(
-        self, permissions: Permissions, live: list[str], undelivered: sqs.IQueue, topic: sns.ITopic
+        self, permissions: Permissions, reading: list[iam.PolicyStatement], undelivered: sqs.IQueue, topic: sns.ITopic
     ) -> None:
         """What `promotion verify` and `doctor` look at by command; it writes nothing."""
-        far = self._far
-        principals = list(far.settings.operators.principals)
+        principals = list(self._far.settings.operators.principals)
         if not principals:
             return
-        below = [permissions.arn("ssm", f"parameter{far.prefix}{tail}") for tail in ("", "/*")]
         bootstrap = permissions.arn("ssm", "parameter/cdk-bootstrap/*/version")
         self._role_for(
             "operator",
             "How operators look at what is here, by command",
             {"ArnLike": {"aws:PrincipalArn": principals}},
             [
-                allow(["ssm:GetParameter"], [*live, bootstrap]),
-                allow(["ssm:GetParametersByPath"], below),
+                *reading,
+                allow(["ssm:GetParameter"], [bootstrap]),
                 allow(["servicequotas:ListServiceQuotas", "servicequotas:ListAWSDefaultServiceQuotas"], ["*"]),
                 allow(["states:DescribeStateMachine"], [self.machine.machine.state_machine_arn]),
                 allow(["sqs:GetQueueUrl", "sqs:GetQueueAttributes"], [undelivered.queue_arn]),
@@ -111,10 +111,10 @@ class EnvironmentStack(Stack):
             ],
         )
 
-    def _opened(self, purpose: str, modules: list[str], statements: list[iam.PolicyStatement]) -> None:
+    def _opened(self, purpose: str, does: str, modules: list[str], statements: list[iam.PolicyStatement]) -> None:
         """A role that the named functions take on, and only for this environment."""
         callers = [self._far.function_role(module) for module in modules]
-        description = f"How the service's account {'writes' if purpose == 'writer' else 'reads'} what is live here"
+        description = f"How the service's account {does}"
         self._role_for(purpose, description, {"ArnEquals": {"aws:PrincipalArn": callers}}, statements)
 
     def _role_for(
@@ -155,7 +155,6 @@ class EnvironmentStack(Stack):
                 "events.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": self.account}}
             ),
         )
-        rung = next(each for each in far.settings.environments if each.name == self._environment)
         reported = targets.EventBus(
             events.EventBus.from_event_bus_arn(self, "Home", home), role=role, dead_letter_queue=undelivered
         )
@@ -167,8 +166,8 @@ class EnvironmentStack(Stack):
             event_pattern=events.EventPattern(source=[names.INFERENCE_SOURCE]),
             targets=[reported],
         )
-        if rung.endpoint is not None:
-            begin = endpoint_names(rung, far.prefix).partition("*")[0]
+        if self._rung.endpoint is not None:
+            begin = endpoint_names(self._rung, far.prefix).partition("*")[0]
             events.Rule(
                 self,
                 "ReportEndpoints",
