@@ -2,7 +2,7 @@
 
 The Dockerfile is the deployed one; only its base is another, made from Debian's own packages, which has no CUDA. What is tried
 in a container of the built image, as the user that it names: its help, that it serves nothing that was not approved, and that
-what was approved answers. Writes build/image/report.json.
+what was approved answers. Writes build/image-try/report.json.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 
 from infra.image import stage
+from local.jobs.transform import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / "build" / "image-try"
@@ -71,12 +71,6 @@ class Buildah:
         """A process in the container, in a group of its own so that all of it can be ended."""
         run = [*self._command, "run", "--isolation", "chroot", *options, container, "--", *command]
         return subprocess.Popen(run, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def build(buildah: Buildah) -> None:
@@ -218,8 +212,7 @@ def main() -> None:
     report = {"build_s": round(time.monotonic() - begun), **tried(buildah)}
     images = json.loads(buildah("images", "--json"))
     report["mb"] = {name: each["size"] for each in images for name in each["names"] or []}
-    out = ROOT / "build" / "image-try" / "report.json"
-    out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    (PLACE / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(report, indent=2))
 
 

@@ -24,8 +24,9 @@ from tests.rules.snapshots import SNAPSHOTS
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "docs" / "pictures"
 DRAWN_OF = "Drawn of"
-# How much of each is shown, in CSS pixels.
+# In letters that every machine has a font for.
 PEOPLE = ("Ann Adler", "Ben Okri", "Yael Cohen", "Wang Xiaoming", "Zoë Ångström")
+# How much of each is shown, in CSS pixels.
 SHOWN = {"mail": (700, 735), "request": (1280, 1130), "board": (1280, 1900)}
 
 

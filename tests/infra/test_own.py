@@ -77,7 +77,7 @@ def test_another_region_than_the_one_deployed_into_is_refused(
 ) -> None:
     monkeypatch.setenv("CDK_DEFAULT_REGION", "us-east-1")
     wrong = tmp_path / "promotion.toml"
-    text = "[web]\n" + (Path(__file__).parent / "promotion.toml").read_text(encoding="utf-8").partition("\n\n")[2]
+    text = "[web]\n" + CONFIG.read_text(encoding="utf-8").partition("\n\n")[2]
     assert f"[{section}]\n" in text
     wrong.write_text(text.replace(f"[{section}]\n", f"[{section}]\n{setting}\n", 1), encoding="utf-8")
     finished = run_app(wrong, tmp_path / "out", bundle="false", nag="false")
