@@ -20,7 +20,7 @@ from typing import Any
 import boto3
 import time_machine
 
-from benchmarks import faults
+from benchmarks import faults, tables
 from lambdas.on_projection_due import cursors_table
 from lambdas.world import ledger, signer
 from promotion import names
@@ -75,11 +75,10 @@ def page(f: dict[str, Any]) -> str:
         ("Faults injected", f"{f['faults_injected']}", "", _said_of_faults(f["journeys"], f["faults_every"])),
         ("Faults survived", f"{f['faults_survived']}", "all", "as docs/history.md says what that means"),
     ]  # fmt: skip
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return (
         "# The control plane\n\nWritten by `python -m benchmarks control`. One process on moto: counts are those of AWS, "
-        "times are this machine's.\n\n| what | measured | goal | besides |\n|---|---|---|---|\n"
-        f"{table}\n\n{f['cores']} cores, Python {f['python']}; the load average was {f['load']}: beyond the cores' number, "
+        f"times are this machine's.\n\n{tables.table(rows)}\n\n"
+        f"{f['cores']} cores, Python {f['python']}; the load average was {f['load']}: beyond the cores' number, "
         "times are upper bounds.\n"
     )
 

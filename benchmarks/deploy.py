@@ -25,7 +25,7 @@ from unittest import mock
 
 from botocore.exceptions import ClientError
 
-from benchmarks import cost
+from benchmarks import cost, tables
 from infra import bundle
 from infra.functions import SIZES
 from promotion import names
@@ -41,6 +41,7 @@ CONFIG = ROOT / "tests" / "infra" / "promotion.toml"
 RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "six", "urllib3")
 ROUNDS, LONG_ROUNDS = 5, 25
 MOST_MB = 30
+FUNCTION_HEADS = ("function", "cold import ÷ boto3's", "warm, ms")
 # Deployed where endpoints are configured.
 ENDPOINTS = ("on_live_changed",)
 VERSIONS = 4
@@ -71,27 +72,27 @@ def page(f: dict[str, Any]) -> str:
     slowest, bare = max(f["cold_import_ratio"].values()), max(f["uncompiled_import_ratio"].values())
     # Once a day it goes over all that there is.
     busiest = max(ms for module, ms in f["handler_ms"].items() if module != "verify")
-    functions = "\n".join(
-        f"| `{module}` | {f['cold_import_ratio'].get(module, '')} | {f['handler_ms'].get(module, '')} |"
+    functions = [
+        (f"`{module}`", f"{f['cold_import_ratio'].get(module, '')}", f"{f['handler_ms'].get(module, '')}")
         for module in sorted({*f["cold_import_ratio"], *f["handler_ms"]})
-    )
-    busy = f["load"] > f["cores"]
-    load = f" The load average was {f['load']}: beyond the cores' number, times are upper bounds." if busy else ""
+    ]
+    rows = [
+        ("The template of four environments, `app.py` alone", f"{f['synth_s']} s", "at most 20 s"),
+        ("A function's bundle, unpacked", f"{f['bundle_mb']} MB", f"at most {MOST_MB} MB"),
+        ("A function's cold import against boto3's alone, the slowest", f"{slowest}", "at most 2"),
+        ("The same without bytecode, as the bundle is uploaded", f"{bare}", ""),
+        ("A warm function's own time, AWS calls taken out, the busiest", f"{busiest} ms", "at most 5 ms"),
+    ]
     return (
         "# Deploying\n\nWritten by `python -m benchmarks deploy`.\n\n"
-        "| what | measured | goal |\n|---|---|---|\n"
-        f"| The template of four environments, `app.py` alone | {f['synth_s']} s | at most 20 s |\n"
-        f"| A function's bundle, unpacked | {f['bundle_mb']} MB | at most {MOST_MB} MB |\n"
-        f"| A function's cold import against boto3's alone, the slowest | {slowest} | at most 2 |\n"
-        f"| The same without bytecode, as the bundle is uploaded | {bare} | |\n"
-        f"| A warm function's own time, AWS calls taken out, the busiest | {busiest} ms | at most 5 ms |\n\n"
+        f"{tables.table(rows, tables.HEADS[:3])}\n\n"
         "Times are processor time. A bundle holds no bytecode: this machine's Python writes another's than Lambda's, and Lambda "
         "can keep none,\nso that it compiles at every cold start.\n\n"
         "Making clients counts as a function's own time, and so does composing mails: `on_projection_due` brings four targets "
         "past all that has\nhappened since it last ran, three events a decision. `verify` is not among them: once a day it reads "
         f"the whole ledger, here\n{VERSIONS} versions of one group, and its time grows with it.\n\n"
-        f"| function | cold import ÷ boto3's | warm, ms |\n|---|---|---|\n{functions}\n\n"
-        f"{f['cores']} cores, Python {f['python']}.{load}\n"
+        f"{tables.table(functions, FUNCTION_HEADS)}\n\n"
+        f"{tables.machine(f)}\n"
     )
 
 

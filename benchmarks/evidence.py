@@ -21,6 +21,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from benchmarks import tables
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks" / "evidence.md"
 GROUPS = 1_000
@@ -163,14 +165,9 @@ def page(f: dict[str, Any]) -> str:
         ("A board of 1,000 groups by four environments, besides AWS calls", f"{f['board_1000_ms']:.0f} ms", "at most 300 ms",
          f"{own(f['board_1000_cpu_ms'] / 1000)}, the best of {REPEATS}; {f['board_1000_bytes'] / 1000:.0f} kB"),
     ]  # fmt: skip
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    busy = f["load"] > f["cores"]
-    load = f"The load average was {f['load']}: beyond the cores' number, times are upper bounds." if busy else ""
     return (
         "# Showing the evidence\n\nWritten by `python -m benchmarks evidence`.\n\n"
-        f"| what | measured | goal | besides |\n|---|---|---|---|\n{table}\n\n"
-        f"{f['cores']} cores, Python {f['python']}. {load}".rstrip()
-        + "\n"
+        f"{tables.table(rows)}\n\n{tables.machine(f)}\n"
     )
 
 

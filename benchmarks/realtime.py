@@ -30,6 +30,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
+from benchmarks import tables
 from benchmarks.serving import machine
 from examples.training import END, PAD, UNKNOWN, tokenizer_of
 from inference.serve import _allow_connections
@@ -382,8 +383,7 @@ def page(figures: dict[str, Any]) -> str:
     lines = [
         "# Real time", "",
         "Written by `python -m benchmarks realtime`. What the server does is in [realtime.md](../realtime.md).", "",
-        "| what | measured | goal | besides |", "|---|---|---|---|",
-        *(f"| {' | '.join(row)} |" for row in rows), "",
+        tables.table(rows), "",
         f"A T5 of 3 and 3 layers, width 256, random weights, {', '.join(map(str, sorted(LENGTHS)))} tokens out at most, side by "
         f"side; for streams a Llama of 4 layers, width 256, {STREAM_TOKENS} tokens out. One torch thread for each server, "
         f"as many rows a step for both, clients in a process of their own. {ROUNDS} rounds in turns, and the middle of their "

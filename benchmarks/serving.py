@@ -29,6 +29,7 @@ from transformers import BartConfig, BartForSequenceClassification, T5Config, T5
 from transformers import pipeline as transformers_pipeline
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
+from benchmarks import tables
 from examples.training import END, PAD, UNKNOWN, tokenizer_of
 from inference.engines import Prompt
 from inference.engines.generate import GenerateEngine, padded
@@ -365,14 +366,13 @@ def page(figures: dict[str, Any]) -> str:
         "# Serving", "",
         "Written by `python -m benchmarks serving`. Text to text is by the plain path; the engine's figures are in inference.md.",
         "",
-        "| what | measured | goal | besides |", "|---|---|---|---|",
-        *(f"| {' | '.join(row)} |" for row in rows), "",
+        tables.table(rows), "",
         f"Text to text: {TEXTS} texts of {figures['batch_tokens_in_mean']} tokens on average (log-normal, at most 512), "
         f"{figures['batch_tokens_out_mean']} tokens out, a T5 of {figures['batch_parameters_m']} M random weights. "
         f"Zero-shot: {PREMISES} premises of 14 words on average, {figures['zero_shot_repeated']} of them repeated, "
         f"{LABELS} labels, a BART of random weights.",
         "", "Ratios are of CPU time at one thread (of wall time on a GPU), the best of three interleaved rounds. "
-        f"The load average was {found.get('load_average', 0):.1f}: beyond the cores' number, times are upper bounds.", "",
+        f"The load average was {found['load_average']:.1f}: beyond the cores' number, times are upper bounds.", "",
         "Memory is the transforming process's own peak (`VmHWM`). Nothing is kept of a line once it is answered: "
         "only the score compares ids. What grows over the first 100,000 lines is the allocator's, and oneDNN's 64 kernels.", "",
         f"Device {found['device']}, {found['cores']} cores, {', '.join(found['cpu_flags']) or 'no vector flags'}; "

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
+from benchmarks import tables
 from benchmarks.__main__ import found
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,3 +28,16 @@ def test_each_writes_the_file_of_its_name_and_has_its_page() -> None:
         assert f"python -m benchmarks{'.' if name == 'cost' else ' '}{name}" in (
             ROOT / "docs" / "benchmarks" / page
         ).read_text(encoding="utf-8"), name
+
+
+@pytest.mark.parametrize(("load", "told"), [(2.0, False), (2.1, True)])
+def test_a_page_says_when_others_were_at_work(load: float, told: bool) -> None:
+    said = tables.machine({"cores": 2, "python": "3.11.7", "load": load})
+    assert said.startswith("2 cores, Python 3.11.7.")
+    assert ("The load average was 2.1" in said) is told
+
+
+def test_a_table_has_as_many_columns_as_heads() -> None:
+    assert tables.table([("a", "1", "")], ("what", "measured", "goal")).splitlines() == [
+        "| what | measured | goal |", "|---|---|---|", "| a | 1 |  |",
+    ]  # fmt: skip
