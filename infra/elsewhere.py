@@ -29,7 +29,7 @@ class EnvironmentStack(Stack):
     def __init__(self, scope: Construct, name: str, *, environment: str, far: Elsewhere, **stack: Any) -> None:
         super().__init__(scope, name, **stack)
         self._environment, self._far = environment, far
-        self._rung = rung = next(each for each in far.settings.environments if each.name == environment)
+        self._rung = rung = far.settings.rung(environment)
         settings = far.settings.at(environment)
         self.bus = events.EventBus(
             self, "Bus", event_bus_name=far.service, description=f"What happened to models in {environment}"

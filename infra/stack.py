@@ -146,7 +146,7 @@ class PromotionStack(Stack):
         made = InferenceMachine(
             self,
             f"Inference{environment.title().replace('-', '')}",
-            environment=next(rung for rung in settings.environments if rung.name == environment),
+            environment=settings.rung(environment),
             settings=settings,
             permissions=Permissions(self, self.store, settings, self._prefix),
             evidence=self.store.evidence,

@@ -284,18 +284,25 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """Whether this service answers for a model package group."""
         return any(fnmatch.fnmatchcase(group, pattern) for pattern in self.groups)
 
-    def environment(self, name: str, group: str) -> Environment:
-        """An environment as it stands for one model package group, overrides applied in the order of the file.
+    def rung(self, name: str) -> Environment:
+        """An environment as it stands for all groups.
 
         Raises:
             Invalid: there is no environment of this name.
         """
         for environment in self.environments:
             if environment.name == name:
-                break
-        else:
-            known = ", ".join(e.name for e in self.environments)
-            raise Invalid("environment", f"there is no environment {name!r}; there are {known}.")
+                return environment
+        known = ", ".join(self.environment_names)
+        raise Invalid("environment", f"there is no environment {name!r}; there are {known}.")
+
+    def environment(self, name: str, group: str) -> Environment:
+        """An environment as it stands for one model package group, overrides applied in the order of the file.
+
+        Raises:
+            Invalid: there is no environment of this name.
+        """
+        environment = self.rung(name)
         for pattern, override in self.groups_override.items():
             if fnmatch.fnmatchcase(group, pattern) and name in override.environments:
                 given = msgspec.structs.asdict(override.environments[name])
@@ -322,7 +329,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
         The network of `[inference]` is the registry account's, and no other's.
         """
-        environment = next(each for each in self.environments if each.name == name)
+        environment = self.rung(name)
         own = {
             field: getattr(environment, field) for field in ("subnets", "security_groups", "volume_key", "output_key")
         }

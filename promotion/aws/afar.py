@@ -34,7 +34,7 @@ def look(account: Account, client_in: Callable[[str, str], Client]) -> Iterator[
         checks: tuple[tuple[str, Check], ...] = (
             (said, partial(_parameters, there, environment, number)),
             ("CDK bootstrap", partial(readiness.bootstrap, there)),
-            ("quota", partial(readiness.quota, there)),
+            ("quota", partial(readiness.quota, there, environments=[account.settings.rung(environment)])),
             ("machine", partial(_machine, there, environment, number)),
             ("undelivered", partial(_undelivered, there, environment)),
             ("alarms", partial(_alarms, there, environment, number)),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from botocore.exceptions import ClientError, NoCredentialsError
 
 from promotion.aws.examination import Account, Finding, fail, not_checked, ok, warn
+from promotion.settings import Config, Environment
 from promotion.wording import counted, listed
 
 # What the deployed template asks for: https://docs.aws.amazon.com/cdk/v2/guide/bootstrapping-env.html#bootstrap-version
@@ -99,9 +100,6 @@ def artifacts(account: Account) -> Iterator[Finding]:
         yield warn("artifacts", "no bucket is named.", "Name those of your models under [artifacts] buckets.")
     s3 = account.client("s3")
     for name in buckets:
-        if "*" in name:
-            yield not_checked("artifacts", f"{name} is a pattern.")
-            continue
         try:
             where = s3.head_bucket(Bucket=name)["ResponseMetadata"]["HTTPHeaders"].get(
                 "x-amz-bucket-region", account.region
@@ -139,20 +137,19 @@ def registry(account: Account) -> Iterator[Finding]:
         yield ok("registry", f"{counted(known, 'model package group')}, {governed:,} governed.")
 
 
-def quota(account: Account) -> Iterator[Finding]:
-    """How many of the configured instances SageMaker may start here. New accounts begin with none of the GPU kinds."""
-    run = account.settings.inference
-    here = [e for e in account.settings.environments if e.account is None]
-    wanted = {
-        f"{run.instance_type} for transform job usage": (run.instance_count, run.instance_count * len(here)),
-        f"{run.score_instance_type} for processing job usage": (1, len(here)),
-    }
-    for endpoint in (environment.endpoint for environment in here):
-        if endpoint is not None:
-            name = f"{endpoint.instance_type} for endpoint usage"
-            # An update starts the new fleet beside the old one.
-            each, most = endpoint.instance_count, wanted.get(name, (0, 0))[1] + 2 * endpoint.instance_count
-            wanted[name] = (max(each, wanted.get(name, (0, 0))[0]), most)
+def quota(account: Account, environments: Sequence[Environment] | None = None) -> Iterator[Finding]:
+    """How many of the configured instances SageMaker may start for `environments`, by default those of the service's account.
+
+    New accounts begin with none of the GPU kinds.
+    """
+    settings = account.settings
+    if environments is None:
+        environments = [each for each in settings.environments if each.name not in settings.elsewhere]
+    # By name: how many one of them needs, and all of them together.
+    wanted: dict[str, tuple[int, int]] = {}
+    for name, each, at_once in (use for environment in environments for use in _instances(settings, environment)):
+        least, most = wanted.get(name, (0, 0))
+        wanted[name] = (max(least, each), most + at_once)
     found = _quotas(account, set(wanted))
     for name, (each, most) in wanted.items():
         value = found.get(name)
@@ -168,6 +165,16 @@ def quota(account: Account) -> Iterator[Finding]:
             yield warn("quota", f"{value:.0f} of “{name}”, up to {most} at once.", do)
         else:
             yield ok("quota", f"{value:.0f} of “{name}”.")
+
+
+def _instances(settings: Config, environment: Environment) -> Iterator[tuple[str, int, int]]:
+    """What an environment runs: the quota's name, the instances that it needs, and those that it may have at once."""
+    run, endpoint = settings.inference, environment.endpoint
+    yield f"{run.instance_type} for transform job usage", run.instance_count, run.instance_count
+    yield f"{run.score_instance_type} for processing job usage", 1, 1
+    if endpoint is not None:
+        # An update starts the new fleet beside the old one.
+        yield f"{endpoint.instance_type} for endpoint usage", endpoint.instance_count, 2 * endpoint.instance_count
 
 
 def _quotas(account: Account, wanted: set[str]) -> dict[str, float]:

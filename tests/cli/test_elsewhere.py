@@ -68,8 +68,8 @@ def deploy(client: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def _without_quotas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """moto has none; tests/cli/test_doctor.py holds that check by itself."""
-    monkeypatch.setattr(readiness, "quota", lambda account: iter(()))
+    """moto has none; tests/cli/test_doctor.py and test_endpoint.py hold that check by itself."""
+    monkeypatch.setattr(readiness, "quota", lambda *_, **__: iter(()))
 
 
 def looked(config: Config, client_in: Any) -> dict[str, Finding]:

@@ -12,6 +12,7 @@ from promotion.aws import readiness
 from promotion.cli import endpoints, main, operating
 from promotion.config import parse
 from promotion.model import EndpointState
+from promotion.settings import Environment
 from tests.cli.test_doctor import account
 from tests.fakes import GROUP, House
 from tests.rules.test_endpoints import TEXT
@@ -90,7 +91,11 @@ class Quotas:
         return self
 
     def paginate(self, **_: str) -> list[dict[str, Any]]:
-        kinds = ("ml.g5.xlarge for transform job", "ml.m5.xlarge for processing job", "ml.g5.xlarge for endpoint")
+        kinds = [
+            f"ml.{size}.xlarge for {use}"
+            for size in ("g5", "m5")
+            for use in ("transform job", "processing job", "endpoint")
+        ]
         return [{"Quotas": [{"QuotaName": f"{kind} usage", "Value": self.value} for kind in kinds]}]
 
 
@@ -99,3 +104,21 @@ def test_an_update_needs_twice_the_instances(value: float, state: str) -> None:
     asked = account(client=lambda service: Quotas(value), config=parse(TEXT))
     found = {each.found.split("“")[1].split("”")[0]: each.state for each in readiness.quota(asked)}
     assert found["ml.g5.xlarge for endpoint usage"] == state
+
+
+def test_in_an_account_of_its_own_an_environment_counts_alone() -> None:
+    """Two environments share the service's account; the third has its own, with endpoints of another size."""
+    own = 'name = "prod"\naccount = "444444444444"\nendpoint = { instance_type = "ml.m5.xlarge", instance_count = 3 }'
+    here = '\n[registry]\naccount = "123456789012"\nregion = "us-east-1"\n'
+    config = parse(TEXT.replace('name = "prod"', own, 1) + here)
+    asked = account(client=lambda service: Quotas(1), config=config)
+
+    def found(environments: list[Environment] | None) -> dict[str, str]:
+        return {each.found.split("“")[1].split("”")[0]: each.found for each in readiness.quota(asked, environments)}
+
+    assert found(None)["ml.g5.xlarge for transform job usage"].endswith("up to 2 at once.")
+    assert "ml.m5.xlarge for endpoint usage" not in found(None)
+    there = found([config.rung("prod")])
+    assert there["ml.g5.xlarge for transform job usage"] == "1 of “ml.g5.xlarge for transform job usage”."
+    assert there["ml.m5.xlarge for endpoint usage"].endswith("3 needed.")
+    assert "ml.g5.xlarge for endpoint usage" not in there
