@@ -13,6 +13,7 @@ from botocore.config import Config
 from moto import mock_aws
 
 from local import mends
+from local.mends import endpoints as mended
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.keys import KmsSigner
 from promotion.aws.ledger import DynamoLedger
@@ -86,3 +87,25 @@ def aws() -> Iterator[Aws]:
     mends.apply()
     with mock_aws():
         yield Aws()
+
+
+class Hand:
+    """A runner of endpoints that does nothing until the test says how a deployment ends."""
+
+    def __init__(self) -> None:
+        self.deploying: list[tuple[mended.Endpoint, str]] = []
+        self.leaving: list[mended.Endpoint] = []
+
+    def deploy(self, endpoint: mended.Endpoint, config_name: str) -> None:
+        self.deploying.append((endpoint, config_name))
+
+    def withdraw(self, endpoint: mended.Endpoint) -> None:
+        self.leaving.append(endpoint)
+
+
+@pytest.fixture
+def hand() -> Iterator[Hand]:
+    hand = Hand()
+    mended.runners[:] = [hand]
+    yield hand
+    mended.runners.clear()

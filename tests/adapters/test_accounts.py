@@ -23,10 +23,7 @@ READER = "arn:aws:iam::444444444444:role/promotion-prod-execution"
 
 
 @pytest.fixture(autouse=True)
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+def aws() -> Iterator[None]:
     with mock_aws():
         yield
 

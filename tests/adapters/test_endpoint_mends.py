@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from local.mends import endpoints as mended
-from tests.adapters.conftest import Aws
-from tests.adapters.test_endpoints import Hand
+from tests.adapters.conftest import Aws, Hand
 
 ROLE = "arn:aws:iam::123456789012:role/execution"
 VARIANT = {"VariantName": "v", "InstanceType": "ml.g5.xlarge", "InitialInstanceCount": 1}
-
-
-@pytest.fixture
-def hand() -> Iterator[Hand]:
-    hand = Hand()
-    mended.runners[:] = [hand]
-    yield hand
-    mended.runners.clear()
 
 
 @pytest.fixture

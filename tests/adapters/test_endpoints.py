@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from lambdas import on_live_changed
-from local.mends import endpoints as mended
 from promotion import endpoints, hosting, names
 from promotion.aws.endpoints import Endpoints
 from promotion.config import Config, parse
 from promotion.errors import PromotionError
 from promotion.journal import Receipt
 from promotion.model import EndpointState
-from tests.adapters.conftest import Aws
+from tests.adapters.conftest import Aws, Hand
 from tests.fakes import CONFIG_TEXT, GROUP, OPERATOR, PREFIX, House
 
 NAME = f"promotion-dev-{GROUP}"
@@ -24,20 +22,6 @@ SECTION = "[environments.endpoint]\nlargest_latency_ms = 500.0\n"
 MAILED = 'approvers = ["ann@example.com", "ben@example.com"]\n'
 TEXT = CONFIG_TEXT.replace(MAILED, MAILED + SECTION, 1)
 ROLE = "arn:aws:iam::123456789012:role/execution"
-
-
-class Hand:
-    """A runner of endpoints that does nothing until the test says how a deployment ends."""
-
-    def __init__(self) -> None:
-        self.deploying: list[tuple[mended.Endpoint, str]] = []
-        self.leaving: list[mended.Endpoint] = []
-
-    def deploy(self, endpoint: mended.Endpoint, config_name: str) -> None:
-        self.deploying.append((endpoint, config_name))
-
-    def withdraw(self, endpoint: mended.Endpoint) -> None:
-        self.leaving.append(endpoint)
 
 
 class Installation:
@@ -115,14 +99,6 @@ class Installation:
 
     def alarms(self) -> set[str]:
         return {alarm["AlarmName"] for alarm in self.cloudwatch.describe_alarms()["MetricAlarms"]}
-
-
-@pytest.fixture
-def hand() -> Iterator[Hand]:
-    hand = Hand()
-    mended.runners[:] = [hand]
-    yield hand
-    mended.runners.clear()
 
 
 @pytest.fixture

@@ -28,19 +28,15 @@ LIVE = "/promotion/summaries/prod/live"
 
 @pytest.fixture
 def config(monkeypatch: pytest.MonkeyPatch) -> Config:
-    own = f'name = "prod"\naccount = "{PROD}"'
-    text = CONFIG_TEXT.replace('name = "prod"', own, 1)
-    here = '\n[registry]\naccount = "123456789012"\nregion = "us-east-1"\n[artifacts]\nbuckets = ["models"]\n'
-    config = parse(text + ("" if "[artifacts]" in text else here))
+    text = CONFIG_TEXT.replace('name = "prod"', f'name = "prod"\naccount = "{PROD}"', 1)
+    here = '[registry]\naccount = "123456789012"\nregion = "us-east-1"\n[artifacts]\nbuckets = ["models"]\n'
+    config = parse(f"{text}\n{here}")
     monkeypatch.setattr(service, "config", lambda: config)
     return config
 
 
 @pytest.fixture(autouse=True)
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+def aws() -> Iterator[None]:
     with mock_aws():
         for kept in (service.client, service.afar):
             kept.cache_clear()
