@@ -6,38 +6,12 @@ The tests' in-process moto is mended the same way, so that adapters are tried ag
 from __future__ import annotations
 
 import functools
-
-from local.mends import (
-    dynamodb,
-    endpoints,
-    events,
-    jobs,
-    kms,
-    monitoring,
-    pipelines,
-    policies,
-    sagemaker,
-    ssm,
-    stepfunctions,
-    sts,
-)
+import importlib
+import pkgutil
 
 
 @functools.cache
 def apply() -> None:
-    """Mends moto, once a process."""
-    for service in (
-        dynamodb,
-        endpoints,
-        events,
-        jobs,
-        kms,
-        monitoring,
-        pipelines,
-        policies,
-        sagemaker,
-        ssm,
-        stepfunctions,
-        sts,
-    ):
-        service.mend()
+    """Mends moto, once a process: each module here has a `mend`."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}").mend()
