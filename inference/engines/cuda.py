@@ -6,6 +6,8 @@ Both run on a CPU too, where tests hold them to the same results: recorded with 
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -14,11 +16,20 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from inference.engines.decoder import Decoder
-from inference.engines.encoder import AttentionMaker
-from inference.engines.weights import Side
+from inference.engines.encoder import Encoder
+from inference.engines.weights import Side, Weights
+
+log = logging.getLogger("inference")
 
 # Tokens that one tile of the kernel takes; its mask is given by tiles.
 _TILE = 128
+# Compiled for an H100 with T5's bias, the compiler's own choice of 128 queries by 128 keys has no room for its numbers and
+# moves 4 KB a thread out of its registers; so this is the largest of the fast shapes that three blocks of fit at a time.
+_KERNEL_OPTIONS: Any = {"BLOCK_M": 64, "BLOCK_N": 64, "num_warps": 4, "num_stages": 3, "BLOCKS_ARE_CONTIGUOUS": True}
+# Fewer slots than these cost a step as much.
+_FEWEST_SLOTS = 8
+# Recording costs about as much as so many steps: a size that is met now and then is only run.
+_RUNS_BEFORE_RECORDING = 4
 
 
 class Recording(Protocol):
@@ -27,113 +38,170 @@ class Recording(Protocol):
     def replay(self) -> None: ...
 
 
-Recorder = Callable[[Callable[[], Tensor]], tuple[Recording, Tensor]]
+Recorder = Callable[[Callable[[], object]], Recording]
 
 
 class Graphs:
-    """The decoder's step, recorded once for each size and then replayed: one launch instead of hundreds.
+    """The decoder's step, recorded once for each size that comes often and then replayed: one launch instead of hundreds.
 
     Slots are counted up to powers of two; the caller rounds the other sizes. A slot that is in no use computes
     nonsense into places of its own.
     """
 
     def __init__(self, decoder: Decoder, recorder: Recorder | None = None) -> None:
-        self._decoder, self._recorder = decoder, recorder or record
-        self._recorded: dict[tuple[int, int, int], tuple[Recording, Tensor]] = {}
+        self._decoder, self._recorder = decoder, recorder or CudaRecorder()
+        self._runs: Counter[tuple[int, int, int]] = Counter()
+        self._recorded: dict[tuple[int, int, int], Recording] = {}
+        self._scores: Tensor | None = None  # one place for the results of all sizes
 
+    @torch.inference_mode()
     def __call__(self, count: int, keys: int, sources: int) -> Tensor:
-        """As the decoder's step; what it returns is overwritten by the next step of the same size."""
-        rounded = min(self._decoder.slots, 1 << (count - 1).bit_length())
+        """As the decoder's step; what it returns is overwritten by the next one."""
+        rounded = min(self._decoder.slots, max(_FEWEST_SLOTS, 1 << (count - 1).bit_length()))
         size = (rounded, keys, sources)
+        self._runs[size] += 1
+        if self._runs[size] <= _RUNS_BEFORE_RECORDING:
+            return self._decoder.step(*size)[:count]
         if size not in self._recorded:
-            self._recorded[size] = self._recorder(lambda: self._decoder.step(*size))
-        recording, output = self._recorded[size]
-        recording.replay()
-        return output[:count]
+            self._recorded[size] = self._recorder(self._into_scores(size))
+        self._recorded[size].replay()
+        assert self._scores is not None
+        return self._scores[:count]
+
+    def _into_scores(self, size: tuple[int, int, int]) -> Callable[[], object]:
+        decoder = self._decoder
+        if self._scores is None:
+            scores = decoder.step(*size)
+            self._scores = scores.new_empty(decoder.slots, *scores.shape[1:])
+        into = self._scores[: size[0]]
+        return lambda: into.copy_(decoder.step(*size))
 
 
-def record(step: Callable[[], Tensor]) -> tuple[Recording, Tensor]:
-    """A CUDA graph of `step`, and where it leaves its result."""
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        # Once outside the graph: libraries set themselves up at the first call. A step may be repeated without harm.
-        step()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        output = step()
-    return graph, output
+class CudaRecorder:
+    """CUDA graphs that share one pool of memory: no two run at once, and what one leaves there no other reads."""
+
+    def __init__(self) -> None:
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, step: Callable[[], object]) -> Recording:
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            # Once outside the graph: libraries set themselves up at the first call. A step may be repeated without harm.
+            step()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            step()
+        return graph
+
+
+class TiledEncoder(Encoder):
+    """The encoder with one kernel for the attention of all texts, over whole tiles: what is missing is filled up."""
+
+    def __init__(self, weights: Weights, kernel: Kernel) -> None:
+        super().__init__(weights, lambda side, lengths: FlexAttention(kernel, side, lengths))
+        self._longest = weights.longest_source or 2 * _TILE
+
+    def encode(self, texts: Sequence[Sequence[int]]) -> list[Tensor]:
+        total = sum(map(len, texts))
+        # One tile alone would be a shape of its own to the compiler.
+        missing = max(2 * _TILE, -(-total // _TILE) * _TILE) - total
+        filling = [(0,) * min(self._longest, missing - start) for start in range(0, missing, self._longest)]
+        return super().encode([*texts, *filling])[: len(texts)]
+
+
+def cuda_encoder(weights: Weights) -> Encoder:
+    """The fastest encoder that works on this machine: the kernel needs Triton and a C compiler."""
+    encoder = TiledEncoder(weights, compiled())
+    try:
+        encoder.encode([(0,)])
+    except Exception as error:  # noqa: BLE001  # whatever a compiler may raise, there is a way without it
+        log.warning("The encoder attends text by text, because its kernel cannot be compiled: %s", error)
+        return Encoder(weights)
+    return encoder
+
+
+# What `attend` takes and returns.
+Kernel = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None], Tensor]
+
+
+def attend(parts: Tensor, owners: Tensor, counts: Tensor, places: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+    """Attention of packed texts to themselves: from (tiles, _TILE, 3, heads, head size) to (tokens, heads * head size).
+
+    `owners`: each token's text, int32, (tiles, _TILE); `counts` and `places`: see `_tiles`. Nothing but tensors comes in,
+    so that the compiler makes one kernel for all batches: a number it would take for a part of the code, or, once it has
+    changed, for a variable, which `flex_attention` refuses in places.
+    """
+    owner = owners.flatten()
+
+    def same_text(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return owner[query] == owner[key]
+
+    def scaled(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return score * scale
+
+    def biased(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        assert bias is not None
+        reach = bias.shape[1] // 2
+        # Within one text the distance between places in the packing is the distance in the text.
+        return score * scale + bias[head, (key - query).clamp(-reach, reach) + reach]
+
+    mask = BlockMask.from_kv_blocks(counts, places, BLOCK_SIZE=_TILE, mask_mod=same_text, compute_q_blocks=False)
+    query, key, value = parts.flatten(0, 1).permute(1, 2, 0, 3).unsqueeze(1)  # (1, heads, tokens, head size) each
+    score = scaled if bias is None else biased
+    found = flex_attention(
+        query, key, value, score_mod=score, block_mask=mask, scale=1.0, kernel_options=_KERNEL_OPTIONS
+    )
+    assert isinstance(found, Tensor)
+    return found[0].transpose(0, 1).flatten(1)
+
+
+def compiled(backend: Any = "inductor") -> Kernel:
+    """`attend` as the one kernel that the compiler makes of it, for any number of tiles from two on."""
+    kernel: Kernel = torch.compile(attend, fullgraph=True, backend=backend)
+
+    def call(
+        parts: Tensor, owners: Tensor, counts: Tensor, places: Tensor, scale: Tensor, bias: Tensor | None
+    ) -> Tensor:
+        for tensor, axes in ((parts, (0,)), (owners, (0,)), (counts, (2,)), (places, (2, 3))):
+            torch._dynamo.mark_dynamic(tensor, axes)
+            torch._dynamo.mark_static(tensor, [axis for axis in range(tensor.dim()) if axis not in axes])
+        if bias is not None:
+            torch._dynamo.mark_static(bias, [0, 1])
+        return kernel(parts, owners, counts, places, scale, bias)
+
+    return call
 
 
 class FlexAttention:
     """Attention of packed texts to themselves, with T5's bias by distance, in one call for all texts."""
 
-    def __init__(self, attend: Callable[..., Any], side: Side, lengths: Sequence[int]) -> None:
-        self._attend, self._side = attend, side
+    def __init__(self, kernel: Kernel, side: Side, lengths: Sequence[int]) -> None:
+        """`lengths` fill whole tiles."""
+        self._kernel, self._side = kernel, side
         device = side.tokens.device
-        total = sum(lengths)
-        owner = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))  # (tokens,)
-        # Filled up to whole tiles; the filling belongs to a text of its own.
-        filled = -(-total // _TILE) * _TILE
-        owner = torch.cat((owner, owner.new_full((filled - total,), len(lengths))))
-        self._total, self._filled = total, filled
-        self._owner = owner.to(device)
-        self._mask = self._tiles(owner, device)
-        self._score = self._scorer()
-
-    @classmethod
-    def compiled(cls) -> AttentionMaker:
-        """With the kernel that the compiler makes."""
-        attend = torch.compile(flex_attention, dynamic=True)
-        return lambda side, lengths: cls(attend, side, lengths)
-
-    @classmethod
-    def plain(cls) -> AttentionMaker:
-        """Uncompiled, for a CPU's tests."""
-        return lambda side, lengths: cls(flex_attention, side, lengths)
+        texts = torch.arange(len(lengths), dtype=torch.int32)
+        owner = torch.repeat_interleave(texts, torch.tensor(lengths))  # (tokens,)
+        counts, places = _tiles(owner)
+        self._owners = owner.view(-1, _TILE).to(device)
+        self._counts, self._places = counts.to(device), places.to(device)
+        self._scale = torch.tensor(side.score_scale, device=device)
+        self._bias = None if side.distances is None else side.distances.bias
 
     def __call__(self, projected: Tensor) -> Tensor:
-        side = self._side
-        filled = projected.new_zeros(self._filled, projected.shape[1])
-        filled[: self._total] = projected
-        parts = filled.view(self._filled, 3, side.heads, side.head_size).permute(1, 2, 0, 3).unsqueeze(1)
-        found = self._attend(
-            parts[0], parts[1], parts[2], score_mod=self._score, block_mask=self._mask, scale=side.score_scale
-        )  # (1, heads, tokens, head size)
-        attended: Tensor = found[0].transpose(0, 1).reshape(self._filled, -1)
-        return attended[: self._total]
+        parts = projected.view(-1, _TILE, 3, self._side.heads, self._side.head_size)
+        return self._kernel(parts, self._owners, self._counts, self._places, self._scale, self._bias)
 
-    def _tiles(self, owner: Tensor, device: torch.device) -> BlockMask:
-        """Which tiles of keys a tile of queries looks at: those from its first text's start to its last text's end.
 
-        Computed from the texts' borders: comparing every token with every other would take longer than attention.
-        """
-        tiles = owner.view(-1, _TILE)
-        first, last = tiles[:, 0].contiguous(), tiles[:, -1].contiguous()
-        starts = torch.searchsorted(owner, first) // _TILE
-        ends = (torch.searchsorted(owner, last, right=True) - 1) // _TILE
-        counts = (ends - starts + 1).int()  # (tiles,)
-        places = starts.unsqueeze(1) + torch.arange(tiles.shape[0])  # (tiles, tiles); only the first `counts` are read
-        places = places.clamp(max=tiles.shape[0] - 1).int()
-        owners = self._owner
+def _tiles(owner: Tensor) -> tuple[Tensor, Tensor]:
+    """Which tiles of keys a tile of queries looks at: those from its first text's start to its last text's end.
 
-        def same_text(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            return owners[query] == owners[key]
-
-        mask: BlockMask = BlockMask.from_kv_blocks(
-            counts.view(1, 1, -1).to(device), places[None, None].to(device), BLOCK_SIZE=_TILE, mask_mod=same_text
-        )
-        return mask
-
-    def _scorer(self) -> Callable[..., Tensor] | None:
-        distances = self._side.distances
-        if distances is None:
-            return None
-        bias, reach = distances.bias, distances.reach
-
-        def with_bias(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            # Within one text the distance between places in the packing is the distance in the text.
-            return score + bias[head, (key - query).clamp(-reach, reach) + reach]
-
-        return with_bias
+    How many, int32, (1, 1, tiles), and which, int32, (1, 1, tiles, tiles), of which the first so many are read. Computed
+    from the texts' borders: comparing every token with every other would take longer than attention.
+    """
+    tiles = owner.view(-1, _TILE)
+    starts = torch.searchsorted(owner, tiles[:, 0].contiguous()) // _TILE
+    ends = (torch.searchsorted(owner, tiles[:, -1].contiguous(), right=True) - 1) // _TILE
+    places = (starts.unsqueeze(1) + torch.arange(tiles.shape[0])).clamp(max=tiles.shape[0] - 1)
+    return (ends - starts + 1).int()[None, None], places.int()[None, None]

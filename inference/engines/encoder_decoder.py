@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from inference.batching import out_of_memory
 from inference.engines import LEFT, Arrivals, Description, Generated, Prompt, TextEngine
 from inference.engines.beams import Beams
-from inference.engines.cuda import FlexAttention, Graphs
+from inference.engines.cuda import Graphs, cuda_encoder
 from inference.engines.decoder import Decoder, longest
 from inference.engines.encoder import Encoder
 from inference.engines.families import read_weights, reader_of
@@ -65,7 +65,7 @@ class EncoderDecoderEngine:
         self._weights = read_weights(model, dtype=self._levers.dtype, fused=self._levers.fused)
         self.rules = rules
         on_cuda = model.device.type == "cuda"
-        self._encoder = Encoder(self._weights, FlexAttention.compiled() if on_cuda else None)
+        self._encoder = cuda_encoder(self._weights) if on_cuda else Encoder(self._weights)
         self._on_cuda = on_cuda
         self._plain = GenerateEngine(model)
         self._device, self._dtype = str(model.device), str(self._weights.dtype).removeprefix("torch.")

@@ -2,49 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from inference.engines import encoder_decoder
-from inference.engines.cuda import FlexAttention, Graphs
+from inference.engines import cuda, encoder_decoder
+from inference.engines.cuda import CudaRecorder, FlexAttention, Graphs, TiledEncoder, attend, compiled, cuda_encoder
 from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder
 from inference.engines.families import read_weights
+from inference.engines.weights import Linear
 from tests.inference.test_engine_exact import MODELS, bart, own, prompts, sequences, t5
+
+LENGTHS = [[5], [130, 1, 40], [128, 128], [256], [7] * 40]
+UNCOMPILED = pytest.mark.filterwarnings("ignore:(?s).*flex_attention called without torch.compile")
 
 
 class Rerun:
-    """Stands in for a CUDA graph: runs the step again, into the memory of the first time."""
+    """Stands in for a CUDA graph: runs the step again."""
 
-    def __init__(self, step: Callable[[], Tensor], output: Tensor) -> None:
-        self._step, self._output = step, output
+    def __init__(self, step: Callable[[], object]) -> None:
+        self._step = step
 
     def replay(self) -> None:
-        self._output.copy_(self._step())
-
-
-def rerunning(step: Callable[[], Tensor]) -> tuple[Rerun, Tensor]:
-    with torch.inference_mode():
-        output = step()
-    return Rerun(step, output), output
+        self._step()
 
 
 class Recorded(Graphs):
-    """Graphs that remember their sizes."""
-
-    sizes: list[tuple[int, int, int]]
+    """Graphs without a GPU."""
 
     def __init__(self, decoder: Decoder) -> None:
-        super().__init__(decoder, rerunning)
-        self.sizes = list(self._recorded)
-
-    @torch.inference_mode()
-    def __call__(self, count: int, keys: int, sources: int) -> Tensor:
-        return super().__call__(count, keys, sources)
+        super().__init__(decoder, Rerun)
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 3}, {"do_sample": True, "num_return_sequences": 2}], ids=str)
@@ -52,59 +48,189 @@ class Recorded(Graphs):
 def test_recorded_steps_generate_the_same(name: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     model, asked = MODELS[name](), prompts(**settings)
     expected = sequences(own(model), asked)
-    engine = own(model)
+    engine, made = own(model), []
+
+    def graphs(decoder: Decoder) -> Graphs:
+        made.append(Recorded(decoder))
+        return made[-1]
+
     monkeypatch.setattr(engine, "_on_cuda", True)
-    monkeypatch.setattr(encoder_decoder, "Graphs", Recorded)
+    monkeypatch.setattr(encoder_decoder, "Graphs", graphs)
 
     assert sequences(engine, asked) == expected
+    assert any(one._recorded for one in made)
 
 
-def test_few_sizes_are_recorded() -> None:
+def graphs_of(slots: int) -> Graphs:
     weights = read_weights(t5())
-    decoder = Decoder(weights, 16, 1, longest_source=20, reach=40)
-    graphs = Graphs(decoder, rerunning)
+    decoder = Decoder(weights, slots, 1, longest_source=20, reach=40)
     decoder.admit(0, torch.zeros(20, weights.width))
-
-    with torch.inference_mode():
-        shapes = [tuple(graphs(count, 32, 20).shape) for count in (9, 10, 16, 16, 3)]
-
-    assert shapes == [(count, 1, 64) for count in (9, 10, 16, 16, 3)]
-    assert len(graphs._recorded) == 2
+    return Recorded(decoder)
 
 
-@pytest.mark.filterwarnings("ignore:(?s).*flex_attention called without torch.compile")
-@pytest.mark.parametrize("lengths", [[5], [130, 1, 40], [128, 128], [7] * 40], ids=str)
+def test_few_sizes_are_recorded_and_leave_their_scores_in_one_place() -> None:
+    graphs, counts = graphs_of(32), (9, 10, 16, 16, 11, 3, 4, 7, 8, 1)
+
+    found = [graphs(count, 32, 20) for count in counts]
+
+    assert [tuple(scores.shape) for scores in found] == [(count, 1, 64) for count in counts]
+    assert list(graphs._recorded) == [(16, 32, 20), (8, 32, 20)]
+    assert found[4].data_ptr() == found[9].data_ptr()
+
+
+def test_a_size_that_is_met_now_and_then_is_not_recorded() -> None:
+    graphs = graphs_of(16)
+
+    for _ in range(4):
+        graphs(16, 32, 20)
+
+    assert not graphs._recorded
+
+
+def test_a_recording_is_run_once_before_and_shares_its_memory_with_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[Any] = []
+    main = SimpleNamespace(wait_stream=lambda other: said.append("main waits"))
+
+    @contextmanager
+    def inside(name: str) -> Iterator[None]:
+        said.append(f"{name} begins")
+        yield
+        said.append(f"{name} ends")
+
+    graphs = {
+        "graph_pool_handle": lambda: "pool",
+        "Stream": lambda: SimpleNamespace(wait_stream=lambda other: said.append("side waits")),
+        "current_stream": lambda: main,
+        "stream": lambda stream: inside("side"),
+        "CUDAGraph": lambda: SimpleNamespace(replay=lambda: None),
+        "graph": lambda graph, pool: inside(f"graph in {pool}"),
+    }
+    for name, value in graphs.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+
+    CudaRecorder()(lambda: said.append("step")).replay()
+
+    assert said == [
+        "side waits", "side begins", "step", "side ends", "main waits", "graph in pool begins", "step", "graph in pool ends",
+    ]  # fmt: skip
+
+
+class OneDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes tensors that are anywhere else: a graph may neither make one nor read one."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._device, self.elsewhere = device, list[str]()
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = operation(*args, **(kwargs or {}))
+        tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
+        self.elsewhere += [str(operation) for tensor in tensors if tensor.device.type != self._device]
+        return result
+
+
+def moved(part: Any, device: str) -> Any:
+    """Weights on another device."""
+    if isinstance(part, Tensor):
+        return part.to(device)
+    if isinstance(part, Linear):
+        return Linear(moved(part.weight, device), moved(part.bias, device), fused=False)
+    if isinstance(part, tuple):
+        return tuple(moved(one, device) for one in part)
+    if is_dataclass(part) and not isinstance(part, type):
+        return replace(part, **{field.name: moved(getattr(part, field.name), device) for field in fields(part)})
+    return part
+
+
+@pytest.mark.parametrize("absorbed", [True, False])
+@pytest.mark.parametrize("width", [1, 3])
 @pytest.mark.parametrize("make", [t5, bart])
-def test_one_kernel_for_all_texts_attends_as_one_call_a_text(make: Callable[[], Any], lengths: Sequence[int]) -> None:
-    model = make() if make is t5 else bart(max_position_embeddings=200)
-    weights = read_weights(model)
-    chance = torch.Generator().manual_seed(1)
-    texts = [torch.randint(3, 60, (length,), generator=chance).tolist() for length in lengths]
+def test_a_step_can_be_recorded(make: Callable[[], Any], width: int, absorbed: bool) -> None:
+    """On a device without numbers: whoever asked for one, as a graph may not, would be refused."""
+    weights = moved(read_weights(make(), fused=False), "meta")
+    decoder = Decoder(weights, 16, width, longest_source=24, reach=32, absorbed=absorbed)
 
-    together = Encoder(weights, FlexAttention.plain()).encode(texts)
+    with OneDevice("meta") as seen:
+        scores = decoder.step(8, 16, 24)
 
+    assert tuple(scores.shape) == (8, width, 64)
+    assert seen.elsewhere == []
+
+
+@UNCOMPILED
+@pytest.mark.parametrize("lengths", LENGTHS, ids=str)
+@pytest.mark.parametrize("make", [t5, bart])
+def test_one_kernel_for_all_texts_attends_as_one_call_a_text(make: Callable[..., Any], lengths: Sequence[int]) -> None:
+    weights = read_weights(make() if make is t5 else make(max_position_embeddings=256))
+    texts = some_texts(lengths)
+
+    together = TiledEncoder(weights, attend).encode(texts)
+
+    assert len(together) == len(texts)
     for one, other in zip(together, Encoder(weights).encode(texts), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
-def test_the_compiled_kernel_is_prepared_once_and_told_of_each_batch() -> None:
-    side, make = read_weights(t5()).encoder, FlexAttention.compiled()
+@UNCOMPILED
+def test_what_fills_up_the_last_tile_is_no_longer_than_a_text_may_be() -> None:
+    """BART knows no position beyond; a GPU would stop at it."""
+    weights = read_weights(bart(max_position_embeddings=40))
 
-    one, other = make(side, [5, 3]), make(side, [130])
+    assert [len(rows) for rows in TiledEncoder(weights, attend).encode(some_texts([5, 40]))] == [5, 40]
 
-    assert isinstance(one, FlexAttention)
-    assert isinstance(other, FlexAttention)
-    assert one._attend is other._attend
-    assert (one._filled, other._filled) == (128, 256)
+
+def some_texts(lengths: Sequence[int]) -> list[list[int]]:
+    chance = torch.Generator().manual_seed(1)
+    return [torch.randint(3, 60, (length,), generator=chance).tolist() for length in lengths]
+
+
+@pytest.mark.parametrize("make", [t5, bart])
+def test_batches_of_all_lengths_share_one_compilation(make: Callable[..., Any]) -> None:
+    """Also where another model's sizes and numbers came before, as they do here from one case to the next."""
+    compilations = []
+
+    def counting(graph: Any, inputs: Any) -> Any:
+        compilations.append(graph)
+        return graph.forward
+
+    weights = read_weights(make() if make is t5 else make(max_position_embeddings=256))
+    encoder = TiledEncoder(weights, compiled(counting))
+
+    found = {tuple(lengths): encoder.encode(some_texts(lengths)) for lengths in LENGTHS}
+
+    assert len(compilations) == 1
+    for lengths, rows in found.items():
+        torch.testing.assert_close(rows, Encoder(weights).encode(some_texts(lengths)), rtol=1e-4, atol=1e-4)
+
+
+def test_where_the_kernel_can_be_compiled_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "compiled", lambda: lambda parts, *_: parts[:, :, 0].flatten(0, 1).flatten(1))
+
+    assert isinstance(cuda_encoder(read_weights(t5())), TiledEncoder)
+
+
+def test_where_it_cannot_the_encoder_works_without_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(*_: Any) -> Tensor:
+        raise RuntimeError("Failed to find C compiler.")
+
+    monkeypatch.setattr(cuda, "compiled", lambda: failing)
+
+    encoder = cuda_encoder(read_weights(t5()))
+
+    assert [len(rows) for rows in encoder.encode([(3, 4), (5,)])] == [2, 1]
+    assert "attends text by text" in caplog.text
+    assert "Failed to find C compiler." in caplog.text
 
 
 def test_a_tile_of_queries_looks_at_the_tiles_of_its_texts_only() -> None:
-    side = read_weights(t5()).encoder
-    attention = FlexAttention(lambda *_, **__: None, side, [130, 100, 300])
+    attention = FlexAttention(attend, read_weights(t5()).encoder, [130, 100, 300, 110])
 
-    counts, places = attention._mask.kv_num_blocks[0, 0], attention._mask.kv_indices[0, 0]
+    counts, places = attention._counts[0, 0], attention._places[0, 0]
 
     looked = [places[tile, :count].tolist() for tile, count in enumerate(counts.tolist())]
-    # Texts end after 130, 230 and 530 tokens, so in tiles 1, 1 and 4; the filling ends tile 4.
+    # Texts end after 130, 230, 530 and 640 tokens, so in tiles 1, 1, 4 and 4.
     assert looked == [[0, 1], [0, 1, 2, 3, 4], [1, 2, 3, 4], [1, 2, 3, 4], [1, 2, 3, 4]]
