@@ -16,6 +16,8 @@ MOST_METRICS = 200
 LONGEST_NAME = 120
 LONGEST_TEXT = 200
 LARGEST_COUNT = 1 << 53
+# The gate that nobody configures, and that a failed run shuts.
+RUN = "inference run"
 
 
 def evaluate(gates: Iterable[Gate], evidence: Evidence, live: Evidence | None) -> tuple[GateResult, ...]:
@@ -27,7 +29,7 @@ def evaluate(gates: Iterable[Gate], evidence: Evidence, live: Evidence | None) -
     results = [result for gate in gates for result in _judge(gate, evidence, live)]
     if evidence.status == "Failed":
         why = f"The inference run failed: {evidence.problem or 'no reason was given'}"
-        results.insert(0, GateResult(name="inference run", open=False, bound="completed", why=why))
+        results.insert(0, GateResult(name=RUN, open=False, bound="completed", why=why))
     return tuple(results)
 
 

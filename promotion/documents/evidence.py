@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from promotion.documents.costs import dollars
-from promotion.gates import number
+from promotion.gates import RUN, number
 from promotion.model import Evidence, GateResult, Metric
 from promotion.wording import ELLIPSIS, change, counted, listed, one_line, readable
 
@@ -23,7 +23,7 @@ LONGEST_ENGINE_VALUE = 80
 
 # Gates on one metric are called `rougeL`, `rougeL samples` and `rougeL against live` (promotion/gates.py).
 _ABOUT_A_METRIC = (" samples", " against live")
-_ABOUT_THE_WHOLE = ("error rate", "drift", "licence", "model card", "report", "inference run")
+_ABOUT_THE_WHOLE = ("error rate", "drift", "licence", "model card", "report", RUN)
 _LOWER_IS_BETTER = ("loss", "perplexity", "wer", "cer", "mae", "mse", "rmse", "error")
 _UP_TO_100 = ("bleu", "chrf", "ter")
 _COUNTS = {
@@ -60,7 +60,7 @@ def stopped_by(gates: Iterable[GateResult]) -> str:
     first = shut[0]
     more = f", and {counted(len(shut) - 1, 'more gate')}" if len(shut) > 1 else ""
     name = one_line(_metric_of(first) if first.name.endswith(" against live") else first.name, LONGEST_NAME)
-    if name == "inference run":
+    if name == RUN:
         return f"the inference run failed{more}"
     if not first.bound.startswith("at "):
         return f"{name} needs {first.bound}{more}" if first.bound != "attached" else f"no {name}{more}"

@@ -26,12 +26,14 @@ class Drawn(Struct, frozen=True, kw_only=True):
 
 
 def drawn(
-    evidence: Evidence, rows: Sequence[Mapping[str, Any]], source: PictureSource
+    evidence: Evidence, rows: Sequence[Mapping[str, Any]], source: PictureSource, *, most: int = PICTURES_SHOWN
 ) -> tuple[list[Drawn], list[str]]:
-    """The pictures of a run, and the names of those that could not be read; `rows` are its metrics (`comparison`)."""
+    """The first `most` pictures of a run that can be read, and the names of those that can't; `rows` are its metrics."""
     found: list[Drawn] = []
     lost: list[str] = []
     for index, address in enumerate(evidence.pictures[:PICTURES_SHOWN]):
+        if len(found) == most:
+            break
         name = one_line(address.rpartition("/")[2], 80) or f"picture-{index}.png"
         if not address.startswith("s3://"):
             address = f"{evidence.metrics_uri.rpartition('/')[0]}/{address}"

@@ -173,10 +173,10 @@ def _newest(s: Situation, links: Links) -> str | None:
 
 def _pictures(evidence: Evidence, rows: list[dict[str, Any]], source: PictureSource | None) -> list[dict[str, str]]:
     """What a run drew, as addresses that hold their own data; nothing where no page asks. What is lost, the numbers say too."""
-    found = drawn(evidence, rows, source)[0] if source is not None else []
+    found = drawn(evidence, rows, source, most=PICTURES_ON_PAGE)[0] if source is not None else []
     return [
         {"source": f"data:image/png;base64,{base64.b64encode(each.data).decode()}", "alternative": each.alternative}
-        for each in found[:PICTURES_ON_PAGE]
+        for each in found
     ]
 
 

@@ -21,7 +21,7 @@ from promotion.documents.evidence import (
 )
 from promotion.documents.pictures import drawn
 from promotion.documents.story import against_live, approved_before, consequences, gates_said
-from promotion.gates import number
+from promotion.gates import RUN, number
 from promotion.letters.letter import Letter, Picture
 from promotion.letters.occasion import Occasion
 from promotion.model import EnvironmentState, Evidence, GateResult, Person, Request, VersionState
@@ -106,7 +106,7 @@ def _ask(o: Occasion, request: Request, *, reminder: bool = False) -> Letter:
         slices=worst_slices(o.slices(evidence.metrics_uri), rows, SLICES_IN_MAIL) if evidence.metrics_uri else (),
         problems=[
             *([refused.why_not] if refused.code in ("hashing", "frozen") else []),
-            *_unsaid(evidence_document(evidence, before)["problems"], evidence, glance),
+            *_unsaid(evidence_document(evidence, before)["problems"], evidence, gates),
         ],
         pictures=pictures,
         lost_pictures=lost,
@@ -121,10 +121,10 @@ def _ask(o: Occasion, request: Request, *, reminder: bool = False) -> Letter:
     )
 
 
-def _unsaid(problems: list[str], evidence: Evidence, glance: list[dict[str, str]]) -> list[str]:
-    """The problems, without that of a failed run where a shut gate has said it above already."""
-    said = evidence.source == "inference" and evidence.status != "Completed" and glance[0]["tone"] == "shut"
-    return problems[1:] if said and "inference run" in glance[0]["text"] else problems
+def _unsaid(problems: list[str], evidence: Evidence, gates: tuple[GateResult, ...]) -> list[str]:
+    """The problems, without that of a failed run where its gate has said it above already."""
+    said = evidence.source == "inference" and any(gate.name == RUN for gate in gates)
+    return problems[1:] if said else problems
 
 
 def _refused_to_all(o: Occasion, request: Request, environment: EnvironmentState) -> policy.Judgement:

@@ -180,6 +180,18 @@ def test_the_page_shows_what_the_run_drew_and_json_does_not_carry_it() -> None:
     assert stage.request("test", 2, picture=lambda address: b"<svg>")["pictures"] == [], "only what is a PNG"
 
 
+def test_a_page_fetches_no_picture_that_it_does_not_show() -> None:
+    stage, asked = stories.open_gate(), []
+
+    def watched(address: str) -> bytes | None:
+        asked.append(address.rpartition("/")[2])
+        return picture(address)
+
+    stage.runs("dev", 2, measured(0.66, run_id="four", pictures=tuple(f"{name}.png" for name in "abcd")))
+    document = stage.request("test", 2, picture=watched)
+    assert (len(document["pictures"]), asked) == (2, ["a.png", "b.png"])
+
+
 def test_a_refused_post_gets_back_what_was_typed() -> None:
     document = READ["request-refused"]
     assert document.one("textarea").text == "<typed>"
