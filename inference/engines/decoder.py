@@ -2,7 +2,7 @@
 
 A slot holds one record: the encoder's output, once, and `width` texts that grow from it side by side, be it one, a few
 samples or the beams of a search. All sizes that change from step to step are arguments, all contents stay where they
-are in memory: so a step can be recorded once and replayed (see graphs.py).
+are in memory: so a step can be recorded once and replayed (see cuda.py).
 """
 
 from __future__ import annotations
@@ -14,37 +14,27 @@ from torch import Tensor
 from torch.nn import functional
 
 from inference.engines.search import wider
-from inference.engines.weights import CrossAttention, Weights
+from inference.engines.sources import ByLayer, OneOutput, Sources
+from inference.engines.tables import zeros
+from inference.engines.weights import Weights
 
 _NEVER = float("-inf")
 
 
 class Decoder:
-    """The slot table and the step.
-
-    With `absorbed` cross-attention the key's weight is folded into the query and the value's is applied after the
-    attention, so that all layers look at the same encoder output and none needs keys and values of its own: less
-    memory, nothing to compute when a record enters, and one product for all heads and beams.
-    """
+    """The slot table and the step. With `absorbed` cross-attention all layers look at the same encoder output."""
 
     def __init__(
         self, weights: Weights, slots: int, width: int, *, longest_source: int, reach: int, absorbed: bool = True
     ) -> None:
         self._weights = weights
-        self.slots, self.width, self.reach, self.absorbed = slots, width, reach, absorbed
-        self.longest_source, self.may_shrink = longest_source, True
+        self.slots, self.width, self.reach, self.may_shrink = slots, width, reach, True
         side, dtype, device = weights.decoder, weights.dtype, weights.device
         inner = side.heads * side.head_size
         layers = len(weights.decoder_layers)
         # Keys beside values; the texts of one slot alternate, so that its first steps stand together.
-        self._cache = torch.zeros(layers, slots, reach * width, 2 * inner, dtype=dtype, device=device)
-        # Otherwise each layer's keys and values, by head.
-        by_head = (layers, 2, slots, side.heads, longest_source, side.head_size)
-        shape = (1, 1, slots, 1, longest_source, weights.width) if absorbed else by_head
-        self._memory = torch.zeros(shape, dtype=dtype, device=device)
-        self._memory_hidden = torch.zeros(
-            slots, 1, longest_source, dtype=dtype, device=device
-        )  # added to scores: 0 or -inf
+        self._cache = zeros((layers, slots, reach * width, 2 * inner), dtype, device)
+        self._sources: Sources = (OneOutput if absorbed else ByLayer)(weights, slots, longest_source)
         self.tokens = torch.zeros(slots, width, dtype=torch.int64, device=device)
         self.positions = torch.zeros(slots, dtype=torch.int64, device=device)
         # Which entries of its slot's cache each text descends from, added to scores: 0 or -inf.
@@ -53,19 +43,14 @@ class Decoder:
         )
         self._numbers = torch.arange(max(slots, width), device=device)
 
+    @property
+    def longest_source(self) -> int:
+        """The longest input that there is room for."""
+        return self._sources.longest
+
     def admit(self, slot: int, encoded: Tensor) -> None:
         """Start a record: `encoded` is the encoder's output, (length, width)."""
-        length = encoded.shape[0]
-        if self.absorbed:
-            self._memory[0, 0, slot, 0, :length] = encoded
-        else:
-            heads, size = self._weights.decoder.heads, self._weights.decoder.head_size
-            for memory, layer in zip(self._memory, self._weights.decoder_layers, strict=True):
-                projected = layer.cross.keys_values(encoded).view(length, 2, heads, size)
-                memory[:, slot, :, :length] = projected.permute(1, 2, 0, 3)
-        # What a longer text left behind stays there, hidden.
-        self._memory_hidden[slot, 0, :length] = 0
-        self._memory_hidden[slot, 0, length:] = _NEVER
+        self._sources.admit(slot, encoded)
         self.tokens[slot] = self._weights.start
         self.positions[slot] = 0
         if self._descent is not None:
@@ -74,15 +59,13 @@ class Decoder:
     def enlarge(self, slots: int, reach: int, longest_source: int) -> None:
         """Make room for more records, longer texts or longer inputs; what is in it stays."""
         width, before = self.width, (self.slots, self.reach, self.longest_source)
-        self.slots, self.reach = max(slots, self.slots), max(reach, self.reach)
-        self.longest_source = max(longest_source, self.longest_source)
-        if before == (self.slots, self.reach, self.longest_source):
+        after = (max(slots, self.slots), max(reach, self.reach), max(longest_source, self.longest_source))
+        if before == after:
             return
+        self.slots, self.reach, longest_source = after
         layers, _, _, both = self._cache.shape
         self._cache = wider(self._cache, (layers, self.slots, self.reach * width, both))
-        outer, parts, _, heads, _, size = self._memory.shape
-        self._memory = wider(self._memory, (outer, parts, self.slots, heads, self.longest_source, size))
-        self._memory_hidden = wider(self._memory_hidden, (self.slots, 1, self.longest_source), _NEVER)
+        self._sources.resize(self.slots, longest_source)
         self.tokens, self.positions = wider(self.tokens, (self.slots, width)), wider(self.positions, (self.slots,))
         if self._descent is not None:
             self._descent = wider(self._descent, (self.slots, width, self.reach * width), _NEVER)
@@ -93,16 +76,14 @@ class Decoder:
 
         A table that is read whole is multiplied up to eight times as fast as the front part of a longer one.
         """
-        if self.may_shrink and longest_source <= 0.8 * self.longest_source:
-            self.longest_source = longest_source
-            self._memory = self._memory[..., :longest_source, :].contiguous()
-            self._memory_hidden = self._memory_hidden[..., :longest_source].contiguous()
+        if self.may_shrink and self._sources.room_for(longest_source) <= 0.8 * self.longest_source:
+            self._sources.resize(self.slots, longest_source)
 
     def move(self, source: int, target: int) -> None:
         """What is in slot `source`, to `target`."""
         self._cache[:, target] = self._cache[:, source]
-        self._memory[:, :, target] = self._memory[:, :, source]
-        for table in (self._memory_hidden, self.tokens, self.positions, self._descent):
+        self._sources.move(source, target)
+        for table in (self.tokens, self.positions, self._descent):
             if table is not None:
                 table[target] = table[source]
 
@@ -132,7 +113,6 @@ class Decoder:
             self._descent.view(-1, self.reach * width)[: count * width].scatter_(1, places.view(-1, 1), 0.0)
         visible = self._visible(positions, keys)
         rows = side.embed(self.tokens[:count].flatten(), positions.repeat_interleave(width))  # (rows, width of model)
-        hidden = self._memory_hidden[:count, :, :sources]
         for index, layer in enumerate(weights.decoder_layers):
             part = layer.attention
             projected = part.into(part.norm(rows) if norm_first else rows)  # (rows, 3 * inner)
@@ -148,9 +128,8 @@ class Decoder:
             if not norm_first:
                 rows = part.norm(rows)
             cross = layer.cross
-            memory = self._memory[0 if self.absorbed else index, :, :count, :, :sources]
-            look = self._look_absorbed if self.absorbed else self._look
-            rows = cross.out.plus(look(cross, cross.norm(rows) if norm_first else rows, memory, hidden), rows)
+            looked = self._sources.look(index, cross, cross.norm(rows) if norm_first else rows, count, sources)
+            rows = cross.out.plus(looked, rows)
             if not norm_first:
                 rows = cross.norm(rows)
             forward = layer.feed_forward
@@ -177,30 +156,6 @@ class Decoder:
     def _ahead(self, positions: Tensor, keys: int) -> Tensor:
         """Cache entries that are not this text's yet, bool, (count, keys)."""
         return torch.arange(keys, device=positions.device) > positions.unsqueeze(1)
-
-    def _look_absorbed(self, cross: CrossAttention, rows: Tensor, memory: Tensor, hidden: Tensor) -> Tensor:
-        """(rows, heads * head size) from `memory`, the encoder's output, (1, count, 1, sources, width of model)."""
-        side, memory = self._weights.decoder, memory[0, :, 0]
-        count, _, model_width = memory.shape
-        by_head = cross.query(rows).view(-1, side.heads, side.head_size).transpose(0, 1)  # (heads, rows, head size)
-        query = torch.bmm(by_head, cross.key_by_head).transpose(0, 1)  # (rows, heads, width of model)
-        query = query.reshape(count, -1, model_width)
-        scores = torch.baddbmm(hidden, query, memory.transpose(1, 2), alpha=side.score_scale)
-        found = torch.bmm(scores.softmax(dim=-1), memory)  # (count, width * heads, width of model)
-        found = found.view(-1, side.heads, model_width).transpose(0, 1)
-        result = torch.bmm(found, cross.value_by_head).transpose(0, 1).reshape(rows.shape[0], -1)
-        return result if cross.value_bias is None else result + cross.value_bias
-
-    def _look(self, cross: CrossAttention, rows: Tensor, memory: Tensor, hidden: Tensor) -> Tensor:
-        """The same from this layer's keys and values, (2, count, heads, sources, head size).
-
-        In three steps: for one query a slot torch's fused kernel for CPUs is slower than reading both once.
-        """
-        side, count = self._weights.decoder, memory.shape[1]
-        query = cross.query(rows).view(count, self.width, side.heads, side.head_size).transpose(1, 2)
-        scores = torch.matmul(query * side.score_scale, memory[0].transpose(2, 3)) + hidden.unsqueeze(1)
-        found = torch.matmul(scores.softmax(dim=-1), memory[1])  # (count, heads, width, head size)
-        return found.transpose(1, 2).reshape(rows.shape[0], -1)
 
 
 def longest(values: Sequence[int], step: int, most: int) -> int:

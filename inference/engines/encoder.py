@@ -68,18 +68,22 @@ class TextByText:
 
     def __init__(self, side: Side, lengths: Sequence[int]) -> None:
         self._side, self._lengths = side, list(lengths)
-        # One square for all: a shorter text's is the upper left corner.
-        self._bias = side.distances.square(max(lengths)).unsqueeze(0) if side.distances else None
+        distances = side.distances
+        self._biases = {length: distances.mirrored(length) for length in set(lengths)} if distances else {}
 
     def __call__(self, projected: Tensor) -> Tensor:
         side = self._side
-        out = projected.new_empty(projected.shape[0], side.heads * side.head_size)
+        inner = side.heads * side.head_size
+        out = projected.new_empty(projected.shape[0], inner)
         attend = _plainly if projected.dtype == torch.bfloat16 and projected.device.type == "cpu" else _fused
         for text, into in zip(torch.split(projected, self._lengths), torch.split(out, self._lengths), strict=True):
             length = text.shape[0]
-            parts = text.view(length, 3, side.heads, side.head_size).permute(1, 2, 0, 3)  # (3, heads, length, size)
-            bias = None if self._bias is None else self._bias[:, :, :length, :length]
-            attended = attend(parts[0], parts[1], parts[2], bias, side.score_scale)  # (heads, length, size)
+            bias, keys_values = self._biases.get(length), text[:, inner:]
+            if bias is not None:
+                keys_values = keys_values.flip(0)
+            query = text[:, :inner].view(length, side.heads, side.head_size).transpose(0, 1)
+            key, value = keys_values.view(length, 2, side.heads, side.head_size).permute(1, 2, 0, 3)
+            attended = attend(query, key, value, bias, side.score_scale)  # (heads, length, size)
             into.view(length, side.heads, side.head_size).copy_(attended.transpose(0, 1))
         return out
 
@@ -109,11 +113,12 @@ def attend_by_text(
 def _fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Tensor:
     """(heads, length, head size), without writing down the scores."""
     query, key, value = query.unsqueeze(0), key.unsqueeze(0), value.unsqueeze(0)
-    return functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)[0]
+    mask = None if bias is None else bias.unsqueeze(0)
+    return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)[0]
 
 
 def _plainly(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Tensor:
     """The same in three steps: in bfloat16 torch's fused kernel for CPUs takes one and a half times as long."""
     turned = key.transpose(1, 2)
-    scores = torch.bmm(query * scale, turned) if bias is None else torch.baddbmm(bias[0], query, turned, alpha=scale)
+    scores = torch.bmm(query * scale, turned) if bias is None else torch.baddbmm(bias, query, turned, alpha=scale)
     return torch.bmm(scores.softmax(dim=-1), value)

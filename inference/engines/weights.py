@@ -159,11 +159,14 @@ class Distances:
     bias: Tensor  # (heads, 2 * reach + 1), in the weights' dtype: distances from -reach to reach, key minus query
     reach: int
 
-    def square(self, length: int) -> Tensor:
-        """(heads, length, length): of every query to every key."""
-        line = self.bias[:, self._places(torch.arange(1 - length, length, device=self.bias.device))]
-        # Row i begins at distance -i: windows over the line, the last one first.
-        return line.unfold(1, length, 1).flip(1)
+    def mirrored(self, length: int) -> Tensor:
+        """(heads, length, length): of every query to every key, the keys from last to first.
+
+        Then a step along either side is a step along one line, and all of it a view of that line: nothing as large as the
+        scores is written down, or read from memory at each layer.
+        """
+        line = self.bias[:, self._places(torch.arange(length - 1, -length, -1, device=self.bias.device))]
+        return line.unfold(1, length, 1)
 
     def from_last(self, positions: Tensor, keys: int) -> Tensor:
         """(rows, heads, keys): of queries at `positions`, int64, (rows,), to keys at 0, 1, 2 …"""

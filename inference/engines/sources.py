@@ -1,0 +1,197 @@
+"""What the decoder keeps of the inputs, a slot for each record, and how its layers look at them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from inference.engines.tables import zeros
+from inference.engines.weights import CrossAttention, Weights
+
+_NEVER = float("-inf")
+# Numbers in a line of the cache.
+_LINE = 16
+
+
+class Sources(Protocol):
+    """A table of inputs. `longest` is the longest that it has room for."""
+
+    longest: int
+
+    def room_for(self, longest: int) -> int:
+        """What `longest` would be after a resize to it."""
+        ...
+
+    def admit(self, slot: int, encoded: Tensor) -> None:
+        """Keep the encoder's output, (length, width)."""
+        ...
+
+    def resize(self, slots: int, longest: int) -> None:
+        """Make room, or give it back; what still fits stays."""
+        ...
+
+    def move(self, source: int, target: int) -> None:
+        """What is in slot `source`, to `target`."""
+        ...
+
+    def look(self, index: int, cross: CrossAttention, rows: Tensor, count: int, sources: int) -> Tensor:
+        """Attention of layer `index` to the first `count` slots' inputs, of which none is longer than `sources`.
+
+        From (count * width of a slot, width of the model) to (the same, heads * head size).
+        """
+        ...
+
+
+@dataclass(slots=True)
+class _Table:
+    """Numbers of all slots' inputs, and along which axes both are counted."""
+
+    numbers: Tensor
+    slots: int
+    sources: int
+    filling: float = 0.0
+
+    def resize(self, slots: int, longest: int) -> None:
+        before, shape = self.numbers, list(self.numbers.shape)
+        shape[self.slots], shape[self.sources] = slots, longest
+        found = zeros(shape, before.dtype, before.device)
+        if self.filling:
+            found.fill_(self.filling)
+        kept = tuple(slice(0, min(one, other)) for one, other in zip(before.shape, shape, strict=True))
+        found[kept] = before[kept]
+        self.numbers = found
+
+    def move(self, source: int, target: int) -> None:
+        self.numbers.select(self.slots, target).copy_(self.numbers.select(self.slots, source))
+
+
+class _Sources:
+    """What both ways of keeping an input share: which of a slot's places are in use, and all changes of size."""
+
+    def __init__(self, weights: Weights, slots: int, longest: int) -> None:
+        self._side, self.longest = weights.decoder, self.room_for(longest)
+        hidden = torch.full((slots, 1, self.longest), _NEVER, dtype=weights.dtype, device=weights.device)
+        self._hidden = _Table(hidden, 0, 2, _NEVER)  # added to scores: 0 or -inf
+
+    def _tables(self) -> Sequence[_Table]:
+        raise NotImplementedError
+
+    def room_for(self, longest: int) -> int:
+        """The length of a table for inputs of up to `longest`."""
+        return longest
+
+    def _show(self, slot: int, length: int) -> None:
+        # What a longer text left behind stays there, hidden.
+        self._hidden.numbers[slot, 0, :length] = 0
+        self._hidden.numbers[slot, 0, length:] = _NEVER
+
+    def resize(self, slots: int, longest: int) -> None:
+        self.longest = self.room_for(longest)
+        for table in (self._hidden, *self._tables()):
+            table.resize(slots, self.longest)
+
+    def move(self, source: int, target: int) -> None:
+        for table in (self._hidden, *self._tables()):
+            table.move(source, target)
+
+
+class OneOutput(_Sources):
+    """The encoder's output, once for all layers: absorbed cross-attention.
+
+    The key's weight is folded into the query and the value's is applied after the attention: less memory, nothing to
+    compute when a record enters, and one product for all heads and beams.
+    """
+
+    def __init__(self, weights: Weights, slots: int, longest: int) -> None:
+        super().__init__(weights, slots, longest)
+        self._outputs = _Table(zeros((slots, longest, weights.width), weights.dtype, weights.device), 0, 1)
+
+    def _tables(self) -> Sequence[_Table]:
+        return (self._outputs,)
+
+    def admit(self, slot: int, encoded: Tensor) -> None:
+        self._outputs.numbers[slot, : encoded.shape[0]] = encoded
+        self._show(slot, encoded.shape[0])
+
+    def look(self, index: int, cross: CrossAttention, rows: Tensor, count: int, sources: int) -> Tensor:
+        side, outputs = self._side, self._outputs.numbers[:count, :sources]
+        hidden = self._hidden.numbers[:count, :, :sources]
+        model_width = outputs.shape[2]
+        by_head = cross.query(rows).view(-1, side.heads, side.head_size).transpose(0, 1)  # (heads, rows, head size)
+        query = torch.bmm(by_head, cross.key_by_head).transpose(0, 1)  # (rows, heads, width of model)
+        query = query.reshape(count, -1, model_width)
+        scores = torch.baddbmm(hidden, query, outputs.transpose(1, 2), alpha=side.score_scale)
+        found = torch.bmm(scores.softmax(dim=-1), outputs)  # (count, width * heads, width of model)
+        found = found.view(-1, side.heads, model_width).transpose(0, 1)
+        result = torch.bmm(found, cross.value_by_head).transpose(0, 1).reshape(rows.shape[0], -1)
+        return result if cross.value_bias is None else result + cross.value_bias
+
+
+class ByLayer(_Sources):
+    """Each layer's own keys and values, by head.
+
+    In float32 the inputs' places lie along the values' rows, and both products have the table on their left: so MKL reads
+    either at the memory's rate for one query, and in half the time for four. bfloat16 has other kernels.
+    """
+
+    def __init__(self, weights: Weights, slots: int, longest: int) -> None:
+        self._turned = weights.dtype == torch.float32
+        super().__init__(weights, slots, longest)
+        self._layers, side = weights.decoder_layers, weights.decoder
+        outer = (len(self._layers), slots, side.heads)
+        upright, turned = (*outer, self.longest, side.head_size), (*outer, side.head_size, self.longest)
+        self._keys = _Table(zeros(upright, weights.dtype, weights.device), 1, 3)
+        values = zeros(turned if self._turned else upright, weights.dtype, weights.device)
+        self._values = _Table(values, 1, 4 if self._turned else 3)
+
+    def room_for(self, longest: int) -> int:
+        """Whole lines of the cache; rows that begin a power of two of bytes apart would drive each other out of it."""
+        if not self._turned:
+            return longest
+        lines = -(-longest // _LINE)
+        return _LINE * (lines + (lines % 4 == 0))
+
+    def _tables(self) -> Sequence[_Table]:
+        return self._keys, self._values
+
+    def admit(self, slot: int, encoded: Tensor) -> None:
+        length, side = encoded.shape[0], self._side
+        for layer, keys, values in zip(self._layers, self._keys.numbers, self._values.numbers, strict=True):
+            if self._turned:
+                # A product writes the values as they are kept; they would take longer to turn than to compute.
+                weight, bias = layer.cross.keys_values.weight, layer.cross.keys_values.bias
+                of_key, of_value = weight.chunk(2)
+                key, value = functional.linear(encoded, of_key), functional.linear(of_value, encoded)
+                if bias is not None:
+                    key, value = key + bias.chunk(2)[0], value + bias.chunk(2)[1].unsqueeze(1)
+                keys[slot, :, :length] = key.view(length, side.heads, side.head_size).transpose(0, 1)
+                values[slot, :, :, :length] = value.view(side.heads, side.head_size, length)
+            else:
+                both = layer.cross.keys_values(encoded).view(length, 2, side.heads, side.head_size)
+                keys[slot, :, :length], values[slot, :, :length] = both.permute(1, 2, 0, 3)
+        self._show(slot, length)
+
+    def look(self, index: int, cross: CrossAttention, rows: Tensor, count: int, sources: int) -> Tensor:
+        side, width = self._side, rows.shape[0] // count
+        query = cross.query(rows).view(count, width, side.heads, side.head_size).transpose(1, 2)
+        query = query.reshape(-1, width, side.head_size)  # (count * heads, width, head size)
+        if side.score_scale != 1.0:
+            query = query * side.score_scale
+        keys = self._keys.numbers[index, :count, :, :sources].flatten(0, 1)
+        hidden = self._hidden.numbers[:count, :, :sources].unsqueeze(1)
+        if not self._turned:
+            values = self._values.numbers[index, :count, :, :sources].flatten(0, 1)
+            scores = torch.bmm(query, keys.transpose(1, 2)).view(count, side.heads, width, sources) + hidden
+            found = torch.bmm(scores.softmax(dim=-1).flatten(0, 1), values)  # (count * heads, width, head size)
+        else:
+            values = self._values.numbers[index, :count, :, :, :sources].flatten(0, 1)
+            products = torch.bmm(keys, query.transpose(1, 2)).transpose(1, 2)  # (count * heads, width, sources)
+            scores = products.new_empty(count, side.heads, width, sources)
+            torch.add(products.view(count, side.heads, width, sources), hidden, out=scores)
+            found = torch.bmm(values, scores.softmax(dim=-1).flatten(0, 1).transpose(1, 2)).transpose(1, 2)
+        return found.view(count, side.heads, width, side.head_size).transpose(1, 2).reshape(rows.shape[0], -1)
