@@ -280,10 +280,8 @@ def _load_weights(folder: Path, auto: Any, gpus: int, dtype: torch.dtype) -> Pre
 
 
 def _load_tokenizer(folder: Path) -> Any:
-    if not any((folder / name).exists() for name in ("tokenizer.json", "spiece.model", "vocab.txt", "vocab.json")):
-        raise ModelBroken(
-            "The tokenizer is missing: neither tokenizer.json, spiece.model, vocab.txt nor vocab.json is there."
-        )
+    if not any((folder / name).exists() for name in _TOKENIZERS):
+        raise ModelBroken(f"The tokenizer is missing: none of {', '.join(_TOKENIZERS)} is there.")
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # as above

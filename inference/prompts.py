@@ -117,9 +117,6 @@ class Prompts:
     def __init__(self, prompts: Mapping[str, Prompt]) -> None:
         self._prompts = prompts
 
-    def __len__(self) -> int:
-        return len(self._prompts)
-
     @property
     def names(self) -> list[str]:
         return sorted(self._prompts)

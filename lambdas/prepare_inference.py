@@ -20,7 +20,6 @@ from promotion.hosted import model_request
 from promotion.model import VersionState
 from promotion.record import LiveModel
 
-MODEL_DIR = "/opt/ml/model"
 PROCESSING = "/opt/ml/processing"
 
 

@@ -20,7 +20,6 @@ from promotion.states import touched as touched_by
 from promotion.view import View
 
 _NOT_IN_SOURCE_IDENTITY = re.compile(r"[^\w+=,.@-]", re.ASCII)
-_NOT_IN_METADATA = re.compile(r"[^\w\s.:/=+\-@]")
 
 
 class RegistryTarget:
@@ -202,16 +201,6 @@ def describe(client: Client, arn: str, requesters: Mapping[str, str]) -> tuple[P
         # Recorded all the same: the page and the mail say it, and nobody can approve.
         package = replace(package, problem="InferenceSpecification.Containers: the package has no container to serve.")
     return package, found
-
-
-def pending_packages(client: Client, group: str) -> Iterator[str]:
-    """ARNs of a group's packages that wait for approval, newest first."""
-    pages = client.get_paginator("list_model_packages").paginate(
-        ModelPackageGroupName=group, ModelApprovalStatus="PendingManualApproval", SortOrder="Descending"
-    )
-    for page in pages:
-        for summary in page["ModelPackageSummaryList"]:
-            yield summary["ModelPackageArn"]
 
 
 def _requester(
