@@ -1,68 +1,187 @@
 """What an H200 should reach, by shapes with random weights and fixed lengths; part of benchmarks.inference.
 
-The limits are computed: 790 TFLOP/s in bf16 and 4.5 TB/s, encoding and decoding in series.
+Alone, in about two minutes: `python -m benchmarks.inference_gpu`. The limits are computed: 790 TFLOP/s in bf16 and 4.5 TB/s,
+encoding and decoding in series.
 """
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+import transformers
+from torch import Tensor
 from transformers import BartConfig, BartForSequenceClassification, T5Config, T5ForConditionalGeneration
 
 from inference.engines import Pair, Prompt
-from inference.engines.encoder_decoder import text_engine
+from inference.engines.cuda import Graphs
+from inference.engines.decoder import Decoder
+from inference.engines.encoder import Encoder
+from inference.engines.encoder_decoder import EncoderDecoderEngine, text_engine
 from inference.engines.nli import NliEngine
+from inference.engines.search import Streams
 from inference.parameters import Generation
 
-ARTICLES, TOKENS_IN, TOKENS_OUT, ARTICLES_PER_S = 2_048, 600, 50, 735
-PAIRS, PAIR_TOKENS, PAIRS_PER_S = 16_384, 100, 11_200
+ARTICLES_PER_S, PAIRS_PER_S = 735, 11_200
+_BY = 4  # rows in one of Hugging Face's batches
+_PARTS: dict[str, tuple[type, str]] = {
+    "encoder": (Encoder, "encode"),
+    "into the table": (Decoder, "admit"),
+    "steps": (Graphs, "__call__"),
+    "choosing": (Streams, "choose"),
+}
 
 
-def measure() -> dict[str, Any]:
-    """Records a second and the share of the computed limit."""
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        with torch.device("cuda"):
-            texts = T5ForConditionalGeneration(
-                T5Config(
-                    vocab_size=32_128, d_model=1_024, d_kv=64, d_ff=2_816, num_layers=24, num_heads=16,
-                    feed_forward_proj="gated-gelu", decoder_start_token_id=0,
-                )
-            ).eval()  # fmt: skip
-            labels = BartForSequenceClassification(
-                BartConfig(
-                    id2label={0: "contradiction", 1: "neutral", 2: "entailment"},
-                    label2id={"contradiction": 0, "neutral": 1, "entailment": 2}, num_labels=3,
-                )
-            ).eval()  # fmt: skip
-    finally:
-        torch.set_default_dtype(torch.float32)
-    texts.generation_config.min_new_tokens = TOKENS_OUT
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Two models' shapes, and what they are given."""
+
+    texts: dict[str, Any]
+    labels: dict[str, Any]
+    articles: int
+    tokens_in: int
+    tokens_out: int
+    pairs: int
+    pair_tokens: int
+    compared: int  # rows that Hugging Face computes
+
+
+# flan-t5-large and bart-large-mnli.
+LARGE = Work(
+    texts={"vocab_size": 32_128, "d_model": 1_024, "d_kv": 64, "d_ff": 2_816, "num_layers": 24, "num_heads": 16},
+    labels={},
+    articles=2_048,
+    tokens_in=600,
+    tokens_out=50,
+    pairs=16_384,
+    pair_tokens=100,
+    compared=16,
+)
+
+
+def measure(work: Work = LARGE, device: str = "cuda") -> dict[str, Any]:
+    """Rows a second, the share of the computed limit, and how many times Hugging Face's in batches of 4."""
+    texts, labels = _models(work, device)
     chance = torch.Generator().manual_seed(0)
-    settings = Generation(max_new_tokens=TOKENS_OUT)
-    prompts = [
-        Prompt(tuple(torch.randint(3, 32_000, (TOKENS_IN,), generator=chance).tolist()), settings, key)
-        for key in range(ARTICLES)
-    ]
-    rows = torch.randint(3, 50_000, (PAIRS, PAIR_TOKENS), generator=chance)
-    rows[:, -1] = 2  # BART reads its class where the text ends
+    articles = torch.randint(3, texts.config.vocab_size, (work.articles, work.tokens_in), generator=chance)
+    rows = torch.randint(3, labels.config.vocab_size, (work.pairs, work.pair_tokens), generator=chance)
+    rows[:, -1] = labels.config.eos_token_id  # BART reads its class where the text ends
+    settings = Generation(max_new_tokens=work.tokens_out)
+    prompts = [Prompt(tuple(article), settings, key) for key, article in enumerate(articles.tolist())]
     pairs = [Pair(tuple(row), None) for row in rows.tolist()]
     engine, classifier = text_engine(texts), NliEngine(labels)
+    assert isinstance(engine, EncoderDecoderEngine)
+    clock = _Clock(device)
+
+    def plainly(batch: Tensor) -> None:
+        texts.generate(batch, attention_mask=torch.ones_like(batch), max_new_tokens=work.tokens_out, do_sample=False)
+
     return {
-        "device": torch.cuda.get_device_name(),
-        "articles": _rate(lambda: list(engine.generate(prompts)), ARTICLES, ARTICLES_PER_S),
-        "pairs": _rate(lambda: list(classifier.score(pairs)), PAIRS, PAIRS_PER_S),
-        "peak_memory_bytes": torch.cuda.max_memory_allocated(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "articles": clock.compared(
+            lambda: list(engine.generate(prompts)), work.articles, ARTICLES_PER_S, plainly, articles[: work.compared]
+        )
+        | {
+            "tokens": sum(len(result.sequences[0]) for _, result in engine.generate(prompts)),
+            "attention": type(engine._encoder).__name__,
+            "seconds": clock.parts(lambda: list(engine.generate(prompts))),
+        },
+        "pairs": clock.compared(
+            lambda: list(classifier.score(pairs)),
+            work.pairs,
+            PAIRS_PER_S,
+            lambda batch: labels(input_ids=batch),
+            rows[: work.compared],
+        ),
+        "peak_memory_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None,
     }
 
 
-def _rate(run: Any, count: int, limit: float) -> dict[str, float]:
-    run()  # kernels are compiled and graphs recorded
-    torch.cuda.synchronize()
-    begun = time.perf_counter()
-    run()
-    torch.cuda.synchronize()
-    per_s = count / (time.perf_counter() - begun)
-    return {"per_s": per_s, "share_of_limit": per_s / limit}
+def _models(work: Work, device: str) -> tuple[Any, Any]:
+    """In bfloat16, made where they are used."""
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device(device):
+            texts = T5ForConditionalGeneration(
+                T5Config(
+                    feed_forward_proj="gated-gelu", decoder_start_token_id=0, tie_word_embeddings=False, **work.texts
+                )
+            )
+            labels = BartForSequenceClassification(
+                BartConfig(
+                    id2label={0: "contradiction", 1: "neutral", 2: "entailment"},
+                    label2id={"contradiction": 0, "neutral": 1, "entailment": 2}, num_labels=3, **work.labels,
+                )
+            )  # fmt: skip
+    finally:
+        torch.set_default_dtype(torch.float32)
+    # Never the best of all tokens, so that each text has its full length.
+    texts.lm_head.weight.data[texts.config.eos_token_id] = 0
+    return texts.eval(), labels.eval()
+
+
+class _Clock:
+    """Wall time, with all that a device still has to do."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._wait: Callable[[], None] = torch.cuda.synchronize if device == "cuda" else lambda: None
+
+    def seconds(self, run: Callable[[], Any]) -> float:
+        self._wait()
+        begun = time.perf_counter()
+        run()
+        self._wait()
+        return time.perf_counter() - begun
+
+    def compared(
+        self, run: Callable[[], Any], count: int, limit: float, plainly: Callable[[Tensor], Any], rows: Tensor
+    ) -> dict[str, float]:
+        """`run` over `count` rows, and Hugging Face over `rows` of the same."""
+        first = self.seconds(run)  # kernels are compiled
+        per_s = count / self.seconds(run)
+        batches = torch.split(rows.to(self._device), _BY)
+        with torch.inference_mode():
+            plainly(batches[0])
+            theirs_per_s = len(rows) / self.seconds(lambda: [plainly(batch) for batch in batches])
+        return {
+            "per_s": per_s, "share_of_limit": per_s / limit, "first_run_s": first,
+            "hugging_face_per_s": theirs_per_s, "ratio": per_s / theirs_per_s,
+        }  # fmt: skip
+
+    def parts(self, run: Callable[[], Any]) -> dict[str, float]:
+        """Seconds of each part in one run that waits after each, and so is slower."""
+        spent = dict.fromkeys(_PARTS, 0.0)
+        with self._timed(spent):
+            whole = self.seconds(run)
+        return {**spent, "the rest": whole - sum(spent.values()), "whole": whole}
+
+    @contextmanager
+    def _timed(self, spent: dict[str, float]) -> Iterator[None]:
+        plain = {name: getattr(kind, method) for name, (kind, method) in _PARTS.items()}
+
+        def timed(name: str) -> Callable[..., Any]:
+            def call(*given: Any, **named: Any) -> Any:
+                found: list[Any] = []
+                spent[name] += self.seconds(lambda: found.append(plain[name](*given, **named)))
+                return found[0]
+
+            return call
+
+        for name, (kind, method) in _PARTS.items():
+            setattr(kind, method, timed(name))
+        try:
+            yield
+        finally:
+            for name, (kind, method) in _PARTS.items():
+                setattr(kind, method, plain[name])
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(), indent=1))

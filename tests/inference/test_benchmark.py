@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import inference_profile
+from benchmarks import inference_gpu, inference_profile
 from benchmarks.inference_report import GOALS, headline, limit, met
 from inference.engines.decoder import Decoder
 from inference.engines.families import read_weights
@@ -95,3 +95,23 @@ def test_the_least_is_the_work_at_the_rate_of_its_kernels() -> None:
     )
     assert "| steps | 1.0 |  |" in page
     assert any("at 3.0 times" in line for line in page)
+
+
+def test_shapes_are_measured_against_their_limit_and_hugging_face() -> None:
+    small = inference_gpu.Work(
+        texts={"vocab_size": 64, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4},
+        labels={"vocab_size": 64, "d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 48,
+                "decoder_ffn_dim": 48, "encoder_attention_heads": 2, "decoder_attention_heads": 2},
+        articles=9, tokens_in=20, tokens_out=5, pairs=12, pair_tokens=10, compared=8,
+    )  # fmt: skip
+
+    found = inference_gpu.measure(small, "cpu")
+
+    assert found["articles"]["tokens"] == 9 * 5
+    for name, most in (("articles", inference_gpu.ARTICLES_PER_S), ("pairs", inference_gpu.PAIRS_PER_S)):
+        assert found[name]["share_of_limit"] * most == pytest.approx(found[name]["per_s"])
+        assert found[name]["ratio"] * found[name]["hugging_face_per_s"] == pytest.approx(found[name]["per_s"])
+    parts = found["articles"]["seconds"]
+    assert sum(parts.values()) == pytest.approx(2 * parts["whole"])
+    assert parts["encoder"] > 0
+    assert Decoder.admit.__name__ == "admit"
