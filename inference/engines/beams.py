@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from inference.engines import Prompt
-from inference.engines.search import Choice, Rules, Sequences, constrained, most_new_tokens, wider
+from inference.engines.search import Choice, Rules, Sequences, Standing, constrained, most_new_tokens, wider
 
 # Worse than any score; finite, as in transformers, because sums of it are compared.
 _OUT = -1.0e9
@@ -62,8 +62,7 @@ class Beams:
         count, width, vocabulary = scores.shape
         device, made = scores.device, self._made[:count]
         likely = torch.log_softmax(scores.float(), dim=-1)
-        for slot in range(count):
-            likely = self._constrained(likely, slot)
+        likely = constrained(likely, self._rules, self._standings(count))
         likely = (likely + self._scores[:count].unsqueeze(2)).flatten(1)  # (count, width * vocabulary)
         likely, places = likely.topk(self._kept)  # (count, kept)
         parents, tokens = places // vocabulary, places % vocabulary
@@ -82,11 +81,14 @@ class Beams:
         done = self._done(ended)
         return Choice(tokens.gather(1, next_places), parents.gather(1, next_places), done)
 
-    def _constrained(self, likely: Tensor, slot: int) -> Tensor:
-        prompt, made, limit = self._prompts[slot], self._made[slot], self._limits[slot]
-        ngram = prompt.settings.no_repeat_ngram_size if prompt else 0
-        rows = self._texts[slot, :, :made].tolist() if ngram else ()
-        return constrained(likely, slot, self._rules, rows, made, limit, ngram)
+    def _standings(self, count: int) -> list[Standing]:
+        ngrams = [prompt.settings.no_repeat_ngram_size if prompt else 0 for prompt in self._prompts[:count]]
+        made = self._made[:count]
+        texts = self._texts[:count, :, : max(made)].tolist() if any(ngrams) else [[]] * count
+        return [
+            Standing([row[:length] for row in rows], length, limit, ngram)
+            for rows, length, limit, ngram in zip(texts, made, self._limits[:count], ngrams, strict=True)
+        ]
 
     def _collect(self, likely: Tensor, texts: Tensor, ended: Tensor) -> None:
         """Keep the best of the texts that ended before and of those that end now."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -118,10 +118,11 @@ class Streams:
 
     def choose(self, scores: Tensor) -> Choice:
         slots = [slot for slot in self._slots[: scores.shape[0]] if slot is not None]
-        for number, slot in enumerate(slots):
-            scores = constrained(
-                scores, number, self._rules, slot.rows, slot.made, slot.limit, slot.prompt.settings.no_repeat_ngram_size
-            )
+        scores = constrained(
+            scores,
+            self._rules,
+            [Standing(slot.rows, slot.made, slot.limit, slot.prompt.settings.no_repeat_ngram_size) for slot in slots],
+        )
         tokens = scores.argmax(dim=-1)
         drawn = [number for number, slot in enumerate(slots) if slot.draws is not None]
         if drawn:
@@ -154,34 +155,53 @@ class Streams:
         return tokens.view(-1, self._width)
 
 
-def constrained(
-    scores: Tensor, slot: int, rules: Rules, rows: Sequence[Sequence[int]], made: int, limit: int, ngram: int
-) -> Tensor:
-    """`scores`, (slots, width, vocabulary), float32 and with what `rules` forbid at one slot's next step at -inf."""
-    first = rules.forced_first if made == 0 else None
-    forced = (rules.forced_last if made == limit - 1 else ()) or (() if first is None else (first,))
-    if not (forced or ngram or made < rules.least_new_tokens):
+class Standing(NamedTuple):
+    """How far one slot's texts have come."""
+
+    rows: Sequence[Sequence[int]]
+    made: int
+    limit: int
+    ngram: int
+
+
+def constrained(scores: Tensor, rules: Rules, standings: Sequence[Standing]) -> Tensor:
+    """`scores`, (slots, width, vocabulary), with what `rules` forbid next at -inf, and then float32.
+
+    All slots' at once: on a GPU each write costs as much as a hundredth of the step.
+    """
+    emptied: list[int] = []
+    kept: list[tuple[int, int, int]] = []  # slot, text, token
+    never: list[tuple[int, int, int]] = []
+    texts = range(scores.shape[1])
+    for slot, one in enumerate(standings):
+        first = rules.forced_first if one.made == 0 else None
+        forced = (rules.forced_last if one.made == one.limit - 1 else ()) or (() if first is None else (first,))
+        if forced:
+            emptied.append(slot)
+            kept += [(slot, text, token) for text in texts for token in forced]
+            continue
+        for text, row in enumerate(one.rows if one.ngram else ()):
+            never += [(slot, text, token) for token in repeats((rules.start, *row), one.ngram)]
+        if one.made < rules.least_new_tokens:
+            never += [(slot, text, token) for text in texts for token in rules.ends]
+    if not (emptied or never):
         return scores
     if scores.dtype != torch.float32 or scores.is_inference():
         scores = scores.float().clone()
-    here = scores[slot]
-    if forced:
-        here.fill_(_NEVER)
-        here[:, list(forced)] = 0.0
-        return scores
-    for place, row in enumerate(rows if ngram else ()):
-        here[place, list(repeats((rules.start, *row), ngram))] = _NEVER
-    if made < rules.least_new_tokens:
-        here[:, list(rules.ends)] = _NEVER
+    if emptied:
+        scores[torch.tensor(emptied, device=scores.device)] = _NEVER
+    for places, value in ((kept, 0.0), (never, _NEVER)):
+        if places:
+            scores[tuple(torch.tensor(places, device=scores.device).t())] = value
     return scores
 
 
 def repeats(text: Sequence[int], ngram: int) -> Iterator[int]:
     """Tokens that would complete a run of `ngram` tokens that is already in `text`."""
     last = tuple(text[len(text) - ngram + 1 :]) if ngram > 1 else ()
-    for place in range(len(text) - ngram + 1):
-        if tuple(text[place : place + ngram - 1]) == last:
-            yield text[place + ngram - 1]
+    for run in zip(*(text[start:] for start in range(ngram)), strict=False):
+        if run[:-1] == last:
+            yield run[-1]
 
 
 def wider(table: Tensor, shape: Sequence[int], filling: float = 0.0) -> Tensor:
