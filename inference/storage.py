@@ -14,6 +14,7 @@ from typing import IO, Any
 import boto3
 from botocore.exceptions import ClientError
 
+from promotion.artifact import split_uri
 from promotion.errors import IntegrityError, Invalid
 
 _GONE = ("404", "NoSuchKey", "NoSuchBucket", "NoSuchVersion")
@@ -33,18 +34,6 @@ class Source:
     name: str
     size: int
     identity: str
-
-
-def split_uri(uri: str, field: str) -> tuple[str, str]:
-    """Bucket and key of `s3://bucket/key`.
-
-    Raises:
-        Invalid: it is not such an address.
-    """
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    if not uri.startswith("s3://") or not bucket or not key:
-        raise Invalid(field, f"{uri!r} is not an s3://bucket/key address.")
-    return bucket, key
 
 
 def sources(uri: str) -> list[Source]:

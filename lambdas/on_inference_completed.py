@@ -11,7 +11,8 @@ from msgspec import Struct
 
 from lambdas.world import client, config, count, logger, recorder, setting
 from promotion import names
-from promotion.aws.artifacts import read_json, split_uri
+from promotion.artifact import split_uri
+from promotion.aws.artifacts import read_json
 from promotion.aws.runs import instance_times
 from promotion.documents.costs import cost
 from promotion.errors import Invalid, PromotionError

@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from lambdas.world import client, config, logger, recorder
-from promotion.aws.artifacts import read_json, split_uri
+from promotion.artifact import split_uri
+from promotion.aws.artifacts import read_json
 from promotion.errors import Invalid, PromotionError
 from promotion.settings import Monitor
 from promotion.wording import counted, listed, one_line

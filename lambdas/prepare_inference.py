@@ -13,7 +13,8 @@ from botocore.exceptions import ClientError
 
 from lambdas.world import client, config, ledger, logger, now, parameter_store, prefix, setting, signer
 from promotion import names
-from promotion.aws.artifacts import read_json, split_uri
+from promotion.artifact import split_uri
+from promotion.aws.artifacts import read_json
 from promotion.aws.resolve import resolve
 from promotion.errors import Invalid, NotApproved
 from promotion.hosted import model_request

@@ -1,4 +1,4 @@
-"""What a model artifact is made of: its SHA-256 and a manifest of its members, in one pass over a stream.
+"""What a model artifact is made of: its SHA-256 and a manifest of its members, in one pass over a stream; where it lies.
 
 The manifest exists because SageMaker unpacks `model.tar.gz` before a container starts: the container can't see the
 archive any more, but it can tell whether the files in front of it are those that were approved.
@@ -21,6 +21,18 @@ CHUNK_BYTES = 1 << 20
 # An archive may not unpack to more than this: a bomb would otherwise cost a function its whole time.
 LARGEST_UNPACKED_BYTES = 2 << 40
 MOST_MEMBERS = 100_000
+
+
+def split_uri(uri: str, field: str) -> tuple[str, str]:
+    """Bucket and key of `s3://bucket/key`.
+
+    Raises:
+        Invalid: it is not such an address.
+    """
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if not uri.startswith("s3://") or not bucket or not key:
+        raise Invalid(field, f"{uri!r} is not an s3://bucket/key address.")
+    return bucket, key
 
 
 @dataclass(frozen=True)

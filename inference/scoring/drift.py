@@ -21,12 +21,7 @@ _VOCABULARY = 200
 
 def profile(texts: Iterable[str]) -> dict[str, Any]:
     """A baseline: the shares of texts by length, and of the commonest words."""
-    lengths: Counter[int] = Counter()
-    words: Counter[str] = Counter()
-    for text in texts:
-        found = _WORDS.findall(text.lower())
-        lengths[len(found)] += 1
-        words.update(found)
+    lengths, words = _counted(texts)
     if not lengths:
         raise Invalid("baseline", "there is no text to make one from.")
     edges = _quantiles(lengths)
@@ -50,18 +45,24 @@ def drift(baseline: Mapping[str, Any], texts: Iterable[str]) -> dict[str, float]
         common, expected_words = list(baseline["vocabulary"]["words"]), list(baseline["vocabulary"]["shares"])
     except (KeyError, TypeError):
         raise Invalid("baseline", "has no length and vocabulary with their shares.") from None
-    lengths: Counter[int] = Counter()
-    words: Counter[str] = Counter()
-    for text in texts:
-        found = _WORDS.findall(text.lower())
-        lengths[len(found)] += 1
-        words.update(found)
+    lengths, words = _counted(texts)
     if not lengths:
         return {}
     return {
         "length_psi": round(_stability(expected_lengths, _by_length(lengths, edges)), 6),
         "vocabulary_psi": round(_stability(expected_words, _by_word(words, common)), 6),
     }
+
+
+def _counted(texts: Iterable[str]) -> tuple[Counter[int], Counter[str]]:
+    """How many texts have how many words, and how often each word comes."""
+    lengths: Counter[int] = Counter()
+    words: Counter[str] = Counter()
+    for text in texts:
+        found = _WORDS.findall(text.lower())
+        lengths[len(found)] += 1
+        words.update(found)
+    return lengths, words
 
 
 def _quantiles(lengths: Counter[int]) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 from msgspec.structs import replace
 
-from promotion.artifact import hash_artifact
+from promotion.artifact import hash_artifact, split_uri
 from promotion.attachments import attached_to, licence_of
 from promotion.aws import Client
 from promotion.errors import Invalid
@@ -18,18 +18,6 @@ from promotion.model import Container, Evidence
 
 LARGEST_METRICS_BYTES = 4 << 20
 _MISSING = ("NoSuchKey", "NoSuchBucket", "NoSuchVersion", "404")
-
-
-def split_uri(uri: str, field: str) -> tuple[str, str]:
-    """Bucket and key of `s3://bucket/key`.
-
-    Raises:
-        Invalid: it is not such an address.
-    """
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    if not uri.startswith("s3://") or not bucket or not key:
-        raise Invalid(field, f"{uri!r} is not an s3://bucket/key address.")
-    return bucket, key
 
 
 def size_of(s3: Client, container: Container) -> int:

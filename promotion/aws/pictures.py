@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from botocore.exceptions import ClientError
 
+from promotion.artifact import split_uri
 from promotion.aws import Client
-from promotion.aws.artifacts import split_uri
 from promotion.documents.pictures import LARGEST_PICTURE_BYTES
 
 
