@@ -48,10 +48,16 @@ class Graphs:
     nonsense into places of its own.
     """
 
-    def __init__(self, decoder: Decoder, recorder: Recorder | None = None) -> None:
-        self._decoder, self._recorder = decoder, recorder or CudaRecorder()
+    def __init__(self, decoder: Decoder, recorder: Callable[[], Recorder] | None = None) -> None:
+        self._decoder, self._make = decoder, recorder or CudaRecorder
+        self.forget()
+
+    def forget(self) -> None:
+        """The decoder's tables are elsewhere now."""
         self._runs: Counter[tuple[int, int, int]] = Counter()
         self._recorded: dict[tuple[int, int, int], Recording] = {}
+        # A pool of memory goes with the last of its graphs.
+        self._recorder = self._make()
         self._scores: Tensor | None = None  # one place for the results of all sizes
 
     @torch.inference_mode()
@@ -59,6 +65,8 @@ class Graphs:
         """As the decoder's step; what it returns is overwritten by the next one."""
         rounded = min(self._decoder.slots, max(_FEWEST_SLOTS, 1 << (count - 1).bit_length()))
         size = (rounded, keys, sources)
+        # Who was there before may have gone to the end of all positions.
+        self._decoder.positions[count:rounded] = 0
         self._runs[size] += 1
         if self._runs[size] <= _RUNS_BEFORE_RECORDING:
             return self._decoder.step(*size)[:count]

@@ -30,7 +30,9 @@ NAME = "encoder-decoder"
 # Beams look at each other's keys, hidden: many of them cost more than copying would.
 _MOST_BEAMS = 16
 # A graph is recorded for each size, so sizes are rounded up to these.
-_KEY_STEP, _SOURCE_STEP = 32, 128
+_KEY_STEP, _SOURCE_STEP = 32, 64
+# A GPU reads rows that begin at odd places slower.
+_ALIGNED = 8
 # Steps for which a table that is more than half full is shut to who comes: together they are encoded for half the price.
 _PATIENCE = 4
 
@@ -70,6 +72,8 @@ class EncoderDecoderEngine:
         self._plain = GenerateEngine(model)
         self._device, self._dtype = str(model.device), str(self._weights.dtype).removeprefix("torch.")
         self._by_plain = self._by_own = 0
+        # On a GPU the last decoder, with what was recorded of it; None while it is in use.
+        self._kept: tuple[Decoder, Graphs] | None = None
 
     @property
     def description(self) -> Description:
@@ -102,6 +106,7 @@ class EncoderDecoderEngine:
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
+                self._kept = None
                 # The plain path takes what is left of these, in batches that it halves until they fit.
                 taken = {index for indices in (*work.kinds.values(), work.left) for index in indices}
                 work.left += sorted(work.open.keys() - taken)
@@ -118,26 +123,38 @@ class EncoderDecoderEngine:
         most = max(1, ((levers.beam_rows or rows) if beams else rows) // width)
         slots = min(len(indices), most)
         reach = max(most_new_tokens(prompts[index].settings) for index in indices)
-        decoder = Decoder(
-            self._weights,
-            slots,
-            width,
-            longest_source=max(len(prompts[index].tokens) for index in indices),
-            reach=reach,
-            # A CPU computes a product of few rows slower than it reads keys and values of each layer's own.
-            absorbed=self._on_cuda if levers.absorbed is None else levers.absorbed,
-        )
+        source = max(len(prompts[index].tokens) for index in indices)
+        decoder, graphs = self._decoder(slots, width, source, reach)
         search: Search = (
-            Beams(self.rules, slots, width, reach, self._weights.device) if beams else Streams(self.rules, slots, width)
+            Beams(self.rules, decoder.slots, width, decoder.reach, self._weights.device)
+            if beams
+            else Streams(self.rules, decoder.slots, width)
         )
         if not levers.by_length:
             # A longer text may come in later.
             decoder.may_shrink = False
         entrance = _Entrance(self._encoder, prompts, levers)
         entrance.add(indices)
-        table = _Table(decoder, search, prompts, entrance, Graphs if self._on_cuda else None, most)
-        while table.fill(lambda room: work.joining(kind, room), whole=not levers.refill):
-            yield from table.step()
+        table = _Table(decoder, search, prompts, entrance, graphs, most)
+        table.enlarge(slots, reach, source)
+        try:
+            while table.fill(lambda room: work.joining(kind, room), whole=not levers.refill):
+                yield from table.step()
+        finally:
+            self._kept = None if graphs is None else (decoder, graphs)
+
+    def _decoder(self, slots: int, width: int, source: int, reach: int) -> tuple[Decoder, Graphs | None]:
+        """The last one, if it was kept and has slots of this width; or a new one with as much room."""
+        kept, self._kept = self._kept, None
+        if kept is not None and kept[0].width == width:
+            return kept
+        del kept  # its memory first
+        if self._on_cuda:
+            source, reach = (-(-size // _ALIGNED) * _ALIGNED for size in (source, reach))
+        # A CPU computes a product of few rows slower than it reads keys and values of each layer's own.
+        absorbed = self._on_cuda if self._levers.absorbed is None else self._levers.absorbed
+        decoder = Decoder(self._weights, slots, width, longest_source=source, reach=reach, absorbed=absorbed)
+        return decoder, Graphs(decoder) if self._on_cuda else None
 
 
 # Whether by beams, and how many texts side by side.
@@ -221,13 +238,13 @@ class _Table:
         search: Search,
         prompts: Mapping[int, Prompt],
         entrance: _Entrance,
-        graphs: Callable[[Decoder], Graphs] | None,
+        graphs: Graphs | None,
         most_slots: int,
     ) -> None:
         self._decoder, self._search, self._prompts, self._entrance = decoder, search, prompts, entrance
         self._graphs, self._most = graphs, most_slots
         self._recorded = graphs is not None
-        self._step: Callable[[int, int, int], Tensor] = graphs(decoder) if graphs else decoder.step
+        self._step: Callable[[int, int, int], Tensor] = graphs or decoder.step
         self._rows: list[_Row] = []
         self._free: list[int] = []
         self._shut = 0  # steps since somebody joined
@@ -267,9 +284,10 @@ class _Table:
         slots = min(self._most, max(used, 2 * decoder.slots)) if used > decoder.slots else decoder.slots
         reach = max(most_new_tokens(self._prompts[index].settings) for index in joined)
         source = max(len(self._prompts[index].tokens) for index in joined)
-        self._enlarge(slots, reach, source)
+        self.enlarge(slots, reach, source)
 
-    def _enlarge(self, slots: int, reach: int, source: int) -> None:
+    def enlarge(self, slots: int, reach: int, source: int) -> None:
+        """Room for as much, at least."""
         decoder, size = self._decoder, (self._decoder.slots, self._decoder.reach, self._decoder.longest_source)
         if reach > decoder.reach:
             reach = longest([reach], _KEY_STEP, reach + _KEY_STEP)
@@ -281,7 +299,7 @@ class _Table:
         self._search.enlarge(decoder.slots, decoder.reach)
         if self._graphs is not None:
             # What was recorded reads the tables that were.
-            self._step = self._graphs(decoder)
+            self._graphs.forget()
 
     def step(self) -> Iterator[tuple[int, Generated]]:
         """One token more for every text; yields the records that are over."""
@@ -312,7 +330,7 @@ class _Table:
         index, output, started = found
         if output.shape[0] > self._decoder.longest_source:
             # The table had shrunk while this one waited.
-            self._enlarge(0, 0, output.shape[0])
+            self.enlarge(0, 0, output.shape[0])
         self._decoder.admit(slot, output)
         self._search.begin(slot, self._prompts[index])
         row = _Row(index, output.shape[0], started)

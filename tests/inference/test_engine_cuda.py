@@ -18,6 +18,7 @@ from inference.engines import cuda, encoder_decoder
 from inference.engines.cuda import CudaRecorder, FlexAttention, Graphs, TiledEncoder, attend, compiled, cuda_encoder
 from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder
+from inference.engines.encoder_decoder import EncoderDecoderEngine
 from inference.engines.families import read_weights
 from inference.engines.weights import Linear
 from tests.inference.test_engine_exact import MODELS, bart, own, prompts, sequences, t5
@@ -40,25 +41,76 @@ class Recorded(Graphs):
     """Graphs without a GPU."""
 
     def __init__(self, decoder: Decoder) -> None:
-        super().__init__(decoder, Rerun)
+        super().__init__(decoder, lambda: Rerun)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Graphs]:
+    """What engines that were told that they are on a GPU have made to record."""
+    found: list[Graphs] = []
+
+    def graphs(decoder: Decoder) -> Graphs:
+        found.append(Recorded(decoder))
+        return found[-1]
+
+    monkeypatch.setattr(encoder_decoder, "Graphs", graphs)
+    return found
+
+
+def recording(model: Any) -> EncoderDecoderEngine:
+    engine = own(model)
+    engine._on_cuda = True
+    return engine
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 3}, {"do_sample": True, "num_return_sequences": 2}], ids=str)
 @pytest.mark.parametrize("name", ["t5", "bart"])
-def test_recorded_steps_generate_the_same(name: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recorded_steps_generate_the_same(name: str, settings: dict[str, Any], made: list[Graphs]) -> None:
     model, asked = MODELS[name](), prompts(**settings)
-    expected = sequences(own(model), asked)
-    engine, made = own(model), []
 
-    def graphs(decoder: Decoder) -> Graphs:
-        made.append(Recorded(decoder))
-        return made[-1]
+    assert sequences(recording(model), asked) == sequences(own(model), asked)
+    assert [bool(one._recorded) for one in made] == [True]
 
-    monkeypatch.setattr(engine, "_on_cuda", True)
-    monkeypatch.setattr(encoder_decoder, "Graphs", graphs)
 
-    assert sequences(engine, asked) == expected
-    assert any(one._recorded for one in made)
+@pytest.mark.parametrize("settings", [{}, {"num_beams": 3}], ids=str)
+def test_what_was_recorded_serves_the_next_texts_too(settings: dict[str, Any], made: list[Graphs]) -> None:
+    model = t5()
+    engine, few, many = recording(model), prompts(3, 20, **settings), prompts(**{**settings, "max_new_tokens": 20})
+    expected = [sequences(own(model), asked) for asked in (few, many)]
+
+    assert [sequences(engine, asked) for asked in (few, many, few, many)] == [*expected, *expected]
+    assert len(made) == 1
+
+
+def test_another_width_has_a_table_of_its_own(made: list[Graphs]) -> None:
+    model = t5()
+    engine, asked = recording(model), [*prompts(num_beams=2), *prompts()]
+
+    assert sequences(engine, asked) == sequences(own(model), asked)
+    assert [one._decoder.width for one in made] == [2, 1]
+
+
+def test_where_memory_runs_out_nothing_is_kept(made: list[Graphs], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = t5()
+    engine, asked = recording(model), prompts()
+
+    def full(*_: Any) -> Tensor:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(Recorded, "__call__", full)
+
+    assert sequences(engine, asked) == sequences(own(model), asked)
+    assert engine._kept is None
+
+
+def test_an_unused_slot_stands_at_the_beginning() -> None:
+    """Where its last text has ended there may be no position any more, and a GPU would stop at it."""
+    graphs = graphs_of(16)
+    graphs._decoder.positions[:] = 40
+
+    graphs(3, 32, 20)
+
+    assert graphs._decoder.positions.tolist() == [40] * 3 + [0] * 5 + [40] * 8
 
 
 def graphs_of(slots: int) -> Graphs:
