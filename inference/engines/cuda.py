@@ -121,6 +121,8 @@ class TiledEncoder(Encoder):
 
 def cuda_encoder(weights: Weights) -> Encoder:
     """The fastest encoder that works on this machine: the kernel needs Triton and a C compiler."""
+    # cuDNN's attention plans for tens of milliseconds wherever a shape is new, and here most are.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     encoder = TiledEncoder(weights, compiled())
     try:
         encoder.encode([(0,)])

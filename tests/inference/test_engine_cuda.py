@@ -257,10 +257,19 @@ def test_batches_of_all_lengths_share_one_compilation(make: Callable[..., Any]) 
         torch.testing.assert_close(rows, Encoder(weights).encode(some_texts(lengths)), rtol=1e-4, atol=1e-4)
 
 
-def test_where_the_kernel_can_be_compiled_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def cudnn(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether its attention was switched on or off; otherwise that would hold for all tests after."""
+    switched: list[bool] = []
+    monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", switched.append)
+    return switched
+
+
+def test_where_the_kernel_can_be_compiled_it_is_used(monkeypatch: pytest.MonkeyPatch, cudnn: list[bool]) -> None:
     monkeypatch.setattr(cuda, "compiled", lambda: lambda parts, *_: parts[:, :, 0].flatten(0, 1).flatten(1))
 
     assert isinstance(cuda_encoder(read_weights(t5())), TiledEncoder)
+    assert cudnn == [False]
 
 
 def test_where_it_cannot_the_encoder_works_without_and_says_so(
