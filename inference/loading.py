@@ -146,9 +146,9 @@ def load(
 def _load_adapter(folder: Path, task: str | None, environment: Mapping[str, str] | None) -> Loaded:
     """An adapter on the base that it is bound to."""
     _refuse_code(folder, {})
-    if by_vllm(environment or {}):
-        raise ModelBroken("vLLM is given whole models: merge the adapter before packing.")
     loaded = load(adapters.base_of(folder, environment), task=task, environment=environment)
+    if loaded.model is None:
+        raise ModelBroken("vLLM is given whole models: merge the adapter before packing.")
     changed = adapters.apply(loaded.model, folder)
     log.info("put an adapter onto %d weights of %s", changed, loaded.folder)
     return replace(loaded, folder=folder)

@@ -164,6 +164,11 @@ def test_a_base_may_lie_elsewhere_and_is_held_to_the_same_hash(
         load(adapter, environment={adapters.BASE_MODEL: str(llama(tmp_path / "other", seed=7))})
 
 
+def test_an_adapter_is_not_left_to_vllm(tuned: tuple[Path, Path, Outcome], tmp_path: Path) -> None:
+    with pytest.raises(ModelBroken, match="merge the adapter"):
+        load(artifact(tuned, tmp_path), environment={"INFERENCE_ENGINE": "vllm"})
+
+
 @pytest.mark.parametrize("environment", [{}, {adapters.BASE_MODEL: "/nowhere"}])
 def test_an_adapter_without_its_base_says_where_one_may_be(
     tuned: tuple[Path, Path, Outcome], environment: dict[str, str]
