@@ -201,12 +201,10 @@ def share(
         image.repository.add_to_resource_policy(
             iam.PolicyStatement(sid="RunsPull", principals=executing, actions=list(PULL))
         )
-    # What SageMaker says of endpoints keeps SageMaker's name on its way here.
-    reported = (
-        [names.SAGEMAKER_SOURCE]
-        if any(each.endpoint is not None and each.name in far.settings.elsewhere for each in far.settings.environments)
-        else []
-    )
+    sources = [names.INFERENCE_SOURCE]
+    if any(far.settings.rung(environment).endpoint is not None for environment in far.settings.elsewhere):
+        # What SageMaker says of endpoints keeps SageMaker's name on its way here.
+        sources.append(names.SAGEMAKER_SOURCE)
     wiring.bus.add_to_resource_policy(
         iam.PolicyStatement(
             sid="RunsReport",
@@ -214,9 +212,7 @@ def share(
             actions=["events:PutEvents"],
             resources=[wiring.bus.event_bus_arn],
             conditions={
-                "StringEquals": {
-                    "events:source": [names.INFERENCE_SOURCE, *reported] if reported else names.INFERENCE_SOURCE
-                },
+                "StringEquals": {"events:source": sources},
                 "ArnEquals": {"aws:PrincipalArn": far.roles("reporter")},
             },
         )
