@@ -1,4 +1,4 @@
-"""Every module of promotion/ has its floor, so that import-linter holds all of them and not those alone that somebody listed."""
+"""The map is whole: every module of promotion/ has its floor in import-linter's contracts, every folder of tests its row."""
 
 from __future__ import annotations
 
@@ -38,3 +38,9 @@ def test_boto3_is_kept_out_of_every_floor_below_the_fourth() -> None:
 def test_infra_is_kept_from_all_but_words() -> None:
     forbidden = set(contract("infra takes only words")["forbidden_modules"])
     assert forbidden == (MODULES - WORDS) | {"lambdas", "inference", "local"}
+
+
+def test_every_folder_of_tests_is_in_contributing() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    folders = {place.parent.name for place in (ROOT / "tests").glob("*/test_*.py")}
+    assert set(re.findall(r"^\| `tests/(\w+)` \|", page, re.MULTILINE)) == folders
