@@ -147,40 +147,52 @@ def tried(buildah: Buildah) -> dict[str, Any]:
 
 def _refusal(buildah: Buildah, container: str, options: list[str]) -> str:
     """What `serve` says that must not serve: it ends by itself, and /ping never answers 200."""
-    port = free_port()
-    process = buildah.start(
-        container, [*options, f"--env=SAGEMAKER_BIND_TO_PORT={port}"], "python3", "-m", "inference", "serve"
-    )
-    try:
-        deadline = time.monotonic() + STARTS_WITHIN_S
-        while process.poll() is None and time.monotonic() < deadline:
-            with suppress(URLError, ConnectionError):
-                assert _ask(f"http://127.0.0.1:{port}/ping")[0] != 200, "it serves what was not approved"
-            time.sleep(0.2)
-    finally:
-        _end(process)
-    assert process.returncode not in (0, None)
-    assert process.stdout is not None
-    said = process.stdout.read().decode(errors="replace")
-    return next(line for line in said.splitlines() if "refused" in line).partition("refused: ")[2]
+    with _started(buildah, container, options) as (process, url):
+        assert not _ready(process, url), "it serves what was not approved"
+    said = _said(process)
+    assert process.returncode not in (0, None), said
+    refused = [line.partition("refused: ")[2] for line in said.splitlines() if "refused: " in line]
+    assert refused, f"it ended with {process.returncode} and refused nothing: {said}"
+    return refused[0]
 
 
 @contextmanager
 def _serving(buildah: Buildah, container: str, options: list[str]) -> Iterator[str]:
+    with _started(buildah, container, options) as (process, url):
+        if not _ready(process, url):
+            _end(process)
+            raise AssertionError(f"it does not get ready: {_said(process)}")
+        yield url
+
+
+@contextmanager
+def _started(buildah: Buildah, container: str, options: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """`serve` in the container, and its address."""
     port = free_port()
     process = buildah.start(
         container, [*options, f"--env=SAGEMAKER_BIND_TO_PORT={port}"], "python3", "-m", "inference", "serve"
     )
-    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + STARTS_WITHIN_S
     try:
-        while time.monotonic() < deadline and process.poll() is None:
-            with suppress(URLError, ConnectionError):
-                if _ask(f"{url}/ping")[0] == 200:
-                    break
-            time.sleep(0.2)
-        yield url
+        yield process, f"http://127.0.0.1:{port}"
     finally:
         _end(process)
+
+
+def _ready(process: subprocess.Popen[bytes], url: str) -> bool:
+    """Whether /ping answers 200 before the process ends, or has had its time."""
+    deadline = time.monotonic() + STARTS_WITHIN_S
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(URLError, ConnectionError):
+            if _ask(f"{url}/ping")[0] == 200:
+                return True
+        time.sleep(0.2)
+    return False
+
+
+def _said(process: subprocess.Popen[bytes]) -> str:
+    """All that it wrote; it has ended."""
+    assert process.stdout is not None
+    return process.stdout.read().decode(errors="replace")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
