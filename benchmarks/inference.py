@@ -96,6 +96,7 @@ def compare(
         "engine": own(engine(model, base), articles),
         "engine, unfused": own(engine(model, replace(base, fused=False)), articles),
         "engine, one encoder output for all layers": own(engine(model, replace(base, absorbed=True)), articles),
+        "engine, values not turned": own(engine(model, replace(base, turned=False)), articles),
         "engine, no refill": own(engine(model, replace(base, refill=False)), articles),
         "engine, arrival": own(engine(model, replace(base, by_length=False)), articles),
         "engine, 32 rows": own(engine(model, replace(base, rows=32)), articles),
@@ -107,6 +108,7 @@ def compare(
         "engine, beam 4, one encoder output for all layers": own(
             engine(model, replace(base, absorbed=True)), articles, BEAMS
         ),
+        "engine, beam 4, values not turned": own(engine(model, replace(base, turned=False)), articles, BEAMS),
         "engine, beam 4, 16 rows": own(engine(model, replace(base, beam_rows=16)), articles, BEAMS),
         "engine, beam 4, bf16": own(engine(model, replace(base, dtype=half)), articles, BEAMS),
     }

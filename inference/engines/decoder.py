@@ -25,7 +25,15 @@ class Decoder:
     """The slot table and the step. With `absorbed` cross-attention all layers look at the same encoder output."""
 
     def __init__(
-        self, weights: Weights, slots: int, width: int, *, longest_source: int, reach: int, absorbed: bool = True
+        self,
+        weights: Weights,
+        slots: int,
+        width: int,
+        *,
+        longest_source: int,
+        reach: int,
+        absorbed: bool = True,
+        turned: bool | None = None,
     ) -> None:
         self._weights = weights
         self.slots, self.width, self.reach, self.may_shrink = slots, width, reach, True
@@ -34,7 +42,11 @@ class Decoder:
         layers = len(weights.decoder_layers)
         # Keys beside values; the texts of one slot alternate, so that its first steps stand together.
         self._cache = zeros((layers, slots, reach * width, 2 * inner), dtype, device)
-        self._sources: Sources = (OneOutput if absorbed else ByLayer)(weights, slots, longest_source)
+        self._sources: Sources = (
+            OneOutput(weights, slots, longest_source)
+            if absorbed
+            else ByLayer(weights, slots, longest_source, turned=turned)
+        )
         self.tokens = torch.zeros(slots, width, dtype=torch.int64, device=device)
         self.positions = torch.zeros(slots, dtype=torch.int64, device=device)
         # Which entries of its slot's cache each text descends from, added to scores: 0 or -inf.

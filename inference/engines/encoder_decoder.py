@@ -45,7 +45,8 @@ class Levers:
     rows: int  # in one step: slots times texts in each
     beam_rows: int | None = None  # the same of beams, which share their slot's input; None: as many
     live_rows: int | None = None  # the same where texts join as they come; None: as many
-    absorbed: bool | None = None  # None: where it pays
+    absorbed: bool | None = None  # one encoder output for all layers; None: where it pays
+    turned: bool | None = None  # else: how each layer's values lie; None: where it pays
     fused: bool = True
     refill: bool = True
     by_length: bool = True
@@ -153,7 +154,10 @@ class EncoderDecoderEngine:
             source, reach = (-(-size // _ALIGNED) * _ALIGNED for size in (source, reach))
         # A CPU computes a product of few rows slower than it reads keys and values of each layer's own.
         absorbed = self._on_cuda if self._levers.absorbed is None else self._levers.absorbed
-        decoder = Decoder(self._weights, slots, width, longest_source=source, reach=reach, absorbed=absorbed)
+        turned = self._levers.turned
+        decoder = Decoder(
+            self._weights, slots, width, longest_source=source, reach=reach, absorbed=absorbed, turned=turned
+        )
         return decoder, Graphs(decoder) if self._on_cuda else None
 
 

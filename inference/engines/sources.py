@@ -135,18 +135,18 @@ class OneOutput(_Sources):
 class ByLayer(_Sources):
     """Each layer's own keys and values, by head.
 
-    In float32 the inputs' places lie along the values' rows, and both products have the table on their left: so MKL reads
-    either at the memory's rate for one query, and in half the time for four. bfloat16 has other kernels.
+    `turned`, the inputs' places lie along the values' rows, and both products have the table on their left. In float32 MKL
+    then reads either at the memory's rate for one query, and in half the time for four; bfloat16 has other kernels.
     """
 
-    def __init__(self, weights: Weights, slots: int, longest: int) -> None:
-        self._turned = weights.dtype == torch.float32
+    def __init__(self, weights: Weights, slots: int, longest: int, *, turned: bool | None = None) -> None:
+        self._turned = weights.dtype == torch.float32 if turned is None else turned
         super().__init__(weights, slots, longest)
         self._layers, side = weights.decoder_layers, weights.decoder
         outer = (len(self._layers), slots, side.heads)
-        upright, turned = (*outer, self.longest, side.head_size), (*outer, side.head_size, self.longest)
+        upright, lying = (*outer, self.longest, side.head_size), (*outer, side.head_size, self.longest)
         self._keys = _Table(zeros(upright, weights.dtype, weights.device), 1, 3)
-        values = zeros(turned if self._turned else upright, weights.dtype, weights.device)
+        values = zeros(lying if self._turned else upright, weights.dtype, weights.device)
         self._values = _Table(values, 1, 4 if self._turned else 3)
 
     def room_for(self, longest: int) -> int:

@@ -125,6 +125,7 @@ def test_models_say_different_things_of_different_lengths(name: str) -> None:
 
 LEVERS: dict[str, dict[str, Any]] = {
     "keys and values for each layer": {"absorbed": False},
+    "values as they come": {"absorbed": False, "turned": False},
     "one encoder output for all layers": {"absorbed": True},
     "unfused": {"fused": False},
     "waiting for the whole table": {"refill": False},
