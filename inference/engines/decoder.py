@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from inference.engines.search import wider
 from inference.engines.sources import ByLayer, OneOutput, Sources
-from inference.engines.tables import zeros
+from inference.engines.tables import Pages
 from inference.engines.weights import Weights
 
 _NEVER = float("-inf")
@@ -34,18 +34,19 @@ class Decoder:
         reach: int,
         absorbed: bool = True,
         turned: bool | None = None,
+        pages: Pages | None = None,
     ) -> None:
-        self._weights = weights
+        self._weights, self._pages = weights, pages or Pages()
         self.slots, self.width, self.reach, self.may_shrink = slots, width, reach, True
         side, dtype, device = weights.decoder, weights.dtype, weights.device
         inner = side.heads * side.head_size
         layers = len(weights.decoder_layers)
         # Keys beside values; the texts of one slot alternate, so that its first steps stand together.
-        self._cache = zeros((layers, slots, reach * width, 2 * inner), dtype, device)
+        self._cache = self._pages.zeros((layers, slots, reach * width, 2 * inner), dtype, device)
         self._sources: Sources = (
-            OneOutput(weights, slots, longest_source)
+            OneOutput(weights, slots, longest_source, self._pages)
             if absorbed
-            else ByLayer(weights, slots, longest_source, turned=turned)
+            else ByLayer(weights, slots, longest_source, self._pages, turned=turned)
         )
         self.tokens = torch.zeros(slots, width, dtype=torch.int64, device=device)
         self.positions = torch.zeros(slots, dtype=torch.int64, device=device)
@@ -90,6 +91,11 @@ class Decoder:
         """
         if self.may_shrink and self._sources.room_for(longest_source) <= 0.8 * self.longest_source:
             self._sources.resize(self.slots, longest_source)
+
+    def release(self) -> None:
+        """Give the tables' memory to the next decoder; this one may not be used any more."""
+        self._pages.take_back(self._cache)
+        self._sources.release()
 
     def move(self, source: int, target: int) -> None:
         """What is in slot `source`, to `target`."""

@@ -25,6 +25,7 @@ from inference.engines.encoder import Encoder
 from inference.engines.families import read_weights, reader_of
 from inference.engines.generate import GenerateEngine
 from inference.engines.search import Rules, Search, Sequences, Streams, most_new_tokens
+from inference.engines.tables import Pages
 
 NAME = "encoder-decoder"
 # Beams look at each other's keys, hidden: many of them cost more than copying would.
@@ -75,6 +76,7 @@ class EncoderDecoderEngine:
         self._by_plain = self._by_own = 0
         # On a GPU the last decoder, with what was recorded of it; None while it is in use.
         self._kept: tuple[Decoder, Graphs] | None = None
+        self._pages = Pages()  # elsewhere the memory of the last one's tables
 
     @property
     def description(self) -> Description:
@@ -107,7 +109,7 @@ class EncoderDecoderEngine:
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
-                self._kept = None
+                self._kept, self._pages = None, Pages()
                 # The plain path takes what is left of these, in batches that it halves until they fit.
                 taken = {index for indices in (*work.kinds.values(), work.left) for index in indices}
                 work.left += sorted(work.open.keys() - taken)
@@ -142,7 +144,10 @@ class EncoderDecoderEngine:
             while table.fill(lambda room: work.joining(kind, room), whole=not levers.refill):
                 yield from table.step()
         finally:
-            self._kept = None if graphs is None else (decoder, graphs)
+            if graphs is None:
+                decoder.release()
+            else:
+                self._kept = decoder, graphs
 
     def _decoder(self, slots: int, width: int, source: int, reach: int) -> tuple[Decoder, Graphs | None]:
         """The last one, if it was kept and has slots of this width; or a new one with as much room."""
@@ -156,7 +161,14 @@ class EncoderDecoderEngine:
         absorbed = self._on_cuda if self._levers.absorbed is None else self._levers.absorbed
         turned = self._levers.turned
         decoder = Decoder(
-            self._weights, slots, width, longest_source=source, reach=reach, absorbed=absorbed, turned=turned
+            self._weights,
+            slots,
+            width,
+            longest_source=source,
+            reach=reach,
+            absorbed=absorbed,
+            turned=turned,
+            pages=self._pages,
         )
         return decoder, Graphs(decoder) if self._on_cuda else None
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from inference.engines.tables import zeros
+from inference.engines.tables import Pages
 from inference.engines.weights import CrossAttention, Weights
 
 _NEVER = float("-inf")
@@ -39,6 +39,10 @@ class Sources(Protocol):
         """What is in slot `source`, to `target`."""
         ...
 
+    def release(self) -> None:
+        """Give the memory back; nothing here may be used any more."""
+        ...
+
     def look(self, index: int, cross: CrossAttention, rows: Tensor, count: int, sources: int) -> Tensor:
         """Attention of layer `index` to the first `count` slots' inputs, of which none is longer than `sources`.
 
@@ -54,17 +58,19 @@ class _Table:
     numbers: Tensor
     slots: int
     sources: int
+    pages: Pages
     filling: float = 0.0
 
     def resize(self, slots: int, longest: int) -> None:
         before, shape = self.numbers, list(self.numbers.shape)
         shape[self.slots], shape[self.sources] = slots, longest
-        found = zeros(shape, before.dtype, before.device)
+        found = self.pages.zeros(shape, before.dtype, before.device)
         if self.filling:
             found.fill_(self.filling)
         kept = tuple(slice(0, min(one, other)) for one, other in zip(before.shape, shape, strict=True))
         found[kept] = before[kept]
         self.numbers = found
+        self.pages.take_back(before)
 
     def move(self, source: int, target: int) -> None:
         self.numbers.select(self.slots, target).copy_(self.numbers.select(self.slots, source))
@@ -73,10 +79,10 @@ class _Table:
 class _Sources:
     """What both ways of keeping an input share: which of a slot's places are in use, and all changes of size."""
 
-    def __init__(self, weights: Weights, slots: int, longest: int) -> None:
-        self._side, self.longest = weights.decoder, self.room_for(longest)
+    def __init__(self, weights: Weights, slots: int, longest: int, pages: Pages) -> None:
+        self._side, self.longest, self._pages = weights.decoder, self.room_for(longest), pages
         hidden = torch.full((slots, 1, self.longest), _NEVER, dtype=weights.dtype, device=weights.device)
-        self._hidden = _Table(hidden, 0, 2, _NEVER)  # added to scores: 0 or -inf
+        self._hidden = _Table(hidden, 0, 2, pages, _NEVER)  # added to scores: 0 or -inf
 
     def _tables(self) -> Sequence[_Table]:
         raise NotImplementedError
@@ -99,6 +105,10 @@ class _Sources:
         for table in (self._hidden, *self._tables()):
             table.move(source, target)
 
+    def release(self) -> None:
+        for table in self._tables():
+            self._pages.take_back(table.numbers)
+
 
 class OneOutput(_Sources):
     """The encoder's output, once for all layers: absorbed cross-attention.
@@ -107,9 +117,9 @@ class OneOutput(_Sources):
     compute when a record enters, and one product for all heads and beams.
     """
 
-    def __init__(self, weights: Weights, slots: int, longest: int) -> None:
-        super().__init__(weights, slots, longest)
-        self._outputs = _Table(zeros((slots, longest, weights.width), weights.dtype, weights.device), 0, 1)
+    def __init__(self, weights: Weights, slots: int, longest: int, pages: Pages) -> None:
+        super().__init__(weights, slots, longest, pages)
+        self._outputs = _Table(pages.zeros((slots, longest, weights.width), weights.dtype, weights.device), 0, 1, pages)
 
     def _tables(self) -> Sequence[_Table]:
         return (self._outputs,)
@@ -139,15 +149,15 @@ class ByLayer(_Sources):
     then reads either at the memory's rate for one query, and in half the time for four; bfloat16 has other kernels.
     """
 
-    def __init__(self, weights: Weights, slots: int, longest: int, *, turned: bool | None = None) -> None:
+    def __init__(self, weights: Weights, slots: int, longest: int, pages: Pages, *, turned: bool | None = None) -> None:
         self._turned = weights.dtype == torch.float32 if turned is None else turned
-        super().__init__(weights, slots, longest)
+        super().__init__(weights, slots, longest, pages)
         self._layers, side = weights.decoder_layers, weights.decoder
         outer = (len(self._layers), slots, side.heads)
         upright, lying = (*outer, self.longest, side.head_size), (*outer, side.head_size, self.longest)
-        self._keys = _Table(zeros(upright, weights.dtype, weights.device), 1, 3)
-        values = zeros(lying if self._turned else upright, weights.dtype, weights.device)
-        self._values = _Table(values, 1, 4 if self._turned else 3)
+        self._keys = _Table(pages.zeros(upright, weights.dtype, weights.device), 1, 3, pages)
+        values = pages.zeros(lying if self._turned else upright, weights.dtype, weights.device)
+        self._values = _Table(values, 1, 4 if self._turned else 3, pages)
 
     def room_for(self, longest: int) -> int:
         """Whole lines of the cache; rows that begin a power of two of bytes apart would drive each other out of it."""

@@ -9,11 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from inference.engines import Prompt
+from inference.engines.encoder_decoder import Levers
 from inference.engines.families import read_weights
 from inference.engines.sources import ByLayer, OneOutput, Sources
-from inference.engines.tables import zeros
+from inference.engines.tables import Pages
 from inference.engines.weights import Weights
-from tests.inference.test_engine_exact import bart, t5
+from inference.parameters import Generation
+from tests.inference.test_engine_exact import bart, own, sequences, t5
 
 CPU = torch.device("cpu")
 
@@ -21,7 +24,7 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("shape", [(3, 5), (9, 1_024, 513)], ids=str)
 def test_a_table_comes_empty_and_can_be_written(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    table = zeros(shape, dtype, CPU)
+    table = Pages().zeros(shape, dtype, CPU)
 
     assert (table.shape, table.dtype, table.is_contiguous()) == (shape, dtype, True)
     assert not table.any()
@@ -30,12 +33,40 @@ def test_a_table_comes_empty_and_can_be_written(shape: tuple[int, ...], dtype: t
 
 
 def test_a_large_table_begins_with_a_large_page() -> None:
-    assert zeros((3, 1_024, 1_024), torch.float32, CPU).data_ptr() % (2 << 20) == 0
+    assert Pages().zeros((3, 1_024, 1_024), torch.float32, CPU).data_ptr() % (2 << 20) == 0
 
 
 def test_a_table_that_does_not_fit_says_so() -> None:
     with pytest.raises(MemoryError, match="does not fit into memory"):
-        zeros((1 << 60,), torch.float32, CPU)
+        Pages().zeros((1 << 60,), torch.float32, CPU)
+
+
+def test_the_next_table_gets_the_smallest_piece_that_it_fits_into_empty() -> None:
+    pages = Pages()
+    tables = [pages.zeros((4, megabytes, 1_024, 256), torch.float32, CPU).fill_(7) for megabytes in (4, 2, 3)]
+    places = [table.data_ptr() for table in tables]
+    for table in tables:
+        pages.take_back(table)
+
+    smallest, next_one = (pages.zeros((2, 3, 1_024, 512), torch.bfloat16, CPU) for _ in range(2))
+    new = pages.zeros((5, 4, 1_024, 256), torch.float32, CPU)
+
+    assert [smallest.data_ptr(), next_one.data_ptr()] == [places[1], places[2]]
+    assert new.data_ptr() not in places
+    assert not smallest.any()
+    assert not next_one.any()
+
+
+def test_a_run_leaves_its_memory_to_the_next() -> None:
+    model = t5(d_model=256, d_kv=64, num_heads=4)
+    engine = own(model, Levers(encoder_tokens=600, rows=8))
+    asked = [Prompt((*range(3, 60),) * 10, Generation(max_new_tokens=3), key) for key in range(8)]
+    first = sequences(engine, asked)
+    kept = sorted(piece.data_ptr() for piece in engine._pages._kept)
+
+    assert sequences(engine, asked) == first
+    assert kept
+    assert sorted(piece.data_ptr() for piece in engine._pages._kept) == kept
 
 
 def looked(weights: Weights, sources: Sources, slots: Sequence[int], width: int) -> list[Tensor]:
@@ -58,7 +89,7 @@ def test_both_ways_of_keeping_inputs_see_the_same_whatever_their_size(
     for kind in (OneOutput, ByLayer):
         for path in ((64,), (300,), (300, 64), (64, 300)):
             with torch.inference_mode():
-                sources = kind(weights, 4, path[0])
+                sources = kind(weights, 4, path[0], Pages())
                 for slot, encoded in enumerate(inputs):
                     sources.admit(slot, encoded)
                 for longest in path[1:]:
@@ -78,7 +109,7 @@ def test_a_moved_input_is_seen_from_its_new_slot(kind: type[OneOutput] | type[By
     weights = read_weights(t5())
     encoded = torch.randn(30, weights.width)
     with torch.inference_mode():
-        sources = kind(weights, 4, 30)
+        sources = kind(weights, 4, 30, Pages())
         for slot in range(4):
             sources.admit(slot, encoded if slot == 3 else encoded[: 5 + slot].neg())
         rows = torch.randn(1, weights.width).expand(4, -1)
