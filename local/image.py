@@ -79,7 +79,7 @@ def build(buildah: Buildah) -> None:
     if not rootfs.exists():
         made = PLACE / "rootfs-being-made"
         shutil.rmtree(made, ignore_errors=True)
-        packages = "python3,python3-pip,ca-certificates"
+        packages = "python3,python3-dev,python3-pip,ca-certificates,gcc"
         subprocess.run(
             ["debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(made), MIRROR], check=True
         )

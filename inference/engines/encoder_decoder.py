@@ -7,10 +7,11 @@ reference and its fallback.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -27,6 +28,8 @@ from inference.engines.generate import GenerateEngine
 from inference.engines.search import Rules, Search, Sequences, Streams, most_new_tokens
 from inference.engines.tables import Pages
 
+log = logging.getLogger("inference")
+
 NAME = "encoder-decoder"
 # Beams look at each other's keys, hidden: many of them cost more than copying would.
 _MOST_BEAMS = 16
@@ -34,6 +37,8 @@ _MOST_BEAMS = 16
 _KEY_STEP, _SOURCE_STEP = 32, 64
 # A GPU reads rows that begin at odd places slower.
 _ALIGNED = 8
+# Where memory runs out for so few rows, it is a matter for the plain path, which can do with one.
+_FEWEST_ROWS = 16
 # Steps for which a table that is more than half full is shut to who comes: together they are encoded for half the price.
 _PATIENCE = 4
 
@@ -57,6 +62,14 @@ class Levers:
     def of(cls, device: torch.device) -> Levers:
         """On a CPU small batches stay in the cache; a GPU wants to be filled."""
         return cls(65_536, 512, fused=False) if device.type == "cuda" else cls(1_024, 16, 64, 32)
+
+    def halved(self) -> Levers | None:
+        """For half the memory; None where there is little to halve."""
+        if self.rows <= _FEWEST_ROWS:
+            return None
+        beams, live = (None if rows is None else max(1, rows // 2) for rows in (self.beam_rows, self.live_rows))
+        tokens, rows = max(1, self.encoder_tokens // 2), self.rows // 2
+        return replace(self, encoder_tokens=tokens, rows=rows, beam_rows=beams, live_rows=live)
 
 
 class EncoderDecoderEngine:
@@ -106,17 +119,26 @@ class EncoderDecoderEngine:
                     work.open.pop(index)
                     self._by_own += 1
                     yield index, result
+                continue
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
-                self._kept, self._pages = None, Pages()
-                # The plain path takes what is left of these, in batches that it halves until they fit.
-                taken = {index for indices in (*work.kinds.values(), work.left) for index in indices}
-                work.left += sorted(work.open.keys() - taken)
+            # Outside the except block: the traceback holds the failed run's tensors.
+            self._go_on(work, kind)
         left = [work.open[index] for index in work.left]
         self._by_plain += len(left)
         for place, result in self._plain.generate(left):
             yield work.left[place], result
+
+    def _go_on(self, work: _Work, kind: Kind) -> None:
+        """After memory ran out: with half as much at once, or by the plain path, in batches that it halves until they fit."""
+        self._kept, self._pages = None, Pages()
+        torch.cuda.empty_cache()
+        fewer = self._levers.halved()
+        work.again(kind, by_plain=fewer is None)
+        if fewer is not None:
+            log.warning("Memory ran out; the engine goes on with %d rows a step.", fewer.rows)
+            self._levers = fewer
 
     def _run(self, work: _Work, kind: Kind) -> Iterator[tuple[int, Generated]]:
         """Prompts that are searched alike and need `width` texts each, until nobody is left and nobody joins."""
@@ -194,6 +216,15 @@ class _Work:
             beams = prompt.settings.num_beams > 1
             width = prompt.settings.num_beams if beams else prompt.settings.num_return_sequences
             (self.kinds.setdefault((beams, width), []) if self._does(prompt) else self.left).append(index)
+
+    def again(self, kind: Kind, *, by_plain: bool) -> None:
+        """Who was being answered waits again."""
+        waiting = {index for indices in (*self.kinds.values(), self.left) for index in indices}
+        broken = sorted(self.open.keys() - waiting)
+        if by_plain:
+            self.left += broken
+        elif broken:
+            self.kinds[kind] = broken + self.kinds.pop(kind, [])
 
     def joining(self, kind: Kind, room: int) -> list[int]:
         """Who joins those of this kind; nobody any more once somebody waits who can't, or he would wait for ever."""

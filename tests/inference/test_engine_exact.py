@@ -228,6 +228,29 @@ def test_running_out_of_memory_leaves_the_rest_to_generate(monkeypatch: pytest.M
     assert engine.description.name == "encoder-decoder+generate"
 
 
+def test_running_out_of_memory_with_many_rows_goes_on_with_half_as_many(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = t5()
+    engine = own(model, Levers(encoder_tokens=200, rows=40, live_rows=64))
+    encode, calls = engine._encoder.encode, []
+
+    def little_memory(texts: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        calls.append(sum(map(len, texts)))
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return encode(texts)
+
+    monkeypatch.setattr(engine._encoder, "encode", little_memory)
+    asked = prompts(20) + prompts(4, num_beams=2)
+
+    assert sequences(engine, asked) == sequences(GenerateEngine(model), asked)
+    assert engine.description.name == "encoder-decoder"
+    assert max(calls[2:]) <= 100 < calls[0]
+    assert (engine._levers.rows, engine._levers.live_rows, engine._levers.beam_rows) == (20, 32, None)
+    assert "goes on with 20 rows" in caplog.text
+
+
 def test_half_precision_says_nearly_the_same() -> None:
     model = t5()
     exact = sequences(own(model), prompts())
