@@ -357,11 +357,15 @@ def rouge(tokenizer: Any, said: Texts, references: list[str]) -> dict[str, float
 def profile(model: Any, articles: Sequence[tuple[int, ...]]) -> dict[str, Any]:
     """Where the time goes, greedy and by beams, beside the least that the encoder can take on this processor."""
     own_engine = engine(model, Levers.of(model.device))
-    plain = read_weights(model, fused=False)
+    plain, greedy = read_weights(model, fused=False), own(own_engine, articles)
+    said = [len(text) + 1 for text in greedy()[0]]  # with its end
+    least = inference_profile.least_encoder_seconds(plain, articles)
+    rate = least["product_gflop_per_s"]
     return {
-        "greedy": inference_profile.where(own(own_engine, articles)),
+        "greedy": inference_profile.where(greedy),
         "beams": inference_profile.where(own(own_engine, articles, BEAMS)),
-        "least_encoder": inference_profile.least_encoder_seconds(plain, articles),
+        "least_encoder": least,
+        "least_decoder": inference_profile.least_decoder_seconds(plain, articles, said, rate),
         "tokens_in": sum(map(len, articles)),
     }
 

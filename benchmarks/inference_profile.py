@@ -14,6 +14,7 @@ from inference.engines.beams import Beams
 from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder, TextByText
 from inference.engines.search import Streams
+from inference.engines.tables import Pages
 from inference.engines.weights import Linear, Weights
 
 PARTS: dict[str, tuple[type, str]] = {
@@ -82,12 +83,43 @@ def least_encoder_seconds(weights: Weights, articles: Sequence[Sequence[int]]) -
     queries = torch.randn(1, side.heads, length, side.head_size)
     bare = _best(lambda: functional.scaled_dot_product_attention(queries, queries, queries))
     return {
-        "product_gflop": round(products / 1e9, 1),
-        "product_gflop_per_s": round(product_rate / 1e9, 1),
-        "attention_gflop": round(attention / 1e9, 1),
-        "attention_gflop_per_s": round(attention_rate / 1e9, 1),
-        "attention_without_bias_gflop_per_s": round(4.0 * queries.numel() * length / bare / 1e9, 1),
-        "seconds": round(products / product_rate + attention / attention_rate, 3),
+        "product_gflop": products / 1e9,
+        "product_gflop_per_s": product_rate / 1e9,
+        "attention_gflop": attention / 1e9,
+        "attention_gflop_per_s": attention_rate / 1e9,
+        "attention_without_bias_gflop_per_s": 4.0 * queries.numel() * length / bare / 1e9,
+        "seconds": products / product_rate + attention / attention_rate,
+    }
+
+
+@torch.inference_mode()
+def least_decoder_seconds(
+    weights: Weights, articles: Sequence[Sequence[int]], said: Sequence[int], product_gflop_per_s: float
+) -> dict[str, float]:
+    """The same of a greedy decoder: its products, and each layer's keys and values of the input, read for every token.
+
+    `said`: how many tokens each article's summary has.
+    """
+    side, layers = weights.decoder, weights.decoder_layers
+    once = sum(layer.cross.keys_values.weight.numel() for layer in layers)
+    each = weights.head.weight.numel() + sum(
+        linear.weight.numel()
+        for layer in layers
+        for linear in (layer.attention.into, layer.attention.out, layer.cross.query, layer.cross.out,
+                       layer.feed_forward.into, layer.feed_forward.gate, layer.feed_forward.out)
+        if linear is not None
+    )  # fmt: skip
+    products = 2.0 * (once * sum(map(len, articles)) + each * sum(said))
+    token = 2 * side.heads * side.head_size * weights.dtype.itemsize * len(layers)
+    read = float(token * sum(len(article) * count for article, count in zip(articles, said, strict=True)))
+    table = Pages().zeros((512, 1_008, 64), weights.dtype, weights.device)  # far more than any cache
+    query = torch.ones(512, 64, 1, dtype=weights.dtype)
+    rate = table.nbytes / _best(lambda: torch.bmm(table, query))
+    return {
+        "product_gflop": products / 1e9,
+        "read_gb": read / 1e9,
+        "read_gb_per_s": rate / 1e9,
+        "seconds": products / 1e9 / product_gflop_per_s + read / rate,
     }
 
 

@@ -88,17 +88,21 @@ def met(name: str, ratios: dict[str, float | None]) -> str:
 def limit(figures: dict[str, Any]) -> list[str]:
     """Where the time goes, and how much faster than Hugging Face this processor could be at most."""
     profile = figures["profile"]
-    least = profile["least_encoder"]
+    least, decoder = profile["least_encoder"], profile["least_decoder"]
+    whole = least["seconds"] + decoder["seconds"]
     hugging_face = figures["variants"]["articles: Hugging Face, arrival, 4"]["cpu_s"]
     parts = list(dict.fromkeys((*profile["greedy"], *profile["beams"])))
     rows = [f"| {part} | {profile['greedy'].get(part, '')} | {profile['beams'].get(part, '')} |" for part in parts]
     return [
         "## Where the time goes", "", "| part of the engine, CPU s | greedy | beam 4 |", "|---|---|---|", *rows, "",
-        f"The encoder has {least['product_gflop']} GFLOP of products and {least['attention_gflop']} of attention to do. One "
-        f"kernel alone reaches {least['product_gflop_per_s']} and {least['attention_gflop_per_s']} GFLOP/s here "
-        f"({least['attention_without_bias_gflop_per_s']} without T5's bias): {least['seconds']:.2f} s, whoever computes it in "
-        f"float32. Hugging Face in arrival order takes {hugging_face:.2f} s in all, so a decoder that cost nothing would be "
-        f"at {hugging_face / least['seconds']:.1f} times.", "",
+        f"The encoder has {least['product_gflop']:.1f} GFLOP of products and {least['attention_gflop']:.1f} of attention to "
+        f"do. One kernel alone reaches {least['product_gflop_per_s']:.1f} and {least['attention_gflop_per_s']:.1f} GFLOP/s "
+        f"here ({least['attention_without_bias_gflop_per_s']:.1f} without T5's bias): {least['seconds']:.2f} s, whoever "
+        f"computes it in float32. A greedy decoder has {decoder['product_gflop']:.1f} GFLOP of products, and reads "
+        f"{decoder['read_gb']:.1f} GB of keys and values, here at {decoder['read_gb_per_s']:.1f} GB/s: "
+        f"{decoder['seconds']:.2f} s more. Hugging Face in arrival order takes {hugging_face:.2f} s in all. So a decoder that "
+        f"cost nothing would be at {hugging_face / least['seconds']:.1f} times, and one without a pause between its kernels "
+        f"at {hugging_face / whole:.1f}.", "",
     ]  # fmt: skip
 
 

@@ -86,15 +86,33 @@ def test_a_profile_has_all_of_the_time_and_leaves_the_engine_as_it_was() -> None
 def test_the_least_is_the_work_at_the_rate_of_its_kernels() -> None:
     weights = read_weights(t5(), fused=False)
 
-    least = inference_profile.least_encoder_seconds(weights, [(5,) * 30, (5,) * 10])
+    articles = [(5,) * 30, (5,) * 10]
 
-    assert least["seconds"] >= 0
-    assert least["product_gflop_per_s"] > 0
-    page = limit(
-        figures() | {"profile": {"greedy": {"steps": 1.0}, "beams": {}, "least_encoder": least | {"seconds": 2.0}}}
-    )
+    least = inference_profile.least_encoder_seconds(weights, articles)
+    decoder = inference_profile.least_decoder_seconds(weights, articles, [4, 2], 0.5)
+
+    # Width 32, 4 heads of 8, 48 within, 2 layers, a vocabulary of 64.
+    layer = 4 * 32 * 32 + 2 * 32 * 48
+    assert least["product_gflop"] == pytest.approx(2 * 40 * 2 * layer / 1e9)
+    assert least["attention_gflop"] == pytest.approx(4 * 2 * 32 * (30**2 + 10**2) / 1e9)
+    rates = least["product_gflop_per_s"], least["attention_gflop_per_s"]
+    assert least["seconds"] == pytest.approx(least["product_gflop"] / rates[0] + least["attention_gflop"] / rates[1])
+    read_once, each = 2 * 2 * 32 * 32, 2 * (layer + 2 * 32 * 32) + 64 * 32
+    assert decoder["product_gflop"] == pytest.approx(2 * (40 * read_once + 6 * each) / 1e9)
+    assert decoder["read_gb"] == pytest.approx(2 * 2 * 32 * 4 * (30 * 4 + 10 * 2) / 1e9)
+    spent = decoder["product_gflop"] / 0.5 + decoder["read_gb"] / decoder["read_gb_per_s"]
+    assert decoder["seconds"] == pytest.approx(spent)
+
+
+def test_the_page_says_what_the_processor_allows() -> None:
+    rates = dict.fromkeys(("product_gflop", "product_gflop_per_s", "attention_gflop", "attention_gflop_per_s"), 1.0)
+    rates |= dict.fromkeys(("attention_without_bias_gflop_per_s", "read_gb", "read_gb_per_s"), 1.0)
+    least = {"least_encoder": rates | {"seconds": 2.0}, "least_decoder": rates | {"seconds": 0.5}}
+
+    page = limit(figures() | {"profile": {"greedy": {"steps": 1.0}, "beams": {}, **least}})
+
     assert "| steps | 1.0 |  |" in page
-    assert any("at 3.0 times" in line for line in page)
+    assert any("at 3.0 times, and one without a pause between its kernels at 2.4." in line for line in page)
 
 
 def test_shapes_are_measured_against_their_limit_and_hugging_face() -> None:
