@@ -113,7 +113,7 @@ def least_decoder_seconds(
     token = 2 * side.heads * side.head_size * weights.dtype.itemsize * len(layers)
     read = float(token * sum(len(article) * count for article, count in zip(articles, said, strict=True)))
     table = Pages().zeros((512, 1_008, 64), weights.dtype, weights.device)  # far more than any cache
-    query = torch.ones(512, 64, 1, dtype=weights.dtype)
+    query = torch.ones(512, 1, 64, dtype=weights.dtype).transpose(1, 2)
     rate = table.nbytes / _best(lambda: torch.bmm(table, query))
     return {
         "product_gflop": products / 1e9,
