@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,7 +32,10 @@ BASE, IMAGE = "localhost/debian-base", "localhost/inference"
 MODEL = "/opt/ml/model"
 STARTS_WITHIN_S = 120
 # Debian guards its Python against pip; in an image nobody else's packages are in danger.
-BASE_FILE = "FROM scratch\nCOPY rootfs/ /\nENV PIP_BREAK_SYSTEM_PACKAGES=1\n"
+PACKAGES = ("python3", "python3-dev", "python3-pip", "ca-certificates", "gcc")
+# Called by what is in it: a kept one is another's once that has changed.
+ROOTFS = f"rootfs-{zlib.crc32(' '.join(PACKAGES).encode()):08x}"
+BASE_FILE = f"FROM scratch\nCOPY {ROOTFS}/ /\nENV PIP_BREAK_SYSTEM_PACKAGES=1\n"
 # A model of some kilobytes with random weights, made in the image by what is in it; prints the digest to approve.
 MAKE_MODEL = f"""
 import torch
@@ -75,14 +79,12 @@ class Buildah:
 
 def build(buildah: Buildah) -> None:
     """The base and the image."""
-    rootfs = PLACE / "rootfs"
+    rootfs = PLACE / ROOTFS
     if not rootfs.exists():
         made = PLACE / "rootfs-being-made"
         shutil.rmtree(made, ignore_errors=True)
-        packages = "python3,python3-dev,python3-pip,ca-certificates,gcc"
-        subprocess.run(
-            ["debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(made), MIRROR], check=True
-        )
+        packages = f"--include={','.join(PACKAGES)}"
+        subprocess.run(["debootstrap", "--variant=minbase", packages, SUITE, str(made), MIRROR], check=True)
         made.rename(rootfs)
     (PLACE / "Dockerfile").write_text(BASE_FILE, encoding="utf-8")
     buildah("bud", "--isolation", "chroot", "--layers", "--file", str(PLACE / "Dockerfile"), "--tag", BASE, str(PLACE))
