@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ import transformers
 from torch import Tensor
 from transformers import BartConfig, BartForSequenceClassification, T5Config, T5ForConditionalGeneration
 
+from benchmarks.inference_profile import where
 from inference.engines import Pair, Prompt
 from inference.engines.cuda import Graphs
 from inference.engines.decoder import Decoder
@@ -90,7 +90,8 @@ def measure(work: Work = LARGE, device: str = "cuda") -> dict[str, Any]:
         | {
             "tokens": sum(len(result.sequences[0]) for _, result in engine.generate(prompts)),
             "attention": type(engine._encoder).__name__,
-            "seconds": clock.parts(lambda: list(engine.generate(prompts))),
+            # It waits after each part, and so is slower.
+            "seconds": where(lambda: list(engine.generate(prompts)), _PARTS, clock.now),
         },
         "pairs": clock.compared(
             lambda: list(classifier.score(pairs)),
@@ -133,12 +134,14 @@ class _Clock:
         self._device = device
         self._wait: Callable[[], None] = torch.cuda.synchronize if device == "cuda" else lambda: None
 
+    def now(self) -> float:
+        self._wait()
+        return time.perf_counter()
+
     def seconds(self, run: Callable[[], Any]) -> float:
-        self._wait()
-        begun = time.perf_counter()
+        begun = self.now()
         run()
-        self._wait()
-        return time.perf_counter() - begun
+        return self.now() - begun
 
     def compared(
         self, run: Callable[[], Any], count: int, limit: float, plainly: Callable[[Tensor], Any], rows: Tensor
@@ -154,33 +157,6 @@ class _Clock:
             "per_s": per_s, "share_of_limit": per_s / limit, "first_run_s": first,
             "hugging_face_per_s": theirs_per_s, "ratio": per_s / theirs_per_s,
         }  # fmt: skip
-
-    def parts(self, run: Callable[[], Any]) -> dict[str, float]:
-        """Seconds of each part in one run that waits after each, and so is slower."""
-        spent = dict.fromkeys(_PARTS, 0.0)
-        with self._timed(spent):
-            whole = self.seconds(run)
-        return {**spent, "the rest": whole - sum(spent.values()), "whole": whole}
-
-    @contextmanager
-    def _timed(self, spent: dict[str, float]) -> Iterator[None]:
-        plain = {name: getattr(kind, method) for name, (kind, method) in _PARTS.items()}
-
-        def timed(name: str) -> Callable[..., Any]:
-            def call(*given: Any, **named: Any) -> Any:
-                found: list[Any] = []
-                spent[name] += self.seconds(lambda: found.append(plain[name](*given, **named)))
-                return found[0]
-
-            return call
-
-        for name, (kind, method) in _PARTS.items():
-            setattr(kind, method, timed(name))
-        try:
-            yield
-        finally:
-            for name, (kind, method) in _PARTS.items():
-                setattr(kind, method, plain[name])
 
 
 if __name__ == "__main__":

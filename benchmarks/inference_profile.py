@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,37 +26,43 @@ PARTS: dict[str, tuple[type, str]] = {
 }
 
 
-def where(run: Callable[[], Any]) -> dict[str, float]:
-    """CPU seconds of this thread in each part of one run, and in all that is in none."""
-    spent = dict.fromkeys(PARTS, 0.0)
-    with _timed(spent):
-        begun = time.thread_time()
+def where(
+    run: Callable[[], Any],
+    parts: Mapping[str, tuple[type, str]] = PARTS,
+    clock: Callable[[], float] = time.thread_time,
+) -> dict[str, float]:
+    """Seconds by `clock` in each of `parts` in one run, by default CPU seconds of this thread, and in all that is in none."""
+    spent = dict.fromkeys(parts, 0.0)
+    with _timed(parts, clock, spent):
+        begun = clock()
         run()
-        whole = time.thread_time() - begun
-    found = {name: round(seconds, 3) for name, seconds in spent.items() if seconds}
-    return {**found, "the rest": round(whole - sum(spent.values()), 3), "whole": round(whole, 3)}
+        whole = clock() - begun
+    found = {name: seconds for name, seconds in spent.items() if seconds}
+    return {**found, "the rest": whole - sum(spent.values()), "whole": whole}
 
 
 @contextmanager
-def _timed(spent: dict[str, float]) -> Iterator[None]:
-    plain = {name: getattr(kind, method) for name, (kind, method) in PARTS.items()}
+def _timed(
+    parts: Mapping[str, tuple[type, str]], clock: Callable[[], float], spent: dict[str, float]
+) -> Iterator[None]:
+    plain = {name: getattr(kind, method) for name, (kind, method) in parts.items()}
 
     def timed(name: str) -> Callable[..., Any]:
         def call(*given: Any, **named: Any) -> Any:
-            begun = time.thread_time()
+            begun = clock()
             try:
                 return plain[name](*given, **named)
             finally:
-                spent[name] += time.thread_time() - begun
+                spent[name] += clock() - begun
 
         return call
 
-    for name, (kind, method) in PARTS.items():
+    for name, (kind, method) in parts.items():
         setattr(kind, method, timed(name))
     try:
         yield
     finally:
-        for name, (kind, method) in PARTS.items():
+        for name, (kind, method) in parts.items():
             setattr(kind, method, plain[name])
 
 

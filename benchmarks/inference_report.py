@@ -92,7 +92,8 @@ def limit(figures: dict[str, Any]) -> list[str]:
     whole = least["seconds"] + decoder["seconds"]
     hugging_face = figures["variants"]["articles: Hugging Face, arrival, 4"]["cpu_s"]
     parts = list(dict.fromkeys((*profile["greedy"], *profile["beams"])))
-    rows = [f"| {part} | {profile['greedy'].get(part, '')} | {profile['beams'].get(part, '')} |" for part in parts]
+    columns = [{part: f"{spent:.3f}" for part, spent in profile[kind].items()} for kind in ("greedy", "beams")]
+    rows = [f"| {part} | {' | '.join(column.get(part, '') for column in columns)} |" for part in parts]
     return [
         "## Where the time goes", "", "| part of the engine, CPU s | greedy | beam 4 |", "|---|---|---|", *rows, "",
         f"The encoder has {least['product_gflop']:.1f} GFLOP of products and {least['attention_gflop']:.1f} of attention to "

@@ -111,7 +111,7 @@ def test_the_page_says_what_the_processor_allows() -> None:
 
     page = limit(figures() | {"profile": {"greedy": {"steps": 1.0}, "beams": {}, **least}})
 
-    assert "| steps | 1.0 |  |" in page
+    assert "| steps | 1.000 |  |" in page
     assert any("at 3.0 times, and one without a pause between its kernels at 2.4." in line for line in page)
 
 
