@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from inference.engines import Prompt
-from inference.engines.search import Choice, Rules, Sequences, Standing, constrained, most_new_tokens, wider
+from inference.engines.search import Choice, Rules, Sequences, Standing, constrained, most_new_tokens
+from inference.engines.tables import resized
 
 # Worse than any score; finite, as in transformers, because sums of it are compared.
 _OUT = -1.0e9
@@ -49,13 +50,13 @@ class Beams:
         self._prompts += [None] * more
         self._limits += [0] * more
         self._made += [0] * more
-        self._scores = wider(self._scores, (slots, width))
-        self._best_scores = wider(self._best_scores, (slots, width))
-        self._best_ended, self._hope = wider(self._best_ended, (slots, width)), wider(self._hope, (slots, 1))
+        self._scores = resized(self._scores, (slots, width))
+        self._best_scores = resized(self._best_scores, (slots, width))
+        self._best_ended, self._hope = resized(self._best_ended, (slots, width)), resized(self._hope, (slots, 1))
         # A text's places behind its last token hold an end, as if they had been there from its beginning.
         longest = (slots, width, max(reach, self._texts.shape[2]))
-        self._texts = wider(self._texts, longest, self._rules.ends[0])
-        self._best_texts = wider(self._best_texts, longest, self._rules.ends[0])
+        self._texts = resized(self._texts, longest, self._rules.ends[0])
+        self._best_texts = resized(self._best_texts, longest, self._rules.ends[0])
 
     @torch.inference_mode()
     def choose(self, scores: Tensor) -> Choice:

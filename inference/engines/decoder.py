@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from inference.engines.search import wider
 from inference.engines.sources import ByLayer, OneOutput, Sources
-from inference.engines.tables import Pages
+from inference.engines.tables import Pages, resized
 from inference.engines.weights import Weights
 
 _NEVER = float("-inf")
@@ -77,11 +76,11 @@ class Decoder:
             return
         self.slots, self.reach, longest_source = after
         layers, _, _, both = self._cache.shape
-        self._cache = wider(self._cache, (layers, self.slots, self.reach * width, both))
+        self._cache = resized(self._cache, (layers, self.slots, self.reach * width, both), pages=self._pages)
         self._sources.resize(self.slots, longest_source)
-        self.tokens, self.positions = wider(self.tokens, (self.slots, width)), wider(self.positions, (self.slots,))
+        self.tokens, self.positions = resized(self.tokens, (self.slots, width)), resized(self.positions, (self.slots,))
         if self._descent is not None:
-            self._descent = wider(self._descent, (self.slots, width, self.reach * width), _NEVER)
+            self._descent = resized(self._descent, (self.slots, width, self.reach * width), _NEVER)
         self._numbers = torch.arange(max(self.slots, width), device=self._numbers.device)
 
     def shrink(self, longest_source: int) -> None:

@@ -290,7 +290,6 @@ class _Table:
     ) -> None:
         self._decoder, self._search, self._prompts, self._entrance = decoder, search, prompts, entrance
         self._graphs, self._most = graphs, most_slots
-        self._recorded = graphs is not None
         self._step: Callable[[int, int, int], Tensor] = graphs or decoder.step
         self._rows: list[_Row] = []
         self._free: list[int] = []
@@ -338,7 +337,7 @@ class _Table:
         decoder, size = self._decoder, (self._decoder.slots, self._decoder.reach, self._decoder.longest_source)
         if reach > decoder.reach:
             reach = longest([reach], _KEY_STEP, reach + _KEY_STEP)
-        if source > decoder.longest_source and self._recorded:
+        if source > decoder.longest_source and self._graphs:
             source = longest([source], _SOURCE_STEP, source + _SOURCE_STEP)
         decoder.enlarge(slots, reach, source)
         if size == (decoder.slots, decoder.reach, decoder.longest_source):
@@ -353,9 +352,9 @@ class _Table:
         rows, decoder = self._rows, self._decoder
         for row in rows:
             row.made += 1
-        keys = longest([row.made for row in rows], _KEY_STEP if self._recorded else 1, decoder.reach)
+        keys = longest([row.made for row in rows], _KEY_STEP if self._graphs else 1, decoder.reach)
         sources = max(row.length for row in rows)
-        if self._recorded:
+        if self._graphs:
             sources = longest([sources], _SOURCE_STEP, decoder.longest_source)
         else:
             decoder.shrink(sources)

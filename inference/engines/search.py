@@ -204,13 +204,6 @@ def repeats(text: Sequence[int], ngram: int) -> Iterator[int]:
             yield run[-1]
 
 
-def wider(table: Tensor, shape: Sequence[int], filling: float = 0.0) -> Tensor:
-    """`table` in the front corner of a larger one."""
-    found = table.new_full(tuple(shape), filling)
-    found[tuple(slice(0, size) for size in table.shape)] = table
-    return found
-
-
 def most_new_tokens(settings: Generation) -> int:
     """How many tokens a text may have. `max_length` counts the start token, and leaves room for one."""
     length = max(1, settings.max_length - 1) if settings.max_length else DEFAULT_NEW_TOKENS

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from inference.engines.tables import Pages
+from inference.engines.tables import Pages, resized
 from inference.engines.weights import CrossAttention, Weights
 
 _NEVER = float("-inf")
@@ -58,19 +58,13 @@ class _Table:
     numbers: Tensor
     slots: int
     sources: int
-    pages: Pages
+    pages: Pages | None = None
     filling: float = 0.0
 
     def resize(self, slots: int, longest: int) -> None:
-        before, shape = self.numbers, list(self.numbers.shape)
+        shape = list(self.numbers.shape)
         shape[self.slots], shape[self.sources] = slots, longest
-        found = self.pages.zeros(shape, before.dtype, before.device)
-        if self.filling:
-            found.fill_(self.filling)
-        kept = tuple(slice(0, min(one, other)) for one, other in zip(before.shape, shape, strict=True))
-        found[kept] = before[kept]
-        self.numbers = found
-        self.pages.take_back(before)
+        self.numbers = resized(self.numbers, shape, self.filling, self.pages)
 
     def move(self, source: int, target: int) -> None:
         self.numbers.select(self.slots, target).copy_(self.numbers.select(self.slots, source))
@@ -81,8 +75,9 @@ class _Sources:
 
     def __init__(self, weights: Weights, slots: int, longest: int, pages: Pages) -> None:
         self._side, self.longest, self._pages = weights.decoder, self.room_for(longest), pages
-        hidden = torch.full((slots, 1, self.longest), _NEVER, dtype=weights.dtype, device=weights.device)
-        self._hidden = _Table(hidden, 0, 2, pages, _NEVER)  # added to scores: 0 or -inf
+        # Added to scores: 0 or -inf. A slot that nobody was in sees its empty table, for nothing at all would be no number.
+        hidden = torch.zeros(slots, 1, self.longest, dtype=weights.dtype, device=weights.device)
+        self._hidden = _Table(hidden, 0, 2, filling=_NEVER)
 
     def _tables(self) -> Sequence[_Table]:
         raise NotImplementedError

@@ -54,6 +54,16 @@ class Pages:
             self._kept = sorted([*self._kept, piece], key=Tensor.numel)[-_MOST_KEPT:]
 
 
+def resized(table: Tensor, shape: Sequence[int], filling: float = 0.0, pages: Pages | None = None) -> Tensor:
+    """What of `table` fits, in the front corner of one of `shape`; from `pages`, which then have the old one back."""
+    found = table.new_full(tuple(shape), filling) if pages is None else pages.zeros(shape, table.dtype, table.device)
+    kept = tuple(slice(0, min(one, other)) for one, other in zip(table.shape, shape, strict=True))
+    found[kept] = table[kept]
+    if pages is not None:
+        pages.take_back(table)
+    return found
+
+
 def _new(size: int) -> Tensor:
     """So many bytes, all zero, from the start of a large page; they go back to the system with the tensor."""
     try:
