@@ -98,7 +98,7 @@ def test_the_first_stop_of_the_keyboard_leads_to_the_content(house: House, opens
 
 
 def test_nothing_is_asked_of_anybody_else(house: House, opens: Opens) -> None:
-    page = opens("/healthz", ANN)
+    page = opens("/", ANN).context.new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     for path in (house.link("open:1:dev:1"), "/", "/models/two"):
@@ -108,7 +108,8 @@ def test_nothing_is_asked_of_anybody_else(house: House, opens: Opens) -> None:
 
 
 def test_the_content_security_policy_is_never_tripped(house: House, opens: Opens) -> None:
-    page = opens("/healthz", ANN)
+    # A page of its own: for one that names no icon, such as /healthz, a browser asks for /favicon.ico whenever it likes.
+    page = opens("/", ANN).context.new_page()
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     for path in (house.link("open:1:dev:1"), house.link("shut:1:test:1"), "/", "/models/two", "/models/two/versions/2"):
