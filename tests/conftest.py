@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from tests.security.house import House
@@ -28,7 +28,11 @@ os.environ.update(
 for _name in ("UNTESTED", "DEPRECATED", "END_OF_LIFE"):
     os.environ.setdefault(f"JSII_SILENCE_WARNING_{_name}_NODE_VERSION", "20")
 
-settings.register_profile("house", deadline=None, print_blob=True)
+# The same examples each time, at whatever pace the machine has: a gate that draws lots is none. To look for others, and many
+# more of them: `pytest --hypothesis-profile=hunt`.
+_ANY_PACE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("house", _ANY_PACE, derandomize=True, database=None)
+settings.register_profile("hunt", _ANY_PACE, derandomize=False, max_examples=4000)
 settings.load_profile("house")
 
 
