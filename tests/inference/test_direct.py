@@ -123,7 +123,7 @@ def world(aws: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 def _reset(aws: str) -> None:
     import httpx
 
-    httpx.post(f"{aws}/moto-api/reset").raise_for_status()
+    httpx.post(f"{aws}/moto-api/reset", timeout=60).raise_for_status()
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from inference.engines import LEFT, Description
 from inference.engines.encoder_decoder import EncoderDecoderEngine
 from inference.loading import load
-from inference.opening import task_for
 from inference.parameters import Generation
 from inference.pipeline import Pipeline
 from inference.requests import Request, generation_request
@@ -27,7 +26,7 @@ from inference.serving import HostFailed
 from inference.serving.batcher import Batcher
 from inference.serving.meter import Meter
 from inference.serving.settings import Hosting
-from inference.tasks import Answer, TextToText
+from inference.tasks import Answer, Joining, TextToText
 from promotion.errors import Invalid
 from tests.inference.samples import sentences
 from tests.inference.servers import serving, until
@@ -95,6 +94,10 @@ def running(task: Upper, **options: Any) -> Iterator[Batcher]:
 
 async def answered(batcher: Batcher, *texts: str) -> list[str]:
     return [answers[0].fields["generated_texts"][0] for answers in await batcher.answers(asked(*texts))]
+
+
+def figures(address: str) -> str:
+    return httpx.get(f"{address}/metrics", timeout=60).text
 
 
 async def entered(task: Upper) -> None:
@@ -232,10 +235,11 @@ def test_a_connection_that_is_dropped_frees_its_place() -> None:
         host, port = address.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as dropped:
             dropped.sendall(raw)
-            until(lambda: httpx.post(f"{address}/invocations", json={"inputs": "x"}, timeout=60).status_code == 429)
+            until(lambda: "requests_open 2" in figures(address))
+            assert httpx.post(f"{address}/invocations", json={"inputs": "x"}, timeout=60).status_code == 429
         until(lambda: meter.left == 1)
         second = clients.submit(httpx.post, f"{address}/invocations", json={"inputs": "second"}, timeout=60)
-        until(lambda: "requests_open 2" in httpx.get(f"{address}/metrics").text)
+        until(lambda: "requests_open 2" in figures(address))
         task.leave.set()
 
         assert [each.result().status_code for each in (first, second)] == [200, 200]
@@ -251,10 +255,10 @@ def test_past_the_bound_callers_are_told_when_to_come_again() -> None:
         inside = [
             clients.submit(httpx.post, f"{address}/invocations", json={"inputs": f"x{n}"}, timeout=60) for n in range(3)
         ]
-        until(lambda: "requests_open 3" in httpx.get(f"{address}/metrics").text)
+        until(lambda: "requests_open 3" in figures(address))
 
         refused = httpx.post(f"{address}/invocations", json={"inputs": "late"}, timeout=60)
-        pinged = httpx.get(f"{address}/ping").status_code
+        pinged = httpx.get(f"{address}/ping", timeout=60).status_code
         task.leave.set()
 
         assert (refused.status_code, refused.json()["error_type"]) == (429, "overloaded")
@@ -279,21 +283,32 @@ def test_a_transform_jobs_payload_is_answered_in_one_piece() -> None:
     assert [len(texts) for texts in task.passes] == [40]
 
 
-def test_answers_do_not_depend_on_who_asks_at_the_same_time(t5_folder: Path) -> None:
+def test_answers_do_not_depend_on_who_asks_at_the_same_time(t5_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = sentences(24, longest=20)
     records = [
         {"inputs": text, "max_length": 12, "do_sample": bool(number % 2), "temperature": 1.5, "seed": number}
         for number, text in enumerate(texts)
     ]
-    pipeline = Pipeline(task_for(load(t5_folder)))
+    task = TextToText(load(t5_folder))
+    pipeline = Pipeline(task)
     alone = [pipeline.answer_record(record)[0] for record in records]
+    flow, together = task.flow, threading.Event()
 
+    def held(requests: Sequence[Request], joining: Joining) -> Iterator[tuple[int, list[Answer]]]:
+        """Begins once all clients are inside: else the first may be answered before the second has come."""
+        assert together.wait(60)
+        return flow(requests, joining)
+
+    monkeypatch.setattr(task, "flow", held)
     with serving(pipeline) as (address, _, meter), ThreadPoolExecutor(12) as clients:
-        found = list(
-            clients.map(lambda record: httpx.post(f"{address}/invocations", json=record, timeout=60).json(), records)
+        found = clients.map(
+            lambda record: httpx.post(f"{address}/invocations", json=record, timeout=60).json(), records
         )
+        until(lambda: "requests_open 12" in figures(address))
+        together.set()
 
-    assert found == alone
+        assert list(found) == alone
+
     assert meter.passes < meter.passed == len(records)
 
 
@@ -336,7 +351,7 @@ def test_figures_are_there_to_be_scraped() -> None:
     with serving(Pipeline(Upper())) as (address, _, _):
         httpx.post(f"{address}/invocations", json={"inputs": "x"}, timeout=60)
         httpx.post(f"{address}/invocations", content=b"{", timeout=60)
-        text = httpx.get(f"{address}/metrics").text
+        text = figures(address)
 
     assert 'inference_requests_total{status="200"} 1\n' in text
     assert 'inference_requests_total{status="400"} 1\n' in text

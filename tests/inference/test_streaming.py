@@ -51,6 +51,10 @@ def whole(address: str, **changes: Any) -> dict[str, Any]:
     return found
 
 
+def figures(address: str) -> str:
+    return httpx.get(f"{address}/metrics", timeout=60).text
+
+
 def chunked(body: bytes, size: int) -> list[dict[str, Any]]:
     """What boto3's EventStream yields, cut without regard to lines and characters."""
     return [{"PayloadPart": {"Bytes": body[at : at + size]}} for at in range(0, len(body), size)]
@@ -249,7 +253,7 @@ def test_a_stream_whose_client_leaves_makes_room_for_the_next(gated: tuple[str, 
     events = [answer.readline() for _ in range(4)]
     with ThreadPoolExecutor(1) as clients:
         second = clients.submit(streamed, address, EVENTS)
-        until(lambda: "requests_open 2" in httpx.get(f"{address}/metrics").text)
+        until(lambda: "requests_open 2" in figures(address))
         assert engine.under_way == 1
 
         answer.close()
@@ -262,13 +266,13 @@ def test_a_stream_whose_client_leaves_makes_room_for_the_next(gated: tuple[str, 
 
     assert [event[:5] for event in events] == [b"data:", b"\n", b"data:", b"\n"]
     assert meter.tokens_out < 200
-    until(lambda: "requests_open 0" in httpx.get(f"{address}/metrics").text)
+    until(lambda: "requests_open 0" in figures(address))
 
 
 def test_one_who_leaves_before_the_first_token_is_let_go(gated: tuple[str, Gated, Ready, Any]) -> None:
     address, engine, _, meter = gated
     waiting = [connected(address, {**ASKED, "stream": stream}) for stream in (True, False)]
-    until(lambda: "requests_open 2" in httpx.get(f"{address}/metrics").text)
+    until(lambda: "requests_open 2" in figures(address))
 
     for connection in waiting:
         connection.close()
@@ -316,7 +320,9 @@ def test_a_text_that_fails_under_way_says_so_in_its_stream(loaded: Loaded) -> No
     with serving(Pipeline(task)) as (address, _, _):
         events = streamed(address, EVENTS, **asked).text.strip().splitlines()
         lines = streamed(address, LINES, **asked).text.splitlines()
-        answer = httpx.post(f"{address}/invocations", json={"inputs": "x", "parameters": {"max_new_tokens": 1}})
+        answer = httpx.post(
+            f"{address}/invocations", json={"inputs": "x", "parameters": {"max_new_tokens": 1}}, timeout=60
+        )
 
     assert json.loads(events[-1][5:])["error_type"] == "generation"
     assert json.loads(lines[-1])["details"]["finish_reason"] == "error"

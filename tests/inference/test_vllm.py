@@ -138,9 +138,9 @@ def test_streams_and_departures_go_through(pipeline: Pipeline, notes: Path) -> N
 
 def test_a_server_that_dies_is_no_longer_healthy(pipeline: Pipeline, notes: Path) -> None:
     with serving(pipeline) as (address, _, _):
-        assert httpx.get(f"{address}/ping").status_code == 200
+        assert httpx.get(f"{address}/ping", timeout=60).status_code == 200
         os.kill(noted(notes, "pid")[0], 9)
-        until(lambda: httpx.get(f"{address}/ping").status_code == 503)
+        until(lambda: httpx.get(f"{address}/ping", timeout=60).status_code == 503)
 
 
 def test_one_that_does_not_start_is_told_with_its_last_words(llama_folder: Path, notes: Path) -> None:
