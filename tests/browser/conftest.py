@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from promotion.model import Person
 from tests.security.house import House
@@ -17,6 +17,9 @@ SCREENSHOTS = ROOT / "build" / "screenshots"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 Opens = Callable[..., Page]
+# A page that follows a decision answers after six seconds on a busy machine, and Playwright's own patience is five.
+PATIENCE_MS = 120_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 # Not for the session: Playwright keeps an event loop running in this thread until it stops, where asyncio.run fails.
@@ -28,7 +31,9 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # Debian's Chromium refuses to run as root with its sandbox.
         running = playwright.chromium.launch(
-            executable_path=found, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+            executable_path=found,
+            args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
+            timeout=PATIENCE_MS,
         )
         yield running
         running.close()
@@ -49,6 +54,7 @@ def opens(house: House, browser: Browser) -> Iterator[Opens]:
             reduced_motion="reduce",
         )
         contexts.append(context)
+        context.set_default_timeout(PATIENCE_MS)
         if who is not None:
             name, _, value = house.cookie(who).partition("=")
             context.add_cookies([{"name": name, "value": value, "url": house.service.url}])

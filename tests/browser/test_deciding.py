@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import Opens, shot
+from tests.browser.conftest import PATIENCE_MS, Opens, shot
 from tests.security.house import ANN, House
 
 APPLIED = "The registry and Parameter Store say the same."
@@ -29,7 +29,7 @@ def follow(page: Page) -> None:
     """A page waits for the decision to be applied; on a busy machine its reader has to look again."""
     applied, again = page.get_by_text(APPLIED, exact=True), page.get_by_role("link", name="Look again")
     for _ in range(10):
-        expect(applied.or_(again)).to_be_visible(timeout=30_000)
+        expect(applied.or_(again)).to_be_visible()
         if applied.is_visible():
             return
         again.click()
@@ -114,6 +114,7 @@ def test_a_scanner_that_runs_scripts_and_submits_forms_decides_nothing(house: Ho
     before = house.state()
     for link in mail["links"]:
         context = browser.new_context()
+        context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
         page.goto(link)
         forms = page.locator("form").count()
@@ -122,8 +123,8 @@ def test_a_scanner_that_runs_scripts_and_submits_forms_decides_nothing(house: Ho
             form = page.locator("form").nth(index)
             for field in form.locator("input:visible, textarea:visible").all():
                 field.fill("scanner")
-            form.evaluate("form => form.requestSubmit ? form.requestSubmit() : form.submit()")
-            page.wait_for_load_state()
+            with page.expect_navigation():
+                form.evaluate("form => form.requestSubmit ? form.requestSubmit() : form.submit()")
         # And the forms that it could know of from elsewhere.
         for path in (
             house.link("scanned:1:dev:1"),
@@ -157,10 +158,12 @@ def test_another_site_cannot_have_a_signed_in_person_decide(house: House, opens:
 def test_no_page_of_ours_can_be_framed(house: House, opens: Opens) -> None:
     page = opens("/", ANN)
     page.goto(f"{house.service.idp_url}/_local/healthz")
-    page.set_content(f'<iframe src="{house.service.url}{house.link("open:1:dev:1")}"></iframe>')
-    page.wait_for_timeout(500)
+    with page.expect_console_message(lambda message: "frame-ancestors" in message.text) as refused:
+        page.set_content(f'<iframe src="{house.service.url}{house.link("open:1:dev:1")}"></iframe>')
+    assert house.service.url in refused.value.text
     frame = page.frames[-1]
-    assert "open" not in (frame.locator("body").inner_text() if frame.url.startswith("http") else "")
+    assert frame is not page.main_frame
+    assert not frame.url.startswith(house.service.url)
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
