@@ -45,11 +45,12 @@ class Graphs:
     """The decoder's step, recorded once for each size that comes often and then replayed: one launch instead of hundreds.
 
     Slots are counted up to powers of two; the caller rounds the other sizes. A slot that is in no use computes
-    nonsense into places of its own.
+    nonsense into places of its own. What cannot be recorded is run, for large tables at nearly the same speed.
     """
 
     def __init__(self, decoder: Decoder, recorder: Callable[[], Recorder] | None = None) -> None:
-        self._decoder, self._make = decoder, recorder or CudaRecorder
+        self._decoder, self._make = decoder, recorder or (lambda: CudaRecorder(decoder.positions.device))
+        self._records = True
         self.forget()
 
     def forget(self) -> None:
@@ -68,13 +69,23 @@ class Graphs:
         # Who was there before may have gone to the end of all positions.
         self._decoder.positions[count:rounded] = 0
         self._runs[size] += 1
-        if self._runs[size] <= _RUNS_BEFORE_RECORDING:
-            return self._decoder.step(*size)[:count]
+        if self._records and self._runs[size] > _RUNS_BEFORE_RECORDING and size not in self._recorded:
+            self._record(size)
         if size not in self._recorded:
-            self._recorded[size] = self._recorder(self._into_scores(size))
+            return self._decoder.step(*size)[:count]
         self._recorded[size].replay()
         assert self._scores is not None
         return self._scores[:count]
+
+    def _record(self, size: tuple[int, int, int]) -> None:
+        try:
+            self._recorded[size] = self._recorder(self._into_scores(size))
+        except RuntimeError as error:
+            # Be it that memory for the recording is short: the step itself ran before, and can be run again.
+            self._records = False
+            log.warning(
+                "Steps are run one kernel after the other from now on, because one cannot be recorded: %s", error
+            )
 
     def _into_scores(self, size: tuple[int, int, int]) -> Callable[[], object]:
         decoder = self._decoder
@@ -88,19 +99,25 @@ class Graphs:
 class CudaRecorder:
     """CUDA graphs that share one pool of memory: no two run at once, and what one leaves there no other reads."""
 
-    def __init__(self) -> None:
-        self._pool = torch.cuda.graph_pool_handle()
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._pool = device, torch.cuda.graph_pool_handle()
+        self._side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def __call__(self, step: Callable[[], object]) -> Recording:
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            # Once outside the graph: libraries set themselves up at the first call. A step may be repeated without harm.
-            step()
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            step()
+        main, side, graph = torch.cuda.current_stream(self._device), self._side, torch.cuda.CUDAGraph()
+        side.wait_stream(main)
+        try:
+            with torch.cuda.stream(side):
+                # Once outside the graph: libraries set themselves up for a stream at the first call on it. A step may be
+                # repeated without harm.
+                step()
+            # Other threads may go on with models of their own; by default whatever one of them asked for would fail.
+            with torch.cuda.graph(graph, pool=self._pool, stream=side, capture_error_mode="thread_local"):
+                step()
+        finally:
+            # Where a recording cannot be ended, torch leaves its stream the current one.
+            torch.cuda.set_stream(main)
+            main.wait_stream(side)
         return graph
 
 
@@ -169,7 +186,8 @@ def attend(parts: Tensor, owners: Tensor, counts: Tensor, places: Tensor, scale:
 
 def compiled(backend: Any = "inductor") -> Kernel:
     """`attend` as the one kernel that the compiler makes of it, for any number of tiles from two on."""
-    kernel: Kernel = torch.compile(attend, fullgraph=True, backend=backend)
+    # Each engine counts its own: together the models of one process would soon be at the compiler's limit of eight.
+    kernel: Kernel = torch.compile(attend, fullgraph=True, backend=backend, isolate_recompiles=True)  # type: ignore[call-overload]
 
     def call(
         parts: Tensor, owners: Tensor, counts: Tensor, places: Tensor, scale: Tensor, bias: Tensor | None

@@ -121,8 +121,8 @@ class Decoder:
         """
         weights, side, width = self._weights, self._weights.decoder, self.width
         norm_first, inner = weights.norm_first, side.heads * side.head_size
-        # A slot that nobody uses may stand one past its end, and must not write into its neighbour.
-        positions = self.positions[:count].clamp(max=self.reach - 1)
+        # A text that is over may stand past its end: it must not write into its neighbour, nor be where no position is.
+        positions = self.positions[:count].clamp(max=min(self.reach, weights.longest_target or self.reach) - 1)
         texts = self._numbers[:width]
         places = positions.unsqueeze(1) * width + texts  # (count, width), in a slot's cache
         flat = (self._numbers[:count].unsqueeze(1) * (self.reach * width) + places).flatten()  # (rows,)

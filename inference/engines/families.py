@@ -26,7 +26,7 @@ from inference.engines.weights import (
 
 
 def reader_of(model: PreTrainedModel) -> Callable[..., Weights] | None:
-    """What reads this model's weights, or None where it is of no family known here.
+    """What reads this model's weights, or None where it is of no family known here, or dealt out to several devices.
 
     By the class's own name: a subclass, or a cousin of the same layout, may compute something else.
     """
@@ -36,7 +36,11 @@ def reader_of(model: PreTrainedModel) -> Callable[..., Weights] | None:
     }
     reader, activation = readers.get(type(model).__name__, (None, ""))
     known = not getattr(model, "hf_quantizer", None) and getattr(model.config, activation, None) in ACTIVATIONS
-    return reader if known else None
+    return reader if known and on_one_device(model) else None
+
+
+def on_one_device(model: PreTrainedModel) -> bool:
+    return len({parameter.device for parameter in model.parameters()}) == 1
 
 
 @torch.inference_mode()

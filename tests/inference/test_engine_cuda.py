@@ -15,11 +15,21 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from inference.engines import cuda, encoder_decoder
-from inference.engines.cuda import CudaRecorder, FlexAttention, Graphs, TiledEncoder, attend, compiled, cuda_encoder
+from inference.engines.cuda import (
+    CudaRecorder,
+    FlexAttention,
+    Graphs,
+    Recording,
+    TiledEncoder,
+    attend,
+    compiled,
+    cuda_encoder,
+)
 from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder
-from inference.engines.encoder_decoder import EncoderDecoderEngine
+from inference.engines.encoder_decoder import EncoderDecoderEngine, text_engine
 from inference.engines.families import read_weights
+from inference.engines.generate import GenerateEngine
 from inference.engines.weights import Linear
 from tests.inference.test_engine_exact import MODELS, bart, own, prompts, sequences, t5
 
@@ -139,32 +149,101 @@ def test_a_size_that_is_met_now_and_then_is_not_recorded() -> None:
     assert not graphs._recorded
 
 
-def test_a_recording_is_run_once_before_and_shares_its_memory_with_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[Any] = []
-    main = SimpleNamespace(wait_stream=lambda other: said.append("main waits"))
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is asked of a device's streams and graphs, which there are none of here."""
+    found: list[str] = []
+    main = SimpleNamespace(wait_stream=lambda other: found.append("main waits"))
+    side = SimpleNamespace(wait_stream=lambda other: found.append("side waits"))
+    names = {id(main): "main", id(side): "side"}
 
     @contextmanager
     def inside(name: str) -> Iterator[None]:
-        said.append(f"{name} begins")
+        found.append(f"{name} begins")
         yield
-        said.append(f"{name} ends")
+        found.append(f"{name} ends")
 
     graphs = {
         "graph_pool_handle": lambda: "pool",
-        "Stream": lambda: SimpleNamespace(wait_stream=lambda other: said.append("side waits")),
-        "current_stream": lambda: main,
-        "stream": lambda stream: inside("side"),
+        "Stream": lambda device: side,
+        "current_stream": lambda device: main,
+        "set_stream": lambda stream: found.append(f"{names[id(stream)]} again"),
+        "stream": lambda stream: inside(names[id(stream)]),
         "CUDAGraph": lambda: SimpleNamespace(replay=lambda: None),
-        "graph": lambda graph, pool: inside(f"graph in {pool}"),
+        "graph": lambda graph, pool, stream, capture_error_mode: inside(
+            f"graph on {names[id(stream)]} in {pool}, {capture_error_mode},"
+        ),
     }
     for name, value in graphs.items():
         monkeypatch.setattr(torch.cuda, name, value)
+    return found
 
-    CudaRecorder()(lambda: said.append("step")).replay()
 
+def test_a_recording_is_run_once_before_and_shares_its_memory_with_others(said: list[str]) -> None:
+    CudaRecorder(torch.device("cuda", 1))(lambda: said.append("step")).replay()
+
+    graph = "graph on side in pool, thread_local,"
     assert said == [
-        "side waits", "side begins", "step", "side ends", "main waits", "graph in pool begins", "step", "graph in pool ends",
+        "side waits", "side begins", "step", "side ends", f"{graph} begins", "step", f"{graph} ends", "main again",
+        "main waits",
     ]  # fmt: skip
+
+
+def test_where_a_recording_fails_work_goes_on_where_it_was(said: list[str]) -> None:
+    def fails() -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    with pytest.raises(RuntimeError, match="not permitted"):
+        CudaRecorder(torch.device("cuda"))(fails)
+
+    assert said[-2:] == ["main again", "main waits"]
+
+
+@pytest.mark.usefixtures("said")
+def test_what_cannot_be_recorded_is_run(caplog: pytest.LogCaptureFixture) -> None:
+    tried: list[object] = []
+
+    def fails(step: Callable[[], object]) -> Recording:
+        tried.append(step)
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    graphs, expected = graphs_of(16), graphs_of(16)._decoder.step(16, 32, 20)
+    unrecorded = Graphs(graphs._decoder, lambda: fails)
+
+    found = [unrecorded(16, keys, 20) for keys in (32, 32, 32, 32, 32, 32, 40, 40, 40, 40, 40)]
+
+    assert len(tried) == 1
+    assert not unrecorded._recorded
+    for scores in found[:6]:
+        torch.testing.assert_close(scores, expected)
+    assert "one cannot be recorded: CUDA out of memory." in caplog.text
+
+
+def test_without_another_recorder_steps_are_recorded_where_the_decoder_is(said: list[str]) -> None:
+    graphs = Graphs(graphs_of(8)._decoder)
+
+    for _ in range(5):
+        graphs(8, 32, 20)
+
+    assert "graph on side in pool, thread_local, begins" in said
+    assert list(graphs._recorded) == [(8, 32, 20)]
+
+
+def test_a_text_that_is_over_stands_where_there_are_positions() -> None:
+    """One step may be computed for it yet, and a GPU would stop beyond the last position."""
+    weights = read_weights(bart(max_position_embeddings=37))
+    decoder = Decoder(weights, 8, 1, longest_source=20, reach=40)
+    decoder.admit(0, torch.zeros(20, weights.width))
+    decoder.positions[:] = 37
+
+    assert bool(decoder.step(8, 40, 20).isfinite().all())
+
+
+def test_a_model_that_is_dealt_out_to_several_devices_is_left_to_generate() -> None:
+    model = t5()
+    model.encoder.block[1].to("meta")
+
+    assert isinstance(text_engine(model), GenerateEngine)
 
 
 class OneDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
