@@ -79,7 +79,7 @@ def test_a_deployment_over_them_ends_before_the_template_is_made(house: House, t
         "PROMOTION_CONFIG": str(tmp_path / "promotion.toml"),
     }
     done = subprocess.run(
-        [sys.executable, "app.py"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "app.py"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 1
     assert "models are live there" in done.stderr

@@ -33,7 +33,7 @@ def promotion(house: House, *arguments: str) -> subprocess.CompletedProcess[str]
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
 
 

@@ -68,7 +68,7 @@ class TestSigningIn:
         # Even for somebody who kept the cookie that went with it, the provider gives a code one person only.
         kept = back.request.headers["cookie"]
         assert (
-            requests.get(str(back.url), headers={"Cookie": kept}, allow_redirects=False, timeout=30).status_code == 403
+            requests.get(str(back.url), headers={"Cookie": kept}, allow_redirects=False, timeout=60).status_code == 403
         )
 
     @pytest.mark.parametrize(
