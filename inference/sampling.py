@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
+from inference.transfers import onto
+
 DEFAULT_SEED = 0
 
 
@@ -67,18 +69,33 @@ def pick(
     """
     vocabulary, device = scores.shape[-1], scores.device
     heat, share = (
-        torch.tensor(values, dtype=torch.float64, device=device).unsqueeze(1) for values in (temperature, top_p)
+        onto(device, torch.tensor(values, dtype=torch.float64)).unsqueeze(1) for values in (temperature, top_p)
     )
-    most = torch.tensor([min(number, vocabulary) or vocabulary for number in top_k], device=device).unsqueeze(1)
-    # float64: over a vocabulary of 32,000 a float32 sum drifts by more than the rarest tokens weigh.
-    probabilities = (scores.double() / heat).softmax(dim=-1)
-    ordered, tokens = probabilities.sort(dim=-1, descending=True, stable=True)
-    cumulative = ordered.cumsum(dim=-1)
+    limits = [min(number, vocabulary) or vocabulary for number in top_k]
+    most, kept = onto(device, torch.tensor(limits)).unsqueeze(1), max(limits)
+    best, tokens = _best_first(scores, kept)
+    # Not divided by a sum over all tokens, so that a row's numbers are the same however many are kept beside it. float64:
+    # over a vocabulary of 32,000 a float32 sum drifts by more than the rarest tokens weigh.
+    likely = ((best.double() - best[:, :1].double()) / heat).exp()
+    cumulative = likely.cumsum(dim=-1)
     # top_k comes first, so top_p is a share of what top_k leaves.
-    outside = cumulative - ordered >= share * cumulative.gather(1, most - 1)
-    outside |= torch.arange(vocabulary, device=device) >= most
+    outside = cumulative - likely >= share * cumulative.gather(1, most - 1)
+    outside |= torch.arange(kept, device=device) >= most
     outside[:, 0] = False
-    cumulative = ordered.masked_fill(outside, 0.0).cumsum(dim=-1)
-    draw = draws.to(device).unsqueeze(1) * cumulative[:, -1:]
-    place = torch.searchsorted(cumulative, draw, right=True).clamp_(max=vocabulary - 1)
+    cumulative = likely.masked_fill(outside, 0.0).cumsum(dim=-1)
+    draw = onto(device, draws).unsqueeze(1) * cumulative[:, -1:]
+    place = torch.searchsorted(cumulative, draw, right=True).clamp_(max=kept - 1)
     return tokens.gather(1, place).squeeze(1)
+
+
+def _best_first(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` best scores of each row, float32, and their tokens; of equal ones, of which bfloat16 has many, the first."""
+    scores, vocabulary = scores.float(), scores.shape[-1]
+    if count == vocabulary:
+        return scores.sort(dim=-1, descending=True, stable=True)
+    # topk does not say which of equal ones it takes, so each gets a number of its own: its bits, as they are ordered, before
+    # its place. Adding 0 makes -0 the 0 that it equals.
+    bits = (scores + 0.0).view(torch.int32)
+    ordered = torch.where(bits < 0, bits ^ 0x7FFF_FFFF, bits).long()
+    tokens = ((ordered << 32) - torch.arange(vocabulary, device=scores.device)).topk(count)[1]
+    return scores.gather(1, tokens), tokens

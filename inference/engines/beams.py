@@ -19,6 +19,8 @@ _OUT = -1.0e9
 class Beams:
     """Beams of many slots, as tensors over all of them."""
 
+    reads_texts = True
+
     def __init__(self, rules: Rules, slots: int, width: int, longest: int, device: torch.device) -> None:
         self._rules, self._width = rules, width
         self._kept = max(2, 1 + len(rules.ends)) * width
@@ -80,7 +82,7 @@ class Beams:
         for slot in range(count):
             self._made[slot] += 1
         done = self._done(ended)
-        return Choice(tokens.gather(1, next_places), parents.gather(1, next_places), done)
+        return Choice(tokens.gather(1, next_places), parents.gather(1, next_places), lambda: done)
 
     def _standings(self, count: int) -> list[Standing]:
         ngrams = [prompt.settings.no_repeat_ngram_size if prompt else 0 for prompt in self._prompts[:count]]

@@ -18,6 +18,7 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder
 from inference.engines.weights import Side, Weights
+from inference.transfers import onto
 
 log = logging.getLogger("inference")
 
@@ -212,9 +213,10 @@ class FlexAttention:
         texts = torch.arange(len(lengths), dtype=torch.int32)
         owner = torch.repeat_interleave(texts, torch.tensor(lengths))  # (tokens,)
         counts, places = _tiles(owner)
-        self._owners = owner.view(-1, _TILE).to(device)
-        self._counts, self._places = counts.to(device), places.to(device)
-        self._scale = torch.tensor(side.score_scale, device=device)
+        self._owners = onto(device, owner.view(-1, _TILE))
+        self._counts, self._places = onto(device, counts), onto(device, places)
+        # A number would be taken for a part of the code; written where it is, nobody waits for it.
+        self._scale = torch.full((), side.score_scale, device=device)
         self._bias = None if side.distances is None else side.distances.bias
 
     def __call__(self, projected: Tensor) -> Tensor:

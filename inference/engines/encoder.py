@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from inference.engines.weights import Side, Weights
+from inference.transfers import onto
 
 
 class PackedAttention(Protocol):
@@ -42,8 +43,8 @@ class Encoder:
         """(length, width) for each text."""
         lengths = [len(text) for text in texts]
         device = self._weights.device
-        tokens = torch.tensor([token for text in texts for token in text], device=device)  # (tokens,)
-        positions = torch.cat([torch.arange(length) for length in lengths]).to(device)  # (tokens,)
+        tokens = onto(device, torch.tensor([token for text in texts for token in text]))  # (tokens,)
+        positions = onto(device, torch.cat([torch.arange(length) for length in lengths]))  # (tokens,)
         side, norm_first = self._weights.encoder, self._weights.norm_first
         attention = self._attention(side, lengths)
         rows = side.embed(tokens, positions)  # (tokens, width)

@@ -8,24 +8,22 @@ reference and its fallback.
 from __future__ import annotations
 
 import logging
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from inference.batching import out_of_memory
-from inference.engines import LEFT, Arrivals, Description, Generated, Prompt, TextEngine
+from inference.engines import Arrivals, Description, Generated, Prompt, TextEngine
 from inference.engines.beams import Beams
 from inference.engines.cuda import Graphs, cuda_encoder
-from inference.engines.decoder import Decoder, longest
+from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder
 from inference.engines.families import read_weights, reader_of
 from inference.engines.generate import GenerateEngine
-from inference.engines.search import Rules, Search, Sequences, Streams, most_new_tokens
+from inference.engines.search import Rules, Search, Streams, most_new_tokens
+from inference.engines.slots import Entrance, Table
 from inference.engines.tables import Pages
 
 log = logging.getLogger("inference")
@@ -33,14 +31,10 @@ log = logging.getLogger("inference")
 NAME = "encoder-decoder"
 # Beams look at each other's keys, hidden: many of them cost more than copying would.
 _MOST_BEAMS = 16
-# A graph is recorded for each size, so sizes are rounded up to these.
-_KEY_STEP, _SOURCE_STEP = 32, 64
 # A GPU reads rows that begin at odd places slower.
-_ALIGNED = 8
+_ALIGNED = 16
 # Where memory runs out for so few rows, it is a matter for the plain path, which can do with one.
 _FEWEST_ROWS = 16
-# Steps for which a table that is more than half full is shut to who comes: together they are encoded for half the price.
-_PATIENCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +50,13 @@ class Levers:
     fused: bool = True
     refill: bool = True
     by_length: bool = True
+    ahead: bool = False  # a step is under way before the tokens of the last one are read
     dtype: torch.dtype | None = None
 
     @classmethod
     def of(cls, device: torch.device) -> Levers:
         """On a CPU small batches stay in the cache; a GPU wants to be filled."""
-        return cls(65_536, 512, fused=False) if device.type == "cuda" else cls(1_024, 16, 64, 32)
+        return cls(65_536, 2_048, fused=False, ahead=True) if device.type == "cuda" else cls(1_024, 16, 64, 32)
 
     def halved(self) -> Levers | None:
         """For half the memory; None where there is little to halve."""
@@ -158,9 +153,9 @@ class EncoderDecoderEngine:
         if not levers.by_length:
             # A longer text may come in later.
             decoder.may_shrink = False
-        entrance = _Entrance(self._encoder, prompts, levers)
+        entrance = Entrance(self._encoder, prompts, levers.encoder_tokens, by_length=levers.by_length)
         entrance.add(indices)
-        table = _Table(decoder, search, prompts, entrance, graphs, most)
+        table = Table(decoder, search, prompts, entrance, graphs, most, ahead=levers.ahead)
         table.enlarge(slots, reach, source)
         try:
             while table.fill(lambda room: work.joining(kind, room), whole=not levers.refill):
@@ -234,156 +229,6 @@ class _Work:
         return self.kinds.pop(kind, [])
 
 
-class _Entrance:
-    """Texts on their way into the table, encoded in packed batches as they are asked for."""
-
-    def __init__(self, encoder: Encoder, prompts: Mapping[int, Prompt], levers: Levers) -> None:
-        self._encoder, self._prompts, self._levers = encoder, prompts, levers
-        self._waiting: deque[int] = deque()
-        self._encoded: deque[tuple[int, Tensor, float]] = deque()
-
-    def __len__(self) -> int:
-        return len(self._waiting) + len(self._encoded)
-
-    def add(self, indices: Sequence[int]) -> None:
-        # Longest first: neighbours in the table are of like length, and lack of memory shows at once.
-        by_length = self._levers.by_length
-        self._waiting += sorted(indices, key=lambda index: -len(self._prompts[index].tokens)) if by_length else indices
-
-    def next(self) -> tuple[int, Tensor, float] | None:
-        """Index, encoder's output, and the moment at which its batch began."""
-        if not self._encoded and self._waiting:
-            batch = [self._waiting.popleft()]
-            tokens = len(self._prompts[batch[0]].tokens)
-            while self._waiting:
-                tokens += len(self._prompts[self._waiting[0]].tokens)
-                if tokens > self._levers.encoder_tokens:
-                    break
-                batch.append(self._waiting.popleft())
-            started = time.perf_counter()
-            outputs = self._encoder.encode([self._prompts[index].tokens for index in batch])
-            self._encoded += [(index, output, started) for index, output in zip(batch, outputs, strict=True)]
-        return self._encoded.popleft() if self._encoded else None
-
-
-@dataclass(slots=True)
-class _Row:
-    """Who is in a slot."""
-
-    index: int
-    length: int
-    started: float
-    made: int = 0
-
-
-class _Table:
-    """The slots in use stand together at the front."""
-
-    def __init__(
-        self,
-        decoder: Decoder,
-        search: Search,
-        prompts: Mapping[int, Prompt],
-        entrance: _Entrance,
-        graphs: Graphs | None,
-        most_slots: int,
-    ) -> None:
-        self._decoder, self._search, self._prompts, self._entrance = decoder, search, prompts, entrance
-        self._graphs, self._most = graphs, most_slots
-        self._step: Callable[[int, int, int], Tensor] = graphs or decoder.step
-        self._rows: list[_Row] = []
-        self._free: list[int] = []
-        self._shut = 0  # steps since somebody joined
-
-    def fill(self, joining: Callable[[int], Sequence[int]], *, whole: bool) -> bool:
-        """Put waiting records into free slots, or the last slots' records where none wait; whether any is in use.
-
-        With `whole`, none comes in before all have left.
-        """
-        if not whole or len(self._free) == len(self._rows):
-            self._shut += 1
-            room = self._most - (len(self._rows) - len(self._free)) - len(self._entrance)
-            opens = self._shut >= _PATIENCE or room >= self._most / 2
-            if room > 0 and opens and (joined := joining(room)):
-                self._shut = 0
-                self._entrance.add(joined)
-                self._make_room(joined)
-            for slot in sorted(self._free):
-                if not self._admit(slot):
-                    break
-                self._free.remove(slot)
-            while not self._free and len(self._rows) < self._decoder.slots and self._admit(len(self._rows)):
-                pass
-        for slot in sorted(self._free, reverse=True):
-            last = len(self._rows) - 1
-            if slot != last:
-                self._decoder.move(last, slot)
-                self._search.move(last, slot)
-                self._rows[slot] = self._rows[last]
-            self._rows.pop()
-        self._free = []
-        return bool(self._rows)
-
-    def _make_room(self, joined: Sequence[int]) -> None:
-        """So that all who have joined fit, now or once others have left; in leaps, so that it is seldom."""
-        decoder, used = self._decoder, len(self._rows) - len(self._free) + len(self._entrance)
-        slots = min(self._most, max(used, 2 * decoder.slots)) if used > decoder.slots else decoder.slots
-        reach = max(most_new_tokens(self._prompts[index].settings) for index in joined)
-        source = max(len(self._prompts[index].tokens) for index in joined)
-        self.enlarge(slots, reach, source)
-
-    def enlarge(self, slots: int, reach: int, source: int) -> None:
-        """Room for as much, at least."""
-        decoder, size = self._decoder, (self._decoder.slots, self._decoder.reach, self._decoder.longest_source)
-        if reach > decoder.reach:
-            reach = longest([reach], _KEY_STEP, reach + _KEY_STEP)
-        if source > decoder.longest_source and self._graphs:
-            source = longest([source], _SOURCE_STEP, source + _SOURCE_STEP)
-        decoder.enlarge(slots, reach, source)
-        if size == (decoder.slots, decoder.reach, decoder.longest_source):
-            return
-        self._search.enlarge(decoder.slots, decoder.reach)
-        if self._graphs is not None:
-            # What was recorded reads the tables that were.
-            self._graphs.forget()
-
-    def step(self) -> Iterator[tuple[int, Generated]]:
-        """One token more for every text; yields the records that are over."""
-        rows, decoder = self._rows, self._decoder
-        for row in rows:
-            row.made += 1
-        keys = longest([row.made for row in rows], _KEY_STEP if self._graphs else 1, decoder.reach)
-        sources = max(row.length for row in rows)
-        if self._graphs:
-            sources = longest([sources], _SOURCE_STEP, decoder.longest_source)
-        else:
-            decoder.shrink(sources)
-            sources = decoder.longest_source
-        choice = self._search.choose(self._step(len(rows), keys, sources))
-        decoder.advance(choice.tokens, choice.parents)
-        for slot, sequences in choice.done.items():
-            self._free.append(slot)
-            yield rows[slot].index, _generated(sequences, rows[slot])
-        for slot, row in enumerate(rows):
-            if slot not in choice.done and self._prompts[row.index].left:
-                self._free.append(slot)
-                yield row.index, Generated((), time.perf_counter() - row.started, LEFT)
-
-    def _admit(self, slot: int) -> bool:
-        found = self._entrance.next()
-        if found is None:
-            return False
-        index, output, started = found
-        if output.shape[0] > self._decoder.longest_source:
-            # The table had shrunk while this one waited.
-            self.enlarge(0, 0, output.shape[0])
-        self._decoder.admit(slot, output)
-        self._search.begin(slot, self._prompts[index])
-        row = _Row(index, output.shape[0], started)
-        self._rows[slot : slot + 1] = [row]
-        return True
-
-
 def text_engine(model: PreTrainedModel) -> TextEngine:
     """The fastest engine that does what `model` and its generation settings ask for."""
     start = getattr(model.config, "decoder_start_token_id", None)
@@ -391,7 +236,3 @@ def text_engine(model: PreTrainedModel) -> TextEngine:
     if rules is None or reader_of(model) is None:
         return GenerateEngine(model)
     return EncoderDecoderEngine(model, rules)
-
-
-def _generated(sequences: Sequences, row: _Row) -> Generated:
-    return Generated(sequences, time.perf_counter() - row.started)

@@ -5,7 +5,7 @@ What a model's generation settings ask for beyond that, each in `generate`'s own
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -16,6 +16,7 @@ from inference.engines import Prompt
 from inference.engines.generate import DEFAULT_NEW_TOKENS
 from inference.parameters import Generation
 from inference.sampling import pick, uniform_draws
+from inference.transfers import fetched, onto
 
 Sequences = tuple[tuple[int, ...], ...]
 _NEVER = float("-inf")
@@ -64,11 +65,15 @@ class Choice:
 
     tokens: Tensor  # int64, (slots, width)
     parents: Tensor | None  # int64, (slots, width): which text of its slot each continues; None: its own
-    done: dict[int, Sequences]  # by slot
+    # Says who is over now, by the slot he was in, and must be asked, once and in order. A GPU is waited for only then.
+    done: Callable[[], dict[int, Sequences]]
 
 
 class Search(Protocol):
     """Chooses tokens for a table of slots."""
+
+    # Whether the next choice depends on texts that `done` of the last one has to read first.
+    reads_texts: bool
 
     def begin(self, slot: int, prompt: Prompt) -> None: ...
 
@@ -93,6 +98,7 @@ class Texts:
     rows: list[list[int]]
     open: list[bool]
     made: int = field(default=0)
+    read: int = field(default=0)  # of those made
 
 
 class Streams:
@@ -101,6 +107,7 @@ class Streams:
     def __init__(self, rules: Rules, slots: int, width: int) -> None:
         self._rules, self._width = rules, width
         self._slots: list[Texts | None] = [None] * slots
+        self.reads_texts = False
 
     def begin(self, slot: int, prompt: Prompt) -> None:
         limit, width, settings = most_new_tokens(prompt.settings), self._width, prompt.settings
@@ -109,6 +116,7 @@ class Streams:
             rows = [torch.from_numpy(uniform_draws(prompt.key, sequence, limit)) for sequence in range(width)]
             draws = torch.stack(rows)
         self._slots[slot] = Texts(prompt, limit, draws, [[] for _ in range(width)], [True] * width)
+        self.reads_texts |= settings.no_repeat_ngram_size > 0
 
     def move(self, source: int, target: int) -> None:
         self._slots[target] = self._slots[source]
@@ -126,10 +134,17 @@ class Streams:
         tokens = scores.argmax(dim=-1)
         drawn = [number for number, slot in enumerate(slots) if slot.draws is not None]
         if drawn:
-            tokens[drawn] = self._draw(scores[drawn], [slots[number] for number in drawn])
-        done = {}
-        for number, (slot, chosen) in enumerate(zip(slots, tokens.tolist(), strict=True)):
+            places = onto(tokens.device, torch.tensor(drawn))
+            tokens[places] = self._draw(scores[places], [slots[number] for number in drawn])
+        for slot in slots:
             slot.made += 1
+        numbers = fetched(tokens)
+        return Choice(tokens, None, lambda: self._read(slots, numbers()))
+
+    def _read(self, slots: Sequence[Texts], tokens: Sequence[Sequence[int]]) -> dict[int, Sequences]:
+        done = {}
+        for number, (slot, chosen) in enumerate(zip(slots, tokens, strict=True)):
+            slot.read += 1
             for place, token in enumerate(chosen):
                 if not slot.open[place]:
                     continue
@@ -137,14 +152,18 @@ class Streams:
                     slot.open[place] = False
                 else:
                     slot.rows[place].append(token)
-            if slot.made == slot.limit or not any(slot.open):
+            if slot.read == slot.limit or not any(slot.open):
                 done[number] = tuple(map(tuple, slot.rows))
-        return Choice(tokens, None, done)
+        return done
 
     def _draw(self, scores: Tensor, slots: Sequence[Texts]) -> Tensor:
         """Tokens, int64, (slots, width), each by its own number and its own record's settings."""
         settings = [slot.prompt.settings for slot in slots for _ in range(self._width)]
-        draws = torch.cat([slot.draws[:, slot.made] for slot in slots if slot.draws is not None])
+        # Who is over and not yet known to be has no number left; his last one does as well.
+        places = [min(slot.made, slot.limit - 1) for slot in slots]
+        draws = torch.cat(
+            [slot.draws[:, place] for slot, place in zip(slots, places, strict=True) if slot.draws is not None]
+        )
         tokens = pick(
             scores.flatten(0, 1),
             draws,
@@ -189,10 +208,10 @@ def constrained(scores: Tensor, rules: Rules, standings: Sequence[Standing]) -> 
     if scores.dtype != torch.float32 or scores.is_inference():
         scores = scores.float().clone()
     if emptied:
-        scores[torch.tensor(emptied, device=scores.device)] = _NEVER
+        scores[onto(scores.device, torch.tensor(emptied))] = _NEVER
     for places, value in ((kept, 0.0), (never, _NEVER)):
         if places:
-            scores[tuple(torch.tensor(places, device=scores.device).t())] = value
+            scores[tuple(onto(scores.device, torch.tensor(places)).t())] = value
     return scores
 
 

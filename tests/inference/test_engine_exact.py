@@ -133,6 +133,7 @@ LEVERS: dict[str, dict[str, Any]] = {
     "one text a batch, one slot": {"encoder_tokens": 1, "rows": 1},
     "all at once": {"encoder_tokens": 10_000, "rows": 1_000},
     "more rows of beams": {"beam_rows": 24},
+    "a step ahead": {"ahead": True},
 }
 
 

@@ -13,7 +13,7 @@ from scipy.stats import chisquare
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from inference.pipeline import Pipeline
-from inference.sampling import RecordSampler, record_key, uniform_draws
+from inference.sampling import RecordSampler, pick, record_key, uniform_draws
 from tests.inference.samples import sentences
 
 VOCABULARY = 12
@@ -50,6 +50,26 @@ def test_tokens_follow_the_distribution_that_transformers_makes(settings: Mappin
     possible = expected > 0
     assert found[~possible].sum() == 0
     assert chisquare(found[possible], expected[possible] / expected.sum() * DRAWS).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_what_is_picked_does_not_depend_on_how_many_a_neighbour_keeps(dtype: torch.dtype) -> None:
+    """Of equal scores, of which bfloat16 has many and which are forced here, the first are kept, be all sorted or a few."""
+    scores = (3 * torch.randn(400, 500, generator=torch.Generator().manual_seed(1))).to(dtype)
+    scores[:, ::3] = scores[:, 1::3][:, :1].abs()
+    scores[:, 5], scores[:, 6], scores[:, 7:9] = -0.0, 0.0, float("-inf")
+    draws = torch.rand(400, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+
+    def picked(keep: int, neighbour: int) -> list[int]:
+        rows, count = torch.cat((scores, scores[:1])), len(scores)
+        limits = [keep] * count + [neighbour]
+        heat, share = [1.3] * (count + 1), [0.9] * (count + 1)
+        tokens = pick(rows, torch.cat((draws, draws[:1])), temperature=heat, top_k=limits, top_p=share)
+        return tokens[:count].tolist()
+
+    for keep in (1, 7, 200):
+        assert picked(keep, 1) == picked(keep, 300) == picked(keep, 0)
+    assert len(set(picked(200, 1))) > 50
 
 
 def test_draws_of_one_record_are_its_own() -> None:

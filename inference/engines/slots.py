@@ -1,0 +1,199 @@
+"""The table of texts that grow side by side: who waits is encoded, takes a slot, and leaves it once his text is over."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from inference.engines import LEFT, Generated, Prompt
+from inference.engines.cuda import Graphs
+from inference.engines.decoder import Decoder, longest
+from inference.engines.encoder import Encoder
+from inference.engines.search import Choice, Search, most_new_tokens
+
+# A graph is recorded for each size, so sizes are rounded up to these.
+_KEY_STEP, _SOURCE_STEP = 32, 64
+# Steps for which a table that is more than half full is shut to who comes: together they are encoded for half the price.
+_PATIENCE = 4
+
+
+class Entrance:
+    """Texts on their way into the table, encoded in packed batches as they are asked for."""
+
+    def __init__(
+        self, encoder: Encoder, prompts: Mapping[int, Prompt], batch_tokens: int, *, by_length: bool = True
+    ) -> None:
+        self._encoder, self._prompts = encoder, prompts
+        self._batch_tokens, self._by_length = batch_tokens, by_length
+        self._waiting: deque[int] = deque()
+        self._encoded: deque[tuple[int, Tensor, float]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._encoded)
+
+    def add(self, indices: Sequence[int]) -> None:
+        # Longest first: neighbours in the table are of like length, and lack of memory shows at once.
+        ordered = sorted(indices, key=lambda index: -len(self._prompts[index].tokens)) if self._by_length else indices
+        self._waiting += ordered
+
+    def next(self) -> tuple[int, Tensor, float] | None:
+        """Index, encoder's output, and the moment at which its batch began."""
+        if not self._encoded and self._waiting:
+            batch = [self._waiting.popleft()]
+            tokens = len(self._prompts[batch[0]].tokens)
+            while self._waiting:
+                tokens += len(self._prompts[self._waiting[0]].tokens)
+                if tokens > self._batch_tokens:
+                    break
+                batch.append(self._waiting.popleft())
+            started = time.perf_counter()
+            outputs = self._encoder.encode([self._prompts[index].tokens for index in batch])
+            self._encoded += [(index, output, started) for index, output in zip(batch, outputs, strict=True)]
+        return self._encoded.popleft() if self._encoded else None
+
+
+@dataclass(slots=True)
+class _Row:
+    """Who is in a slot."""
+
+    index: int
+    length: int
+    limit: int
+    started: float
+    made: int = 0
+    over: bool = False
+
+
+class Table:
+    """The slots in use stand together at the front."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        search: Search,
+        prompts: Mapping[int, Prompt],
+        entrance: Entrance,
+        graphs: Graphs | None,
+        most_slots: int,
+        *,
+        ahead: bool = False,
+    ) -> None:
+        """`ahead`: a device computes the next step while the tokens of the last one are read, and so waits for nobody.
+
+        Who was over by then has grown by a token that is thrown away.
+        """
+        self._decoder, self._search, self._prompts, self._entrance = decoder, search, prompts, entrance
+        self._graphs, self._most, self._ahead = graphs, most_slots, ahead
+        self._step: Callable[[int, int, int], Tensor] = graphs or decoder.step
+        self._rows: list[_Row] = []
+        self._unread: deque[tuple[Choice, list[_Row]]] = deque()
+        self._shut = 0  # steps since somebody joined
+
+    def fill(self, joining: Callable[[int], Sequence[int]], *, whole: bool) -> bool:
+        """Put waiting records into free slots, or the last slots' records where none wait; whether any is in use.
+
+        With `whole`, none comes in before all have left.
+        """
+        free = [slot for slot, row in enumerate(self._rows) if row.over]
+        if not whole or len(free) == len(self._rows):
+            self._shut += 1
+            used = len(self._rows) - len(free) + len(self._entrance)
+            room = self._most - used
+            opens = self._shut >= _PATIENCE or room >= self._most / 2
+            if room > 0 and opens and (joined := joining(room)):
+                self._shut = 0
+                self._entrance.add(joined)
+                self._make_room(used + len(joined), joined)
+            while free and self._admit(free[0]):
+                free.pop(0)
+            while not free and len(self._rows) < self._decoder.slots and self._admit(len(self._rows)):
+                pass
+        for slot in reversed(free):
+            last = len(self._rows) - 1
+            if slot != last:
+                self._decoder.move(last, slot)
+                self._search.move(last, slot)
+                self._rows[slot] = self._rows[last]
+            self._rows.pop()
+        return bool(self._rows)
+
+    def _make_room(self, used: int, joined: Sequence[int]) -> None:
+        """So that all who have joined fit, now or once others have left; in leaps, so that it is seldom."""
+        decoder = self._decoder
+        slots = min(self._most, max(used, 2 * decoder.slots)) if used > decoder.slots else decoder.slots
+        reach = max(most_new_tokens(self._prompts[index].settings) for index in joined)
+        source = max(len(self._prompts[index].tokens) for index in joined)
+        self.enlarge(slots, reach, source)
+
+    def enlarge(self, slots: int, reach: int, source: int) -> None:
+        """Room for as much, at least."""
+        decoder, size = self._decoder, (self._decoder.slots, self._decoder.reach, self._decoder.longest_source)
+        if reach > decoder.reach:
+            reach = longest([reach], _KEY_STEP, reach + _KEY_STEP)
+        if source > decoder.longest_source and self._graphs:
+            source = longest([source], _SOURCE_STEP, source + _SOURCE_STEP)
+        decoder.enlarge(slots, reach, source)
+        if size == (decoder.slots, decoder.reach, decoder.longest_source):
+            return
+        self._search.enlarge(decoder.slots, decoder.reach)
+        if self._graphs is not None:
+            # What was recorded reads the tables that were.
+            self._graphs.forget()
+
+    def step(self) -> Iterator[tuple[int, Generated]]:
+        """One token more for every text; yields the records that are over."""
+        waits = not self._ahead or self._search.reads_texts
+        if waits:
+            yield from self._read(0)
+        # For who has all his tokens nothing is left to compute, read or not.
+        grows = any(row.made < row.limit and not row.over for row in self._rows)
+        if grows:
+            self._grow()
+        yield from self._read(1 if grows and not waits else 0)
+        for row in self._rows:
+            if not row.over and self._prompts[row.index].left:
+                row.over = True
+                yield row.index, Generated((), time.perf_counter() - row.started, LEFT)
+
+    def _grow(self) -> None:
+        rows, decoder = list(self._rows), self._decoder
+        for row in rows:
+            row.made += 1
+        keys = longest([row.made for row in rows], _KEY_STEP if self._graphs else 1, decoder.reach)
+        sources = max(row.length for row in rows)
+        if self._graphs:
+            sources = longest([sources], _SOURCE_STEP, decoder.longest_source)
+        else:
+            decoder.shrink(sources)
+            sources = decoder.longest_source
+        choice = self._search.choose(self._step(len(rows), keys, sources))
+        decoder.advance(choice.tokens, choice.parents)
+        self._unread.append((choice, rows))
+
+    def _read(self, unread: int) -> Iterator[tuple[int, Generated]]:
+        """What was chosen, until no more than so many steps are `unread`."""
+        while len(self._unread) > unread:
+            choice, rows = self._unread.popleft()
+            for slot, sequences in choice.done().items():
+                row = rows[slot]
+                if not row.over:
+                    row.over = True
+                    yield row.index, Generated(sequences, time.perf_counter() - row.started)
+
+    def _admit(self, slot: int) -> bool:
+        found = self._entrance.next()
+        if found is None:
+            return False
+        index, output, started = found
+        if output.shape[0] > self._decoder.longest_source:
+            # The table had shrunk while this one waited.
+            self.enlarge(0, 0, output.shape[0])
+        prompt = self._prompts[index]
+        self._decoder.admit(slot, output)
+        self._search.begin(slot, prompt)
+        self._rows[slot : slot + 1] = [_Row(index, output.shape[0], most_new_tokens(prompt.settings), started)]
+        return True
