@@ -125,8 +125,11 @@ def test_two_clicks_at_once_make_one_vote(house: House, aws: Aws) -> None:
     house.register(1)
     asked = house.asked(1, "dev")
 
-    def click(_: int) -> str:
-        world = World(ledger=DynamoLedger(aws.client("dynamodb"), LEDGER), config=CONFIG, now=_now())
+    # boto3 lets threads share clients, not make them.
+    clients = [aws.client("dynamodb") for _ in range(8)]
+
+    def click(number: int) -> str:
+        world = World(ledger=DynamoLedger(clients[number], LEDGER), config=CONFIG, now=_now())
         try:
             workflows.record_decision(asked, ANN, names.APPROVED, "yes", world=world)
         except PromotionError as error:

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.security.house import ANN, BUCKET, House
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -190,25 +192,33 @@ def evidence_bucket(house: House) -> str:
     return str(configuration["Environment"]["Variables"]["EVIDENCE_BUCKET"])
 
 
+@pytest.fixture(scope="module")
+def veteran(house: House) -> str:
+    """A version that was adopted into test."""
+    arn = house.register("veteran")
+    done = promotion(house, "adopt", "veteran", "test", "1", "--reason", "It has served since May.", "--json")
+    assert done.returncode == 0, done.stderr
+    return arn
+
+
 class TestAdopting:
-    def test_what_serves_already_is_attested_and_resolved(self, house: House) -> None:
-        arn = house.register("veteran")
-        done = promotion(house, "adopt", "veteran", "test", "1", "--reason", "It has served since May.", "--json")
-        assert done.returncode == 0, done.stderr
+    def test_what_serves_already_is_attested_and_resolved(self, house: House, veteran: str) -> None:
         found = house.wait_for(lambda: _resolved(house, "veteran", "test")) or {}
         assert found["model_package_version"] == 1
         assert found["approved_by"] == [CONSOLE]
-        house.wait_for(lambda: status(house, arn) == "Approved")
-        assert package(house, arn)["CustomerMetadataProperties"]["test"] == "Approved"
+        house.wait_for(lambda: status(house, veteran) == "Approved")
+        assert package(house, veteran)["CustomerMetadataProperties"]["test"] == "Approved"
         adopted = events(house, "veteran")[-1]
         assert (adopted["kind"], adopted["actor"]["kind"]) == ("Model Adopted", "operator")
         assert adopted["data"]["reason"] == "It has served since May."
 
+    @pytest.mark.usefixtures("veteran")
     def test_twice_is_refused(self, house: House) -> None:
         again = promotion(house, "adopt", "veteran", "test", "1", "--reason", "Again.")
         assert again.returncode == 5, again.stdout + again.stderr
         assert "already" in again.stderr or "is live in test" in again.stderr
 
+    @pytest.mark.usefixtures("veteran")
     def test_a_version_that_is_not_there_is_trouble(self, house: House) -> None:
         assert promotion(house, "adopt", "veteran", "dev", "9", "--reason", "Why not.").returncode == 1
 
