@@ -62,7 +62,10 @@ class Linear:
         return _tensor(torch.ops.mkldnn._linear_pointwise.binary(rows, factor, self._packed, self.bias, "mul"))
 
     def plus(self, rows: Tensor, residual: Tensor) -> Tensor:
-        """The product plus `residual`, (rows, out)."""
+        """The product plus `residual`, (rows, out), which may be written over."""
+        if self._packed is None and self.bias is None:
+            # By the product itself, to where it was: written once, instead of twice and read twice.
+            return residual.addmm_(rows, self.weight.t())
         if self._packed is None:
             return residual + self(rows)
         return _tensor(torch.ops.mkldnn._linear_pointwise.binary(rows, residual, self._packed, self.bias, "add"))
