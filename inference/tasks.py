@@ -198,7 +198,10 @@ class ZeroShot(_Plain):
     def __init__(self, loaded: Loaded, engine: PairEngine | None = None) -> None:
         self._engine = engine or NliEngine(loaded.model)
         self._encoder = Encoder(loaded.tokenizer, loaded.model.config)
-        self.description = self._engine.description
+
+    @property
+    def description(self) -> Description:
+        return self._engine.description
 
     def check_job(self, job: Mapping[str, Any]) -> None:
         Labels.of({"candidate_labels": ["any"], **{name: value for name, value in job.items() if value is not None}})

@@ -5,6 +5,7 @@ Only the last token's result is asked for, so the last layer computes that token
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,9 +13,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from inference.engines.cuda import AtOnce, attend_at_once
 from inference.engines.encoder import Encoder, attend_by_text
-from inference.engines.families import read_classifier
+from inference.engines.families import on_one_device, read_classifier
 from inference.engines.weights import DecoderLayer
+from inference.transfers import onto
+
+log = logging.getLogger("inference")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +33,11 @@ class _Packed:
 class BartPairs:
     """Class logits of pairs."""
 
-    def __init__(self, model: PreTrainedModel, *, fused: bool = True) -> None:
+    def __init__(self, model: PreTrainedModel, *, fused: bool = True, at_once: bool = False) -> None:
+        """`at_once`: attention is one kernel for texts of all lengths, instead of one for each length."""
         self._weights, self._dense, self._classes = read_classifier(model, fused=fused)
-        self._encoder = Encoder(self._weights)
+        self._attend = attend_at_once if at_once else attend_by_text
+        self._encoder = Encoder(self._weights, AtOnce if at_once else None)
         # What the decoder reads first; the rest is its input, shifted.
         self._start = model.config.decoder_start_token_id
 
@@ -40,10 +47,10 @@ class BartPairs:
         encoded = torch.cat(self._encoder.encode(pairs))  # (tokens, width)
         device, side = self._weights.device, self._weights.decoder
         lengths = [len(pair) for pair in pairs]
-        packed = _Packed(lengths, torch.tensor(lengths, device=device).cumsum(0) - 1)
+        packed = _Packed(lengths, onto(device, torch.tensor(lengths).cumsum(0) - 1))
         read = [token for pair in pairs for token in (self._start, *pair[:-1])]
-        positions = torch.cat([torch.arange(length) for length in lengths]).to(device)
-        rows = side.embed(torch.tensor(read, device=device), positions)  # (tokens, width)
+        positions = onto(device, torch.cat([torch.arange(length) for length in lengths]))
+        rows = side.embed(onto(device, torch.tensor(read)), positions)  # (tokens, width)
         *before, last = self._weights.decoder_layers
         for layer in before:
             rows = self._layer(layer, rows, encoded, packed, only_last=False)
@@ -59,20 +66,36 @@ class BartPairs:
         if only_last:
             query, rows, queries = query[packed.last], rows[packed.last], [1] * len(lengths)
         # A last token looks at all before it: then nothing is hidden.
-        attended = attend_by_text(side, query, keys_values, queries, lengths, causal=not only_last)
+        attended = self._attend(side, query, keys_values, queries, lengths, causal=not only_last)
         rows = part.norm(part.out.plus(attended, rows))
-        attended = attend_by_text(side, cross.query(rows), cross.keys_values(encoded), queries, lengths)
+        attended = self._attend(side, cross.query(rows), cross.keys_values(encoded), queries, lengths)
         rows = cross.norm(cross.out.plus(attended, rows))
         forward = layer.feed_forward
         return forward.norm(forward.out.plus(forward.hidden(rows), rows))
 
 
+def bart_pairs(model: PreTrainedModel) -> BartPairs | None:
+    """The engine for `model`, where it knows it and all it needs is there: a GPU's kernel wants an Ampere at least."""
+    if not does(model):
+        return None
+    if model.device.type == "cpu":
+        return BartPairs(model)
+    try:
+        found = BartPairs(model, at_once=True)
+        found.logits([(0, 0), (0,)])
+    except RuntimeError as error:
+        log.warning("Pairs are padded, because attention to texts of all lengths at once does not work here: %s", error)
+        return None
+    return found
+
+
 def does(model: PreTrainedModel) -> bool:
     """Whether this engine knows `model`, by its class's own name: a cousin of the same layout may compute something else."""
-    config = model.config
+    config, on_cpu = model.config, model.device.type == "cpu"
     return (
         type(model).__name__ == "BartForSequenceClassification"
-        and model.device.type == "cpu"
+        and on_one_device(model)
+        and model.dtype in ((torch.float32, torch.bfloat16) if on_cpu else (torch.float16, torch.bfloat16))
         and getattr(config, "activation_function", None) in ("relu", "gelu", "gelu_new", "silu", "swish")
         and not getattr(model, "hf_quantizer", None)
     )

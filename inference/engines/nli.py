@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import time
 from collections.abc import Iterator, Sequence
+from math import isfinite
 
 import torch
 from transformers import PreTrainedModel
@@ -13,14 +15,16 @@ from inference.batching import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, DoesNotFit, 
 from inference.engines import Description, Entailment, Pair, bart_pairs
 from inference.engines.generate import padded
 
+log = logging.getLogger("inference")
+
 
 class NliEngine:
     """Any sequence classification model with an entailment class."""
 
     def __init__(self, model: PreTrainedModel, *, token_budget: int | None = None, packed: bool = True) -> None:
         """`packed` computes without padding where that is known how: it changes speed only."""
-        self._model = model
-        self._packed = bart_pairs.BartPairs(model) if packed and bart_pairs.does(model) else None
+        self._model, self._may_pack = model, packed
+        self._compute_in(model.dtype)
         # BART looks for its end token, and refuses a batch in which some texts hold more of them than others.
         self._end = model.config.eos_token_id if model.config.model_type == "bart" else None
         self._budget = token_budget or (CUDA_TOKEN_BUDGET if model.device.type == "cuda" else CPU_TOKEN_BUDGET)
@@ -32,8 +36,12 @@ class NliEngine:
         # A classification head looks at no cache, and keeping one would double the memory.
         takes_cache = "use_cache" in inspect.signature(model.forward).parameters
         self._options = {"use_cache": False} if takes_cache else {}
+
+    def _compute_in(self, dtype: torch.dtype) -> None:
+        model = self._model.to(dtype)
+        self._packed = bart_pairs.bart_pairs(model) if self._may_pack else None
         name = "bart-pairs" if self._packed else "nli"
-        self.description = Description(name, str(model.device), str(model.dtype).removeprefix("torch."))
+        self.description = Description(name, str(model.device), str(dtype).removeprefix("torch."))
 
     def score(self, pairs: Sequence[Pair]) -> Iterator[tuple[int, Entailment]]:
         for batch in self._batches(pairs):
@@ -45,6 +53,9 @@ class NliEngine:
                 seconds = time.perf_counter() - started
                 if isinstance(result, DoesNotFit):
                     yield index, Entailment(0.0, 0.0, seconds, result.why)
+                elif not all(map(isfinite, result)):
+                    why = f"the model computes no number for it in {self.description.dtype}"
+                    yield index, Entailment(0.0, 0.0, seconds, why)
                 else:
                     yield index, Entailment(*result, seconds)
 
@@ -56,8 +67,16 @@ class NliEngine:
             for batch in by_token_budget([len(pairs[index].tokens) for index in group], self._budget):
                 yield [group[place] for place in batch]
 
-    @torch.inference_mode()
     def _forward(self, pairs: Sequence[Pair]) -> list[tuple[float, float]]:
+        found = self._logits(pairs)
+        if self._model.dtype == torch.float16 and not all(isfinite(logit) for row in found for logit in row):
+            log.warning("the model's numbers leave float16's range: going on in bfloat16")
+            self._compute_in(torch.bfloat16)
+            found = self._logits(pairs)
+        return found
+
+    @torch.inference_mode()
+    def _logits(self, pairs: Sequence[Pair]) -> list[tuple[float, float]]:
         # It takes the end token to be the last one, as every tokenizer of BART puts it.
         if self._packed is not None and all(pair.tokens[-1] == self._end for pair in pairs):
             found = self._packed.logits([pair.tokens for pair in pairs]).float()

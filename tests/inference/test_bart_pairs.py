@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from transformers import BartConfig, BartForSequenceClassification, PreTrainedModel
 
-from inference.engines import Entailment, Pair
+from inference.engines import Description, Entailment, Pair
 from inference.engines.nli import NliEngine
 from inference.loading import load
 from inference.pipeline import Pipeline
@@ -119,6 +120,39 @@ def test_half_precision_stays_close() -> None:
     assert (
         max(abs(a - b) for one, other in zip(exact, half, strict=True) for a, b in zip(one, other, strict=True)) < 0.1
     )
+
+
+def test_numbers_beyond_float16_are_computed_in_bfloat16_from_then_on() -> None:
+    # Weights of one factor leave float16's range in between, and not at the end.
+    def large() -> PreTrainedModel:
+        model = bart(init_std=0.1)
+        with torch.no_grad():
+            model.model.encoder.layers[0].fc1.weight.mul_(1e6)
+            model.model.encoder.layers[0].fc1.weight.clamp_(-6e4, 6e4)
+            model.model.encoder.layers[0].fc2.weight.mul_(1e2)
+        return model.half()
+
+    half = NliEngine(large())
+    assert half.description == Description("nli", "cpu", "float16")
+    found = logits(half, pairs())
+
+    assert half.description == Description("bart-pairs", "cpu", "bfloat16")
+    assert found == logits(NliEngine(large().bfloat16()), pairs())
+    assert all(map(isfinite, (number for row in found for number in row)))
+
+
+def test_a_pair_without_a_number_costs_only_itself() -> None:
+    model, asked = bart(), pairs(6)
+    odd = asked[2].tokens[1]
+    with torch.no_grad():
+        model.get_input_embeddings().weight[odd] = float("nan")
+
+    found = dict(NliEngine(model, token_budget=1).score(asked))
+
+    assert {place for place, one in found.items() if one.error} == {
+        place for place, pair in enumerate(asked) if odd in pair.tokens
+    }
+    assert found[2].error == "the model computes no number for it in float32"
 
 
 @pytest.mark.parametrize("packed", [True, False])

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from inference.errors import ModelBroken, ModelRefused
-from inference.loading import load, verify_folder
+from inference.loading import TEXT_TO_TEXT, ZERO_SHOT, dtype_of, load, verify_folder
 from inference.opening import task_for
 from inference.pipeline import Pipeline
 from promotion.artifact import manifest_of_folder
@@ -174,5 +174,20 @@ def test_a_job_says_how_exactly_it_computes(t5_folder: Path, named: str, expecte
 
 
 def test_a_number_that_there_is_not_is_refused_by_the_variables_name(t5_folder: Path) -> None:
-    with pytest.raises(Invalid, match="INFERENCE_DTYPE: must be float32 or bfloat16, not 'half'"):
+    with pytest.raises(Invalid, match="INFERENCE_DTYPE: must be float32 or bfloat16 or float16, not 'half'"):
         load(t5_folder, environment={"INFERENCE_DTYPE": "half"})
+
+
+def test_scores_are_computed_in_float16_on_a_gpu_and_texts_are_not(
+    t5_folder: Path, bart_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        Invalid, match="INFERENCE_DTYPE: is float16, and numbers of text2text-generation leave its range"
+    ):
+        load(t5_folder, environment={"INFERENCE_DTYPE": "float16"})
+    assert load(bart_folder, environment={"INFERENCE_DTYPE": "float16"}).model.dtype == torch.float16
+
+    assert {dtype_of({}, task) for task in (ZERO_SHOT, TEXT_TO_TEXT)} == {torch.float32}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [dtype_of({}, task) for task in (ZERO_SHOT, TEXT_TO_TEXT)] == [torch.float16, torch.bfloat16]
+    assert dtype_of({"INFERENCE_DTYPE": "float32"}, ZERO_SHOT) == torch.float32
