@@ -93,9 +93,9 @@ def test_the_page_for_a_form_of_another_session(house: House, opens: Opens) -> N
 def test_the_first_stop_of_the_keyboard_leads_to_the_content(house: House, opens: Opens) -> None:
     page = opens(house.link("open:1:dev:1"), ANN)
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.id") == "main"
+    expect(page.locator("#main")).to_be_focused()
 
 
 def test_nothing_is_asked_of_anybody_else(house: House, opens: Opens) -> None:
