@@ -1,7 +1,7 @@
 """What only a GPU gains from: recorded steps, and attention over packed texts in one kernel.
 
 Both run on a CPU too, where tests hold them to the same results: recorded with a recorder that only runs, and with
-`flex_attention` uncompiled.
+`flex_attention` uncompiled. torch's own kernel for texts of all lengths, `varlen_attn`, knows no bias and no float32.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
+from torch.nn.attention.varlen import varlen_attn
 
 from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder
@@ -235,3 +237,31 @@ def _tiles(owner: Tensor) -> tuple[Tensor, Tensor]:
     ends = (torch.searchsorted(owner, tiles[:, -1].contiguous(), right=True) - 1) // _TILE
     places = (starts.unsqueeze(1) + torch.arange(tiles.shape[0])).clamp(max=tiles.shape[0] - 1)
     return (ends - starts + 1).int()[None, None], places.int()[None, None]
+
+
+def attend_at_once(
+    side: Side, query: Tensor, keys_values: Tensor, queries: Sequence[int], keys: Sequence[int], *, causal: bool = False
+) -> Tensor:
+    """As `attend_by_text`, in one kernel for texts of all lengths; without a bias, and in 16 bits."""
+    key, value = keys_values.view(-1, 2, side.heads, side.head_size).unbind(1)  # (tokens, heads, head size)
+    asked, known = (
+        onto(query.device, torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)) for lengths in (queries, keys)
+    )
+    found = varlen_attn(
+        query.view(-1, side.heads, side.head_size), key, value, asked, known, max(queries), max(keys),
+        scale=side.score_scale, window_size=(-1, 0) if causal else (-1, -1),
+    )  # fmt: skip
+    assert isinstance(found, Tensor)
+    return found.flatten(1)
+
+
+class AtOnce:
+    """Attention of packed texts to themselves by `attend_at_once`."""
+
+    def __init__(self, side: Side, lengths: Sequence[int]) -> None:
+        self._side, self._lengths = side, list(lengths)
+
+    def __call__(self, projected: Tensor) -> Tensor:
+        inner = self._side.heads * self._side.head_size
+        query, keys_values = torch.split(projected, [inner, 2 * inner], dim=1)
+        return attend_at_once(self._side, query, keys_values, self._lengths, self._lengths)

@@ -1,0 +1,87 @@
+"""Pairs on a GPU: one kernel for texts of all lengths, which a CPU does not have; here one that computes text by text."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.attention import varlen
+from torch.nn.functional import scaled_dot_product_attention
+
+from inference.engines import bart_pairs, cuda
+from inference.engines.bart_pairs import BartPairs
+from tests.inference.test_bart_pairs import MODELS, bart, pairs
+
+
+def by_text(query: Tensor, key: Tensor, value: Tensor, *given: Any, **named: Any) -> Tensor:
+    """What `varlen_attn` promises: (tokens, heads, head size), from the same and where each text begins and ends."""
+    asked = inspect.signature(varlen.varlen_attn).bind(query, key, value, *given, **named).arguments
+    ends, known = asked["cu_seq_q"], asked["cu_seq_k"]
+    for each, tokens, longest in ((ends, query, asked["max_q"]), (known, key, asked["max_k"])):
+        assert each.dtype == torch.int32
+        assert (int(each[0]), int(each[-1])) == (0, tokens.shape[0])
+        assert longest == int(each.diff().max())
+    assert (query.stride(-1), key.stride(-1), value.stride(-1)) == (1, 1, 1)
+    found = query.new_empty(query.shape)
+    causal = {(-1, 0): True, (-1, -1): False}[asked["window_size"]]
+    for place in range(len(ends) - 1):
+        mine, theirs = slice(ends[place], ends[place + 1]), slice(known[place], known[place + 1])
+        asks, holds, says = (part.transpose(0, 1) for part in (query[mine], key[theirs], value[theirs]))
+        attended = scaled_dot_product_attention(asks, holds, says, is_causal=causal, scale=asked["scale"])
+        found[mine] = attended.transpose(0, 1)
+    return found
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_attention_at_once_is_attention_by_text(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "varlen_attn", by_text)
+    model = bart(**MODELS[name])
+    asked = [pair.tokens for pair in pairs()]
+
+    found = BartPairs(model, at_once=True).logits(asked)
+
+    torch.testing.assert_close(found, BartPairs(model).logits(asked), rtol=1e-4, atol=1e-4)
+
+
+class BartForSequenceClassification:
+    """A model, in float32 on a CPU, that says that it is on a GPU, and in what."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._model, self.device, self.dtype = bart(), torch.device("cuda"), dtype
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
+def on_gpu(dtype: torch.dtype) -> Any:
+    return BartForSequenceClassification(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_a_gpu_computes_pairs_at_once_in_16_bits(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "varlen_attn", by_text)
+
+    found = bart_pairs.bart_pairs(on_gpu(dtype))
+
+    assert found is not None
+    assert found.logits([(0, 5, 2)]).shape == (1, 3)
+
+
+def test_float32_on_a_gpu_is_left_to_transformers() -> None:
+    assert bart_pairs.bart_pairs(on_gpu(torch.float32)) is None
+
+
+def test_a_gpu_without_that_kernel_pads_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def too_old(*given: Any, **named: Any) -> Tensor:
+        raise RuntimeError("FlashAttention only supports Ampere GPUs or newer.")
+
+    monkeypatch.setattr(cuda, "varlen_attn", too_old)
+
+    assert bart_pairs.bart_pairs(on_gpu(torch.bfloat16)) is None
+    assert "Pairs are padded" in caplog.text
+    assert "Ampere" in caplog.text
