@@ -46,10 +46,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an invocation came to; `error` is None or the kind of failure, as in the header X-Amz-Function-Error."""
+    """What an invocation came to; `error` is None or the kind of failure, as in the header X-Amz-Function-Error.
+
+    `seconds` is how long the handler had it, without the wait for a process: on AWS there would have been another.
+    """
 
     payload: bytes
     error: str | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -203,6 +207,7 @@ class _Process:
         while not invocation.started.wait(0.2) and not invocation.done.is_set():
             if not self.alive:
                 self._fail_all()
+        began = time.monotonic()
         if not invocation.done.wait(self._settings.timeout_seconds):
             self._children.stop(self._process, grace_seconds=0)
             return Outcome(
@@ -212,8 +217,9 @@ class _Process:
                     f"{self._settings.timeout_seconds:.2f} seconds",
                 ),
                 "Unhandled",
+                time.monotonic() - began,
             )
-        return Outcome(invocation.answer, invocation.error)
+        return Outcome(invocation.answer, invocation.error, time.monotonic() - began)
 
     def _watch(self) -> None:
         self._process.wait()
