@@ -246,7 +246,7 @@ class Host:
     def _trouble(self) -> str | None:
         """What keeps the service from serving, or None."""
         try:
-            with urllib.request.urlopen(f"{self.options.ports.aws_url}/moto-api/", timeout=5) as answer:  # noqa: S310
+            with urllib.request.urlopen(f"{self.options.ports.aws_url}/moto-api/", timeout=10) as answer:  # noqa: S310
                 aws = answer.status == 200
         except OSError:
             aws = False

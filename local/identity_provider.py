@@ -17,7 +17,7 @@ from promotion.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIENT_ID = "promotion"
-_START_SECONDS = 30.0
+_START_SECONDS = 300.0
 # Who is in the approver group of which environments; "*" is all of them. Each password is the name.
 _APPROVES: dict[str, tuple[str, ...]] = {
     "ann": ("*",),
@@ -111,7 +111,7 @@ class IdentityProvider:
 
     def is_healthy(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self._url}/_local/healthz", timeout=2) as answer:  # noqa: S310 our own address
+            with urllib.request.urlopen(f"{self._url}/_local/healthz", timeout=10) as answer:  # noqa: S310 our own address
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False

@@ -23,7 +23,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 
 from infra.image import stage
-from local.jobs.transform import free_port
+from local.ports import Held
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / "build" / "image-try"
@@ -170,14 +170,14 @@ def _serving(buildah: Buildah, container: str, options: list[str]) -> Iterator[s
 @contextmanager
 def _started(buildah: Buildah, container: str, options: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """`serve` in the container, and its address."""
-    port = free_port()
-    process = buildah.start(
-        container, [*options, f"--env=SAGEMAKER_BIND_TO_PORT={port}"], "python3", "-m", "inference", "serve"
-    )
-    try:
-        yield process, f"http://127.0.0.1:{port}"
-    finally:
-        _end(process)
+    with Held() as held:
+        process = buildah.start(
+            container, [*options, f"--env=SAGEMAKER_BIND_TO_PORT={held.number}"], "python3", "-m", "inference", "serve"
+        )
+        try:
+            yield process, f"http://127.0.0.1:{held.number}"
+        finally:
+            _end(process)
 
 
 def _ready(process: subprocess.Popen[bytes], url: str) -> bool:

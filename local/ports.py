@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 LOOPBACK = "127.0.0.1"
 
@@ -46,14 +47,6 @@ class Ports:
             raise PortInvalid("PORT, AWS_PORT and IDP_PORT must be three different ports.")
         return ports
 
-    @classmethod
-    def free(cls) -> Ports:
-        """Three ports that nobody listens on now."""
-        with socket.socket() as http, socket.socket() as aws, socket.socket() as idp:
-            for each in (http, aws, idp):
-                each.bind((LOOPBACK, 0))
-            return cls(http.getsockname()[1], aws.getsockname()[1], idp.getsockname()[1])
-
     @property
     def http_url(self) -> str:
         return f"http://{LOOPBACK}:{self.http}"
@@ -83,6 +76,36 @@ class Ports:
                     probe.bind((LOOPBACK, port))
                 except OSError:
                     raise PortInUse(port, variable) from None
+
+
+class Held:
+    """Free ports that nobody else is given until this is closed: bound, and not listened on.
+
+    Who binds one with SO_REUSEADDR, as servers do, listens there all the same. A port that was only looked for, and let go,
+    may be somebody else's by the time that a server has started.
+    """
+
+    def __init__(self, count: int = 1) -> None:
+        self._sockets = [socket.socket() for _ in range(count)]
+        for each in self._sockets:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            each.bind((LOOPBACK, 0))
+        self.numbers: tuple[int, ...] = tuple(each.getsockname()[1] for each in self._sockets)
+
+    @property
+    def number(self) -> int:
+        """The port, where one is held."""
+        return self.numbers[0]
+
+    def close(self) -> None:
+        for each in self._sockets:
+            each.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def _port(environ: Mapping[str, str], variable: str, default: int) -> int:

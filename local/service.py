@@ -27,15 +27,17 @@ import boto3
 
 from local import ADMINISTRATOR_KEY, ADMINISTRATOR_SECRET, REGION, synth
 from local.overlay import in_effect, write
-from local.ports import Ports
+from local.ports import Held, Ports
 from local.welcome import environment
 from promotion import names
 
 ROOT = Path(__file__).resolve().parent.parent
 Template = dict[str, Any]
 T = TypeVar("T")
-_START_SECONDS = 120.0
-_STOP_SECONDS = 20.0
+# Patience costs nothing where all is well, and a busy machine may need ten times as long as an idle one.
+_START_SECONDS = 600.0
+_STOP_SECONDS = 120.0
+_ANSWER_SECONDS = 60.0
 
 
 class LocalServiceFailed(Exception):
@@ -55,7 +57,8 @@ class LocalService:
         home: Path | None = None,
     ) -> None:
         """`template_edit` may change the synthesized template, in place or by returning another."""
-        self.ports = ports or Ports.free()
+        self._held = Held(0 if ports else 3)
+        self.ports = ports or Ports(*self._held.numbers)
         self._config = in_effect(config).resolve()
         self._edit = template_edit
         self._inference = inference
@@ -142,6 +145,7 @@ class LocalService:
             if self._process.stdout is not None:
                 self._process.stdout.close()
             self._process = None
+        self._held.close()
         if self._scratch is not None:
             self._scratch.cleanup()
 
@@ -151,6 +155,7 @@ class LocalService:
         assert process is not None
         process.kill()
         process.wait()
+        self._held.close()
         if process.stdout is not None:
             process.stdout.close()
 
@@ -189,7 +194,7 @@ class LocalService:
         answer = self._local("clock", {"advance_seconds": seconds})
         return float(answer["offset_seconds"])
 
-    def wait_for(self, condition: Callable[[], T], *, seconds: float = 60.0) -> T:
+    def wait_for(self, condition: Callable[[], T], *, seconds: float = 300.0) -> T:
         """The first true value of `condition`, asked again until then.
 
         Raises:
@@ -213,7 +218,7 @@ class LocalService:
 
     def _is_up(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/healthz", timeout=10) as answer:  # noqa: S310 our own address
+            with urllib.request.urlopen(f"{self.url}/healthz", timeout=_ANSWER_SECONDS) as answer:  # noqa: S310 our own address
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -221,7 +226,7 @@ class LocalService:
     def _local(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(f"{self.url}/_local/{path}", data=data)  # noqa: S310 our own address
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310
             return json.load(answer)
 
     def _read(self, process: subprocess.Popen[str]) -> None:

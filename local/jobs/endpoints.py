@@ -21,10 +21,11 @@ from moto.sagemaker.models import sagemaker_backends
 from local import ACCOUNT, REGION
 from local.children import Children
 from local.jobs.container import JobFailed, Storage, ended, start
-from local.jobs.transform import ask, fetch_model, free_port
+from local.jobs.transform import ask, fetch_model
 from local.mends import endpoints as mended
 from local.mends import events
 from local.mends.endpoints import Endpoint
+from local.ports import Held
 from promotion import names
 
 log = logging.getLogger("local.endpoints")
@@ -147,21 +148,22 @@ class EndpointHost:
         folder.mkdir(parents=True)
         storage = Storage(self._aws_url, model.execution_role_arn, config_name)
         fetch_model(container, storage, folder / "model")
-        port, log_file = free_port(), folder / "container.log"
-        environment = {
-            **(container.get("Environment") or {}),
-            "SAGEMAKER_BIND_TO_PORT": str(port),
-            "SM_MODEL_DIR": str(folder / "model"),
-            "HOST": "127.0.0.1",
-        }
-        process = start(["python", "-m", "inference", "serve"], environment, storage, log_file, self._children)
-        server = Server(process, port, folder, log_file)
+        log_file = folder / "container.log"
         patience = variant.get("ContainerStartupHealthCheckTimeoutInSeconds", _DEFAULT_HEALTH_SECONDS)
-        try:
-            self._wait_until_healthy(server, patience)
-        except BaseException:
-            self._end(server)
-            raise
+        with Held() as held:
+            environment = {
+                **(container.get("Environment") or {}),
+                "SAGEMAKER_BIND_TO_PORT": str(held.number),
+                "SM_MODEL_DIR": str(folder / "model"),
+                "HOST": "127.0.0.1",
+            }
+            process = start(["python", "-m", "inference", "serve"], environment, storage, log_file, self._children)
+            server = Server(process, held.number, folder, log_file)
+            try:
+                self._wait_until_healthy(server, patience)
+            except BaseException:
+                self._end(server)
+                raise
         return server
 
     def _wait_until_healthy(self, server: Server, patience: float) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import http.client
 import json
-import socket
 import subprocess
 import tarfile
 import time
@@ -19,6 +18,7 @@ from inference import filtering
 from local.children import Children
 from local.jobs.container import JobFailed, Storage, check_not_stopped, ended, split, start
 from local.mends.jobs import Job
+from local.ports import Held
 
 _START_SECONDS = 600
 _ANSWER_SECONDS = 600
@@ -39,10 +39,22 @@ def run(
         JobFailed: with what becomes the job's FailureReason.
         JobStopped: somebody stopped it.
     """
+    with Held() as held:
+        _run(request, container, storage, folder, children, job, held.number)
+
+
+def _run(
+    request: Mapping[str, Any],
+    container: Mapping[str, Any],
+    storage: Storage,
+    folder: Path,
+    children: Children,
+    job: Job,
+    port: int,
+) -> None:
     model = folder / "model"
     fetch_model(container, storage, model)
     log = folder / "container.log"
-    port = free_port()
     environment = {
         **(container.get("Environment") or {}),
         **(request.get("Environment") or {}),
@@ -255,11 +267,3 @@ def ask(
         raise OSError(str(broken)) from None
     finally:
         connection.close()
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

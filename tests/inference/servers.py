@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,15 +22,15 @@ from inference.serving import Host
 from inference.serving.app import App
 from inference.serving.meter import Meter
 from inference.serving.settings import Hosting
+from local.ports import Held
 
 
 class Server:
     """`python -m inference serve` in a process of its own."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self._held = Held()
+        self.port = self._held.number
         self.process = subprocess.Popen(
             [sys.executable, "-m", "inference", "serve", "--host", "127.0.0.1"],
             env={**os.environ, "SAGEMAKER_BIND_TO_PORT": str(self.port), "SM_MODEL_DIR": str(folder), **environment},
@@ -43,7 +42,7 @@ class Server:
     def wait_until_ready(self) -> list[int]:
         """Every status that /ping had on the way."""
         seen: list[int] = []
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 600
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 seen.append(self.client.get("/ping").status_code)
@@ -60,7 +59,8 @@ class Server:
         self.client.close()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        _, said = self.process.communicate(timeout=40)
+        _, said = self.process.communicate(timeout=120)
+        self._held.close()
         return self.process.returncode, said
 
 
@@ -92,12 +92,12 @@ def serving(pipeline: Pipeline, hosting: Hosting | None = None) -> Iterator[tupl
         yield f"http://127.0.0.1:{port}", ready, meter
     finally:
         server.should_exit = True
-        threads[1].join(20)
+        threads[1].join(60)
         ready.host.stop()
-        threads[0].join(20)
+        threads[0].join(60)
 
 
-def until(holds: Callable[[], Any], seconds: float = 60) -> None:
+def until(holds: Callable[[], Any], seconds: float = 300) -> None:
     """Wait for something that another thread does."""
     deadline = time.monotonic() + seconds
     while not holds():

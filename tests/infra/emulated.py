@@ -25,6 +25,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 import boto3
 
+from local.ports import Held
 from tests.infra.synthesized import ROOT, run_app
 
 # cryptography makes its KMS keys; boto3 is what Lambda's runtime would bring.
@@ -38,13 +39,7 @@ REGION = "us-east-1"
 Answer = TypeVar("Answer")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def eventually(look: Callable[[], Answer | None], what: str, *, within_s: float = 60) -> Answer:
+def eventually(look: Callable[[], Answer | None], what: str, *, within_s: float = 600) -> Answer:
     """What `look` finds, as soon as it finds something.
 
     Raises:
@@ -102,7 +97,7 @@ class Emulator:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=1800,
             check=False,
         )
         assert finished.returncode == 0, finished.stdout[-4000:] + finished.stderr[-4000:]
@@ -161,8 +156,13 @@ def within_reach(document: dict[str, Any]) -> dict[str, Any]:
 @contextmanager
 def running(folder: Path) -> Iterator[Emulator]:
     """Starts both servers, and stops them."""
-    interpreter = installed() / "bin" / "python"
-    emulator = Emulator(folder, free_port(), free_port())
+    with Held(2) as held:
+        port, sagemaker_port = held.numbers
+        yield from _running(Emulator(folder, port, sagemaker_port))
+
+
+def _running(emulator: Emulator) -> Iterator[Emulator]:
+    folder, interpreter = emulator.folder, installed() / "bin" / "python"
     self_signed(folder)
     plain = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
     common = {"AWS_DEFAULT_REGION": REGION, "MINISTACK_REGION": REGION}
@@ -211,7 +211,7 @@ def running(folder: Path) -> Iterator[Emulator]:
                 process.terminate()
             for process in (ministack, moto):
                 try:
-                    process.wait(10)
+                    process.wait(60)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
@@ -265,9 +265,9 @@ def fetch(
     if parts.scheme == "https":
         trusted = ssl.create_default_context(cafile=str(emulator.certificate))
         trusted.check_hostname = False
-        connection = http.client.HTTPSConnection("127.0.0.1", parts.port, timeout=60, context=trusted)
+        connection = http.client.HTTPSConnection("127.0.0.1", parts.port, timeout=300, context=trusted)
     else:
-        connection = http.client.HTTPConnection("127.0.0.1", parts.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", parts.port, timeout=300)
     path = parts.path or "/"
     connection.request(
         method, f"{path}?{parts.query}" if parts.query else path, body, {"Host": parts.netloc, **(headers or {})}

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from local.ports import Held
 from promotion import names
 from promotion.config import load
-from tests.infra.emulated import ACCOUNT, REGION, Browser, Emulator, eventually, free_port, running
+from tests.infra.emulated import ACCOUNT, REGION, Browser, Emulator, answers, eventually, running
 from tests.infra.synthesized import ROOT
 
 CLIENT_SECRET = "of-the-test"
@@ -46,10 +47,11 @@ def identity_provider(port: int, redirect: str, config: Path) -> Iterator[None]:
     server.stdin.write(json.dumps(settings).encode() + b"\n")
     server.stdin.flush()
     try:
+        eventually(lambda: answers(port), f"identity provider on port {port}")
         yield
     finally:
         server.stdin.close()
-        server.wait(10)
+        server.wait(60)
 
 
 def artifact() -> bytes:
@@ -122,12 +124,13 @@ def rule_target(emulator: Emulator, event: dict[str, Any]) -> str:
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The test installation, with an identity provider on this machine."""
     text = (Path(__file__).parent / "promotion.toml").read_text(encoding="utf-8")
     place = tmp_path_factory.mktemp("config") / "promotion.toml"
-    place.write_text(text.replace("https://login.example.com/tenant/v2.0", f"http://127.0.0.1:{free_port()}"))
-    return place
+    with Held() as held:
+        place.write_text(text.replace("https://login.example.com/tenant/v2.0", f"http://127.0.0.1:{held.number}"))
+        yield place
 
 
 def test_an_approval_passes_on_what_cdk_deployed(config: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Events end at the account's border here: the emulator looks for another account'
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from local.ports import Held
 from promotion import names
-from tests.infra.emulated import ACCOUNT, REGION, Emulator, eventually, free_port, running, within_reach
+from tests.infra.emulated import ACCOUNT, REGION, Emulator, eventually, running, within_reach
 from tests.infra.synthesized import run_app
 from tests.infra.test_ministack import CLIENT_SECRET, GROUP, approval_link, approve, identity_provider, register
 
@@ -85,8 +87,14 @@ def assert_the_writers_door_opens_to_the_projector_alone(emulator: Emulator) -> 
             as_function(emulator, module).assume_role(**door, ExternalId=external)
 
 
-def test_what_is_approved_here_goes_live_in_the_environments_account(tmp_path: Path) -> None:
-    port = free_port()
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Of the identity provider."""
+    with Held() as held:
+        yield held.number
+
+
+def test_what_is_approved_here_goes_live_in_the_environments_account(tmp_path: Path, port: int) -> None:
     text = CONFIG.read_text(encoding="utf-8").replace(
         "https://login.example.com/tenant/v2.0", f"http://127.0.0.1:{port}"
     )

@@ -15,7 +15,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from local.ports import PortInvalid, Ports
+from local.ports import Held, PortInvalid, Ports
 from local.service import LocalService
 from tests.local.people import register
 
@@ -52,18 +52,19 @@ def left_of(home: Path) -> list[str]:
 
 @pytest.mark.parametrize(("index", "variable"), [(0, "PORT"), (1, "AWS_PORT"), (2, "IDP_PORT")])
 def test_a_port_in_use_is_named_with_what_to_set(index: int, variable: str, tmp_path: Path) -> None:
-    ports = Ports.free()
-    with socket.socket() as taken:
-        number = (ports.http, ports.aws, ports.idp)[index]
-        taken.bind(("127.0.0.1", number))
+    with Held(2) as held, socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
         taken.listen()
+        number = taken.getsockname()[1]
+        numbers = [*held.numbers]
+        numbers.insert(index, number)
         done = subprocess.run(
             [sys.executable, "-m", "local", "--private", "--home", str(tmp_path)],
             cwd=ROOT,
-            env={**os.environ, **ports.environment()},
+            env={**os.environ, **Ports(*numbers).environment()},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=600,
             check=False,
         )
     assert done.returncode == 1
@@ -86,7 +87,7 @@ def test_ending_it_frees_every_port_and_leaves_no_process(ending: signal.Signals
     assert len(left_of(tmp_path)) > 3
     assert service._process is not None
     service._process.send_signal(ending)
-    assert service._process.wait(20) == 0
+    assert service._process.wait(120) == 0
     assert all_free(service.ports)
     assert left_of(tmp_path) == []
     service.stop()
@@ -129,6 +130,7 @@ def test_it_says_where_to_look_and_how_to_begin(service: LocalService) -> None:
 
 
 def test_the_package_it_prints_can_be_registered(service: LocalService) -> None:
+    service.wait_for(lambda: "Ctrl-C ends it" in service.output)
     snippet = service.output.partition("<<'EOF'\n")[2].partition("  EOF")[0]
     lines = "\n".join(line.removeprefix("  ") for line in snippet.splitlines())
     done = subprocess.run(
@@ -137,7 +139,7 @@ def test_the_package_it_prints_can_be_registered(service: LocalService) -> None:
         env={**os.environ, **service.environment()},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert "model-package/first/1" in done.stdout, done.stderr
@@ -151,7 +153,7 @@ def test_a_signed_route_refuses_who_does_not_sign_or_signs_wrongly(service: Loca
         request = AWSRequest("POST", url, data=b"{}", headers={"Content-Type": "application/json"})
         if secret is not None:
             SigV4Auth(Credentials("test", secret), service_name, "us-east-1").add_auth(request)
-        return httpx.post(url, content=b"{}", headers=dict(request.headers.items())).status_code
+        return httpx.post(url, content=b"{}", headers=dict(request.headers.items()), timeout=60).status_code
 
     assert post(None) == 403
     assert post("wrong") == 403
@@ -166,13 +168,13 @@ def test_a_role_that_may_not_invoke_the_api_is_refused(service: LocalService) ->
     request = AWSRequest("POST", url, data=b"{}", headers={"Content-Type": "application/json"})
     key, secret, token = (held[name] for name in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token"))
     SigV4Auth(Credentials(key, secret, token), "execute-api", "us-east-1").add_auth(request)
-    answer = httpx.post(url, content=b"{}", headers=dict(request.headers.items()))
+    answer = httpx.post(url, content=b"{}", headers=dict(request.headers.items()), timeout=60)
     assert (answer.status_code, answer.json()) == (403, {"message": "Forbidden"})
 
 
 def test_large_requests_are_refused_as_api_gateway_refuses_them(service: LocalService) -> None:
-    assert httpx.get(service.url, headers={"X-Large": "x" * 11_000}).status_code == 431
-    assert httpx.post(f"{service.url}/logout", content=b"x" * (10 * 1024 * 1024 + 1)).status_code == 413
+    assert httpx.get(service.url, headers={"X-Large": "x" * 11_000}, timeout=60).status_code == 431
+    assert httpx.post(f"{service.url}/logout", content=b"x" * (10 * 1024 * 1024 + 1), timeout=60).status_code == 413
 
 
 def test_the_mailbox_is_read_by_people_and_by_scripts(service: LocalService) -> None:
@@ -181,26 +183,26 @@ def test_the_mailbox_is_read_by_people_and_by_scripts(service: LocalService) -> 
     assert mail["to"] == ["ann@example.com", "ben@example.com"]
     assert mail["links"][0].startswith(f"{service.url}/approvals/")
     assert {"subject", "text", "html", "attachments", "sent_at"} <= mail.keys()
-    page = httpx.get(f"{service.url}/_local/mailbox/{mail['number']}")
+    page = httpx.get(f"{service.url}/_local/mailbox/{mail['number']}", timeout=60)
     assert mail["subject"] in page.text
-    shown = httpx.get(f"{service.url}/_local/mailbox/{mail['number']}/html")
+    shown = httpx.get(f"{service.url}/_local/mailbox/{mail['number']}/html", timeout=60)
     assert mail["links"][0] in shown.text
     assert "sandbox" in shown.headers["content-security-policy"]
-    assert httpx.get(f"{service.url}/_local/mailbox/{mail['number']}/attachments/9").status_code == 404
+    assert httpx.get(f"{service.url}/_local/mailbox/{mail['number']}/attachments/9", timeout=60).status_code == 404
 
 
 @pytest.mark.parametrize("body", ["", "[]", '{"advance_seconds": -1}', '{"advance_seconds": "x"}', "{}"])
 def test_time_is_moved_only_forward_and_only_by_a_number(service: LocalService, body: str) -> None:
-    assert httpx.post(f"{service.url}/_local/clock", content=body).status_code == 400
+    assert httpx.post(f"{service.url}/_local/clock", content=body, timeout=60).status_code == 400
 
 
 def test_without_the_identity_provider_it_is_not_healthy() -> None:
     with LocalService(inference=False) as service:
-        assert httpx.get(f"{service.url}/healthz").status_code == 200
+        assert httpx.get(f"{service.url}/healthz", timeout=60).status_code == 200
         assert service._process is not None
         provider = next(pid for pid, line in children_of(service._process.pid) if "server.mjs" in line)
         os.kill(provider, signal.SIGKILL)
-        service.wait_for(lambda: httpx.get(f"{service.url}/healthz").status_code == 503)
+        service.wait_for(lambda: httpx.get(f"{service.url}/healthz", timeout=60).status_code == 503)
 
 
 def children_of(parent: int) -> list[tuple[int, str]]:
