@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -142,10 +143,13 @@ def test_violations_of_a_monitor_are_drift_and_a_clean_execution_ends_it(stage: 
     service.wait_for(lambda: stage.events("Model Promoted"))
 
     assert monitoring.registered_baseline(GROUP, session=session) == baseline
+    # The schedule is due at each full hour: from five past, an hour on makes it due once, and no other comes by itself.
+    here = time.time() + service.advance_clock(0)
+    service.advance_clock(AN_HOUR - here % AN_HOUR + AN_HOUR / 12)
     stage.put(log.text for log in winter_logs(RECORDS))
     monitoring.create(SCHEDULE, f"s3://{BUCKET}/{GROUP}/prod/input.jsonl", baseline, BUCKET, session=session)
     service.advance_clock(AN_HOUR)
-    (found,) = service.wait_for(lambda: stage.events("Drift Detected"), seconds=180)
+    (found,) = service.wait_for(lambda: stage.events("Drift Detected"), seconds=900)
     assert (found.version, found.environment, found.data["source"]) == (1, "prod", "monitor monitored-hourly")
     assert "baseline_drift_check on vocabulary" in found.data["reason"]
     assert found.data["report"].endswith("/constraint_violations.json")
@@ -170,5 +174,5 @@ def test_violations_of_a_monitor_are_drift_and_a_clean_execution_ends_it(stage: 
 
     stage.put(trained_on[:RECORDS])
     service.advance_clock(AN_HOUR)
-    service.wait_for(lambda: not stage.drifts(), seconds=180)
+    service.wait_for(lambda: not stage.drifts(), seconds=900)
     assert (len(stage.events("Drift Detected")), len(stage.events("Drift Ended"))) == (1, 1)
