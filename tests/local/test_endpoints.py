@@ -33,7 +33,7 @@ SECTION = """
 [environments.endpoint]
 groups = ["harbour-*"]
 instance_type = "ml.m5.xlarge"
-health_timeout_seconds = 120
+health_timeout_seconds = 900
 """
 WORDS = ["<pad>", "</s>", "<unk>", "the", "ship", "tide", "is", "late", "early", "today", "harbour", "closed"]
 
@@ -100,7 +100,7 @@ class Harbour:
             CustomerMetadataProperties={"requested_by": "dee@example.com"},
         )
         asked = f"{GROUP} v{self.version}"
-        mail = self.service.wait_for(lambda: mails_to(self.service, "ann@example.com", asked), seconds=120)[0]
+        mail = self.service.wait_for(lambda: mails_to(self.service, "ann@example.com", asked), seconds=600)[0]
         assert self.ann.decide(mail["links"][0]).status_code == 303
 
     def post(self, path: str, **form: str) -> None:
@@ -117,7 +117,7 @@ class Harbour:
             endpoint = self.ann.json(f"/models/{GROUP}")["environments"][0]["endpoint"]
             return endpoint if endpoint is not None and wanted(endpoint) else None
 
-        endpoint = self.service.wait_for(found, seconds=120)
+        endpoint = self.service.wait_for(found, seconds=600)
         assert endpoint is not None
         return endpoint
 
@@ -148,7 +148,7 @@ class Harbour:
             },
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=600,
             check=False,
         )
 
@@ -222,11 +222,15 @@ def test_an_endpoint_follows_what_is_live_to_the_end(harbour: Harbour, tmp_path:
     harbour.serves(4)
 
     # Models and configurations of what served before are gone.
-    left = harbour.service.wait_for(
-        lambda: configs if len(configs := harbour.sagemaker.list_endpoint_configs()["EndpointConfigs"]) == 1 else None
-    )
-    assert left is not None
-    assert [each["ModelName"] for each in harbour.sagemaker.list_models()["Models"]] == [left[0]["EndpointConfigName"]]
+    def left() -> list[str]:
+        configs = harbour.sagemaker.list_endpoint_configs()["EndpointConfigs"]
+        models = harbour.sagemaker.list_models()["Models"]
+        return [*(each["EndpointConfigName"] for each in configs), *(each["ModelName"] for each in models)]
+
+    # A configuration goes first and its model after it.
+    harbour.service.wait_for(lambda: len(left()) == 2)
+    serving = harbour.sagemaker.describe_endpoint(EndpointName=ENDPOINT)["EndpointConfigName"]
+    assert left() == [serving, serving]
 
     # One command takes it away.
     removed = harbour.command("endpoint", "remove", GROUP, "dev", "--reason", "Nobody calls it.")
@@ -278,7 +282,7 @@ class Container(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         # The second part waits until the first has arrived at the caller: nothing may hold it back.
-        assert self.release.wait(30)
+        assert self.release.wait(60)
         self._chunk(b"two ")
         self._chunk(b"three")
         self.wfile.write(b"0\r\n\r\n")

@@ -49,7 +49,7 @@ def test_a_large_artifact_is_hashed_by_a_job_and_then_approved(small: LocalServi
             assert seen["why_not"].startswith("The artifact is still being hashed")
             early = ann.decide(link).status_code
             assert early == 403 or (early == 303 and hashed())
-        small.wait_for(hashed, seconds=180)
+        small.wait_for(hashed, seconds=900)
         assert ann.json(link)["state"] == "Approved" or ann.decide(link).status_code == 303
     record = small.wait_for(lambda: live(small, "large"))
     assert record is not None
@@ -60,7 +60,8 @@ def test_a_large_artifact_is_hashed_by_a_job_and_then_approved(small: LocalServi
         container["model_data_version_id"]
         == s3.head_object(Bucket="promotion-models", Key="large/model.tar.gz")["VersionId"]
     )
-    [job] = small.session().client("sagemaker").list_processing_jobs()["ProcessingJobSummaries"]
+    listed = small.session().client("sagemaker").list_processing_jobs(NameContains="-large-")
+    [job] = listed["ProcessingJobSummaries"]
     assert job["ProcessingJobName"].startswith("promotion-hash-large-v1-")
 
 
@@ -89,13 +90,13 @@ def test_what_cannot_be_read_is_told_on_the_page(small: LocalService) -> None:
             ann.sign_in()
             large(small, "unreadable")
             link = small.wait_for(lambda: mails_to(small, "ann@example.com", "unreadable"))[-1]["links"][0]
-            said = small.wait_for(lambda: ann.json(link)["package"]["problem"], seconds=180)
+            said = small.wait_for(lambda: ann.json(link)["package"]["problem"], seconds=900)
             assert said.startswith("Hashing failed, and is tried again. promotion-hash-unreadable-v1-")
             assert ann.json(link)["package"]["hashing"] is True
             assert ann.decide(link).status_code == 403
             iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(document))
             small.advance_clock(10 * 60)
-            small.wait_for(lambda: not ann.json(link)["package"]["hashing"], seconds=180)
+            small.wait_for(lambda: not ann.json(link)["package"]["hashing"], seconds=900)
             assert ann.json(link)["package"]["problem"] == ""
             assert ann.decide(link).status_code == 303
     finally:
