@@ -53,7 +53,7 @@ def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     try:
         with ground.settings(tmp_path) as environment:
             reset = urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")
-            urllib.request.urlopen(reset, timeout=10).close()
+            urllib.request.urlopen(reset, timeout=60).close()
             ground.deploy(environment)
             boto3.client("sesv2").create_email_identity(EmailIdentity="example.com")
             boto3.client("events").create_event_bus(Name="promotion")
@@ -75,7 +75,7 @@ def run(function: str, event: dict[str, Any], *, killed_after: str = "") -> None
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == (-signal.SIGKILL if killed_after else 0), done.stderr[-2000:]

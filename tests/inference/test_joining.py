@@ -225,7 +225,7 @@ def clients(task: Watched, story: Callable[[Batcher, Meter], Any], **options: An
     finally:
         task.unwatched()
         batcher.stop()
-        thread.join(20)
+        thread.join(60)
     assert not thread.is_alive()
     return meter
 

@@ -88,7 +88,7 @@ def running(task: Upper, **options: Any) -> Iterator[Batcher]:
     finally:
         task.leave.set()
         batcher.stop()
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
 
 

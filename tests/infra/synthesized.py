@@ -106,5 +106,5 @@ def run_app(
     }
     environment.pop("PROMOTION_PREFIX", None)
     return subprocess.run(
-        [sys.executable, "app.py"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "app.py"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False
     )

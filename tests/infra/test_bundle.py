@@ -56,7 +56,7 @@ def imported(twin: Path, runtime: Path, statement: str) -> subprocess.CompletedP
         [sys.executable, "-I", "-S", "-c", script],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
         cwd=twin,
         env={"AWS_DEFAULT_REGION": "us-east-1", "POWERTOOLS_SERVICE_NAME": "promotion"},

@@ -29,7 +29,7 @@ def test_cfn_lint_finds_nothing(template: Template) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
         check=False,
     )
     assert (linted.returncode, linted.stdout) == (0, ""), linted.stdout + linted.stderr
@@ -68,7 +68,7 @@ def violations(out: Path, program: str) -> list[dict[str, Any]]:
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
         check=False,
     )
     assert finished.returncode == 0, finished.stderr
@@ -90,7 +90,7 @@ def test_cdk_nag_does_look(tmp_path: Path) -> None:
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
         check=False,
     )
     assert finished.returncode != 0

@@ -21,7 +21,7 @@ class Person:
     def __init__(self, service: LocalService, name: str) -> None:
         self.name = name
         self._service = service
-        self.browser = httpx.Client(follow_redirects=True, timeout=60)
+        self.browser = httpx.Client(follow_redirects=True, timeout=300)
 
     def __enter__(self) -> Self:
         return self

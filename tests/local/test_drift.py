@@ -77,7 +77,7 @@ class Stage:
         given = json.dumps({"group": GROUP, "environment": "prod"})
         self.client("stepfunctions").start_execution(stateMachineArn=machine["stateMachineArn"], input=given)
 
-    def mail(self, text: str, seconds: float = 60) -> dict[str, Any]:
+    def mail(self, text: str, seconds: float = 300) -> dict[str, Any]:
         """The newest mail whose subject has `text`."""
 
         def found() -> dict[str, Any] | None:
@@ -89,7 +89,7 @@ class Stage:
 
     def runs(self, count: int) -> Event:
         """The last of `count` recorded runs, once there are as many."""
-        self.service.wait_for(lambda: len(self.events("Inference Completed")) == count, seconds=180)
+        self.service.wait_for(lambda: len(self.events("Inference Completed")) == count, seconds=900)
         return self.events("Inference Completed")[-1]
 
 
@@ -147,7 +147,7 @@ def test_drifting_input_is_told_retrained_on_and_asks_again(
         assert len(executions) <= 1
         return next((each for each in executions if each["PipelineExecutionStatus"] != "Executing"), None)
 
-    execution = service.wait_for(ended, seconds=180)
+    execution = service.wait_for(ended, seconds=900)
     assert execution is not None
     assert execution["PipelineExecutionStatus"] == "Succeeded", execution
     (started,) = service.wait_for(lambda: stage.events("Retraining Started"))

@@ -65,7 +65,7 @@ def test_samples_slices_and_pictures_of_a_run_reach_whoever_decides(
         def stopped() -> list[dict[str, Any]]:
             return [mail for mail in service.mailbox() if "stopped by a gate" in mail["subject"]]
 
-        mail = service.wait_for(stopped, seconds=180)[0]
+        mail = service.wait_for(stopped, seconds=900)[0]
         assert mail["subject"].startswith(f"[test] {GROUP} v1: stopped by a gate (rougeL 0")
         assert "SAMPLE PREDICTIONS, THE WORST FIRST" in mail["text"]
         assert "WHERE IT IS WORST: rougeL" in mail["text"]

@@ -44,11 +44,11 @@ def test_an_adapter_goes_the_whole_way(tmp_path: Path) -> None:
             },
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=1800,
             check=False,
         )
         assert tuned.returncode == 0, tuned.stderr[-2000:]
-        mail = service.wait_for(lambda: mails_to(service, "ann@example.com", f"{GROUP} v1"), seconds=120)[0]
+        mail = service.wait_for(lambda: mails_to(service, "ann@example.com", f"{GROUP} v1"), seconds=900)[0]
         ann.sign_in(mail["links"][0])
         evidence = ann.json(mail["links"][0])
         assert "held_out_loss" in json.dumps(evidence)
@@ -59,7 +59,7 @@ def test_an_adapter_goes_the_whole_way(tmp_path: Path) -> None:
             endpoint = ann.json(f"/models/{GROUP}")["environments"][0]["endpoint"]
             return endpoint is not None and endpoint["status"] == "InService"
 
-        service.wait_for(in_service, seconds=120)
+        service.wait_for(in_service, seconds=900)
         request = {"inputs": kept[0][0], "parameters": {"max_new_tokens": 4}, "stream": True}
         answer = (
             service.session()
@@ -75,5 +75,5 @@ def test_an_adapter_goes_the_whole_way(tmp_path: Path) -> None:
 
         # And the run on the approved bytes asks for the next environment.
         service.wait_for(
-            lambda: [m for m in mails_to(service, "ann@example.com", GROUP) if "[test]" in m["subject"]], seconds=180
+            lambda: [m for m in mails_to(service, "ann@example.com", GROUP) if "[test]" in m["subject"]], seconds=900
         )

@@ -52,7 +52,7 @@ def ended(service: LocalService, name: str) -> dict[str, Any]:
         found: dict[str, Any] = describe(ProcessingJobName=name)
         return found if found["ProcessingJobStatus"] not in {"InProgress", "Stopping"} else None
 
-    outcome = service.wait_for(over, seconds=180)
+    outcome = service.wait_for(over, seconds=900)
     assert outcome is not None
     return outcome
 

@@ -59,7 +59,7 @@ def test_of_fifty_posts_at_once_one_decides(service: LocalService, ann: Person) 
 
     def post(_: int) -> int:
         data = {"verdict": "Approved", "reason": "Looks right.", "csrf": csrf}
-        answer = httpx.post(link, data=data, headers={"Origin": service.url}, cookies=cookies, timeout=60)
+        answer = httpx.post(link, data=data, headers={"Origin": service.url}, cookies=cookies, timeout=300)
         return answer.status_code
 
     with ThreadPoolExecutor(50) as pool:
@@ -225,5 +225,5 @@ def test_without_the_policy_statement_the_parameter_stays_as_it_was() -> None:
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/nowhere"), ("PUT", "/healthz"), ("GET", "/_local/nowhere")])
 def test_what_has_no_route_is_not_found(service: LocalService, method: str, path: str) -> None:
-    answer = httpx.request(method, f"{service.url}{path}")
+    answer = httpx.request(method, f"{service.url}{path}", timeout=60)
     assert (answer.status_code, answer.json()) == (404, {"message": "Not Found"})

@@ -77,7 +77,7 @@ class Notebook:
             found: dict[str, Any] = sagemaker.describe_transform_job(TransformJobName=name)
             return found if found["TransformJobStatus"] in {"Completed", "Failed", "Stopped"} else None
 
-        outcome = self.service.wait_for(over, seconds=120)
+        outcome = self.service.wait_for(over, seconds=900)
         assert outcome is not None
         assert outcome["TransformJobStatus"] == "Completed", outcome.get("FailureReason")
         answer = s3.get_object(Bucket=BUCKET, Key=f"clients/{name}/out/articles.jsonl.out")["Body"].read()
