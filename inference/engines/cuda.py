@@ -140,14 +140,15 @@ class TiledEncoder(Encoder):
 
 
 def cuda_encoder(weights: Weights) -> Encoder:
-    """The fastest encoder that works on this machine: the kernel needs Triton and a C compiler."""
+    """The fastest encoder that works on this machine: a kernel with a bias needs Triton and a C compiler."""
     # cuDNN's attention plans for tens of milliseconds wherever a shape is new, and here most are.
     torch.backends.cuda.enable_cudnn_sdp(False)
-    encoder = TiledEncoder(weights, compiled())
+    ready_made = weights.encoder.distances is None and weights.dtype in (torch.float16, torch.bfloat16)
+    encoder = Encoder(weights, AtOnce) if ready_made else TiledEncoder(weights, compiled())
     try:
         encoder.encode([(0,)])
     except Exception as error:  # noqa: BLE001  # whatever a compiler may raise, there is a way without it
-        log.warning("The encoder attends text by text, because its kernel cannot be compiled: %s", error)
+        log.warning("The encoder attends text by text, because no kernel for all at once works here: %s", error)
         return Encoder(weights)
     return encoder
 

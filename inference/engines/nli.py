@@ -5,25 +5,38 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from math import isfinite
+from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from inference.batching import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, DoesNotFit, by_token_budget, halving
 from inference.engines import Description, Entailment, Pair, bart_pairs
 from inference.engines.generate import padded
+from inference.transfers import fetched, onto
 
 log = logging.getLogger("inference")
+
+# What says a pair's two logits: whoever asks waits until they are computed.
+Logits = Callable[[], tuple[float, float]]
+Result = tuple[float, float] | DoesNotFit
 
 
 class NliEngine:
     """Any sequence classification model with an entailment class."""
 
-    def __init__(self, model: PreTrainedModel, *, token_budget: int | None = None, packed: bool = True) -> None:
-        """`packed` computes without padding where that is known how: it changes speed only."""
+    def __init__(
+        self, model: PreTrainedModel, *, token_budget: int | None = None, packed: bool = True, ahead: bool | None = None
+    ) -> None:
+        """`packed` computes without padding where that is known how, `ahead` the next batch while the last one is read, by
+        default on a GPU: they change speed only."""
         self._model, self._may_pack = model, packed
+        self._unread = int(model.device.type == "cuda" if ahead is None else ahead)  # batches
         self._compute_in(model.dtype)
         # BART looks for its end token, and refuses a batch in which some texts hold more of them than others.
         self._end = model.config.eos_token_id if model.config.model_type == "bart" else None
@@ -44,20 +57,41 @@ class NliEngine:
         self.description = Description(name, str(model.device), str(dtype).removeprefix("torch."))
 
     def score(self, pairs: Sequence[Pair]) -> Iterator[tuple[int, Entailment]]:
+        unread: deque[tuple[list[int], float, Iterator[Result]]] = deque()
         for batch in self._batches(pairs):
-            started = time.perf_counter()
-            results: Iterator[tuple[float, float] | DoesNotFit] = halving(
-                [pairs[index] for index in batch], self._forward
-            )
-            for index, result in zip(batch, results, strict=True):
-                seconds = time.perf_counter() - started
-                if isinstance(result, DoesNotFit):
-                    yield index, Entailment(0.0, 0.0, seconds, result.why)
-                elif not all(map(isfinite, result)):
-                    why = f"the model computes no number for it in {self.description.dtype}"
-                    yield index, Entailment(0.0, 0.0, seconds, why)
-                else:
-                    yield index, Entailment(*result, seconds)
+            unread.append((batch, time.perf_counter(), self._results([pairs[index] for index in batch])))
+            if len(unread) > self._unread:
+                yield from self._told(*unread.popleft())
+        for one in unread:
+            yield from self._told(*one)
+
+    def _told(self, batch: list[int], started: float, results: Iterator[Result]) -> Iterator[tuple[int, Entailment]]:
+        for index, result in zip(batch, results, strict=True):
+            seconds = time.perf_counter() - started
+            if isinstance(result, DoesNotFit):
+                yield index, Entailment(0.0, 0.0, seconds, result.why)
+            elif not all(map(isfinite, result)):
+                why = f"the model computes no number for it in {self.description.dtype}"
+                yield index, Entailment(0.0, 0.0, seconds, why)
+            else:
+                yield index, Entailment(*result, seconds)
+
+    def _results(self, pairs: Sequence[Pair]) -> Iterator[Result]:
+        """One for each pair. The model is asked now, and waited for at the first that is taken."""
+        dtype, asked = self._model.dtype, list(halving(pairs, self._forward))
+
+        def read() -> Iterator[Result]:
+            found = [one if isinstance(one, DoesNotFit) else one() for one in asked]
+            numbers = [number for one in found if not isinstance(one, DoesNotFit) for number in one]
+            if dtype == torch.float16 and not all(map(isfinite, numbers)):
+                if self._model.dtype == torch.float16:
+                    log.warning("the model's numbers leave float16's range: going on in bfloat16")
+                    self._compute_in(torch.bfloat16)
+                yield from self._results(pairs)
+            else:
+                yield from found
+
+        return read()
 
     def _batches(self, pairs: Sequence[Pair]) -> Iterator[list[int]]:
         alike: dict[int, list[int]] = {}
@@ -67,25 +101,25 @@ class NliEngine:
             for batch in by_token_budget([len(pairs[index].tokens) for index in group], self._budget):
                 yield [group[place] for place in batch]
 
-    def _forward(self, pairs: Sequence[Pair]) -> list[tuple[float, float]]:
-        found = self._logits(pairs)
-        if self._model.dtype == torch.float16 and not all(isfinite(logit) for row in found for logit in row):
-            log.warning("the model's numbers leave float16's range: going on in bfloat16")
-            self._compute_in(torch.bfloat16)
-            found = self._logits(pairs)
-        return found
+    def _forward(self, pairs: Sequence[Pair]) -> list[Logits]:
+        # Softmax follows in float64 on the CPU: 16 bits are too coarse for scores that are compared.
+        numbers = cache(fetched(self._logits(pairs).float()))
+        return [partial(self._two, numbers, place) for place in range(len(pairs))]
+
+    def _two(self, numbers: Callable[[], list[Any]], place: int) -> tuple[float, float]:
+        row = numbers()[place]
+        return row[self._contradiction], row[self._entailment]
 
     @torch.inference_mode()
-    def _logits(self, pairs: Sequence[Pair]) -> list[tuple[float, float]]:
+    def _logits(self, pairs: Sequence[Pair]) -> Tensor:
+        """(pairs, classes)"""
         # It takes the end token to be the last one, as every tokenizer of BART puts it.
         if self._packed is not None and all(pair.tokens[-1] == self._end for pair in pairs):
-            found = self._packed.logits([pair.tokens for pair in pairs]).float()
-            return [(row[self._contradiction], row[self._entailment]) for row in found.tolist()]
+            return self._packed.logits([pair.tokens for pair in pairs])
         tokens, mask = padded([pair.tokens for pair in pairs], self._pad)
         inputs = {"input_ids": tokens, "attention_mask": mask}
         if pairs[0].types is not None:
             inputs["token_type_ids"] = padded([pair.types or () for pair in pairs], 0)[0]
-        inputs = {name: tensor.to(self._model.device) for name, tensor in inputs.items()}
-        # Softmax follows in float64 on the CPU: bfloat16's 8 bits are too coarse for scores that are compared.
-        logits = self._model(**inputs, **self._options).logits.float().cpu()  # (pairs, classes)
-        return [(row[self._contradiction], row[self._entailment]) for row in logits.tolist()]
+        inputs = {name: onto(self._model.device, tensor) for name, tensor in inputs.items()}
+        logits: Tensor = self._model(**inputs, **self._options).logits
+        return logits

@@ -13,7 +13,7 @@ import torch
 from transformers import BartConfig, BartForSequenceClassification, PreTrainedModel
 
 from inference.engines import Description, Entailment, Pair
-from inference.engines.nli import NliEngine
+from inference.engines.nli import Logits, NliEngine
 from inference.loading import load
 from inference.pipeline import Pipeline
 from inference.tasks import ZeroShot
@@ -100,7 +100,7 @@ def test_a_pair_that_fits_nowhere_costs_only_itself(monkeypatch: pytest.MonkeyPa
     engine, asked = NliEngine(bart()), pairs(6)
     forward, huge = engine._forward, asked[2]
 
-    def little_memory(batch: Sequence[Pair]) -> list[tuple[float, float]]:
+    def little_memory(batch: Sequence[Pair]) -> list[Logits]:
         if huge in batch:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return forward(batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,10 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn.attention import varlen
 from torch.nn.functional import scaled_dot_product_attention
+from transformers import PreTrainedModel
 
-from inference.engines import bart_pairs, cuda
+from inference.engines import bart_pairs, cuda, nli
 from inference.engines.bart_pairs import BartPairs
+from inference.engines.encoder import Encoder
+from inference.engines.families import read_weights
+from inference.engines.nli import NliEngine
 from tests.inference.test_bart_pairs import MODELS, bart, pairs
+from tests.inference.test_engine_exact import bart as texts_bart
 
 
 def by_text(query: Tensor, key: Tensor, value: Tensor, *given: Any, **named: Any) -> Tensor:
@@ -44,6 +50,59 @@ def test_attention_at_once_is_attention_by_text(name: str, monkeypatch: pytest.M
     found = BartPairs(model, at_once=True).logits(asked)
 
     torch.testing.assert_close(found, BartPairs(model).logits(asked), rtol=1e-4, atol=1e-4)
+
+
+def test_an_encoder_without_a_bias_attends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "varlen_attn", by_text)
+    monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", bool)
+    weights = read_weights(texts_bart(), dtype=torch.bfloat16, fused=False)
+
+    encoder = cuda.cuda_encoder(weights)
+
+    assert not isinstance(encoder, cuda.TiledEncoder)
+    for one, other in zip(encoder.encode([(3, 4, 5), (6,)]), Encoder(weights).encode([(3, 4, 5), (6,)]), strict=True):
+        torch.testing.assert_close(one, other, rtol=0.05, atol=0.05)
+
+
+def test_a_batch_ahead_changes_speed_only_and_is_under_way_when_the_last_one_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[str] = []
+
+    def noted(numbers: Tensor) -> Callable[[], list[Any]]:
+        done.append("asked")
+
+        def read() -> list[Any]:
+            done.append("read")
+            return numbers.tolist()
+
+        return read
+
+    monkeypatch.setattr(nli, "fetched", noted)
+    model, asked = bart(), pairs(6)
+    found = [dict(NliEngine(model, token_budget=1, ahead=ahead).score(asked)) for ahead in (True, False)]
+
+    assert done == ["asked", *["asked", "read"] * 5, "read", *["asked", "read"] * 6]
+    ahead, plain = ([(one[i].contradiction, one[i].entailment) for i in range(6)] for one in found)
+    assert ahead == plain
+
+
+def test_a_batch_ahead_that_leaves_float16_is_computed_again_too(caplog: pytest.LogCaptureFixture) -> None:
+    def large() -> PreTrainedModel:
+        model = bart(init_std=0.1)
+        with torch.no_grad():
+            model.model.encoder.layers[0].fc1.weight.mul_(1e6).clamp_(-6e4, 6e4)
+            model.model.encoder.layers[0].fc2.weight.mul_(1e2)
+        return model
+
+    asked = pairs(9)
+    engine = NliEngine(large().half(), token_budget=40, ahead=True)
+    found = dict(engine.score(asked))
+
+    assert [one.error for one in found.values()] == [None] * 9
+    expected = dict(NliEngine(large().half().bfloat16(), token_budget=40).score(asked))
+    assert [found[place].entailment for place in range(9)] == [expected[place].entailment for place in range(9)]
+    assert caplog.text.count("going on in bfloat16") == 1
 
 
 class BartForSequenceClassification:
