@@ -17,13 +17,14 @@ from transformers import PreTrainedModel
 from inference.batching import out_of_memory
 from inference.engines import Arrivals, Description, Generated, Prompt, TextEngine
 from inference.engines.beams import Beams
-from inference.engines.cuda import Graphs, cuda_encoder
+from inference.engines.cuda import Graphs, cuda_encoder, fastest_attention
 from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder
 from inference.engines.families import read_weights, reader_of
 from inference.engines.generate import GenerateEngine
 from inference.engines.search import Rules, Search, Streams, most_new_tokens
 from inference.engines.slots import Entrance, Table
+from inference.engines.sources import by_products
 from inference.engines.tables import Pages
 
 log = logging.getLogger("inference")
@@ -46,6 +47,7 @@ class Levers:
     beam_rows: int | None = None  # the same of beams, which share their slot's input; None: as many
     live_rows: int | None = None  # the same where texts join as they come; None: as many
     absorbed: bool | None = None  # one encoder output for all layers; None: where it pays
+    one_read: bool = True  # the former in one kernel, on a GPU on which that is faster
     turned: bool | None = None  # else: how each layer's values lie; None: where it pays
     fused: bool = True
     refill: bool = True
@@ -78,6 +80,7 @@ class EncoderDecoderEngine:
         self.rules = rules
         on_cuda = model.device.type == "cuda"
         self._encoder = cuda_encoder(self._weights) if on_cuda else Encoder(self._weights)
+        self._attend = fastest_attention(self._weights) if on_cuda and self._levers.one_read else by_products
         self._on_cuda = on_cuda
         self._plain = GenerateEngine(model)
         self._device, self._dtype = str(model.device), str(self._weights.dtype).removeprefix("torch.")
@@ -186,6 +189,7 @@ class EncoderDecoderEngine:
             absorbed=absorbed,
             turned=turned,
             pages=self._pages,
+            attend=self._attend,
         )
         return decoder, Graphs(decoder) if self._on_cuda else None
 
