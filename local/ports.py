@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -82,7 +83,8 @@ class Held:
     """Free ports that nobody else is given until this is closed: bound, and not listened on.
 
     Who binds one with SO_REUSEADDR, as servers do, listens there all the same. A port that was only looked for, and let go,
-    may be somebody else's by the time that a server has started.
+    may be somebody else's by the time that a server has started. Only Linux lets two bind one port like that: elsewhere
+    the ports are let go.
     """
 
     def __init__(self, count: int = 1) -> None:
@@ -91,6 +93,8 @@ class Held:
             each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             each.bind((LOOPBACK, 0))
         self.numbers: tuple[int, ...] = tuple(each.getsockname()[1] for each in self._sockets)
+        if platform.system() != "Linux":
+            self.close()
 
     @property
     def number(self) -> int:
