@@ -1,7 +1,7 @@
 """What only a GPU gains from: recorded steps, and attention over packed texts in one kernel.
 
 Both run on a CPU too, where tests hold them to the same results: recorded with a recorder that only runs, and with
-`flex_attention` uncompiled. torch's own kernel for texts of all lengths, `varlen_attn`, knows no bias and no float32.
+`flex_attention` uncompiled. torch's own kernel for texts of all lengths knows no bias and no float32.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from inspect import signature
 from itertools import accumulate
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
-from torch.nn.attention.varlen import varlen_attn
 
 from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder
@@ -193,8 +193,9 @@ def attend(parts: Tensor, owners: Tensor, counts: Tensor, places: Tensor, scale:
 
 def compiled(backend: Any = "inductor") -> Kernel:
     """`attend` as the one kernel that the compiler makes of it, for any number of tiles from two on."""
-    # Each engine counts its own: together the models of one process would soon be at the compiler's limit of eight.
-    kernel: Kernel = torch.compile(attend, fullgraph=True, backend=backend, isolate_recompiles=True)  # type: ignore[call-overload]
+    # Each engine counts its own, if torch can: together the models of one process would soon be at its limit of eight.
+    counts: Any = {"isolate_recompiles": True} if "isolate_recompiles" in signature(torch.compile).parameters else {}
+    kernel: Kernel = torch.compile(attend, fullgraph=True, backend=backend, **counts)
 
     def call(
         parts: Tensor, owners: Tensor, counts: Tensor, places: Tensor, scale: Tensor, bias: Tensor | None
@@ -243,6 +244,10 @@ def _tiles(owner: Tensor) -> tuple[Tensor, Tensor]:
     return (ends - starts + 1).int()[None, None], places.int()[None, None]
 
 
+# What torch.nn.attention.varlen calls too, whose own arguments change from release to release.
+packed_attention: Callable[..., Any] = torch.ops.aten._flash_attention_forward
+
+
 def attend_at_once(
     side: Side, query: Tensor, keys_values: Tensor, queries: Sequence[int], keys: Sequence[int], *, causal: bool = False
 ) -> Tensor:
@@ -251,11 +256,10 @@ def attend_at_once(
     asked, known = (
         onto(query.device, torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)) for lengths in (queries, keys)
     )
-    found = varlen_attn(
-        query.view(-1, side.heads, side.head_size), key, value, asked, known, max(queries), max(keys),
-        scale=side.score_scale, window_size=(-1, 0) if causal else (-1, -1),
-    )  # fmt: skip
-    assert isinstance(found, Tensor)
+    found: Tensor = packed_attention(
+        query.view(-1, side.heads, side.head_size), key, value, asked, known, max(queries), max(keys), 0.0, causal, False,
+        scale=side.score_scale,
+    )[0]  # fmt: skip
     return found.flatten(1)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.attention import varlen
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import PreTrainedModel
 
@@ -22,28 +20,31 @@ from tests.inference.test_bart_pairs import MODELS, bart, pairs
 from tests.inference.test_engine_exact import bart as texts_bart
 
 
-def by_text(query: Tensor, key: Tensor, value: Tensor, *given: Any, **named: Any) -> Tensor:
-    """What `varlen_attn` promises: (tokens, heads, head size), from the same and where each text begins and ends."""
-    asked = inspect.signature(varlen.varlen_attn).bind(query, key, value, *given, **named).arguments
-    ends, known = asked["cu_seq_q"], asked["cu_seq_k"]
+def by_text(query: Tensor, key: Tensor, value: Tensor, *given: Any, **named: Any) -> tuple[Tensor]:
+    """What the kernel promises: (tokens, heads, head size), from the same and where each text begins and ends."""
+    arguments = torch.ops.aten._flash_attention_forward.default._schema.arguments
+    names = [argument.name for argument in arguments if not argument.kwarg_only]
+    asked = dict(zip(names, (query, key, value, *given), strict=True)) | named
+    assert named.keys() <= {argument.name for argument in arguments}
+    assert (asked["dropout_p"], asked["return_debug_mask"]) == (0.0, False)
+    ends, known = asked["cum_seq_q"], asked["cum_seq_k"]
     for each, tokens, longest in ((ends, query, asked["max_q"]), (known, key, asked["max_k"])):
         assert each.dtype == torch.int32
         assert (int(each[0]), int(each[-1])) == (0, tokens.shape[0])
         assert longest == int(each.diff().max())
     assert (query.stride(-1), key.stride(-1), value.stride(-1)) == (1, 1, 1)
     found = query.new_empty(query.shape)
-    causal = {(-1, 0): True, (-1, -1): False}[asked["window_size"]]
     for place in range(len(ends) - 1):
         mine, theirs = slice(ends[place], ends[place + 1]), slice(known[place], known[place + 1])
         asks, holds, says = (part.transpose(0, 1) for part in (query[mine], key[theirs], value[theirs]))
-        attended = scaled_dot_product_attention(asks, holds, says, is_causal=causal, scale=asked["scale"])
+        attended = scaled_dot_product_attention(asks, holds, says, is_causal=asked["is_causal"], scale=asked["scale"])
         found[mine] = attended.transpose(0, 1)
-    return found
+    return (found,)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_attention_at_once_is_attention_by_text(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda, "varlen_attn", by_text)
+    monkeypatch.setattr(cuda, "packed_attention", by_text)
     model = bart(**MODELS[name])
     asked = [pair.tokens for pair in pairs()]
 
@@ -53,7 +54,7 @@ def test_attention_at_once_is_attention_by_text(name: str, monkeypatch: pytest.M
 
 
 def test_an_encoder_without_a_bias_attends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda, "varlen_attn", by_text)
+    monkeypatch.setattr(cuda, "packed_attention", by_text)
     monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", bool)
     weights = read_weights(texts_bart(), dtype=torch.bfloat16, fused=False)
 
@@ -121,7 +122,7 @@ def on_gpu(dtype: torch.dtype) -> Any:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_a_gpu_computes_pairs_at_once_in_16_bits(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda, "varlen_attn", by_text)
+    monkeypatch.setattr(cuda, "packed_attention", by_text)
 
     found = bart_pairs.bart_pairs(on_gpu(dtype))
 
@@ -139,7 +140,7 @@ def test_a_gpu_without_that_kernel_pads_and_says_so(
     def too_old(*given: Any, **named: Any) -> Tensor:
         raise RuntimeError("FlashAttention only supports Ampere GPUs or newer.")
 
-    monkeypatch.setattr(cuda, "varlen_attn", too_old)
+    monkeypatch.setattr(cuda, "packed_attention", too_old)
 
     assert bart_pairs.bart_pairs(on_gpu(torch.bfloat16)) is None
     assert "Pairs are padded" in caplog.text
