@@ -53,13 +53,14 @@ def read_weights(model: PreTrainedModel, *, dtype: torch.dtype | None = None, fu
     reader = reader_of(model)
     if reader is None:
         raise ValueError(f"{type(model).__name__} is not of a family that this engine knows.")
-    return reader(model, _Maker(dtype or model.dtype, fused and can_fuse(model.device)))
+    dtype = dtype or model.dtype
+    return reader(model, _Maker(dtype, fused and can_fuse(model.device, dtype)))
 
 
 @torch.inference_mode()
 def read_classifier(model: Any, *, fused: bool = True) -> tuple[Weights, Linear, Linear]:
     """The weights of a BART that classifies, and of its head's two layers."""
-    make = _Maker(model.dtype, fused and can_fuse(model.device))
+    make = _Maker(model.dtype, fused and can_fuse(model.device, model.dtype))
     head = model.classification_head
     classes = make.linear(head.out_proj)
     return _bart(model, make, classes), make.linear(head.dense), classes

@@ -24,10 +24,19 @@ ACTIVATIONS = {
 }
 
 
-def can_fuse(device: torch.device) -> bool:
-    """Whether this build of torch computes a product and what follows it in one kernel, from packed weights."""
+def can_fuse(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether this build of torch, on this processor, computes a product and what follows it in one kernel, from packed weights.
+
+    In half precision oneDNN packs only where the processor has instructions for it: with AVX2 alone it refuses.
+    """
     found = hasattr(torch.ops.mkldnn, "_linear_pointwise") and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-    return device.type == "cpu" and found and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if device.type != "cpu" or not found or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    if dtype == torch.float32:
+        return True
+    halves = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
+    supported = getattr(torch.ops.mkldnn, halves.get(dtype, ""), None)
+    return supported is not None and bool(supported())
 
 
 class Linear:
