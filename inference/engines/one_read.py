@@ -41,10 +41,11 @@ def _attend(
     count, rows, width = queries.shape
     if rows > _MOST_QUERIES or count < _FEWEST_SLOTS:
         return by_products(queries, outputs, hidden, scale)
-    queries, found = queries.contiguous(), torch.empty_like(queries, memory_format=torch.contiguous_format)
+    found = queries.new_empty(queries.shape)
     with torch.cuda.device(queries.device):
         _read_once[(count,)](
-            queries, outputs, hidden, found, scale, outputs.shape[1], outputs.stride(0), hidden.stride(0), rows,
+            queries, outputs, hidden, found, scale, outputs.shape[1], *queries.stride()[:2], outputs.stride(0),
+            hidden.stride(0), rows,
             parts=width // _PART, tile=tile, stages=stages, num_warps=warps, num_stages=stages,
         )  # fmt: skip
     return found
@@ -52,7 +53,7 @@ def _attend(
 
 @triton.jit(do_not_specialize=["sources", "hidden_slot", "rows"])  # type: ignore[untyped-decorator]
 def _read_once(  # type: ignore[no-untyped-def]
-    queries, outputs, hidden, found, scale, sources, output_slot, hidden_slot, rows,
+    queries, outputs, hidden, found, scale, sources, query_slot, query_row, output_slot, hidden_slot, rows,
     parts: tl.constexpr, tile: tl.constexpr, stages: tl.constexpr,
 ):  # fmt: skip
     """One slot: scores of a tile of its tokens, then their share of what is found, from the same tile."""
@@ -61,12 +62,13 @@ def _read_once(  # type: ignore[no-untyped-def]
     row, column, place = tl.arange(0, 16), tl.arange(0, 256), tl.arange(0, tile)
     real = (row < rows)[None, :]
     into = slot * rows * width + row[None, :] * width + column[:, None]  # (256, 16)
-    query_0 = tl.load(queries + into, mask=real, other=0.0)
-    query_1 = tl.load(queries + into + 256, mask=real, other=0.0)
+    asked = queries + slot * query_slot + row.to(tl.int64)[None, :] * query_row + column[:, None]
+    query_0 = tl.load(asked, mask=real, other=0.0)
+    query_1 = tl.load(asked + 256, mask=real, other=0.0)
     if parts > 2:
-        query_2 = tl.load(queries + into + 512, mask=real, other=0.0)
+        query_2 = tl.load(asked + 512, mask=real, other=0.0)
     if parts > 3:
-        query_3 = tl.load(queries + into + 768, mask=real, other=0.0)
+        query_3 = tl.load(asked + 768, mask=real, other=0.0)
     best, total = tl.full((16,), -1.0e30, tl.float32), tl.zeros((16,), tl.float32)
     found_0, found_1 = tl.zeros((256, 16), tl.float32), tl.zeros((256, 16), tl.float32)
     found_2, found_3 = tl.zeros((256, 16), tl.float32), tl.zeros((256, 16), tl.float32)

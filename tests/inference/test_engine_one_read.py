@@ -41,7 +41,8 @@ def test_the_kernel_finds_what_two_products_find(width: int, monkeypatch: pytest
         outputs = torch.randn(4, sources + 8, width, generator=chance).half()[:3, :sources]
         hidden = torch.zeros(4, 1, sources + 8).half()[:3, :, :sources]
         hidden[1, :, sources // 2 :] = hidden[2, :, 1:] = float("-inf")
-        queries = torch.randn(3, rows, width, generator=chance).half()
+        # One head's queries of all slots beside each other, as a product leaves them.
+        queries = torch.randn(rows, 3, width, generator=chance).half().transpose(0, 1)
         expected = by_products(queries.float(), outputs.float(), hidden.float(), width**-0.5)
 
         for way in one_read.ways(width, torch.float16):
