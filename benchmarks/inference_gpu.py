@@ -1,6 +1,6 @@
 """What an H200 should reach, by shapes with random weights and fixed lengths; part of benchmarks.inference.
 
-Alone, in about two minutes: `python -m benchmarks.inference_gpu`. The limits are computed: 790 TFLOP/s in bf16 and 4.5 TB/s,
+Alone, in about three minutes: `python -m benchmarks.inference_gpu`. The limits are computed: 790 TFLOP/s in bf16 and 4.5 TB/s,
 encoding and decoding in series.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,9 +22,9 @@ from inference.engines import Pair, Prompt
 from inference.engines.cuda import Graphs
 from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder
-from inference.engines.encoder_decoder import EncoderDecoderEngine, text_engine
+from inference.engines.encoder_decoder import EncoderDecoderEngine, Levers, text_engine
 from inference.engines.nli import NliEngine
-from inference.engines.search import Streams
+from inference.engines.search import Rules, Streams
 from inference.parameters import Generation
 
 ARTICLES_PER_S, PAIRS_PER_S = 735, 11_200
@@ -34,6 +34,12 @@ _PARTS: dict[str, tuple[type, str]] = {
     "into the table": (Decoder, "admit"),
     "steps": (Graphs, "__call__"),
     "choosing": (Streams, "choose"),
+}
+_LEVERS: dict[str, dict[str, Any]] = {
+    "no step ahead": {"ahead": False},
+    "inputs read twice": {"one_read": False},
+    "256 rows, keys and values for each layer": {"absorbed": False, "rows": 256},
+    "512 rows": {"rows": 512},
 }
 
 
@@ -90,8 +96,14 @@ def measure(work: Work = LARGE, device: str = "cuda") -> dict[str, Any]:
         | {
             "tokens": sum(len(result.sequences[0]) for _, result in engine.generate(prompts)),
             "attention": type(engine._encoder).__name__,
+            # Tokens in a tile, warps and stages of the kernel that reads inputs once; none where two products are faster.
+            "one_read": getattr(engine._attend, "args", None),
+            "steps_recorded": len(engine._kept[1]._recorded) if engine._kept else 0,
             # It waits after each part, and so is slower.
             "seconds": where(lambda: list(engine.generate(prompts)), _PARTS, clock.now),
+            "levers_per_s": {
+                name: _with(changes, texts, engine.rules, prompts, clock) for name, changes in _LEVERS.items()
+            },
         },
         "pairs": clock.compared(
             lambda: list(classifier.score(pairs)),
@@ -102,6 +114,13 @@ def measure(work: Work = LARGE, device: str = "cuda") -> dict[str, Any]:
         ),
         "peak_memory_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None,
     }
+
+
+def _with(changes: dict[str, Any], texts: Any, rules: Rules, prompts: Sequence[Prompt], clock: _Clock) -> float:
+    """Texts a second with a lever turned."""
+    engine = EncoderDecoderEngine(texts, rules, levers=replace(Levers.of(texts.device), **changes))
+    list(engine.generate(prompts))
+    return len(prompts) / clock.seconds(lambda: list(engine.generate(prompts)))
 
 
 def _models(work: Work, device: str) -> tuple[Any, Any]:
