@@ -11,6 +11,7 @@ from torch import Tensor
 from inference.engines import Prompt
 from inference.engines.search import Choice, Rules, Sequences, Standing, constrained, most_new_tokens
 from inference.engines.tables import resized
+from inference.transfers import onto
 
 # Worse than any score; finite, as in transformers, because sums of it are compared.
 _OUT = -1.0e9
@@ -70,10 +71,10 @@ class Beams:
         likely, places = likely.topk(self._kept)  # (count, kept)
         parents, tokens = places // vocabulary, places % vocabulary
         texts = _gathered(self._texts[:count], parents)
-        length = torch.tensor(made, device=device)
+        length = onto(device, torch.tensor(made))
         texts.scatter_(2, length.view(-1, 1, 1).expand(-1, self._kept, 1), tokens.unsqueeze(2))
         over = torch.tensor([one + 1 >= most for one, most in zip(made, self._limits[:count], strict=True)])
-        ended = torch.isin(tokens, self._ends) | over.to(device).unsqueeze(1)
+        ended = torch.isin(tokens, self._ends) | onto(device, over).unsqueeze(1)
         growing = likely + ended.float() * _OUT
         next_places = growing.topk(width)[1]
         self._scores[:count] = growing.gather(1, next_places)
@@ -131,11 +132,11 @@ class Beams:
         return found
 
     def _penalties(self, lengths: list[int], device: torch.device) -> Tensor:
-        return torch.tensor([length**self._rules.length_penalty for length in lengths], device=device).unsqueeze(1)
+        return onto(device, torch.tensor([length**self._rules.length_penalty for length in lengths])).unsqueeze(1)
 
     def _stops_early(self, count: int) -> Tensor:
         settings = [prompt.settings.early_stopping is True for prompt in self._prompts[:count] if prompt]
-        return torch.tensor(settings, device=self._ends.device).unsqueeze(1)
+        return onto(self._ends.device, torch.tensor(settings)).unsqueeze(1)
 
     def _trimmed(self, text: list[int]) -> tuple[int, ...]:
         place = next((place for place, token in enumerate(text) if token in self._rules.ends), len(text))
