@@ -28,7 +28,8 @@ values' tokens along their rows and the table on the left of both products (15 t
   values were read at half the rate; slot by slot, so that the second product finds it in the cache, 1.0 to 1.9 even then.
 - Drafts copied from the input (prompt lookup): of this model's tokens 0.62 steps are left with drafts of two, 0.71 with one,
   but two queries a slot read the table 1.7 times as long and three 2.4 times.
-- 20 to 32 rows a step: 0.98 to 1.02 for articles, 0.97 to 1.07 for short texts, for up to twice the memory.
+- 20 to 32 rows a step for articles: 0.98 to 1.02, for up to twice the memory. Inputs of at most 512 tokens have 32. Of 64 or
+  128 rows only the shortest gain: others wait beside longer ones, whose length the table has.
 - The encoder's attention by oneDNN's products, the bias fused into the first, over blocks of 64 to 1,024 queries: 1.0 to 1.7.
 - T5's bias as a square: 1.07 to 1.10 beyond 600 tokens, 0.95 to 0.98 below 400; the line that is read instead takes no time to
   make.

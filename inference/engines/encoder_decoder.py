@@ -34,6 +34,8 @@ NAME = "encoder-decoder"
 _MOST_BEAMS = 16
 # A GPU reads rows that begin at odd places slower.
 _ALIGNED = 16
+# Tokens of an input beside which a row's own few take little of the table, or of a step's time.
+_LONG = 1_024
 # Where memory runs out for so few rows, it is a matter for the plain path, which can do with one.
 _FEWEST_ROWS = 16
 
@@ -46,6 +48,7 @@ class Levers:
     rows: int  # in one step: slots times texts in each
     beam_rows: int | None = None  # the same of beams, which share their slot's input; None: as many
     live_rows: int | None = None  # the same where texts join as they come; None: as many
+    short: int = 1  # up to so many times the rows where inputs are so short that they take no more memory
     absorbed: bool | None = None  # one encoder output for all layers; None: where it pays
     one_read: bool = True  # the former in one kernel, on a GPU on which that is faster
     turned: bool | None = None  # else: how each layer's values lie; None: where it pays
@@ -58,15 +61,22 @@ class Levers:
     @classmethod
     def of(cls, device: torch.device) -> Levers:
         """On a CPU small batches stay in the cache; a GPU wants to be filled."""
-        return cls(65_536, 2_048, fused=False, ahead=True) if device.type == "cuda" else cls(1_024, 16, 64, 32)
+        return cls(65_536, 2_048, fused=False, ahead=True) if device.type == "cuda" else cls(1_024, 16, 64, 32, 2)
 
     def halved(self) -> Levers | None:
         """For half the memory; None where there is little to halve."""
+        if self.short > 1:
+            return replace(self, short=1)
         if self.rows <= _FEWEST_ROWS:
             return None
         beams, live = (None if rows is None else max(1, rows // 2) for rows in (self.beam_rows, self.live_rows))
         tokens, rows = max(1, self.encoder_tokens // 2), self.rows // 2
         return replace(self, encoder_tokens=tokens, rows=rows, beam_rows=beams, live_rows=live)
+
+    def rows_for(self, longest: int, *, beams: bool, live: bool) -> int:
+        """Texts side by side in one step, for inputs of at most `longest` tokens; who comes later may bring longer ones."""
+        rows = (self.beam_rows if beams else None) or (self.live_rows if live else None) or self.rows
+        return rows if live else rows * max(1, min(self.short, _LONG // longest))
 
 
 class EncoderDecoderEngine:
@@ -142,11 +152,11 @@ class EncoderDecoderEngine:
         """Prompts that are searched alike and need `width` texts each, until nobody is left and nobody joins."""
         (beams, width), prompts, levers = kind, work.open, self._levers
         indices = work.kinds.pop(kind)
-        rows = levers.rows if work.arrivals is None else levers.live_rows or levers.rows
-        most = max(1, ((levers.beam_rows or rows) if beams else rows) // width)
-        slots = min(len(indices), most)
         reach = max(most_new_tokens(prompts[index].settings) for index in indices)
         source = max(len(prompts[index].tokens) for index in indices)
+        rows = levers.rows_for(source, beams=beams, live=work.arrivals is not None)
+        most = max(1, rows // width)
+        slots = min(len(indices), most)
         decoder, graphs = self._decoder(slots, width, source, reach)
         search: Search = (
             Beams(self.rules, decoder.slots, width, decoder.reach, self._weights.device)

@@ -133,6 +133,7 @@ LEVERS: dict[str, dict[str, Any]] = {
     "one text a batch, one slot": {"encoder_tokens": 1, "rows": 1},
     "all at once": {"encoder_tokens": 10_000, "rows": 1_000},
     "more rows of beams": {"beam_rows": 24},
+    "more rows of short inputs": {"rows": 3, "short": 4},
     "a step ahead": {"ahead": True},
 }
 
@@ -250,6 +251,19 @@ def test_running_out_of_memory_with_many_rows_goes_on_with_half_as_many(
     assert max(calls[2:]) <= 100 < calls[0]
     assert (engine._levers.rows, engine._levers.live_rows, engine._levers.beam_rows) == (20, 32, None)
     assert "goes on with 20 rows" in caplog.text
+
+
+def test_short_inputs_have_more_rows_for_the_same_memory() -> None:
+    levers = Levers(1_024, 16, beam_rows=64, live_rows=32, short=2)
+
+    greedy = [levers.rows_for(longest, beams=False, live=False) for longest in (1, 512, 513, 1_024, 5_000)]
+    assert greedy == [32, 32, 16, 16, 16]
+    assert levers.rows_for(100, beams=True, live=False) == 128
+    # A longer one may come in later.
+    assert [levers.rows_for(100, beams=beams, live=True) for beams in (False, True)] == [32, 64]
+    fewer = levers.halved()
+    assert fewer == replace(levers, short=1)
+    assert fewer.halved() is None
 
 
 def test_half_precision_says_nearly_the_same() -> None:
