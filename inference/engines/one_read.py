@@ -23,8 +23,8 @@ _MOST_QUERIES = 16
 # Fewer slots than these leave most of a GPU idle, as each is read by one of its processors.
 _FEWEST_SLOTS = 64
 # Tokens in a tile, warps, and stages of reading ahead. The first fills a processor's memory with one tile of width 1,024 and
-# waits for it, the second's two blocks a processor wait in turn: which is faster is found out where it runs.
-_SHAPES = ((64, 8, 1), (32, 8, 2))
+# waits for it, the others' two blocks a processor wait in turn: which is fastest is found out where it runs.
+_SHAPES = ((64, 8, 1), (32, 4, 2), (32, 8, 2))
 
 
 def ways(width: int, dtype: torch.dtype) -> list[Attend]:
