@@ -107,6 +107,17 @@ def test_without_the_kernel_two_products_are_left(monkeypatch: pytest.MonkeyPatc
     assert cuda.fastest_attention(read_weights(t5())) is by_products
 
 
+def test_without_memory_for_a_trial_two_products_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> Tensor:
+        raise torch.OutOfMemoryError
+
+    weights = read_weights(t5())
+    monkeypatch.setitem(sys.modules, "inference.engines.one_read", SimpleNamespace(ways=None))
+    monkeypatch.setattr(torch, "randn", full)
+
+    assert cuda.fastest_attention(weights) is by_products
+
+
 @pytest.mark.parametrize("make", [t5, bart])
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 3}], ids=str)
 def test_on_a_gpu_the_lever_changes_speed_only(
