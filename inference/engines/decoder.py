@@ -56,6 +56,15 @@ class Decoder:
         )
         self._numbers = torch.arange(max(slots, width), device=device)
 
+    @staticmethod
+    def bytes_a_slot(weights: Weights, width: int, *, longest_source: int, reach: int, absorbed: bool) -> int:
+        """What one slot's past, input and scores take, roughly."""
+        inner, layers = weights.decoder.heads * weights.decoder.head_size, len(weights.decoder_layers)
+        past = layers * reach * width * 2 * inner
+        source = longest_source * (weights.width if absorbed else layers * 2 * inner)
+        scores = 4 * width * weights.decoder.tokens.shape[0]
+        return (past + source + scores) * weights.dtype.itemsize
+
     @property
     def longest_source(self) -> int:
         """The longest input that there is room for."""

@@ -92,6 +92,8 @@ class EncoderDecoderEngine:
         self._encoder = cuda_encoder(self._weights) if on_cuda else Encoder(self._weights)
         self._attend = fastest_attention(self._weights) if on_cuda and self._levers.one_read else by_products
         self._on_cuda = on_cuda
+        # Bytes that a table may take: half of a GPU, of which the rest is for the encoder and for what is computed.
+        self._room = torch.cuda.mem_get_info(model.device)[0] // 2 if on_cuda else None
         self._plain = GenerateEngine(model)
         self._device, self._dtype = str(model.device), str(self._weights.dtype).removeprefix("torch.")
         self._by_plain = self._by_own = 0
@@ -106,6 +108,11 @@ class EncoderDecoderEngine:
         if self._by_own and self._by_plain:
             name = f"{NAME}+{self._plain.description.name}"
         return Description(name, self._device, self._dtype)
+
+    @property
+    def _absorbed(self) -> bool:
+        # A CPU computes a product of few rows slower than it reads keys and values of each layer's own.
+        return self._on_cuda if self._levers.absorbed is None else self._levers.absorbed
 
     def does(self, prompt: Prompt) -> bool:
         """Whether this engine, rather than `generate`, answers `prompt`."""
@@ -156,6 +163,11 @@ class EncoderDecoderEngine:
         source = max(len(prompts[index].tokens) for index in indices)
         rows = levers.rows_for(source, beams=beams, live=work.arrivals is not None)
         most = max(1, rows // width)
+        if self._room is not None:
+            slot = Decoder.bytes_a_slot(
+                self._weights, width, longest_source=source, reach=reach, absorbed=self._absorbed
+            )
+            most = max(1, min(most, self._room // slot))
         slots = min(len(indices), most)
         decoder, graphs = self._decoder(slots, width, source, reach)
         search: Search = (
@@ -187,17 +199,14 @@ class EncoderDecoderEngine:
         del kept  # its memory first
         if self._on_cuda:
             source, reach = (-(-size // _ALIGNED) * _ALIGNED for size in (source, reach))
-        # A CPU computes a product of few rows slower than it reads keys and values of each layer's own.
-        absorbed = self._on_cuda if self._levers.absorbed is None else self._levers.absorbed
-        turned = self._levers.turned
         decoder = Decoder(
             self._weights,
             slots,
             width,
             longest_source=source,
             reach=reach,
-            absorbed=absorbed,
-            turned=turned,
+            absorbed=self._absorbed,
+            turned=self._levers.turned,
             pages=self._pages,
             attend=self._attend,
         )

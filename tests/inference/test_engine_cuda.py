@@ -30,6 +30,7 @@ from inference.engines.encoder import Encoder
 from inference.engines.encoder_decoder import EncoderDecoderEngine, text_engine
 from inference.engines.families import read_weights
 from inference.engines.generate import GenerateEngine
+from inference.engines.search import most_new_tokens
 from inference.engines.weights import Linear
 from tests.inference.test_engine_exact import MODELS, bart, own, prompts, sequences, t5
 
@@ -374,3 +375,24 @@ def test_a_tile_of_queries_looks_at_the_tiles_of_its_texts_only() -> None:
     looked = [places[tile, :count].tolist() for tile, count in enumerate(counts.tolist())]
     # Texts end after 130, 230, 530 and 640 tokens, so in tiles 1, 1, 4 and 4.
     assert looked == [[0, 1], [0, 1, 2, 3, 4], [1, 2, 3, 4], [1, 2, 3, 4], [1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_beams": 3}], ids=str)
+def test_a_table_takes_no_more_than_the_room_that_there_is(settings: dict[str, Any], made: list[Graphs]) -> None:
+    model, asked = MODELS["t5"](), prompts(**settings)
+    engine = recording(model)
+    width: int = settings.get("num_beams", 1)
+    slot = Decoder.bytes_a_slot(
+        engine._weights, width, longest_source=max(len(one.tokens) for one in asked),
+        reach=max(most_new_tokens(one.settings) for one in asked), absorbed=True,
+    )  # fmt: skip
+    engine._room = slot + slot // 2
+
+    assert sequences(engine, asked) == sequences(GenerateEngine(model), asked)
+    assert [graphs._decoder.slots for graphs in made] == [1]
+
+    cache = Decoder(engine._weights, 5, width, longest_source=7, reach=4)._cache
+    with_past, without = (
+        Decoder.bytes_a_slot(engine._weights, width, longest_source=7, reach=reach, absorbed=True) for reach in (4, 0)
+    )
+    assert cache.nbytes == 5 * (with_past - without)
