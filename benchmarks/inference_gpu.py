@@ -126,7 +126,7 @@ def _with(changes: dict[str, Any], texts: Any, rules: Rules, prompts: Sequence[P
 
 
 def _models(work: Work, device: str) -> tuple[Any, Any]:
-    """In bfloat16, made where they are used."""
+    """Made where they are used, texts' in bfloat16 and labels' in float16, as the service loads them on a GPU."""
     torch.set_default_dtype(torch.bfloat16)
     try:
         with torch.device(device):
@@ -145,7 +145,7 @@ def _models(work: Work, device: str) -> tuple[Any, Any]:
         torch.set_default_dtype(torch.float32)
     # Never the best of all tokens, so that each text has its full length.
     texts.lm_head.weight.data[texts.config.eos_token_id] = 0
-    return texts.eval(), labels.eval()
+    return texts.eval(), labels.half().eval() if device == "cuda" else labels.eval()
 
 
 class _Clock:
