@@ -156,6 +156,11 @@ def cuda_encoder(weights: Weights) -> Encoder:
     return encoder
 
 
+def free_bytes(device: torch.device) -> int:
+    """What is left of a GPU's memory."""
+    return int(torch.cuda.mem_get_info(device)[0])
+
+
 # What `attend` takes and returns.
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None], Tensor]
 

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from inference.batching import out_of_memory
 from inference.engines import Arrivals, Description, Generated, Prompt, TextEngine
 from inference.engines.beams import Beams
-from inference.engines.cuda import Graphs, cuda_encoder, fastest_attention
+from inference.engines.cuda import Graphs, cuda_encoder, fastest_attention, free_bytes
 from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder
 from inference.engines.families import read_weights, reader_of
@@ -93,7 +93,7 @@ class EncoderDecoderEngine:
         self._attend = fastest_attention(self._weights) if on_cuda and self._levers.one_read else by_products
         self._on_cuda = on_cuda
         # Bytes that a table may take: half of a GPU, of which the rest is for the encoder and for what is computed.
-        self._room = torch.cuda.mem_get_info(model.device)[0] // 2 if on_cuda else None
+        self._room = free_bytes(model.device) // 2 if on_cuda else None
         self._plain = GenerateEngine(model)
         self._device, self._dtype = str(model.device), str(self._weights.dtype).removeprefix("torch.")
         self._by_plain = self._by_own = 0

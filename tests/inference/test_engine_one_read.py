@@ -133,6 +133,7 @@ def test_on_a_gpu_the_lever_changes_speed_only(
     monkeypatch.setattr(encoder_decoder, "fastest_attention", lambda weights: counted)
     monkeypatch.setattr(encoder_decoder, "cuda_encoder", Encoder)
     monkeypatch.setattr(encoder_decoder, "Graphs", Recorded)
+    monkeypatch.setattr(encoder_decoder, "free_bytes", lambda device: 2 * 10**9)
     monkeypatch.setattr(type(model), "device", torch.device("cuda"))
 
     found = []
