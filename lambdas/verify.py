@@ -53,7 +53,7 @@ def installation() -> Installation:
     return Installation(
         verifier=Verifier(
             ledger=ledger(),
-            registry=RegistryTarget(lambda identity: client("sagemaker"), config().environment_names),
+            packages=RegistryTarget(lambda identity: client("sagemaker"), config().environment_names),
             store=ParameterTarget(parameter_store("reader"), signer(), prefix()),
             holds=lambda message, signature: holds(keys, message, signature),
             prefix=prefix(),

@@ -76,7 +76,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
     """Everything a verification is held against. `holds` checks a signature, in base64, over a message."""
 
     ledger: Book
-    registry: Registry
+    packages: Registry
     store: Store
     holds: Callable[[bytes, str], bool]
     prefix: str
@@ -177,7 +177,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
     def _registry(self, view: View) -> Iterator[Found]:
         live = {environment.live for environment in view.environments.values()}
         for number, state in sorted(view.versions.items()):
-            expected, found = self.registry.expected(state), self.registry.found(state)
+            expected, found = self.packages.expected(state), self.packages.found(state)
             arn = state.package.arn
             if found is None:
                 # Old versions are cleared away; one that serves must not be.
@@ -192,7 +192,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
                     said = Difference(
                         what="registry", where=f"{arn} {field}", expected=value, found=found.get(field, "nothing")
                     )
-                    yield Found(difference=said, repair=_bind(self.registry.repair, state))
+                    yield Found(difference=said, repair=_bind(self.packages.repair, state))
 
     def _parameters(self, view: View, events: Sequence[Event], parameters: Mapping[str, str]) -> Iterator[Found]:
         known: set[str] = set()

@@ -330,7 +330,7 @@ class House:
     def verifier(self) -> Verifier:
         return Verifier(
             ledger=self.ledger,
-            registry=self.registry,
+            packages=self.registry,
             store=self.parameters,
             holds=self.signer.holds,
             prefix=PREFIX,

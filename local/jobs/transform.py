@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +40,6 @@ def run(
         JobFailed: with what becomes the job's FailureReason.
         JobStopped: somebody stopped it.
     """
-    with Held() as held:
-        _run(request, container, storage, folder, children, job, held.number)
-
-
-def _run(
-    request: Mapping[str, Any],
-    container: Mapping[str, Any],
-    storage: Storage,
-    folder: Path,
-    children: Children,
-    job: Job,
-    port: int,
-) -> None:
     model = folder / "model"
     fetch_model(container, storage, model)
     log = folder / "container.log"
@@ -59,12 +47,9 @@ def _run(
         **(container.get("Environment") or {}),
         **(request.get("Environment") or {}),
         "SAGEMAKER_BATCH": "true",
-        "SAGEMAKER_BIND_TO_PORT": str(port),
         "SM_MODEL_DIR": str(model),
-        "HOST": "127.0.0.1",
     }
-    process = start(["python", "-m", "inference", "serve"], environment, storage, log, children)
-    try:
+    with _serving(environment, storage, log, children) as (process, port):
         _wait_for_ping(process, port, log, job)
         settings = _settings(request, port)
         source = request["TransformInput"]
@@ -89,8 +74,20 @@ def _run(
             storage.write(
                 f"{output['S3OutputPath'].rstrip('/')}/{name}.out", _assembled(answers, output.get("AssembleWith"))
             )
-    finally:
-        children.stop(process, grace_seconds=30)
+
+
+@contextmanager
+def _serving(
+    environment: Mapping[str, str], storage: Storage, log: Path, children: Children
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """`serve` and its port, which is held until it has ended."""
+    with Held() as held:
+        given = {**environment, "SAGEMAKER_BIND_TO_PORT": str(held.number), "HOST": "127.0.0.1"}
+        process = start(["python", "-m", "inference", "serve"], given, storage, log, children)
+        try:
+            yield process, held.number
+        finally:
+            children.stop(process, grace_seconds=30)
 
 
 def fetch_model(container: Mapping[str, Any], storage: Storage, model: Path) -> None:

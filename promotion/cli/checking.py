@@ -211,7 +211,7 @@ def _installation() -> Installation:
     return Installation(
         verifier=Verifier(
             ledger=ledger(),
-            registry=RegistryTarget(lambda identity: client("sagemaker"), config().environment_names),
+            packages=RegistryTarget(lambda identity: client("sagemaker"), config().environment_names),
             store=ParameterTarget(parameters(), signer, prefix()),
             holds=lambda message, signature: holds(keys, message, signature),
             prefix=prefix(),
