@@ -23,14 +23,14 @@ def check_departures() -> None:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from promotion import config
+    from promotion.config import loading
     from promotion.aws import departures
 
     patience = Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 2})
     session = boto3.Session(region_name=os.environ.get("CDK_DEFAULT_REGION"))
     prefix = os.environ.get(names.PREFIX) or names.DEFAULT_PREFIX
     try:
-        departures.check(config.load(), lambda service: session.client(service, config=patience), prefix)
+        departures.check(loading.load(), lambda service: session.client(service, config=patience), prefix)
     except (BotoCoreError, ClientError) as error:
         print(f"Nobody looked for models in environments that have left promotion.toml: {error}", file=sys.stderr)
 
@@ -41,9 +41,9 @@ def find_kept() -> dict[str, str] | None:
     Raises:
         Invalid: there isn't, or it can't be asked for.
     """
-    from promotion import config
+    from promotion.config import loading
 
-    table = config.load().ledger_table
+    table = loading.load().ledger_table
     if table is None:
         return None
     import boto3

@@ -21,13 +21,13 @@ import boto3
 import time_machine
 
 from benchmarks import faults, tables
-from lambdas.on_projection_due import cursors_table
-from lambdas.world import ledger, signer
+from lambdas.handlers.on_projection_due import cursors_table
+from lambdas.shared.dependencies import ledger, signer
 from promotion import names
 from promotion.aws.ledger import DynamoLedger
-from promotion.history import Fact, chained, signed
-from promotion.model import SYSTEM, EnvironmentState, canonical
-from promotion.states import evolve
+from promotion.ledger.events import NewEvent, chained, signed
+from promotion.domain.model import SYSTEM, EnvironmentState, canonical
+from promotion.ledger.fold import evolve
 from tests.fakes import GROUP, a_run
 from tests.faults.plant import BEGINNING, Plant, plant
 
@@ -231,7 +231,7 @@ def _lengthen(service: Plant, count: int) -> None:
         while number < count:
             view = book.view(GROUP)
             facts = [
-                Fact(
+                NewEvent(
                     kind=names.INFERENCE_COMPLETED,
                     actor=SYSTEM,
                     version=2,

@@ -23,7 +23,7 @@ from unittest import mock
 import boto3
 
 from infra import machine
-from promotion.links import Session
+from promotion.links.tokens import Session
 from tests.fakes import ANN, CHO, CONFIG_TEXT, GROUP
 from tests.faults import plant as plants
 from tests.faults.ground import EVIDENCE, MODELS, URL
@@ -151,8 +151,8 @@ def idle(service: Plant) -> Meter:
 
 def _look(service: Plant, version: int, name: str) -> None:
     """The request's page, as an approver opens it."""
-    from lambdas import web
-    from lambdas.world import keyring, ledger
+    from lambdas.handlers import web
+    from lambdas.shared.dependencies import keyring, ledger
 
     with service.unharmed():
         token = keyring().approval_token(ledger().view(GROUP).version(version).requests[name].id)
@@ -169,7 +169,7 @@ def _look(service: Plant, version: int, name: str) -> None:
 
 def _run(service: Plant, name: str) -> None:
     """What the inference machine's first state does."""
-    from lambdas import prepare_inference
+    from lambdas.handlers import prepare_inference
 
     with service.unharmed():
         for file in ("input", "references"):

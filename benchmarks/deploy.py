@@ -253,7 +253,7 @@ def _others(service: Plant) -> Iterator[tuple[str, dict[str, Any]]]:
 
 @contextmanager
 def _watched(service: Plant, watch: Watch) -> Iterator[None]:
-    from lambdas import decide, prepare_inference, web
+    from lambdas.handlers import decide, prepare_inference, web
 
     found = plants.function
     with (

@@ -33,7 +33,7 @@ NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 
 def draw(folder: Path) -> dict[str, float]:
     """How long it takes to draw the two pictures of a run: every metric of a text, and 2,000 latencies."""
-    from inference.counts import Latencies
+    from inference.records.counts import Latencies
     from inference.scoring import metrics as measures
 
     begun = time.perf_counter()
@@ -53,10 +53,10 @@ def draw(folder: Path) -> dict[str, float]:
 def compose_mail(pictures: Path) -> dict[str, Any]:
     """The mail about a run, in this process, which must be a fresh one: seconds, resident memory, bytes."""
     begun, before = time.perf_counter(), time.process_time()
-    from promotion.mail import compose, mime
+    from promotion.rendering.mail import compose, mime
 
     made, cpu = time.perf_counter() - begun, time.process_time() - before
-    import lambdas.on_projection_due  # noqa: F401 - the rest of the function, for its memory
+    import lambdas.handlers.on_projection_due  # noqa: F401 - the rest of the function, for its memory
     from tests.rules import stage
 
     story = stage.Stage()
@@ -95,9 +95,9 @@ def compose_mail(pictures: Path) -> dict[str, Any]:
 
 def board() -> dict[str, float]:
     """Milliseconds to render a board of 1,000 groups by four environments, besides AWS calls."""
-    from promotion import pages
-    from promotion.documents.overviews import board_document
-    from promotion.model import EnvironmentState
+    from promotion.rendering import pages
+    from promotion.rendering.documents.overviews import board_document
+    from promotion.domain.model import EnvironmentState
     from tests.rules import stage
 
     states = [

@@ -26,7 +26,7 @@ from inference.engines.encoder import Encoder
 from inference.engines.encoder_decoder import EncoderDecoderEngine, Levers, text_engine
 from inference.engines.nli import NliEngine
 from inference.engines.search import Rules, Streams
-from inference.parameters import Generation
+from inference.records.parameters import Generation
 
 ARTICLES_PER_S, PAIRS_PER_S = 735, 11_200
 _BY = 4  # rows in one of Hugging Face's batches

@@ -16,8 +16,8 @@ from examples.corpus import logs
 from examples.training import END, PAD, UNKNOWN, tokenizer_of
 from inference.engines import Pair
 from inference.engines.nli import NliEngine
-from inference.parameters import Labels
-from inference.tasks import ranked
+from inference.records.parameters import Labels
+from inference.tasks.tasks import ranked
 
 PREMISES, MOST_DIFFERENCE = 48, 1e-3
 # Words in each of nine posts, a tenth of which are shorter than the first and a tenth longer than the last.

@@ -26,7 +26,7 @@ class Peer(litserve.LitAPI):  # type: ignore[misc]  # it publishes no types
     def setup(self, device: str) -> None:
         import torch
 
-        from inference.commands import load_pipeline
+        from inference.batch.commands import load_pipeline
 
         torch.set_num_threads(1)
         self.pipeline = load_pipeline(Path(sys.argv[1]), task=None, hub_id=None, hyper_params=None, approval_id=None)

@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks import tables
 from local.service import LocalService
-from local.visitor import Visitor
+from local.http_client import Visitor
 
 ROOT = Path(__file__).resolve().parent.parent
 BUCKET = "promotion-models"

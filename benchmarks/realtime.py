@@ -33,7 +33,7 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 from benchmarks import tables
 from benchmarks.serving import machine
 from examples.training import END, PAD, UNKNOWN, tokenizer_of
-from inference.serve import _allow_connections
+from inference.serving.serve import _allow_connections
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIENTS, CROWD, STREAMS = 32, 1_000, 8

@@ -33,11 +33,11 @@ from benchmarks import tables
 from examples.training import END, PAD, UNKNOWN, tokenizer_of
 from inference.engines import Prompt
 from inference.engines.generate import GenerateEngine, padded
-from inference.lines import dump_line
-from inference.loading import TEXT_TO_TEXT, ZERO_SHOT, Loaded
-from inference.parameters import Generation
-from inference.pipeline import Pipeline
-from inference.tasks import ZeroShot
+from inference.records.json_lines import dump_line
+from inference.models.loading import TEXT_TO_TEXT, ZERO_SHOT, Loaded
+from inference.records.parameters import Generation
+from inference.tasks.pipeline import Pipeline
+from inference.tasks.tasks import ZeroShot
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 3
@@ -226,7 +226,7 @@ def resolving() -> dict[str, Any]:
     from moto.server import ThreadedMotoServer
 
     from promotion import resolve
-    from promotion.record import signed_bytes
+    from promotion.client.live_record import signed_bytes
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)

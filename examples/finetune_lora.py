@@ -29,13 +29,13 @@ from examples.corpus import training_logs
 from examples.lora import CannotTrain, Example, Outcome, Settings
 from examples.registering import pack, register
 from examples.training import END, PAD, UNKNOWN, fit, tokenizer_of
-from inference.lines import dump_line
-from inference.loading import TEXT_GENERATION, load
-from inference.opening import task_for
-from inference.pipeline import Pipeline
+from inference.records.json_lines import dump_line
+from inference.models.loading import TEXT_GENERATION, load
+from inference.batch.opening import task_for
+from inference.tasks.pipeline import Pipeline
 from inference.scoring.drift import profile
 from inference.scoring.score import score
-from promotion.artifact import manifest_of_folder
+from promotion.client.artifact import manifest_of_folder
 
 HELD_OUT = 0.1
 LONGEST_ANSWER = 64

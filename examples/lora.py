@@ -21,8 +21,8 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from examples.training import half_precision
-from inference.adapters import BASE_FOLDER, BOUND
-from promotion.artifact import manifest_of_folder
+from inference.models.lora import BASE_FOLDER, BOUND
+from promotion.client.artifact import manifest_of_folder
 
 IGNORED = -100  # what torch's cross entropy leaves out
 

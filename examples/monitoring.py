@@ -21,7 +21,7 @@ from typing import Any
 import boto3
 
 from inference.scoring.drift import drift
-from promotion.attachments import baseline_of
+from promotion.domain.registration import baseline_of
 
 BUCKET = "promotion-models"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/promotion-inference:1"

@@ -28,10 +28,10 @@ from safetensors.torch import save_file
 
 from examples.registering import IMAGE, pack, register
 from inference.errors import ModelBroken
-from inference.extract import extract, inside
-from inference.loading import load
-from inference.opening import task_for
-from inference.pipeline import Pipeline
+from inference.models.unpack import extract, inside
+from inference.models.loading import load
+from inference.batch.opening import task_for
+from inference.tasks.pipeline import Pipeline
 from inference.scoring.drift import profile
 from inference.scoring.joining import input_texts
 from inference.scoring.score import score

@@ -27,10 +27,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from examples.registering import pack, register
 from examples.training import END, PAD, UNKNOWN, fit, padded, tokenizer_of
-from inference.lines import dump_line
-from inference.loading import ZERO_SHOT, load
-from inference.opening import task_for
-from inference.pipeline import Pipeline
+from inference.records.json_lines import dump_line
+from inference.models.loading import ZERO_SHOT, load
+from inference.batch.opening import task_for
+from inference.tasks.pipeline import Pipeline
 from inference.scoring.drift import profile
 from inference.scoring.score import score
 

@@ -44,21 +44,21 @@ def _ended(code: int, error: Exception) -> int:
 
 
 def _serve(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    from inference.commands import open_pipeline
-    from inference.serve import serve
+    from inference.batch.commands import open_pipeline
+    from inference.serving.serve import serve
 
     make = partial(open_pipeline, options, environment)
     return serve(make, host=options.host, port=options.port, environment=environment)
 
 
 def _batch(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    from inference.commands import batch
+    from inference.batch.commands import batch
 
     return batch(options, environment)
 
 
 def _run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    from inference.direct import command
+    from inference.batch.run import command
 
     return command(options, environment)
 
@@ -70,19 +70,19 @@ def _score(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
 
 
 def _hash(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    from inference.hashing import command
+    from inference.models.hash_command import command
 
     return command(options)
 
 
 def _split(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    from inference.commands import split
+    from inference.batch.commands import split
 
     return split(options)
 
 
 def _compare_prompts(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    from inference.compare import command
+    from inference.batch.compare_prompts import command
 
     return command(options, environment)
 

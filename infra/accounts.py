@@ -13,10 +13,10 @@ from constructs import Construct
 
 from infra.functions import Functions
 from infra.image import InferenceImage
-from infra.store import Store
-from infra.wiring import Wiring
+from infra.storage import Store
+from infra.events import Wiring
 from promotion import names
-from promotion.config import Config
+from promotion.config.loading import Config
 
 PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability")
 

@@ -12,9 +12,9 @@ from aws_cdk import aws_certificatemanager as certificates
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from infra.acknowledged import acknowledge
+from infra.cdk_nag import acknowledge
 from infra.functions import Functions
-from promotion.settings import Web
+from promotion.config.settings import Web
 
 _GET = [apigateway.HttpMethod.GET, apigateway.HttpMethod.HEAD]
 _POST = [apigateway.HttpMethod.POST]

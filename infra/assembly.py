@@ -14,11 +14,12 @@ from aws_cdk import App, DefaultStackSynthesizer, Environment, Tags, Validations
 
 from infra import bundle
 from infra.accounts import Elsewhere
-from infra.elsewhere import EnvironmentStack
+from infra.environment_stack import EnvironmentStack
 from infra.stack import PromotionStack
-from promotion import config, names
-from promotion.config import Config
-from promotion.config_resources import check_region
+from promotion.config import loading as config
+from promotion import names
+from promotion.config.loading import Config
+from promotion.config.resources import check_region
 from promotion.errors import Invalid
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -18,11 +18,11 @@ from constructs import Construct
 from infra.functions import Functions, Size
 from infra.inference import InferenceMachine
 from infra.permissions import Permissions, allow
-from infra.store import Store
-from infra.wiring import Wiring
+from infra.storage import Store
+from infra.events import Wiring
 from promotion import names
-from promotion.config import Config
-from promotion.settings import Environment
+from promotion.config.loading import Config
+from promotion.config.settings import Environment
 
 MODULE = "on_live_changed"
 # How long a lost event is missed at most.

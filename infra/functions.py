@@ -12,7 +12,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from infra.acknowledged import acknowledge
+from infra.cdk_nag import acknowledge
 from infra.permissions import allow
 from promotion import names
 

@@ -15,7 +15,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3_assets as assets
 from constructs import Construct
 
-from infra.acknowledged import acknowledge
+from infra.cdk_nag import acknowledge
 from infra.permissions import allow
 
 SOURCES = ("inference", "promotion")

@@ -21,8 +21,8 @@ from constructs import Construct
 from infra import machine
 from infra.permissions import Permissions, allow
 from promotion import names
-from promotion.config import Config
-from promotion.settings import Environment
+from promotion.config.loading import Config
+from promotion.config.settings import Environment
 
 
 class InferenceMachine(Construct):

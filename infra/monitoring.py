@@ -12,11 +12,11 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from infra.acknowledged import acknowledge
+from infra.cdk_nag import acknowledge
 from infra.functions import Functions
 from infra.inference import InferenceMachine
 from infra.mail import Sender
-from infra.wiring import Wiring
+from infra.events import Wiring
 from promotion import names
 
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Create-alarm-on-metric-math-expression.html
@@ -64,7 +64,7 @@ def watch_machine(scope: Construct, made: InferenceMachine, undelivered: sqs.IQu
 
 
 def _reported(environment: str) -> cloudwatch.Metric:
-    """Failed runs of an environment elsewhere, as lambdas/on_inference_completed.py counts them."""
+    """Failed runs of an environment elsewhere, as lambdas/handlers/on_inference_completed.py counts them."""
     return cloudwatch.Metric(
         namespace=names.METRICS_NAMESPACE,
         metric_name=names.FAILED_RUNS_METRIC,

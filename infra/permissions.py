@@ -9,9 +9,9 @@ from aws_cdk import Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sqs as sqs
 
-from infra.store import Store
+from infra.storage import Store
 from promotion import names
-from promotion.config import Config
+from promotion.config.loading import Config
 
 
 def allow(

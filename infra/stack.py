@@ -12,21 +12,21 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from infra.accounts import Elsewhere, share
-from infra.acknowledged import explain_wildcards
+from infra.cdk_nag import explain_wildcards
 from infra.api import Api
-from infra.duties import Duties
+from infra.grants import Duties
 from infra.endpoints import Endpoints
 from infra.functions import Functions
-from infra.hashing import hashing_role
+from infra.hashing_job import hashing_role
 from infra.image import InferenceImage
 from infra.inference import InferenceMachine
 from infra.mail import Sender
 from infra.monitoring import Monitoring, alarm_topic
 from infra.permissions import Permissions
-from infra.store import Store
-from infra.wiring import Wiring
+from infra.storage import Store
+from infra.events import Wiring
 from promotion import names
-from promotion.config import Config
+from promotion.config.loading import Config
 
 
 class PromotionStack(Stack):

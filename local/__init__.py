@@ -1,6 +1,6 @@
 """The deployed service on one machine: the synthesized template, moto for AWS, and a process for every function.
 
-Product code never bends to emulation: where moto differs from AWS, `local/mends/` mends moto.
+Product code never bends to emulation: where moto differs from AWS, `local/moto_patches/` mends moto.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from local import keepsakes
 from local.ports import Ports
-from local.visitor import Visitor
+from local.http_client import Visitor
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUP = "harbour-summariser"
@@ -355,8 +355,8 @@ def main() -> int:
                 trouble = str(error)
             demo.report |= {"closed": not trouble, "trouble": trouble}
             demo.report["seconds"] = round(time.monotonic() - demo.started, 1)
-            keepsakes.save_report(output, demo.report)
-            keepsakes.save_mails(output / "mails", ports.http_url, demo.mails())
+            artifacts.save_report(output, demo.report)
+            artifacts.save_mails(output / "mails", ports.http_url, demo.mails())
             demo.say("demo", trouble or "the loop closed: v3 is live in every environment, v1 was stopped by a gate")
             demo.say(
                 "demo",

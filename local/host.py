@@ -28,12 +28,12 @@ from local.clock import Clock
 from local.deployment import Deployment
 from local.http_api import HttpApi
 from local.identity_provider import IdentityProvider
-from local.jobs.endpoints import EndpointHost
+from local.jobs.endpoint_servers import EndpointHost
 from local.jobs.engine import JobEngine
-from local.jobs.monitoring import MonitoringScheduler
+from local.jobs.model_monitor import MonitoringScheduler
 from local.jobs.pipelines import PipelineExecutor
 from local.mailbox import Mailbox
-from local.mends import events, jobs, sagemaker, stepfunctions
+from local.moto_patches import events, jobs, sagemaker, stepfunctions
 from local.own_pages import OwnPages
 from local.ports import Ports
 from local.provision import functions, identity, storage, wiring  # noqa: F401 each registers what it can make
@@ -93,7 +93,7 @@ class Host:
             IdentityProviderFailed: Node or the provider is missing or broken.
         """
         ports, home = self.options.ports, self.options.home
-        config = overlay.write(self.options.config, home / names.CONFIG_FILE, issuer=ports.idp_url)
+        config = config_overrides.write(self.options.config, home / names.CONFIG_FILE, issuer=ports.idp_url)
         task_root = self._task_root()
         client_secret = base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=")
         self._idp = IdentityProvider(
@@ -146,7 +146,7 @@ class Host:
         os.environ["MOTO_PORT"] = str(ports.aws)
         default_user_config["stepfunctions"]["execute_state_machine"] = True
         default_user_config["lambda"]["use_docker"] = False
-        mends.apply()
+        moto_patches.apply()
         stepfunctions.endpoint[:] = [ports.aws_url]
         self._bus = Bus(self.deployment, ports.aws_url, self._wake_queues, start_machines=self.options.inference)
         events.deliver[:] = [self._bus.deliver]

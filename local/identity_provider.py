@@ -13,7 +13,7 @@ from typing import Any
 
 from local.children import Children, describe, plain_environment
 from local.ports import Ports
-from promotion.config import Config
+from promotion.config.loading import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIENT_ID = "promotion"

@@ -41,7 +41,7 @@ MAKE_MODEL = f"""
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
-from promotion.artifact import manifest_of_folder
+from promotion.client.artifact import manifest_of_folder
 inner = Tokenizer(models.BPE(unk_token="<unk>"))
 inner.pre_tokenizer = pre_tokenizers.Metaspace()
 special = ["<pad>", "</s>", "<unk>"]

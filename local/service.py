@@ -26,7 +26,7 @@ from typing import Any, Self, TypeVar
 import boto3
 
 from local import ADMINISTRATOR_KEY, ADMINISTRATOR_SECRET, REGION, synth
-from local.overlay import in_effect, write
+from local.config_overrides import in_effect, write
 from local.ports import Held, Ports
 from local.welcome import environment
 from promotion import names

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from promotion.aws.resolve import resolve
-    from promotion.record import LiveModel
+    from promotion.client.resolve import resolve
+    from promotion.client.live_record import LiveModel
 
 __all__ = ["LiveModel", "resolve"]
 
@@ -17,11 +17,11 @@ __all__ = ["LiveModel", "resolve"]
 def __getattr__(name: str) -> Any:
     # Late, so that the words and rules below don't pull boto3 in.
     if name == "resolve":
-        from promotion.aws.resolve import resolve
+        from promotion.client.resolve import resolve
 
         return resolve
     if name == "LiveModel":
-        from promotion.record import LiveModel
+        from promotion.client.live_record import LiveModel
 
         return LiveModel
     raise AttributeError(name)

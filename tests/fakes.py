@@ -18,15 +18,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec.structs import replace
 
-from promotion import names, operations, workflows
+from promotion import names
+from promotion.workflows import operations, decisions
 from promotion.aws.parameters import ParameterTarget, read_below
 from promotion.aws.publisher import EventsTarget
 from promotion.aws.registry import RegistryTarget
-from promotion.config import Config, parse
+from promotion.config.loading import Config, parse
 from promotion.errors import Conflict
-from promotion.history import Event, head_after
-from promotion.journal import Receipt, World
-from promotion.model import (
+from promotion.ledger.events import Event, head_after
+from promotion.ledger.append import Receipt, Context
+from promotion.domain.model import (
     Actor,
     Container,
     EnvironmentState,
@@ -40,10 +41,10 @@ from promotion.model import (
     canonical,
     request_id,
 )
-from promotion.projector import Failure, Target, project
-from promotion.signature import holds, public_keys
-from promotion.verify import Anchor, Found, Verifier
-from promotion.view import View
+from promotion.workflows.projector import Failure, Target, project
+from promotion.client.signature import holds, public_keys
+from promotion.ledger.verify import Anchor, Found, Verifier
+from promotion.ledger.snapshot import GroupSnapshot
 
 PREFIX = "/promotion"
 GROUP = "summariser"
@@ -121,9 +122,9 @@ class MemoryLedger:
         self.items: dict[tuple[str, str], bytes] = {}
         self._lock = threading.Lock()
 
-    def view(self, group: str) -> View:
+    def view(self, group: str) -> GroupSnapshot:
         found = [self._read(key, EnvironmentState) for key in self._keys(group, "ENV#")]
-        return View(
+        return GroupSnapshot(
             self.head(group),
             environments={state.name: state for state in found},
             load=lambda number: self.version(group, number),
@@ -150,7 +151,7 @@ class MemoryLedger:
     def groups(self) -> list[str]:
         return list(dict.fromkeys(state.group for state in self.environments()))
 
-    def append(self, view: View, events: Sequence[Event]) -> None:
+    def append(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
         with self._lock:
             if self.head(view.group) != view.head:
                 stored = {event.event_id for event in self.events(view.group, after=events[-1].sequence - 1)}
@@ -274,7 +275,7 @@ class MailLog:
     def __init__(self) -> None:
         self.sent: list[str] = []
 
-    def project(self, view: View, events: Sequence[Event]) -> None:
+    def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
         self.sent += [event.event_id for event in events]
 
 
@@ -288,8 +289,8 @@ class House:
         self.anchors: list[Anchor] = []
 
     @property
-    def world(self) -> World:
-        return World(ledger=self.ledger, config=self.config, now=self.now, sign=self.signer.sign)
+    def world(self) -> Context:
+        return Context(ledger=self.ledger, config=self.config, now=self.now, sign=self.signer.sign)
 
     @property
     def registry(self) -> RegistryTarget:
@@ -337,7 +338,7 @@ class House:
             key_id=self.signer.key_id,
         )
 
-    def view(self, group: str = GROUP) -> View:
+    def view(self, group: str = GROUP) -> GroupSnapshot:
         return self.ledger.view(group)
 
     def events(self, group: str = GROUP) -> list[Event]:
@@ -361,7 +362,7 @@ class House:
         self.sagemaker.packages.setdefault(
             package.arn, {"ModelApprovalStatus": names.PENDING, "CustomerMetadataProperties": {"team": "news"}}
         )
-        return workflows.register(package, a_registration(rouge), world=self.world)
+        return decisions.register(package, a_registration(rouge), world=self.world)
 
     def decide(
         self,
@@ -375,13 +376,13 @@ class House:
         breaking_glass: bool = False,
     ) -> Receipt:
         asked = self.asked(version, environment, group)
-        return workflows.record_decision(asked, by, verdict, reason, world=self.world, breaking_glass=breaking_glass)
+        return decisions.record_decision(asked, by, verdict, reason, world=self.world, breaking_glass=breaking_glass)
 
     def measure(
         self, version: int, environment: str, rouge: float = 0.7, *, group: str = GROUP, run: str = ""
     ) -> Receipt:
         evidence = a_run(environment, rouge, run or f"{environment}-{version}-{self.now:%H%M%S%f}")
-        return workflows.record_inference(group, version, evidence, world=self.world)
+        return decisions.record_inference(group, version, evidence, world=self.world)
 
     def climb(self, version: int, to: str = "prod", group: str = GROUP, rouge: float = 0.7) -> None:
         """A version goes live in every environment up to `to`."""
@@ -451,7 +452,7 @@ class FailingOnce:
         self._target, self._error, self._after, self._broken = target, error, after, False
         self.one_by_one = target.one_by_one
 
-    def project(self, view: View, events: Sequence[Event]) -> None:
+    def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
         if self._broken:
             self._target.project(view, events)
             return

@@ -14,7 +14,7 @@ from inference.decoders.steps import StepEngine
 from inference.decoders.task import TextGeneration
 from inference.decoders.vllm import VllmEngine
 from inference.errors import ModelBroken
-from inference.loading import INFERENCE_ENGINE, PAGED, Loaded, gpus_of
+from inference.models.loading import INFERENCE_ENGINE, PAGED, Loaded, gpus_of
 
 
 def text_generation(loaded: Loaded, environment: Mapping[str, str]) -> TextGeneration:

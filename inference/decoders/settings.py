@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from inference.errors import TooLong
-from inference.parameters import GENERATION, Number, Switch, unknown
+from inference.records.parameters import GENERATION, Number, Switch, unknown
 from promotion.errors import Invalid
 
 DEFAULT_NEW_TOKENS = 100  # as TGI has it

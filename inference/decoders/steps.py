@@ -20,12 +20,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache, PreTrainedModel
 
-from inference.batching import out_of_memory
+from inference.engines.batching import out_of_memory
 from inference.decoders import Ticket, failed
 from inference.decoders.settings import Limits
 from inference.decoders.words import Saying, Speech
 from inference.engines import Description
-from inference.sampling import pick, uniform_draws
+from inference.engines.sampling import pick, uniform_draws
 
 NAME = "continuous"
 MOST_ROWS = 256

@@ -12,9 +12,9 @@ from inference.decoders.asking import Asking
 from inference.decoders.paged import PagedEngine
 from inference.decoders.settings import Decoding, Limits
 from inference.engines import Description
-from inference.loading import TEXT_GENERATION, Loaded
-from inference.requests import Request
-from inference.tasks import Answer, spread
+from inference.models.loading import TEXT_GENERATION, Loaded
+from inference.records.requests import Request
+from inference.tasks.tasks import Answer, spread
 
 
 @dataclass(slots=True)

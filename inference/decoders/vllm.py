@@ -29,7 +29,7 @@ from inference.decoders.settings import Limits
 from inference.decoders.words import Speech
 from inference.engines import Description
 from inference.errors import ModelBroken
-from inference.loading import Loaded
+from inference.models.loading import Loaded
 
 # How it is started; a test puts a stand-in here, and an image may say where its vLLM is.
 VLLM_COMMAND = "VLLM_COMMAND"

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from inference.parameters import Generation
-from inference.requests import Departure
+from inference.records.parameters import Generation
+from inference.records.requests import Departure
 
 # In place of an answer that nobody waits for any more.
 LEFT = "the client has left"

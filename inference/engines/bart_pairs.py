@@ -17,7 +17,7 @@ from inference.engines.cuda import AtOnce, attend_at_once
 from inference.engines.encoder import Encoder, attend_by_text
 from inference.engines.families import on_one_device, read_classifier
 from inference.engines.weights import DecoderLayer
-from inference.transfers import onto
+from inference.engines.transfers import onto
 
 log = logging.getLogger("inference")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from inference.engines import Prompt
 from inference.engines.search import Choice, Rules, Sequences, Standing, constrained, most_new_tokens
 from inference.engines.tables import resized
-from inference.transfers import onto
+from inference.engines.transfers import onto
 
 # Worse than any score; finite, as in transformers, because sums of it are compared.
 _OUT = -1.0e9

@@ -23,7 +23,7 @@ from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder
 from inference.engines.sources import Attend, by_products
 from inference.engines.weights import Side, Weights
-from inference.transfers import onto
+from inference.engines.transfers import onto
 
 log = logging.getLogger("inference")
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from inference.engines.weights import Side, Weights
-from inference.transfers import onto
+from inference.engines.transfers import onto
 
 
 class PackedAttention(Protocol):

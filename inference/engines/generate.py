@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from inference.batching import (
+from inference.engines.batching import (
     CPU_DECODER_BUDGET,
     CPU_TOKEN_BUDGET,
     CUDA_TOKEN_BUDGET,
@@ -24,8 +24,8 @@ from inference.batching import (
     halving,
 )
 from inference.engines import Arrivals, Description, Generated, Prompt
-from inference.parameters import Generation
-from inference.sampling import RecordSampler
+from inference.records.parameters import Generation
+from inference.engines.sampling import RecordSampler
 
 Sequences = tuple[tuple[int, ...], ...]
 # What transformers does where neither request nor model says how long.

@@ -15,10 +15,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from inference.batching import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, DoesNotFit, by_token_budget, halving
+from inference.engines.batching import (
+    CPU_TOKEN_BUDGET,
+    CUDA_TOKEN_BUDGET,
+    DoesNotFit,
+    by_token_budget,
+    halving,
+)
 from inference.engines import Description, Entailment, Pair, bart_pairs
 from inference.engines.generate import padded
-from inference.transfers import fetched, onto
+from inference.engines.transfers import fetched, onto
 
 log = logging.getLogger("inference")
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inference.counts import Run
+from inference.records.counts import Run
 from inference.errors import RecordInvalid
-from inference.lines import split_lines
-from inference.requests import decode_record
+from inference.records.json_lines import split_lines
+from inference.records.requests import decode_record
 from promotion.errors import Invalid
 
 RUN_SUFFIX = ".run.json"

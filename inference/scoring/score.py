@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from inference.counts import Run, Totals
+from inference.records.counts import Run, Totals
 from inference.scoring import drift as drifting
 from inference.scoring import metrics as measures
 from inference.scoring import pictures
@@ -292,7 +292,7 @@ def _draw(
 ) -> dict[str, str]:
     """The pictures, each with its text alternative."""
     bounds = [
-        pictures.Bound(str(gate["metric"]), gate.get("min"), gate.get("max")) for gate in gates if gate.get("metric")
+        plots.Bound(str(gate["metric"]), gate.get("min"), gate.get("max")) for gate in gates if gate.get("metric")
     ]
     about = " ".join(
         str(part)
@@ -306,12 +306,12 @@ def _draw(
     n = max((estimate.n for estimate in estimates.values()), default=0)
     title = f"{about}, {n:,} records"
     drawn = {
-        "metrics.png": pictures.draw_metrics(output / "metrics.png", title, estimates, bounds, plain_metrics(live))
+        "metrics.png": plots.draw_metrics(output / "metrics.png", title, estimates, bounds, plain_metrics(live))
     }
     if totals.counts.latencies.bins:
-        drawn["latency.png"] = pictures.draw_latency(output / "latency.png", totals.counts.latencies)
+        drawn["latency.png"] = plots.draw_latency(output / "latency.png", totals.counts.latencies)
     if confusion:
-        drawn["confusion.png"] = pictures.draw_confusion(output / "confusion.png", confusion)
+        drawn["confusion.png"] = plots.draw_confusion(output / "confusion.png", confusion)
     return drawn
 
 

@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from inference.decoders import Piece
-from inference.requests import Request
-from inference.tasks import Answer
+from inference.records.requests import Request
+from inference.tasks.tasks import Answer
 from promotion.errors import PromotionError
 
 

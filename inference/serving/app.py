@@ -16,11 +16,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from inference import requests
+from inference.records import requests
 from inference.decoders import Piece
 from inference.errors import RecordInvalid, TooLong
-from inference.lines import dump_line, split_lines
-from inference.pipeline import Begun, Pipeline
+from inference.records.json_lines import dump_line, split_lines
+from inference.tasks.pipeline import Begun, Pipeline
 from inference.serving import Host, HostFailed
 from inference.serving.formats import LINES_TYPE, SSE_TYPE, dump, json_line, server_sent
 from inference.serving.meter import Meter

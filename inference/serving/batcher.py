@@ -16,10 +16,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from inference.decoders import Piece
-from inference.requests import Request
+from inference.records.requests import Request
 from inference.serving import HostFailed
 from inference.serving.meter import Meter
-from inference.tasks import Answer, Flowing, Task
+from inference.tasks.tasks import Answer, Flowing, Task
 
 Outcome = list[Answer] | HostFailed
 # Tokens in and out, about, of what goes to the engine at once; the engine forms its own batches of them.

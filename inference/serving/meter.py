@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter, deque
 
-from inference.counts import Latencies
+from inference.records.counts import Latencies
 
 _LONGEST_RETRY_S = 30
 _LOOKED_BACK_S = 10.0

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from inference.decoders import Piece, Ticket, failed
 from inference.decoders.task import Collected, TextGeneration
-from inference.requests import Request
+from inference.records.requests import Request
 from inference.serving.meter import Meter
-from inference.tasks import Answer
+from inference.tasks.tasks import Answer
 
 _IDLE_S = 0.5
 

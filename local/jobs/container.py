@@ -13,7 +13,7 @@ import boto3
 from local import REGION
 from local.aws.callers import service_session
 from local.children import Children, describe, plain_environment
-from local.mends.jobs import Job
+from local.moto_patches.jobs import Job
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _TAIL_CHARACTERS = 600

@@ -17,8 +17,8 @@ from local import ACCOUNT, REGION
 from local.children import Children
 from local.jobs import processing, transform
 from local.jobs.container import JobFailed, JobStopped, Storage
-from local.mends import jobs as mended
-from local.mends.jobs import Job
+from local.moto_patches import jobs as mended
+from local.moto_patches.jobs import Job
 
 log = logging.getLogger("local.jobs")
 

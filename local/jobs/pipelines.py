@@ -14,8 +14,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local import REGION
 from local.aws.callers import service_session
-from local.mends import pipelines as mended
-from local.mends.pipelines import Execution
+from local.moto_patches import pipelines as mended
+from local.moto_patches.pipelines import Execution
 
 log = logging.getLogger("local.pipelines")
 _POLL_SECONDS = 0.1

@@ -9,7 +9,7 @@ from typing import Any
 
 from local.children import Children
 from local.jobs.container import JobFailed, Storage, check_not_stopped, ended, relocated, start
-from local.mends.jobs import Job
+from local.moto_patches.jobs import Job
 
 _LONGEST_SECONDS = 3600
 _MESSAGE = "/opt/ml/output/message"

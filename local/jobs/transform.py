@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from inference import filtering
+from inference.batch import data_processing
 from local.children import Children
 from local.jobs.container import JobFailed, Storage, check_not_stopped, ended, split, start
-from local.mends.jobs import Job
+from local.moto_patches.jobs import Job
 from local.ports import Held
 
 _START_SECONDS = 600
@@ -161,8 +161,8 @@ class _Processing:
     """DataProcessing: what of each record is sent, and what of each answer is kept, joined with its record or not."""
 
     def __init__(self, wanted: Mapping[str, str]) -> None:
-        self._input = filtering.Path.parse("InputFilter", wanted.get("InputFilter") or "$")
-        self._output = filtering.Path.parse("OutputFilter", wanted.get("OutputFilter") or "$")
+        self._input = data_processing.Path.parse("InputFilter", wanted.get("InputFilter") or "$")
+        self._output = data_processing.Path.parse("OutputFilter", wanted.get("OutputFilter") or "$")
         self._joined = wanted.get("JoinSource") == "Input"
 
     def asked(self, body: bytes) -> bytes:
@@ -184,14 +184,14 @@ class _Processing:
             raise JobFailed(f"ClientError: {len(answers)} answers to {len(records)} records can't be joined.")
         values = (json.loads(line) for line in answers)
         if self._joined:
-            values = (filtering.join(json.loads(line), value) for line, value in zip(records, values, strict=True))
+            values = (data_processing.join(json.loads(line), value) for line, value in zip(records, values, strict=True))
         return _lines_of(self._of(self._output, value) for value in values)
 
     @staticmethod
-    def _of(path: filtering.Path, value: Any) -> Any:
+    def _of(path: data_processing.Path, value: Any) -> Any:
         try:
             return path.of(value)
-        except filtering.NothingFound as nothing:
+        except data_processing.NothingFound as nothing:
             raise JobFailed(f"ClientError: {nothing}") from None
 
 

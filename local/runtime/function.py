@@ -40,7 +40,7 @@ class Settings:
 
     @property
     def module(self) -> str:
-        """`decide` for the handler `lambdas.decide.handler`: what people call it."""
+        """`decide` for the handler `lambdas.handlers.decide.handler`: what people call it."""
         return self.handler.split(".")[-2]
 
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from promotion.aws import Client
-from promotion.model import Head
-from promotion.verify import Anchor
+from promotion.domain.model import Head
+from promotion.ledger.verify import Anchor
 
 _NAME = re.compile(r"heads/([^/]+)/(\d{10})-([0-9a-f]{64})\.json")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from promotion.aws import Client
-from promotion.channels import STYLES, Notice, plain
+from promotion.rendering.channels import STYLES, Notice, plain
 from promotion.errors import Invalid
 
 if TYPE_CHECKING:

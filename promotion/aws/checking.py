@@ -1,4 +1,4 @@
-"""Verification of an installation: everything that `promotion.verify` asks for, read from AWS."""
+"""Verification of an installation: everything that `promotion.ledger.verify` asks for, read from AWS."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from promotion.aws.anchors import AnchorBucket
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.ledger import DynamoLedger
 from promotion.aws.parameters import read_below
-from promotion.history import Difference
-from promotion.verify import Found, Verifier
+from promotion.ledger.events import Difference
+from promotion.ledger.verify import Found, Verifier
 
 
 class Installation(Struct, frozen=True, kw_only=True):

@@ -10,9 +10,9 @@ from botocore.exceptions import ClientError
 from promotion import names
 from promotion.aws import Client
 from promotion.aws.ledger import DynamoLedger
-from promotion.config import Config
+from promotion.config.loading import Config
 from promotion.errors import Refused
-from promotion.model import EnvironmentState
+from promotion.domain.model import EnvironmentState
 
 
 def left_behind(config: Config, client: Callable[[str], Client], prefix: str) -> list[EnvironmentState]:

@@ -18,12 +18,12 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from promotion import policy
-from promotion.config import Config
+from promotion.domain import policy
+from promotion.config.loading import Config
 from promotion.errors import ProviderUnavailable, SignInFailed
-from promotion.links import SignIn
-from promotion.model import Person
-from promotion.wording import one_line
+from promotion.links.tokens import SignIn
+from promotion.domain.model import Person
+from promotion.formatting import one_line
 
 # Never `none`, never a shared secret: a token signed with our own client secret would otherwise pass.
 ALGORITHMS = ["RS256", "PS256", "ES256", "RS384", "ES384", "RS512", "ES512", "EdDSA"]

@@ -16,9 +16,9 @@ from botocore.exceptions import ClientError
 from promotion import names
 from promotion.aws import Client
 from promotion.errors import Conflict
-from promotion.history import Event, head_after
-from promotion.model import EnvironmentState, Head, VersionState, canonical
-from promotion.view import View
+from promotion.ledger.events import Event, head_after
+from promotion.domain.model import EnvironmentState, Head, VersionState, canonical
+from promotion.ledger.snapshot import GroupSnapshot
 
 State = TypeVar("State")
 
@@ -40,7 +40,7 @@ class DynamoLedger:
         # Making one takes half a millisecond, and a projection asks a dozen times.
         return self._client.get_paginator("query")
 
-    def view(self, group: str) -> View:
+    def view(self, group: str) -> GroupSnapshot:
         """The states of a group as of its head, also of environments that have left the configuration.
 
         The head is read first: what changes after it makes the append fail rather than be wrong.
@@ -48,7 +48,7 @@ class DynamoLedger:
         head = self.head(group)
         found = [_read(item, EnvironmentState) for item in self._query(group, "ENV#")] if head.sequence else []
         environments = {state.name: state for state in found}
-        return View(head, environments=environments, load=lambda number: self.version(group, number))
+        return GroupSnapshot(head, environments=environments, load=lambda number: self.version(group, number))
 
     def version(self, group: str, number: int) -> VersionState | None:
         """The folded state of one version, or None where it was never registered."""
@@ -64,7 +64,7 @@ class DynamoLedger:
         item = self._get(group, HEAD)
         return _read(item, Head) if item else Head(group=group)
 
-    def append(self, view: View, events: Sequence[Event]) -> None:
+    def append(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
         """Append `events` and what they changed, in one transaction conditional on the head.
 
         A condition that fails because the stored event is our own has succeeded: the answer to an earlier try was lost.

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from promotion.addresses import Links
+from promotion.links.urls import Links
 from promotion.aws import Client
 from promotion.aws.artifacts import read_details
-from promotion.aws.pictures import read_picture
-from promotion.config import Config
-from promotion.history import Event
-from promotion.mail import compose, mime
-from promotion.view import View
+from promotion.aws.picture_store import read_picture
+from promotion.config.loading import Config
+from promotion.ledger.events import Event
+from promotion.rendering.mail import compose, mime
+from promotion.ledger.snapshot import GroupSnapshot
 
 
 class MailTarget:
@@ -30,7 +30,7 @@ class MailTarget:
         self._config = config
         self._links = links
 
-    def project(self, view: View, events: Sequence[Event]) -> None:
+    def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
         for event in events:
             for message in compose(
                 event,
@@ -48,16 +48,16 @@ class MailTarget:
                     Content={"Raw": {"Data": raw}},
                 )
 
-    def _samples(self, view: View, event: Event, uri: str) -> Sequence[Mapping[str, Any]]:
+    def _samples(self, view: GroupSnapshot, event: Event, uri: str) -> Sequence[Mapping[str, Any]]:
         """The samples behind an event's evidence: asked for only where the configuration lets them into mail."""
         found = self._details(view, event, uri).get("samples")
         return [sample for sample in found if isinstance(sample, dict)] if isinstance(found, list) else ()
 
-    def _slices(self, view: View, event: Event, uri: str) -> Mapping[str, Any]:
+    def _slices(self, view: GroupSnapshot, event: Event, uri: str) -> Mapping[str, Any]:
         found = self._details(view, event, uri).get("slices")
         return found if isinstance(found, dict) else {}
 
-    def _details(self, view: View, event: Event, uri: str) -> Mapping[str, Any]:
+    def _details(self, view: GroupSnapshot, event: Event, uri: str) -> Mapping[str, Any]:
         state = view.find_version(event.version) if event.version is not None else None
         request = state.requests.get(event.environment or "") if state else None
         if request is None or request.evidence.metrics_uri != uri:

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 from promotion import names
 from promotion.aws import Client
-from promotion.history import PAGE_BYTES, Event, dump, entry, seal
-from promotion.model import VersionState
-from promotion.published import LIVE_KINDS, live_record, same_record, version_document
-from promotion.record import signed_bytes
-from promotion.states import touched
-from promotion.view import View
+from promotion.ledger.events import PAGE_BYTES, Event, dump, entry, seal
+from promotion.domain.model import VersionState
+from promotion.ledger.parameter_documents import LIVE_KINDS, live_record, same_record, version_document
+from promotion.client.live_record import signed_bytes
+from promotion.ledger.fold import touched
+from promotion.ledger.snapshot import GroupSnapshot
 
 
 class Signer(Protocol):
@@ -36,7 +36,7 @@ class ParameterTarget:
         self._signer = signer
         self._prefix = prefix
 
-    def project(self, view: View, events: Sequence[Event]) -> None:
+    def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
         # What is live comes first: it is what pipelines wait for.
         changed = {event.environment for event in events if event.kind in LIVE_KINDS}
         for name in view.environments:
@@ -50,7 +50,7 @@ class ParameterTarget:
         for number, found in by_version.items():
             self.put_version(view.version(number), found)
 
-    def put_live(self, view: View, name: str, *, anew: bool = False) -> None:
+    def put_live(self, view: GroupSnapshot, name: str, *, anew: bool = False) -> None:
         """Make the live parameter of an environment what the ledger says, unless it already is; `anew`: in any case."""
         wanted = live_record(view, view.environment(name), self._signer.key_id)
         if wanted is None:

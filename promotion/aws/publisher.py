@@ -8,8 +8,8 @@ from typing import Any
 
 from promotion import names
 from promotion.aws import Client
-from promotion.history import Event
-from promotion.view import View
+from promotion.ledger.events import Event
+from promotion.ledger.snapshot import GroupSnapshot
 
 # https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html
 MOST_ENTRIES = 10
@@ -24,7 +24,7 @@ class EventsTarget:
         self._client = client
         self._bus = bus
 
-    def project(self, view: View, events: Sequence[Event]) -> None:
+    def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
         entries: list[Any] = [
             {
                 "Source": names.EVENT_SOURCE,
@@ -43,7 +43,7 @@ class EventsTarget:
                 raise RuntimeError(f"the bus refused {len(refused)} events: {refused[0].get('ErrorMessage')}")
 
 
-def detail(view: View, event: Event) -> dict[str, Any]:
+def detail(view: GroupSnapshot, event: Event) -> dict[str, Any]:
     """What listeners are told: who, what, where, why, and where in the ledger it stands."""
     state = view.find_version(event.version) if event.version is not None else None
     found: dict[str, Any] = {

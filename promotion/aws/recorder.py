@@ -9,7 +9,7 @@ import msgspec
 
 from promotion.aws import Client
 from promotion.errors import Invalid, PromotionError
-from promotion.journal import Receipt
+from promotion.ledger.append import Receipt
 
 
 class Recorder:
@@ -20,7 +20,7 @@ class Recorder:
         self._function = function
 
     def record(self, operation: str, **arguments: Any) -> Receipt:
-        """Have an operation of lambdas/decide.py recorded.
+        """Have an operation of lambdas/handlers/decide.py recorded.
 
         Raises:
             Invalid: a field was refused; it is kept.

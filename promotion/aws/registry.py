@@ -10,14 +10,14 @@ from botocore.exceptions import ClientError
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.attachments import attached_to, baseline_of, licence_of
+from promotion.domain.registration import attached_to, baseline_of, licence_of
 from promotion.aws import Client
-from promotion.documents.card import card_sections, made_by
+from promotion.rendering.documents.card import card_sections, made_by
 from promotion.errors import Invalid
-from promotion.history import Event
-from promotion.model import Actor, Container, Package, Requester, VersionState, registry_status
-from promotion.states import touched as touched_by
-from promotion.view import View
+from promotion.ledger.events import Event
+from promotion.domain.model import Actor, Container, Package, Requester, VersionState, registry_status
+from promotion.ledger.fold import touched as touched_by
+from promotion.ledger.snapshot import GroupSnapshot
 
 _NOT_IN_SOURCE_IDENTITY = re.compile(r"[^\w+=,.@-]", re.ASCII)
 
@@ -34,7 +34,7 @@ class RegistryTarget:
         self._client_for = client_for
         self._environments = tuple(environments)
 
-    def project(self, view: View, events: Sequence[Event]) -> None:
+    def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
         for number, (event, decides) in _touched(events, self._environments[0]).items():
             state = view.version(number)
             client = self._client_for(source_identity(event.actor))

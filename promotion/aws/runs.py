@@ -8,13 +8,13 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from promotion.aws import Client
-from promotion.documents.costs import InstanceTime
+from promotion.rendering.documents.costs import InstanceTime
 
 
 def instance_times(client: Client, run_id: str) -> list[InstanceTime]:
     """The time of a run's instances; empty where SageMaker knows no such jobs, or won't say: only their cost hangs on it.
 
-    Jobs are called as lambdas/prepare_inference.py calls them.
+    Jobs are called as lambdas/handlers/prepare_inference.py calls them.
     """
     name = f"promotion-{run_id}"
     try:

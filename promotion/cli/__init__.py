@@ -141,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _resolve(options: argparse.Namespace) -> int:
-    from promotion.aws.resolve import resolve
+    from promotion.client.resolve import resolve
 
     model = resolve(options.group, options.environment, artifact=options.artifact, public_key=options.public_key)
     if options.json:
@@ -223,7 +223,7 @@ def _endpoint(options: argparse.Namespace) -> int:
     from promotion.cli import endpoints, operating
 
     if options.action == "status":
-        return endpoints.status(options.group, options.environment, as_json=options.json)
+        return endpoint_command.status(options.group, options.environment, as_json=options.json)
     if not options.reason:
         return _fail(options, USAGE, Invalid("--reason", "say why, in a sentence."))
     given = {"group": options.group, "environment": options.environment, "reason": options.reason}

@@ -5,23 +5,23 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from promotion import bundle
-from promotion.aws.resolve import find_public_key
+from promotion.ledger import decision_export
+from promotion.client.resolve import find_public_key
 from promotion.errors import IntegrityError, Invalid
-from promotion.history import check_chain, sentence
-from promotion.signature import holds, public_keys
+from promotion.ledger.events import check_chain, sentence
+from promotion.client.signature import holds, public_keys
 
 
 def export(group: str, request_id: str, output: str | None) -> int:
     """Write the bundle of a request to a file, or to standard output."""
     from promotion.cli.service import ledger
-    from promotion.verify import read_chain
+    from promotion.ledger.verify import read_chain
 
     head, events = read_chain(ledger(), group)
     if not events or not request_id.startswith(f"{group}:"):
         raise Invalid("REQUEST_ID", f"{group} has no request {request_id}.")
     check_chain(events, head)
-    document = bundle.write(bundle.bundle(request_id, events))
+    document = decision_export.write(decision_export.bundle(request_id, events))
     if output is None:
         sys.stdout.write(document.decode())
     else:
@@ -40,12 +40,12 @@ def check_bundle(path: str, public_key: str | None) -> int:
         text = Path(path).read_bytes()
     except OSError as error:
         raise Invalid("FILE", f"{path} can't be read: {error.strerror}.") from None
-    found = bundle.read(text)
+    found = decision_export.read(text)
     keys = public_keys(public_key or find_public_key())
-    wrong = bundle.problems(found, lambda message, signature: holds(keys, message, signature))
+    wrong = decision_export.problems(found, lambda message, signature: holds(keys, message, signature))
     if wrong:
         raise IntegrityError("; ".join(wrong))
-    request = bundle.request_of(found)
+    request = decision_export.request_of(found)
     last = found.events[-1]
     print(f"{found.request_id} is as it was recorded: {request.state.lower()}.")
     for event in found.events:

@@ -19,11 +19,11 @@ from promotion.aws.cursors import DynamoCursors
 from promotion.aws.keys import KmsSigner
 from promotion.aws.parameters import ParameterTarget
 from promotion.aws.registry import RegistryTarget
-from promotion.aws.resolve import find_public_key
+from promotion.client.resolve import find_public_key
 from promotion.cli.service import client, config, installation, ledger, parameters, prefix
 from promotion.errors import Invalid
-from promotion.signature import holds, public_keys
-from promotion.verify import Found, Verifier
+from promotion.client.signature import holds, public_keys
+from promotion.ledger.verify import Found, Verifier
 
 # A decision made a moment ago is still on its way; what stays behind longer than this is said.
 SETTLES_WITHIN_S = 20.0

@@ -15,16 +15,16 @@ import msgspec
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
-from promotion import config as configuration
+from promotion.config import loading as configuration
 from promotion import names
-from promotion.aws import afar, condition, readiness
+from promotion.aws.doctor import cross_account, deployed, readiness
 from promotion.aws.accounts import Accounts
-from promotion.aws.examination import Account, Check, Finding, examine, fail, not_checked, ok
-from promotion.aws.provider import provider
-from promotion.aws.resolve import find_public_key
+from promotion.aws.doctor.findings import Account, Check, Finding, examine, fail, not_checked, ok
+from promotion.aws.doctor.provider import provider
+from promotion.client.resolve import find_public_key
 from promotion.cli.service import prefix
 from promotion.cli.tables import table
-from promotion.config import Config
+from promotion.config.loading import Config
 from promotion.errors import Invalid
 
 # A doctor who waits minutes for each deaf service is not asked twice.
@@ -45,16 +45,16 @@ _READINESS: _Checks = (
     ("identity provider", provider),
 )
 _CONDITION: _Checks = (
-    ("pages", condition.pages),
-    ("client secret", condition.client_secret),
-    ("ledger", condition.tables),
-    ("queue", condition.queues),
-    ("alarms", condition.alarms),
+    ("pages", deployed.pages),
+    ("client secret", deployed.client_secret),
+    ("ledger", deployed.tables),
+    ("queue", deployed.queues),
+    ("alarms", deployed.alarms),
 )
 # These hold what is deployed against the file, so that they need both.
 _BOTH: _Checks = (
-    ("policy", condition.policy),
-    ("environments", condition.environments),
+    ("policy", deployed.policy),
+    ("environments", deployed.environments),
 )
 
 
@@ -65,7 +65,7 @@ def doctor(*, mail: str | None, writing_key: bool, as_json: bool) -> int:
         findings += examine("public key", lambda: [write_key(account)], emulated=account.emulated)
     findings += examine("public key", partial(_public_key, account), emulated=account.emulated)
     if mail is not None and account.config is not None:
-        sent = partial(condition.test_mail, account, mail, datetime.now(UTC))
+        sent = partial(deployed.test_mail, account, mail, datetime.now(UTC))
         findings += examine("test mail", sent, emulated=account.emulated)
     bad = any(finding.state == "fail" for finding in findings)
     if as_json:
@@ -102,8 +102,8 @@ def examined() -> tuple[list[Finding], Account]:
 
 def _afar(account: Account) -> Iterator[Finding]:
     sts, elsewhere = account.client("sts"), account.settings.elsewhere
-    accounts = Accounts(sts, elsewhere, prefix=account.prefix, purpose=afar.OPERATOR)
-    return afar.look(account, accounts.client)
+    accounts = Accounts(sts, elsewhere, prefix=account.prefix, purpose=cross_account.OPERATOR)
+    return cross_account.look(account, accounts.client)
 
 
 def _all(checks: _Checks, account: Account) -> list[Finding]:
@@ -156,7 +156,7 @@ def _public_key(account: Account) -> Iterator[Finding]:
         configured = find_public_key()
     except Invalid:
         configured = None
-    yield from condition.public_key(account, configured)
+    yield from deployed.public_key(account, configured)
 
 
 def write_key(account: Account) -> Finding:
@@ -164,7 +164,7 @@ def write_key(account: Account) -> Finding:
     if account.service is None:
         return fail("public key", "there is none to write: nothing is deployed here.", "make deploy")
     path = Path(os.environ.get(names.CONFIG, names.CONFIG_FILE)).parent / names.PUBLIC_KEY_FILE
-    pem = condition.service_key(account)
+    pem = deployed.service_key(account)
     if path.is_file() and pem.strip() not in path.read_text(encoding="ascii", errors="replace"):
         do = "If the service's key was changed on purpose, remove the file first."
         return fail("public key", f"{path} holds another key, and is left as it is.", do)

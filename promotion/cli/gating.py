@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from promotion import config as configuration
-from promotion.attachments import carried
+from promotion.config import loading as configuration
+from promotion.domain.registration import carried
 from promotion.cli.tables import table
-from promotion.config import Config
+from promotion.config.loading import Config
 from promotion.errors import Invalid
-from promotion.gates import evaluate, evidence_of, number
-from promotion.model import Evidence, GateResult, VersionState
-from promotion.view import View
+from promotion.domain.gates import evaluate, evidence_of, number
+from promotion.domain.model import Evidence, GateResult, VersionState
+from promotion.ledger.snapshot import GroupSnapshot
 
 OPEN, SHUT = 0, 5
 
@@ -109,7 +109,7 @@ def _evidence_ahead(state: VersionState, environment: str, config: Config) -> Ev
     return carried(found, state.package) if found else None
 
 
-def _admitted_on(view: View, environment: str) -> Evidence | None:
+def _admitted_on(view: GroupSnapshot, environment: str) -> Evidence | None:
     live = view.environment(environment).live
     state = view.find_version(live) if live is not None else None
     request = state.requests.get(environment) if state else None

@@ -14,9 +14,9 @@ from promotion import names
 from promotion.cli.service import config, ledger
 from promotion.cli.tables import table
 from promotion.errors import Invalid
-from promotion.history import Event, check_chain, entry, sentence
-from promotion.model import EndpointState, EnvironmentState
-from promotion.verify import read_chain
+from promotion.ledger.events import Event, check_chain, entry, sentence
+from promotion.domain.model import EndpointState, EnvironmentState
+from promotion.ledger.verify import read_chain
 
 
 def status(group: str | None, *, as_json: bool) -> int:

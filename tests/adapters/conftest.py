@@ -1,4 +1,4 @@
-"""AWS in this process: moto, mended where it differs (local/mends), and nothing of the network."""
+"""AWS in this process: moto, mended where it differs (local/moto_patches), and nothing of the network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from botocore.config import Config
 from moto import mock_aws
 
 from local import mends
-from local.mends import endpoints as mended
+from local.moto_patches import sagemaker_endpoints as mended
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.keys import KmsSigner
 from promotion.aws.ledger import DynamoLedger
@@ -24,7 +24,7 @@ LEDGER, PROJECTIONS, ANCHORS, MODELS = "ledger", "projections", "anchors", "prom
 
 @dataclass
 class Aws:
-    """Clients, and the tables as infra/store.py makes them."""
+    """Clients, and the tables as infra/storage.py makes them."""
 
     def client(self, service: str) -> Any:
         return boto3.client(service, config=Config(retries={"total_max_attempts": 2}))
@@ -84,7 +84,7 @@ class Aws:
 
 @pytest.fixture
 def aws() -> Iterator[Aws]:
-    mends.apply()
+    moto_patches.apply()
     with mock_aws():
         yield Aws()
 

@@ -162,7 +162,7 @@ def test_a_policy_that_cannot_be_read_is_not_overwritten() -> None:
 
 
 def test_a_group_is_shared_once_and_others_are_left_in_its_policy() -> None:
-    mends.apply()
+    moto_patches.apply()
     client = boto3.client("sagemaker")
     client.create_model_package_group(ModelPackageGroupName="summaries")
     assert share_group(client, PACKAGE_ARN, "summaries", [READER])

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from promotion.aws.channels import ChannelFailed, Topic, Webhook
-from promotion.channels import Notice
+from promotion.rendering.channels import Notice
 from promotion.errors import Invalid
 
 TOLD = Notice(

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from lambdas import on_drift_detected, on_monitoring_completed
-from promotion.config import Config, parse
+from lambdas.handlers import on_drift_detected, on_monitoring_completed
+from promotion.config.loading import Config, parse
 from promotion.errors import PromotionError
-from promotion.journal import Receipt
+from promotion.ledger.append import Receipt
 from tests.fakes import CONFIG_TEXT, GROUP
 
 PIPELINE = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/retrain-summariser"

@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from lambdas import on_live_changed
-from promotion import endpoints, hosting, names
-from promotion.aws.endpoints import Endpoints
-from promotion.config import Config, parse
+from lambdas.handlers import on_live_changed
+from promotion.domain import endpoint_plan
+from promotion.workflows import endpoints as hosting
+from promotion import names
+from promotion.aws.sagemaker_endpoints import Endpoints
+from promotion.config.loading import Config, parse
 from promotion.errors import PromotionError
-from promotion.journal import Receipt
-from promotion.model import EndpointState
+from promotion.ledger.append import Receipt
+from promotion.domain.model import EndpointState
 from tests.adapters.conftest import Aws, Hand
 from tests.fakes import CONFIG_TEXT, GROUP, OPERATOR, PREFIX, House
 
@@ -404,6 +406,6 @@ def test_tags_say_what_serves_and_by_whose_approval(made: Installation) -> None:
     arn = made.sagemaker.describe_endpoint_config(EndpointConfigName=made.configs()[0])["EndpointConfigArn"]
     tags = {tag["Key"]: tag["Value"] for tag in made.sagemaker.list_tags(ResourceArn=arn)["Tags"]}
     state = made.house.view().environment("dev")
-    assert tags[endpoints.TAG_VERSION] == "1"
-    assert tags[endpoints.TAG_SEQUENCE] == str(state.live_sequence)
-    assert tags[endpoints.TAG_APPROVAL] == state.approval_id
+    assert tags[endpoint_plan.TAG_VERSION] == "1"
+    assert tags[endpoint_plan.TAG_SEQUENCE] == str(state.live_sequence)
+    assert tags[endpoint_plan.TAG_APPROVAL] == state.approval_id

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lambdas import on_inference_completed
+from lambdas.handlers import on_inference_completed
 from promotion import names
 
 

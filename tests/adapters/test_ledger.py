@@ -10,14 +10,15 @@ import msgspec
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from promotion import names, operations, workflows
+from promotion import names
+from promotion.workflows import operations, decisions
 from promotion.aws.ledger import DynamoLedger
 from promotion.errors import Conflict, PromotionError
-from promotion.history import Fact, chained, check_chain
-from promotion.journal import World
-from promotion.model import Actor, EnvironmentState
-from promotion.states import evolve
-from promotion.verify import read_chain
+from promotion.ledger.events import NewEvent, chained, check_chain
+from promotion.ledger.append import Context
+from promotion.domain.model import Actor, EnvironmentState
+from promotion.ledger.fold import evolve
+from promotion.ledger.verify import read_chain
 from tests.adapters.conftest import LEDGER, Aws
 from tests.fakes import ANN, BEGINNING, CONFIG, GROUP, House, a_package, a_registration
 
@@ -29,8 +30,8 @@ def house(aws: Aws) -> House:
     return house
 
 
-def note(kind: str, by: str = "ann") -> Fact:
-    return Fact(kind=kind, actor=Actor(kind="person", subject=by))
+def note(kind: str, by: str = "ann") -> NewEvent:
+    return NewEvent(kind=kind, actor=Actor(kind="person", subject=by))
 
 
 def test_what_was_appended_reads_back_as_it_was_folded(house: House, aws: Aws) -> None:
@@ -129,9 +130,9 @@ def test_two_clicks_at_once_make_one_vote(house: House, aws: Aws) -> None:
     clients = [aws.client("dynamodb") for _ in range(8)]
 
     def click(number: int) -> str:
-        world = World(ledger=DynamoLedger(clients[number], LEDGER), config=CONFIG, now=_now())
+        world = Context(ledger=DynamoLedger(clients[number], LEDGER), config=CONFIG, now=_now())
         try:
-            workflows.record_decision(asked, ANN, names.APPROVED, "yes", world=world)
+            decisions.record_decision(asked, ANN, names.APPROVED, "yes", world=world)
         except PromotionError as error:
             return type(error).__name__
         return "recorded"
@@ -193,4 +194,4 @@ def test_an_item_far_from_the_limit_for_a_version_with_all_it_can_have(house: Ho
     operations.adopt(a_package(9, "other"), "dev", Actor(kind="operator", subject="o"), "r", world=house.world)
     items = aws.dynamodb.scan(TableName=LEDGER)["Items"]
     assert max(len(str(item)) for item in items) < 20_000
-    workflows.register(a_package(3), a_registration(), world=house.world)
+    decisions.register(a_package(3), a_registration(), world=house.world)

@@ -9,8 +9,8 @@ import pytest
 
 from promotion import names
 from promotion.aws.parameters import ParameterTarget, read_below, read_history
-from promotion.history import PAGE_BYTES, entry
-from promotion.signature import public_keys
+from promotion.ledger.events import PAGE_BYTES, entry
+from promotion.client.signature import public_keys
 from tests.adapters.conftest import Aws
 from tests.fakes import GROUP, PREFIX, House, LocalSigner
 
@@ -158,8 +158,8 @@ def test_a_cached_answer_serves_for_its_life_and_no_longer(
     from promotion.errors import NotApproved
 
     clock = [1000.0]
-    monkeypatch.setattr("promotion.aws.resolve.time.monotonic", lambda: clock[0])
-    monkeypatch.setattr("promotion.aws.resolve._cache", {})
+    monkeypatch.setattr("promotion.client.resolve.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("promotion.client.resolve._cache", {})
     pem, only = aws.signer.public_key_pem(), {names.PARAMETERS: house.parameters}
 
     def live(cache_seconds: float = 0.0) -> int:

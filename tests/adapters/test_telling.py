@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from lambdas import on_event_published
+from lambdas.handlers import on_event_published
 from promotion import names
 from promotion.aws.channels import ChannelFailed
-from promotion.config import parse
+from promotion.config.loading import parse
 from tests.fakes import CONFIG_TEXT, GROUP, House
 from tests.rules.stage import LINKS
 

@@ -13,13 +13,13 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from lambdas import verify as daily
-from lambdas.world import signer
+from lambdas.handlers import verify as daily
+from lambdas.shared.dependencies import signer
 from promotion import names
 from promotion.aws.anchors import AnchorBucket
 from promotion.aws.checking import check
 from promotion.cli import main, service
-from promotion.model import Head
+from promotion.domain.model import Head
 from tests.adapters.conftest import ANCHORS, Aws
 from tests.fakes import BEGINNING, GROUP, PREFIX
 from tests.faults import ground
@@ -238,7 +238,7 @@ def test_rebuild_brings_everything_back_from_the_ledger_alone(
 ) -> None:
     ssm, mails = boto3.client("ssm"), list(running.mails)
     before = dict(_parameters(ssm))
-    monkeypatch.setattr("local.mends.ssm._REST_SECONDS", 0)
+    monkeypatch.setattr("local.moto_patches.ssm._REST_SECONDS", 0)
     for name in before:
         ssm.delete_parameter(Name=name)
     boto3.client("sagemaker").update_model_package(

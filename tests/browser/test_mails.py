@@ -11,12 +11,12 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, Page
 
-from inference.counts import Latencies
+from inference.records.counts import Latencies
 from inference.scoring import pictures
 from inference.scoring.metrics import Estimate
 from promotion import names
-from promotion.mail import Message, compose
-from promotion.model import Evidence
+from promotion.rendering.mail import Message, compose
+from promotion.domain.model import Evidence
 from tests.browser.conftest import shot
 from tests.browser.test_looking import findings
 from tests.rules import stories
@@ -53,13 +53,13 @@ def draw(folder: Path, version: int, evidence: Evidence) -> None:
         for name, m in evidence.metrics.items()
         if m.value is not None and m.low is not None and m.high is not None
     }
-    gates = [pictures.Bound("rougeL", 0.6, None), pictures.Bound("exact_match", 0.1, None)]
+    gates = [plots.Bound("rougeL", 0.6, None), plots.Bound("exact_match", 0.1, None)]
     live = {"rougeL": 0.64} if version > 1 else {}
-    pictures.draw_metrics(folder / "metrics.png", f"v{version} in dev, 240 records", estimates, gates, live)
+    plots.draw_metrics(folder / "metrics.png", f"v{version} in dev, 240 records", estimates, gates, live)
     latencies = Latencies()
     for step in range(240):
         latencies.add(0.03 + (step * 7919 % 100) ** 3 / 1e7)
-    pictures.draw_latency(folder / "latency.png", latencies)
+    plots.draw_latency(folder / "latency.png", latencies)
 
 
 def by_region(evidence: Evidence) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Browser
 
-from promotion import pages
+from promotion.rendering import pages
 from tests.browser.test_stories import many_groups
 from tests.rules import stories
 from tests.rules.snapshots import SNAPSHOTS

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
-from promotion.model import EnvironmentState
-from promotion.pages import stylesheet
+from promotion.domain.model import EnvironmentState
+from promotion.rendering.pages import stylesheet
 from tests.browser.conftest import shot
 from tests.browser.test_looking import findings
 from tests.rules import stories

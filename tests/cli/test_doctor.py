@@ -15,12 +15,12 @@ from msgspec.structs import replace
 
 from local import mends
 from promotion import names
-from promotion.aws import condition, readiness
-from promotion.aws.examination import Account, Finding, examine
+from promotion.aws.doctor import deployed as condition, readiness
+from promotion.aws.doctor.findings import Account, Finding, examine
 from promotion.aws.keys import KmsSigner
-from promotion.aws.provider import provider as look_at_provider
+from promotion.aws.doctor.provider import provider as look_at_provider
 from promotion.cli import doctor, main
-from promotion.config import Config, parse
+from promotion.config.loading import Config, parse
 from tests.adapters.conftest import LEDGER, MODELS, PROJECTIONS, Aws
 from tests.fakes import CONFIG, CONFIG_TEXT, GROUP, House
 from tests.identity.provider import Provider
@@ -36,7 +36,7 @@ def provider() -> Iterator[Provider]:
 
 @pytest.fixture
 def aws() -> Iterator[Aws]:
-    mends.apply()
+    moto_patches.apply()
     with mock_aws():
         yield Aws()
 

@@ -13,12 +13,12 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from promotion import names
-from promotion.aws import afar, readiness
+from promotion.aws.doctor import cross_account, readiness
 from promotion.aws.accounts import Accounts
-from promotion.aws.examination import Account, Finding
-from promotion.aws.readiness import BOOTSTRAP_PARAMETER
+from promotion.aws.doctor.findings import Account, Finding
+from promotion.aws.doctor.readiness import BOOTSTRAP_PARAMETER
 from promotion.cli import service
-from promotion.config import Config, parse
+from promotion.config.loading import Config, parse
 from promotion.errors import Refused
 from tests.fakes import CONFIG_TEXT
 
@@ -46,7 +46,7 @@ def aws() -> Iterator[None]:
 
 
 def there(config: Config) -> Any:
-    accounts = Accounts(boto3.client("sts"), config.elsewhere, prefix="/promotion", purpose=afar.OPERATOR)
+    accounts = Accounts(boto3.client("sts"), config.elsewhere, prefix="/promotion", purpose=cross_account.OPERATOR)
     return partial(accounts.client, "prod")
 
 
@@ -70,7 +70,7 @@ def _without_quotas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def looked(config: Config, client_in: Any) -> dict[str, Finding]:
     account = Account(client=boto3.client, region="us-east-1", prefix="/promotion", emulated=False, config=config)
-    return {finding.check: finding for finding in afar.look(account, client_in)}
+    return {finding.check: finding for finding in cross_account.look(account, client_in)}
 
 
 def test_the_doctor_looks_into_the_account_of_each_environment(config: Config) -> None:

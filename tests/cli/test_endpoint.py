@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from promotion import hosting, names
-from promotion.aws import readiness
+from promotion.workflows import endpoints as hosting
+from promotion import names
+from promotion.aws.doctor import readiness
 from promotion.cli import endpoints, main, operating
-from promotion.config import parse
-from promotion.model import EndpointState
-from promotion.settings import Environment
+from promotion.config.loading import parse
+from promotion.domain.model import EndpointState
+from promotion.config.settings import Environment
 from tests.cli.test_doctor import account
 from tests.fakes import GROUP, House
 from tests.rules.test_endpoints import TEXT
@@ -31,9 +32,9 @@ class SageMaker:
 def house(monkeypatch: pytest.MonkeyPatch) -> House:
     house = House(config=parse(TEXT))
     house.climb(1, to="dev")
-    monkeypatch.setattr(endpoints, "ledger", lambda: house.ledger)
-    monkeypatch.setattr(endpoints, "config", lambda: house.config)
-    monkeypatch.setattr(endpoints, "client", lambda service: SageMaker())
+    monkeypatch.setattr(endpoint_command, "ledger", lambda: house.ledger)
+    monkeypatch.setattr(endpoint_command, "config", lambda: house.config)
+    monkeypatch.setattr(endpoint_command, "client", lambda service: SageMaker())
     return house
 
 

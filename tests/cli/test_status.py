@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from promotion.cli import reading
-from promotion.model import EnvironmentState
+from promotion.domain.model import EnvironmentState
 from tests.rules import stories
 from tests.rules.stage import Stage
 

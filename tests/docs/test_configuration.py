@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from promotion import settings
+from promotion.config import settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
 SECTIONS: dict[str, type[msgspec.Struct]] = {

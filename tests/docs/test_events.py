@@ -10,13 +10,13 @@ from typing import Any
 import jsonschema
 import pytest
 
-from lambdas.on_inference_completed import RunReport
+from lambdas.handlers.on_inference_completed import RunReport
 from promotion import names
 from promotion.aws.publisher import detail
-from promotion.history import Event, Fact, chained
-from promotion.model import SYSTEM, Evidence, Head, Package
-from promotion.states import evolve
-from promotion.view import View
+from promotion.ledger.events import Event, NewEvent, chained
+from promotion.domain.model import SYSTEM, Evidence, Head, Package
+from promotion.ledger.fold import evolve
+from promotion.ledger.snapshot import GroupSnapshot
 
 EVENTS = Path(__file__).parents[2] / "docs" / "events"
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
@@ -68,9 +68,9 @@ def published(kind: str) -> dict[str, Any]:
         group="g", version=1, arn="arn:aws:sagemaker:eu-west-1:123456789012:model-package/g/1", containers=()
     )
     facts = [
-        Fact(kind=names.MODEL_REGISTERED, actor=SYSTEM, version=1, data={"package": package, "environments": ["dev"]}),
-        Fact(kind=names.APPROVAL_REQUESTED, actor=SYSTEM, version=1, environment="dev", data=REQUEST),
-        Fact(
+        NewEvent(kind=names.MODEL_REGISTERED, actor=SYSTEM, version=1, data={"package": package, "environments": ["dev"]}),
+        NewEvent(kind=names.APPROVAL_REQUESTED, actor=SYSTEM, version=1, environment="dev", data=REQUEST),
+        NewEvent(
             kind=kind,
             actor=SYSTEM,
             version=1,
@@ -78,7 +78,7 @@ def published(kind: str) -> dict[str, Any]:
             data=FACTS[kind],
         ),
     ]
-    view = View(Head(group="g"))
+    view = GroupSnapshot(Head(group="g"))
     events: list[Event] = chained(view.head, facts, time=NOW, policy_digest="p")
     for event in events:
         evolve(view, event)

@@ -13,8 +13,8 @@ from typing import Any
 
 import boto3
 
-from inference import storage
-from lambdas import world
+from inference.batch import storage
+from lambdas.shared import dependencies
 from promotion import names
 from tests.fakes import GROUP
 
@@ -90,9 +90,9 @@ def deploy(environment: dict[str, str]) -> None:
 
 def forget() -> None:
     """What a new process wouldn't know."""
-    from lambdas import on_projection_due, verify
+    from lambdas.handlers import on_projection_due, verify
 
-    for module in (world, on_projection_due, verify):
+    for module in (dependencies, on_projection_due, verify):
         for found in vars(module).values():
             if hasattr(found, "cache_clear"):
                 found.cache_clear()

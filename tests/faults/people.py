@@ -16,8 +16,8 @@ import msgspec
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from promotion import names
-from promotion.links import Session
-from promotion.model import Person
+from promotion.links.tokens import Session
+from promotion.domain.model import Person
 from tests.fakes import ANN, CHO, GROUP, OPERATOR
 from tests.faults.ground import EVIDENCE, MODELS, URL, client
 
@@ -70,8 +70,8 @@ class People:
 
     def post(self, path: str, form: dict[str, str], by: Person = ANN) -> int:
         """A signed-in person sends a form; the status of the answer, 500 where the function died."""
-        from lambdas import decide
-        from lambdas.world import keyring
+        from lambdas.handlers import decide
+        from lambdas.shared.dependencies import keyring
 
         with self.unharmed():
             ring = keyring()
@@ -100,7 +100,7 @@ class People:
         self, version: int, environment: str, by: Person = ANN, verdict: str = names.APPROVED, *, glass: bool = False
     ) -> int:
         """Votes; once more where the answer was an error, as a person would."""
-        from lambdas.world import keyring, ledger
+        from lambdas.shared.dependencies import keyring, ledger
 
         with self.unharmed():
             state = ledger().view(GROUP).version(version)
@@ -117,7 +117,7 @@ class People:
         return self._insist(f"/models/{GROUP}/versions/{version}/revoke", {"reason": "Its data may not be used."})
 
     def ask_again(self, version: int, environment: str) -> int:
-        from lambdas.world import keyring, ledger
+        from lambdas.shared.dependencies import keyring, ledger
 
         with self.unharmed():
             request = ledger().view(GROUP).version(version).requests[environment]
@@ -126,8 +126,8 @@ class People:
 
     def adopt(self, version: int, environment: str) -> int:
         """By the command: an IAM principal, named by API Gateway; once more where the answer was an error."""
-        from lambdas import decide
-        from lambdas.world import ledger
+        from lambdas.handlers import decide
+        from lambdas.shared.dependencies import ledger
 
         with self.unharmed():
             package = ledger().view(GROUP).version(version).package

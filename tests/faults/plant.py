@@ -22,10 +22,10 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
 from moto.sagemaker.models import sagemaker_backends
 
-from inference import hashing
-from lambdas import world
+from inference.models import hash_command
+from lambdas.shared import dependencies
 from local import mends
-from local.mends import sagemaker as registry_mend
+from local.moto_patches import sagemaker as registry_mend
 from promotion import names
 from tests.fakes import CONFIG_TEXT, GROUP
 from tests.faults.ground import ANCHORS, DEAD, MODELS, RETRAINING, WAKE, client, deploy, forget, settings
@@ -106,8 +106,8 @@ class Plant(People):
 
     def redrive(self, *, most: int = 500, between: Callable[[], None] = lambda: None) -> None:
         """What `promotion redrive` does: wake what was set aside or is behind, deliver what could not be."""
-        from lambdas.on_projection_due import cursors_table
-        from lambdas.world import ledger
+        from lambdas.handlers.on_projection_due import cursors_table
+        from lambdas.shared.dependencies import ledger
 
         with self.unharmed():
             behind = {
@@ -261,7 +261,7 @@ class Plant(People):
                 arguments = given["AppSpecification"]["ContainerArguments"]
                 options = dict(zip(arguments[::2], arguments[1::2], strict=True))
                 with self.unharmed():
-                    hashing.command(
+                    hash_command.command(
                         argparse.Namespace(artifact=None, plan=options["--plan"], output=options["--output"])
                     )
                 job.processing_job_status = "Completed"
@@ -301,13 +301,13 @@ class Plant(People):
 
     def story(self) -> list[tuple[str, int | None, str | None]]:
         """What happened, in order, as the ledger has it."""
-        from lambdas.world import ledger
+        from lambdas.shared.dependencies import ledger
 
         with self.unharmed():
             return [(event.kind, event.version, event.environment) for event in ledger().events(GROUP)]
 
     def differences(self) -> list[str]:
-        from lambdas import verify
+        from lambdas.handlers import verify
         from promotion.aws.checking import check
 
         with self.unharmed():
@@ -327,8 +327,8 @@ class Plant(People):
 @contextmanager
 def plant(folder: Path, *, hash_up_to_gb: float = 10.0) -> Iterator[Plant]:
     """A fresh service, deployed and empty; with `hash_up_to_gb` at 0, every artifact is one for a job."""
-    mends.apply()
-    world.logger.setLevel("CRITICAL")
+    moto_patches.apply()
+    dependencies.logger.setLevel("CRITICAL")
     made = Plant()
     original = botocore.client.BaseClient._make_api_call
 

@@ -12,7 +12,7 @@ import boto3
 import pytest
 import time_machine
 
-from lambdas import on_projection_due
+from lambdas.handlers import on_projection_due
 from promotion import names
 from tests.fakes import GROUP
 from tests.faults.plant import BEGINNING, Plant

@@ -15,9 +15,9 @@ import pytest
 import time_machine
 from botocore.exceptions import ClientError
 
-from lambdas import hashing
+from lambdas.shared import artifact_hashing
 from promotion import names
-from promotion.model import Package
+from promotion.domain.model import Package
 from tests.fakes import GROUP
 from tests.faults.ground import EVIDENCE, MODELS
 from tests.faults.plant import BEGINNING, Plant, plant
@@ -39,7 +39,7 @@ def later(**time: float) -> AbstractContextManager[Any]:
 
 
 def package(service: Plant) -> Package:
-    from lambdas.world import ledger
+    from lambdas.shared.dependencies import ledger
 
     with service.unharmed():
         return ledger().view(GROUP).version(1).package
@@ -128,11 +128,11 @@ def test_what_keeps_failing_is_given_up_after_a_week_and_says_so(service: Plant)
     for hours in range(0, 24 * 8, 4):
         with later(hours=hours):
             service.sweep()
-    assert len(jobs(service)) == hashing.MOST_TRIES
+    assert len(jobs(service)) == artifact_hashing.MOST_TRIES
     assert not package(service).hashing
     assert package(service).problem.startswith("Hashing failed 9 times, and is given up; register the version again.")
     # One event a reason, not one a sweep.
-    assert kinds(service).count(names.ARTIFACT_HASHED) <= hashing.MOST_TRIES + 1
+    assert kinds(service).count(names.ARTIFACT_HASHED) <= artifact_hashing.MOST_TRIES + 1
 
 
 def test_a_damaged_archive_is_a_finding_and_not_tried_again(service: Plant) -> None:
@@ -179,7 +179,7 @@ def test_a_result_that_is_not_of_this_package_is_not_believed(service: Plant, wr
     service.register()
     service.settle()
     service.end_jobs()
-    key = hashing.result_uri(service.arn(1), 1).removeprefix(f"s3://{EVIDENCE}/")
+    key = artifact_hashing.result_uri(service.arn(1), 1).removeprefix(f"s3://{EVIDENCE}/")
     with service.unharmed():
         boto3.client("s3").put_object(Bucket=EVIDENCE, Key=key, Body=json.dumps(written).encode())
     service.settle()
@@ -207,7 +207,7 @@ def test_an_artifact_overwritten_meanwhile_is_hashed_as_it_was(service: Plant) -
 
 
 def test_the_end_of_a_job_that_is_not_ours_is_left_alone(service: Plant) -> None:
-    from lambdas import on_model_registered
+    from lambdas.handlers import on_model_registered
 
     for name in ("model-monitoring-1", "promotion-hash-nobody-v1-00000000-1"):
         event = {"detail-type": names.PROCESSING_STATE_CHANGE, "detail": {"ProcessingJobName": name}}
@@ -219,6 +219,6 @@ def test_a_jobs_name_is_one_whatever_the_groups(group: str) -> None:
     import re
 
     arn = f"arn:aws:sagemaker:us-east-1:123456789012:model-package/{group}/2147483647"
-    name = hashing.job_name(arn, hashing.MOST_TRIES)
+    name = artifact_hashing.job_name(arn, artifact_hashing.MOST_TRIES)
     assert len(name) <= 63
     assert re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", name)

@@ -44,7 +44,7 @@ print(json.dumps(importlib.import_module(f"lambdas.{function}").handler(json.loa
 
 @pytest.fixture
 def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    mends.apply()
+    moto_patches.apply()
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -100,7 +100,7 @@ WAKE = {
 
 
 def differences() -> list[str]:
-    from lambdas import verify
+    from lambdas.handlers import verify
 
     return [each.difference.line for _, found in check(verify.installation()) for each in found]
 
@@ -114,7 +114,7 @@ def mails() -> list[Any]:
 
 
 def events() -> list[str]:
-    from lambdas.world import ledger
+    from lambdas.shared.dependencies import ledger
 
     return [event.kind for event in ledger().events(GROUP)]
 

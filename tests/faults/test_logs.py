@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lambdas.world import logger
+from lambdas.shared.dependencies import logger
 from promotion import names
 from tests.fakes import GROUP
 from tests.faults.plant import Plant

@@ -19,9 +19,9 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, Key, RSAKey
 
 from promotion.aws.identity import IdentityProvider
-from promotion.config import parse
-from promotion.links import SignIn
-from promotion.model import Person
+from promotion.config.loading import parse
+from promotion.links.tokens import SignIn
+from promotion.domain.model import Person
 
 CLIENT_ID = "promotion"
 CLIENT_SECRET = "a client secret of more than thirty-two characters"

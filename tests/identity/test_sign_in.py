@@ -14,7 +14,7 @@ from joserfc.jwk import RSAKey
 
 from promotion.aws import identity
 from promotion.errors import ProviderUnavailable, SignInFailed
-from promotion.model import Person
+from promotion.domain.model import Person
 from tests.identity.provider import (
     CLIENT_ID,
     CLIENT_SECRET,

@@ -20,9 +20,9 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from inference.loading import load
-from inference.opening import task_for
-from inference.pipeline import Pipeline
+from inference.models.loading import load
+from inference.batch.opening import task_for
+from inference.tasks.pipeline import Pipeline
 from tests.inference.llamas import llama
 from tests.inference.samples import WORDS
 

@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 import uvicorn
 
-from inference.pipeline import Pipeline
-from inference.serve import host_of
+from inference.tasks.pipeline import Pipeline
+from inference.serving.serve import host_of
 from inference.serving import Host
 from inference.serving.app import App
 from inference.serving.meter import Meter

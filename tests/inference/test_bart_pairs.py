@@ -14,9 +14,9 @@ from transformers import BartConfig, BartForSequenceClassification, PreTrainedMo
 
 from inference.engines import Description, Entailment, Pair
 from inference.engines.nli import Logits, NliEngine
-from inference.loading import load
-from inference.pipeline import Pipeline
-from inference.tasks import ZeroShot
+from inference.models.loading import load
+from inference.tasks.pipeline import Pipeline
+from inference.tasks.tasks import ZeroShot
 
 CLASSES = {0: "contradiction", 1: "neutral", 2: "entailment"}
 VOCABULARY, END = 64, 2

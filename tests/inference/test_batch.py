@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from inference.__main__ import main
-from inference.batch import DiskFull, Settings, Transform, payloads
-from inference.commands import load_pipeline
-from inference.filtering import NothingFound
-from inference.filtering import Path as JsonPath
-from inference.pipeline import Pipeline
+from inference.batch.transform import DiskFull, Settings, Transform, payloads
+from inference.batch.commands import load_pipeline
+from inference.batch.data_processing import NothingFound
+from inference.batch.data_processing import Path as JsonPath
+from inference.tasks.pipeline import Pipeline
 from promotion.errors import Invalid
 from tests.inference.samples import sentences
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.batching import DoesNotFit, by_token_budget, halving
+from inference.engines.batching import DoesNotFit, by_token_budget, halving
 
 
 @given(st.lists(st.integers(1, 500), max_size=60), st.integers(1, 2000))

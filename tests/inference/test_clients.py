@@ -13,7 +13,7 @@ import pytest
 from rouge_score import rouge_scorer
 
 from inference.__main__ import main
-from inference.pipeline import Pipeline
+from inference.tasks.pipeline import Pipeline
 from tests.inference.samples import sentences
 
 ARTICLES = [{"id": place, "article": text} for place, text in enumerate(sentences(20, longest=20))]

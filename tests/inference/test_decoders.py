@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference import memory
+from inference.models import memory
 from inference.__main__ import main
 from inference.decoders import Continuation, Piece, Ticket
 from inference.decoders.settings import Decoding, Limits
@@ -19,9 +19,9 @@ from inference.decoders.steps import StepEngine
 from inference.decoders.task import Collected, TextGeneration
 from inference.decoders.words import Words
 from inference.errors import ModelBroken, RecordInvalid, TooLong
-from inference.loading import TEXT_GENERATION, Loaded, load
-from inference.opening import task_for
-from inference.pipeline import Pipeline
+from inference.models.loading import TEXT_GENERATION, Loaded, load
+from inference.batch.opening import task_for
+from inference.tasks.pipeline import Pipeline
 from promotion.errors import Invalid
 from tests.inference.llamas import byte_tokenizer
 from tests.inference.samples import sentences
@@ -470,7 +470,7 @@ def test_an_encoder_decoder_on_several_gpus_is_dealt_out_and_has_one_worker(
             raise RuntimeError("no GPUs here")
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr("inference.loading._AUTO", {"text2text-generation": Dealt})
+    monkeypatch.setattr("inference.models.loading._AUTO", {"text2text-generation": Dealt})
 
     with pytest.raises(ModelBroken, match="no GPUs here"):
         load(t5_folder, environment={"SM_NUM_GPUS": "4"})

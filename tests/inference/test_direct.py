@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from moto.server import ThreadedMotoServer
 
 from examples.registering import pack
-from inference import storage
+from inference.batch import storage
 from inference.__main__ import main
-from promotion.artifact import hash_artifact
-from promotion.aws import resolve as resolving
-from promotion.record import signed_bytes
+from promotion.client.artifact import hash_artifact
+from promotion.client import resolve as resolving
+from promotion.client.live_record import signed_bytes
 from tests.inference.samples import sentences
 
 GROUP, BUCKET, BUS = "harbour-logs", "promotion-models", "promotion"
@@ -38,7 +38,7 @@ def aws() -> Iterator[str]:
 
 
 @dataclass
-class World:
+class Context:
     """An account with an approved model, and a queue that hears the service's bus."""
 
     tmp_path: Path
@@ -87,7 +87,7 @@ class World:
 
 
 @pytest.fixture
-def world(aws: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(aws: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
     monkeypatch.setenv("AWS_ENDPOINT_URL", aws)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
@@ -115,7 +115,7 @@ def world(aws: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         Rule="all", EventBusName=BUS, Targets=[{"Id": "1", "Arn": "arn:aws:sqs:us-east-1:123456789012:heard"}]
     )
     boto3.client("ssm").put_parameter(Name="/promotion/_service", Value=json.dumps({"event_bus": BUS}), Type="String")
-    yield World(tmp_path, key, queue)
+    yield Context(tmp_path, key, queue)
     storage.client.cache_clear()
     resolving._clients.clear()
 
@@ -136,7 +136,7 @@ def stored(key: str) -> bytes:
     return body
 
 
-def test_what_is_approved_runs_is_scored_and_reported(world: World, archive: bytes) -> None:
+def test_what_is_approved_runs_is_scored_and_reported(world: Context, archive: bytes) -> None:
     world.approve(archive)
 
     assert world.run() == 0
@@ -160,7 +160,7 @@ def test_what_is_approved_runs_is_scored_and_reported(world: World, archive: byt
     assert detail["metrics_uri"] == f"s3://{BUCKET}/{GROUP}/dev/run-1/score/metrics.json"
 
 
-def test_changed_bytes_predict_nothing_and_are_reported(world: World, archive: bytes) -> None:
+def test_changed_bytes_predict_nothing_and_are_reported(world: Context, archive: bytes) -> None:
     world.approve(archive, sha256="0" * 64)
 
     assert world.run() == 4
@@ -172,21 +172,21 @@ def test_changed_bytes_predict_nothing_and_are_reported(world: World, archive: b
     assert "Nothing was predicted" in event["detail"]["error"]["Cause"]
 
 
-def test_a_manifest_that_differs_is_refused_too(world: World, archive: bytes) -> None:
+def test_a_manifest_that_differs_is_refused_too(world: Context, archive: bytes) -> None:
     world.approve(archive, manifest_sha256="0" * 64)
 
     assert world.run() == 4
     assert world.events()[0]["detail"]["error"]["Error"] == "ModelRefused"
 
 
-def test_an_approved_version_is_run_even_after_a_newer_upload(world: World, archive: bytes) -> None:
+def test_an_approved_version_is_run_even_after_a_newer_upload(world: Context, archive: bytes) -> None:
     world.approve(archive)
     boto3.client("s3").put_object(Bucket=BUCKET, Key="model.tar.gz", Body=b"something else")
 
     assert world.run() == 0
 
 
-def test_a_forged_record_is_refused(world: World, archive: bytes) -> None:
+def test_a_forged_record_is_refused(world: Context, archive: bytes) -> None:
     world.approve(archive)
     ssm, name = boto3.client("ssm"), f"/promotion/{GROUP}/dev/live"
     value = json.loads(ssm.get_parameter(Name=name)["Parameter"]["Value"])
@@ -196,18 +196,18 @@ def test_a_forged_record_is_refused(world: World, archive: bytes) -> None:
     assert world.events()[0]["detail"]["error"]["Error"] == "IntegrityError"
 
 
-def test_where_nothing_is_approved_nothing_runs_and_nobody_is_told(world: World) -> None:
+def test_where_nothing_is_approved_nothing_runs_and_nobody_is_told(world: Context) -> None:
     assert world.run(environment="prod") == 3
     assert world.events() == []
 
 
-def test_a_hubs_id_in_the_package_is_refused(world: World, archive: bytes) -> None:
+def test_a_hubs_id_in_the_package_is_refused(world: Context, archive: bytes) -> None:
     world.approve(archive, variables={"HF_MODEL_ID": "google/flan-t5-large"})
 
     assert world.run() == 4
 
 
-def test_an_artifact_is_fetched_once_and_checked_each_time(world: World, archive: bytes) -> None:
+def test_an_artifact_is_fetched_once_and_checked_each_time(world: Context, archive: bytes) -> None:
     world.approve(archive)
     assert world.run("--no-event") == 0
     folder = world.tmp_path / "cache" / hashlib.sha256(archive).hexdigest()
@@ -221,7 +221,7 @@ def test_an_artifact_is_fetched_once_and_checked_each_time(world: World, archive
 
 
 def test_a_newer_approval_is_picked_up_by_the_next_run(
-    world: World, archive: bytes, t5_folder: Path, tmp_path: Path
+    world: Context, archive: bytes, t5_folder: Path, tmp_path: Path
 ) -> None:
     world.approve(archive)
     assert world.run("--no-event") == 0
@@ -236,7 +236,7 @@ def test_a_newer_approval_is_picked_up_by_the_next_run(
 
 
 def test_a_newer_approval_is_never_picked_up_inside_a_run(
-    world: World, archive: bytes, monkeypatch: pytest.MonkeyPatch
+    world: Context, archive: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.approve(archive)
     s3 = boto3.client("s3")
@@ -270,7 +270,7 @@ def test_a_newer_approval_is_never_picked_up_inside_a_run(
     )
 
 
-def test_nothing_of_a_run_is_left_on_the_machine_but_the_artifact(world: World, archive: bytes) -> None:
+def test_nothing_of_a_run_is_left_on_the_machine_but_the_artifact(world: Context, archive: bytes) -> None:
     world.approve(archive)
 
     assert world.run("--no-event") == 0
@@ -280,7 +280,7 @@ def test_nothing_of_a_run_is_left_on_the_machine_but_the_artifact(world: World, 
 
 
 def test_the_manifest_of_an_artifact_can_be_made_by_hand(
-    world: World, archive: bytes, capsys: pytest.CaptureFixture[str]
+    world: Context, archive: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.approve(archive)
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from inference import transfers
+from inference.engines import transfers
 from inference.engines import LEFT, Prompt, encoder_decoder, search
 from inference.engines.decoder import Decoder
 from inference.engines.encoder_decoder import EncoderDecoderEngine
-from inference.requests import Departure
+from inference.records.requests import Departure
 from tests.inference.test_engine_cuda import Recorded
 from tests.inference.test_engine_exact import MODELS, SMALL, own, prompts, sequences, t5
 

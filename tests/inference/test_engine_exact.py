@@ -14,7 +14,7 @@ from inference.engines import Prompt
 from inference.engines.encoder_decoder import EncoderDecoderEngine, Levers, text_engine
 from inference.engines.families import read_weights
 from inference.engines.generate import GenerateEngine
-from inference.parameters import Generation
+from inference.records.parameters import Generation
 
 VOCABULARY = 64
 SMALL = Levers(encoder_tokens=60, rows=8)

@@ -15,7 +15,7 @@ from inference.engines.families import read_weights
 from inference.engines.sources import ByLayer, OneOutput, Sources
 from inference.engines.tables import Pages
 from inference.engines.weights import Weights
-from inference.parameters import Generation
+from inference.records.parameters import Generation
 from tests.inference.test_engine_exact import bart, own, sequences, t5
 
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from inference.errors import ModelRefused
-from inference.extract import extract
+from inference.models.unpack import extract
 
 
 def archive(path: Path, *members: tuple[str, bytes] | tarfile.TarInfo, mode: str = "w:gz") -> Path:
@@ -64,7 +64,7 @@ def test_a_bomb_is_stopped_before_it_is_written(tmp_path: Path) -> None:
 
 
 def test_what_unpacks_to_many_times_its_size_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inference.extract._ALWAYS_ALLOWED_BYTES", 1 << 20)
+    monkeypatch.setattr("inference.models.unpack._ALWAYS_ALLOWED_BYTES", 1 << 20)
     bomb = archive(tmp_path / "a.tar.gz", ("a", bytes(4 << 20)))
 
     with pytest.raises(ModelRefused, match="more than 1048576 bytes"):

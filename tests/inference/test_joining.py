@@ -15,12 +15,12 @@ import torch
 from inference.engines import LEFT, Generated, Prompt, decoder, encoder_decoder
 from inference.engines.encoder_decoder import EncoderDecoderEngine, Levers
 from inference.engines.generate import GenerateEngine
-from inference.loading import load
-from inference.requests import Departure, Request
+from inference.models.loading import load
+from inference.records.requests import Departure, Request
 from inference.serving import HostFailed
 from inference.serving.batcher import Batcher
 from inference.serving.meter import Meter
-from inference.tasks import Answer, Joining, TextToText
+from inference.tasks.tasks import Answer, Joining, TextToText
 from tests.inference.samples import sentences
 from tests.inference.test_engine_cuda import Recorded
 from tests.inference.test_engine_exact import MODELS, own, prompts, sequences, t5

@@ -8,7 +8,7 @@ import json
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from inference.lines import dump_line, literal_safe, split_lines
+from inference.records.json_lines import dump_line, literal_safe, split_lines
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**12), 10**12) | st.floats() | st.text(),

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from inference.errors import ModelBroken, ModelRefused
-from inference.loading import TEXT_TO_TEXT, ZERO_SHOT, dtype_of, load, verify_folder
-from inference.opening import task_for
-from inference.pipeline import Pipeline
-from promotion.artifact import manifest_of_folder
+from inference.models.loading import TEXT_TO_TEXT, ZERO_SHOT, dtype_of, load, verify_folder
+from inference.batch.opening import task_for
+from inference.tasks.pipeline import Pipeline
+from promotion.client.artifact import manifest_of_folder
 from promotion.errors import Invalid
 
 

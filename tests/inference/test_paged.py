@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from inference.decoders.task import TextGeneration
-from inference.loading import Loaded, load
-from inference.opening import task_for
-from inference.pipeline import Pipeline
+from inference.models.loading import Loaded, load
+from inference.batch.opening import task_for
+from inference.tasks.pipeline import Pipeline
 from tests.inference.samples import sentences
 
 PAGED = {"INFERENCE_ENGINE": "generate_batch"}

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.errors import HyperParametersInvalid, RecordInvalid
-from inference.parameters import GENERATION, Generation, Labels, hyper_parameters
-from inference.requests import generation_request, zero_shot_request
+from inference.records.parameters import GENERATION, Generation, Labels, hyper_parameters
+from inference.records.requests import generation_request, zero_shot_request
 from promotion.errors import Invalid
 
 NOTEBOOK = "{'batch_size': 4, 'max_length': 50, 'top_k': 50, 'top_p': 0.95, 'do_sample': True}"

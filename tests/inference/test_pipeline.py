@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from inference.counts import peak_memory_bytes
+from inference.records.counts import peak_memory_bytes
 from inference.errors import HyperParametersInvalid, RecordInvalid
-from inference.loading import load
-from inference.opening import task_for
-from inference.pipeline import Pipeline
+from inference.models.loading import load
+from inference.batch.opening import task_for
+from inference.tasks.pipeline import Pipeline
 from tests.inference.samples import sentences
 
 BAD: list[tuple[bytes, str]] = [
@@ -166,7 +166,7 @@ def test_a_real_time_answer_is_plain(texts: Pipeline) -> None:
 
 
 def test_peak_memory_is_this_processs_own() -> None:
-    program = "from inference.counts import peak_memory_bytes; print(peak_memory_bytes())"
+    program = "from inference.records.counts import peak_memory_bytes; print(peak_memory_bytes())"
     # This process has torch loaded; a child of it that loads next to nothing has not.
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 

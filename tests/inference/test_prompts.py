@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from inference.__main__ import main
-from inference.commands import load_pipeline
+from inference.batch.commands import load_pipeline
 from inference.errors import ModelBroken, RecordInvalid
-from inference.prompts import Prompts
-from promotion.artifact import manifest_of_folder
+from inference.records.prompt_templates import Prompts
+from promotion.client.artifact import manifest_of_folder
 from promotion.errors import Invalid
 from tests.inference.servers import serving
 

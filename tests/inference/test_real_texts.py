@@ -31,11 +31,11 @@ from inference.engines import Prompt
 from inference.engines.encoder_decoder import EncoderDecoderEngine, Levers, text_engine
 from inference.engines.generate import GenerateEngine
 from inference.engines.nli import NliEngine
-from inference.loading import load
-from inference.parameters import Generation
-from inference.pipeline import Pipeline
+from inference.models.loading import load
+from inference.records.parameters import Generation
+from inference.tasks.pipeline import Pipeline
 from inference.scoring.metrics import text_scorer, text_scores
-from inference.tasks import ZeroShot
+from inference.tasks.tasks import ZeroShot
 from tests.inference.real_texts import ARTICLES, RESOLUTIONS, articles, resolutions, source
 
 LONGEST = 512

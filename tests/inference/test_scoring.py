@@ -13,7 +13,7 @@ from rouge_score import rouge_scorer
 from sacrebleu.metrics import BLEU, CHRF
 
 from inference.__main__ import main
-from inference.counts import Counts, Latencies, Run, Totals
+from inference.records.counts import Counts, Latencies, Run, Totals
 from inference.scoring.drift import drift, profile
 from inference.scoring.metrics import Confusion, mean_estimates
 from inference.scoring.score import score

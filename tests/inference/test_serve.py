@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from inference.__main__ import main
-from promotion.artifact import manifest_of_folder
+from promotion.client.artifact import manifest_of_folder
 from tests.inference.servers import Server
 
 

@@ -18,15 +18,15 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from inference.engines import LEFT, Description
 from inference.engines.encoder_decoder import EncoderDecoderEngine
-from inference.loading import load
-from inference.parameters import Generation
-from inference.pipeline import Pipeline
-from inference.requests import Request, generation_request
+from inference.models.loading import load
+from inference.records.parameters import Generation
+from inference.tasks.pipeline import Pipeline
+from inference.records.requests import Request, generation_request
 from inference.serving import HostFailed
 from inference.serving.batcher import Batcher
 from inference.serving.meter import Meter
 from inference.serving.settings import Hosting
-from inference.tasks import Answer, Joining, TextToText
+from inference.tasks.tasks import Answer, Joining, TextToText
 from promotion.errors import Invalid
 from tests.inference.samples import sentences
 from tests.inference.servers import serving, until

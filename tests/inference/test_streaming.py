@@ -16,11 +16,11 @@ import httpx
 import pytest
 
 from inference.decoders.task import TextGeneration
-from inference.loading import Loaded, load
-from inference.opening import task_for
-from inference.pipeline import Pipeline
+from inference.models.loading import Loaded, load
+from inference.batch.opening import task_for
+from inference.tasks.pipeline import Pipeline
 from inference.serving.settings import Hosting
-from promotion.artifact import manifest_of_folder
+from promotion.client.artifact import manifest_of_folder
 from tests.inference.servers import Ready, Server, serving, until
 
 PAGE = (Path(__file__).parents[2] / "docs" / "realtime.md").read_text(encoding="utf-8")

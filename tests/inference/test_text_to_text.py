@@ -12,9 +12,9 @@ import torch
 
 from inference.engines import Arrivals, Generated, Prompt
 from inference.engines.generate import GenerateEngine
-from inference.loading import load
-from inference.pipeline import Pipeline
-from inference.tasks import TextToText
+from inference.models.loading import load
+from inference.tasks.pipeline import Pipeline
+from inference.tasks.tasks import TextToText
 from tests.inference.samples import sentences
 
 SETTINGS: list[dict[str, Any]] = [

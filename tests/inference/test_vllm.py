@@ -17,9 +17,9 @@ import torch
 from inference.decoders.task import TextGeneration
 from inference.decoders.vllm import VllmEngine
 from inference.errors import ModelBroken, RecordInvalid
-from inference.loading import load
-from inference.opening import task_for
-from inference.pipeline import Pipeline
+from inference.models.loading import load
+from inference.batch.opening import task_for
+from inference.tasks.pipeline import Pipeline
 from tests.inference.servers import serving, until
 from tests.inference.vllm_standin import ENDLESS
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from transformers import pipeline as transformers_pipeline
 
-from inference.loading import load
-from inference.opening import task_for
-from inference.pipeline import Pipeline
+from inference.models.loading import load
+from inference.batch.opening import task_for
+from inference.tasks.pipeline import Pipeline
 from tests.inference.samples import sentences
 
 LABELS = ["sport", "weather", "music", "a lazy dog"]

@@ -190,7 +190,7 @@ def _running(emulator: Emulator) -> Iterator[Emulator]:
         "AWS_ENDPOINT_URL_SAGEMAKER": f"http://127.0.0.1:{emulator.sagemaker_port}",
     }
     mended = (
-        "from local.mends import policies, sagemaker; sagemaker.mend(); policies.mend(); from moto.server import main; "
+        "from local.moto_patches import policies, sagemaker; sagemaker.mend(); policies.mend(); from moto.server import main; "
         f"main(['-H', '127.0.0.1', '-p', '{emulator.sagemaker_port}'])"
     )
     with (folder / "ministack.log").open("wb") as log, (folder / "moto.log").open("wb") as moto_log:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from infra.acknowledged import plain
+from infra.cdk_nag import plain
 
 ROOT = Path(__file__).resolve().parents[2]
 

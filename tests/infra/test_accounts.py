@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from promotion import config, names
+from promotion.config import loading
+from promotion import names
 from promotion.errors import Invalid
 from tests.infra.simulation import allowed
 from tests.infra.synthesized import ROOT, Template, actions, resources, run_app
@@ -356,7 +357,7 @@ def test_an_account_needs_the_registrys_beside_it() -> None:
         ('region = "us-east-1"\n', "registry.region"),
     ):
         with pytest.raises(Invalid, match=complaint):
-            config.parse(text.replace(line, "", 1))
+            loading.parse(text.replace(line, "", 1))
 
 
 @pytest.mark.parametrize(

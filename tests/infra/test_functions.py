@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.duties import TOLD
+from infra.grants import TOLD
 from infra.functions import SIZES
 from promotion import names
 from tests.infra.synthesized import ROOT, Template
@@ -75,7 +75,7 @@ def variables_read(module: Path, wanted: set[str] | None = None) -> set[str]:
                     todo.append(functions[name])
                 case ast.ImportFrom(module=str(source), names=found) if source.startswith("lambdas"):
                     imported = {alias.name for alias in found}
-                    if source == "lambdas.world":
+                    if source == "lambdas.shared.dependencies":
                         asked |= variables_read(ROOT / "lambdas" / "world.py", imported)
                     elif source == "lambdas":
                         for name in imported:

@@ -25,10 +25,10 @@ from moto.stepfunctions.parser.mocking.mock_config import (
 )
 
 from infra import machine
-from lambdas import world
-from lambdas.prepare_inference import requests
+from lambdas.shared import dependencies
+from lambdas.handlers.prepare_inference import requests
 from promotion import names
-from promotion.record import LiveContainer, LiveModel
+from promotion.client.live_record import LiveContainer, LiveModel
 
 POLLS = 3
 MODEL = LiveModel(
@@ -104,7 +104,7 @@ class Answers(list[Any]):
 def prepared(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """What the prepare function answers for MODEL."""
     monkeypatch.setenv(names.CONFIG, str(Path(__file__).with_name("promotion.toml")))
-    world.config.cache_clear()
+    dependencies.config.cache_clear()
     settings = {"execution_role_arn": "arn:aws:iam::123456789012:role/x", "evidence_bucket": "evidence"}
     yield requests(
         MODEL,
@@ -115,7 +115,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
         settings=settings,
         context="s3://evidence/summaries/dev/dev-v3-1/context/",
     )
-    world.config.cache_clear()
+    dependencies.config.cache_clear()
 
 
 def definition() -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pytest
 
 from local.ports import Held
 from promotion import names
-from promotion.config import load
+from promotion.config.loading import load
 from tests.infra.emulated import ACCOUNT, REGION, Browser, Emulator, answers, eventually, running
 from tests.infra.synthesized import ROOT
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infra.acknowledged import WILDCARDS
+from infra.cdk_nag import WILDCARDS
 from infra.functions import SIZES
 from promotion import names
 from tests.infra.simulation import allowed

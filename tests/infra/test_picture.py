@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from infra.picture import page
+from tools.draw_architecture import page
 from tests.infra.synthesized import ROOT, Template, synthesize
 from tests.infra.test_endpoints import configured
 

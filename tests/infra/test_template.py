@@ -78,7 +78,7 @@ def violations(out: Path, program: str) -> list[dict[str, Any]]:
 
 def test_cdk_nag_does_look(tmp_path: Path) -> None:
     """The test above must be able to fail: with nothing explained the pack has findings."""
-    script = "import infra.acknowledged as a; a.WILDCARDS = {}; from infra.assembly import assemble; assemble().synth()"
+    script = "import infra.cdk_nag as a; a.WILDCARDS = {}; from infra.assembly import assemble; assemble().synth()"
     finished = subprocess.run(
         [sys.executable, "-c", script],
         cwd=ROOT,

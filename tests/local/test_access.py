@@ -132,7 +132,7 @@ def test_the_services_bus_takes_events_from_the_service_alone(service: LocalServ
 
 def test_functions_are_invoked_only_by_whom_they_trust(service: LocalService) -> None:
     functions = service.session().client("lambda").list_functions()["Functions"]
-    decide = next(f["FunctionName"] for f in functions if f["Handler"] == "lambdas.decide.handler")
+    decide = next(f["FunctionName"] for f in functions if f["Handler"] == "lambdas.handlers.decide.handler")
     invoke = {"FunctionName": decide, "InvocationType": "DryRun"}
     assert code(service.role_session("on_model_registered").client("lambda").invoke, **invoke) == "ok"
     assert code(service.role_session("web").client("lambda").invoke, **invoke) == "AccessDeniedException"

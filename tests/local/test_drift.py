@@ -13,7 +13,7 @@ import pytest
 
 from local.service import LocalService
 from promotion.aws.ledger import DynamoLedger
-from promotion.history import Event
+from promotion.ledger.events import Event
 from tests.local.people import Person
 
 GROUP = "winter-logs"

@@ -41,12 +41,12 @@ EVENT: dict[str, Any] = {
     ],
 )
 def test_patterns(pattern: dict[str, Any], expected: bool) -> None:
-    mends.apply()
+    moto_patches.apply()
     assert EventPattern.load(json.dumps(pattern)).matches_event(EVENT) is expected
 
 
 def test_a_rule_without_a_pattern_takes_no_event() -> None:
-    mends.apply()
+    moto_patches.apply()
     assert not EventPattern.load(None).matches_event(EVENT)
 
 

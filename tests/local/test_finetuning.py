@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from examples import finetune_lora
-from inference.lines import dump_line
+from inference.records.json_lines import dump_line
 from local.service import LocalService
 from tests.local.people import Person, mails_to
 from tests.local.test_endpoints import ROOT, configured

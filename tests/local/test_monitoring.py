@@ -18,7 +18,7 @@ from examples.retraining import winter_logs
 from inference.scoring.drift import profile
 from local.service import LocalService
 from promotion.aws.ledger import DynamoLedger
-from promotion.history import Event
+from promotion.ledger.events import Event
 from tests.local.chat import SECRET_PATH, Chat
 from tests.local.people import Person, register
 
@@ -105,7 +105,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
             """The chat's certificate is our own, and moto chooses the end of a secret's ARN."""
             edited: dict[str, Any] = json.loads(json.dumps(template).replace(f'"{SECRET}"', f'"{SECRET}-??????"'))
             for resource in edited["Resources"].values():
-                if resource.get("Properties", {}).get("Handler") == "lambdas.on_event_published.handler":
+                if resource.get("Properties", {}).get("Handler") == "lambdas.handlers.on_event_published.handler":
                     resource["Properties"]["Environment"]["Variables"]["REQUESTS_CA_BUNDLE"] = str(chat.certificate)
             return edited
 

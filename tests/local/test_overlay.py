@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from local import overlay, synth
-from promotion import config
+from promotion.config import loading
 
 ROOT = Path(__file__).resolve().parents[2]
 ISSUER = "http://127.0.0.1:9000"
@@ -31,11 +31,11 @@ def test_four_accounts_a_domain_a_network_and_a_ledger_are_left_to_aws(tmp_path:
         text = text.replace(f'account = "{account}"', f'account = "{account}"\nsubnets = []')
     source = tmp_path / "promotion.toml"
     source.write_text(f'ledger_table = "left"\n{text}{WEB}', encoding="utf-8")
-    assert config.load(source).elsewhere
-    here = overlay.write(source, tmp_path / "local.toml", issuer=ISSUER)
+    assert loading.load(source).elsewhere
+    here = config_overrides.write(source, tmp_path / "local.toml", issuer=ISSUER)
     assert (here.elsewhere, here.registry.account, here.ledger_table, here.web.domain_name) == ({}, None, None, None)
     assert (here.inference.subnets, here.inference.volume_key, here.identity.issuer) == ((), None, ISSUER)
-    assert here.environment_names == config.load(source).environment_names
+    assert here.environment_names == loading.load(source).environment_names
     resources = synth.template(tmp_path / "local.toml")["Resources"].values()
     machines = [one for one in resources if one["Type"] == "AWS::StepFunctions::StateMachine"]
     assert len(machines) == len(here.environments)

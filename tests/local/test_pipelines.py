@@ -24,7 +24,7 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 
 @pytest.fixture
 def sagemaker() -> Iterator[Any]:
-    mends.apply()
+    moto_patches.apply()
     with mock_aws():
         client = boto3.client("sagemaker")
         client.create_pipeline(

@@ -21,7 +21,7 @@ from examples import train_summarizer, train_zero_shot
 from examples.corpus import held_out_logs, training_logs
 from examples.registering import pack
 from local.service import LocalService
-from promotion.artifact import hash_artifact
+from promotion.client.artifact import hash_artifact
 from tests.local.people import IMAGE
 
 BUCKET = "promotion-models"

@@ -10,16 +10,17 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from promotion import operations, pages, workflows
-from promotion.addresses import Links
-from promotion.config import Config, parse
-from promotion.documents.overviews import board_document, model_document, version_document
-from promotion.documents.requests import request_document
+from promotion.workflows import operations, decisions
+from promotion.rendering import pages
+from promotion.links.urls import Links
+from promotion.config.loading import Config, parse
+from promotion.rendering.documents.overviews import board_document, model_document, version_document
+from promotion.rendering.documents.approval_request import request_document
 from promotion.errors import Conflict
-from promotion.history import Event, Fact, chained, head_after
-from promotion.links import Keyring
-from promotion.mail import Message, compose
-from promotion.model import (
+from promotion.ledger.events import Event, NewEvent, chained, head_after
+from promotion.links.tokens import Keyring
+from promotion.rendering.mail import Message, compose
+from promotion.domain.model import (
     Actor,
     Container,
     EnvironmentState,
@@ -32,9 +33,9 @@ from promotion.model import (
     VersionState,
     request_id,
 )
-from promotion.states import evolve
-from promotion.view import View
-from promotion.workflows import World
+from promotion.ledger.fold import evolve
+from promotion.ledger.snapshot import GroupSnapshot
+from promotion.workflows.decisions import Context
 
 GROUP = "news-summariser"
 BEGINNING = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
@@ -119,13 +120,13 @@ class Memory:
         self.heads: dict[str, Head] = {}
         self.chain: dict[str, list[Event]] = {}
 
-    def view(self, group: str) -> View:
-        view = View(Head(group=group))
+    def view(self, group: str) -> GroupSnapshot:
+        view = GroupSnapshot(Head(group=group))
         for event in self.chain.get(group, []):
             evolve(view, event)
-        return View(self.heads.get(group, Head(group=group)), environments=view.environments, versions=view.versions)
+        return GroupSnapshot(self.heads.get(group, Head(group=group)), environments=view.environments, versions=view.versions)
 
-    def append(self, view: View, events: Sequence[Event]) -> None:
+    def append(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
         if self.heads.get(view.group, Head(group=view.group)) != view.head:
             raise Conflict
         self.chain.setdefault(view.group, []).extend(events)
@@ -142,11 +143,11 @@ class Stage:
         self.config, self.group, self.now, self.ledger = config, group, BEGINNING, Memory()
 
     @property
-    def world(self) -> World:
-        return World(ledger=self.ledger, config=self.config, now=self.now)
+    def world(self) -> Context:
+        return Context(ledger=self.ledger, config=self.config, now=self.now)
 
     @property
-    def view(self) -> View:
+    def view(self) -> GroupSnapshot:
         return self.ledger.view(self.group)
 
     @property
@@ -158,7 +159,7 @@ class Stage:
 
     def registers(self, version: int, **about: Any) -> None:
         evidence = about.pop("evidence", registered(0.5 + version / 100))
-        workflows.register(package(version, group=self.group, **about), evidence, world=self.world)
+        decisions.register(package(version, group=self.group, **about), evidence, world=self.world)
 
     def decides(
         self, environment: str, version: int, verdict: str = "Approved", *, by: Person = ANN, reason: str = ""
@@ -166,10 +167,10 @@ class Stage:
         asked = request_id(self.group, version, environment, self.view.version(version).requests[environment].attempt)
         reason = reason or ("Good enough on every slice." if verdict == "Approved" else "It repeats itself.")
         glass = by is GIL
-        workflows.record_decision(asked, by, verdict, reason, world=self.world, breaking_glass=glass)
+        decisions.record_decision(asked, by, verdict, reason, world=self.world, breaking_glass=glass)
 
     def runs(self, environment: str, version: int, evidence: Evidence) -> None:
-        workflows.record_inference(self.group, version, replace(evidence, environment=environment), world=self.world)
+        decisions.record_inference(self.group, version, replace(evidence, environment=environment), world=self.world)
 
     def climbs(self, version: int, rouge: float, *, to: str = "test") -> None:
         """A version comes to ask for environment `to`, approved in all before it."""
@@ -189,12 +190,12 @@ class Stage:
 
     def asks_again(self, environment: str, version: int, person: Person, changed: str) -> None:
         asked = self.view.version(version).requests[environment].id
-        workflows.ask_again(asked, person, changed, world=self.world)
+        decisions.ask_again(asked, person, changed, world=self.world)
 
     def keeps_time(self, environment: str) -> None:
-        workflows.keep_time(self.view.environment(environment), world=self.world)
+        decisions.keep_time(self.view.environment(environment), world=self.world)
 
-    def happens(self, fact: Fact) -> None:
+    def happens(self, fact: NewEvent) -> None:
         """What no journey appends yet."""
         view = self.view
         events = chained(view.head, [fact], time=self.now, policy_digest=self.config.policy_digest())
@@ -213,7 +214,7 @@ class Stage:
     def request(self, environment: str, version: int, person: Person = ANN, **more: Any) -> dict[str, Any]:
         attempt = self.view.version(version).requests[environment].attempt
         asked = request_id(self.group, version, environment, attempt)
-        situation = workflows.situation(self.view, asked, world=self.world)
+        situation = decisions.situation(self.view, asked, world=self.world)
         live = situation.environment.live
         state = self.view.find_version(live) if live is not None else None
         given: dict[str, Any] = {

@@ -7,8 +7,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.history import Fact
-from promotion.model import SYSTEM, Actor, Evidence, Requester
+from promotion.ledger.events import NewEvent
+from promotion.domain.model import SYSTEM, Actor, Evidence, Requester
 from tests.rules.stage import ANN, AUD, CHO, GIL, SAMPLES, Stage, measured, page, picture, registered
 
 HOSTILE = '"><script>alert(1)</script>\r\nBcc: eve@example.com\u2028\u202e' + "é" * 100_000
@@ -129,7 +129,7 @@ def in_trouble() -> Stage:
 
     def happens(kind: str, environment: str | None, **data: Any) -> None:
         stage.later(hours=1)
-        stage.happens(Fact(kind=kind, actor=SYSTEM, version=1, environment=environment, data=data))
+        stage.happens(NewEvent(kind=kind, actor=SYSTEM, version=1, environment=environment, data=data))
 
     happens(names.APPROVAL_BYPASSED, None, status="Rejected", by="user/mallory", expected="Approved", reverted=True)
     happens(names.DRIFT_DETECTED, "dev", drift={"length_psi": 0.41}, retraining=RETRAINING)
@@ -152,7 +152,7 @@ def drifting() -> Stage:
         "reason": said,
         "retraining": RETRAINING,
     }
-    stage.happens(Fact(kind=names.DRIFT_DETECTED, actor=SYSTEM, version=2, environment="test", data=data))
+    stage.happens(NewEvent(kind=names.DRIFT_DETECTED, actor=SYSTEM, version=2, environment="test", data=data))
     return stage
 
 

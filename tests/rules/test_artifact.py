@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from promotion import artifact
-from promotion.artifact import HashedArtifact, Manifest, Member, hash_artifact, manifest_of_folder
+from promotion.client import artifact
+from promotion.client.artifact import HashedArtifact, Manifest, Member, hash_artifact, manifest_of_folder
 from promotion.errors import Invalid
 
 FILES = {"config.json": b"{}", "model.safetensors": b"\x00" * 3000, "sub/tokenizer.json": '{"ä": 1}'.encode()}

@@ -7,13 +7,14 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from promotion import bundle, names
-from promotion.bundle import Bundle
-from promotion.config import parse
+from promotion.ledger import decision_export
+from promotion import names
+from promotion.ledger.decision_export import Bundle
+from promotion.config.loading import parse
 from promotion.errors import Invalid
-from promotion.history import Event, Fact
-from promotion.journal import append
-from promotion.model import SYSTEM
+from promotion.ledger.events import Event, NewEvent
+from promotion.ledger.append import append
+from promotion.domain.model import SYSTEM
 from tests.fakes import ANN, CHO, CONFIG_TEXT, GROUP, House, LocalSigner
 
 
@@ -26,9 +27,9 @@ def house() -> House:
 
 
 def test_a_decision_proves_itself_offline(house: House) -> None:
-    found = bundle.read(bundle.write(bundle.bundle(house.asked(2, "prod"), house.events())))
-    assert bundle.problems(found, house.signer.holds) == []
-    request = bundle.request_of(found)
+    found = decision_export.read(decision_export.write(decision_export.bundle(house.asked(2, "prod"), house.events())))
+    assert decision_export.problems(found, house.signer.holds) == []
+    request = decision_export.request_of(found)
     assert (request.state, [vote.actor.subject for vote in request.votes]) == ("Approved", ["ann", "cho"])
     assert found.policy["environments"][2]["quorum"] == 2
 
@@ -37,14 +38,14 @@ def test_so_does_a_rejection_and_a_single_vote(house: House) -> None:
     house.climb(3, to="test")
     house.measure(3, "test")
     house.decide(3, "prod", ANN)
-    assert bundle.problems(bundle.bundle(house.asked(3, "prod"), house.events()), house.signer.holds) == []
+    assert decision_export.problems(decision_export.bundle(house.asked(3, "prod"), house.events()), house.signer.holds) == []
     house.decide(3, "prod", CHO, names.REJECTED)
-    assert bundle.problems(bundle.bundle(house.asked(3, "prod"), house.events()), house.signer.holds) == []
+    assert decision_export.problems(decision_export.bundle(house.asked(3, "prod"), house.events()), house.signer.holds) == []
 
 
 def test_another_key_signed_nothing_of_it(house: House) -> None:
-    found = bundle.bundle(house.asked(2, "prod"), house.events())
-    [problem] = bundle.problems(found, LocalSigner().holds)
+    found = decision_export.bundle(house.asked(2, "prod"), house.events())
+    [problem] = decision_export.problems(found, LocalSigner().holds)
     assert "not signed by this key" in problem
 
 
@@ -69,8 +70,8 @@ def forge(change: Callable[[Event], Event], kind: str) -> Callable[[Bundle], Bun
     ],
 )
 def test_a_forged_bundle_proves_nothing(house: House, forgery: Callable[[Bundle], Bundle], said: str) -> None:
-    found = bundle.bundle(house.asked(2, "prod"), house.events())
-    problems = bundle.problems(forgery(found), house.signer.holds)
+    found = decision_export.bundle(house.asked(2, "prod"), house.events())
+    problems = decision_export.problems(forgery(found), house.signer.holds)
     assert any(said in problem for problem in problems), problems
 
 
@@ -79,7 +80,7 @@ def test_evidence_other_than_what_was_shown_is_told(house: House) -> None:
     house.register(3)
     asked = house.asked(3, "dev")
     data = {"request_id": asked, "verdict": "Rejected", "reason": "x"}
-    fact = Fact(
+    fact = NewEvent(
         kind=names.DECISION_RECORDED,
         actor=ANN.as_actor(),
         version=3,
@@ -88,36 +89,36 @@ def test_evidence_other_than_what_was_shown_is_told(house: House) -> None:
         evidence_digest="0" * 64,
     )
     append(GROUP, lambda view: [fact], house.world)
-    [problem] = bundle.problems(bundle.bundle(asked, house.events()), house.signer.holds)
+    [problem] = decision_export.problems(decision_export.bundle(asked, house.events()), house.signer.holds)
     assert "what was shown is not the evidence enclosed" in problem
 
 
 def test_the_policy_enclosed_is_the_one_that_was_in_force(house: House) -> None:
     house.climb(3, to="test")
     house.measure(3, "test")
-    before = bundle.bundle(house.asked(3, "test"), house.events())
+    before = decision_export.bundle(house.asked(3, "test"), house.events())
     house.config = parse(CONFIG_TEXT.replace("quorum = 2", "quorum = 1"))
     house.decide(3, "prod", CHO)
-    after = bundle.bundle(house.asked(3, "prod"), house.events())
+    after = decision_export.bundle(house.asked(3, "prod"), house.events())
     assert [found.policy["environments"][2]["quorum"] for found in (before, after)] == [2, 1]
-    assert bundle.problems(before, house.signer.holds) == bundle.problems(after, house.signer.holds) == []
+    assert decision_export.problems(before, house.signer.holds) == decision_export.problems(after, house.signer.holds) == []
 
 
 @pytest.mark.parametrize("asked", [f"{GROUP}:9:dev:1", f"{GROUP}:1:dev:4", "x"])
 def test_what_was_never_asked_has_no_bundle(house: House, asked: str) -> None:
     with pytest.raises(Invalid):
-        bundle.bundle(asked, house.events())
+        decision_export.bundle(asked, house.events())
 
 
 def test_what_nobody_decided_on_has_no_bundle(house: House) -> None:
     house.register(3)
-    append(GROUP, lambda view: [Fact(kind="Something Else", actor=SYSTEM)], house.world)
+    append(GROUP, lambda view: [NewEvent(kind="Something Else", actor=SYSTEM)], house.world)
     with pytest.raises(Invalid, match="nobody has decided"):
-        bundle.bundle(house.asked(3, "dev"), house.events())
+        decision_export.bundle(house.asked(3, "dev"), house.events())
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b"[]", b"\xff", b'{"schema":2,"request_id":"a","events":[],"policy":{}}'])
 def test_what_is_no_bundle_is_refused(text: bytes) -> None:
     with pytest.raises(Invalid) as invalid:
-        bundle.read(text)
+        decision_export.read(text)
     assert invalid.value.field == "FILE"

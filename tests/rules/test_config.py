@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promotion.config import duration, load, parse
+from promotion.config.loading import duration, load, parse
 from promotion.errors import Invalid
 from tests.fakes import CONFIG_TEXT
 

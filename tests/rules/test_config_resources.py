@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from promotion.config import load, parse
+from promotion.config.loading import load, parse
 from promotion.errors import Invalid
 from tests.fakes import CONFIG_TEXT
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from promotion import names
 from promotion.aws.runs import instance_times
-from promotion.documents.costs import InstanceTime, cost, dollars, price_list
+from promotion.rendering.documents.costs import InstanceTime, cost, dollars, price_list
 from tests.rules.markup import Document
 from tests.rules.stage import Stage, measured, page
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from promotion import names
-from promotion.config import Config, parse
-from promotion.drifting import record_monitoring, record_retraining
+from promotion.config.loading import Config, parse
+from promotion.workflows.drift import record_monitoring, record_retraining
 from promotion.errors import Invalid
-from promotion.journal import Receipt
-from promotion.workflows import record_inference
+from promotion.ledger.append import Receipt
+from promotion.workflows.decisions import record_inference
 from tests.fakes import ANN, CHO, CONFIG_TEXT, GROUP, House, a_run
 
 PIPELINE = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/retrain-summariser"

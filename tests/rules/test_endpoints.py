@@ -9,15 +9,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from promotion import endpoints, hosting, mail, names, pages
-from promotion.config import parse
-from promotion.documents.overviews import model_document
-from promotion.endpoints import Found, Wanted, next_step
+from promotion.domain import endpoint_plan
+from promotion.workflows import endpoints as hosting
+from promotion.rendering import mail, pages
+from promotion import names
+from promotion.config.loading import parse
+from promotion.rendering.documents.overviews import model_document
+from promotion.domain.endpoint_plan import Found, Wanted, next_step
 from promotion.errors import Invalid, Refused
-from promotion.history import sentence
-from promotion.model import EndpointState
-from promotion.record import LiveContainer, LiveModel
-from promotion.settings import Endpoint, Inference
+from promotion.ledger.events import sentence
+from promotion.domain.model import EndpointState
+from promotion.client.live_record import LiveContainer, LiveModel
+from promotion.config.settings import Endpoint, Inference
 from tests.fakes import ANN, CONFIG_TEXT, GROUP, OPERATOR, House
 from tests.rules.stage import LINKS
 
@@ -44,7 +47,7 @@ def live(version: int = 2, sequence: int = 7, **changes: Any) -> LiveModel:
 
 
 def wanted(version: int = 2, sequence: int = 7, settings: Endpoint | None = None, **given: Any) -> Wanted:
-    return endpoints.wanted(
+    return endpoint_plan.wanted(
         live(version, sequence), settings or Endpoint(), Inference(), prefix="/promotion", role=ROLE, **given
     )
 
@@ -153,8 +156,8 @@ def test_what_is_not_wanted_never_stays(status: str, revoked: bool) -> None:
 
 def test_alarms_roll_a_deployment_back() -> None:
     settings = Endpoint(largest_latency_ms=800, bake_seconds=600)
-    made = endpoints.alarms("promotion-dev-g", settings)
-    asked = endpoints.deployment(settings, [alarm["AlarmName"] for alarm in made])
+    made = endpoint_plan.alarms("promotion-dev-g", settings)
+    asked = endpoint_plan.deployment(settings, [alarm["AlarmName"] for alarm in made])
     assert [alarm["MetricName"] for alarm in made] == ["Invocation5XXErrors", "ModelLatency"]
     assert made[1]["Threshold"] == 800_000
     assert asked["AutoRollbackConfiguration"]["Alarms"] == [{"AlarmName": alarm["AlarmName"]} for alarm in made]
@@ -165,27 +168,27 @@ def test_alarms_roll_a_deployment_back() -> None:
 
 
 def test_there_is_no_way_back_to_what_was_revoked() -> None:
-    asked = endpoints.deployment(Endpoint(), ["errors"], revoked=True)
+    asked = endpoint_plan.deployment(Endpoint(), ["errors"], revoked=True)
     assert "AutoRollbackConfiguration" not in asked
     assert asked["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]["WaitIntervalInSeconds"] == 0
 
 
 def test_the_longest_timeouts_are_within_what_sagemaker_takes() -> None:
     settings = Endpoint(download_timeout_seconds=3600, health_timeout_seconds=3600, bake_seconds=3600)
-    longest = endpoints.deployment(settings, [])["BlueGreenUpdatePolicy"]["MaximumExecutionTimeoutInSeconds"]
+    longest = endpoint_plan.deployment(settings, [])["BlueGreenUpdatePolicy"]["MaximumExecutionTimeoutInSeconds"]
     assert 3 * 3600 < longest <= 28_800
 
 
 def test_a_failure_is_told_once_with_what_still_serves() -> None:
     there = found(attempted=wanted().name, problem="never healthy", version=1)
-    seen = endpoints.seen("failed", wanted(), there, EndpointState())
+    seen = endpoint_plan.seen("failed", wanted(), there, EndpointState())
     assert seen is not None
     assert (seen.status, seen.version, seen.problem) == (names.ENDPOINT_FAILED, 1, "never healthy")
-    assert endpoints.seen("failed", wanted(), there, seen) is None
+    assert endpoint_plan.seen("failed", wanted(), there, seen) is None
 
 
 def test_nothing_is_recorded_of_what_is_still_changing() -> None:
-    assert endpoints.seen("wait", wanted(), found("Updating"), EndpointState()) is None
+    assert endpoint_plan.seen("wait", wanted(), found("Updating"), EndpointState()) is None
 
 
 @pytest.mark.parametrize("setting", ["health_timeout_seconds", "download_timeout_seconds"])

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from promotion.attachments import attached_to, carried, licence_of
-from promotion.config import parse
+from promotion.domain.registration import attached_to, carried, licence_of
+from promotion.config.loading import parse
 from promotion.errors import Invalid
-from promotion.gates import evaluate, evidence_of
-from promotion.model import Evidence, GateResult
-from promotion.settings import Gate
+from promotion.domain.gates import evaluate, evidence_of
+from promotion.domain.model import Evidence, GateResult
+from promotion.config.settings import Gate
 from tests.fakes import CONFIG_TEXT, a_package, a_run
 
 COUNT = st.integers(0, 10_000)
@@ -133,14 +133,14 @@ def test_a_run_carries_what_its_version_was_registered_with() -> None:
 @example({"m": {"value": 10**400, "n": 10**400}}, "metrics")
 @example({"records": 10**400}, "counts")
 def test_any_metrics_document_is_read_and_fits_the_ledger(part: Any, field: str) -> None:
-    from promotion.model import canonical
+    from promotion.domain.model import canonical
 
     found = evidence_of({field: part}, source="inference")
     assert len(canonical(found)) < 300_000
 
 
 def test_a_huge_metrics_document_is_cut() -> None:
-    from promotion.model import canonical
+    from promotion.domain.model import canonical
 
     document = {
         "metrics": {f"metric-{n}" * 40: {"value": 0.5, "n": 60} for n in range(5000)},

@@ -14,10 +14,10 @@ from msgspec.structs import replace
 
 from promotion import names
 from promotion.errors import IntegrityError
-from promotion.history import (
+from promotion.ledger.events import (
     PAGE_BYTES,
     Event,
-    Fact,
+    NewEvent,
     chain_problems,
     chained,
     check_chain,
@@ -29,14 +29,14 @@ from promotion.history import (
     sentence,
     signed,
 )
-from promotion.model import SYSTEM, Actor, Head
+from promotion.domain.model import SYSTEM, Actor, Head
 from tests.fakes import ANN, BEGINNING, GROUP, House, LocalSigner
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=600)
 
 
 def chain(count: int) -> tuple[list[Event], Head]:
-    facts = [Fact(kind="Step", actor=SYSTEM, version=1, data={"n": n}) for n in range(count)]
+    facts = [NewEvent(kind="Step", actor=SYSTEM, version=1, data={"n": n}) for n in range(count)]
     events = chained(Head(group=GROUP), facts, time=BEGINNING, policy_digest="p")
     return events, head_after(Head(group=GROUP), events)
 
@@ -75,7 +75,7 @@ def test_a_removed_event_is_named() -> None:
 
 def test_an_event_put_in_after_the_head_is_named() -> None:
     events, head = chain(4)
-    inserted = chained(head, [Fact(kind="Model Promoted", actor=SYSTEM)], time=BEGINNING, policy_digest="p")
+    inserted = chained(head, [NewEvent(kind="Model Promoted", actor=SYSTEM)], time=BEGINNING, policy_digest="p")
     assert lines([*events, *inserted], head) == [
         f"ledger {GROUP} event 5: expected nothing after the head, event 4, found an event, 'Model Promoted'"
     ]
@@ -127,7 +127,7 @@ def test_every_append_ends_in_a_signature() -> None:
 
 def test_the_same_step_at_another_time_is_another_event() -> None:
     """Two clicks of the same person must not be taken for one append sent twice."""
-    fact = Fact(kind="Step", actor=SYSTEM)
+    fact = NewEvent(kind="Step", actor=SYSTEM)
     ids = {
         chained(Head(group=GROUP), [fact], time=BEGINNING + timedelta(microseconds=n), policy_digest="")[0].event_id
         for n in range(3)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from promotion import names, workflows
-from promotion.config import parse
+from promotion import names
+from promotion.workflows import decisions
+from promotion.config.loading import parse
 from promotion.errors import AlreadyDecided, Conflict, Invalid, Refused
-from promotion.history import chained
-from promotion.model import Container, Metric
-from promotion.states import evolve
+from promotion.ledger.events import chained
+from promotion.domain.model import Container, Metric
+from promotion.ledger.fold import evolve
 from tests.fakes import ANN, BEN, CHO, CONFIG_TEXT, DAN, GROUP, House, a_package, a_registration, a_run
 
 
@@ -156,7 +157,7 @@ def test_an_older_attempt_can_not_be_decided(house: House) -> None:
     old = house.asked(1, "test")
     house.measure(1, "dev", run="b")
     with pytest.raises(AlreadyDecided):
-        workflows.record_decision(old, ANN, names.APPROVED, "fine", world=house.world)
+        decisions.record_decision(old, ANN, names.APPROVED, "fine", world=house.world)
 
 
 def test_a_rejected_request_may_be_asked_again_by_requester_or_approver(house: House) -> None:
@@ -164,8 +165,8 @@ def test_a_rejected_request_may_be_asked_again_by_requester_or_approver(house: H
     house.decide(1, "dev", verdict=names.REJECTED)
     asked = house.asked(1, "dev")
     with pytest.raises(Refused, match="Only the requester and the approvers"):
-        workflows.ask_again(asked, CHO, "I'd like it.", world=house.world)
-    workflows.ask_again(asked, BEN, "The reference was wrong.", world=house.world)
+        decisions.ask_again(asked, CHO, "I'd like it.", world=house.world)
+    decisions.ask_again(asked, BEN, "The reference was wrong.", world=house.world)
     assert house.status(1, "dev") == names.PENDING
     assert house.asked(1, "dev").endswith(":2")
 
@@ -173,7 +174,7 @@ def test_a_rejected_request_may_be_asked_again_by_requester_or_approver(house: H
 def test_an_expired_request_is_closed_once_when_asked_again(house: House) -> None:
     house.register(1)
     house.later(hours=73)
-    workflows.ask_again(house.asked(1, "dev"), ANN, "We were away.", world=house.world)
+    decisions.ask_again(house.asked(1, "dev"), ANN, "We were away.", world=house.world)
     assert house.kinds().count(names.REQUEST_EXPIRED) == 1
     assert house.view().environment("dev").pending == 1
 
@@ -181,7 +182,7 @@ def test_an_expired_request_is_closed_once_when_asked_again(house: House) -> Non
 def test_a_pending_request_is_not_asked_again(house: House) -> None:
     house.register(1)
     with pytest.raises(AlreadyDecided):
-        workflows.ask_again(house.asked(1, "dev"), ANN, "Please.", world=house.world)
+        decisions.ask_again(house.asked(1, "dev"), ANN, "Please.", world=house.world)
 
 
 def test_approvers_are_reminded_once_at_half_time_and_the_request_then_expires(house: House) -> None:
@@ -189,7 +190,7 @@ def test_approvers_are_reminded_once_at_half_time_and_the_request_then_expires(h
     dev = house.view().environment("dev")
     for hours, kind in ((35, None), (2, names.APPROVER_REMINDED), (10, None), (30, names.REQUEST_EXPIRED), (1, None)):
         house.later(hours=hours)
-        receipt = workflows.keep_time(dev, world=house.world)
+        receipt = decisions.keep_time(dev, world=house.world)
         assert [event.kind for event in receipt.events] == ([kind] if kind else [])
     assert house.status(1, "dev") == names.EXPIRED
 
@@ -199,17 +200,17 @@ def test_nobody_approves_while_the_artifact_is_hashed(house: House) -> None:
     with pytest.raises(Refused, match="still being hashed"):
         house.decide(1, "dev")
     container = replace(a_package(1).containers[0], sha256="ab" * 32)
-    workflows.record_artifact(GROUP, 1, [container], "", world=house.world)
+    decisions.record_artifact(GROUP, 1, [container], "", world=house.world)
     house.decide(1, "dev")
     assert house.view().version(1).package.containers[0].sha256 == "ab" * 32
 
 
 def test_hashing_that_found_a_damaged_archive_keeps_the_gate_shut(house: House) -> None:
     house.register(1, hashing=True)
-    workflows.record_artifact(GROUP, 1, [], "the archive is damaged", world=house.world)
+    decisions.record_artifact(GROUP, 1, [], "the archive is damaged", world=house.world)
     with pytest.raises(Refused, match="the archive is damaged"):
         house.decide(1, "dev")
-    assert workflows.record_artifact(GROUP, 1, [Container(image="i")], "", world=house.world).events == ()
+    assert decisions.record_artifact(GROUP, 1, [Container(image="i")], "", world=house.world).events == ()
 
 
 def test_a_package_too_large_for_a_parameter_can_not_be_approved(house: House) -> None:
@@ -235,9 +236,9 @@ def test_somebody_faster_makes_a_step_decide_anew(house: House) -> None:
     house.decide(1, "dev")
     facts = chained(view.head, [], time=house.now, policy_digest="")
     assert facts == []
-    from promotion.history import Fact
+    from promotion.ledger.events import NewEvent
 
-    late = chained(view.head, [Fact(kind="Late", actor=ANN.as_actor())], time=house.now, policy_digest="")
+    late = chained(view.head, [NewEvent(kind="Late", actor=ANN.as_actor())], time=house.now, policy_digest="")
     for event in late:
         evolve(view, event)
     with pytest.raises(Conflict):
@@ -247,9 +248,9 @@ def test_somebody_faster_makes_a_step_decide_anew(house: House) -> None:
 def test_an_append_sent_again_after_a_lost_answer_has_succeeded(house: House) -> None:
     house.register(1)
     view = house.view()
-    from promotion.history import Fact
+    from promotion.ledger.events import NewEvent
 
-    events = chained(view.head, [Fact(kind="Once", actor=ANN.as_actor())], time=house.now, policy_digest="")
+    events = chained(view.head, [NewEvent(kind="Once", actor=ANN.as_actor())], time=house.now, policy_digest="")
     house.ledger.append(view, events)
     house.ledger.append(view, events)
     assert house.kinds()[-1:] == ["Once"]
@@ -266,7 +267,7 @@ def test_gates_compare_with_the_evidence_that_admitted_what_is_live(house: House
 def test_a_metric_that_is_missing_keeps_a_version_out(house: House) -> None:
     house.climb(1, to="dev")
     evidence = a_run("dev", metrics={"rougeL": Metric(value=None)})
-    workflows.record_inference(GROUP, 1, evidence, world=house.world)
+    decisions.record_inference(GROUP, 1, evidence, world=house.world)
     with pytest.raises(Refused, match="rougeL is missing"):
         house.decide(1, "test")
 
@@ -275,6 +276,6 @@ def test_what_a_decision_was_shown_is_in_its_event(house: House) -> None:
     house.register(1)
     receipt = house.decide(1, "dev")
     request = house.view().version(1).requests["dev"]
-    shown = workflows.shown_digest(a_package(1), replace(request, state="Pending", votes=()))
+    shown = decisions.shown_digest(a_package(1), replace(request, state="Pending", votes=()))
     assert receipt.events[0].evidence_digest == shown
-    assert shown != workflows.shown_digest(a_package(1), replace(request, evidence=a_registration(0.1)))
+    assert shown != decisions.shown_digest(a_package(1), replace(request, evidence=a_registration(0.1)))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from promotion.errors import LinkInvalid
-from promotion.links import LONGEST_TOKEN, Keyring, Session, SignIn, safe_return
+from promotion.links.tokens import LONGEST_TOKEN, Keyring, Session, SignIn, safe_return
 from tests.fakes import ANN, BEGINNING
 
 RING = Keyring(["a" * 40])

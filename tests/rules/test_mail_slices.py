@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from promotion import names
-from promotion.documents.evidence import worst_slices
+from promotion.rendering.documents.evidence import worst_slices
 from tests.rules import stories
 
 SLICES: dict[str, Any] = {

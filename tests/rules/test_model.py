@@ -14,13 +14,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from promotion import names, operations, workflows
+from promotion import names
+from promotion.workflows import operations, decisions
 from promotion.errors import PromotionError
-from promotion.history import Event, check_chain
-from promotion.model import Person, registry_status
-from promotion.projector import Target
-from promotion.verify import read_chain
-from promotion.view import View
+from promotion.ledger.events import Event, check_chain
+from promotion.domain.model import Person, registry_status
+from promotion.workflows.projector import Target
+from promotion.ledger.verify import read_chain
+from promotion.ledger.snapshot import GroupSnapshot
 from tests.fakes import ANN, BEN, CHO, DAN, GIL, OPERATOR, PREFIX, House, a_package
 
 GROUPS = ("news", "fraud")
@@ -41,7 +42,7 @@ class Dying:
     def __init__(self, target: Target, *, after: bool) -> None:
         self._target, self._after, self.one_by_one = target, after, target.one_by_one
 
-    def project(self, view: View, events: Sequence[Event]) -> None:
+    def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
         if self._after:
             self._target.project(view, events)
         raise TimeoutError
@@ -109,7 +110,7 @@ class Lives(RuleBasedStateMachine):
             return
         before = self.house.events(group)
         try:
-            workflows.record_decision(request.id, person, names.APPROVED, "late", world=self.house.world)
+            decisions.record_decision(request.id, person, names.APPROVED, "late", world=self.house.world)
         except PromotionError:
             assert self.house.events(group) == before
         else:
@@ -168,7 +169,7 @@ class Lives(RuleBasedStateMachine):
     def time_passes(self, hours: int) -> None:
         self.house.later(hours=hours)
         for state in list(self.house.ledger.environments()):
-            workflows.keep_time(state, world=self.house.world)
+            decisions.keep_time(state, world=self.house.world)
 
     @rule(group=groups, environment=environments, by=people)
     def ask_again(self, group: str, environment: str, by: Person) -> None:
@@ -176,7 +177,7 @@ class Lives(RuleBasedStateMachine):
             request = state.requests.get(environment)
             if request is not None and request.state in ("Rejected", "Expired"):
                 try:
-                    workflows.ask_again(request.id, by, "Something changed.", world=self.house.world)
+                    decisions.ask_again(request.id, by, "Something changed.", world=self.house.world)
                 except PromotionError:
                     continue
                 return

@@ -10,12 +10,14 @@ from itertools import pairwise
 import msgspec
 import pytest
 
-from promotion import names, policy, workflows
-from promotion.documents.requests import FOLLOWED_FOR, may_ask_again
-from promotion.model import EnvironmentState, Person
-from promotion.pages import stylesheet
-from promotion.settings import FreezeWindow
-from promotion.wording import ago
+from promotion import names
+from promotion.domain import policy
+from promotion.workflows import decisions
+from promotion.rendering.documents.approval_request import FOLLOWED_FOR, may_ask_again
+from promotion.domain.model import EnvironmentState, Person
+from promotion.rendering.pages import stylesheet
+from promotion.config.settings import FreezeWindow
+from promotion.formatting import ago
 from tests.rules import snapshots, stories
 from tests.rules.markup import Document
 from tests.rules.stage import ANN, AUD, BEGINNING, CHO, GIL, LINKS, Stage, measured, page, picture
@@ -116,7 +118,7 @@ def test_a_page_offers_exactly_what_the_post_would_take(story: str, person: Pers
     begin, environment, version = STORIES[story]
     stage = begin()
     document = stage.request(environment, version, person)
-    situation = workflows.situation(stage.view, document["request_id"], world=stage.world)
+    situation = decisions.situation(stage.view, document["request_id"], world=stage.world)
     allowed = {verdict for verdict in names.VERDICTS if policy.may_decide(person, verdict, situation).may}
     read = Document(page("request", document, person))
     assert verdicts(read) == allowed
@@ -202,8 +204,8 @@ def test_an_overtaken_link_leads_to_the_newer_request() -> None:
     stage = stories.rejected()
     stage.later(hours=1)
     asked = "news-summariser:1:dev:1"
-    workflows.ask_again(asked, ANN, "It no longer repeats itself.", world=stage.world)
-    situation = workflows.situation(stage.view, asked, world=stage.world)
+    decisions.ask_again(asked, ANN, "It no longer repeats itself.", world=stage.world)
+    situation = decisions.situation(stage.view, asked, world=stage.world)
     assert not situation.newest
     document = stage.request("dev", 1)
     assert document["request_id"] == "news-summariser:1:dev:2"

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from promotion import names, policy, workflows
-from promotion.config import parse
+from promotion import names
+from promotion.domain import policy
+from promotion.workflows import decisions
+from promotion.config.loading import parse
 from promotion.errors import Refused
-from promotion.model import Actor, Person, Requester
+from promotion.domain.model import Actor, Person, Requester
 from tests.fakes import ANN, BEN, CHO, CONFIG_TEXT, GIL, OPERATOR, House
 
 AUD = Person(subject="aud", name="Aud", groups=frozenset({"auditors"}))
@@ -21,13 +23,13 @@ MAKES_OWN = Requester(actor=Actor(kind="requester", subject="ANN@example.com"), 
 
 def at_dev(house: House, **about: Any) -> policy.Situation:
     house.register(1, **about)
-    return workflows.situation(house.view(), house.asked(1, "dev"), world=house.world)
+    return decisions.situation(house.view(), house.asked(1, "dev"), world=house.world)
 
 
 def at_prod(house: House) -> policy.Situation:
     house.climb(1, to="test")
     house.measure(1, "test")
-    return workflows.situation(house.view(), house.asked(1, "prod"), world=house.world)
+    return decisions.situation(house.view(), house.asked(1, "prod"), world=house.world)
 
 
 def code(person: Person, verdict: str, situation: policy.Situation, **more: Any) -> str:
@@ -65,7 +67,7 @@ def test_four_eyes_across_environments_where_the_policy_says_so() -> None:
     house = House(parse(strict))
     house.climb(1, to="dev")
     house.measure(1, "dev")
-    situation = workflows.situation(house.view(), house.asked(1, "test"), world=house.world)
+    situation = decisions.situation(house.view(), house.asked(1, "test"), world=house.world)
     assert code(ANN, names.APPROVED, situation) == "previous_approver"
     assert code(BEN, names.APPROVED, situation) == ""
 
@@ -88,7 +90,7 @@ def test_a_shut_gate_refuses_approval_and_names_who_could() -> None:
     house = House()
     house.climb(1, to="dev")
     house.measure(1, "dev", 0.1)
-    situation = workflows.situation(house.view(), house.asked(1, "test"), world=house.world)
+    situation = decisions.situation(house.view(), house.asked(1, "test"), world=house.world)
     judgement = policy.may_decide(ANN, names.APPROVED, situation)
     assert (judgement.code, judgement.who_may) == ("gate_shut", "On call may pass a shut gate.")
     assert code(ANN, names.REJECTED, situation) == ""

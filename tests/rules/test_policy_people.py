@@ -11,10 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from promotion import names, operations, policy, workflows
-from promotion.config import Config, parse
+from promotion import names
+from promotion.workflows import operations, decisions
+from promotion.domain import policy
+from promotion.config.loading import Config, parse
 from promotion.errors import AlreadyDecided, PromotionError, Refused
-from promotion.model import Actor, Person, Requester, request_id
+from promotion.domain.model import Actor, Person, Requester, request_id
 from tests.rules.stage import ANN, AUD, CHO, CONFIG, DEE, GIL, GROUP, Stage, measured, registered
 
 BEN = Person(subject="ben", name="Ben", email="ben@example.com", groups=frozenset({"ml-dev", "ml-test"}))
@@ -34,7 +36,7 @@ def judged(
 ) -> policy.Judgement:
     asked = stage.view.version(1).requests[environment].id
     return policy.may_decide(
-        person, verdict, workflows.situation(stage.view, asked, world=stage.world), breaking_glass=glass
+        person, verdict, decisions.situation(stage.view, asked, world=stage.world), breaking_glass=glass
     )
 
 
@@ -152,7 +154,7 @@ class TestTheEnvironmentBefore:
         stage.runs("dev", 2, measured(0.7, run_id="dev-2"))
         stage.rolls_back("dev")
         asked = request_id(GROUP, 2, "test", 1)
-        situation = workflows.situation(stage.view, asked, world=stage.world)
+        situation = decisions.situation(stage.view, asked, world=stage.world)
         assert policy.may_decide(ANN, names.APPROVED, situation).code == "skips"
 
     def test_a_request_that_gave_way_there_approved_nothing(self) -> None:
@@ -165,7 +167,7 @@ class TestTheEnvironmentBefore:
             requests={**version.requests, "dev": replace(version.requests["dev"], state="Superseded")},
         )
         asked = request_id(GROUP, 1, "test", 1)
-        situation = replace(workflows.situation(stage.view, asked, world=stage.world), version=gave_way)
+        situation = replace(decisions.situation(stage.view, asked, world=stage.world), version=gave_way)
         assert policy.may_decide(ANN, names.APPROVED, situation).code == "skips"
 
     def test_an_environment_that_comes_in_between_is_not_jumped_over(self) -> None:
@@ -291,7 +293,7 @@ class TestAskingAgain:
         return stage
 
     def ask(self, stage: Stage, person: Person) -> None:
-        workflows.ask_again(request_id(GROUP, 1, "dev", 1), person, "Trained on the mended data.", world=stage.world)
+        decisions.ask_again(request_id(GROUP, 1, "dev", 1), person, "Trained on the mended data.", world=stage.world)
 
     def test_after_a_rejection_with_what_has_changed(self) -> None:
         stage = self.rejected()
@@ -324,12 +326,12 @@ class TestAskingAgain:
         stage = self.rejected()
         self.ask(stage, ANN)
         with pytest.raises(AlreadyDecided, match="newer request"):
-            workflows.record_decision(request_id(GROUP, 1, "dev", 1), ANN, "Approved", "Now.", world=stage.world)
+            decisions.record_decision(request_id(GROUP, 1, "dev", 1), ANN, "Approved", "Now.", world=stage.world)
 
     def test_not_without_saying_what_has_changed(self) -> None:
         stage = self.rejected()
         with pytest.raises(Exception, match="say why"):
-            workflows.ask_again(request_id(GROUP, 1, "dev", 1), ANN, "  ", world=stage.world)
+            decisions.ask_again(request_id(GROUP, 1, "dev", 1), ANN, "  ", world=stage.world)
 
 
 class TestOperations:
@@ -357,7 +359,7 @@ class TestOperations:
     def test_the_service_itself_undoes_nothing(self) -> None:
         stage = registered_stage()
         stage.decides("dev", 1)
-        from promotion.model import SYSTEM
+        from promotion.domain.model import SYSTEM
 
         with pytest.raises(Refused):
             operations.revoke(GROUP, 1, SYSTEM, "Why not.", world=stage.world)
@@ -499,7 +501,7 @@ def _is_taken(stage: Stage, asked: str, person: Person, verdict: str, glass: boo
     copy.ledger.chain = {group: list(events) for group, events in stage.ledger.chain.items()}
     copy.ledger.heads = dict(stage.ledger.heads)
     try:
-        workflows.record_decision(asked, person, verdict, "Because.", world=copy.world, breaking_glass=glass)
+        decisions.record_decision(asked, person, verdict, "Because.", world=copy.world, breaking_glass=glass)
     except Refused:
         assert copy.ledger.heads == stage.ledger.heads, "a refusal writes nothing"
         return False

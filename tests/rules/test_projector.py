@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from promotion import names, operations, workflows
-from promotion.history import Event
-from promotion.projector import BATCH, FOLLOWS
-from promotion.view import View
+from promotion import names
+from promotion.workflows import operations, decisions
+from promotion.ledger.events import Event
+from promotion.workflows.projector import BATCH, FOLLOWS
+from promotion.ledger.snapshot import GroupSnapshot
 from tests.fakes import ANN, GROUP, PREFIX, FailingOnce, House
 
 
@@ -24,7 +25,7 @@ def house() -> House:
 class Down:
     one_by_one = False
 
-    def project(self, view: View, events: Sequence[Event]) -> None:
+    def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
         raise RuntimeError("it is down")
 
 
@@ -67,7 +68,7 @@ def test_an_event_appended_meanwhile_waits_for_the_next_pass(house: House) -> No
     class AppendsMeanwhile:
         one_by_one = False
 
-        def project(self, view: View, events: Sequence[Event]) -> None:
+        def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
             house.climb(2)
 
     end = house.view().head.sequence
@@ -94,7 +95,7 @@ def test_a_mail_that_could_not_be_sent_does_not_send_those_before_it_again(house
         def __init__(self) -> None:
             self.sent: list[int] = []
 
-        def project(self, view: View, events: Sequence[Event]) -> None:
+        def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
             if len(self.sent) == 3:
                 raise RuntimeError("throttled")
             self.sent += [event.sequence for event in events]
@@ -115,7 +116,7 @@ def test_a_long_history_goes_in_steps(house: House) -> None:
     class Counting:
         one_by_one = False
 
-        def project(self, view: View, events: Sequence[Event]) -> None:
+        def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
             sizes.append(len(events))
 
     house.project(targets={"counting": Counting()})
@@ -149,7 +150,7 @@ def test_a_revocation_reaches_the_registry_first(house: House) -> None:
         def __init__(self, name: str) -> None:
             self.name = name
 
-        def project(self, view: View, events: Sequence[Event]) -> None:
+        def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
             order.append(self.name)
 
     house.project(targets={name: Noting(name) for name in house.targets})
@@ -190,7 +191,7 @@ def test_a_package_deleted_from_the_registry_does_not_hold_its_group_up(house: H
 
 
 def test_an_environment_that_left_the_configuration_is_still_written() -> None:
-    from promotion.config import parse
+    from promotion.config.loading import parse
     from tests.fakes import CONFIG_TEXT
 
     house = House()
@@ -223,7 +224,7 @@ def test_what_is_asked_again_waits_in_the_registry_as_it_did_at_first(environmen
     refused = {"dev": names.REJECTED, "test": names.APPROVED}[environment]
     assert house.sagemaker.packages[arn]["ModelApprovalStatus"] == refused
     house.later(hours=1)
-    workflows.ask_again(house.asked(1, environment), ANN, "Its references were wrong.", world=house.world)
+    decisions.ask_again(house.asked(1, environment), ANN, "Its references were wrong.", world=house.world)
     house.project()
     asked = {"dev": names.PENDING, "test": names.APPROVED}[environment]
     assert house.sagemaker.packages[arn]["ModelApprovalStatus"] == asked
@@ -237,7 +238,7 @@ def test_the_late_echo_of_a_rejection_that_was_asked_again_is_no_bypass() -> Non
     house.project()
     written = house.now
     house.later(hours=1)
-    workflows.ask_again(house.asked(1, "dev"), ANN, "Its references were wrong.", world=house.world)
+    decisions.ask_again(house.asked(1, "dev"), ANN, "Its references were wrong.", world=house.world)
     receipt = operations.record_bypass(GROUP, 1, names.REJECTED, "us", world=house.world, at=written)
     assert receipt.events == ()
     house.later(hours=1)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promotion.errors import IntegrityError, NotApproved
-from promotion.record import live_model, parse_live, signed_bytes
+from promotion.client.live_record import live_model, parse_live, signed_bytes
 from tests.fakes import GROUP, PREFIX, House
 
 JSON_VALUES = st.recursive(

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from promotion import names
 from promotion.errors import NotApproved, PromotionError
-from promotion.model import Head, registry_status
-from promotion.states import evolve, touched
-from promotion.view import View
+from promotion.domain.model import Head, registry_status
+from promotion.ledger.fold import evolve, touched
+from promotion.ledger.snapshot import GroupSnapshot
 from tests.fakes import ANN, CHO, GROUP, House
 
 
-def folded(house: House) -> View:
-    view = View(Head(group=GROUP))
+def folded(house: House) -> GroupSnapshot:
+    view = GroupSnapshot(Head(group=GROUP))
     for event in house.events():
         evolve(view, event)
     return view
@@ -104,9 +104,9 @@ def test_an_expiry_is_no_rejection() -> None:
     house = House()
     house.register(1)
     house.later(hours=73)
-    from promotion import workflows
+    from promotion.workflows import decisions
 
-    workflows.keep_time(house.view().environment("dev"), world=house.world)
+    decisions.keep_time(house.view().environment("dev"), world=house.world)
     assert registry_status(house.view().version(1), "dev") == names.PENDING
     assert house.status(1, "dev") == names.EXPIRED
 

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from promotion import names
-from promotion.history import Fact, chained, dump, head_after
-from promotion.model import canonical
-from promotion.record import signed_bytes
-from promotion.verify import Anchor
+from promotion.ledger.events import NewEvent, chained, dump, head_after
+from promotion.domain.model import canonical
+from promotion.client.live_record import signed_bytes
+from promotion.ledger.verify import Anchor
 from tests.fakes import ANN, GROUP, PREFIX, House, LocalSigner
 
 LIVE = f"{PREFIX}/{GROUP}/prod/live"
@@ -198,7 +198,7 @@ def remove_an_event(house: House) -> str:
 
 def insert_an_event(house: House) -> str:
     head = house.ledger.head(GROUP)
-    fact = Fact(kind=names.MODEL_PROMOTED, actor=ANN.as_actor(), version=1, environment="prod")
+    fact = NewEvent(kind=names.MODEL_PROMOTED, actor=ANN.as_actor(), version=1, environment="prod")
     [event] = chained(head, [fact], time=house.now, policy_digest="")
     house.ledger.items[GROUP, f"EVENT#{event.sequence:010d}"] = canonical(event)
     return f"ledger {GROUP} event 28: expected nothing after the head, event 27, found an event, 'Model Promoted'"
@@ -215,7 +215,7 @@ def insert_an_event_and_move_the_head(house: House) -> str:
 def rewrite_the_whole_chain(house: House) -> str:
     """Somebody with the whole table in their hands, but not the key."""
     facts = [
-        Fact(kind=e.kind, actor=ANN.as_actor(), version=e.version, environment=e.environment, data=e.data)
+        NewEvent(kind=e.kind, actor=ANN.as_actor(), version=e.version, environment=e.environment, data=e.data)
         for e in house.events()
     ]
     head = msgspec.structs.replace(house.ledger.head(GROUP), sequence=0, hash="")

@@ -17,8 +17,8 @@ from msgspec import Struct
 
 from local.service import LocalService
 from promotion import names
-from promotion.links import Keyring, Session
-from promotion.model import Person, request_id
+from promotion.links.tokens import Keyring, Session
+from promotion.domain.model import Person, request_id
 from tests.local.people import artifact
 
 CONFIG = Path(__file__).parent / "promotion.toml"

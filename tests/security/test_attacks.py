@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lambdas.http import SECURITY_HEADERS
+from lambdas.shared.http_app import SECURITY_HEADERS
 from tests.security.attacks import ATTACKS, Attack
 from tests.security.house import House
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from promotion import config as configuration
+from promotion.config import loading as configuration
 from promotion.aws import departures
-from promotion.config import Config
+from promotion.config.loading import Config
 from promotion.errors import Invalid, Refused
 from tests.security.house import CONFIG, House
 

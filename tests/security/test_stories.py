@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from local.visitor import Visitor
-from promotion.links import LONGEST_COOKIE, Keyring, Session
+from local.http_client import Visitor
+from promotion.links.tokens import LONGEST_COOKIE, Keyring, Session
 from tests.local.people import Person as Browser
 from tests.security.house import ANN, AUD, BEN, EVE, GIL, House, person
 

@@ -1,0 +1,1 @@
+"""Batch inference: lines in, lines out."""

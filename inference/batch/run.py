@@ -1,0 +1,225 @@
+"""A direct run: what is approved for an environment, resolved once, verified, run on an input, scored and reported.
+
+The same steps as the deployed machine's, in one process: a newer approval is picked up by the next run, never inside one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from inference.batch import storage
+from inference.batch.transform import Settings, Transform
+from inference.batch.commands import load_pipeline, scratch_of, settings_of, transform_all
+from inference.errors import ModelRefused
+from inference.models.unpack import extract
+from inference.models.loading import HF_MODEL_ID, HF_TASK, verify_folder
+from inference.records.parameters import hyper_parameters
+from inference.scoring.score import gates_of, read_document, score
+from promotion import names, resolve
+from promotion.errors import IntegrityError, Invalid, NotApproved, PromotionError
+from promotion.client.live_record import LiveModel
+
+log = logging.getLogger("inference")
+
+
+def command(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    """`python -m inference run GROUP ENVIRONMENT`."""
+    group, wanted = options.group, options.environment
+    settings = settings_of(options)
+    hyper_parameters(options.hyper_params)
+    # Before the bus is looked up: with nothing approved there is nothing to tell either.
+    try:
+        model = resolve(group, wanted)
+    except NotApproved:
+        raise
+    except IntegrityError as error:
+        unknown = {"model_package_group": group, "environment": wanted, "run_id": f"{wanted}-{_moment()}"}
+        _tell(options, environment, unknown, error)
+        raise
+    run = f"{wanted}-v{model.model_package_version}-{_moment()}"
+    stamp = {**_stamp(model), "run_id": run}
+    log.info("%s v%d is live in %s, approval %s", group, model.model_package_version, wanted, model.approval_id)
+    try:
+        document = run_once(model, options, settings, stamp)
+    except PromotionError as error:
+        _tell(options, environment, stamp, error)
+        raise
+    metrics_uri = f"{options.output.rstrip('/')}/score/metrics.json"
+    _report(options, environment, {**stamp, "status": "Completed", "metrics_uri": metrics_uri})
+    for name, value in document["metrics"].items():
+        print(f"{name:12} {value['value']:.4f}  ({value['low']:.4f} to {value['high']:.4f}, n {value['n']})")
+    print(metrics_uri)
+    return 0
+
+
+def run_once(
+    model: LiveModel, options: argparse.Namespace, settings: Settings, stamp: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Verify, transform, score and upload; returns the metrics."""
+    container = model.containers[0]
+    folder = artifact_folder(model, options.cache or default_cache(), quiet=options.quiet)
+    make = partial(
+        load_pipeline,
+        folder,
+        task=container.environment.get(HF_TASK),
+        hub_id=container.environment.get(HF_MODEL_ID),
+        hyper_params=options.hyper_params,
+        approval_id=model.approval_id,
+        environment=container.environment,
+    )
+    inputs, output = storage.sources(options.input), options.output.rstrip("/")
+    identity = {"sha256": container.sha256, "hyper_params": options.hyper_params, "approval_id": model.approval_id}
+    with scratch_of(output) as kept, tempfile.TemporaryDirectory(prefix="promotion-score-") as scratch:
+        with Transform(make, settings, identity=identity) as transform:
+            outputs = transform_all(transform, inputs, f"{output}/transform", kept, quiet=options.quiet)
+        place = Path(scratch)
+        outputs_here = _gathered(outputs, place / "outputs")
+        fetched = [storage.fetch(source, kept) for source in inputs]
+        references = (
+            [storage.fetch(source, place) for source in storage.sources(options.references)]
+            if options.references
+            else []
+        )
+        baseline = folder / "baseline.json"
+        document = score(
+            outputs_here,
+            _gathered(references, place / "references") if references else None,
+            place / "score",
+            inputs=_gathered(fetched, place / "inputs"),
+            task=container.environment.get(HF_TASK),
+            reference_field=options.reference_field,
+            approval=stamp,
+            gates=gates_of(read_document(options.gates)),
+            live=read_document(options.live),
+            baseline=read_document(baseline) if baseline.exists() else None,
+        )
+        for path in sorted((place / "score").iterdir()):
+            storage.put(path, f"{output}/score/{path.name}")
+    return document
+
+
+def artifact_folder(model: LiveModel, cache: Path, *, quiet: bool = False) -> Path:
+    """The approved artifact, unpacked: from the cache if it is there and whole, else downloaded and hashed before it is opened.
+
+    Raises:
+        IntegrityError: the bytes are not those that were approved.
+    """
+    container = model.containers[0]
+    folder = cache / container.sha256
+    if folder.is_dir():
+        try:
+            verify_folder(folder, container.manifest_sha256)
+        except ModelRefused:
+            log.warning("the cached copy of %s was changed; it is fetched again", container.sha256)
+            shutil.rmtree(folder)
+        else:
+            return folder
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".fetch-") as scratch:
+        archive, fresh = Path(scratch) / "model.tar.gz", Path(scratch) / "model"
+        with tqdm(unit="B", unit_scale=True, desc="artifact", disable=quiet, file=sys.stderr) as bar:
+            found = storage.download_hashed(
+                container.model_data_url, container.model_data_version_id, archive, bar.update
+            )
+        if found != container.sha256:
+            raise IntegrityError(
+                f"{container.model_data_url}: the bytes are not those that were approved "
+                f"(SHA-256 {found}, approved {container.sha256}). Nothing was predicted."
+            )
+        extract(archive, fresh)
+        verify_folder(fresh, container.manifest_sha256)
+        try:
+            fresh.rename(folder)
+        except OSError:
+            # Another run has put the same bytes there meanwhile.
+            verify_folder(folder, container.manifest_sha256)
+    return folder
+
+
+def default_cache() -> Path:
+    """Where artifacts are kept between runs, by their hash."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "promotion" / "artifacts"
+
+
+def _gathered(paths: list[Path], folder: Path) -> Path:
+    """One folder with links to `paths` and what lies beside them, so that it can be read as one."""
+    folder.mkdir(parents=True)
+    for number, path in enumerate(paths):
+        (folder / f"{number:06d}-{path.name}").symlink_to(path.resolve())
+        sidecar = path.with_name(f"{path.name}.run.json")
+        if sidecar.exists():
+            (folder / f"{number:06d}-{sidecar.name}").symlink_to(sidecar.resolve())
+    return folder
+
+
+def _stamp(model: LiveModel) -> dict[str, Any]:
+    return {
+        "approval_id": model.approval_id,
+        "model_package_group": model.model_package_group,
+        "model_package_version": model.model_package_version,
+        "model_package_arn": model.model_package_arn,
+        "environment": model.environment,
+        "sequence": model.sequence,
+    }
+
+
+def _moment() -> str:
+    """Now, as part of a name that sorts by time."""
+    moment = datetime.now(UTC)
+    return f"{moment:%Y%m%d-%H%M%S}-{moment.microsecond:06d}"
+
+
+def _tell(
+    options: argparse.Namespace, environment: Mapping[str, str], stamp: Mapping[str, Any], error: Exception
+) -> None:
+    """Report a run that failed. What goes wrong in telling must not hide what went wrong."""
+    detail = {
+        **stamp,
+        "status": "Failed",
+        "error": {"Error": type(error).__name__, "Cause": str(error)[:1_000]},
+    }
+    try:
+        _report(options, environment, detail)
+    except Exception:
+        log.exception("the failure could not be reported")
+
+
+def _report(options: argparse.Namespace, environment: Mapping[str, str], detail: Mapping[str, Any]) -> None:
+    if options.no_event:
+        return
+    bus = options.event_bus or _service(environment)["event_bus"]
+    entry = {
+        "Source": names.INFERENCE_SOURCE,
+        "DetailType": names.INFERENCE_COMPLETED,
+        "EventBusName": bus,
+        "Detail": json.dumps(detail),
+    }
+    answer = storage.client("events").put_events(Entries=[entry])
+    if answer["FailedEntryCount"]:
+        raise PromotionError(f"The run's report was not taken: {answer['Entries'][0].get('ErrorMessage', '')}")
+
+
+def _service(environment: Mapping[str, str]) -> dict[str, Any]:
+    """What the deployed service says about itself."""
+    name = names.service_parameter(environment.get(names.PREFIX) or names.DEFAULT_PREFIX)
+    ssm = storage.client("ssm")
+    try:
+        value = ssm.get_parameter(Name=name)["Parameter"]["Value"]
+    except ssm.exceptions.ParameterNotFound:
+        raise Invalid(
+            "--event-bus", f"is not given and there is no {name} to look it up in; --no-event tells nobody."
+        ) from None
+    return dict(json.loads(value))

@@ -1,0 +1,329 @@
+"""Batch transform on one machine: file in, `NAME.out` out, under SageMaker's contract.
+
+It streams: what is in memory is one payload for each worker, however long the file. What is done is journalled at the
+borders of payloads; killed and started again, it goes on from there, and the output is the same to the byte.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import multiprocessing
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from tqdm import tqdm
+
+from inference.batch import data_processing
+from inference.records.counts import Counts, Run, worker_name
+from inference.errors import RecordInvalid
+from inference.records.json_lines import dump_line
+from inference.tasks.pipeline import Answered, Pipeline
+from inference.records.requests import decode_record
+from inference.scoring.joining import RUN_SUFFIX
+from promotion.errors import Invalid, PromotionError
+
+# As many lines as are worth sorting by length together; more would only be memory.
+MOST_LINES = 1_024
+LONGEST_LINE_BYTES = 100 << 20
+_JOURNAL_SECONDS = 1.0
+
+
+class DiskFull(PromotionError):
+    """There is no room for the output; what was written stays, and the next start goes on from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A transform job's settings, by SageMaker's names."""
+
+    batch_strategy: str = "MultiRecord"
+    max_payload_in_mb: int = 6
+    max_concurrent_transforms: int = 1
+    input_filter: str = "$"
+    output_filter: str = "$"
+    join_source: str = "None"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("BatchStrategy", self.batch_strategy, ("MultiRecord", "SingleRecord")),
+            ("JoinSource", self.join_source, ("None", "Input")),
+        ):
+            if value not in known:
+                raise Invalid(name, f"must be {' or '.join(known)}, not {value!r}.")
+        if not 0 <= self.max_payload_in_mb <= 100:
+            raise Invalid("MaxPayloadInMB", f"must be 0 to 100, not {self.max_payload_in_mb}.")
+        if not 1 <= self.max_concurrent_transforms <= 100:
+            raise Invalid("MaxConcurrentTransforms", f"must be 1 to 100, not {self.max_concurrent_transforms}.")
+        data_processing.Path.parse("InputFilter", self.input_filter)
+        data_processing.Path.parse("OutputFilter", self.output_filter)
+
+    @property
+    def payload_bytes(self) -> int:
+        # SageMaker's 0 stands for no limit of its own.
+        return (self.max_payload_in_mb << 20) or LONGEST_LINE_BYTES
+
+
+@dataclass(slots=True)
+class _Journal:
+    """How far a file has come; everything before it is in the output for good."""
+
+    job: str
+    lines: int
+    read_bytes: int
+    written_bytes: int
+    run: dict[str, Any] | None
+
+
+class Worker:
+    """One loaded pipeline with a job's settings; made once in each process."""
+
+    def __init__(self, pipeline: Pipeline, settings: Settings) -> None:
+        self._pipeline = pipeline
+        self._settings = settings
+        self._input = data_processing.Path.parse("InputFilter", settings.input_filter)
+        self._output = data_processing.Path.parse("OutputFilter", settings.output_filter)
+
+    def answer(self, payload: list[bytes | None]) -> Answered:
+        """Output lines for one payload; None stands for a line that was too long to read."""
+        answered = self._pipeline.answer_lines([self._prepared(line) for line in payload])
+        if self._settings.join_source == "None" and self._output.whole:
+            return answered
+        counts = answered.run.counts
+        lines = [self._finished(given, line, counts) for given, line in zip(payload, answered.lines, strict=True)]
+        return Answered(lines, answered.run)
+
+    def _prepared(self, line: bytes | None) -> bytes | RecordInvalid:
+        if line is None or len(line) > self._settings.payload_bytes:
+            most = self._settings.payload_bytes >> 20
+            return RecordInvalid("", f"the line is longer than a payload of {most} MB (MaxPayloadInMB).")
+        if self._input.whole:
+            return line
+        try:
+            record = decode_record(line)
+        except RecordInvalid as error:
+            return error
+        try:
+            return json.dumps(self._input.of(record)).encode()
+        except data_processing.NothingFound as error:
+            return RecordInvalid("InputFilter", str(error), record.get("id"))
+
+    def _finished(self, given: bytes | None, line: bytes, counts: Counts) -> bytes:
+        answer = value = json.loads(line)
+        if self._settings.join_source == "Input":
+            try:
+                source = decode_record(given or b"")
+            except RecordInvalid:
+                source = {"SageMakerInput": (given or b"").decode(errors="replace")[:1_000]}
+            value = data_processing.join(source, value)
+        try:
+            return dump_line(self._output.of(value))
+        except data_processing.NothingFound as error:
+            first = answer[0] if isinstance(answer, list) else answer
+            counts.errors += "error" not in first
+            known = {name: first[name] for name in ("id", "approval_id") if name in first}
+            return dump_line({**known, "error": f"OutputFilter: {error}", **self._pipeline.task.nothing})
+
+
+_worker: Worker | None = None
+
+
+def _start_worker(make: Callable[[], Pipeline], settings: Settings) -> None:
+    global _worker  # the one thing that a process of the pool is made for
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        # A killed parent can't stop its pool, and a model left behind would hold the device's memory.
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    _worker = Worker(make(), settings)
+
+
+def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def _work(payload: list[bytes | None]) -> Answered:
+    assert _worker is not None
+    return _worker.answer(payload)
+
+
+class _Here(Executor):
+    """Works in this process, at once: one worker needs no other."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+class Transform:
+    """A job: one model, one set of settings, any number of files. `make` must be picklable for several workers."""
+
+    def __init__(self, make: Callable[[], Pipeline], settings: Settings, *, identity: Mapping[str, Any]) -> None:
+        self._settings = settings
+        # What the output depends on besides the file: a journal of another job is no use.
+        self._identity = json.dumps({"settings": asdict(settings), **identity}, sort_keys=True)
+        if settings.max_concurrent_transforms == 1:
+            _start_worker(make, settings)
+            self._executor: Executor = _Here()
+        else:
+            # Fork would share torch's thread pools in a state that they can't leave.
+            context = multiprocessing.get_context("spawn")
+            self._executor = ProcessPoolExecutor(
+                settings.max_concurrent_transforms, context, initializer=_start_worker, initargs=(make, settings)
+            )
+
+    def __enter__(self) -> Transform:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown(cancel_futures=True)
+
+    def file(self, source: Path, target: Path, *, identity: str = "", quiet: bool = False) -> Run:
+        """Transform `source` into `target`, with what was counted beside it; returns that.
+
+        What an earlier start of the same job has ended with is left as it is.
+
+        Raises:
+            DiskFull: start it again once there is room.
+        """
+        stat = source.stat()
+        known = identity or f"{stat.st_size} {stat.st_mtime_ns}"
+        job = hashlib.sha256(f"{self._identity}\n{known}".encode()).hexdigest()
+        ended = _ended(target, job)
+        if ended is not None:
+            return ended
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.part")
+        journal_path = target.with_name(f".{target.name}.journal")
+        try:
+            return self._file(source, target, partial, journal_path, job, quiet)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            done = _read_journal(journal_path, job)
+            raise DiskFull(
+                f"The disk is full. {done.lines if done else 0} lines of {source.name} are done; "
+                "make room and start again: it goes on from there."
+            ) from None
+
+    def _file(self, source: Path, target: Path, partial: Path, journal_path: Path, job: str, quiet: bool) -> Run:
+        done = _read_journal(journal_path, job) if partial.exists() else None
+        if done is None or partial.stat().st_size < done.written_bytes:
+            done = _Journal(job, 0, 0, 0, None)
+        counts = Counts.of_json(done.run or {})
+        started = float(done.run["started"]) if done.run else time.time()
+        bar = tqdm(total=_count_lines(source), initial=done.lines, unit=" records", desc=source.name, disable=quiet)
+        with bar, source.open("rb") as given, partial.open("r+b" if partial.exists() else "w+b") as out:
+            out.truncate(done.written_bytes)
+            out.seek(done.written_bytes)
+            given.seek(done.read_bytes)
+            saved = time.monotonic()
+            for size, answered in self._answers(given):
+                out.write(b"".join(line + b"\n" for line in answered.lines))
+                counts.merge(answered.run.counts)
+                done.lines += len(answered.lines)
+                done.read_bytes += size
+                done.written_bytes = out.tell()
+                done.run = Run(worker_name(), started, time.time(), counts).as_json()
+                bar.update(len(answered.lines))
+                if time.monotonic() - saved > _JOURNAL_SECONDS:
+                    _save(out, journal_path, done)
+                    saved = time.monotonic()
+            out.flush()
+            os.fsync(out.fileno())
+            ends_at = out.tell()
+        run = Run(worker_name(), started, time.time(), counts)
+        partial.replace(target)
+        # Last: it says that the output is whole, and whose.
+        told = {**run.as_json(), "job": job, "bytes": ends_at}
+        target.with_name(target.name + RUN_SUFFIX).write_text(json.dumps(told) + "\n")
+        journal_path.unlink(missing_ok=True)
+        return run
+
+    def _answers(self, given: IO[bytes]) -> Iterator[tuple[int, Answered]]:
+        """Each payload's size and answers, in order, with as many under way as there are workers, and one in hand."""
+        waiting: deque[tuple[int, Future[Answered]]] = deque()
+        for size, payload in payloads(given, self._settings):
+            waiting.append((size, self._executor.submit(_work, payload)))
+            if len(waiting) > self._settings.max_concurrent_transforms or isinstance(self._executor, _Here):
+                size, future = waiting.popleft()
+                yield size, future.result()
+        while waiting:
+            size, future = waiting.popleft()
+            yield size, future.result()
+
+
+def payloads(given: IO[bytes], settings: Settings) -> Iterator[tuple[int, list[bytes | None]]]:
+    """Lines in payloads, each with the bytes that it was read from. A line beyond all bounds is passed over: None."""
+    most = 1 if settings.batch_strategy == "SingleRecord" else MOST_LINES
+    payload: list[bytes | None] = []
+    size = held = 0
+    for length, line in _lines(given, settings.payload_bytes):
+        weight = len(line or b"")
+        if payload and (len(payload) >= most or held + weight > settings.payload_bytes):
+            yield size, payload
+            payload, size, held = [], 0, 0
+        payload.append(line)
+        size += length
+        held += weight
+    if payload:
+        yield size, payload
+
+
+def _lines(given: IO[bytes], longest: int) -> Iterator[tuple[int, bytes | None]]:
+    while line := given.readline(longest + 2):
+        if line.endswith(b"\n") or len(line) <= longest:
+            yield len(line), line.removesuffix(b"\n").removesuffix(b"\r")
+            continue
+        length = len(line)
+        while (more := given.readline(1 << 20)) and not more.endswith(b"\n"):
+            length += len(more)
+        yield length + len(more), None
+
+
+def _count_lines(path: Path) -> int:
+    count, last = 0, b"\n"
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            count += chunk.count(b"\n")
+            last = chunk[-1:]
+    return count + (last != b"\n")
+
+
+def _save(out: IO[bytes], path: Path, journal: _Journal) -> None:
+    """The output first, then the journal that speaks of it; each whole or not at all."""
+    out.flush()
+    os.fsync(out.fileno())
+    fresh = path.with_name(path.name + ".new")
+    with fresh.open("w") as stream:
+        json.dump(asdict(journal), stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    fresh.replace(path)
+
+
+def _ended(target: Path, job: str) -> Run | None:
+    """What was counted where `target` is this job's own and whole, else None."""
+    try:
+        told = json.loads(target.with_name(target.name + RUN_SUFFIX).read_bytes())
+        whole = told["job"] == job and told["bytes"] == target.stat().st_size
+        return Run.of_json(told) if whole else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _read_journal(path: Path, job: str) -> _Journal | None:
+    try:
+        journal = _Journal(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return journal if journal.job == job else None

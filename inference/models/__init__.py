@@ -1,0 +1,1 @@
+"""Loading a model from an approved folder."""

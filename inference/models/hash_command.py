@@ -1,0 +1,80 @@
+"""`python -m inference hash`: the digests of artifacts, streamed, whatever their size. Nothing here loads a model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from typing import IO, Any
+
+from inference.batch import storage
+from promotion.client.artifact import HashedArtifact, hash_artifact
+from promotion.errors import Invalid
+
+log = logging.getLogger("inference")
+# How often a log line says how far it is: a job's log is all that anybody sees of it.
+_STEPS = 20
+
+
+def command(options: argparse.Namespace) -> int:
+    """SHA-256 and manifest of one artifact, or the digests of all in a plan, as JSON."""
+    if options.plan:
+        document = planned(options.plan)
+    else:
+        [source] = storage.sources(options.artifact)
+        with storage.opened(source) as stream:
+            hashed = _hashed(stream, source.name, source.size)
+        members = [member.as_json() for member in hashed.manifest.members]
+        document = {"artifact": options.artifact, **_digests(hashed), "members": members}
+    text = json.dumps(document, indent=1) + "\n"
+    if options.output:
+        storage.put_bytes(text.encode(), options.output)
+    else:
+        sys.stdout.write(text)
+    return 0
+
+
+def planned(uri: str) -> dict[str, Any]:
+    """The digests of every artifact that a plan names, each as it was when the plan was made.
+
+    An archive that can't be read to its end is a finding, and stands in the result; trouble with reading it is trouble.
+    """
+    plan = json.loads(storage.read_bytes(uri))
+    return {"artifacts": [_of_plan(entry) for entry in plan["artifacts"]]}
+
+
+def _of_plan(entry: dict[str, str]) -> dict[str, Any]:
+    artifact = entry["artifact"]
+    found: dict[str, Any] = {"artifact": artifact, "version_id": entry["version_id"]}
+    size, opened = storage.opened_pinned(artifact, entry["version_id"], entry["etag"])
+    try:
+        with opened as stream:
+            return found | _digests(_hashed(stream, artifact.rpartition("/")[2], size))
+    except Invalid as error:
+        return found | {"problem": error.reason}
+
+
+def _digests(hashed: HashedArtifact) -> dict[str, Any]:
+    return {"size": hashed.size, "sha256": hashed.sha256, "manifest_sha256": hashed.manifest.sha256}
+
+
+def _hashed(stream: IO[bytes], name: str, size: int) -> HashedArtifact:
+    return hash_artifact(_Telling(stream, name, size), name=name)
+
+
+class _Telling:
+    """A stream that says how far it has been read."""
+
+    def __init__(self, stream: IO[bytes], name: str, size: int) -> None:
+        self._stream, self._name, self._size = stream, name, size
+        self._read, self._said = 0, 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self._read += len(data)
+        share = self._read * _STEPS // self._size if self._size else _STEPS
+        if share > self._said:
+            self._said = share
+            log.info("%s: %d of %d bytes hashed, %d %%", self._name, self._read, self._size, share * 100 // _STEPS)
+        return data

@@ -1,0 +1,124 @@
+"""LoRA adapters: a base model's weights with what was learned on top of them, put together when it is loaded.
+
+An adapter's artifact has PEFT's two files, `base.json` that names the base by the SHA-256 of its manifest, and as a rule the base
+itself under `base/`. Another base, even one that differs in a single byte, gives another model, which nobody has approved.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from inference.errors import ModelBroken, ModelRefused
+from promotion.client.artifact import manifest_of_folder
+
+CONFIG, WEIGHTS, BOUND = "adapter_config.json", "adapter_model.safetensors", "base.json"
+BASE_FOLDER = "base"
+# Where the base is that the artifact doesn't bring: in the image, or on a disk of one's own.
+BASE_MODEL = "PROMOTION_BASE_MODEL"
+_OUTER = "base_model.model."
+# What of PEFT's LoRA this knows how to add, and what would make another sum of it.
+_REFUSED = ("use_dora", "fan_in_fan_out", "modules_to_save", "layer_replication", "rank_pattern", "alpha_pattern",
+            "lora_bias", "trainable_token_indices", "target_parameters", "alora_invocation_tokens")  # fmt: skip
+
+
+def is_adapter(folder: Path) -> bool:
+    return (folder / CONFIG).is_file()
+
+
+def base_of(folder: Path, environment: Mapping[str, str] | None = None) -> Path:
+    """The folder of an adapter's base, held to the hash that the adapter is bound to.
+
+    Raises:
+        ModelRefused: it is another base, or the adapter doesn't say which is its own.
+        ModelBroken: there is none.
+    """
+    bound = _document(folder / BOUND).get("manifest_sha256")
+    if not isinstance(bound, str) or len(bound) != 64:
+        raise ModelRefused(f"This adapter is bound to no base: {BOUND} has no manifest_sha256.")
+    brought = folder / BASE_FOLDER
+    named = (environment if environment is not None else os.environ).get(BASE_MODEL, "").strip()
+    base = brought if brought.is_dir() else Path(named)
+    if not brought.is_dir() and (not named or not base.is_dir()):
+        raise ModelBroken(
+            f"This adapter's base is missing: it is neither in {BASE_FOLDER}/ nor where {BASE_MODEL} points."
+        )
+    found = manifest_of_folder(base).sha256
+    if found != bound.lower():
+        raise ModelRefused(
+            f"This adapter was made for another base: it is bound to {bound}, and {base.name} is {found}. "
+            "It is not put onto weights that it was not trained with."
+        )
+    return base
+
+
+@torch.inference_mode()
+def apply(model: Any, folder: Path) -> int:
+    """Add an adapter to a model's weights, in float32 and then in the model's own dtype; returns how many were changed.
+
+    Raises:
+        ModelBroken: it is of another kind than plain LoRA, or doesn't fit the model.
+    """
+    scale = _scale(_document(folder / CONFIG))
+    try:
+        tensors = load_file(folder / WEIGHTS)
+    except Exception as error:  # safetensors raises what its own code does, and the file may hold anything
+        raise ModelBroken(f"{WEIGHTS} can't be read: {error}") from error
+    pairs = _pairs(tensors)
+    for name, (down, up) in pairs.items():
+        try:
+            weight: Tensor = model.get_submodule(name).weight  # (out, in)
+        except AttributeError:
+            raise ModelBroken(f"The adapter changes {name}, which the base has not.") from None
+        if (up.shape[0], down.shape[1]) != tuple(weight.shape) or up.shape[1] != down.shape[0]:
+            raise ModelBroken(
+                f"The adapter's {name} is {up.shape[0]} by {down.shape[1]}, the base's {tuple(weight.shape)}."
+            )
+        # (out, rank) @ (rank, in): summed once, so that answering costs what it costs without an adapter.
+        change = up.to(weight.device, torch.float32) @ down.to(weight.device, torch.float32)
+        weight.copy_((weight.float() + scale * change).to(weight.dtype))
+    return len(pairs)
+
+
+def _scale(config: Mapping[str, Any]) -> float:
+    kind = config.get("peft_type")
+    if kind != "LORA":
+        raise ModelBroken(f"Only LoRA adapters are put onto a base here, and this is {kind}: merge it before packing.")
+    if odd := [name for name in _REFUSED if config.get(name)]:
+        raise ModelBroken(f"The adapter uses {odd[0]}, which is more than plain LoRA: merge it before packing.")
+    if config.get("bias", "none") != "none":
+        raise ModelBroken("The adapter brings biases, which is more than plain LoRA: merge it before packing.")
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
+        raise ModelBroken(f"{CONFIG} has no rank and alpha.")
+    return float(alpha) / (rank**0.5 if config.get("use_rslora") else rank)
+
+
+def _pairs(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """By module: from its input to the rank, and from the rank to its output."""
+    halves: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        module, _, half = key.removeprefix(_OUTER).removesuffix(".weight").rpartition(".")
+        if half not in ("lora_A", "lora_B") or not key.startswith(_OUTER):
+            raise ModelBroken(f"The adapter holds {key}, which is more than plain LoRA: merge it before packing.")
+        halves.setdefault(module, {})[half] = tensor
+    if not halves or any(len(found) != 2 for found in halves.values()):
+        raise ModelBroken(f"{WEIGHTS} holds half an adapter, or none.")
+    return {module: (found["lora_A"], found["lora_B"]) for module, found in halves.items()}
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ModelBroken(f"{path.name} can't be read: {error}") from None
+    return found if isinstance(found, dict) else {}

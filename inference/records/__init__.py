@@ -1,0 +1,1 @@
+"""Records, their parameters, and JSON Lines."""

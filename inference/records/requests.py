@@ -1,0 +1,169 @@
+"""One input record, parsed once: what to do with which texts.
+
+Both forms that clients send are taken: parameters beside the text, and parameters under `parameters`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from inference.errors import RecordInvalid
+from inference.records.parameters import (
+    GENERATION,
+    ZERO_SHOT,
+    Generation,
+    Labels,
+    looks_like_parameter,
+    named,
+    unknown,
+)
+from promotion.errors import Invalid
+
+if TYPE_CHECKING:
+    from inference.decoders.settings import Decoding
+
+Id = str | int | float
+# Fields that ride along untouched, whatever they hold.
+_DATA = frozenset({"id", "metadata"})
+
+
+@dataclass(slots=True, eq=False)
+class Departure:
+    """Whether the client still waits: set on any thread, looked at between steps."""
+
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one record asks for. `many` is set where a list of texts was sent, so a list is answered.
+
+    `prepared` has what a task made of the texts already when it checked them.
+    """
+
+    id: Id | None
+    texts: tuple[str, ...]
+    many: bool
+    settings: Generation | Labels | Decoding
+    ignored_parameters: int = 0
+    prepared: tuple[Any, ...] = ()
+    stream: bool = False
+    chat: bool = False
+    departure: Departure = field(default_factory=Departure, compare=False)
+
+
+def decode_record(line: bytes) -> dict[str, Any]:
+    """The object on a line.
+
+    Raises:
+        RecordInvalid: empty, not UTF-8, not JSON, not an object, or an id that is neither text nor number.
+    """
+    if not line.strip():
+        raise RecordInvalid("", "the line is empty.")
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        raise RecordInvalid("", f"the line is not UTF-8: byte {error.start} is 0x{line[error.start]:02x}.") from None
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise RecordInvalid("", "the line is nested too deeply.") from None
+    except ValueError as error:
+        at = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
+        raise RecordInvalid("", f"the line is not JSON{at}.") from None
+    return checked_record(value)
+
+
+def checked_record(value: Any) -> dict[str, Any]:
+    """`value` if it is an object with a usable id or none."""
+    if not isinstance(value, dict):
+        raise RecordInvalid("", f"a record must be an object, not {type(value).__name__}.")
+    identity = value.get("id")
+    usable = identity is None or (isinstance(identity, (str, int, float)) and not isinstance(identity, bool))
+    if not usable or (isinstance(identity, float) and not math.isfinite(identity)):
+        raise RecordInvalid("id", "must be a text or a number.")
+    return value
+
+
+def generation_request(record: Mapping[str, Any], job: Mapping[str, Any] | None, defaults: Generation) -> Request:
+    """A record that asks for texts. With job parameters, its own are not used, only counted.
+
+    Raises:
+        RecordInvalid: no text, an empty one, an unknown or wrong parameter; names the record.
+    """
+    identity = record.get("id")
+    try:
+        name, texts, many = texts_of(record, ("text_inputs", "inputs"))
+        own = parameters_of(record, name, tuple(GENERATION))
+        if job is not None:
+            return Request(identity, texts, many, defaults.updated(job), len(own))
+        return Request(identity, texts, many, defaults.updated(own))
+    except Invalid as error:
+        raise named(error, identity) from None
+
+
+def zero_shot_request(record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
+    """A record that asks for labels. The labels are data: the record's count unless the job names some.
+
+    Raises:
+        RecordInvalid: no text, an empty one, no labels, an unknown or wrong parameter; names the record.
+    """
+    identity = record.get("id")
+    try:
+        name, texts, many = texts_of(record, ("sequences", "inputs", "text_inputs"))
+        own = parameters_of(record, name, ZERO_SHOT)
+        if job is None:
+            return Request(identity, texts, many, Labels.of(own))
+        used = dict(job)
+        if used.get("candidate_labels") is None and "candidate_labels" in own:
+            used["candidate_labels"] = own.pop("candidate_labels")
+        return Request(identity, texts, many, Labels.of(used), len(own))
+    except Invalid as error:
+        raise named(error, identity) from None
+
+
+def texts_of(record: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, tuple[str, ...], bool]:
+    """Which field holds the input, its texts, and whether a list was sent."""
+    name = next((name for name in names if record.get(name) is not None), None)
+    if name is None:
+        raise Invalid(names[0], "is missing: a record needs its text there.")
+    value = record[name]
+    if isinstance(value, str):
+        texts, many = (value,), False
+    elif isinstance(value, list) and value:
+        texts, many = tuple(value), True
+    else:
+        raise Invalid(name, "must be a text, or a list of at least one.")
+    for text in texts:
+        if not isinstance(text, str):
+            raise Invalid(name, f"must hold texts, not {type(text).__name__}.")
+        if not text.strip():
+            raise Invalid(name, "is empty.")
+    return name, texts, many
+
+
+def parameters_of(record: Mapping[str, Any], text_field: str, known: tuple[str, ...]) -> dict[str, Any]:
+    """The parameters that a record carries, in either form.
+
+    Raises:
+        Invalid: a field that can only be a mistaken parameter.
+    """
+    nested = record.get("parameters")
+    if nested is not None and not isinstance(nested, dict):
+        raise Invalid("parameters", "must be an object of parameters by name.")
+    found = {name: value for name, value in (nested or {}).items() if value is not None}
+    for name in found:
+        if name not in known:
+            raise unknown(name, known)
+    for name, value in record.items():
+        if name in known and value is not None:
+            found[name] = value
+        elif name in _DATA or name in (text_field, "parameters") or value is None:
+            continue
+        elif looks_like_parameter(name, value, known):
+            raise unknown(name, known)
+    return found

@@ -1,0 +1,159 @@
+"""The container's side of SageMaker's hosting and batch transform contract, on one port.
+
+One thread owns the model from its loading on; the event loop stands between it and the clients (inference/serving).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import resource
+import signal
+import threading
+from collections.abc import Callable, Mapping
+
+import uvicorn
+
+from inference.decoders.task import TextGeneration
+from inference.tasks.pipeline import Pipeline
+from inference.serving import Host
+from inference.serving.app import App
+from inference.serving.batcher import Batcher
+from inference.serving.meter import Meter
+from inference.serving.settings import Hosting
+from inference.serving.steps import StepHost
+from promotion.errors import IntegrityError, Invalid, PromotionError
+
+DRAIN_SECONDS = 25  # of the 30 that SageMaker leaves between SIGTERM and SIGKILL
+_END_SECONDS = 3
+# Connections that wait to be taken, so that a burst of clients isn't turned away by the kernel.
+_BACKLOG = 4_096
+
+EXIT_TROUBLE, EXIT_USAGE, EXIT_INTEGRITY = 1, 2, 4
+
+log = logging.getLogger("inference")
+
+
+class Model:
+    """The thread that owns the model; `exit_code` says how it ended where it could not be loaded, or died."""
+
+    def __init__(self, load: Callable[[], Pipeline], hosting: Hosting, meter: Meter) -> None:
+        self._load, self._hosting, self._meter = load, hosting, meter
+        self.pipeline: Pipeline | None = None
+        self.host: Host | None = None
+        self.exit_code = 0
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    def start(self, *, ready: Callable[[], None], ended: Callable[[], None]) -> None:
+        """Load and then answer; `ended` where that is over before it was stopped."""
+
+        def work() -> None:
+            self.prepare()
+            if self.host is not None:
+                ready()
+                self._serve(self.host)
+            ended()
+
+        # Left behind if it does not end in time: a drained server must not wait for a text that nobody reads.
+        self._thread = threading.Thread(target=work, name="model", daemon=True)
+        self._thread.start()
+
+    def prepare(self) -> None:
+        """Load, once, on the thread that will answer."""
+        try:
+            pipeline = self._load()
+        except IntegrityError as error:
+            log.error("refused: %s", error)
+            self.exit_code = EXIT_INTEGRITY
+        except Invalid as error:
+            log.error("%s", error)
+            self.exit_code = EXIT_USAGE
+        except PromotionError as error:
+            log.error("%s", error)
+            self.exit_code = EXIT_TROUBLE
+        except Exception:
+            log.exception("the model does not load")
+            self.exit_code = EXIT_TROUBLE
+        else:
+            self.host = host_of(pipeline, self._hosting, self._meter)
+            self.pipeline = pipeline
+
+    def stop(self) -> None:
+        """Stop answering; what is under way is told so."""
+        self._stopped = True
+        if self.host is not None:
+            self.host.stop()
+        if self._thread is not None:
+            self._thread.join(_END_SECONDS)
+
+    def _serve(self, host: Host) -> None:
+        try:
+            host.run()
+        except Exception:
+            log.exception("the model's thread died")
+        if not self._stopped:
+            self.exit_code = EXIT_TROUBLE
+            host.stop()
+
+
+def host_of(pipeline: Pipeline, hosting: Hosting, meter: Meter) -> Host:
+    """What brings clients and a pipeline's model together."""
+    task = pipeline.task
+    if isinstance(task, TextGeneration):
+        return StepHost(task, meter)
+    return Batcher(
+        task, meter, delay_ms=hosting.batch_delay_ms, tokens=hosting.batch_tokens, whole=hosting.whole_payloads
+    )
+
+
+def serve(load: Callable[[], Pipeline], *, host: str, port: int, environment: Mapping[str, str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT, then finish what was begun. Returns the process's exit code.
+
+    Raises:
+        Invalid: a variable of the environment can't be read.
+    """
+    hosting, meter = Hosting.of(os.environ if environment is None else environment), Meter()
+    _allow_connections()
+    model = Model(load, hosting, meter)
+    config = uvicorn.Config(
+        App(model, hosting, meter).routes(),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_keep_alive=75,
+    )
+    server = uvicorn.Server(config)
+    # uvicorn raises the signal again once it has drained; a drained server has ended well.
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def ended() -> None:
+        server.should_exit = True
+
+    model.start(ready=lambda: log.info("ready on %s:%d", host, port), ended=ended)
+    try:
+        server.run()
+    except SystemExit:
+        # uvicorn's way to say that the port is taken; it has logged it.
+        log.error("can't serve on %s:%d", host, port)
+        return EXIT_TROUBLE
+    finally:
+        model.stop()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return model.exit_code
+
+
+def _allow_connections() -> None:
+    """As many open connections as the kernel lets this process have: the usual 1,024 are fewer than clients that wait."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else max(soft, 65_536), hard)
+        )

@@ -1,0 +1,1 @@
+"""Tasks, and the pipeline that answers records with them."""

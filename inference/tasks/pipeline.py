@@ -1,0 +1,189 @@
+"""From lines to lines: each input line gets exactly one output line, whatever was wrong with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from inference.records.counts import Counts, Run, peak_memory_bytes, worker_name
+from inference.errors import HyperParametersInvalid, RecordInvalid
+from inference.records.json_lines import dump_line
+from inference.records.parameters import HYPER_PARAMS, named
+from inference.records.prompt_templates import Prompts
+from inference.records.requests import Request, checked_record, decode_record
+from inference.tasks.tasks import Answer, Task
+from promotion.errors import Invalid
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Output lines for input lines, and what was counted on the way."""
+
+    lines: list[bytes]
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """When work on something began: for people, and for measuring."""
+
+    wall: float = field(default_factory=time.time)
+    clock: float = field(default_factory=time.perf_counter)
+
+
+class Pipeline:
+    """One loaded model, one job's parameters, one approval."""
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        job: Mapping[str, Any] | None = None,
+        approval_id: str | None = None,
+        prompts: Prompts | None = None,
+    ) -> None:
+        self.task = task
+        self.prompts = prompts or Prompts({})
+        self.approval_id = approval_id
+        self._job = job
+        if job is not None:
+            # Said once, before the first record, instead of on every line.
+            try:
+                task.check_job(job)
+            except Invalid as error:
+                raise HyperParametersInvalid(f"{HYPER_PARAMS}.{error.field}", error.reason) from None
+
+    def answer_lines(self, lines: Sequence[bytes | RecordInvalid], *, stamp: bool = False) -> Answered:
+        """An output line for each of `lines`, in order; what could not even be read comes in as the error that it is.
+
+        With `stamp`, the first line carries what was counted: batch transform gives a container no other way to report,
+        no file of its own and only its answers to write to.
+        """
+        begun = Begun()
+        parsed = self.parse_lines(lines)
+        answers = self.task.answer([request for request in parsed if isinstance(request, Request)])
+        return self.finish_lines(parsed, answers, begun, stamp=stamp)
+
+    def parse_lines(self, lines: Sequence[bytes | RecordInvalid]) -> list[Request | RecordInvalid]:
+        """What each line asks for, or what is wrong with it."""
+        parsed: list[Request | RecordInvalid] = []
+        for line in lines:
+            try:
+                if isinstance(line, RecordInvalid):
+                    raise line
+                parsed.append(self._parse(decode_record(line)))
+            except RecordInvalid as error:
+                parsed.append(error)
+        return parsed
+
+    def finish_lines(
+        self,
+        parsed: Sequence[Request | RecordInvalid],
+        answers: Sequence[Sequence[Answer]],
+        begun: Begun,
+        *,
+        stamp: bool = False,
+    ) -> Answered:
+        """Output lines for all that was parsed, from the answers to what could be."""
+        good = iter(answers)
+        counts = Counts(records=len(parsed), engine=asdict(self.task.description))
+        values: list[Any] = []
+        for request in parsed:
+            if isinstance(request, RecordInvalid):
+                counts.errors += 1
+                values.append(self._failed(request.record_id, str(request)))
+            else:
+                values.append(self._value(request, next(good), counts))
+        run = self._run(counts, begun)
+        if stamp and values:
+            first = values[0][0] if isinstance(values[0], list) else values[0]
+            first["run"] = run.as_json()
+        return Answered([dump_line(value) for value in values], run)
+
+    def answer_record(self, value: Any) -> tuple[Any, Run]:
+        """The answer to one real-time request, in the form of its task.
+
+        Raises:
+            RecordInvalid: the request is wrong.
+        """
+        begun = Begun()
+        request = self.parse_record(value)
+        return self.finish_record(request, self.task.answer([request])[0], begun)
+
+    def parse_record(self, value: Any) -> Request:
+        """What a real-time request asks for.
+
+        Raises:
+            RecordInvalid: the request is wrong.
+        """
+        return self._parse(checked_record(value))
+
+    def finish_record(self, request: Request, answers: Sequence[Answer], begun: Begun) -> tuple[Any, Run]:
+        """The body of a real-time answer.
+
+        Raises:
+            RecordInvalid: a text could not be answered.
+        """
+        for answer in answers:
+            if answer.error:
+                raise RecordInvalid("", answer.error, request.id)
+        counts = Counts(records=1, engine=asdict(self.task.description))
+        _count(counts, request, answers)
+        bodies = [{**_identity(request.id), **answer.fields} for answer in answers]
+        # A peak is the process's, not one request's, and reading it would cost more than counting all else.
+        return self.task.real_time(request, bodies), self._run(counts, begun, memory=False)
+
+    def _run(self, counts: Counts, begun: Begun, *, memory: bool = True) -> Run:
+        counts.busy_seconds = time.perf_counter() - begun.clock
+        if memory:
+            counts.engine["peak_memory_bytes"] = self.peak_memory_bytes()
+        return Run(worker_name(), begun.wall, time.time(), counts)
+
+    def peak_memory_bytes(self) -> int:
+        """The most memory used so far: the device's, or the process's where it computes on the CPU."""
+        if self.task.description.device.startswith("cuda"):
+            import torch
+
+            return int(torch.cuda.max_memory_allocated())
+        return peak_memory_bytes()
+
+    def _parse(self, record: Mapping[str, Any]) -> Request:
+        try:
+            return self.task.parse(self.prompts.applied(record), self._job)
+        except RecordInvalid:
+            raise
+        except Invalid as error:
+            raise named(error, record.get("id")) from None
+
+    def _value(self, request: Request, answers: Sequence[Answer], counts: Counts) -> Any:
+        error = next((answer.error for answer in answers if answer.error), None)
+        _count(counts, request, answers)
+        if error:
+            return self._failed(request.id, str(RecordInvalid("", error, request.id)))
+        values = [{**_identity(request.id), **self.task.line(answer.fields), **self._approval()} for answer in answers]
+        return values if request.many else values[0]
+
+    def _failed(self, record_id: str | int | float | None, error: str) -> dict[str, Any]:
+        return {**_identity(record_id), "error": error, **self.task.line(self.task.nothing), **self._approval()}
+
+    def _approval(self) -> dict[str, str]:
+        return {"approval_id": self.approval_id} if self.approval_id else {}
+
+
+def _count(counts: Counts, request: Request, answers: Sequence[Answer]) -> None:
+    counts.errors += any(answer.error for answer in answers)
+    counts.truncated += any(answer.truncated for answer in answers)
+    counts.repeated_inputs += sum(answer.repeated for answer in answers)
+    counts.ignored_parameters += request.ignored_parameters
+    counts.tokens_in += sum(answer.tokens_in for answer in answers)
+    counts.tokens_out += sum(answer.tokens_out for answer in answers)
+    counts.latencies.add(max(answer.seconds for answer in answers))
+    for answer in answers:
+        if answer.first_token_seconds is not None:
+            counts.first_tokens.add(answer.first_token_seconds)
+
+
+def _identity(record_id: str | int | float | None) -> dict[str, Any]:
+    return {} if record_id is None else {"id": record_id}

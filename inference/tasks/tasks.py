@@ -1,0 +1,283 @@
+"""What a task is, and two of the three: text to text, and classification against labels that the model was never trained on.
+
+A task parses records, has an engine do the work on what is different, and puts the answers back in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from inference.engines import Description, Entailment, Generated, Pair, PairEngine, Prompt, TextEngine
+from inference.engines.encoder_decoder import text_engine
+from inference.engines.nli import NliEngine
+from inference.engines.search import most_new_tokens
+from inference.models.loading import TEXT_TO_TEXT, ZERO_SHOT, Loaded
+from inference.records.parameters import Generation, Labels
+from inference.records.requests import Departure, Request, generation_request, zero_shot_request
+from inference.engines.sampling import record_key
+from inference.models.tokenizing import Encoded, Encoder
+from promotion.errors import Invalid
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one text got. `error` says why it got nothing."""
+
+    fields: Mapping[str, Any]
+    tokens_in: int = 0
+    tokens_out: int = 0
+    truncated: bool = False
+    repeated: bool = False
+    seconds: float = 0.0
+    error: str | None = None
+    # Where tokens come one by one.
+    first_token_seconds: float | None = None
+
+
+class Task(Protocol):
+    """One kind of question that records ask."""
+
+    name: str
+    # What an error line has in place of an answer.
+    nothing: Mapping[str, Any]
+    # Whether real-time answers, like lines, are read as Python literals too by who has always done so.
+    literal: bool
+
+    @property
+    def description(self) -> Description:
+        """What did the work so far."""
+        ...
+
+    def check_job(self, job: Mapping[str, Any]) -> None:
+        """Raises Invalid where no record could be answered with these job parameters."""
+        ...
+
+    def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
+        """Raises RecordInvalid."""
+        ...
+
+    def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
+        """For each request, an answer for each of its texts, in order."""
+        ...
+
+    def weigh(self, request: Request) -> int:
+        """How many tokens a request is, about: what shares a forward pass has a budget of them."""
+        ...
+
+    def real_time(self, request: Request, bodies: list[dict[str, Any]]) -> Any:
+        """The body of a real-time answer, from an object for each text."""
+        ...
+
+    def line(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """What an answer's fields are on an output line."""
+        ...
+
+
+# Requests that came meanwhile, for at most so many texts, without waiting.
+Joining = Callable[[int], Sequence[Request]]
+
+
+@runtime_checkable
+class Flowing(Protocol):
+    """A task whose work others may join while it is under way, if its engine lets them."""
+
+    joins: bool
+
+    def flow(self, requests: Sequence[Request], joining: Joining) -> Iterator[tuple[int, list[Answer]]]:
+        """Each request's number and answers, as they are ready; the numbers of who joins count on."""
+        ...
+
+
+class _Plain:
+    """The form of answers that the two tasks of encoders share."""
+
+    literal = True
+
+    def real_time(self, request: Request, bodies: list[dict[str, Any]]) -> Any:
+        return bodies if request.many else bodies[0]
+
+    def line(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(fields)
+
+
+class TextToText(_Plain):
+    """Texts from texts, by an encoder-decoder model."""
+
+    name = TEXT_TO_TEXT
+    nothing: Mapping[str, Any] = {"generated_texts": [""]}
+
+    def __init__(self, loaded: Loaded, engine: TextEngine | None = None) -> None:
+        self._engine = engine or text_engine(loaded.model)
+        self.joins = self._engine.joins
+        self._tokenizer = loaded.tokenizer
+        self._encoder = Encoder(loaded.tokenizer, loaded.model.config)
+        self._defaults = Generation.of_model(loaded.model.generation_config)
+
+    @property
+    def description(self) -> Description:
+        return self._engine.description
+
+    def check_job(self, job: Mapping[str, Any]) -> None:
+        self._defaults.updated(job)
+
+    def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
+        return generation_request(record, job, self._defaults)
+
+    def weigh(self, request: Request) -> int:
+        settings = request.settings
+        assert isinstance(settings, Generation)
+        width = max(settings.num_beams, settings.num_return_sequences)
+        return width * sum(self._encoder.about(text) + most_new_tokens(settings) for text in request.texts)
+
+    def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
+        found = dict(self._flow(requests, None))
+        return [found[number] for number in range(len(requests))]
+
+    def flow(self, requests: Sequence[Request], joining: Joining) -> Iterator[tuple[int, list[Answer]]]:
+        return self._flow(requests, joining)
+
+    def _flow(self, requests: Sequence[Request], joining: Joining | None) -> Iterator[tuple[int, list[Answer]]]:
+        """By number of request, as they are ready."""
+        # By number of prompt: its source, and whose which text it is. Only what is under way is kept: a flow may be endless.
+        asked: dict[int, tuple[Encoded, list[tuple[int, int]]]] = {}
+        open_requests: dict[int, dict[int, Answer]] = {}
+        missing: dict[int, int] = {}
+        came = prompted = 0
+
+        def enter(requests: Sequence[Request]) -> list[Prompt]:
+            nonlocal came, prompted
+            wanted: dict[tuple[str, Generation], list[tuple[int, int]]] = {}
+            waiting: dict[tuple[str, Generation], list[Departure]] = {}
+            for request in requests:
+                assert isinstance(request.settings, Generation)
+                open_requests[came], missing[came] = {}, len(request.texts)
+                for place, text in enumerate(request.texts):
+                    wanted.setdefault((text, request.settings), []).append((came, place))
+                    waiting.setdefault((text, request.settings), []).append(request.departure)
+                came += 1
+            encoded = self._encoder.encode([text for text, _ in wanted]) if wanted else []
+            prompts = []
+            for source, ((text, settings), places) in zip(encoded, wanted.items(), strict=True):
+                asked[prompted] = source, places
+                prompted += 1
+                clients = tuple(waiting[text, settings])
+                prompts.append(Prompt(source.tokens, settings, record_key(settings.seed, text), clients))
+            return prompts
+
+        arrivals = None if joining is None else lambda room: enter(joining(room))
+        for index, result in self._engine.generate(enter(requests), arrivals):
+            source, places = asked.pop(index)
+            answer = self._answer(result, source)
+            for which, (number, place) in enumerate(places):
+                open_requests[number][place] = _repeated(answer) if which else answer
+                missing[number] -= 1
+                if not missing[number]:
+                    del missing[number]
+                    answers = open_requests.pop(number)
+                    yield number, [answers[place] for place in range(len(answers))]
+
+    def _answer(self, result: Generated, source: Encoded) -> Answer:
+        tokens_in, truncated, seconds = len(source.tokens), source.truncated, result.seconds
+        if result.error:
+            return Answer(self.nothing, tokens_in, truncated=truncated, seconds=seconds, error=result.error)
+        texts = self._tokenizer.batch_decode([list(row) for row in result.sequences], skip_special_tokens=True)
+        tokens_out = sum(map(len, result.sequences))
+        return Answer({"generated_texts": texts}, tokens_in, tokens_out, truncated, seconds=seconds)
+
+
+class ZeroShot(_Plain):
+    """Labels for texts, by a model of natural language inference: does the text entail "This example is {label}."?"""
+
+    name = ZERO_SHOT
+    nothing: Mapping[str, Any] = {"sequence": "", "labels": [], "scores": []}
+
+    def __init__(self, loaded: Loaded, engine: PairEngine | None = None) -> None:
+        self._engine = engine or NliEngine(loaded.model)
+        self._encoder = Encoder(loaded.tokenizer, loaded.model.config)
+
+    @property
+    def description(self) -> Description:
+        return self._engine.description
+
+    def check_job(self, job: Mapping[str, Any]) -> None:
+        Labels.of({"candidate_labels": ["any"], **{name: value for name, value in job.items() if value is not None}})
+
+    def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
+        request = zero_shot_request(record, job)
+        assert isinstance(request.settings, Labels)
+        for label, hypothesis in zip(request.settings.candidate_labels, request.settings.hypotheses, strict=True):
+            if len(hypothesis) > self._encoder.longest and not self._encoder.fits_as_hypothesis(hypothesis):
+                raise Invalid("candidate_labels", f"{label[:40]!r}… is longer than the model can take.")
+        return request
+
+    def weigh(self, request: Request) -> int:
+        assert isinstance(request.settings, Labels)
+        hypotheses = [self._encoder.about(one) for one in request.settings.hypotheses]
+        return sum(len(hypotheses) * self._encoder.about(text) + sum(hypotheses) for text in request.texts)
+
+    def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
+        pairs: dict[tuple[str, str], int] = {}
+        wanted: dict[tuple[str, Labels], list[int]] = {}
+        places: list[list[int]] = []
+        order: dict[tuple[str, Labels], int] = {}
+        for request in requests:
+            settings = request.settings
+            assert isinstance(settings, Labels)
+            for text in request.texts:
+                if (text, settings) not in wanted:
+                    order[text, settings] = len(order)
+                    wanted[text, settings] = [pairs.setdefault((text, one), len(pairs)) for one in settings.hypotheses]
+            places.append([order[text, settings] for text in request.texts])
+        encoded = self._encoder.encode_pairs([text for text, _ in pairs], [one for _, one in pairs]) if pairs else []
+        logits: list[Entailment | None] = [None] * len(encoded)
+        for index, scored in self._engine.score([Pair(source.tokens, source.types) for source in encoded]):
+            logits[index] = scored
+        answers = []
+        for (text, settings), used in wanted.items():
+            found = [result for place in used if (result := logits[place]) is not None]
+            tokens_in = sum(len(encoded[place].tokens) for place in used)
+            truncated = any(encoded[place].truncated for place in used)
+            error = next((result.error for result in found if result.error), None)
+            seconds = max(result.seconds for result in found)
+            fields = self.nothing if error else ranked(text, settings, found)
+            answers.append(Answer(fields, tokens_in, 0, truncated, seconds=seconds, error=error))
+        return spread(answers, places)
+
+
+def ranked(text: str, settings: Labels, logits: Sequence[Entailment]) -> dict[str, Any]:
+    """Labels best first, as the transformers pipeline has them.
+
+    One of several: the labels' entailments compete. Each by itself (or a single one): entailment against contradiction.
+    """
+    entailment = np.array([one.entailment for one in logits])  # (labels,), float64
+    if settings.multi_label or len(logits) == 1:
+        contradiction = np.array([one.contradiction for one in logits])
+        scores = 1 / (1 + np.exp(np.clip(contradiction - entailment, -700, 700)))
+    else:
+        weights = np.exp(entailment - entailment.max())
+        scores = weights / weights.sum()
+    best_first = np.argsort(scores, kind="stable")[::-1]
+    labels = [settings.candidate_labels[place] for place in best_first]
+    return {"sequence": text, "labels": labels, "scores": [float(scores[place]) for place in best_first]}
+
+
+def spread(answers: Sequence[Answer], places: Sequence[Sequence[int]]) -> list[list[Answer]]:
+    """Each request's answers; one that an earlier request had already got is marked as repeated."""
+    seen: set[int] = set()
+    out: list[list[Answer]] = []
+    for wanted in places:
+        row = []
+        for place in wanted:
+            answer = answers[place]
+            row.append(answer if place not in seen else _repeated(answer))
+            seen.add(place)
+        out.append(row)
+    return out
+
+
+def _repeated(answer: Answer) -> Answer:
+    return replace(answer, repeated=True)

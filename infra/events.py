@@ -1,0 +1,240 @@
+"""What wakes what: rules, the ledger's stream, the queue, the schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_lambda_destinations as destinations
+from aws_cdk import aws_lambda_event_sources as sources
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from infra.cdk_nag import acknowledge
+from infra.functions import SIZES, Functions
+from infra.storage import Store
+from promotion import names
+from promotion.config.loading import Config
+
+# Parameter Store takes 3 writes a second from the whole account: more projectors would only wait for each other.
+PROJECTORS = 4
+
+
+class Wiring(Construct):
+    """Queues, bus and everything that starts a function, except the HTTP API."""
+
+    def __init__(self, scope: Construct, name: str, *, bus_name: str) -> None:
+        super().__init__(scope, name)
+        self.bus = events.EventBus(self, "Bus", event_bus_name=bus_name, description="What happened to models")
+        self.dead_letters = sqs.Queue(
+            self,
+            "DeadLetters",
+            fifo=True,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            retention_period=Duration.days(14),
+            removal_policy=RemovalPolicy.RETAIN,
+        )
+        self.wake = sqs.Queue(
+            self,
+            "Wake",
+            fifo=True,
+            content_based_deduplication=False,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            visibility_timeout=Duration.seconds(6 * SIZES["on_projection_due"].timeout_s),
+            retention_period=Duration.days(14),
+            dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letters, max_receive_count=5),
+        )
+        # A FIFO queue takes neither what EventBridge nor what a stream could not deliver.
+        self.undelivered = sqs.Queue(
+            self,
+            "Undelivered",
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            retention_period=Duration.days(14),
+        )
+        acknowledge(
+            self.undelivered,
+            {"AwsSolutions-SQS3": "This is a dead-letter queue: of rules, schedules and the ledger's stream."},
+        )
+
+    def connect(self, functions: Functions, store: Store, *, groups: tuple[str, ...]) -> None:
+        """Starts each function by what it is named for."""
+        for module, statuses in (
+            ("on_model_registered", [names.PENDING]),
+            ("on_approval_changed", [names.APPROVED, names.REJECTED]),
+        ):
+            detail: dict[str, Any] = {"ModelApprovalStatus": statuses}
+            if patterns := group_patterns(groups):
+                detail["ModelPackageGroupName"] = patterns
+            events.Rule(
+                self,
+                "".join(word.title() for word in module.split("_")),
+                description=f"Starts lambdas/{module}.py",
+                event_pattern=events.EventPattern(
+                    source=[names.SAGEMAKER_SOURCE], detail_type=[names.PACKAGE_STATE_CHANGE], detail=detail
+                ),
+                targets=[self._function(functions, module)],
+            )
+        events.Rule(
+            self,
+            "OnHashingEnded",
+            description="Starts lambdas/handlers/on_model_registered.py again: the job that hashes a large artifact has ended",
+            event_pattern=events.EventPattern(
+                source=[names.SAGEMAKER_SOURCE],
+                detail_type=[names.PROCESSING_STATE_CHANGE],
+                detail={
+                    "ProcessingJobStatus": ["Completed", "Failed", "Stopped"],
+                    "ProcessingJobName": [{"prefix": names.HASH_JOBS}],
+                },
+            ),
+            targets=[self._function(functions, "on_model_registered")],
+        )
+        events.Rule(
+            self,
+            "OnInferenceCompleted",
+            description="Starts lambdas/handlers/on_inference_completed.py",
+            event_bus=self.bus,
+            event_pattern=events.EventPattern(source=[names.INFERENCE_SOURCE], detail_type=[names.INFERENCE_COMPLETED]),
+            targets=[self._function(functions, "on_inference_completed")],
+        )
+        for module, schedule in (
+            ("sweep", events.Schedule.rate(Duration.minutes(5))),
+            ("verify", events.Schedule.rate(Duration.days(1))),
+        ):
+            events.Rule(
+                self,
+                module.title(),
+                description=f"Starts lambdas/{module}.py",
+                schedule=schedule,
+                targets=[self._function(functions, module)],
+            )
+        # EventBridge is content once Lambda has taken the event: what the function fails at three times lands here.
+        for module in (
+            "on_model_registered",
+            "on_approval_changed",
+            "on_inference_completed",
+            "on_monitoring_completed",
+            "on_drift_detected",
+            "on_event_published",
+            "sweep",
+            "verify",
+        ):
+            functions[module].configure_async_invoke(
+                on_failure=destinations.SqsDestination(self.undelivered), retry_attempts=2
+            )
+        functions["on_ledger_appended"].add_event_source_mapping(
+            "LedgerStream",
+            event_source_arn=store.ledger.table_stream_arn,
+            starting_position=lambda_.StartingPosition.TRIM_HORIZON,
+            batch_size=100,
+            bisect_batch_on_error=True,
+            retry_attempts=10,
+            report_batch_item_failures=True,
+            # A wake-up is needed once per change of a group's head; every other item of the transaction is noise.
+            filters=[
+                lambda_.FilterCriteria.filter(
+                    {"dynamodb": {"Keys": {"sk": {"S": lambda_.FilterRule.is_equal("HEAD")}}}}
+                )
+            ],
+            on_failure=sources.SqsDlq(self.undelivered),
+        )
+        functions["on_projection_due"].add_event_source_mapping(
+            "WakeQueue",
+            event_source_arn=self.wake.queue_arn,
+            batch_size=1,
+            max_concurrency=PROJECTORS,
+            report_batch_item_failures=True,
+        )
+
+    def follow_drift(self, functions: Functions, settings: Config) -> None:
+        """Starts what drift calls for; without monitors and retraining in the configuration, nothing."""
+        if settings.drift.monitors:
+            events.Rule(
+                self,
+                "OnMonitoringCompleted",
+                description="Starts lambdas/handlers/on_monitoring_completed.py",
+                event_pattern=events.EventPattern(
+                    source=[names.SAGEMAKER_SOURCE],
+                    detail_type=[names.PROCESSING_STATE_CHANGE],
+                    # Which jobs are a monitor's, only the job itself says; our own never are.
+                    detail={
+                        "ProcessingJobStatus": ["Completed"],
+                        "ProcessingJobName": [{"anything-but": {"prefix": "promotion-"}}],
+                    },
+                ),
+                targets=[self._function(functions, "on_monitoring_completed")],
+            )
+        if settings.drift.retraining:
+            events.Rule(
+                self,
+                "OnDriftDetected",
+                description="Starts lambdas/handlers/on_drift_detected.py",
+                event_bus=self.bus,
+                event_pattern=events.EventPattern(
+                    source=[names.EVENT_SOURCE],
+                    detail_type=[names.DRIFT_DETECTED],
+                    detail={"retraining": [{"exists": True}]},
+                ),
+                targets=[self._function(functions, "on_drift_detected")],
+            )
+
+    def tell_channels(self, functions: Functions, settings: Config) -> None:
+        """One rule a channel, so that each is tried again on its own."""
+        for name, channel in settings.channels.items():
+            detail = {"model_package_group": patterns} if (patterns := group_patterns(channel.groups)) else None
+            events.Rule(
+                self,
+                f"Channel{name.title().replace('-', '')}",
+                description=f"Tells {name}: starts lambdas/handlers/on_event_published.py",
+                event_bus=self.bus,
+                event_pattern=events.EventPattern(
+                    source=[names.EVENT_SOURCE], detail_type=list(channel.events or names.PUBLISHED), detail=detail
+                ),
+                targets=[
+                    self._function(
+                        functions,
+                        "on_event_published",
+                        events.RuleTargetInput.from_object(
+                            {"channel": name, "detail": events.EventField.from_path("$.detail")}
+                        ),
+                    )
+                ],
+            )
+
+    def guard_bus(self, writers: Sequence[str]) -> None:
+        """Shuts the bus to all but `writers`: an identity policy elsewhere must not be enough to fake an event."""
+        self.bus.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="OnlyThePipelines",
+                effect=iam.Effect.DENY,
+                principals=[iam.AnyPrincipal()],
+                actions=["events:PutEvents"],
+                resources=[self.bus.event_bus_arn],
+                conditions={"ArnNotEquals": {"aws:PrincipalArn": list(writers)}},
+            )
+        )
+
+    def _function(
+        self, functions: Functions, module: str, given: events.RuleTargetInput | None = None
+    ) -> targets.LambdaFunction:
+        return targets.LambdaFunction(
+            functions[module],
+            event=given,
+            dead_letter_queue=self.undelivered,
+            retry_attempts=185,
+            max_event_age=Duration.hours(24),
+        )
+
+
+def group_patterns(groups: tuple[str, ...]) -> list[Any]:
+    """`groups` as EventBridge matches them; nothing where it can't, and the function looks again in any case."""
+    if any(pattern == "*" or "?" in pattern or "[" in pattern for pattern in groups):
+        return []
+    return [{"wildcard": pattern} if "*" in pattern else pattern for pattern in groups]

@@ -1,0 +1,163 @@
+"""What each function is told and may do: two tables, to be read beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aws_cdk import aws_iam as iam
+
+from infra.functions import Functions
+from infra.permissions import Permissions, allow
+from infra.storage import Store
+from infra.events import Wiring
+from promotion import names
+
+# Each function learns what it needs and no more.
+TOLD: Mapping[str, tuple[str, ...]] = {
+    "on_model_registered": (
+        names.DECIDE_FUNCTION,
+        names.EVIDENCE_BUCKET,
+        names.HASHING_ROLE_ARN,
+        names.HASHING_IMAGE,
+    ),
+    "on_approval_changed": (names.DECIDE_FUNCTION, names.REGISTERED_FUNCTION),
+    "decide": (names.LEDGER_TABLE, names.LINK_KEYS_SECRET_ARN, names.SIGNING_KEY_ARN, names.PUBLIC_URL),
+    "web": (
+        names.LEDGER_TABLE,
+        names.PROJECTIONS_TABLE,
+        names.LINK_KEYS_SECRET_ARN,
+        names.IDENTITY_SECRET_ARN,
+        names.PUBLIC_URL,
+    ),
+    "on_ledger_appended": (names.WAKE_QUEUE_URL,),
+    "on_projection_due": (
+        names.LEDGER_TABLE,
+        names.PROJECTIONS_TABLE,
+        names.REGISTRY_ROLE_ARN,
+        names.SIGNING_KEY_ARN,
+        names.LINK_KEYS_SECRET_ARN,
+        names.EVENT_BUS_NAME,
+        names.PUBLIC_URL,
+        names.WAKE_QUEUE_URL,
+        names.DEAD_LETTER_QUEUE_URL,
+        names.ALARM_TOPIC_ARN,
+    ),
+    "sweep": (names.LEDGER_TABLE, names.DECIDE_FUNCTION, names.REGISTERED_FUNCTION),
+    "prepare_inference": (names.LEDGER_TABLE, names.SIGNING_KEY_ARN, names.EVIDENCE_BUCKET),
+    "on_inference_completed": (names.DECIDE_FUNCTION, names.EVIDENCE_BUCKET),
+    "on_monitoring_completed": (names.DECIDE_FUNCTION,),
+    "on_drift_detected": (names.DECIDE_FUNCTION,),
+    "on_event_published": (names.LEDGER_TABLE, names.LINK_KEYS_SECRET_ARN, names.PUBLIC_URL),
+    "verify": (names.LEDGER_TABLE, names.PROJECTIONS_TABLE, names.SIGNING_KEY_ARN, names.ANCHOR_BUCKET),
+}
+
+
+@dataclass(frozen=True)
+class Duties:
+    """The functions, and what they work with."""
+
+    functions: Functions
+    store: Store
+    wiring: Wiring
+    permissions: Permissions
+    registry_role: iam.IRole
+    hashing_role: iam.IRole
+    hashing_image: str
+    configuration_set: str
+    alarm_topic: str
+    public_url: str
+
+    def tell(self) -> None:
+        """Sets the environment variables."""
+        store, functions, wiring = self.store, self.functions, self.wiring
+        known = {
+            names.LEDGER_TABLE: store.ledger.table_name,
+            names.PROJECTIONS_TABLE: store.projections.table_name,
+            names.SIGNING_KEY_ARN: store.signing_key.key_arn,
+            names.LINK_KEYS_SECRET_ARN: store.link_keys.secret_arn,
+            names.IDENTITY_SECRET_ARN: store.identity_secret.secret_arn,
+            names.EVENT_BUS_NAME: wiring.bus.event_bus_name,
+            names.PUBLIC_URL: self.public_url,
+            names.WAKE_QUEUE_URL: wiring.wake.queue_url,
+            names.DEAD_LETTER_QUEUE_URL: wiring.dead_letters.queue_url,
+            names.REGISTRY_ROLE_ARN: self.registry_role.role_arn,
+            names.DECIDE_FUNCTION: functions["decide"].function_name,
+            names.REGISTERED_FUNCTION: functions["on_model_registered"].function_name,
+            names.EVIDENCE_BUCKET: store.evidence.bucket_name,
+            names.ANCHOR_BUCKET: store.anchors.bucket_name,
+            names.HASHING_ROLE_ARN: self.hashing_role.role_arn,
+            names.HASHING_IMAGE: self.hashing_image,
+            names.ALARM_TOPIC_ARN: self.alarm_topic,
+        }
+        for module, variables in TOLD.items():
+            functions.tell(module, **{variable: known[variable] for variable in variables})
+
+    def permit(self) -> None:
+        """Grants: `decide` alone appends to the ledger, the projector alone writes to the targets."""
+        may, functions, wiring = self.permissions, self.functions, self.wiring
+        decide = may.invoke(functions["decide"].function_arn)
+        register = may.invoke(functions["on_model_registered"].function_arn)
+        link_keys = allow(["secretsmanager:GetSecretValue"], [self.store.link_keys.secret_arn])
+        client_secret = allow(["secretsmanager:GetSecretValue"], [self.store.identity_secret.secret_arn])
+        granted: Mapping[str, list[iam.PolicyStatement]] = {
+            "on_model_registered": [
+                may.describe_packages(),
+                *may.read_artifacts(),
+                decide,
+                *may.share_groups(),
+                *may.start_hashing(self.hashing_role.role_arn),
+            ],
+            "on_approval_changed": [may.describe_packages(), decide, register],
+            "decide": [may.read_ledger(), may.append_to_ledger(), may.sign(), link_keys],
+            "web": [may.read_ledger(), may.read_projections(), link_keys, client_secret, *may.read_evidence()],
+            "on_ledger_appended": [*may.follow_ledger(), may.send(wiring.wake, wiring.undelivered)],
+            "on_projection_due": [
+                may.consume(wiring.wake),
+                may.read_ledger(),
+                may.write_projections(),
+                allow(["sts:AssumeRole", "sts:SetSourceIdentity"], [self.registry_role.role_arn]),
+                may.read_parameters(),
+                may.write_parameters(),
+                may.sign(),
+                may.publish(wiring.bus.event_bus_arn, names.EVENT_SOURCE),
+                may.send_mail(self.configuration_set),
+                link_keys,
+                *may.read_evidence(),
+                may.send(wiring.dead_letters),
+                allow(["sns:Publish"], [self.alarm_topic]),
+                *may.act_elsewhere("writer"),
+            ],
+            "sweep": [
+                may.list_packages(),
+                may.read_ledger(),
+                decide,
+                register,
+            ],
+            "prepare_inference": [
+                may.read_parameters(),
+                may.read_public_key(),
+                *may.read_artifacts(),
+                *may.find_inputs(),
+                may.read_ledger(),
+                may.write_run_context(),
+                *may.act_elsewhere("reader"),
+            ],
+            "on_inference_completed": [*may.read_evidence(), *may.read_artifacts(), may.describe_runs(), decide],
+            "on_monitoring_completed": [*may.follow_monitors(), decide],
+            "on_drift_detected": [*may.start_retraining(), decide],
+            "on_event_published": [may.read_ledger(), link_keys, *may.tell_channels()],
+            "verify": [
+                may.read_ledger(),
+                may.read_parameters(),
+                may.read_public_key(),
+                may.list_packages(),
+                may.describe_packages(),
+                may.read_projections(),
+                may.write_anchors(),
+                may.read_anchors(),
+                *may.act_elsewhere("reader"),
+            ],
+        }
+        for module, statements in granted.items():
+            functions.permit(module, statements)

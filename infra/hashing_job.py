@@ -1,0 +1,32 @@
+"""What the job runs as that hashes artifacts too large for a function."""
+
+from __future__ import annotations
+
+from aws_cdk import Stack
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from infra.permissions import Permissions, allow
+from infra.storage import Store
+from promotion import names
+
+
+def hashing_role(scope: Construct, store: Store, permissions: Permissions) -> iam.Role:
+    """Reads artifacts and writes below `hashes/` in the evidence bucket, where nobody else does: what lies there is believed."""
+    stack = Stack.of(scope)
+    role = iam.Role(
+        scope,
+        "HashingRole",
+        description="Hashes artifacts too large for a function",
+        assumed_by=iam.ServicePrincipal(
+            "sagemaker.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": stack.account}}
+        ),
+    )
+    hashes = store.evidence.arn_for_objects(f"{names.HASHES}/*")
+    for statement in (
+        allow(["s3:GetObject", "s3:GetObjectVersion"], [f"{bucket}/*" for bucket in permissions.artifact_buckets()]),
+        allow(["s3:GetObject", "s3:PutObject"], [hashes]),
+        *permissions.run_jobs(),
+    ):
+        role.add_to_policy(statement)
+    return role

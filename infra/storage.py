@@ -1,0 +1,203 @@
+"""What must outlive everything else: ledger, projections, signing key, secrets, evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aws_cdk import Duration, RemovalPolicy, Tags
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from infra.cdk_nag import acknowledge
+from promotion import names
+
+_TEXT = dynamodb.AttributeType.STRING
+
+
+class Store(Construct):
+    """Everything with state. Its logical ids are held by a test: a renamed table would be a new, empty one.
+
+    `kept` is what an earlier installation left (promotion/aws/kept.py): it is gone on with, and belongs to no stack any more.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        alias: str,
+        evidence_name: str | None = None,
+        kept: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(scope, name)
+        self._kept = kept or {}
+        self._policies: dict[str, s3.BucketPolicy] = {}
+        self.ledger: dynamodb.ITable = self._ledger()
+        # Kept as well: without cursors the projector would bring up every target from the first event, mails included.
+        self.projections: dynamodb.ITable = self._projections()
+        # Asymmetric, so that a pipeline verifies offline; kept, because nobody can check what a deleted key has signed.
+        self.signing_key: kms.IKey = self._signing_key(alias)
+        self.link_keys = secretsmanager.Secret(
+            self,
+            "LinkKeys",
+            description="Signs the ids in approval links; sessions too",
+            generate_secret_string=secretsmanager.SecretStringGenerator(
+                secret_string_template="{}", generate_string_key="key", password_length=64, exclude_punctuation=True
+            ),
+        )
+        # Begins as noise rather than empty: nobody can sign in until the provider's own secret is put there.
+        self.identity_secret = secretsmanager.Secret(
+            self,
+            "IdentitySecret",
+            description="The client secret at the identity provider, as client_secret",
+            generate_secret_string=secretsmanager.SecretStringGenerator(
+                secret_string_template="{}",
+                generate_string_key="client_secret",
+                password_length=64,
+                exclude_punctuation=True,
+            ),
+        )
+        logs = _bucket(self, "AccessLogs", lifecycle_rules=[s3.LifecycleRule(expiration=Duration.days(90))])
+        self.evidence: s3.IBucket = self._left_bucket("Evidence") or _bucket(
+            self,
+            "Evidence",
+            bucket_name=evidence_name,
+            versioned=True,
+            server_access_logs_bucket=logs,
+            server_access_logs_prefix="evidence/",
+            lifecycle_rules=[s3.LifecycleRule(abort_incomplete_multipart_upload_after=Duration.days(7))],
+        )
+        # In compliance mode not even the account's root shortens the year: what its keeper can replace is no anchor.
+        self.anchors: s3.IBucket = self._left_bucket("Anchors") or _bucket(
+            self,
+            "Anchors",
+            versioned=True,
+            object_lock_enabled=True,
+            object_lock_default_retention=s3.ObjectLockRetention.compliance(Duration.days(365)),
+            server_access_logs_bucket=logs,
+            server_access_logs_prefix="anchors/",
+        )
+        self._remember()
+        acknowledge(logs, {"AwsSolutions-S1": "This is where the access logs go; a log of the log would never end."})
+        for secret in (self.link_keys, self.identity_secret):
+            acknowledge(
+                secret,
+                {"AwsSolutions-SMG4": "Rotated by hand: docs/operations.md."},
+            )
+
+    def let_into_evidence(self, statement: iam.PolicyStatement) -> None:
+        """Adds to the policy of the evidence bucket, whoever made the bucket."""
+        if policy := self._policies.get("Evidence"):
+            policy.document.add_statements(statement)
+        else:
+            self.evidence.add_to_resource_policy(statement)
+
+    def _ledger(self) -> dynamodb.ITable:
+        if "ledger" in self._kept:
+            return dynamodb.Table.from_table_attributes(
+                self,
+                "Ledger",
+                table_name=self._kept["ledger"],
+                table_stream_arn=self._kept["stream"],
+                global_indexes=[names.BOARD_INDEX],
+            )
+        ledger = _table(self, "Ledger", stream=dynamodb.StreamViewType.NEW_IMAGE, deletion_protection=True)
+        ledger.add_global_secondary_index(
+            index_name=names.BOARD_INDEX,
+            partition_key=dynamodb.Attribute(name="board_pk", type=_TEXT),
+            sort_key=dynamodb.Attribute(name="board_sk", type=_TEXT),
+        )
+        return ledger
+
+    def _projections(self) -> dynamodb.ITable:
+        if "projections" in self._kept:
+            return dynamodb.Table.from_table_name(self, "Projections", self._kept["projections"])
+        return _table(self, "Projections")
+
+    def _signing_key(self, alias: str) -> kms.IKey:
+        name = f"alias/{alias}-signing"
+        if "signing_key" in self._kept:
+            # Below the same path, so that the alias stays the resource that it was.
+            place = Construct(self, "SigningKey")
+            left = kms.Key.from_key_arn(place, "Left", self._kept["signing_key"])
+            kms.Alias(place, "Alias", alias_name=name, target_key=left)
+            return left
+        key = kms.Key(
+            self,
+            "SigningKey",
+            description="Signs what is live",
+            key_spec=kms.KeySpec.ECC_NIST_P256,
+            key_usage=kms.KeyUsage.SIGN_VERIFY,
+            removal_policy=RemovalPolicy.RETAIN,
+        )
+        key.add_alias(name)
+        return key
+
+    def _left_bucket(self, name: str) -> s3.IBucket | None:
+        """A bucket that was left; its policy went with the stack that made it, and is made again."""
+        if name.lower() not in self._kept:
+            return None
+        place = Construct(self, name)
+        left = s3.Bucket.from_bucket_name(place, "Left", self._kept[name.lower()])
+        policy = s3.BucketPolicy(place, "Policy", bucket=left)
+        for condition in (
+            {"Bool": {"aws:SecureTransport": "false"}},
+            {"NumericLessThan": {"s3:TlsVersion": 1.2}},
+        ):
+            policy.document.add_statements(
+                iam.PolicyStatement(
+                    effect=iam.Effect.DENY,
+                    principals=[iam.AnyPrincipal()],
+                    actions=["s3:*"],
+                    resources=[left.bucket_arn, left.arn_for_objects("*")],
+                    conditions=condition,
+                )
+            )
+        self._policies[name] = policy
+        return left
+
+    def _remember(self) -> None:
+        """Tags on the ledger, so that its name alone is enough to find the rest."""
+        belongs = {
+            "projections": self.projections.table_name,
+            "signing_key": self.signing_key.key_arn,
+            "evidence": self.evidence.bucket_name,
+            "anchors": self.anchors.bucket_name,
+        }
+        if "ledger" not in self._kept:
+            for word, tag in names.KEPT.items():
+                Tags.of(self.ledger).add(tag, belongs[word])
+
+
+def _table(scope: Construct, name: str, **settings: object) -> dynamodb.Table:
+    return dynamodb.Table(
+        scope,
+        name,
+        partition_key=dynamodb.Attribute(name="pk", type=_TEXT),
+        sort_key=dynamodb.Attribute(name="sk", type=_TEXT),
+        billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
+        point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
+            point_in_time_recovery_enabled=True
+        ),
+        encryption=dynamodb.TableEncryption.AWS_MANAGED,
+        removal_policy=RemovalPolicy.RETAIN,
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+def _bucket(scope: Construct, name: str, **settings: object) -> s3.Bucket:
+    return s3.Bucket(
+        scope,
+        name,
+        block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+        encryption=s3.BucketEncryption.S3_MANAGED,
+        enforce_ssl=True,
+        minimum_tls_version=1.2,
+        object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+        removal_policy=RemovalPolicy.RETAIN,
+        **settings,  # type: ignore[arg-type]
+    )

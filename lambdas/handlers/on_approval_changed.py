@@ -1,0 +1,57 @@
+"""Somebody set a package's approval status. Where it was not this service, that is recorded, and reverted if so configured."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+from lambdas.shared.changes import parse_change, record_bypass
+from lambdas.shared.dependencies import client, config, logger, now, setting
+from promotion import names
+from promotion.errors import Invalid, PromotionError
+
+# A package that was made before this service came is none of its business, whatever changes about it; EventBridge delivers
+# for a day.
+NEW = timedelta(hours=25)
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    try:
+        change = parse_change(event)
+    except Invalid as error:
+        logger.error("event refused", extra={"reason": str(error), "event_id": event.get("id")})
+        return {"refused": str(error)}
+    # The event may be late, and may be the echo of our own write: what counts is what the registry says now.
+    found = client("sagemaker").describe_model_package(ModelPackageName=change.ModelPackageArn)
+    group, version = found.get("ModelPackageGroupName"), found.get("ModelPackageVersion")
+    if group is None or version is None or not config().governs(group):
+        return {"ignored": "group not governed"}
+    status = found.get("ModelApprovalStatus")
+    if status not in (names.APPROVED, names.REJECTED):
+        return {"ignored": "the status has changed again"}
+    try:
+        receipt = record_bypass(found)
+    except Invalid as error:
+        if error.field == "version":
+            return _born_approved(change.ModelPackageArn, found)
+        logger.warning("not recorded", extra={"model_package_group": group, "reason": str(error)})
+        return {"refused": str(error)}
+    except PromotionError as error:
+        logger.warning("not recorded", extra={"model_package_group": group, "reason": str(error)})
+        return {"refused": str(error)}
+    return {"sequence": receipt.sequence, "note": receipt.note}
+
+
+def _born_approved(arn: str, found: dict[str, Any]) -> dict[str, Any]:
+    """A version that was never Pending, so that nobody was asked: it is registered now, and its status noticed then."""
+    if now() - found["CreationTime"] > NEW:
+        logger.warning("older than the service, never adopted", extra={"model_package_arn": arn})
+        return {"ignored": "registered before this service came; `promotion adopt` takes it over"}
+    detail = {"ModelPackageArn": arn, "ModelPackageGroupName": found["ModelPackageGroupName"]}
+    client("lambda").invoke(
+        FunctionName=setting(names.REGISTERED_FUNCTION),
+        InvocationType="Event",
+        Payload=json.dumps({"id": "born approved", "detail": detail}).encode(),
+    )
+    return {"registering": arn}

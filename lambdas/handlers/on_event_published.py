@@ -1,0 +1,69 @@
+"""An event of ours is on the bus, and a channel is to be told. One rule a channel: one that fails holds no other up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from lambdas.shared.dependencies import client, config, ledger, links, logger
+from promotion.aws.channels import Topic, Webhook
+from promotion.rendering.channels import notice
+from promotion.errors import Invalid
+from promotion.ledger.events import Event
+from promotion.config.settings import Channel
+
+
+class Published(Struct, frozen=True, kw_only=True):
+    """The detail of a published event, as far as it is believed: where in the ledger it stands."""
+
+    model_package_group: str
+    sequence: int
+    event_id: str
+
+
+class Told(Struct, frozen=True, kw_only=True):
+    """What a channel's rule sends."""
+
+    channel: str
+    detail: Published
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Raises what the channel raised, so that Lambda tries again, and keeps in a queue what it gives up on."""
+    try:
+        told = msgspec.convert(event, Told)
+        found = _event(told.detail)
+    except (Invalid, msgspec.ValidationError) as error:
+        logger.error("event refused", extra={"reason": str(error)})
+        return {"refused": str(error)}
+    channel = config().channels.get(told.channel)
+    if channel is None or not channel.tells(found.kind, found.group):
+        return {"ignored": "not for this channel"}
+    view = ledger().view(found.group)
+    _sender(channel).tell(notice(found, view=view, config=config(), links=links()))
+    about = {"model_package_group": found.group, "model_package_version": found.version}
+    logger.info(
+        "channel told", extra={"channel": told.channel, "kind": found.kind, "sequence": found.sequence, **about}
+    )
+    return {"told": told.channel}
+
+
+def _event(detail: Published) -> Event:
+    """The event as the ledger has it: what a message says comes from there alone.
+
+    Raises:
+        Invalid: the ledger has no such event.
+    """
+    for event in ledger().events(detail.model_package_group, after=detail.sequence - 1):
+        if event.event_id == detail.event_id:
+            return event
+        break
+    raise Invalid("event_id", f"{detail.model_package_group} has no such event at {detail.sequence}.")
+
+
+def _sender(channel: Channel) -> Topic | Webhook:
+    if channel.topic is not None:
+        return Topic(client("sns"), channel.topic)
+    return Webhook(client("secretsmanager"), channel.webhook_secret or "", channel.style)

@@ -1,0 +1,132 @@
+"""An inference run ended: read its metrics again from S3, whoever sent the event proves nothing, and have them recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from lambdas.shared.dependencies import client, config, count, logger, recorder, setting
+from promotion import names
+from promotion.client.artifact import split_uri
+from promotion.aws.artifacts import read_json
+from promotion.aws.runs import instance_times
+from promotion.rendering.documents.costs import cost
+from promotion.errors import Invalid, PromotionError
+from promotion.domain.gates import evidence_of
+from promotion.domain.model import Evidence
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """What a run was asked for, as far as it matters where it failed before it began."""
+
+    group: str = ""
+
+
+class RunReport(Struct, frozen=True, kw_only=True):
+    """The detail of an `Inference Completed` event as a pipeline sends it, as far as it is believed."""
+
+    environment: str
+    run_id: str
+    status: str
+    model_package_group: str = ""
+    request: Request = Request()
+    model_package_version: int | None = None
+    metrics_uri: str = ""
+    error: Any = None
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    try:
+        report = msgspec.convert(event.get("detail"), RunReport)
+        evidence = read_evidence(report)
+    except (Invalid, msgspec.ValidationError) as error:
+        logger.error("run refused", extra={"reason": str(error), "event_id": event.get("id")})
+        return {"refused": str(error)}
+    if report.status != "Completed":
+        # For the alarm of an environment whose machine, and its own numbers, are in another account.
+        count(names.FAILED_RUNS_METRIC, 1, environment=report.environment)
+    group, version = report.model_package_group or report.request.group, report.model_package_version
+    try:
+        if version is None:
+            receipt = recorder().record(
+                "failure",
+                group=group,
+                environment=report.environment,
+                run_id=report.run_id,
+                problem=evidence.problem,
+                broken=_is_integrity(report.error),
+            )
+        else:
+            receipt = recorder().record("inference", group=group, version=version, evidence=evidence)
+    except PromotionError as error:
+        logger.error("run refused", extra={"reason": str(error), "run_id": report.run_id})
+        return {"refused": str(error)}
+    logger.info(
+        "run recorded",
+        extra={
+            "model_package_group": group,
+            "model_package_version": version,
+            "environment": report.environment,
+            "run_id": report.run_id,
+            "sequence": receipt.sequence,
+            "note": receipt.note,
+        },
+    )
+    return {"sequence": receipt.sequence, "note": receipt.note}
+
+
+def read_evidence(report: RunReport) -> Evidence:
+    """What a run left in S3, under the folder that only its environment's pipeline may write.
+
+    Raises:
+        Invalid: the metrics lie elsewhere, can't be read, or are of another model.
+    """
+    known: dict[str, Any] = {"source": "inference", "environment": report.environment, "run_id": report.run_id}
+    group = report.model_package_group or report.request.group
+    if not group or not config().governs(group):
+        raise Invalid("model_package_group", f"{group!r} is not governed by this service.")
+    if report.status != "Completed":
+        return Evidence(status="Failed", problem=_problem(report.error), **known)
+    bucket, key = split_uri(report.metrics_uri, "metrics_uri")
+    allowed = {setting(names.EVIDENCE_BUCKET), config().inference.bucket} - {""}
+    folder = f"{report.model_package_group}/{report.environment}/"
+    if bucket not in allowed or not key.startswith(folder) or ".." in key:
+        raise Invalid("metrics_uri", f"{report.metrics_uri} is not under {folder} in a bucket of this service's runs.")
+    document, digest = read_json(client("s3"), report.metrics_uri, "metrics_uri")
+    known["metrics_sha256"] = digest
+    if not isinstance(document, dict):
+        raise Invalid("metrics_uri", "a metrics document is a JSON object.")
+    for field, wanted in (
+        ("model_package_group", report.model_package_group),
+        ("model_package_version", report.model_package_version),
+        ("environment", report.environment),
+    ):
+        if document.get(field) != wanted:
+            raise Invalid(field, f"the event says {wanted!r}, the metrics say {document.get(field)!r}.")
+    base = report.metrics_uri.rpartition("/")[0]
+    pictures = document.get("pictures")
+    named = [str(name) for name in pictures if "/" not in str(name)] if isinstance(pictures, list) else []
+    if (spent := cost(instance_times(client("sagemaker"), report.run_id))) is not None:
+        known |= {"cost_usd": spent.usd, "cost_basis": spent.basis}
+    return evidence_of(
+        document, metrics_uri=report.metrics_uri, pictures=tuple(f"{base}/{name}" for name in named), **known
+    )
+
+
+def _is_integrity(error: Any) -> bool:
+    """Whether a run failed because something is not what was approved: the function's error, or the container's exit code."""
+    return isinstance(error, dict) and error.get("Error") == "IntegrityError"
+
+
+def _problem(error: Any) -> str:
+    if isinstance(error, dict):
+        cause = str(error.get("Cause", ""))
+        # What a function raised arrives as JSON with its trace; people want the message.
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            cause = json.loads(cause)["errorMessage"]
+        return f"{error.get('Error', 'error')}: {cause}"[:1000]
+    return str(error or "the run failed")[:1000]

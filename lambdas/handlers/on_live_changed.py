@@ -1,0 +1,216 @@
+"""What is live has changed, or an endpoint has: bring the real-time endpoints to what is live. Every few minutes, all of them.
+
+One step a call. SageMaker tells when a step has ended, and that comes here again.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from lambdas.shared.dependencies import (
+    client,
+    config,
+    elsewhere,
+    ledger,
+    logger,
+    parameter_store,
+    prefix,
+    recorder,
+    setting,
+    signer,
+)
+from promotion.domain import endpoint_plan
+from promotion import names
+from promotion.aws.sagemaker_endpoints import REFUSALS, Endpoints, passes
+from promotion.client.resolve import resolve
+from promotion.domain.endpoint_plan import Found, Wanted
+from promotion.errors import IntegrityError, Invalid, NotApproved, PromotionError
+from promotion.domain.model import EndpointState, EnvironmentState
+from promotion.config.settings import Endpoint
+from promotion.ledger.snapshot import GroupSnapshot
+
+
+class Behind(Exception):
+    """Parameter Store is behind the ledger: whoever delivered the event tries again, and then the sweep does."""
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    done: dict[str, str] = {}
+    failures: list[Exception] = []
+    for group, environment in _places(event):
+        try:
+            done[f"{group}/{environment}"] = follow(group, environment)
+        except Exception as error:  # noqa: BLE001 - one model's endpoint must not hold up another's; all of them are told below
+            logger.warning("endpoint not followed", extra=_place(group, environment) | {"reason": str(error)})
+            failures.append(error)
+    logger.info("endpoints followed", extra={"steps": done, "failed": len(failures)})
+    if failures:
+        raise failures[0]
+    return {"steps": done}
+
+
+def follow(group: str, environment: str) -> str:
+    """One step towards what is live in an environment; says which.
+
+    Raises:
+        Behind: Parameter Store does not say yet what the ledger does.
+    """
+    view = ledger().view(group)
+    state = view.environment(environment)
+    settings = _settings(group, environment)
+    name = names.endpoint_name(settings.name, prefix(), environment, group) if settings else state.endpoint.name
+    if not name:
+        return "none"
+    world = _endpoints(environment)
+    try:
+        wanted = _wanted(view, state, settings) if settings else None
+    except (IntegrityError, Invalid) as error:
+        # What serves was approved and checked; what would take its place can't be: nothing is touched.
+        _record(state, EndpointState(name=name, status=names.ENDPOINT_FAILED, problem=str(error)))
+        return "failed"
+    found = world.find(name)
+    revoked = _is_revoked(view, found)
+    step = endpoint_plan.next_step(wanted, found, revoked=revoked)
+    try:
+        world.take(step, wanted, name, settings, revoked=revoked)
+    except ClientError as error:
+        if passes(error):
+            return "wait"
+        if error.response["Error"]["Code"] not in REFUSALS:
+            raise
+        return _refused(state, wanted, found, error)
+    seen = endpoint_plan.seen(step, wanted, found, state.endpoint)
+    if step == "settled":
+        world.tidy(group, wanted.name if wanted else "")
+        if seen is not None and wanted is None:
+            world.silence(name)
+    # Last: what is recorded as withdrawn is not looked at again.
+    if seen is not None:
+        _record(state, seen)
+    return step
+
+
+def _settings(group: str, environment: str) -> Endpoint | None:
+    """How an endpoint is configured for a group; None where none is, which takes away one that is left."""
+    if environment not in config().environment_names or not config().governs(group):
+        return None
+    settings = config().environment(environment, group).endpoint
+    return settings if settings is not None and settings.serves(group) else None
+
+
+def _wanted(view: GroupSnapshot, state: EnvironmentState, settings: Endpoint) -> Wanted | None:
+    if state.endpoint.removed or state.live is None:
+        return None
+    try:
+        model = resolve(
+            view.group,
+            state.name,
+            public_key=_public_key(),
+            prefix=prefix(),
+            ssm=parameter_store("reader"),
+        )
+    except NotApproved as error:
+        raise Behind(str(error)) from None
+    if model.sequence != state.live_sequence:
+        raise Behind(
+            f"the live record is of event {model.sequence}, and event {state.live_sequence} changed what is live"
+        )
+    return endpoint_plan.wanted(
+        model,
+        settings,
+        config().at(state.name).inference,
+        prefix=prefix(),
+        role=_roles()[state.name],
+        asked=state.endpoint.asked,
+    )
+
+
+def _is_revoked(view: GroupSnapshot, found: Found | None) -> bool:
+    serving = view.find_version(found.version) if found is not None and found.version is not None else None
+    return serving is not None and serving.revoked
+
+
+def _refused(state: EnvironmentState, wanted: Wanted | None, found: Found | None, error: ClientError) -> str:
+    """SageMaker refused a step: a quota, a role, an instance type. People are told once, and the sweep tries again."""
+    said = error.response["Error"]
+    _record(
+        state,
+        EndpointState(
+            name=wanted.endpoint if wanted else state.endpoint.name,
+            status=names.ENDPOINT_FAILED,
+            version=found.version if found is not None and found.status == "InService" else None,
+            config=wanted.name if wanted else "",
+            problem=f"{error.operation_name} was refused: {said.get('Message', said['Code'])}",
+        ),
+    )
+    return "refused"
+
+
+def _record(state: EnvironmentState, seen: EndpointState) -> None:
+    version = state.live if state.live is not None else state.endpoint.version
+    if version is None or endpoint_plan.same(seen, state.endpoint):
+        return
+    try:
+        receipt = recorder().record(
+            "endpoint", group=state.group, environment=state.name, version=version, endpoint=seen
+        )
+    except PromotionError as error:
+        logger.error("endpoint not recorded", extra=_place(state.group, state.name) | {"reason": str(error)})
+        return
+    extra = {"status": seen.status, "model_package_version": version, "sequence": receipt.sequence}
+    logger.info("endpoint recorded", extra=_place(state.group, state.name) | extra)
+
+
+def _places(event: dict[str, Any]) -> list[tuple[str, str]]:
+    """Whose endpoint an event is about: a group in an environment, those that a revocation touched, or all."""
+    detail = event.get("detail") or {}
+    kind = event.get("detail-type")
+    if kind in names.ENDPOINT_STATE_CHANGES:
+        return [place for place in _all() if _named(*place) == detail.get("EndpointName")]
+    group = detail.get("model_package_group")
+    if not isinstance(group, str):
+        return _all()
+    touched = [detail["environment"]] if detail.get("environment") else list(detail.get("falls_back") or {})
+    return [(group, name) for name in touched if isinstance(name, str) and _settings(group, name) is not None]
+
+
+def _all() -> list[tuple[str, str]]:
+    """Every place that has an endpoint, or should have one, as far as the ledger knows."""
+    return [
+        (state.group, state.name)
+        for state in ledger().environments()
+        if _settings(state.group, state.name) is not None or state.endpoint.status not in ("", names.ENDPOINT_WITHDRAWN)
+    ]
+
+
+def _named(group: str, environment: str) -> str:
+    settings = _settings(group, environment)
+    return names.endpoint_name(settings.name, prefix(), environment, group) if settings else ""
+
+
+def _place(group: str, environment: str) -> dict[str, Any]:
+    return {"model_package_group": group, "environment": environment}
+
+
+@cache
+def _roles() -> dict[str, str]:
+    """What the models of each environment run as, by its name."""
+    return dict(json.loads(setting(names.EXECUTION_ROLES)))
+
+
+@cache
+def _public_key() -> str:
+    return signer().public_key_pem()
+
+
+def _endpoints(environment: str) -> Endpoints:
+    if environment in config().elsewhere:
+        there = elsewhere("endpoints")
+        sagemaker, cloudwatch = (there.client(environment, service) for service in ("sagemaker", "cloudwatch"))
+    else:
+        sagemaker, cloudwatch = client("sagemaker"), client("cloudwatch")
+    return Endpoints(sagemaker, cloudwatch, prefix(), environment)

@@ -1,0 +1,100 @@
+"""A model package was registered, or changed while it waits for approval: hash its artifact and ask for the first environment.
+
+What is too large for a function's time is hashed by a job (lambdas/shared/artifact_hashing.py); its end, and the sweep, wake this function too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from lambdas.shared import artifact_hashing
+from lambdas.shared.changes import parse_change, record_bypass
+from lambdas.shared.dependencies import client, config, logger, prefix, recorder
+from promotion import names
+from promotion.aws.accounts import share_group
+from promotion.aws.artifacts import hash_container, registered_evidence, size_of
+from promotion.aws.registry import describe
+from promotion.errors import Invalid
+from promotion.domain.model import Package
+
+_BYTES_PER_GB = 1 << 30
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    if event.get("detail-type") == names.PROCESSING_STATE_CHANGE:
+        arn = artifact_hashing.package_of(event)
+        return look_after(arn) if arn else {"ignored": "not a job that hashes"}
+    try:
+        change = parse_change(event)
+    except Invalid as error:
+        # Sending it again would not mend it.
+        logger.error("event refused", extra={"reason": str(error), "event_id": event.get("id")})
+        return {"refused": str(error)}
+    group = change.ModelPackageGroupName or change.ModelPackageArn.rpartition("/")[0].rpartition("/")[2]
+    if not config().governs(group) or not names.GROUP_PATTERN.fullmatch(group):
+        logger.info("group not governed", extra={"model_package_group": group})
+        return {"ignored": "group not governed"}
+    return look_after(change.ModelPackageArn) if event.get("hashing") else register(change.ModelPackageArn)
+
+
+def look_after(arn: str) -> dict[str, Any]:
+    """Go on with hashing a package that is registered already."""
+    package, _ = describe(client("sagemaker"), arn, config().identity.requesters)
+    return artifact_hashing.look_after(package)
+
+
+def register(arn: str) -> dict[str, Any]:
+    """Read a package, hash its artifact, and have it recorded with the request for the first environment."""
+    try:
+        package, description = describe(client("sagemaker"), arn, config().identity.requesters)
+    except Invalid as error:
+        logger.error("package refused", extra={"model_package_arn": arn, "reason": str(error)})
+        return {"refused": str(error)}
+    package = with_digests(package)
+    evidence = registered_evidence(client("s3"), description)
+    receipt = recorder().record("register", package=package, evidence=evidence)
+    logger.info(
+        "model registered",
+        extra={
+            "model_package_group": package.group,
+            "model_package_version": package.version,
+            "sequence": receipt.sequence,
+            "note": receipt.note,
+            "problem": package.problem,
+        },
+    )
+    if package.hashing:
+        artifact_hashing.look_after(package)
+    if readers := execution_roles():
+        share_group(client("sagemaker"), package.arn, package.group, readers)
+    if description.get("ModelApprovalStatus") in (names.APPROVED, names.REJECTED):
+        # Never Pending, so that nobody was asked; or set elsewhere while its artifact was hashed.
+        receipt = record_bypass(description)
+    return {"sequence": receipt.sequence, "note": receipt.note}
+
+
+def execution_roles() -> list[str]:
+    """ARNs of what models run as in the accounts that environments have of their own."""
+    return [
+        environment.execution_role
+        or f"arn:aws:iam::{account}:role/{names.environment_role(prefix(), environment.name, 'execution')}"
+        for environment in config().environments
+        if (account := config().elsewhere.get(environment.name))
+    ]
+
+
+def with_digests(package: Package) -> Package:
+    """A package whose containers' artifacts have been hashed; or that says why they can't be, which shuts approval; or that a
+    job will hash, because they are more than a function can read in its time.
+    """
+    s3, limit = client("s3"), config().artifacts.hash_in_function_up_to_gb * _BYTES_PER_GB
+    try:
+        sizes = [size_of(s3, container) for container in package.containers]
+        if sum(sizes) > limit:
+            sized = zip(package.containers, sizes, strict=True)
+            return replace(package, hashing=True, containers=tuple(replace(each, size=size) for each, size in sized))
+        return replace(package, containers=tuple(hash_container(s3, container) for container in package.containers))
+    except Invalid as error:
+        return replace(package, problem=str(error))

@@ -1,0 +1,163 @@
+"""A group has events that the targets don't show yet: bring the registry, Parameter Store, the bus and mail along."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+from msgspec import structs
+
+from lambdas.shared.dependencies import (
+    client,
+    config,
+    ledger,
+    links,
+    logger,
+    parameter_store,
+    prefix,
+    setting,
+    signer,
+)
+from promotion import names
+from promotion.aws.cursors import DynamoCursors
+from promotion.aws.mailer import MailTarget
+from promotion.aws.parameters import ParameterTarget
+from promotion.aws.publisher import EventsTarget
+from promotion.aws.registry import RegistryTarget
+from promotion.ledger.events import Event
+from promotion.workflows.projector import Failure, Target, project
+from promotion.ledger.snapshot import GroupSnapshot
+
+# Receives after which a failing target is set aside; infra/ gives the queue a higher limit of its own, as a backstop.
+TRIES = 4
+# How long a message waits before its next try: the queue's own minutes, meant for a function that died, would hold up what
+# happens next to the group.
+WAITS_S = (2, 6, 15)
+SESSION_LIFETIME_S = 900
+_sessions: dict[str, tuple[float, Any]] = {}
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Reports messages whose group has a target left behind, so that they come again."""
+    left: list[dict[str, str]] = []
+    for record in event["Records"]:
+        group = json.loads(record["body"])["group"]
+        told = {name: Told(name, target) for name, target in targets().items()}
+        failures, cursors = project(group, ledger=ledger(), cursors=cursors_table(), targets=told)
+        logger.info("projected", extra={"model_package_group": group, "cursors": cursors})
+        for failure in failures:
+            logger.error("target left behind", extra=structs.asdict(failure))
+        tries = int(record["attributes"]["ApproximateReceiveCount"])
+        if failures and tries < TRIES:
+            left.append({"itemIdentifier": record["messageId"]})
+            come_back(record["receiptHandle"], WAITS_S[tries - 1])
+        else:
+            set_aside(failures, record["messageId"])
+    return {"batchItemFailures": left}
+
+
+class Told:
+    """A target, and a line in the log for each event that it was brought past."""
+
+    def __init__(self, name: str, target: Target) -> None:
+        self._name, self._target, self.one_by_one = name, target, target.one_by_one
+
+    def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
+        self._target.project(view, events)
+        for event in events:
+            logger.info(
+                "event projected",
+                extra={
+                    "target": self._name,
+                    "kind": event.kind,
+                    "sequence": event.sequence,
+                    "model_package_group": event.group,
+                    "model_package_version": event.version,
+                    "environment": event.environment,
+                },
+            )
+
+
+def come_back(receipt: str, seconds: int) -> None:
+    """Have a message delivered again soon; where that fails, it comes when the queue thinks fit."""
+    try:
+        client("sqs").change_message_visibility(
+            QueueUrl=setting(names.WAKE_QUEUE_URL), ReceiptHandle=receipt, VisibilityTimeout=seconds
+        )
+    except (BotoCoreError, ClientError):
+        logger.exception("message waits for the queue")
+
+
+def set_aside(failures: list[Failure], message: str) -> None:
+    """Put failed targets on the dead-letter queue by name, so that the group's next events aren't held up behind them.
+
+    Once for each message that failed: by target alone, what fails again right after a redrive would be taken for a double.
+    """
+    for failure in failures:
+        alarm(failure)
+        client("sqs").send_message(
+            QueueUrl=setting(names.DEAD_LETTER_QUEUE_URL),
+            MessageBody=json.dumps(structs.asdict(failure)),
+            MessageGroupId=f"{failure.group}-{failure.target}"[:128],
+            MessageDeduplicationId=f"{message}-{failure.target}"[:128],
+        )
+
+
+def alarm(failure: Failure) -> None:
+    """Name the group and the target to who answers for the service: a queue's alarm can only count. The queue has it in any
+    case, so that a topic that is deaf holds up nothing.
+    """
+    try:
+        client("sns").publish(
+            TopicArn=setting(names.ALARM_TOPIC_ARN),
+            Subject=f"{names.SERVICE}: {failure.group} {failure.target} set aside"[:99],
+            Message=(
+                f"{failure.target} of {failure.group} could not be brought past event {failure.sequence}, {TRIES} times.\n\n"
+                f"{failure.error}\n\nThe group's other targets and all other groups go on. Mend the cause, then run "
+                "`promotion redrive`: docs/operations.md, DeadLetters."
+            ),
+        )
+    except (BotoCoreError, ClientError):
+        logger.exception("nobody was told", extra=structs.asdict(failure))
+
+
+@cache
+def cursors_table() -> DynamoCursors:
+    return DynamoCursors(client("dynamodb"), setting(names.PROJECTIONS_TABLE))
+
+
+def targets() -> dict[str, Target]:
+    """The four targets, in the order in which a revocation has to reach them."""
+    order = config().environment_names
+    return {
+        names.REGISTRY: RegistryTarget(registry_client, order),
+        names.PARAMETERS: ParameterTarget(parameter_store("writer"), signer(), prefix()),
+        names.EVENTS: EventsTarget(client("events"), setting(names.EVENT_BUS_NAME)),
+        names.MAIL: MailTarget(client("sesv2"), client("s3"), config(), links()),
+    }
+
+
+def registry_client(identity: str) -> Any:
+    """A SageMaker client under the registry role, with the deciding person as source identity, for CloudTrail."""
+    kept = _sessions.get(identity)
+    if kept and time.monotonic() < kept[0]:
+        return kept[1]
+    credentials = client("sts").assume_role(
+        RoleArn=setting(names.REGISTRY_ROLE_ARN),
+        RoleSessionName=names.SERVICE,
+        SourceIdentity=identity,
+        DurationSeconds=SESSION_LIFETIME_S,
+    )["Credentials"]
+    made = boto3.client(
+        "sagemaker",
+        aws_access_key_id=credentials["AccessKeyId"],
+        aws_secret_access_key=credentials["SecretAccessKey"],
+        aws_session_token=credentials["SessionToken"],
+    )
+    _sessions[identity] = (time.monotonic() + SESSION_LIFETIME_S / 2, made)
+    return made

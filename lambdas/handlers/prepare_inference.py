@@ -1,0 +1,289 @@
+"""The first state of the inference machine: what is live, are its bytes those that were approved, and the requests for the
+states that follow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from lambdas.shared.dependencies import (
+    client,
+    config,
+    ledger,
+    logger,
+    now,
+    parameter_store,
+    prefix,
+    setting,
+    signer,
+)
+from promotion import names
+from promotion.client.artifact import split_uri
+from promotion.aws.artifacts import read_json
+from promotion.client.resolve import resolve
+from promotion.errors import Invalid, NotApproved
+from promotion.domain.sagemaker_model import model_request
+from promotion.domain.model import VersionState
+from promotion.client.live_record import LiveModel
+
+PROCESSING = "/opt/ml/processing"
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """The requests of a run, or `run: false` with the reason why there is nothing to do.
+
+    Raises:
+        IntegrityError: the record or the artifact is not what was approved; the machine reports it.
+    """
+    group, environment = _text(event, "group"), _text(event, "environment")
+    config().environment(environment, group)
+    try:
+        model = resolve(
+            group, environment, artifact=True, public_key=_public_key(), prefix=prefix(),
+            ssm=parameter_store("reader"), s3=client("s3"),
+        )  # fmt: skip
+    except NotApproved as error:
+        return _nothing(str(error))
+    places = {"bucket": config().inference.bucket, "group": group, "environment": environment}
+    inputs = event.get("input") or config().inference.input.format(**places)
+    references = event.get("references") or config().inference.references.format(**places)
+    if not _exists(inputs):
+        return _nothing(f"there is no input at {inputs}")
+    run = _run_id(model, now())
+    settings = event.get("settings") or {}
+    output = event.get("output") or f"s3://{settings['evidence_bucket']}/{group}/{environment}/{run}"
+    about = {"model_package_group": group, "model_package_version": model.model_package_version}
+    logger.info("inference prepared", extra={**about, "environment": environment, "run_id": run})
+    context = f"s3://{settings['evidence_bucket']}/{group}/{environment}/{run}/context/"
+    _write_context(context, model, run)
+    return requests(
+        model, run=run, inputs=inputs, references=references if _exists(references) else "", output=output.rstrip("/"),
+        settings=settings, context=context,
+    )  # fmt: skip
+
+
+def requests(
+    model: LiveModel,
+    *,
+    run: str,
+    inputs: str,
+    references: str,
+    output: str,
+    settings: dict[str, Any],
+    context: str,
+) -> dict[str, Any]:
+    """The exact requests that the machine makes for a run, and what it reports at its end."""
+    wanted, image = config().at(model.environment).inference, model.containers[0].image
+    name = f"promotion-{run}"
+    role = settings["execution_role_arn"]
+    vpc = {"Subnets": settings.get("subnets") or [], "SecurityGroupIds": settings.get("security_groups") or []}
+    volume = {"VolumeKmsKeyId": wanted.volume_key} if wanted.volume_key else {}
+    key = {"KmsKeyId": wanted.output_key} if wanted.output_key else {}
+    score_inputs = [
+        _input("outputs", f"{output}/transform/"),
+        _input("inputs", inputs),
+        _input("context", context),
+        *([_input("references", references)] if references else []),
+    ]
+    arguments = [
+        "--outputs", f"{PROCESSING}/input/outputs",
+        "--inputs", f"{PROCESSING}/input/inputs",
+        *(["--references", f"{PROCESSING}/input/references"] if references else []),
+        "--approval", f"{PROCESSING}/input/context/approval.json",
+        "--gates", f"{PROCESSING}/input/context/gates.json",
+        "--live", f"{PROCESSING}/input/context/live.json",
+        "--output", f"{PROCESSING}/output",
+    ]  # fmt: skip
+    return {
+        "run": True,
+        "run_id": run,
+        "model_name": name,
+        "job_name": name,
+        "score_job_name": f"{name}-score",
+        "create_model": model_request(
+            model,
+            name=name,
+            role=role,
+            subnets=vpc["Subnets"],
+            security_groups=vpc["SecurityGroupIds"],
+            isolated=wanted.network_isolation,
+        ),
+        "transform": {
+            "TransformJobName": name,
+            "ModelName": name,
+            "Environment": {"HYPER_PARAMS": wanted.hyper_params} if wanted.hyper_params else {},
+            "BatchStrategy": "MultiRecord",
+            "MaxPayloadInMB": wanted.max_payload_mb,
+            "MaxConcurrentTransforms": wanted.max_concurrent_transforms,
+            "ModelClientConfig": {"InvocationsTimeoutInSeconds": 3600, "InvocationsMaxRetries": 1},
+            "TransformInput": {
+                "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": inputs}},
+                "ContentType": "application/jsonlines",
+                "SplitType": "Line",
+            },
+            "TransformOutput": {
+                "S3OutputPath": f"{output}/transform/",
+                "AssembleWith": "Line",
+                "Accept": "application/jsonlines",
+                **key,
+            },
+            "TransformResources": {
+                "InstanceType": wanted.instance_type,
+                "InstanceCount": wanted.instance_count,
+                **volume,
+            },
+        },
+        "score": {
+            "ProcessingJobName": f"{name}-score",
+            "RoleArn": role,
+            "AppSpecification": {
+                "ImageUri": settings.get("image") or image,
+                "ContainerEntrypoint": ["python", "-m", "inference", "score"],
+                "ContainerArguments": arguments,
+            },
+            "ProcessingInputs": score_inputs,
+            "ProcessingOutputConfig": {
+                "Outputs": [
+                    {
+                        "OutputName": "score",
+                        "S3Output": {
+                            "S3Uri": f"{output}/score/",
+                            "LocalPath": f"{PROCESSING}/output",
+                            "S3UploadMode": "EndOfJob",
+                        },
+                    }
+                ],
+                **key,
+            },
+            "ProcessingResources": {
+                "ClusterConfig": {
+                    "InstanceCount": 1,
+                    "InstanceType": wanted.score_instance_type,
+                    "VolumeSizeInGB": 30,
+                    **volume,
+                }
+            },
+            "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
+            "NetworkConfig": {
+                "EnableNetworkIsolation": wanted.network_isolation,
+                **({"VpcConfig": vpc} if vpc["Subnets"] else {}),
+            },
+        },
+        "report": {
+            **_approval(model, run),
+            "metrics_uri": f"{output}/score/metrics.json",
+            "sequence": model.sequence,
+        },
+    }
+
+
+def _write_context(context: str, model: LiveModel, run: str) -> None:
+    """What the score is stamped with and drawn against: the approval, the gates ahead, what is live there, and the profile of
+    what the model was trained on.
+
+    Files, because a processing job's variables hold 256 characters.
+    """
+    view = ledger().view(model.model_package_group)
+    following = config().next(model.environment)
+    gates: list[dict[str, Any]] = []
+    live: dict[str, float | None] = {}
+    if following is not None:
+        gates = [
+            {"metric": gate.metric, "min": gate.min, "max": gate.max}
+            for gate in config().environment(following, model.model_package_group).gates
+            if gate.metric
+        ]
+        there = view.environment(following).live
+        request = view.version(there).requests.get(following) if there is not None else None
+        live = {name: metric.value for name, metric in request.evidence.metrics.items()} if request else {}
+    bucket, folder = split_uri(context, "context")
+    documents: dict[str, Any] = {"approval": _approval(model, run), "gates": gates, "live": live}
+    if (baseline := _baseline(view.find_version(model.model_package_version))) is not None:
+        documents["baseline"] = baseline
+    for name, document in documents.items():
+        client("s3").put_object(Bucket=bucket, Key=f"{folder}{name}.json", Body=json.dumps(document).encode())
+
+
+def _baseline(state: VersionState | None) -> dict[str, Any] | None:
+    """What drift is measured against; without one it isn't, and a gate on drift is shut."""
+    if state is None or not state.package.baseline_uri:
+        return None
+    try:
+        document, _ = read_json(client("s3"), state.package.baseline_uri, "DriftCheckBaselines")
+    except Invalid as error:
+        logger.warning("baseline not read", extra={"reason": str(error)})
+        return None
+    # SageMaker's own statistics may stand there as well: they are no profile of texts.
+    return document if isinstance(document, dict) and {"length", "vocabulary"} <= document.keys() else None
+
+
+def _approval(model: LiveModel, run: str) -> dict[str, Any]:
+    """What a run is stamped with."""
+    return {
+        "approval_id": model.approval_id,
+        "model_package_group": model.model_package_group,
+        "model_package_version": model.model_package_version,
+        "model_package_arn": model.model_package_arn,
+        "environment": model.environment,
+        "run_id": run,
+    }
+
+
+def _public_key() -> str:
+    """The signing key's public half, from KMS: the key's ARN comes with the deployment, not from a parameter."""
+    return _pem(setting(names.SIGNING_KEY_ARN))
+
+
+_pems: dict[str, str] = {}
+
+
+def _pem(key_arn: str) -> str:
+    if key_arn not in _pems:
+        _pems[key_arn] = signer().public_key_pem()
+    return _pems[key_arn]
+
+
+def _run_id(model: LiveModel, moment: datetime) -> str:
+    """A name for a run that sorts by time and leaves room in a job's 63 characters for what is put around it."""
+    unique = hashlib.sha256(f"{model.model_package_group}{moment:%f}".encode()).hexdigest()[:6]
+    return f"{model.environment[:12]}-v{model.model_package_version}-{moment:%y%m%d-%H%M%S}-{unique}"
+
+
+def _exists(uri: str) -> bool:
+    """Whether there is an object, or anything below a prefix."""
+    bucket, key = split_uri(uri, "input")
+    try:
+        return bool(client("s3").list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("KeyCount"))
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchBucket", "AccessDenied"):
+            return False
+        raise
+
+
+def _input(name: str, uri: str) -> dict[str, Any]:
+    return {
+        "InputName": name,
+        "S3Input": {
+            "S3Uri": uri,
+            "LocalPath": f"{PROCESSING}/input/{name}",
+            "S3DataType": "S3Prefix",
+            "S3InputMode": "File",
+        },
+    }
+
+
+def _nothing(reason: str) -> dict[str, Any]:
+    logger.info("nothing to run", extra={"reason": reason})
+    return {"run": False, "reason": reason}
+
+
+def _text(event: dict[str, Any], field: str) -> str:
+    value = event.get(field)
+    if not isinstance(value, str) or not value:
+        raise Invalid(field, "a run needs a model package group and an environment.")
+    return value

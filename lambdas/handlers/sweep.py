@@ -1,0 +1,73 @@
+"""Every few minutes: registrations whose event was lost, artifacts that a job hashes, requests whose time is over, reminders."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from lambdas.shared.dependencies import client, config, ledger, logger, now, recorder, setting
+from promotion import names
+from promotion.errors import PromotionError
+from promotion.domain.model import EnvironmentState
+
+# A registration younger than this is still on its way by its own event.
+GRACE = timedelta(minutes=2)
+# How many of a group's newest packages are looked at: a lost event is minutes old, not years.
+LOOKED_AT = 20
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    found = sum(_find_lost(group) for group in _governed_groups())
+    timed = sum(_keep_time(state) for state in list(ledger().environments()) if state.pending is not None)
+    logger.info("swept", extra={"registrations_found": found, "requests_timed": timed})
+    return {"registrations_found": found, "requests_timed": timed}
+
+
+def _governed_groups() -> list[str]:
+    pages = client("sagemaker").get_paginator("list_model_package_groups").paginate()
+    found = [summary["ModelPackageGroupName"] for page in pages for summary in page["ModelPackageGroupSummaryList"]]
+    return [group for group in found if config().governs(group)]
+
+
+def _find_lost(group: str) -> int:
+    answer = client("sagemaker").list_model_packages(
+        ModelPackageGroupName=group,
+        ModelApprovalStatus=names.PENDING,
+        SortBy="CreationTime",
+        SortOrder="Descending",
+        MaxResults=LOOKED_AT,
+    )
+    lost = 0
+    for summary in answer["ModelPackageSummaryList"]:
+        known = ledger().version(group, summary["ModelPackageVersion"])
+        is_lost = known is None and now() - summary["CreationTime"] > GRACE
+        # The end of a job may be told by an event that was lost, and what failed is to be tried again.
+        is_hashed = known is not None and known.package.hashing
+        if is_lost or is_hashed:
+            detail = {"ModelPackageArn": summary["ModelPackageArn"], "ModelPackageGroupName": group}
+            client("lambda").invoke(
+                FunctionName=setting(names.REGISTERED_FUNCTION),
+                InvocationType="Event",
+                Payload=json.dumps({"id": "sweep", "detail": detail, "hashing": is_hashed}).encode(),
+            )
+        lost += is_lost
+    return lost
+
+
+def _keep_time(state: EnvironmentState) -> int:
+    """Only what is due is sent on, so that a quiet sweep writes nothing and asks nothing."""
+    since, until = state.pending_since, state.pending_expires_at
+    if since is None or until is None:
+        return 0
+    due = now() >= until or (not state.pending_reminded and now() >= since + (until - since) / 2)
+    if not due:
+        return 0
+    try:
+        receipt = recorder().record("keep_time", environment=msgspec.to_builtins(state))
+    except PromotionError as error:
+        logger.warning("request not timed", extra={"model_package_group": state.group, "reason": str(error)})
+        return 0
+    return len(receipt.events)

@@ -1,0 +1,236 @@
+"""Pages: reading, signing in and signing out. This function's role can't write the ledger, so no GET can decide anything."""
+
+from __future__ import annotations
+
+import secrets as random
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+
+from lambdas.shared import http_app
+from lambdas.shared.evidence import read_samples_and_slices
+from lambdas.shared.http_app import Visit
+from lambdas.shared.dependencies import (
+    client,
+    config,
+    identity,
+    keyring,
+    ledger,
+    links,
+    logger,
+    now,
+    setting,
+    world,
+)
+from promotion import names
+from promotion.rendering import pages
+from promotion.workflows import decisions
+from promotion.aws.cursors import DynamoCursors
+from promotion.aws.picture_store import read_picture
+from promotion.config.loading import duration
+from promotion.rendering.documents.overviews import board_document, model_document, version_document
+from promotion.rendering.documents.approval_request import is_followed, request_document
+from promotion.errors import Invalid, LinkInvalid, PromotionError, ProviderUnavailable, SignInFailed
+from promotion.links.tokens import Session, safe_return
+from promotion.domain.model import parse_request_id
+from promotion.domain.policy import Situation
+
+app = APIGatewayHttpResolver()
+http_app.not_found(app)
+READ = ("GET", "HEAD")
+# A page waits for a decision to be applied, which takes a second or so: no script has to look again, and no page reloads
+# under who reads it (https://www.w3.org/TR/WCAG22/#timing-adjustable). Past this, its reader looks again.
+PAGE_WAITS_S = 6.0
+PAGE_LOOKS_EVERY_S = 0.2
+JUST_DECIDED = timedelta(minutes=1)
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    return http_app.serve(app, event, context)
+
+
+@http_app.route(app, "/", *READ)
+def board(visit: Visit) -> Response[Any]:
+    """What is live where, and what waits for whom."""
+    session = visit.reader()
+    states = list(ledger().environments())
+    wanted = (app.current_event.query_string_parameters or {}).get("q", "")
+    document = board_document(states, session.person, config(), links=links(), now=now(), wanted=wanted)
+    document["csrf"] = keyring().csrf_token(session)
+    return visit.page("board", document, session.person)
+
+
+@http_app.route(app, "/approvals/<token>", *READ)
+def request(visit: Visit, token: str) -> Response[Any]:
+    """A request with its evidence, and the form to decide for those who may."""
+    session = visit.reader()
+    try:
+        asked = keyring().request_of(token)
+        group, _, name, _ = parse_request_id(asked)
+        view = ledger().view(group)
+        situation = decisions.situation(view, asked, world=world())
+    except (LinkInvalid, Invalid):
+        return visit.refusal(LinkInvalid(), session.person)
+    except PromotionError as error:
+        return visit.refusal(error, session.person)
+    live = view.environment(name).live
+    samples, slices = read_samples_and_slices(client("s3"), situation.request.evidence)
+    document = request_document(
+        situation,
+        session.person,
+        csrf=keyring().csrf_token(session),
+        links=links(),
+        live=view.find_version(live) if live is not None else None,
+        applied=_cursors().read(group) if visit.wants_json else _follow(group, situation),
+        samples=samples,
+        slices=slices,
+        picture=None if visit.wants_json else partial(read_picture, client("s3")),
+    )
+    expired = document["state"] == "Expired"
+    return visit.page("request", document, session.person, HTTPStatus.GONE if expired else HTTPStatus.OK)
+
+
+@http_app.route(app, "/models/<group>", *READ)
+def model(visit: Visit, group: str) -> Response[Any]:
+    """A model package group: environments, versions, history, and the forms to roll back and revoke."""
+    session = visit.reader()
+    versions = ledger().versions(group) if names.GROUP_PATTERN.fullmatch(group) else []
+    if not versions:
+        return _unknown(visit, session, f"This service knows no model package group {group[:64]}.")
+    document = model_document(
+        group,
+        versions,
+        ledger().view(group).environments,
+        list(ledger().events(group)),
+        session.person,
+        config(),
+        csrf=keyring().csrf_token(session),
+        links=links(),
+        now=now(),
+    )
+    return visit.page("model", document, session.person)
+
+
+@http_app.route(app, "/models/<group>/versions/<version>", *READ)
+def version(visit: Visit, group: str, version: str) -> Response[Any]:
+    """One version: what it is made of, where it stands, and all that happened to it."""
+    session = visit.reader()
+    known = names.GROUP_PATTERN.fullmatch(group) and version.isascii() and version.isdecimal() and len(version) < 10
+    state = ledger().version(group, int(version)) if known else None
+    if state is None:
+        return _unknown(visit, session, f"This service knows no version {version[:20]} of {group[:64]}.")
+    events = [event for event in ledger().events(group) if event.version == state.version]
+    document = version_document(
+        state,
+        ledger().view(group),
+        events,
+        session.person,
+        config(),
+        csrf=keyring().csrf_token(session),
+        links=links(),
+        now=now(),
+    )
+    return visit.page("version", document, session.person)
+
+
+@http_app.route(app, "/login", *READ)
+def login(visit: Visit) -> Response[Any]:
+    """Off to the identity provider, remembering where to come back to."""
+    back = safe_return((app.current_event.query_string_parameters or {}).get("return_to"))
+    try:
+        address, sign_in = identity().begin(back, now=now())
+    except (ProviderUnavailable, SignInFailed) as error:
+        return _not_signed_in(visit, error)
+    remembered = http_app.cookie(http_app.sign_in_cookie_name(), keyring().sign_in_cookie(sign_in), 600)
+    return http_app.redirect(address, HTTPStatus.FOUND, cookies=[remembered])
+
+
+@http_app.route(app, "/callback", *READ)
+def callback(visit: Visit) -> Response[Any]:
+    """Back from the identity provider, with a code or an error."""
+    query = app.current_event.query_string_parameters or {}
+    sign_in = keyring().sign_in(visit.cookies.get(http_app.sign_in_cookie_name(), ""), now=now())
+    if sign_in is None or not random.compare_digest(
+        query.get("state", "").encode(errors="replace"), sign_in.state.encode()
+    ):
+        return _not_signed_in(visit, SignInFailed("This sign-in was not begun here, or took too long. Begin again."))
+    if "code" not in query:
+        reason = query.get("error_description") or query.get("error") or "no code came back"
+        return _not_signed_in(visit, SignInFailed(f"The identity provider says: {reason[:300]}"), sign_in.return_to)
+    try:
+        person = identity().finish(query["code"], sign_in, now=now())
+        session = Session(
+            id=random.token_urlsafe(18), person=person, expires_at=now() + duration(config().identity.session_lifetime)
+        )
+        value = keyring().session_cookie(session)
+    except (ProviderUnavailable, SignInFailed, ValueError) as error:
+        return _not_signed_in(visit, error, sign_in.return_to)
+    logger.info("signed in", extra={"subject": person.subject, "groups": sorted(person.groups)})
+    lifetime = int(duration(config().identity.session_lifetime).total_seconds())
+    cookies = [
+        http_app.cookie(http_app.session_cookie_name(), value, lifetime),
+        http_app.expired_cookie(http_app.sign_in_cookie_name()),
+    ]
+    return http_app.redirect(sign_in.return_to, cookies=cookies)
+
+
+@http_app.route(app, "/logout", "POST")
+def logout(visit: Visit) -> Response[Any]:
+    """The session ends in this browser."""
+    session = visit.session()
+    if session is not None:
+        visit.check_origin(session, visit.form())
+    answer = visit.message(HTTPStatus.OK, "Signed out", "You are signed out here.", link=("/login", "Sign in"))
+    answer.cookies = [http_app.expired_cookie(http_app.session_cookie_name())]
+    return answer
+
+
+@http_app.route(app, "/healthz", *READ)
+def health(visit: Visit) -> Response[Any]:
+    """Whether this function can read its ledger."""
+    ledger().head("healthz")
+    return http_app.respond(HTTPStatus.OK, http_app.JSON, '{"status": "ok"}')
+
+
+@app.route("/static/<name>", method=list(READ))
+def static(name: str) -> Response[Any]:
+    """The style sheet, and nothing that depends on who asks."""
+    if name != "style.css":
+        return http_app.respond(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", "There is no such file.")
+    headers = {"Cache-Control": "public, max-age=3600"}
+    return http_app.respond(HTTPStatus.OK, "text/css; charset=utf-8", pages.stylesheet(), headers=headers)
+
+
+def _follow(group: str, situation: Situation) -> Mapping[str, int]:
+    """The cursors of a group; where a decision was made just now, once they have reached it, or `PAGE_WAITS_S` later."""
+    until = time.monotonic() + PAGE_WAITS_S
+    while is_followed(situation, applied := _cursors().read(group), within=JUST_DECIDED) and time.monotonic() < until:
+        time.sleep(PAGE_LOOKS_EVERY_S)
+    return applied
+
+
+def _cursors() -> DynamoCursors:
+    return DynamoCursors(client("dynamodb"), setting(names.PROJECTIONS_TABLE))
+
+
+def _unknown(visit: Visit, session: Session, text: str) -> Response[Any]:
+    return visit.message(HTTPStatus.NOT_FOUND, "Not found", text, person=session.person, code="unknown")
+
+
+def _not_signed_in(visit: Visit, error: Exception, return_to: str = "/") -> Response[Any]:
+    unavailable = isinstance(error, ProviderUnavailable)
+    status = HTTPStatus.SERVICE_UNAVAILABLE if unavailable else HTTPStatus.FORBIDDEN
+    logger.warning("sign-in failed", extra={"reason": str(error)})
+    return visit.message(
+        status,
+        "Not signed in",
+        str(error),
+        link=(f"/login?return_to={quote(return_to, safe='/')}", "Try again"),
+        code="sign_in_failed",
+    )

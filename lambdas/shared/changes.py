@@ -1,0 +1,61 @@
+"""What SageMaker tells of a package that changed, and what there is to record where somebody else decided about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from lambdas.shared.dependencies import logger, recorder
+from promotion import names
+from promotion.errors import Invalid
+from promotion.ledger.append import Receipt
+
+
+class PackageChange(Struct, frozen=True, kw_only=True):
+    """The detail of SageMaker's event, as far as we read it. More fields may come; these must be there.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html
+    """
+
+    ModelPackageArn: str
+    ModelPackageGroupName: str | None = None
+    ModelPackageVersion: int | None = None
+    ModelApprovalStatus: str | None = None
+
+
+def parse_change(event: Any) -> PackageChange:
+    """The change that an event tells of.
+
+    Raises:
+        Invalid: a field is missing or of another type; it is named.
+    """
+    try:
+        return msgspec.convert((event or {}).get("detail"), PackageChange)
+    except (msgspec.ValidationError, AttributeError) as error:
+        raise Invalid("detail", str(error)) from None
+
+
+def record_bypass(found: Mapping[str, Any]) -> Receipt:
+    """Have it recorded that somebody else set a package's approval status, as far as the ledger says otherwise.
+
+    Raises:
+        Invalid: `version` is unknown to the ledger.
+        PromotionError: it was refused.
+    """
+    group, version, status = found["ModelPackageGroupName"], found["ModelPackageVersion"], found["ModelApprovalStatus"]
+    by = found.get("LastModifiedBy") or found.get("CreatedBy") or {}
+    who = str(by.get("UserProfileName") or (by.get("IamIdentity") or {}).get("Arn") or "somebody")
+    if who.endswith(f"/{names.SERVICE}"):
+        # Our own write of another field came after; it is not whom to blame.
+        who = "somebody, whom CloudTrail names"
+    changed = found.get("LastModifiedTime") or found.get("CreationTime")
+    receipt = recorder().record("bypass", group=group, version=version, status=status, by=who, at=changed)
+    if receipt.events:
+        logger.warning(
+            "approval bypassed",
+            extra={"model_package_group": group, "model_package_version": version, "status": status, "by": who},
+        )
+    return receipt

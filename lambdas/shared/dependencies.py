@@ -1,0 +1,143 @@
+"""What the functions share: AWS clients and adapters made once a cold start, from environment variables read when asked for."""
+
+from __future__ import annotations
+
+import logging
+import os
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from aws_lambda_powertools import Logger
+from botocore.config import Config as BotoConfig
+
+from promotion.config import loading as configuration
+from promotion import names
+from promotion.links.urls import Links
+from promotion.aws.accounts import Accounts, RoutedParameters
+from promotion.aws.keys import KmsSigner, Secrets
+from promotion.aws.ledger import DynamoLedger
+from promotion.aws.recorder import Recorder
+from promotion.config.loading import Config
+from promotion.ledger.append import Context
+from promotion.links.tokens import Keyring
+
+if TYPE_CHECKING:
+    from promotion.aws.identity import IdentityProvider
+
+
+class _Correlated(logging.Filter):
+    """Gives every line about a version that version's correlation id, the same from its registration to production."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        group, version = getattr(record, "model_package_group", None), getattr(record, "model_package_version", None)
+        if group and version:
+            record.correlation_id = f"{group}:{version}"
+        return True
+
+
+logger = Logger(service=names.SERVICE)
+logger.addFilter(_Correlated())
+_RETRIES = {"mode": "standard", "total_max_attempts": 4}
+
+
+def setting(name: str) -> str:
+    """An environment variable that the template sets.
+
+    Raises:
+        KeyError: it isn't there: the template and the function disagree.
+    """
+    return os.environ[name]
+
+
+def prefix() -> str:
+    return os.environ.get(names.PREFIX) or names.DEFAULT_PREFIX
+
+
+@cache
+def client(service: str) -> Any:
+    # Parameter Store takes 3 writes a second: adaptive retries slow down to what it takes, rather than give up.
+    retries = {"mode": "adaptive", "total_max_attempts": 8} if service == "ssm" else _RETRIES
+    return boto3.client(service, config=BotoConfig(retries=retries))
+
+
+@cache
+def config() -> Config:
+    """The configuration in the bundle, beside the code."""
+    return configuration.load(Path(os.environ.get("LAMBDA_TASK_ROOT", "."), setting(names.CONFIG)))
+
+
+@cache
+def ledger() -> DynamoLedger:
+    return DynamoLedger(client("dynamodb"), setting(names.LEDGER_TABLE))
+
+
+@cache
+def recorder() -> Recorder:
+    return Recorder(client("lambda"), setting(names.DECIDE_FUNCTION))
+
+
+@cache
+def secrets() -> Secrets:
+    return Secrets(client("secretsmanager"))
+
+
+@cache
+def signer() -> KmsSigner:
+    return KmsSigner(client("kms"), setting(names.SIGNING_KEY_ARN))
+
+
+@cache
+def elsewhere(purpose: str) -> Accounts:
+    """The accounts that environments have of their own, as the role of a purpose there."""
+    return Accounts(client("sts"), config().elsewhere, prefix=prefix(), purpose=purpose)
+
+
+@cache
+def parameter_store(purpose: str) -> Any:
+    """SSM, as `reader` or `writer` also in the accounts that environments have of their own."""
+    environments = tuple(config().elsewhere)
+    if not environments:
+        return client("ssm")
+    return RoutedParameters(client("ssm"), environments, elsewhere(purpose).client)
+
+
+def identity() -> IdentityProvider:
+    return _identity(secrets().client_secret(setting(names.IDENTITY_SECRET_ARN)))
+
+
+@cache
+def _identity(client_secret: str) -> IdentityProvider:
+    # What a sign-in needs takes as long to import as boto3; only who signs in waits for it.
+    from promotion.aws.identity import IdentityProvider
+
+    return IdentityProvider(config(), client_secret, f"{setting(names.PUBLIC_URL)}/callback")
+
+
+def keyring() -> Keyring:
+    return secrets().keyring(setting(names.LINK_KEYS_SECRET_ARN))
+
+
+def links() -> Links:
+    return Links(base_url=setting(names.PUBLIC_URL), keyring=keyring())
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def count(metric: str, value: float, **dimensions: str) -> None:
+    """A number that an alarm stands on, as a line from which CloudWatch makes a metric."""
+    # Most functions count nothing, and need not import it.
+    from aws_lambda_powertools.metrics import MetricUnit, single_metric
+
+    with single_metric(metric, MetricUnit.Count, value, namespace=names.METRICS_NAMESPACE) as line:
+        for name, said in dimensions.items():
+            line.add_dimension(name, said)
+
+
+def world() -> Context:
+    """For reading; what appends signs as well, and only `decide` appends."""
+    return Context(ledger=ledger(), config=config(), now=now())

@@ -1,0 +1,91 @@
+"""The configuration in effect, with the local identity provider and the local administrator in it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from local import ADMINISTRATOR_ARN
+from local.identity_provider import CLIENT_ID
+from promotion.config import loading
+from promotion import names
+from promotion.config.loading import Config
+
+ROOT = Path(__file__).resolve().parent.parent
+_ELSEWHERE = ("account", "region")
+_OWN = ("execution_role", "subnets", "security_groups", "volume_key", "output_key")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def in_effect(path: Path | None = None) -> Path:
+    """The file that PROMOTION_CONFIG names, else the repository's own."""
+    return path or Path(os.environ.get(names.CONFIG) or ROOT / names.CONFIG_FILE)
+
+
+def write(source: Path, target: Path, *, issuer: str) -> Config:
+    """Writes `source` as it stands for the local service to `target`, and returns it parsed.
+
+    Raises:
+        Invalid: what the configuration says is wrong, with the place and the reason.
+    """
+    loading.load(source)
+    document = tomllib.loads(source.read_text(encoding="utf-8"))
+    document["identity"] = {**document["identity"], "issuer": issuer, "client_id": CLIENT_ID}
+    operators = document.get("operators", {})
+    document["operators"] = {**operators, "principals": [*operators.get("principals", []), ADMINISTRATOR_ARN]}
+    _bring_home(document)
+    # The local address is 127.0.0.1, whatever domain the deployed service has.
+    document.pop("web", None)
+    # Nothing was left on this machine: its state ends with it.
+    document.pop("ledger_table", None)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text("# Written by the local service, anew at every start.\n" + toml(document), encoding="utf-8")
+    return loading.load(target)
+
+
+def _bring_home(document: dict[str, Any]) -> None:
+    """One machine is one account: others' accounts are not here, nor a network, keys and roles of one's own."""
+    document.pop("registry", None)
+    document["environments"] = [
+        {key: value for key, value in environment.items() if key not in (*_ELSEWHERE, *_OWN)}
+        for environment in document["environments"]
+    ]
+    for section, left_out in (("inference", _OWN), ("artifacts", ("region",))):
+        if section in document:
+            document[section] = {key: value for key, value in document[section].items() if key not in left_out}
+
+
+def toml(document: Mapping[str, Any]) -> str:
+    """A document as TOML, with tables inline below the top level."""
+    simple = [f"{_key(key)} = {_value(value)}\n" for key, value in document.items() if not isinstance(value, Mapping)]
+    tables = [
+        f"\n[{_key(key)}]\n" + "".join(f"{_key(name)} = {_value(each)}\n" for name, each in value.items())
+        for key, value in document.items()
+        if isinstance(value, Mapping)
+    ]
+    return "".join((*simple, *tables))
+
+
+def _key(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else json.dumps(key)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(key)} = {_value(each)}" for key, each in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dt.datetime | dt.date | dt.time):
+        return value.isoformat()
+    if isinstance(value, int | float):
+        return repr(value)
+    # JSON's escapes are TOML's, but for the one character that JSON leaves as it is.
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,1 @@
+"""Checks of `promotion doctor` against AWS and the identity provider."""

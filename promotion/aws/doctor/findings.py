@@ -1,0 +1,108 @@
+"""What `promotion doctor` finds: one line a check, and never a broken check in place of a finding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, Literal
+
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+from msgspec import Struct
+
+from promotion.aws import Client
+from promotion.config.loading import Config
+from promotion.errors import PromotionError
+from promotion.formatting import one_line
+
+State = Literal["ok", "warn", "fail", "not checked"]
+Check = Callable[[], Iterable["Finding"]]
+
+_DENIED = frozenset(
+    {"AccessDenied", "AccessDeniedException", "AccessDeniedFault", "UnauthorizedOperation", "Forbidden", "403"}
+)
+# How emulators say that they lack an operation.
+_LACKING = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.NOT_IMPLEMENTED})
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """What a check found, and what to do about it. Only `fail` means that something can't work."""
+
+    check: str
+    state: State
+    found: str
+    do: str = ""
+
+
+class Account(Struct, frozen=True, kw_only=True):
+    """What is looked at. `service` is what the stack wrote about itself, or None where nothing is deployed."""
+
+    client: Callable[[str], Client]
+    region: str
+    prefix: str
+    emulated: bool
+    config: Config | None
+    service: Mapping[str, Any] | None = None
+
+    @property
+    def settings(self) -> Config:
+        """The configuration, for checks that aren't made without one."""
+        assert self.config is not None
+        return self.config
+
+    @property
+    def deployed(self) -> Mapping[str, Any]:
+        """What the stack wrote, for checks that aren't made without one."""
+        assert self.service is not None
+        return self.service
+
+
+def ok(check: str, found: str) -> Finding:
+    return Finding(check=check, state="ok", found=found)
+
+
+def warn(check: str, found: str, do: str) -> Finding:
+    return Finding(check=check, state="warn", found=found, do=do)
+
+
+def fail(check: str, found: str, do: str) -> Finding:
+    return Finding(check=check, state="fail", found=found, do=do)
+
+
+def not_checked(check: str, why: str, do: str = "") -> Finding:
+    return Finding(check=check, state="not checked", found=why, do=do)
+
+
+def examine(name: str, check: Check, *, emulated: bool) -> list[Finding]:
+    """What `check` finds. Where AWS won't let us look, that is the finding."""
+    found: list[Finding] = []
+    try:
+        found.extend(check())
+    except ClientError as error:
+        found.append(_refused(name, error, emulated))
+    except ResponseParserError:
+        # No client can read what an emulator answers that knows a service in part.
+        found.append(_garbled(name, emulated))
+    except BotoCoreError as error:
+        said = f"AWS could not be asked: {one_line(str(error)).rstrip('.')}."
+        found.append(fail(name, said, "Mend the network, the profile or the region."))
+    except PromotionError as error:
+        found.append(fail(name, str(error), "Mend what it names."))
+    return found
+
+
+def _garbled(name: str, emulated: bool) -> Finding:
+    if emulated:
+        return not_checked(name, "the emulator at AWS_ENDPOINT_URL answers with an error page.")
+    return fail(name, "the answer is none of AWS's.", "Is there a proxy in between?")
+
+
+def _refused(name: str, error: ClientError, emulated: bool) -> Finding:
+    code, operation = str(error.response["Error"]["Code"]), error.operation_name
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    if code in _DENIED:
+        return not_checked(name, f"these credentials may not call {operation}.", "Run it as somebody who may.")
+    if emulated and status in _LACKING:
+        return not_checked(name, f"the emulator at AWS_ENDPOINT_URL has no {operation}.")
+    message = one_line(str(error.response["Error"].get("Message", "")))
+    return fail(name, f"{operation} answered {code}: {message}", "Mend what it names.")

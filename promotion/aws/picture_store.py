@@ -1,0 +1,22 @@
+"""The pictures of inference runs, in S3."""
+
+from __future__ import annotations
+
+from botocore.exceptions import ClientError
+
+from promotion.client.artifact import split_uri
+from promotion.aws import Client
+from promotion.rendering.documents.pictures import LARGEST_PICTURE_BYTES
+
+
+def read_picture(s3: Client, uri: str) -> bytes | None:
+    """A picture's bytes, or None where it isn't there, may not be read, or is too large to show."""
+    bucket, key = split_uri(uri, "pictures")
+    try:
+        answer = s3.get_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchKey", "NoSuchBucket", "AccessDenied"):
+            return None
+        raise
+    body: bytes | None = answer["Body"].read() if answer["ContentLength"] <= LARGEST_PICTURE_BYTES else None
+    return body

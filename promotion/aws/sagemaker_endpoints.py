@@ -1,0 +1,205 @@
+"""SageMaker's real-time endpoints: what is there, and one step towards what should be. Each step may be taken twice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from promotion import names
+from promotion.aws import Client
+from promotion.domain.endpoint_plan import (
+    TAG_APPROVAL,
+    TAG_ATTEMPT,
+    TAG_ENVIRONMENT,
+    TAG_GROUP,
+    TAG_VERSION,
+    Found,
+    Step,
+    Wanted,
+    alarms,
+    deployment,
+    every_alarm,
+)
+from promotion.config.settings import Endpoint
+
+# What people can do something about; anything else is tried again by who delivered the event.
+REFUSALS = frozenset({"ResourceLimitExceeded", "ValidationException", "AccessDeniedException"})
+
+
+class Endpoints:
+    """The endpoints of one environment, in its account."""
+
+    def __init__(self, sagemaker: Client, cloudwatch: Client, prefix: str, environment: str) -> None:
+        self._sagemaker = sagemaker
+        self._cloudwatch = cloudwatch
+        self._prefix = prefix
+        self._environment = environment
+
+    def find(self, endpoint: str) -> Found | None:
+        """An endpoint as it is now, or None."""
+        try:
+            described = self._sagemaker.describe_endpoint(EndpointName=endpoint)
+        except ClientError as error:
+            if _missing(error):
+                return None
+            raise
+        tags = self._tags(described["EndpointArn"])
+        config = str(described.get("EndpointConfigName", ""))
+        ours = tags.get(TAG_ENVIRONMENT) == self._environment and TAG_GROUP in tags
+        return Found(
+            status=described["EndpointStatus"],
+            config_name=config,
+            problem=str(described.get("FailureReason") or ""),
+            ours=ours,
+            attempted=tags.get(TAG_ATTEMPT, ""),
+            version=self._version_of(config) if ours else None,
+        )
+
+    def take(
+        self, step: Step, wanted: Wanted | None, endpoint: str, settings: Endpoint | None, *, revoked: bool
+    ) -> None:
+        """One step; "wait", "settled", "failed" and "foreign" call for none."""
+        if step == "delete":
+            self._delete(endpoint)
+        elif step in ("create", "update"):
+            assert wanted is not None
+            assert settings is not None
+            self._make_ready(wanted, settings)
+            if step == "create":
+                self._create(wanted)
+            else:
+                self._update(wanted, settings, revoked=revoked)
+
+    def tidy(self, group: str, keep: str) -> int:
+        """Delete the models and configurations of a group that served before `keep`, or all without one; returns how many.
+
+        What a later event has made stays: another of us may be about to serve it.
+        """
+        stem = names.hosted_stem(self._prefix, self._environment, group)
+        last = _sequence(keep) if keep else None
+        old = [name for name in self._named(stem) if name != keep and (last is None or _sequence(name) <= last)]
+        for name in old:
+            _ignoring_missing(self._sagemaker.delete_endpoint_config, EndpointConfigName=name)
+            _ignoring_missing(self._sagemaker.delete_model, ModelName=name)
+        return len(old)
+
+    def silence(self, endpoint: str) -> None:
+        """Delete an endpoint's alarms."""
+        self._cloudwatch.delete_alarms(AlarmNames=every_alarm(endpoint))
+
+    def _make_ready(self, wanted: Wanted, settings: Endpoint) -> None:
+        """The model, its configuration, and the alarms that a deployment is watched by."""
+        tags = _tag_list(wanted.tags)
+        _ignoring_existing(self._sagemaker.create_model, **wanted.model, Tags=tags)
+        _ignoring_existing(self._sagemaker.create_endpoint_config, **wanted.config, Tags=tags)
+        for alarm in alarms(wanted.endpoint, settings):
+            self._cloudwatch.put_metric_alarm(**alarm)
+
+    def _create(self, wanted: Wanted) -> None:
+        tags = _tag_list({**_of_endpoint(wanted), TAG_ATTEMPT: wanted.name})
+        _ignoring_existing(
+            self._sagemaker.create_endpoint,
+            EndpointName=wanted.endpoint,
+            EndpointConfigName=wanted.name,
+            Tags=tags,
+        )
+
+    def _update(self, wanted: Wanted, settings: Endpoint, *, revoked: bool) -> None:
+        names_ = [alarm["AlarmName"] for alarm in alarms(wanted.endpoint, settings)]
+        answer = self._sagemaker.update_endpoint(
+            EndpointName=wanted.endpoint,
+            EndpointConfigName=wanted.name,
+            DeploymentConfig=deployment(settings, names_, revoked=revoked),
+        )
+        # After the update, not before: who dies in between tries once more, rather than take it for tried.
+        self._sagemaker.add_tags(ResourceArn=answer["EndpointArn"], Tags=_tag_list({TAG_ATTEMPT: wanted.name}))
+
+    def _delete(self, endpoint: str) -> None:
+        try:
+            self._sagemaker.delete_endpoint(EndpointName=endpoint)
+        except ClientError as error:
+            # In the middle of a change SageMaker refuses; the event of its end, or the sweep, comes back here.
+            if not (_missing(error) or _in_progress(error)):
+                raise
+
+    def _version_of(self, config: str) -> int | None:
+        """The version that a configuration stands for; None where it is gone, or not ours."""
+        try:
+            arn = self._sagemaker.describe_endpoint_config(EndpointConfigName=config)["EndpointConfigArn"]
+        except ClientError as error:
+            if _missing(error):
+                return None
+            raise
+        version = self._tags(arn).get(TAG_VERSION, "")
+        return int(version) if version.isdecimal() else None
+
+    def _named(self, stem: str) -> Iterator[str]:
+        """Names of ours after a stem: of configurations, and of models whose configuration was never made or is gone."""
+        ours = re.compile(rf"{re.escape(stem)}-\d+-[0-9a-f]{{8}}")
+        found: set[str] = set()
+        for operation, key, name in (
+            ("list_endpoint_configs", "EndpointConfigs", "EndpointConfigName"),
+            ("list_models", "Models", "ModelName"),
+        ):
+            for page in self._sagemaker.get_paginator(operation).paginate(NameContains=stem):
+                found |= {each[name] for each in page[key] if ours.fullmatch(each[name])}
+        return iter(sorted(found))
+
+    def _tags(self, arn: str) -> dict[str, str]:
+        pages = self._sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
+        return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
+
+
+def _sequence(name: str) -> int:
+    """The ledger's event that a model or configuration of ours was made for."""
+    return int(name.rsplit("-", 2)[1])
+
+
+def passes(error: ClientError) -> bool:
+    """Whether somebody was faster: what is refused now will be right, or not needed, the next time."""
+    return _missing(error) or _in_progress(error)
+
+
+def _of_endpoint(wanted: Wanted) -> dict[str, str]:
+    """An endpoint outlives the versions behind it: those are told by its configuration."""
+    return {key: wanted.tags[key] for key in (TAG_GROUP, TAG_ENVIRONMENT)}
+
+
+def _tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    # A tag's value may not have all that an approval's id may: https://docs.aws.amazon.com/tag-editor/latest/userguide/tagging.html
+    return [
+        {"Key": key, "Value": re.sub(r"[^\w .:/=+@-]", "-", value)[:256] if key == TAG_APPROVAL else value}
+        for key, value in tags.items()
+    ]
+
+
+def _ignoring_existing(call: Any, **given: Any) -> None:
+    try:
+        call(**given)
+    except ClientError as error:
+        if "already exist" not in error.response["Error"].get("Message", ""):
+            raise
+
+
+def _ignoring_missing(call: Any, **given: Any) -> None:
+    try:
+        call(**given)
+    except ClientError as error:
+        if not _missing(error):
+            raise
+
+
+def _missing(error: ClientError) -> bool:
+    """SageMaker has one code for whatever is wrong with a request; what isn't there says so in words."""
+    said = error.response["Error"]
+    return said["Code"] in ("ValidationException", "ResourceNotFound") and "could not find" in said["Message"].lower()
+
+
+def _in_progress(error: ClientError) -> bool:
+    said = error.response["Error"]
+    return said["Code"] == "ValidationException" and "in-progress" in said["Message"].lower().replace(
+        "in progress", "in-progress"
+    )

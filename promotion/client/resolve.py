@@ -1,0 +1,125 @@
+"""`resolve`: the one model approved for an environment, its signature checked, for pipelines.
+
+Needs boto3 and cryptography and nothing else, and no access to the ledger. The public key comes from configuration: a parameter
+that vouched for itself would vouch for whatever an intruder wrote into it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from promotion import names
+from promotion.errors import IntegrityError, Invalid, NotApproved
+from promotion.client.live_record import LiveModel, live_model, parse_live, signed_bytes
+from promotion.client.signature import holds, public_keys
+
+_lock = threading.Lock()
+_clients: dict[str, Any] = {}
+# What one key has vouched for says nothing to who trusts another.
+_cache: dict[tuple[str, str, str, str], tuple[float, LiveModel]] = {}
+
+
+def resolve(
+    group: str,
+    environment: str,
+    *,
+    artifact: bool = False,
+    public_key: str | None = None,
+    prefix: str | None = None,
+    cache_seconds: float = 0.0,
+    ssm: Any = None,
+    s3: Any = None,
+) -> LiveModel:
+    """The model approved for `environment`, or an error; never something else.
+
+    With `artifact`, each container's object in S3 is read and hashed too. `public_key` is a PEM, or the path of a file of
+    PEMs; see `find_public_key` for where it is looked for. `cache_seconds` lets an answer serve again for that long;
+    a revocation then takes as long to be seen.
+
+    Raises:
+        NotApproved: nothing was approved there, or it was revoked.
+        IntegrityError: the record or the bytes are not those that were approved.
+        Invalid: no public key is configured.
+    """
+    prefix = prefix or os.environ.get(names.PREFIX) or names.DEFAULT_PREFIX
+    key = (prefix, group, environment, public_key or os.environ.get(names.PUBLIC_KEY) or "")
+    cached = _cache.get(key)
+    if cache_seconds > 0 and cached and not artifact and time.monotonic() - cached[0] < cache_seconds:
+        return cached[1]
+    ssm = ssm or _client("ssm")
+    name = names.live_parameter(prefix, group, environment)
+    try:
+        value = ssm.get_parameter(Name=name)["Parameter"]["Value"]
+    except ssm.exceptions.ParameterNotFound:
+        raise NotApproved(f"{group} has nothing approved for {environment}: there is no {name}.") from None
+    record = parse_live(value, group=group, environment=environment)
+    keys = public_keys(public_key or find_public_key())
+    if not holds(keys, signed_bytes(record), record["signature"]):
+        raise IntegrityError(f"{name}: the signature is not that of the configured public key.")
+    model = live_model(record)
+    if artifact:
+        for container in model.containers:
+            if container.model_data_url:
+                check_artifact(container.model_data_url, container.model_data_version_id, container.sha256, s3=s3)
+    _cache[key] = (time.monotonic(), model)
+    return model
+
+
+def find_public_key() -> str:
+    """The configured public key: PROMOTION_PUBLIC_KEY (PEM or path), promotion.pub beside the configuration or in the
+    working directory, or etc/promotion/promotion.pub under the Python environment.
+
+    Raises:
+        Invalid: there is none.
+    """
+    given = os.environ.get(names.PUBLIC_KEY)
+    if given:
+        return given
+    beside = Path(os.environ.get(names.CONFIG, names.CONFIG_FILE)).parent
+    for folder in (beside, Path(sys.prefix) / "etc" / "promotion"):
+        if (folder / names.PUBLIC_KEY_FILE).is_file():
+            return str(folder / names.PUBLIC_KEY_FILE)
+    raise Invalid(
+        names.PUBLIC_KEY,
+        "no public key is configured; put the signing key's PEM into promotion.pub beside promotion.toml "
+        "(aws kms get-public-key), or set this variable to it or to its path.",
+    )
+
+
+def check_artifact(url: str, version_id: str, sha256: str, *, s3: Any = None) -> None:
+    """Read an object of S3 and hold its bytes against the approved SHA-256.
+
+    Raises:
+        IntegrityError: it is gone, or its bytes are others.
+    """
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    s3 = s3 or _client("s3")
+    extra = {"VersionId": version_id} if version_id else {}
+    digest = hashlib.sha256()
+    try:
+        for chunk in s3.get_object(Bucket=bucket, Key=key, **extra)["Body"].iter_chunks(1 << 20):
+            digest.update(chunk)
+    except s3.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchKey", "NoSuchVersion", "404", "NoSuchBucket"):
+            raise IntegrityError(f"{url}: the approved artifact is gone.") from None
+        raise
+    if digest.hexdigest() != sha256:
+        raise IntegrityError(
+            f"{url}: the bytes are not those that were approved (SHA-256 {digest.hexdigest()}, approved {sha256})."
+        )
+
+
+def _client(service: str) -> Any:
+    """One client a service: making one costs more than using it."""
+    with _lock:
+        if service not in _clients:
+            import boto3
+
+            _clients[service] = boto3.client(service)
+        return _clients[service]

@@ -1,0 +1,1 @@
+"""What promotion.toml may say, and reading it."""

@@ -1,0 +1,264 @@
+"""What is wrong with a `promotion.toml` that types alone can't say."""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from typing import NoReturn
+
+from promotion.config import resources
+from promotion import names
+from promotion.config.resources import Refuse
+from promotion.errors import Invalid
+from promotion.config.settings import (
+    Channel,
+    Config,
+    Endpoint,
+    Environment,
+    Gate,
+    Inference,
+    Retraining,
+    duration,
+)
+
+_MAIL_ADDRESS = re.compile(r"[^@\s<>\",;]+@[^@\s<>\",;]+\.[^@\s<>\",;]+|[^@\s<>\",;]+@localhost")
+_PIPELINE = re.compile(r"arn:aws[\w-]*:sagemaker:[a-z0-9-]+:\d{12}:pipeline/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,255}")
+_TOPIC = re.compile(r"arn:aws[\w-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_.-]{1,256}")
+_SECRET = re.compile(r"arn:aws[\w-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:[A-Za-z0-9/_+=.@-]{1,519}")
+_CHANNEL = re.compile(r"[a-z][a-z0-9-]{0,31}")
+# What a retraining pipeline's parameters may say of the drift that starts it.
+FILLED_IN = ("group", "environment", "version", "input")
+MOST_PARAMETERS = 200
+# What an endpoint's name may have around its group, of SageMaker's 63 characters; the service's name is known at deployment.
+LONGEST_AROUND_GROUP = 50
+LONGEST_SERVICE = 16
+
+
+def check(config: Config, source: str) -> None:
+    """What types alone can't say.
+
+    Raises:
+        Invalid: with the place in the file and the reason.
+    """
+
+    def refuse(place: str, reason: str) -> NoReturn:
+        raise Invalid(f"{source} {place}", reason)
+
+    if not config.environments:
+        refuse("environments", "at least one [[environments]] is needed.")
+    if not config.groups:
+        refuse("groups", 'name at least one model package group or pattern; ["*"] governs all.')
+    seen: set[str] = set()
+    endpoints: set[tuple[str | None, str]] = set()
+    for index, environment in enumerate(config.environments):
+        place = f"environments[{index}]"
+        if not names.ENVIRONMENT_PATTERN.fullmatch(environment.name) or environment.name in names.RESERVED_ENVIRONMENTS:
+            refuse(
+                f"{place}.name",
+                f"{environment.name!r} can't name an environment: lower case letters, digits and "
+                "hyphens, beginning with a letter, at most 32, and not 'versions'.",
+            )
+        if environment.name in seen:
+            refuse(f"{place}.name", f"{environment.name!r} is there twice.")
+        seen.add(environment.name)
+        if not environment.approvers:
+            refuse(f"{place}.approvers", "name at least one address to mail; a list address will do.")
+        _check_addresses(environment.approvers, f"{place}.approvers", refuse)
+        _check_addresses(environment.stakeholders, f"{place}.stakeholders", refuse)
+        _check_duration(environment.expires_after, f"{place}.expires_after", refuse)
+        _check_gates(environment.gates, f"{place}.gates", refuse)
+        if environment.account is not None and not re.fullmatch(r"\d{12}", environment.account):
+            refuse(f"{place}.account", "an AWS account id has 12 digits.")
+        if environment.endpoint is not None:
+            _check_endpoint(environment.endpoint, environment.name, f"{place}.endpoint", refuse)
+            called = (environment.account, environment.endpoint.name.replace("{environment}", environment.name))
+            if called in endpoints:
+                refuse(
+                    f"{place}.endpoint.name", "another environment's endpoints have these names: put {environment} in."
+                )
+            endpoints.add(called)
+    if config.registry.account is not None and not re.fullmatch(r"\d{12}", config.registry.account):
+        refuse("registry.account", "an AWS account id has 12 digits.")
+    _check_networks(config, refuse)
+    if config.elsewhere:
+        for field in ("account", "region"):
+            if getattr(config.registry, field) is None:
+                refuse(f"registry.{field}", "environments have accounts of their own: say which is the registry's.")
+    region = config.artifacts.region or config.registry.region
+    for place, found in (
+        ("registry.region", config.registry.region),
+        *((f"environments[{index}].region", each.region) for index, each in enumerate(config.environments)),
+    ):
+        if found is not None and found != region:
+            refuse(
+                place, f"SageMaker reads artifacts of its own region alone, and they are in {region or 'none named'}."
+            )
+    for pattern, override in config.groups_override.items():
+        for name, changed in override.environments.items():
+            place = f'groups_override."{pattern}".environments.{name}'
+            if name not in seen:
+                refuse(place, f"there is no environment {name!r}.")
+            _check_addresses(changed.approvers or (), f"{place}.approvers", refuse)
+            _check_gates(changed.gates or (), f"{place}.gates", refuse)
+            if changed.expires_after is not None:
+                _check_duration(changed.expires_after, f"{place}.expires_after", refuse)
+    _check_addresses((config.mail.sender,), "mail.sender", refuse)
+    loopback = re.match(r"http://(127\.0\.0\.1|localhost)(:\d+)?(/|$)", config.identity.issuer)
+    if not config.identity.issuer.startswith("https://") and not loopback:
+        refuse("identity.issuer", "an issuer is an https:// address.")
+    _check_duration(config.identity.session_lifetime, "identity.session_lifetime", refuse)
+    for index, window in enumerate(config.freeze):
+        if window.start.tzinfo is None or window.end.tzinfo is None:
+            refuse(f"freeze[{index}]", "give start and end a time zone, such as 2026-12-20T00:00:00Z.")
+        if window.end <= window.start:
+            refuse(f"freeze[{index}].end", "the window ends before it starts.")
+        for name in window.environments:
+            if name not in seen:
+                refuse(f"freeze[{index}].environments", f"there is no environment {name!r}.")
+    for name in config.retired:
+        if name in seen:
+            refuse("retired", f"{name!r} is an environment still; take it out of one of both.")
+    _check_drift(config, refuse)
+    for name, channel in config.channels.items():
+        _check_channel(channel, name, refuse)
+    if (config.web.domain_name is None) != (config.web.certificate_arn is None):
+        refuse("web", "domain_name and certificate_arn go together.")
+    resources.check(config, refuse)
+
+
+def _check_networks(config: Config, refuse: Refuse) -> None:
+    places = [(f"environments[{index}]", each) for index, each in enumerate(config.environments)]
+    sections: list[tuple[str, Inference | Environment]] = [("inference", config.inference), *places]
+    for place, section in sections:
+        if bool(section.subnets) != bool(section.security_groups):
+            missing = "security_groups" if section.subnets else "subnets"
+            refuse(f"{place}.{missing}", "subnets and security_groups go together.")
+    for place, environment in places:
+        if environment.name in config.elsewhere and config.inference.subnets and environment.subnets is None:
+            refuse(
+                f"{place}.subnets",
+                "those under [inference] are in the registry's account, and this environment has its own: "
+                "name its subnets, or none on purpose with [].",
+            )
+
+
+def _check_addresses(addresses: tuple[str, ...], place: str, refuse: Refuse) -> None:
+    for address in addresses:
+        if not _MAIL_ADDRESS.fullmatch(address):
+            refuse(place, f"{address!r} is not a mail address.")
+
+
+def _check_duration(text: str, place: str, refuse: Refuse) -> None:
+    try:
+        duration(text)
+    except Invalid as error:
+        refuse(place, error.reason)
+
+
+def _check_endpoint(endpoint: Endpoint, name: str, place: str, refuse: Refuse) -> None:
+    known = {"{service}", "{environment}", "{group}"}
+    parts = re.split(r"(\{\w*\})", endpoint.name)
+    literals, fields = parts[::2], parts[1::2]
+    if not set(fields) <= known or fields.count("{group}") != 1 or not re.fullmatch(r"[a-z0-9-]*", "".join(literals)):
+        refuse(
+            f"{place}.name",
+            f"{endpoint.name!r} can't name endpoints: {{group}} once, {{service}} and {{environment}} as you like, and "
+            "lower case letters, digits and hyphens.",
+        )
+    filled = endpoint.name.replace("{environment}", name).replace("{service}", "s" * LONGEST_SERVICE)
+    if len(filled.replace("{group}", "")) > LONGEST_AROUND_GROUP or filled[-1] == "-":
+        refuse(f"{place}.name", "leave room for the group's name, and end in no hyphen.")
+    if not re.fullmatch(r"[a-z]", filled[:1]):
+        # What IAM lets the service touch begins like this; a `*` in front would be every endpoint of the account.
+        refuse(f"{place}.name", "begin with something of your own before {group}.")
+    if not resources.INSTANCE_TYPE.fullmatch(endpoint.instance_type):
+        refuse(f"{place}.instance_type", f"{endpoint.instance_type!r} is no instance type of SageMaker's.")
+
+
+def _check_drift(config: Config, refuse: Refuse) -> None:
+    known = config.environment_names
+    for name in config.drift.environments:
+        if name not in known:
+            refuse("drift.environments", f"there is no environment {name!r}.")
+    for index, monitor in enumerate(config.drift.monitors):
+        place = f"drift.monitors[{index}]"
+        if monitor.environment not in known:
+            refuse(f"{place}.environment", f"there is no environment {monitor.environment!r}.")
+        if not names.GROUP_PATTERN.fullmatch(monitor.group):
+            refuse(f"{place}.group", f"{monitor.group!r} is no name of a model package group; a monitor watches one.")
+    for pattern, retraining in config.drift.retraining.items():
+        _check_retraining(retraining, f'drift.retraining."{pattern}"', refuse)
+
+
+def _check_retraining(retraining: Retraining, place: str, refuse: Refuse) -> None:
+    if not _PIPELINE.fullmatch(retraining.pipeline):
+        refuse(f"{place}.pipeline", f"{retraining.pipeline!r} is no ARN of a SageMaker pipeline, in lower case.")
+    if len(retraining.parameters) > MOST_PARAMETERS:
+        refuse(f"{place}.parameters", f"SageMaker takes {MOST_PARAMETERS} parameters.")
+    for name, value in retraining.parameters.items():
+        try:
+            asked = {field for _, field, _, _ in string.Formatter().parse(value) if field is not None}
+        except ValueError as error:
+            refuse(f"{place}.parameters.{name}", f"{value!r} can't be filled in: {error}.")
+        if unknown := sorted(asked - set(FILLED_IN)):
+            refuse(
+                f"{place}.parameters.{name}",
+                f"{{{unknown[0]}}} is nothing to fill in; there are {', '.join(FILLED_IN)}.",
+            )
+    _check_duration(retraining.again_after, f"{place}.again_after", refuse)
+
+
+def _check_channel(channel: Channel, name: str, refuse: Refuse) -> None:
+    place = f"channels.{name}"
+    if not _CHANNEL.fullmatch(name):
+        refuse(place, f"{name!r} can't name a channel: lower case letters, digits and hyphens, at most 32.")
+    if (channel.topic is None) == (channel.webhook_secret is None):
+        refuse(place, "a channel is either a topic or a webhook_secret.")
+    if channel.topic is not None and (not _TOPIC.fullmatch(channel.topic) or channel.topic.endswith(".fifo")):
+        refuse(f"{place}.topic", f"{channel.topic!r} is no ARN of a standard SNS topic.")
+    if channel.webhook_secret is not None and not _SECRET.fullmatch(channel.webhook_secret):
+        # The address itself is a secret: who has it can write into the chat.
+        refuse(f"{place}.webhook_secret", "this is the ARN of a secret with the webhook's address, not the address.")
+    for kind in channel.events:
+        if kind not in names.PUBLISHED:
+            refuse(f"{place}.events", f"{kind!r} is no published event; there are {', '.join(names.PUBLISHED)}.")
+
+
+def _check_gates(gates: tuple[Gate, ...], place: str, refuse: Refuse) -> None:
+    for index, gate in enumerate(gates):
+        others = (gate.largest_error_rate, gate.largest_drift, gate.licences, gate.requires)
+        if (gate.metric is not None) + sum(other is not None for other in others) != 1:
+            refuse(
+                f"{place}[{index}]",
+                "a gate judges one thing: metric, largest_error_rate, largest_drift, licences or requires.",
+            )
+        bounds = (gate.min, gate.max, gate.largest_regression, gate.min_samples)
+        if gate.metric is not None and all(bound is None for bound in bounds):
+            refuse(f"{place}[{index}]", "a metric wants a bound: min, max, largest_regression or min_samples.")
+        if gate.metric is None and any(bound is not None for bound in bounds):
+            refuse(
+                f"{place}[{index}]", "min, max, largest_regression and min_samples are bounds on a metric: name which."
+            )
+        for name in ("min", "max", "largest_regression", "largest_drift"):
+            # TOML knows inf and nan; a gate that nothing passes, or everything, would be a mistake.
+            if (bound := getattr(gate, name)) is not None and not math.isfinite(bound):
+                refuse(f"{place}[{index}].{name}", "a bound is a finite number.")
+        if gate.min is not None and gate.max is not None and gate.min > gate.max:
+            refuse(f"{place}[{index}].min", "min is above max: nothing could pass.")
+        if gate.licences is not None and not gate.licences:
+            refuse(f"{place}[{index}].licences", "name at least one licence: nothing could pass.")
+        _check_direction(gate, f"{place}[{index}]", refuse)
+
+
+def _check_direction(gate: Gate, place: str, refuse: Refuse) -> None:
+    """A gate that takes a lower value for better by one bound and for worse by another would shut on progress."""
+    if gate.largest_regression is None:
+        if gate.relative:
+            refuse(f"{place}.relative", "only largest_regression can be relative.")
+        return
+    only_max, only_min = gate.max is not None and gate.min is None, gate.min is not None and gate.max is None
+    if only_max and not gate.lower_is_better:
+        refuse(f"{place}.lower_is_better", "with max alone, lower is better: say lower_is_better = true.")
+    if only_min and gate.lower_is_better:
+        refuse(f"{place}.lower_is_better", "with min alone, higher is better: lower_is_better can't be true.")

@@ -1,0 +1,53 @@
+"""Reading a `promotion.toml`: once, and refused with the place and the reason."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from promotion.config import checks
+from promotion import names
+from promotion.errors import Invalid
+from promotion.config.settings import Config, duration
+
+__all__ = ["Config", "duration", "load", "parse"]
+
+
+def parse(text: str, *, source: str = names.CONFIG_FILE) -> Config:
+    """A configuration from the text of a `promotion.toml`.
+
+    Raises:
+        Invalid: with the place in the file and the reason.
+    """
+    try:
+        document: Mapping[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Invalid(source, f"this is not TOML: {error}") from None
+    try:
+        config = msgspec.convert(document, Config, strict=True)
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at ")
+        raise Invalid(f"{source} {place.strip('`').removeprefix('$.') or 'top level'}", reason) from None
+    checks.check(config, source)
+    return config
+
+
+def load(path: str | os.PathLike[str] | None = None) -> Config:
+    """The configuration in effect: `path`, else the file that PROMOTION_CONFIG names, else ./promotion.toml.
+
+    Raises:
+        Invalid: there is no such file, or what it says is wrong.
+    """
+    place = Path(path or os.environ.get(names.CONFIG) or names.CONFIG_FILE)
+    try:
+        text = place.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise Invalid(str(place), f"there is no such file; set {names.CONFIG} or pass --config.") from None
+    except UnicodeDecodeError:
+        raise Invalid(str(place), "this is not UTF-8.") from None
+    return parse(text, source=str(place))

@@ -1,0 +1,1 @@
+"""The rules: pure functions over values, without AWS and without a clock of their own."""

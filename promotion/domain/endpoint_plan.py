@@ -1,0 +1,239 @@
+"""What should serve behind an endpoint, what does, and the one next step from here to there.
+
+The live record is what should. The step is found anew each time from what SageMaker says is there, so that events that come
+twice, late, in another order or not at all end in the same place. Nothing here waits: whoever takes a step comes back when
+SageMaker tells that it has ended, or with the sweep.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from promotion import names
+from promotion.domain.sagemaker_model import model_request
+from promotion.domain.model import EndpointState, canonical
+from promotion.client.live_record import LiveModel
+from promotion.config.settings import Endpoint, Inference
+
+VARIANT = "AllTraffic"
+# Tags of endpoints, their configurations and models. What has none of these names is somebody else's and stays as it is.
+TAG_GROUP, TAG_ENVIRONMENT = "promotion:model_package_group", "promotion:environment"
+TAG_VERSION, TAG_SEQUENCE, TAG_APPROVAL = "promotion:version", "promotion:sequence", "promotion:approval_id"
+# On the endpoint: the configuration it was last updated to. Where it serves another one, SageMaker went back.
+TAG_ATTEMPT = "promotion:attempt"
+
+IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
+BROKEN = frozenset({"Failed", "OutOfService", "UpdateRollbackFailed"})
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_BlueGreenUpdatePolicy.html
+SHORTEST_UPDATE_S, LONGEST_UPDATE_S = 600, 28_800
+_PROVISIONING_S = 1800
+
+Step = Literal["settled", "wait", "create", "update", "delete", "failed", "foreign"]
+
+
+class Wanted(Struct, frozen=True, kw_only=True):
+    """What should serve: `name` is that of the model and of the endpoint configuration, the same whenever it is asked for."""
+
+    endpoint: str
+    name: str
+    version: int
+    model: dict[str, Any]
+    config: dict[str, Any]
+    tags: dict[str, str]
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """An endpoint as SageMaker describes it; `version` is that of what serves behind it, where its tags say so."""
+
+    status: str
+    config_name: str
+    problem: str = ""
+    ours: bool = True
+    attempted: str = ""
+    version: int | None = None
+
+
+def wanted(
+    model: LiveModel,
+    settings: Endpoint,
+    inference: Inference,
+    *,
+    prefix: str,
+    role: str,
+    asked: int = 0,
+) -> Wanted:
+    """What should serve of a live model. `asked` is the event by which an operator asked for another try.
+
+    Raises:
+        Invalid: the container can't be run as it was approved.
+    """
+    group, environment = model.model_package_group, model.environment
+    hosted = model_request(
+        model,
+        name="",
+        role=role,
+        subnets=inference.subnets,
+        security_groups=inference.security_groups,
+        isolated=inference.network_isolation,
+    )
+    variant: dict[str, Any] = {
+        "VariantName": VARIANT,
+        "InstanceType": settings.instance_type,
+        "InitialInstanceCount": settings.instance_count,
+        "InitialVariantWeight": 1.0,
+        "ModelDataDownloadTimeoutInSeconds": settings.download_timeout_seconds,
+        "ContainerStartupHealthCheckTimeoutInSeconds": settings.health_timeout_seconds,
+    }
+    if settings.volume_size_gb is not None:
+        variant["VolumeSizeInGB"] = settings.volume_size_gb
+    key = {"KmsKeyId": inference.volume_key} if inference.volume_key else {}
+    # Whatever would make another model or another machine of it is in its name, so that a name never stands for two things.
+    fingerprint = hashlib.sha256(canonical([hosted, variant, key, model.approval_id, asked])).hexdigest()
+    name = names.hosted_name(prefix, environment, group, model.sequence, fingerprint)
+    return Wanted(
+        endpoint=names.endpoint_name(settings.name, prefix, environment, group),
+        name=name,
+        version=model.model_package_version,
+        model={**hosted, "ModelName": name},
+        config={"EndpointConfigName": name, "ProductionVariants": [{**variant, "ModelName": name}], **key},
+        tags={
+            TAG_GROUP: group,
+            TAG_ENVIRONMENT: environment,
+            TAG_VERSION: str(model.model_package_version),
+            TAG_SEQUENCE: str(model.sequence),
+            TAG_APPROVAL: model.approval_id,
+        },
+    )
+
+
+def next_step(wanted: Wanted | None, found: Found | None, *, revoked: bool = False) -> Step:
+    """The one thing to do now. `revoked` says that what serves has been revoked: then nothing is better than going back to it.
+
+    "failed" is the end of the way for what is wanted: SageMaker tried it and gave up. Another version, another configuration
+    or an operator's word makes it another thing to try.
+    """
+    if found is None:
+        return "settled" if wanted is None else "create"
+    if not found.ours:
+        return "foreign"
+    if found.status == "Deleting":
+        return "wait"
+    if wanted is None:
+        return "delete"
+    if found.status in IN_PROGRESS:
+        return "wait"
+    tried = wanted.name in (found.config_name, found.attempted)
+    if found.status in BROKEN:
+        # It stands until something else is to serve: what SageMaker says of it is worth a look, and it costs nothing.
+        return "failed" if tried and not revoked else "delete"
+    if found.config_name == wanted.name:
+        return "settled"
+    if not tried:
+        return "update"
+    return "delete" if revoked else "failed"
+
+
+def deployment(settings: Endpoint, alarms: Sequence[str], *, revoked: bool = False) -> dict[str, Any]:
+    """How the new fleet takes over: all at once when it is healthy, watched for a while, and back at the first alarm.
+
+    Where what serves has been revoked there is no way back to it: neither alarms nor a while in which it stands by.
+    """
+    bake = 0 if revoked else settings.bake_seconds
+    longest = settings.download_timeout_seconds + settings.health_timeout_seconds + 2 * bake + _PROVISIONING_S
+    routing = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": bake}
+    policy: dict[str, Any] = {
+        "BlueGreenUpdatePolicy": {
+            "TrafficRoutingConfiguration": routing,
+            # Where nothing is shifted in steps, the old fleet's last wait is what leaves time to look.
+            "TerminationWaitInSeconds": bake,
+            "MaximumExecutionTimeoutInSeconds": min(max(longest, SHORTEST_UPDATE_S), LONGEST_UPDATE_S),
+        }
+    }
+    if not revoked:
+        policy["AutoRollbackConfiguration"] = {"Alarms": [{"AlarmName": name} for name in alarms]}
+    return policy
+
+
+def alarms(endpoint: str, settings: Endpoint) -> list[dict[str, Any]]:
+    """PutMetricAlarm's requests: the share of requests that the container failed, and its slowest answers.
+
+    Both look at the whole endpoint, as its callers do. Without requests neither goes off.
+    """
+    common: dict[str, Any] = {
+        "Namespace": "AWS/SageMaker",
+        "Dimensions": [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": VARIANT}],
+        "Period": 60,
+        "EvaluationPeriods": 1,
+        "ComparisonOperator": "GreaterThanThreshold",
+        "TreatMissingData": "notBreaching",
+        "AlarmDescription": "Rolls a deployment back: docs/endpoints.md.",
+    }
+    found = [
+        {
+            **common,
+            "AlarmName": f"{endpoint}-errors",
+            # 1 for a request that the container answered with 5xx, 0 for any other: the average is their share.
+            "MetricName": "Invocation5XXErrors",
+            "Statistic": "Average",
+            "Threshold": settings.largest_error_rate,
+        }
+    ]
+    if settings.largest_latency_ms is not None:
+        # In microseconds.
+        latency = {
+            "MetricName": "ModelLatency",
+            "ExtendedStatistic": "p99",
+            "Threshold": settings.largest_latency_ms * 1000,
+        }
+        found.append({**common, "AlarmName": f"{endpoint}-latency", **latency})
+    return found
+
+
+def every_alarm(endpoint: str) -> list[str]:
+    """Names of the alarms that an endpoint may have, whatever is configured now."""
+    return [f"{endpoint}-errors", f"{endpoint}-latency"]
+
+
+def seen(step: Step, wanted: Wanted | None, found: Found | None, before: EndpointState) -> EndpointState | None:
+    """What there is to record of an endpoint now; None where nothing has changed, or is still changing."""
+    if step in ("foreign", "failed"):
+        assert found is not None
+        assert wanted is not None or step == "foreign"
+        problem = (
+            found.problem
+            or "SageMaker went back to what served before: an alarm went off, or the new one never got healthy."
+        )
+        if step == "foreign":
+            problem = (
+                "There is an endpoint of this name that this service didn't make. Delete it, or choose another name."
+            )
+        serving = found.version if step == "failed" and found.status == "InService" else None
+        after = EndpointState(
+            name=wanted.endpoint if wanted else before.name,
+            status=names.ENDPOINT_FAILED,
+            version=serving,
+            config=wanted.name if wanted else before.config,
+            problem=problem,
+        )
+    elif step == "settled" and wanted is not None:
+        after = EndpointState(
+            name=wanted.endpoint, status=names.ENDPOINT_IN_SERVICE, version=wanted.version, config=wanted.name
+        )
+    elif step == "settled" and before.status not in ("", names.ENDPOINT_WITHDRAWN):
+        after = EndpointState(name=before.name, status=names.ENDPOINT_WITHDRAWN)
+    else:
+        return None
+    return None if same(after, before) else after
+
+
+def same(one: EndpointState, other: EndpointState) -> bool:
+    """Whether two say the same of an endpoint, whenever it was seen."""
+
+    def told(state: EndpointState) -> tuple[object, ...]:
+        return (state.name, state.status, state.version, state.config, state.problem)
+
+    return told(one) == told(other)

@@ -1,0 +1,343 @@
+"""The things this service speaks of, immutable, and the rules that live on them.
+
+Versions are SageMaker model package versions (int, from 1). Times are aware UTC. Digests are SHA-256 in hex.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from promotion import names
+from promotion.errors import Invalid
+
+FORMER_KEPT = 50
+RUNS_REMEMBERED = 20
+
+
+class Actor(Struct, frozen=True, kw_only=True):
+    """Who did something.
+
+    `person`: signed in, `subject` is the identity provider's; `operator`: an IAM principal, `subject` is its ARN; `requester`:
+    who registered a model; `system`: this service, on its own.
+    """
+
+    kind: Literal["person", "operator", "requester", "system"]
+    subject: str
+    name: str = ""
+    email: str = ""
+
+    @property
+    def label(self) -> str:
+        return self.name or self.subject
+
+    def is_also(self, other: Actor) -> bool:
+        """Whether both are the same human being, by subject or mail address."""
+        mine = {self.subject.casefold(), self.email.casefold()} - {""}
+        theirs = {other.subject.casefold(), other.email.casefold()} - {""}
+        return bool(mine & theirs)
+
+
+SYSTEM = Actor(kind="system", subject="system", name="the service")
+
+
+class Person(Struct, frozen=True, kw_only=True):
+    """Somebody who signed in: the provider's subject, and those of their groups that the configuration knows."""
+
+    subject: str
+    name: str
+    email: str = ""
+    groups: frozenset[str] = frozenset()
+
+    def as_actor(self) -> Actor:
+        return Actor(kind="person", subject=self.subject, name=self.name, email=self.email)
+
+
+class Requester(Struct, frozen=True, kw_only=True):
+    """Who asked for a model; `declared_by` says how we know: AWS's own record, or the package's say-so."""
+
+    actor: Actor
+    declared_by: Literal["identity", "self"]
+
+
+class Container(Struct, frozen=True, kw_only=True):
+    """One container of a package, with the digests of its bytes once they are known."""
+
+    image: str
+    image_digest: str = ""
+    model_data_url: str = ""
+    model_data_version_id: str = ""
+    size: int = 0
+    sha256: str = ""
+    manifest_sha256: str = ""
+    environment: dict[str, str] = {}
+
+
+class Metric(Struct, frozen=True, kw_only=True):
+    """A number about a model; `low` and `high` bound its 95 % confidence interval, `n` counts the samples."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+
+
+class Evidence(Struct, frozen=True, kw_only=True):
+    """What a decision stands on: the registered metrics, or those of an inference run in `environment`.
+
+    `metrics_sha256` holds the document at `metrics_uri` to what it was when it was recorded: what else it has to show (samples,
+    slices) is read again when a page needs it.
+    """
+
+    source: Literal["registration", "inference"]
+    environment: str | None = None
+    run_id: str = ""
+    status: Literal["Completed", "Failed", "Missing"] = "Completed"
+    problem: str = ""
+    metrics_uri: str = ""
+    metrics_sha256: str = ""
+    task: str = ""
+    metrics: dict[str, Metric] = {}
+    counts: dict[str, int] = {}
+    latency_ms: dict[str, float] = {}
+    throughput: dict[str, float] = {}
+    engine: dict[str, Any] = {}
+    drift: dict[str, float] = {}
+    pictures: tuple[str, ...] = ()
+    licence: str = ""
+    attached: tuple[str, ...] = ()
+    cost_usd: float | None = None
+    cost_basis: str = ""
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(canonical(self)).hexdigest()
+
+
+class Package(Struct, frozen=True, kw_only=True):
+    """A model package version as the registry described it when it was registered.
+
+    `card` has the sections of its model card that a decision rests on, as title and text; `metadata` also has what AWS knows
+    of its making; `licence`, `attached` and `baseline_uri` are for gates and drift (promotion/domain/registration.py). `problem` says
+    why nobody may approve it yet: the artifact is still being hashed, or can't be read.
+    """
+
+    group: str
+    version: int
+    arn: str
+    containers: tuple[Container, ...]
+    content_types: tuple[str, ...] = ()
+    response_types: tuple[str, ...] = ()
+    requester: Requester | None = None
+    description: str = ""
+    created_at: datetime | None = None
+    metadata: dict[str, str] = {}
+    card: tuple[tuple[str, str], ...] = ()
+    licence: str = ""
+    attached: tuple[str, ...] = ()
+    baseline_uri: str = ""
+    hashing: bool = False
+    problem: str = ""
+
+
+class GateResult(Struct, frozen=True, kw_only=True):
+    """What one gate said: the value it saw, the bound it holds, and by how much (`margin`, negative when shut)."""
+
+    name: str
+    open: bool
+    value: float | None = None
+    bound: str = ""
+    margin: float | None = None
+    why: str = ""
+
+
+class Vote(Struct, frozen=True, kw_only=True):
+    actor: Actor
+    verdict: str
+    reason: str
+    at: datetime
+
+
+RequestState = Literal["Pending", "Approved", "Rejected", "Expired", "Superseded", "Revoked"]
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """A version asking into an environment. `attempt` counts from 1 for each version and environment."""
+
+    group: str
+    version: int
+    environment: str
+    attempt: int
+    state: RequestState = "Pending"
+    requested_at: datetime
+    expires_at: datetime
+    reminded: bool = False
+    evidence: Evidence
+    gates: tuple[GateResult, ...] = ()
+    votes: tuple[Vote, ...] = ()
+    closed_at: datetime | None = None
+    closed_sequence: int = 0
+    superseded_by: str = ""
+    changed: str = ""
+
+    @property
+    def id(self) -> str:
+        return request_id(self.group, self.version, self.environment, self.attempt)
+
+    @property
+    def approvals(self) -> tuple[Vote, ...]:
+        return tuple(vote for vote in self.votes if vote.verdict == names.APPROVED)
+
+    def state_at(self, now: datetime) -> RequestState:
+        """The state as of `now`: a pending request past its time has expired, whether or not the sweep has been by."""
+        if self.state == "Pending" and now >= self.expires_at:
+            return "Expired"
+        return self.state
+
+    @property
+    def gates_open(self) -> bool:
+        return all(gate.open for gate in self.gates)
+
+
+class Approval(Struct, frozen=True, kw_only=True):
+    """How a version came to be allowed in an environment: what the live record says of it."""
+
+    approval_id: str
+    approved_by: tuple[str, ...]  # subjects
+    approved_at: datetime
+
+
+class VersionState(Struct, frozen=True, kw_only=True):
+    """All that the ledger's events say of one version, folded.
+
+    `status_since` is when something last bore on the registry's approval status; `bypass_seen` names the last change of it
+    that came from outside, so that its second event is no second bypass.
+    """
+
+    package: Package
+    statuses: dict[str, str] = {}
+    requests: dict[str, Request] = {}
+    approvals: dict[str, Approval] = {}
+    evidence: dict[str, Evidence] = {}
+    runs: tuple[str, ...] = ()
+    furthest: str = ""
+    revoked: bool = False
+    bypassed: bool = False
+    bypass_seen: str = ""
+    status_since: datetime | None = None
+    first_sequence: int = 0
+    last_sequence: int = 0
+
+    @property
+    def group(self) -> str:
+        return self.package.group
+
+    @property
+    def version(self) -> int:
+        return self.package.version
+
+
+class EndpointState(Struct, frozen=True, kw_only=True):
+    """What was last seen of a real-time endpoint: InService, Failed or Withdrawn; nothing where there never was one.
+
+    `version` is what serves behind it, `config` the configuration that the status is about. `removed` says that an operator took
+    it away, `asked` is the event by which one last asked for it again.
+    """
+
+    name: str = ""
+    status: str = ""
+    version: int | None = None
+    config: str = ""
+    problem: str = ""
+    since: datetime | None = None
+    removed: bool = False
+    asked: int = 0
+
+
+class EnvironmentState(Struct, frozen=True, kw_only=True):
+    """What is live in one environment of a group, what was, and what asks to come in.
+
+    `former` lists versions that were live, oldest first, without the present one and without the revoked. `drifting` names
+    who says that the input of what is live drifts: inference runs, or a monitor. An episode of drift begins at `drift_since`
+    and lasts until none of them says so any more, or another version is live; `retraining` is the pipeline's last execution.
+    `broken_since` is when what is live was found not to be what was approved, until a run finds it whole or another is live.
+    """
+
+    group: str
+    name: str
+    live: int | None = None
+    live_sequence: int = 0
+    live_since: datetime | None = None
+    live_by: tuple[str, ...] = ()
+    approval_id: str = ""
+    former: tuple[int, ...] = ()
+    pending: int | None = None
+    pending_since: datetime | None = None
+    pending_expires_at: datetime | None = None
+    pending_id: str = ""
+    pending_gates_open: bool = True
+    pending_votes: int = 0
+    pending_voters: tuple[Actor, ...] = ()
+    pending_requester: Requester | None = None
+    pending_reminded: bool = False
+    revoked: bool = False
+    last_run: str = ""
+    drift: bool = False
+    drifting: tuple[str, ...] = ()
+    drift_since: datetime | None = None
+    retrained_at: datetime | None = None
+    retraining: str = ""
+    broken_since: datetime | None = None
+    endpoint: EndpointState = EndpointState()
+
+
+class Head(Struct, frozen=True, kw_only=True):
+    """Where a group's chain of events ends; `signature` is the decision function's, in base64, over group, sequence and hash."""
+
+    group: str
+    sequence: int = 0
+    hash: str = ""
+    event_id: str = ""
+    policy_digest: str = ""
+    signature: str = ""
+
+
+def request_id(group: str, version: int, environment: str, attempt: int) -> str:
+    """The id of a request; none of its parts can contain a colon."""
+    return f"{group}:{version}:{environment}:{attempt}"
+
+
+def parse_request_id(text: str) -> tuple[str, int, str, int]:
+    """Group, version, environment and attempt of a request id.
+
+    Raises:
+        Invalid: it has another form.
+    """
+    parts = text.split(":")
+    if len(parts) != 4 or not parts[1].isdecimal() or not parts[3].isdecimal():
+        raise Invalid("request_id", f"{text[:80]!r} is not group:version:environment:attempt.")
+    return parts[0], int(parts[1]), parts[2], int(parts[3])
+
+
+def canonical(value: Any) -> bytes:
+    """JSON of `value` with sorted keys: the same bytes for the same facts, for digests."""
+    return msgspec.json.encode(value, order="deterministic")
+
+
+def registry_status(version: VersionState, first: str) -> str:
+    """The ModelApprovalStatus that the ledger stands for.
+
+    It follows the first environment's decision, so `Approved` means approved for the first environment; rolling back and
+    superseding leave it, revoking makes it Rejected. What was adopted in a later environment is Approved as well: it serves.
+    """
+    if version.revoked:
+        return names.REJECTED
+    if version.approvals:
+        return names.APPROVED
+    if version.statuses.get(first) == names.REJECTED:
+        return names.REJECTED
+    return names.PENDING

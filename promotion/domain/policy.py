@@ -1,0 +1,288 @@
+"""Who may do what now: one pure predicate for page, POST and command alike, so that the page offers exactly what the
+POST will take.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+
+from promotion import names
+from promotion.config.loading import Config
+from promotion.errors import AlreadyDecided, Refused
+from promotion.domain.model import Actor, EnvironmentState, Person, Request, Requester, VersionState
+from promotion.config.settings import Environment
+from promotion.formatting import listed
+
+Kind = Literal["state", "expired", "policy"]
+
+
+class Judgement(Struct, frozen=True, kw_only=True):
+    """Whether somebody may do something now; when not, `why_not` is for the person and `who_may` says who could.
+
+    `kind` groups the reasons: `state` (the request moved on), `expired`, or `policy` (the rules and gates).
+    """
+
+    may: bool
+    kind: Kind | None = None
+    code: str = ""
+    why_not: str = ""
+    who_may: str = ""
+    breaks_glass: bool = False
+
+    def require(self) -> None:
+        """Raises Refused, or AlreadyDecided where the request has moved on."""
+        if self.may:
+            return
+        if self.kind in ("state", "expired"):
+            raise AlreadyDecided(self.why_not, code=self.code)
+        raise Refused(self.why_not, code=self.code, who_may=self.who_may)
+
+
+class Situation(Struct, frozen=True, kw_only=True):
+    """All that a decision on a request depends on. `newest` is False for a link to an earlier attempt."""
+
+    config: Config
+    request: Request
+    version: VersionState
+    environment: EnvironmentState
+    now: datetime
+    newest: bool = True
+
+    @property
+    def rules(self) -> Environment:
+        return self.config.environment(self.request.environment, self.request.group)
+
+
+ALLOWED = Judgement(may=True)
+
+
+def may_decide(person: Person, verdict: str, s: Situation, *, breaking_glass: bool = False) -> Judgement:
+    """Whether `person` may give `verdict` on a request now."""
+    return (
+        _request_state(person, s)
+        or _person(person, verdict, s)
+        or _verdict(person, verdict, s, breaking_glass)
+        or ALLOWED
+    )
+
+
+def _request_state(person: Person, s: Situation) -> Judgement | None:
+    request, state = s.request, s.request.state_at(s.now)
+    if not s.newest:
+        return _moved_on("superseded", f"A newer request of version {request.version} took this one's place.")
+    if state == "Superseded":
+        return _moved_on("superseded", f"A newer request took the place of version {request.version} here.")
+    if state == "Revoked" or s.version.revoked:
+        return _moved_on("revoked", f"Version {request.version} was revoked.")
+    if state in ("Approved", "Rejected"):
+        by = ", ".join(vote.actor.label for vote in request.votes if vote.verdict == state)
+        return _moved_on("decided", f"This request was already {state.lower()}" + (f" by {by}." if by else "."))
+    if state == "Expired":
+        said = f"This request expired on {request.expires_at:%Y-%m-%d %H:%M} UTC. Nobody decided; ask again."
+        return Judgement(may=False, kind="expired", code="expired", why_not=said)
+    if s.environment.live is not None and s.environment.live > request.version:
+        return _moved_on(
+            "overtaken",
+            f"Version {s.environment.live} is live in {request.environment}, and version {request.version} is older: "
+            "it comes back only by rolling back.",
+        )
+    if any(vote.actor.is_also(person.as_actor()) for vote in request.votes):
+        return _moved_on("voted", "You have already voted on this request; another person has to.")
+    return None
+
+
+def _person(person: Person, verdict: str, s: Situation) -> Judgement | None:
+    rules = s.rules
+    # Breaking the glass lets something in; keeping it out stays the approvers' business.
+    holds_glass = verdict == names.APPROVED and _holds_glass(person, s.config)
+    if rules.approver_group.id not in person.groups and not holds_glass:
+        return _refused(
+            "not_approver",
+            f"You are not in the group that answers for {rules.name}.",
+            f"Members of {rules.approver_group.label} may decide.",
+        )
+    return None
+
+
+def _verdict(person: Person, verdict: str, s: Situation, breaking_glass: bool) -> Judgement | None:
+    if verdict == names.REJECTED:
+        return None
+    request, rules = s.request, s.rules
+    package = s.version.package
+    who_may = f"Another member of {rules.approver_group.label} may decide."
+    if package.hashing:
+        return _refused("hashing", "The artifact is still being hashed; nobody can approve until that ends.", who_may)
+    if package.problem:
+        return _refused("artifact", f"The artifact can't be approved: {package.problem}", "Register it again, mended.")
+    if not rules.requester_may_approve:
+        if package.requester is None:
+            return _refused(
+                "requester_unknown",
+                "Nobody knows who registered this model, and its requester may not approve it.",
+                "Register it again with metadata requested_by, or allow requester_may_approve.",
+            )
+        if _registered_it(person, package.requester):
+            return _refused("own_model", "You registered this model; somebody else has to approve it.", who_may)
+    previous = s.config.previous(rules.name)
+    if previous is not None:
+        before = s.version.requests.get(previous)
+        if not _was_approved_for(previous, s.version):
+            return _refused(
+                "skips",
+                f"{request.group} v{request.version} cannot enter {rules.name}: it is not approved for {previous}.",
+                f"Approve it for {previous} first.",
+            )
+        if not rules.previous_approver_may_approve and before is not None and _approved_by(person, before):
+            return _refused(
+                "previous_approver", f"You approved this version for {previous}; somebody else has to now.", who_may
+            )
+    for window in s.config.freeze:
+        applies = not window.environments or rules.name in window.environments
+        if applies and window.start <= s.now < window.end:
+            return _refused(
+                "frozen",
+                f"{rules.name} takes no promotion until {window.end:%Y-%m-%d %H:%M %Z}: {window.reason}.",
+                "Rolling back stays allowed.",
+            )
+    in_group = rules.approver_group.id in person.groups
+    if breaking_glass and _holds_glass(person, s.config):
+        # Where nothing stood in the way, nothing was broken, and nobody is alarmed.
+        completes = len(request.approvals) + 1 >= rules.quorum
+        return Judgement(may=True, breaks_glass=not (request.gates_open and in_group and completes))
+    if not request.gates_open:
+        shut = " ".join(gate.why for gate in request.gates if not gate.open)
+        may = f"{s.config.break_glass.group.label} may pass a shut gate." if s.config.break_glass else ""
+        return _refused("gate_shut", f"A gate is shut. {shut}", may or "A version that passes the gate may enter.")
+    if not in_group:
+        return _refused(
+            "not_approver",
+            f"You are not in the group that answers for {rules.name}.",
+            f"Members of {rules.approver_group.label} may decide.",
+        )
+    return None
+
+
+def _was_approved_for(name: str, version: VersionState) -> bool:
+    """Whether a version got through an environment: it serves there, or did until a newer one took its place.
+
+    A request that gave way to a newer one reads Superseded too, and was approved by nobody.
+    """
+    if version.statuses.get(name) == names.APPROVED:
+        return True
+    asked = version.requests.get(name)
+    decided = asked is None or asked.state == "Approved"
+    return version.statuses.get(name) == names.SUPERSEDED and name in version.approvals and decided
+
+
+def _registered_it(person: Person, requester: Requester) -> bool:
+    """Whether a person is the requester. A profile or user name that is no address is held against what stands before the @
+    in theirs: who may not approve had better be too many than too few."""
+    named = requester.actor.subject.casefold()
+    same_name = "@" not in named and named == person.email.partition("@")[0].casefold()
+    return requester.actor.is_also(person.as_actor()) or (same_name and named != "")
+
+
+def _approved_by(person: Person, request: Request) -> bool:
+    return any(vote.actor.is_also(person.as_actor()) for vote in request.approvals)
+
+
+def may_ask_again(person: Person, s: Situation) -> Judgement:
+    """Whether somebody may ask once more after a rejection or an expiry: an approver of the environment, or the requester."""
+    request = s.request
+    if not s.newest or request.state_at(s.now) not in ("Rejected", "Expired") or s.version.revoked:
+        return _moved_on("not_closed", "Only a rejected or expired request can be asked again.")
+    newest = max(s.environment.live or 0, s.environment.pending or 0)
+    if newest > request.version or s.environment.live == request.version:
+        return _moved_on("overtaken", f"A newer version is in {request.environment} or asks to enter it.")
+    requester = s.version.package.requester
+    if s.rules.approver_group.id in person.groups or (requester and _registered_it(person, requester)):
+        return ALLOWED
+    return _refused(
+        "not_approver",
+        "Only the requester and the approvers may ask again.",
+        f"Members of {s.rules.approver_group.label} may.",
+    )
+
+
+def waits_for(person: Person, state: EnvironmentState, rules: Environment) -> bool:
+    """Whether what asks to enter waits for `person`, as far as the board can tell without reading each request: not where they
+    have voted, nor on a model of their own, which another has to approve."""
+    if rules.approver_group.id not in person.groups:
+        return False
+    if any(voter.is_also(person.as_actor()) for voter in state.pending_voters):
+        return False
+    requester = state.pending_requester
+    return rules.requester_may_approve or requester is None or not _registered_it(person, requester)
+
+
+def stops_everybody(state: EnvironmentState, rules: Environment, config: Config, now: datetime) -> str:
+    """What keeps everybody from approving what asks to enter, in a few words, as far as the board can tell; else empty."""
+    if not state.pending_gates_open:
+        return "stopped by a gate"
+    if state.pending_requester is None and not rules.requester_may_approve:
+        return "stopped, nobody knows who registered it"
+    frozen = [w for w in config.freeze if rules.name in (w.environments or (rules.name,)) and w.start <= now < w.end]
+    return f"frozen until {frozen[0].end:%Y-%m-%d %H:%M %Z}" if frozen else ""
+
+
+def may_read(person: Person, config: Config) -> bool:
+    """Whether somebody may see requests and models at all: approvers of anything, auditors, the glass breakers."""
+    return bool(person.groups & known_groups(config))
+
+
+def readers(config: Config) -> str:
+    """The names of the groups that may read, for whoever has to ask for one."""
+    groups = [environment.approver_group for environment in config.environments]
+    if config.identity.auditors is not None:
+        groups.append(config.identity.auditors)
+    return listed(list(dict.fromkeys(group.label for group in groups)), "or")
+
+
+def known_groups(config: Config) -> frozenset[str]:
+    """Ids of all groups that mean anything to this configuration."""
+    ids = {environment.approver_group.id for environment in config.environments}
+    for override in config.groups_override.values():
+        ids |= {e.approver_group.id for e in override.environments.values() if e.approver_group is not None}
+    if config.identity.auditors is not None:
+        ids.add(config.identity.auditors.id)
+    if config.break_glass is not None:
+        ids.add(config.break_glass.group.id)
+    return frozenset(ids)
+
+
+def may_roll_back(actor: Person | Actor, name: str, group: str, config: Config) -> Judgement:
+    """Whether somebody may roll `name` back: its approvers and operators, also during a freeze."""
+    rules = config.environment(name, group)
+    return _approver_or_operator(actor, {rules.approver_group.id}, f"Members of {rules.approver_group.label} may.")
+
+
+def may_revoke(actor: Person | Actor, group: str, config: Config) -> Judgement:
+    """Whether somebody may revoke a version everywhere: any environment's approvers, and operators."""
+    rules = [config.environment(name, group) for name in config.environment_names]
+    labels = ", ".join(dict.fromkeys(rule.approver_group.label for rule in rules))
+    return _approver_or_operator(actor, {rule.approver_group.id for rule in rules}, f"Members of {labels} may.")
+
+
+def _approver_or_operator(actor: Person | Actor, groups: set[str], who_may: str) -> Judgement:
+    if isinstance(actor, Person):
+        if actor.groups & groups:
+            return ALLOWED
+        return _refused("not_approver", "You are not in a group that answers for this.", who_may)
+    if actor.kind == "operator":
+        return ALLOWED
+    return _refused("not_operator", "Only a person or an operator may do this.", who_may)
+
+
+def _holds_glass(person: Person, config: Config) -> bool:
+    return config.break_glass is not None and config.break_glass.group.id in person.groups
+
+
+def _moved_on(code: str, why: str) -> Judgement:
+    return Judgement(may=False, kind="state", code=code, why_not=why)
+
+
+def _refused(code: str, why: str, who_may: str) -> Judgement:
+    return Judgement(may=False, kind="policy", code=code, why_not=why, who_may=who_may)

@@ -1,0 +1,57 @@
+"""What SageMaker is asked for so that a live model runs: the same model for a batch and for an endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from promotion.errors import Invalid
+from promotion.client.live_record import LiveContainer, LiveModel
+
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTransformJob.html, Environment
+MOST_VARIABLES = 16
+
+
+def model_request(
+    model: LiveModel,
+    *,
+    name: str,
+    role: str,
+    subnets: Sequence[str],
+    security_groups: Sequence[str],
+    isolated: bool,
+) -> dict[str, Any]:
+    """CreateModel's request for what is live: its own container, held to the approved bytes.
+
+    Raises:
+        Invalid: the container has more variables than SageMaker takes.
+    """
+    container = model.containers[0]
+    network = {"VpcConfig": {"Subnets": list(subnets), "SecurityGroupIds": list(security_groups)}} if subnets else {}
+    return {
+        "ModelName": name,
+        "ExecutionRoleArn": role,
+        "EnableNetworkIsolation": isolated,
+        "PrimaryContainer": {
+            "Image": container.image,
+            "ModelDataUrl": container.model_data_url,
+            "Environment": variables(container, model),
+        },
+        **network,
+    }
+
+
+def variables(container: LiveContainer, model: LiveModel) -> dict[str, str]:
+    """The container's own variables, and what holds it to the approved bytes.
+
+    Raises:
+        Invalid: SageMaker takes no more than 16.
+    """
+    found = {
+        **container.environment,
+        "PROMOTION_MANIFEST_SHA256": container.manifest_sha256,
+        "PROMOTION_APPROVAL_ID": model.approval_id,
+    }
+    if len(found) > MOST_VARIABLES:
+        raise Invalid("containers[0].environment", f"SageMaker takes {MOST_VARIABLES} variables, two of them ours.")
+    return found

@@ -1,0 +1,107 @@
+"""How times, spans, sizes, numbers and other people's text are put before a reader, the same in mail and page."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from datetime import UTC, datetime, timedelta
+
+from promotion.domain.gates import number
+
+ELLIPSIS = "…"
+# Characters that turn the direction of what follows: in a name they could make a line say something else.
+_TURNING = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Zero-width joiners hold emoji and Persian words together.
+_JOINING = frozenset("\u200c\u200d")
+
+
+def iso(time: datetime) -> str:
+    """ISO 8601 in UTC, with Z."""
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def moment(time: datetime | str) -> str:
+    """A point in time as people write it, with its zone: `Fri 20 Nov 2026, 14:05 UTC`."""
+    found = (datetime.fromisoformat(time) if isinstance(time, str) else time).astimezone(UTC)
+    # Not %d: no leading zero, on every platform.
+    return f"{found:%a} {found.day} {found:%b %Y, %H:%M} UTC"
+
+
+def span(length: timedelta) -> str:
+    """A length of time in its largest sensible unit: `3 days`, `5 hours`, `12 minutes`."""
+    seconds = abs(length.total_seconds())
+    for unit, size, least in (("week", 604_800, 21), ("day", 86_400, 2), ("hour", 3600, 1.5), ("minute", 60, 1)):
+        if seconds >= least * (86_400 if unit == "week" else size):
+            return counted(int(seconds / size + 0.5), unit)
+    return "less than a minute"
+
+
+def ago(time: datetime | str, now: datetime | str) -> str:
+    """How long before `now` something was."""
+    then, current = _time(time), _time(now)
+    if current < then:
+        return f"in {span(then - current)}"
+    if current - then < timedelta(minutes=1):
+        return "just now"
+    return f"{span(current - then)} ago"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 gate`, `2 gates`, `1,200 records`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def size(count: float) -> str:
+    """A number of bytes in decimal units, as AWS's console writes them."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def change(new: float | None, old: float | None) -> str:
+    """The difference with its sign, or nothing where one of both is missing."""
+    if new is None or old is None or not math.isfinite(new - old):
+        return ""
+    difference = float(f"{new - old:.4g}")
+    if abs(difference) < 1e-9 * max(abs(new), abs(old), 1e-3):
+        return "±0"
+    return f"{'+' if difference > 0 else '−'}{number(abs(difference))}"
+
+
+def listed(words: list[str] | tuple[str, ...], last: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} {last} {words[-1]}"
+
+
+def one_line(text: str, longest: int = 200) -> str:
+    """Text for a heading, a subject or a header: no line ends, no control characters, nothing that turns its direction."""
+    if len(text) <= longest and text.isascii() and text.isprintable() and text == text.strip() and "  " not in text:
+        return text  # most are: a board of a thousand groups asks this of four thousand names
+    kept = "".join(
+        character if character in _JOINING or unicodedata.category(character)[0] != "C" else " "
+        for character in text[: longest * 8]
+        if character not in _TURNING
+    )
+    kept = " ".join(kept.split())
+    return kept if len(kept) <= longest else kept[: longest - 1].rstrip() + ELLIPSIS
+
+
+def readable(text: str, longest: int) -> tuple[str, int]:
+    """Text of several lines without control characters, at most `longest` characters, and how many were left out."""
+    kept = "".join(
+        character
+        for character in text.replace("\r\n", "\n").replace("\r", "\n")
+        if character in "\n\t" or character in _JOINING or unicodedata.category(character)[0] != "C"
+    ).strip()
+    if len(kept) <= longest:
+        return kept, 0
+    shown = kept[:longest].rstrip()
+    return shown + ELLIPSIS, len(kept) - len(shown)
+
+
+def _time(time: datetime | str) -> datetime:
+    return datetime.fromisoformat(time) if isinstance(time, str) else time

@@ -1,0 +1,124 @@
+"""Appending to the ledger: read the states, decide on facts, and append them if nobody was faster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from msgspec import Struct
+
+from promotion import names
+from promotion.config.loading import Config
+from promotion.errors import Conflict, Invalid
+from promotion.ledger.events import Event, NewEvent, chained, dump, signed
+from promotion.domain.model import SYSTEM, VersionState
+from promotion.ledger.fold import evolve
+from promotion.ledger.snapshot import GroupSnapshot
+from promotion.formatting import counted
+
+# How often a step is done again because somebody else appended first.
+ATTEMPTS = 12
+LONGEST_REASON_BYTES = 2000
+
+
+class Ledger(Protocol):
+    """Where decisions happen."""
+
+    def view(self, group: str) -> GroupSnapshot:
+        """The states of a group as of its head, consistently read."""
+
+    def append(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
+        """Append `events` and store what they changed in `view`, in one transaction, if the head is still `view.head`.
+
+        Raises:
+            Conflict: somebody appended first; nothing was written.
+        """
+
+    def events(self, group: str, *, after: int = 0) -> Iterator[Event]:
+        """Events of a group in order, those after a sequence number."""
+
+
+class Receipt(Struct, frozen=True, kw_only=True):
+    """What a workflow appended; no events means that there was nothing to do, and `note` says why."""
+
+    group: str
+    events: tuple[Event, ...] = ()
+    note: str = ""
+
+    @property
+    def sequence(self) -> int:
+        return self.events[-1].sequence if self.events else 0
+
+
+def _at_once(attempt: int) -> None:
+    """No pause."""
+
+
+class Context(Struct, frozen=True, kw_only=True):
+    """What every workflow needs to know: where decisions happen, the rules in force, and the time.
+
+    `sign` signs the head of what is appended; `pause` is called with the number of the attempt that lost a race.
+    """
+
+    ledger: Ledger
+    config: Config
+    now: datetime
+    sign: Callable[[bytes], bytes] | None = None
+    pause: Callable[[int], None] = _at_once
+
+
+def checked_reason(text: str) -> str:
+    """A reason, trimmed.
+
+    Raises:
+        Invalid: it is empty, too long for the history's pages, or has control characters.
+    """
+    text = text.replace("\r\n", "\n").strip()
+    if not text:
+        raise Invalid("reason", "say why, in a sentence.")
+    # As it will be written: a quote or a line break takes two bytes there, and a history page has 4 KB.
+    if (length := len(dump(text).encode())) > LONGEST_REASON_BYTES:
+        # Characters are what the person can count; how many bytes each takes depends on the script.
+        over = -(-(length - LONGEST_REASON_BYTES) * len(text) // length)
+        raise Invalid(
+            "reason", f"it is about {counted(over, 'character')} too long; say the rest where it can be linked to."
+        )
+    if any(ord(character) < 0x20 and character != "\n" for character in text):
+        raise Invalid("reason", "control characters can't be kept.")
+    return text
+
+
+def append(group: str, step: Callable[[GroupSnapshot], list[NewEvent] | str], world: Context) -> Receipt:
+    """Read, decide and append; once more from the start when somebody else appended in between."""
+    for attempt in range(ATTEMPTS):
+        view = world.ledger.view(group)
+        facts = step(view)
+        if isinstance(facts, str):
+            return Receipt(group=group, note=facts)
+        digest = world.config.policy_digest()
+        if view.head.policy_digest != digest:
+            # The text itself, once: a digest alone would tell an auditor that a rule changed, but never which.
+            change = {"before": view.head.policy_digest, "after": digest, "policy": world.config.policy()}
+            facts = [NewEvent(kind=names.POLICY_CHANGED, actor=SYSTEM, data=change), *facts]
+        events = chained(view.head, facts, time=world.now, policy_digest=digest)
+        if world.sign is not None:
+            events = signed(events, world.sign)
+        for event in events:
+            evolve(view, event)
+        try:
+            world.ledger.append(view, events)
+        except Conflict:
+            if attempt + 1 == ATTEMPTS:
+                raise
+            world.pause(attempt)
+            continue
+        return Receipt(group=group, events=tuple(events))
+    raise AssertionError("unreachable")
+
+
+def known(view: GroupSnapshot, version: int) -> VersionState:
+    state = view.find_version(version)
+    if state is None:
+        raise Invalid("version", f"{view.group} has no version {version} that this service knows of.")
+    return state

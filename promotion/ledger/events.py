@@ -1,0 +1,279 @@
+"""The chain of events: what happened to a group's models, in an order that nobody can quietly change."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from promotion.errors import IntegrityError
+from promotion.domain.model import Actor, Head, canonical
+
+GENESIS = "0" * 64
+# Parameter Store's standard tier: https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html
+PAGE_BYTES = 4096
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """One thing that happened. `hash` covers every other field but `signature`, `previous_hash` among them.
+
+    The last event of each append carries a `signature` over the head that it makes, in base64.
+    """
+
+    group: str
+    sequence: int
+    event_id: str
+    kind: str
+    time: datetime
+    actor: Actor
+    version: int | None = None
+    environment: str | None = None
+    data: dict[str, Any] = {}
+    evidence_digest: str = ""
+    policy_digest: str = ""
+    previous_hash: str
+    hash: str = ""
+    signature: str = ""
+
+    def computed_hash(self) -> str:
+        """SHA-256, hex, over the canonical JSON of everything but `hash` and `signature`."""
+        return hashlib.sha256(canonical(msgspec.structs.replace(self, hash="", signature=""))).hexdigest()
+
+
+class NewEvent(Struct, frozen=True, kw_only=True):
+    """What is to be recorded, before the chain gives it a place."""
+
+    kind: str
+    actor: Actor
+    version: int | None = None
+    environment: str | None = None
+    data: dict[str, Any] = {}
+    evidence_digest: str = ""
+
+
+def chained(head: Head, facts: Iterable[NewEvent], *, time: datetime, policy_digest: str) -> list[Event]:
+    """`facts` as the events that follow `head`, in order.
+
+    An event's id comes from its place, content and time: an append sent again after a lost answer has the same id, and so is
+    recognised as having succeeded; a second click has another, and finds that somebody was faster.
+    """
+    events: list[Event] = []
+    sequence, previous = head.sequence, head.hash or GENESIS
+    for fact in facts:
+        sequence += 1
+        # Through JSON and back, so that what is hashed now is what will be read.
+        data = msgspec.json.decode(canonical(fact.data))
+        identity = canonical(
+            [head.group, sequence, previous, time, fact.kind, fact.actor, fact.version, fact.environment, data]
+        )
+        event = Event(
+            group=head.group,
+            sequence=sequence,
+            event_id=hashlib.sha256(identity).hexdigest()[:32],
+            kind=fact.kind,
+            time=time,
+            actor=fact.actor,
+            version=fact.version,
+            environment=fact.environment,
+            data=data,
+            evidence_digest=fact.evidence_digest,
+            policy_digest=policy_digest,
+            previous_hash=previous,
+        )
+        event = msgspec.structs.replace(event, hash=event.computed_hash())
+        events.append(event)
+        previous = event.hash
+    return events
+
+
+def head_after(head: Head, events: Sequence[Event]) -> Head:
+    """The head once `events` have been appended."""
+    last = events[-1]
+    return Head(
+        group=head.group,
+        sequence=last.sequence,
+        hash=last.hash,
+        event_id=last.event_id,
+        policy_digest=last.policy_digest,
+        signature=last.signature,
+    )
+
+
+def head_bytes(group: str, sequence: int, hash_: str) -> bytes:
+    """What the signature of a head is over. The word in front keeps it from ever being taken for a live record's."""
+    document = {"document": "promotion ledger head", "group": group, "hash": hash_, "sequence": sequence}
+    return canonical(document)
+
+
+def signed(events: Sequence[Event], sign: Callable[[bytes], bytes]) -> list[Event]:
+    """`events` with the last one carrying the signature of the head that they make."""
+    last = events[-1]
+    signature = base64.b64encode(sign(head_bytes(last.group, last.sequence, last.hash))).decode()
+    return [*events[:-1], msgspec.structs.replace(last, signature=signature)]
+
+
+class Difference(Struct, frozen=True, kw_only=True):
+    """Something that is not as it should be. `what` names the kind of place, `where` the place."""
+
+    what: str
+    where: str
+    expected: str
+    found: str
+
+    @property
+    def line(self) -> str:
+        return f"{self.what} {self.where}: expected {self.expected}, found {self.found}"
+
+
+def chain_problems(events: Iterable[Event], head: Head) -> list[Difference]:
+    """What is wrong with a group's chain; empty when it holds.
+
+    Finds an event altered, removed or inserted, and a head that isn't the last event's.
+    """
+    problems: list[Difference] = []
+
+    def wrong(sequence: int, expected: str, found: str) -> None:
+        where = f"{head.group} event {sequence}" if sequence else f"{head.group} head"
+        problems.append(Difference(what="ledger", where=where, expected=expected, found=found))
+
+    previous, sequence, last = GENESIS, 0, ""
+    for event in events:
+        if event.sequence > head.sequence:
+            wrong(event.sequence, f"nothing after the head, event {head.sequence}", f"an event, {event.kind!r}")
+            return problems
+        if event.sequence != sequence + 1:
+            missing = f"{sequence + 1}" + (f" to {event.sequence - 1}" if event.sequence > sequence + 2 else "")
+            wrong(sequence + 1, f"event {missing}", f"nothing before event {event.sequence}")
+        elif event.previous_hash != previous:
+            wrong(event.sequence, f"to follow {previous[:12]}", f"one that follows {event.previous_hash[:12]}")
+        if event.hash != event.computed_hash():
+            wrong(event.sequence, f"content with the hash {event.hash[:12]}", event.computed_hash()[:12])
+        previous, sequence, last = event.hash, event.sequence, event.event_id
+    if sequence < head.sequence:
+        wrong(sequence + 1, f"an event, for the head is at {head.sequence}", "nothing")
+    elif sequence and (head.hash != previous or head.event_id != last):
+        wrong(0, f"the hash of event {sequence}, {previous[:12]}", head.hash[:12])
+    return problems
+
+
+def check_chain(events: Iterable[Event], head: Head) -> None:
+    """Raises IntegrityError at the first thing that is wrong with a chain."""
+    problems = chain_problems(events, head)
+    if problems:
+        raise IntegrityError(problems[0].line)
+
+
+def entry(event: Event) -> dict[str, Any]:
+    """An event as Parameter Store keeps it: who, when, what, why, and the hash that leads back to the ledger."""
+    found: dict[str, Any] = {
+        "sequence": event.sequence,
+        "time": event.time.isoformat().replace("+00:00", "Z"),
+        "actor": event.actor.subject,
+        "environment": event.environment,
+        "kind": event.kind,
+        "verdict": event.data.get("verdict"),
+        "reason": event.data.get("reason"),
+        "hash": event.hash,
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def dump(value: Any) -> str:
+    """JSON for a parameter's value, with `{{` escaped: Parameter Store refuses it."""
+    # Two braces never touch outside a string in JSON, so this escape stands inside one.
+    return canonical(value).decode().replace("{{", "{\\u007b")
+
+
+def seal(entries: Sequence[dict[str, Any]], spare_bytes: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Split `entries` into a page to be written once and what stays in the version's own parameter.
+
+    The page is empty while all entries fit in `spare_bytes`. Otherwise it takes the oldest that fit in PAGE_BYTES.
+    """
+    if len(dump(list(entries)).encode()) <= spare_bytes:
+        return [], list(entries)
+    page: list[dict[str, Any]] = []
+    for found in entries:
+        if page and len(dump([*page, found]).encode()) > PAGE_BYTES:
+            break
+        page.append(found)
+    return page, list(entries[len(page) :])
+
+
+def sentence(event: Event) -> str:
+    """An event as a line that reads like a story."""
+    who = event.actor.label
+    what = f"v{event.version}" if event.version is not None else "the policy"
+    where = f" in {event.environment}" if event.environment else ""
+    reason = event.data.get("reason")
+    why = f": “{reason}”" if reason else ""
+    verdict = event.data.get("verdict")
+    match event.kind:
+        case "Model Registered":
+            return f"{what} was registered by {who}"
+        case "Artifact Hashed":
+            if not event.data.get("problem"):
+                return f"the artifact of {what} was read and hashed"
+            return f"the artifact of {what} could not be hashed: {event.data['problem']}"
+        case "Approval Requested":
+            return f"{what} asked to enter {event.environment}"
+        case "Approver Reminded":
+            return f"the approvers of {event.environment} were reminded of {what}"
+        case "Decision Recorded":
+            return f"{who} {'approved' if verdict == 'Approved' else 'rejected'} {what} for {event.environment}{why}"
+        case "Model Promoted":
+            return f"{what} went live{where}"
+        case "Model Rolled Back":
+            return f"{who} rolled {event.environment} back to {what} from v{event.data.get('from_version')}{why}"
+        case "Model Revoked":
+            return f"{who} revoked {what} everywhere{why}"
+        case "Model Adopted":
+            return f"{who} attested {what} as what already served{where}{why}"
+        case "Request Expired":
+            return f"the request of {what} into {event.environment} expired"
+        case "Request Superseded":
+            return f"the request of {what} into {event.environment} gave way to a newer one"
+        case "Approval Bypassed":
+            by = event.data.get("by") or "somebody"
+            done = "; it is set back" if event.data.get("reverted") else ""
+            return f"{by} set {what} to {event.data.get('status')} outside this service{done}"
+        case "Inference Completed":
+            problem = (event.data.get("evidence") or {}).get("problem")
+            ended = _RUN_ENDED.get(str(event.data.get("status")), "completed")
+            return f"inference on {what}{where} {ended}{f': {problem}' if problem else ''}"
+        case "Integrity Broken":
+            problem = f": {event.data['problem']}" if event.data.get("problem") else why
+            return f"{what}{where} was found not to be what was approved{problem}"
+        case "Drift Detected":
+            return f"drift was detected{where} on {what}"
+        case "Drift Ended":
+            return f"the input of {what}{where} no longer drifts"
+        case "Retraining Started":
+            return f"retraining was started because {what} drifts{where}"
+        case "Endpoint Changed":
+            return _of_endpoint(event, who, why)
+        case "Policy Changed":
+            return "the policy in force changed" if event.data.get("before") else "the policy in force was recorded"
+        case _:
+            return f"{event.kind} {what}{where}{why}"
+
+
+_RUN_ENDED = {"Failed": "failed", "Missing": "was never reported"}
+
+
+def _of_endpoint(event: Event, who: str, why: str) -> str:
+    endpoint = f"the endpoint in {event.environment}"
+    match event.data.get("status"):
+        case "InService":
+            return f"{endpoint} serves v{event.version}"
+        case "Failed":
+            serves = f"; it serves v{event.data['serves']}" if event.data.get("serves") else ""
+            return f"{endpoint} does not serve v{event.version}: {event.data.get('problem', '')}{serves}"
+        case "Withdrawn":
+            return f"{endpoint} was withdrawn"
+        case other:
+            return f"{who} {'removed' if other == 'Removed' else 'asked again for'} {endpoint}{why}"

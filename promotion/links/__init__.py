@@ -1,0 +1,1 @@
+"""Signed tokens of links and sessions, and the addresses of pages."""

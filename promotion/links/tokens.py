@@ -1,0 +1,209 @@
+"""Signed things that travel through people's hands: approval links, session cookies, CSRF tokens, sign-in state.
+
+Each kind is signed with a salt of its own, so that one can't stand in for another. The newest key signs, all keys verify:
+a rotation signs nobody out (https://itsdangerous.palletsprojects.com/en/stable/concepts/#key-rotation).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from itsdangerous import BadData, BadSignature, Signer, URLSafeSerializer
+from itsdangerous.encoding import base64_decode, base64_encode
+from msgspec import Struct
+
+from promotion.errors import LinkInvalid
+from promotion.domain.model import Person
+
+LONGEST_TOKEN = 512
+LONGEST_COOKIE = 3072
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """A signed-in person, until `expires_at`. `id` is random and binds CSRF tokens to this session."""
+
+    id: str
+    person: Person
+    expires_at: datetime
+
+
+class SignIn(Struct, frozen=True, kw_only=True):
+    """A sign-in on its way: what the callback must bring back, and where to go after it."""
+
+    state: str
+    nonce: str
+    verifier: str
+    return_to: str
+    expires_at: datetime
+
+
+class Keyring:
+    """The signing keys, newest first.
+
+    `newer` is asked for the keys in force when none of the known ones verifies something: another function may have seen a
+    rotation before this one.
+
+    Raises:
+        ValueError: there is no key.
+    """
+
+    def __init__(self, keys: Sequence[str], newer: Callable[[], Sequence[str]] = tuple) -> None:
+        if not keys:
+            raise ValueError("at least one signing key is needed.")
+        # itsdangerous signs with the last key and verifies with any.
+        self._keys = list(reversed(keys))
+        self._newer = newer
+
+    def _serializer(self, purpose: str) -> URLSafeSerializer:
+        return URLSafeSerializer(
+            self._keys,
+            salt=f"promotion.{purpose}",
+            signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
+        )
+
+    def _signer(self, purpose: str) -> Signer:
+        return Signer(self._keys, salt=f"promotion.{purpose}", key_derivation="hmac", digest_method=hashlib.sha256)
+
+    def approval_token(self, request_id: str) -> str:
+        """The token of an approval link. It holds the request's id and nothing else; when it expires, the ledger knows."""
+        return _text(self._serializer("approval-link").dumps(request_id))
+
+    def request_of(self, token: str) -> str:
+        """The request id in a token.
+
+        Raises:
+            LinkInvalid: forged, damaged, cut short, or made for another purpose.
+        """
+        found = self._loads("approval-link", token, LONGEST_TOKEN)
+        # One request has one link for each key: the same bytes compressed, or in other JSON, would be a second.
+        if not isinstance(found, str) or token.rpartition(".")[0] != self.approval_token(found).rpartition(".")[0]:
+            raise LinkInvalid
+        return found
+
+    def session_cookie(self, session: Session) -> str:
+        """The value of the session cookie: signed, not secret.
+
+        Raises:
+            ValueError: it would be larger than browsers keep.
+        """
+        value = _text(
+            self._serializer("session").dumps(
+                {
+                    "i": session.id,
+                    "s": session.person.subject,
+                    "n": session.person.name[:200],
+                    "m": session.person.email[:320],
+                    "g": sorted(session.person.groups),
+                    "e": int(session.expires_at.timestamp()),
+                }
+            )
+        )
+        if len(value) > LONGEST_COOKIE:
+            raise ValueError("the session cookie would be larger than 3 KB; the person is in too many known groups.")
+        return value
+
+    def session(self, cookie: str, *, now: datetime) -> Session | None:
+        """The session in a cookie, or None where it is forged, damaged or over."""
+        found = self._loads("session", cookie, LONGEST_COOKIE)
+        if found is None:
+            return None
+        try:
+            session = Session(
+                id=str(found["i"]),
+                person=Person(
+                    subject=str(found["s"]), name=str(found["n"]), email=str(found["m"]), groups=frozenset(found["g"])
+                ),
+                expires_at=datetime.fromtimestamp(found["e"], UTC),
+            )
+        except (KeyError, TypeError, ValueError):
+            return None
+        return session if now < session.expires_at else None
+
+    def sign_in_cookie(self, sign_in: SignIn) -> str:
+        """The value of the cookie that remembers a sign-in while the person is at the provider."""
+        return _text(
+            self._serializer("sign-in").dumps(
+                [
+                    sign_in.state,
+                    sign_in.nonce,
+                    sign_in.verifier,
+                    sign_in.return_to,
+                    int(sign_in.expires_at.timestamp()),
+                ]
+            )
+        )
+
+    def sign_in(self, cookie: str, *, now: datetime) -> SignIn | None:
+        """The sign-in in a cookie, or None where it is forged, damaged or over."""
+        found = self._loads("sign-in", cookie, LONGEST_COOKIE)
+        try:
+            state, nonce, verifier, return_to, expires = found
+            sign_in = SignIn(
+                state=state,
+                nonce=nonce,
+                verifier=verifier,
+                return_to=return_to,
+                expires_at=datetime.fromtimestamp(expires, UTC),
+            )
+        except (TypeError, ValueError):
+            return None
+        return sign_in if now < sign_in.expires_at else None
+
+    def csrf_token(self, session: Session) -> str:
+        """The token that a form must bring back: good for this session alone."""
+        return self._signer("csrf").get_signature(session.id).decode()
+
+    def csrf_is_good(self, session: Session, token: str) -> bool:
+        """Whether a form came from a page of this session."""
+        if len(token) > LONGEST_TOKEN or not _is_canonical(token):
+            return False
+        return any(self._signer("csrf").verify_signature(session.id, token) for _ in self._tries())
+
+    def _loads(self, purpose: str, value: str, longest: int) -> Any:
+        """What was signed for `purpose`, or None."""
+        if len(value) > longest or not all(_is_canonical(part) for part in value.lstrip(".").split(".")):
+            return None
+        for _ in self._tries():
+            try:
+                return self._serializer(purpose).loads(value)
+            except BadSignature:
+                continue
+            except BadData:
+                return None
+        return None
+
+    def _tries(self) -> Iterator[None]:
+        """Once with the known keys, and once more where others have come since."""
+        yield
+        newer = list(reversed(self._newer()))
+        if newer and newer != self._keys:
+            self._keys = newer
+            yield
+
+
+def _is_canonical(text: str) -> bool:
+    """Whether base64 has only one way to say these bytes, and this is it: decoders take surplus bits and strange characters."""
+    try:
+        return base64_encode(base64_decode(text)).decode("ascii") == text
+    except (BadData, UnicodeEncodeError):
+        return False
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("ascii")
+
+
+def safe_return(path: str | None) -> str:
+    """Where to go after signing in: a path on this service, or the board. Never another site.
+
+    Browsers read `//host` and `/\\host` as other sites.
+    """
+    if not path or not path.startswith("/") or path[1:2] in ("/", "\\") or len(path) > 1024:
+        return "/"
+    # What isn't printable ASCII can't stand in a header as it is.
+    if any(not 0x21 <= ord(character) <= 0x7E or character == "\\" for character in path):
+        return "/"
+    return path

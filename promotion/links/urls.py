@@ -1,0 +1,39 @@
+"""Where this service's pages are."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from msgspec import Struct
+
+from promotion.links.tokens import Keyring
+
+
+def path_of(address: str | None) -> str:
+    """The path of one of our own addresses: pages link by path, so that a proxy's host name can't break them."""
+    return "/" + (address or "").partition("//")[2].partition("/")[2]
+
+
+class Links(Struct, frozen=True, kw_only=True):
+    """Absolute addresses of this service's pages. `base_url` has no slash at its end."""
+
+    base_url: str
+    keyring: Keyring
+
+    def approval(self, request_id: str) -> str:
+        return f"{self.base_url}/approvals/{self.keyring.approval_token(request_id)}"
+
+    def model(self, group: str) -> str:
+        return f"{self.base_url}/models/{quote(group, safe='')}"
+
+    def version(self, group: str, version: int) -> str:
+        return f"{self.model(group)}/versions/{version}"
+
+    def rollback(self, group: str, environment: str) -> str:
+        return f"{self.model(group)}/{quote(environment, safe='')}/rollback"
+
+    def revoke(self, group: str, version: int) -> str:
+        return f"{self.version(group, version)}/revoke"
+
+    def board(self) -> str:
+        return f"{self.base_url}/"

@@ -1,0 +1,140 @@
+"""An event as a message for a channel: what the mail would say, short, with a link to the page.
+
+There is nothing in it to press: who decides signs in.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from msgspec import Struct
+
+from promotion.links.urls import Links
+from promotion.config.loading import Config
+from promotion.domain.gates import number
+from promotion.ledger.events import Event, sentence
+from promotion.rendering.mails.layout import Letter
+from promotion.rendering.mail import letters
+from promotion.ledger.snapshot import GroupSnapshot
+from promotion.formatting import one_line, readable
+
+METRICS_TOLD = 6
+PROBLEMS_TOLD = 3
+LONGEST_LINE = 400
+# https://docs.aws.amazon.com/sns/latest/api/API_Publish.html: ASCII, no line breaks, at most 100.
+LONGEST_SUBJECT = 100
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~>-])")
+
+
+class Notice(Struct, frozen=True, kw_only=True):
+    """What is told: a title, a few lines, and one link."""
+
+    kind: str
+    group: str
+    environment: str
+    title: str
+    lines: tuple[str, ...]
+    link: tuple[str, str]
+
+
+def notice(event: Event, *, view: GroupSnapshot, config: Config, links: Links) -> Notice:
+    """What a channel is told of an event. What calls for no mail is told in a sentence."""
+    written = letters(event, view=view, config=config, links=links)
+    if written:
+        letter = written[0]
+        title, lines, link = letter.headline, _lines(letter), letter.action
+    else:
+        said = sentence(event)
+        title, lines = f"{event.group}: {said}", []
+        at_version = event.version is not None
+        link = ("See the version", links.version(event.group, event.version or 0)) if at_version else (
+            "See the model", links.model(event.group)
+        )  # fmt: skip
+    return Notice(
+        kind=event.kind,
+        group=event.group,
+        environment=event.environment or "",
+        title=one_line(title, LONGEST_LINE),
+        lines=tuple(one_line(line, LONGEST_LINE) for line in lines),
+        link=link,
+    )
+
+
+def _lines(letter: Letter) -> list[str]:
+    lines = list(letter.lede)
+    if letter.quote:
+        lines.append(f"“{readable(letter.quote, LONGEST_LINE)[0]}”")
+    shut_first = sorted(letter.rows, key=lambda row: row["open"] is not False)
+    lines += [_metric(row) for row in shut_first[:METRICS_TOLD]]
+    lines += [f"{gate['name']}: gate {_verdict(gate['open'])}, {gate['why'] or gate['bound']}" for gate in letter.gates]
+    lines += letter.problems[:PROBLEMS_TOLD]
+    return lines
+
+
+def _metric(row: dict[str, Any]) -> str:
+    live = row["live"]
+    against = f" (live {number(live['value'])})" if live else ""
+    gates = "; ".join(f"gate {_verdict(gate['open'])}: {gate['bound']}" for gate in row["gates"])
+    return f"{row['metric']} {number(row['candidate']['value'])}{against}" + (f", {gates}" if gates else "")
+
+
+def _verdict(is_open: bool) -> str:
+    return "open" if is_open else "SHUT"
+
+
+def plain(told: Notice) -> tuple[str, str]:
+    """Subject and text, for SNS."""
+    # Of what ASCII lacks, the apostrophe that we write ourselves has a likeness there.
+    title = told.title.replace("’", "'")
+    subject = one_line(title.encode("ascii", "replace").decode(), LONGEST_SUBJECT)
+    return subject, "\n".join(
+        [told.title, *(f"- {line}" for line in told.lines), "", f"{told.link[0]}: {told.link[1]}"]
+    )
+
+
+def slack(told: Notice) -> dict[str, Any]:
+    """https://docs.slack.dev/reference/block-kit/blocks/section-block: at most 3,000 characters of text."""
+    body = "\n".join([f"*{_slack(told.title)}*", *(f"• {_slack(line)}" for line in told.lines)])
+    label, address = told.link
+    return {
+        "text": _slack(told.title),
+        "blocks": [
+            {"type": "section", "text": {"type": "mrkdwn", "text": _cut(body, 2900)}},
+            {"type": "section", "text": {"type": "mrkdwn", "text": f"<{address}|{_slack(label)}>"}},
+        ],
+    }
+
+
+def teams(told: Notice) -> dict[str, Any]:
+    """An adaptive card as Teams' webhooks take it: https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors"""
+    label, address = told.link
+    blocks = [{"type": "TextBlock", "text": _markdown(told.title), "weight": "Bolder", "size": "Medium", "wrap": True}]
+    blocks += [{"type": "TextBlock", "text": _markdown(line), "wrap": True, "spacing": "Small"} for line in told.lines]
+    blocks.append({"type": "TextBlock", "text": f"[{_markdown(label)}]({address})", "wrap": True})
+    card = {
+        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+        "type": "AdaptiveCard",
+        "version": "1.4",
+        "body": blocks,
+    }
+    attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": None, "content": card}
+    return {"type": "message", "attachments": [attachment]}
+
+
+STYLES = {"slack": slack, "teams": teams}
+
+
+def _slack(text: str) -> str:
+    """Other people's text must neither link nor call everybody: <!channel> is markup, &lt;!channel&gt; is text."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _markdown(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", text)
+
+
+def _cut(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    return text[:longest].rpartition("\n")[0] + "\n…"

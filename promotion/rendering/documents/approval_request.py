@@ -1,0 +1,199 @@
+"""What pages show and JSON answers say, as plain data: one source for both, so that they can't disagree."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from promotion import names
+from promotion.domain import policy
+from promotion.links.urls import Links
+from promotion.rendering.documents.card import differences, package_document
+from promotion.rendering.documents.evidence import (
+    comparison,
+    evidence_document,
+    gate_documents,
+    sample_documents,
+    slice_documents,
+)
+from promotion.rendering.documents.pictures import PictureSource, drawn
+from promotion.rendering.documents.story import (
+    against_live,
+    approved_before,
+    consequences,
+    gates_said,
+    outcome,
+)
+from promotion.domain.model import EnvironmentState, Evidence, Person, VersionState
+from promotion.domain.policy import Judgement, Situation
+from promotion.formatting import iso, one_line, readable
+
+# How long a page follows a decision before it says that something is wrong.
+FOLLOWED_FOR = timedelta(minutes=10)
+# Two of the largest, in base64, are half of what API Gateway and Lambda let through.
+PICTURES_ON_PAGE = 2
+# More characters than the ledger takes bytes would only be refused.
+LONGEST_REASON = 2000
+
+
+def request_document(
+    situation: Situation,
+    person: Person | None,
+    *,
+    csrf: str,
+    links: Links,
+    live: VersionState | None,
+    applied: Mapping[str, int] | None,
+    samples: Sequence[Mapping[str, Any]] | None,
+    slices: Mapping[str, Any] | None = None,
+    picture: PictureSource | None = None,
+) -> dict[str, Any]:
+    """An approval request as `person` sees it at `situation.now`.
+
+    `live` is the version that is live in the request's environment; `applied` has each projection target's cursor; `picture`
+    fetches a PNG by its s3:// address, for a page that shows it.
+    """
+    s, request, package = situation, situation.request, situation.version.package
+    config, name = s.config, request.environment
+    state = _state(s)
+    may = _may(person, names.APPROVED, s)
+    may_reject = _may(person, names.REJECTED, s)
+    glass = person is not None and policy.may_decide(person, names.APPROVED, s, breaking_glass=True).breaks_glass
+    serving = live.version if live is not None else None
+    # Once it is live itself, there is nothing left to compare it with.
+    live = live if serving != request.version else None
+    before = _admitted_on(live, name)
+    lower = frozenset(gate.metric for gate in s.rules.gates if gate.metric and gate.lower_is_better)
+    rows = comparison(request.evidence, before, request.gates, lower)
+    done = _applied(s, applied)
+    packaged = package_document(package, request.evidence, config.environment_names)
+    requester = packaged["requester"]["name"] if packaged["requester"] else ""
+    return {
+        "request_id": request.id,
+        "state": state,
+        "newest": s.newest,
+        "may_decide": may.may,
+        "may_reject": may_reject.may,
+        "may_break_glass": glass,
+        "why_not": may.why_not,
+        "why_code": may.code,
+        "who_may": may.who_may,
+        "may_ask_again": may_ask_again(person, s).may,
+        "csrf": csrf,
+        "model_package_group": request.group,
+        "model_package_version": request.version,
+        "environment": name,
+        "previous_environment": config.previous(name),
+        "next_environment": config.next(name),
+        "attempt": request.attempt,
+        "changed": readable(request.changed, LONGEST_REASON)[0],
+        "requested_at": iso(request.requested_at),
+        "expires_at": iso(request.expires_at),
+        "closed_at": iso(request.closed_at) if request.closed_at else None,
+        "now": iso(s.now),
+        "quorum": s.rules.quorum,
+        "approvals": len(request.approvals),
+        "approver_group": s.rules.approver_group.label,
+        "approved_before": approved_before(s.version, name, config),
+        "previous_approver_may_approve": s.rules.previous_approver_may_approve,
+        "votes": [
+            {
+                "name": one_line(vote.actor.label, 120),
+                "subject": vote.actor.subject,
+                "verdict": vote.verdict,
+                "reason": vote.reason,
+                "at": iso(vote.at),
+            }
+            for vote in request.votes
+        ],
+        "evidence": evidence_document(request.evidence, before),
+        "gates": gate_documents(request.gates),
+        "gates_said": gates_said(request.gates, name),
+        "comparison": rows,
+        "against_live": against_live(rows, request.version, serving, name),
+        "live": _live(live, s.environment, links),
+        "differences": differences(s.version, live, config.environment_names) if live else [],
+        "samples": sample_documents(samples),
+        "pictures": _pictures(request.evidence, rows, picture),
+        "slices": slice_documents(slices, request.evidence.metrics),
+        "package": packaged,
+        "consequences": consequences(request, s.environment, config, requester, s.now) if state == "Pending" else None,
+        "outcome": outcome(state, request, s.environment, s.newest) if state != "Pending" else None,
+        "applied": done,
+        "following": is_followed(s, applied),
+        "links": {
+            "self": links.approval(request.id),
+            "newest": _newest(s, links),
+            "version": links.version(request.group, request.version),
+            "model": links.model(request.group),
+            "board": links.board(),
+        },
+    }
+
+
+def is_followed(s: Situation, applied: Mapping[str, int] | None, *, within: timedelta = FOLLOWED_FOR) -> bool:
+    """Whether the registry and Parameter Store are awaited still, for a decision made no longer than `within` ago."""
+    closed_at, done = s.request.closed_at, _applied(s, applied)
+    if closed_at is None or done is None or s.now - closed_at >= within:
+        return False
+    return not (done[names.REGISTRY] and done[names.PARAMETERS])
+
+
+def may_ask_again(person: Person | None, s: Situation) -> Judgement:
+    """Whether somebody may ask once more after a rejection or an expiry."""
+    return policy.may_ask_again(person, s) if person is not None else _signed_out()
+
+
+def _may(person: Person | None, verdict: str, s: Situation) -> Judgement:
+    return policy.may_decide(person, verdict, s) if person is not None else _signed_out()
+
+
+def _signed_out() -> Judgement:
+    return Judgement(may=False, kind="policy", code="signed_out", why_not="You are not signed in.", who_may="")
+
+
+def _admitted_on(live: VersionState | None, environment: str) -> Evidence | None:
+    """The evidence on which what is live was admitted."""
+    request = live.requests.get(environment) if live else None
+    return request.evidence if request else None
+
+
+def _live(live: VersionState | None, environment: EnvironmentState, links: Links) -> dict[str, Any] | None:
+    if live is None:
+        return None
+    return {
+        "version": live.version,
+        "since": iso(environment.live_since) if environment.live_since else None,
+        "by": [one_line(name, 120) for name in environment.live_by],
+        "link": links.version(live.group, live.version),
+    }
+
+
+def _newest(s: Situation, links: Links) -> str | None:
+    """Where a link that was overtaken leads on to."""
+    if not s.newest:
+        return links.approval(s.request.id)
+    return links.approval(s.request.superseded_by) if s.request.superseded_by else None
+
+
+def _pictures(evidence: Evidence, rows: list[dict[str, Any]], source: PictureSource | None) -> list[dict[str, str]]:
+    """What a run drew, as addresses that hold their own data; nothing where no page asks. What is lost, the numbers say too."""
+    found = drawn(evidence, rows, source, most=PICTURES_ON_PAGE)[0] if source is not None else []
+    return [
+        {"source": f"data:image/png;base64,{base64.b64encode(each.data).decode()}", "alternative": each.alternative}
+        for each in found
+    ]
+
+
+def _state(s: Situation) -> str:
+    return s.request.state_at(s.now) if s.newest else "Superseded"
+
+
+def _applied(s: Situation, applied: Mapping[str, int] | None) -> dict[str, bool] | None:
+    """For each projection target, whether it has reached the decision; None while there is none to reach."""
+    if applied is None or _state(s) not in ("Approved", "Rejected", "Revoked"):
+        return None
+    sequence = s.request.closed_sequence or s.version.last_sequence
+    return {target: applied.get(target, 0) >= sequence for target in names.TARGETS}

@@ -1,0 +1,202 @@
+"""A package as a reader sees it: who made it, from what, what is in it, what is missing, and what changed against live."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from promotion.domain.model import Container, Evidence, Package, VersionState
+from promotion.formatting import iso, one_line, readable, size
+
+LONGEST_DESCRIPTION = 2000
+LONGEST_METADATA_VALUE = 256
+METADATA_SHOWN = 60
+LONGEST_CARD_TEXT = 1500
+
+# What a reader looks for, and the metadata keys (lower case, `-` as `_`) that answer it.
+_LINEAGE: dict[str, tuple[str, ...]] = {
+    "Base model": ("base_model", "basemodel", "pretrained_model", "foundation_model"),
+    "Base model’s revision": ("base_model_revision", "base_revision", "model_revision"),
+    "Licence": ("licence", "license", "base_model_licence", "base_model_license"),
+    "Licence accepted": ("licence_accepted", "license_accepted", "accept_eula", "accepteula"),
+    "Training data": ("training_data", "dataset", "training_dataset", "data", "data_version"),
+    "Training job": ("training_job", "training_job_arn", "training_job_name"),
+    "Code": ("commit", "commit_id", "git_commit", "git_sha", "code", "repository"),
+    "Parameters": ("parameters", "hyperparameters", "hyper_parameters"),
+}
+# The sections of SageMaker's model card content that a decision rests on, the first ones in the mail too:
+# https://docs.aws.amazon.com/sagemaker/latest/dg/model-cards.html
+_CARD = (
+    ("Intended use", "intended_uses", "intended_uses"),
+    ("Limitations and caveats", "additional_information", "caveats_and_recommendations"),
+    ("Risk rating", "intended_uses", "risk_rating"),
+    ("Why this risk rating", "intended_uses", "explanations_for_risk_rating"),
+    ("Data set", "training_details", "training_job_details"),
+    ("Purpose", "intended_uses", "purpose_of_model"),
+    ("What affects how well it works", "intended_uses", "factors_affecting_model_efficiency"),
+    ("Ethical considerations", "additional_information", "ethical_considerations"),
+    ("Business problem", "business_details", "business_problem"),
+    ("What it was trained to do", "training_details", "objective_function"),
+    ("Training, observed", "training_details", "training_observations"),
+)
+_OWN_KEYS = frozenset({"requested_by"})
+
+
+def package_document(package: Package, evidence: Evidence | None, environments: tuple[str, ...]) -> dict[str, Any]:
+    """A package as plain data. `missing` names what a reader would look for and not find."""
+    text, left_out = readable(package.description, LONGEST_DESCRIPTION)
+    lineage = _lineage(package.metadata, evidence)
+    missing = [row["label"].lower() for row in lineage if not row["value"]]
+    if not text:
+        missing.append("description")
+    if not package.card:
+        missing.append("model card")
+    return {
+        "arn": package.arn,
+        "containers": [_container(container) for container in package.containers],
+        "size": sum(container.size for container in package.containers),
+        "content_types": list(package.content_types),
+        "response_types": list(package.response_types),
+        "requester": requester_document(package),
+        "description": text,
+        "description_left_out": left_out,
+        "created_at": iso(package.created_at) if package.created_at else None,
+        "metadata": metadata(package, environments),
+        "lineage": lineage,
+        "card": [{"title": title, "text": text} for title, text in package.card],
+        "missing": missing,
+        "hashing": package.hashing,
+        "problem": readable(package.problem, 1000)[0],
+    }
+
+
+def requester_document(package: Package) -> dict[str, Any] | None:
+    """Who registered a version and how we know, or None where nobody knows."""
+    if package.requester is None:
+        return None
+    actor = package.requester.actor
+    self_declared = package.requester.declared_by == "self"
+    return {
+        "name": one_line(actor.label, 120),
+        "subject": one_line(actor.subject, 200),
+        "email": one_line(actor.email, 320),
+        "declared_by": package.requester.declared_by,
+        "how": "self-declared" if self_declared else "recorded by AWS",
+    }
+
+
+def requester_address(package: Package) -> str:
+    """Where to write to whoever registered a version; empty where nobody knows."""
+    if package.requester is None:
+        return ""
+    actor = package.requester.actor
+    return next((text for text in (actor.email, actor.subject) if _is_address(text)), "")
+
+
+def metadata(package: Package, environments: tuple[str, ...]) -> dict[str, str]:
+    """A package's own metadata, without the fields that this service keeps there."""
+    own = {
+        one_line(key, 128): one_line(value, LONGEST_METADATA_VALUE)
+        for key, value in package.metadata.items()
+        if key not in environments
+    }
+    return dict(list(own.items())[:METADATA_SHOWN])
+
+
+def differences(candidate: VersionState, live: VersionState, environments: tuple[str, ...]) -> list[dict[str, str]]:
+    """What is not the same as in the live version, apart from metrics: bytes, image, size, settings, metadata."""
+    found: list[dict[str, str]] = []
+
+    def compare(what: str, before: str, after: str) -> None:
+        if before != after:
+            found.append({"what": what, "live": before or "—", "candidate": after or "—"})
+
+    new, old = candidate.package, live.package
+    first_new = new.containers[0] if new.containers else Container(image="")
+    first_old = old.containers[0] if old.containers else Container(image="")
+    compare("Artifact (SHA-256)", first_old.sha256[:12], first_new.sha256[:12])
+    if first_old.size != first_new.size:
+        compare("Size", size(first_old.size), size(first_new.size))
+    compare("Image", one_line(first_old.image, 200), one_line(first_new.image, 200))
+    compare("Image digest", first_old.image_digest[:19], first_new.image_digest[:19])
+    compare("Containers", str(len(old.containers)), str(len(new.containers)))
+    for key in sorted({*first_old.environment, *first_new.environment}):
+        before, after = first_old.environment.get(key, ""), first_new.environment.get(key, "")
+        compare(f"Setting {one_line(key, 60)}", one_line(before, 120), one_line(after, 120))
+    before_data, after_data = metadata(old, environments), metadata(new, environments)
+    for key in sorted({*before_data, *after_data} - _OWN_KEYS):
+        compare(key, before_data.get(key, ""), after_data.get(key, ""))
+    return found
+
+
+def card_sections(model_card: Any) -> tuple[tuple[str, str], ...]:
+    """Intended use, limitations, risks and data from a package's ModelCard, as title and text; empty where there is none."""
+    content = model_card.get("ModelCardContent") if isinstance(model_card, Mapping) else None
+    if not content:
+        return ()
+    try:
+        card = json.loads(content)
+    except (TypeError, ValueError, RecursionError):
+        card = None
+    if not isinstance(card, Mapping):
+        return (("Model card", "One is attached, but it can’t be read: it is not a JSON object."),)
+    found: list[tuple[str, str]] = []
+    for title, section, key in _CARD:
+        value = _part(card, section).get(key)
+        if isinstance(value, Mapping):
+            value = _datasets(value) if title == "Data set" else value.get("function")
+        if isinstance(value, str) and value.strip():
+            found.append((title, readable(value, LONGEST_CARD_TEXT)[0]))
+    return tuple(found) or (("Model card", "One is attached, but none of its sections says what a decision rests on."),)
+
+
+def made_by(properties: Any) -> dict[str, str]:
+    """What AWS's MetadataProperties know of a package's making, under the names that people use in metadata."""
+    given = properties if isinstance(properties, Mapping) else {}
+    words = {"CommitId": "commit", "Repository": "repository", "GeneratedBy": "training_job"}
+    return {word: str(given[key]) for key, word in words.items() if given.get(key)}
+
+
+def _datasets(job: Mapping[str, Any]) -> str:
+    places = job.get("training_datasets")
+    return "\n".join(one_line(str(place), 300) for place in places[:10]) if isinstance(places, list) else ""
+
+
+def _part(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    part = document.get(key)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _lineage(given: Mapping[str, str], evidence: Evidence | None) -> list[dict[str, str]]:
+    known = {key.lower().replace("-", "_").replace(" ", "_"): value for key, value in given.items()}
+    if evidence is not None and evidence.licence:
+        known.setdefault("licence", evidence.licence)
+    return [
+        {
+            "label": label,
+            "value": next((one_line(known[key], LONGEST_METADATA_VALUE) for key in keys if known.get(key)), ""),
+        }
+        for label, keys in _LINEAGE.items()
+    ]
+
+
+def _container(container: Container) -> dict[str, Any]:
+    return {
+        "image": container.image,
+        "image_digest": container.image_digest,
+        "model_data_url": container.model_data_url,
+        "model_data_version_id": container.model_data_version_id,
+        "size": container.size,
+        "sha256": container.sha256,
+        "manifest_sha256": container.manifest_sha256,
+        "environment": dict(container.environment),
+    }
+
+
+def _is_address(text: str) -> bool:
+    # ARNs and the like hold an @ rarely, but addresses hold no spaces, brackets or line ends.
+    local, at, domain = text.partition("@")
+    if not (local and at and domain) or "@" in domain or len(text) > 320:
+        return False
+    return text.isascii() and not any(c.isspace() or c in '<>",;:()[]\\' or not c.isprintable() for c in text)

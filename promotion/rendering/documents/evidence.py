@@ -1,0 +1,323 @@
+"""Evidence as a reader sees it: the candidate against what is live, metric by metric, with its gates and its doubts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from promotion.rendering.documents.costs import dollars
+from promotion.domain.gates import RUN, number
+from promotion.domain.model import Evidence, GateResult, Metric
+from promotion.formatting import ELLIPSIS, change, counted, listed, one_line, readable
+
+# Below this many samples a mean says little, and a normal approximation less.
+FEW_SAMPLES = 30
+# Population stability index: the customary line between a shift and a different population.
+PSI_SHIFTED = 0.2
+SAMPLES_SHOWN = 5
+LONGEST_SAMPLE = 1200
+LONGEST_NAME = 60
+LONGEST_BOUND = 200
+LONGEST_ENGINE_VALUE = 80
+
+# Gates on one metric are called `rougeL`, `rougeL samples` and `rougeL against live` (promotion/domain/gates.py).
+_ABOUT_A_METRIC = (" samples", " against live")
+_ABOUT_THE_WHOLE = ("error rate", "drift", "licence", "model card", "report", RUN)
+_LOWER_IS_BETTER = ("loss", "perplexity", "wer", "cer", "mae", "mse", "rmse", "error")
+_UP_TO_100 = ("bleu", "chrf", "ter")
+_COUNTS = {
+    "errors": "{of} failed and have an error instead of a prediction.",
+    "truncated": "{of} were cut to fit the model.",
+    "duplicates": "{of} are duplicates of another.",
+    "missing_references": "{of} have no reference, so the metrics leave them out.",
+    "surplus_references": "{n} in the reference file match no record.",
+    "ignored_parameters": "{n} asked for parameters that were ignored.",
+}
+
+
+def gate_documents(gates: Iterable[GateResult]) -> list[dict[str, Any]]:
+    """Gates as plain data, the shut ones first."""
+    return [
+        {
+            "name": one_line(gate.name, LONGEST_NAME),
+            "metric": one_line(_metric_of(gate), LONGEST_NAME),
+            "open": gate.open,
+            "value": finite(gate.value),
+            "bound": one_line(gate.bound, LONGEST_BOUND),
+            "margin": finite(gate.margin),
+            "why": one_line(gate.why, LONGEST_BOUND + LONGEST_NAME),
+        }
+        for gate in sorted(gates, key=lambda gate: gate.open)
+    ]
+
+
+def stopped_by(gates: Iterable[GateResult]) -> str:
+    """The first shut gate, in the few words that fit a subject: `rougeL 0.12, needs at least 0.6`."""
+    shut = [gate for gate in gates if not gate.open]
+    if not shut:
+        return ""
+    first = shut[0]
+    more = f", and {counted(len(shut) - 1, 'more gate')}" if len(shut) > 1 else ""
+    name = one_line(_metric_of(first) if first.name.endswith(" against live") else first.name, LONGEST_NAME)
+    if name == RUN:
+        return f"the inference run failed{more}"
+    if not first.bound.startswith("at "):
+        return f"{name} needs {first.bound}{more}" if first.bound != "attached" else f"no {name}{more}"
+    value = number(first.value) if first.value is not None else "missing"
+    return f"{name} {value}, needs {first.bound}{more}"
+
+
+def comparison(
+    evidence: Evidence,
+    live: Evidence | None,
+    gates: Sequence[GateResult],
+    lower_is_better: frozenset[str] = frozenset(),
+) -> list[dict[str, Any]]:
+    """One row for each metric of either side, those with a gate first: values, intervals, difference, verdict.
+
+    `noise` is True where both confidence intervals overlap: nobody should promote on such a difference.
+    """
+    judged = {_metric_of(gate): None for gate in gates if _metric_of(gate)}
+    before = live.metrics if live else {}
+    order = [*judged, *evidence.metrics, *before]
+    rows: list[dict[str, Any]] = []
+    for name in dict.fromkeys(order):
+        mine = [gate for gate in gates if _metric_of(gate) == name]
+        new, old = evidence.metrics.get(name, Metric()), before.get(name, Metric())
+        lower = name in lower_is_better or name.lower().endswith(_LOWER_IS_BETTER)
+        rows.append(
+            {
+                "metric": one_line(name, LONGEST_NAME),
+                "candidate": metric_document(new),
+                "live": metric_document(old) if name in before else None,
+                "difference": _difference(new, old),
+                "change": change(new.value, old.value),
+                "lower_is_better": lower,
+                "better": _better(new, old, lower),
+                "noise": _overlap(new, old),
+                "open": all(gate.open for gate in mine) if mine else None,
+                "gates": gate_documents(mine),
+                "scale": _scale(name, [new, old], mine, lower),
+            }
+        )
+    return rows
+
+
+def metric_document(metric: Metric) -> dict[str, Any]:
+    return {"value": finite(metric.value), "low": finite(metric.low), "high": finite(metric.high), "n": metric.n}
+
+
+def evidence_document(evidence: Evidence, live: Evidence | None) -> dict[str, Any]:
+    """Evidence as plain data; `problems` says in sentences what a reader must not miss, and what is missing."""
+    return {
+        "source": evidence.source,
+        "environment": evidence.environment,
+        "run_id": evidence.run_id,
+        "status": evidence.status,
+        "problem": readable(evidence.problem, 1000)[0],
+        "task": evidence.task,
+        "digest": evidence.digest,
+        "metrics_uri": evidence.metrics_uri,
+        "metrics": {name: metric_document(metric) for name, metric in evidence.metrics.items()},
+        "counts": _ordered(evidence.counts, ("records", "errors", "truncated", "duplicates", "missing_references")),
+        "latency_ms": _numbers(evidence.latency_ms),
+        "latency_live_ms": _numbers(live.latency_ms) if live else {},
+        "throughput": _numbers(evidence.throughput),
+        "engine": {
+            name: one_line(str(value), LONGEST_ENGINE_VALUE)
+            for name, value in _ordered(evidence.engine, ("name", "device", "dtype")).items()
+        },
+        "engine_changes": engine_changes(evidence, live),
+        "drift": _numbers(evidence.drift),
+        "cost_usd": evidence.cost_usd,
+        "cost": dollars(evidence.cost_usd) if evidence.cost_usd is not None else "",
+        "cost_basis": evidence.cost_basis,
+        "pictures": list(evidence.pictures),
+        "licence": evidence.licence,
+        "attached": list(evidence.attached),
+        "problems": problems(evidence, live),
+    }
+
+
+def problems(evidence: Evidence, live: Evidence | None) -> list[str]:
+    """What a reader must know before trusting the numbers, one sentence each."""
+    found: list[str] = []
+    problem = readable(evidence.problem, 400)[0].rstrip(".")
+    stop = "" if problem.endswith(ELLIPSIS) else "."
+    if evidence.source == "registration":
+        if not evidence.metrics:
+            found.append("No metrics were registered with this version: nothing here says how good it is.")
+        if problem and problem != "no metrics were registered":
+            found.append(f"The registered metrics can't be used: {problem}{stop}")
+    elif evidence.status != "Completed":
+        where = f" in {evidence.environment}" if evidence.environment else ""
+        found.append(f"The inference run{where} {_STATUS[evidence.status]}: {problem or 'it gave no reason'}{stop}")
+    elif not evidence.metrics:
+        found.append("The run measured no metrics: references are missing, or none matched a record.")
+    elif problem:
+        found.append(f"{problem}{stop}")
+    if live is not None and live.task and evidence.task and live.task != evidence.task:
+        found.append(f"These are metrics of {evidence.task}; what is live was measured on {live.task}.")
+    records = evidence.counts.get("records", 0)
+    for name, sentence in _COUNTS.items():
+        count = evidence.counts.get(name, 0)
+        if count:
+            of = f"{count:,} of {counted(records, 'record')}" if records else counted(count, "record")
+            found.append(sentence.format(of=of, n=counted(count, "record")))
+    smallest = min((m.n for m in evidence.metrics.values() if m.n is not None), default=None)
+    if smallest is not None and smallest < FEW_SAMPLES:
+        found.append(f"Only {counted(smallest, 'sample')} stand behind these metrics: small differences mean nothing.")
+    shifted = [f"{_spoken(name)} {number(value)}" for name, value in evidence.drift.items() if value > PSI_SHIFTED]
+    if shifted:
+        found.append(f"The input has shifted away from what was seen before: {listed(shifted)} (above {PSI_SHIFTED}).")
+    if changes := engine_changes(evidence, live):
+        said = [f"{c['what']} was {c['live']}, now {c['candidate']}" for c in changes]
+        found.append(f"It did not run as what is live did: {listed(said)}.")
+    return found
+
+
+def engine_changes(evidence: Evidence, live: Evidence | None) -> list[dict[str, str]]:
+    """Engine, device and dtype where they differ from the run behind what is live: then numbers don't compare like for like."""
+    if live is None or not live.engine or not evidence.engine:
+        return []
+    found: list[dict[str, str]] = []
+    for key, what in (("name", "engine"), ("device", "device"), ("dtype", "dtype")):
+        before, after = str(live.engine.get(key, "")), str(evidence.engine.get(key, ""))
+        if before != after:
+            found.append(
+                {"what": what, "live": one_line(before, 40) or "unknown", "candidate": one_line(after, 40) or "unknown"}
+            )
+    return found
+
+
+def sample_documents(samples: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
+    """At most five predictions, the worst first, each text cut where it gets long."""
+    usable = [sample for sample in samples or () if isinstance(sample, Mapping)]
+    scored = sorted(usable, key=_score_or_last)
+    return [
+        {
+            "id": one_line(str(sample.get("id", "")), 80),
+            "score": _score(sample),
+            **{
+                name: readable(str(sample.get(name) or ""), LONGEST_SAMPLE)[0]
+                for name in ("input", "output", "reference")
+            },
+        }
+        for sample in scored[:SAMPLES_SHOWN]
+    ]
+
+
+def slice_documents(slices: Mapping[str, Any] | None, overall: Mapping[str, Metric]) -> list[dict[str, Any]]:
+    """Metrics by slice of the data, with the distance from the whole; slices that can't be read are left out."""
+    found: list[dict[str, Any]] = []
+    for field, values in (slices or {}).items():
+        for value, metrics in values.items() if isinstance(values, Mapping) else ():
+            for name, metric in metrics.items() if isinstance(metrics, Mapping) else ():
+                measured = metric.get("value") if isinstance(metric, Mapping) else metric
+                if not isinstance(measured, int | float) or not math.isfinite(measured):
+                    continue
+                whole = overall.get(name, Metric()).value
+                found.append(
+                    {
+                        "slice": f"{one_line(str(field), 40)} = {one_line(str(value), 60)}",
+                        "metric": one_line(str(name), 60),
+                        "value": float(measured),
+                        "change": change(float(measured), whole),
+                        "n": metric.get("n") if isinstance(metric, Mapping) else None,
+                    }
+                )
+    return found
+
+
+def worst_slices(slices: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], count: int) -> list[dict[str, Any]]:
+    """The slices in which the metric that matters most does worst: the first of `rows` (`comparison`) that was measured
+    by slice."""
+    for row in rows:
+        whole = {row["metric"]: Metric(value=row["candidate"]["value"])}
+        found = [each for each in slice_documents(slices, whole) if each["metric"] == row["metric"]]
+        if found:
+            return sorted(found, key=lambda each: -each["value"] if row["lower_is_better"] else each["value"])[:count]
+    return []
+
+
+def finite(value: float | None) -> float | None:
+    """JSON has no NaN."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _ordered(values: Mapping[str, Any], first: tuple[str, ...]) -> dict[str, Any]:
+    """The ledger sorts keys by name; readers look for some of them first."""
+    return {key: values[key] for key in (*first, *values) if key in values}
+
+
+_STATUS = {"Failed": "failed", "Missing": "never reported"}
+
+
+def _metric_of(gate: GateResult) -> str:
+    if gate.name in _ABOUT_THE_WHOLE:
+        return ""
+    for ending in _ABOUT_A_METRIC:
+        if gate.name.endswith(ending):
+            return gate.name.removesuffix(ending)
+    return gate.name
+
+
+def _difference(new: Metric, old: Metric) -> float | None:
+    return finite(new.value - old.value) if new.value is not None and old.value is not None else None
+
+
+def _better(new: Metric, old: Metric, lower: bool) -> bool | None:
+    difference = _difference(new, old)
+    if not difference:
+        return None
+    return (difference < 0) == lower
+
+
+def _overlap(new: Metric, old: Metric) -> bool | None:
+    if new.low is None or new.high is None or old.low is None or old.high is None:
+        return None
+    return new.low <= old.high and old.low <= new.high
+
+
+def _scale(name: str, metrics: list[Metric], gates: Sequence[GateResult], lower: bool) -> dict[str, Any]:
+    """Where bars end, and the strictest bound on that scale: 0 to 1 for shares, 0 to 100 for BLEU and its kin."""
+    bounds = [bound for gate in gates if (bound := _bound(gate, lower)) is not None]
+    known = [v for m in metrics for v in (m.value, m.low, m.high) if v is not None] + bounds
+    if not known or min(known) < 0:
+        return {}
+    top = max(known)
+    end = 100.0 if name.lower().startswith(_UP_TO_100) and top <= 100 else 1.0 if top <= 1 else top * 1.15
+    return {"end": end, "bound": (min(bounds) if lower else max(bounds)) if bounds else None}
+
+
+def _bound(gate: GateResult, lower: bool) -> float | None:
+    """The number that a gate's bound comes to, worked back from value and margin."""
+    if gate.name.endswith(" samples"):
+        return None
+    if gate.value is not None and gate.margin is not None:
+        above = lower if "worse" in gate.bound else gate.bound.startswith("at most")
+        return gate.value + gate.margin if above else gate.value - gate.margin
+    text = gate.bound.removeprefix("at least ").removeprefix("at most ").replace(",", "")
+    try:
+        return finite(float(text))
+    except ValueError:
+        return None
+
+
+def _score_or_last(sample: Mapping[str, Any]) -> float:
+    score = _score(sample)
+    return math.inf if score is None else score
+
+
+def _score(sample: Mapping[str, Any]) -> float | None:
+    score = sample.get("score")
+    return float(score) if isinstance(score, int | float) and math.isfinite(score) else None
+
+
+def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: finite(value) for name, value in values.items()}
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_psi", "").replace("_", " ")

@@ -1,0 +1,347 @@
+"""The board, a model's page and a version's page, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from promotion import names
+from promotion.domain import policy
+from promotion.links.urls import Links
+from promotion.config.loading import Config
+from promotion.rendering.documents.card import package_document
+from promotion.rendering.documents.evidence import evidence_document, finite, gate_documents
+from promotion.rendering.documents.story import live_in
+from promotion.ledger.events import Event, sentence
+from promotion.domain.model import (
+    EndpointState,
+    EnvironmentState,
+    Evidence,
+    Head,
+    Person,
+    Request,
+    VersionState,
+)
+from promotion.ledger.snapshot import GroupSnapshot, falls_back
+from promotion.formatting import iso, one_line, readable
+
+EVENTS_SHOWN = 200
+METRICS_DRAWN = 6
+
+
+def board_document(
+    states: Iterable[EnvironmentState],
+    person: Person | None,
+    config: Config,
+    *,
+    links: Links,
+    now: datetime,
+    csrf: str = "",
+    wanted: str = "",
+) -> dict[str, Any]:
+    """Groups by environments, and first of all what waits for the person; `wanted` filters groups by part of a name."""
+    wanted = one_line(wanted, 63)
+    groups: dict[str, dict[str, EnvironmentState]] = {}
+    for state in states:
+        groups.setdefault(state.group, {})[state.name] = state
+    shown = sorted(group for group in groups if wanted.lower() in group.lower())
+    rows: list[dict[str, Any]] = []
+    waiting: list[dict[str, Any]] = []
+    attention: list[dict[str, Any]] = []
+    for group in shown:
+        cells = [_cell(groups[group].get(name), name, links, now) for name in config.environment_names]
+        rows.append({"group": group, "link": links.model(group), "environments": cells})
+        for cell in cells:
+            troubled = cell["broken_since"] or cell["drift"]
+            if troubled and person is not None and policy.may_roll_back(person, cell["name"], group, config).may:
+                attention.append({**cell, "group": group, "environment": cell["name"], "link": links.model(group)})
+            if cell["pending"] is not None and not cell["pending"]["expired"]:
+                rules = config.environment(cell["name"], group)
+                state = groups[group][cell["name"]]
+                if person is not None and policy.waits_for(person, state, rules):
+                    asked = {**cell["pending"], "group": group, "environment": cell["name"], "quorum": rules.quorum}
+                    stopped = policy.stops_everybody(state, rules, config, now)
+                    waiting.append({**asked, "live": cell["live"], "gated": bool(rules.gates), "stopped": stopped})
+    waiting.sort(key=lambda asked: (asked["stopped"] != "", asked["expires_at"]))
+    attention.sort(key=lambda cell: (not cell["broken_since"], cell["broken_since"] or cell["drift_since"] or ""))
+    return {
+        "environments": list(config.environment_names),
+        "waiting": waiting,
+        "attention": attention,
+        "groups": rows,
+        "groups_total": len(groups),
+        "wanted": wanted,
+        "now": iso(now),
+        "csrf": csrf,
+        "links": {"board": links.board()},
+    }
+
+
+def model_document(
+    group: str,
+    versions: Sequence[VersionState],
+    environments: Mapping[str, EnvironmentState],
+    events: Sequence[Event],
+    person: Person | None,
+    config: Config,
+    *,
+    csrf: str,
+    links: Links,
+    now: datetime,
+) -> dict[str, Any]:
+    """A model package group: what is live where, its versions with their metrics, what may be undone, and what happened."""
+    view = GroupSnapshot(Head(group=group), environments=dict(environments), versions={v.version: v for v in versions})
+    newest_first = sorted(versions, key=lambda state: state.version, reverse=True)
+    revoking = policy.may_revoke(person, group, config) if person is not None else None
+    return {
+        "model_package_group": group,
+        "environments": [
+            _environment(environments.get(name), group, name, newest_first, person, config, links, now)
+            for name in config.environment_names
+        ],
+        "versions": [_version_row(state, view, config, links, now) for state in newest_first],
+        "series": _series(sorted(versions, key=lambda state: state.version), config, group),
+        "may_revoke": revoking is not None and revoking.may,
+        "who_may_revoke": revoking.who_may if revoking is not None else "",
+        "events": event_documents(events),
+        "events_left_out": max(0, len(events) - EVENTS_SHOWN),
+        "now": iso(now),
+        "csrf": csrf,
+        "links": {"self": links.model(group), "board": links.board()},
+    }
+
+
+def version_document(
+    state: VersionState,
+    view: GroupSnapshot,
+    events: Sequence[Event],
+    person: Person | None,
+    config: Config,
+    *,
+    csrf: str,
+    links: Links,
+    now: datetime,
+) -> dict[str, Any]:
+    """One version: its status in each environment, its package, its evidence from each, and its own history."""
+    group, version, environments = state.group, state.version, view.environments
+    revoking = policy.may_revoke(person, group, config) if person is not None else None
+    registered = _registered_evidence(state, config.environment_names[0])
+    measured = [registered] if registered is not None else []
+    measured += [state.evidence[name] for name in config.environment_names if name in state.evidence]
+    own = [event for event in events if event.version == version]
+    return {
+        "model_package_group": group,
+        "model_package_version": version,
+        "revoked": state.revoked,
+        "bypassed": state.bypassed,
+        "furthest": state.furthest,
+        "live_in": live_in(state, environments),
+        "falls_back": falls_back(view, version, config),
+        "environments": [
+            {
+                "name": name,
+                "status": state.statuses.get(name, ""),
+                "live": environments[name].live == version if name in environments else False,
+                "request": request_summary(state.requests[name], links, now) if name in state.requests else None,
+                "votes": [
+                    {
+                        "name": one_line(vote.actor.label, 120),
+                        "verdict": vote.verdict,
+                        "reason": vote.reason,
+                        "at": iso(vote.at),
+                    }
+                    for vote in (state.requests[name].votes if name in state.requests else ())
+                ],
+                "gates": gate_documents(state.requests[name].gates) if name in state.requests else [],
+            }
+            for name in config.environment_names
+        ],
+        "package": package_document(state.package, registered, config.environment_names),
+        "evidence": [evidence_document(evidence, None) for evidence in measured],
+        "may_revoke": revoking is not None and revoking.may and not state.revoked,
+        "who_may_revoke": revoking.who_may if revoking is not None else "",
+        "events": event_documents(own),
+        "events_left_out": max(0, len(own) - EVENTS_SHOWN),
+        "now": iso(now),
+        "csrf": csrf,
+        "links": {
+            "self": links.version(group, version),
+            "revoke": links.revoke(group, version),
+            "model": links.model(group),
+            "board": links.board(),
+        },
+    }
+
+
+def request_summary(request: Request, links: Links, now: datetime) -> dict[str, Any]:
+    """A request in a list: where it stands, without its evidence."""
+    return {
+        "request_id": request.id,
+        "version": request.version,
+        "environment": request.environment,
+        "attempt": request.attempt,
+        "state": request.state_at(now),
+        "requested_at": iso(request.requested_at),
+        "expires_at": iso(request.expires_at),
+        "gates_open": request.gates_open,
+        "approvals": len(request.approvals),
+        "link": links.approval(request.id),
+    }
+
+
+def event_documents(events: Sequence[Event]) -> list[dict[str, Any]]:
+    """The newest events first, each as a sentence, with what leads back to the ledger."""
+    newest = sorted(events, key=lambda event: event.sequence, reverse=True)[:EVENTS_SHOWN]
+    return [
+        {
+            "sequence": event.sequence,
+            "time": iso(event.time),
+            "kind": event.kind,
+            "version": event.version,
+            "environment": event.environment,
+            "actor": one_line(event.actor.label, 120),
+            "actor_kind": event.actor.kind,
+            "verdict": event.data.get("verdict"),
+            "reason": event.data.get("reason"),
+            "sentence": readable(sentence(event), 2400)[0],
+            "hash": event.hash,
+        }
+        for event in newest
+    ]
+
+
+def _cell(state: EnvironmentState | None, name: str, links: Links, now: datetime) -> dict[str, Any]:
+    state = state or EnvironmentState(group="", name=name)
+    pending: dict[str, Any] | None = None
+    if state.pending is not None and state.pending_since and state.pending_expires_at:
+        pending = {
+            "request_id": state.pending_id,
+            "version": state.pending,
+            "since": iso(state.pending_since),
+            "expires_at": iso(state.pending_expires_at),
+            "expired": now >= state.pending_expires_at,
+            "gates_open": state.pending_gates_open,
+            "votes": state.pending_votes,
+            "link": links.approval(state.pending_id),
+        }
+    return {
+        "name": name,
+        "live": state.live,
+        "since": iso(state.live_since) if state.live_since else None,
+        "by": [one_line(who, 80) for who in state.live_by],
+        "revoked": state.revoked,
+        **_trouble(state),
+        "endpoint": _endpoint(state.endpoint),
+        "pending": pending,
+    }
+
+
+def _trouble(state: EnvironmentState) -> dict[str, Any]:
+    """What is wrong with what is live: its input drifts, or it is not what was approved; and what was begun about that."""
+    since, started = state.drift_since, state.retrained_at
+    retraining = state.drift and started is not None and since is not None and started >= since
+    return {
+        "drift": state.drift,
+        "drift_since": iso(since) if since else None,
+        "drifting": [
+            "inference runs" if who == names.INFERENCE_SOURCE else one_line(who, 80) for who in state.drifting
+        ],
+        "retraining_since": iso(started) if started and retraining else None,
+        "retraining": state.retraining if retraining else "",
+        "broken_since": iso(state.broken_since) if state.broken_since else None,
+    }
+
+
+def _endpoint(state: EndpointState) -> dict[str, Any] | None:
+    """The real-time endpoint, as it was last seen; None where there never was one."""
+    if not state.status and not state.removed:
+        return None
+    return {
+        "name": state.name,
+        "status": state.status,
+        "version": state.version,
+        "problem": readable(state.problem, 600)[0],
+        "since": iso(state.since) if state.since else None,
+        "removed": state.removed,
+    }
+
+
+def _environment(
+    state: EnvironmentState | None,
+    group: str,
+    name: str,
+    versions: Sequence[VersionState],
+    person: Person | None,
+    config: Config,
+    links: Links,
+    now: datetime,
+) -> dict[str, Any]:
+    """An environment of a model, with what it could be rolled back to; the first of `targets` is what it would be."""
+    state = state or EnvironmentState(group=group, name=name)
+    rules = config.environment(name, group)
+    revoked = {found.version for found in versions if found.revoked}
+    back = {found.version for found in versions if found.statuses.get(name) == names.ROLLED_BACK}
+    kept = [number for number in reversed(state.former) if number not in revoked and number != state.live]
+    targets = sorted(kept, key=lambda number: number in back)
+    judged = policy.may_roll_back(person, name, group, config) if person is not None else None
+    return {
+        **_cell(state, name, links, now),
+        "approver_group": rules.approver_group.label,
+        "quorum": rules.quorum,
+        "targets": targets,
+        "rolled_back": [number for number in targets if number in back],
+        "may_roll_back": judged is not None and judged.may and bool(targets),
+        "why_not": judged.why_not if judged is not None else "",
+        "who_may": judged.who_may if judged is not None else "",
+        "rollback": links.rollback(group, name),
+    }
+
+
+def _version_row(state: VersionState, view: GroupSnapshot, config: Config, links: Links, now: datetime) -> dict[str, Any]:
+    requester = state.package.requester
+    evidence = _comparable_evidence(state, config.environment_names[0])
+    return {
+        "version": state.version,
+        "statuses": {name: state.statuses.get(name, "") for name in config.environment_names},
+        "live_in": live_in(state, view.environments),
+        "falls_back": falls_back(view, state.version, config),
+        "revoked": state.revoked,
+        "bypassed": state.bypassed,
+        "created_at": iso(state.package.created_at) if state.package.created_at else None,
+        "requester": one_line(requester.actor.label, 120) if requester else "",
+        "description": one_line(state.package.description, 140),
+        "metrics": {name: finite(metric.value) for name, metric in evidence.metrics.items()} if evidence else {},
+        "requests": {name: request_summary(request, links, now) for name, request in state.requests.items()},
+        "link": links.version(state.group, state.version),
+        "revoke": links.revoke(state.group, state.version),
+    }
+
+
+def _series(versions: Sequence[VersionState], config: Config, group: str) -> list[dict[str, Any]]:
+    """Each metric over the versions, those with a gate first, then the most common: points with their intervals."""
+    first = config.environment_names[0]
+    gates = [gate.metric for name in config.environment_names for gate in config.environment(name, group).gates]
+    gated = {metric: rank for rank, metric in enumerate(dict.fromkeys(gates))}
+    points: dict[str, list[dict[str, Any]]] = {}
+    for state in versions:
+        evidence = _comparable_evidence(state, first)
+        for name, metric in (evidence.metrics if evidence else {}).items():
+            if finite(metric.value) is not None:
+                point = {"version": state.version, "value": metric.value, "low": metric.low, "high": metric.high}
+                points.setdefault(name, []).append({**point, "registered": evidence is not state.evidence.get(first)})
+    # One point is no course.
+    points = {name: found for name, found in points.items() if len(found) > 1}
+    common = sorted(points, key=lambda name: (gated.get(name, len(gated)), -len(points[name]), name))[:METRICS_DRAWN]
+    return [{"metric": name, "points": points[name]} for name in common]
+
+
+def _comparable_evidence(state: VersionState, first: str) -> Evidence | None:
+    """What was measured in the first environment, the one all versions pass; else what was registered."""
+    measured = state.evidence.get(first)
+    return measured if measured is not None and measured.metrics else _registered_evidence(state, first)
+
+
+def _registered_evidence(state: VersionState, first: str) -> Evidence | None:
+    request = state.requests.get(first)
+    return request.evidence if request else None

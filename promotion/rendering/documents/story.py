@@ -1,0 +1,167 @@
+"""What a request means, in sentences: how the evidence looks, what each decision will do, how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from promotion import names
+from promotion.config.loading import Config
+from promotion.domain.model import EnvironmentState, GateResult, Request, VersionState
+from promotion.formatting import ELLIPSIS, counted, iso, listed, moment, one_line, span
+
+SHUT_GATES_SAID = 5
+METRICS_SAID = 8
+
+
+def gates_said(gates: Sequence[GateResult], environment: str) -> dict[str, str]:
+    """The gates in one line, and its tone: `open`, `shut` or `none`."""
+    shut = [gate for gate in gates if not gate.open]
+    if not gates:
+        return {
+            "tone": "none",
+            "title": "No gates here",
+            "text": f"None are set for {environment}: judge for yourself.",
+        }
+    if not shut:
+        title = "The gate is open" if len(gates) == 1 else f"All {len(gates)} gates are open"
+        return {"tone": "open", "title": title, "text": f"The evidence meets every bound set for {environment}."}
+    are = "is" if len(shut) == 1 else "are"
+    title = "The gate is shut" if len(gates) == 1 else f"{len(shut)} of {len(gates)} gates {are} shut"
+    whys = list(dict.fromkeys(_ended(one_line(gate.why, 300)) for gate in shut))
+    why = " ".join(whys[:SHUT_GATES_SAID])
+    if len(whys) > SHUT_GATES_SAID:
+        why += f" And {len(whys) - SHUT_GATES_SAID} more."
+    return {"tone": "shut", "title": title, "text": why}
+
+
+def against_live(rows: Sequence[Mapping[str, Any]], version: int, live: int | None, environment: str) -> dict[str, str]:
+    """How the candidate compares with what is live, in one line, with a tone: `better`, `worse`, `mixed` or `none`."""
+    if live == version:
+        return {"tone": "none", "title": "Live now", "text": f"Version {version} is what is live in {environment}."}
+    if live is None:
+        return {"tone": "none", "title": "Nothing is live", "text": f"It would be the first model in {environment}."}
+    compared = [row for row in rows if row["difference"] is not None]
+    if not compared:
+        return {
+            "tone": "none",
+            "title": f"Not comparable with v{live}",
+            "text": f"Version {live} is live in {environment}; there is no metric that both have.",
+        }
+    better = [row["metric"] for row in compared if row["better"]]
+    worse = [row["metric"] for row in compared if row["better"] is False]
+    noise = [row["metric"] for row in compared if row["noise"] and row["better"] is not None]
+    tone = "mixed" if better and worse else "better" if better else "worse" if worse else "none"
+    title = {
+        "mixed": f"Mixed against live v{live}",
+        "better": f"Better than live v{live}",
+        "worse": f"Worse than live v{live}",
+        "none": f"The same as live v{live}",
+    }[tone]
+    said = [f"better in {_some(better)}"] if better else []
+    said += [f"worse in {_some(worse)}"] if worse else []
+    text = ", ".join(said) or "no metric differs"
+    if noise:
+        everything = len(noise) == len(better) + len(worse)
+        text += ", all within the noise" if everything else f"; within the noise: {_some(noise)}"
+        if everything:
+            title = f"No clear difference from live v{live}"
+            tone = "none"
+    return {"tone": tone, "title": title, "text": text[:1].upper() + text[1:] + "."}
+
+
+def consequences(
+    request: Request, environment: EnvironmentState, config: Config, requester: str, now: datetime
+) -> dict[str, str]:
+    """What approving, rejecting and doing nothing will do."""
+    name, version = request.environment, request.version
+    live, following = environment.live, config.next(name)
+    rules = config.environment(name, request.group)
+    lacking = rules.quorum - len(request.approvals)
+    place = f"in place of version {live}" if live is not None else "the first one there"
+    approve = f"Version {version} becomes the one model live in {name}, {place}."
+    if config.previous(name) is None:
+        approve += " SageMaker’s registry then shows it as Approved."
+    if following:
+        approve += f" Inference in {name} runs on it, and with those results the approvers of {following} are asked."
+    else:
+        approve += f" Pipelines in {name} use it from their next run on; there is no environment after it."
+    if lacking > 1:
+        approve = (
+            f"Counts as one of {rules.quorum} approvals; {counted(lacking - 1, 'more person')} must approve before anything "
+            f"changes. Then: {approve[0].lower()}{approve[1:]}"
+        ).replace("more persons", "more people")
+    stays = f"version {live} stays live" if live is not None else "nothing is live there, as now"
+    told = f"{requester} is told your reason and may ask again." if requester else "The same version may ask again."
+    return {
+        "approve": approve,
+        "reject": f"Version {version} stays out of {name}; {stays}. {told}",
+        "wait": (
+            f"The request expires {moment(request.expires_at)} (in {span(request.expires_at - now)}). "
+            "That is not a rejection: it can be asked again."
+        )
+        if now < request.expires_at
+        else "",
+    }
+
+
+def outcome(state: str, request: Request, environment: EnvironmentState, newest: bool) -> dict[str, str]:
+    """How a request that is no longer open ended; tone `good`, `bad` or `calm`."""
+    name, version = request.environment, request.version
+    by = listed([vote.actor.label for vote in request.votes if vote.verdict == state])
+    at = f" on {moment(request.closed_at)}" if request.closed_at else ""
+    if not newest or state == names.SUPERSEDED:
+        what = (
+            f"A newer request took the place of this one{at if newest else ''}. Nothing can be decided here any more."
+        )
+        return {"tone": "calm", "title": "Superseded", "text": what}
+    if state == names.APPROVED:
+        if environment.live == version:
+            now_live = f"Version {version} is live in {name}."
+        elif environment.live is not None:
+            now_live = f"Version {environment.live} is live in {name} now."
+        else:
+            now_live = f"Nothing is live in {name} now."
+        return {"tone": "good", "title": f"Approved by {by or 'the service'}", "text": f"Decided{at}. {now_live}"}
+    if state == names.REJECTED:
+        stays = f"version {environment.live} is live there" if environment.live is not None else "nothing is live there"
+        return {
+            "tone": "bad",
+            "title": f"Rejected by {by or 'the service'}",
+            "text": f"Decided{at}. Version {version} stays out of {name}; {stays}.",
+        }
+    if state == names.EXPIRED:
+        return {
+            "tone": "calm",
+            "title": "Expired",
+            "text": f"Nobody decided by {moment(request.expires_at)}. That is not a rejection: it can be asked again.",
+        }
+    return {"tone": "bad", "title": "Revoked", "text": f"Version {version} was revoked everywhere{at}."}
+
+
+def approved_before(version: VersionState, name: str, config: Config) -> list[dict[str, Any]]:
+    """Who let a version into the environments before `name`, in order."""
+    order = config.environment_names
+    found: list[dict[str, Any]] = []
+    for environment in order[: order.index(name)] if name in order else ():
+        request = version.requests.get(environment)
+        if request is not None and request.approvals:
+            by = [one_line(vote.actor.label, 120) for vote in request.approvals]
+            found.append({"environment": environment, "by": by, "at": iso(request.approvals[-1].at)})
+    return found
+
+
+def live_in(version: VersionState, environments: Mapping[str, EnvironmentState]) -> list[str]:
+    """The environments in which a version is live."""
+    return [name for name, environment in environments.items() if environment.live == version.version]
+
+
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith((".", ELLIPSIS)) else f"{sentence}."
+
+
+def _some(metrics: list[str]) -> str:
+    """Metrics by name, as long as a sentence can hold them."""
+    more = len(metrics) - METRICS_SAID
+    return listed([*metrics[:METRICS_SAID], f"{more} more"] if more > 0 else metrics)

@@ -1,0 +1,105 @@
+"""An event with all that is needed to tell people of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from promotion.links.urls import Links
+from promotion.config.loading import Config
+from promotion.rendering.documents.card import requester_address
+from promotion.rendering.documents.pictures import PictureSource
+from promotion.ledger.events import Event
+from promotion.domain.model import VersionState
+from promotion.ledger.snapshot import GroupSnapshot
+from promotion.formatting import one_line, readable
+
+SampleSource = Callable[[str], Sequence[Mapping[str, Any]]]
+SliceSource = Callable[[str], Mapping[str, Any]]
+
+LONGEST_REASON_SHOWN = 2000
+
+
+class Occasion(Struct, frozen=True, kw_only=True):
+    event: Event
+    view: GroupSnapshot
+    config: Config
+    links: Links
+    picture: PictureSource
+    samples: SampleSource
+    slices: SliceSource = lambda uri: {}
+
+    @property
+    def group(self) -> str:
+        return one_line(self.event.group, 80)
+
+    @property
+    def version(self) -> int:
+        assert self.event.version is not None, self.event.kind
+        return self.event.version
+
+    @property
+    def environment(self) -> str:
+        assert self.event.environment is not None, self.event.kind
+        return self.event.environment
+
+    @property
+    def state(self) -> VersionState:
+        return self.view.version(self.version)
+
+    @property
+    def title(self) -> str:
+        return f"{self.group} v{self.version}"
+
+    @property
+    def by(self) -> str:
+        return one_line(self.event.actor.label, 120)
+
+    @property
+    def reason(self) -> str:
+        return readable(str(self.event.data.get("reason") or ""), LONGEST_REASON_SHOWN)[0]
+
+    @property
+    def request_id(self) -> str:
+        return str(self.event.data.get("request_id") or "")
+
+    @property
+    def requester(self) -> tuple[str, ...]:
+        """The address of whoever registered the version, where one is known."""
+        address = requester_address(self.state.package)
+        return (address,) if address else ()
+
+    @property
+    def requester_name(self) -> str:
+        requester = self.state.package.requester
+        return one_line(requester.actor.label, 120) if requester else ""
+
+    @property
+    def model_link(self) -> str:
+        return self.links.model(self.event.group)
+
+    @property
+    def version_link(self) -> str:
+        return self.links.version(self.event.group, self.version)
+
+    def approvers(self, *environments: str) -> tuple[str, ...]:
+        rules = [self.config.environment(name, self.event.group) for name in environments]
+        return unique(address for rule in rules for address in rule.approvers)
+
+    def copies(self, *environments: str, requester: bool = False) -> tuple[str, ...]:
+        """Stakeholders, and the requester where asked, less those who are approvers anyway."""
+        rules = [self.config.environment(name, self.event.group) for name in environments]
+        everybody = [address for rule in rules for address in rule.stakeholders]
+        known = {address.casefold() for address in self.approvers(*environments)}
+        wanted = [*everybody, *(self.requester if requester else ())]
+        return unique(address for address in wanted if address.casefold() not in known)
+
+
+def unique(addresses: Iterable[str]) -> tuple[str, ...]:
+    """Addresses without repetition, whatever their case, in order."""
+    found: dict[str, str] = {}
+    for address in addresses:
+        found.setdefault(address.casefold(), address)
+    return tuple(found.values())

@@ -1,0 +1,245 @@
+"""A letter, and the message it becomes: HTML that old mail programs show, text that reads as well, and raw MIME."""
+
+from __future__ import annotations
+
+import functools
+import textwrap
+from collections.abc import Sequence
+from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime, parseaddr
+from pathlib import Path
+from typing import Any, Literal
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from msgspec import Struct
+from msgspec.structs import replace
+
+from promotion import wording
+from promotion.domain.gates import number
+from promotion.formatting import one_line
+
+# Gmail clips what is longer (https://support.google.com/mail/answer/6594), and with it the end of the evidence.
+LARGEST_HTML_BYTES = 100_000
+LONGEST_SUBJECT = 160
+LONGEST_LINE = 990  # of 998 that RFC 5322 allows
+ROWS_SHOWN = 16
+DIFFERENCES_SHOWN = 12
+TEXT_WIDTH = 76
+
+Picture = tuple[str, str, bytes, str]
+Tone = Literal["ask", "stopped", "good", "bad", "calm"]
+
+
+class Letter(Struct, frozen=True, kw_only=True):
+    """What is to be said, before it is HTML or text. Parts that are empty are left out.
+
+    `rows` are the metrics (promotion.rendering.documents.evidence.comparison), `gates` those gates that judge no metric.
+    """
+
+    to: tuple[str, ...]
+    cc: tuple[str, ...] = ()
+    subject: str
+    tone: Tone
+    kicker: str
+    headline: str
+    lede: Sequence[str]
+    action: tuple[str, str]
+    action_note: str = ""
+    quote: str = ""
+    glance: Sequence[dict[str, str]] = ()
+    version: int | None = None
+    live: int | None = None
+    rows: Sequence[dict[str, Any]] = ()
+    gates: Sequence[dict[str, Any]] = ()
+    slices: Sequence[dict[str, Any]] = ()
+    problems: Sequence[str] = ()
+    pictures: tuple[Picture, ...] = ()
+    lost_pictures: Sequence[str] = ()
+    notes: Sequence[tuple[str, str]] = ()
+    differences: Sequence[dict[str, str]] = ()
+    facts: Sequence[tuple[str, str]] = ()
+    missing: Sequence[str] = ()
+    samples: Sequence[dict[str, Any]] = ()
+    consequences: Sequence[tuple[str, str]] = ()
+    more: Sequence[tuple[str, str]] = ()
+    why: str = ""
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """A mail, ready but for its sender.
+
+    `thread` is one synthetic id for a model version, so that its mails stand together: SES replaces Message-ID, but leaves
+    References. `pictures` are (content id, file name, PNG, alternative text).
+    """
+
+    to: tuple[str, ...]
+    cc: tuple[str, ...] = ()
+    subject: str
+    text: str
+    html: str
+    thread: str
+    message_id: str
+    date: datetime
+    pictures: tuple[Picture, ...] = ()
+
+
+def written(letter: Letter, *, thread: str, message_id: str, date: datetime) -> Message:
+    """A letter as a message. What would make it too long for mail programs is left to the page, the least needed first."""
+    html = _html(letter)
+    for spared in (
+        {"samples": ()},
+        {"differences": ()},
+        {"slices": ()},
+        {"notes": ()},
+        {"facts": ()},
+        {"rows": letter.rows[:4]},
+    ):
+        if len(html.encode()) <= LARGEST_HTML_BYTES:
+            break
+        letter = replace(letter, **spared)
+        html = _html(letter)
+    return Message(
+        to=letter.to,
+        cc=letter.cc,
+        subject=_header(letter.subject),
+        text=_text(letter),
+        html=html,
+        thread=thread,
+        message_id=message_id,
+        date=date,
+        pictures=letter.pictures,
+    )
+
+
+def mime(message: Message, sender: str, *, reply_to: str | None = None) -> bytes:
+    """The raw message: text, the same as HTML, and the pictures that the HTML shows."""
+    domain = parseaddr(sender)[1].rpartition("@")[2] or "localhost"
+    mail = EmailMessage(policy=SMTP)
+    mail["From"] = Address("Model promotion", addr_spec=sender)
+    mail["To"] = [Address(addr_spec=address) for address in message.to]
+    if message.cc:
+        mail["Cc"] = [Address(addr_spec=address) for address in message.cc]
+    if reply_to:
+        mail["Reply-To"] = Address(addr_spec=reply_to)
+    mail["Subject"] = _header(message.subject)
+    mail["Date"] = format_datetime(message.date)
+    mail["Message-ID"] = f"<{message.message_id}@{domain}>"
+    mail["In-Reply-To"] = f"<{message.thread}@{domain}>"
+    mail["References"] = f"<{message.thread}@{domain}>"
+    # Keeps absence notes from coming back: RFC 3834, and Exchange's own way.
+    mail["Auto-Submitted"] = "auto-generated"
+    mail["X-Auto-Response-Suppress"] = "All"
+    mail.set_content(message.text, cte="quoted-printable")
+    mail.add_alternative(message.html, subtype="html", cte="quoted-printable")
+    html = mail.get_body(("html",))
+    assert isinstance(html, EmailMessage)
+    for content_id, name, data, _ in message.pictures:
+        html.add_related(data, "image", "png", cid=f"<{content_id}>", filename=name, disposition="inline")
+    # The same letter is the same bytes, however often it is sent again.
+    for index, part in enumerate(part for part in mail.walk() if part.is_multipart()):
+        part.set_boundary(f"=_{message.message_id}.{index}")
+    # Folded at 78, a subject of 75 begins on a line of its own, and programs that sort see a space before it. RFC 2047 words
+    # have to be folded all the same.
+    return mail.as_bytes(policy=SMTP.clone(max_line_length=LONGEST_LINE) if message.subject.isascii() else SMTP)
+
+
+def _header(text: str) -> str:
+    """Text that a header may hold: one line, and nothing that would be decoded into another (RFC 2047 encoded words)."""
+    return one_line(text, LONGEST_SUBJECT).replace("=?", "= ?")
+
+
+def _html(letter: Letter) -> str:
+    return _encodable(_environment(html=True).get_template("mail/letter.html").render(_shown(letter)))
+
+
+def _text(letter: Letter) -> str:
+    lines = _environment(html=False).get_template("mail/letter.txt").render(_shown(letter)).split("\n")
+    kept = [line.rstrip() for line in lines]
+    while kept and not kept[0]:
+        kept.pop(0)
+    return _encodable("\n".join(kept).rstrip() + "\n")
+
+
+def _shown(letter: Letter) -> dict[str, Any]:
+    """What the templates see: the letter, with long lists cut and how much of them was."""
+    shut_first = sorted(letter.rows, key=lambda row: row["open"] is not False)
+    return {
+        "l": letter,
+        "rows": shut_first[:ROWS_SHOWN],
+        "rows_left_out": max(0, len(letter.rows) - ROWS_SHOWN),
+        "differences": letter.differences[:DIFFERENCES_SHOWN],
+        "differences_left_out": max(0, len(letter.differences) - DIFFERENCES_SHOWN),
+    }
+
+
+def _encodable(text: str) -> str:
+    # Half of a surrogate pair can't be sent, and can't be refused here either: the mail has to go out.
+    return text.encode("utf-8", errors="replace").decode()
+
+
+def bar(row: dict[str, Any]) -> list[tuple[int, str]]:
+    """A metric as a row of table cells, (percent of the width, what it is): the one drawing that every mail program shows.
+
+    Cells are `fill`, `bound` (the line where the gate shuts), `lack` (what is missing up to it) and `rest`.
+    """
+    scale, value = row["scale"], row["candidate"]["value"]
+    if not scale or value is None:
+        return []
+    filled = max(0, min(100, round(100 * value / scale["end"])))
+    bound = None if scale["bound"] is None else max(1, min(99, round(100 * scale["bound"] / scale["end"])))
+    if bound is None:
+        cells = [(filled, "fill"), (100 - filled, "rest")]
+    elif filled < bound:
+        between = "rest" if row["lower_is_better"] else "lack"
+        cells = [(filled, "fill"), (bound - filled, between), (1, "bound"), (99 - bound, "rest")]
+    else:
+        cells = [
+            (bound, "fill"),
+            (1, "bound"),
+            (max(0, filled - bound - 1), "fill"),
+            (min(99 - bound, 100 - filled), "rest"),
+        ]
+    return [cell for cell in cells if cell[0] > 0]
+
+
+@functools.cache
+def _environment(*, html: bool) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parents[1] / "templates"),
+        autoescape=html,  # noqa: S701 - the other is plain text, where escapes would be read as they stand
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number,
+        "counted": formatting.counted,
+        "listed": formatting.listed,
+        "wrapped": _wrapped,
+        "lines": _lines,
+    }
+    environment.globals |= {"bar": bar}
+    return environment
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    """Paragraphs at the width that people quote mail at. Links are never broken."""
+    return "\n".join(
+        textwrap.fill(
+            line,
+            TEXT_WIDTH,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in text.split("\n")
+    )
+
+
+def _lines(text: str) -> Markup:
+    return Markup("<br>").join(text.split("\n"))

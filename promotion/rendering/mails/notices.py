@@ -1,0 +1,336 @@
+"""What people are told after the fact: decided, promoted, expired, undone, gone wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from promotion import names
+from promotion.rendering.documents.card import requester_address
+from promotion.domain.gates import number
+from promotion.rendering.mails.layout import Letter
+from promotion.rendering.mails.context import Occasion
+from promotion.domain.model import parse_request_id
+from promotion.formatting import listed, moment, one_line, readable
+
+LONGEST_NOTE = 1200
+
+
+def decided(o: Occasion) -> list[Letter]:
+    """A rejection goes to the requester; an approval that broke the glass to every approver."""
+    name, by = o.environment, o.by
+    if o.event.data.get("verdict") == names.REJECTED:
+        return [
+            Letter(
+                to=o.requester,
+                subject=f"[{name}] {o.title}: rejected by {by}",
+                tone="bad",
+                kicker=f"Decision for {name}",
+                headline=f"{o.title} was rejected for {name}",
+                lede=[f"{by} rejected it on {moment(o.event.time)}. It stays out of {name}."],
+                quote=o.reason,
+                action=("See the request, or ask again", o.links.approval(o.request_id)),
+                action_note="Once something has changed, the same version can ask again on that page. "
+                + _readers(name, o),
+                more=(("All about this version", o.version_link),),
+                why="You get this because you registered this version.",
+            )
+        ]
+    if not o.event.data.get("broke_glass"):
+        return []
+    return [
+        Letter(
+            to=o.approvers(name),
+            cc=o.copies(name),
+            subject=f"[{name}] {o.title}: approved by breaking the glass, by {by}",
+            tone="bad",
+            kicker=f"Glass broken in {name}",
+            headline=f"{by} broke the glass for {o.title}",
+            lede=[f"It was approved for {name} on {moment(o.event.time)} past a shut gate or without the quorum."],
+            quote=o.reason,
+            action=("See what was approved", o.links.approval(o.request_id)),
+            action_note="If this is wrong, roll back on the model’s page.",
+            more=(("Roll back or revoke", o.model_link),),
+            why=f"Every approver of {name} is told when the glass is broken.",
+        )
+    ]
+
+
+def _readers(name: str, o: Occasion) -> str:
+    """For a requester, whom the page may not open to: no mail can know their groups."""
+    label = o.config.environment(name, o.event.group).approver_group.label
+    return f"The page opens to approvers and auditors; if you are neither, ask one of {label}."
+
+
+def promoted(o: Occasion) -> list[Letter]:
+    name, replaces = o.environment, o.event.data.get("replaces")
+    by = listed([one_line(str(who), 120) for who in o.event.data.get("approvers", ())]) or "the service"
+    following = o.config.next(name)
+    after = (
+        f" Inference runs on it there next; with its results the approvers of {following} are asked."
+        if following
+        else ""
+    )
+    place = f"in place of version {replaces}" if replaces else "the first one there"
+    link = o.links.approval(o.request_id) if o.request_id else o.version_link
+    votes = o.state.requests[name].votes if name in o.state.requests else ()
+    return [
+        Letter(
+            to=o.requester,
+            subject=f"[{name}] {o.title}: approved, live in {name}",
+            tone="good",
+            kicker=f"Decision for {name}",
+            headline=f"{o.title} is live in {name}",
+            lede=[f"Approved by {by} on {moment(o.event.time)}; {place}.{after}"],
+            quote="\n".join(f"{one_line(v.actor.label, 120)}: {readable(v.reason, 600)[0]}" for v in votes if v.reason),
+            action=("See the decision", link),
+            action_note=_readers(name, o),
+            more=(("All versions and history", o.model_link),),
+            why="You get this because you registered this version.",
+        )
+    ]
+
+
+def expired(o: Occasion) -> list[Letter]:
+    name = o.environment
+    return [
+        Letter(
+            to=o.requester or o.approvers(name),
+            subject=f"[{name}] {o.title}: request expired",
+            tone="calm",
+            kicker=f"Request for {name}",
+            headline=f"Nobody decided on {o.title} for {name}",
+            lede=[
+                "The request expired. That is not a rejection: the same version can be asked for again, on the page."
+            ],
+            action=("Ask again", o.links.approval(o.request_id)),
+            action_note=_readers(name, o) if o.requester else "",
+            more=(("All versions and history", o.model_link),),
+            why="You get this because you registered this version." if o.requester else f"You answer for {name}.",
+        )
+    ]
+
+
+def superseded(o: Occasion) -> list[Letter]:
+    """Only for a requester whose request gave way to somebody else's version: one's own newer version is no news."""
+    name, by = o.environment, str(o.event.data.get("by") or "")
+    newer = o.view.find_version(parse_request_id(by)[1]) if by else None
+    if newer is None or requester_address(newer.package) in o.requester:
+        return []
+    return [
+        Letter(
+            to=o.requester,
+            subject=f"[{name}] {o.title}: gave way to v{newer.version}",
+            tone="calm",
+            kicker=f"Request for {name}",
+            headline=f"{o.title} gave way to v{newer.version}",
+            lede=[f"A newer version asks into {name}, so nobody will decide on version {o.version} there."],
+            action=("See the newer request", o.links.approval(by)),
+            action_note=_readers(name, o),
+            more=(("All versions and history", o.model_link),),
+            why="You get this because you registered the older version.",
+        )
+    ]
+
+
+def rolled_back(o: Occasion) -> list[Letter]:
+    name, by, before = o.environment, o.by, o.event.data.get("from_version")
+    from_version = f" from v{before}" if before else ""
+    return [
+        Letter(
+            to=o.approvers(name),
+            cc=o.copies(name, requester=True),
+            subject=f"[{name}] {o.group}: rolled back to v{o.version}{from_version}",
+            tone="bad",
+            kicker=f"Rolled back in {name}",
+            headline=f"{name} is back on {o.title}",
+            lede=[
+                f"{by} rolled {name} back to version {o.version}{from_version} on {moment(o.event.time)}. "
+                "Pipelines use it from their next run on."
+            ],
+            quote=o.reason,
+            action=("See the model", o.model_link),
+            action_note="Forward again goes the same way.",
+            why=f"Every approver of {name} is told of a rollback.",
+        )
+    ]
+
+
+def revoked(o: Occasion) -> list[Letter]:
+    by = o.by
+    fallbacks: Mapping[str, int | None] = o.event.data.get("falls_back") or {}
+    lede = [f"{by} revoked version {o.version} on {moment(o.event.time)}: no pipeline may use it any more."]
+    for name, fallback in fallbacks.items():
+        nothing = f"In {name} nothing is live now: its pipelines stop."
+        lede.append(f"{name} falls back to version {fallback}." if fallback else nothing)
+    if not fallbacks:
+        lede.append("It was live nowhere.")
+    return [
+        Letter(
+            to=o.approvers(*o.config.environment_names),
+            cc=o.copies(*o.config.environment_names, requester=True),
+            subject=f"[revoked] {o.title}: revoked everywhere by {by}",
+            tone="bad",
+            kicker="Revoked everywhere",
+            headline=f"{o.title} was revoked",
+            lede=lede,
+            quote=o.reason,
+            action=("See the model", o.model_link),
+            more=(("All about this version", o.version_link),),
+            why="Every approver is told of a revocation.",
+        )
+    ]
+
+
+def bypassed(o: Occasion) -> list[Letter]:
+    data = o.event.data
+    status, expected = one_line(str(data.get("status", "")), 60), one_line(str(data.get("expected", "")), 60)
+    by = one_line(str(data.get("by") or ""), 200) or "somebody"
+    done = (
+        f"It is being set back to {expected}."
+        if data.get("reverted")
+        else "By policy it is only reported, not set back."
+    )
+    return [
+        Letter(
+            to=o.approvers(*o.config.environment_names),
+            subject=f"[bypassed] {o.title}: set to {status} outside this service",
+            tone="bad",
+            kicker="Approval bypassed",
+            headline=f"{o.title} was set to {status} behind this service’s back",
+            lede=[
+                f"{by} changed its status in the Model Registry, on {moment(o.event.time)}. The ledger says {expected}. {done}",
+                "Pipelines that use Parameter Store are not affected; rules that deploy on the registry’s status may be.",
+            ],
+            action=("See the version", o.version_link),
+            more=(("All versions and history", o.model_link),),
+            why="Every approver is told when an approval is bypassed.",
+        )
+    ]
+
+
+def integrity_broken(o: Occasion) -> list[Letter]:
+    places = [o.event.environment] if o.event.environment else list(o.config.environment_names)
+    name = o.event.environment or "integrity"
+    problem = readable(str(o.event.data.get("problem") or o.event.data.get("reason") or ""), LONGEST_NOTE)[0]
+    return [
+        Letter(
+            to=o.approvers(*places),
+            cc=o.copies(*places),
+            subject=f"[{name}] {o.title}: its bytes are not those that were approved",
+            tone="bad",
+            kicker="Integrity broken",
+            headline=f"{o.title} is not what was approved",
+            lede=[
+                "The artifact, or the record that vouches for it, has changed since the approval. "
+                "Pipelines refuse it: nothing is predicted with it until this is settled."
+            ],
+            quote=problem,
+            action=("Roll back or revoke it", o.model_link),
+            action_note="Both forms are on the model’s page; you sign in there.",
+            more=(("All about this version", o.version_link),),
+            why="Every approver is told when integrity is broken.",
+        )
+    ]
+
+
+def drifted(o: Occasion) -> list[Letter]:
+    name, data, settings = o.environment, o.event.data, o.config.drift
+    given = data.get("drift")
+    drift = given if isinstance(given, Mapping) else {}
+    said = [
+        f"{one_line(str(k), 60).removesuffix('_psi').replace('_', ' ')} {number(v)}"
+        for k, v in drift.items()
+        if isinstance(v, int | float)
+    ]
+    environment = o.view.environment(name)
+    # A mail that comes late may find another version live.
+    asked = settings.ask_to_roll_back and environment.live == o.version
+    back = o.view.last_good(environment) if asked else None
+    lede = [
+        f"The input that {o.title} sees in {name} has moved away from what it was judged on. It stays live until you act."
+    ]
+    if said:
+        bound = data.get("bound")
+        above = f"; above {number(bound)} it counts as drift" if isinstance(bound, int | float) else ""
+        lede.append(f"Measured, as population stability indices: {listed(said)}{above}.")
+    if data.get("retraining"):
+        pipeline = one_line(str(data["retraining"]), 300).rpartition("/")[2]
+        lede.append(
+            f"A retraining is being started: the pipeline {pipeline}. What it registers will ask for its own approval."
+        )
+    elif data.get("retraining_held"):
+        lede.append(f"No retraining was started: {one_line(str(data['retraining_held']), 200)}.")
+    if back is not None:
+        lede.append(
+            f"Decide whether {name} goes back to version {back}; doing nothing leaves version {o.version} live."
+        )
+    elif asked:
+        lede.append(f"There is no earlier version that {name} could go back to.")
+    return [
+        Letter(
+            to=o.approvers(name) if settings.mail else (),
+            cc=o.copies(name),
+            subject=f"[{name}] {o.title}: drift detected" + (f" (PSI of {said[0]})" if said else ""),
+            tone="stopped",
+            kicker=f"Drift in {name}",
+            headline=f"{o.title} is drifting in {name}",
+            lede=lede,
+            # Of indices the reason says again what is measured.
+            quote="" if said else readable(str(data.get("problem") or data.get("reason") or ""), LONGEST_NOTE)[0],
+            action=("Decide whether to roll back", o.model_link)
+            if back is not None
+            else ("See the model", o.model_link),
+            action_note="The form to roll back is on the model’s page; you sign in there." if back is not None else "",
+            more=(("All about this version", o.version_link),),
+            why=f"You get this because you answer for {name}, or have a stake in it.",
+        )
+    ]
+
+
+def endpoint_changed(o: Occasion) -> list[Letter]:
+    """An endpoint that doesn't come to serve what is live, and one that an operator takes away or asks for again."""
+    name, data = o.environment, o.event.data
+    status, serves = data.get("status"), data.get("serves")
+    if status == names.ENDPOINT_FAILED:
+        goes_on = f"Version {serves} goes on answering there." if serves else "Nothing answers there now."
+        headline, lede = (
+            f"The endpoint in {name} does not serve {o.title}",
+            [
+                f"It was to take over on {moment(o.event.time)}, and did not. {goes_on}",
+                "What pipelines use is not affected.",
+            ],
+        )
+    elif status == names.ENDPOINT_REMOVED:
+        headline, lede = (
+            f"The endpoint of {o.group} in {name} was removed",
+            [
+                f"{o.by} took it away on {moment(o.event.time)}. Version {o.version} stays live for pipelines.",
+            ],
+        )
+    elif status == names.ENDPOINT_RESTORED:
+        headline, lede = (
+            f"The endpoint of {o.group} in {name} was asked for again",
+            [
+                f"{o.by} asked for it on {moment(o.event.time)}. It comes to serve version {o.version}.",
+            ],
+        )
+    else:
+        return []
+    said = readable(str(data.get("problem") or ""), LONGEST_NOTE)[0]
+    failed = status == names.ENDPOINT_FAILED
+    return [
+        Letter(
+            to=o.approvers(name),
+            cc=o.copies(name, requester=True),
+            subject=f"[{name}] {o.title}: endpoint {str(status).lower()}",
+            tone="bad" if failed else "calm",
+            kicker=f"Endpoint in {name}",
+            headline=headline,
+            lede=lede,
+            quote=said or o.reason,
+            action=("See the model", o.model_link),
+            action_note=f"promotion endpoint restore {o.group} {name} tries again." if failed else "",
+            more=(("All about this version", o.version_link),),
+            why=f"You get this because you answer for {name}, or have a stake in it.",
+        )
+    ]

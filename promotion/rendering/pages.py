@@ -1,0 +1,88 @@
+"""Documents as HTML: no script, nothing from elsewhere, no style attribute, so that the strictest policy holds them."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from promotion import names, wording
+from promotion.links.urls import path_of
+from promotion.rendering.documents import charts, grid
+from promotion.rendering.documents.approval_request import LONGEST_REASON
+from promotion.domain.gates import number
+from promotion.domain.model import Person
+
+TEMPLATES = Path(__file__).parent / "templates"
+PAGES = ("board", "message", "model", "request", "version")
+# How a status reads, and which colour its badge has.
+_STATUSES = {
+    "": ("Not asked", "idle"),
+    "Pending": ("Pending", "open"),
+    names.PENDING: ("Pending", "open"),
+    names.APPROVED: ("Approved", "good"),
+    names.REJECTED: ("Rejected", "bad"),
+    names.EXPIRED: ("Expired", "idle"),
+    names.SUPERSEDED: ("Superseded", "idle"),
+    names.REVOKED: ("Revoked", "bad"),
+    names.ROLLED_BACK: ("Rolled back", "idle"),
+}
+
+
+def render(name: str, document: Mapping[str, Any], *, person: Person | None) -> str:
+    """The page `name` (one of PAGES) of a document.
+
+    Any document may bring `problem`, a sentence shown first, and `reason`, what was typed before the POST was refused.
+    """
+    template = _environment().get_template(f"pages/{name}.html")
+    return template.render(
+        d=document,
+        person=person,
+        problem=document.get("problem", ""),
+        typed=document.get("reason", ""),
+        csrf=document.get("csrf", ""),
+        style_version=_style_version(),
+    )
+
+
+def stylesheet() -> str:
+    """What /static/style.css answers."""
+    return (TEMPLATES / "static" / "style.css").read_text(encoding="utf-8")
+
+
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "ago": formatting.ago,
+        "counted": formatting.counted,
+        "listed": formatting.listed,
+        "local": path_of,
+        "moment": formatting.moment,
+        "number": number,
+        "size": formatting.size,
+    }
+    environment.globals |= {
+        "cells": grid.cells,
+        "strip": charts.strip,
+        "over_versions": charts.over_versions,
+        "statuses": _STATUSES,
+        "longest_reason": LONGEST_REASON,
+    }
+    return environment
+
+
+@functools.cache
+def _style_version() -> str:
+    return hashlib.sha256(stylesheet().encode()).hexdigest()[:12]

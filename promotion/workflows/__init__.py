@@ -1,0 +1,1 @@
+"""What happens: decisions, requests, operations, projections."""

@@ -1,0 +1,359 @@
+"""The journeys: what happens when a model is registered, decided on, measured, rolled back or revoked.
+
+Each reads the group's states, asks the rules, and appends events to the ledger in one step. Only the ledger is written: the
+registry, Parameter Store, the bus and mail follow from its stream, so a crash here leaves either an event or none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from promotion import names
+from promotion.domain import policy
+from promotion.domain.registration import carried
+from promotion.workflows.drift import after_run
+from promotion.errors import AlreadyDecided, Invalid, Refused
+from promotion.ledger.events import NewEvent
+from promotion.ledger.append import Ledger, Receipt, Context, append, checked_reason, known
+from promotion.domain.model import (
+    SYSTEM,
+    Actor,
+    Container,
+    EnvironmentState,
+    Evidence,
+    Package,
+    Person,
+    Request,
+    canonical,
+    parse_request_id,
+)
+from promotion.ledger.parameter_documents import fits_a_parameter
+from promotion.workflows.requests import ask, expiry
+from promotion.ledger.fold import current_request
+from promotion.ledger.snapshot import GroupSnapshot
+
+__all__ = [
+    "Ledger",
+    "Receipt",
+    "World",
+    "ask_again",
+    "checked_verdict",
+    "find_request",
+    "keep_time",
+    "record_artifact",
+    "record_decision",
+    "record_failure",
+    "record_inference",
+    "register",
+    "shown_digest",
+    "situation",
+]
+
+
+def register(package: Package, evidence: Evidence, *, world: Context) -> Receipt:
+    """Record a registered version and ask for it to enter the first environment.
+
+    Registering again is nothing new: several events for one change, and the echo of our own writes, make one request.
+    """
+    package = bounded(package)
+
+    def step(view: GroupSnapshot) -> list[NewEvent] | str:
+        known = view.find_version(package.version)
+        if known is not None:
+            return f"version {package.version} is already registered"
+        requester = package.requester
+        registered = NewEvent(
+            kind=names.MODEL_REGISTERED,
+            actor=requester.actor if requester else SYSTEM,
+            version=package.version,
+            data={"package": package, "environments": world.config.environment_names},
+            evidence_digest=evidence.digest,
+        )
+        first = world.config.environment_names[0]
+        return [registered, *ask(view, package, first, evidence, SYSTEM, world)]
+
+    return append(package.group, step, world)
+
+
+def bounded(package: Package) -> Package:
+    """A package whose variables won't go into Parameter Store, kept without them, and with the reason why nobody may approve."""
+    if fits_a_parameter(package):
+        return package
+    problem = (
+        "its containers' environment variables are more than Parameter Store takes; put them into the image, or into a file of "
+        "the artifact."
+    )
+    bare = tuple(replace(container, environment={}) for container in package.containers)
+    return replace(package, containers=bare, problem=problem)
+
+
+def record_artifact(
+    group: str,
+    version: int,
+    containers: Sequence[Container],
+    problem: str,
+    *,
+    world: Context,
+    hashing: bool = False,
+) -> Receipt:
+    """Record what hashing an artifact found, where it took longer than the registration could wait.
+
+    With `hashing`, it failed and is tried again: the problem is to be seen, and nobody approves yet.
+
+    Raises:
+        Invalid: the version was never registered, or with other artifacts.
+    """
+
+    def step(view: GroupSnapshot) -> list[NewEvent] | str:
+        package = known(view, version).package
+        if not package.hashing:
+            return "the artifact is already hashed"
+        if hashing and package.problem == problem:
+            return "this problem is recorded already"
+        registered = [(each.image, each.model_data_url) for each in package.containers]
+        if containers and [(each.image, each.model_data_url) for each in containers] != registered:
+            raise Invalid("containers", f"{group} v{version} was registered with another image or artifact.")
+        data: dict[str, Any] = {"problem": problem, "hashing": hashing}
+        if containers:
+            data["containers"] = containers
+        return [NewEvent(kind=names.ARTIFACT_HASHED, actor=SYSTEM, version=version, data=data)]
+
+    return append(group, step, world)
+
+
+def record_decision(
+    asked: str, person: Person, verdict: str, reason: str, *, world: Context, breaking_glass: bool = False
+) -> Receipt:
+    """Append the verdict of `person` on the request `asked`, and the promotion that follows if it completes the quorum.
+
+    Raises:
+        Invalid: the verdict or the reason is malformed.
+        Refused: the rules say no; AlreadyDecided where the request has moved on.
+    """
+    verdict, reason = checked_verdict(verdict), checked_reason(reason)
+    group, version, name, attempt = parse_request_id(asked)
+
+    def step(view: GroupSnapshot) -> list[NewEvent] | str:
+        request, newest = find_request(view, version, name, attempt)
+        situation = _situation(view, request, newest, world)
+        judgement = policy.may_decide(person, verdict, situation, breaking_glass=breaking_glass)
+        judgement.require()
+        digest = shown_digest(situation.version.package, request)
+        decision = NewEvent(
+            kind=names.DECISION_RECORDED,
+            actor=person.as_actor(),
+            version=version,
+            environment=name,
+            data={
+                "request_id": request.id,
+                "verdict": verdict,
+                "reason": reason,
+                "quorum": situation.rules.quorum,
+                "votes": len(request.approvals) + (verdict == names.APPROVED),
+                "broke_glass": judgement.breaks_glass,
+            },
+            evidence_digest=digest,
+        )
+        if verdict == names.REJECTED:
+            return [decision]
+        voters = [*(vote.actor for vote in request.approvals), person.as_actor()]
+        if len(voters) < situation.rules.quorum and not judgement.breaks_glass:
+            return [decision]
+        return [decision, _promotion(view, request, person, voters, digest, judgement.breaks_glass, world)]
+
+    return append(group, step, world)
+
+
+def record_inference(group: str, version: int, evidence: Evidence, *, world: Context) -> Receipt:
+    """Record what a run in `evidence.environment` measured, and ask for the next environment.
+
+    Raises:
+        Invalid: the version or the environment is unknown.
+    """
+    name = evidence.environment or ""
+    world.config.environment(name, group)
+
+    def step(view: GroupSnapshot) -> list[NewEvent] | str:
+        state = known(view, version)
+        if evidence.run_id in state.runs:
+            return f"run {evidence.run_id} is already recorded"
+        found = carried(evidence, state.package)
+        drifting, drift = after_run(view, version, found, world)
+        completed = NewEvent(
+            kind=names.INFERENCE_COMPLETED,
+            actor=SYSTEM,
+            version=version,
+            environment=name,
+            data={"evidence": found, "status": found.status, "run_id": found.run_id, "drifting": drifting},
+            evidence_digest=found.digest,
+        )
+        following = world.config.next(name)
+        if following is None or state.statuses.get(name) != names.APPROVED:
+            return [completed, *drift]
+        return [completed, *drift, *ask(view, state.package, following, found, SYSTEM, world)]
+
+    return append(group, step, world)
+
+
+def record_failure(group: str, name: str, run_id: str, problem: str, *, broken: bool, world: Context) -> Receipt:
+    """Record that a run in `name` failed before it began: on what is live there, there is no new evidence.
+
+    With `broken`, because the record or the bytes are not those that were approved.
+
+    Raises:
+        Invalid: the environment is unknown.
+    """
+    world.config.environment(name, group)
+
+    def step(view: GroupSnapshot) -> list[NewEvent] | str:
+        live = view.environment(name).live
+        if live is None:
+            return f"nothing is live in {name}"
+        state = known(view, live)
+        if run_id in state.runs:
+            return f"run {run_id} is already recorded"
+        evidence = Evidence(source="inference", environment=name, run_id=run_id, status="Failed", problem=problem)
+        facts = [
+            NewEvent(
+                kind=names.INFERENCE_COMPLETED,
+                actor=SYSTEM,
+                version=live,
+                environment=name,
+                data={"evidence": evidence, "status": evidence.status, "run_id": run_id},
+                evidence_digest=evidence.digest,
+            )
+        ]
+        if broken:
+            data = {"problem": problem, "run_id": run_id}
+            facts.append(NewEvent(kind=names.INTEGRITY_BROKEN, actor=SYSTEM, version=live, environment=name, data=data))
+        return facts
+
+    return append(group, step, world)
+
+
+def ask_again(asked: str, actor: Person | Actor, changed: str, *, world: Context) -> Receipt:
+    """Ask once more, after a rejection or an expiry, saying what has changed.
+
+    Raises:
+        Refused: the request is still open, was approved, the version can't enter any more, or it is not theirs to ask.
+    """
+    changed = checked_reason(changed)
+    group, version, name, attempt = parse_request_id(asked)
+
+    def step(view: GroupSnapshot) -> list[NewEvent] | str:
+        request, newest = find_request(view, version, name, attempt)
+        if not newest or request.state_at(world.now) not in ("Rejected", "Expired"):
+            raise AlreadyDecided("Only a rejected or expired request can be asked again.", code="not_closed")
+        if isinstance(actor, Person):
+            policy.may_ask_again(actor, _situation(view, request, newest, world)).require()
+        asks = actor.as_actor() if isinstance(actor, Person) else actor
+        asking = ask(view, known(view, version).package, name, request.evidence, asks, world, changed=changed)
+        if not asking:
+            raise Refused(
+                f"{group} v{version} can't enter {name} any more: a newer version is there.", code="overtaken"
+            )
+        return asking
+
+    return append(group, step, world)
+
+
+def keep_time(state: EnvironmentState, *, world: Context) -> Receipt:
+    """Expire the pending request of an environment when its time is over, and remind its approvers once at half time."""
+
+    def step(view: GroupSnapshot) -> list[NewEvent] | str:
+        environment = view.environment(state.name)
+        if environment.pending is None:
+            return "nothing is pending"
+        request = known(view, environment.pending).requests[state.name]
+        if request.state_at(world.now) == "Expired":
+            return expiry(request)
+        half = request.requested_at + (request.expires_at - request.requested_at) / 2
+        if world.now >= half and not request.reminded:
+            return [
+                NewEvent(
+                    kind=names.APPROVER_REMINDED,
+                    actor=SYSTEM,
+                    version=request.version,
+                    environment=state.name,
+                    data={"request_id": request.id},
+                )
+            ]
+        return "it is not time yet"
+
+    return append(state.group, step, world)
+
+
+def checked_verdict(text: str) -> str:
+    """A verdict.
+
+    Raises:
+        Invalid: it is neither of the two.
+    """
+    if text not in names.VERDICTS:
+        raise Invalid("verdict", f"choose {' or '.join(names.VERDICTS)}.")
+    return text
+
+
+def find_request(view: GroupSnapshot, version: int, name: str, attempt: int) -> tuple[Request, bool]:
+    """The newest request of a version into an environment, and whether it is attempt number `attempt`.
+
+    Raises:
+        Refused: there is no such request.
+    """
+    found = current_request(view, view.group, version, name, attempt)
+    if found is None:
+        raise Refused("There is no such request.", code="unknown_request")
+    return found
+
+
+def situation(view: GroupSnapshot, asked: str, *, world: Context) -> policy.Situation:
+    """What a decision on the request `asked` would depend on now.
+
+    Raises:
+        Refused: there is no such request.
+    """
+    _, version, name, attempt = parse_request_id(asked)
+    request, newest = find_request(view, version, name, attempt)
+    return _situation(view, request, newest, world)
+
+
+def shown_digest(package: Package, request: Request) -> str:
+    """SHA-256, hex, of everything a decision on `request` is shown."""
+    return hashlib.sha256(canonical([package, request.evidence, request.gates])).hexdigest()
+
+
+def _promotion(
+    view: GroupSnapshot, request: Request, person: Person, voters: list[Actor], digest: str, broke_glass: bool, world: Context
+) -> NewEvent:
+    """The promotion, in the name of whoever completed the quorum: that is who AWS's own records will name."""
+    return NewEvent(
+        kind=names.MODEL_PROMOTED,
+        actor=person.as_actor(),
+        version=request.version,
+        environment=request.environment,
+        data={
+            "request_id": request.id,
+            # Subjects for scripts, because they last; names for people.
+            "approved_by": [actor.subject for actor in voters],
+            "approvers": [actor.label for actor in voters],
+            "replaces": view.environment(request.environment).live,
+            "broke_glass": broke_glass,
+            "order": world.config.environment_names,
+        },
+        evidence_digest=digest,
+    )
+
+
+def _situation(view: GroupSnapshot, request: Request, newest: bool, world: Context) -> policy.Situation:
+    return policy.Situation(
+        config=world.config,
+        request=request,
+        version=view.version(request.version),
+        environment=view.environment(request.environment),
+        now=world.now,
+        newest=newest,
+    )

@@ -1,0 +1,124 @@
+"""After production: the input of a live model drifts, somebody is asked to decide, and a retraining pipeline is started.
+
+An episode of drift begins with the first measurement above the bound and ends with one below it, or when another version goes
+live. People are told once an episode and source, and each episode starts one retraining at most: a pipeline trains for hours,
+and every scheduled run meanwhile would find the same drift again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from promotion import names
+from promotion.config.loading import duration
+from promotion.domain.gates import largest_drift, number
+from promotion.ledger.events import NewEvent
+from promotion.ledger.append import Receipt, Context, append, known
+from promotion.domain.model import SYSTEM, EnvironmentState, Evidence
+from promotion.ledger.snapshot import GroupSnapshot
+
+# Statuses that end a version's way up.
+_ENDED = frozenset({names.REJECTED, names.EXPIRED, names.REVOKED})
+
+
+def after_run(view: GroupSnapshot, version: int, evidence: Evidence, world: Context) -> tuple[bool | None, list[NewEvent]]:
+    """Whether a run says that the input of what is live drifts, and what that calls for.
+
+    None where it says nothing: the environment isn't watched, the version is not live there, nothing was measured, or of so
+    few records that the index is mostly chance: it grows by about one over the records for each bin that is compared.
+    """
+    name, bound = evidence.environment or "", world.config.drift.largest_psi
+    measured = largest_drift(evidence)
+    watched = name in world.config.drift_environments and view.environment(name).live == version
+    few = evidence.counts.get("records", 0) < world.config.drift.min_records
+    if not watched or bound is None or measured is None or few or evidence.status != "Completed":
+        return None, []
+    if not measured > bound:
+        return False, []
+    said = f"The largest population stability index of the inputs is {number(measured)}; the bound is {number(bound)}."
+    data = {"run_id": evidence.run_id, "drift": evidence.drift, "bound": bound, "reason": said}
+    return True, _detected(view, view.environment(name), names.INFERENCE_SOURCE, data, world)
+
+
+def record_monitoring(
+    group: str, name: str, source: str, violations: int, reason: str, *, world: Context, report: str = ""
+) -> Receipt:
+    """Record what a monitor found of the input of what is live in `name`: `violations` of its baseline, or none.
+
+    Raises:
+        Invalid: the environment is unknown.
+    """
+    world.config.environment(name, group)
+
+    def step(view: GroupSnapshot) -> list[NewEvent] | str:
+        environment = view.environment(name)
+        if environment.live is None:
+            return f"nothing is live in {name}"
+        if not violations:
+            if source not in environment.drifting:
+                return "there is no drift, as before"
+            data: dict[str, Any] = {"source": source}
+            return [NewEvent(kind=names.DRIFT_ENDED, actor=SYSTEM, version=environment.live, environment=name, data=data)]
+        data = {"violations": violations, "reason": reason, **({"report": report} if report else {})}
+        return _detected(view, environment, source, data, world) or "this drift is recorded already"
+
+    return append(group, step, world)
+
+
+def record_retraining(group: str, name: str, version: int, pipeline: str, execution: str, *, world: Context) -> Receipt:
+    """Record that a pipeline was started because the input of `version` drifts.
+
+    Raises:
+        Invalid: the version or the environment is unknown.
+    """
+    world.config.environment(name, group)
+
+    def step(view: GroupSnapshot) -> list[NewEvent] | str:
+        known(view, version)
+        if view.environment(name).retraining == execution:
+            return "this retraining is recorded already"
+        data = {"pipeline": pipeline, "execution": execution}
+        return [NewEvent(kind=names.RETRAINING_STARTED, actor=SYSTEM, version=version, environment=name, data=data)]
+
+    return append(group, step, world)
+
+
+def _detected(view: GroupSnapshot, environment: EnvironmentState, source: str, data: dict[str, Any], world: Context) -> list[NewEvent]:
+    """The event, where it is news: a new source says so, or a retraining that was held back may start now."""
+    retraining = _retraining(view, environment, world)
+    if source in environment.drifting and "retraining" not in retraining:
+        return []
+    return [
+        NewEvent(
+            kind=names.DRIFT_DETECTED,
+            actor=SYSTEM,
+            version=environment.live,
+            environment=environment.name,
+            data={"source": source, **data, **retraining},
+        )
+    ]
+
+
+def _retraining(view: GroupSnapshot, environment: EnvironmentState, world: Context) -> dict[str, str]:
+    """Which pipeline is to be started, or why none is; nothing where none is configured."""
+    configured = world.config.retraining(view.group)
+    if configured is None:
+        return {}
+    since, last = environment.drift_since, environment.retrained_at
+    if since is not None and last is not None and last >= since:
+        return {"retraining_held": "this drift has started a retraining already"}
+    if last is not None and world.now < last + duration(configured.again_after):
+        return {"retraining_held": f"the last one was started less than {configured.again_after} ago"}
+    if (newer := _on_its_way(view, environment)) is not None:
+        return {"retraining_held": f"version {newer} is on its way"}
+    return {"retraining": configured.pipeline}
+
+
+def _on_its_way(view: GroupSnapshot, environment: EnvironmentState) -> int | None:
+    """A version newer than what is live that may still get here: nobody has turned it down."""
+    live = environment.live or 0
+    newest = max((n for e in view.environments.values() for n in (e.live, e.pending) if n is not None), default=0)
+    state = view.find_version(newest) if newest > live else None
+    if state is None or state.revoked or _ENDED & set(state.statuses.values()):
+        return None
+    return newest

@@ -1,0 +1,93 @@
+"""What is appended about real-time endpoints: how they fare, and that an operator takes one away or asks for it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from promotion import names
+from promotion.domain import policy
+from promotion.domain.endpoint_plan import same
+from promotion.errors import Refused
+from promotion.ledger.events import NewEvent
+from promotion.ledger.append import Receipt, Context, append, checked_reason, known
+from promotion.domain.model import SYSTEM, Actor, EndpointState
+from promotion.ledger.snapshot import GroupSnapshot
+
+LONGEST_PROBLEM = 1024
+
+
+def record_endpoint(group: str, name: str, version: int, endpoint: EndpointState, *, world: Context) -> Receipt:
+    """Record what was seen of the endpoint of `group` in `name`, where it is news; `version` is what should serve, or served.
+
+    Raises:
+        Invalid: the environment or the version is unknown.
+    """
+    world.config.environment(name, group)
+
+    def step(view: GroupSnapshot) -> list[NewEvent] | str:
+        known(view, version)
+        if same(endpoint, view.environment(name).endpoint):
+            return "this is recorded already"
+        data = {
+            "endpoint": endpoint.name,
+            "status": endpoint.status,
+            "serves": endpoint.version,
+            "config": endpoint.config,
+            "problem": endpoint.problem[:LONGEST_PROBLEM],
+        }
+        return [_fact(SYSTEM, version, name, {key: value for key, value in data.items() if value not in ("", None)})]
+
+    return append(group, step, world)
+
+
+def remove_endpoint(group: str, name: str, actor: Actor, reason: str, *, world: Context) -> Receipt:
+    """Take an endpoint away, until it is asked for again. What is live stays live.
+
+    Raises:
+        Refused: not an operator, no endpoint configured there, or removed already.
+    """
+
+    def judged(view: GroupSnapshot) -> str:
+        if view.environment(name).endpoint.removed:
+            raise Refused(f"The endpoint of {group} in {name} is removed already.", code="already_removed")
+        return names.ENDPOINT_REMOVED
+
+    return _operated(group, name, actor, reason, judged, world)
+
+
+def restore_endpoint(group: str, name: str, actor: Actor, reason: str, *, world: Context) -> Receipt:
+    """Ask for an endpoint again, after it was removed or has failed.
+
+    Raises:
+        Refused: not an operator, no endpoint configured there, or it serves what is live.
+    """
+
+    def judged(view: GroupSnapshot) -> str:
+        state = view.environment(name)
+        fine = state.endpoint.status == names.ENDPOINT_IN_SERVICE and state.endpoint.version == state.live
+        if fine and not state.endpoint.removed:
+            raise Refused(f"The endpoint of {group} in {name} serves what is live.", code="in_service")
+        return names.ENDPOINT_RESTORED
+
+    return _operated(group, name, actor, reason, judged, world)
+
+
+def _operated(group: str, name: str, actor: Actor, reason: str, judged: Callable[[GroupSnapshot], str], world: Context) -> Receipt:
+    reason = checked_reason(reason)
+    policy.may_roll_back(actor, name, group, world.config).require()
+    settings = world.config.environment(name, group).endpoint
+    if settings is None:
+        raise Refused(f"{name} has no endpoints: see [environments.endpoint] in promotion.toml.", code="no_endpoint")
+
+    def step(view: GroupSnapshot) -> list[NewEvent] | str:
+        status, state = judged(view), view.environment(name)
+        version = state.live if state.live is not None else state.endpoint.version
+        if version is None:
+            raise Refused(f"{group} has nothing live in {name}.", code="nothing_live")
+        return [_fact(actor, version, name, {"status": status, "reason": reason, "endpoint": state.endpoint.name})]
+
+    return append(group, step, world)
+
+
+def _fact(actor: Actor, version: int, name: str, data: dict[str, object]) -> NewEvent:
+    return NewEvent(kind=names.ENDPOINT_CHANGED, actor=actor, version=version, environment=name, data=data)

@@ -1,0 +1,158 @@
+"""What is done to models that are there already: rolling back, revoking, adopting, and noticing what others did."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from promotion import names
+from promotion.domain import policy
+from promotion.errors import AlreadyDecided, NotApproved, Refused
+from promotion.ledger.events import NewEvent
+from promotion.ledger.append import Receipt, Context, append, checked_reason, known
+from promotion.domain.model import SYSTEM, Actor, Package, Person, registry_status
+from promotion.ledger.snapshot import GroupSnapshot, falls_back
+
+
+def roll_back(
+    group: str, name: str, actor: Person | Actor, reason: str, *, world: Context, to_version: int | None = None
+) -> Receipt:
+    """Bring an environment back to a version that was live there; the last good one unless told.
+
+    Forward again goes the same way. A freeze doesn't hold it up.
+
+    Raises:
+        Refused: not an approver, never live there, or revoked.
+        NotApproved: there is nothing to go back to.
+    """
+    reason = checked_reason(reason)
+    policy.may_roll_back(actor, name, group, world.config).require()
+
+    def step(view: GroupSnapshot) -> list[NewEvent] | str:
+        environment = view.environment(name)
+        target = to_version if to_version is not None else view.last_good(environment)
+        if target is None:
+            raise NotApproved(f"{group} has no good version to go back to in {name}.")
+        if target == environment.live:
+            raise Refused(f"Version {target} is already live in {name}.", code="already_live")
+        state = view.find_version(target)
+        if state is None or target not in environment.former:
+            raise Refused(f"Version {target} was never live in {name}, or was revoked.", code="never_live")
+        if state.revoked:
+            raise Refused(f"Version {target} was revoked.", code="revoked")
+        return [
+            NewEvent(
+                kind=names.MODEL_ROLLED_BACK,
+                actor=_as_actor(actor),
+                version=target,
+                environment=name,
+                data={"from_version": environment.live, "reason": reason, "order": world.config.environment_names},
+            )
+        ]
+
+    return append(group, step, world)
+
+
+def revoke(group: str, version: int, actor: Person | Actor, reason: str, *, world: Context) -> Receipt:
+    """Take a version out of every environment at once; each falls back to its last good version, or to nothing.
+
+    Raises:
+        Refused: not an approver or operator, or already revoked.
+        Invalid: the version was never registered.
+    """
+    reason = checked_reason(reason)
+    policy.may_revoke(actor, group, world.config).require()
+
+    def step(view: GroupSnapshot) -> list[NewEvent] | str:
+        if known(view, version).revoked:
+            raise AlreadyDecided(f"Version {version} is already revoked.", code="revoked")
+        instead = falls_back(view, version, world.config)
+        return [
+            NewEvent(
+                kind=names.MODEL_REVOKED,
+                actor=_as_actor(actor),
+                version=version,
+                data={"reason": reason, "falls_back": instead, "order": world.config.environment_names},
+            )
+        ]
+
+    return append(group, step, world)
+
+
+def adopt(package: Package, name: str, actor: Actor, reason: str, *, world: Context) -> Receipt:
+    """Attest a version as what already served in `name` when this service arrived.
+
+    Raises:
+        Refused: something is live there under this service already, or the actor is no operator.
+    """
+    reason = checked_reason(reason)
+    policy.may_roll_back(actor, name, package.group, world.config).require()
+
+    def step(view: GroupSnapshot) -> list[NewEvent] | str:
+        environment = view.environment(name)
+        if environment.live is not None:
+            raise Refused(
+                f"Version {environment.live} is live in {name}; only an empty environment can adopt.",
+                code="already_live",
+            )
+        if package.problem or package.hashing:
+            raise Refused(
+                f"The artifact can't be attested: {package.problem or 'it is not hashed yet'}.", code="artifact"
+            )
+        facts: list[NewEvent] = []
+        if view.find_version(package.version) is None:
+            data = {"package": package, "environments": world.config.environment_names}
+            facts.append(NewEvent(kind=names.MODEL_REGISTERED, actor=actor, version=package.version, data=data))
+        attested = NewEvent(
+            kind=names.MODEL_ADOPTED,
+            actor=actor,
+            version=package.version,
+            environment=name,
+            data={"reason": reason, "approved_by": [actor.subject], "order": world.config.environment_names},
+        )
+        return [*facts, attested]
+
+    return append(package.group, step, world)
+
+
+def record_bypass(
+    group: str, version: int, status: str, by: str, *, world: Context, at: datetime | None = None
+) -> Receipt:
+    """Record that somebody set a version's approval status elsewhere; the projector takes an approval back where the policy
+    says so.
+
+    `at` is when the registry's entry was last changed: what was set before our own last decision is about to be written over
+    in any case, and one change that is told of twice is one bypass.
+    """
+
+    def step(view: GroupSnapshot) -> list[NewEvent] | str:
+        state = known(view, version)
+        first = world.config.environment_names[0]
+        seen = f"{status} {at.isoformat() if at else ''}".strip()
+        if status == registry_status(state, first):
+            return "the registry says what the ledger says"
+        if seen == state.bypass_seen:
+            return "this bypass is recorded already"
+        if at is not None and state.status_since is not None and at < state.status_since:
+            return "a later decision is on its way to the registry"
+        # What somebody took out in a hurry is told of, and stays out: putting it back is a person's decision.
+        reverted = world.config.bypass == "revert" and status == names.APPROVED
+        return [
+            NewEvent(
+                kind=names.APPROVAL_BYPASSED,
+                actor=SYSTEM,
+                version=version,
+                data={
+                    "status": status,
+                    "by": by,
+                    "expected": registry_status(state, first),
+                    "reverted": reverted,
+                    "seen": seen,
+                },
+            )
+        ]
+
+    return append(group, step, world)
+
+
+def _as_actor(actor: Person | Actor) -> Actor:
+    return actor.as_actor() if isinstance(actor, Person) else actor

@@ -1,0 +1,102 @@
+"""Brings each target to what the ledger says: from its cursor to the head, and nothing more.
+
+Cursors are no events: where one is lost, its target is projected again from the first event, and every target but mail
+takes that without a change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice, takewhile
+from typing import Protocol
+
+from msgspec import Struct
+
+from promotion import names
+from promotion.errors import IntegrityError
+from promotion.ledger.events import Event
+from promotion.ledger.append import Ledger
+from promotion.ledger.snapshot import GroupSnapshot
+
+# Events projected between two writes of a cursor; a rebuild of a long history goes in steps of this.
+BATCH = 100
+# Whoever hears that a model was promoted asks Parameter Store which: the inference machine would run the one before.
+FOLLOWS = {names.EVENTS: names.PARAMETERS}
+
+
+class Target(Protocol):
+    """The registry, Parameter Store, the event bus or mail.
+
+    `one_by_one`: the cursor is written after each event, for targets that can't tell what they did before.
+    """
+
+    one_by_one: bool
+
+    def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
+        """Bring the target from before `events` to after them. Doing it twice must be like doing it once."""
+
+
+class Cursors(Protocol):
+    """How far each target has come, per group."""
+
+    def read(self, group: str) -> dict[str, int]:
+        """Sequence number of the last projected event, by target; 0 where it hasn't begun."""
+
+    def advance(self, group: str, target: str, sequence: int) -> None:
+        """Move a cursor forward, never back."""
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """A target that could not be brought along, and why."""
+
+    group: str
+    target: str
+    sequence: int
+    error: str
+
+
+def project(
+    group: str, *, ledger: Ledger, cursors: Cursors, targets: Mapping[str, Target]
+) -> tuple[list[Failure], dict[str, int]]:
+    """Project what is new to every target, in the order given; one that fails doesn't hold the others up.
+
+    All go to where the head was at the beginning: an event appended meanwhile would otherwise reach a later target before
+    an earlier one. And what FOLLOWS another goes no further than that one has come.
+
+    Returns the failures, and the cursors as they stand after.
+    """
+    failures: list[Failure] = []
+    at = cursors.read(group)
+    end = ledger.view(group).head.sequence
+    for name, target in targets.items():
+        leader = FOLLOWS.get(name)
+        until = min(end, at.get(leader, 0)) if leader is not None and leader in targets else end
+        try:
+            at[name] = _project_one(group, name, target, at.get(name, 0), until, ledger, cursors)
+        except Exception as error:  # noqa: BLE001 - whatever one target raises, the others go on, and it is reported whole
+            failures.append(
+                Failure(group=group, target=name, sequence=at.get(name, 0), error=f"{type(error).__name__}: {error}")
+            )
+    return failures, at
+
+
+def _project_one(
+    group: str, name: str, target: Target, start: int, until: int, ledger: Ledger, cursors: Cursors
+) -> int:
+    # Read once, a page at a time as it is needed: a long history is not asked for anew with every batch.
+    events = takewhile(lambda event: event.sequence <= until, ledger.events(group, after=start))
+    while True:
+        batch = list(islice(events, BATCH))
+        # The view is read after the events, never before: it must know at least what they say.
+        view = ledger.view(group)
+        if start > view.head.sequence:
+            raise IntegrityError(
+                f"{name} stands at event {start}, the ledger ends at {view.head.sequence}: its tail was cut, or an older copy "
+                "restored. See docs/history.md, then `promotion rebuild`."
+            )
+        for step in ([event] for event in batch) if target.one_by_one else ([batch] if batch else []):
+            target.project(view, step)
+            start = step[-1].sequence
+            cursors.advance(group, name, start)
+        if len(batch) < BATCH:
+            return start
