@@ -23,8 +23,8 @@ def check_departures() -> None:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from promotion.config import loading
     from promotion.aws import departures
+    from promotion.config import loading
 
     patience = Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 2})
     session = boto3.Session(region_name=os.environ.get("CDK_DEFAULT_REGION"))

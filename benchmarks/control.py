@@ -25,8 +25,8 @@ from lambdas.handlers.on_projection_due import cursors_table
 from lambdas.shared.dependencies import ledger, signer
 from promotion import names
 from promotion.aws.ledger import DynamoLedger
-from promotion.ledger.events import NewEvent, chained, signed
 from promotion.domain.model import SYSTEM, EnvironmentState, canonical
+from promotion.ledger.events import NewEvent, chained, signed
 from promotion.ledger.fold import evolve
 from tests.fakes import GROUP, a_run
 from tests.faults.plant import BEGINNING, Plant, plant

@@ -131,7 +131,10 @@ def runtime() -> Path:
 
 def imports(twin: Path, brought: Path, rounds: int, *options: str) -> dict[str, float]:
     """Median of each function's import against that of boto3 alone, in turns."""
-    statements = {"boto3": "import boto3", **{module: f"import lambdas.{module}" for module in (*SIZES, *ENDPOINTS)}}
+    statements = {
+        "boto3": "import boto3",
+        **{module: f"import lambdas.handlers.{module}" for module in (*SIZES, *ENDPOINTS)},
+    }
     taken: defaultdict[str, list[float]] = defaultdict(list)
     for turn in range(rounds + 1):
         for name, statement in statements.items():

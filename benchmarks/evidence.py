@@ -95,9 +95,9 @@ def compose_mail(pictures: Path) -> dict[str, Any]:
 
 def board() -> dict[str, float]:
     """Milliseconds to render a board of 1,000 groups by four environments, besides AWS calls."""
+    from promotion.domain.model import EnvironmentState
     from promotion.rendering import pages
     from promotion.rendering.documents.overviews import board_document
-    from promotion.domain.model import EnvironmentState
     from tests.rules import stage
 
     states = [

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
-from local.service import LocalService
 from local.http_client import Visitor
+from local.service import LocalService
 
 ROOT = Path(__file__).resolve().parent.parent
 BUCKET = "promotion-models"

@@ -29,12 +29,12 @@ from examples.corpus import training_logs
 from examples.lora import CannotTrain, Example, Outcome, Settings
 from examples.registering import pack, register
 from examples.training import END, PAD, UNKNOWN, fit, tokenizer_of
-from inference.records.json_lines import dump_line
-from inference.models.loading import TEXT_GENERATION, load
 from inference.batch.opening import task_for
-from inference.tasks.pipeline import Pipeline
+from inference.models.loading import TEXT_GENERATION, load
+from inference.records.json_lines import dump_line
 from inference.scoring.drift import profile
 from inference.scoring.score import score
+from inference.tasks.pipeline import Pipeline
 from promotion.client.artifact import manifest_of_folder
 
 HELD_OUT = 0.1

@@ -27,14 +27,14 @@ import torch
 from safetensors.torch import save_file
 
 from examples.registering import IMAGE, pack, register
-from inference.errors import ModelBroken
-from inference.models.unpack import extract, inside
-from inference.models.loading import load
 from inference.batch.opening import task_for
-from inference.tasks.pipeline import Pipeline
+from inference.errors import ModelBroken
+from inference.models.loading import load
+from inference.models.unpack import extract, inside
 from inference.scoring.drift import profile
 from inference.scoring.joining import input_texts
 from inference.scoring.score import score
+from inference.tasks.pipeline import Pipeline
 
 # What is taken along beside the weights. Code, pickles and other formats' copies of the weights stay behind.
 _KEPT = (".json", ".txt", ".model", ".safetensors", ".jinja")

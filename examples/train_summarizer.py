@@ -25,12 +25,12 @@ from transformers.utils.logging import disable_progress_bar
 from examples.corpus import Log, held_out_logs, training_logs
 from examples.registering import pack, register
 from examples.training import END, PAD, UNKNOWN, batches, fit, padded, tokenizer_of
-from inference.records.json_lines import dump_line
-from inference.models.loading import TEXT_TO_TEXT, load
 from inference.batch.opening import task_for
-from inference.tasks.pipeline import Pipeline
+from inference.models.loading import TEXT_TO_TEXT, load
+from inference.records.json_lines import dump_line
 from inference.scoring.drift import profile
 from inference.scoring.score import score
+from inference.tasks.pipeline import Pipeline
 
 TASK = TEXT_TO_TEXT
 LONGEST_SUMMARY = 64

@@ -27,12 +27,12 @@ from transformers.utils.logging import disable_progress_bar
 
 from examples.registering import pack, register
 from examples.training import END, PAD, UNKNOWN, fit, padded, tokenizer_of
-from inference.records.json_lines import dump_line
-from inference.models.loading import ZERO_SHOT, load
 from inference.batch.opening import task_for
-from inference.tasks.pipeline import Pipeline
+from inference.models.loading import ZERO_SHOT, load
+from inference.records.json_lines import dump_line
 from inference.scoring.drift import profile
 from inference.scoring.score import score
+from inference.tasks.pipeline import Pipeline
 
 TASK = ZERO_SHOT
 START = "<s>"

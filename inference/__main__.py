@@ -70,7 +70,7 @@ def _score(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
 
 
 def _hash(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    from inference.models.hash_command import command
+    from inference.batch.hash_command import command
 
     return command(options)
 

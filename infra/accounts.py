@@ -11,10 +11,10 @@ from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from infra.events import Wiring
 from infra.functions import Functions
 from infra.image import InferenceImage
 from infra.storage import Store
-from infra.events import Wiring
 from promotion import names
 from promotion.config.loading import Config
 

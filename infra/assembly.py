@@ -16,8 +16,8 @@ from infra import bundle
 from infra.accounts import Elsewhere
 from infra.environment_stack import EnvironmentStack
 from infra.stack import PromotionStack
-from promotion.config import loading as config
 from promotion import names
+from promotion.config import loading as config
 from promotion.config.loading import Config
 from promotion.config.resources import check_region
 from promotion.errors import Invalid

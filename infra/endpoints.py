@@ -15,11 +15,11 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda_destinations as destinations
 from constructs import Construct
 
+from infra.events import Wiring
 from infra.functions import Functions, Size
 from infra.inference import InferenceMachine
 from infra.permissions import Permissions, allow
 from infra.storage import Store
-from infra.events import Wiring
 from promotion import names
 from promotion.config.loading import Config
 from promotion.config.settings import Environment
@@ -109,7 +109,7 @@ class Endpoints(Construct):
         events.Rule(
             self,
             "Sweep",
-            description=f"Starts lambdas/{MODULE}.py for what no event told",
+            description=f"Starts lambdas/handlers/{MODULE}.py for what no event told",
             schedule=events.Schedule.rate(SWEEP),
             targets=[self._target()],
         )
@@ -121,7 +121,7 @@ class Endpoints(Construct):
         events.Rule(
             self,
             name,
-            description=f"Starts lambdas/{MODULE}.py",
+            description=f"Starts lambdas/handlers/{MODULE}.py",
             event_bus=self._wiring.bus if ours else None,
             event_pattern=pattern,
             targets=[self._target()],

@@ -76,7 +76,7 @@ class Wiring(Construct):
             events.Rule(
                 self,
                 "".join(word.title() for word in module.split("_")),
-                description=f"Starts lambdas/{module}.py",
+                description=f"Starts lambdas/handlers/{module}.py",
                 event_pattern=events.EventPattern(
                     source=[names.SAGEMAKER_SOURCE], detail_type=[names.PACKAGE_STATE_CHANGE], detail=detail
                 ),
@@ -111,7 +111,7 @@ class Wiring(Construct):
             events.Rule(
                 self,
                 module.title(),
-                description=f"Starts lambdas/{module}.py",
+                description=f"Starts lambdas/handlers/{module}.py",
                 schedule=schedule,
                 targets=[self._function(functions, module)],
             )

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from aws_cdk import aws_iam as iam
 
+from infra.events import Wiring
 from infra.functions import Functions
 from infra.permissions import Permissions, allow
 from infra.storage import Store
-from infra.events import Wiring
 from promotion import names
 
 # Each function learns what it needs and no more.

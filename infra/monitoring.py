@@ -13,10 +13,10 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra.cdk_nag import acknowledge
+from infra.events import Wiring
 from infra.functions import Functions
 from infra.inference import InferenceMachine
 from infra.mail import Sender
-from infra.events import Wiring
 from promotion import names
 
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Create-alarm-on-metric-math-expression.html

@@ -12,11 +12,12 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from infra.accounts import Elsewhere, share
-from infra.cdk_nag import explain_wildcards
 from infra.api import Api
-from infra.grants import Duties
+from infra.cdk_nag import explain_wildcards
 from infra.endpoints import Endpoints
+from infra.events import Wiring
 from infra.functions import Functions
+from infra.grants import Duties
 from infra.hashing_job import hashing_role
 from infra.image import InferenceImage
 from infra.inference import InferenceMachine
@@ -24,7 +25,6 @@ from infra.mail import Sender
 from infra.monitoring import Monitoring, alarm_topic
 from infra.permissions import Permissions
 from infra.storage import Store
-from infra.events import Wiring
 from promotion import names
 from promotion.config.loading import Config
 

@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 from local import synth
+from local.config_overrides import in_effect, write
 from local.host import Host, Options
 from local.identity_provider import IdentityProviderFailed
-from local.config_overrides import in_effect, write
 from local.ports import PortInUse, PortInvalid, Ports
 from local.synth import SynthFailed
 from local.template import TemplateError

@@ -13,8 +13,8 @@ from typing import Any
 
 from local import ADMINISTRATOR_ARN
 from local.identity_provider import CLIENT_ID
-from promotion.config import loading
 from promotion import names
+from promotion.config import loading
 from promotion.config.loading import Config
 
 ROOT = Path(__file__).resolve().parent.parent

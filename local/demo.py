@@ -23,9 +23,9 @@ import boto3
 import requests
 from tqdm import tqdm
 
-from local import keepsakes
-from local.ports import Ports
+from local import artifacts
 from local.http_client import Visitor
+from local.ports import Ports
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUP = "harbour-summariser"

@@ -17,7 +17,7 @@ from typing import Any
 import boto3
 from moto.core.config import default_user_config
 
-from local import ADMINISTRATOR_KEY, ADMINISTRATOR_SECRET, MODELS_BUCKET, REGION, mends, overlay
+from local import ADMINISTRATOR_KEY, ADMINISTRATOR_SECRET, MODELS_BUCKET, REGION, config_overrides, moto_patches
 from local.aws import front as aws_front
 from local.aws.callers import service_session
 from local.aws.front import Front

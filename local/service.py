@@ -175,7 +175,7 @@ class LocalService:
         """A session with the rights of the role of the function `lambdas.<function>`."""
         if function not in self._roles:
             functions = self.session().client("lambda").list_functions()["Functions"]
-            role = next(each["Role"] for each in functions if each["Handler"] == f"lambdas.{function}.handler")
+            role = next(each["Role"] for each in functions if each["Handler"] == f"lambdas.handlers.{function}.handler")
             credentials = self.session().client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
             self._roles[function] = self.session(credentials)
         return self._roles[function]

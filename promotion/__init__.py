@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from promotion.client.resolve import resolve
     from promotion.client.live_record import LiveModel
+    from promotion.client.resolve import resolve
 
 __all__ = ["LiveModel", "resolve"]
 

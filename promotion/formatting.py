@@ -6,8 +6,6 @@ import math
 import unicodedata
 from datetime import UTC, datetime, timedelta
 
-from promotion.domain.gates import number
-
 ELLIPSIS = "…"
 # Characters that turn the direction of what follows: in a name they could make a line say something else.
 _TURNING = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -105,3 +103,21 @@ def readable(text: str, longest: int) -> tuple[str, int]:
 
 def _time(time: datetime | str) -> datetime:
     return datetime.fromisoformat(time) if isinstance(time, str) else time
+
+
+def is_known(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def number(value: float | None) -> str:
+    """A number as people read it: four significant digits, no trailing zeros."""
+    if value is None or not math.isfinite(value):
+        return "missing"
+    if abs(value) >= 10_000 and float(value).is_integer():
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def share(value: float | None) -> str:
+    """A share as people read it: 0.05 is 5%."""
+    return f"{number(value * 100)}%" if is_known(value) and value is not None else "missing"

@@ -19,14 +19,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.workflows import operations, decisions
 from promotion.aws.parameters import ParameterTarget, read_below
 from promotion.aws.publisher import EventsTarget
 from promotion.aws.registry import RegistryTarget
+from promotion.client.signature import holds, public_keys
 from promotion.config.loading import Config, parse
-from promotion.errors import Conflict
-from promotion.ledger.events import Event, head_after
-from promotion.ledger.append import Receipt, Context
 from promotion.domain.model import (
     Actor,
     Container,
@@ -41,10 +38,13 @@ from promotion.domain.model import (
     canonical,
     request_id,
 )
-from promotion.workflows.projector import Failure, Target, project
-from promotion.client.signature import holds, public_keys
-from promotion.ledger.verify import Anchor, Found, Verifier
+from promotion.errors import Conflict
+from promotion.ledger.append import Context, Receipt
+from promotion.ledger.events import Event, head_after
 from promotion.ledger.snapshot import GroupSnapshot
+from promotion.ledger.verify import Anchor, Found, Verifier
+from promotion.workflows import decisions, operations
+from promotion.workflows.projector import Failure, Target, project
 
 PREFIX = "/promotion"
 GROUP = "summariser"

@@ -1,7 +1,7 @@
 """Draws the template: who wakes whom, and who writes where.
 
-`python -m tools.draw_architecture TEMPLATE SERVICE ENVIRONMENT` prints docs/architecture.md: the template of one account, and those of
-the service and of one environment where each has its own.
+`python -m tools.draw_architecture TEMPLATE SERVICE ENVIRONMENT` prints docs/architecture.md: the template of one account, and
+those of the service and of one environment where each has its own.
 """
 
 from __future__ import annotations
@@ -197,8 +197,9 @@ def page(document: Mapping[str, Any], service: Mapping[str, Any], environment: M
     kinds = {name: one.kind(name) for arrow in one.waking() | one.writing() for name in (arrow[0], arrow[2])}
     return (
         "# What is deployed\n\n"
-        "Drawn from the template by `python -m tools.draw_architecture`; a test redraws it. Rectangles are functions and roles, cylinders "
-        "tables and buckets.\nWhat each environment has is drawn once; endpoints are there where they are configured.\n"
+        "Drawn from the template by `python -m tools.draw_architecture`; a test redraws it. Rectangles are functions and "
+        "roles, cylinders tables and buckets.\n"
+        "What each environment has is drawn once; endpoints are there where they are configured.\n"
         "An arrow that says nothing wakes, invokes or writes.\n\n"
         f"## What wakes what\n\n{mermaid(one.waking(), kinds)}\n"
         f"## Who may write where\n\nRights to read are left out. `decide` alone appends to the ledger.\n\n"

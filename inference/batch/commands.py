@@ -13,12 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from inference.batch import storage
+from inference.batch.opening import task_for
 from inference.batch.transform import Settings, Transform
 from inference.models.loading import HF_MODEL_ID, dtype_of, load, verify_folder
-from inference.batch.opening import task_for
 from inference.records.parameters import hyper_parameters
-from inference.tasks.pipeline import Pipeline
 from inference.records.prompt_templates import FOLDER, Prompts
+from inference.tasks.pipeline import Pipeline
 from promotion.errors import Invalid
 
 log = logging.getLogger("inference")

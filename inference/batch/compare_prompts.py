@@ -14,12 +14,12 @@ from tqdm import tqdm
 
 from inference.errors import RecordInvalid
 from inference.records.json_lines import split_lines
-from inference.tasks.pipeline import Pipeline
 from inference.records.prompt_templates import MOST_SHOTS, Prompts
 from inference.records.requests import decode_record
 from inference.scoring.metrics import Estimate
 from inference.scoring.plots import Compared, draw_comparison
 from inference.scoring.score import score
+from inference.tasks.pipeline import Pipeline
 from promotion.errors import Invalid
 
 SCHEMA = 1

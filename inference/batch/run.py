@@ -21,16 +21,16 @@ from typing import Any
 from tqdm import tqdm
 
 from inference.batch import storage
-from inference.batch.transform import Settings, Transform
 from inference.batch.commands import load_pipeline, scratch_of, settings_of, transform_all
+from inference.batch.transform import Settings, Transform
 from inference.errors import ModelRefused
-from inference.models.unpack import extract
 from inference.models.loading import HF_MODEL_ID, HF_TASK, verify_folder
+from inference.models.unpack import extract
 from inference.records.parameters import hyper_parameters
 from inference.scoring.score import gates_of, read_document, score
 from promotion import names, resolve
-from promotion.errors import IntegrityError, Invalid, NotApproved, PromotionError
 from promotion.client.live_record import LiveModel
+from promotion.errors import IntegrityError, Invalid, NotApproved, PromotionError
 
 log = logging.getLogger("inference")
 

@@ -23,12 +23,12 @@ from typing import IO, Any
 from tqdm import tqdm
 
 from inference.batch import data_processing
-from inference.records.counts import Counts, Run, worker_name
 from inference.errors import RecordInvalid
+from inference.records.counts import Counts, Run, worker_name
 from inference.records.json_lines import dump_line
-from inference.tasks.pipeline import Answered, Pipeline
 from inference.records.requests import decode_record
 from inference.scoring.joining import RUN_SUFFIX
+from inference.tasks.pipeline import Answered, Pipeline
 from promotion.errors import Invalid, PromotionError
 
 # As many lines as are worth sorting by length together; more would only be memory.

@@ -9,10 +9,10 @@ from jinja2 import TemplateError
 
 from inference.decoders import Continuation
 from inference.decoders.settings import NAMES, Decoding, Limits
+from inference.engines.sampling import record_key
 from inference.errors import RecordInvalid, TooLong
 from inference.records.parameters import Switch, named
 from inference.records.requests import Request, parameters_of, texts_of
-from inference.engines.sampling import record_key
 from promotion.errors import Invalid
 
 ROLES = ("system", "user", "assistant", "tool")

@@ -20,11 +20,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache, PreTrainedModel
 
-from inference.engines.batching import out_of_memory
 from inference.decoders import Ticket, failed
 from inference.decoders.settings import Limits
 from inference.decoders.words import Saying, Speech
 from inference.engines import Description
+from inference.engines.batching import out_of_memory
 from inference.engines.sampling import pick, uniform_draws
 
 NAME = "continuous"

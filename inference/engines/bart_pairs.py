@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 from inference.engines.cuda import AtOnce, attend_at_once
 from inference.engines.encoder import Encoder, attend_by_text
 from inference.engines.families import on_one_device, read_classifier
-from inference.engines.weights import DecoderLayer
 from inference.engines.transfers import onto
+from inference.engines.weights import DecoderLayer
 
 log = logging.getLogger("inference")
 

@@ -22,8 +22,8 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder
 from inference.engines.sources import Attend, by_products
-from inference.engines.weights import Side, Weights
 from inference.engines.transfers import onto
+from inference.engines.weights import Side, Weights
 
 log = logging.getLogger("inference")
 

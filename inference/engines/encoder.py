@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from inference.engines.weights import Side, Weights
 from inference.engines.transfers import onto
+from inference.engines.weights import Side, Weights
 
 
 class PackedAttention(Protocol):

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import torch
 from transformers import PreTrainedModel
 
-from inference.engines.batching import out_of_memory
 from inference.engines import Arrivals, Description, Generated, Prompt, TextEngine
+from inference.engines.batching import out_of_memory
 from inference.engines.beams import Beams
 from inference.engines.cuda import Graphs, cuda_encoder, fastest_attention, free_bytes
 from inference.engines.decoder import Decoder

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
+from inference.engines import Arrivals, Description, Generated, Prompt
 from inference.engines.batching import (
     CPU_DECODER_BUDGET,
     CPU_TOKEN_BUDGET,
@@ -23,9 +24,8 @@ from inference.engines.batching import (
     by_token_budget,
     halving,
 )
-from inference.engines import Arrivals, Description, Generated, Prompt
-from inference.records.parameters import Generation
 from inference.engines.sampling import RecordSampler
+from inference.records.parameters import Generation
 
 Sequences = tuple[tuple[int, ...], ...]
 # What transformers does where neither request nor model says how long.

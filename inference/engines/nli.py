@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from inference.engines import Description, Entailment, Pair, bart_pairs
 from inference.engines.batching import (
     CPU_TOKEN_BUDGET,
     CUDA_TOKEN_BUDGET,
@@ -22,7 +23,6 @@ from inference.engines.batching import (
     by_token_budget,
     halving,
 )
-from inference.engines import Description, Entailment, Pair, bart_pairs
 from inference.engines.generate import padded
 from inference.engines.transfers import fetched, onto
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from inference.engines import Prompt
 from inference.engines.generate import DEFAULT_NEW_TOKENS
-from inference.records.parameters import Generation
 from inference.engines.sampling import pick, uniform_draws
 from inference.engines.transfers import fetched, onto
+from inference.records.parameters import Generation
 
 Sequences = tuple[tuple[int, ...], ...]
 _NEVER = float("-inf")

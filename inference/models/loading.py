@@ -28,8 +28,8 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from inference.models import lora, memory
 from inference.errors import ModelBroken, ModelRefused
+from inference.models import lora, memory
 from promotion.client.artifact import manifest_of_folder
 from promotion.errors import Invalid
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inference.records.counts import Run
 from inference.errors import RecordInvalid
+from inference.records.counts import Run
 from inference.records.json_lines import split_lines
 from inference.records.requests import decode_record
 from promotion.errors import Invalid

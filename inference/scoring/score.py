@@ -16,7 +16,7 @@ import numpy as np
 from inference.records.counts import Run, Totals
 from inference.scoring import drift as drifting
 from inference.scoring import metrics as measures
-from inference.scoring import pictures
+from inference.scoring import plots
 from inference.scoring.joining import (
     MOST_SLICES,
     Prediction,
@@ -305,9 +305,7 @@ def _draw(
     )
     n = max((estimate.n for estimate in estimates.values()), default=0)
     title = f"{about}, {n:,} records"
-    drawn = {
-        "metrics.png": plots.draw_metrics(output / "metrics.png", title, estimates, bounds, plain_metrics(live))
-    }
+    drawn = {"metrics.png": plots.draw_metrics(output / "metrics.png", title, estimates, bounds, plain_metrics(live))}
     if totals.counts.latencies.bins:
         drawn["latency.png"] = plots.draw_latency(output / "latency.png", totals.counts.latencies)
     if confusion:

@@ -16,15 +16,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from inference.records import requests
 from inference.decoders import Piece
 from inference.errors import RecordInvalid, TooLong
+from inference.records import requests
 from inference.records.json_lines import dump_line, split_lines
-from inference.tasks.pipeline import Begun, Pipeline
 from inference.serving import Host, HostFailed
 from inference.serving.formats import LINES_TYPE, SSE_TYPE, dump, json_line, server_sent
 from inference.serving.meter import Meter
 from inference.serving.settings import CUSTOM_ATTRIBUTES, JSON_LINES, Hosting
+from inference.tasks.pipeline import Begun, Pipeline
 
 # The most that SageMaker sends in one transform request.
 LARGEST_BODY_BYTES = 100 << 20

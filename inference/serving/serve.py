@@ -16,13 +16,13 @@ from collections.abc import Callable, Mapping
 import uvicorn
 
 from inference.decoders.task import TextGeneration
-from inference.tasks.pipeline import Pipeline
 from inference.serving import Host
 from inference.serving.app import App
 from inference.serving.batcher import Batcher
 from inference.serving.meter import Meter
 from inference.serving.settings import Hosting
 from inference.serving.steps import StepHost
+from inference.tasks.pipeline import Pipeline
 from promotion.errors import IntegrityError, Invalid, PromotionError
 
 DRAIN_SECONDS = 25  # of the 30 that SageMaker leaves between SIGTERM and SIGKILL

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from inference.records.counts import Counts, Run, peak_memory_bytes, worker_name
 from inference.errors import HyperParametersInvalid, RecordInvalid
+from inference.records.counts import Counts, Run, peak_memory_bytes, worker_name
 from inference.records.json_lines import dump_line
 from inference.records.parameters import HYPER_PARAMS, named
 from inference.records.prompt_templates import Prompts

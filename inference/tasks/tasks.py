@@ -14,12 +14,12 @@ import numpy as np
 from inference.engines import Description, Entailment, Generated, Pair, PairEngine, Prompt, TextEngine
 from inference.engines.encoder_decoder import text_engine
 from inference.engines.nli import NliEngine
+from inference.engines.sampling import record_key
 from inference.engines.search import most_new_tokens
 from inference.models.loading import TEXT_TO_TEXT, ZERO_SHOT, Loaded
+from inference.models.tokenizing import Encoded, Encoder
 from inference.records.parameters import Generation, Labels
 from inference.records.requests import Departure, Request, generation_request, zero_shot_request
-from inference.engines.sampling import record_key
-from inference.models.tokenizing import Encoded, Encoder
 from promotion.errors import Invalid
 
 

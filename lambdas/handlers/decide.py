@@ -19,14 +19,9 @@ import msgspec
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
 from lambdas.shared import http_app
-from lambdas.shared.http_app import Visit
 from lambdas.shared.dependencies import config, keyring, links, logger, signer, world
-from promotion.workflows import drift, endpoints, operations, decisions
+from lambdas.shared.http_app import Visit
 from promotion import names
-from promotion.rendering.documents.approval_request import request_document
-from promotion.errors import Invalid, LinkInvalid, PromotionError
-from promotion.ledger.append import Receipt, Context, checked_reason
-from promotion.links.tokens import Session
 from promotion.domain.model import (
     Actor,
     Container,
@@ -37,6 +32,11 @@ from promotion.domain.model import (
     parse_request_id,
     request_id,
 )
+from promotion.errors import Invalid, LinkInvalid, PromotionError
+from promotion.ledger.append import Context, Receipt, checked_reason
+from promotion.links.tokens import Session
+from promotion.rendering.documents.approval_request import request_document
+from promotion.workflows import decisions, drift, endpoints, operations
 
 app = APIGatewayHttpResolver()
 http_app.not_found(app)
@@ -60,7 +60,7 @@ def decide(visit: Visit, token: str) -> Response[Any]:
     form = visit.form()
     page = (f"/approvals/{token}", "Back to the request")
     try:
-        # A malformed verdict is refused before anything is asked about the form's origin: see the order in lambdas/shared/http_app.py.
+        # A malformed verdict is refused before anything is asked about the form's origin: see lambdas/shared/http_app.py.
         decisions.checked_verdict(form.get("verdict", ""))
         checked_reason(form.get("reason", ""))
         visit.check_origin(session, form)

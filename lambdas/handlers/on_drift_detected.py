@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Struct
 
 from lambdas.shared.dependencies import client, config, logger, recorder
-from promotion.errors import PromotionError
 from promotion.config.settings import Retraining
+from promotion.errors import PromotionError
 
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_StartPipelineExecution.html
 LONGEST_VALUE = 1024

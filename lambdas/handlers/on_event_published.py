@@ -9,10 +9,10 @@ from msgspec import Struct
 
 from lambdas.shared.dependencies import client, config, ledger, links, logger
 from promotion.aws.channels import Topic, Webhook
-from promotion.rendering.channels import notice
+from promotion.config.settings import Channel
 from promotion.errors import Invalid
 from promotion.ledger.events import Event
-from promotion.config.settings import Channel
+from promotion.rendering.channels import notice
 
 
 class Published(Struct, frozen=True, kw_only=True):

@@ -11,13 +11,13 @@ from msgspec import Struct
 
 from lambdas.shared.dependencies import client, config, count, logger, recorder, setting
 from promotion import names
-from promotion.client.artifact import split_uri
 from promotion.aws.artifacts import read_json
 from promotion.aws.runs import instance_times
-from promotion.rendering.documents.costs import cost
-from promotion.errors import Invalid, PromotionError
-from promotion.domain.gates import evidence_of
+from promotion.client.artifact import split_uri
+from promotion.domain.metrics import evidence_of
 from promotion.domain.model import Evidence
+from promotion.errors import Invalid, PromotionError
+from promotion.rendering.documents.costs import cost
 
 
 class Request(Struct, frozen=True, kw_only=True):

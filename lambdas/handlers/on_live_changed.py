@@ -23,14 +23,14 @@ from lambdas.shared.dependencies import (
     setting,
     signer,
 )
-from promotion.domain import endpoint_plan
 from promotion import names
 from promotion.aws.sagemaker_endpoints import REFUSALS, Endpoints, passes
 from promotion.client.resolve import resolve
-from promotion.domain.endpoint_plan import Found, Wanted
-from promotion.errors import IntegrityError, Invalid, NotApproved, PromotionError
-from promotion.domain.model import EndpointState, EnvironmentState
 from promotion.config.settings import Endpoint
+from promotion.domain import endpoint_plan
+from promotion.domain.endpoint_plan import Found, Wanted
+from promotion.domain.model import EndpointState, EnvironmentState
+from promotion.errors import IntegrityError, Invalid, NotApproved, PromotionError
 from promotion.ledger.snapshot import GroupSnapshot
 
 

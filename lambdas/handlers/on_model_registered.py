@@ -1,6 +1,7 @@
 """A model package was registered, or changed while it waits for approval: hash its artifact and ask for the first environment.
 
-What is too large for a function's time is hashed by a job (lambdas/shared/artifact_hashing.py); its end, and the sweep, wake this function too.
+What is too large for a function's time is hashed by a job (lambdas/shared/artifact_hashing.py); its end, and the sweep,
+wake this function too.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from promotion import names
 from promotion.aws.accounts import share_group
 from promotion.aws.artifacts import hash_container, registered_evidence, size_of
 from promotion.aws.registry import describe
-from promotion.errors import Invalid
 from promotion.domain.model import Package
+from promotion.errors import Invalid
 
 _BYTES_PER_GB = 1 << 30
 

@@ -9,10 +9,10 @@ import msgspec
 from msgspec import Struct
 
 from lambdas.shared.dependencies import client, config, logger, recorder
-from promotion.client.artifact import split_uri
 from promotion.aws.artifacts import read_json
-from promotion.errors import Invalid, PromotionError
+from promotion.client.artifact import split_uri
 from promotion.config.settings import Monitor
+from promotion.errors import Invalid, PromotionError
 from promotion.formatting import counted, listed, one_line
 
 # What Model Monitor's containers leave as their exit message:

@@ -30,8 +30,8 @@ from promotion.aws.parameters import ParameterTarget
 from promotion.aws.publisher import EventsTarget
 from promotion.aws.registry import RegistryTarget
 from promotion.ledger.events import Event
-from promotion.workflows.projector import Failure, Target, project
 from promotion.ledger.snapshot import GroupSnapshot
+from promotion.workflows.projector import Failure, Target, project
 
 # Receives after which a failing target is set aside; infra/ gives the queue a higher limit of its own, as a backstop.
 TRIES = 4

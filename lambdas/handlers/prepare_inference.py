@@ -23,13 +23,13 @@ from lambdas.shared.dependencies import (
     signer,
 )
 from promotion import names
-from promotion.client.artifact import split_uri
 from promotion.aws.artifacts import read_json
-from promotion.client.resolve import resolve
-from promotion.errors import Invalid, NotApproved
-from promotion.domain.sagemaker_model import model_request
-from promotion.domain.model import VersionState
+from promotion.client.artifact import split_uri
 from promotion.client.live_record import LiveModel
+from promotion.client.resolve import resolve
+from promotion.domain.model import VersionState
+from promotion.domain.sagemaker_model import model_request
+from promotion.errors import Invalid, NotApproved
 
 PROCESSING = "/opt/ml/processing"
 

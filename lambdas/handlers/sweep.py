@@ -10,8 +10,8 @@ import msgspec
 
 from lambdas.shared.dependencies import client, config, ledger, logger, now, recorder, setting
 from promotion import names
-from promotion.errors import PromotionError
 from promotion.domain.model import EnvironmentState
+from promotion.errors import PromotionError
 
 # A registration younger than this is still on its way by its own event.
 GRACE = timedelta(minutes=2)

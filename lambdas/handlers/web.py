@@ -14,8 +14,6 @@ from urllib.parse import quote
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
 from lambdas.shared import http_app
-from lambdas.shared.evidence import read_samples_and_slices
-from lambdas.shared.http_app import Visit
 from lambdas.shared.dependencies import (
     client,
     config,
@@ -28,18 +26,20 @@ from lambdas.shared.dependencies import (
     setting,
     world,
 )
+from lambdas.shared.evidence import read_samples_and_slices
+from lambdas.shared.http_app import Visit
 from promotion import names
-from promotion.rendering import pages
-from promotion.workflows import decisions
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.picture_store import read_picture
 from promotion.config.loading import duration
-from promotion.rendering.documents.overviews import board_document, model_document, version_document
-from promotion.rendering.documents.approval_request import is_followed, request_document
-from promotion.errors import Invalid, LinkInvalid, PromotionError, ProviderUnavailable, SignInFailed
-from promotion.links.tokens import Session, safe_return
 from promotion.domain.model import parse_request_id
 from promotion.domain.policy import Situation
+from promotion.errors import Invalid, LinkInvalid, PromotionError, ProviderUnavailable, SignInFailed
+from promotion.links.tokens import Session, safe_return
+from promotion.rendering import pages
+from promotion.rendering.documents.approval_request import is_followed, request_document
+from promotion.rendering.documents.overviews import board_document, model_document, version_document
+from promotion.workflows import decisions
 
 app = APIGatewayHttpResolver()
 http_app.not_found(app)

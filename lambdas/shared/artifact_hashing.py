@@ -19,9 +19,9 @@ from msgspec.structs import replace
 from lambdas.shared.dependencies import client, config, logger, now, recorder, setting
 from promotion import names
 from promotion.aws.artifacts import pinned, read_json
+from promotion.domain.model import Container, Package
 from promotion.errors import Invalid
 from promotion.ledger.append import Receipt
-from promotion.domain.model import Container, Package
 
 # Waits of 5 and 20 minutes, 1, 5 and 21 hours, then of a day each: a week for somebody to mend what is in the way.
 MOST_TRIES = 9

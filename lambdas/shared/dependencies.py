@@ -13,16 +13,16 @@ import boto3
 from aws_lambda_powertools import Logger
 from botocore.config import Config as BotoConfig
 
-from promotion.config import loading as configuration
 from promotion import names
-from promotion.links.urls import Links
 from promotion.aws.accounts import Accounts, RoutedParameters
 from promotion.aws.keys import KmsSigner, Secrets
 from promotion.aws.ledger import DynamoLedger
 from promotion.aws.recorder import Recorder
+from promotion.config import loading as configuration
 from promotion.config.loading import Config
 from promotion.ledger.append import Context
 from promotion.links.tokens import Keyring
+from promotion.links.urls import Links
 
 if TYPE_CHECKING:
     from promotion.aws.identity import IdentityProvider

@@ -19,12 +19,12 @@ from aws_lambda_powertools.shared.cookies import Cookie, SameSite
 
 from lambdas.shared.dependencies import config, keyring, logger, now, setting
 from promotion import names
-from promotion.rendering import pages
 from promotion.domain import policy
-from promotion.errors import AlreadyDecided, Conflict, Invalid, LinkInvalid, NotApproved, Refused
-from promotion.links.tokens import Session
 from promotion.domain.model import Person
+from promotion.errors import AlreadyDecided, Conflict, Invalid, LinkInvalid, NotApproved, Refused
 from promotion.formatting import counted, one_line
+from promotion.links.tokens import Session
+from promotion.rendering import pages
 
 LARGEST_BODY_BYTES = 64 << 10
 HTML = "text/html; charset=utf-8"

@@ -22,8 +22,8 @@ from local import ACCOUNT, REGION
 from local.children import Children
 from local.jobs.container import JobFailed, Storage, ended, start
 from local.jobs.transform import ask, fetch_model
-from local.moto_patches import sagemaker_endpoints as mended
 from local.moto_patches import events
+from local.moto_patches import sagemaker_endpoints as mended
 from local.moto_patches.sagemaker_endpoints import Endpoint
 from local.ports import Held
 from promotion import names

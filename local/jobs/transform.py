@@ -184,7 +184,9 @@ class _Processing:
             raise JobFailed(f"ClientError: {len(answers)} answers to {len(records)} records can't be joined.")
         values = (json.loads(line) for line in answers)
         if self._joined:
-            values = (data_processing.join(json.loads(line), value) for line, value in zip(records, values, strict=True))
+            values = (
+                data_processing.join(json.loads(line), value) for line, value in zip(records, values, strict=True)
+            )
         return _lines_of(self._of(self._output, value) for value in values)
 
     @staticmethod

@@ -9,12 +9,12 @@ from typing import Any
 from botocore.exceptions import ClientError
 from msgspec.structs import replace
 
-from promotion.client.artifact import hash_artifact, split_uri
-from promotion.domain.registration import attached_to, licence_of
 from promotion.aws import Client
-from promotion.errors import Invalid
-from promotion.domain.gates import evidence_of
+from promotion.client.artifact import hash_artifact, split_uri
+from promotion.domain.metrics import evidence_of
 from promotion.domain.model import Container, Evidence
+from promotion.domain.registration import attached_to, licence_of
+from promotion.errors import Invalid
 
 LARGEST_METRICS_BYTES = 4 << 20
 _MISSING = ("NoSuchKey", "NoSuchBucket", "NoSuchVersion", "404")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from promotion.aws import Client
-from promotion.rendering.channels import STYLES, Notice, plain
 from promotion.errors import Invalid
+from promotion.rendering.channels import STYLES, Notice, plain
 
 if TYPE_CHECKING:
     import requests

@@ -11,8 +11,8 @@ from promotion import names
 from promotion.aws import Client
 from promotion.aws.ledger import DynamoLedger
 from promotion.config.loading import Config
-from promotion.errors import Refused
 from promotion.domain.model import EnvironmentState
+from promotion.errors import Refused
 
 
 def left_behind(config: Config, client: Callable[[str], Client], prefix: str) -> list[EnvironmentState]:

@@ -18,12 +18,12 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from promotion.domain import policy
 from promotion.config.loading import Config
-from promotion.errors import ProviderUnavailable, SignInFailed
-from promotion.links.tokens import SignIn
+from promotion.domain import policy
 from promotion.domain.model import Person
+from promotion.errors import ProviderUnavailable, SignInFailed
 from promotion.formatting import one_line
+from promotion.links.tokens import SignIn
 
 # Never `none`, never a shared secret: a token signed with our own client secret would otherwise pass.
 ALGORITHMS = ["RS256", "PS256", "ES256", "RS384", "ES384", "RS512", "ES512", "EdDSA"]

@@ -12,9 +12,9 @@ from botocore.exceptions import ClientError
 
 from promotion import names
 from promotion.aws import Client
+from promotion.client.live_record import SIGNING_ALGORITHM
 from promotion.errors import Invalid
 from promotion.links.tokens import Keyring
-from promotion.client.live_record import SIGNING_ALGORITHM
 
 SECRET_LIFETIME_S = 300.0
 SECRET_REREAD_S = 15.0

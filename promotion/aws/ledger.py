@@ -15,9 +15,9 @@ from botocore.exceptions import ClientError
 
 from promotion import names
 from promotion.aws import Client
+from promotion.domain.model import EnvironmentState, Head, VersionState, canonical
 from promotion.errors import Conflict
 from promotion.ledger.events import Event, head_after
-from promotion.domain.model import EnvironmentState, Head, VersionState, canonical
 from promotion.ledger.snapshot import GroupSnapshot
 
 State = TypeVar("State")

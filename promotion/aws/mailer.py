@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from promotion.links.urls import Links
 from promotion.aws import Client
 from promotion.aws.artifacts import read_details
 from promotion.aws.picture_store import read_picture
 from promotion.config.loading import Config
 from promotion.ledger.events import Event
-from promotion.rendering.mail import compose, mime
 from promotion.ledger.snapshot import GroupSnapshot
+from promotion.links.urls import Links
+from promotion.rendering.mail import compose, mime
 
 
 class MailTarget:

@@ -9,11 +9,20 @@ from typing import Any, Protocol
 
 from promotion import names
 from promotion.aws import Client
-from promotion.ledger.events import PAGE_BYTES, Event, dump, entry, seal
-from promotion.domain.model import VersionState
-from promotion.ledger.parameter_documents import LIVE_KINDS, live_record, same_record, version_document
 from promotion.client.live_record import signed_bytes
+from promotion.domain.model import VersionState
+from promotion.ledger.events import Event
 from promotion.ledger.fold import touched
+from promotion.ledger.parameter_documents import (
+    LIVE_KINDS,
+    PAGE_BYTES,
+    dump,
+    entry,
+    live_record,
+    same_record,
+    seal,
+    version_document,
+)
 from promotion.ledger.snapshot import GroupSnapshot
 
 

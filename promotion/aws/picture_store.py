@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from botocore.exceptions import ClientError
 
-from promotion.client.artifact import split_uri
 from promotion.aws import Client
+from promotion.client.artifact import split_uri
 from promotion.rendering.documents.pictures import LARGEST_PICTURE_BYTES
 
 

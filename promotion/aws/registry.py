@@ -10,14 +10,14 @@ from botocore.exceptions import ClientError
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.domain.registration import attached_to, baseline_of, licence_of
 from promotion.aws import Client
-from promotion.rendering.documents.card import card_sections, made_by
+from promotion.domain.model import Actor, Container, Package, Requester, VersionState, registry_status
+from promotion.domain.registration import attached_to, baseline_of, licence_of
 from promotion.errors import Invalid
 from promotion.ledger.events import Event
-from promotion.domain.model import Actor, Container, Package, Requester, VersionState, registry_status
 from promotion.ledger.fold import touched as touched_by
 from promotion.ledger.snapshot import GroupSnapshot
+from promotion.rendering.documents.card import card_sections, made_by
 
 _NOT_IN_SOURCE_IDENTITY = re.compile(r"[^\w+=,.@-]", re.ASCII)
 

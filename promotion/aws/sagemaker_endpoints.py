@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from promotion import names
 from promotion.aws import Client
+from promotion.config.settings import Endpoint
 from promotion.domain.endpoint_plan import (
     TAG_APPROVAL,
     TAG_ATTEMPT,
@@ -23,7 +24,6 @@ from promotion.domain.endpoint_plan import (
     deployment,
     every_alarm,
 )
-from promotion.config.settings import Endpoint
 
 # What people can do something about; anything else is tried again by who delivered the event.
 REFUSALS = frozenset({"ResourceLimitExceeded", "ValidationException", "AccessDeniedException"})

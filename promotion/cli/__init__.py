@@ -220,7 +220,7 @@ def _adopt(options: argparse.Namespace) -> int:
 
 
 def _endpoint(options: argparse.Namespace) -> int:
-    from promotion.cli import endpoints, operating
+    from promotion.cli import endpoint_command, operating
 
     if options.action == "status":
         return endpoint_command.status(options.group, options.environment, as_json=options.json)

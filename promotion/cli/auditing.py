@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from promotion.ledger import decision_export
 from promotion.client.resolve import find_public_key
-from promotion.errors import IntegrityError, Invalid
-from promotion.ledger.events import check_chain, sentence
 from promotion.client.signature import holds, public_keys
+from promotion.errors import IntegrityError, Invalid
+from promotion.ledger import decision_export
+from promotion.ledger.events import check_chain
+from promotion.rendering.sentences import sentence
 
 
 def export(group: str, request_id: str, output: str | None) -> int:

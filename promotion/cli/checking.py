@@ -19,10 +19,10 @@ from promotion.aws.cursors import DynamoCursors
 from promotion.aws.keys import KmsSigner
 from promotion.aws.parameters import ParameterTarget
 from promotion.aws.registry import RegistryTarget
-from promotion.client.resolve import find_public_key
 from promotion.cli.service import client, config, installation, ledger, parameters, prefix
-from promotion.errors import Invalid
+from promotion.client.resolve import find_public_key
 from promotion.client.signature import holds, public_keys
+from promotion.errors import Invalid
 from promotion.ledger.verify import Found, Verifier
 
 # A decision made a moment ago is still on its way; what stays behind longer than this is said.

@@ -15,15 +15,15 @@ import msgspec
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
-from promotion.config import loading as configuration
 from promotion import names
-from promotion.aws.doctor import cross_account, deployed, readiness
 from promotion.aws.accounts import Accounts
+from promotion.aws.doctor import cross_account, deployed, readiness
 from promotion.aws.doctor.findings import Account, Check, Finding, examine, fail, not_checked, ok
 from promotion.aws.doctor.provider import provider
-from promotion.client.resolve import find_public_key
 from promotion.cli.service import prefix
 from promotion.cli.tables import table
+from promotion.client.resolve import find_public_key
+from promotion.config import loading as configuration
 from promotion.config.loading import Config
 from promotion.errors import Invalid
 

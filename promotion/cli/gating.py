@@ -10,13 +10,15 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from promotion.config import loading as configuration
-from promotion.domain.registration import carried
 from promotion.cli.tables import table
+from promotion.config import loading as configuration
 from promotion.config.loading import Config
-from promotion.errors import Invalid
-from promotion.domain.gates import evaluate, evidence_of, number
+from promotion.domain.gates import evaluate
+from promotion.domain.metrics import evidence_of
 from promotion.domain.model import Evidence, GateResult, VersionState
+from promotion.domain.registration import carried
+from promotion.errors import Invalid
+from promotion.formatting import number
 from promotion.ledger.snapshot import GroupSnapshot
 
 OPEN, SHUT = 0, 5

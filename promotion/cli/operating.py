@@ -28,7 +28,8 @@ def operate(operation: str, given: dict[str, str], *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(answer, indent=2, ensure_ascii=False))
         return 0
-    from promotion.ledger.events import Event, sentence
+    from promotion.ledger.events import Event
+    from promotion.rendering.sentences import sentence
 
     for event in msgspec.convert(answer["events"], tuple[Event, ...]):
         print(f"{event.sequence:>5}  {sentence(event)}")

@@ -13,10 +13,12 @@ import msgspec
 from promotion import names
 from promotion.cli.service import config, ledger
 from promotion.cli.tables import table
-from promotion.errors import Invalid
-from promotion.ledger.events import Event, check_chain, entry, sentence
 from promotion.domain.model import EndpointState, EnvironmentState
+from promotion.errors import Invalid
+from promotion.ledger.events import Event, check_chain
+from promotion.ledger.parameter_documents import entry
 from promotion.ledger.verify import read_chain
+from promotion.rendering.sentences import sentence
 
 
 def status(group: str | None, *, as_json: bool) -> int:

@@ -10,11 +10,11 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 
-from promotion.config import loading as configuration
 from promotion import names
 from promotion.aws.accounts import Accounts, RoutedParameters
 from promotion.aws.doctor.cross_account import OPERATOR
 from promotion.aws.ledger import DynamoLedger
+from promotion.config import loading as configuration
 from promotion.config.loading import Config
 from promotion.errors import Invalid, Refused
 

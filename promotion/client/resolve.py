@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from promotion import names
-from promotion.errors import IntegrityError, Invalid, NotApproved
 from promotion.client.live_record import LiveModel, live_model, parse_live, signed_bytes
 from promotion.client.signature import holds, public_keys
+from promotion.errors import IntegrityError, Invalid, NotApproved
 
 _lock = threading.Lock()
 _clients: dict[str, Any] = {}

@@ -7,10 +7,9 @@ import re
 import string
 from typing import NoReturn
 
-from promotion.config import resources
 from promotion import names
+from promotion.config import resources
 from promotion.config.resources import Refuse
-from promotion.errors import Invalid
 from promotion.config.settings import (
     Channel,
     Config,
@@ -21,6 +20,7 @@ from promotion.config.settings import (
     Retraining,
     duration,
 )
+from promotion.errors import Invalid
 
 _MAIL_ADDRESS = re.compile(r"[^@\s<>\",;]+@[^@\s<>\",;]+\.[^@\s<>\",;]+|[^@\s<>\",;]+@localhost")
 _PIPELINE = re.compile(r"arn:aws[\w-]*:sagemaker:[a-z0-9-]+:\d{12}:pipeline/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,255}")

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from promotion.config import checks
 from promotion import names
-from promotion.errors import Invalid
+from promotion.config import checks
 from promotion.config.settings import Config, duration
+from promotion.errors import Invalid
 
 __all__ = ["Config", "duration", "load", "parse"]
 

@@ -14,10 +14,10 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from promotion import names
-from promotion.domain.sagemaker_model import model_request
-from promotion.domain.model import EndpointState, canonical
 from promotion.client.live_record import LiveModel
 from promotion.config.settings import Endpoint, Inference
+from promotion.domain.model import EndpointState, canonical
+from promotion.domain.sagemaker_model import model_request
 
 VARIANT = "AllTraffic"
 # Tags of endpoints, their configurations and models. What has none of these names is somebody else's and stays as it is.

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
-from promotion.errors import Invalid
-from promotion.domain.model import Evidence, GateResult, Metric
 from promotion.config.settings import Gate
+from promotion.domain.model import Evidence, GateResult, Metric
+from promotion.formatting import is_known, number, share
 
 Say = Callable[[float | None], str]
-# What is kept of a metrics document, however much it says: an item of the ledger holds 400 KB.
-MOST_METRICS = 200
-LONGEST_NAME = 120
-LONGEST_TEXT = 200
-LARGEST_COUNT = 1 << 53
 # The gate that nobody configures, and that a failed run shuts.
 RUN = "inference run"
 
@@ -94,7 +88,7 @@ def _regression(gate: Gate, name: str, value: float | None, live: Evidence | Non
     bound = f"at most {allowed} worse"
     reference = live.metrics.get(name, Metric()).value if live else None
     if reference is None or not math.isfinite(reference):
-        if not _known(value):
+        if not is_known(value):
             return GateResult(name=title, open=False, bound=bound, why=f"{name} is missing.")
         nothing = f"what is live has no {name}" if live else "nothing to compare with"
         return GateResult(name=title, open=True, value=value, bound=f"{bound}; {nothing}")
@@ -128,9 +122,9 @@ def _at_most(
 def _shut(
     name: str, label: str, value: float | None, bound: str, margin: float | None, needed: str, say: Say
 ) -> GateResult:
-    why = f"{label} is {say(value)}; it has to be {needed}." if _known(value) else f"{label} is missing."
+    why = f"{label} is {say(value)}; it has to be {needed}." if is_known(value) else f"{label} is missing."
     return GateResult(
-        name=name, open=False, value=value if _known(value) else None, bound=bound, margin=margin, why=why
+        name=name, open=False, value=value if is_known(value) else None, bound=bound, margin=margin, why=why
     )
 
 
@@ -140,119 +134,5 @@ def _difference(above: float | None, below: float | None) -> float | None:
     return above - below
 
 
-def _known(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
-
-
-def number(value: float | None) -> str:
-    """A number as people read it: four significant digits, no trailing zeros."""
-    if value is None or not math.isfinite(value):
-        return "missing"
-    if abs(value) >= 10_000 and float(value).is_integer():
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
-
-
-def share(value: float | None) -> str:
-    """A share as people read it: 0.05 is 5%."""
-    return f"{number(value * 100)}%" if _known(value) and value is not None else "missing"
-
-
 def _stability(value: float | None) -> str:
-    return f"{number(value)} PSI" if _known(value) else "missing"
-
-
-def read_metrics(document: Any) -> dict[str, Metric]:
-    """Metrics from a metrics document of ours, of SageMaker's model quality form, or a flat map of name to number.
-
-    SageMaker: https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality-metrics.html
-
-    Raises:
-        Invalid: it is none of these.
-    """
-    if not isinstance(document, Mapping):
-        raise Invalid("ModelMetrics", "a metrics document is a JSON object.")
-    if isinstance(document.get("metrics"), Mapping):
-        document = document["metrics"]
-    found: dict[str, Metric] = {}
-    for name, value in document.items():
-        if str(name).endswith("_metrics") and isinstance(value, Mapping):
-            found.update(read_metrics(value))
-        elif isinstance(value, bool):
-            continue
-        elif isinstance(value, int | float):
-            found[_name(name)] = Metric(value=_finite(value))
-        elif isinstance(value, Mapping) and isinstance(value.get("value"), int | float | str):
-            found[_name(name)] = _metric(value)
-    return dict(list(found.items())[:MOST_METRICS])
-
-
-def evidence_of(document: Any, **known: Any) -> Evidence:
-    """Evidence from a metrics document; parts of another type than they should be are left out, and no part outgrows the
-    ledger's items.
-
-    Raises:
-        Invalid: the document is not a JSON object.
-    """
-    metrics = read_metrics(document)
-
-    def numbers(field: str) -> dict[str, float]:
-        part = document.get(field)
-        read = {_name(key): _number(value) for key, value in part.items()} if isinstance(part, Mapping) else {}
-        return {key: value for key, value in list(read.items())[:MOST_METRICS] if value is not None}
-
-    drift, engine = document.get("drift"), document.get("engine")
-    measured = numbers("drift")
-    return Evidence(
-        task=str(document.get("task", ""))[:LONGEST_NAME],
-        metrics=metrics,
-        counts={key: int(value) for key, value in numbers("counts").items() if abs(value) <= LARGEST_COUNT},
-        latency_ms=numbers("latency_ms"),
-        throughput=numbers("throughput"),
-        engine=_scalars(engine) if isinstance(engine, Mapping) else {},
-        # One measure of drift that is no number must not leave the others to say that all is well.
-        drift=measured if isinstance(drift, Mapping) and len(measured) == len(drift) else {},
-        **known,
-    )
-
-
-def _metric(value: Mapping[str, Any]) -> Metric:
-    n = _number(value.get("n"))
-    low, high, deviation = value.get("low"), value.get("high"), value.get("standard_deviation")
-    centre = _finite(value.get("value"))
-    if low is None and centre is not None and (spread := _finite(deviation)) is not None:
-        low, high = centre - 1.96 * spread, centre + 1.96 * spread
-    return Metric(
-        value=centre,
-        low=_finite(low),
-        high=_finite(high),
-        n=int(n) if n is not None and 0 <= n <= LARGEST_COUNT else None,
-    )
-
-
-def _scalars(part: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values by name; text cut where it gets long."""
-    found = {_name(key): value for key, value in part.items() if isinstance(value, str | int | float)}
-    kept = list(found.items())[:MOST_METRICS]
-    return {
-        key: value[:LONGEST_TEXT] if isinstance(value, str) else value
-        for key, value in kept
-        if isinstance(value, str | bool) or _finite(value) is not None
-    }
-
-
-def _name(key: Any) -> str:
-    return str(key)[:LONGEST_NAME]
-
-
-def _number(value: Any) -> float | None:
-    """A number that is one: no text, no truth value, finite."""
-    return _finite(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _finite(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
+    return f"{number(value)} PSI" if is_known(value) else "missing"

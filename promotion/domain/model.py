@@ -122,8 +122,8 @@ class Package(Struct, frozen=True, kw_only=True):
     """A model package version as the registry described it when it was registered.
 
     `card` has the sections of its model card that a decision rests on, as title and text; `metadata` also has what AWS knows
-    of its making; `licence`, `attached` and `baseline_uri` are for gates and drift (promotion/domain/registration.py). `problem` says
-    why nobody may approve it yet: the artifact is still being hashed, or can't be read.
+    of its making; `licence`, `attached` and `baseline_uri` are for gates and drift (promotion/domain/registration.py).
+    `problem` says why nobody may approve it yet: the artifact is still being hashed, or can't be read.
     """
 
     group: str

@@ -4,6 +4,7 @@ POST will take.
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 from typing import Literal
 
@@ -11,9 +12,9 @@ from msgspec import Struct
 
 from promotion import names
 from promotion.config.loading import Config
-from promotion.errors import AlreadyDecided, Refused
-from promotion.domain.model import Actor, EnvironmentState, Person, Request, Requester, VersionState
 from promotion.config.settings import Environment
+from promotion.domain.model import Actor, EnvironmentState, Package, Person, Request, Requester, VersionState, canonical
+from promotion.errors import AlreadyDecided, Refused
 from promotion.formatting import listed
 
 Kind = Literal["state", "expired", "policy"]
@@ -286,3 +287,8 @@ def _moved_on(code: str, why: str) -> Judgement:
 
 def _refused(code: str, why: str, who_may: str) -> Judgement:
     return Judgement(may=False, kind="policy", code=code, why_not=why, who_may=who_may)
+
+
+def shown_digest(package: Package, request: Request) -> str:
+    """SHA-256, hex, of everything a decision on `request` is shown."""
+    return hashlib.sha256(canonical([package, request.evidence, request.gates])).hexdigest()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from promotion.errors import Invalid
 from promotion.client.live_record import LiveContainer, LiveModel
+from promotion.errors import Invalid
 
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTransformJob.html, Environment
 MOST_VARIABLES = 16

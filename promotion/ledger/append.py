@@ -10,12 +10,13 @@ from msgspec import Struct
 
 from promotion import names
 from promotion.config.loading import Config
-from promotion.errors import Conflict, Invalid
-from promotion.ledger.events import Event, NewEvent, chained, dump, signed
 from promotion.domain.model import SYSTEM, VersionState
-from promotion.ledger.fold import evolve
-from promotion.ledger.snapshot import GroupSnapshot
+from promotion.errors import Conflict, Invalid
 from promotion.formatting import counted
+from promotion.ledger.events import Event, NewEvent, chained, signed
+from promotion.ledger.fold import evolve
+from promotion.ledger.parameter_documents import dump
+from promotion.ledger.snapshot import GroupSnapshot
 
 # How often a step is done again because somebody else appended first.
 ATTEMPTS = 12

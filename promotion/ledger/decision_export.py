@@ -14,12 +14,12 @@ import msgspec
 from msgspec import Struct
 
 from promotion import names
+from promotion.domain.model import Head, Request, canonical, parse_request_id
+from promotion.domain.policy import shown_digest
 from promotion.errors import Invalid
 from promotion.ledger.events import Event, head_bytes
-from promotion.domain.model import Head, Request, canonical, parse_request_id
 from promotion.ledger.fold import evolve
 from promotion.ledger.snapshot import GroupSnapshot
-from promotion.workflows.decisions import shown_digest
 
 SCHEMA = 1
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.ledger.events import Event
 from promotion.domain.model import Evidence
+from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
 
 # What another version that goes live begins with.

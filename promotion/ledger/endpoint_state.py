@@ -5,8 +5,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.ledger.events import Event
 from promotion.domain.model import EndpointState
+from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
 
 

@@ -12,9 +12,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from promotion.ledger import endpoint_state, drift_state
 from promotion import names
-from promotion.ledger.events import Event
 from promotion.domain.model import (
     FORMER_KEPT,
     RUNS_REMEMBERED,
@@ -30,6 +28,8 @@ from promotion.domain.model import (
     Vote,
     request_id,
 )
+from promotion.ledger import drift_state, endpoint_state
+from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
 
 # Kinds after which the registry's approval status may have to be another; asking again is one at times (`_requested`).

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from promotion import names
-from promotion.domain.model import EnvironmentState, Package, VersionState
 from promotion.client.live_record import SCHEMA, signed_bytes
+from promotion.domain.model import EnvironmentState, Package, VersionState, canonical
+from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
 
 # Kinds that change what is live somewhere.
@@ -90,3 +92,43 @@ def _containers(package: Package) -> list[dict[str, Any]]:
         }
         for container in package.containers
     ]
+
+
+# Parameter Store's standard tier: https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html
+PAGE_BYTES = 4096
+
+
+def entry(event: Event) -> dict[str, Any]:
+    """An event as Parameter Store keeps it: who, when, what, why, and the hash that leads back to the ledger."""
+    found: dict[str, Any] = {
+        "sequence": event.sequence,
+        "time": event.time.isoformat().replace("+00:00", "Z"),
+        "actor": event.actor.subject,
+        "environment": event.environment,
+        "kind": event.kind,
+        "verdict": event.data.get("verdict"),
+        "reason": event.data.get("reason"),
+        "hash": event.hash,
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def dump(value: Any) -> str:
+    """JSON for a parameter's value, with `{{` escaped: Parameter Store refuses it."""
+    # Two braces never touch outside a string in JSON, so this escape stands inside one.
+    return canonical(value).decode().replace("{{", "{\\u007b")
+
+
+def seal(entries: Sequence[dict[str, Any]], spare_bytes: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Split `entries` into a page to be written once and what stays in the version's own parameter.
+
+    The page is empty while all entries fit in `spare_bytes`. Otherwise it takes the oldest that fit in PAGE_BYTES.
+    """
+    if len(dump(list(entries)).encode()) <= spare_bytes:
+        return [], list(entries)
+    page: list[dict[str, Any]] = []
+    for found in entries:
+        if page and len(dump([*page, found]).encode()) > PAGE_BYTES:
+            break
+        page.append(found)
+    return page, list(entries[len(page) :])

@@ -14,11 +14,11 @@ import msgspec
 from msgspec import Struct
 
 from promotion import names
-from promotion.ledger.events import Difference, Event, chain_problems, entry, head_bytes
-from promotion.domain.model import Head, VersionState
-from promotion.ledger.parameter_documents import live_record, version_document
 from promotion.client.live_record import signed_bytes
+from promotion.domain.model import Head, VersionState
+from promotion.ledger.events import Difference, Event, chain_problems, head_bytes
 from promotion.ledger.fold import evolve
+from promotion.ledger.parameter_documents import entry, live_record, version_document
 from promotion.ledger.snapshot import GroupSnapshot
 
 # How often a chain is read anew because somebody appended meanwhile.
@@ -194,7 +194,9 @@ class Verifier(Struct, frozen=True, kw_only=True):
                     )
                     yield Found(difference=said, repair=_bind(self.packages.repair, state))
 
-    def _parameters(self, view: GroupSnapshot, events: Sequence[Event], parameters: Mapping[str, str]) -> Iterator[Found]:
+    def _parameters(
+        self, view: GroupSnapshot, events: Sequence[Event], parameters: Mapping[str, str]
+    ) -> Iterator[Found]:
         known: set[str] = set()
         for name, environment in sorted(view.environments.items()):
             parameter = names.live_parameter(self.prefix, view.group, name)

@@ -15,8 +15,8 @@ from itsdangerous import BadData, BadSignature, Signer, URLSafeSerializer
 from itsdangerous.encoding import base64_decode, base64_encode
 from msgspec import Struct
 
-from promotion.errors import LinkInvalid
 from promotion.domain.model import Person
+from promotion.errors import LinkInvalid
 
 LONGEST_TOKEN = 512
 LONGEST_COOKIE = 3072

@@ -10,14 +10,14 @@ from typing import Any
 
 from msgspec import Struct
 
-from promotion.links.urls import Links
 from promotion.config.loading import Config
-from promotion.domain.gates import number
-from promotion.ledger.events import Event, sentence
-from promotion.rendering.mails.layout import Letter
-from promotion.rendering.mail import letters
+from promotion.formatting import number, one_line, readable
+from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
-from promotion.formatting import one_line, readable
+from promotion.links.urls import Links
+from promotion.rendering.mail import letters
+from promotion.rendering.mails.layout import Letter
+from promotion.rendering.sentences import sentence
 
 METRICS_TOLD = 6
 PROBLEMS_TOLD = 3

@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Callable
 
 from promotion import names
-from promotion.links.urls import Links
 from promotion.config.loading import Config
-from promotion.rendering.documents.pictures import PictureSource
 from promotion.ledger.events import Event
-from promotion.rendering.mails import requests, notices
-from promotion.rendering.mails.layout import Letter, Message, mime, written
-from promotion.rendering.mails.context import Occasion, SampleSource, SliceSource
 from promotion.ledger.snapshot import GroupSnapshot
+from promotion.links.urls import Links
+from promotion.rendering.documents.pictures import PictureSource
+from promotion.rendering.mails import notices, requests
+from promotion.rendering.mails.context import Occasion, SampleSource, SliceSource
+from promotion.rendering.mails.layout import Letter, Message, mime, written
 
 __all__ = ["Message", "compose", "letters", "mime"]
 

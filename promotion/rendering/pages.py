@@ -10,12 +10,12 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from promotion import names, wording
+from promotion import formatting, names
+from promotion.domain.model import Person
+from promotion.formatting import number
 from promotion.links.urls import path_of
 from promotion.rendering.documents import charts, grid
 from promotion.rendering.documents.approval_request import LONGEST_REASON
-from promotion.domain.gates import number
-from promotion.domain.model import Person
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGES = ("board", "message", "model", "request", "version")

@@ -6,7 +6,6 @@ registry, Parameter Store, the bus and mail follow from its stream, so a crash h
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,11 +13,6 @@ from msgspec.structs import replace
 
 from promotion import names
 from promotion.domain import policy
-from promotion.domain.registration import carried
-from promotion.workflows.drift import after_run
-from promotion.errors import AlreadyDecided, Invalid, Refused
-from promotion.ledger.events import NewEvent
-from promotion.ledger.append import Ledger, Receipt, Context, append, checked_reason, known
 from promotion.domain.model import (
     SYSTEM,
     Actor,
@@ -28,18 +22,22 @@ from promotion.domain.model import (
     Package,
     Person,
     Request,
-    canonical,
     parse_request_id,
 )
-from promotion.ledger.parameter_documents import fits_a_parameter
-from promotion.workflows.requests import ask, expiry
+from promotion.domain.registration import carried
+from promotion.errors import AlreadyDecided, Invalid, Refused
+from promotion.ledger.append import Context, Ledger, Receipt, append, checked_reason, known
+from promotion.ledger.events import NewEvent
 from promotion.ledger.fold import current_request
+from promotion.ledger.parameter_documents import fits_a_parameter
 from promotion.ledger.snapshot import GroupSnapshot
+from promotion.workflows.drift import after_run
+from promotion.workflows.requests import ask, expiry
 
 __all__ = [
+    "Context",
     "Ledger",
     "Receipt",
-    "World",
     "ask_again",
     "checked_verdict",
     "find_request",
@@ -49,7 +47,6 @@ __all__ = [
     "record_failure",
     "record_inference",
     "register",
-    "shown_digest",
     "situation",
 ]
 
@@ -142,7 +139,7 @@ def record_decision(
         situation = _situation(view, request, newest, world)
         judgement = policy.may_decide(person, verdict, situation, breaking_glass=breaking_glass)
         judgement.require()
-        digest = shown_digest(situation.version.package, request)
+        digest = policy.shown_digest(situation.version.package, request)
         decision = NewEvent(
             kind=names.DECISION_RECORDED,
             actor=person.as_actor(),
@@ -321,13 +318,14 @@ def situation(view: GroupSnapshot, asked: str, *, world: Context) -> policy.Situ
     return _situation(view, request, newest, world)
 
 
-def shown_digest(package: Package, request: Request) -> str:
-    """SHA-256, hex, of everything a decision on `request` is shown."""
-    return hashlib.sha256(canonical([package, request.evidence, request.gates])).hexdigest()
-
-
 def _promotion(
-    view: GroupSnapshot, request: Request, person: Person, voters: list[Actor], digest: str, broke_glass: bool, world: Context
+    view: GroupSnapshot,
+    request: Request,
+    person: Person,
+    voters: list[Actor],
+    digest: str,
+    broke_glass: bool,
+    world: Context,
 ) -> NewEvent:
     """The promotion, in the name of whoever completed the quorum: that is who AWS's own records will name."""
     return NewEvent(

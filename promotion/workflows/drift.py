@@ -11,17 +11,20 @@ from typing import Any
 
 from promotion import names
 from promotion.config.loading import duration
-from promotion.domain.gates import largest_drift, number
-from promotion.ledger.events import NewEvent
-from promotion.ledger.append import Receipt, Context, append, known
+from promotion.domain.gates import largest_drift
 from promotion.domain.model import SYSTEM, EnvironmentState, Evidence
+from promotion.formatting import number
+from promotion.ledger.append import Context, Receipt, append, known
+from promotion.ledger.events import NewEvent
 from promotion.ledger.snapshot import GroupSnapshot
 
 # Statuses that end a version's way up.
 _ENDED = frozenset({names.REJECTED, names.EXPIRED, names.REVOKED})
 
 
-def after_run(view: GroupSnapshot, version: int, evidence: Evidence, world: Context) -> tuple[bool | None, list[NewEvent]]:
+def after_run(
+    view: GroupSnapshot, version: int, evidence: Evidence, world: Context
+) -> tuple[bool | None, list[NewEvent]]:
     """Whether a run says that the input of what is live drifts, and what that calls for.
 
     None where it says nothing: the environment isn't watched, the version is not live there, nothing was measured, or of so
@@ -58,7 +61,9 @@ def record_monitoring(
             if source not in environment.drifting:
                 return "there is no drift, as before"
             data: dict[str, Any] = {"source": source}
-            return [NewEvent(kind=names.DRIFT_ENDED, actor=SYSTEM, version=environment.live, environment=name, data=data)]
+            return [
+                NewEvent(kind=names.DRIFT_ENDED, actor=SYSTEM, version=environment.live, environment=name, data=data)
+            ]
         data = {"violations": violations, "reason": reason, **({"report": report} if report else {})}
         return _detected(view, environment, source, data, world) or "this drift is recorded already"
 
@@ -83,7 +88,9 @@ def record_retraining(group: str, name: str, version: int, pipeline: str, execut
     return append(group, step, world)
 
 
-def _detected(view: GroupSnapshot, environment: EnvironmentState, source: str, data: dict[str, Any], world: Context) -> list[NewEvent]:
+def _detected(
+    view: GroupSnapshot, environment: EnvironmentState, source: str, data: dict[str, Any], world: Context
+) -> list[NewEvent]:
     """The event, where it is news: a new source says so, or a retraining that was held back may start now."""
     retraining = _retraining(view, environment, world)
     if source in environment.drifting and "retraining" not in retraining:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from promotion import names
 from promotion.domain import policy
 from promotion.domain.endpoint_plan import same
-from promotion.errors import Refused
-from promotion.ledger.events import NewEvent
-from promotion.ledger.append import Receipt, Context, append, checked_reason, known
 from promotion.domain.model import SYSTEM, Actor, EndpointState
+from promotion.errors import Refused
+from promotion.ledger.append import Context, Receipt, append, checked_reason, known
+from promotion.ledger.events import NewEvent
 from promotion.ledger.snapshot import GroupSnapshot
 
 LONGEST_PROBLEM = 1024
@@ -72,7 +72,9 @@ def restore_endpoint(group: str, name: str, actor: Actor, reason: str, *, world:
     return _operated(group, name, actor, reason, judged, world)
 
 
-def _operated(group: str, name: str, actor: Actor, reason: str, judged: Callable[[GroupSnapshot], str], world: Context) -> Receipt:
+def _operated(
+    group: str, name: str, actor: Actor, reason: str, judged: Callable[[GroupSnapshot], str], world: Context
+) -> Receipt:
     reason = checked_reason(reason)
     policy.may_roll_back(actor, name, group, world.config).require()
     settings = world.config.environment(name, group).endpoint

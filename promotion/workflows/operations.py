@@ -6,10 +6,10 @@ from datetime import datetime
 
 from promotion import names
 from promotion.domain import policy
-from promotion.errors import AlreadyDecided, NotApproved, Refused
-from promotion.ledger.events import NewEvent
-from promotion.ledger.append import Receipt, Context, append, checked_reason, known
 from promotion.domain.model import SYSTEM, Actor, Package, Person, registry_status
+from promotion.errors import AlreadyDecided, NotApproved, Refused
+from promotion.ledger.append import Context, Receipt, append, checked_reason, known
+from promotion.ledger.events import NewEvent
 from promotion.ledger.snapshot import GroupSnapshot, falls_back
 
 

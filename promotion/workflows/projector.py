@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from promotion import names
 from promotion.errors import IntegrityError
-from promotion.ledger.events import Event
 from promotion.ledger.append import Ledger
+from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
 
 # Events projected between two writes of a cursor; a rebuild of a long history goes in steps of this.

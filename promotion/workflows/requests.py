@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from promotion import names
 from promotion.domain.gates import evaluate
-from promotion.ledger.events import NewEvent
-from promotion.ledger.append import Context
 from promotion.domain.model import SYSTEM, Actor, EnvironmentState, Evidence, Package, Request, request_id
+from promotion.ledger.append import Context
+from promotion.ledger.events import NewEvent
 from promotion.ledger.snapshot import GroupSnapshot
 
 
 def ask(
-    view: GroupSnapshot, package: Package, name: str, evidence: Evidence, actor: Actor, world: Context, *, changed: str = ""
+    view: GroupSnapshot,
+    package: Package,
+    name: str,
+    evidence: Evidence,
+    actor: Actor,
+    world: Context,
+    *,
+    changed: str = "",
 ) -> list[NewEvent]:
     """The facts that ask for a version to enter `name`; none where a newer version is already there or asking."""
     environment = view.environment(name)

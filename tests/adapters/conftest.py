@@ -12,7 +12,7 @@ import pytest
 from botocore.config import Config
 from moto import mock_aws
 
-from local import mends
+from local import moto_patches
 from local.moto_patches import sagemaker_endpoints as mended
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.keys import KmsSigner

@@ -11,7 +11,7 @@ import pytest
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from local import mends
+from local import moto_patches
 from promotion.aws.accounts import STATEMENT, Accounts, RoutedParameters, share_group
 
 HERE, PROD = "123456789012", "444444444444"

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from promotion.aws.channels import ChannelFailed, Topic, Webhook
-from promotion.rendering.channels import Notice
 from promotion.errors import Invalid
+from promotion.rendering.channels import Notice
 
 TOLD = Notice(
     kind="Model Promoted",

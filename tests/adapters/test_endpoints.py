@@ -8,14 +8,14 @@ import pytest
 from botocore.exceptions import ClientError
 
 from lambdas.handlers import on_live_changed
-from promotion.domain import endpoint_plan
-from promotion.workflows import endpoints as hosting
 from promotion import names
 from promotion.aws.sagemaker_endpoints import Endpoints
 from promotion.config.loading import Config, parse
+from promotion.domain import endpoint_plan
+from promotion.domain.model import EndpointState
 from promotion.errors import PromotionError
 from promotion.ledger.append import Receipt
-from promotion.domain.model import EndpointState
+from promotion.workflows import endpoints as hosting
 from tests.adapters.conftest import Aws, Hand
 from tests.fakes import CONFIG_TEXT, GROUP, OPERATOR, PREFIX, House
 

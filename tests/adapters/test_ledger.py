@@ -11,14 +11,14 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from promotion import names
-from promotion.workflows import operations, decisions
 from promotion.aws.ledger import DynamoLedger
-from promotion.errors import Conflict, PromotionError
-from promotion.ledger.events import NewEvent, chained, check_chain
-from promotion.ledger.append import Context
 from promotion.domain.model import Actor, EnvironmentState
+from promotion.errors import Conflict, PromotionError
+from promotion.ledger.append import Context
+from promotion.ledger.events import NewEvent, chained, check_chain
 from promotion.ledger.fold import evolve
 from promotion.ledger.verify import read_chain
+from promotion.workflows import decisions, operations
 from tests.adapters.conftest import LEDGER, Aws
 from tests.fakes import ANN, BEGINNING, CONFIG, GROUP, House, a_package, a_registration
 

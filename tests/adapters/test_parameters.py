@@ -9,8 +9,8 @@ import pytest
 
 from promotion import names
 from promotion.aws.parameters import ParameterTarget, read_below, read_history
-from promotion.ledger.events import PAGE_BYTES, entry
 from promotion.client.signature import public_keys
+from promotion.ledger.parameter_documents import PAGE_BYTES, entry
 from tests.adapters.conftest import Aws
 from tests.fakes import GROUP, PREFIX, House, LocalSigner
 

@@ -12,11 +12,11 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from inference.records.counts import Latencies
-from inference.scoring import pictures
+from inference.scoring import plots
 from inference.scoring.metrics import Estimate
 from promotion import names
-from promotion.rendering.mail import Message, compose
 from promotion.domain.model import Evidence
+from promotion.rendering.mail import Message, compose
 from tests.browser.conftest import shot
 from tests.browser.test_looking import findings
 from tests.rules import stories

@@ -13,12 +13,13 @@ from botocore.stub import Stubber
 from moto import mock_aws
 from msgspec.structs import replace
 
-from local import mends
+from local import moto_patches
 from promotion import names
-from promotion.aws.doctor import deployed as condition, readiness
+from promotion.aws.doctor import deployed as condition
+from promotion.aws.doctor import readiness
 from promotion.aws.doctor.findings import Account, Finding, examine
-from promotion.aws.keys import KmsSigner
 from promotion.aws.doctor.provider import provider as look_at_provider
+from promotion.aws.keys import KmsSigner
 from promotion.cli import doctor, main
 from promotion.config.loading import Config, parse
 from tests.adapters.conftest import LEDGER, MODELS, PROJECTIONS, Aws

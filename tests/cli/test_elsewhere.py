@@ -13,8 +13,8 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from promotion import names
-from promotion.aws.doctor import cross_account, readiness
 from promotion.aws.accounts import Accounts
+from promotion.aws.doctor import cross_account, readiness
 from promotion.aws.doctor.findings import Account, Finding
 from promotion.aws.doctor.readiness import BOOTSTRAP_PARAMETER
 from promotion.cli import service

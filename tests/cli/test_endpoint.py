@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from promotion.workflows import endpoints as hosting
 from promotion import names
 from promotion.aws.doctor import readiness
-from promotion.cli import endpoints, main, operating
+from promotion.cli import endpoint_command, main, operating
 from promotion.config.loading import parse
-from promotion.domain.model import EndpointState
 from promotion.config.settings import Environment
+from promotion.domain.model import EndpointState
+from promotion.workflows import endpoints as hosting
 from tests.cli.test_doctor import account
 from tests.fakes import GROUP, House
 from tests.rules.test_endpoints import TEXT

@@ -13,8 +13,8 @@ import pytest
 from lambdas.handlers.on_inference_completed import RunReport
 from promotion import names
 from promotion.aws.publisher import detail
-from promotion.ledger.events import Event, NewEvent, chained
 from promotion.domain.model import SYSTEM, Evidence, Head, Package
+from promotion.ledger.events import Event, NewEvent, chained
 from promotion.ledger.fold import evolve
 from promotion.ledger.snapshot import GroupSnapshot
 
@@ -68,7 +68,9 @@ def published(kind: str) -> dict[str, Any]:
         group="g", version=1, arn="arn:aws:sagemaker:eu-west-1:123456789012:model-package/g/1", containers=()
     )
     facts = [
-        NewEvent(kind=names.MODEL_REGISTERED, actor=SYSTEM, version=1, data={"package": package, "environments": ["dev"]}),
+        NewEvent(
+            kind=names.MODEL_REGISTERED, actor=SYSTEM, version=1, data={"package": package, "environments": ["dev"]}
+        ),
         NewEvent(kind=names.APPROVAL_REQUESTED, actor=SYSTEM, version=1, environment="dev", data=REQUEST),
         NewEvent(
             kind=kind,

@@ -101,7 +101,7 @@ def forget() -> None:
 
 
 def function(module: str) -> Callable[[dict[str, Any], Any], Any]:
-    handler: Callable[[dict[str, Any], Any], Any] = importlib.import_module(f"lambdas.{module}").handler
+    handler: Callable[[dict[str, Any], Any], Any] = importlib.import_module(f"lambdas.handlers.{module}").handler
     return handler
 
 

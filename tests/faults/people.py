@@ -16,8 +16,8 @@ import msgspec
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from promotion import names
-from promotion.links.tokens import Session
 from promotion.domain.model import Person
+from promotion.links.tokens import Session
 from tests.fakes import ANN, CHO, GROUP, OPERATOR
 from tests.faults.ground import EVIDENCE, MODELS, URL, client
 

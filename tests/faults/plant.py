@@ -22,9 +22,9 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
 from moto.sagemaker.models import sagemaker_backends
 
-from inference.models import hash_command
+from inference.batch import hash_command
 from lambdas.shared import dependencies
-from local import mends
+from local import moto_patches
 from local.moto_patches import sagemaker as registry_mend
 from promotion import names
 from tests.fakes import CONFIG_TEXT, GROUP

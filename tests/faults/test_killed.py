@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from moto.server import ThreadedMotoServer
 
-from local import mends
+from local import moto_patches
 from promotion import names
 from promotion.aws.checking import check
 from tests.fakes import CONFIG_TEXT, GROUP, a_package, a_registration
@@ -38,7 +38,7 @@ def call(client, operation, given):
     return answer
 botocore.client.BaseClient._make_api_call = call
 import importlib
-print(json.dumps(importlib.import_module(f"lambdas.{function}").handler(json.loads(event), None), default=str))
+print(json.dumps(importlib.import_module(f"lambdas.handlers.{function}").handler(json.loads(event), None), default=str))
 """
 
 

@@ -20,8 +20,8 @@ from joserfc.jwk import ECKey, Key, RSAKey
 
 from promotion.aws.identity import IdentityProvider
 from promotion.config.loading import parse
-from promotion.links.tokens import SignIn
 from promotion.domain.model import Person
+from promotion.links.tokens import SignIn
 
 CLIENT_ID = "promotion"
 CLIENT_SECRET = "a client secret of more than thirty-two characters"

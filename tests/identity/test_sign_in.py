@@ -13,8 +13,8 @@ import pytest
 from joserfc.jwk import RSAKey
 
 from promotion.aws import identity
-from promotion.errors import ProviderUnavailable, SignInFailed
 from promotion.domain.model import Person
+from promotion.errors import ProviderUnavailable, SignInFailed
 from tests.identity.provider import (
     CLIENT_ID,
     CLIENT_SECRET,

@@ -20,8 +20,8 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from inference.models.loading import load
 from inference.batch.opening import task_for
+from inference.models.loading import load
 from inference.tasks.pipeline import Pipeline
 from tests.inference.llamas import llama
 from tests.inference.samples import WORDS

@@ -16,12 +16,12 @@ from typing import Any
 import httpx
 import uvicorn
 
-from inference.tasks.pipeline import Pipeline
-from inference.serving.serve import host_of
 from inference.serving import Host
 from inference.serving.app import App
 from inference.serving.meter import Meter
+from inference.serving.serve import host_of
 from inference.serving.settings import Hosting
+from inference.tasks.pipeline import Pipeline
 from local.ports import Held
 
 

@@ -20,8 +20,8 @@ from transformers import AutoModelForCausalLM
 
 from examples import finetune_lora, lora
 from examples.lora import IGNORED, CannotTrain, Example, Outcome, Settings
-from inference.models import lora as adapters
 from inference.errors import ModelBroken, ModelRefused
+from inference.models import lora as adapters
 from inference.models.loading import load
 from promotion.client.artifact import manifest_of_folder
 from tests.inference.llamas import byte_tokenizer, llama

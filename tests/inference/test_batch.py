@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from inference.__main__ import main
-from inference.batch.transform import DiskFull, Settings, Transform, payloads
 from inference.batch.commands import load_pipeline
 from inference.batch.data_processing import NothingFound
 from inference.batch.data_processing import Path as JsonPath
+from inference.batch.transform import DiskFull, Settings, Transform, payloads
 from inference.tasks.pipeline import Pipeline
 from promotion.errors import Invalid
 from tests.inference.samples import sentences

@@ -11,16 +11,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.models import memory
 from inference.__main__ import main
+from inference.batch.opening import task_for
 from inference.decoders import Continuation, Piece, Ticket
 from inference.decoders.settings import Decoding, Limits
 from inference.decoders.steps import StepEngine
 from inference.decoders.task import Collected, TextGeneration
 from inference.decoders.words import Words
 from inference.errors import ModelBroken, RecordInvalid, TooLong
+from inference.models import memory
 from inference.models.loading import TEXT_GENERATION, Loaded, load
-from inference.batch.opening import task_for
 from inference.tasks.pipeline import Pipeline
 from promotion.errors import Invalid
 from tests.inference.llamas import byte_tokenizer

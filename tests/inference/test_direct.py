@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from moto.server import ThreadedMotoServer
 
 from examples.registering import pack
-from inference.batch import storage
 from inference.__main__ import main
-from promotion.client.artifact import hash_artifact
+from inference.batch import storage
 from promotion.client import resolve as resolving
+from promotion.client.artifact import hash_artifact
 from promotion.client.live_record import signed_bytes
 from tests.inference.samples import sentences
 

@@ -11,8 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from inference.engines import transfers
-from inference.engines import LEFT, Prompt, encoder_decoder, search
+from inference.engines import LEFT, Prompt, encoder_decoder, search, transfers
 from inference.engines.decoder import Decoder
 from inference.engines.encoder_decoder import EncoderDecoderEngine
 from inference.records.requests import Departure

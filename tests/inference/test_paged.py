@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from inference.batch.opening import task_for
 from inference.decoders.task import TextGeneration
 from inference.models.loading import Loaded, load
-from inference.batch.opening import task_for
 from inference.tasks.pipeline import Pipeline
 from tests.inference.samples import sentences
 

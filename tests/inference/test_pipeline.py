@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from inference.records.counts import peak_memory_bytes
+from inference.batch.opening import task_for
 from inference.errors import HyperParametersInvalid, RecordInvalid
 from inference.models.loading import load
-from inference.batch.opening import task_for
+from inference.records.counts import peak_memory_bytes
 from inference.tasks.pipeline import Pipeline
 from tests.inference.samples import sentences
 

@@ -33,8 +33,8 @@ from inference.engines.generate import GenerateEngine
 from inference.engines.nli import NliEngine
 from inference.models.loading import load
 from inference.records.parameters import Generation
-from inference.tasks.pipeline import Pipeline
 from inference.scoring.metrics import text_scorer, text_scores
+from inference.tasks.pipeline import Pipeline
 from inference.tasks.tasks import ZeroShot
 from tests.inference.real_texts import ARTICLES, RESOLUTIONS, articles, resolutions, source
 

@@ -12,8 +12,8 @@ import torch
 from scipy.stats import chisquare
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from inference.tasks.pipeline import Pipeline
 from inference.engines.sampling import RecordSampler, pick, record_key, uniform_draws
+from inference.tasks.pipeline import Pipeline
 from tests.inference.samples import sentences
 
 VOCABULARY = 12

@@ -20,12 +20,12 @@ from inference.engines import LEFT, Description
 from inference.engines.encoder_decoder import EncoderDecoderEngine
 from inference.models.loading import load
 from inference.records.parameters import Generation
-from inference.tasks.pipeline import Pipeline
 from inference.records.requests import Request, generation_request
 from inference.serving import HostFailed
 from inference.serving.batcher import Batcher
 from inference.serving.meter import Meter
 from inference.serving.settings import Hosting
+from inference.tasks.pipeline import Pipeline
 from inference.tasks.tasks import Answer, Joining, TextToText
 from promotion.errors import Invalid
 from tests.inference.samples import sentences

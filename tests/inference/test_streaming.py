@@ -15,11 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
+from inference.batch.opening import task_for
 from inference.decoders.task import TextGeneration
 from inference.models.loading import Loaded, load
-from inference.batch.opening import task_for
-from inference.tasks.pipeline import Pipeline
 from inference.serving.settings import Hosting
+from inference.tasks.pipeline import Pipeline
 from promotion.client.artifact import manifest_of_folder
 from tests.inference.servers import Ready, Server, serving, until
 

@@ -14,11 +14,11 @@ import httpx
 import pytest
 import torch
 
+from inference.batch.opening import task_for
 from inference.decoders.task import TextGeneration
 from inference.decoders.vllm import VllmEngine
 from inference.errors import ModelBroken, RecordInvalid
 from inference.models.loading import load
-from inference.batch.opening import task_for
 from inference.tasks.pipeline import Pipeline
 from tests.inference.servers import serving, until
 from tests.inference.vllm_standin import ENDLESS

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from transformers import pipeline as transformers_pipeline
 
-from inference.models.loading import load
 from inference.batch.opening import task_for
+from inference.models.loading import load
 from inference.tasks.pipeline import Pipeline
 from tests.inference.samples import sentences
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from promotion.config import loading
 from promotion import names
+from promotion.config import loading
 from promotion.errors import Invalid
 from tests.infra.simulation import allowed
 from tests.infra.synthesized import ROOT, Template, actions, resources, run_app

@@ -65,7 +65,7 @@ def imported(twin: Path, runtime: Path, statement: str) -> subprocess.CompletedP
 
 @pytest.mark.parametrize("module", SIZES)
 def test_a_function_imports_from_its_bundle_alone(twin: Path, runtime: Path, module: str) -> None:
-    finished = imported(twin, runtime, f"from lambdas.{module} import handler; assert callable(handler)")
+    finished = imported(twin, runtime, f"from lambdas.handlers.{module} import handler; assert callable(handler)")
     assert finished.returncode == 0, finished.stderr
 
 
@@ -74,7 +74,7 @@ def test_a_cold_start_imports_nothing_that_only_a_sign_in_or_a_chat_needs(
     twin: Path, runtime: Path, module: str
 ) -> None:
     heavy = "{'requests', 'authlib', 'joserfc'} & set(sys.modules)"
-    finished = imported(twin, runtime, f"import lambdas.{module}; assert not {heavy}, {heavy}")
+    finished = imported(twin, runtime, f"import lambdas.handlers.{module}; assert not {heavy}, {heavy}")
     assert finished.returncode == 0, finished.stderr
 
 

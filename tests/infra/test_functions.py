@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.grants import TOLD
 from infra.functions import SIZES
+from infra.grants import TOLD
 from promotion import names
 from tests.infra.synthesized import ROOT, Template
 
@@ -30,14 +30,14 @@ def test_a_function_learns_what_it_needs_and_no_more(template: Template, module:
 @pytest.mark.parametrize("module", SIZES)
 def test_a_function_reads_no_variable_that_it_is_not_told(module: str) -> None:
     """Follows the module's own imports from `lambdas`, so that a helper's variable counts as the function's."""
-    asked = variables_read(ROOT / "lambdas" / f"{module}.py")
+    asked = variables_read(ROOT / "lambdas" / "handlers" / f"{module}.py")
     assert asked <= EVERYBODY | set(TOLD[module]), "the template and the function disagree"
 
 
 @pytest.mark.parametrize("module", SIZES)
 def test_a_function_runs_its_module_as_a_role_of_its_own(template: Template, module: str) -> None:
     name, function = template.function(module)
-    assert function["Handler"] == f"lambdas.{module}.handler"
+    assert function["Handler"] == f"lambdas.handlers.{module}.handler"
     assert (function["Runtime"], function["Architectures"]) == ("python3.13", ["arm64"])
     sharing = [
         other for other, its in template.of_type("AWS::Lambda::Function").items() if its["Role"] == function["Role"]
@@ -76,10 +76,10 @@ def variables_read(module: Path, wanted: set[str] | None = None) -> set[str]:
                 case ast.ImportFrom(module=str(source), names=found) if source.startswith("lambdas"):
                     imported = {alias.name for alias in found}
                     if source == "lambdas.shared.dependencies":
-                        asked |= variables_read(ROOT / "lambdas" / "world.py", imported)
-                    elif source == "lambdas":
+                        asked |= variables_read(ROOT / "lambdas" / "shared" / "dependencies.py", imported)
+                    elif source in ("lambdas.handlers", "lambdas.shared"):
                         for name in imported:
-                            asked |= variables_read(ROOT / "lambdas" / f"{name}.py")
+                            asked |= variables_read(ROOT / source.replace(".", "/") / f"{name}.py")
                     else:
                         asked |= variables_read(ROOT / (source.replace(".", "/") + ".py"))
     return asked

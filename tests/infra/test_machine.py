@@ -25,8 +25,8 @@ from moto.stepfunctions.parser.mocking.mock_config import (
 )
 
 from infra import machine
-from lambdas.shared import dependencies
 from lambdas.handlers.prepare_inference import requests
+from lambdas.shared import dependencies
 from promotion import names
 from promotion.client.live_record import LiveContainer, LiveModel
 

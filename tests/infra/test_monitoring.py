@@ -7,8 +7,8 @@ import re
 import pytest
 
 from infra.functions import SIZES
-from promotion.domain.endpoint_plan import alarms
 from promotion.config.settings import Endpoint
+from promotion.domain.endpoint_plan import alarms
 from tests.infra.simulation import allowed
 from tests.infra.synthesized import ROOT, Template, synthesize
 from tests.infra.test_endpoints import configured

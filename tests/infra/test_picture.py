@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from tools.draw_architecture import page
 from tests.infra.synthesized import ROOT, Template, synthesize
 from tests.infra.test_endpoints import configured
+from tools.draw_architecture import page
 
 # What Mermaid takes for a node or an arrow when every text is in quotes.
 LINE = re.compile(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from moto.events.models import EventPattern
 
-from local import mends
+from local import moto_patches
 from local.sources.bus import target_input
 from local.sources.schedules import next_time
 

@@ -109,14 +109,17 @@ def handler_of(template: dict[str, Any], module: str) -> str:
     found: str = next(
         name
         for name, body in template["Resources"].items()
-        if body["Type"] == "AWS::Lambda::Function" and body["Properties"]["Handler"] == f"lambdas.{module}.handler"
+        if body["Type"] == "AWS::Lambda::Function"
+        and body["Properties"]["Handler"] == f"lambdas.handlers.{module}.handler"
     )
     return found
 
 
 def function_name(service: LocalService, module: str) -> str:
     functions = service.session().client("lambda").list_functions()["Functions"]
-    name: str = next(each["FunctionName"] for each in functions if each["Handler"] == f"lambdas.{module}.handler")
+    name: str = next(
+        each["FunctionName"] for each in functions if each["Handler"] == f"lambdas.handlers.{module}.handler"
+    )
     return name
 
 

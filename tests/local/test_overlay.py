@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from local import overlay, synth
+from local import config_overrides, synth
 from promotion.config import loading
 
 ROOT = Path(__file__).resolve().parents[2]

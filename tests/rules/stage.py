@@ -10,16 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from promotion.workflows import operations, decisions
-from promotion.rendering import pages
-from promotion.links.urls import Links
 from promotion.config.loading import Config, parse
-from promotion.rendering.documents.overviews import board_document, model_document, version_document
-from promotion.rendering.documents.approval_request import request_document
-from promotion.errors import Conflict
-from promotion.ledger.events import Event, NewEvent, chained, head_after
-from promotion.links.tokens import Keyring
-from promotion.rendering.mail import Message, compose
 from promotion.domain.model import (
     Actor,
     Container,
@@ -33,8 +24,17 @@ from promotion.domain.model import (
     VersionState,
     request_id,
 )
+from promotion.errors import Conflict
+from promotion.ledger.events import Event, NewEvent, chained, head_after
 from promotion.ledger.fold import evolve
 from promotion.ledger.snapshot import GroupSnapshot
+from promotion.links.tokens import Keyring
+from promotion.links.urls import Links
+from promotion.rendering import pages
+from promotion.rendering.documents.approval_request import request_document
+from promotion.rendering.documents.overviews import board_document, model_document, version_document
+from promotion.rendering.mail import Message, compose
+from promotion.workflows import decisions, operations
 from promotion.workflows.decisions import Context
 
 GROUP = "news-summariser"
@@ -124,7 +124,9 @@ class Memory:
         view = GroupSnapshot(Head(group=group))
         for event in self.chain.get(group, []):
             evolve(view, event)
-        return GroupSnapshot(self.heads.get(group, Head(group=group)), environments=view.environments, versions=view.versions)
+        return GroupSnapshot(
+            self.heads.get(group, Head(group=group)), environments=view.environments, versions=view.versions
+        )
 
     def append(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
         if self.heads.get(view.group, Head(group=view.group)) != view.head:

@@ -7,8 +7,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.ledger.events import NewEvent
 from promotion.domain.model import SYSTEM, Actor, Evidence, Requester
+from promotion.ledger.events import NewEvent
 from tests.rules.stage import ANN, AUD, CHO, GIL, SAMPLES, Stage, measured, page, picture, registered
 
 HOSTILE = '"><script>alert(1)</script>\r\nBcc: eve@example.com\u2028\u202e' + "é" * 100_000

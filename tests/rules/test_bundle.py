@@ -7,14 +7,14 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from promotion.ledger import decision_export
 from promotion import names
-from promotion.ledger.decision_export import Bundle
 from promotion.config.loading import parse
-from promotion.errors import Invalid
-from promotion.ledger.events import Event, NewEvent
-from promotion.ledger.append import append
 from promotion.domain.model import SYSTEM
+from promotion.errors import Invalid
+from promotion.ledger import decision_export
+from promotion.ledger.append import append
+from promotion.ledger.decision_export import Bundle
+from promotion.ledger.events import Event, NewEvent
 from tests.fakes import ANN, CHO, CONFIG_TEXT, GROUP, House, LocalSigner
 
 
@@ -38,9 +38,15 @@ def test_so_does_a_rejection_and_a_single_vote(house: House) -> None:
     house.climb(3, to="test")
     house.measure(3, "test")
     house.decide(3, "prod", ANN)
-    assert decision_export.problems(decision_export.bundle(house.asked(3, "prod"), house.events()), house.signer.holds) == []
+    assert (
+        decision_export.problems(decision_export.bundle(house.asked(3, "prod"), house.events()), house.signer.holds)
+        == []
+    )
     house.decide(3, "prod", CHO, names.REJECTED)
-    assert decision_export.problems(decision_export.bundle(house.asked(3, "prod"), house.events()), house.signer.holds) == []
+    assert (
+        decision_export.problems(decision_export.bundle(house.asked(3, "prod"), house.events()), house.signer.holds)
+        == []
+    )
 
 
 def test_another_key_signed_nothing_of_it(house: House) -> None:
@@ -101,7 +107,11 @@ def test_the_policy_enclosed_is_the_one_that_was_in_force(house: House) -> None:
     house.decide(3, "prod", CHO)
     after = decision_export.bundle(house.asked(3, "prod"), house.events())
     assert [found.policy["environments"][2]["quorum"] for found in (before, after)] == [2, 1]
-    assert decision_export.problems(before, house.signer.holds) == decision_export.problems(after, house.signer.holds) == []
+    assert (
+        decision_export.problems(before, house.signer.holds)
+        == decision_export.problems(after, house.signer.holds)
+        == []
+    )
 
 
 @pytest.mark.parametrize("asked", [f"{GROUP}:9:dev:1", f"{GROUP}:1:dev:4", "x"])

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promotion.rendering.documents.card import card_sections, differences, made_by, package_document
 from promotion.domain.model import VersionState
+from promotion.rendering.documents.card import card_sections, differences, made_by, package_document
 from tests.rules import stories
 from tests.rules.markup import Document
 from tests.rules.stage import CONFIG, Stage, package, page

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from promotion import names
-from promotion.rendering.channels import Notice, notice, plain, slack, teams
 from promotion.config.loading import parse
-from promotion.errors import Invalid
 from promotion.config.settings import Channel
+from promotion.errors import Invalid
+from promotion.rendering.channels import Notice, notice, plain, slack, teams
 from tests.fakes import CONFIG_TEXT, GROUP, House
 from tests.rules import stories
 from tests.rules.stage import LINKS

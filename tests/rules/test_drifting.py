@@ -9,10 +9,10 @@ import pytest
 
 from promotion import names
 from promotion.config.loading import Config, parse
-from promotion.workflows.drift import record_monitoring, record_retraining
 from promotion.errors import Invalid
 from promotion.ledger.append import Receipt
 from promotion.workflows.decisions import record_inference
+from promotion.workflows.drift import record_monitoring, record_retraining
 from tests.fakes import ANN, CHO, CONFIG_TEXT, GROUP, House, a_run
 
 PIPELINE = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/retrain-summariser"

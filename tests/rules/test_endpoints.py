@@ -9,18 +9,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from promotion.domain import endpoint_plan
-from promotion.workflows import endpoints as hosting
-from promotion.rendering import mail, pages
 from promotion import names
-from promotion.config.loading import parse
-from promotion.rendering.documents.overviews import model_document
-from promotion.domain.endpoint_plan import Found, Wanted, next_step
-from promotion.errors import Invalid, Refused
-from promotion.ledger.events import sentence
-from promotion.domain.model import EndpointState
 from promotion.client.live_record import LiveContainer, LiveModel
+from promotion.config.loading import parse
 from promotion.config.settings import Endpoint, Inference
+from promotion.domain import endpoint_plan
+from promotion.domain.endpoint_plan import Found, Wanted, next_step
+from promotion.domain.model import EndpointState
+from promotion.errors import Invalid, Refused
+from promotion.rendering import mail, pages
+from promotion.rendering.documents.overviews import model_document
+from promotion.rendering.sentences import sentence
+from promotion.workflows import endpoints as hosting
 from tests.fakes import ANN, CONFIG_TEXT, GROUP, OPERATOR, House
 from tests.rules.stage import LINKS
 

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from promotion.domain.registration import attached_to, carried, licence_of
 from promotion.config.loading import parse
-from promotion.errors import Invalid
-from promotion.domain.gates import evaluate, evidence_of
-from promotion.domain.model import Evidence, GateResult
 from promotion.config.settings import Gate
+from promotion.domain.gates import evaluate
+from promotion.domain.metrics import evidence_of
+from promotion.domain.model import Evidence, GateResult
+from promotion.domain.registration import attached_to, carried, licence_of
+from promotion.errors import Invalid
 from tests.fakes import CONFIG_TEXT, a_package, a_run
 
 COUNT = st.integers(0, 10_000)

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from promotion.errors import Invalid
-from promotion.domain.gates import evaluate, number, read_metrics
-from promotion.domain.model import Evidence, Metric
 from promotion.config.settings import Gate
+from promotion.domain.gates import evaluate
+from promotion.domain.metrics import read_metrics
+from promotion.domain.model import Evidence, Metric
+from promotion.errors import Invalid
+from promotion.formatting import number
 from tests.fakes import a_registration
 
 # As metrics are written: a bound is kept to twelve places, below which nobody measures.

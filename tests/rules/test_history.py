@@ -13,23 +13,20 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from promotion import names
+from promotion.domain.model import SYSTEM, Actor, Head
 from promotion.errors import IntegrityError
 from promotion.ledger.events import (
-    PAGE_BYTES,
     Event,
     NewEvent,
     chain_problems,
     chained,
     check_chain,
-    dump,
-    entry,
     head_after,
     head_bytes,
-    seal,
-    sentence,
     signed,
 )
-from promotion.domain.model import SYSTEM, Actor, Head
+from promotion.ledger.parameter_documents import PAGE_BYTES, dump, entry, seal
+from promotion.rendering.sentences import sentence
 from tests.fakes import ANN, BEGINNING, GROUP, House, LocalSigner
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=600)

@@ -6,12 +6,13 @@ import pytest
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.workflows import decisions
 from promotion.config.loading import parse
+from promotion.domain import policy
+from promotion.domain.model import Container, Metric
 from promotion.errors import AlreadyDecided, Conflict, Invalid, Refused
 from promotion.ledger.events import chained
-from promotion.domain.model import Container, Metric
 from promotion.ledger.fold import evolve
+from promotion.workflows import decisions
 from tests.fakes import ANN, BEN, CHO, CONFIG_TEXT, DAN, GROUP, House, a_package, a_registration, a_run
 
 
@@ -276,6 +277,6 @@ def test_what_a_decision_was_shown_is_in_its_event(house: House) -> None:
     house.register(1)
     receipt = house.decide(1, "dev")
     request = house.view().version(1).requests["dev"]
-    shown = decisions.shown_digest(a_package(1), replace(request, state="Pending", votes=()))
+    shown = policy.shown_digest(a_package(1), replace(request, state="Pending", votes=()))
     assert receipt.events[0].evidence_digest == shown
-    assert shown != decisions.shown_digest(a_package(1), replace(request, evidence=a_registration(0.1)))
+    assert shown != policy.shown_digest(a_package(1), replace(request, evidence=a_registration(0.1)))

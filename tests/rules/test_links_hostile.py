@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from itsdangerous import URLSafeSerializer
 from itsdangerous.encoding import base64_encode
 
+from promotion.domain.model import Person
 from promotion.errors import LinkInvalid
 from promotion.links.tokens import LONGEST_COOKIE, Keyring, Session, SignIn, safe_return
-from promotion.domain.model import Person
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 OLD, NEW = "an older key, long enough to be one", "a newer key, long enough to be one"

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from promotion import names
+from promotion.config.settings import Gate
+from promotion.domain.model import Actor, Metric, Requester
+from promotion.formatting import one_line
 from promotion.rendering.documents.card import requester_address
 from promotion.rendering.mail import Message, compose, mime
-from promotion.domain.model import Actor, Metric, Requester
-from promotion.config.settings import Gate
-from promotion.formatting import one_line
 from tests.rules import snapshots, stories
 from tests.rules.markup import Document
 from tests.rules.stage import ANN, CHO, CONFIG, GIL, LINKS, SAMPLES, Stage, measured, package, picture, registered

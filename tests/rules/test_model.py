@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from promotion import names
-from promotion.workflows import operations, decisions
+from promotion.domain.model import Person, registry_status
 from promotion.errors import PromotionError
 from promotion.ledger.events import Event, check_chain
-from promotion.domain.model import Person, registry_status
-from promotion.workflows.projector import Target
-from promotion.ledger.verify import read_chain
 from promotion.ledger.snapshot import GroupSnapshot
+from promotion.ledger.verify import read_chain
+from promotion.workflows import decisions, operations
+from promotion.workflows.projector import Target
 from tests.fakes import ANN, BEN, CHO, DAN, GIL, OPERATOR, PREFIX, House, a_package
 
 GROUPS = ("news", "fraud")

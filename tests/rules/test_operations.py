@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 
 from promotion import names
-from promotion.workflows import operations
 from promotion.config.loading import parse
-from promotion.errors import AlreadyDecided, Invalid, NotApproved, Refused
 from promotion.domain.model import registry_status
+from promotion.errors import AlreadyDecided, Invalid, NotApproved, Refused
+from promotion.workflows import operations
 from tests.fakes import ANN, BEN, CHO, CONFIG_TEXT, GIL, GROUP, OPERATOR, House, a_package
 
 FREEZE = '[[freeze]]\nstart = 2026-11-20T00:00:00Z\nend = 2026-12-31T00:00:00Z\nreason = "year end"\n'

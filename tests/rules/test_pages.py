@@ -11,13 +11,13 @@ import msgspec
 import pytest
 
 from promotion import names
-from promotion.domain import policy
-from promotion.workflows import decisions
-from promotion.rendering.documents.approval_request import FOLLOWED_FOR, may_ask_again
-from promotion.domain.model import EnvironmentState, Person
-from promotion.rendering.pages import stylesheet
 from promotion.config.settings import FreezeWindow
+from promotion.domain import policy
+from promotion.domain.model import EnvironmentState, Person
 from promotion.formatting import ago
+from promotion.rendering.documents.approval_request import FOLLOWED_FOR, may_ask_again
+from promotion.rendering.pages import stylesheet
+from promotion.workflows import decisions
 from tests.rules import snapshots, stories
 from tests.rules.markup import Document
 from tests.rules.stage import ANN, AUD, BEGINNING, CHO, GIL, LINKS, Stage, measured, page, picture

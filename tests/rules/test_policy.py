@@ -9,11 +9,11 @@ import pytest
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.domain import policy
-from promotion.workflows import decisions
 from promotion.config.loading import parse
-from promotion.errors import Refused
+from promotion.domain import policy
 from promotion.domain.model import Actor, Person, Requester
+from promotion.errors import Refused
+from promotion.workflows import decisions
 from tests.fakes import ANN, BEN, CHO, CONFIG_TEXT, GIL, OPERATOR, House
 
 AUD = Person(subject="aud", name="Aud", groups=frozenset({"auditors"}))

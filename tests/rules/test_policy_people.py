@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.workflows import operations, decisions
-from promotion.domain import policy
 from promotion.config.loading import Config, parse
-from promotion.errors import AlreadyDecided, PromotionError, Refused
+from promotion.domain import policy
 from promotion.domain.model import Actor, Person, Requester, request_id
+from promotion.errors import AlreadyDecided, PromotionError, Refused
+from promotion.workflows import decisions, operations
 from tests.rules.stage import ANN, AUD, CHO, CONFIG, DEE, GIL, GROUP, Stage, measured, registered
 
 BEN = Person(subject="ben", name="Ben", email="ben@example.com", groups=frozenset({"ml-dev", "ml-test"}))

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import pytest
 
 from promotion import names
-from promotion.workflows import operations, decisions
 from promotion.ledger.events import Event
-from promotion.workflows.projector import BATCH, FOLLOWS
 from promotion.ledger.snapshot import GroupSnapshot
+from promotion.workflows import decisions, operations
+from promotion.workflows.projector import BATCH, FOLLOWS
 from tests.fakes import ANN, GROUP, PREFIX, FailingOnce, House
 
 

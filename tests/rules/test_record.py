@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promotion.errors import IntegrityError, NotApproved
 from promotion.client.live_record import live_model, parse_live, signed_bytes
+from promotion.errors import IntegrityError, NotApproved
 from tests.fakes import GROUP, PREFIX, House
 
 JSON_VALUES = st.recursive(

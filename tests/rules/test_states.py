@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promotion import names
-from promotion.errors import NotApproved, PromotionError
 from promotion.domain.model import Head, registry_status
+from promotion.errors import NotApproved, PromotionError
 from promotion.ledger.fold import evolve, touched
 from promotion.ledger.snapshot import GroupSnapshot
 from tests.fakes import ANN, CHO, GROUP, House

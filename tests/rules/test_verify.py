@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from promotion import names
-from promotion.ledger.events import NewEvent, chained, dump, head_after
-from promotion.domain.model import canonical
 from promotion.client.live_record import signed_bytes
+from promotion.domain.model import canonical
+from promotion.ledger.events import NewEvent, chained, head_after
+from promotion.ledger.parameter_documents import dump
 from promotion.ledger.verify import Anchor
 from tests.fakes import ANN, GROUP, PREFIX, House, LocalSigner
 

@@ -17,8 +17,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from itsdangerous import URLSafeSerializer
 
-from promotion.links.tokens import Keyring, Session, SignIn
 from promotion.domain.model import Person
+from promotion.links.tokens import Keyring, Session, SignIn
 from tests.security.house import ANN, AUD, BEN, CHO, DEE, EVE, GIL, Answer, House, person
 
 OPEN, SHUT, QUORUM = "open:1:dev:1", "shut:1:test:1", "quorum:1:test:1"

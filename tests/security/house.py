@@ -17,8 +17,8 @@ from msgspec import Struct
 
 from local.service import LocalService
 from promotion import names
-from promotion.links.tokens import Keyring, Session
 from promotion.domain.model import Person, request_id
+from promotion.links.tokens import Keyring, Session
 from tests.local.people import artifact
 
 CONFIG = Path(__file__).parent / "promotion.toml"
@@ -104,7 +104,7 @@ class House:
 
     def function(self, module: str) -> str:
         functions = self.aws("lambda").list_functions()["Functions"]
-        return str(next(f["FunctionName"] for f in functions if f["Handler"] == f"lambdas.{module}.handler"))
+        return str(next(f["FunctionName"] for f in functions if f["Handler"] == f"lambdas.handlers.{module}.handler"))
 
     def invoke(self, module: str, event: Any) -> dict[str, Any]:
         """What a function answers to an event, asked with the administrator's rights."""

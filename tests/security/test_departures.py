@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from promotion.config import loading as configuration
 from promotion.aws import departures
+from promotion.config import loading as configuration
 from promotion.config.loading import Config
 from promotion.errors import Invalid, Refused
 from tests.security.house import CONFIG, House

@@ -12,10 +12,10 @@ from promotion import names
 from promotion.aws.doctor.findings import Account, Finding, fail, not_checked, ok, warn
 from promotion.aws.keys import KmsSigner
 from promotion.aws.ledger import DynamoLedger
-from promotion.errors import Invalid
-from promotion.rendering.mails.layout import Message, mime
 from promotion.client.signature import public_keys
+from promotion.errors import Invalid
 from promotion.formatting import counted, listed
+from promotion.rendering.mails.layout import Message, mime
 
 TIMEOUT_S = 15.0
 # More than a busy hour leaves waiting.

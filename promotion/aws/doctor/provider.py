@@ -13,8 +13,8 @@ from typing import Any
 import requests
 
 from promotion.aws.doctor.findings import Account, Finding, fail, not_checked, ok, warn
-from promotion.aws.identity import ALGORITHMS, TIMEOUT_S
 from promotion.aws.doctor.readiness import SIGN_IN_SKEW_S
+from promotion.aws.identity import ALGORITHMS, TIMEOUT_S
 from promotion.config.settings import Identity
 from promotion.formatting import listed, one_line
 

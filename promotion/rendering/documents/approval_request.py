@@ -9,6 +9,9 @@ from typing import Any
 
 from promotion import names
 from promotion.domain import policy
+from promotion.domain.model import EnvironmentState, Evidence, Person, VersionState
+from promotion.domain.policy import Judgement, Situation
+from promotion.formatting import iso, one_line, readable
 from promotion.links.urls import Links
 from promotion.rendering.documents.card import differences, package_document
 from promotion.rendering.documents.evidence import (
@@ -26,9 +29,6 @@ from promotion.rendering.documents.story import (
     gates_said,
     outcome,
 )
-from promotion.domain.model import EnvironmentState, Evidence, Person, VersionState
-from promotion.domain.policy import Judgement, Situation
-from promotion.formatting import iso, one_line, readable
 
 # How long a page follows a decision before it says that something is wrong.
 FOLLOWED_FOR = timedelta(minutes=10)

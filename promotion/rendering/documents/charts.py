@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from promotion.domain.gates import number
+from promotion.formatting import number
 
 STRIP_HEIGHT = 28
 PLOT_HEIGHT = 132

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from promotion.rendering.documents.costs import dollars
-from promotion.domain.gates import RUN, number
+from promotion.domain.gates import RUN
 from promotion.domain.model import Evidence, GateResult, Metric
-from promotion.formatting import ELLIPSIS, change, counted, listed, one_line, readable
+from promotion.formatting import ELLIPSIS, change, counted, listed, number, one_line, readable
+from promotion.rendering.documents.costs import dollars
 
 # Below this many samples a mean says little, and a normal approximation less.
 FEW_SAMPLES = 30

@@ -9,8 +9,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from promotion.links.urls import path_of
 from promotion.formatting import ago
+from promotion.links.urls import path_of
 
 NOTHING = '<span class="gone"><span aria-hidden="true">–</span><span class="unseen">nothing live</span></span>'
 _ASKS = {"expired": ("idle", "expired"), "open": ("open", "asks"), "shut": ("shut", "stopped by a gate")}

@@ -7,13 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from promotion import names
-from promotion.domain import policy
-from promotion.links.urls import Links
 from promotion.config.loading import Config
-from promotion.rendering.documents.card import package_document
-from promotion.rendering.documents.evidence import evidence_document, finite, gate_documents
-from promotion.rendering.documents.story import live_in
-from promotion.ledger.events import Event, sentence
+from promotion.domain import policy
 from promotion.domain.model import (
     EndpointState,
     EnvironmentState,
@@ -23,8 +18,14 @@ from promotion.domain.model import (
     Request,
     VersionState,
 )
-from promotion.ledger.snapshot import GroupSnapshot, falls_back
 from promotion.formatting import iso, one_line, readable
+from promotion.ledger.events import Event
+from promotion.ledger.snapshot import GroupSnapshot, falls_back
+from promotion.links.urls import Links
+from promotion.rendering.documents.card import package_document
+from promotion.rendering.documents.evidence import evidence_document, finite, gate_documents
+from promotion.rendering.documents.story import live_in
+from promotion.rendering.sentences import sentence
 
 EVENTS_SHOWN = 200
 METRICS_DRAWN = 6
@@ -298,7 +299,9 @@ def _environment(
     }
 
 
-def _version_row(state: VersionState, view: GroupSnapshot, config: Config, links: Links, now: datetime) -> dict[str, Any]:
+def _version_row(
+    state: VersionState, view: GroupSnapshot, config: Config, links: Links, now: datetime
+) -> dict[str, Any]:
     requester = state.package.requester
     evidence = _comparable_evidence(state, config.environment_names[0])
     return {

@@ -7,9 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from promotion.domain.gates import number
 from promotion.domain.model import Evidence
-from promotion.formatting import listed, one_line
+from promotion.formatting import listed, number, one_line
 
 PictureSource = Callable[[str], bytes | None]
 PICTURES_SHOWN = 4

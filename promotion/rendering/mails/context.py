@@ -7,14 +7,14 @@ from typing import Any
 
 from msgspec import Struct
 
-from promotion.links.urls import Links
 from promotion.config.loading import Config
+from promotion.domain.model import VersionState
+from promotion.formatting import one_line, readable
+from promotion.ledger.events import Event
+from promotion.ledger.snapshot import GroupSnapshot
+from promotion.links.urls import Links
 from promotion.rendering.documents.card import requester_address
 from promotion.rendering.documents.pictures import PictureSource
-from promotion.ledger.events import Event
-from promotion.domain.model import VersionState
-from promotion.ledger.snapshot import GroupSnapshot
-from promotion.formatting import one_line, readable
 
 SampleSource = Callable[[str], Sequence[Mapping[str, Any]]]
 SliceSource = Callable[[str], Mapping[str, Any]]

@@ -18,9 +18,8 @@ from markupsafe import Markup
 from msgspec import Struct
 from msgspec.structs import replace
 
-from promotion import wording
-from promotion.domain.gates import number
-from promotion.formatting import one_line
+from promotion import formatting
+from promotion.formatting import number, one_line
 
 # Gmail clips what is longer (https://support.google.com/mail/answer/6594), and with it the end of the evidence.
 LARGEST_HTML_BYTES = 100_000

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from promotion import names
-from promotion.rendering.documents.card import requester_address
-from promotion.domain.gates import number
-from promotion.rendering.mails.layout import Letter
-from promotion.rendering.mails.context import Occasion
 from promotion.domain.model import parse_request_id
-from promotion.formatting import listed, moment, one_line, readable
+from promotion.formatting import listed, moment, number, one_line, readable
+from promotion.rendering.documents.card import requester_address
+from promotion.rendering.mails.context import Occasion
+from promotion.rendering.mails.layout import Letter
 
 LONGEST_NOTE = 1200
 

@@ -10,6 +10,9 @@ from msgspec.structs import replace
 
 from promotion import names
 from promotion.domain import policy
+from promotion.domain.gates import RUN
+from promotion.domain.model import EnvironmentState, Evidence, GateResult, Person, Request, VersionState
+from promotion.formatting import counted, listed, moment, number, one_line, readable, size, span
 from promotion.rendering.documents.card import differences, package_document
 from promotion.rendering.documents.costs import dollars
 from promotion.rendering.documents.evidence import (
@@ -22,11 +25,8 @@ from promotion.rendering.documents.evidence import (
 )
 from promotion.rendering.documents.pictures import drawn
 from promotion.rendering.documents.story import against_live, approved_before, consequences, gates_said
-from promotion.domain.gates import RUN, number
-from promotion.rendering.mails.layout import Letter, Picture
 from promotion.rendering.mails.context import Occasion
-from promotion.domain.model import EnvironmentState, Evidence, GateResult, Person, Request, VersionState
-from promotion.formatting import counted, listed, moment, one_line, readable, size, span
+from promotion.rendering.mails.layout import Letter, Picture
 
 LONGEST_NOTE = 1200
 SAMPLES_IN_MAIL = 3

@@ -1,0 +1,118 @@
+"""Metrics documents: what is read of them, and how much of it is kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from promotion.domain.model import Evidence, Metric
+from promotion.errors import Invalid
+
+# What is kept of a metrics document, however much it says: an item of the ledger holds 400 KB.
+MOST_METRICS = 200
+
+
+LONGEST_NAME = 120
+
+
+LONGEST_TEXT = 200
+
+
+LARGEST_COUNT = 1 << 53
+
+
+def read_metrics(document: Any) -> dict[str, Metric]:
+    """Metrics from a metrics document of ours, of SageMaker's model quality form, or a flat map of name to number.
+
+    SageMaker: https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality-metrics.html
+
+    Raises:
+        Invalid: it is none of these.
+    """
+    if not isinstance(document, Mapping):
+        raise Invalid("ModelMetrics", "a metrics document is a JSON object.")
+    if isinstance(document.get("metrics"), Mapping):
+        document = document["metrics"]
+    found: dict[str, Metric] = {}
+    for name, value in document.items():
+        if str(name).endswith("_metrics") and isinstance(value, Mapping):
+            found.update(read_metrics(value))
+        elif isinstance(value, bool):
+            continue
+        elif isinstance(value, int | float):
+            found[_name(name)] = Metric(value=_finite(value))
+        elif isinstance(value, Mapping) and isinstance(value.get("value"), int | float | str):
+            found[_name(name)] = _metric(value)
+    return dict(list(found.items())[:MOST_METRICS])
+
+
+def evidence_of(document: Any, **known: Any) -> Evidence:
+    """Evidence from a metrics document; parts of another type than they should be are left out, and no part outgrows the
+    ledger's items.
+
+    Raises:
+        Invalid: the document is not a JSON object.
+    """
+    metrics = read_metrics(document)
+
+    def numbers(field: str) -> dict[str, float]:
+        part = document.get(field)
+        read = {_name(key): _number(value) for key, value in part.items()} if isinstance(part, Mapping) else {}
+        return {key: value for key, value in list(read.items())[:MOST_METRICS] if value is not None}
+
+    drift, engine = document.get("drift"), document.get("engine")
+    measured = numbers("drift")
+    return Evidence(
+        task=str(document.get("task", ""))[:LONGEST_NAME],
+        metrics=metrics,
+        counts={key: int(value) for key, value in numbers("counts").items() if abs(value) <= LARGEST_COUNT},
+        latency_ms=numbers("latency_ms"),
+        throughput=numbers("throughput"),
+        engine=_scalars(engine) if isinstance(engine, Mapping) else {},
+        # One measure of drift that is no number must not leave the others to say that all is well.
+        drift=measured if isinstance(drift, Mapping) and len(measured) == len(drift) else {},
+        **known,
+    )
+
+
+def _metric(value: Mapping[str, Any]) -> Metric:
+    n = _number(value.get("n"))
+    low, high, deviation = value.get("low"), value.get("high"), value.get("standard_deviation")
+    centre = _finite(value.get("value"))
+    if low is None and centre is not None and (spread := _finite(deviation)) is not None:
+        low, high = centre - 1.96 * spread, centre + 1.96 * spread
+    return Metric(
+        value=centre,
+        low=_finite(low),
+        high=_finite(high),
+        n=int(n) if n is not None and 0 <= n <= LARGEST_COUNT else None,
+    )
+
+
+def _scalars(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values by name; text cut where it gets long."""
+    found = {_name(key): value for key, value in part.items() if isinstance(value, str | int | float)}
+    kept = list(found.items())[:MOST_METRICS]
+    return {
+        key: value[:LONGEST_TEXT] if isinstance(value, str) else value
+        for key, value in kept
+        if isinstance(value, str | bool) or _finite(value) is not None
+    }
+
+
+def _name(key: Any) -> str:
+    return str(key)[:LONGEST_NAME]
+
+
+def _number(value: Any) -> float | None:
+    """A number that is one: no text, no truth value, finite."""
+    return _finite(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _finite(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
