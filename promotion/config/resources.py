@@ -59,8 +59,8 @@ def check(config: Config, refuse: Refuse) -> None:
     for field in ("input", "references"):
         _check_place(getattr(config.inference, field), f"inference.{field}", refuse)
         for pattern, override in config.groups_override.items():
-            if (place := getattr(override.inference, field)) is not None:
-                _check_place(place, f'groups_override."{pattern}".inference.{field}', refuse)
+            if (uri := getattr(override.inference, field)) is not None:
+                _check_place(uri, f'groups_override."{pattern}".inference.{field}', refuse)
     _check_homes(config, refuse)
 
 
