@@ -15,7 +15,12 @@ export JSII_SILENCE_WARNING_DEPRECATED_NODE_VERSION := 1
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/node_modules/.bin:$(PATH)
 
-.PHONY: help demo local test check synth deploy image bench bench-long faults lock format clean
+# What a change has to pass is timed: the minutes are printed, and kept in build/house.json.
+TIMED := $(PYTHON) tools/timed.py
+# A file is one worker's: what its tests share is made once. The order of tests/conftest.py stays, the long files first.
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
+
+.PHONY: help demo local test test-quick coverage check synth deploy image bench bench-long faults lock format clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,7 +32,13 @@ local: $(VENV) $(NODE)  ## The service on 127.0.0.1 until Ctrl-C
 	@exec python -m local
 
 test: $(VENV) $(NODE) $(CHROMIUM)  ## Every test: rules, adapters, template, whole loop
-	python -m pytest $(TESTS)
+	$(TIMED) test $(if $(TESTS),,--house test_minutes) -- python -m pytest -q $(SIDE_BY_SIDE) --durations=25 $(TESTS)
+
+test-quick: $(VENV)  ## Rules, command, adapters, documentation: in three minutes
+	$(TIMED) test-quick --house quick_minutes -- python -m pytest -q -n 2 tests/rules tests/cli tests/adapters tests/docs
+
+coverage: $(VENV) $(NODE) $(CHROMIUM)  ## Every test, with the lines that none of them runs, in build/coverage/: half as long again
+	python -m pytest -q $(SIDE_BY_SIDE) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage $(TESTS)
 
 check: $(VENV)  ## Lint, types, boundaries
 	ruff check . && ruff format --check .
