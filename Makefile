@@ -20,7 +20,7 @@ TIMED := $(PYTHON) tools/timed.py
 # A file is one worker's: what its tests share is made once. The order of tests/conftest.py stays, the long files first.
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo local test test-quick coverage check synth deploy image bench bench-long faults lock format clean
+.PHONY: help demo local test test-quick test-outside test-outside-all coverage wheel check synth deploy image bench bench-long faults lock format clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,12 @@ test: $(VENV) $(NODE) $(CHROMIUM)  ## Every test: rules, adapters, template, who
 test-quick: $(VENV)  ## Rules, command, adapters, documentation: in three minutes
 	$(TIMED) test-quick --house quick_minutes -- python -m pytest -q -n 2 tests/rules tests/cli tests/adapters tests/docs
 
+test-outside: $(VENV) $(NODE)  ## Against software that nobody here wrote: the sample that CI runs; SUITES names some
+	$(TIMED) test-outside $(if $(SUITES),,--house outside_minutes) -- $(PYTHON) outside/run.py $(SUITES)
+
+test-outside-all: $(VENV) $(NODE)  ## The same with every family, layout and variant
+	$(TIMED) test-outside-all -- $(PYTHON) outside/run.py --all $(SUITES)
+
 coverage: $(VENV) $(NODE) $(CHROMIUM)  ## Every test, with the lines that none of them runs, in build/coverage/: half as long again
 	python -m pytest -q $(SIDE_BY_SIDE) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage $(TESTS)
 
@@ -50,6 +56,10 @@ synth: $(VENV) $(NODE)  ## The CloudFormation template, in cdk.out/
 
 deploy: $(VENV) $(NODE)  ## Into the AWS account that the shell's credentials name
 	cdk deploy --all $(CDK_ARGS)
+
+wheel: $(VENV)  ## The package, in dist/
+	rm -rf build/lib build/bdist.* *.egg-info
+	python -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 image: $(VENV)  ## The inference image with buildah, on a base of Debian's own packages, and tried: as root, on Debian
 	python -m local.image
