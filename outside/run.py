@@ -153,12 +153,12 @@ def attempt(suite: Suite, *, everything: bool) -> Result:
 
 @contextlib.contextmanager
 def environment(suite: Suite, output: IO[str]) -> Iterator[Path]:
-    """The suite's interpreter, with exactly its lock installed; the product's where the suite has no lock.
+    """The suite's interpreter, with exactly its lock installed; the product's where the suite has no lock with hashes.
 
     Raises:
         subprocess.CalledProcessError: pip could not; the log has why.
     """
-    if not suite.lock.exists():
+    if not suite.lock.exists() or "--hash=" not in suite.lock.read_text(encoding="utf-8"):
         yield PRODUCT
         return
     place = CACHE / f"{suite.name}-{digest(suite)}"
