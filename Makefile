@@ -76,7 +76,7 @@ faults: $(VENV) $(NODE)  ## Kills and cuts everything that can be killed or cut,
 format: $(VENV)  ## Formats and sorts imports
 	ruff check --fix-only --quiet . && ruff format .
 
-lock:  ## The three locks anew, from what the requirements.in files ask for
+lock:  ## The locks anew, from what the requirements.in files ask for
 	rm -rf build/lock && $(PYTHON) -m venv build/lock/all && $(PYTHON) -m venv build/lock/lambdas && $(PYTHON) -m venv build/lock/inference
 	build/lock/all/bin/pip install --quiet "$$(grep '^torch==' requirements.in)"
 	build/lock/all/bin/pip install --quiet -r requirements.in
@@ -91,6 +91,9 @@ lock:  ## The three locks anew, from what the requirements.in files ask for
 	head -n 1 inference/requirements.txt > build/lock/inference.txt
 	build/lock/inference/bin/pip freeze | grep -viE '^(nvidia-.*|cuda-.*|triton)==' | sed -E 's/\+cpu$$//' >> build/lock/inference.txt
 	mv build/lock/requirements.txt requirements.txt && mv build/lock/lambdas.txt lambdas/requirements.txt && mv build/lock/inference.txt inference/requirements.txt
+	$(PYTHON) -m venv build/lock/uv && build/lock/uv/bin/pip install --quiet uv==0.13.9
+	for asked in outside/*/requirements.in; do build/lock/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+	  --no-header --no-annotate --no-emit-index-url --output-file "$${asked%.in}.txt" "$$asked" || exit 1; done
 	npm install --package-lock-only --omit-lockfile-registry-resolved=true --no-audit --no-fund
 
 clean:  ## Everything that was made here

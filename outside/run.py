@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITES = ROOT / "outside"
@@ -82,10 +82,9 @@ def read(folder: Path) -> Suite:
     """
     file = folder / "suite.toml"
     try:
-        said = tomllib.loads(file.read_text(encoding="utf-8"))
-        return Suite(
-            name=folder.name, **{key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
-        )
+        said: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+        commands: dict[str, Any] = {key: tuple(value) for key, value in said.items() if isinstance(value, list)}
+        return Suite(name=folder.name, **{**said, **commands})
     except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
         raise SystemExit(f"{file}: {error}") from error
 
