@@ -23,7 +23,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 .PHONY: help demo local test test-quick test-outside test-outside-all coverage wheel check synth deploy image bench bench-long faults lock format clean
 
 help:  ## What there is to make
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 demo: $(VENV) $(NODE)  ## The whole loop, unattended, on models trained on the spot
 	python -m local.demo
@@ -34,7 +34,7 @@ local: $(VENV) $(NODE)  ## The service on 127.0.0.1 until Ctrl-C
 test: $(VENV) $(NODE) $(CHROMIUM)  ## Every test: rules, adapters, template, whole loop
 	$(TIMED) test $(if $(TESTS),,--house test_minutes) -- python -m pytest -q $(SIDE_BY_SIDE) --durations=25 $(TESTS)
 
-test-quick: $(VENV)  ## Rules, command, adapters, documentation: in three minutes
+test-quick: $(VENV)  ## Rules, command, adapters, documentation: the fast ones
 	$(TIMED) test-quick --house quick_minutes -- python -m pytest -q -n 2 tests/rules tests/cli tests/adapters tests/docs
 
 test-outside: $(VENV) $(NODE)  ## Against software that nobody here wrote: the sample that CI runs; SUITES names some
@@ -43,7 +43,7 @@ test-outside: $(VENV) $(NODE)  ## Against software that nobody here wrote: the s
 test-outside-all: $(VENV) $(NODE)  ## The same with every family, layout and variant
 	$(TIMED) test-outside-all -- $(PYTHON) outside/run.py --all $(SUITES)
 
-coverage: $(VENV) $(NODE) $(CHROMIUM)  ## Every test, with the lines that none of them runs, in build/coverage/: half as long again
+coverage: $(VENV) $(NODE) $(CHROMIUM)  ## Every test, with the lines that none of them runs, in build/coverage/
 	python -m pytest -q $(SIDE_BY_SIDE) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage $(TESTS)
 
 check: $(VENV)  ## Lint, types, boundaries

@@ -84,10 +84,10 @@ def _settle(options: argparse.Namespace) -> None:
         os.environ["AWS_PROFILE"] = options.profile
 
 
-def _common(*, suppressed: bool) -> argparse.ArgumentParser:
+def _common(*, suppressed: bool) -> Parser:
     """What every command takes, before its name or after it; after it, what isn't given leaves alone what stood before."""
     absent = argparse.SUPPRESS if suppressed else None
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument(
         "--json", action="store_true", default=argparse.SUPPRESS if suppressed else False, help="answer in JSON"
     )
