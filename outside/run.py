@@ -32,6 +32,7 @@ SIDE_BY_SIDE = 2
 _TAIL = 60
 # What a suite gets to take down what it started.
 _GRACE_S = 30
+_running: set[int] = set()
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [suite for suite in found if not options.names or suite.name in options.names]
     provide(chosen)
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        results = list(pool.map(lambda suite: attempt(suite, everything=options.all), chosen))
+        try:
+            results = list(pool.map(lambda suite: attempt(suite, everything=options.all), chosen))
+        except KeyboardInterrupt:
+            # A suite is a session of its own, which a signal to this one doesn't reach.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for leader in tuple(_running):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(leader, signal.SIGINT)
+            raise
     failed = [result for result in results if result.failure]
     print(f"outside: {len(results) - len(failed)} of {len(results)} suites passed", flush=True)
     return 1 if failed else 0
@@ -209,6 +218,7 @@ def execute(suite: Suite, python: Path, output: IO[str], *, everything: bool) ->
         start_new_session=True,
         env={**os.environ, "OUTSIDE_PYTHON": str(python), "OUTSIDE_ALL": "1" if everything else ""},
     )
+    _running.add(process.pid)
     try:
         code = process.wait(suite.minutes * 60)
         return f"failed (exit {code})" if code else ""
@@ -220,9 +230,11 @@ def execute(suite: Suite, python: Path, output: IO[str], *, everything: bool) ->
                 os.killpg(process.pid, sign)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_GRACE_S)
+        _running.discard(process.pid)
 
 
 if __name__ == "__main__":
     # A shell's background job inherits an ignored SIGINT, by which a suite could not be asked to clean up.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for _sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(_sign, signal.default_int_handler)
     sys.exit(main())

@@ -48,7 +48,8 @@ def run(command: Sequence[str], limit: float | None) -> int:
     if limit is None:
         return subprocess.run(command, check=False).returncode
     # A shell's background job inherits an ignored SIGINT, by which a test run could not be asked to clean up.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, signal.default_int_handler)
     process = subprocess.Popen(command, start_new_session=True)
     try:
         return process.wait(limit * 60)
