@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from local.ports import Held
+from outside.ministack.emulated import ACCOUNT, REGION, Browser, Emulator, answers, eventually, running
 from promotion import names
 from promotion.config.loading import load
-from tests.infra.emulated import ACCOUNT, REGION, Browser, Emulator, answers, eventually, running
 from tests.infra.synthesized import ROOT
 
 CLIENT_SECRET = "of-the-test"
@@ -126,7 +126,7 @@ def rule_target(emulator: Emulator, event: dict[str, Any]) -> str:
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The test installation, with an identity provider on this machine."""
-    text = (Path(__file__).parent / "promotion.toml").read_text(encoding="utf-8")
+    text = (ROOT / "tests" / "infra" / "promotion.toml").read_text(encoding="utf-8")
     place = tmp_path_factory.mktemp("config") / "promotion.toml"
     with Held() as held:
         place.write_text(text.replace("https://login.example.com/tenant/v2.0", f"http://127.0.0.1:{held.number}"))

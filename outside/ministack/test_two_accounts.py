@@ -15,13 +15,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.ports import Held
+from outside.ministack.emulated import ACCOUNT, REGION, Emulator, eventually, running, within_reach
+from outside.ministack.test_one_account import CLIENT_SECRET, GROUP, approval_link, approve, identity_provider, register
 from promotion import names
-from tests.infra.emulated import ACCOUNT, REGION, Emulator, eventually, running, within_reach
-from tests.infra.synthesized import run_app
-from tests.infra.test_ministack import CLIENT_SECRET, GROUP, approval_link, approve, identity_provider, register
+from tests.infra.synthesized import ROOT, run_app
 
 THERE = "444444444444"
-CONFIG = Path(__file__).parent / "promotion.toml"
+CONFIG = ROOT / "tests" / "infra" / "promotion.toml"
 
 
 def client_there(emulator: Emulator, service: str) -> Any:

@@ -14,7 +14,6 @@ import ssl
 import subprocess
 import sys
 import time
-import venv
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,8 +27,6 @@ import boto3
 from local.ports import Held
 from tests.infra.synthesized import ROOT, run_app
 
-# cryptography makes its KMS keys; boto3 is what Lambda's runtime would bring.
-PACKAGES = ("ministack==1.5.33", "boto3", "cryptography==50.0.2")
 # Both exist on AWS: https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-events-eventbuspolicy.html,
 # and DkimDNSTokenName1 is an attribute of AWS::SES::EmailIdentity.
 UNKNOWN_TYPES = ("AWS::Events::EventBusPolicy",)
@@ -162,7 +159,7 @@ def running(folder: Path) -> Iterator[Emulator]:
 
 
 def _running(emulator: Emulator) -> Iterator[Emulator]:
-    folder, interpreter = emulator.folder, installed() / "bin" / "python"
+    folder, interpreter = emulator.folder, Path(os.environ["OUTSIDE_PYTHON"])
     self_signed(folder)
     plain = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
     common = {"AWS_DEFAULT_REGION": REGION, "MINISTACK_REGION": REGION}
@@ -223,19 +220,6 @@ def answers(port: int) -> bool | None:
     except OSError:
         return None
     return True
-
-
-def installed() -> Path:
-    """ministack's own environment: it pins another botocore than ours."""
-    place = ROOT / "build" / "ministack"
-    stamp = place / "installed"
-    wanted = " ".join(PACKAGES)
-    if not stamp.exists() or stamp.read_text() != wanted:
-        venv.create(place, with_pip=True, clear=True)
-        command = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*command, *PACKAGES], check=True)
-        stamp.write_text(wanted)
-    return place
 
 
 def self_signed(folder: Path) -> None:
