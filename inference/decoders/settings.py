@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from inference.errors import TooLong
-from inference.records.parameters import GENERATION, Number, Switch, unknown
+from inference.records.parameters import GENERATION, SAMPLING, Number, Switch, unknown, usable
 from promotion.errors import Invalid
 
 DEFAULT_NEW_TOKENS = 100  # as TGI has it
@@ -39,7 +39,7 @@ _CHECKED: Mapping[str, Number | Switch] = {
 # `stop_sequences` is LMI's name for TGI's `stop`.
 NAMES = (*_CHECKED, "stop", "stop_sequences")
 # Whoever names one of these wants to sample, even without do_sample: so TGI has it, and LMI too.
-_SAMPLES = ("temperature", "top_k", "top_p")
+_SAMPLES = SAMPLING
 # What of a model's own generation_config is followed.
 _OF_MODEL = ("do_sample", "temperature", "top_k", "top_p", "repetition_penalty", "max_new_tokens")
 
@@ -87,7 +87,9 @@ class Decoding:
         known = {field.name for field in fields(cls)}
         # Said as false where the model says nothing, so that a temperature alone makes no model sample.
         found["do_sample"] = bool(found["do_sample"])
-        return cls().updated({name: value for name, value in found.items() if value is not None and name in known})
+        return cls().updated(
+            usable({name: value for name, value in found.items() if value is not None and name in known})
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,7 @@ GENERATION: Mapping[str, Number | Switch] = {
     # Taken and checked because existing clients send it; batches are formed by token budget, whatever it says.
     "batch_size": Number(1, 100_000),
 }
+SAMPLING = ("temperature", "top_k", "top_p")
 ZERO_SHOT = ("candidate_labels", "hypothesis_template", "multi_label", "batch_size")
 # Names of generation parameters elsewhere: someone who sends one means it, so it must not be taken for a data field.
 _FOREIGN = frozenset({"length_penalty", "repetition_penalty", "min_length", "min_new_tokens", "typical_p", "stop"})
@@ -121,7 +122,22 @@ class Generation:
         """The defaults that a model's own generation_config carries."""
         names = [field.name for field in fields(cls) if field.name != "seed"]
         found = {name: getattr(config, name, None) for name in names}
-        return cls().updated({name: value for name, value in found.items() if value is not None})
+        return cls().updated(usable({name: value for name, value in found.items() if value is not None}))
+
+
+def usable(defaults: dict[str, Any]) -> dict[str, Any]:
+    """`defaults` of a model, without sampling settings that its greedy search never looks at and no sampling could use."""
+    if defaults.get("do_sample"):
+        return defaults
+    return {name: value for name, value in defaults.items() if name not in SAMPLING or _in_range(name, value)}
+
+
+def _in_range(name: str, value: Any) -> bool:
+    try:
+        GENERATION[name].check(name, value)
+    except Invalid:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

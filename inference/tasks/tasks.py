@@ -16,6 +16,7 @@ from inference.engines.encoder_decoder import text_engine
 from inference.engines.nli import NliEngine
 from inference.engines.sampling import record_key
 from inference.engines.search import most_new_tokens
+from inference.models.generation_defaults import told_by_file
 from inference.models.loading import TEXT_TO_TEXT, ZERO_SHOT, Loaded
 from inference.models.tokenizing import Encoded, Encoder
 from inference.records.parameters import Generation, Labels
@@ -115,7 +116,8 @@ class TextToText(_Plain):
         self.joins = self._engine.joins
         self._tokenizer = loaded.tokenizer
         self._encoder = Encoder(loaded.tokenizer, loaded.model.config)
-        self._defaults = Generation.of_model(loaded.model.generation_config)
+        with told_by_file():
+            self._defaults = Generation.of_model(loaded.model.generation_config)
 
     @property
     def description(self) -> Description:
