@@ -59,6 +59,9 @@ class Decoding:
     truncate: int | None = None
     return_full_text: bool = False
     details: bool = False
+    # What a model's own defaults say of lengths: at most, and never beyond the limits.
+    default_new_tokens: int | None = None
+    default_length: int | None = None
 
     def updated(self, parameters: Mapping[str, Any]) -> Decoding:
         """These settings with `parameters` over them.
@@ -87,7 +90,11 @@ class Decoding:
         known = {field.name for field in fields(cls)}
         # Said as false where the model says nothing, so that a temperature alone makes no model sample.
         found["do_sample"] = bool(found["do_sample"])
-        return cls().updated(
+        lengths = {
+            "default_new_tokens": found.pop("max_new_tokens", None),
+            "default_length": getattr(config, "max_length", None),
+        }
+        return replace(cls(), **lengths).updated(
             usable({name: value for name, value in found.items() if value is not None and name in known})
         )
 
@@ -139,8 +146,13 @@ class Limits:
                 f"is {wanted}, and with {length} tokens of inputs that is more than {self.total_tokens} "
                 f"({TOTAL_TOKENS}); ask for at most {self.total_tokens - length}, or shorten inputs.",
             )
-        most = self.total_tokens - length
-        return replace(settings, max_new_tokens=min(DEFAULT_NEW_TOKENS, most) if wanted is None else wanted)
+        if wanted is None:
+            wanted = settings.default_new_tokens or DEFAULT_NEW_TOKENS
+            if settings.default_new_tokens is None and settings.default_length is not None:
+                # It counts the prompt too, and leaves room for one token.
+                wanted = max(1, settings.default_length - length)
+            wanted = min(wanted, self.total_tokens - length)
+        return replace(settings, max_new_tokens=wanted, default_new_tokens=None, default_length=None)
 
 
 def number(environment: Mapping[str, str], name: str) -> int | None:
