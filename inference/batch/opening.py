@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from inference.decoders.opening import text_generation
-from inference.models.loading import TEXT_GENERATION, TEXT_TO_TEXT, Loaded
+from inference.errors import ModelBroken
+from inference.models.loading import TEXT_GENERATION, TEXT_TO_TEXT, ZERO_SHOT, Loaded
 from inference.tasks.tasks import Task, TextToText, ZeroShot
+
+log = logging.getLogger("inference")
+
+# Short, so that the start takes no longer than it must. Decoders answer a first text where they are opened.
+_FIRST = {
+    TEXT_TO_TEXT: {"text_inputs": "Hello", "max_new_tokens": 2},
+    ZERO_SHOT: {"sequences": "Hello", "candidate_labels": ["first"]},
+}
 
 
 def task_for(loaded: Loaded, environment: Mapping[str, str] | None = None) -> Task:
-    """The task that a loaded model does, within the limits that `environment` names.
+    """The task that a loaded model does, within the limits that `environment` names; it has answered a first record.
 
     Raises:
         Invalid: a limit that is no number, beyond the model, or at odds with another.
+        ModelBroken: it fails on the first record.
     """
     if loaded.task == TEXT_GENERATION:
         return text_generation(loaded, environment or {})
-    return TextToText(loaded) if loaded.task == TEXT_TO_TEXT else ZeroShot(loaded)
+    task = TextToText(loaded) if loaded.task == TEXT_TO_TEXT else ZeroShot(loaded)
+    _answer_first(task)
+    return task
+
+
+def _answer_first(task: Task) -> None:
+    request = task.parse(_FIRST[task.name], None)
+    try:
+        [[answer]] = task.answer([request])
+    except Exception as error:
+        log.exception("the model fails on a first record")
+        raise ModelBroken(f"The model loads, and does not answer: {type(error).__name__}: {error}") from error
+    if answer.error:
+        raise ModelBroken(f"The model loads, and does not answer: {answer.error}.")

@@ -17,6 +17,9 @@ _CHARACTERS_OF_A_WORD_PIECE = 3
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
+_POSITIONS = ("max_position_embeddings", "n_positions", "max_encoder_position_embeddings")
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """One input as the model sees it; `truncated` where it was longer than the model can take."""
@@ -29,10 +32,10 @@ class Encoded:
 class Encoder:
     """A tokenizer with a model's limit on length."""
 
-    def __init__(self, tokenizer: Any, config: Any) -> None:
+    def __init__(self, tokenizer: Any, model: Any) -> None:
         self._tokenizer = tokenizer
-        named = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions")]
-        limits = [tokenizer.model_max_length, *named]
+        named = [getattr(model.config, name, None) for name in _POSITIONS]
+        limits = [tokenizer.model_max_length, *named, _positions_behind_padding(model)]
         self.longest = min(
             (limit for limit in limits if isinstance(limit, int) and 0 < limit < 10**6), default=_LONGEST_INPUT
         )
@@ -80,3 +83,11 @@ class Encoder:
             text, truncation=True, max_length=self.longest + 64, add_special_tokens=False, return_offsets_mapping=True
         )["offset_mapping"]
         return text[: offsets[-1][1]] if offsets else text
+
+
+def _positions_behind_padding(model: Any) -> int | None:
+    """How far positions reach that begin behind the padding token's, as RoBERTa's, XLM-R's and MPNet's do; else None."""
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] == "position_embeddings" and getattr(module, "padding_idx", None) is not None:
+            return int(module.num_embeddings - module.padding_idx - 1)
+    return None

@@ -5,6 +5,7 @@ A task parses records, has an engine do the work on what is different, and puts 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
@@ -22,6 +23,8 @@ from inference.models.tokenizing import Encoded, Encoder
 from inference.records.parameters import Generation, Labels
 from inference.records.requests import Departure, Request, generation_request, zero_shot_request
 from promotion.errors import Invalid
+
+log = logging.getLogger("inference")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ class TextToText(_Plain):
         self._engine = engine or text_engine(loaded.model)
         self.joins = self._engine.joins
         self._tokenizer = loaded.tokenizer
-        self._encoder = Encoder(loaded.tokenizer, loaded.model.config)
+        self._encoder = Encoder(loaded.tokenizer, loaded.model)
         with told_by_file():
             self._defaults = Generation.of_model(loaded.model.generation_config)
 
@@ -199,7 +202,7 @@ class ZeroShot(_Plain):
 
     def __init__(self, loaded: Loaded, engine: PairEngine | None = None) -> None:
         self._engine = engine or NliEngine(loaded.model)
-        self._encoder = Encoder(loaded.tokenizer, loaded.model.config)
+        self._encoder = Encoder(loaded.tokenizer, loaded.model)
 
     @property
     def description(self) -> Description:
@@ -248,6 +251,26 @@ class ZeroShot(_Plain):
             fields = self.nothing if error else ranked(text, settings, found)
             answers.append(Answer(fields, tokens_in, 0, truncated, seconds=seconds, error=error))
         return spread(answers, places)
+
+
+def answer_each(task: Task, requests: Sequence[Request]) -> list[list[Answer]]:
+    """Answer `requests` together; where that fails, each alone, so that one that breaks the model is one error."""
+    try:
+        return task.answer(requests)
+    except Exception:
+        if len(requests) > 1:
+            log.exception("a pass failed; each of the %d requests in it is tried alone", len(requests))
+    # Outside the except block: the traceback holds the failed pass's tensors.
+    return [_alone(task, request) for request in requests]
+
+
+def _alone(task: Task, request: Request) -> list[Answer]:
+    try:
+        return task.answer([request])[0]
+    except Exception as error:
+        log.exception("the model fails on a record")
+        why = f"the model fails on this record: {type(error).__name__}."
+        return [Answer(task.nothing, error=why) for _ in request.texts]
 
 
 def ranked(text: str, settings: Labels, logits: Sequence[Entailment]) -> dict[str, Any]:
