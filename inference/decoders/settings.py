@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from inference.errors import TooLong
-from inference.records.parameters import GENERATION, SAMPLING, Number, Switch, unknown, usable
+from inference.records.parameters import GENERATION, SAMPLING, Number, Switch, Text, unknown, usable
 from promotion.errors import Invalid
 
 DEFAULT_NEW_TOKENS = 100  # as TGI has it
@@ -22,7 +22,7 @@ INPUT_LENGTH, TOTAL_TOKENS, BATCH_TOKENS = "MAX_INPUT_LENGTH", "MAX_TOTAL_TOKENS
 BATCH_PREFILL_TOKENS = "MAX_BATCH_PREFILL_TOKENS"
 SM_NUM_GPUS = "SM_NUM_GPUS"
 
-_CHECKED: Mapping[str, Number | Switch] = {
+_CHECKED: Mapping[str, Number | Switch | Text] = {
     "max_new_tokens": Number(1, 100_000),
     "do_sample": Switch(),
     "temperature": Number(0, 100, whole=False, above=True),

@@ -152,6 +152,8 @@ class GenerateEngine:
             "cache_implementation": None,
             "prompt_lookup_num_tokens": None,
         }
+        if settings.forced_bos_token_id is not None:
+            changes["forced_bos_token_id"] = settings.forced_bos_token_id
         for name, value in changes.items():
             setattr(config, name, value)
         return config
@@ -174,7 +176,7 @@ def padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
 
 def _shared(settings: Generation) -> Generation:
     """What rows of one forward pass must share: all but the seed, and nothing that greedy search ignores."""
-    settings = replace(settings, seed=None)
+    settings = replace(settings, seed=None, src_lang=None, tgt_lang=None)
     return settings if settings.do_sample else replace(settings, temperature=1.0, top_k=50, top_p=1.0)
 
 

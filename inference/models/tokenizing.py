@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 # Where neither tokenizer nor configuration tells.
 _LONGEST_INPUT = 1_024
 # Far more characters than a token has; what lies behind them can't be within the model's reach.
@@ -90,4 +92,13 @@ def _positions_behind_padding(model: Any) -> int | None:
     for name, module in model.named_modules():
         if name.rpartition(".")[2] == "position_embeddings" and getattr(module, "padding_idx", None) is not None:
             return int(module.num_embeddings - module.padding_idx - 1)
+    return None
+
+
+def decoder_reach(model: Any) -> int | None:
+    """How many tokens an encoder-decoder can write where its decoder has a table of positions; None where it has none."""
+    for name, module in model.get_decoder().named_modules():
+        if name.rpartition(".")[2] in ("embed_positions", "position_embeddings") and isinstance(module, nn.Embedding):
+            unused = module.padding_idx + 1 if module.padding_idx is not None else getattr(module, "offset", 0)
+            return int(module.num_embeddings - unused)
     return None

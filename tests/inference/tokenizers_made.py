@@ -21,6 +21,7 @@ from transformers import (
     MarianMTModel,
     MBartConfig,
     MBartForConditionalGeneration,
+    NllbTokenizer,
     T5Config,
     T5ForConditionalGeneration,
     XLMRobertaConfig,
@@ -125,12 +126,11 @@ def _mbart50(folder: Path) -> None:
 
 
 def _nllb(folder: Path) -> None:
-    from transformers import NllbTokenizer
-
-    piece = sentencepiece_model()
-    folder.mkdir(parents=True)
-    (folder / "sentencepiece.bpe.model").write_bytes(piece)
-    tokenizer = NllbTokenizer.from_pretrained(folder)
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "▁", *"abcdefghijklmnopqrstuvwxyz"]
+    tokenizer = NllbTokenizer(
+        vocab={piece: number for number, piece in enumerate(pieces)}, merges=[],
+        extra_special_tokens=["eng_Latn", "fra_Latn", "deu_Latn"],
+    )  # fmt: skip
     config = M2M100Config(
         vocab_size=len(tokenizer), pad_token_id=1, bos_token_id=0, eos_token_id=2, decoder_start_token_id=2, **_BOTH
     )
