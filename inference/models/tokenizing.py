@@ -13,6 +13,7 @@ from torch import nn
 _LONGEST_INPUT = 1_024
 # Far more characters than a token has; what lies behind them can't be within the model's reach.
 _CHARACTERS_PER_TOKEN = 16
+_CUT_TOKENS = 64
 # What a token has on average, rather less than more.
 _CHARACTERS_OF_A_WORD_PIECE = 3
 # JSON can spell half a character; a tokenizer can't read one.
@@ -80,11 +81,15 @@ class Encoder:
         text = _HALF_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", text)
         if len(text) <= self.longest * _CHARACTERS_PER_TOKEN or not self._tokenizer.is_fast:
             return text
-        # One token more than the model takes, so that the cut still counts as one.
-        offsets = self._tokenizer(
-            text, truncation=True, max_length=self.longest + 64, add_special_tokens=False, return_offsets_mapping=True
-        )["offset_mapping"]
-        return text[: offsets[-1][1]] if offsets else text
+        # Some tokens more than the model takes, so that the cut still counts as one, and changes none that is kept.
+        most, width = self.longest + _CUT_TOKENS, self.longest * _CHARACTERS_PER_TOKEN
+        while True:
+            offsets = self._tokenizer(
+                text[:width], truncation=True, max_length=most, add_special_tokens=False, return_offsets_mapping=True
+            )["offset_mapping"]
+            if len(offsets) >= most or width >= len(text):
+                return text[: offsets[-1][1]] if offsets else text
+            width *= 2
 
 
 def _positions_behind_padding(model: Any) -> int | None:
