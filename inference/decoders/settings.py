@@ -90,11 +90,10 @@ class Decoding:
         known = {field.name for field in fields(cls)}
         # Said as false where the model says nothing, so that a temperature alone makes no model sample.
         found["do_sample"] = bool(found["do_sample"])
-        lengths = {
-            "default_new_tokens": found.pop("max_new_tokens", None),
-            "default_length": getattr(config, "max_length", None),
-        }
-        return replace(cls(), **lengths).updated(
+        named = cls(
+            default_new_tokens=found.pop("max_new_tokens", None), default_length=getattr(config, "max_length", None)
+        )
+        return named.updated(
             usable({name: value for name, value in found.items() if value is not None and name in known})
         )
 
