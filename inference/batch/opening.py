@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from inference.decoders.opening import text_generation
 from inference.errors import ModelBroken
-from inference.models.loading import TEXT_GENERATION, TEXT_TO_TEXT, ZERO_SHOT, Loaded
+from inference.models.configuration import TEXT_GENERATION, TEXT_TO_TEXT, ZERO_SHOT
+from inference.models.loading import Loaded
 from inference.tasks.tasks import Task, TextToText, ZeroShot
 
 log = logging.getLogger("inference")
 
 # Short, so that the start takes no longer than it must. Decoders answer a first text where they are opened.
-_FIRST = {
+_FIRST: Mapping[str, Mapping[str, Any]] = {
     TEXT_TO_TEXT: {"text_inputs": "Hello", "max_new_tokens": 2},
     ZERO_SHOT: {"sequences": "Hello", "candidate_labels": ["first"]},
 }

@@ -12,8 +12,9 @@ from inference.decoders.asking import Asking
 from inference.decoders.paged import PagedEngine
 from inference.decoders.settings import Decoding, Limits
 from inference.engines import Description
+from inference.models.configuration import TEXT_GENERATION
 from inference.models.generation_defaults import told_by_file
-from inference.models.loading import TEXT_GENERATION, Loaded
+from inference.models.loading import Loaded
 from inference.records.requests import Request
 from inference.tasks.tasks import Answer, spread
 

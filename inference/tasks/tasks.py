@@ -17,9 +17,10 @@ from inference.engines.encoder_decoder import text_engine
 from inference.engines.nli import NliEngine
 from inference.engines.sampling import record_key
 from inference.engines.search import most_new_tokens
+from inference.models.configuration import TEXT_TO_TEXT, ZERO_SHOT
 from inference.models.generation_defaults import told_by_file
 from inference.models.languages import Languages
-from inference.models.loading import TEXT_TO_TEXT, ZERO_SHOT, Loaded
+from inference.models.loading import Loaded
 from inference.models.tokenizing import Encoded, Encoder, decoder_reach
 from inference.records.parameters import Generation, Labels
 from inference.records.requests import Departure, Request, generation_request, zero_shot_request
