@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import sys
 import tempfile
 import time
@@ -36,7 +37,7 @@ def main() -> int:
     """Run what is asked for; 1 where something is neither equal nor refused."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--all", action="store_true", help="every family and layout (default: a sample)")
-    parser.add_argument("--only", default="", help="rows whose name holds this")
+    parser.add_argument("--only", default="", help="rows in whose task and name this regular expression is found")
     options = parser.parse_args()
     torch.set_num_threads(1)
     logging.disable(logging.CRITICAL)
@@ -45,8 +46,8 @@ def main() -> int:
     transformers_logging.disable_progress_bar()
     started = time.monotonic()
     step = 1 if options.all or options.only else _STEP
-    rows = [row for row in ROWS if options.only in row.name][::step]
-    layouts = [layout for layout in LAYOUTS if options.only in layout.name][::step]
+    rows = [row for row in ROWS if re.search(options.only, f"{row.task} {row.name}")][::step]
+    layouts = [layout for layout in LAYOUTS if re.search(options.only, f"layout {layout.name}")][::step]
     families = _each(rows, lambda row: f"{row.task} {row.name}", _family)
     packed = _each(layouts, lambda layout: f"layout {layout.name}", _layout)
     good = families["equal"] + families["refused"]
