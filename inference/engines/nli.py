@@ -49,7 +49,9 @@ class NliEngine:
         self._end = model.config.eos_token_id if model.config.model_type == "bart" else None
         self._budget = token_budget or (CUDA_TOKEN_BUDGET if model.device.type == "cuda" else CPU_TOKEN_BUDGET)
         self._pad = model.config.pad_token_id or 0
-        self._one_by_one, self._restore = one_by_one(model), restorer(model)
+        # A head on a decoder finds a text's last token by its padding token, and takes one text where it has none.
+        unpadded = model.config.pad_token_id is None and not model.config.is_encoder_decoder
+        self._one_by_one, self._restore = unpadded or one_by_one(model), restorer(model)
         classes = model.config.label2id.items()
         self._entailment = next(place for name, place in classes if str(name).lower().startswith("entail"))
         # As the transformers pipeline has it: the first class, or the last where entailment is the first.

@@ -26,7 +26,7 @@ from inference.tasks.pipeline import Pipeline
 from promotion.errors import Invalid
 
 REFUSALS = (ModelBroken, ModelRefused, Invalid)
-_NEW = 12
+_NEW, _LONGEST_PROMPT = 12, 100  # tokens
 _TEXT_SETTINGS: Mapping[str, dict[str, Any]] = {
     "defaults": {},
     "greedy": {"num_beams": 1, "max_new_tokens": _NEW, "do_sample": False},
@@ -120,11 +120,13 @@ def _labels(row: Row, folder: Path, ours: Pipeline) -> str:
 
 def _decoder(row: Row, folder: Path, ours: Pipeline) -> str:
     names = AutoTokenizer.from_pretrained(folder)
+    # A prompt beyond the reach is refused, and so has no answer to compare.
+    prompts = [text for text in ASKED if len(names(text)["input_ids"]) <= _LONGEST_PROMPT]
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     for name, settings in _DECODER_SETTINGS.items():
         asked = {**settings, "do_sample": False, "details": True}
-        found = _answers(ours, [{"inputs": text, "parameters": asked} for text in ASKED], twice=name == "greedy")
-        for text, answer in zip(ASKED, found, strict=False):
+        found = _answers(ours, [{"inputs": text, "parameters": asked} for text in prompts], twice=name == "greedy")
+        for text, answer in zip(prompts, found, strict=False):
             if "error" in answer:
                 return f"{name}: {answer['error']}"
             tokens = names(text, return_tensors="pt")

@@ -14,10 +14,16 @@ from transformers import (
     AutoTokenizer,
     BigBirdPegasusConfig,
     BigBirdPegasusForConditionalGeneration,
+    FNetConfig,
+    FNetForSequenceClassification,
+    LlamaConfig,
+    LlamaForSequenceClassification,
     RobertaConfig,
     RobertaForSequenceClassification,
     SwitchTransformersConfig,
     SwitchTransformersForConditionalGeneration,
+    XLNetConfig,
+    XLNetForSequenceClassification,
 )
 
 from inference.batch.opening import task_for
@@ -150,3 +156,36 @@ def test_a_model_that_fails_on_a_first_record_is_refused_at_start(t5_folder: Pat
 
     with pytest.raises(ModelBroken, match="The model loads, and does not answer: IndexError"):
         task_for(loaded)
+
+
+def nli_folder(model: Any, folder: Path, pad: str = "<pad>") -> Path:
+    tokenizer = _tokenizer(["<s>", pad, "</s>", "<unk>"], single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>")
+    return saved(model, tokenizer, folder)
+
+
+_NAMED = {"id2label": CLASSES, "label2id": {name: place for place, name in CLASSES.items()}}
+
+
+@pytest.mark.parametrize("family", ["fnet", "xlnet", "llama"])
+def test_a_score_does_not_depend_on_what_shares_the_batch(family: str, tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    small = {"hidden_size": 32, "num_hidden_layers": 1, "intermediate_size": 64, "vocab_size": 200}
+    models = {
+        "fnet": lambda: FNetForSequenceClassification(
+            FNetConfig(pad_token_id=1, initializer_range=0.5, **small, **_NAMED)
+        ),
+        "xlnet": lambda: XLNetForSequenceClassification(
+            XLNetConfig(vocab_size=200, d_model=32, n_layer=1, n_head=2, d_inner=64, pad_token_id=1, **_NAMED)
+        ),
+        # No token for padding, as Llama has none.
+        "llama": lambda: LlamaForSequenceClassification(LlamaConfig(num_attention_heads=2, **small, **_NAMED)),
+    }
+    pipeline = Pipeline(task_for(load(nli_folder(models[family](), tmp_path / family))))
+    records = [{"sequences": text, "candidate_labels": ["sport", "music"]} for text in ["a", *sentences(4)]]
+
+    together = answered(pipeline, records)
+
+    alone = [answered(pipeline, [record])[0] for record in records]
+    assert [one["labels"] for one in together] == [one["labels"] for one in alone]
+    for one, other in zip(together, alone, strict=True):
+        assert one["scores"] == pytest.approx(other["scores"], abs=1e-6)
