@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,12 @@ ROLES = ("system", "user", "assistant", "tool")
 MOST_MESSAGES = 1_000
 # Far more characters than a token has: a longer text can be refused by its beginning.
 _CHARACTERS_PER_TOKEN = 64
+
+# What a token has on average in most texts; where it has more, the part is doubled.
+_CHARACTERS_OF_A_WORD_PIECE = 8
+# How far a cut may change the tokens behind it.
+_CUT_TOKENS, _CUT_CHARACTERS = 64, 2_000
+_SPACE = re.compile(r"\s")
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -93,12 +100,23 @@ class Asking:
         near = self._limits.input_length * _CHARACTERS_PER_TOKEN
         if len(text) > near and settings.truncate is None:
             self._limits.check(len(self._ids(text[:near], special)), settings)
-        tokens = self._ids(text, special)
-        if settings.truncate is not None:
-            # The end of a prompt is where the question stands.
-            tokens = tokens[-settings.truncate :]
+        # The end of a prompt is where the question stands.
+        tokens = self._ids(text, special) if settings.truncate is None else self._end(text, special, settings.truncate)
         settings = self._limits.check(len(tokens), settings)
         return Continuation(text, tokens, settings, record_key(settings.seed, text))
+
+    def _end(self, text: str, special: bool, count: int) -> tuple[int, ...]:
+        """The last `count` tokens of `text`; of a long one only as much is tokenized as they take."""
+        width = count * _CHARACTERS_OF_A_WORD_PIECE + _CUT_CHARACTERS
+        while width < len(text):
+            # From the end of a word on: the first tokens of a part may differ from the whole's, and are left out below.
+            start = len(text) - width
+            space = _SPACE.search(text, start, start + _CUT_CHARACTERS // 2)
+            tokens = self._ids(text[space.start() if space else start :], special)
+            if len(tokens) >= count + _CUT_TOKENS:
+                return tokens[-count:]
+            width *= 2
+        return self._ids(text, special)[-count:]
 
     def _ids(self, text: str, special: bool) -> tuple[int, ...]:
         return tuple(self._tokenizer(text, add_special_tokens=special)["input_ids"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from inference.errors import TooLong
-from inference.records.parameters import GENERATION, Number, Switch, unknown
+from inference.records.parameters import GENERATION, SAMPLING, Number, Switch, Text, unknown, usable
 from promotion.errors import Invalid
 
 DEFAULT_NEW_TOKENS = 100  # as TGI has it
@@ -22,7 +22,7 @@ INPUT_LENGTH, TOTAL_TOKENS, BATCH_TOKENS = "MAX_INPUT_LENGTH", "MAX_TOTAL_TOKENS
 BATCH_PREFILL_TOKENS = "MAX_BATCH_PREFILL_TOKENS"
 SM_NUM_GPUS = "SM_NUM_GPUS"
 
-_CHECKED: Mapping[str, Number | Switch] = {
+_CHECKED: Mapping[str, Number | Switch | Text] = {
     "max_new_tokens": Number(1, 100_000),
     "do_sample": Switch(),
     "temperature": Number(0, 100, whole=False, above=True),
@@ -39,7 +39,7 @@ _CHECKED: Mapping[str, Number | Switch] = {
 # `stop_sequences` is LMI's name for TGI's `stop`.
 NAMES = (*_CHECKED, "stop", "stop_sequences")
 # Whoever names one of these wants to sample, even without do_sample: so TGI has it, and LMI too.
-_SAMPLES = ("temperature", "top_k", "top_p")
+_SAMPLES = SAMPLING
 # What of a model's own generation_config is followed.
 _OF_MODEL = ("do_sample", "temperature", "top_k", "top_p", "repetition_penalty", "max_new_tokens")
 
@@ -59,6 +59,9 @@ class Decoding:
     truncate: int | None = None
     return_full_text: bool = False
     details: bool = False
+    # What a model's own defaults say of lengths: at most, and never beyond the limits.
+    default_new_tokens: int | None = None
+    default_length: int | None = None
 
     def updated(self, parameters: Mapping[str, Any]) -> Decoding:
         """These settings with `parameters` over them.
@@ -87,7 +90,12 @@ class Decoding:
         known = {field.name for field in fields(cls)}
         # Said as false where the model says nothing, so that a temperature alone makes no model sample.
         found["do_sample"] = bool(found["do_sample"])
-        return cls().updated({name: value for name, value in found.items() if value is not None and name in known})
+        named = cls(
+            default_new_tokens=found.pop("max_new_tokens", None), default_length=getattr(config, "max_length", None)
+        )
+        return named.updated(
+            usable({name: value for name, value in found.items() if value is not None and name in known})
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +145,13 @@ class Limits:
                 f"is {wanted}, and with {length} tokens of inputs that is more than {self.total_tokens} "
                 f"({TOTAL_TOKENS}); ask for at most {self.total_tokens - length}, or shorten inputs.",
             )
-        most = self.total_tokens - length
-        return replace(settings, max_new_tokens=min(DEFAULT_NEW_TOKENS, most) if wanted is None else wanted)
+        if wanted is None:
+            wanted = settings.default_new_tokens or DEFAULT_NEW_TOKENS
+            if settings.default_new_tokens is None and settings.default_length is not None:
+                # It counts the prompt too, and leaves room for one token.
+                wanted = max(1, settings.default_length - length)
+            wanted = min(wanted, self.total_tokens - length)
+        return replace(settings, max_new_tokens=wanted, default_new_tokens=None, default_length=None)
 
 
 def number(environment: Mapping[str, str], name: str) -> int | None:

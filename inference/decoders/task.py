@@ -12,7 +12,9 @@ from inference.decoders.asking import Asking
 from inference.decoders.paged import PagedEngine
 from inference.decoders.settings import Decoding, Limits
 from inference.engines import Description
-from inference.models.loading import TEXT_GENERATION, Loaded
+from inference.models.configuration import TEXT_GENERATION
+from inference.models.generation_defaults import told_by_file
+from inference.models.loading import Loaded
 from inference.records.requests import Request
 from inference.tasks.tasks import Answer, spread
 
@@ -71,7 +73,9 @@ class TextGeneration:
     def __init__(self, loaded: Loaded, limits: Limits, engine: Continuing, paged: PagedEngine | None = None) -> None:
         """`paged` answers what comes whole, in batch jobs; `engine` whoever watches, and everything where there is no other."""
         self.engine, self.limits, self._paged = engine, limits, paged
-        self._asking = Asking(loaded.tokenizer, limits, Decoding.of_model(loaded.generation_config))
+        with told_by_file():
+            defaults = Decoding.of_model(loaded.generation_config)
+        self._asking = Asking(loaded.tokenizer, limits, defaults)
 
     @property
     def description(self) -> Description:

@@ -21,6 +21,7 @@ from inference.records.parameters import (
     named,
     unknown,
 )
+from inference.records.text_files import BYTE_ORDER_MARK
 from promotion.errors import Invalid
 
 if TYPE_CHECKING:
@@ -62,10 +63,10 @@ def decode_record(line: bytes) -> dict[str, Any]:
     Raises:
         RecordInvalid: empty, not UTF-8, not JSON, not an object, or an id that is neither text nor number.
     """
-    if not line.strip():
+    if not line.removeprefix(BYTE_ORDER_MARK).strip():
         raise RecordInvalid("", "the line is empty.")
     try:
-        text = line.decode()
+        text = line.removeprefix(BYTE_ORDER_MARK).decode()
     except UnicodeDecodeError as error:
         raise RecordInvalid("", f"the line is not UTF-8: byte {error.start} is 0x{line[error.start]:02x}.") from None
     try:
