@@ -30,6 +30,7 @@ from transformers.utils import logging as transformers_logging
 
 from inference.errors import ModelBroken, ModelRefused
 from inference.models import lora, memory
+from inference.models.named_files import check_named_files
 from promotion.client.artifact import manifest_of_folder
 from promotion.errors import Invalid
 
@@ -125,6 +126,7 @@ def load(
         return _load_adapter(folder, task, environment)
     config = _read_config(folder)
     _refuse_code(folder, config)
+    check_named_files(folder, config)
     kind = _task_of(task, config)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -146,6 +148,7 @@ def load(
 def _load_adapter(folder: Path, task: str | None, environment: Mapping[str, str] | None) -> Loaded:
     """An adapter on the base that it is bound to."""
     _refuse_code(folder, {})
+    check_named_files(folder, {})
     loaded = load(lora.base_of(folder, environment), task=task, environment=environment)
     if loaded.model is None:
         raise ModelBroken("vLLM is given whole models: merge the adapter before packing.")

@@ -56,6 +56,9 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         return _nothing(f"there is no input at {inputs}")
     run = _run_id(model, now())
     settings = event.get("settings") or {}
+    if not settings.get("image"):
+        # Never in the package's own image: a model must not score itself.
+        return _nothing("there is no image of this service to score with; set [inference] image")
     output = event.get("output") or f"s3://{settings['evidence_bucket']}/{group}/{environment}/{run}"
     about = {"model_package_group": group, "model_package_version": model.model_package_version}
     logger.info("inference prepared", extra={**about, "environment": environment, "run_id": run})
@@ -78,7 +81,7 @@ def requests(
     context: str,
 ) -> dict[str, Any]:
     """The exact requests that the machine makes for a run, and what it reports at its end."""
-    wanted, image = config().at(model.environment).inference, model.containers[0].image
+    wanted = config().at(model.environment).inference
     name = f"promotion-{run}"
     role = settings["execution_role_arn"]
     vpc = {"Subnets": settings.get("subnets") or [], "SecurityGroupIds": settings.get("security_groups") or []}
@@ -142,7 +145,7 @@ def requests(
             "ProcessingJobName": f"{name}-score",
             "RoleArn": role,
             "AppSpecification": {
-                "ImageUri": settings.get("image") or image,
+                "ImageUri": settings["image"],
                 "ContainerEntrypoint": ["python", "-m", "inference", "score"],
                 "ContainerArguments": arguments,
             },
