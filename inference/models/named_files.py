@@ -83,10 +83,12 @@ def _tensors(path: Path) -> Iterator[str]:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             if length > _LARGEST_DOCUMENT:
-                raise ModelBroken(f"{path.name} has a header of {length} bytes.")
+                raise ModelBroken(f"The weights do not load: {path.name} has a header of {length} bytes.")
             header = json.loads(file.read(length))
     except (OSError, ValueError, RecursionError, struct.error):
-        raise ModelBroken(f"{path.name} can't be read: it is not in the safetensors format.") from None
+        raise ModelBroken(
+            f"The weights do not load: {path.name} is damaged, or not in the safetensors format."
+        ) from None
     yield from (name for name in header if name != "__metadata__") if isinstance(header, dict) else ()
 
 

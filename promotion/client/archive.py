@@ -295,10 +295,12 @@ def _members(stream: _Unpacked, size: int | None, largest: int) -> Iterator[tupl
         info = _next_header(parser, stream)
         member = _member(info, known)
         stored = 0 if member.kind != "file" else member.size
-        if info.sparse is not None:
-            stored = sum(length for _, length in info.sparse)
+        # typeshed has bytes here; it is the list of (offset, length).
+        holes: Any = info.sparse
+        if holes is not None:
+            stored = sum(length for _, length in holes)
         begun = stream.tell()
-        if parser.offset != begun + _padded(stored) and not (info.sparse is not None and "size" in info.pax_headers):
+        if parser.offset != begun + _padded(stored) and not (holes is not None and "size" in info.pax_headers):
             raise _damaged(f"{member.path} is not as long as its header says")
         unpacked += member.size
         allowed = min(largest, max(ALWAYS_ALLOWED_BYTES, MOST_TIMES * max(size or 0, stream.compressed)))
@@ -308,7 +310,7 @@ def _members(stream: _Unpacked, size: int | None, largest: int) -> Iterator[tupl
                 f"the archive unpacks to more than {allowed} bytes; at most {MOST_TIMES} times its own size may be, "
                 f"and never more than {largest} bytes.",
             )
-        content = _sparse(stream, info.sparse, member) if info.sparse is not None else stream.pieces(stored)
+        content = _sparse(stream, holes, member) if holes is not None else stream.pieces(stored)
         yield member, _guarded(content)
         _skip(stream, begun + _padded(stored))
 

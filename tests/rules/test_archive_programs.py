@@ -80,7 +80,7 @@ def test_pythons_archives_unpack_to_their_manifest(folder: Path, tmp_path: Path,
 @pytest.mark.parametrize("form", ["gnu", "pax"])
 def test_a_symbolic_link_is_refused_and_dereferenced_is_taken(folder: Path, tmp_path: Path, form: str) -> None:
     (folder / "latest").symlink_to("config.json")
-    packing = ["tar", f"--format={form}", "-czf", tmp_path / "m.tar.gz", "-C", folder]
+    packing = ["tar", f"--format={form}", "-czf", str(tmp_path / "m.tar.gz"), "-C", str(folder)]
     subprocess.run([*packing, "."], check=True)
     with pytest.raises(Invalid, match="symbolic link"):
         hash_artifact(io.BytesIO((tmp_path / "m.tar.gz").read_bytes()))
