@@ -56,9 +56,6 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         return _nothing(f"there is no input at {inputs}")
     run = _run_id(model, now())
     settings = event.get("settings") or {}
-    if not settings.get("image"):
-        # Never in the package's own image: a model must not score itself.
-        return _nothing("there is no image of this service to score with; set [inference] image")
     output = event.get("output") or f"s3://{settings['evidence_bucket']}/{group}/{environment}/{run}"
     about = {"model_package_group": group, "model_package_version": model.model_package_version}
     logger.info("inference prepared", extra={**about, "environment": environment, "run_id": run})
@@ -145,7 +142,7 @@ def requests(
             "ProcessingJobName": f"{name}-score",
             "RoleArn": role,
             "AppSpecification": {
-                "ImageUri": settings["image"],
+                "ImageUri": settings.get("image") or model.containers[0].image,
                 "ContainerEntrypoint": ["python", "-m", "inference", "score"],
                 "ContainerArguments": arguments,
             },

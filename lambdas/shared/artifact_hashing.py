@@ -129,12 +129,6 @@ def _try(package: Package, attempt: int, failed: Mapping[str, Any] | None) -> di
 
 
 def _start(package: Package, attempt: int) -> None:
-    image = setting(names.HASHING_IMAGE)
-    if not image:
-        # Never in the package's own image: nobody has approved what that runs.
-        raise Invalid(
-            "hashing", "there is no image of this service to hash so large an artifact with; set [inference] image."
-        )
     result = result_uri(package.arn, attempt)
     plan = result.removesuffix(".json") + ".plan.json"
     # A file, because an argument holds 256 characters and a key 1,024; pinned, because a retry reads what is there by then.
@@ -147,7 +141,7 @@ def _start(package: Package, attempt: int) -> None:
         "ProcessingJobName": job_name(package.arn, attempt),
         "RoleArn": setting(names.HASHING_ROLE_ARN),
         "AppSpecification": {
-            "ImageUri": image,
+            "ImageUri": setting(names.HASHING_IMAGE) or package.containers[0].image,
             "ContainerEntrypoint": ["python", "-m", "inference", "hash"],
             "ContainerArguments": ["--plan", plan, "--output", result],
         },
