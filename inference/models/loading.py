@@ -39,6 +39,7 @@ from inference.models.configuration import (
     refuse_code,
     task_of,
 )
+from inference.models.named_files import check_named_files
 from inference.models.tokenizer_files import first_line, load_tokenizer
 from promotion.client.artifact import manifest_of_folder
 from promotion.errors import Invalid
@@ -123,6 +124,7 @@ def load(
     whole, folder = folder, model_folder(folder)
     config = read_config(folder)
     refuse_code(whole, config, folder)
+    check_named_files(folder, config)
     kind = task_of(task, config)
     generation_defaults.check(folder)
     transformers_logging.set_verbosity_error()
@@ -147,6 +149,7 @@ def load(
 def _load_adapter(folder: Path, task: str | None, environment: Mapping[str, str] | None) -> Loaded:
     """An adapter on the base that it is bound to."""
     refuse_code(folder, {})
+    check_named_files(folder, {})
     loaded = load(lora.base_of(folder, environment), task=task, environment=environment)
     if loaded.model is None:
         raise ModelBroken("vLLM is given whole models: merge the adapter before packing.")

@@ -88,7 +88,7 @@ def requests(
     score_options: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The exact requests that the machine makes for a run, and what it reports at its end."""
-    wanted, image = config().at(model.environment).inference, model.containers[0].image
+    wanted = config().at(model.environment).inference
     name = f"promotion-{run}"
     role = settings["execution_role_arn"]
     vpc = {"Subnets": settings.get("subnets") or [], "SecurityGroupIds": settings.get("security_groups") or []}
@@ -153,7 +153,7 @@ def requests(
             "ProcessingJobName": f"{name}-score",
             "RoleArn": role,
             "AppSpecification": {
-                "ImageUri": settings.get("image") or image,
+                "ImageUri": settings.get("image") or model.containers[0].image,
                 "ContainerEntrypoint": ["python", "-m", "inference", "score"],
                 "ContainerArguments": arguments,
             },

@@ -15,6 +15,8 @@ from promotion.errors import PromotionError
 
 # A registration younger than this is still on its way by its own event.
 GRACE = timedelta(minutes=2)
+# A registration that isn't recorded after this is too much for the function: a job reads its artifact.
+TRIED_FOR = timedelta(hours=1)
 # How many of a group's newest packages are looked at: a lost event is minutes old, not years.
 LOOKED_AT = 20
 
@@ -51,7 +53,15 @@ def _find_lost(group: str) -> int:
             client("lambda").invoke(
                 FunctionName=setting(names.REGISTERED_FUNCTION),
                 InvocationType="Event",
-                Payload=json.dumps({"id": "sweep", "detail": detail, "hashing": is_hashed}).encode(),
+                Payload=json.dumps(
+                    {
+                        "id": "sweep",
+                        "detail": detail,
+                        "hashing": is_hashed,
+                        # The function was tried before, and ended or was ended with nothing recorded.
+                        "by_job": is_lost and now() - summary["CreationTime"] > TRIED_FOR,
+                    }
+                ).encode(),
             )
         lost += is_lost
     return lost

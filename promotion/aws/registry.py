@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.aws import Client
 from promotion.domain.model import Actor, Container, Package, Requester, VersionState, registry_status
+from promotion.domain.package_sources import beside_artifact
 from promotion.domain.registration import attached_to, baseline_of, licence_of
 from promotion.errors import Invalid
 from promotion.ledger.events import Event
@@ -200,6 +201,8 @@ def describe(client: Client, arn: str, requesters: Mapping[str, str]) -> tuple[P
     if not containers:
         # Recorded all the same: the page and the mail say it, and nobody can approve.
         package = replace(package, problem="InferenceSpecification.Containers: the package has no container to serve.")
+    elif problem := beside_artifact(containers):
+        package = replace(package, problem=problem)
     return package, found
 
 

@@ -122,7 +122,12 @@ def _parser() -> Parser:
     found.add_argument("group", metavar="GROUP")
     found.add_argument("environment", metavar="ENV")
     found.add_argument(
-        "--artifact", action="store_true", help="read the artifact too, and hold its bytes to the approval"
+        "--artifact", action="store_true", help="read the artifact too, and compare its bytes with the approval"
+    )
+    found.add_argument(
+        "--by-version",
+        action="store_true",
+        help="read the approved object version: for who takes the artifact by its version id",
     )
     found.add_argument(
         "--public-key", help="PEM file of the signing key (default: PROMOTION_PUBLIC_KEY, promotion.pub)"
@@ -219,7 +224,10 @@ def _completion(options: argparse.Namespace) -> int:
 def _resolve(options: argparse.Namespace) -> int:
     from promotion.client.resolve import resolve
 
-    model = resolve(options.group, options.environment, artifact=options.artifact, public_key=options.public_key)
+    model = resolve(
+        options.group, options.environment, artifact=options.artifact or options.by_version, by_version=options.by_version,
+        public_key=options.public_key,
+    )  # fmt: skip
     if options.json:
         _say(dict(model.record))
         return 0
@@ -227,7 +235,9 @@ def _resolve(options: argparse.Namespace) -> int:
     print(f"  package   {model.model_package_arn}")
     for container in model.containers:
         print(f"  artifact  {container.model_data_url}")
-        print(f"  sha256    {container.sha256}{'  (verified)' if options.artifact else ''}")
+        if container.model_data_version_id:
+            print(f"  version   {container.model_data_version_id}")
+        print(f"  sha256    {container.sha256}{'  (verified)' if options.artifact or options.by_version else ''}")
         print(f"  image     {container.image}")
     print(f"  approved  {model.approved_at} by {', '.join(model.approved_by)}")
     return 0

@@ -33,12 +33,24 @@ def model_request(
         "ExecutionRoleArn": role,
         "EnableNetworkIsolation": isolated,
         "PrimaryContainer": {
-            "Image": container.image,
+            "Image": pinned_image(container),
             "ModelDataUrl": container.model_data_url,
             "Environment": variables(container, model),
         },
         **network,
     }
+
+
+def pinned_image(container: LiveContainer) -> str:
+    """The container's image by the digest that was approved, so that a tag that moves changes nothing.
+
+    Without a digest in the record it is the image as the package names it.
+    """
+    if not container.image_digest or "@" in container.image:
+        return container.image
+    repository, slash, name = container.image.rpartition("/")
+    # A colon before the last slash is a registry's port.
+    return f"{repository}{slash}{name.partition(':')[0]}@{container.image_digest}"
 
 
 def variables(container: LiveContainer, model: LiveModel) -> dict[str, str]:
