@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from inference.errors import TooLong
+from inference.records.neutral import settled
 from inference.records.parameters import GENERATION, Number, Switch, unknown
 from promotion.errors import Invalid
 
@@ -33,6 +34,10 @@ _CHECKED: Mapping[str, Number | Switch] = {
     "truncate": Number(1, 1_000_000),
     "return_full_text": Switch(),
     "details": Switch(),
+    "decoder_input_details": Switch(),
+    # transformers' and JumpStart's names: the length with the prompt, and how many texts a prompt gets.
+    "max_length": Number(1, 100_000),
+    "num_return_sequences": Number(1, 16),
     # Taken and checked because existing clients send it; batches are formed by token budget, whatever it says.
     "batch_size": GENERATION["batch_size"],
 }
@@ -59,6 +64,9 @@ class Decoding:
     truncate: int | None = None
     return_full_text: bool = False
     details: bool = False
+    decoder_input_details: bool = False
+    max_length: int | None = None
+    num_return_sequences: int = 1
 
     def updated(self, parameters: Mapping[str, Any]) -> Decoding:
         """These settings with `parameters` over them.
@@ -66,7 +74,7 @@ class Decoding:
         Raises:
             Invalid: unknown, of the wrong type or out of range.
         """
-        given = {name: value for name, value in parameters.items() if value is not None}
+        given = settled({name: value for name, value in parameters.items() if value is not None})
         checked: dict[str, Any] = {}
         for name, value in given.items():
             if name in ("stop", "stop_sequences"):
@@ -78,7 +86,19 @@ class Decoding:
         checked.pop("batch_size", None)
         if "do_sample" not in checked and any(name in checked for name in _SAMPLES):
             checked["do_sample"] = True
-        return replace(self, **checked)
+        settings = replace(self, **checked)
+        if settings.num_return_sequences > 1 and not settings.do_sample:
+            raise Invalid(
+                "num_return_sequences", "several texts of one prompt need do_sample or a temperature above 0."
+            )
+        return settings
+
+    def within(self, length: int) -> Decoding:
+        """These settings for a prompt of `length` tokens: a length that counts the prompt becomes one that doesn't."""
+        if self.max_length is None:
+            return self
+        new = max(1, self.max_length - length)
+        return replace(self, max_new_tokens=min(new, self.max_new_tokens or new), max_length=None)
 
     @classmethod
     def of_model(cls, config: Any) -> Decoding:
