@@ -27,6 +27,13 @@ ROOT = HERE.parents[1]
 PLACE = ROOT / "build" / "outside"
 FIGURES = ROOT / "build" / "bench" / "serving.json"
 SECONDS = 180
+# Clients sign what they send; the proxy looks at no signature.
+NOBODY = {
+    "AWS_ACCESS_KEY_ID": "none",
+    "AWS_SECRET_ACCESS_KEY": "none",
+    "AWS_DEFAULT_REGION": "eu-west-1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,7 +80,7 @@ def passes(name: str, python: str, addresses: dict[str, str]) -> bool:
     try:
         done = subprocess.run(
             [python, HERE / "scripts" / f"{name}_client.py"],
-            env={**clean, **addresses, "HF_HUB_DISABLE_TELEMETRY": "1", "AWS_DEFAULT_REGION": "eu-west-1"},
+            env={**clean, **NOBODY, **addresses},
             timeout=SECONDS, capture_output=True, text=True, check=False,
         )  # fmt: skip
         said = done.stderr if done.returncode else ""

@@ -5,10 +5,7 @@ import os
 
 import boto3
 
-runtime = boto3.client(
-    "sagemaker-runtime", endpoint_url=os.environ["RUNTIME"], region_name="eu-west-1",
-    aws_access_key_id="none", aws_secret_access_key="none",
-)  # fmt: skip
+runtime = boto3.client("sagemaker-runtime", endpoint_url=os.environ["RUNTIME"])
 
 
 def asked(body, **options):

@@ -23,8 +23,13 @@ status, text = curl("/generate", tgi)
 assert (status, text[-1]) == (200, "\n")
 generated = json.loads(text)["generated_text"]
 assert json.loads(curl("/", tgi)[1]) == [{"generated_text": generated}]
-assert generated in json.loads(curl("/generate_stream", tgi)[1].strip().split("\n\n")[-1].removeprefix("data:"))["generated_text"]
-assert json.loads(curl("/v1/completions", {"prompt": "the quick", "max_tokens": 6})[1])["choices"][0]["text"] == generated
+assert (
+    generated
+    in json.loads(curl("/generate_stream", tgi)[1].strip().split("\n\n")[-1].removeprefix("data:"))["generated_text"]
+)
+assert (
+    json.loads(curl("/v1/completions", {"prompt": "the quick", "max_tokens": 6})[1])["choices"][0]["text"] == generated
+)
 status, text = curl("/v1/completions", {"prompt": "a", "logprobs": 5})
 assert (status, json.loads(text)["error"]["param"]) == (400, "logprobs")
 status, text = curl("/invocations", {**tgi, "parameters": {"typical_p": 0.5}})

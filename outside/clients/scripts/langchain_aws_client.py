@@ -19,10 +19,7 @@ class Handler(LLMContentHandler):
         return json.loads(text)[0]["generated_text"]
 
 
-runtime = boto3.client(
-    "sagemaker-runtime", endpoint_url=os.environ["RUNTIME"], region_name="eu-west-1",
-    aws_access_key_id="none", aws_secret_access_key="none",
-)  # fmt: skip
+runtime = boto3.client("sagemaker-runtime", endpoint_url=os.environ["RUNTIME"])
 options = {
     "endpoint_name": "decoder", "client": runtime, "content_handler": Handler(),
     "model_kwargs": {"max_new_tokens": 6, "temperature": 0},

@@ -15,7 +15,10 @@ stream = client.chat.completions.create(
     model=model.id, messages=messages, max_tokens=9, temperature=0, stream=True, stream_options={"include_usage": True}
 )
 chunks = list(stream)
-assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == whole.choices[0].message.content
+assert (
+    "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    == whole.choices[0].message.content
+)
 assert chunks[-1].usage == whole.usage
 assert chunks[-2].choices[0].finish_reason == whole.choices[0].finish_reason
 several = client.chat.completions.create(model=model.id, messages=messages, n=3, max_tokens=8, temperature=1.0, seed=3)
@@ -30,6 +33,7 @@ assert stop not in cut.choices[0].message.content
 try:
     client.chat.completions.create(model=model.id, messages=messages, frequency_penalty=1.5)
 except openai.BadRequestError as error:
-    assert error.param == "frequency_penalty", error
+    refused = error.param
 else:
-    raise AssertionError("a penalty that is not computed was taken")
+    refused = None
+assert refused == "frequency_penalty"

@@ -10,7 +10,7 @@ from sagemaker.huggingface import HuggingFacePredictor
 from sagemaker.predictor import Predictor
 from sagemaker.serializers import JSONSerializer
 
-account = boto3.Session("none", "none", region_name="eu-west-1")
+account = boto3.Session()
 runtime = account.client("sagemaker-runtime", endpoint_url=os.environ["RUNTIME"])
 session = Session(boto_session=account, sagemaker_runtime_client=runtime, default_bucket="none")
 options = {"sagemaker_session": session, "serializer": JSONSerializer(), "deserializer": JSONDeserializer()}
@@ -20,6 +20,8 @@ assert answer["generated_text"]
 assert HuggingFacePredictor("decoder", sagemaker_session=session).predict(body) == [answer]
 chat = {"messages": [{"role": "user", "content": "the fox"}], "max_tokens": 6}
 assert Predictor("decoder", **options).predict(chat)["choices"][0]["message"]["content"]
-parts = Predictor("decoder", **{**options, "deserializer": StreamDeserializer()}).predict_stream({**body, "stream": True})
+parts = Predictor("decoder", **{**options, "deserializer": StreamDeserializer()}).predict_stream(
+    {**body, "stream": True}
+)
 raw = b"".join(part if isinstance(part, bytes) else part["PayloadPart"]["Bytes"] for part in parts)
 assert b'"finish_reason"' in raw

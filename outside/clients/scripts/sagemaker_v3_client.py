@@ -7,7 +7,7 @@ import boto3
 from sagemaker.core.resources import Endpoint
 from sagemaker.core.utils.utils import SageMakerClient
 
-account = boto3.Session("none", "none", region_name="eu-west-1")
+account = boto3.Session()
 client = SageMakerClient(session=account, region_name="eu-west-1")
 client.sagemaker_runtime_client = account.client("sagemaker-runtime", endpoint_url=os.environ["RUNTIME"])
 endpoint = Endpoint(endpoint_name="decoder")
