@@ -31,8 +31,8 @@ def plain(message: Any, place: str) -> dict[str, str]:
         content = "\n".join(_part(part, f"{place}.content[{number}]") for number, part in enumerate(content))
     if not isinstance(content, str):
         raise Invalid(f"{place}.content", "must be a text, or a list of parts of type text.")
-    name = message.get("name")
-    return {"role": role, "content": content, **({"name": name} if isinstance(name, str) else {})}
+    author = message.get("name")
+    return {"role": role, "content": content, **({"name": author} if isinstance(author, str) else {})}
 
 
 def _part(part: Any, place: str) -> str:

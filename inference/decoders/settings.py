@@ -45,6 +45,8 @@ _CHECKED: Mapping[str, Number | Switch] = {
 NAMES = (*_CHECKED, "stop", "stop_sequences")
 # Whoever names one of these wants to sample, even without do_sample: so TGI has it, and LMI too.
 _SAMPLES = ("temperature", "top_k", "top_p")
+# Unless it says that all tokens may be drawn, which asks for nothing.
+_OPEN: Mapping[str, float] = {"top_k": 0, "top_p": 1.0}
 # What of a model's own generation_config is followed.
 _OF_MODEL = ("do_sample", "temperature", "top_k", "top_p", "repetition_penalty", "max_new_tokens")
 
@@ -84,7 +86,9 @@ class Decoding:
             else:
                 raise unknown(name, NAMES)
         checked.pop("batch_size", None)
-        if "do_sample" not in checked and any(name in checked for name in _SAMPLES):
+        if "do_sample" not in checked and any(
+            name in checked and checked[name] != _OPEN.get(name) for name in _SAMPLES
+        ):
             checked["do_sample"] = True
         settings = replace(self, **checked)
         if settings.num_return_sequences > 1 and not settings.do_sample:
