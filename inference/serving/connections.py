@@ -15,10 +15,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from inference.serving.bodies import LARGEST_BODY_BYTES, PATIENCE_S, SLOWEST_BYTES_PER_S
 
 # SageMaker leaves 30 s between SIGTERM and SIGKILL; this server ends within 20.
-DRAIN_SECONDS = 14
+DRAIN_SECONDS = 16
 # When what is still being computed gets its error, so that its client is told before the connection ends.
-ANSWER_SECONDS = 12
-END_SECONDS = 18
+ANSWER_SECONDS = 15
+END_SECONDS = 19
 # The application tells a slow client by itself first.
 _LATER_S = 5.0
 _LATE = (
