@@ -19,7 +19,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from tests.inference.llamas import byte_tokenizer, llama
 
-READY_SECONDS, END_SECONDS = 180, 30
+READY_SECONDS, END_SECONDS = 600, 30
 
 
 @contextmanager
