@@ -48,7 +48,8 @@ def _serve(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     from inference.serving.serve import serve
 
     make = partial(open_pipeline, options, environment)
-    return serve(make, host=options.host, port=options.port, environment=environment)
+    named = {**environment, "HF_TASK": options.task or ""}
+    return serve(make, host=options.host, port=options.port, environment=named)
 
 
 def _batch(options: argparse.Namespace, environment: Mapping[str, str]) -> int:

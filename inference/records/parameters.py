@@ -16,6 +16,7 @@ from typing import Any
 
 from inference.errors import HyperParametersInvalid, RecordInvalid
 from inference.records.foreign import FOREIGN
+from inference.records.neutral import OFF, settled
 from promotion.errors import Invalid
 
 HYPER_PARAMS = "HYPER_PARAMS"
@@ -125,7 +126,7 @@ class Generation:
             Invalid: unknown, of the wrong type, out of range, or at odds with another.
         """
         checked: dict[str, Any] = {
-            name: _known(name).check(name, value) for name, value in parameters.items() if value is not None
+            name: _known(name).check(name, value) for name, value in settled(parameters).items() if value is not None
         }
         checked.pop("batch_size", None)
         if "max_length" in checked and "max_new_tokens" not in checked:
@@ -238,6 +239,7 @@ def looks_like_parameter(name: str, value: Any, known: tuple[str, ...]) -> bool:
     return (
         not isinstance(value, str)
         or name in FOREIGN
+        or name in OFF
         or name in GENERATION
         or name in ZERO_SHOT
         or bool(difflib.get_close_matches(name, known, n=1, cutoff=0.85))
