@@ -94,7 +94,7 @@ def _from_query(query: str, headers: Mapping[str, str]) -> tuple[str, Mapping[st
     names = ("x-amz-credential", "x-amz-signedheaders", "x-amz-signature")
     credential, signed, signature = (given.get(name, "") for name in names)
     header = f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={signed}, Signature={signature}"
-    kept = {name: given[name] for name in ("x-amz-date", "x-amz-security-token") if name in given}
+    kept: dict[str, str] = {name: given[name] for name in ("x-amz-date", "x-amz-security-token") if name in given}
     rest = urlencode([(name, value) for name, value in pairs if name.lower() != "x-amz-signature"])
     expires = given.get("x-amz-expires", "")
     lifetime = dt.timedelta(seconds=int(expires)) if expires.isdecimal() else _LARGEST_SKEW
