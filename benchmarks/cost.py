@@ -216,7 +216,7 @@ def priced(meter: Meter) -> dict[str, float]:
         found["lambda"] += count * (
             PRICES["lambda_request"] + duration * ASSUMED["lambda_gb"] * PRICES["lambda_gb_s_arm"]
         )
-        if module in ("web", "decide"):
+        if module in ("web", "decide", "operate", "sign_in"):
             found["apigateway"] += count * PRICES["api_request"]
     return dict(found)
 

@@ -25,11 +25,12 @@ ROUTES: list[tuple[str, list[apigateway.HttpMethod], str]] = [
     ("/approvals/{token}", _GET, "web"),
     ("/models/{group}", _GET, "web"),
     ("/models/{group}/versions/{version}", _GET, "web"),
-    ("/login", _GET, "web"),
-    ("/callback", _GET, "web"),
+    ("/login", _GET, "sign_in"),
+    ("/callback", _GET, "sign_in"),
+    ("/callback", _POST, "sign_in"),
     ("/healthz", _GET, "web"),
     ("/static/{name}", _GET, "web"),
-    ("/logout", _POST, "web"),
+    ("/logout", _POST, "sign_in"),
     ("/approvals/{token}", _POST, "decide"),
     ("/approvals/{token}/again", _POST, "decide"),
     ("/models/{group}/{environment}/rollback", _POST, "decide"),
@@ -101,12 +102,14 @@ class Api(Construct):
             self._http.add_routes(
                 path=path,
                 methods=methods,
-                integration=integrations.HttpLambdaIntegration(f"To{module.title()}", functions[module]),
+                integration=integrations.HttpLambdaIntegration(
+                    f"To{module.title().replace('_', '')}", functions[module]
+                ),
             )
         self._http.add_routes(
             path="/operations",
             methods=_POST,
-            integration=integrations.HttpLambdaIntegration("ToDecide", functions["decide"]),
+            integration=integrations.HttpLambdaIntegration("ToOperate", functions["operate"]),
             authorizer=authorizers.HttpIamAuthorizer(),
         )
         acknowledge(

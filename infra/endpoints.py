@@ -62,7 +62,7 @@ class Endpoints(Construct):
             **{
                 names.LEDGER_TABLE: store.ledger.table_name,
                 names.SIGNING_KEY_ARN: store.signing_key.key_arn,
-                names.DECIDE_FUNCTION: functions["decide"].function_name,
+                names.RECORD_FUNCTION: functions["record"].function_name,
                 names.EXECUTION_ROLES: Stack.of(self).to_json_string(roles),
             },
         )
@@ -72,7 +72,7 @@ class Endpoints(Construct):
                 permissions.read_ledger(),
                 permissions.read_parameters(),
                 permissions.read_public_key(),
-                permissions.invoke(functions["decide"].function_arn),
+                permissions.invoke(functions["record"].function_arn),
                 *permissions.act_elsewhere("reader"),
                 *(permissions.act_elsewhere("endpoints") if len(here) < len(served) else []),
             ],

@@ -16,18 +16,20 @@ from promotion import names
 # Each function learns what it needs and no more.
 TOLD: Mapping[str, tuple[str, ...]] = {
     "on_model_registered": (
-        names.DECIDE_FUNCTION,
+        names.RECORD_FUNCTION,
         names.EVIDENCE_BUCKET,
         names.HASHING_ROLE_ARN,
         names.HASHING_IMAGE,
     ),
-    "on_approval_changed": (names.DECIDE_FUNCTION, names.REGISTERED_FUNCTION),
+    "on_approval_changed": (names.RECORD_FUNCTION, names.REGISTERED_FUNCTION),
     "decide": (names.LEDGER_TABLE, names.LINK_KEYS_SECRET_ARN, names.SIGNING_KEY_ARN, names.PUBLIC_URL),
+    "operate": (names.LEDGER_TABLE, names.SIGNING_KEY_ARN, names.PUBLIC_URL),
+    "record": (names.LEDGER_TABLE, names.SIGNING_KEY_ARN),
+    "sign_in": (names.LINK_KEYS_SECRET_ARN, names.IDENTITY_SECRET_ARN, names.PUBLIC_URL),
     "web": (
         names.LEDGER_TABLE,
         names.PROJECTIONS_TABLE,
         names.LINK_KEYS_SECRET_ARN,
-        names.IDENTITY_SECRET_ARN,
         names.PUBLIC_URL,
     ),
     "on_ledger_appended": (names.WAKE_QUEUE_URL,),
@@ -43,11 +45,11 @@ TOLD: Mapping[str, tuple[str, ...]] = {
         names.DEAD_LETTER_QUEUE_URL,
         names.ALARM_TOPIC_ARN,
     ),
-    "sweep": (names.LEDGER_TABLE, names.DECIDE_FUNCTION, names.REGISTERED_FUNCTION),
+    "sweep": (names.LEDGER_TABLE, names.RECORD_FUNCTION, names.REGISTERED_FUNCTION),
     "prepare_inference": (names.LEDGER_TABLE, names.SIGNING_KEY_ARN, names.EVIDENCE_BUCKET),
-    "on_inference_completed": (names.DECIDE_FUNCTION, names.EVIDENCE_BUCKET),
-    "on_monitoring_completed": (names.DECIDE_FUNCTION,),
-    "on_drift_detected": (names.DECIDE_FUNCTION,),
+    "on_inference_completed": (names.RECORD_FUNCTION, names.EVIDENCE_BUCKET),
+    "on_monitoring_completed": (names.RECORD_FUNCTION,),
+    "on_drift_detected": (names.RECORD_FUNCTION,),
     "on_event_published": (names.LEDGER_TABLE, names.LINK_KEYS_SECRET_ARN, names.PUBLIC_URL),
     "verify": (names.LEDGER_TABLE, names.PROJECTIONS_TABLE, names.SIGNING_KEY_ARN, names.ANCHOR_BUCKET),
 }
@@ -82,7 +84,7 @@ class Duties:
             names.WAKE_QUEUE_URL: wiring.wake.queue_url,
             names.DEAD_LETTER_QUEUE_URL: wiring.dead_letters.queue_url,
             names.REGISTRY_ROLE_ARN: self.registry_role.role_arn,
-            names.DECIDE_FUNCTION: functions["decide"].function_name,
+            names.RECORD_FUNCTION: functions["record"].function_name,
             names.REGISTERED_FUNCTION: functions["on_model_registered"].function_name,
             names.EVIDENCE_BUCKET: store.evidence.bucket_name,
             names.ANCHOR_BUCKET: store.anchors.bucket_name,
@@ -94,9 +96,10 @@ class Duties:
             functions.tell(module, **{variable: known[variable] for variable in variables})
 
     def permit(self) -> None:
-        """Grants: `decide` alone appends to the ledger, the projector alone writes to the targets."""
+        """Grants: `decide`, `operate` and `record` append to the ledger, the projector writes to the targets, and none may invoke
+        the first two."""
         may, functions, wiring = self.permissions, self.functions, self.wiring
-        decide = may.invoke(functions["decide"].function_arn)
+        record = may.invoke(functions["record"].function_arn)
         register = may.invoke(functions["on_model_registered"].function_arn)
         link_keys = allow(["secretsmanager:GetSecretValue"], [self.store.link_keys.secret_arn])
         client_secret = allow(["secretsmanager:GetSecretValue"], [self.store.identity_secret.secret_arn])
@@ -104,13 +107,16 @@ class Duties:
             "on_model_registered": [
                 may.describe_packages(),
                 *may.read_artifacts(),
-                decide,
+                record,
                 *may.share_groups(),
                 *may.start_hashing(self.hashing_role.role_arn),
             ],
-            "on_approval_changed": [may.describe_packages(), decide, register],
+            "on_approval_changed": [may.describe_packages(), record, register],
             "decide": [may.read_ledger(), may.append_to_ledger(), may.sign(), link_keys],
-            "web": [may.read_ledger(), may.read_projections(), link_keys, client_secret, *may.read_evidence()],
+            "operate": [may.read_ledger(), may.append_to_ledger(), may.sign()],
+            "record": [may.read_ledger(), may.append_to_ledger(), may.sign()],
+            "sign_in": [link_keys, client_secret],
+            "web": [may.read_ledger(), may.read_projections(), link_keys, *may.read_evidence()],
             "on_ledger_appended": [*may.follow_ledger(), may.send(wiring.wake, wiring.undelivered)],
             "on_projection_due": [
                 may.consume(wiring.wake),
@@ -131,7 +137,7 @@ class Duties:
             "sweep": [
                 may.list_packages(),
                 may.read_ledger(),
-                decide,
+                record,
                 register,
             ],
             "prepare_inference": [
@@ -143,9 +149,9 @@ class Duties:
                 may.write_run_context(),
                 *may.act_elsewhere("reader"),
             ],
-            "on_inference_completed": [*may.read_evidence(), *may.read_artifacts(), may.describe_runs(), decide],
-            "on_monitoring_completed": [*may.follow_monitors(), decide],
-            "on_drift_detected": [*may.start_retraining(), decide],
+            "on_inference_completed": [*may.read_evidence(), *may.read_artifacts(), may.describe_runs(), record],
+            "on_monitoring_completed": [*may.follow_monitors(), record],
+            "on_drift_detected": [*may.start_retraining(), record],
             "on_event_published": [may.read_ledger(), link_keys, *may.tell_channels()],
             "verify": [
                 may.read_ledger(),

@@ -202,7 +202,7 @@ def page(document: Mapping[str, Any], service: Mapping[str, Any], environment: M
         "What each environment has is drawn once; endpoints are there where they are configured.\n"
         "An arrow that says nothing wakes, invokes or writes.\n\n"
         f"## What wakes what\n\n{mermaid(one.waking(), kinds)}\n"
-        f"## Who may write where\n\nRights to read are left out. `decide` alone appends to the ledger.\n\n"
+        f"## Who may write where\n\nRights to read are left out. `decide`, `operate` and `record` append to the ledger.\n\n"
         f"{mermaid(one.writing(), kinds)}\n"
         "## An environment in an account of its own\n\n"
         "What passes between the two accounts; within each, all is as above. A function takes on a role there, which opens to it "

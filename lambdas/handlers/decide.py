@@ -1,52 +1,35 @@
-"""Decisions. The one function whose role may write the ledger.
+"""Decisions of people: what a signed-in person approves, rejects, asks again, rolls back or revokes.
 
-People come by HTTP, with a session; operators by HTTP, signed as an IAM principal; the service's own functions by invoking it,
-and those can only say what happened, never decide.
+Whoever invokes this function may send any event, so it believes nothing of the event but the signed session.
 """
 
 from __future__ import annotations
 
-import fnmatch
-import random
-import re
-import time
 from collections.abc import Callable
-from datetime import datetime
-from http import HTTPStatus
 from typing import Any
 
-import msgspec
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
 from lambdas.shared import http_app
-from lambdas.shared.dependencies import config, keyring, links, logger, signer, world
+from lambdas.shared.appending import about, signing, version_number
+from lambdas.shared.dependencies import config, keyring, links, logger, world
 from lambdas.shared.http_app import Visit
-from promotion import names
 from promotion.domain.model import (
-    Actor,
-    Container,
-    EndpointState,
-    EnvironmentState,
-    Evidence,
-    Package,
     parse_request_id,
     request_id,
 )
 from promotion.errors import Invalid, LinkInvalid, PromotionError
-from promotion.ledger.append import Context, Receipt, checked_reason
+from promotion.ledger.append import Receipt, checked_reason
 from promotion.links.tokens import Session
 from promotion.rendering.documents.approval_request import request_document
-from promotion.workflows import decisions, drift, endpoints, operations
+from promotion.workflows import decisions, operations
 
 app = APIGatewayHttpResolver()
 http_app.not_found(app)
-_ASSUMED_ROLE = re.compile(r"arn:(aws[\w-]*):sts::(\d{12}):assumed-role/(?:[^/]+/)*([^/]+)/[^/]+")
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    if "requestContext" in event:
-        return http_app.serve(app, event, context)
-    return from_service(event)
+    return http_app.serve(app, event, context)
 
 
 @http_app.route(app, "/approvals/<token>", "POST")
@@ -106,12 +89,12 @@ def roll_back(visit: Visit, group: str, environment: str) -> Response[Any]:
 
     def act(session: Session, form: dict[str, str]) -> Receipt:
         config().environment(environment, group)
-        to_version = _version(form["to_version"], "to_version") if form.get("to_version") else None
+        to_version = version_number(form["to_version"], "to_version") if form.get("to_version") else None
         return operations.roll_back(
             group, environment, session.person, form.get("reason", ""), world=signing(), to_version=to_version
         )
 
-    return _operate(visit, group, act)
+    return _operation(visit, group, act)
 
 
 @http_app.route(app, "/models/<group>/versions/<version>/revoke", "POST")
@@ -119,188 +102,14 @@ def revoke(visit: Visit, group: str, version: str) -> Response[Any]:
     """Out of every environment at once."""
 
     def act(session: Session, form: dict[str, str]) -> Receipt:
-        return operations.revoke(group, _version(version), session.person, form.get("reason", ""), world=signing())
+        return operations.revoke(
+            group, version_number(version), session.person, form.get("reason", ""), world=signing()
+        )
 
-    return _operate(visit, group, act)
-
-
-@app.post("/operations")
-def operate() -> Response[Any]:
-    """Rollback, revocation and adoption by command: JSON in and out, the caller named by API Gateway's IAM authorizer."""
-    visit = Visit(app.current_event.raw_event)
-    visit.wants_json = True
-    try:
-        visit.check_host()
-        context = app.current_event.raw_event["requestContext"]
-        arn = str(((context.get("authorizer") or {}).get("iam") or {}).get("userArn") or "")
-        operator = _operator(arn)
-        if operator is None:
-            return visit.message(
-                HTTPStatus.FORBIDDEN, "Not allowed", f"{arn or 'An unsigned caller'} is no operator.", code="not_operator",
-                more={"who_may": "Principals under [operators] in promotion.toml."},
-            )  # fmt: skip
-        form = visit.form()
-        receipt = _operation(form, operator)
-    except http_app.Answered as answered:
-        return answered.response
-    except PromotionError as error:
-        return visit.refusal(error, None)
-    logger.info("operation recorded", extra={"operator": arn, "sequence": receipt.sequence, **_about(receipt)})
-    return http_app.respond(HTTPStatus.OK, http_app.JSON, msgspec.json.encode(receipt).decode())
+    return _operation(visit, group, act)
 
 
-def _operation(form: dict[str, str], operator: Actor) -> Receipt:
-    group, reason = form.get("group", ""), form.get("reason", "")
-    match form.get("operation"):
-        case "rollback":
-            to_version = _version(form["to_version"], "to_version") if form.get("to_version") else None
-            name = form.get("environment", "")
-            return operations.roll_back(group, name, operator, reason, world=signing(), to_version=to_version)
-        case "revoke":
-            return operations.revoke(group, _version(form.get("version", "")), operator, reason, world=signing())
-        case "adopt":
-            package = _attested(form.get("package", ""))
-            return operations.adopt(package, form.get("environment", ""), operator, reason, world=signing())
-        case "endpoint_remove":
-            return endpoints.remove_endpoint(group, form.get("environment", ""), operator, reason, world=signing())
-        case "endpoint_restore":
-            return endpoints.restore_endpoint(group, form.get("environment", ""), operator, reason, world=signing())
-        case other:
-            known = "rollback, revoke, adopt, endpoint_remove or endpoint_restore"
-            raise Invalid("operation", f"{other!r} is not {known}.")
-
-
-def _attested(text: str) -> Package:
-    """The package that an operator vouches for, as their command described and hashed it.
-
-    Raises:
-        Invalid: it is none, or its ARN is another version's, or nobody governs its group.
-    """
-    try:
-        package = msgspec.json.decode(text, type=Package)
-    except msgspec.DecodeError as error:
-        raise Invalid("package", f"this is no package: {error}") from None
-    if not config().governs(package.group) or not names.GROUP_PATTERN.fullmatch(package.group):
-        raise Invalid("package.group", f"{package.group[:64]} is not governed by this service.")
-    # SageMaker writes group names in lower case into ARNs.
-    if not package.arn.lower().endswith(f":model-package/{package.group}/{package.version}".lower()):
-        raise Invalid("package.arn", f"this is not the ARN of {package.group} version {package.version}.")
-    if not package.containers or not all(container.sha256 for container in package.containers):
-        raise Invalid("package.containers", "what is attested has to be hashed.")
-    return package
-
-
-def _operator(arn: str) -> Actor | None:
-    """The IAM principal as an operator, or None where the configuration doesn't name it. A session counts as its role."""
-    role = _ASSUMED_ROLE.fullmatch(arn)
-    known_as = {arn, f"arn:{role[1]}:iam::{role[2]}:role/{role[3]}"} if role else {arn}
-    if any(fnmatch.fnmatchcase(name, pattern) for name in known_as - {""} for pattern in config().operators.principals):
-        return Actor(kind="operator", subject=arn)
-    return None
-
-
-def from_service(event: dict[str, Any]) -> dict[str, Any]:
-    """What another function of this service saw happen. None of these decides anything."""
-    operation, given = str(event.get("operation")), event.get("arguments") or {}
-    try:
-        record = _SERVICE_OPERATIONS[operation]
-    except KeyError:
-        return {"error": f"{operation} is nothing that a function may record."}
-    try:
-        receipt = record(given)
-    except (PromotionError, msgspec.ValidationError) as error:
-        logger.warning("not recorded", extra={"operation": operation, "reason": str(error)})
-        return {"error": getattr(error, "reason", str(error)), "field": getattr(error, "field", "")}
-    logger.info(
-        "recorded",
-        extra={"operation": operation, "sequence": receipt.sequence, "note": receipt.note, **_about(receipt)},
-    )
-    return {"receipt": msgspec.to_builtins(receipt)}
-
-
-def _register(given: dict[str, Any]) -> Receipt:
-    package, evidence = msgspec.convert(given["package"], Package), msgspec.convert(given["evidence"], Evidence)
-    if not config().governs(package.group):
-        raise Invalid("model_package_group", f"{package.group} is not governed by this service.")
-    return decisions.register(package, evidence, world=signing())
-
-
-def _artifact(given: dict[str, Any]) -> Receipt:
-    containers = msgspec.convert(given["containers"], tuple[Container, ...])
-    return decisions.record_artifact(
-        given["group"],
-        given["version"],
-        containers,
-        given.get("problem", ""),
-        world=signing(),
-        hashing=given.get("hashing", False),
-    )
-
-
-def _inference(given: dict[str, Any]) -> Receipt:
-    evidence = msgspec.convert(given["evidence"], Evidence)
-    return decisions.record_inference(given["group"], given["version"], evidence, world=signing())
-
-
-def _failure(given: dict[str, Any]) -> Receipt:
-    return decisions.record_failure(
-        given["group"], given["environment"], given["run_id"], given["problem"], broken=given["broken"], world=signing()
-    )
-
-
-def _keep_time(given: dict[str, Any]) -> Receipt:
-    return decisions.keep_time(msgspec.convert(given["environment"], EnvironmentState), world=signing())
-
-
-def _bypass(given: dict[str, Any]) -> Receipt:
-    at = msgspec.convert(given.get("at"), datetime | None)
-    return operations.record_bypass(
-        given["group"], given["version"], given["status"], given["by"], world=signing(), at=at
-    )
-
-
-def _monitoring(given: dict[str, Any]) -> Receipt:
-    return drift.record_monitoring(
-        given["group"], given["environment"], given["source"], given["violations"], given["reason"],
-        world=signing(), report=given.get("report", ""),
-    )  # fmt: skip
-
-
-def _retraining(given: dict[str, Any]) -> Receipt:
-    return drift.record_retraining(
-        given["group"], given["environment"], given["version"], given["pipeline"], given["execution"], world=signing()
-    )
-
-
-def _endpoint(given: dict[str, Any]) -> Receipt:
-    found = msgspec.convert(given["endpoint"], EndpointState)
-    return endpoints.record_endpoint(given["group"], given["environment"], given["version"], found, world=signing())
-
-
-_SERVICE_OPERATIONS: dict[str, Callable[[dict[str, Any]], Receipt]] = {
-    "register": _register,
-    "artifact": _artifact,
-    "inference": _inference,
-    "failure": _failure,
-    "keep_time": _keep_time,
-    "bypass": _bypass,
-    "monitoring": _monitoring,
-    "retraining": _retraining,
-    "endpoint": _endpoint,
-}
-
-
-def signing() -> Context:
-    """The world as it is appended to: each new head signed, and a moment's pause after a lost race."""
-    return msgspec.structs.replace(world(), sign=signer().sign, pause=_pause)
-
-
-def _pause(attempt: int) -> None:
-    """A moment of random length: those who lost a race don't all start the next one together."""
-    time.sleep(random.uniform(0, min(0.02 * 2**attempt, 1.0)))  # noqa: S311 - spreads load, guards nothing
-
-
-def _operate(visit: Visit, group: str, act: Callable[[Session, dict[str, str]], Receipt]) -> Response[Any]:
+def _operation(visit: Visit, group: str, act: Callable[[Session, dict[str, str]], Receipt]) -> Response[Any]:
     session = visit.reader()
     form = visit.form()
     try:
@@ -310,7 +119,7 @@ def _operate(visit: Visit, group: str, act: Callable[[Session, dict[str, str]], 
     except PromotionError as error:
         _log("operation refused", session, model_package_group=group, reason=str(error))
         return visit.refusal(error, session.person, (f"/models/{group}", "Back to the model"))
-    _log("operation recorded", session, sequence=receipt.sequence, **_about(receipt))
+    _log("operation recorded", session, sequence=receipt.sequence, **about(receipt))
     return http_app.redirect(f"/models/{group}")
 
 
@@ -337,7 +146,7 @@ def _shown_again(
         session.person,
         csrf=visit.csrf,
         links=links(),
-        live=view.find_version(live) if live is not None else None,
+        live=view.findversion_number(live) if live is not None else None,
         applied=None,
         samples=None,
     )
@@ -369,22 +178,10 @@ def _request_of(receipt: Receipt) -> str:
     return request_id(event.group, event.version or 0, event.environment or "", event.data["attempt"])
 
 
-def _version(text: str, field: str = "version") -> int:
-    if not (text.isascii() and text.isdecimal()) or len(text) > 9:
-        raise Invalid(field, f"{text[:40]!r} is not a version number.")
-    return int(text)
-
-
 def _asked_of(asked: str) -> dict[str, Any]:
     """What a request is about, by the names that every line of every function has."""
     group, version, name, _ = parse_request_id(asked)
     return {"model_package_group": group, "model_package_version": version, "environment": name}
-
-
-def _about(receipt: Receipt) -> dict[str, Any]:
-    """The same of what was appended."""
-    version = next((event.version for event in reversed(receipt.events) if event.version is not None), None)
-    return {"model_package_group": receipt.group, "model_package_version": version}
 
 
 def _log(what: str, session: Session, **extra: Any) -> None:

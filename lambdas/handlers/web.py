@@ -1,15 +1,13 @@
-"""Pages: reading, signing in and signing out. This function's role can't write the ledger, so no GET can decide anything."""
+"""Pages, to be read. This function's role can't write the ledger, so no GET can decide anything."""
 
 from __future__ import annotations
 
-import secrets as random
 import time
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
@@ -17,11 +15,9 @@ from lambdas.shared import http_app
 from lambdas.shared.dependencies import (
     client,
     config,
-    identity,
     keyring,
     ledger,
     links,
-    logger,
     now,
     setting,
     world,
@@ -31,11 +27,10 @@ from lambdas.shared.http_app import Visit
 from promotion import names
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.picture_store import read_picture
-from promotion.config.loading import duration
 from promotion.domain.model import parse_request_id
 from promotion.domain.policy import Situation
-from promotion.errors import Invalid, LinkInvalid, PromotionError, ProviderUnavailable, SignInFailed
-from promotion.links.tokens import Session, safe_return
+from promotion.errors import Invalid, LinkInvalid, PromotionError
+from promotion.links.tokens import Session
 from promotion.rendering import pages
 from promotion.rendering.documents.approval_request import is_followed, request_document
 from promotion.rendering.documents.overviews import board_document, model_document, version_document
@@ -139,58 +134,6 @@ def version(visit: Visit, group: str, version: str) -> Response[Any]:
     return visit.page("version", document, session.person)
 
 
-@http_app.route(app, "/login", *READ)
-def login(visit: Visit) -> Response[Any]:
-    """Off to the identity provider, remembering where to come back to."""
-    back = safe_return((app.current_event.query_string_parameters or {}).get("return_to"))
-    try:
-        address, sign_in = identity().begin(back, now=now())
-    except (ProviderUnavailable, SignInFailed) as error:
-        return _not_signed_in(visit, error)
-    remembered = http_app.cookie(http_app.sign_in_cookie_name(), keyring().sign_in_cookie(sign_in), 600)
-    return http_app.redirect(address, HTTPStatus.FOUND, cookies=[remembered])
-
-
-@http_app.route(app, "/callback", *READ)
-def callback(visit: Visit) -> Response[Any]:
-    """Back from the identity provider, with a code or an error."""
-    query = app.current_event.query_string_parameters or {}
-    sign_in = keyring().sign_in(visit.cookies.get(http_app.sign_in_cookie_name(), ""), now=now())
-    if sign_in is None or not random.compare_digest(
-        query.get("state", "").encode(errors="replace"), sign_in.state.encode()
-    ):
-        return _not_signed_in(visit, SignInFailed("This sign-in was not begun here, or took too long. Begin again."))
-    if "code" not in query:
-        reason = query.get("error_description") or query.get("error") or "no code came back"
-        return _not_signed_in(visit, SignInFailed(f"The identity provider says: {reason[:300]}"), sign_in.return_to)
-    try:
-        person = identity().finish(query["code"], sign_in, now=now())
-        session = Session(
-            id=random.token_urlsafe(18), person=person, expires_at=now() + duration(config().identity.session_lifetime)
-        )
-        value = keyring().session_cookie(session)
-    except (ProviderUnavailable, SignInFailed, ValueError) as error:
-        return _not_signed_in(visit, error, sign_in.return_to)
-    logger.info("signed in", extra={"subject": person.subject, "groups": sorted(person.groups)})
-    lifetime = int(duration(config().identity.session_lifetime).total_seconds())
-    cookies = [
-        http_app.cookie(http_app.session_cookie_name(), value, lifetime),
-        http_app.expired_cookie(http_app.sign_in_cookie_name()),
-    ]
-    return http_app.redirect(sign_in.return_to, cookies=cookies)
-
-
-@http_app.route(app, "/logout", "POST")
-def logout(visit: Visit) -> Response[Any]:
-    """The session ends in this browser."""
-    session = visit.session()
-    if session is not None:
-        visit.check_origin(session, visit.form())
-    answer = visit.message(HTTPStatus.OK, "Signed out", "You are signed out here.", link=("/login", "Sign in"))
-    answer.cookies = [http_app.expired_cookie(http_app.session_cookie_name())]
-    return answer
-
-
 @http_app.route(app, "/healthz", *READ)
 def health(visit: Visit) -> Response[Any]:
     """Whether this function can read its ledger."""
@@ -221,16 +164,3 @@ def _cursors() -> DynamoCursors:
 
 def _unknown(visit: Visit, session: Session, text: str) -> Response[Any]:
     return visit.message(HTTPStatus.NOT_FOUND, "Not found", text, person=session.person, code="unknown")
-
-
-def _not_signed_in(visit: Visit, error: Exception, return_to: str = "/") -> Response[Any]:
-    unavailable = isinstance(error, ProviderUnavailable)
-    status = HTTPStatus.SERVICE_UNAVAILABLE if unavailable else HTTPStatus.FORBIDDEN
-    logger.warning("sign-in failed", extra={"reason": str(error)})
-    return visit.message(
-        status,
-        "Not signed in",
-        str(error),
-        link=(f"/login?return_to={quote(return_to, safe='/')}", "Try again"),
-        code="sign_in_failed",
-    )

@@ -56,6 +56,11 @@ def prefix() -> str:
     return os.environ.get(names.PREFIX) or names.DEFAULT_PREFIX
 
 
+def region() -> str:
+    """Where this function runs."""
+    return os.environ["AWS_REGION"]
+
+
 @cache
 def client(service: str) -> Any:
     # Parameter Store takes 3 writes a second: adaptive retries slow down to what it takes, rather than give up.
@@ -76,7 +81,7 @@ def ledger() -> DynamoLedger:
 
 @cache
 def recorder() -> Recorder:
-    return Recorder(client("lambda"), setting(names.DECIDE_FUNCTION))
+    return Recorder(client("lambda"), setting(names.RECORD_FUNCTION))
 
 
 @cache
@@ -139,5 +144,5 @@ def count(metric: str, value: float, **dimensions: str) -> None:
 
 
 def world() -> Context:
-    """For reading; what appends signs as well, and only `decide` appends."""
+    """For reading; what appends signs as well."""
     return Context(ledger=ledger(), config=config(), now=now())

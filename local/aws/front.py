@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 import logging
@@ -13,13 +14,15 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
 
+import time_machine
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from local.aws import access, callers, operations
+from local.aws import access, callers, operations, sigv4
 from local.aws.access import Denied
 from local.aws.callers import Caller, UnknownCaller
 from local.aws.operations import Operation
+from local.aws.sigv4 import SignatureInvalid
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 # Answers a call instead of moto: status line, headers, body, or the parts of one.
@@ -66,6 +69,12 @@ class Front:
                 "The security token included in the request is invalid. "
                 "The administrator's access key and secret here are test and test.",
             )
+        if service == "sts" and "X-Amz-Signature" in parse_qs(environ.get("QUERY_STRING", "")):
+            # The one call that somebody else sends: what it was signed for has to hold.
+            try:
+                sigv4.verify(**_presigned(environ))
+            except SignatureInvalid as refused:
+                return _refuse(start_response, service, 403, "SignatureDoesNotMatch", str(refused))
         body = b""
         if service != "s3":
             body = environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0), _LARGEST_BODY))
@@ -132,6 +141,23 @@ def _scope(environ: dict[str, Any]) -> tuple[str, str] | None:
         credential = parse_qs(environ.get("QUERY_STRING", "")).get("X-Amz-Credential", [""])[0]
         scope = callers.credential_scope(f"Credential={unquote(credential)}")
     return scope
+
+
+def _presigned(environ: dict[str, Any]) -> dict[str, Any]:
+    """A presigned request without a body, as `sigv4.verify` takes it."""
+    headers = {
+        key[5:].replace("_", "-").lower(): str(value) for key, value in environ.items() if key.startswith("HTTP_")
+    }
+    real = dt.datetime.fromtimestamp(time_machine.escape_hatch.time.time(), dt.UTC)
+    return {
+        "method": environ["REQUEST_METHOD"],
+        "path": environ.get("PATH_INFO") or "/",
+        "query": environ.get("QUERY_STRING", ""),
+        "headers": headers,
+        "body": b"",
+        "service": "sts",
+        "now": (dt.datetime.now(dt.UTC), real),
+    }
 
 
 def _session_token(environ: dict[str, Any]) -> str | None:

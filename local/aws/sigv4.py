@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, urlencode
 
 from local.aws import callers
 from local.aws.callers import Caller, UnknownCaller
@@ -40,6 +40,7 @@ def verify(
     Raises:
         SignatureInvalid: no signature, a wrong one, another service's, too old, or an unknown key.
     """
+    query, headers, lifetime = _from_query(query, headers)
     match = _AUTHORIZATION.fullmatch(headers.get("authorization", ""))
     if match is None:
         raise SignatureInvalid("Missing Authentication Token")
@@ -54,8 +55,10 @@ def verify(
         signed_at = dt.datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=dt.UTC)
     except ValueError:
         raise SignatureInvalid("The request has no valid x-amz-date.") from None
-    if not stamp.startswith(match["date"]) or all(abs(moment - signed_at) > _LARGEST_SKEW for moment in now):
-        raise SignatureInvalid(f"Signature expired: {stamp} is not within 5 minutes of now.")
+    if not stamp.startswith(match["date"]) or all(
+        not -_LARGEST_SKEW <= moment - signed_at <= lifetime for moment in now
+    ):
+        raise SignatureInvalid(f"Signature expired: {stamp} is not within {lifetime} of now.")
     signed = match["headers"].split(";")
     if "host" not in signed or any(name not in headers for name in signed):
         raise SignatureInvalid("A signed header is missing from the request.")
@@ -80,3 +83,19 @@ def verify(
     if not hmac.compare_digest(hmac.digest(key, to_sign.encode(), "sha256").hex(), match["signature"]):
         raise SignatureInvalid("The request signature we calculated does not match the signature you provided.")
     return caller
+
+
+def _from_query(query: str, headers: Mapping[str, str]) -> tuple[str, Mapping[str, str], dt.timedelta]:
+    """A presigned request as one that has its signature in headers, and for how long it is good; any other as it is."""
+    pairs = parse_qsl(query, keep_blank_values=True)
+    given = {name.lower(): value for name, value in pairs}
+    if "x-amz-signature" not in given:
+        return query, headers, _LARGEST_SKEW
+    names = ("x-amz-credential", "x-amz-signedheaders", "x-amz-signature")
+    credential, signed, signature = (given.get(name, "") for name in names)
+    header = f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={signed}, Signature={signature}"
+    kept: dict[str, str] = {name: given[name] for name in ("x-amz-date", "x-amz-security-token") if name in given}
+    rest = urlencode([(name, value) for name, value in pairs if name.lower() != "x-amz-signature"])
+    expires = given.get("x-amz-expires", "")
+    lifetime = dt.timedelta(seconds=int(expires)) if expires.isdecimal() else _LARGEST_SKEW
+    return rest, {**headers, **kept, "authorization": header}, lifetime

@@ -1,4 +1,4 @@
-"""Asking the decision function to record something: it alone may write the ledger."""
+"""Asking the function `record` to append what another function saw happen."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from promotion.ledger.append import Receipt
 
 
 class Recorder:
-    """Invokes the decision function and waits for its receipt."""
+    """Invokes `record` and waits for its receipt."""
 
     def __init__(self, client: Client, function: str) -> None:
         self._client = client
         self._function = function
 
     def record(self, operation: str, **arguments: Any) -> Receipt:
-        """Have an operation of lambdas/handlers/decide.py recorded.
+        """Have an operation of lambdas/handlers/record.py recorded.
 
         Raises:
             Invalid: a field was refused; it is kept.
@@ -30,7 +30,7 @@ class Recorder:
         answer = self._client.invoke(FunctionName=self._function, Payload=payload)
         result = json.loads(answer["Payload"].read() or b"null")
         if answer.get("FunctionError"):
-            raise RuntimeError(f"the decision function failed: {result.get('errorType')}: {result.get('errorMessage')}")
+            raise RuntimeError(f"the function `record` failed: {result.get('errorType')}: {result.get('errorMessage')}")
         if result.get("field"):
             raise Invalid(result["field"], result["error"])
         if result.get("error"):

@@ -1,4 +1,4 @@
-"""`promotion rollback`, `revoke` and `adopt`: asked of the decision function, signed as the caller's IAM principal."""
+"""`promotion rollback`, `revoke` and `adopt`: asked of the function `operate`, signed as the caller's IAM principal."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import requests
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 
+from promotion.aws.caller_identity import PROOF_HEADER, prove
 from promotion.cli.service import client, config, installation
 from promotion.errors import Invalid, PromotionError, Refused
 
@@ -66,11 +67,15 @@ def _post(document: dict[str, str]) -> dict[str, Any]:
         raise Invalid("credentials", "there are none; set AWS_PROFILE or AWS_ACCESS_KEY_ID.")
     url = f"{installation()['api_url']}/operations"
     body = json.dumps(document)
-    signed = AWSRequest(
-        "POST", url, data=body, headers={"Content-Type": "application/json", "Accept": "application/json"}
-    )
     region = session.region_name or installation()["region"]
-    SigV4Auth(credentials.get_frozen_credentials(), "execute-api", region).add_auth(signed)
+    frozen = credentials.get_frozen_credentials()
+    headers = {
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+        PROOF_HEADER: prove(frozen, region, body.encode(), installation()["api_url"]),
+    }
+    signed = AWSRequest("POST", url, data=body, headers=headers)
+    SigV4Auth(frozen, "execute-api", region).add_auth(signed)
     answer = requests.post(url, data=body, headers=dict(signed.headers), timeout=TIMEOUT_S)
     try:
         found = answer.json()

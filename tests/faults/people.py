@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest import mock
 from urllib.parse import urlencode
 
 import boto3
@@ -16,6 +17,7 @@ import msgspec
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from promotion import names
+from promotion.aws import caller_identity
 from promotion.domain.model import Person
 from promotion.links.tokens import Session
 from tests.fakes import ANN, CHO, GROUP, OPERATOR
@@ -24,6 +26,13 @@ from tests.faults.ground import EVIDENCE, MODELS, URL, client
 
 class Killed(BaseException):
     """The process is gone. No handler's `except Exception` sees this, as none would."""
+
+
+@contextmanager
+def confirmed_as(arn: str) -> Iterator[None]:
+    """STS says that whoever calls is `arn`: here nobody has keys to sign with."""
+    with mock.patch.object(caller_identity, "confirm", return_value=arn):
+        yield
 
 
 class People:
@@ -125,8 +134,8 @@ class People:
         return self._insist(f"/approvals/{token}/again", {"reason": "The data was cleaned."})
 
     def adopt(self, version: int, environment: str) -> int:
-        """By the command: an IAM principal, named by API Gateway; once more where the answer was an error."""
-        from lambdas.handlers import decide
+        """By the command: an IAM principal, whom STS confirms; once more where the answer was an error."""
+        from lambdas.handlers import operate
         from lambdas.shared.dependencies import ledger
 
         with self.unharmed():
@@ -138,15 +147,12 @@ class People:
         event = {
             "version": "2.0", "rawPath": "/operations", "rawQueryString": "", "isBase64Encoded": False,
             "headers": {"host": URL.removeprefix("https://"), "content-type": "application/json"},
-            "requestContext": {
-                "http": {"method": "POST", "path": "/operations"}, "stage": "$default",
-                "authorizer": {"iam": {"userArn": OPERATOR.subject}},
-            },
+            "requestContext": {"http": {"method": "POST", "path": "/operations"}, "stage": "$default"},
             "body": json.dumps(form),
         }  # fmt: skip
         for _ in range(2):
-            with suppress(Killed, ClientError, ReadTimeoutError):
-                status = int(decide.handler(event, None)["statusCode"])
+            with suppress(Killed, ClientError, ReadTimeoutError), confirmed_as(OPERATOR.subject):
+                status = int(operate.handler(event, None)["statusCode"])
                 if status < 500:
                     return status
         return 500

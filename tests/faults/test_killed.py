@@ -120,15 +120,15 @@ def events() -> list[str]:
 
 
 def test_killed_after_the_append_and_before_the_answer(aws: str) -> None:
-    run("decide", REGISTER, killed_after="dynamodb:TransactWriteItems")
-    run("decide", REGISTER)
+    run("record", REGISTER, killed_after="dynamodb:TransactWriteItems")
+    run("record", REGISTER)
     assert events() == [names.POLICY_CHANGED, names.MODEL_REGISTERED, names.APPROVAL_REQUESTED]
     run("on_projection_due", WAKE)
     assert differences() == []
 
 
 def test_killed_between_a_target_and_its_cursor(aws: str) -> None:
-    run("decide", REGISTER)
+    run("record", REGISTER)
     run("on_projection_due", WAKE, killed_after="ssm:PutParameter")
     assert any(line.startswith(f"projection {GROUP} parameters") for line in differences())
     run("on_projection_due", WAKE)
@@ -137,7 +137,7 @@ def test_killed_between_a_target_and_its_cursor(aws: str) -> None:
 
 
 def test_killed_between_a_mail_and_its_cursor_the_one_case_of_two_mails(aws: str) -> None:
-    run("decide", REGISTER)
+    run("record", REGISTER)
     run("on_projection_due", WAKE, killed_after="sesv2:SendEmail")
     run("on_projection_due", WAKE)
     run("on_projection_due", WAKE)

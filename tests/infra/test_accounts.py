@@ -184,7 +184,7 @@ def test_a_function_takes_on_the_role_of_its_purpose_and_no_other(home: Template
 
 
 def test_no_other_function_leaves_the_account(home: Template) -> None:
-    for module in ("web", "decide", "sweep", "on_model_registered", "on_event_published"):
+    for module in ("web", "decide", "operate", "record", "sweep", "on_model_registered", "on_event_published"):
         assert not [s for s in home.statements(home.role_of(module)) if "sts:AssumeRole" in actions(s)]
 
 

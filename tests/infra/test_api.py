@@ -32,11 +32,13 @@ def test_every_page_has_get_and_head_and_every_form_only_post(template: Template
         assert {f"{method.value} {path}" for method in methods} <= keys
 
 
-def test_what_changes_something_is_answered_by_decide_alone(template: Template) -> None:
-    decide, _ = template.function("decide")
-    web, _ = template.function("web")
+def test_what_people_decide_is_answered_by_decide_and_who_they_are_by_sign_in(template: Template) -> None:
+    expected = {"POST /operations": "operate"}
+    for path in ("/login", "/callback", "/logout"):
+        expected |= {f"{method} {path}": "sign_in" for method in ("GET", "HEAD", "POST")}
     for key, function in answering(template).items():
-        assert function == (decide if key.startswith("POST ") and key != "POST /logout" else web), key
+        module = expected.get(key, "decide" if key.startswith("POST ") else "web")
+        assert function == template.function(module)[0], key
 
 
 def test_commands_come_in_by_iam_and_nothing_else_does(template: Template) -> None:

@@ -31,7 +31,7 @@ OTHERS = {
         "read the ledger",
         "read what is live",
         "read the public key",
-        "decide",
+        "say what happened",
         "serve dev",
         "run as dev's models",
     },

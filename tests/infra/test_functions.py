@@ -46,7 +46,7 @@ def test_a_function_runs_its_module_as_a_role_of_its_own(template: Template, mod
 
 
 def test_functions_behind_the_api_answer_before_it_gives_up(template: Template) -> None:
-    for module in ("decide", "web"):
+    for module in ("decide", "operate", "record", "sign_in", "web"):
         assert template.function(module)[1]["Timeout"] < 30
 
 

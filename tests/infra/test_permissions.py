@@ -34,7 +34,9 @@ def calls(template: Template) -> dict[str, tuple[str, str, dict[str, str]]]:
     wake = f"<{template.the('AWS::SQS::Queue', 'WiringWake')[0]}.Arn>"
     bus = f"<{template.the('AWS::Events::EventBus', 'WiringBus')[0]}.Arn>"
     registry = f"<{template.the('AWS::IAM::Role', 'RegistryRole')[0]}.Arn>"
-    decide = f"<{template.function('decide')[0]}.Arn>"
+    decide, operate, record, sign_in, web = (
+        f"<{template.function(module)[0]}.Arn>" for module in ("decide", "operate", "record", "sign_in", "web")
+    )
     registered = f"<{template.function('on_model_registered')[0]}.Arn>"
     hashing = f"<{template.the('AWS::IAM::Role', 'HashingRole')[0]}.Arn>"
     jobs = f"arn:<AWS::Partition>:sagemaker:{HERE}:processing-job"
@@ -80,7 +82,11 @@ def calls(template: Template) -> dict[str, tuple[str, str, dict[str, str]]]:
         "report a run": ("events:PutEvents", bus, {"events:source": names.INFERENCE_SOURCE}),
         "wake": ("sqs:SendMessage", wake, {}),
         "be woken": ("sqs:ReceiveMessage", wake, {}),
-        "decide": ("lambda:InvokeFunction", decide, {}),
+        "send decide an event": ("lambda:InvokeFunction", decide, {}),
+        "send operate an event": ("lambda:InvokeFunction", operate, {}),
+        "send sign_in an event": ("lambda:InvokeFunction", sign_in, {}),
+        "send web an event": ("lambda:InvokeFunction", web, {}),
+        "say what happened": ("lambda:InvokeFunction", record, {}),
         "register again": ("lambda:InvokeFunction", registered, {}),
         "read artifacts": ("s3:GetObject", ARTIFACT, {}),
         "write artifacts": ("s3:PutObject", ARTIFACT, {}),
@@ -105,19 +111,21 @@ MAY = {
     "on_model_registered": {
         "describe a package",
         "read artifacts",
-        "decide",
+        "say what happened",
         "start a job that hashes",
         "say what to hash",
         "read what was hashed",
         "run as what hashes",
     },
-    "on_approval_changed": {"describe a package", "decide", "register again"},
+    "on_approval_changed": {"describe a package", "say what happened", "register again"},
     "decide": {"read the ledger", "append to the ledger", "change the ledger's heads", "sign", "read link keys"},
+    "operate": {"read the ledger", "append to the ledger", "change the ledger's heads", "sign"},
+    "record": {"read the ledger", "append to the ledger", "change the ledger's heads", "sign"},
+    "sign_in": {"read link keys", "read the client secret"},
     "web": {
         "read the ledger",
         "read cursors",
         "read link keys",
-        "read the client secret",
         "read evidence",
         "read what was hashed",
     },
@@ -138,7 +146,7 @@ MAY = {
         "read what was hashed",
         "read link keys",
     },
-    "sweep": {"list packages", "read the ledger", "decide", "register again"},
+    "sweep": {"list packages", "read the ledger", "say what happened", "register again"},
     "prepare_inference": {
         "read what is live",
         "read the public key",
@@ -151,11 +159,11 @@ MAY = {
         "read what was hashed",
         "read artifacts",
         "describe a run",
-        "decide",
+        "say what happened",
     },
     # Without monitors, retraining and channels in the configuration: tests/infra/test_aftermath.py has them.
-    "on_monitoring_completed": {"decide"},
-    "on_drift_detected": {"decide"},
+    "on_monitoring_completed": {"say what happened"},
+    "on_drift_detected": {"say what happened"},
     "on_event_published": {"read the ledger", "read link keys"},
     "verify": {
         "read the ledger",
@@ -176,7 +184,7 @@ def test_a_function_may_do_its_work_and_nothing_else(template: Template, module:
     assert granted == MAY[module]
 
 
-def test_the_ledger_is_appended_to_by_decide_alone(template: Template) -> None:
+def test_the_ledger_is_appended_to_by_three_functions_alone(template: Template) -> None:
     ledger = f"<{template.the('AWS::DynamoDB::Table', 'StoreLedger')[0]}.Arn>"
     writers = {
         role
@@ -186,7 +194,7 @@ def test_the_ledger_is_appended_to_by_decide_alone(template: Template) -> None:
             for action in ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "PartiQLInsert", "PartiQLUpdate")
         )
     }
-    assert writers == {template.role_of("decide")}
+    assert writers == {template.role_of(module) for module in ("decide", "operate", "record")}
 
 
 @pytest.mark.parametrize(

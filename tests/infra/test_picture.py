@@ -46,9 +46,9 @@ def test_every_line_is_one_that_mermaid_draws(drawn: str) -> None:
         assert LINE.fullmatch(line), line
 
 
-def test_the_picture_shows_that_decide_alone_appends(drawn: str) -> None:
+def test_the_picture_shows_that_three_functions_append(drawn: str) -> None:
     appending = [line for line in drawn.splitlines() if line.endswith("--> StoreLedger")]
-    assert appending == ["  FunctionsDecide --> StoreLedger"]
+    assert appending == [f"  Functions{name} --> StoreLedger" for name in ("Decide", "Operate", "Record")]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def put(table_name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("function", ["web", "on_projection_due", "on_ledger_appended", "on_model_registered", "sweep"])
-def test_only_the_decision_function_writes_the_ledger(service: LocalService, function: str) -> None:
+def test_only_the_appending_functions_write_the_ledger(service: LocalService, function: str) -> None:
     dynamodb = service.role_session(function).client("dynamodb")
     name = table(service)
     assert code(dynamodb.put_item, **put(name)) == "AccessDeniedException"
@@ -132,8 +132,8 @@ def test_the_services_bus_takes_events_from_the_service_alone(service: LocalServ
 
 def test_functions_are_invoked_only_by_whom_they_trust(service: LocalService) -> None:
     functions = service.session().client("lambda").list_functions()["Functions"]
-    decide = next(f["FunctionName"] for f in functions if f["Handler"] == "lambdas.handlers.decide.handler")
-    invoke = {"FunctionName": decide, "InvocationType": "DryRun"}
+    record = next(f["FunctionName"] for f in functions if f["Handler"] == "lambdas.handlers.record.handler")
+    invoke = {"FunctionName": record, "InvocationType": "DryRun"}
     assert code(service.role_session("on_model_registered").client("lambda").invoke, **invoke) == "ok"
     assert code(service.role_session("web").client("lambda").invoke, **invoke) == "AccessDeniedException"
 

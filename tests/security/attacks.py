@@ -12,11 +12,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
+from botocore.credentials import ReadOnlyCredentials
 from itsdangerous import URLSafeSerializer
 
+from promotion.aws.caller_identity import PROOF_HEADER, prove
 from promotion.domain.model import Person
 from promotion.links.tokens import Keyring, Session, SignIn
 from tests.security.house import ANN, AUD, BEN, CHO, DEE, EVE, GIL, Answer, House, person
@@ -408,13 +410,16 @@ def command(document: Any, role: str | None = None) -> Try:
     """POST /operations, signed by the administrator, or by the role of one of the functions."""
 
     def attempt(house: House) -> Answer:
-        credentials = Credentials("test", "test")
+        credentials = ReadOnlyCredentials("test", "test", None)
         if role is not None:
             given = house.service.role_session(role).credentials
-            credentials = Credentials(*(str(value) for value in given.values()))
+            credentials = ReadOnlyCredentials(*(str(value) for value in given.values()))
         url = f"{house.service.url}/operations"
         body = document if isinstance(document, str) else json.dumps(document)
-        headers = {"Content-Type": "application/json", "Host": house.service.url[7:]}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AWS_ENDPOINT_URL", house.service.aws_url)
+            proof = prove(credentials, "us-east-1", body.encode(), house.service.url)
+        headers = {"Content-Type": "application/json", "Host": house.service.url[7:], PROOF_HEADER: proof}
         signed = AWSRequest("POST", url, data=body, headers=headers)
         SigV4Auth(credentials, "execute-api", "us-east-1").add_auth(signed)
         return house.send("POST", "/operations", body=body, headers={"Origin": None, **dict(signed.headers)})

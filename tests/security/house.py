@@ -264,7 +264,7 @@ class House:
             "source": "inference", "environment": environment, "run_id": run_id, "metrics": {"rougeL": {"value": value}}
         }  # fmt: skip
         arguments = {"group": group, "version": version, "evidence": evidence}
-        answer = self.invoke("decide", {"operation": "inference", "arguments": arguments})
+        answer = self.invoke("record", {"operation": "inference", "arguments": arguments})
         assert "receipt" in answer, answer
 
     def applied(self, request: str) -> None:

@@ -180,7 +180,7 @@ def test_no_function_can_have_a_decision_recorded(house: House) -> None:
     before = house.state("open")
     for operation in ("decide", "approve", "record_decision", "promote", "rollback", "revoke", "adopt", "", None):
         arguments = {"group": "open", "version": 1, "verdict": "Approved", "asked": "open:1:dev:1"}
-        answer = house.invoke("decide", {"operation": operation, "arguments": arguments})
+        answer = house.invoke("record", {"operation": operation, "arguments": arguments})
         assert "nothing that a function may record" in answer["error"]
     assert house.state("open") == before
 

@@ -1,0 +1,264 @@
+"""One HTTP request and its answer, for functions behind the API: reading it in the order in which it may be refused.
+
+The order: Host, session, token, body, Origin and CSRF, state, policy and gates. Nothing here knows of sessions.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+from aws_lambda_powertools.shared.cookies import Cookie
+
+from lambdas.shared.dependencies import logger, setting
+from promotion import names
+from promotion.domain.model import Person
+from promotion.errors import AlreadyDecided, Conflict, Invalid, LinkInvalid, NotApproved, ProviderUnavailable, Refused
+from promotion.rendering import pages
+
+LARGEST_BODY_BYTES = 64 << 10
+HTML = "text/html; charset=utf-8"
+JSON = "application/json"
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "Strict-Transport-Security": "max-age=63072000; includeSubDomains",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-store",
+}
+
+
+class Answered(Exception):
+    """The request has its answer before the handler got to it."""
+
+    def __init__(self, response: Response[Any]) -> None:
+        super().__init__(response.status_code)
+        self.response = response
+
+
+class Request:
+    """One HTTP request, read from an API Gateway event of payload format 2.0.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
+    """
+
+    def __init__(self, event: Mapping[str, Any]) -> None:
+        self._event = event
+        self.headers = {key.lower(): value for key, value in (event.get("headers") or {}).items()}
+        self.method: str = event["requestContext"]["http"]["method"]
+        self.path: str = event["rawPath"]
+        self.wants_json = _prefers_json(self.headers.get("accept", ""))
+        self.csrf = ""
+        self.typed = ""
+        self.cookies = dict((part.split("=", 1) if "=" in part else (part, "")) for part in event.get("cookies") or ())
+
+    def check_host(self) -> None:
+        """400 unless the request was made to our own address: links in answers are made from it."""
+        if self.headers.get("host", "").lower() != urlsplit(setting(names.PUBLIC_URL)).netloc.lower():
+            raise Answered(self.message(HTTPStatus.BAD_REQUEST, "Unknown host", "This service has another address."))
+
+    def form(self) -> dict[str, str]:
+        """The fields of the body, a form or a JSON object; 413 above 64 KB, 400 where it can't be read."""
+        try:
+            fields = _fields(self.body().decode("utf-8"), self.headers.get("content-type", ""))
+            # What another site has somebody post is not theirs, and not shown to them as if it were.
+            self.typed = fields.get("reason", "") if self.comes_from_us() else ""
+            return fields
+        except (binascii.Error, UnicodeError, ValueError, RecursionError):
+            reason = "The body is no form and no JSON object in UTF-8."
+            raise Answered(self.message(HTTPStatus.BAD_REQUEST, "Not understood", reason, code="body")) from None
+        except Invalid as error:
+            raise Answered(self.message(HTTPStatus.BAD_REQUEST, "Not understood", str(error), code="body")) from None
+
+    def body(self) -> bytes:
+        """The body as it was sent; 413 above 64 KB.
+
+        Raises:
+            ValueError: its encoding is broken.
+        """
+        raw = self._event.get("body") or ""
+        if len(raw) > 2 * LARGEST_BODY_BYTES:
+            raise Answered(self._too_large())
+        body = base64.b64decode(raw, validate=True) if self._event.get("isBase64Encoded") else raw.encode()
+        if len(body) > LARGEST_BODY_BYTES:
+            raise Answered(self._too_large())
+        return body
+
+    def _too_large(self) -> Response[Any]:
+        return self.message(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Too large", "A form may hold 64 KB.", code="too_large"
+        )
+
+    def comes_from_us(self) -> bool:
+        origin = self.headers.get("origin")
+        site = self.headers.get("sec-fetch-site")
+        ours = urlsplit(setting(names.PUBLIC_URL))
+        ours_by_name = origin is None or origin.lower() == f"{ours.scheme}://{ours.netloc}".lower()
+        ours_by_site = origin == "null" and site == "same-origin"
+        return (ours_by_name or ours_by_site) and site in (None, "same-origin", "none")
+
+    def page(
+        self, name: str, document: dict[str, Any], person: Person | None, status: int = HTTPStatus.OK
+    ) -> Response[Any]:
+        """A document as JSON or as the HTML page `name`, as the client asked."""
+        if self.wants_json:
+            return respond(status, JSON, json.dumps(document, ensure_ascii=False, default=str))
+        return respond(status, HTML, pages.render(name, document, person=person))
+
+    def message(
+        self,
+        status: int,
+        title: str,
+        text: str,
+        *,
+        person: Person | None = None,
+        link: tuple[str, str] | None = None,
+        code: str = "",
+        more: Mapping[str, Any] | None = None,
+    ) -> Response[Any]:
+        """A page, or JSON, that says one thing."""
+        document: dict[str, Any] = {
+            "error": code or title,
+            "title": title,
+            "message": text,
+            "text": text,
+            **(more or {}),
+        }
+        document["csrf"] = self.csrf if person is not None else ""
+        if link:
+            document["link"] = {"href": link[0], "label": link[1]}
+        if self.typed and not self.wants_json:
+            document["reason"] = self.typed
+        return self.page("message", document, person, status)
+
+    def refusal(self, error: Exception, person: Person | None, link: tuple[str, str] | None = None) -> Response[Any]:
+        """The answer to what the rules refused."""
+        more = {"why_not": str(error), "who_may": getattr(error, "who_may", "")}
+        code = getattr(error, "code", "")
+        text = "\n".join(part for part in (str(error), more["who_may"]) if part)
+
+        def say(status: int, title: str, fallback: str = "") -> Response[Any]:
+            return self.message(status, title, text, person=person, link=link, code=code or fallback, more=more)
+
+        match error:
+            case LinkInvalid():
+                return say(HTTPStatus.NOT_FOUND, "No such link")
+            case AlreadyDecided(code="expired"):
+                return say(HTTPStatus.GONE, "Expired")
+            case AlreadyDecided():
+                return say(HTTPStatus.CONFLICT, "Already decided")
+            case Refused(code="unknown_request"):
+                return say(HTTPStatus.NOT_FOUND, "No such request")
+            case Refused():
+                return say(HTTPStatus.FORBIDDEN, "Not allowed")
+            case NotApproved():
+                return say(HTTPStatus.CONFLICT, "Nothing to go back to", "nothing_there")
+            case Conflict():
+                return say(HTTPStatus.CONFLICT, "Somebody was faster", "conflict")
+            case ProviderUnavailable():
+                return say(HTTPStatus.SERVICE_UNAVAILABLE, "No answer", "unavailable")
+            case Invalid(field="version") | Invalid(field="environment"):
+                return say(HTTPStatus.NOT_FOUND, "No such thing", "unknown")
+            case _:
+                return say(HTTPStatus.BAD_REQUEST, "Not understood", "invalid")
+
+
+def serve(app: APIGatewayHttpResolver, event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Answer an event: HEAD as GET without a body, and every answer with the security headers."""
+    try:
+        answer = app.resolve(event, context)
+    except Exception:  # noqa: BLE001 - every trouble has to end in a page
+        # Whoever waits gets a page; the log has the trace, and the API's 5xx metric the alarm.
+        logger.exception("broke")
+        answer = _broken(event)
+    if event["requestContext"]["http"]["method"] == "HEAD":
+        answer["body"], answer["isBase64Encoded"] = "", False
+    http = event["requestContext"]["http"]
+    # The path of an approval holds its token, so only its kind is logged.
+    logger.info(
+        "answered", extra={"method": http["method"], "route": event.get("routeKey"), "status": answer["statusCode"]}
+    )
+    return answer
+
+
+def _broken(event: Mapping[str, Any]) -> dict[str, Any]:
+    text = (
+        "Something broke on our side. If you were deciding, look at the request again: it says whether it was recorded."
+    )
+    answer = Request(event).message(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "Something broke", text, link=("/", "To the board")
+    )
+    headers = {**answer.headers, "Content-Type": answer.content_type}
+    return {"statusCode": answer.status_code, "headers": headers, "body": answer.body, "isBase64Encoded": False}
+
+
+def not_found(app: APIGatewayHttpResolver) -> None:
+    """Answer addresses that the API passes on but no handler knows: with a page like any other."""
+
+    @app.not_found
+    def unknown(_: Exception) -> Response[Any]:
+        visit = Request(app.current_event.raw_event)
+        return visit.message(HTTPStatus.NOT_FOUND, "Not found", "There is nothing at this address.", code="unknown")
+
+
+def respond(
+    status: int,
+    content_type: str,
+    body: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    cookies: list[Cookie] | None = None,
+) -> Response[Any]:
+    return Response(
+        status_code=int(status),
+        content_type=content_type,
+        body=body,
+        headers={**SECURITY_HEADERS, **(headers or {})},
+        cookies=cookies or [],
+    )
+
+
+def redirect(to: str, status: int = HTTPStatus.SEE_OTHER, *, cookies: list[Cookie] | None = None) -> Response[Any]:
+    return respond(status, "text/plain; charset=utf-8", "", headers={"Location": to}, cookies=cookies)
+
+
+def _prefers_json(accept: str) -> bool:
+    kinds = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
+    return JSON in kinds and ("text/html" not in kinds or kinds.index(JSON) < kinds.index("text/html"))
+
+
+def _fields(text: str, content_type: str) -> dict[str, str]:
+    """The fields of a form or of a JSON object of strings.
+
+    Raises:
+        Invalid: a field is there twice, or isn't text.
+        ValueError: it can't be read at all.
+    """
+    fields: dict[str, str] = {}
+    if content_type.partition(";")[0].strip().lower() == JSON:
+        document = json.loads(text)
+        if not isinstance(document, dict):
+            raise ValueError("not an object")
+        pairs = list(document.items())
+    else:
+        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=32, errors="strict")
+    for name, value in pairs:
+        if name in fields:
+            raise Invalid(name, "this field is there twice.")
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            raise Invalid(name, "this field has to be text.")
+        fields[name] = str(value)
+        # JSON can say half of a character, which no UTF-8 can: refused here rather than when it is written.
+        fields[name].encode("utf-8")
+    return fields

@@ -1,0 +1,119 @@
+"""Proof of who calls, as secret stores ask for it: a presigned GetCallerIdentity that STS itself answers.
+
+The command signs the request and doesn't send it; the service sends it, to STS and nowhere else, and believes the answer alone.
+Two signed headers bind it to one body and to one service, so that it is good for nothing else.
+See https://developer.hashicorp.com/vault/docs/auth/aws, *IAM auth method*.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import cache
+from typing import Any, cast
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import requests
+from botocore.auth import SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import ReadOnlyCredentials
+from botocore.parsers import ResponseParserError, create_parser
+from botocore.session import Session
+
+from promotion.errors import Invalid, ProviderUnavailable, Refused
+
+PROOF_HEADER = "X-Promotion-Caller"
+BODY_HEADER = "X-Promotion-Body-SHA256"
+SERVICE_HEADER = "X-Promotion-Service"
+WHO_MAY = "Principals under [operators] in promotion.toml."
+LIFETIME_S = 60
+TIMEOUT_S = 5.0
+LONGEST_PROOF = 8192
+_ASKED = {"Action": "GetCallerIdentity", "Version": "2011-06-15"}
+_SIGNED = f"host;{BODY_HEADER.lower()};{SERVICE_HEADER.lower()}"
+_PARAMETERS = frozenset(
+    {
+        *_ASKED,
+        *(f"X-Amz-{name}" for name in ("Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature")),
+    }
+)
+_TOKEN = "X-Amz-Security-Token"  # noqa: S105 - a parameter's name
+# Nothing that a URL, a header or a log could take for something else.
+_PROOF = re.compile(r"[A-Za-z0-9%&=._~+*-]+", re.ASCII)
+
+
+def sts_address(region: str) -> str:
+    """The address of STS in a region, as botocore knows it: both sides find it for themselves."""
+    return str(_client(region).meta.endpoint_url).rstrip("/") + "/"
+
+
+def prove(credentials: ReadOnlyCredentials, region: str, body: bytes, service: str) -> str:
+    """The query of a presigned GetCallerIdentity that goes with `body`, sent to the service at the address `service`."""
+    request = AWSRequest("GET", f"{sts_address(region)}?{urlencode(_ASKED)}", headers=_bound(body, service))
+    SigV4QueryAuth(credentials, "sts", region, expires=LIFETIME_S).add_auth(request)
+    return urlsplit(str(request.url)).query
+
+
+def confirm(proof: str, region: str, body: bytes, service: str) -> str:
+    """The ARN of who made a proof for this very body and service, in the words of STS.
+
+    Raises:
+        Invalid: it is no such proof.
+        Refused: STS refuses it: forged, too old, made for another body or another service.
+        ProviderUnavailable: STS gives no answer.
+    """
+    query = _checked(proof)
+    address = f"{sts_address(region)}?{query}"
+    try:
+        answer = requests.get(
+            address, headers=_bound(body, service), timeout=TIMEOUT_S, allow_redirects=False, stream=False
+        )
+    except requests.RequestException:
+        raise ProviderUnavailable("STS gives no answer; try again.") from None
+    if answer.status_code >= 500 or answer.status_code == 429:
+        raise ProviderUnavailable("STS gives no answer; try again.")
+    if answer.status_code != 200:
+        text = "STS doesn't confirm who calls: the request is older than a minute, or was signed for something else."
+        raise Refused(text, code="not_confirmed", who_may=WHO_MAY)
+    return _arn(region, answer)
+
+
+def _bound(body: bytes, service: str) -> dict[str, str]:
+    return {BODY_HEADER: hashlib.sha256(body).hexdigest(), SERVICE_HEADER: service}
+
+
+def _checked(proof: str) -> str:
+    """The query, once it asks for nothing but the caller's identity, for a minute, with our headers signed."""
+    if len(proof) > LONGEST_PROOF or not _PROOF.fullmatch(proof):
+        raise Invalid(PROOF_HEADER, "this is no presigned GetCallerIdentity.")
+    pairs = parse_qsl(proof, keep_blank_values=True)
+    given = dict(pairs)
+    if len(pairs) != len(given) or given.keys() - {_TOKEN} != _PARAMETERS:
+        raise Invalid(PROOF_HEADER, "this is no presigned GetCallerIdentity.")
+    if any(given[name] != value for name, value in _ASKED.items()):
+        raise Invalid(PROOF_HEADER, "it asks STS for something else than the caller's identity.")
+    if given["X-Amz-SignedHeaders"] != _SIGNED:
+        raise Invalid(PROOF_HEADER, f"the signed headers have to be {_SIGNED}.")
+    if not given["X-Amz-Expires"].isdecimal() or int(given["X-Amz-Expires"]) > LIFETIME_S:
+        raise Invalid(PROOF_HEADER, f"it may be good for {LIFETIME_S} s.")
+    return urlencode(pairs)
+
+
+def _arn(region: str, answer: requests.Response) -> str:
+    model = _client(region).meta.service_model
+    shape = model.operation_model("GetCallerIdentity").output_shape
+    try:
+        found = create_parser(model.protocol).parse(
+            {"headers": dict(answer.headers), "status_code": 200, "body": answer.content}, shape
+        )
+        return str(found["Arn"])
+    except (ResponseParserError, KeyError):
+        raise ProviderUnavailable("STS gives no answer; try again.") from None
+
+
+@cache
+def _client(region: str) -> Any:
+    session = Session()
+    # One address for both sides, whatever the version of botocore and the settings of whoever runs the command.
+    session.set_config_variable("sts_regional_endpoints", "regional")
+    return cast(Any, session).create_client("sts", region_name=region)

@@ -1,0 +1,130 @@
+"""A role that is taken over, or a right to invoke given by mistake, decides nothing, whatever event is forged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.credentials import ReadOnlyCredentials
+from botocore.exceptions import ClientError
+
+from promotion.aws.caller_identity import PROOF_HEADER, prove
+from tests.security.house import House
+
+ADMINISTRATOR = "arn:aws:iam::123456789012:user/administrator"
+BEHIND_THE_API = ("decide", "operate", "sign_in", "web")
+PACKAGE = {"group": "victim", "version": 1, "arn": "arn:aws:sagemaker:us-east-1:123456789012:model-package/victim/1"}
+COMMANDS = (
+    {"operation": "revoke", "group": "open", "version": "1", "reason": "x"},
+    {"operation": "rollback", "group": "open", "environment": "dev", "reason": "x"},
+    {"operation": "adopt", "environment": "prod", "reason": "x", "package": json.dumps(PACKAGE)},
+)
+
+
+def api_event(house: House, path: str, body: dict[str, str], **headers: str) -> dict[str, Any]:
+    """What API Gateway would send for a POST by an operator: every word of it can be written by whoever invokes."""
+    return {
+        "version": "2.0",
+        "routeKey": f"POST {path}",
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": {"host": house.service.url[7:], "content-type": "application/json", **headers},
+        "requestContext": {
+            "http": {"method": "POST", "path": path},
+            "stage": "$default",
+            "authorizer": {"iam": {"userArn": ADMINISTRATOR}, "jwt": {"claims": {"sub": "ann"}}},
+        },
+        "body": json.dumps(body),
+        "isBase64Encoded": False,
+    }
+
+
+def forgeries(house: House) -> Iterator[dict[str, Any]]:
+    for command in COMMANDS:
+        yield api_event(house, "/operations", command)
+    verdict = {"verdict": "Approved", "reason": "x", "csrf": "x"}
+    yield api_event(house, house.link("open:1:dev:1"), verdict)
+    yield api_event(house, "/models/open/versions/1/revoke", {"reason": "x", "csrf": "x"})
+    yield api_event(house, "/models/open/dev/rollback", {"reason": "x", "csrf": "x"})
+
+
+def roles(house: House) -> list[str]:
+    pages = house.aws("iam").get_paginator("list_roles").paginate()
+    return [role["Arn"] for page in pages for role in page["Roles"]]
+
+
+def invoked(client: Any, function: str, event: dict[str, Any]) -> str:
+    """The code of the refusal, or the answer itself."""
+    try:
+        answer = client.invoke(FunctionName=function, Payload=json.dumps(event).encode())
+    except ClientError as error:
+        return str(error.response["Error"]["Code"])
+    return str(answer["Payload"].read().decode())
+
+
+def test_no_role_of_the_template_may_send_an_event_to_what_decides_or_makes_sessions(house: House) -> None:
+    before = house.state("open")
+    answers = {}
+    found = roles(house)
+    for arn in found:
+        session = house.aws("sts").assume_role(RoleArn=arn, RoleSessionName="taken-over")["Credentials"]
+        client = house.service.session(
+            aws_access_key_id=session["AccessKeyId"],
+            aws_secret_access_key=session["SecretAccessKey"],
+            aws_session_token=session["SessionToken"],
+        ).client("lambda")
+        for event in forgeries(house):
+            for module in BEHIND_THE_API:
+                answers[arn, module, event["routeKey"]] = invoked(client, house.function(module), event)
+    assert set(answers.values()) == {"AccessDeniedException"}
+    assert len(found) >= len(house.aws("lambda").list_functions()["Functions"])
+    assert house.state("open") == before
+
+
+def test_what_functions_may_invoke_knows_no_request_of_a_person_or_an_operator(house: House) -> None:
+    before = house.state("open")
+    for event in forgeries(house):
+        assert "nothing that a function may record" in house.invoke("record", event)["error"]
+    assert house.state("open") == before
+
+
+def test_whoever_may_invoke_decide_decides_nothing_without_a_signed_session(house: House) -> None:
+    before = house.state("open")
+    events = [event for event in forgeries(house) if event["rawPath"] != "/operations"]
+    assert [house.invoke("decide", event)["statusCode"] for event in events] == [401, 401, 401]
+    assert house.state("open") == before
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: str(command["operation"]))
+def test_whoever_may_invoke_operate_is_no_operator_by_what_the_event_says(
+    house: House, command: dict[str, str]
+) -> None:
+    before = house.state("open")
+    event = api_event(house, "/operations", command)
+    body = event["body"].encode()
+    held = house.service.role_session("web").credentials
+    web = ReadOnlyCredentials(*(str(value) for value in held.values()))
+    administrator = ReadOnlyCredentials("test", "test", None)
+    guessed = ReadOnlyCredentials("test", "guessed", None)
+    url = house.service.url
+    proofs = {
+        "none": ("", 400),
+        "its own role's": (proof(house, web, body, url), 403),
+        "a guessed secret's": (proof(house, guessed, body, url), 403),
+        "an operator's for another body": (proof(house, administrator, b"{}", url), 403),
+        "an operator's for another service": (proof(house, administrator, body, "https://elsewhere.example"), 403),
+    }
+    answered = {}
+    for name, (given, _) in proofs.items():
+        forged = {**event, "headers": {**event["headers"], PROOF_HEADER.lower(): given}}
+        answered[name] = house.invoke("operate", forged)["statusCode"]
+    assert answered == {name: status for name, (_, status) in proofs.items()}
+    assert house.state("open") == before
+
+
+def proof(house: House, credentials: ReadOnlyCredentials, body: bytes, service: str) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", house.service.aws_url)
+        return prove(credentials, "us-east-1", body, service)
