@@ -147,15 +147,20 @@ class Mail(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Identity(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The OpenID Connect provider. `groups_claim` may name app roles instead (`roles`)."""
+    """The OpenID Connect provider. `groups_claim` may name app roles instead (`roles`), or be a path (`realm_access.roles`)."""
 
     issuer: str
     client_id: str
+    client_authentication: Literal["client_secret_basic", "client_secret_post", "private_key_jwt", "none"] | None = None
+    response_mode: Literal["query", "form_post"] = "query"
     groups_claim: str = "groups"
+    groups_separator: Annotated[str, Meta(min_length=1, max_length=8)] | None = None
     scopes: tuple[str, ...] = ("openid", "profile", "email")
     auditors: PeopleGroup | None = None
     session_lifetime: str = "8h"
     requesters: dict[str, str] = {}
+    ca_bundle: str | None = None
+    proxy: str | None = None
 
 
 class Operators(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

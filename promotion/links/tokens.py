@@ -7,7 +7,7 @@ a rotation signs nobody out (https://itsdangerous.palletsprojects.com/en/stable/
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,17 +17,23 @@ from msgspec import Struct
 
 from promotion.domain.model import Person
 from promotion.errors import LinkInvalid
+from promotion.links.session_fields import session_arguments, session_fields
 
 LONGEST_TOKEN = 512
 LONGEST_COOKIE = 3072
 
 
 class Session(Struct, frozen=True, kw_only=True):
-    """A signed-in person, until `expires_at`. `id` is random and binds CSRF tokens to this session."""
+    """A signed-in person, until `expires_at`. `id` is random and binds CSRF tokens to this session.
+
+    `made_at` is when it began, and `made_for` the path that its sign-in was to come back to.
+    """
 
     id: str
     person: Person
     expires_at: datetime
+    made_at: datetime | None = None
+    made_for: str = ""
 
 
 class SignIn(Struct, frozen=True, kw_only=True):
@@ -89,35 +95,18 @@ class Keyring:
         Raises:
             ValueError: it would be larger than browsers keep.
         """
-        value = _text(
-            self._serializer("session").dumps(
-                {
-                    "i": session.id,
-                    "s": session.person.subject,
-                    "n": session.person.name[:200],
-                    "m": session.person.email[:320],
-                    "g": sorted(session.person.groups),
-                    "e": int(session.expires_at.timestamp()),
-                }
-            )
-        )
+        value = _text(self._serializer("session").dumps(session_fields(session)))
         if len(value) > LONGEST_COOKIE:
             raise ValueError("the session cookie would be larger than 3 KB; the person is in too many known groups.")
         return value
 
-    def session(self, cookie: str, *, now: datetime) -> Session | None:
-        """The session in a cookie, or None where it is forged, damaged or over."""
+    def session(self, cookie: str, *, now: datetime, known: Iterable[str] = ()) -> Session | None:
+        """The session in a cookie, or None where it is forged, damaged or over; `known` groups are told by their digests."""
         found = self._loads("session", cookie, LONGEST_COOKIE)
         if found is None:
             return None
         try:
-            session = Session(
-                id=str(found["i"]),
-                person=Person(
-                    subject=str(found["s"]), name=str(found["n"]), email=str(found["m"]), groups=frozenset(found["g"])
-                ),
-                expires_at=datetime.fromtimestamp(found["e"], UTC),
-            )
+            session = Session(**session_arguments(found, known))
         except (KeyError, TypeError, ValueError):
             return None
         return session if now < session.expires_at else None

@@ -142,7 +142,7 @@ def record_decision(
         digest = policy.shown_digest(situation.version.package, request)
         decision = NewEvent(
             kind=names.DECISION_RECORDED,
-            actor=person.as_actor(),
+            actor=person.as_actor(policy.deciding_group(person, situation.rules, world.config)),
             version=version,
             environment=name,
             data={
