@@ -29,6 +29,7 @@ ROUTES: list[tuple[str, list[apigateway.HttpMethod], str]] = [
     ("/callback", _GET, "web"),
     ("/healthz", _GET, "web"),
     ("/static/{name}", _GET, "web"),
+    ("/callback", _POST, "web"),
     ("/logout", _POST, "web"),
     ("/approvals/{token}", _POST, "decide"),
     ("/approvals/{token}/again", _POST, "decide"),

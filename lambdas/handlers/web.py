@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import secrets as random
 import time
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
-from lambdas.shared import http_app
+from lambdas.shared import http_app, sign_in_flow
 from lambdas.shared.dependencies import (
     client,
     config,
@@ -21,7 +19,6 @@ from lambdas.shared.dependencies import (
     keyring,
     ledger,
     links,
-    logger,
     now,
     setting,
     world,
@@ -31,11 +28,11 @@ from lambdas.shared.http_app import Visit
 from promotion import names
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.picture_store import read_picture
-from promotion.config.loading import duration
+from promotion.domain import policy
 from promotion.domain.model import parse_request_id
 from promotion.domain.policy import Situation
-from promotion.errors import Invalid, LinkInvalid, PromotionError, ProviderUnavailable, SignInFailed
-from promotion.links.tokens import Session, safe_return
+from promotion.errors import Invalid, LinkInvalid, PromotionError, SignInFailed
+from promotion.links.tokens import Session
 from promotion.rendering import pages
 from promotion.rendering.documents.approval_request import is_followed, request_document
 from promotion.rendering.documents.overviews import board_document, model_document, version_document
@@ -79,6 +76,8 @@ def request(visit: Visit, token: str) -> Response[Any]:
         return visit.refusal(LinkInvalid(), session.person)
     except PromotionError as error:
         return visit.refusal(error, session.person)
+    if policy.may_decide_at_all(session.person, situation) and (again := sign_in_flow.renewed(visit, session)):
+        return again
     live = view.environment(name).live
     samples, slices = read_samples_and_slices(client("s3"), situation.request.evidence)
     document = request_document(
@@ -92,6 +91,8 @@ def request(visit: Visit, token: str) -> Response[Any]:
         slices=slices,
         picture=None if visit.wants_json else partial(read_picture, client("s3")),
     )
+    if document["may_decide"] or document["may_reject"]:
+        document |= _typed_before(visit)
     expired = document["state"] == "Expired"
     return visit.page("request", document, session.person, HTTPStatus.GONE if expired else HTTPStatus.OK)
 
@@ -142,42 +143,23 @@ def version(visit: Visit, group: str, version: str) -> Response[Any]:
 @http_app.route(app, "/login", *READ)
 def login(visit: Visit) -> Response[Any]:
     """Off to the identity provider, remembering where to come back to."""
-    back = safe_return((app.current_event.query_string_parameters or {}).get("return_to"))
-    try:
-        address, sign_in = identity().begin(back, now=now())
-    except (ProviderUnavailable, SignInFailed) as error:
-        return _not_signed_in(visit, error)
-    remembered = http_app.cookie(http_app.sign_in_cookie_name(), keyring().sign_in_cookie(sign_in), 600)
-    return http_app.redirect(address, HTTPStatus.FOUND, cookies=[remembered])
+    return sign_in_flow.begin(visit, app.current_event.query_string_parameters or {})
 
 
 @http_app.route(app, "/callback", *READ)
 def callback(visit: Visit) -> Response[Any]:
     """Back from the identity provider, with a code or an error."""
-    query = app.current_event.query_string_parameters or {}
-    sign_in = keyring().sign_in(visit.cookies.get(http_app.sign_in_cookie_name(), ""), now=now())
-    if sign_in is None or not random.compare_digest(
-        query.get("state", "").encode(errors="replace"), sign_in.state.encode()
-    ):
-        return _not_signed_in(visit, SignInFailed("This sign-in was not begun here, or took too long. Begin again."))
-    if "code" not in query:
-        reason = query.get("error_description") or query.get("error") or "no code came back"
-        return _not_signed_in(visit, SignInFailed(f"The identity provider says: {reason[:300]}"), sign_in.return_to)
-    try:
-        person = identity().finish(query["code"], sign_in, now=now())
-        session = Session(
-            id=random.token_urlsafe(18), person=person, expires_at=now() + duration(config().identity.session_lifetime)
+    return sign_in_flow.finish(visit, app.current_event.query_string_parameters or {})
+
+
+@http_app.route(app, "/callback", "POST")
+def callback_by_form(visit: Visit) -> Response[Any]:
+    """Back from an identity provider that answers with a form: from its own page, so that no Origin or CSRF token fits."""
+    if config().identity.response_mode != "form_post":
+        return sign_in_flow.not_signed_in(
+            visit, SignInFailed("The identity provider wasn't asked to answer with a form.")
         )
-        value = keyring().session_cookie(session)
-    except (ProviderUnavailable, SignInFailed, ValueError) as error:
-        return _not_signed_in(visit, error, sign_in.return_to)
-    logger.info("signed in", extra={"subject": person.subject, "groups": sorted(person.groups)})
-    lifetime = int(duration(config().identity.session_lifetime).total_seconds())
-    cookies = [
-        http_app.cookie(http_app.session_cookie_name(), value, lifetime),
-        http_app.expired_cookie(http_app.sign_in_cookie_name()),
-    ]
-    return http_app.redirect(sign_in.return_to, cookies=cookies)
+    return sign_in_flow.finish(visit, visit.form())
 
 
 @http_app.route(app, "/logout", "POST")
@@ -186,7 +168,17 @@ def logout(visit: Visit) -> Response[Any]:
     session = visit.session()
     if session is not None:
         visit.check_origin(session, visit.form())
-    answer = visit.message(HTTPStatus.OK, "Signed out", "You are signed out here.", link=("/login", "Sign in"))
+    elsewhere = identity().end_session(f"{setting(names.PUBLIC_URL)}/") if session is not None else ""
+    text = "You are signed out here. "
+    if elsewhere:
+        text += "Your organisation's sign-in goes on until you end it too: until then one click signs you in again."
+        link = (elsewhere, "Sign out of your organisation too")
+    else:
+        text += (
+            "Your organisation's sign-in goes on, and can't be ended from here: close the browser on a shared machine."
+        )
+        link = ("/login", "Sign in")
+    answer = visit.message(HTTPStatus.OK, "Signed out", text, link=link)
     answer.cookies = [http_app.expired_cookie(http_app.session_cookie_name())]
     return answer
 
@@ -207,6 +199,16 @@ def static(name: str) -> Response[Any]:
     return http_app.respond(HTTPStatus.OK, "text/css; charset=utf-8", pages.stylesheet(), headers=headers)
 
 
+def _typed_before(visit: Visit) -> dict[str, str]:
+    """What somebody had typed, and was about to do, before they were asked to sign in again."""
+    kept = {} if visit.wants_json else sign_in_flow.kept_form(visit)
+    if not kept:
+        return {}
+    button = "approve" if kept.get("verdict") == names.APPROVED else "reject"
+    said = f"You are signed in again, and nothing was recorded yet. You were about to {button}: press the button once more."
+    return {"problem": said, "reason": kept.get("reason", "")}
+
+
 def _follow(group: str, situation: Situation) -> Mapping[str, int]:
     """The cursors of a group; where a decision was made just now, once they have reached it, or `PAGE_WAITS_S` later."""
     until = time.monotonic() + PAGE_WAITS_S
@@ -221,16 +223,3 @@ def _cursors() -> DynamoCursors:
 
 def _unknown(visit: Visit, session: Session, text: str) -> Response[Any]:
     return visit.message(HTTPStatus.NOT_FOUND, "Not found", text, person=session.person, code="unknown")
-
-
-def _not_signed_in(visit: Visit, error: Exception, return_to: str = "/") -> Response[Any]:
-    unavailable = isinstance(error, ProviderUnavailable)
-    status = HTTPStatus.SERVICE_UNAVAILABLE if unavailable else HTTPStatus.FORBIDDEN
-    logger.warning("sign-in failed", extra={"reason": str(error)})
-    return visit.message(
-        status,
-        "Not signed in",
-        str(error),
-        link=(f"/login?return_to={quote(return_to, safe='/')}", "Try again"),
-        code="sign_in_failed",
-    )

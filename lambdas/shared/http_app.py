@@ -333,8 +333,8 @@ def sign_in_cookie_name() -> str:
     return "__Host-sign-in" if is_secure() else "sign-in"
 
 
-def cookie(name: str, value: str, max_age_s: int) -> Cookie:
-    """A cookie that scripts can't read and other sites don't send with a POST."""
+def cookie(name: str, value: str, max_age_s: int, *, from_elsewhere: bool = False) -> Cookie:
+    """A cookie that scripts can't read; other sites don't send it with a POST, unless `from_elsewhere`."""
     return Cookie(
         name=name,
         value=value,
@@ -342,7 +342,8 @@ def cookie(name: str, value: str, max_age_s: int) -> Cookie:
         secure=is_secure(),
         http_only=True,
         max_age=max_age_s,
-        same_site=SameSite.LAX_MODE,
+        # Browsers take SameSite=None from https alone; on loopback the provider is the same site.
+        same_site=SameSite.NONE_MODE if from_elsewhere and is_secure() else SameSite.LAX_MODE,
     )
 
 

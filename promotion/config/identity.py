@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 from promotion.config.resources import Refuse
 from promotion.config.settings import Config, PeopleGroup
+from promotion.errors import Invalid
+
+LONGEST_FRESH = timedelta(hours=24)
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 _NAMES_WITHOUT_GROUPS = ("upn", "email", "sub", "name", "preferred_username", "unique_name", "oid")
@@ -35,6 +39,17 @@ def check(config: Config, refuse: Refuse) -> None:
             usable = False
         if not usable:
             refuse("identity.proxy", "a proxy is http://host:port.")
+    decisions = [(f"environments[{at}]", each.decision) for at, each in enumerate(config.environments)]
+    for pattern, override in config.groups_override.items():
+        found = {f'groups_override."{pattern}".environments.{name}': e for name, e in override.environments.items()}
+        decisions += [(place, each.decision) for place, each in found.items() if each.decision is not None]
+    for place, decision in decisions:
+        try:
+            longest = decision.freshness
+        except Invalid as error:
+            refuse(f"{place}.decision.fresh_within", error.reason)
+        if longest > LONGEST_FRESH:
+            refuse(f"{place}.decision.fresh_within", "a decision stands on groups of at most 24h ago.")
     for place, group in groups(config):
         if group.id != group.id.strip() or not group.id:
             refuse(f"{place}.id", f"{group.id!r} is empty, or begins or ends with a blank; no token carries that.")

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from promotion.config.people_settings import Decision, Identity, PeopleGroup
 from promotion.errors import Invalid
 
 _DURATION = re.compile(r"(\d+)(m|h|d|w)")
@@ -32,17 +33,6 @@ def duration(text: str) -> timedelta:
     if match is None or int(match[1]) == 0:
         raise Invalid("", f"{text!r} is not a duration; write a number and m, h, d or w, such as 72h.")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
-
-
-class PeopleGroup(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A group in the identity provider: providers send ids, people read names."""
-
-    id: str
-    name: str = ""
-
-    @property
-    def label(self) -> str:
-        return self.name or self.id
 
 
 class Gate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -115,6 +105,7 @@ class Environment(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     output_key: str | None = None
     on_revoke: Literal["fall_back", "nothing"] = "fall_back"
     endpoint: Endpoint | None = None
+    decision: Decision = msgspec.field(default_factory=Decision)
 
     @property
     def lifetime(self) -> timedelta:
@@ -134,6 +125,7 @@ class EnvironmentOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_on
     stakeholders: tuple[str, ...] | None = None
     gates: tuple[Gate, ...] | None = None
     on_revoke: Literal["fall_back", "nothing"] | None = None
+    decision: Decision | None = None
 
 
 class GroupOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -144,23 +136,6 @@ class Mail(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     sender: str
     reply_to: str | None = None
     samples_in_mail: bool = False
-
-
-class Identity(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The OpenID Connect provider. `groups_claim` may name app roles instead (`roles`), or be a path (`realm_access.roles`)."""
-
-    issuer: str
-    client_id: str
-    client_authentication: Literal["client_secret_basic", "client_secret_post", "private_key_jwt", "none"] | None = None
-    response_mode: Literal["query", "form_post"] = "query"
-    groups_claim: str = "groups"
-    groups_separator: Annotated[str, Meta(min_length=1, max_length=8)] | None = None
-    scopes: tuple[str, ...] = ("openid", "profile", "email")
-    auditors: PeopleGroup | None = None
-    session_lifetime: str = "8h"
-    requesters: dict[str, str] = {}
-    ca_bundle: str | None = None
-    proxy: str | None = None
 
 
 class Operators(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

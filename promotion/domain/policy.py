@@ -71,6 +71,11 @@ def may_decide(person: Person, verdict: str, s: Situation, *, breaking_glass: bo
     )
 
 
+def may_decide_at_all(person: Person, s: Situation) -> bool:
+    """Whether `person` may give any verdict on a request now."""
+    return any(may_decide(person, verdict, s).may for verdict in names.VERDICTS)
+
+
 def _request_state(person: Person, s: Situation) -> Judgement | None:
     request, state = s.request, s.request.state_at(s.now)
     if not s.newest:

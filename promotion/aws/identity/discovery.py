@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import certifi
 import requests
 from joserfc.errors import JoseError, SecurityWarning
-from joserfc.jwk import JWKRegistry, Key, KeySet
+from joserfc.jwk import JWKRegistry, Key, KeySet, OctKey
 
 from promotion.config.settings import Identity
 from promotion.errors import ProviderUnavailable, SignInFailed
@@ -167,6 +167,8 @@ def _key(document: Any) -> Key | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SecurityWarning)
             key = JWKRegistry.import_key(document)
+            if isinstance(key, OctKey):
+                return None
             key.as_pem(private=False)
     except (JoseError, ValueError, TypeError, KeyError, AttributeError):
         return None
