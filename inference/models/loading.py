@@ -29,7 +29,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from inference.errors import ModelBroken, ModelRefused
-from inference.models import lora, memory
+from inference.models import lora, memory, processor
 from promotion.client.artifact import manifest_of_folder
 from promotion.errors import Invalid
 
@@ -56,7 +56,10 @@ SM_NUM_GPUS = "SM_NUM_GPUS"
 INFERENCE_ENGINE = "INFERENCE_ENGINE"
 INFERENCE_DTYPE = "INFERENCE_DTYPE"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-OWN, PAGED, VLLM = "own", "generate_batch", "vllm"
+OWN, PAGED, VLLM, CTRANSLATE2 = "own", "generate_batch", "vllm", "ctranslate2"
+ENGINES = (OWN, PAGED, VLLM, CTRANSLATE2)
+# Eight bits of CTranslate2's alone.
+INT8 = "int8"
 # Formats that run code when they are opened, or may.
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack", ".mar")
 _TOKENIZERS = ("tokenizer.json", "spiece.model", "vocab.txt", "vocab.json")
@@ -131,6 +134,8 @@ def load(
     gpus = gpus_of(environment or {})
     if kind == TEXT_GENERATION and by_vllm(environment or {}):
         return Loaded(kind, None, _load_tokenizer(folder), folder)
+    if (environment or {}).get(INFERENCE_ENGINE, "").strip() == CTRANSLATE2 and kind != TEXT_TO_TEXT:
+        raise Invalid(INFERENCE_ENGINE, f"is {CTRANSLATE2}, which answers {TEXT_TO_TEXT} only; this model does {kind}.")
     dtype = dtype_of(environment or {}, kind)
     memory.check(folder, bytes_each=dtype.itemsize, gpus=gpus)
     model = _load_weights(folder, _AUTO[kind], gpus, dtype)
@@ -182,11 +187,26 @@ def dtype_of(environment: Mapping[str, str], task: str | None = None) -> torch.d
         Invalid: none that there is, or float16 for texts.
     """
     named = environment.get(INFERENCE_DTYPE, "").strip()
+    engine = environment.get(INFERENCE_ENGINE, "").strip()
+    if named == INT8:
+        if engine != CTRANSLATE2:
+            raise Invalid(INFERENCE_DTYPE, f"is {INT8}, which only {INFERENCE_ENGINE}={CTRANSLATE2} computes in.")
+        return torch.float32  # what is converted, and what our own engine behind it computes in
     if named and named not in _DTYPES:
         raise Invalid(INFERENCE_DTYPE, f"must be {' or '.join(_DTYPES)}, not {named[:40]!r}.")
     if named == "float16" and task not in (None, ZERO_SHOT):
         raise Invalid(INFERENCE_DTYPE, f"is float16, and numbers of {task} leave its range: take bfloat16.")
     if named:
+        if (
+            not torch.cuda.is_available()
+            and named != "float32"
+            and engine != CTRANSLATE2
+            and not processor.computes_16_bits()
+        ):
+            log.warning(
+                "%s is %s, and this processor has no instructions for it: expect to be several times slower than in float32.",
+                INFERENCE_DTYPE, named,
+            )  # fmt: skip
         return _DTYPES[named]
     if not torch.cuda.is_available():
         return torch.float32
@@ -200,8 +220,8 @@ def by_vllm(environment: Mapping[str, str]) -> bool:
         Invalid: an engine that there is not.
     """
     engine = environment.get(INFERENCE_ENGINE, "").strip() or None
-    if engine not in (None, OWN, PAGED, VLLM):
-        raise Invalid(INFERENCE_ENGINE, f"must be {OWN}, {PAGED} or {VLLM}, not {engine!r}.")
+    if engine is not None and engine not in ENGINES:
+        raise Invalid(INFERENCE_ENGINE, f"must be {', '.join(ENGINES[:-1])} or {ENGINES[-1]}, not {engine!r}.")
     several = environment.get(SM_NUM_GPUS, "").strip() not in ("", "0", "1")
     return engine == VLLM or (engine is None and several)
 

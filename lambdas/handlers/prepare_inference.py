@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +30,7 @@ from promotion.client.live_record import LiveModel
 from promotion.client.resolve import resolve
 from promotion.domain.model import VersionState
 from promotion.domain.sagemaker_model import model_request
+from promotion.domain.transform_format import TransformFormat, transform_format
 from promotion.errors import Invalid, NotApproved
 
 PROCESSING = "/opt/ml/processing"
@@ -50,10 +52,16 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     except NotApproved as error:
         return _nothing(str(error))
     places = {"bucket": config().inference.bucket, "group": group, "environment": environment}
-    inputs = event.get("input") or config().inference.input.format(**places)
-    references = event.get("references") or config().inference.references.format(**places)
+    evaluation = config().evaluation(group)
+    inputs = _found(event.get("input") or (evaluation.input or "").format(**places))
+    references = _found(event.get("references") or (evaluation.references or "").format(**places))
     if not _exists(inputs):
         return _nothing(f"there is no input at {inputs}")
+    state = ledger().view(group).find_version(model.model_package_version)
+    form = transform_format(
+        inputs, model.content_types, state.package.response_types if state else (),
+        content_type=evaluation.content_type, accept=evaluation.accept,
+    )  # fmt: skip
     run = _run_id(model, now())
     settings = event.get("settings") or {}
     output = event.get("output") or f"s3://{settings['evidence_bucket']}/{group}/{environment}/{run}"
@@ -63,7 +71,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     _write_context(context, model, run)
     return requests(
         model, run=run, inputs=inputs, references=references if _exists(references) else "", output=output.rstrip("/"),
-        settings=settings, context=context,
+        settings=settings, context=context, form=form, score_options=evaluation.score_arguments,
     )  # fmt: skip
 
 
@@ -76,6 +84,8 @@ def requests(
     output: str,
     settings: dict[str, Any],
     context: str,
+    form: TransformFormat,
+    score_options: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The exact requests that the machine makes for a run, and what it reports at its end."""
     wanted, image = config().at(model.environment).inference, model.containers[0].image
@@ -98,6 +108,7 @@ def requests(
         "--gates", f"{PROCESSING}/input/context/gates.json",
         "--live", f"{PROCESSING}/input/context/live.json",
         "--output", f"{PROCESSING}/output",
+        *score_options,
     ]  # fmt: skip
     return {
         "run": True,
@@ -117,19 +128,19 @@ def requests(
             "TransformJobName": name,
             "ModelName": name,
             "Environment": {"HYPER_PARAMS": wanted.hyper_params} if wanted.hyper_params else {},
-            "BatchStrategy": "MultiRecord",
+            "BatchStrategy": form.batch_strategy,
             "MaxPayloadInMB": wanted.max_payload_mb,
             "MaxConcurrentTransforms": wanted.max_concurrent_transforms,
             "ModelClientConfig": {"InvocationsTimeoutInSeconds": 3600, "InvocationsMaxRetries": 1},
             "TransformInput": {
                 "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": inputs}},
-                "ContentType": "application/jsonlines",
-                "SplitType": "Line",
+                "ContentType": form.content_type,
+                "SplitType": form.split_type,
             },
             "TransformOutput": {
                 "S3OutputPath": f"{output}/transform/",
-                "AssembleWith": "Line",
-                "Accept": "application/jsonlines",
+                "AssembleWith": form.assemble_with,
+                "Accept": form.accept,
                 **key,
             },
             "TransformResources": {
@@ -263,6 +274,14 @@ def _exists(uri: str) -> bool:
         if error.response["Error"]["Code"] in ("NoSuchBucket", "AccessDenied"):
             return False
         raise
+
+
+def _found(uri: str) -> str:
+    """The input or references at `uri`; a table stored as `.csv` stands in for a `.jsonl` that is not there."""
+    if not uri.endswith(".jsonl") or _exists(uri):
+        return uri
+    table = f"{uri.removesuffix('.jsonl')}.csv"
+    return table if _exists(table) else uri
 
 
 def _input(name: str, uri: str) -> dict[str, Any]:

@@ -58,6 +58,9 @@ def check(config: Config, refuse: Refuse) -> None:
             refuse(place, "it is empty.")
     for field in ("input", "references"):
         _check_place(getattr(config.inference, field), f"inference.{field}", refuse)
+        for groups, override in config.groups_override.items():
+            if (uri := getattr(override.inference, field)) is not None:
+                _check_place(uri, f'groups_override."{groups}".inference.{field}', refuse)
     _check_homes(config, refuse)
 
 

@@ -128,8 +128,40 @@ class EnvironmentOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_on
     decision: Decision | None = None
 
 
+class Evaluation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a group's inference runs are fed and judged; what is None is told from the package and the files.
+
+    `task` is regression, binary-classification or multiclass-classification for models that answer with numbers or classes;
+    the fields name columns by name or by position from 0; `threshold` and `positive` are for binary models.
+    """
+
+    input: str | None = None
+    references: str | None = None
+    content_type: str | None = None
+    accept: str | None = None
+    task: Literal["regression", "binary-classification", "multiclass-classification"] | None = None
+    prediction_field: str | None = None
+    reference_field: str | None = None
+    id_field: str | None = None
+    positive: str | None = None
+    threshold: float | None = None
+    header: bool | None = None
+
+    @property
+    def score_arguments(self) -> list[str]:
+        """Options of `python -m inference score`."""
+        found: list[str] = []
+        for name in ("task", "prediction_field", "reference_field", "id_field", "positive", "threshold"):
+            if (value := getattr(self, name)) is not None:
+                found += [f"--{name.replace('_', '-')}", str(value)]
+        if self.header is not None:
+            found += ["--header", "yes" if self.header else "no"]
+        return found
+
+
 class GroupOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     environments: dict[str, EnvironmentOverride] = {}
+    inference: Evaluation = Evaluation()
 
 
 class Mail(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -290,6 +322,17 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
                     environment, **{key: value for key, value in given.items() if value is not None}
                 )
         return environment
+
+    def evaluation(self, group: str) -> Evaluation:
+        """How a group's inference runs are fed and judged: `[inference]`, with what patterns of groups put over it, in order."""
+        found = Evaluation(input=self.inference.input, references=self.inference.references)
+        for pattern, override in self.groups_override.items():
+            if fnmatch.fnmatchcase(group, pattern):
+                given = msgspec.structs.asdict(override.inference)
+                found = msgspec.structs.replace(
+                    found, **{key: value for key, value in given.items() if value is not None}
+                )
+        return found
 
     @property
     def environment_names(self) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`[registry]`": settings.Registry,
     "`[artifacts]`": settings.Artifacts,
     "`[inference]`": settings.Inference,
+    "`[groups_override.PATTERN.inference]`": settings.Evaluation,
     "`[web]`": settings.Web,
     "`[drift]`": settings.Drift,
     "`[[drift.monitors]]`": settings.Monitor,

@@ -29,6 +29,7 @@ from lambdas.handlers.prepare_inference import requests
 from lambdas.shared import dependencies
 from promotion import names
 from promotion.client.live_record import LiveContainer, LiveModel
+from promotion.domain.transform_format import transform_format
 
 POLLS = 3
 MODEL = LiveModel(
@@ -114,6 +115,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
         output="s3://evidence/summaries/dev/dev-v3-1",
         settings=settings,
         context="s3://evidence/summaries/dev/dev-v3-1/context/",
+        form=transform_format("input.jsonl", (), ()),
     )
     dependencies.config.cache_clear()
 
