@@ -81,7 +81,7 @@ def _session(code: str, sign_in: SignIn) -> Session:
         person=identity().finish(code, sign_in, now=moment),
         expires_at=moment + duration(config().identity.session_lifetime),
         made_at=moment,
-        made_for=_short(sign_in.return_to),
+        made_for=digest(sign_in.return_to),
     )
 
 
@@ -110,7 +110,7 @@ def login(return_to: str, *, renew: bool = False) -> str:
 
 def cookie_name(state: str) -> str:
     """The cookie of one sign-in: several are under way where several links were opened at once."""
-    return f"{http_app.sign_in_cookie_name()}-{_short(state)}"
+    return f"{http_app.sign_in_cookie_name()}-{digest(state)}"
 
 
 def _too_many(visit: Visit) -> list[Cookie]:
@@ -144,7 +144,7 @@ def too_old(session: Session, path: str) -> str:
         decision_at(path),
         now=now(),
         made_at=session.made_at,
-        made_for_this=session.made_for == _short(path),
+        made_for_this=session.made_for == digest(path),
     )
 
 
@@ -155,7 +155,7 @@ def renewed(visit: Visit, session: Session) -> Response[Any] | None:
     """
     if visit.wants_json or visit.method != "GET" or not too_old(session, visit.path):
         return None
-    if session.made_for == _short(visit.path) and session.made_at and now() - session.made_at < JUST_RENEWED:
+    if session.made_for == digest(visit.path) and session.made_at and now() - session.made_at < JUST_RENEWED:
         return None
     return http_app.redirect(login(visit.path, renew=True), HTTPStatus.FOUND)
 
@@ -195,5 +195,5 @@ def form_cookie_name() -> str:
     return "__Host-form" if http_app.is_secure() else "form"
 
 
-def _short(text: str) -> str:
+def digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]

@@ -14,7 +14,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from promotion.config.people_settings import Decision, Identity, PeopleGroup
+from promotion.config.people_settings import Decision as Decision
+from promotion.config.people_settings import Identity as Identity
+from promotion.config.people_settings import PeopleGroup as PeopleGroup
 from promotion.errors import Invalid
 
 _DURATION = re.compile(r"(\d+)(m|h|d|w)")

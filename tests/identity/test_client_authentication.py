@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, quote_plus, urlsplit
 
 import pytest
 from joserfc import jwt
-from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
+from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from promotion.errors import SignInFailed
 from tests.identity.provider import CLIENT_ID, CLIENT_SECRET, NOW, RSA, Application, Provider, signed
@@ -66,7 +66,7 @@ def test_a_provider_that_takes_no_secret_is_named_with_what_it_lists(provider: P
         signs_in(Application(provider))
 
 
-KEYS: dict[str, tuple[Key, list[str], str]] = {
+KEYS: dict[str, tuple[RSAKey | ECKey | OKPKey, list[str], str]] = {
     "RSA": (PRIVATE, ["RS256", "PS256"], "RS256"),
     "RSA where PS256 alone is listed": (PRIVATE, ["PS256"], "PS256"),
     "P-256": (ECKey.generate_key("P-256"), ["RS256", "ES256"], "ES256"),
@@ -77,7 +77,7 @@ KEYS: dict[str, tuple[Key, list[str], str]] = {
 
 @pytest.mark.parametrize(("key", "listed", "algorithm"), KEYS.values(), ids=KEYS.keys())
 def test_a_private_key_in_place_of_the_secret_signs_an_assertion(
-    provider: Provider, key: Key, listed: list[str], algorithm: str
+    provider: Provider, key: RSAKey | ECKey | OKPKey, listed: list[str], algorithm: str
 ) -> None:
     provider.changes = {"token_endpoint_auth_signing_alg_values_supported": listed}
     signs_in(Application(provider, secret=key.as_pem(private=True).decode()))

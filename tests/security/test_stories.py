@@ -17,6 +17,7 @@ import requests
 
 from local.http_client import Visitor
 from promotion.links.tokens import LONGEST_COOKIE, Keyring, Session
+from tests.fakes import signed_in
 from tests.local.people import Person as Browser
 from tests.security.house import ANN, AUD, BEN, EVE, GIL, House, person
 
@@ -298,7 +299,7 @@ class TestRotation:
         )
         # What the new key signs is taken at once, though each function keeps the keys it has read for minutes.
         new = Keyring([fresh])
-        session = Session(id="fresh", person=BEN, expires_at=house.far)
+        session = Session(id="fresh", person=signed_in(BEN, house.far), expires_at=house.far)
         for path in (link, f"/approvals/{new.approval_token(OPEN)}"):
             for jar in (cookie, f"session={new.session_cookie(session)}"):
                 taken = house.wait_for(lambda p=path, j=jar: _ok(house, p, j))  # type: ignore[misc]
