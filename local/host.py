@@ -115,9 +115,7 @@ class Host:
         target = home / names.CONFIG_FILE
         self._own = OwnProvider.of(os.environ)
         if self._own is not None:
-            config_overrides.write(
-                self.options.config, target, issuer=self._own.issuer, client_id=self._own.client_id
-            )
+            config_overrides.write(self.options.config, target, issuer=self._own.issuer, client_id=self._own.client_id)
             return self._own.client_secret
         config = config_overrides.write(self.options.config, target, issuer=ports.idp_url)
         client_secret = base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=")

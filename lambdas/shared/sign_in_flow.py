@@ -18,7 +18,7 @@ from lambdas.shared.dependencies import config, identity, keyring, logger, now
 from lambdas.shared.http_app import Visit
 from promotion.config.loading import duration
 from promotion.config.settings import Decision
-from promotion.domain import freshness
+from promotion.domain import freshness, signing
 from promotion.domain.model import parse_request_id
 from promotion.errors import Invalid, LinkInvalid, ProviderUnavailable, SignInFailed
 from promotion.formatting import one_line
@@ -132,7 +132,7 @@ def decision_at(path: str) -> Decision:
         return Decision()
     try:
         group, _, name, _ = parse_request_id(keyring().request_of(token))
-        return config().environment(name, group).decision
+        return signing.required_of(config().environment(name, group))
     except (LinkInvalid, Invalid):
         return Decision()
 

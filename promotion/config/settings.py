@@ -108,6 +108,7 @@ class Environment(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     on_revoke: Literal["fall_back", "nothing"] = "fall_back"
     endpoint: Endpoint | None = None
     decision: Decision = msgspec.field(default_factory=Decision)
+    signature: bool = False
 
     @property
     def lifetime(self) -> timedelta:
@@ -128,6 +129,7 @@ class EnvironmentOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_on
     gates: tuple[Gate, ...] | None = None
     on_revoke: Literal["fall_back", "nothing"] | None = None
     decision: Decision | None = None
+    signature: bool | None = None
 
 
 class Evaluation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
