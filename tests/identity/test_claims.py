@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from joserfc.jwk import OKPKey
 from msgspec.structs import replace
 
 from promotion.config.loading import parse
-from promotion.domain.model import Person
 from promotion.errors import SignInFailed
+from tests.identity.claim_checks import is_right, person_for
 from tests.identity.claim_sets import CLAIM_SETS, ClaimSet
 from tests.identity.provider import EC, ROTATED, RSA, STRANGER, Application, Provider
-
-
-def application_for(provider: Provider, told: ClaimSet) -> Application:
-    """Our end of the sign-in, with the group of a claim set as the environment's."""
-    return Application(provider, group=json.dumps(told.group, ensure_ascii=False), **told.settings)
-
-
-def person_for(provider: Provider, told: ClaimSet) -> Person:
-    provider.userinfo = told.userinfo
-    return application_for(provider, told).signs_in(**told.claims)
 
 
 @pytest.mark.parametrize("told", CLAIM_SETS, ids=lambda told: told.title)
@@ -35,6 +23,13 @@ def test_what_a_token_says_comes_to_the_right_groups_and_names(provider: Provide
     assert (told.group in person.groups) is told.member
     for field, expected in (("name", told.name), ("email", told.email), ("groups_brought", told.brought)):
         assert expected is None or getattr(person, field) == expected
+
+
+def test_a_wrong_expectation_would_be_found(provider: Provider) -> None:
+    good = next(told for told in CLAIM_SETS if told.member and not told.refused)
+    assert is_right(provider, good)
+    for wrong in ({"member": False}, {"name": "Somebody else"}, {"email": "x@y"}, {"brought": 99}, {"refused": "no"}):
+        assert not is_right(provider, replace(good, **wrong))
 
 
 def test_every_claim_set_has_a_title_of_its_own() -> None:
