@@ -24,7 +24,7 @@ import boto3
 
 from infra import machine
 from promotion.links.tokens import Session
-from tests.fakes import ANN, CHO, CONFIG_TEXT, GROUP
+from tests.fakes import ANN, CHO, CONFIG_TEXT, GROUP, signed_in
 from tests.faults import plant as plants
 from tests.faults.ground import EVIDENCE, MODELS, URL
 from tests.faults.plant import Plant, plant
@@ -156,7 +156,8 @@ def _look(service: Plant, version: int, name: str) -> None:
 
     with service.unharmed():
         token = keyring().approval_token(ledger().view(GROUP).version(version).requests[name].id)
-    session = Session(id="s", person=ANN, expires_at=datetime.now(UTC) + timedelta(hours=1))
+    moment = datetime.now(UTC)
+    session = Session(id="s", person=signed_in(ANN, moment), expires_at=moment + timedelta(hours=1))
     event = {
         "version": "2.0", "routeKey": "", "rawPath": f"/approvals/{token}", "rawQueryString": "",
         "headers": {"host": URL.removeprefix("https://"), "accept": "text/html"},

@@ -26,6 +26,7 @@ from promotion.client.signature import holds, public_keys
 from promotion.config.loading import Config, parse
 from promotion.domain.model import (
     Actor,
+    Authentication,
     Container,
     EnvironmentState,
     Evidence,
@@ -84,6 +85,14 @@ largest_regression = 0.05
 """
 CONFIG = parse(CONFIG_TEXT)
 _ALL = frozenset({"dev-approvers", "test-approvers", "prod-approvers"})
+
+
+def signed_in(person: Person, at: datetime) -> Person:
+    """A person as a sign-in at `at` gives them: with the claims of a token that was issued then."""
+    how = Authentication(issuer="https://login.example.com", subject=person.subject, issued_at=at)
+    return replace(person, authentication=how)
+
+
 ANN = Person(subject="ann", name="Ann Adler", email="ann@example.com", groups=_ALL)
 BEN = Person(
     subject="ben", name="Ben Bauer", email="ben@example.com", groups=frozenset({"dev-approvers", "test-approvers"})

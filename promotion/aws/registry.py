@@ -211,19 +211,27 @@ def _requester(
 ) -> Requester | None:
     """Who asked for a package: CreatedBy's source identity or profile, else metadata `requested_by`, which is its say-so.
 
-    `requesters` maps a profile name, ARN or declared name to the provider's subject or mail address.
+    `requesters` maps a profile name, ARN or declared name to the provider's subject or mail address. All names of the
+    registry count: whoever registered through a shared profile and says so in `requested_by` is known by both.
     """
     identity = created_by.get("IamIdentity") or {}
-    for candidate in (identity.get("SourceIdentity"), created_by.get("UserProfileName")):
-        if candidate:
-            return Requester(actor=_person(str(candidate), requesters), declared_by="identity")
     arn = str(identity.get("Arn") or "")
+    vouched = [str(name) for name in (identity.get("SourceIdentity"), created_by.get("UserProfileName")) if name]
     if arn in requesters:
-        return Requester(actor=_person(arn, requesters), declared_by="identity")
+        vouched.append(arn)
     declared = metadata.get("requested_by", "").strip()
-    if declared:
-        return Requester(actor=_person(declared, requesters), declared_by="self")
-    return None
+    everyone = [*vouched, *([declared] if declared else [])]
+    if everyone and arn and (":user/" in arn or "@" in arn):
+        # A user, or a session that is named after somebody: one more name to tell them by.
+        everyone.append(arn)
+    if not everyone:
+        return None
+    first, *others = everyone
+    return Requester(
+        actor=_person(first, requesters),
+        declared_by="identity" if vouched else "self",
+        also=tuple(dict.fromkeys(requesters.get(name, name) for name in others if name != first)),
+    )
 
 
 def _person(name: str, requesters: Mapping[str, str]) -> Actor:

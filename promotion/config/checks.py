@@ -8,7 +8,7 @@ import string
 from typing import NoReturn
 
 from promotion import names
-from promotion.config import resources
+from promotion.config import identity, resources
 from promotion.config.resources import Refuse
 from promotion.config.settings import (
     Channel,
@@ -108,6 +108,7 @@ def check(config: Config, source: str) -> None:
     if not config.identity.issuer.startswith("https://") and not loopback:
         refuse("identity.issuer", "an issuer is an https:// address.")
     _check_duration(config.identity.session_lifetime, "identity.session_lifetime", refuse)
+    identity.check(config, refuse)
     for index, window in enumerate(config.freeze):
         if window.start.tzinfo is None or window.end.tzinfo is None:
             refuse(f"freeze[{index}]", "give start and end a time zone, such as 2026-12-20T00:00:00Z.")

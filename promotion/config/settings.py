@@ -14,6 +14,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from promotion.config.people_settings import Decision as Decision
+from promotion.config.people_settings import Identity as Identity
+from promotion.config.people_settings import PeopleGroup as PeopleGroup
 from promotion.errors import Invalid
 
 _DURATION = re.compile(r"(\d+)(m|h|d|w)")
@@ -32,17 +35,6 @@ def duration(text: str) -> timedelta:
     if match is None or int(match[1]) == 0:
         raise Invalid("", f"{text!r} is not a duration; write a number and m, h, d or w, such as 72h.")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
-
-
-class PeopleGroup(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A group in the identity provider: providers send ids, people read names."""
-
-    id: str
-    name: str = ""
-
-    @property
-    def label(self) -> str:
-        return self.name or self.id
 
 
 class Gate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -115,6 +107,8 @@ class Environment(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     output_key: str | None = None
     on_revoke: Literal["fall_back", "nothing"] = "fall_back"
     endpoint: Endpoint | None = None
+    decision: Decision = msgspec.field(default_factory=Decision)
+    signature: bool = False
 
     @property
     def lifetime(self) -> timedelta:
@@ -134,6 +128,8 @@ class EnvironmentOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_on
     stakeholders: tuple[str, ...] | None = None
     gates: tuple[Gate, ...] | None = None
     on_revoke: Literal["fall_back", "nothing"] | None = None
+    decision: Decision | None = None
+    signature: bool | None = None
 
 
 class Evaluation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -176,18 +172,6 @@ class Mail(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     sender: str
     reply_to: str | None = None
     samples_in_mail: bool = False
-
-
-class Identity(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The OpenID Connect provider. `groups_claim` may name app roles instead (`roles`)."""
-
-    issuer: str
-    client_id: str
-    groups_claim: str = "groups"
-    scopes: tuple[str, ...] = ("openid", "profile", "email")
-    auditors: PeopleGroup | None = None
-    session_lifetime: str = "8h"
-    requesters: dict[str, str] = {}
 
 
 class Operators(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

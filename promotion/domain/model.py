@@ -13,10 +13,24 @@ import msgspec
 from msgspec import Struct
 
 from promotion import names
+from promotion.domain.same_person import find_match, has_address
 from promotion.errors import Invalid
 
 FORMER_KEPT = 50
 RUNS_REMEMBERED = 20
+
+
+class Authentication(Struct, frozen=True, kw_only=True):
+    """How a person was authenticated: the token's claims, all names it gave, and the group that gave the right to act."""
+
+    issuer: str
+    subject: str
+    names: dict[str, str] = {}
+    group: str = ""
+    issued_at: datetime | None = None
+    auth_time: datetime | None = None
+    acr: str = ""
+    amr: tuple[str, ...] = ()
 
 
 class Actor(Struct, frozen=True, kw_only=True):
@@ -30,38 +44,67 @@ class Actor(Struct, frozen=True, kw_only=True):
     subject: str
     name: str = ""
     email: str = ""
+    authentication: Authentication | None = None
 
     @property
     def label(self) -> str:
         return self.name or self.subject
 
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """Every name that this actor is known by, as it was written, without repetitions; the display name comes last."""
+        given = dict(self.authentication.names) if self.authentication else {}
+        shown = given.pop("name", "")
+        found = (self.subject, self.email, *given.values(), self.name, shown)
+        return tuple(dict.fromkeys(name for name in found if name.strip()))
+
     def is_also(self, other: Actor) -> bool:
-        """Whether both are the same human being, by subject or mail address."""
-        mine = {self.subject.casefold(), self.email.casefold()} - {""}
-        theirs = {other.subject.casefold(), other.email.casefold()} - {""}
-        return bool(mine & theirs)
+        """Whether both may be the same human being, by any name but the displayed one, which two people may share."""
+        mine, theirs = self._own_names, other._own_names
+        # Where both have addresses, those tell; a user name alone is held against what stands before the @.
+        local_parts = not (has_address(mine) and has_address(theirs))
+        return find_match(mine, theirs, local_parts=local_parts) is not None
+
+    @property
+    def _own_names(self) -> tuple[str, ...]:
+        given = self.authentication.names if self.authentication else {}
+        found = (self.subject, self.email, *(text for claim, text in given.items() if claim != "name"))
+        return tuple(name for name in found if name.strip())
 
 
 SYSTEM = Actor(kind="system", subject="system", name="the service")
 
 
 class Person(Struct, frozen=True, kw_only=True):
-    """Somebody who signed in: the provider's subject, and those of their groups that the configuration knows."""
+    """Somebody who signed in: the provider's subject, and those of their groups that the configuration knows.
+
+    `groups_brought` counts all groups of the token, also those that the configuration doesn't know.
+    """
 
     subject: str
     name: str
     email: str = ""
     groups: frozenset[str] = frozenset()
+    groups_brought: int | None = None
+    authentication: Authentication | None = None
 
-    def as_actor(self) -> Actor:
-        return Actor(kind="person", subject=self.subject, name=self.name, email=self.email)
+    def as_actor(self, group: str = "") -> Actor:
+        """The actor of an event; `group` is the one that gave the right to act."""
+        how = self.authentication
+        if how is not None and group:
+            how = msgspec.structs.replace(how, group=group)
+        return Actor(kind="person", subject=self.subject, name=self.name, email=self.email, authentication=how)
 
 
 class Requester(Struct, frozen=True, kw_only=True):
-    """Who asked for a model; `declared_by` says how we know: AWS's own record, or the package's say-so."""
+    """Who asked for a model; `declared_by` says how we know: AWS's own record, or the package's say-so.
+
+    `also` has the other names that the registry knows them by, such as `requested_by` beside a Studio profile.
+    """
 
     actor: Actor
     declared_by: Literal["identity", "self"]
+    also: tuple[str, ...] = ()
 
 
 class Container(Struct, frozen=True, kw_only=True):

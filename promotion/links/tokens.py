@@ -7,7 +7,8 @@ a rotation signs nobody out (https://itsdangerous.palletsprojects.com/en/stable/
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,17 +18,24 @@ from msgspec import Struct
 
 from promotion.domain.model import Person
 from promotion.errors import LinkInvalid
+from promotion.links.session_fields import session_arguments, session_fields
 
 LONGEST_TOKEN = 512
 LONGEST_COOKIE = 3072
+LONGEST_KEPT = 3800
 
 
 class Session(Struct, frozen=True, kw_only=True):
-    """A signed-in person, until `expires_at`. `id` is random and binds CSRF tokens to this session."""
+    """A signed-in person, until `expires_at`. `id` is random and binds CSRF tokens to this session.
+
+    `made_at` is when it began, and `made_for` the path that its sign-in was to come back to.
+    """
 
     id: str
     person: Person
     expires_at: datetime
+    made_at: datetime | None = None
+    made_for: str = ""
 
 
 class SignIn(Struct, frozen=True, kw_only=True):
@@ -89,35 +97,18 @@ class Keyring:
         Raises:
             ValueError: it would be larger than browsers keep.
         """
-        value = _text(
-            self._serializer("session").dumps(
-                {
-                    "i": session.id,
-                    "s": session.person.subject,
-                    "n": session.person.name[:200],
-                    "m": session.person.email[:320],
-                    "g": sorted(session.person.groups),
-                    "e": int(session.expires_at.timestamp()),
-                }
-            )
-        )
+        value = _text(self._serializer("session").dumps(session_fields(session)))
         if len(value) > LONGEST_COOKIE:
             raise ValueError("the session cookie would be larger than 3 KB; the person is in too many known groups.")
         return value
 
-    def session(self, cookie: str, *, now: datetime) -> Session | None:
-        """The session in a cookie, or None where it is forged, damaged or over."""
+    def session(self, cookie: str, *, now: datetime, known: Iterable[str] = ()) -> Session | None:
+        """The session in a cookie, or None where it is forged, damaged or over; `known` groups are told by their digests."""
         found = self._loads("session", cookie, LONGEST_COOKIE)
         if found is None:
             return None
         try:
-            session = Session(
-                id=str(found["i"]),
-                person=Person(
-                    subject=str(found["s"]), name=str(found["n"]), email=str(found["m"]), groups=frozenset(found["g"])
-                ),
-                expires_at=datetime.fromtimestamp(found["e"], UTC),
-            )
+            session = Session(**session_arguments(found, known))
         except (KeyError, TypeError, ValueError):
             return None
         return session if now < session.expires_at else None
@@ -151,6 +142,33 @@ class Keyring:
         except (TypeError, ValueError):
             return None
         return sign_in if now < sign_in.expires_at else None
+
+    def sign_in_state(self, return_to: str) -> str:
+        """A state for a sign-in, which tells where to go after it also once its cookie is gone."""
+        kept = return_to if len(return_to) <= LONGEST_TOKEN else "/"
+        return _text(self._serializer("sign-in-state").dumps([secrets.token_urlsafe(24), kept]))
+
+    def returns_to(self, state: str) -> str | None:
+        """Where a sign-in of that state goes, or None where the state isn't one of ours."""
+        found = self._loads("sign-in-state", state, LONGEST_COOKIE)
+        try:
+            _, return_to = found
+        except (TypeError, ValueError):
+            return None
+        return safe_return(return_to) if isinstance(return_to, str) else None
+
+    def kept_form(self, fields: Mapping[str, str], until: datetime) -> str:
+        """A form that is kept in the browser while its person signs in again: signed, not secret."""
+        return _text(self._serializer("kept-form").dumps([int(until.timestamp()), dict(fields)]))
+
+    def form_kept(self, cookie: str, *, now: datetime) -> dict[str, str]:
+        """The fields of a kept form; none where it is forged, damaged or over."""
+        found = self._loads("kept-form", cookie, LONGEST_KEPT)
+        try:
+            until, fields = found
+            return {str(name): str(value) for name, value in fields.items()} if now.timestamp() < until else {}
+        except (AttributeError, TypeError, ValueError):
+            return {}
 
     def csrf_token(self, session: Session) -> str:
         """The token that a form must bring back: good for this session alone."""

@@ -25,6 +25,7 @@ from promotion.domain.model import (
     parse_request_id,
 )
 from promotion.domain.registration import carried
+from promotion.domain.signing import signature
 from promotion.errors import AlreadyDecided, Invalid, Refused
 from promotion.ledger.append import Context, Ledger, Receipt, append, checked_reason, known
 from promotion.ledger.events import NewEvent
@@ -140,9 +141,15 @@ def record_decision(
         judgement = policy.may_decide(person, verdict, situation, breaking_glass=breaking_glass)
         judgement.require()
         digest = policy.shown_digest(situation.version.package, request)
+        rules = situation.rules
+        signed = (
+            {"signature": signature(person, verdict, rules, group=group, version=version, shown=digest, now=world.now)}
+            if rules.signature
+            else {}
+        )
         decision = NewEvent(
             kind=names.DECISION_RECORDED,
-            actor=person.as_actor(),
+            actor=person.as_actor(policy.deciding_group(person, situation.rules, world.config)),
             version=version,
             environment=name,
             data={
@@ -152,6 +159,7 @@ def record_decision(
                 "quorum": situation.rules.quorum,
                 "votes": len(request.approvals) + (verdict == names.APPROVED),
                 "broke_glass": judgement.breaks_glass,
+                **signed,
             },
             evidence_digest=digest,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from promotion import names
@@ -42,7 +43,7 @@ def roll_back(
         return [
             NewEvent(
                 kind=names.MODEL_ROLLED_BACK,
-                actor=_as_actor(actor),
+                actor=_as_actor(actor, group, [name], world),
                 version=target,
                 environment=name,
                 data={"from_version": environment.live, "reason": reason, "order": world.config.environment_names},
@@ -69,7 +70,7 @@ def revoke(group: str, version: int, actor: Person | Actor, reason: str, *, worl
         return [
             NewEvent(
                 kind=names.MODEL_REVOKED,
-                actor=_as_actor(actor),
+                actor=_as_actor(actor, group, world.config.environment_names, world),
                 version=version,
                 data={"reason": reason, "falls_back": instead, "order": world.config.environment_names},
             )
@@ -154,5 +155,9 @@ def record_bypass(
     return append(group, step, world)
 
 
-def _as_actor(actor: Person | Actor) -> Actor:
-    return actor.as_actor() if isinstance(actor, Person) else actor
+def _as_actor(actor: Person | Actor, group: str, environments: Iterable[str], world: Context) -> Actor:
+    """The actor, with the approver group that gave a person the right to act in one of the environments."""
+    if not isinstance(actor, Person):
+        return actor
+    allowed = (world.config.environment(name, group).approver_group.id for name in environments)
+    return actor.as_actor(next((each for each in allowed if each in actor.groups), ""))

@@ -17,6 +17,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`[identity]`": settings.Identity,
     "`[[environments]]`": settings.Environment,
     "`[[environments.gates]]`": settings.Gate,
+    "`[environments.decision]`": settings.Decision,
     "`[environments.endpoint]`": settings.Endpoint,
     "`[operators]`": settings.Operators,
     "`[break_glass]`": settings.BreakGlass,

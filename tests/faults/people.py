@@ -20,7 +20,7 @@ from promotion import names
 from promotion.aws import caller_identity
 from promotion.domain.model import Person
 from promotion.links.tokens import Session
-from tests.fakes import ANN, CHO, GROUP, OPERATOR
+from tests.fakes import ANN, CHO, GROUP, OPERATOR, signed_in
 from tests.faults.ground import EVIDENCE, MODELS, URL, client
 
 
@@ -84,7 +84,8 @@ class People:
 
         with self.unharmed():
             ring = keyring()
-        session = Session(id="s", person=by, expires_at=datetime.now(UTC) + timedelta(hours=1))
+        moment = datetime.now(UTC)
+        session = Session(id="s", person=signed_in(by, moment), expires_at=moment + timedelta(hours=1))
         event = {
             "version": "2.0",
             "routeKey": "",

@@ -19,6 +19,7 @@ from local.service import LocalService
 from promotion import names
 from promotion.domain.model import Person, request_id
 from promotion.links.tokens import Keyring, Session
+from tests.fakes import signed_in
 from tests.local.people import artifact
 
 CONFIG = Path(__file__).parent / "promotion.toml"
@@ -120,7 +121,9 @@ class House:
         """A session as signing in would make it, without the walk to the provider."""
         key = f"{who.subject} {sorted(who.groups)}"
         if key not in self._sessions:
-            self._sessions[key] = Session(id=secrets.token_urlsafe(18), person=who, expires_at=self.far)
+            self._sessions[key] = Session(
+                id=secrets.token_urlsafe(18), person=signed_in(who, self.far), expires_at=self.far
+            )
         return self._sessions[key]
 
     def cookie(self, who: Person) -> str:
