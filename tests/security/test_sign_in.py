@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from html import unescape
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -35,9 +36,14 @@ def cookie_of(answer: Answer | httpx.Response, name: str) -> str:
     return f"{name}={found[1]}"
 
 
+def time_there(house: House) -> datetime:
+    """The service's own time, which the house has moved."""
+    return parsedate_to_datetime(str(house.send("GET", "/healthz").headers["date"]))
+
+
 def old_session(house: House, age: timedelta, **more: Any) -> Session:
     """A session of Ann's whose ID token was issued some time ago."""
-    moment = datetime.now(UTC) - age
+    moment = time_there(house) - age
     person = signed_in(ANN, moment)
     return Session(id=secrets.token_urlsafe(8), person=person, expires_at=house.far, made_at=moment, **more)
 
@@ -131,7 +137,7 @@ def test_a_provider_that_brings_only_old_tokens_makes_no_circle(house: House) ->
     from lambdas.shared.sign_in_flow import digest
 
     just_renewed = replace(
-        old_session(house, timedelta(minutes=16)), made_at=datetime.now(UTC), made_for=digest(house.link(OPEN))
+        old_session(house, timedelta(minutes=16)), made_at=time_there(house), made_for=digest(house.link(OPEN))
     )
     jar = f"session={house.keyring.session_cookie(just_renewed)}"
     assert house.send("GET", house.link(OPEN), headers={"Cookie": jar}).status == 200
