@@ -29,7 +29,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from inference.errors import ModelBroken, ModelRefused
-from inference.models import lora, memory
+from inference.models import gpu, lora, memory
 from promotion.client.artifact import manifest_of_folder
 from promotion.errors import Invalid
 
@@ -115,6 +115,7 @@ def load(
     Raises:
         ModelRefused: a hub's id instead of files, pickled weights, code of its own.
         ModelBroken: files missing, weights of another shape, more than there is memory for, an unknown task.
+        GpuUnseen: the machine has a GPU that torch doesn't see.
         Invalid: SM_NUM_GPUS, INFERENCE_ENGINE or INFERENCE_DTYPE is wrong.
     """
     if hub_id:
@@ -128,6 +129,7 @@ def load(
     kind = _task_of(task, config)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    gpu.refuse_unseen(os.environ)
     gpus = gpus_of(environment or {})
     if kind == TEXT_GENERATION and by_vllm(environment or {}):
         return Loaded(kind, None, _load_tokenizer(folder), folder)

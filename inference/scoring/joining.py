@@ -135,6 +135,9 @@ def predictions(path: Path, runs: list[Run], *, need_id: bool = True) -> Iterato
         if sidecar.exists():
             runs.append(Run.of_json(json.loads(sidecar.read_bytes())))
         for number, line in _lines(file):
+            if not line.strip():
+                # AssembleWith Line adds a newline after each answer, and an answer of several records ends in one already.
+                continue
             place = f"{file.name} line {number}"
             try:
                 value = json.loads(line)
