@@ -110,11 +110,12 @@ class Permissions:
 
         Of the evidence bucket, and of `[inference] bucket`, which runs by hand write to; decrypted with the output's keys.
         """
-        own = self._settings.inference.bucket
-        buckets = [self._store.evidence.bucket_arn, *([self.bucket(own)] if own else [])]
+        evidence, own = self._store.evidence.bucket_arn, self._settings.inference.bucket
+        # Below score/ alone: the same bucket may hold artifacts and inputs.
+        places = [f"{evidence}/*", *([f"{self.bucket(own)}/*/score/*"] if own else [])]
         return [
-            allow(["s3:GetObject"], [f"{bucket}/*" for bucket in buckets]),
-            allow(["s3:ListBucket"], buckets),
+            allow(["s3:GetObject"], places),
+            allow(["s3:ListBucket"], [evidence, *([self.bucket(own)] if own else [])]),
             *self.decrypt(self.output_keys()),
         ]
 
