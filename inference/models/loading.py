@@ -28,7 +28,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from inference.errors import ModelBroken, ModelRefused
-from inference.models import generation_defaults, lora, memory, processor
+from inference.models import generation_defaults, gpu, lora, memory, processor
 from inference.models.configuration import (
     TEXT_GENERATION,
     TEXT_TO_TEXT,
@@ -113,6 +113,7 @@ def load(
     Raises:
         ModelRefused: a hub's id instead of files, pickled weights, code of its own.
         ModelBroken: files missing, weights of another shape, more than there is memory for, an unknown task.
+        GpuUnseen: the machine has a GPU that torch doesn't see.
         Invalid: SM_NUM_GPUS, INFERENCE_ENGINE or INFERENCE_DTYPE is wrong.
     """
     if hub_id:
@@ -129,6 +130,7 @@ def load(
     generation_defaults.check(folder)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    gpu.refuse_unseen(os.environ)
     gpus = gpus_of(environment or {})
     if kind == TEXT_GENERATION and by_vllm(environment or {}):
         return Loaded(kind, None, load_tokenizer(folder), folder)

@@ -239,7 +239,8 @@ class App:
         counts = answered.run.counts
         self._meter.tokens(counts.tokens_in, counts.tokens_out)
         log.info("answered %d records, %d errors, %.3f s", counts.records, counts.errors, counts.busy_seconds)
-        content = b"".join(line + b"\n" for line in answered.lines)
+        # Without a newline at the end: AssembleWith Line adds one after each answer, and clients read no empty lines.
+        content = b"\n".join(answered.lines)
         return Response(content, media_type=accept if accept in ACCEPTED else LINES[0])
 
     async def _stream(

@@ -18,6 +18,7 @@ from promotion import names
 from promotion.aws.accounts import share_group
 from promotion.aws.artifacts import hash_container, is_transient, registered_evidence, size_of
 from promotion.aws.registry import describe
+from promotion.config.resources import partition_of
 from promotion.domain.model import Package
 from promotion.errors import Invalid
 
@@ -104,9 +105,10 @@ def register(arn: str, *, by_job: bool = False, budget: Callable[[], None] = lam
 
 def execution_roles() -> list[str]:
     """ARNs of what models run as in the accounts that environments have of their own."""
+    partition = partition_of(config().registry.region or "")
     return [
         environment.execution_role
-        or f"arn:aws:iam::{account}:role/{names.environment_role(prefix(), environment.name, 'execution')}"
+        or f"arn:{partition}:iam::{account}:role/{names.environment_role(prefix(), environment.name, 'execution')}"
         for environment in config().environments
         if (account := config().elsewhere.get(environment.name))
     ]

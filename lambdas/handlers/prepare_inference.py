@@ -24,10 +24,11 @@ from lambdas.shared.dependencies import (
     signer,
 )
 from promotion import names
-from promotion.aws.artifacts import read_json
+from promotion.aws.artifacts import Denied, read_json
 from promotion.client.artifact import split_uri
 from promotion.client.live_record import LiveModel
 from promotion.client.resolve import resolve
+from promotion.domain import instance_types
 from promotion.domain.model import VersionState
 from promotion.domain.sagemaker_model import model_request
 from promotion.domain.transform_format import TransformFormat, transform_format
@@ -92,7 +93,7 @@ def requests(
     name = f"promotion-{run}"
     role = settings["execution_role_arn"]
     vpc = {"Subnets": settings.get("subnets") or [], "SecurityGroupIds": settings.get("security_groups") or []}
-    volume = {"VolumeKmsKeyId": wanted.volume_key} if wanted.volume_key else {}
+    ami = instance_types.transform_ami(wanted.instance_type, wanted.transform_ami_version)
     key = {"KmsKeyId": wanted.output_key} if wanted.output_key else {}
     score_inputs = [
         _input("outputs", f"{output}/transform/"),
@@ -146,7 +147,8 @@ def requests(
             "TransformResources": {
                 "InstanceType": wanted.instance_type,
                 "InstanceCount": wanted.instance_count,
-                **volume,
+                **({"TransformAmiVersion": ami} if ami else {}),
+                **instance_types.volume_key(wanted.instance_type, wanted.volume_key),
             },
         },
         "score": {
@@ -176,7 +178,7 @@ def requests(
                     "InstanceCount": 1,
                     "InstanceType": wanted.score_instance_type,
                     "VolumeSizeInGB": 30,
-                    **volume,
+                    **instance_types.volume_key(wanted.score_instance_type, wanted.volume_key),
                 }
             },
             "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
@@ -226,6 +228,8 @@ def _baseline(state: VersionState | None) -> dict[str, Any] | None:
         return None
     try:
         document, _ = read_json(client("s3"), state.package.baseline_uri, "DriftCheckBaselines")
+    except Denied:
+        raise
     except Invalid as error:
         logger.warning("baseline not read", extra={"reason": str(error)})
         return None
@@ -266,13 +270,26 @@ def _run_id(model: LiveModel, moment: datetime) -> str:
 
 
 def _exists(uri: str) -> bool:
-    """Whether there is an object, or anything below a prefix."""
+    """Whether there is an object, or anything below a prefix.
+
+    Raises:
+        Invalid: the bucket isn't there, or may not be listed: that is a fault of the deployment, and no missing input.
+    """
     bucket, key = split_uri(uri, "input")
     try:
-        return bool(client("s3").list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("KeyCount"))
+        # A page may be empty and still not be the last.
+        pages = client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key, MaxKeys=1)
+        return any(page.get("Contents") for page in pages)
     except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchBucket", "AccessDenied"):
-            return False
+        code = error.response["Error"]["Code"]
+        if code == "NoSuchBucket":
+            raise Invalid("input", f"{uri}: there is no bucket {bucket}; [inference] names it.") from None
+        if code in ("AccessDenied", "403"):
+            raise Invalid(
+                "input",
+                f"{uri}: this function may not list bucket {bucket}. Name it in [inference] input, references or bucket, "
+                "and where it is another account's, let the roles of this service in by its policy.",
+            ) from None
         raise
 
 

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from lambdas.shared.dependencies import client, config, logger, now, recorder, setting
 from promotion import names
 from promotion.aws.artifacts import pinned, read_json
+from promotion.domain.instance_types import volume_key
 from promotion.domain.model import Container, Package
 from promotion.errors import Invalid
 from promotion.ledger.append import Receipt
@@ -151,7 +152,7 @@ def _start(package: Package, attempt: int) -> None:
                 "InstanceCount": 1,
                 "InstanceType": config().artifacts.hash_instance_type,
                 "VolumeSizeInGB": VOLUME_GB,
-                **({"VolumeKmsKeyId": wanted.volume_key} if wanted.volume_key else {}),
+                **volume_key(config().artifacts.hash_instance_type, wanted.volume_key),
             }
         },
         "StoppingCondition": {"MaxRuntimeInSeconds": LONGEST_RUN_S},

@@ -37,16 +37,23 @@ def client_there(emulator: Emulator, service: str) -> Any:
 
 
 def deploy(emulator: Emulator, config: Path) -> dict[str, str]:
-    """Both accounts bootstrapped, then a stack into each, the environment's first."""
+    """Both accounts bootstrapped, then the buses, then a stack into each, the environment's first."""
     assembly = emulator.folder / "cdk.out"
     finished = run_app(config, assembly, bundle="host", nag="false")
     assert finished.returncode == 0, finished.stderr
     for template in assembly.glob("*.template.json"):
         template.write_text(json.dumps(within_reach(json.loads(template.read_text()))))
     at_home = emulator.environment
-    for account, stack in ((THERE, "promotion-dev"), (ACCOUNT, "promotion")):
+    for account in (THERE, ACCOUNT):
         emulator.environment = {**at_home, "AWS_ACCESS_KEY_ID": account}
         emulator.cdk("bootstrap", f"aws://{account}/{REGION}")
+    for account, stack in (
+        (THERE, "promotion-dev-EventBus"),
+        (ACCOUNT, "promotion-EventBus"),
+        (THERE, "promotion-dev"),
+        (ACCOUNT, "promotion"),
+    ):
+        emulator.environment = {**at_home, "AWS_ACCESS_KEY_ID": account}
         command = ("deploy", stack, "--exclusively", "--app", str(assembly), "--require-approval", "never")
         emulator.cdk(*command, "--outputs-file", "outputs.json")
     emulator.environment = at_home

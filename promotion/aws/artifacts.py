@@ -93,18 +93,27 @@ def _head(s3: Client, container: Container) -> dict[str, Any]:
         raise
 
 
+class Denied(Invalid):
+    """The object is there, or may be, and this role may not read it: a fault of the deployment."""
+
+
 def read_json(s3: Client, uri: str, field: str) -> tuple[Any, str]:
     """A JSON document of at most 4 MiB, and the SHA-256, hex, of its bytes.
 
     Raises:
+        Denied: S3, or KMS for the object's key, doesn't let this role read it.
         Invalid: it is not there, too large, or not JSON.
     """
     bucket, key = split_uri(uri, field)
     try:
         answer = s3.get_object(Bucket=bucket, Key=key)
     except ClientError as error:
-        if error.response["Error"]["Code"] in (*_MISSING, "AccessDenied", "403"):
+        if error.response["Error"]["Code"] in _MISSING:
             raise Invalid(field, f"{uri} can't be read.") from None
+        if error.response["Error"]["Code"] in ("AccessDenied", "403"):
+            raise Denied(
+                field, f"{uri} can't be read: {error.response['Error'].get('Message', 'access denied')}"
+            ) from None
         raise
     if answer["ContentLength"] > LARGEST_METRICS_BYTES:
         raise Invalid(field, f"{uri} is larger than {LARGEST_METRICS_BYTES} bytes.")

@@ -90,10 +90,14 @@ class RegistryTarget:
         arn = state.package.arn
         found = client.describe_model_package(ModelPackageName=arn)
         wanted = self.wanted(state)
-        changes: dict[str, Any] = {}
         if decides and found.get("ModelApprovalStatus") != wanted["ModelApprovalStatus"]:
-            changes["ModelApprovalStatus"] = wanted["ModelApprovalStatus"]
-            changes["ApprovalDescription"] = _description(state, self._environments[0])
+            # First and by itself: what SageMaker refuses of the rest, such as a 51st property, must not hold up a revocation.
+            client.update_model_package(
+                ModelPackageArn=arn,
+                ModelApprovalStatus=wanted["ModelApprovalStatus"],
+                ApprovalDescription=_description(state, self._environments[0]),
+            )
+        changes: dict[str, Any] = {}
         before = found.get("CustomerMetadataProperties") or {}
         fields = {k: v for k, v in wanted["CustomerMetadataProperties"].items() if before.get(k) != v}
         if fields:

@@ -73,6 +73,7 @@ class Endpoint(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     groups: tuple[str, ...] = ("*",)
     name: str = "{service}-{environment}-{group}"
     instance_type: str = "ml.g5.xlarge"
+    inference_ami_version: str | None = None
     instance_count: Annotated[int, Meta(ge=1, le=100)] = 1
     volume_size_gb: Annotated[int, Meta(ge=1, le=512)] | None = None
     download_timeout_seconds: Annotated[int, Meta(ge=60, le=3600)] = 1800
@@ -169,7 +170,10 @@ class GroupOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Mail(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who mails come from. `identity`: whether the stack makes the sender's SES identity, or the account has it already."""
+
     sender: str
+    identity: Literal["managed", "existing"] = "managed"
     reply_to: str | None = None
     samples_in_mail: bool = False
 
@@ -194,9 +198,12 @@ class Registry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Artifacts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Buckets that model artifacts live in; up to what size the function hashes them itself, and what a job does it on."""
+    """Buckets that model artifacts live in, and the KMS keys that encrypt them; up to what size the function hashes them
+    itself, and what a job does it on.
+    """
 
     buckets: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
     region: str | None = None
     hash_in_function_up_to_gb: Annotated[float, Meta(ge=0.0)] = 10.0
     hash_instance_type: str = "ml.m5.xlarge"
@@ -206,7 +213,9 @@ class Inference(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The inference machine of each environment."""
 
     instance_type: str = "ml.g5.xlarge"
+    transform_ami_version: str | None = None
     instance_count: Annotated[int, Meta(ge=1, le=20)] = 1
+    longest_transform: str = "12h"
     score_instance_type: str = "ml.m5.xlarge"
     input: str = "s3://{bucket}/{group}/{environment}/input.jsonl"
     references: str = "s3://{bucket}/{group}/{environment}/references.jsonl"
@@ -222,6 +231,12 @@ class Inference(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     volume_key: str | None = None
     output_key: str | None = None
     network_isolation: bool = True
+
+    @property
+    def data_buckets(self) -> tuple[str, ...]:
+        """The buckets that inputs and references are read from, and that runs by hand write to."""
+        named = {place.removeprefix("s3://").partition("/")[0] for place in (self.input, self.references)}
+        return tuple(sorted({self.bucket, *named} - {"", "{bucket}"}))
 
 
 class Monitor(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
