@@ -4,7 +4,6 @@ POST will take.
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 from typing import Literal
 
@@ -13,7 +12,7 @@ from msgspec import Struct
 from promotion import names
 from promotion.config.loading import Config
 from promotion.config.settings import Environment
-from promotion.domain.model import Actor, EnvironmentState, Package, Person, Request, Requester, VersionState, canonical
+from promotion.domain.model import Actor, EnvironmentState, Person, Request, Requester, VersionState, digest
 from promotion.errors import AlreadyDecided, Refused
 from promotion.formatting import listed
 
@@ -289,6 +288,6 @@ def _refused(code: str, why: str, who_may: str) -> Judgement:
     return Judgement(may=False, kind="policy", code=code, why_not=why, who_may=who_may)
 
 
-def shown_digest(package: Package, request: Request) -> str:
-    """SHA-256, hex, of everything a decision on `request` is shown."""
-    return hashlib.sha256(canonical([package, request.evidence, request.gates])).hexdigest()
+def shown_digest(version: VersionState, request: Request) -> str:
+    """SHA-256, hex, of everything a decision on `request` is shown: package, evidence and gates, as their events have them."""
+    return digest([version.package_digest, request.evidence_digest, request.gates_digest])

@@ -6,14 +6,15 @@ folding all events again from the first must give the same states, and `promotio
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from promotion import names
 from promotion.domain.model import (
+    FOLD_VERSION,
     FORMER_KEPT,
     RUNS_REMEMBERED,
     Approval,
@@ -21,16 +22,20 @@ from promotion.domain.model import (
     EnvironmentState,
     Evidence,
     GateResult,
+    Head,
     Package,
     Request,
     RequestState,
     VersionState,
     Vote,
+    digest,
     request_id,
 )
 from promotion.ledger import drift_state, endpoint_state
 from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
+
+State = TypeVar("State", VersionState, EnvironmentState)
 
 # Kinds after which the registry's approval status may have to be another; asking again is one at times (`_requested`).
 STATUS_KINDS = frozenset({names.DECISION_RECORDED, names.MODEL_PROMOTED, names.MODEL_REVOKED, names.MODEL_ADOPTED})
@@ -46,6 +51,31 @@ def evolve(view: GroupSnapshot, event: Event) -> None:
     change = _CHANGES.get(event.kind)
     if change is not None:
         change(view, event)
+
+
+def refolded(head: Head, events: Iterable[Event]) -> GroupSnapshot:
+    """The states that the events up to `head` come to.
+
+    Every environment counts as changed, so that the next append writes those states as this release folds them. Versions are
+    written when an event is about them: there may be more of them than go into one transaction.
+    """
+    view = GroupSnapshot(Head(group=head.group))
+    for event in events:
+        # What was appended since the head was read is not in it.
+        if event.sequence <= head.sequence:
+            evolve(view, event)
+    view.head = head
+    view.changed_versions.clear()
+    return view
+
+
+def read_state(text: str, kind: type[State]) -> State | None:
+    """A stored state; None where another release folded it, or where it can't be read: then the events say what it is."""
+    try:
+        found = msgspec.json.decode(text, type=kind)
+    except msgspec.DecodeError:
+        return None
+    return found if found.fold == FOLD_VERSION else None
 
 
 def touched(event: Event) -> list[int]:
@@ -75,6 +105,7 @@ def _registered(view: GroupSnapshot, event: Event) -> None:
     view.put_version(
         VersionState(
             package=package,
+            package_digest=event.part_digest("package"),
             statuses=dict.fromkeys(event.data["environments"], names.PENDING),
             first_sequence=event.sequence,
             last_sequence=event.sequence,
@@ -87,7 +118,9 @@ def _hashed(view: GroupSnapshot, event: Event) -> None:
     package = replace(state.package, hashing=data.get("hashing", False), problem=data.get("problem", ""))
     if "containers" in data:
         package = replace(package, containers=msgspec.convert(data["containers"], tuple[Container, ...]))
-    view.put_version(replace(state, package=package))
+    # The package as recorded, and then what hashing recorded of it.
+    known = digest([state.package_digest, event.part_digest("containers"), package.problem])
+    view.put_version(replace(state, package=package, package_digest=known))
 
 
 def _requested(view: GroupSnapshot, event: Event) -> None:
@@ -102,6 +135,8 @@ def _requested(view: GroupSnapshot, event: Event) -> None:
         evidence=msgspec.convert(event.data["evidence"], Evidence),
         gates=msgspec.convert(event.data["gates"], tuple[GateResult, ...]),
         changed=event.data.get("changed", ""),
+        evidence_digest=event.part_digest("evidence"),
+        gates_digest=event.part_digest("gates"),
     )
     # Asked again into the first environment, what the registry said before is about to be written over; into a later one, it
     # stays Approved.
@@ -138,7 +173,14 @@ def _reminded(view: GroupSnapshot, event: Event) -> None:
 def _decided(view: GroupSnapshot, event: Event) -> None:
     state, name = view.version(_version(event)), _environment(event)
     verdict = event.data["verdict"]
-    vote = Vote(actor=event.actor, verdict=verdict, reason=event.data.get("reason", ""), at=event.time)
+    vote = Vote(
+        actor=event.actor,
+        verdict=verdict,
+        reason=event.data.get("reason", ""),
+        at=event.time,
+        evidence_digest=event.evidence_digest,
+        meaning=event.data.get("meaning", ""),
+    )
     votes = (*state.requests[name].votes, vote)
     if verdict == names.REJECTED:
         _close(view, event, "Rejected", votes=votes)
@@ -222,7 +264,14 @@ def _inference(view: GroupSnapshot, event: Event) -> None:
     state, name = view.version(_version(event)), _environment(event)
     evidence = msgspec.convert(event.data["evidence"], Evidence)
     runs = (*state.runs, evidence.run_id)[-RUNS_REMEMBERED:]
-    view.put_version(replace(state, evidence={**state.evidence, name: evidence}, runs=runs))
+    view.put_version(
+        replace(
+            state,
+            evidence={**state.evidence, name: evidence},
+            evidence_digests={**state.evidence_digests, name: event.part_digest("evidence")},
+            runs=runs,
+        )
+    )
     view.put_environment(replace(view.environment(name), last_run=evidence.run_id))
     drift_state.ran(view, event, evidence)
 

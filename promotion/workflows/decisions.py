@@ -22,6 +22,7 @@ from promotion.domain.model import (
     Package,
     Person,
     Request,
+    digest,
     parse_request_id,
 )
 from promotion.domain.registration import carried
@@ -68,7 +69,7 @@ def register(package: Package, evidence: Evidence, *, world: Context) -> Receipt
             actor=requester.actor if requester else SYSTEM,
             version=package.version,
             data={"package": package, "environments": world.config.environment_names},
-            evidence_digest=evidence.digest,
+            evidence_digest=digest(evidence),
         )
         first = world.config.environment_names[0]
         return [registered, *ask(view, package, first, evidence, SYSTEM, world)]
@@ -139,7 +140,7 @@ def record_decision(
         situation = _situation(view, request, newest, world)
         judgement = policy.may_decide(person, verdict, situation, breaking_glass=breaking_glass)
         judgement.require()
-        digest = policy.shown_digest(situation.version.package, request)
+        shown = policy.shown_digest(situation.version, request)
         decision = NewEvent(
             kind=names.DECISION_RECORDED,
             actor=person.as_actor(),
@@ -153,14 +154,14 @@ def record_decision(
                 "votes": len(request.approvals) + (verdict == names.APPROVED),
                 "broke_glass": judgement.breaks_glass,
             },
-            evidence_digest=digest,
+            evidence_digest=shown,
         )
         if verdict == names.REJECTED:
             return [decision]
         voters = [*(vote.actor for vote in request.approvals), person.as_actor()]
         if len(voters) < situation.rules.quorum and not judgement.breaks_glass:
             return [decision]
-        return [decision, _promotion(view, request, person, voters, digest, judgement.breaks_glass, world)]
+        return [decision, _promotion(view, request, person, voters, shown, judgement.breaks_glass, world)]
 
     return append(group, step, world)
 
@@ -186,7 +187,7 @@ def record_inference(group: str, version: int, evidence: Evidence, *, world: Con
             version=version,
             environment=name,
             data={"evidence": found, "status": found.status, "run_id": found.run_id, "drifting": drifting},
-            evidence_digest=found.digest,
+            evidence_digest=digest(found),
         )
         following = world.config.next(name)
         if following is None or state.statuses.get(name) != names.APPROVED:
@@ -221,7 +222,7 @@ def record_failure(group: str, name: str, run_id: str, problem: str, *, broken: 
                 version=live,
                 environment=name,
                 data={"evidence": evidence, "status": evidence.status, "run_id": run_id},
-                evidence_digest=evidence.digest,
+                evidence_digest=digest(evidence),
             )
         ]
         if broken:
@@ -323,7 +324,7 @@ def _promotion(
     request: Request,
     person: Person,
     voters: list[Actor],
-    digest: str,
+    shown: str,
     broke_glass: bool,
     world: Context,
 ) -> NewEvent:
@@ -342,7 +343,7 @@ def _promotion(
             "broke_glass": broke_glass,
             "order": world.config.environment_names,
         },
-        evidence_digest=digest,
+        evidence_digest=shown,
     )
 
 

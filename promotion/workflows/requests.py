@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from promotion import names
 from promotion.domain.gates import evaluate
-from promotion.domain.model import SYSTEM, Actor, EnvironmentState, Evidence, Package, Request, request_id
+from promotion.domain.model import SYSTEM, Actor, EnvironmentState, Evidence, Package, Request, digest, request_id
 from promotion.ledger.append import Context
 from promotion.ledger.events import NewEvent
 from promotion.ledger.snapshot import GroupSnapshot
@@ -62,7 +62,7 @@ def ask(
                 "gates": results,
                 "changed": changed,
             },
-            evidence_digest=evidence.digest,
+            evidence_digest=digest(evidence),
         )
     )
     return facts

@@ -108,8 +108,11 @@ def metric_document(metric: Metric) -> dict[str, Any]:
     return {"value": finite(metric.value), "low": finite(metric.low), "high": finite(metric.high), "n": metric.n}
 
 
-def evidence_document(evidence: Evidence, live: Evidence | None) -> dict[str, Any]:
-    """Evidence as plain data; `problems` says in sentences what a reader must not miss, and what is missing."""
+def evidence_document(evidence: Evidence, live: Evidence | None, *, digest: str = "") -> dict[str, Any]:
+    """Evidence as plain data, with the digest that its event has.
+
+    `problems` says in sentences what a reader must not miss, and what is missing.
+    """
     return {
         "source": evidence.source,
         "environment": evidence.environment,
@@ -117,7 +120,7 @@ def evidence_document(evidence: Evidence, live: Evidence | None) -> dict[str, An
         "status": evidence.status,
         "problem": readable(evidence.problem, 1000)[0],
         "task": evidence.task,
-        "digest": evidence.digest,
+        "digest": digest,
         "metrics_uri": evidence.metrics_uri,
         "metrics": {name: metric_document(metric) for name, metric in evidence.metrics.items()},
         "counts": _ordered(evidence.counts, ("records", "errors", "truncated", "duplicates", "missing_references")),
