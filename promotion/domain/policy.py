@@ -12,6 +12,7 @@ from msgspec import Struct
 from promotion import names
 from promotion.config.loading import Config
 from promotion.config.settings import Environment
+from promotion.domain.gate_sentences import gate_why
 from promotion.domain.model import Actor, EnvironmentState, Person, Request, Requester, VersionState, digest
 from promotion.errors import AlreadyDecided, Refused
 from promotion.formatting import listed
@@ -153,7 +154,7 @@ def _verdict(person: Person, verdict: str, s: Situation, breaking_glass: bool) -
         completes = len(request.approvals) + 1 >= rules.quorum
         return Judgement(may=True, breaks_glass=not (request.gates_open and in_group and completes))
     if not request.gates_open:
-        shut = " ".join(gate.why for gate in request.gates if not gate.open)
+        shut = " ".join(gate_why(gate) for gate in request.gates if not gate.open)
         may = f"{s.config.break_glass.group.label} may pass a shut gate." if s.config.break_glass else ""
         return _refused("gate_shut", f"A gate is shut. {shut}", may or "A version that passes the gate may enter.")
     if not in_group:

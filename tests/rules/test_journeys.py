@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.config.loading import parse
 from promotion.domain import policy
+from promotion.domain.gate_sentences import gate_bound, gate_name
 from promotion.domain.model import Container, Metric, canonical
 from promotion.errors import AlreadyDecided, Conflict, Invalid, Refused
 from promotion.ledger.events import chained
@@ -265,7 +266,7 @@ def test_gates_compare_with_the_evidence_that_admitted_what_is_live(house: House
     house.climb(2, to="test", rouge=0.8)
     house.measure(2, "test", 0.8)
     [shut] = [gate for gate in house.view().version(2).requests["prod"].gates if not gate.open]
-    assert (shut.name, shut.bound) == ("rougeL against live", "at most 0.05 worse than 0.9")
+    assert (gate_name(shut), gate_bound(shut)) == ("rougeL against live", "at most 0.05 worse than 0.9")
 
 
 def test_a_metric_that_is_missing_keeps_a_version_out(house: House) -> None:

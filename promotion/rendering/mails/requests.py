@@ -10,8 +10,7 @@ from msgspec.structs import replace
 
 from promotion import names
 from promotion.domain import policy
-from promotion.domain.gates import RUN
-from promotion.domain.model import EnvironmentState, Evidence, GateResult, Person, Request, VersionState
+from promotion.domain.model import EnvironmentState, Evidence, GateKind, GateResult, Person, Request, VersionState
 from promotion.formatting import counted, listed, moment, number, one_line, readable, size, span
 from promotion.rendering.documents.card import differences, package_document
 from promotion.rendering.documents.costs import dollars
@@ -124,7 +123,7 @@ def _ask(o: Occasion, request: Request, *, reminder: bool = False) -> Letter:
 
 def _unsaid(problems: list[str], evidence: Evidence, gates: tuple[GateResult, ...]) -> list[str]:
     """The problems, without that of a failed run where its gate has said it above already."""
-    said = evidence.source == "inference" and any(gate.name == RUN for gate in gates)
+    said = evidence.source == "inference" and any(gate.kind is GateKind.RUN for gate in gates)
     return problems[1:] if said else problems
 
 
