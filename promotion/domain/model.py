@@ -226,7 +226,7 @@ class Vote(Struct, frozen=True, kw_only=True):
     meaning: str = ""
 
 
-RequestState = Literal["Pending", "Approved", "Rejected", "Expired", "Superseded", "Revoked"]
+RequestState = Literal["Pending", "Approved", "Rejected", "Expired", "Superseded", "Withdrawn", "Revoked"]
 
 
 class Request(Struct, frozen=True, kw_only=True):

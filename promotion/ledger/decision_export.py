@@ -20,6 +20,14 @@ from promotion.domain.policy import shown_digest
 from promotion.errors import IntegrityError, Invalid
 from promotion.ledger.events import Event, StoredEvent, head_bytes, read_event
 from promotion.ledger.fold import evolve
+from promotion.ledger.payloads import (
+    ApprovalRequested,
+    DecisionRecorded,
+    ModelPromoted,
+    RequestExpired,
+    RequestSuperseded,
+    RequestWithdrawn,
+)
 from promotion.ledger.snapshot import GroupSnapshot
 
 SCHEMA = 1
@@ -162,12 +170,15 @@ def _folded(events: Iterable[Event], version: int) -> GroupSnapshot:
 
 
 def _asks(event: Event, environment: str, attempt: int) -> bool:
-    asked = event.kind == names.APPROVAL_REQUESTED and event.environment == environment
-    return asked and event.data.get("attempt") == attempt
+    asked = event.payload
+    return isinstance(asked, ApprovalRequested) and event.environment == environment and asked.attempt == attempt
 
 
 def _about(event: Event, request_id: str) -> bool:
-    closes = event.kind in (
-        names.DECISION_RECORDED, names.MODEL_PROMOTED, names.REQUEST_EXPIRED, names.REQUEST_SUPERSEDED,
-    )  # fmt: skip
-    return closes and event.data.get("request_id") == request_id
+    match event.payload:
+        case (
+            DecisionRecorded() | ModelPromoted() | RequestExpired() | RequestSuperseded() | RequestWithdrawn() as closes
+        ):
+            return closes.request_id == request_id
+        case _:
+            return False

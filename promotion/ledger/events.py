@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from promotion.domain.model import SCHEMA, Actor, Head, canonical
 from promotion.errors import IntegrityError
+from promotion.ledger.payloads import Payload, Unknown, read_payload, recorded
 
 GENESIS = "0" * 64
 # What a `must_understand` of an event may name that this release knows. It has nothing yet.
@@ -60,6 +61,11 @@ class Event(Struct, frozen=True, kw_only=True):
     signature: str = ""
     text: str = ""
 
+    @property
+    def payload(self) -> Payload | Unknown:
+        """`data` as the kind has it."""
+        return read_payload(self.kind, self.data)
+
     def computed_hash(self) -> str:
         """SHA-256, hex, over the text as it is stored."""
         return hashlib.sha256(self.text.encode()).hexdigest()
@@ -95,6 +101,7 @@ def read_event(stored: StoredEvent) -> Event:
     """
     try:
         event = msgspec.json.decode(stored.text, type=Event)
+        read_payload(event.kind, event.data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise IntegrityError(f"an event of the ledger can't be read: {error} ({stored.text[:80]!r}).") from None
     place = f"event {event.sequence} of {event.group}"
@@ -108,14 +115,33 @@ def read_event(stored: StoredEvent) -> Event:
 
 
 class NewEvent(Struct, frozen=True, kw_only=True):
-    """What is to be recorded, before the chain gives it a place."""
+    """What is to be recorded, before the chain gives it a place. `data` is the kind's payload, or a dict of its fields."""
 
     kind: str
     actor: Actor
     version: int | None = None
     environment: str | None = None
-    data: dict[str, Any] = {}
+    data: Payload | dict[str, Any] = {}
     evidence_digest: str = ""
+
+
+def happened(
+    payload: Payload,
+    actor: Actor,
+    *,
+    version: int | None = None,
+    environment: str | None = None,
+    evidence_digest: str = "",
+) -> NewEvent:
+    """What is to be recorded, its kind being the payload's."""
+    return NewEvent(
+        kind=payload.kind,
+        actor=actor,
+        version=version,
+        environment=environment,
+        data=payload,
+        evidence_digest=evidence_digest,
+    )
 
 
 def chained(head: Head, facts: Iterable[NewEvent], *, time: datetime, policy_digest: str) -> list[Event]:
@@ -128,8 +154,7 @@ def chained(head: Head, facts: Iterable[NewEvent], *, time: datetime, policy_dig
     sequence, previous = head.sequence, head.hash or GENESIS
     for fact in facts:
         sequence += 1
-        # Through JSON and back, so that what is hashed now is what will be read.
-        data = msgspec.json.decode(canonical(fact.data))
+        data = recorded(fact.kind, fact.data)
         identity = canonical(
             [head.group, sequence, previous, time, fact.kind, fact.actor, fact.version, fact.environment, data]
         )

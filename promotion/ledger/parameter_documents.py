@@ -114,8 +114,8 @@ def entry(event: Event) -> dict[str, Any]:
         "actor": event.actor.subject,
         "environment": event.environment,
         "kind": event.kind,
-        "verdict": event.data.get("verdict"),
-        "reason": event.data.get("reason"),
+        "verdict": getattr(event.payload, "verdict", None),
+        "reason": getattr(event.payload, "reason", "") or None,
         "hash": event.hash,
     }
     return {key: value for key, value in found.items() if value is not None}

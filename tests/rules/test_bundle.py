@@ -78,7 +78,7 @@ def forge(kind: str, **changes: Any) -> Callable[[Bundle], Bundle]:
     [
         (forge(names.DECISION_RECORDED, actor={"subject": "eve"}), "altered"),
         (forge(names.APPROVAL_REQUESTED, data={"gates": []}), "altered"),
-        (forge(names.APPROVAL_REQUESTED, data={"attempt": "first"}), "altered"),
+        (forge(names.APPROVAL_REQUESTED, data={"attempt": "first"}), "can't be read"),
         (lambda b: replace(b, events=(*b.events[:-1], replace(b.events[-1], text="{"))), "can't be read"),
         (lambda b: replace(b, events=b.events[:-1]), "not signed"),
         (lambda b: replace(b, events=(*b.events[:2], *b.events[3:])), "does not follow"),

@@ -207,8 +207,8 @@ def event_documents(events: Sequence[Event]) -> list[dict[str, Any]]:
             "environment": event.environment,
             "actor": one_line(event.actor.label, 120),
             "actor_kind": event.actor.kind,
-            "verdict": event.data.get("verdict"),
-            "reason": event.data.get("reason"),
+            "verdict": getattr(event.payload, "verdict", None),
+            "reason": getattr(event.payload, "reason", "") or None,
             "sentence": readable(sentence(event), 2400)[0],
             "hash": event.hash,
         }

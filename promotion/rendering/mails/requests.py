@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from promotion import names
 from promotion.domain import policy
 from promotion.domain.model import EnvironmentState, Evidence, GateKind, GateResult, Person, Request, VersionState
 from promotion.formatting import counted, listed, moment, number, one_line, readable, size, span
+from promotion.ledger.fold import request_of
 from promotion.rendering.documents.card import differences, package_document
 from promotion.rendering.documents.costs import dollars
 from promotion.rendering.documents.evidence import (
@@ -34,18 +33,7 @@ SLICES_IN_MAIL = 3
 
 def requested(o: Occasion) -> list[Letter]:
     """Registered metrics for the first environment, an inference run's for the others."""
-    data = o.event.data
-    request = Request(
-        group=o.event.group,
-        version=o.version,
-        environment=o.environment,
-        attempt=data["attempt"],
-        requested_at=o.event.time,
-        expires_at=msgspec.convert(data["expires_at"], datetime),
-        evidence=msgspec.convert(data["evidence"], Evidence),
-        gates=msgspec.convert(data["gates"], tuple[GateResult, ...]),
-        changed=str(data.get("changed") or ""),
-    )
+    request = request_of(o.event)
     return [_ask(o, request)]
 
 
