@@ -19,6 +19,7 @@ from promotion.aws.artifacts import hash_container, registered_evidence, size_of
 from promotion.aws.registry import describe
 from promotion.domain.model import Package
 from promotion.errors import Invalid
+from promotion.workflows.commands import Register
 
 _BYTES_PER_GB = 1 << 30
 
@@ -55,7 +56,7 @@ def register(arn: str) -> dict[str, Any]:
         return {"refused": str(error)}
     package = with_digests(package)
     evidence = registered_evidence(client("s3"), description)
-    receipt = recorder().record("register", package=package, evidence=evidence)
+    receipt = recorder().record(Register(package=package, evidence=evidence))
     logger.info(
         "model registered",
         extra={

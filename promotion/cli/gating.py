@@ -13,10 +13,11 @@ from msgspec.structs import replace
 from promotion.cli.tables import table
 from promotion.config import loading as configuration
 from promotion.config.loading import Config
+from promotion.domain.gate_result import GateResult
 from promotion.domain.gate_sentences import gate_bound, gate_name, gate_why
 from promotion.domain.gates import evaluate
 from promotion.domain.metrics import evidence_of
-from promotion.domain.model import Evidence, GateResult, VersionState
+from promotion.domain.model import Evidence, VersionState
 from promotion.domain.registration import carried
 from promotion.errors import Invalid
 from promotion.formatting import number

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import assert_never
 
-from promotion.domain.model import GateKind, GateResult
+from promotion.domain.gate_result import GateKind, GateResult
 from promotion.formatting import is_known, number, share
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import replace
 
 from promotion.config.settings import Gate
-from promotion.domain.model import Evidence, GateKind, GateResult, Metric
+from promotion.domain.gate_result import GateKind, GateResult
+from promotion.domain.model import Evidence, Metric
 from promotion.formatting import is_known
 
 

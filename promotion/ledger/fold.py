@@ -10,15 +10,12 @@ from collections.abc import Iterable
 from typing import Any, TypeVar, assert_never
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from promotion import names
 from promotion.domain.model import (
     FOLD_VERSION,
-    FORMER_KEPT,
     RUNS_REMEMBERED,
-    Approval,
     EnvironmentState,
     Head,
     Request,
@@ -31,6 +28,7 @@ from promotion.domain.model import (
 from promotion.errors import require
 from promotion.ledger import drift_state, endpoint_state, payloads
 from promotion.ledger.events import Event
+from promotion.ledger.live_state import Live, go_live
 from promotion.ledger.payloads import Payload, Unknown
 from promotion.ledger.snapshot import GroupSnapshot
 
@@ -69,8 +67,8 @@ def _change(view: GroupSnapshot, event: Event, payload: Payload | Unknown) -> No
         case payloads.ModelRevoked():
             _revoked(view, event, payload)
         case payloads.ModelAdopted():
-            live = _Live(order=payload.order, approved_by=payload.approved_by, outgoing=names.SUPERSEDED, approves=True)
-            _go_live(view, event, _version(event), _environment(event), live)
+            live = Live(order=payload.order, approved_by=payload.approved_by, outgoing=names.SUPERSEDED, approves=True)
+            go_live(view, event, _version(event), _environment(event), live)
         case payloads.RequestExpired():
             _close(view, event, "Expired")
         case payloads.RequestWithdrawn():
@@ -258,7 +256,7 @@ def _promoted(view: GroupSnapshot, event: Event, payload: payloads.ModelPromoted
     name, number = _environment(event), _version(event)
     if payload.request_id:
         _close(view, event, "Approved")
-    live = _Live(
+    live = Live(
         order=payload.order,
         approved_by=payload.approved_by,
         approvers=payload.approvers,
@@ -266,7 +264,7 @@ def _promoted(view: GroupSnapshot, event: Event, payload: payloads.ModelPromoted
         outgoing=names.SUPERSEDED,
         approves=True,
     )
-    _go_live(view, event, number, name, live)
+    go_live(view, event, number, name, live)
 
 
 def _rolled_back(view: GroupSnapshot, event: Event, payload: payloads.ModelRolledBack) -> None:
@@ -276,7 +274,7 @@ def _rolled_back(view: GroupSnapshot, event: Event, payload: payloads.ModelRolle
     # gone back to by default.
     forward = before is not None and number > before
     outgoing = names.SUPERSEDED if forward else names.ROLLED_BACK
-    _go_live(view, event, number, name, _Live(order=payload.order, outgoing=outgoing))
+    go_live(view, event, number, name, Live(order=payload.order, outgoing=outgoing))
 
 
 def _revoked(view: GroupSnapshot, event: Event, payload: payloads.ModelRevoked) -> None:
@@ -312,7 +310,7 @@ def _revoked(view: GroupSnapshot, event: Event, payload: payloads.ModelRevoked) 
                     )
                 )
             else:
-                _go_live(view, event, fallback, name, _Live(order=payload.order, outgoing=names.REVOKED))
+                go_live(view, event, fallback, name, Live(order=payload.order, outgoing=names.REVOKED))
 
 
 def _inference(view: GroupSnapshot, event: Event, payload: payloads.InferenceCompleted) -> None:
@@ -337,61 +335,6 @@ def _version(event: Event) -> int:
 
 def _environment(event: Event) -> str:
     return require(event.environment, f"event {event.sequence} of {event.group}", "environment")
-
-
-class _Live(Struct, frozen=True, kw_only=True):
-    """How a version comes to be live: what becomes of the one before, and who approved it where this is an approval."""
-
-    order: tuple[str, ...]
-    outgoing: str
-    approves: bool = False
-    request_id: str = ""
-    approved_by: tuple[str, ...] = ()
-    approvers: tuple[str, ...] = ()
-
-
-def _go_live(view: GroupSnapshot, event: Event, number: int, name: str, live: _Live) -> None:
-    environment = view.environment(name)
-    before = environment.live
-    if before is not None and before != number and not view.version(before).revoked:
-        previous = view.version(before)
-        view.put_version(replace(previous, statuses={**previous.statuses, name: live.outgoing}))
-    state = view.version(number)
-    approval = state.approvals.get(name)
-    if live.approves or approval is None:
-        approval = Approval(
-            approval_id=live.request_id or event.event_id,
-            approved_by=live.approved_by or (event.actor.subject,),
-            approved_at=event.time,
-        )
-    order = [*live.order, name]
-    furthest = state.furthest
-    if furthest not in order or order.index(name) >= order.index(furthest):
-        furthest = name
-    view.put_version(
-        replace(
-            state,
-            statuses={**state.statuses, name: names.APPROVED},
-            approvals={**state.approvals, name: approval},
-            furthest=furthest,
-        )
-    )
-    former = tuple(v for v in environment.former if v != number)
-    if before is not None and before != number and not view.version(before).revoked:
-        former = (*(v for v in former if v != before), before)
-    view.put_environment(
-        replace(
-            view.environment(name),
-            live=number,
-            live_sequence=event.sequence,
-            live_since=event.time,
-            live_by=live.approvers or (event.actor.label,),
-            approval_id=approval.approval_id,
-            former=former[-FORMER_KEPT:],
-            revoked=False,
-            **drift_state.OVER,
-        )
-    )
 
 
 def _change_request(view: GroupSnapshot, event: Event, **changes: Any) -> None:

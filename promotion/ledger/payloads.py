@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from promotion import names
-from promotion.domain.model import Container, Evidence, GateResult, Package
+from promotion.domain.gate_result import GateResult
+from promotion.domain.model import Container, Evidence, Package
 
 
 class _Payload(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from promotion.config.loading import parse
 from promotion.config.settings import Gate
+from promotion.domain.gate_result import GateResult
 from promotion.domain.gate_sentences import gate_bound, gate_why
 from promotion.domain.gates import evaluate
 from promotion.domain.metrics import evidence_of
-from promotion.domain.model import Evidence, GateResult
+from promotion.domain.model import Evidence
 from promotion.domain.registration import attached_to, carried, licence_of
 from promotion.errors import Invalid
 from tests.fakes import CONFIG_TEXT, a_package, a_run

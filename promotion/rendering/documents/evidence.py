@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.gate_sentences import gate_bound, gate_name, gate_why
-from promotion.domain.model import Evidence, GateKind, GateResult, Metric
+from promotion.domain.model import Evidence, Metric
 from promotion.formatting import ELLIPSIS, change, counted, listed, number, one_line, readable
 from promotion.rendering.documents.costs import dollars
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from promotion import names
 from promotion.config.loading import Config
+from promotion.domain.gate_result import GateResult
 from promotion.domain.gate_sentences import gate_why
-from promotion.domain.model import EnvironmentState, GateResult, Request, VersionState
+from promotion.domain.model import EnvironmentState, Request, VersionState
 from promotion.formatting import ELLIPSIS, counted, iso, listed, moment, one_line, span
 
 SHUT_GATES_SAID = 5

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from promotion import names
 from promotion.domain import policy
-from promotion.domain.model import EnvironmentState, Evidence, GateKind, GateResult, Person, Request, VersionState
+from promotion.domain.gate_result import GateKind, GateResult
+from promotion.domain.model import EnvironmentState, Evidence, Person, Request, VersionState
 from promotion.formatting import counted, listed, moment, number, one_line, readable, size, span
 from promotion.ledger.fold import request_of
 from promotion.rendering.documents.card import differences, package_document
