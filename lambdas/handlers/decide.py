@@ -16,10 +16,10 @@ from lambdas.shared.dependencies import config, keyring, links, logger, world
 from lambdas.shared.http_app import Visit
 from promotion.domain.model import (
     parse_request_id,
-    request_id,
 )
 from promotion.errors import Invalid, LinkInvalid, PromotionError
 from promotion.ledger.append import Receipt, checked_reason
+from promotion.ledger.fold import request_of
 from promotion.links.tokens import Session
 from promotion.rendering.documents.approval_request import request_document
 from promotion.workflows import decisions, operations
@@ -177,8 +177,7 @@ def _asked(token: str) -> str:
 
 
 def _request_of(receipt: Receipt) -> str:
-    event = receipt.events[-1]
-    return request_id(event.group, event.version or 0, event.environment or "", event.data["attempt"])
+    return request_of(receipt.events[-1]).id
 
 
 def _asked_of(asked: str) -> dict[str, Any]:

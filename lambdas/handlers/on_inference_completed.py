@@ -18,6 +18,7 @@ from promotion.domain.metrics import evidence_of
 from promotion.domain.model import Evidence
 from promotion.errors import Invalid, PromotionError
 from promotion.rendering.documents.costs import cost
+from promotion.workflows.commands import RecordFailure, RecordInference
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -57,15 +58,16 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     try:
         if version is None:
             receipt = recorder().record(
-                "failure",
-                group=group,
-                environment=report.environment,
-                run_id=report.run_id,
-                problem=evidence.problem,
-                broken=_is_integrity(report.error),
+                RecordFailure(
+                    group=group,
+                    environment=report.environment,
+                    run_id=report.run_id,
+                    problem=evidence.problem,
+                    broken=_is_integrity(report.error),
+                )
             )
         else:
-            receipt = recorder().record("inference", group=group, version=version, evidence=evidence)
+            receipt = recorder().record(RecordInference(group=group, version=version, evidence=evidence))
     except PromotionError as error:
         logger.error("run refused", extra={"reason": str(error), "run_id": report.run_id})
         return {"refused": str(error)}

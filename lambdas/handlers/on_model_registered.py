@@ -21,6 +21,7 @@ from promotion.aws.registry import describe
 from promotion.config.resources import partition_of
 from promotion.domain.model import Package
 from promotion.errors import Invalid
+from promotion.workflows.commands import Register
 
 _BYTES_PER_GB = 1 << 30
 # Enough to record the version after an artifact was too much for the function's time.
@@ -82,7 +83,7 @@ def register(arn: str, *, by_job: bool = False, budget: Callable[[], None] = lam
         return {"refused": str(error)}
     package = with_digests(package, by_job=by_job, budget=budget)
     evidence = registered_evidence(client("s3"), description)
-    receipt = recorder().record("register", package=package, evidence=evidence)
+    receipt = recorder().record(Register(package=package, evidence=evidence))
     logger.info(
         "model registered",
         extra={

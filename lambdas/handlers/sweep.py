@@ -9,12 +9,11 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-import msgspec
-
 from lambdas.shared.dependencies import client, config, ledger, logger, now, recorder, setting
 from promotion import names
 from promotion.domain.model import EnvironmentState
 from promotion.errors import PromotionError
+from promotion.workflows.commands import KeepTime
 
 # A registration younger than this is still on its way by its own event.
 GRACE = timedelta(minutes=2)
@@ -98,7 +97,7 @@ def _keep_time(state: EnvironmentState) -> int:
     if not due:
         return 0
     try:
-        receipt = recorder().record("keep_time", environment=msgspec.to_builtins(state))
+        receipt = recorder().record(KeepTime(environment=state))
     except PromotionError as error:
         logger.warning("request not timed", extra={"model_package_group": state.group, "reason": str(error)})
         return 0

@@ -23,6 +23,7 @@ from promotion.domain.instance_types import volume_key
 from promotion.domain.model import Container, Package
 from promotion.errors import Invalid
 from promotion.ledger.append import Receipt
+from promotion.workflows.commands import RecordArtifact
 
 # Waits of 5 and 20 minutes, 1, 5 and 21 hours, then of a day each: a week for somebody to mend what is in the way.
 MOST_TRIES = 9
@@ -171,12 +172,13 @@ def _record(
     package: Package, *, containers: tuple[Container, ...] = (), problem: str = "", hashing: bool = False
 ) -> dict[str, Any]:
     receipt: Receipt = recorder().record(
-        "artifact",
-        group=package.group,
-        version=package.version,
-        containers=containers,
-        problem=problem,
-        hashing=hashing,
+        RecordArtifact(
+            group=package.group,
+            version=package.version,
+            containers=containers,
+            problem=problem,
+            hashing=hashing,
+        )
     )
     if receipt.events:
         log = logger.error if problem else logger.info

@@ -17,6 +17,7 @@ from promotion.domain.registration import attached_to, baseline_of, licence_of
 from promotion.errors import Invalid
 from promotion.ledger.events import Event
 from promotion.ledger.fold import touched as touched_by
+from promotion.ledger.payloads import ApprovalBypassed, ApprovalRequested
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.rendering.documents.card import card_sections, made_by
 
@@ -128,12 +129,13 @@ def _touched(events: Sequence[Event], first: str) -> dict[int, tuple[Event, bool
     touched: dict[int, tuple[Event, bool]] = {}
     # A revocation goes first, before anything else.
     for event in sorted(events, key=lambda event: event.kind != names.MODEL_REVOKED):
+        payload = event.payload
         decides = (
             event.kind in (names.MODEL_REVOKED, names.MODEL_ADOPTED)
             or (event.kind in (names.DECISION_RECORDED, names.MODEL_PROMOTED) and event.environment == first)
             # Asked again after a rejection, it waits again.
-            or (event.kind == names.APPROVAL_REQUESTED and event.environment == first and event.data["attempt"] > 1)
-            or (event.kind == names.APPROVAL_BYPASSED and bool(event.data.get("reverted")))
+            or (isinstance(payload, ApprovalRequested) and event.environment == first and payload.attempt > 1)
+            or (isinstance(payload, ApprovalBypassed) and payload.reverted)
         )
         for number in touched_by(event):
             own = decides and number == event.version

@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 from promotion.config.people_settings import Decision as Decision
 from promotion.config.people_settings import Identity as Identity
 from promotion.config.people_settings import PeopleGroup as PeopleGroup
+from promotion.config.recorded import without_defaults
 from promotion.errors import Invalid
 
 _DURATION = re.compile(r"(\d+)(m|h|d|w)")
@@ -403,7 +404,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return None
 
     def policy(self) -> dict[str, Any]:
-        """Everything in the file that bears on a decision, as plain data."""
+        """Everything in the file that bears on a decision, as plain data without what is left at its default."""
         policy = {
             "environments": self.environments,
             "groups_override": self.groups_override,
@@ -412,11 +413,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "operators": self.operators,
             "bypass": self.bypass,
         }
-        plain = dict(msgspec.to_builtins(policy))
+        plain = dict(without_defaults(policy))
         # On what machine a model is served decides nothing about whether it may be.
         environments = [{k: v for k, v in each.items() if k != "endpoint"} for each in plain["environments"]]
         return {**plain, "environments": environments}
 
     def policy_digest(self) -> str:
         """SHA-256, hex, of the canonical JSON of `policy()`."""
-        return hashlib.sha256(msgspec.json.encode(self.policy(), order="deterministic")).hexdigest()
+        return hashlib.sha256(msgspec.json.encode(self.policy(), order="sorted")).hexdigest()

@@ -4,7 +4,6 @@ POST will take.
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 from typing import Literal
 
@@ -14,7 +13,8 @@ from promotion import names
 from promotion.config.loading import Config
 from promotion.config.settings import Environment, PeopleGroup
 from promotion.domain import requesters
-from promotion.domain.model import Actor, EnvironmentState, Package, Person, Request, VersionState, canonical
+from promotion.domain.gate_sentences import gate_why
+from promotion.domain.model import Actor, EnvironmentState, Person, Request, VersionState, digest
 from promotion.errors import AlreadyDecided, Refused
 from promotion.formatting import listed
 
@@ -161,7 +161,7 @@ def _verdict(person: Person, verdict: str, s: Situation, breaking_glass: bool) -
         completes = len(request.approvals) + 1 >= rules.quorum
         return Judgement(may=True, breaks_glass=not (request.gates_open and in_group and completes))
     if not request.gates_open:
-        shut = " ".join(gate.why for gate in request.gates if not gate.open)
+        shut = " ".join(gate_why(gate) for gate in request.gates if not gate.open)
         may = f"{s.config.break_glass.group.label} may pass a shut gate." if s.config.break_glass else ""
         return _refused("gate_shut", f"A gate is shut. {shut}", may or "A version that passes the gate may enter.")
     if not in_group:
@@ -300,6 +300,6 @@ def _refused(code: str, why: str, who_may: str) -> Judgement:
     return Judgement(may=False, kind="policy", code=code, why_not=why, who_may=who_may)
 
 
-def shown_digest(package: Package, request: Request) -> str:
-    """SHA-256, hex, of everything a decision on `request` is shown."""
-    return hashlib.sha256(canonical([package, request.evidence, request.gates])).hexdigest()
+def shown_digest(version: VersionState, request: Request) -> str:
+    """SHA-256, hex, of everything a decision on `request` is shown: package, evidence and gates, as their events have them."""
+    return digest([version.package_digest, request.evidence_digest, request.gates_digest])

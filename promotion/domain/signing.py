@@ -6,14 +6,24 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from promotion import names
 from promotion.config.settings import Decision, Environment
 from promotion.domain.model import Person
 from promotion.formatting import iso, one_line
+
+
+class Signature(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A signature as it is recorded: who signed, as what, meaning what, when, and the digest of what was shown."""
+
+    name: str
+    role: str
+    meaning: str
+    signed_at: str
+    shown_sha256: str
 
 
 def meaning(verdict: str, group: str, version: int, environment: str) -> str:
@@ -30,12 +40,12 @@ def required_of(rules: Environment) -> Decision:
 
 def signature(
     person: Person, verdict: str, rules: Environment, *, group: str, version: int, shown: str, now: datetime
-) -> dict[str, Any]:
+) -> Signature:
     """What a decision records as its signature; `shown` is the digest of what the signer was shown."""
-    return {
-        "name": one_line(person.name, 120),
-        "role": rules.approver_group.label,
-        "meaning": meaning(verdict, group, version, rules.name),
-        "signed_at": iso(now),
-        "shown_sha256": shown,
-    }
+    return Signature(
+        name=one_line(person.name, 120),
+        role=rules.approver_group.label,
+        meaning=meaning(verdict, group, version, rules.name),
+        signed_at=iso(now),
+        shown_sha256=shown,
+    )

@@ -109,7 +109,7 @@ def request_document(
             }
             for vote in request.votes
         ],
-        "evidence": evidence_document(request.evidence, before),
+        "evidence": evidence_document(request.evidence, before, digest=request.evidence_digest),
         "gates": gate_documents(request.gates),
         "gates_said": gates_said(request.gates, name),
         "comparison": rows,
