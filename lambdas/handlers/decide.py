@@ -18,7 +18,7 @@ import msgspec
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
 from lambdas.shared import http_app
-from lambdas.shared.dependencies import config, keyring, links, logger, signer, world
+from lambdas.shared.dependencies import config, keyring, ledger, links, logger, signer, world
 from lambdas.shared.http_app import Visit
 from promotion import names
 from promotion.domain.model import (
@@ -160,8 +160,10 @@ def _operation(form: dict[str, str], operator: Actor) -> Receipt:
             return endpoints.remove_endpoint(group, form.get("environment", ""), operator, reason, world=signing())
         case "endpoint_restore":
             return endpoints.restore_endpoint(group, form.get("environment", ""), operator, reason, world=signing())
+        case "refold":
+            return Receipt(group=group, note=f"{ledger().refold(group)} states folded again")
         case other:
-            known = "rollback, revoke, adopt, endpoint_remove or endpoint_restore"
+            known = "rollback, revoke, adopt, endpoint_remove, endpoint_restore or refold"
             raise Invalid("operation", f"{other!r} is not {known}.")
 
 
