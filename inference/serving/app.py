@@ -20,7 +20,7 @@ from starlette.routing import Route
 from inference.decoders import Piece
 from inference.decoders.task import TextGeneration
 from inference.errors import RecordInvalid, TooLong
-from inference.models.loading import TEXT_TO_TEXT
+from inference.models.configuration import TEXT_TO_TEXT
 from inference.records import requests
 from inference.records.json_lines import dump_line, split_lines
 from inference.serving import Host, HostFailed

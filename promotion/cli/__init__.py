@@ -172,6 +172,7 @@ def _parser() -> Parser:
 
     found = command("rebuild", _rebuild, "write the registry and Parameter Store anew, from the ledger alone")
     found.add_argument("group", metavar="GROUP", nargs="?")
+    found.add_argument("--states", action="store_true", help="fold the ledger's states again, after an upgrade")
 
     command("redrive", _redrive, "try again what was set aside in the dead-letter queues")
 
@@ -325,6 +326,8 @@ def _verify(options: argparse.Namespace) -> int:
 def _rebuild(options: argparse.Namespace) -> int:
     from promotion.cli import checking
 
+    if options.states:
+        return checking.refold(options.group)
     return checking.rebuild(options.group)
 
 

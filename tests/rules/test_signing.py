@@ -37,7 +37,7 @@ def test_a_signed_decision_records_name_role_meaning_time_and_what_was_shown() -
         "role": "ML approvers, dev",
         "meaning": f"I approve {GROUP} version 1 for use in dev, having reviewed the evidence.",
         "signed_at": iso(event.time),
-        "shown_sha256": policy.shown_digest(view.version(1).package, request),
+        "shown_sha256": policy.shown_digest(view.version(1), request),
     }
     assert len(bytes.fromhex(event.data["signature"]["shown_sha256"])) == hashlib.sha256().digest_size
 
