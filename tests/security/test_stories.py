@@ -107,7 +107,7 @@ class TestSigningIn:
     def test_an_error_from_the_provider_is_text_and_no_markup(self, house: House) -> None:
         begun = house.send("GET", "/login")
         cookie = begun.headers["set-cookie"].partition(";")[0]
-        state = re.findall(r"[?&]state=([\w-]+)", begun.headers["location"])[0]
+        state = re.findall(r"[?&]state=([\w.-]+)", begun.headers["location"])[0]
         answer = house.send(
             "GET",
             f"/callback?state={state}&error_description=%3Cscript%3Ealert(1)%3C/script%3E",
