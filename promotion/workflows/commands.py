@@ -135,10 +135,11 @@ def read(event: Mapping[str, Any]) -> Command:
     if not isinstance(arguments, Mapping):
         raise Invalid("arguments", "they are a JSON object.")
     try:
-        return msgspec.convert({**arguments, "operation": operation}, Command)
+        command: Command = msgspec.convert({**arguments, "operation": operation}, Command)
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at ")
         raise Invalid(place.strip("`").removeprefix("$.") or str(operation), reason) from None
+    return command
 
 
 def dispatch(command: Command, context: Context) -> Receipt:
