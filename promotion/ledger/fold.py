@@ -326,7 +326,27 @@ def _inference(view: GroupSnapshot, event: Event, payload: payloads.InferenceCom
         )
     )
     view.put_environment(replace(view.environment(name), last_run=evidence.run_id))
+    if payload.request_id:
+        _add_evidence(view, event, payload)
     drift_state.ran(view, event, payload)
+
+
+def _add_evidence(view: GroupSnapshot, event: Event, payload: payloads.InferenceCompleted) -> None:
+    """A further run's evidence takes the earlier one's place in an open request, which keeps its links and votes."""
+    state = view.version(_version(event))
+    asked = next(request for request in state.requests.values() if request.id == payload.request_id)
+    request = replace(
+        asked,
+        evidence=payload.evidence,
+        gates=payload.gates,
+        evidence_digest=event.part_digest("evidence"),
+        gates_digest=event.part_digest("gates"),
+        told_at=event.time if payload.told else asked.told_at,
+    )
+    view.put_version(replace(state, requests={**state.requests, request.environment: request}))
+    environment = view.environment(request.environment)
+    if environment.pending_id == request.id:
+        view.put_environment(replace(environment, pending_gates_open=request.gates_open))
 
 
 def _version(event: Event) -> int:

@@ -147,13 +147,20 @@ class PackageChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class InferenceCompleted(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """`drifting` is None where the run says nothing of drift."""
+    """`drifting` is None where the run says nothing of drift.
+
+    `request_id` names the open request for the next environment that this evidence is added to, `gates` are what its gates say
+    of it. `told` where that is mailed: the gates say something else than before.
+    """
 
     kind: ClassVar[str] = names.INFERENCE_COMPLETED
     evidence: Evidence
     status: str = "Completed"
     run_id: str = ""
     drifting: bool | None = None
+    request_id: str = ""
+    gates: tuple[GateResult, ...] = ()
+    told: bool = False
 
 
 class IntegrityBroken(_Payload, frozen=True, kw_only=True, omit_defaults=True):

@@ -34,7 +34,7 @@ from promotion.ledger.fold import current_request
 from promotion.ledger.parameter_documents import fits_a_parameter
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.workflows.drift import after_run
-from promotion.workflows.requests import ask, expiry
+from promotion.workflows.requests import AddedRun, add_run, ask, expiry
 
 __all__ = [
     "Context",
@@ -171,7 +171,9 @@ def record_decision(
 
 
 def record_inference(group: str, version: int, evidence: Evidence, *, world: Context) -> Receipt:
-    """Record what a run in `evidence.environment` measured, and ask for the next environment.
+    """Record what a run in `evidence.environment` measured, and ask for the next environment if it is the version's first there.
+
+    A further run adds its evidence to the open request. What was closed there, by a person or by time, no run opens again.
 
     Raises:
         Invalid: the version or the environment is unknown.
@@ -185,15 +187,26 @@ def record_inference(group: str, version: int, evidence: Evidence, *, world: Con
             return f"run {evidence.run_id} is already recorded"
         found = carried(evidence, state.package)
         drifting, drift = after_run(view, version, found, world)
+        following = world.config.next(name)
+        added = add_run(view, state, following, found, world) if following is not None else AddedRun()
         completed = happened(
-            payloads.InferenceCompleted(evidence=found, status=found.status, run_id=found.run_id, drifting=drifting),
+            payloads.InferenceCompleted(
+                evidence=found,
+                status=found.status,
+                run_id=found.run_id,
+                drifting=drifting,
+                request_id=added.request_id,
+                gates=added.gates,
+                told=added.told,
+            ),
             SYSTEM,
             version=version,
             environment=name,
             evidence_digest=digest(found),
         )
-        following = world.config.next(name)
         if following is None or state.statuses.get(name) != names.APPROVED:
+            return [completed, *drift]
+        if following in state.requests or state.statuses.get(following) != names.PENDING:
             return [completed, *drift]
         return [completed, *drift, *ask(view, state.package, following, found, SYSTEM, world)]
 

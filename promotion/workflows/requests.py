@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from msgspec import Struct
+
+from promotion.domain.gate_result import GateResult
 from promotion.domain.gates import evaluate
-from promotion.domain.model import SYSTEM, Actor, EnvironmentState, Evidence, Package, Request, digest, request_id
+from promotion.domain.model import (
+    SYSTEM,
+    Actor,
+    EnvironmentState,
+    Evidence,
+    Package,
+    Request,
+    VersionState,
+    digest,
+    request_id,
+)
 from promotion.ledger import payloads
 from promotion.ledger.append import Context
 from promotion.ledger.events import NewEvent, happened
 from promotion.ledger.snapshot import GroupSnapshot
+
+# How long approvers hear nothing more of a request whose gates say something else with every run.
+TOLD_AGAIN_AFTER = timedelta(days=1)
+
+
+class AddedRun(Struct, frozen=True, kw_only=True):
+    """The open request that a run adds evidence to, what its gates say now, and whether its approvers are told."""
+
+    request_id: str = ""
+    gates: tuple[GateResult, ...] = ()
+    told: bool = False
 
 
 def ask(
@@ -63,6 +89,21 @@ def ask(
         )
     )
     return facts
+
+
+def add_run(view: GroupSnapshot, state: VersionState, following: str, evidence: Evidence, world: Context) -> AddedRun:
+    """What a further run of a version means to its open request for the environment `following`; nothing where there is none.
+
+    A run that failed measured nothing, so what the last completed one found still stands.
+    """
+    request = state.requests.get(following)
+    if request is None or request.state_at(world.now) != "Pending" or evidence.status != "Completed":
+        return AddedRun()
+    rules = world.config.environment(following, state.group)
+    gates = evaluate(rules.gates, evidence, _live_evidence(view, view.environment(following)))
+    turned = all(gate.open for gate in gates) != request.gates_open
+    quiet = request.told_at is not None and world.now - request.told_at < TOLD_AGAIN_AFTER
+    return AddedRun(request_id=request.id, gates=gates, told=turned and not quiet)
 
 
 def expiry(request: Request) -> list[NewEvent]:

@@ -146,21 +146,21 @@ def test_a_run_on_what_is_no_longer_approved_there_asks_for_nothing(house: House
     assert house.view().environment("test").pending is None
 
 
-def test_new_evidence_for_a_pending_request_asks_anew(house: House) -> None:
+def test_new_evidence_for_a_pending_request_is_judged_in_it(house: House) -> None:
     house.climb(1, to="dev")
     house.measure(1, "dev", 0.5, run="poor")
     house.measure(1, "dev", 0.8, run="better")
     request = house.view().version(1).requests["test"]
-    assert (request.attempt, request.gates_open, request.state) == (2, True, "Pending")
+    assert (request.attempt, request.gates_open, request.state) == (1, True, "Pending")
     house.decide(1, "test")
     assert house.live("test") == 1
 
 
 def test_an_older_attempt_can_not_be_decided(house: House) -> None:
-    house.climb(1, to="dev")
-    house.measure(1, "dev", run="a")
-    old = house.asked(1, "test")
-    house.measure(1, "dev", run="b")
+    house.register(1)
+    house.decide(1, "dev", verdict=names.REJECTED)
+    old = house.asked(1, "dev")
+    decisions.ask_again(old, BEN, "Trained anew.", world=house.world)
     with pytest.raises(AlreadyDecided):
         decisions.record_decision(old, ANN, names.APPROVED, "fine", world=house.world)
 
