@@ -23,6 +23,7 @@ from promotion.domain.model import (
     VersionState,
     Vote,
     digest,
+    parse_request_id,
     request_id,
 )
 from promotion.errors import require
@@ -74,7 +75,7 @@ def _change(view: GroupSnapshot, event: Event, payload: Payload | Unknown) -> No
         case payloads.RequestWithdrawn():
             _close(view, event, "Withdrawn")
         case payloads.RequestSuperseded():
-            _close(view, event, "Superseded", superseded_by=payload.by)
+            _superseded(view, event, payload)
         case payloads.ApprovalBypassed():
             state = view.version(_version(event))
             view.put_version(replace(state, bypassed=not payload.reverted, bypass_seen=payload.seen))
@@ -226,6 +227,25 @@ def _requested(view: GroupSnapshot, event: Event) -> None:
             pending_reminded=False,
         )
     )
+
+
+def _superseded(view: GroupSnapshot, event: Event, payload: payloads.RequestSuperseded) -> None:
+    if payload.evidence is not None:
+        request = Request(
+            group=event.group,
+            version=_version(event),
+            environment=_environment(event),
+            attempt=parse_request_id(payload.request_id)[3],
+            requested_at=event.time,
+            expires_at=event.time,
+            evidence=payload.evidence,
+            gates=payload.gates,
+            evidence_digest=event.part_digest("evidence"),
+            gates_digest=event.part_digest("gates"),
+        )
+        state = view.version(request.version)
+        view.put_version(replace(state, requests={**state.requests, request.environment: request}))
+    _close(view, event, "Superseded", superseded_by=payload.by)
 
 
 def _reminded(view: GroupSnapshot, event: Event) -> None:

@@ -104,11 +104,16 @@ class RequestExpired(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RequestSuperseded(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """`by` is the id of the request that took its place."""
+    """`by` is the id of the request that took its place.
+
+    With `evidence`, the version came after a newer one: its request was never open, and this is what it would have rested on.
+    """
 
     kind: ClassVar[str] = names.REQUEST_SUPERSEDED
     request_id: str
     by: str = ""
+    evidence: Evidence | None = None
+    gates: tuple[GateResult, ...] = ()
 
 
 class RequestWithdrawn(_Payload, frozen=True, kw_only=True, omit_defaults=True):

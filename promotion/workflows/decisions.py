@@ -26,7 +26,7 @@ from promotion.domain.model import (
 )
 from promotion.domain.registration import carried
 from promotion.domain.signing import signature
-from promotion.errors import AlreadyDecided, Invalid, Refused
+from promotion.errors import Invalid, Refused
 from promotion.ledger import payloads
 from promotion.ledger.append import Context, Ledger, Receipt, append, checked_reason, known
 from promotion.ledger.events import NewEvent, happened
@@ -249,27 +249,30 @@ def record_failure(group: str, name: str, run_id: str, problem: str, *, broken: 
 
 
 def ask_again(asked: str, actor: Person | Actor, changed: str, *, world: Context) -> Receipt:
-    """Ask once more, after a rejection or an expiry, saying what has changed.
+    """Ask once more for what was rejected, expired, superseded, withdrawn or rolled back, saying what has changed.
+
+    It rests on the newest run before the environment that completed.
 
     Raises:
-        Refused: the request is still open, was approved, the version can't enter any more, or it is not theirs to ask.
+        AlreadyDecided: the request is still open, was approved, or a newer version is live there or asks.
+        Refused: it is not theirs to ask.
     """
     changed = checked_reason(changed)
     group, version, name, attempt = parse_request_id(asked)
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
         request, newest = find_request(view, version, name, attempt)
-        if not newest or request.state_at(world.now) not in ("Rejected", "Expired"):
-            raise AlreadyDecided("Only a rejected or expired request can be asked again.", code="not_closed")
+        situation = _situation(view, request, newest, world)
         if isinstance(actor, Person):
-            policy.may_ask_again(actor, _situation(view, request, newest, world)).require()
-        asks = actor.as_actor() if isinstance(actor, Person) else actor
-        asking = ask(view, known(view, version).package, name, request.evidence, asks, world, changed=changed)
-        if not asking:
-            raise Refused(
-                f"{group} v{version} can't enter {name} any more: a newer version is there.", code="overtaken"
-            )
-        return asking
+            policy.may_ask_again(actor, situation).require()
+            asks = actor.as_actor()
+        else:
+            policy.may_be_asked_again(situation).require()
+            asks = actor
+        state, previous = known(view, version), world.config.previous(name)
+        measured = state.evidence.get(previous) if previous is not None else None
+        evidence = measured if measured is not None and measured.status == "Completed" else request.evidence
+        return ask(view, state.package, name, evidence, asks, world, changed=changed)
 
     return append(group, step, world)
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from msgspec import Struct
 
+from promotion.domain import policy
 from promotion.domain.gate_result import GateResult
 from promotion.domain.gates import evaluate
 from promotion.domain.model import (
@@ -46,9 +47,13 @@ def ask(
     *,
     changed: str = "",
 ) -> list[NewEvent]:
-    """The facts that ask for a version to enter `name`; none where a newer version is already there or asking."""
+    """The facts that ask for a version to enter `name`.
+
+    Where a newer version is live there or asks already, that this one's request was superseded from the first; none where it is
+    live itself, or revoked.
+    """
     environment = view.environment(name)
-    if environment.live is not None and environment.live >= package.version:
+    if environment.live == package.version:
         return []
     facts: list[NewEvent] = []
     state = view.find_version(package.version)
@@ -57,11 +62,19 @@ def ask(
     before = state.requests.get(name) if state else None
     attempt = before.attempt + 1 if before else 1
     rules = world.config.environment(name, package.group)
+    results = evaluate(rules.gates, evidence, _live_evidence(view, environment))
+    newer = policy.overtaken_by(package.version, environment, world.now)
+    if newer is not None:
+        late = payloads.RequestSuperseded(
+            request_id=request_id(package.group, package.version, name, attempt),
+            by=_request_of(view, newer, name),
+            evidence=evidence,
+            gates=results,
+        )
+        return [happened(late, SYSTEM, version=package.version, environment=name)]
     if environment.pending is not None and _pending_expired(environment, world):
         facts += expiry(view.version(environment.pending).requests[name])
     elif environment.pending is not None:
-        if environment.pending > package.version:
-            return []
         facts.append(
             happened(
                 payloads.RequestSuperseded(
@@ -72,7 +85,6 @@ def ask(
                 environment=name,
             )
         )
-    results = evaluate(rules.gates, evidence, _live_evidence(view, environment))
     facts.append(
         happened(
             payloads.ApprovalRequested(
@@ -120,6 +132,13 @@ def expiry(request: Request) -> list[NewEvent]:
 def _pending_expired(environment: EnvironmentState, world: Context) -> bool:
     """Whether the pending request's time is over, though the sweep has not been by yet."""
     return environment.pending_expires_at is not None and world.now >= environment.pending_expires_at
+
+
+def _request_of(view: GroupSnapshot, version: int, name: str) -> str:
+    """The id of a version's newest request for an environment; empty for what was adopted there."""
+    state = view.find_version(version)
+    request = state.requests.get(name) if state else None
+    return request.id if request else ""
 
 
 def _live_evidence(view: GroupSnapshot, environment: EnvironmentState) -> Evidence | None:
