@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.domain import policy
+from promotion.domain import freezes, policy
 from promotion.domain.model import (
     SYSTEM,
     Actor,
@@ -278,7 +278,10 @@ def ask_again(asked: str, actor: Person | Actor, changed: str, *, world: Context
 
 
 def keep_time(state: EnvironmentState, *, world: Context) -> Receipt:
-    """Expire the pending request of an environment when its time is over, and remind its approvers once at half time."""
+    """Expire the pending request of an environment when its time is over, and remind its approvers once at half time.
+
+    The time of a freeze window doesn't count.
+    """
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
         environment = view.environment(state.name)
@@ -287,7 +290,9 @@ def keep_time(state: EnvironmentState, *, world: Context) -> Receipt:
         request = known(view, environment.pending).requests[state.name]
         if request.state_at(world.now) == "Expired":
             return expiry(request)
-        half = request.requested_at + (request.expires_at - request.requested_at) / 2
+        windows = freezes.windows_of(world.config, state.name)
+        length = freezes.passed(request.requested_at, request.expires_at, windows)
+        half = freezes.after(request.requested_at, length / 2, windows)
         if world.now >= half and not request.reminded:
             return [
                 happened(

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from msgspec import Struct
 
-from promotion.domain import policy
+from promotion.domain import freezes, policy
 from promotion.domain.gate_result import GateResult
 from promotion.domain.gates import evaluate
 from promotion.domain.model import (
@@ -89,7 +89,7 @@ def ask(
         happened(
             payloads.ApprovalRequested(
                 attempt=attempt,
-                expires_at=world.now + rules.lifetime,
+                expires_at=freezes.after(world.now, rules.lifetime, freezes.windows_of(world.config, name)),
                 evidence=evidence,
                 gates=results,
                 changed=changed,
