@@ -68,7 +68,7 @@ def decide(visit: Visit, token: str) -> Response[Any]:
 
 @http_app.route(app, "/approvals/<token>/again", "POST")
 def ask_again(visit: Visit, token: str) -> Response[Any]:
-    """A rejected or expired request is asked again, saying what has changed."""
+    """A request that was closed is asked again, saying what has changed."""
     session = visit.reader()
     try:
         asked = _asked(token)

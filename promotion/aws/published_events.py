@@ -92,10 +92,18 @@ class RequestExpired(_InEnvironment, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class RequestSuperseded(_InEnvironment, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A newer request took the place of this one."""
+    """A newer request took the place of this one, which may never have been open."""
 
     request_id: RequestId
-    by: RequestId
+    by: (
+        Annotated[
+            str,
+            Meta(
+                description="The request that took its place; missing where there is none, as for an adopted version."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class RequestWithdrawn(_InEnvironment, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,6 +125,10 @@ class InferenceCompleted(_InEnvironment, frozen=True, kw_only=True, forbid_unkno
 
     status: Literal["Completed", "Failed", "Missing"]
     run_id: str
+    request_id: (
+        Annotated[str, Meta(description="The open request that this evidence was added to, where there is one.")]
+        | UnsetType
+    ) = UNSET
 
 
 class DriftDetected(_InEnvironment, frozen=True, kw_only=True, forbid_unknown_fields=True):

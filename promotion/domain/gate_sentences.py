@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from promotion.domain.gate_result import GateKind, GateResult
+from promotion.domain.metrics import looks_like_percent
 from promotion.formatting import is_known, number, share
 
 
@@ -72,9 +73,19 @@ def gate_why(gate: GateResult) -> str:
             assert_never(gate.kind)
 
 
+def is_percent(gate: GateResult, value: float | None) -> bool:
+    """Whether a value is percent where a gate is about a share: such a number passes no gate. A gate above 1 means percent."""
+    about = gate.kind in (GateKind.MIN, GateKind.MAX, GateKind.REGRESSION)
+    return about and (gate.limit is None or gate.limit <= 1) and looks_like_percent(gate.metric, value)
+
+
 def _measured(gate: GateResult, label: str, needed: str) -> str:
     if not is_known(gate.value):
         return f"{label} is missing."
+    if is_percent(gate, gate.value):
+        return (
+            f"{label} is {number(gate.value)}, which looks like percent; it is a share, from 0 to 1: write it as one."
+        )
     return f"{label} is {_say(gate.kind)(gate.value)}; it has to be {needed}."
 
 

@@ -9,6 +9,8 @@ from msgspec.structs import replace
 
 from promotion.config.settings import Gate
 from promotion.domain.gate_result import GateKind, GateResult
+from promotion.domain.gate_sentences import is_percent
+from promotion.domain.metrics import looks_like_percent
 from promotion.domain.model import Evidence, Metric
 from promotion.formatting import is_known
 
@@ -77,6 +79,8 @@ def _licence(allowed: Sequence[str], found: str) -> GateResult:
 
 def _regression(gate: Gate, name: str, value: float | None, live: Evidence | None) -> GateResult:
     reference = live.metrics.get(name, Metric()).value if live else None
+    if looks_like_percent(name, reference) and gate.largest_regression is not None and gate.largest_regression <= 1:
+        reference = None
     result = GateResult(
         kind=GateKind.REGRESSION,
         open=False,
@@ -87,6 +91,8 @@ def _regression(gate: Gate, name: str, value: float | None, live: Evidence | Non
         lower_is_better=gate.lower_is_better,
         something_live=live is not None,
     )
+    if is_percent(result, value):
+        return replace(result, value=value)
     if result.threshold is None:
         return replace(result, open=is_known(value), value=value if is_known(value) else None)
     return _held(result, value)
@@ -104,6 +110,8 @@ def _held(result: GateResult, value: float | None) -> GateResult:
     threshold = result.threshold
     if value is None or not math.isfinite(value) or threshold is None:
         return result
+    if is_percent(result, value):
+        return replace(result, value=value)
     least = result.kind in _AT_LEAST or (result.kind is GateKind.REGRESSION and not result.lower_is_better)
     margin = value - threshold if least else threshold - value
     is_open = value >= threshold if least else value <= threshold

@@ -22,6 +22,16 @@ LONGEST_TEXT = 200
 LARGEST_COUNT = 1 << 53
 
 
+# What this service measures as a share, from 0 to 1; others write it as percent.
+_SHARES = frozenset({"exact_match", "accuracy", "macro_f1", "f1", "precision", "recall", "auc"})
+
+
+def looks_like_percent(name: str, value: float | None) -> bool:
+    """Whether a metric that is a share by its name has a value above 1."""
+    plain = name.lower().removeprefix("eval_")
+    return value is not None and value > 1 and (plain in _SHARES or plain.startswith("rouge"))
+
+
 def read_metrics(document: Any) -> dict[str, Metric]:
     """Metrics from a metrics document of ours, of SageMaker's model quality form, or a flat map of name to number.
 
@@ -42,6 +52,8 @@ def read_metrics(document: Any) -> dict[str, Metric]:
             continue
         elif isinstance(value, int | float):
             found[_name(name)] = Metric(value=_finite(value))
+        elif isinstance(value, str) and (written := _finite(value)) is not None:
+            found[_name(name)] = Metric(value=written)
         elif isinstance(value, Mapping) and isinstance(value.get("value"), int | float | str):
             found[_name(name)] = _metric(value)
     return dict(list(found.items())[:MOST_METRICS])
@@ -78,14 +90,11 @@ def evidence_of(document: Any, **known: Any) -> Evidence:
 
 def _metric(value: Mapping[str, Any]) -> Metric:
     n = _number(value.get("n"))
-    low, high, deviation = value.get("low"), value.get("high"), value.get("standard_deviation")
-    centre = _finite(value.get("value"))
-    if low is None and centre is not None and (spread := _finite(deviation)) is not None:
-        low, high = centre - 1.96 * spread, centre + 1.96 * spread
+    # No interval from `standard_deviation`: common evaluation scripts put the spread of the residuals there.
     return Metric(
-        value=centre,
-        low=_finite(low),
-        high=_finite(high),
+        value=_finite(value.get("value")),
+        low=_finite(value.get("low")),
+        high=_finite(value.get("high")),
         n=int(n) if n is not None and 0 <= n <= LARGEST_COUNT else None,
     )
 

@@ -23,7 +23,7 @@ RUNS_REMEMBERED = 20
 SCHEMA = 1
 # Number of the rules that fold events into states. A stored state of another fold is folded again, not believed.
 # Raise it with every change of a state's fields or of promotion/ledger/fold.py that gives other states.
-FOLD_VERSION = 1
+FOLD_VERSION = 2
 
 
 class Authentication(Struct, frozen=True, kw_only=True):
@@ -211,7 +211,8 @@ RequestState = Literal["Pending", "Approved", "Rejected", "Expired", "Superseded
 class Request(Struct, frozen=True, kw_only=True):
     """A version asking into an environment. `attempt` counts from 1 for each version and environment.
 
-    `evidence_digest` and `gates_digest` are SHA-256 of their JSON as the request's event has it.
+    `evidence` and `gates` are those of the newest completed run; their digests are SHA-256 of the JSON that the event has which
+    brought them. `told_at` is when approvers were last told that the gates say something else.
     """
 
     group: str
@@ -231,6 +232,7 @@ class Request(Struct, frozen=True, kw_only=True):
     changed: str = ""
     evidence_digest: str = ""
     gates_digest: str = ""
+    told_at: datetime | None = None
 
     @property
     def id(self) -> str:

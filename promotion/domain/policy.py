@@ -196,14 +196,36 @@ def deciding_group(person: Person, rules: Environment, config: Config) -> str:
     return config.break_glass.group.id if config.break_glass is not None and _holds_glass(person, config) else ""
 
 
-def may_ask_again(person: Person, s: Situation) -> Judgement:
-    """Whether somebody may ask once more after a rejection or an expiry: an approver of the environment, or the requester."""
+def overtaken_by(version: int, environment: EnvironmentState, now: datetime) -> int | None:
+    """The newer version that is live in an environment, or asks to enter it at `now`; the one that asks before the other."""
+    asks_until = environment.pending_expires_at
+    asks = environment.pending if asks_until is None or now < asks_until else None
+    return next((number for number in (asks, environment.live) if number is not None and number > version), None)
+
+
+def may_be_asked_again(s: Situation) -> Judgement:
+    """Whether a request may be asked once more at all: it was closed without being let in, or was rolled back since, and nothing
+    newer is live or asks there."""
     request = s.request
-    if not s.newest or request.state_at(s.now) not in ("Rejected", "Expired") or s.version.revoked:
-        return _moved_on("not_closed", "Only a rejected or expired request can be asked again.")
-    newest = max(s.environment.live or 0, s.environment.pending or 0)
-    if newest > request.version or s.environment.live == request.version:
-        return _moved_on("overtaken", f"A newer version is in {request.environment} or asks to enter it.")
+    state, status = request.state_at(s.now), s.version.statuses.get(request.environment)
+    closed = state in ("Rejected", "Expired", "Superseded", "Withdrawn")
+    if not s.newest or s.version.revoked or not (closed or (state == "Approved" and status == names.ROLLED_BACK)):
+        return _moved_on(
+            "not_closed", "Only what was rejected, expired, superseded, withdrawn or rolled back can be asked again."
+        )
+    if s.environment.live == request.version:
+        return _moved_on("overtaken", f"Version {request.version} is live in {request.environment}.")
+    if (newer := overtaken_by(request.version, s.environment, s.now)) is not None:
+        how = "is live in" if newer == s.environment.live else "asks to enter"
+        return _moved_on("overtaken", f"Version {newer}, which is newer, {how} {request.environment}.")
+    return ALLOWED
+
+
+def may_ask_again(person: Person, s: Situation) -> Judgement:
+    """Whether somebody may ask once more for what was closed: an approver of the environment, or the requester."""
+    possible = may_be_asked_again(s)
+    if not possible.may:
+        return possible
     requester = s.version.package.requester
     if s.rules.approver_group.id in person.groups or (requester and requesters.is_exactly(person, requester)):
         return ALLOWED

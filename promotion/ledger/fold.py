@@ -23,6 +23,7 @@ from promotion.domain.model import (
     VersionState,
     Vote,
     digest,
+    parse_request_id,
     request_id,
 )
 from promotion.errors import require
@@ -74,7 +75,7 @@ def _change(view: GroupSnapshot, event: Event, payload: Payload | Unknown) -> No
         case payloads.RequestWithdrawn():
             _close(view, event, "Withdrawn")
         case payloads.RequestSuperseded():
-            _close(view, event, "Superseded", superseded_by=payload.by)
+            _superseded(view, event, payload)
         case payloads.ApprovalBypassed():
             state = view.version(_version(event))
             view.put_version(replace(state, bypassed=not payload.reverted, bypass_seen=payload.seen))
@@ -228,6 +229,25 @@ def _requested(view: GroupSnapshot, event: Event) -> None:
     )
 
 
+def _superseded(view: GroupSnapshot, event: Event, payload: payloads.RequestSuperseded) -> None:
+    if payload.evidence is not None:
+        request = Request(
+            group=event.group,
+            version=_version(event),
+            environment=_environment(event),
+            attempt=parse_request_id(payload.request_id)[3],
+            requested_at=event.time,
+            expires_at=event.time,
+            evidence=payload.evidence,
+            gates=payload.gates,
+            evidence_digest=event.part_digest("evidence"),
+            gates_digest=event.part_digest("gates"),
+        )
+        state = view.version(request.version)
+        view.put_version(replace(state, requests={**state.requests, request.environment: request}))
+    _close(view, event, "Superseded", superseded_by=payload.by)
+
+
 def _reminded(view: GroupSnapshot, event: Event) -> None:
     _change_request(view, event, reminded=True)
     view.put_environment(replace(view.environment(_environment(event)), pending_reminded=True))
@@ -326,7 +346,27 @@ def _inference(view: GroupSnapshot, event: Event, payload: payloads.InferenceCom
         )
     )
     view.put_environment(replace(view.environment(name), last_run=evidence.run_id))
+    if payload.request_id:
+        _add_evidence(view, event, payload)
     drift_state.ran(view, event, payload)
+
+
+def _add_evidence(view: GroupSnapshot, event: Event, payload: payloads.InferenceCompleted) -> None:
+    """A further run's evidence takes the earlier one's place in an open request, which keeps its links and votes."""
+    state = view.version(_version(event))
+    asked = next(request for request in state.requests.values() if request.id == payload.request_id)
+    request = replace(
+        asked,
+        evidence=payload.evidence,
+        gates=payload.gates,
+        evidence_digest=event.part_digest("evidence"),
+        gates_digest=event.part_digest("gates"),
+        told_at=event.time if payload.told else asked.told_at,
+    )
+    view.put_version(replace(state, requests={**state.requests, request.environment: request}))
+    environment = view.environment(request.environment)
+    if environment.pending_id == request.id:
+        view.put_environment(replace(environment, pending_gates_open=request.gates_open))
 
 
 def _version(event: Event) -> int:

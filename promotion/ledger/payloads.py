@@ -104,11 +104,16 @@ class RequestExpired(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RequestSuperseded(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """`by` is the id of the request that took its place."""
+    """`by` is the id of the request that took its place.
+
+    With `evidence`, the version came after a newer one: its request was never open, and this is what it would have rested on.
+    """
 
     kind: ClassVar[str] = names.REQUEST_SUPERSEDED
     request_id: str
     by: str = ""
+    evidence: Evidence | None = None
+    gates: tuple[GateResult, ...] = ()
 
 
 class RequestWithdrawn(_Payload, frozen=True, kw_only=True, omit_defaults=True):
@@ -147,13 +152,20 @@ class PackageChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class InferenceCompleted(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """`drifting` is None where the run says nothing of drift."""
+    """`drifting` is None where the run says nothing of drift.
+
+    `request_id` names the open request for the next environment that this evidence is added to, `gates` are what its gates say
+    of it. `told` where that is mailed: the gates say something else than before.
+    """
 
     kind: ClassVar[str] = names.INFERENCE_COMPLETED
     evidence: Evidence
     status: str = "Completed"
     run_id: str = ""
     drifting: bool | None = None
+    request_id: str = ""
+    gates: tuple[GateResult, ...] = ()
+    told: bool = False
 
 
 class IntegrityBroken(_Payload, frozen=True, kw_only=True, omit_defaults=True):

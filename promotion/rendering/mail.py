@@ -25,6 +25,8 @@ def _write(o: Occasion, payload: Payload | Unknown) -> list[Letter]:
             return requests.requested(o)
         case payloads.ApproverReminded():
             return requests.reminded(o)
+        case payloads.InferenceCompleted():
+            return requests.measured(o, payload)
         case payloads.DecisionRecorded():
             return notices.decided(o, payload)
         case payloads.ModelPromoted():
@@ -52,7 +54,6 @@ def _write(o: Occasion, payload: Payload | Unknown) -> list[Letter]:
             | payloads.RequestWithdrawn()
             | payloads.PackageRemoved()
             | payloads.PackageChanged()
-            | payloads.InferenceCompleted()
             | payloads.DriftEnded()
             | payloads.RetrainingStarted()
             | payloads.PolicyChanged()

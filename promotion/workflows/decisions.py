@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.domain import policy
+from promotion.domain import freezes, policy
 from promotion.domain.model import (
     SYSTEM,
     Actor,
@@ -26,7 +26,7 @@ from promotion.domain.model import (
 )
 from promotion.domain.registration import carried
 from promotion.domain.signing import signature
-from promotion.errors import AlreadyDecided, Invalid, Refused
+from promotion.errors import Invalid, Refused
 from promotion.ledger import payloads
 from promotion.ledger.append import Context, Ledger, Receipt, append, checked_reason, known
 from promotion.ledger.events import NewEvent, happened
@@ -34,7 +34,7 @@ from promotion.ledger.fold import current_request
 from promotion.ledger.parameter_documents import fits_a_parameter
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.workflows.drift import after_run
-from promotion.workflows.requests import ask, expiry
+from promotion.workflows.requests import AddedRun, add_run, ask, expiry
 
 __all__ = [
     "Context",
@@ -171,7 +171,9 @@ def record_decision(
 
 
 def record_inference(group: str, version: int, evidence: Evidence, *, world: Context) -> Receipt:
-    """Record what a run in `evidence.environment` measured, and ask for the next environment.
+    """Record what a run in `evidence.environment` measured, and ask for the next environment if it is the version's first there.
+
+    A further run adds its evidence to the open request. What was closed there, by a person or by time, no run opens again.
 
     Raises:
         Invalid: the version or the environment is unknown.
@@ -185,15 +187,26 @@ def record_inference(group: str, version: int, evidence: Evidence, *, world: Con
             return f"run {evidence.run_id} is already recorded"
         found = carried(evidence, state.package)
         drifting, drift = after_run(view, version, found, world)
+        following = world.config.next(name)
+        added = add_run(view, state, following, found, world) if following is not None else AddedRun()
         completed = happened(
-            payloads.InferenceCompleted(evidence=found, status=found.status, run_id=found.run_id, drifting=drifting),
+            payloads.InferenceCompleted(
+                evidence=found,
+                status=found.status,
+                run_id=found.run_id,
+                drifting=drifting,
+                request_id=added.request_id,
+                gates=added.gates,
+                told=added.told,
+            ),
             SYSTEM,
             version=version,
             environment=name,
             evidence_digest=digest(found),
         )
-        following = world.config.next(name)
         if following is None or state.statuses.get(name) != names.APPROVED:
+            return [completed, *drift]
+        if following in state.requests or state.statuses.get(following) != names.PENDING:
             return [completed, *drift]
         return [completed, *drift, *ask(view, state.package, following, found, SYSTEM, world)]
 
@@ -236,33 +249,39 @@ def record_failure(group: str, name: str, run_id: str, problem: str, *, broken: 
 
 
 def ask_again(asked: str, actor: Person | Actor, changed: str, *, world: Context) -> Receipt:
-    """Ask once more, after a rejection or an expiry, saying what has changed.
+    """Ask once more for what was rejected, expired, superseded, withdrawn or rolled back, saying what has changed.
+
+    It rests on the newest run before the environment that completed.
 
     Raises:
-        Refused: the request is still open, was approved, the version can't enter any more, or it is not theirs to ask.
+        AlreadyDecided: the request is still open, was approved, or a newer version is live there or asks.
+        Refused: it is not theirs to ask.
     """
     changed = checked_reason(changed)
     group, version, name, attempt = parse_request_id(asked)
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
         request, newest = find_request(view, version, name, attempt)
-        if not newest or request.state_at(world.now) not in ("Rejected", "Expired"):
-            raise AlreadyDecided("Only a rejected or expired request can be asked again.", code="not_closed")
+        situation = _situation(view, request, newest, world)
         if isinstance(actor, Person):
-            policy.may_ask_again(actor, _situation(view, request, newest, world)).require()
-        asks = actor.as_actor() if isinstance(actor, Person) else actor
-        asking = ask(view, known(view, version).package, name, request.evidence, asks, world, changed=changed)
-        if not asking:
-            raise Refused(
-                f"{group} v{version} can't enter {name} any more: a newer version is there.", code="overtaken"
-            )
-        return asking
+            policy.may_ask_again(actor, situation).require()
+            asks = actor.as_actor()
+        else:
+            policy.may_be_asked_again(situation).require()
+            asks = actor
+        state, previous = known(view, version), world.config.previous(name)
+        measured = state.evidence.get(previous) if previous is not None else None
+        evidence = measured if measured is not None and measured.status == "Completed" else request.evidence
+        return ask(view, state.package, name, evidence, asks, world, changed=changed)
 
     return append(group, step, world)
 
 
 def keep_time(state: EnvironmentState, *, world: Context) -> Receipt:
-    """Expire the pending request of an environment when its time is over, and remind its approvers once at half time."""
+    """Expire the pending request of an environment when its time is over, and remind its approvers once at half time.
+
+    The time of a freeze window doesn't count.
+    """
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
         environment = view.environment(state.name)
@@ -271,7 +290,9 @@ def keep_time(state: EnvironmentState, *, world: Context) -> Receipt:
         request = known(view, environment.pending).requests[state.name]
         if request.state_at(world.now) == "Expired":
             return expiry(request)
-        half = request.requested_at + (request.expires_at - request.requested_at) / 2
+        windows = freezes.windows_of(world.config, state.name)
+        length = freezes.passed(request.requested_at, request.expires_at, windows)
+        half = freezes.after(request.requested_at, length / 2, windows)
         if world.now >= half and not request.reminded:
             return [
                 happened(

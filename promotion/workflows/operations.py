@@ -81,10 +81,10 @@ def revoke(group: str, version: int, actor: Person | Actor, reason: str, *, worl
 
 
 def adopt(package: Package, name: str, actor: Actor, reason: str, *, world: Context) -> Receipt:
-    """Attest a version as what already served in `name` when this service arrived.
+    """Attest a version as what already served in `name` when this service arrived; its open request there, or an older one, ends.
 
     Raises:
-        Refused: something is live there under this service already, or the actor is no operator.
+        Refused: something is or was live there under this service already, or the actor is no operator.
     """
     reason = checked_reason(reason)
     policy.may_roll_back(actor, name, package.group, world.config).require()
@@ -95,6 +95,12 @@ def adopt(package: Package, name: str, actor: Actor, reason: str, *, world: Cont
             raise Refused(
                 f"Version {environment.live} is live in {name}; only an empty environment can adopt.",
                 code="already_live",
+            )
+        if environment.live_sequence:
+            raise Refused(
+                f"{package.group} was live in {name} before; what enters now is asked for: approve its request, ask again on its "
+                f"page, or roll back with promotion rollback {package.group} {name}.",
+                code="was_live",
             )
         if package.problem or package.hashing:
             raise Refused(
@@ -111,6 +117,9 @@ def adopt(package: Package, name: str, actor: Actor, reason: str, *, world: Cont
             version=package.version,
             environment=name,
         )
+        if environment.pending is not None and environment.pending <= package.version:
+            closed = payloads.RequestSuperseded(request_id=environment.pending_id)
+            facts.append(happened(closed, SYSTEM, version=environment.pending, environment=name))
         return [*facts, attested]
 
     return append(package.group, step, world)

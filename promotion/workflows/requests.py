@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from msgspec import Struct
+
+from promotion.domain import freezes, policy
+from promotion.domain.gate_result import GateResult
 from promotion.domain.gates import evaluate
-from promotion.domain.model import SYSTEM, Actor, EnvironmentState, Evidence, Package, Request, digest, request_id
+from promotion.domain.model import (
+    SYSTEM,
+    Actor,
+    EnvironmentState,
+    Evidence,
+    Package,
+    Request,
+    VersionState,
+    digest,
+    request_id,
+)
 from promotion.ledger import payloads
 from promotion.ledger.append import Context
 from promotion.ledger.events import NewEvent, happened
 from promotion.ledger.snapshot import GroupSnapshot
+
+# How long approvers hear nothing more of a request whose gates say something else with every run.
+TOLD_AGAIN_AFTER = timedelta(days=1)
+
+
+class AddedRun(Struct, frozen=True, kw_only=True):
+    """The open request that a run adds evidence to, what its gates say now, and whether its approvers are told."""
+
+    request_id: str = ""
+    gates: tuple[GateResult, ...] = ()
+    told: bool = False
 
 
 def ask(
@@ -20,9 +47,13 @@ def ask(
     *,
     changed: str = "",
 ) -> list[NewEvent]:
-    """The facts that ask for a version to enter `name`; none where a newer version is already there or asking."""
+    """The facts that ask for a version to enter `name`.
+
+    Where a newer version is live there or asks already, that this one's request was superseded from the first; none where it is
+    live itself, or revoked.
+    """
     environment = view.environment(name)
-    if environment.live is not None and environment.live >= package.version:
+    if environment.live == package.version:
         return []
     facts: list[NewEvent] = []
     state = view.find_version(package.version)
@@ -31,11 +62,19 @@ def ask(
     before = state.requests.get(name) if state else None
     attempt = before.attempt + 1 if before else 1
     rules = world.config.environment(name, package.group)
+    results = evaluate(rules.gates, evidence, _live_evidence(view, environment))
+    newer = policy.overtaken_by(package.version, environment, world.now)
+    if newer is not None:
+        late = payloads.RequestSuperseded(
+            request_id=request_id(package.group, package.version, name, attempt),
+            by=_request_of(view, newer, name),
+            evidence=evidence,
+            gates=results,
+        )
+        return [happened(late, SYSTEM, version=package.version, environment=name)]
     if environment.pending is not None and _pending_expired(environment, world):
         facts += expiry(view.version(environment.pending).requests[name])
     elif environment.pending is not None:
-        if environment.pending > package.version:
-            return []
         facts.append(
             happened(
                 payloads.RequestSuperseded(
@@ -46,12 +85,11 @@ def ask(
                 environment=name,
             )
         )
-    results = evaluate(rules.gates, evidence, _live_evidence(view, environment))
     facts.append(
         happened(
             payloads.ApprovalRequested(
                 attempt=attempt,
-                expires_at=world.now + rules.lifetime,
+                expires_at=freezes.after(world.now, rules.lifetime, freezes.windows_of(world.config, name)),
                 evidence=evidence,
                 gates=results,
                 changed=changed,
@@ -63,6 +101,21 @@ def ask(
         )
     )
     return facts
+
+
+def add_run(view: GroupSnapshot, state: VersionState, following: str, evidence: Evidence, world: Context) -> AddedRun:
+    """What a further run of a version means to its open request for the environment `following`; nothing where there is none.
+
+    A run that failed measured nothing, so what the last completed one found still stands.
+    """
+    request = state.requests.get(following)
+    if request is None or request.state_at(world.now) != "Pending" or evidence.status != "Completed":
+        return AddedRun()
+    rules = world.config.environment(following, state.group)
+    gates = evaluate(rules.gates, evidence, _live_evidence(view, view.environment(following)))
+    turned = all(gate.open for gate in gates) != request.gates_open
+    quiet = request.told_at is not None and world.now - request.told_at < TOLD_AGAIN_AFTER
+    return AddedRun(request_id=request.id, gates=gates, told=turned and not quiet)
 
 
 def expiry(request: Request) -> list[NewEvent]:
@@ -79,6 +132,13 @@ def expiry(request: Request) -> list[NewEvent]:
 def _pending_expired(environment: EnvironmentState, world: Context) -> bool:
     """Whether the pending request's time is over, though the sweep has not been by yet."""
     return environment.pending_expires_at is not None and world.now >= environment.pending_expires_at
+
+
+def _request_of(view: GroupSnapshot, version: int, name: str) -> str:
+    """The id of a version's newest request for an environment; empty for what was adopted there."""
+    state = view.find_version(version)
+    request = state.requests.get(name) if state else None
+    return request.id if request else ""
 
 
 def _live_evidence(view: GroupSnapshot, environment: EnvironmentState) -> Evidence | None:

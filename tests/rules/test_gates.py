@@ -144,11 +144,6 @@ def test_anything_else_is_no_metrics_document(document: object) -> None:
         read_metrics(document)
 
 
-def test_a_deviation_becomes_an_interval() -> None:
-    metric = read_metrics({"x_metrics": {"m": {"value": 1.0, "standard_deviation": 0.5}}})["m"]
-    assert [metric.low, metric.high] == pytest.approx([0.02, 1.98])
-
-
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0.5, "0.5"), (1234567.0, "1,234,567"), (None, "missing"), (math.nan, "missing"), (0.41234567, "0.4123")],

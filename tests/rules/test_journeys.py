@@ -49,11 +49,59 @@ def test_a_newer_request_takes_the_place_of_an_older_pending_one(house: House) -
         house.decide(1, "dev")
 
 
-def test_an_older_version_registered_late_asks_for_nothing(house: House) -> None:
+def test_a_version_registered_after_a_newer_one_is_superseded_with_its_metrics_kept(house: House) -> None:
     house.register(2)
     house.register(1)
     assert house.view().environment("dev").pending == 2
-    assert "dev" not in house.view().version(1).requests
+    request = house.view().version(1).requests["dev"]
+    assert (request.state, request.superseded_by) == (names.SUPERSEDED, house.asked(2, "dev"))
+    assert request.evidence.metrics["rougeL"].value == 0.7
+    assert house.project() == []
+    assert house.lines() == []
+    fields = house.sagemaker.packages[a_package(1).arn]["CustomerMetadataProperties"]
+    assert fields["dev"] == names.SUPERSEDED
+
+
+def test_a_version_registered_after_a_newer_one_is_live_is_superseded(house: House) -> None:
+    house.climb(2, to="dev")
+    house.register(1)
+    assert house.status(1, "dev") == names.SUPERSEDED
+    assert house.view().environment("dev").pending is None
+
+
+def test_30_registrations_in_any_order_leave_one_pending_and_29_superseded(house: House) -> None:
+    for version in sorted(range(1, 31), key=lambda number: number * 7 % 31):
+        house.register(version)
+    statuses = [state.statuses["dev"] for state in house.ledger.versions(GROUP)]
+    assert (statuses.count(names.PENDING), statuses.count(names.SUPERSEDED)) == (1, 29)
+    assert house.view().environment("dev").pending == 30
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_a_superseded_version_may_be_asked_again_once_nothing_newer_is_there(
+    house: House, order: tuple[int, int]
+) -> None:
+    for version in order:
+        house.register(version)
+    with pytest.raises(AlreadyDecided, match="Version 2, which is newer, asks to enter dev"):
+        decisions.ask_again(house.asked(1, "dev"), BEN, "It is the better one.", world=house.world)
+    house.decide(2, "dev", verdict=names.REJECTED)
+    decisions.ask_again(house.asked(1, "dev"), BEN, "It is the better one.", world=house.world)
+    house.decide(1, "dev")
+    assert house.live("dev") == 1
+
+
+def test_what_was_rolled_back_may_be_asked_again_by_a_person(house: House) -> None:
+    house.climb(1)
+    house.climb(2)
+    house.roll_back("prod")
+    house.measure(2, "test", 0.75, run="mended")
+    decisions.ask_again(house.asked(2, "prod"), ANN, "The tokenizer is mended.", world=house.world)
+    request = house.view().version(2).requests["prod"]
+    assert (request.state, request.evidence.run_id) == ("Pending", "mended")
+    for person in (ANN, CHO):
+        house.decide(2, "prod", person)
+    assert house.live("prod") == 2
 
 
 def test_a_request_past_its_time_expires_rather_than_being_superseded(house: House) -> None:
@@ -146,21 +194,21 @@ def test_a_run_on_what_is_no_longer_approved_there_asks_for_nothing(house: House
     assert house.view().environment("test").pending is None
 
 
-def test_new_evidence_for_a_pending_request_asks_anew(house: House) -> None:
+def test_new_evidence_for_a_pending_request_is_judged_in_it(house: House) -> None:
     house.climb(1, to="dev")
     house.measure(1, "dev", 0.5, run="poor")
     house.measure(1, "dev", 0.8, run="better")
     request = house.view().version(1).requests["test"]
-    assert (request.attempt, request.gates_open, request.state) == (2, True, "Pending")
+    assert (request.attempt, request.gates_open, request.state) == (1, True, "Pending")
     house.decide(1, "test")
     assert house.live("test") == 1
 
 
 def test_an_older_attempt_can_not_be_decided(house: House) -> None:
-    house.climb(1, to="dev")
-    house.measure(1, "dev", run="a")
-    old = house.asked(1, "test")
-    house.measure(1, "dev", run="b")
+    house.register(1)
+    house.decide(1, "dev", verdict=names.REJECTED)
+    old = house.asked(1, "dev")
+    decisions.ask_again(old, BEN, "Trained anew.", world=house.world)
     with pytest.raises(AlreadyDecided):
         decisions.record_decision(old, ANN, names.APPROVED, "fine", world=house.world)
 

@@ -175,7 +175,7 @@ class Lives(RuleBasedStateMachine):
     def ask_again(self, group: str, environment: str, by: Person) -> None:
         for state in self.house.ledger.versions(group):
             request = state.requests.get(environment)
-            if request is not None and request.state in ("Rejected", "Expired"):
+            if request is not None and request.state != "Pending":
                 try:
                     decisions.ask_again(request.id, by, "Something changed.", world=self.house.world)
                 except PromotionError:

@@ -220,3 +220,30 @@ def test_a_long_reason_is_refused_by_what_it_takes_when_written(house: House) ->
         with pytest.raises(Invalid, match="too long"):
             operations.roll_back(GROUP, "dev", ANN, reason, world=house.world)
     operations.roll_back(GROUP, "dev", ANN, "x" * 1998, world=house.world)
+
+
+def test_adopting_ends_the_open_request_there() -> None:
+    house = House()
+    house.climb(1, to="dev")
+    house.measure(1, "dev")
+    operations.adopt(a_package(1), "test", OPERATOR, "It served before.", world=house.world)
+    environment = house.view().environment("test")
+    assert (environment.live, environment.pending) == (1, None)
+    assert house.status(1, "test") == names.APPROVED
+    assert house.view().version(1).requests["test"].state == names.SUPERSEDED
+
+
+def test_a_newer_open_request_outlives_an_adoption() -> None:
+    house = House()
+    house.register(2)
+    operations.adopt(a_package(1), "dev", OPERATOR, "It served before.", world=house.world)
+    house.decide(2, "dev")
+    assert house.live("dev") == 2
+
+
+def test_nothing_is_adopted_where_something_was_live_before() -> None:
+    house = House()
+    house.climb(1, to="dev")
+    house.revoke(1)
+    with pytest.raises(Refused, match="was live in dev before; what enters now is asked for"):
+        operations.adopt(a_package(2), "dev", OPERATOR, "It served before.", world=house.world)

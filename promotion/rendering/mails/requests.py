@@ -11,6 +11,7 @@ from promotion.domain import policy
 from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.model import EnvironmentState, Evidence, Person, Request, VersionState
 from promotion.formatting import counted, listed, moment, number, one_line, readable, size, span
+from promotion.ledger import payloads
 from promotion.ledger.fold import request_of
 from promotion.rendering.documents.card import differences, package_document
 from promotion.rendering.documents.costs import dollars
@@ -44,6 +45,14 @@ def reminded(o: Occasion) -> list[Letter]:
     if request is None or request.id != o.request_id or request.state_at(o.event.time) != "Pending":
         return []
     return [_ask(o, request, reminder=True)]
+
+
+def measured(o: Occasion, payload: payloads.InferenceCompleted) -> list[Letter]:
+    """A further run by which the gates of an open request say something else than before."""
+    if not payload.told:
+        return []
+    asked = [request for request in o.state.requests.values() if request.id == payload.request_id]
+    return [_ask(o, request) for request in asked if request.state_at(o.event.time) == "Pending"]
 
 
 def _ask(o: Occasion, request: Request, *, reminder: bool = False) -> Letter:

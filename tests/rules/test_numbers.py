@@ -1,0 +1,65 @@
+"""Numbers in metrics documents that aren't what they seem, and what a gate makes of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from promotion.config.settings import Gate
+from promotion.domain.gate_sentences import gate_why
+from promotion.domain.gates import evaluate
+from promotion.domain.metrics import read_metrics
+from promotion.domain.model import Metric
+from tests.fakes import a_registration
+
+SHARES = (
+    "rougeL",
+    "rouge1",
+    "ROUGE2",
+    "eval_rougeL",
+    "exact_match",
+    "accuracy",
+    "macro_f1",
+    "f1",
+    "precision",
+    "recall",
+    "auc",
+)
+
+
+def judged(gate: Gate, value: float, live: float | None = None) -> tuple[bool, str]:
+    before = a_registration(metrics={gate.metric: Metric(value=live)}) if live is not None else None
+    [result] = evaluate([gate], a_registration(metrics={gate.metric: Metric(value=value)}), before)
+    return result.open, gate_why(result)
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_a_share_above_1_passes_no_gate_and_looks_like_percent(name: str) -> None:
+    is_open, why = judged(Gate(metric=name, min=0.6), 12.3)
+    assert not is_open
+    assert why == f"{name} is 12.3, which looks like percent; it is a share, from 0 to 1: write it as one."
+
+
+def test_a_share_above_1_passes_no_gate_on_regression() -> None:
+    for live in (None, 0.6, 70.0):
+        assert not judged(Gate(metric="rougeL", largest_regression=0.05), 65.0, live)[0]
+
+
+def test_a_share_is_not_held_against_a_live_one_in_percent() -> None:
+    assert judged(Gate(metric="rougeL", largest_regression=0.05), 0.7, 70.0) == (True, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "value"), [("rougeL", 0.6, 1.0), ("accuracy", 60, 71.0), ("rmse", 0.6, 12.3)]
+)
+def test_what_is_no_share_or_a_gate_in_percent_is_judged_as_it_is(name: str, limit: float, value: float) -> None:
+    assert judged(Gate(metric=name, min=limit), value) == (True, "")
+
+
+def test_numbers_as_text_are_read() -> None:
+    found = read_metrics({"rougeL": "0.71", "model": "t5", "loss": "nan", "f1": {"value": "0.5", "low": "0.4"}})
+    assert found == {"rougeL": Metric(value=0.71), "f1": Metric(value=0.5, low=0.4)}
+
+
+def test_no_interval_comes_of_a_standard_deviation() -> None:
+    document = {"regression_metrics": {"mse": {"value": 4.9, "standard_deviation": 2.2}}}
+    assert read_metrics(document) == {"mse": Metric(value=4.9)}
