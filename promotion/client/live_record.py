@@ -54,13 +54,13 @@ class LiveModel:
 
 
 def signed_bytes(record: Mapping[str, Any]) -> bytes:
-    """What the signature is over."""
+    """Return the bytes that the signature covers."""
     unsigned = {key: value for key, value in record.items() if key != "signature"}
     return json.dumps(unsigned, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def readable(schema: Any) -> bool:
-    """Whether this release reads records of `schema`: its own, the one before and the one after."""
+    """Return True if this release reads records of `schema`: its own, the previous and the next one."""
     return type(schema) is int and schema >= 1 and abs(schema - SCHEMA) <= 1
 
 

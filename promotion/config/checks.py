@@ -1,4 +1,4 @@
-"""What is wrong with a `promotion.toml` that types alone can't say."""
+"""Checks of a `promotion.toml` that its types can't express."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LONGEST_TRANSFORM = timedelta(days=2)
 
 
 def check(config: Config, source: str) -> None:
-    """What types alone can't say.
+    """Check the rules that types can't express.
 
     Raises:
         Invalid: with the place in the file and the reason.
@@ -173,7 +173,7 @@ def _punycode(domain: str) -> str:
 
 
 def _check_transform(inference: Inference, refuse: Refuse) -> None:
-    """What CreateTransformJob, or the container, would refuse at each run."""
+    """Refuse settings that CreateTransformJob or the container would reject at each run."""
     most = inference.max_payload_mb * inference.max_concurrent_transforms
     if most > MOST_PAYLOADS_MB:
         refuse(

@@ -21,11 +21,12 @@ class PeopleGroup(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     @property
     def label(self) -> str:
+        """The group's display name, or its id if it has none."""
         return self.name or self.id
 
 
 class Decision(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How recently, and how, somebody has to have signed in to decide. Reading keeps the session's own lifetime."""
+    """Required age and strength of the sign-in for a decision; reading needs only a valid session."""
 
     fresh_within: str = "15m"
     reauthenticate: bool = False

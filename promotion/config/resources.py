@@ -39,7 +39,8 @@ Named = tuple[str, str, re.Pattern[str], str]
 class Refuse(Protocol):
     """Raises Invalid with a place in the file and a reason."""
 
-    def __call__(self, place: str, reason: str) -> NoReturn: ...
+    def __call__(self, place: str, reason: str) -> NoReturn:
+        """Raise the error for a setting, given its place in the file and the reason."""
 
 
 def check(config: Config, refuse: Refuse) -> None:
@@ -152,7 +153,7 @@ def _check_place(uri: str, place: str, refuse: Refuse) -> None:
 
 
 def _check_homes(config: Config, refuse: Refuse) -> None:
-    """What is used in one account and region has to be of it."""
+    """Refuse ARNs of another account or region than the one that uses them."""
     home, region = config.registry.account, config.registry.region or config.artifacts.region
     for index, environment in enumerate(config.environments):
         account = environment.account or home

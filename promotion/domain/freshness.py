@@ -1,4 +1,4 @@
-"""Whether somebody signed in recently enough, and strongly enough, to decide in an environment."""
+"""Check of the sign-in's age and strength against an environment's rules for decisions."""
 
 from __future__ import annotations
 

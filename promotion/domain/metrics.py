@@ -48,8 +48,9 @@ def read_metrics(document: Any) -> dict[str, Metric]:
 
 
 def evidence_of(document: Any, **known: Any) -> Evidence:
-    """Evidence from a metrics document; parts of another type than they should be are left out, and no part outgrows the
-    ledger's items.
+    """Read evidence from a metrics document.
+
+    Parts of a wrong type are left out, and every part is kept below the size of a ledger item.
 
     Raises:
         Invalid: the document is not a JSON object.

@@ -1,4 +1,4 @@
-"""What a package runs or reads beside its artifact, which no digest covers: a reason not to approve it.
+"""Check for code or data outside the artifact: no digest covers them, so the package can't be approved.
 
 SageMaker and the field's containers read these from their plain addresses when a container starts, so that somebody may
 put other bytes there after the approval.

@@ -1,6 +1,4 @@
-"""Who may do what now: one pure predicate for page, POST and command alike, so that the page offers exactly what the
-POST will take.
-"""
+"""Permissions: one pure predicate for page, POST and command, so that a page offers only what the POST accepts."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ Kind = Literal["state", "expired", "policy"]
 
 
 class Judgement(Struct, frozen=True, kw_only=True):
-    """Whether somebody may do something now; when not, `why_not` is for the person and `who_may` says who could.
+    """Result of a permission check; if refused, `why_not` is for the person and `who_may` names who could.
 
     `kind` groups the reasons: `state` (the request moved on), `expired`, or `policy` (the rules and gates).
     """
@@ -55,6 +53,7 @@ class Situation(Struct, frozen=True, kw_only=True):
 
     @property
     def rules(self) -> Environment:
+        """The request's environment, with the overrides for its group."""
         return self.config.environment(self.request.environment, self.request.group)
 
 
@@ -62,7 +61,7 @@ ALLOWED = Judgement(may=True)
 
 
 def may_decide(person: Person, verdict: str, s: Situation, *, breaking_glass: bool = False) -> Judgement:
-    """Whether `person` may give `verdict` on a request now."""
+    """Decide whether `person` may give `verdict` on a request now."""
     return (
         _request_state(person, s)
         or _person(person, verdict, s)
@@ -72,7 +71,7 @@ def may_decide(person: Person, verdict: str, s: Situation, *, breaking_glass: bo
 
 
 def may_decide_at_all(person: Person, s: Situation) -> bool:
-    """Whether `person` may give any verdict on a request now."""
+    """Decide whether `person` may give any verdict on a request now."""
     return any(may_decide(person, verdict, s).may for verdict in names.VERDICTS)
 
 
@@ -157,7 +156,7 @@ def _verdict(person: Person, verdict: str, s: Situation, breaking_glass: bool) -
             )
     in_group = rules.approver_group.id in person.groups
     if breaking_glass and _holds_glass(person, s.config):
-        # Where nothing stood in the way, nothing was broken, and nobody is alarmed.
+        # Count it as break-glass only if a gate, the group or the quorum was bypassed; else nobody is alarmed.
         completes = len(request.approvals) + 1 >= rules.quorum
         return Judgement(may=True, breaks_glass=not (request.gates_open and in_group and completes))
     if not request.gates_open:
@@ -174,7 +173,7 @@ def _verdict(person: Person, verdict: str, s: Situation, breaking_glass: bool) -
 
 
 def _was_approved_for(name: str, version: VersionState) -> bool:
-    """Whether a version got through an environment: it serves there, or did until a newer one took its place.
+    """Return True if a version passed an environment: it is live there, or was until a newer one replaced it.
 
     A request that gave way to a newer one reads Superseded too, and was approved by nobody.
     """
@@ -197,7 +196,7 @@ def deciding_group(person: Person, rules: Environment, config: Config) -> str:
 
 
 def may_ask_again(person: Person, s: Situation) -> Judgement:
-    """Whether somebody may ask once more after a rejection or an expiry: an approver of the environment, or the requester."""
+    """Decide whether somebody may ask again after a rejection or an expiry: approvers and the requester may."""
     request = s.request
     if not s.newest or request.state_at(s.now) not in ("Rejected", "Expired") or s.version.revoked:
         return _moved_on("not_closed", "Only a rejected or expired request can be asked again.")
@@ -215,8 +214,10 @@ def may_ask_again(person: Person, s: Situation) -> Judgement:
 
 
 def waits_for(person: Person, state: EnvironmentState, rules: Environment) -> bool:
-    """Whether what asks to enter waits for `person`, as far as the board can tell without reading each request: not where they
-    have voted, nor on a model of their own, which another has to approve."""
+    """Return True if the environment's pending version waits for `person`, judged without reading its request.
+
+    It doesn't wait for those who voted already, nor for the requester of a model that another person has to approve.
+    """
     if rules.approver_group.id not in person.groups:
         return False
     if any(voter.is_also(person.as_actor()) for voter in state.pending_voters):
@@ -226,7 +227,7 @@ def waits_for(person: Person, state: EnvironmentState, rules: Environment) -> bo
 
 
 def stops_everybody(state: EnvironmentState, rules: Environment, config: Config, now: datetime) -> str:
-    """What keeps everybody from approving what asks to enter, in a few words, as far as the board can tell; else empty."""
+    """Name what keeps everybody from approving the pending version, judged without its request; else empty."""
     if not state.pending_gates_open:
         return "stopped by a gate"
     if state.pending_requester is None and not rules.requester_may_approve:
@@ -236,7 +237,7 @@ def stops_everybody(state: EnvironmentState, rules: Environment, config: Config,
 
 
 def may_read(person: Person, config: Config) -> bool:
-    """Whether somebody may see requests and models at all: approvers of anything, auditors, the glass breakers."""
+    """Decide whether somebody may read requests and models: any approver, auditor or break-glass member."""
     return bool(person.groups & known_groups(config))
 
 
@@ -266,13 +267,13 @@ def known_groups(config: Config) -> frozenset[str]:
 
 
 def may_roll_back(actor: Person | Actor, name: str, group: str, config: Config) -> Judgement:
-    """Whether somebody may roll `name` back: its approvers and operators, also during a freeze."""
+    """Decide whether somebody may roll `name` back: its approvers and operators may, also in a freeze."""
     rules = config.environment(name, group)
     return _approver_or_operator(actor, {rules.approver_group.id}, f"Members of {rules.approver_group.label} may.")
 
 
 def may_revoke(actor: Person | Actor, group: str, config: Config) -> Judgement:
-    """Whether somebody may revoke a version everywhere: any environment's approvers, and operators."""
+    """Decide whether somebody may revoke a version everywhere: any environment's approvers and operators."""
     rules = [config.environment(name, group) for name in config.environment_names]
     labels = ", ".join(dict.fromkeys(rule.approver_group.label for rule in rules))
     return _approver_or_operator(actor, {rule.approver_group.id for rule in rules}, f"Members of {labels} may.")

@@ -1,4 +1,4 @@
-"""Whether a signed-in person registered a model themselves: in doubt they did, or it is unknown, and both are refused."""
+"""Match a signed-in person with a model's requester; a doubtful or unknown match is refused."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def judge(person: Person, requester: Requester) -> Judged:
 
 
 def is_exactly(person: Person, requester: Requester) -> bool:
-    """Whether a person is the requester beyond doubt: for what a requester may do, and others may not.
+    """Return True if a person is certainly the requester, for rights that only the requester has.
 
     By the subject, or by an address that the provider vouches for; letters' case aside.
     """
