@@ -52,7 +52,7 @@ class Prediction:
 
 @dataclass(slots=True)
 class References:
-    """What the answers should have been, by id; and the fields that came with them."""
+    """References by record id, and the fields that came with them."""
 
     values: dict[str, Any] = field(default_factory=dict)
     fields: dict[str, dict[str, str]] = field(default_factory=dict)

@@ -49,7 +49,7 @@ WIDTH_INCHES, DPI = 5.2, 210
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a gate asks of one metric."""
+    """Bound that a gate sets for one metric."""
 
     metric: str
     low: float | None = None
@@ -123,7 +123,7 @@ def draw_metrics(
 
 
 def draw_latency(path: Path, latencies: Latencies) -> str:
-    """How long records took, with the three percentiles; returns the text alternative."""
+    """Draw the latency distribution with its three percentiles; return the text alternative."""
     marks = {percent: latencies.percentile_ms(percent) for percent in (50, 95, 99)}
     total = sum(latencies.bins.values())
     figure = Figure(figsize=(WIDTH_INCHES, 2.4), dpi=DPI)

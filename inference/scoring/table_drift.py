@@ -131,13 +131,13 @@ def _profile_texts(values: Sequence[str]) -> dict[str, Any] | None:
 
 
 def _counts(values: Floats, edges: Sequence[float] | Floats) -> list[float]:
-    """How many values lie in each bin; an edge belongs to the bin below it."""
+    """Count the values in each bin; an edge belongs to the bin below it."""
     places = np.searchsorted(np.asarray(edges, dtype=np.float64), values, side="left")
     return [float(count) for count in np.bincount(places, minlength=len(edges) + 1)]
 
 
 def _counted(values: Sequence[str], known: Sequence[str]) -> list[float]:
-    """How often each known category occurs, and all others together."""
+    """Count each known category, and all others together."""
     counts = Counter(values)
     found = [float(counts[value]) for value in known]
     return [*found, float(len(values) - sum(found))]

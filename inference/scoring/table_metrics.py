@@ -33,7 +33,7 @@ _SMALLEST_PROBABILITY = 1e-15
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What a table of answers came to."""
+    """Metrics of a table of answers."""
 
     task: str
     estimates: dict[str, Estimate]
@@ -126,7 +126,8 @@ def multiclass(truth: Sequence[str], answer: Sequence[str]) -> Judged:
     """Accuracy and macro F1.
 
     Args:
-        truth, answer: names of classes, of equal length.
+        truth: Names of the true classes.
+        answer: Names of the answered classes, of equal length.
     """
     confusion = Confusion.of(list(zip(truth, answer, strict=True)))
     right = np.array([one == other for one, other in zip(truth, answer, strict=True)], dtype=np.float64)

@@ -56,6 +56,15 @@ class Batcher:
     def __init__(
         self, task: Task, meter: Meter, *, delay_ms: float = 5, tokens: int | None = None, whole: bool = False
     ) -> None:
+        """Make a batcher; `run` does the work, on a thread of its own.
+
+        Args:
+            task: The task that answers.
+            meter: Counters for /metrics.
+            delay_ms: Longest wait for more requests before a batch begins.
+            tokens: Budget of tokens for one batch; None for the device's default.
+            whole: Answer each batch completely before the next, even if the engine supports continuous batching.
+        """
         self._task, self._meter, self._delay, self._whole = task, meter, delay_ms / 1_000, whole
         self._flowing = task if isinstance(task, Flowing) and task.joins and not whole else None
         on_cuda = task.description.device.startswith("cuda")
@@ -68,10 +77,11 @@ class Batcher:
 
     @property
     def alive(self) -> bool:
+        """True until the batcher is stopped."""
         return not self._stopped
 
     async def answers(self, requests: Sequence[Request]) -> list[list[Answer]]:
-        """As the protocol says; what is under way when its client leaves stops at the engine's next step."""
+        """Answer requests; if the client disconnects, generation stops at the engine's next step."""
         if not requests:
             return []
         loop = asyncio.get_running_loop()
@@ -90,10 +100,11 @@ class Batcher:
             raise
 
     def stream(self, request: Request) -> AsyncIterator[Piece]:
+        """Refuse the request: these models don't stream."""
         raise HostFailed("this model does not stream.")
 
     def run(self) -> None:
-        """Take, answer, tell, until stopped."""
+        """Form batches and answer them until stopped."""
         while places := self._take():
             self._meter.passing(len(places))
             self._company = len(places)
@@ -131,6 +142,7 @@ class Batcher:
             self._tell([place], [self._alone(line.requests[index])])
 
     def stop(self) -> None:
+        """End the loop and fail the requests that still wait."""
         with self._changed:
             self._stopped = True
             lines, self._lines = self._lines, deque()
@@ -138,7 +150,7 @@ class Batcher:
         self._end(lines)
 
     def _take(self) -> list[Place]:
-        """What shares the next pass; empty once stopped. Waits for company no longer than it may."""
+        """Return the requests of the next batch; empty once stopped. Waits at most `delay_ms` for more requests."""
         with self._changed:
             while True:
                 self._lines = deque(line for line in self._lines if line.waiting)

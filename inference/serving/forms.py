@@ -25,11 +25,11 @@ class Events(Protocol):
     media_type: str
 
     def piece(self, piece: Piece, number: int) -> bytes:
-        """What `piece` is there; `number` counts from 1."""
+        """Return `piece` as one event of the stream; `number` counts from 1."""
         ...
 
     def end(self) -> bytes:
-        """What follows the last piece."""
+        """Return the bytes that follow the last piece."""
         ...
 
 
@@ -38,7 +38,7 @@ class Form(Protocol):
 
     @property
     def record(self) -> Any:
-        """What the pipeline is asked."""
+        """The record for the pipeline."""
         ...
 
     def whole(self, asked: Request, answers: Sequence[Answer], value: Any) -> Any:
@@ -62,18 +62,22 @@ class OwnForm:
     """
 
     def __init__(self, record: Any, task_field: str | None = None) -> None:
+        """Make the form of a record; see the class for `task_field`."""
         self.record, self._task_field = record, task_field
 
     def whole(self, asked: Request, answers: Sequence[Answer], value: Any) -> Any:
+        """Return the pipeline's value, or Hugging Face's rows for a record with `inputs`."""
         if self._task_field is None or not isinstance(self.record, dict) or self.record.get("inputs") is None:
             return value
         rows = [{self._task_field: text} for answer in answers for text in answer.fields["generated_texts"]]
         return rows or value
 
     def events(self, asked: Request, *, lines: bool) -> Events:
+        """Return the stream's form: server-sent events, or JSON Lines."""
         return OwnEvents(asked, lines=lines)
 
     def name_of(self, field: str) -> str:
+        """Return the field's name unchanged."""
         return field
 
 
@@ -81,13 +85,16 @@ class OwnEvents:
     """TGI's server-sent events, or LMI's lines."""
 
     def __init__(self, asked: Request, *, lines: bool) -> None:
+        """Make the events of a request, as JSON Lines or server-sent events."""
         self.media_type = LINES_TYPE if lines else SSE_TYPE
         self._prompt, self._form = asked.prepared[0], json_line if lines else server_sent
 
     def piece(self, piece: Piece, number: int) -> bytes:
+        """Return one event; `number` counts from 1."""
         return self._form(self._prompt, piece, number)
 
     def end(self) -> bytes:
+        """Return nothing: these streams have no last event."""
         return b""
 
 

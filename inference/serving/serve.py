@@ -39,6 +39,13 @@ class Model:
     """The thread that owns the model; `exit_code` says how it ended where it could not be loaded, or died."""
 
     def __init__(self, load: Callable[[], Pipeline], hosting: Hosting, meter: Meter) -> None:
+        """Prepare a model that is loaded on a thread of its own.
+
+        Args:
+            load: Loads the pipeline.
+            hosting: Limits and time-outs.
+            meter: Counters for /metrics.
+        """
         self._load, self._hosting, self._meter = load, hosting, meter
         self.pipeline: Pipeline | None = None
         self.host: Host | None = None
@@ -105,7 +112,7 @@ class Model:
 
 
 def host_of(pipeline: Pipeline, hosting: Hosting, meter: Meter) -> Host:
-    """What brings clients and a pipeline's model together."""
+    """Return the host that suits the pipeline's task."""
     task = pipeline.task
     if isinstance(task, TextGeneration):
         return StepHost(task, meter)

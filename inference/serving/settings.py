@@ -1,4 +1,4 @@
-"""What the environment says about hosting."""
+"""Hosting settings, read from environment variables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SSE, JSON_LINES = "sse", "jsonlines"
 
 @dataclass(frozen=True, slots=True)
 class Hosting:
-    """How requests are let in, gathered and answered."""
+    """Limits for admission, batching and answering of requests."""
 
     most_requests: int = 512
     batch_delay_ms: int = 5
