@@ -65,7 +65,7 @@ def resized(table: Tensor, shape: Sequence[int], filling: float = 0.0, pages: Pa
 
 
 def _new(size: int) -> Tensor:
-    """So many bytes, all zero, from the start of a large page; they go back to the system with the tensor."""
+    """Allocate zeroed memory aligned to a 2 MiB huge page; it is freed with the tensor."""
     try:
         memory = mmap.mmap(-1, size + _PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What the service's own functions may have recorded: one struct for each operation, decoded and carried out in one place.
+"""Commands of the service's own functions: one struct for each operation, decoded and executed here.
 
 None of them decides anything. On its way a command is `{"operation": …, "arguments": {…}}`.
 """

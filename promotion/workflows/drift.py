@@ -26,7 +26,7 @@ _ENDED = frozenset({names.REJECTED, names.EXPIRED, names.REVOKED})
 def after_run(
     view: GroupSnapshot, version: int, evidence: Evidence, world: Context
 ) -> tuple[bool | None, list[NewEvent]]:
-    """Whether a run says that the input of what is live drifts, and what that calls for.
+    """Decide whether a run shows drift of the live model's input, and what to do about it.
 
     None where it says nothing: the environment isn't watched, the version is not live there, nothing was measured, or of so
     few records that the index is mostly chance: it grows by about one over the records for each bin that is compared.

@@ -1,4 +1,4 @@
-"""What is appended about real-time endpoints: how they fare, and that an operator takes one away or asks for it again."""
+"""Ledger events about real-time endpoints: observed status, removal and restore."""
 
 from __future__ import annotations
 
