@@ -1,7 +1,7 @@
 """Project ledger events to each target, from the target's cursor up to the head.
 
-Cursors are not events. If a cursor is lost, its target is projected again from the first event; this changes nothing, except
-that mails are sent again.
+Cursors are not events. If a cursor is lost, its target is projected again from the first event; every target
+except mail is idempotent.
 """
 
 from __future__ import annotations

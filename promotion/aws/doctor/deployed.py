@@ -149,7 +149,7 @@ def alarms(account: Account) -> Iterator[Finding]:
 
 
 def environments(account: Account) -> Iterator[Finding]:
-    """Find endpoints that the configuration no longer contains."""
+    """Find live models whose environment or group the configuration no longer contains."""
     settings = account.settings
     ledger = DynamoLedger(account.client("dynamodb"), account.deployed["ledger_table"])
     live = [state for state in ledger.environments() if state.live is not None]
