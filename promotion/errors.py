@@ -1,4 +1,4 @@
-"""What this service raises.
+"""Exceptions of this service.
 
 PromotionError
 ├── Refused             the rules say no; never retry

@@ -1,4 +1,4 @@
-"""What the functions share: AWS clients and adapters made once a cold start, from environment variables read when asked for."""
+"""AWS clients and adapters, made once per cold start from environment variables."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class EventsTarget:
 
 
 def detail(view: GroupSnapshot, event: Event) -> dict[str, Any]:
-    """What listeners are told: who, what, where, why, and where in the ledger it stands."""
+    """Return the detail of a bus event: actor, change, place, reason and ledger position."""
     state = view.find_version(event.version) if event.version is not None else None
     found: dict[str, Any] = {
         "schema": 1,

@@ -1,4 +1,4 @@
-"""`promotion verify`, `rebuild` and `redrive`: is everything as the ledger says, and what makes it so again."""
+"""`promotion verify`, `rebuild` and `redrive`: compare with the ledger, and repair what differs."""
 
 from __future__ import annotations
 

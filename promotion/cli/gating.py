@@ -27,7 +27,7 @@ OPEN, SHUT = 0, 5
 
 
 class Explained(msgspec.Struct, frozen=True, kw_only=True):
-    """What the gates of an environment say. `judged` is `recorded` where a request stands on it, else `now`."""
+    """Gate results for an environment; `judged` is `recorded` if a request has them, else `now`."""
 
     model_package_group: str
     environment: str

@@ -20,7 +20,7 @@ _NAME_KEYS = {"email": "e", "preferred_username": "p", "upn": "u", "unique_name"
 
 
 def session_fields(session: Session) -> dict[str, Any]:
-    """What a session cookie holds."""
+    """Fields of a session cookie."""
     person = session.person
     groups = sorted(person.groups)
     fields: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Where this service's pages are."""
+"""URLs of the service's pages."""
 
 from __future__ import annotations
 
@@ -21,19 +21,25 @@ class Links(Struct, frozen=True, kw_only=True):
     keyring: Keyring
 
     def approval(self, request_id: str) -> str:
+        """URL of a request's page, with its signed token."""
         return f"{self.base_url}/approvals/{self.keyring.approval_token(request_id)}"
 
     def model(self, group: str) -> str:
+        """URL of a model package group's page."""
         return f"{self.base_url}/models/{quote(group, safe='')}"
 
     def version(self, group: str, version: int) -> str:
+        """URL of a version's page."""
         return f"{self.model(group)}/versions/{version}"
 
     def rollback(self, group: str, environment: str) -> str:
+        """URL of the form that rolls an environment back."""
         return f"{self.model(group)}/{quote(environment, safe='')}/rollback"
 
     def revoke(self, group: str, version: int) -> str:
+        """URL of the form that revokes a version."""
         return f"{self.version(group, version)}/revoke"
 
     def board(self) -> str:
+        """URL of the board."""
         return f"{self.base_url}/"
