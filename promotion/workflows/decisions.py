@@ -78,7 +78,7 @@ def register(package: Package, evidence: Evidence, *, world: Context) -> Receipt
 
 
 def bounded(package: Package) -> Package:
-    """A package whose variables won't go into Parameter Store, kept without them, and with the reason why nobody may approve."""
+    """If the container environment exceeds the parameter size limit, drop it and mark the package as not approvable."""
     if fits_a_parameter(package):
         return package
     problem = (
@@ -310,7 +310,7 @@ def find_request(view: GroupSnapshot, version: int, name: str, attempt: int) -> 
 
 
 def situation(view: GroupSnapshot, asked: str, *, world: Context) -> policy.Situation:
-    """What a decision on the request `asked` would depend on now.
+    """Return the situation that a decision on the request `asked` depends on now.
 
     Raises:
         Refused: there is no such request.

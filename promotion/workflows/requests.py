@@ -66,6 +66,7 @@ def ask(
 
 
 def expiry(request: Request) -> list[NewEvent]:
+    """Return the event by which a request expires."""
     return [
         happened(
             payloads.RequestExpired(request_id=request.id),
@@ -77,7 +78,7 @@ def expiry(request: Request) -> list[NewEvent]:
 
 
 def _pending_expired(environment: EnvironmentState, world: Context) -> bool:
-    """Whether the pending request's time is over, though the sweep has not been by yet."""
+    """Return True if the pending request is past its expiry, even before the sweep records it."""
     return environment.pending_expires_at is not None and world.now >= environment.pending_expires_at
 
 
