@@ -41,7 +41,7 @@ class Asking:
         self._ends = {end for end in (*ends, tokenizer.eos_token_id) if end is not None}
 
     def request(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
-        """What `record` asks for, with its tokens. With job parameters, its own are not used, only counted.
+        """Parse a record and tokenize it; with job parameters, its own are only counted.
 
         Raises:
             RecordInvalid: no text, an unknown or wrong parameter; TooLong where a limit is met.

@@ -41,7 +41,7 @@ class PagedEngine:
         return self._own if self._by_own else self._rest.description
 
     def does(self, prompt: Continuation) -> bool:
-        """Whether `generate_batch` answers `prompt`."""
+        """Return True if `generate_batch` can answer `prompt`."""
         settings = prompt.settings
         return not (settings.do_sample or settings.details or settings.repetition_penalty != 1)
 

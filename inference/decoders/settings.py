@@ -1,4 +1,4 @@
-"""What a request to a decoder may ask for, and how much of it: names, ranges, defaults."""
+"""Generation parameters and limits of decoders: names, ranges, defaults."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _OF_MODEL = ("do_sample", "temperature", "top_k", "top_p", "repetition_penalty",
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How one text is continued. None of it is shared: neighbours in a step may differ in all."""
+    """Generation settings of one request; sequences of one step can differ in all of them."""
 
     max_new_tokens: int | None = None
     do_sample: bool = False
@@ -124,7 +124,7 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many tokens one request, one step's newcomers and all that is under way may have."""
+    """Token limits of one request, of one step's prefill, and of all requests in progress."""
 
     input_length: int
     total_tokens: int

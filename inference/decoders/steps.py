@@ -102,7 +102,7 @@ class StepEngine:
         return _Row(ticket, list(prompt.tokens), self.speech.of(prompt), draws, seen)
 
     def _newcomers(self) -> list[_Row]:
-        """Who comes in now: in order of arrival, under both budgets of tokens."""
+        """Admit waiting requests in order of arrival, within the prefill and the total token budget."""
         found: list[_Row] = []
         longest = max((row.ticket.prompt.most_tokens for row in self._rows), default=0)
         prefill = 0

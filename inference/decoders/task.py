@@ -180,7 +180,7 @@ def full_text(prompt: Continuation, last: Piece) -> str:
 
 
 def details(prompt: Continuation, last: Piece, tokens_out: int) -> dict[str, Any]:
-    """What TGI says of a text that has ended."""
+    """Return TGI's `details` of a finished text."""
     return {
         "finish_reason": last.finish,
         "generated_tokens": tokens_out,

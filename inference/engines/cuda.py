@@ -1,4 +1,4 @@
-"""What only a GPU gains from: recorded steps, and attention over packed texts in one kernel.
+"""GPU optimizations: CUDA graphs of decode steps, and fused attention over packed sequences.
 
 Both run on a CPU too, where tests hold them to the same results: recorded with a recorder that only runs, and with
 `flex_attention` uncompiled. torch's own kernel for texts of all lengths knows no bias and no float32.
@@ -157,7 +157,7 @@ def cuda_encoder(weights: Weights) -> Encoder:
 
 
 def free_bytes(device: torch.device) -> int:
-    """What is left of a GPU's memory."""
+    """Return the free memory of a GPU, in bytes."""
     return int(torch.cuda.mem_get_info(device)[0])
 
 
@@ -282,7 +282,7 @@ class AtOnce:
 
 @torch.inference_mode()
 def fastest_attention(weights: Weights, *, slots: int = 256, sources: int = 500) -> Attend:
-    """How this machine looks at inputs in the shortest time, of all ways that find the same."""
+    """Return the fastest cross-attention on this machine among those with equal results, by a trial."""
     width, dtype, device = weights.width, weights.dtype, weights.device
     try:
         from inference.engines.one_read import ways

@@ -15,7 +15,7 @@ ONE_BY_ONE = frozenset({"bigbird_pegasus", "big_bird", "switch_transformers", "n
 
 
 def one_by_one(model: Any) -> bool:
-    """Whether each record needs a forward pass of its own."""
+    """Return True if each record needs a forward pass of its own."""
     return model.config.model_type in ONE_BY_ONE
 
 

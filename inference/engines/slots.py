@@ -175,7 +175,7 @@ class Table:
         self._unread.append((choice, rows))
 
     def _read(self, unread: int) -> Iterator[tuple[int, Generated]]:
-        """What was chosen, until no more than so many steps are `unread`."""
+        """Read results of steps until at most `unread` remain; yield the finished sequences."""
         while len(self._unread) > unread:
             choice, rows = self._unread.popleft()
             for slot, sequences in choice.done().items():

@@ -55,7 +55,7 @@ class Pages:
 
 
 def resized(table: Tensor, shape: Sequence[int], filling: float = 0.0, pages: Pages | None = None) -> Tensor:
-    """What of `table` fits, in the front corner of one of `shape`; from `pages`, which then have the old one back."""
+    """Copy as much of `table` as fits into a new one of `shape`; `pages` supplies it and takes the old one."""
     found = table.new_full(tuple(shape), filling) if pages is None else pages.zeros(shape, table.dtype, table.device)
     kept = tuple(slice(0, min(one, other)) for one, other in zip(table.shape, shape, strict=True))
     found[kept] = table[kept]

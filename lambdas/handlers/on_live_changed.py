@@ -1,6 +1,6 @@
-"""What is live has changed, or an endpoint has: bring the real-time endpoints to what is live. Every few minutes, all of them.
+"""Reconcile real-time endpoints with the live models: after a change of either, and all of them every few minutes.
 
-One step a call. SageMaker tells when a step has ended, and that comes here again.
+It does one step a call; SageMaker's event at the end of a step invokes it again.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def prefix() -> str:
 
 
 def region() -> str:
-    """Where this function runs."""
+    """AWS region of this function."""
     return os.environ["AWS_REGION"]
 
 

@@ -57,7 +57,7 @@ def verify(group: str | None, *, repair: bool, as_json: bool) -> int:
 
 
 def _repaired(each: Found) -> bool:
-    """Whether it is written anew now."""
+    """Repair a difference; return False if it has no repair or AWS denies it."""
     if each.repair is None:
         return False
     try:

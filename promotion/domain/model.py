@@ -27,7 +27,7 @@ FOLD_VERSION = 1
 
 
 class Authentication(Struct, frozen=True, kw_only=True):
-    """How a person was authenticated: the token's claims, all its names, and the group that granted the right."""
+    """Authentication of a person: the token's claims, all its names, and the group that granted the right."""
 
     issuer: str
     subject: str

@@ -13,7 +13,7 @@ from promotion.ledger.snapshot import GroupSnapshot
 
 
 class Live(Struct, frozen=True, kw_only=True):
-    """How a version goes live: status of the version it replaces, and the approvers if it was approved."""
+    """Change of the live version: status of the replaced version, and the approvers if it was approved."""
 
     order: tuple[str, ...]
     outgoing: str

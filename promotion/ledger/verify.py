@@ -175,10 +175,9 @@ class Verifier(Struct, frozen=True, kw_only=True):
         return isinstance(record.get("signature"), str) and self.holds(signed_bytes(record), record["signature"])
 
     def _states(self, view: GroupSnapshot) -> Iterator[Difference]:
-        """Where the states stored beside the events are not what the events come to.
+        """Find stored states that differ from those folded from the events.
 
-        A state of another fold is not compared: no reader believes it (`fold.read_state`), and the next append, or
-        `promotion rebuild`, writes it anew.
+        A state of another fold version is not compared: `fold.read_state` ignores it, and the next append rewrites it.
         """
         environments, versions = self.ledger.stored_states(view.group)
         for number in sorted(view.versions.keys() | versions.keys()):
