@@ -8,7 +8,7 @@ from typing import Final
 
 SERVICE: Final = "promotion"
 
-# What a package's environment field in CustomerMetadataProperties can say (DESIGN.md, *State*).
+# Values of a package's environment field in CustomerMetadataProperties.
 PENDING: Final = "PendingManualApproval"
 APPROVED: Final = "Approved"
 REJECTED: Final = "Rejected"
@@ -58,7 +58,7 @@ PUBLISHED: Final = (
     DRIFT_DETECTED,
     ENDPOINT_CHANGED,
 )
-# What an `Endpoint Changed` event says of it: what was seen of it, or what an operator asked for.
+# Statuses of an `Endpoint Changed` event: an observed one, or an operator's command.
 ENDPOINT_IN_SERVICE: Final = "InService"
 ENDPOINT_FAILED: Final = "Failed"
 ENDPOINT_WITHDRAWN: Final = "Withdrawn"

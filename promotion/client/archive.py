@@ -68,7 +68,7 @@ class ArchiveMember:
 def read_archive(
     stream: Readable, *, size: int | None = None, largest: int = LARGEST_UNPACKED_BYTES
 ) -> Iterator[tuple[ArchiveMember, Iterator[memoryview]]]:
-    """Yield each member with its content, in the archive's order; what isn't consumed of a content is skipped.
+    """Yield each member with its content, in the archive's order; unread content is skipped.
 
     Args:
         stream: The archive's bytes, read to their end.

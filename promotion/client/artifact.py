@@ -35,7 +35,7 @@ def split_uri(uri: str, field: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file in an artifact; `link` is set instead of a hash where a folder has a symbolic link, which no archive may."""
+    """A file in an artifact; a symbolic link (in folders only, never in archives) has `link` and no hash."""
 
     path: str
     size: int = 0
@@ -118,7 +118,7 @@ def hash_artifact(
     size: int | None = None,
     on_chunk: Callable[[], None] = lambda: None,
 ) -> HashedArtifact:
-    """Hash an artifact and its members in one pass: linear in bytes and members, a few MiB of memory beside the manifest.
+    """Hash an artifact and its members in one pass, in linear time, with a few MiB besides the manifest.
 
     Args:
         stream: The artifact's bytes.

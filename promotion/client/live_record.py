@@ -17,7 +17,7 @@ from typing import Any
 from promotion.errors import IntegrityError, NotApproved
 
 SCHEMA = 1
-# What a `must_understand` of a record may name that this release knows. It has nothing yet.
+# Extensions that this release supports in a record's `must_understand`; none yet.
 UNDERSTOOD: frozenset[str] = frozenset()
 SIGNING_ALGORITHM = "ECDSA_SHA_256"
 

@@ -21,7 +21,7 @@ from promotion.errors import IntegrityError, Invalid, NotApproved
 
 _lock = threading.Lock()
 _clients: dict[str, Any] = {}
-# What one key has vouched for says nothing to who trusts another.
+# The cache is keyed by public key: a record verified with one key is not verified for another.
 _cache: dict[tuple[str, str, str, str], tuple[float, LiveModel]] = {}
 
 

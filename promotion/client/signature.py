@@ -1,4 +1,4 @@
-"""Checking signatures offline: ECDSA on P-256 with SHA-256, by public keys that come from configuration."""
+"""Offline verification of signatures (ECDSA, P-256, SHA-256) with configured public keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of AWS resources in a `promotion.toml`: what is none is refused here, rather than in the middle of a deployment.
+"""Checks of AWS resource names in `promotion.toml`, so that no deployment fails on them half-way.
 
 Whether the resource is there, only AWS can say.
 """
@@ -194,7 +194,7 @@ def _check_partition(config: Config, region: str | None, refuse: Refuse) -> None
 
 
 def check_region(config: Config, region: str, refuse: Refuse) -> None:
-    """Refuses what is of another region than the installation's: once the file says it, and again where only AWS does."""
+    """Refuse resources of another region than the installation's, by the file or by AWS."""
     places = [("web.certificate_arn", config.web.certificate_arn)]
     for field in ("volume_key", "output_key"):
         places.append((f"inference.{field}", getattr(config.inference, field)))

@@ -69,7 +69,7 @@ class FreezeWindow(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Endpoint(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A real-time endpoint of what is live in an environment, one for each group that `groups` names; none with `[]`."""
+    """Real-time endpoints of an environment's live models, for the groups that `groups` names."""
 
     groups: tuple[str, ...] = ("*",)
     name: str = "{service}-{environment}-{group}"
@@ -194,7 +194,7 @@ class BreakGlass(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Registry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The account that the models are registered in, and the service with them; asked for once an environment has its own."""
+    """The account of the registry and the service; required if an environment has its own account."""
 
     account: str | None = None
     region: str | None = None
@@ -244,7 +244,7 @@ class Inference(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Monitor(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A schedule of SageMaker Model Monitor (`*` as wildcard), and what it watches. `bucket` is where its reports lie."""
+    """A schedule of SageMaker Model Monitor (`*` as wildcard); `bucket` holds its reports."""
 
     schedule: str
     group: str
@@ -253,7 +253,7 @@ class Monitor(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Retraining(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A SageMaker pipeline that drift starts; its parameters may say `{group}`, `{environment}`, `{version}`, `{input}`."""
+    """A SageMaker pipeline that drift starts; parameters can use {group}, {environment}, {version}, {input}."""
 
     pipeline: str
     parameters: dict[str, str] = {}
@@ -347,7 +347,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return environment
 
     def evaluation(self, group: str) -> Evaluation:
-        """Return the evaluation settings of a group: `[inference]`, then the overrides in the order of the file."""
+        """Return a group's evaluation settings: `[inference]`, then the overrides in file order."""
         found = Evaluation(input=self.inference.input, references=self.inference.references)
         for pattern, override in self.groups_override.items():
             if fnmatch.fnmatchcase(group, pattern):
@@ -408,7 +408,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return None
 
     def policy(self) -> dict[str, Any]:
-        """Everything in the file that bears on a decision, as plain data without what is left at its default."""
+        """Return all settings that affect decisions, as plain data without defaults."""
         policy = {
             "environments": self.environments,
             "groups_override": self.groups_override,

@@ -48,7 +48,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """An endpoint as SageMaker describes it; `version` is that of what serves behind it, where its tags say so."""
+    """An endpoint as SageMaker describes it; `version` is the served version, if its tags have it."""
 
     status: str
     config_name: str
@@ -115,7 +115,7 @@ def wanted(
 
 
 def next_step(wanted: Wanted | None, found: Found | None, *, revoked: bool = False) -> Step:
-    """The one thing to do now. `revoked` says that what serves has been revoked: then nothing is better than going back to it.
+    """Return the next step; `revoked`: the served version was revoked, so there is no rollback to it.
 
     "failed" is the end of the way for what is wanted: SageMaker tried it and gave up. Another version, another configuration
     or an operator's word makes it another thing to try.

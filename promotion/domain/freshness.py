@@ -42,7 +42,7 @@ def too_old(
 
 
 def demands(decision: Decision) -> dict[str, str]:
-    """Parameters of an authorization request that brings what a decision asks for (OpenID Connect Core 1.0, 3.1.2.1)."""
+    """Return the authorization parameters that a decision requires (OpenID Connect Core 1.0, 3.1.2.1)."""
     found: dict[str, str] = {}
     if decision.reauthenticate:
         found |= {"prompt": "login", "max_age": "0"}

@@ -1,4 +1,4 @@
-"""Gates: conditions on evidence that a request must meet. One pure function, the same in mail, page, JSON and command."""
+"""Quality gates: conditions on evidence, as one pure function for mail, page, JSON and command."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _error_rate(evidence: Evidence) -> float | None:
 
 
 def largest_drift(evidence: Evidence) -> float | None:
-    """The largest population stability index of the inputs, or None where there is none, or one of them is no number."""
+    """Return the largest population stability index; None if there is none, or one is not a number."""
     if not evidence.drift or not all(math.isfinite(value) for value in evidence.drift.values()):
         return None
     return max(evidence.drift.values())

@@ -9,7 +9,7 @@ from typing import Any
 from promotion.domain.model import Evidence, Metric
 from promotion.errors import Invalid
 
-# What is kept of a metrics document, however much it says: an item of the ledger holds 400 KB.
+# Limits for a metrics document: an item of the ledger holds 400 KB.
 MOST_METRICS = 200
 
 
@@ -23,7 +23,7 @@ LARGEST_COUNT = 1 << 53
 
 
 def read_metrics(document: Any) -> dict[str, Metric]:
-    """Metrics from a metrics document of ours, of SageMaker's model quality form, or a flat map of name to number.
+    """Read metrics: the service's own form, SageMaker's model quality form, or a flat name-to-number map.
 
     SageMaker: https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality-metrics.html
 

@@ -59,7 +59,7 @@ class Actor(Struct, frozen=True, kw_only=True):
 
     @property
     def all_names(self) -> tuple[str, ...]:
-        """Every name that this actor is known by, as it was written, without repetitions; the display name comes last."""
+        """All names of this actor as written, without repetitions; the display name is last."""
         given = dict(self.authentication.names) if self.authentication else {}
         shown = given.pop("name", "")
         found = (self.subject, self.email, *given.values(), self.name, shown)
@@ -83,7 +83,7 @@ SYSTEM = Actor(kind="system", subject="system", name="the service")
 
 
 class Person(Struct, frozen=True, kw_only=True):
-    """Somebody who signed in: the provider's subject, and those of their groups that the configuration knows.
+    """A signed-in person: the provider's subject, and the groups that the configuration knows.
 
     `groups_brought` counts all groups of the token, also those that the configuration doesn't know.
     """
@@ -196,7 +196,7 @@ class Package(Struct, frozen=True, kw_only=True):
 
 
 class Vote(Struct, frozen=True, kw_only=True):
-    """One verdict on a request, with the digest of what this voter was shown and what the signature means (21 CFR 11.50)."""
+    """A vote on a request, with the digest of what was shown and the signature's meaning (21 CFR 11.50)."""
 
     actor: Actor
     verdict: str
@@ -244,7 +244,7 @@ class Request(Struct, frozen=True, kw_only=True):
         return tuple(vote for vote in self.votes if vote.verdict == names.APPROVED)
 
     def state_at(self, now: datetime) -> RequestState:
-        """The state as of `now`: a pending request past its time has expired, whether or not the sweep has been by."""
+        """Return the state at `now`: a pending request past its expiry is expired, even before the sweep."""
         if self.state == "Pending" and now >= self.expires_at:
             return "Expired"
         return self.state
@@ -264,7 +264,7 @@ class Approval(Struct, frozen=True, kw_only=True):
 
 
 class VersionState(Struct, frozen=True, kw_only=True):
-    """All that the ledger's events say of one version, folded.
+    """State of a version, folded from its events.
 
     `status_since` is when something last bore on the registry's approval status; `bypass_seen` names the last change of it
     that came from outside, so that its second event is no second bypass. `package_digest` is SHA-256 of the package's JSON as
@@ -395,7 +395,7 @@ def canonical(value: Any) -> bytes:
 
 
 def digest(value: Any) -> str:
-    """SHA-256, hex, over the canonical JSON of `value`. Only for what is about to be recorded: see `canonical`."""
+    """Return the SHA-256, hex, of `value`'s canonical JSON; only for new records, see `canonical`."""
     return hashlib.sha256(canonical(value)).hexdigest()
 
 

@@ -42,7 +42,7 @@ class Judgement(Struct, frozen=True, kw_only=True):
 
 
 class Situation(Struct, frozen=True, kw_only=True):
-    """All that a decision on a request depends on. `newest` is False for a link to an earlier attempt."""
+    """Inputs of a decision on a request; `newest` is False for a link to an earlier attempt."""
 
     config: Config
     request: Request
@@ -173,7 +173,7 @@ def _verdict(person: Person, verdict: str, s: Situation, breaking_glass: bool) -
 
 
 def _was_approved_for(name: str, version: VersionState) -> bool:
-    """Return True if a version passed an environment: it is live there, or was until a newer one replaced it.
+    """Return True if a version passed an environment: it is or was live there, until a newer one.
 
     A request that gave way to a newer one reads Superseded too, and was approved by nobody.
     """
@@ -189,14 +189,14 @@ def _approved_by(person: Person, request: Request) -> bool:
 
 
 def deciding_group(person: Person, rules: Environment, config: Config) -> str:
-    """The id of the group that gives `person` the right to decide in an environment; empty where none does."""
+    """Return the id of the group that lets `person` decide in an environment; empty if none does."""
     if rules.approver_group.id in person.groups:
         return rules.approver_group.id
     return config.break_glass.group.id if config.break_glass is not None and _holds_glass(person, config) else ""
 
 
 def may_ask_again(person: Person, s: Situation) -> Judgement:
-    """Decide whether somebody may ask again after a rejection or an expiry: approvers and the requester may."""
+    """Decide whether somebody may ask again after a rejection or expiry: approvers and the requester."""
     request = s.request
     if not s.newest or request.state_at(s.now) not in ("Rejected", "Expired") or s.version.revoked:
         return _moved_on("not_closed", "Only a rejected or expired request can be asked again.")
@@ -214,7 +214,7 @@ def may_ask_again(person: Person, s: Situation) -> Judgement:
 
 
 def waits_for(person: Person, state: EnvironmentState, rules: Environment) -> bool:
-    """Return True if the environment's pending version waits for `person`, judged without reading its request.
+    """Return True if the pending version waits for `person`, judged without reading its request.
 
     It doesn't wait for those who voted already, nor for the requester of a model that another person has to approve.
     """
@@ -302,5 +302,5 @@ def _refused(code: str, why: str, who_may: str) -> Judgement:
 
 
 def shown_digest(version: VersionState, request: Request) -> str:
-    """SHA-256, hex, of everything a decision on `request` is shown: package, evidence and gates, as their events have them."""
+    """Return the SHA-256, hex, of what a decision is shown: package, evidence and gates, as recorded."""
     return digest([version.package_digest, request.evidence_digest, request.gates_digest])

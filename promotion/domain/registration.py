@@ -23,7 +23,7 @@ _REPORTS = {
 
 
 def licence_of(metadata: Mapping[str, Any]) -> str:
-    """The licence that metadata names; where model and base model have different ones, `A AND B`, for both bind."""
+    """Return the licence in the metadata; `A AND B` if model and base model have different ones."""
     known = {
         str(key).lower().replace("-", "_").replace(" ", "_"): str(value).strip() for key, value in metadata.items()
     }

@@ -10,7 +10,7 @@ from promotion.formatting import one_line
 
 
 class Judged(Struct, frozen=True, kw_only=True):
-    """Why somebody may not approve as far as the requester goes; an empty code where nothing is in the way."""
+    """Reason why a person may not approve because of the requester; an empty code if there is none."""
 
     code: str = ""
     why_not: str = ""
@@ -61,7 +61,7 @@ def is_exactly(person: Person, requester: Requester) -> bool:
 
 
 def names_of(requester: Requester) -> tuple[tuple[str, ...], bool]:
-    """All names of a requester, and whether `[identity.requesters]` has settled who they are: then it alone counts."""
+    """Return all names of a requester, and True if `[identity.requesters]` alone determines them."""
     actor = requester.actor
     if actor.name and actor.name != actor.subject and actor.kind == "requester":
         return (actor.subject,), True

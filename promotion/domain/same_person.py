@@ -72,7 +72,7 @@ def _alike(a: Spelling, b: Spelling, local_parts: bool) -> bool:
 
 @lru_cache(maxsize=4096)
 def spellings(name: str) -> frozenset[Spelling]:
-    """The spellings of one name: every address in it, without a plus tag, and the text around the addresses."""
+    """Return the spellings of a name: its addresses without plus tags, and the text around them."""
     text = unicodedata.normalize("NFKC", name)
     text = "".join(c for c in text if unicodedata.category(c) not in ("Cf", "Cc")).strip()
     arn = _ARN.fullmatch(text)
@@ -97,7 +97,7 @@ def spellings(name: str) -> frozenset[Spelling]:
 
 @lru_cache(maxsize=4096)
 def _forms(text: str) -> frozenset[str]:
-    """Text as letters and digits alone, accents left out and written out: `jörg.müller` is also `joergmueller`."""
+    """Return text as letters and digits, accents removed and written out: `jörg` is `jorg` and `joerg`."""
     composed = unicodedata.normalize("NFC", text.casefold())
     return frozenset(_bare(variant) for variant in (composed.translate(_EXPANDED), composed.translate(_UNACCENTED)))
 

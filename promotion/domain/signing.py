@@ -17,7 +17,7 @@ from promotion.formatting import iso, one_line
 
 
 class Signature(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A signature as it is recorded: who signed, as what, meaning what, when, and the digest of what was shown."""
+    """A recorded signature: signer, role, meaning, time, and the digest of what was shown."""
 
     name: str
     role: str

@@ -18,7 +18,7 @@ from promotion.ledger.parameter_documents import dump
 from promotion.ledger.payloads import PolicyChanged
 from promotion.ledger.snapshot import GroupSnapshot
 
-# How often a step is done again because somebody else appended first.
+# Attempts of a step if another writer appends first.
 ATTEMPTS = 12
 LONGEST_REASON_BYTES = 2000
 
@@ -30,7 +30,7 @@ class Ledger(Protocol):
         """The states of a group as of its head, consistently read."""
 
     def append(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
-        """Append `events` and store what they changed in `view`, in one transaction, if the head is still `view.head`.
+        """Append `events` and the changed states in one transaction, if the head is still `view.head`.
 
         Raises:
             Conflict: somebody appended first; nothing was written.

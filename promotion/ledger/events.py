@@ -20,7 +20,7 @@ from promotion.errors import IntegrityError
 from promotion.ledger.payloads import Payload, Unknown, read_payload, recorded
 
 GENESIS = "0" * 64
-# What a `must_understand` of an event may name that this release knows. It has nothing yet.
+# Extensions that this release supports in an event's `must_understand`; none yet.
 UNDERSTOOD: frozenset[str] = frozenset()
 
 

@@ -16,7 +16,7 @@ from promotion.ledger.snapshot import GroupSnapshot
 LIVE_KINDS = frozenset({names.MODEL_PROMOTED, names.MODEL_ROLLED_BACK, names.MODEL_REVOKED, names.MODEL_ADOPTED})
 # The advanced tier: https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html
 LARGEST_VALUE_BYTES = 8192
-# What a live record holds besides its containers: names, approvers, signature.
+# Bytes of a live record besides its containers: names, approvers, signature.
 _BESIDE_CONTAINERS_BYTES = 3072
 
 
@@ -107,7 +107,7 @@ PAGE_BYTES = 4096
 
 
 def entry(event: Event) -> dict[str, Any]:
-    """An event as Parameter Store keeps it: who, when, what, why, and the hash that leads back to the ledger."""
+    """Return an event's entry for Parameter Store: actor, time, kind, reason, and the ledger's hash."""
     found: dict[str, Any] = {
         "sequence": event.sequence,
         "time": event.time.isoformat().replace("+00:00", "Z"),

@@ -1,6 +1,6 @@
 """Typed payloads of ledger events (the field `data`); the tag is the event's `kind`.
 
-What is left at its default is not written, so a field that a later release adds is in no earlier event. A default never changes.
+A field at its default is not written, so fields of later releases are in no earlier event. A default never changes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ModelRegistered(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ArtifactHashed(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """With `hashing`, it failed and is tried again. `containers` are the package's own, with their digests."""
+    """The artifact was hashed, or failed; `hashing`: it is tried again. `containers` have the digests."""
 
     kind: ClassVar[str] = names.ARTIFACT_HASHED
     problem: str = ""

@@ -101,7 +101,7 @@ class GroupSnapshot:
 
 
 def falls_back(view: GroupSnapshot, version: int, config: Config) -> dict[str, int | None]:
-    """Map each environment where `version` is live to the version that would replace it after a revocation, or None."""
+    """Map each environment where `version` is live to its replacement after a revocation, or None."""
     found: dict[str, int | None] = {}
     for name, environment in view.environments.items():
         if environment.live == version:

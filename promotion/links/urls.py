@@ -10,7 +10,7 @@ from promotion.links.tokens import Keyring
 
 
 def path_of(address: str | None) -> str:
-    """The path of one of our own addresses: pages link by path, so that a proxy's host name can't break them."""
+    """Return the path of one of the service's URLs; pages link by path, whatever a proxy's host name."""
     return "/" + (address or "").partition("//")[2].partition("/")[2]
 
 

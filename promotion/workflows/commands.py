@@ -48,7 +48,7 @@ class RecordInference(_Command, frozen=True, kw_only=True, tag="inference"):
 
 
 class RecordFailure(_Command, frozen=True, kw_only=True, tag="failure"):
-    """A run failed before it knew its version; `broken` where the record or the bytes are not those that were approved."""
+    """A run failed before it knew its version; `broken`: the integrity check failed."""
 
     group: str
     environment: str

@@ -1,4 +1,4 @@
-"""After production: the input of a live model drifts, somebody is asked to decide, and a retraining pipeline is started.
+"""Drift of a live model's input: record it, ask for a decision, and start the retraining pipeline.
 
 An episode of drift begins with the first measurement above the bound and ends with one below it, or when another version goes
 live. People are told once an episode and source, and each episode starts one retraining at most: a pipeline trains for hours,
@@ -47,7 +47,7 @@ def after_run(
 def record_monitoring(
     group: str, name: str, source: str, violations: int, reason: str, *, world: Context, report: str = ""
 ) -> Receipt:
-    """Record what a monitor found of the input of what is live in `name`: `violations` of its baseline, or none.
+    """Record a monitor's result for the live model's input in `name`: its number of violations.
 
     Raises:
         Invalid: the environment is unknown.
