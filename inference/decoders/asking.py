@@ -100,7 +100,7 @@ class Asking:
         # JSON can spell half a character; a tokenizer can't read one.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         bos = self._tokenizer.bos_token
-        # A chat template has put the special tokens in, and so has who sends "<s>[INST] …": once is enough.
+        # Chat templates, and clients that send "<s>[INST] …", add the special tokens themselves: add none again.
         special = not chat and not (bos and text.startswith(bos))
         near = self._limits.input_length * _CHARACTERS_PER_TOKEN
         if len(text) > near and settings.truncate is None:

@@ -14,7 +14,7 @@ from promotion.errors import Invalid
 DEFAULT_NEW_TOKENS = 100  # as TGI has it
 MOST_STOPS = 16
 LONGEST_STOP = 1_000
-# A model may reach further; whoever wants that says MAX_TOTAL_TOKENS, since memory is set aside by it.
+# A model may support more; set MAX_TOTAL_TOKENS for that, since it determines the reserved memory.
 DEFAULT_TOTAL_TOKENS = 4_096
 CPU_BATCH_TOKENS, CUDA_BATCH_TOKENS = 16_384, 131_072
 PREFILL_TOKENS = 4_096

@@ -80,7 +80,7 @@ class CTranslate2Engine:
         return not prompt.settings.do_sample and prompt.settings.num_beams == 1 and bool(prompt.tokens)
 
     def generate(self, prompts: Sequence[Prompt], arrivals: Arrivals | None = None) -> Iterator[tuple[int, Generated]]:
-        """Each prompt's index and result; nobody can join a call, so `arrivals` is not asked."""
+        """Yield each prompt's index and result; no prompt can join a call, so `arrivals` is not used."""
         groups: dict[Generation, list[int]] = {}
         others: list[int] = []
         for index, prompt in enumerate(prompts):

@@ -69,7 +69,7 @@ class Graphs:
 
     @torch.inference_mode()
     def __call__(self, count: int, keys: int, sources: int) -> Tensor:
-        """As the decoder's step; what it returns is overwritten by the next one."""
+        """Do the decoder's step; the next call overwrites the result."""
         rounded = min(self._decoder.slots, max(_FEWEST_SLOTS, 1 << (count - 1).bit_length()))
         size = (rounded, keys, sources)
         # Who was there before may have gone to the end of all positions.
@@ -161,7 +161,7 @@ def free_bytes(device: torch.device) -> int:
     return int(torch.cuda.mem_get_info(device)[0])
 
 
-# What `attend` takes and returns.
+# Signature of `attend`.
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
@@ -227,7 +227,7 @@ class FlexAttention:
         counts, places = _tiles(owner)
         self._owners = onto(device, owner.view(-1, _TILE))
         self._counts, self._places = onto(device, counts), onto(device, places)
-        # A number would be taken for a part of the code; written where it is, nobody waits for it.
+        # A Python number would be compiled into the code; a tensor on the device needs no synchronization.
         self._scale = torch.full((), side.score_scale, device=device)
         self._bias = None if side.distances is None else side.distances.bias
 
@@ -249,7 +249,7 @@ def _tiles(owner: Tensor) -> tuple[Tensor, Tensor]:
     return (ends - starts + 1).int()[None, None], places.int()[None, None]
 
 
-# What torch.nn.attention.varlen calls too, whose own arguments change from release to release.
+# torch.nn.attention.varlen calls this too; its own arguments change from release to release.
 packed_attention: Callable[..., Any] = torch.ops.aten._flash_attention_forward
 
 

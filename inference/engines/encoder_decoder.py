@@ -74,7 +74,7 @@ class Levers:
         return replace(self, encoder_tokens=tokens, rows=rows, beam_rows=beams, live_rows=live)
 
     def rows_for(self, longest: int, *, beams: bool, live: bool) -> int:
-        """Texts side by side in one step, for inputs of at most `longest` tokens; who comes later may bring longer ones."""
+        """Return the sequences per step for inputs of at most `longest` tokens; later prompts can be longer."""
         rows = (self.beam_rows if beams else None) or (self.live_rows if live else None) or self.rows
         return rows if live else rows * max(1, min(self.short, _LONG // longest))
 
@@ -103,7 +103,7 @@ class EncoderDecoderEngine:
 
     @property
     def description(self) -> Description:
-        """Says also when some of the work was left to `generate`."""
+        """Description that names `generate` too, if it answered some of the prompts."""
         name = NAME if self._by_own or not self._by_plain else self._plain.description.name
         if self._by_own and self._by_plain:
             name = f"{NAME}+{self._plain.description.name}"
@@ -158,7 +158,7 @@ class EncoderDecoderEngine:
             self._levers = fewer
 
     def _run(self, work: _Work, kind: Kind) -> Iterator[tuple[int, Generated]]:
-        """Prompts that are searched alike and need `width` texts each, until nobody is left and nobody joins."""
+        """Generate for prompts of one kind of search and `width` sequences each, until none is left or joins."""
         (beams, width), prompts, levers = kind, work.open, self._levers
         indices = work.kinds.pop(kind)
         reach = max(most_new_tokens(prompts[index].settings) for index in indices)

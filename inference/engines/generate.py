@@ -51,7 +51,7 @@ class GenerateEngine:
         self.description = Description("generate", str(model.device), str(model.dtype).removeprefix("torch."))
 
     def generate(self, prompts: Sequence[Prompt], arrivals: Arrivals | None = None) -> Iterator[tuple[int, Generated]]:
-        """As the protocol says; nobody can join a call of `generate`, so who arrives meanwhile is not asked for."""
+        """Yield results as the protocol says; no prompt can join a call of `generate`, so `arrivals` is not used."""
         groups: dict[Generation, list[int]] = {}
         for index, prompt in enumerate(prompts):
             groups.setdefault(_shared(prompt.settings), []).append(index)

@@ -1,4 +1,4 @@
-"""Sampling whose outcome belongs to the record: not to its neighbours, its place in a batch or the order of work.
+"""Reproducible sampling per record, independent of batch neighbours, position and order of work.
 
 `generate` draws from one global generator, so a row's text depends on who shares its batch. Here each row has numbers
 of its own, from a counter-based generator keyed by seed and text, and a token is picked by inverting the cumulative

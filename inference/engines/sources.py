@@ -75,7 +75,7 @@ class _Sources:
 
     def __init__(self, weights: Weights, slots: int, longest: int, pages: Pages) -> None:
         self._side, self.longest, self._pages = weights.decoder, self.room_for(longest), pages
-        # Added to scores: 0 or -inf. A slot that nobody was in sees its empty table, for nothing at all would be no number.
+        # Additive mask: 0 or -inf. An unused slot attends to its empty cache, as a fully masked softmax would be NaN.
         hidden = torch.zeros(slots, 1, self.longest, dtype=weights.dtype, device=weights.device)
         self._hidden = _Table(hidden, 0, 2, filling=_NEVER)
 

@@ -1,4 +1,4 @@
-"""Large tables in memory, made for being read from end to end at every step."""
+"""Large tables in huge pages, for sequential reads at every step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_KEPT = 5
 
 
 class Pages:
-    """Memory for tables that follow each other, request after request.
+    """Huge-page pool for tables, reused from request to request.
 
     On a CPU large tables lie in pages of 2 MiB, where the system has them: one core reads these by up to half as fast again
     as pages of 4 KiB (31 GB/s against 22 on an EPYC of 2023). What a table gives back the next one takes, because a new page
@@ -29,7 +29,7 @@ class Pages:
         self._kept: list[Tensor] = []  # bytes
 
     def zeros(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-        """As `torch.zeros`.
+        """Return a zeroed tensor, as `torch.zeros`.
 
         Raises:
             MemoryError: there is not so much memory.
@@ -46,7 +46,7 @@ class Pages:
         return found.view(dtype).view(tuple(shape))
 
     def take_back(self, table: Tensor) -> None:
-        """Memory of a table that nobody uses any more."""
+        """Take back the memory of a table that is no longer used."""
         if table.device.type == "cpu" and table.nbytes >= 2 * _PAGE and table.data_ptr() % _PAGE == 0:
             whole = table.untyped_storage()
             start = table.storage_offset() * table.dtype.itemsize

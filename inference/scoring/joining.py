@@ -59,7 +59,7 @@ class References:
     duplicates: int = 0
 
     def of(self, answer: Prediction) -> tuple[str, ...] | None:
-        """The references of an answer. To a list of texts a list has one for each; to a single text, several to choose from."""
+        """Return an answer's references: for a list of texts one each, for a single text alternatives."""
         value = self.values.get(answer.id)
         if answer.listed and isinstance(value, list):
             value = value[answer.part] if answer.part < len(value) else None

@@ -1,4 +1,4 @@
-"""The metrics themselves: one number a record where a metric has one, and what they come to, with how sure that is."""
+"""Metrics of generated texts and labels: values per record, and means with confidence intervals."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def mean_estimates(scores: Numbers, *, seed: int = 0) -> list[Estimate]:
 def corpus_estimates(
     names: Sequence[str], outputs: Sequence[str], references: Sequence[Sequence[str]], *, language: str = ""
 ) -> dict[str, tuple[Estimate, str]]:
-    """Return chrF and BLEU over all records together, by sacrebleu, from 0 to 100; each with the signature that it is quoted by.
+    """Return corpus chrF and BLEU by sacrebleu, from 0 to 100, each with its signature.
 
     BLEU counts runs of words, and where `language` puts no spaces between them, runs of characters.
     """

@@ -1,4 +1,4 @@
-"""Pictures for a mail: read in a few seconds, in black and white too, and each with a text that says the same."""
+"""Charts for mails, readable in black and white, each with a text alternative."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def draw_latency(path: Path, latencies: Latencies) -> str:
 
 
 def draw_confusion(path: Path, confusion: Confusion) -> str:
-    """Which label was taken for which; returns the text alternative. Of many labels, the commonest are drawn."""
+    """Draw the confusion matrix of the most frequent labels; return the text alternative."""
     order = confusion.counts.sum(axis=1).argsort()[::-1][:_MOST_CONFUSED]
     counts = confusion.counts[order][:, order]
     labels = [confusion.labels[place] for place in order]

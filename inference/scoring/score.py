@@ -41,7 +41,7 @@ log = logging.getLogger("inference")
 
 @dataclass(slots=True)
 class _Scored:
-    """All that is kept of the outputs: a row of numbers each, never their texts."""
+    """Numbers kept of each output; texts are not kept."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
     keys: list[tuple[str, int]] = field(default_factory=list)

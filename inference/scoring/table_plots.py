@@ -1,4 +1,4 @@
-"""Pictures of tabular models: ROC and precision-recall, calibration, residuals. Each with a text that says the same."""
+"""Charts of tabular models (ROC, precision-recall, calibration, residuals) with text alternatives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run's metrics JSON and pictures of a model that answers with numbers or classes: regression, binary, multiclass.
+"""Metrics JSON and charts of a run of a regression, binary or multiclass model.
 
 Answers and references are joined by a column that both have, else line by line in the order of the files, as Batch Transform
 keeps it.
@@ -70,7 +70,7 @@ class TableOptions:
 
 
 def is_tabular(outputs: Path, task: str | None) -> bool:
-    """Return True if outputs are a table, by the task's name, else by the first line (numbers or a known column)."""
+    """Return True if outputs are a table, by the task, else by the first line (numbers, known columns)."""
     if task is not None:
         return task in TASKS
     for file in files_under(outputs):
@@ -199,7 +199,7 @@ def _judged(
 
 
 def _class_columns(answers: Table, options: TableOptions) -> list[str]:
-    """Columns of class scores: those below one name (`probabilities.0`), or all of a table that holds numbers alone."""
+    """Return the columns of class scores: those below a name (`probabilities.0`), or all if only numbers."""
     if options.prediction is not None and options.prediction in answers.columns:
         return []
     prefix = options.prediction or next(

@@ -1,4 +1,4 @@
-"""Tables: CSV, JSON Lines, JSON and Parquet as columns, for models that answer with numbers and classes.
+"""Tables from CSV, JSON Lines, JSON and Parquet, for models that answer with numbers and classes.
 
 A file's columns are named by its header, or by their position from 0 where it has none, as SageMaker's CSV for its built-in
 algorithms. Values are kept as pyarrow columns: a million lines of ten numbers take about 100 MB.
@@ -47,7 +47,7 @@ class Table:
         return list(self.columns)
 
     def find(self, name: str | None, known: Sequence[str], what: str) -> str:
-        """The name of a column: `name` itself, a position as text, the first of `known` that is there, or the only column.
+        """Find a column: by name, by position as text, the first of `known`, or the only column.
 
         Raises:
             Invalid: no such column, or several and none is named.

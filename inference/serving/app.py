@@ -1,4 +1,4 @@
-"""The routes that SageMaker calls, and one for who scrapes figures."""
+"""Routes for SageMaker and for clients, and /metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ class App:
         headers: dict[str, str],
         leave: _Once,
     ) -> Response:
-        """The answer as it grows. The first piece is waited for, so that what fails at once has a status of its own."""
+        """Return the stream, once its first piece is there: an early failure still gets its own status."""
         lines = accept in LINES or (accept != SSE_TYPE and self._hosting.stream_form == JSON_LINES)
         shown = form.events(asked, lines=lines)
         [prompt] = asked.prepared
@@ -312,7 +312,7 @@ class App:
 
 
 class _Once:
-    """A call that is made once, whoever makes it first."""
+    """A callback that runs at most once."""
 
     def __init__(self, call: Any) -> None:
         self._call: Any = call
@@ -324,7 +324,7 @@ class _Once:
 
 
 class _Stream(StreamingResponse):
-    """A stream that leaves also where nobody ever read from it."""
+    """A streaming response that releases its request even if it is never read."""
 
     def __init__(self, events: AsyncIterator[bytes], *, leave: _Once, **options: Any) -> None:
         super().__init__(events, **options)

@@ -1,4 +1,4 @@
-"""Requests of many clients share forward passes, by a budget of tokens and with a bound on waiting for company.
+"""Dynamic batching of requests from many clients, by a token budget and a maximum delay.
 
 Each client's requests stand in a line of their own, and a pass takes from all lines in turn: a body of ten thousand lines
 doesn't hold up one that asks for a single text. Where the task lets them, requests join a pass that is under way, and each
@@ -72,7 +72,7 @@ class Batcher:
         self._lines: deque[_Line] = deque()
         self._changed = threading.Condition()
         self._stopped = False
-        # How many shared the last pass: as many may be on their way again.
+        # Requests of the last batch: as many may arrive again.
         self._company = 1
 
     @property
@@ -114,7 +114,7 @@ class Batcher:
                 self._tell(places, self._outcomes([line.requests[index] for line, index in places]))
 
     def _flow(self, task: Flowing, places: Sequence[Place]) -> None:
-        """Until nobody is left in the pass, and nobody joins."""
+        """Answer by continuous batching, until no request is left or joins."""
         inside = dict(enumerate(places))
         count = len(places)
 
@@ -160,7 +160,7 @@ class Batcher:
                     self._changed.wait()
                     continue
                 left = self._lines[0].came + self._delay - time.monotonic()
-                # Where others can join, nobody need be waited for.
+                # With continuous batching there is no need to wait for more requests.
                 if left <= 0 or self._flowing is not None or self._enough():
                     return self._taken()
                 self._changed.wait(left)
@@ -172,7 +172,7 @@ class Batcher:
         return sum(sum(line.weights[line.taken :]) for line in self._lines) >= self._tokens
 
     def _taken(self, most: int | None = None, used: int = 0) -> list[Place]:
-        """One request of each line in turn, while the budget lasts; the first of all in any case, unless some is used."""
+        """Take one request of each line in turn within the budget; the first in any case if none is used."""
         if self._whole:
             line = self._lines.popleft()
             first, line.taken = line.taken, len(line.requests)
@@ -217,7 +217,7 @@ class Batcher:
             if len(line.outcomes) == len(line.requests):
                 ended.setdefault(line.loop, []).append(line)
         for loop, lines in ended.items():
-            # One wake-up for all who shared the pass.
+            # One wake-up for all requests of the batch.
             _call(loop, lines)
 
     def _end(self, lines: Sequence[_Line]) -> None:
@@ -234,7 +234,7 @@ def _call(loop: asyncio.AbstractEventLoop, lines: Sequence[_Line]) -> None:
 
 
 def _settle(lines: Sequence[_Line]) -> None:
-    """On the event loop: each line's outcome goes to whoever waits for it."""
+    """Deliver each line's outcome to its client, on the event loop."""
     for line in lines:
         if line.future.done():
             continue

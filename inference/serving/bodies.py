@@ -1,4 +1,4 @@
-"""Bodies are let in before they are read: their size each, their memory as a whole, and how long they may take."""
+"""Admission of request bodies before they are read: size, total memory, and time to receive."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Bodies:
             limit.reschedule(min(soon, limit.when() or soon))
 
     async def read(self, request: Request) -> Body:
-        """The body of `request`, whose room is given back by `release`.
+        """Read the body of `request`; `release` returns its memory budget.
 
         Raises:
             BodyRefused: too large, no room, or too slow.

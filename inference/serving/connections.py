@@ -91,7 +91,7 @@ class Connection(HttpToolsProtocol):
             self.transport.write(_LATE)
             self.transport.close()
             return
-        # A body that keeps the pace may go on; one that nobody reads any more is bounded too.
+        # A body that arrives fast enough may continue; a body that is no longer read has a limit too.
         allowed = self._begun + self.patience + min(self._came, LARGEST_BODY_BYTES) / SLOWEST_BYTES_PER_S + _LATER_S
         left = allowed - self.loop.time()
         if left > 0:
@@ -104,7 +104,7 @@ class Server(uvicorn.Server):
     """uvicorn's server with a time limit for shutting down."""
 
     def __init__(self, config: uvicorn.Config, *, closing: Callable[[], None], overdue: Callable[[], None]) -> None:
-        """`closing` is called on the event loop once it ends, `overdue` on another thread when answers must end."""
+        """Make a server; `closing` is called on the event loop, `overdue` on a thread at the time limit."""
         super().__init__(config)
         self._told, self._overdue = closing, overdue
         self._last: threading.Timer | None = None

@@ -1,4 +1,4 @@
-"""The forms that clients speak: which record a body is, and how its answer, its stream and its errors look.
+"""Client protocols: parsing of request bodies, and form of answers, streams and errors.
 
 Whoever asks for what a model can't do is refused by the name that its own form has for it.
 """
@@ -57,8 +57,8 @@ class Form(Protocol):
 class OwnForm:
     """The bodies of /invocations: the pipeline's records, TGI's and LMI's streams.
 
-    `task_field` is what Hugging Face's clients read where the task is summarization or translation; who sends JumpStart's
-    `text_inputs` reads JumpStart's `generated_texts`.
+    `task_field` is the field that Hugging Face's clients read for summarization and translation. Clients that send JumpStart's
+    `text_inputs` read JumpStart's `generated_texts`.
     """
 
     def __init__(self, record: Any, task_field: str | None = None) -> None:
@@ -107,7 +107,7 @@ def problem(
     field: str = "",
     openai: bool = False,
 ) -> Response:
-    """An error in TGI's form, or in OpenAI's: clients tell overload from a mistake of their own by its type."""
+    """Return an error in TGI's or OpenAI's form; its type distinguishes overload from client errors."""
     value: dict[str, Any] = {"error": message, "error_type": kind}
     if openai:
         names = {"validation": "invalid_request_error", "overloaded": "rate_limit_error", "eula": "permission_error"}

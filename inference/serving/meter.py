@@ -55,7 +55,7 @@ class Meter:
             self.left += 1
 
     def retry_after(self, waiting: int) -> int:
-        """In how many seconds those who wait now will be through, by how it went lately."""
+        """Estimate the seconds until the waiting requests are answered, from recent throughput."""
         since = time.monotonic() - _LOOKED_BACK_S
         with self._lock:
             recent = [moment for moment in self._recent if moment > since]

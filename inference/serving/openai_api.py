@@ -1,4 +1,4 @@
-"""OpenAI's forms: chat completions and completions, whole and as chunks, on their own routes and on /invocations."""
+"""OpenAI's API: chat completions and completions, complete or streamed, also on /invocations."""
 
 from __future__ import annotations
 

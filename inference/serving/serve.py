@@ -63,7 +63,7 @@ class Model:
                 self._serve(self.host)
             ended()
 
-        # Left behind if it does not end in time: a drained server must not wait for a text that nobody reads.
+        # Abandoned if it does not end in time: a drained server must not wait for a text that is not read.
         self._thread = threading.Thread(target=work, name="model", daemon=True)
         self._thread.start()
 
@@ -167,7 +167,7 @@ def serve(load: Callable[[], Pipeline], *, host: str, port: int, environment: Ma
 
 
 def _allow_connections() -> None:
-    """As many open connections as the kernel lets this process have: the usual 1,024 are fewer than clients that wait."""
+    """Raise the limit of open files to the maximum: the usual 1,024 are fewer than waiting clients."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(

@@ -59,7 +59,7 @@ class Hosting:
         )
 
     def eula_missing(self, attributes: str) -> str | None:
-        """Why a request can't be answered, where its package's licence was accepted neither by it nor by its deployment."""
+        """Return the refusal if neither the request nor the deployment accepted the package's licence."""
         if not self.eula or self.eula_accepted or "accept_eula=true" in re.split(r"[;,\s]+", attributes.lower()):
             return None
         return (

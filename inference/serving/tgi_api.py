@@ -14,7 +14,7 @@ from promotion.errors import Invalid
 
 
 class TgiForm:
-    """One request to TGI's routes. `listed` answers in a list, as TGI's `/` does; `stream` where the route decides it."""
+    """A request to TGI's routes; `listed` answers with a list, as TGI's `/` does."""
 
     def __init__(self, body: Any, *, listed: bool, stream: bool | None = None) -> None:
         """Parse a request body of TGI's API.

@@ -64,7 +64,7 @@ class Pipeline:
                 raise HyperParametersInvalid(f"{HYPER_PARAMS}.{error.field}", error.reason) from None
 
     def answer_lines(self, lines: Sequence[bytes | RecordInvalid], *, stamp: bool = False) -> Answered:
-        """An output line for each of `lines`, in order; what could not even be read comes in as the error that it is.
+        """Return an output line for each of `lines`, in order; unreadable lines come in as errors.
 
         With `stamp`, the first line carries what was counted: batch transform gives a container no other way to report,
         no file of its own and only its answers to write to.

@@ -163,7 +163,7 @@ class TextToText(_Plain):
 
     def _flow(self, requests: Sequence[Request], joining: Joining | None) -> Iterator[tuple[int, list[Answer]]]:
         """By number of request, as they are ready."""
-        # By number of prompt: its source, and whose which text it is. Only what is under way is kept: a flow may be endless.
+        # By prompt number: its source, and its requests' texts. Only those in progress are kept: a flow may be endless.
         asked: dict[int, tuple[Encoded, list[tuple[int, int]]]] = {}
         open_requests: dict[int, dict[int, Answer]] = {}
         missing: dict[int, int] = {}
@@ -221,7 +221,7 @@ class TextToText(_Plain):
 
 
 def _within(settings: Generation, reach: int | None) -> Generation:
-    """A model's defaults, with lengths that its decoder's positions reach; what a request asks beyond is its error."""
+    """Limit a model's default lengths to its decoder's positions; longer requests are errors."""
     if reach is None:
         return settings
     new, whole = settings.max_new_tokens, settings.max_length
@@ -299,7 +299,7 @@ class ZeroShot(_Plain):
 
 
 def answer_each(task: Task, requests: Sequence[Request]) -> list[list[Answer]]:
-    """Answer `requests` together; where that fails, each alone, so that one that breaks the model is one error."""
+    """Answer `requests` together; after a failure each alone, so that only the broken one is an error."""
     try:
         return task.answer(requests)
     except Exception:
