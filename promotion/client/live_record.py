@@ -1,4 +1,4 @@
-"""The live record: what Parameter Store says is approved for an environment, signed.
+"""The live record: the signed document in Parameter Store with the version approved for an environment.
 
 ECDSA on P-256 with SHA-256 over the canonical JSON (sorted keys, no spaces, UTF-8) of all fields but `signature`, so that
 whoever holds the public key can check it offline. Standard library only: a pipeline imports this with nothing installed.

@@ -188,7 +188,7 @@ class Operators(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class BreakGlass(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One group that may pass a shut gate or a missing quorum, with a reason that everybody is told."""
+    """Break-glass group: may override a failed gate or a missing quorum, with a published reason."""
 
     group: PeopleGroup
 

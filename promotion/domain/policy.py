@@ -250,7 +250,7 @@ def reading_groups(config: Config) -> list[PeopleGroup]:
 
 
 def readers(config: Config) -> str:
-    """The names of the groups that may read, for whoever has to ask for one."""
+    """Return the names of the groups that may read, for the message to people in none of them."""
     return listed(list(dict.fromkeys(group.label for group in reading_groups(config))), "or")
 
 

@@ -52,7 +52,7 @@ def retrained(view: GroupSnapshot, event: Event, payload: RetrainingStarted) -> 
 
 
 def say(view: GroupSnapshot, event: Event, source: str, *, drifts: bool) -> None:
-    """One of those who watch says whether the input of an environment drifts."""
+    """Apply the report of one drift source for an environment."""
     environment = view.environment(_environment(event))
     others = tuple(name for name in environment.drifting if name != source)
     drifting = (*others, source) if drifts else others

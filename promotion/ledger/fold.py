@@ -39,7 +39,7 @@ STATUS_KINDS = frozenset({names.DECISION_RECORDED, names.MODEL_PROMOTED, names.M
 
 
 def evolve(view: GroupSnapshot, event: Event) -> None:
-    """Change `view` by what `event` says happened. Events of kinds that change no state pass."""
+    """Apply `event` to `view`; kinds that change no state are ignored."""
     if event.version is not None and event.kind != names.MODEL_REGISTERED:
         state = replace(view.version(event.version), last_sequence=event.sequence)
         if event.kind in STATUS_KINDS:

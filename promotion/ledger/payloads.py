@@ -91,7 +91,7 @@ class ModelRolledBack(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ModelRevoked(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """`falls_back` says for each environment where it was live what is live there instead, or null."""
+    """`falls_back` maps each environment where it was live to the version live there instead, or null."""
 
     kind: ClassVar[str] = names.MODEL_REVOKED
     reason: str = ""
@@ -161,7 +161,7 @@ class PackageChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class InferenceCompleted(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """`drifting` is None where the run says nothing of drift."""
+    """`drifting` is None if the run measured no drift."""
 
     kind: ClassVar[str] = names.INFERENCE_COMPLETED
     evidence: Evidence

@@ -95,7 +95,7 @@ class RecordRetraining(_Command, frozen=True, kw_only=True, tag="retraining"):
 
 
 class RecordEndpoint(_Command, frozen=True, kw_only=True, tag="endpoint"):
-    """A real-time endpoint was seen to be as `endpoint` says."""
+    """A real-time endpoint was observed in the state `endpoint`."""
 
     group: str
     environment: str

@@ -54,7 +54,7 @@ __all__ = [
 
 
 def register(package: Package, evidence: Evidence, *, world: Context) -> Receipt:
-    """Record a registered version and ask for it to enter the first environment.
+    """Record a registered version and request approval for the first environment.
 
     Registering again is nothing new: several events for one change, and the echo of our own writes, make one request.
     """
@@ -171,7 +171,7 @@ def record_decision(
 
 
 def record_inference(group: str, version: int, evidence: Evidence, *, world: Context) -> Receipt:
-    """Record what a run in `evidence.environment` measured, and ask for the next environment.
+    """Record the results of a run in `evidence.environment`, and request approval for the next one.
 
     Raises:
         Invalid: the version or the environment is unknown.
@@ -329,7 +329,7 @@ def _promotion(
     broke_glass: bool,
     world: Context,
 ) -> NewEvent:
-    """The promotion, in the name of whoever completed the quorum: that is who AWS's own records will name."""
+    """Return the promotion; its actor is the voter who completed the quorum, as in AWS's own records."""
     return happened(
         payloads.ModelPromoted(
             request_id=request.id,

@@ -90,7 +90,7 @@ def record_retraining(group: str, name: str, version: int, pipeline: str, execut
 def _detected(
     view: GroupSnapshot, environment: EnvironmentState, found: payloads.DriftDetected, world: Context
 ) -> list[NewEvent]:
-    """The event, where it is news: a new source says so, or a retraining that was held back may start now."""
+    """Return the event if it is new: a new source, or a postponed retraining that can start now."""
     pipeline, held = _retraining(view, environment, world)
     if found.source in environment.drifting and not pipeline:
         return []

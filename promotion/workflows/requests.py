@@ -1,4 +1,4 @@
-"""Asking for an environment: the facts of a request, of the older one that it takes the place of, and of its end."""
+"""Approval requests: events of a new request, of the one that it supersedes, and of its end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def ask(
     *,
     changed: str = "",
 ) -> list[NewEvent]:
-    """The facts that ask for a version to enter `name`; none where a newer version is already there or asking."""
+    """Return the events that request `name` for a version; none if a newer one is live or pending."""
     environment = view.environment(name)
     if environment.live is not None and environment.live >= package.version:
         return []
