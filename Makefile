@@ -46,8 +46,12 @@ test-outside-all: $(VENV) $(NODE)  ## The same with every family, layout and var
 coverage: $(VENV) $(NODE) $(CHROMIUM)  ## Every test, with the lines that none of them runs, in build/coverage/
 	python -m pytest -q $(SIDE_BY_SIDE) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage $(TESTS)
 
-check: $(VENV)  ## Lint, types, boundaries
+# Folders in which every public module, class and function has a docstring, in Google's form.
+DOCUMENTED := $(addprefix promotion/,client config domain ledger links workflows) $(addprefix inference/,tasks serving scoring)
+
+check: $(VENV)  ## Lint, types, boundaries, docstrings
 	ruff check . && ruff format --check .
+	ruff check --select D --config "lint.pydocstyle.convention='google'" $(DOCUMENTED)
 	mypy
 	lint-imports
 

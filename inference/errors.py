@@ -1,4 +1,4 @@
-"""What the inference pipeline raises besides the service's own errors.
+"""Exceptions of the inference pipeline, besides the service's own.
 
 PromotionError
 ├── IntegrityError (the service's)

@@ -1,1 +1,1 @@
-"""What is deployed: one room for each part of the stack, and nothing of the service's own code but its words."""
+"""The deployed stacks: one module for each part; of the service's own code only names and settings."""

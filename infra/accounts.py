@@ -75,7 +75,7 @@ class Elsewhere:
         }
 
     def owners_statements(self) -> dict[str, list[dict[str, Any]]]:
-        """What the owners of buckets and keys that this app didn't make have to add to their policies, by file name."""
+        """Return statements for policies of buckets and keys that this app doesn't own, by file name."""
         runs = self.roles("execution")
         found: dict[str, list[dict[str, Any]]] = {}
         for bucket in sorted({*self.settings.artifacts.buckets, *self.settings.inference.data_buckets}):

@@ -125,7 +125,7 @@ def _code(app: App, config: Path) -> Path:
 
 
 def _check(settings: Config, source: str) -> None:
-    """What only a deployment can find wrong.
+    """Check settings that matter only in a deployment.
 
     Raises:
         Invalid: names the setting.
@@ -148,7 +148,7 @@ def _check(settings: Config, source: str) -> None:
 
 
 def _environment(settings: Config) -> Environment | None:
-    """Where the service goes, as far as the configuration says so."""
+    """Return the target account and region, as far as they are configured."""
     region = settings.registry.region or settings.artifacts.region
     if settings.registry.account is None and region is None:
         return None

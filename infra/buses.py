@@ -73,7 +73,7 @@ class BusStack(Stack):
         )
 
     def _deployers(self, senders: Sequence[str]) -> list[str]:
-        """Who puts the targets, and the account itself: both may do whatever there is to do in their account anyway."""
+        """Return the deployment roles and account roots; both can administer their account anyway."""
         return [
             f"arn:{self.partition}:iam::{account}:{principal}"
             for account in senders

@@ -145,7 +145,7 @@ def endpoint_names(environment: Environment, prefix: str) -> str:
 def may_serve(
     permissions: Permissions, environment: Environment, settings: Config, prefix: str, role_arn: str
 ) -> list[iam.PolicyStatement]:
-    """What it takes to keep the endpoints of an environment: those, and nobody else's."""
+    """Return the permissions to manage an environment's endpoints, and no others."""
     pattern, hosted = endpoint_names(environment, prefix), names.hosted_prefix(prefix, environment.name)
     endpoint = permissions.arn("sagemaker", f"endpoint/{pattern}")
     config, model = (permissions.arn("sagemaker", f"{kind}/{hosted}*") for kind in ("endpoint-config", "model"))
@@ -178,7 +178,7 @@ def may_serve(
 
 
 def may_roll_back(permissions: Permissions, environment: Environment, prefix: str) -> iam.PolicyStatement:
-    """What the models' role needs so that SageMaker sees the alarms of a deployment.
+    """Return the permission by which SageMaker reads the alarms of a deployment.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configuration.html
     """

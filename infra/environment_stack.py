@@ -92,7 +92,7 @@ class EnvironmentStack(Stack):
     def _open_to_operators(
         self, permissions: Permissions, reading: list[iam.PolicyStatement], undelivered: sqs.IQueue, topic: sns.ITopic
     ) -> None:
-        """What `promotion verify` and `doctor` look at by command; it writes nothing."""
+        """Make the read-only role for `promotion verify` and `doctor`."""
         principals = list(self._far.settings.operators.principals)
         if not principals:
             return
@@ -143,7 +143,7 @@ class EnvironmentStack(Stack):
             role.add_to_policy(statement)
 
     def _report(self, undelivered: sqs.IQueue) -> None:
-        """What a run found goes to the service's bus, and how endpoints fare."""
+        """Forward results of runs and states of endpoints to the service's bus."""
         far = self._far
         home = far.here("events", f"event-bus/{far.service}")
         role = iam.Role(

@@ -1,4 +1,4 @@
-"""What wakes what: rules, the ledger's stream, the queue, the schedules."""
+"""Event sources of the functions: rules, the ledger's stream, the queue, schedules."""
 
 from __future__ import annotations
 

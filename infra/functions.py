@@ -19,7 +19,7 @@ from promotion import names
 
 @dataclass(frozen=True)
 class Size:
-    """What a function gets. A vCPU comes whole at 1,769 MB."""
+    """Time-out and memory of a function; 1,769 MB give a full vCPU."""
 
     timeout_s: int
     memory_mb: int = 512

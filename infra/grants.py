@@ -1,4 +1,4 @@
-"""What each function is told and may do: two tables, to be read beside each other."""
+"""Environment variables and permissions of each function, in two tables."""
 
 from __future__ import annotations
 

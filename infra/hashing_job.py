@@ -1,4 +1,4 @@
-"""What the job runs as that hashes artifacts too large for a function."""
+"""Role of the job that hashes artifacts too large for a function."""
 
 from __future__ import annotations
 

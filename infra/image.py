@@ -186,7 +186,7 @@ def stage(root: Path) -> Path:
 
 
 def default_base(root: Path) -> str:
-    """What the Dockerfile builds on unless told."""
+    """Return the Dockerfile's default base image."""
     text = (root / "inference" / "Dockerfile").read_text(encoding="utf-8")
     return next(line.partition("=")[2].strip() for line in text.splitlines() if line.startswith("ARG BASE="))
 

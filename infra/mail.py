@@ -1,4 +1,4 @@
-"""Who mail comes from, and what is heard of mail that did not arrive."""
+"""SES identity of the sender, and metrics of bounces and complaints."""
 
 from __future__ import annotations
 

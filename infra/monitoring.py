@@ -26,8 +26,9 @@ _AT_LEAST = cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD
 
 
 def alarm_topic(scope: Construct, topic_name: str | None = None) -> sns.Topic:
-    """What all alarms go to, and the projector's word on a group that it had to set aside; whoever answers for the service
-    subscribes to it.
+    """Make the SNS topic of all alarms, and of the projector's messages about dead-lettered groups.
+
+    The operators of the service subscribe to it.
     """
     topic = sns.Topic(scope, "Alarms", topic_name=topic_name, enforce_ssl=True)
     topic.add_to_resource_policy(
@@ -75,7 +76,7 @@ def _reported(environment: str, installation: str) -> cloudwatch.Metric:
 
 
 class Monitoring(Construct):
-    """What is watched, and shown on one board."""
+    """Alarms and the dashboard."""
 
     def __init__(
         self,

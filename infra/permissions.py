@@ -1,4 +1,4 @@
-"""Who may do what: the statements of each function's role, and nothing else grants anything."""
+"""IAM statements of each function's role; nothing else grants permissions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Permissions:
 
     @property
     def _store(self) -> Store:
-        """What is kept; there is nothing of it in an environment's own account."""
+        """The stored resources; an environment's own account has none."""
         assert self._kept is not None
         return self._kept
 
@@ -133,7 +133,7 @@ class Permissions:
         return [allow(["kms:Decrypt"], list(keys), via)] if keys else []
 
     def find_inputs(self) -> list[iam.PolicyStatement]:
-        """Whether there is anything to predict on; what it is, only the job reads."""
+        """Permission to list the inputs of inference runs; only the job reads them."""
         buckets = [self.bucket(name) for name in self._settings.inference.data_buckets]
         return [allow(["s3:ListBucket"], buckets)] if buckets else []
 
@@ -223,7 +223,7 @@ class Permissions:
         return [allow(["sts:AssumeRole"], roles)] if roles else []
 
     def run_jobs(self) -> list[iam.PolicyStatement]:
-        """What a SageMaker job's role needs whatever the job does: its image, its logs and numbers, its network, its volumes."""
+        """Permissions of every SageMaker job's role: image, logs, metrics, network, volumes."""
         stack, settings = self._stack, self._settings.inference
         keys = [key for key in (settings.volume_key, settings.output_key) if key]
         interfaces = ("CreateNetworkInterface", "CreateNetworkInterfacePermission", "DeleteNetworkInterface",

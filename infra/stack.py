@@ -125,7 +125,7 @@ class PromotionStack(Stack):
         explain_wildcards(self)
 
     def _registry_role(self) -> iam.Role:
-        """What the projector writes the registry as; CloudTrail has the approver as the SourceIdentity."""
+        """Make the role that writes the registry; CloudTrail shows the approver as its SourceIdentity."""
         projector = self.functions.role("on_projection_due")
         role = iam.Role(
             self,
@@ -196,7 +196,7 @@ class PromotionStack(Stack):
         )
 
     def _outputs(self) -> None:
-        """What to do next, and with what."""
+        """Write the stack's outputs: the next steps and their values."""
         store, url = self.store, self.api.url
         identity = self.sender.identity
         records = [record.name + " CNAME " + record.value for record in identity.dkim_records] if identity else []

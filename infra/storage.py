@@ -1,4 +1,4 @@
-"""What must outlive everything else: ledger, projections, signing key, secrets, evidence."""
+"""Retained resources: ledger, projections, signing key, secrets, evidence."""
 
 from __future__ import annotations
 

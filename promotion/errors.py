@@ -1,4 +1,4 @@
-"""What this service raises.
+"""Exceptions of this service.
 
 PromotionError
 ├── Refused             the rules say no; never retry
@@ -48,7 +48,7 @@ class LinkInvalid(Refused):
 
 
 class NotApproved(PromotionError):
-    """Nothing is live in this environment: never approved there, or revoked."""
+    """No version is live in this environment: none was approved there, or it was revoked."""
 
 
 class IntegrityError(PromotionError):

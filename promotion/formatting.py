@@ -1,4 +1,4 @@
-"""How times, spans, sizes, numbers and other people's text are put before a reader, the same in mail and page."""
+"""Formatting of times, durations, sizes, numbers and untrusted text, for mails and pages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def span(length: timedelta) -> str:
 
 
 def ago(time: datetime | str, now: datetime | str) -> str:
-    """How long before `now` something was."""
+    """Return the time before `now`, in words."""
     then, current = _time(time), _time(now)
     if current < then:
         return f"in {span(then - current)}"

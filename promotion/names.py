@@ -8,7 +8,7 @@ from typing import Final
 
 SERVICE: Final = "promotion"
 
-# What a package's environment field in CustomerMetadataProperties can say (DESIGN.md, *State*).
+# Values of a package's environment field in CustomerMetadataProperties.
 PENDING: Final = "PendingManualApproval"
 APPROVED: Final = "Approved"
 REJECTED: Final = "Rejected"
@@ -58,7 +58,7 @@ PUBLISHED: Final = (
     DRIFT_DETECTED,
     ENDPOINT_CHANGED,
 )
-# What an `Endpoint Changed` event says of it: what was seen of it, or what an operator asked for.
+# Statuses of an `Endpoint Changed` event: an observed one, or an operator's command.
 ENDPOINT_IN_SERVICE: Final = "InService"
 ENDPOINT_FAILED: Final = "Failed"
 ENDPOINT_WITHDRAWN: Final = "Withdrawn"
@@ -161,22 +161,22 @@ def environment_role(prefix: str, environment: str, purpose: str) -> str:
 
 
 def far_queue(prefix: str, environment: str) -> str:
-    """Where an environment's own account keeps what its rules could not deliver."""
+    """Dead-letter queue in an environment's own account, for events that its rules could not deliver."""
     return f"{installation(prefix)}-{environment}-undelivered"
 
 
 def far_topic(prefix: str, environment: str) -> str:
-    """What alarms of an environment's own account go to."""
+    """SNS topic for the alarms of an environment's own account."""
     return f"{installation(prefix)}-{environment}-alarms"
 
 
 def external_id(prefix: str, environment: str) -> str:
-    """What who takes on a role in an environment's account says it is there for."""
+    """STS external id of the roles in an environment's account."""
     return f"{prefix}/{environment}"
 
 
 def service_parameter(prefix: str) -> str:
-    """Where a command finds the deployed service: its API, tables and keys."""
+    """Parameter that describes the deployed service to the command: its API, tables and keys."""
     return f"{prefix}/_service"
 
 
@@ -196,7 +196,7 @@ def endpoint_name(name: str, prefix: str, environment: str, group: str) -> str:
 
 
 def hosted_prefix(prefix: str, environment: str) -> str:
-    """What names of the models and endpoint configurations behind an environment's endpoints begin with."""
+    """Name prefix of the models and endpoint configurations behind an environment's endpoints."""
     return f"{_fitting(installation(prefix), 20)}-{_fitting(environment, 12)}-live-"
 
 
@@ -207,7 +207,7 @@ def hosted_name(prefix: str, environment: str, group: str, sequence: int, finger
 
 
 def hosted_stem(prefix: str, environment: str, group: str) -> str:
-    """What the names of one endpoint's models and configurations have in common, and no other's have."""
+    """Name prefix that only one endpoint's models and configurations share."""
     begin = hosted_prefix(prefix, environment)
     digest = hashlib.sha256(f"{prefix}/{environment}/{group}".encode()).hexdigest()[:6]
     room = LONGEST_ENDPOINT_NAME - len(begin) - len(f"-{digest}-9999999-00000000")

@@ -150,6 +150,6 @@ def _copy_lines(stream: IO[bytes], part: Path, lines: int) -> bool:
 
 
 def _files_of(folder: Path) -> str:
-    """What tells an unverified model from another in the same place: its files' sizes and times."""
+    """Return a hash of an unverified model's file sizes and times, to notice another model at its path."""
     found = [(str(path), path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
     return storage.short_hash(str([(name, stat.st_size, stat.st_mtime_ns) for name, stat in found]))

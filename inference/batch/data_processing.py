@@ -51,11 +51,11 @@ class Path:
 
     @property
     def whole(self) -> bool:
-        """Whether it takes everything."""
+        """True if the path selects the whole value."""
         return not self.steps
 
     def of(self, value: Any) -> Any:
-        """What the path selects in `value`.
+        """Return what the path selects in `value`.
 
         Raises:
             NothingFound: it leads nowhere.

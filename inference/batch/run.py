@@ -151,7 +151,7 @@ def artifact_folder(model: LiveModel, cache: Path, *, quiet: bool = False) -> Pa
 
 
 def default_cache() -> Path:
-    """Where artifacts are kept between runs, by their hash."""
+    """Return the folder that caches artifacts between runs, by hash."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "promotion" / "artifacts"
 
 
@@ -214,7 +214,7 @@ def _report(options: argparse.Namespace, environment: Mapping[str, str], detail:
 
 
 def _service(environment: Mapping[str, str]) -> dict[str, Any]:
-    """What the deployed service says about itself."""
+    """Return the deployed service's description of itself."""
     name = names.service_parameter(environment.get(names.PREFIX) or names.DEFAULT_PREFIX)
     ssm = storage.client("ssm")
     try:

@@ -49,7 +49,7 @@ def sources(uri: str) -> list[Source]:
 
 
 def exists(prefix: str) -> bool:
-    """Whether there is anything below a folder or prefix, which ends with a slash."""
+    """Return True if anything lies below a folder or prefix, which ends with a slash."""
     if prefix.startswith("s3://"):
         return next(_objects(prefix), None) is not None
     return Path(prefix).is_dir() and any(Path(prefix).iterdir())

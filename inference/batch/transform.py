@@ -75,7 +75,7 @@ class Settings:
 
 @dataclass(slots=True)
 class _Journal:
-    """How far a file has come; everything before it is in the output for good."""
+    """Progress of a file; the output holds everything before it durably."""
 
     job: str
     lines: int
@@ -313,7 +313,7 @@ def _save(out: IO[bytes], path: Path, journal: _Journal) -> None:
 
 
 def _ended(target: Path, job: str) -> Run | None:
-    """What was counted where `target` is this job's own and whole, else None."""
+    """Return the counts if `target` is this job's own and complete, else None."""
     try:
         told = json.loads(target.with_name(target.name + RUN_SUFFIX).read_bytes())
         whole = told["job"] == job and told["bytes"] == target.stat().st_size

@@ -22,13 +22,13 @@ from inference.engines import Description
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """What is to be continued. `key` seeds its sampling, and belongs to the text, not to its place in a batch."""
+    """A prompt to generate from; `key` seeds its sampling, and depends on the text, not on its place in a batch."""
 
     text: str
     tokens: tuple[int, ...]
     settings: Decoding
     key: int
-    # The text of each of `tokens`, where that was asked for.
+    # The text of each of `tokens`, if requested.
     shown: tuple[str, ...] = ()
 
     @property
@@ -38,7 +38,7 @@ class Continuation:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One token more. `text` is empty while a character is incomplete; `finish` and what follows come with the last."""
+    """A generated token; `text` is empty while a character is incomplete, `finish` and the rest are set on the last."""
 
     id: int
     text: str
@@ -51,45 +51,45 @@ class Piece:
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A continuation under way. `emit` is called on the engine's thread, `leave` on any."""
+    """Handle of a request in progress; the engine's thread calls `emit`, any thread can call `leave`."""
 
     prompt: Continuation
     emit: Callable[[Piece], None]
     left: bool = field(default=False)
-    # What an engine that waits elsewhere wants to be told by.
+    # Callback by which an engine learns of the cancellation.
     let_go: Callable[[], None] | None = None
 
     def leave(self) -> None:
-        """Nobody waits for this text any more."""
+        """Cancel the request: its client has disconnected."""
         self.left = True
         if self.let_go is not None:
             self.let_go()
 
 
 class Continuing(Protocol):
-    """Continues many texts at once, and lets them be watched."""
+    """Decoder engine with continuous batching, which streams its tokens."""
 
     @property
     def description(self) -> Description:
-        """What did the work so far."""
+        """Device, engine and precision that answered so far."""
         ...
 
     @property
     def alive(self) -> bool:
-        """Whether it can still work."""
+        """True while the engine can work."""
         ...
 
     def submit(self, ticket: Ticket) -> None:
-        """From any thread. Its last piece has a `finish`, unless it has left."""
+        """Queue a request, from any thread; its last piece has a `finish`, unless it was cancelled."""
         ...
 
     def step(self) -> bool:
-        """Do some work on the thread that owns the model; whether there is more to do."""
+        """Do one step on the thread that owns the model; return True if there is more to do."""
         ...
 
     def close(self) -> None: ...
 
 
 def failed(why: str) -> Piece:
-    """The last piece of what can't be continued."""
+    """Return the last piece of a request that failed."""
     return Piece(-1, "", 0.0, True, "error", "", why)

@@ -41,7 +41,7 @@ class Asking:
         self._ends = {end for end in (*ends, tokenizer.eos_token_id) if end is not None}
 
     def request(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
-        """What `record` asks for, with its tokens. With job parameters, its own are not used, only counted.
+        """Parse a record and tokenize it; with job parameters, its own are only counted.
 
         Raises:
             RecordInvalid: no text, an unknown or wrong parameter; TooLong where a limit is met.
@@ -100,7 +100,7 @@ class Asking:
         # JSON can spell half a character; a tokenizer can't read one.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         bos = self._tokenizer.bos_token
-        # A chat template has put the special tokens in, and so has who sends "<s>[INST] …": once is enough.
+        # Chat templates, and clients that send "<s>[INST] …", add the special tokens themselves: add none again.
         special = not chat and not (bos and text.startswith(bos))
         near = self._limits.input_length * _CHARACTERS_PER_TOKEN
         if len(text) > near and settings.truncate is None:

@@ -26,7 +26,7 @@ log = logging.getLogger("inference")
 
 
 class PagedEngine:
-    """Continues texts that nobody watches: their tokens come all at once."""
+    """Generates without streaming: all tokens of a text are returned at once."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: Any, limits: Limits, rest: StepEngine) -> None:
         self._model, self._tokenizer, self._limits, self._rest = model, tokenizer, limits, rest
@@ -35,13 +35,13 @@ class PagedEngine:
 
     @property
     def description(self) -> Description:
-        """Says also what was left to the step engine."""
+        """Description that names the step engine too, if it answered some of the requests."""
         if self._by_own and self._by_rest:
             return Description(f"{self._rest.description.name}+{NAME}", self._own.device, self._own.dtype)
         return self._own if self._by_own else self._rest.description
 
     def does(self, prompt: Continuation) -> bool:
-        """Whether `generate_batch` answers `prompt`."""
+        """Return True if `generate_batch` can answer `prompt`."""
         settings = prompt.settings
         return not (settings.do_sample or settings.details or settings.repetition_penalty != 1)
 
@@ -97,7 +97,7 @@ class PagedEngine:
     def _tell(self, ticket: Ticket, tokens: Sequence[int], most: int) -> None:
         saying = self._rest.speech.of(ticket.prompt)
         for made, token in enumerate(tokens, start=1):
-            # It tells no logarithms, and who asks for details is the step engine's.
+            # It returns no log probabilities; requests for details go to the step engine.
             piece = saying.piece(token, 0.0)
             finish = piece.finish or ("length" if made == most else None)
             ticket.emit(saying.last(piece, finish) if finish else piece)

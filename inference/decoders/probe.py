@@ -1,4 +1,4 @@
-"""What a decoder answers before its server is ready: the step engine is taken only where it agrees with `generate`."""
+"""Start-up comparison of the step engine with `generate`; it is used only if both agree."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def failure(engine: Continuing, prompts: Sequence[Continuation]) -> str | None:
 
 
 def agree(engine: Continuing, reference: Continuing, prompts: Sequence[Continuation], dtype: torch.dtype) -> bool:
-    """Whether both answer alike: in float32 token by token, in 16 bits, where ties are many, without failing."""
+    """Return True if both agree: token by token in float32; without an error in 16 bits, where ties are frequent."""
     mine = answers(engine, prompts)
     if any(not pieces or pieces[-1].error for pieces in mine):
         return False

@@ -1,4 +1,4 @@
-"""What a request to a decoder may ask for, and how much of it: names, ranges, defaults."""
+"""Generation parameters and limits of decoders: names, ranges, defaults."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from promotion.errors import Invalid
 DEFAULT_NEW_TOKENS = 100  # as TGI has it
 MOST_STOPS = 16
 LONGEST_STOP = 1_000
-# A model may reach further; whoever wants that says MAX_TOTAL_TOKENS, since memory is set aside by it.
+# A model may support more; set MAX_TOTAL_TOKENS for that, since it determines the reserved memory.
 DEFAULT_TOTAL_TOKENS = 4_096
 CPU_BATCH_TOKENS, CUDA_BATCH_TOKENS = 16_384, 131_072
 PREFILL_TOKENS = 4_096
@@ -53,7 +53,7 @@ _OF_MODEL = ("do_sample", "temperature", "top_k", "top_p", "repetition_penalty",
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How one text is continued. None of it is shared: neighbours in a step may differ in all."""
+    """Generation settings of one request; sequences of one step can differ in all of them."""
 
     max_new_tokens: int | None = None
     do_sample: bool = False
@@ -124,7 +124,7 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many tokens one request, one step's newcomers and all that is under way may have."""
+    """Token limits of one request, of one step's prefill, and of all requests in progress."""
 
     input_length: int
     total_tokens: int

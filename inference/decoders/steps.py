@@ -1,4 +1,4 @@
-"""The engine for decoders: everybody's text grows by one token a step; who has ended leaves at once, who waits comes in.
+"""Decoder engine with continuous batching: one token per sequence and step; finished sequences are evicted at once.
 
 Keys and values of all rows lie in one cache, padded at the left, where a row's beginning costs nothing but memory. What a
 step can't compute it tries again with each row alone: a text that breaks the model breaks nobody else's.
@@ -47,7 +47,7 @@ class _Row:
 
 
 class StepEngine:
-    """Continues texts with any decoder of transformers whose attention looks at all that came before."""
+    """Generates with any decoder of transformers with full causal attention."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: Any, limits: Limits) -> None:
         self._model, self._tokenizer, self._limits = model, tokenizer, limits
@@ -71,11 +71,11 @@ class StepEngine:
             self._coming.append(ticket)
 
     def close(self) -> None:
-        """Nothing to let go of: the model goes with its owner."""
+        """Release nothing: the owner releases the model."""
 
     @torch.inference_mode()
     def step(self) -> bool:
-        """Let go of who has left, let in who fits, and give each text a token."""
+        """Evict cancelled sequences, admit waiting ones that fit, and generate a token for each."""
         with self._lock:
             coming = list(self._coming)
             self._coming.clear()
@@ -102,7 +102,7 @@ class StepEngine:
         return _Row(ticket, list(prompt.tokens), self.speech.of(prompt), draws, seen)
 
     def _newcomers(self) -> list[_Row]:
-        """Who comes in now: in order of arrival, under both budgets of tokens."""
+        """Admit waiting requests in order of arrival, within the prefill and the total token budget."""
         found: list[_Row] = []
         longest = max((row.ticket.prompt.most_tokens for row in self._rows), default=0)
         prefill = 0
@@ -198,7 +198,7 @@ class StepEngine:
         return output.logits[:, -1].float(), [(layer.keys, layer.values) for layer in layers]
 
     def _choose(self, rows: Sequence[_Row], scores: Tensor) -> None:
-        """Each row's next token, told to who waits for it; rows that have ended leave."""
+        """Emit each row's next token to its client, and evict finished rows."""
         for place, row in enumerate(rows):
             if row.seen is not None:
                 penalty, here = row.ticket.prompt.settings.repetition_penalty, scores[place]

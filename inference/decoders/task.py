@@ -77,7 +77,7 @@ class TextGeneration:
     literal = False
 
     def __init__(self, loaded: Loaded, limits: Limits, engine: Continuing, paged: PagedEngine | None = None) -> None:
-        """`paged` answers what comes whole, in batch jobs; `engine` whoever watches, and everything where there is no other."""
+        """`paged` answers complete texts in batch jobs; `engine` answers streams, and all requests without `paged`."""
         self.engine, self.limits, self._paged = engine, limits, paged
         with told_by_file():
             defaults = Decoding.of_model(loaded.generation_config)
@@ -180,7 +180,7 @@ def full_text(prompt: Continuation, last: Piece) -> str:
 
 
 def details(prompt: Continuation, last: Piece, tokens_out: int) -> dict[str, Any]:
-    """What TGI says of a text that has ended."""
+    """Return TGI's `details` of a finished text."""
     return {
         "finish_reason": last.finish,
         "generated_tokens": tokens_out,

@@ -69,7 +69,7 @@ class VllmEngine:
             "--model": str(loaded.folder), "--served-model-name": _MODEL, "--host": "127.0.0.1", "--port": str(port),
             "--tensor-parallel-size": str(gpus), "--max-model-len": str(limits.total_tokens),
         }  # fmt: skip
-        # A file, not a pipe: a pipe that nobody reads would stop it one day.
+        # A file, not a pipe: the process would block on a full pipe that is not read.
         said = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the server
         try:
             process = subprocess.Popen(

@@ -78,7 +78,7 @@ class WholeEngine:
             self._waiting.append(ticket)
 
     def close(self) -> None:
-        """Nothing to let go of: the model goes with its owner."""
+        """Release nothing: the owner releases the model."""
 
     def step(self) -> bool:
         """Answer the text that has waited longest."""

@@ -27,12 +27,12 @@ class Words:
         self.text = ""
 
     def add(self, token: int) -> tuple[str, bool]:
-        """What `token` adds to the text, and whether that completed a stop; what lies behind the stop is cut off."""
+        """Return the text that `token` adds, truncated at a stop sequence, and True if it completed one."""
         self._ids.append(token)
         return self._grown(self._added(whole=False))
 
     def rest(self) -> str:
-        """What was held back, at the end: the bytes of a character that nobody completed."""
+        """Return the text held back at the end: bytes of an incomplete character."""
         return self._grown(self._added(whole=True))[0]
 
     def _grown(self, added: str) -> tuple[str, bool]:
@@ -60,7 +60,7 @@ class Words:
 
 
 class Saying:
-    """What one continuation's watcher is told, a piece a token."""
+    """Incremental detokenizer of one request: a piece for each token."""
 
     def __init__(self, speech: Speech, prompt: Continuation) -> None:
         self._speech, self._words = speech, Words(speech.tokenizer, prompt.tokens, prompt.settings.stop)
@@ -90,7 +90,7 @@ def ends_of(generation_config: Any) -> list[int]:
 
 
 class Speech:
-    """How a model's tokens are said: which of them are no words, and which end a text."""
+    """Detokenizer of a model, with its special tokens and end tokens."""
 
     def __init__(self, tokenizer: Any, generation_config: Any) -> None:
         self.tokenizer = tokenizer

@@ -1,7 +1,7 @@
-"""What turns prepared requests into answers. The pipeline above neither knows nor cares which engine it drives.
+"""Engines: they turn prepared requests into answers, behind a protocol that hides the implementation.
 
-An engine gets everything that waits at once, because forming batches is its own business: one that refills slots as
-rows finish wants to see the queue. Texts that occur twice were already taken out; order is restored by the caller.
+An engine gets the whole queue, because it forms its own batches: continuous batching refills slots as sequences finish.
+Duplicate texts are removed before; the caller restores the order.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Protocol
 from inference.records.parameters import Generation
 from inference.records.requests import Departure
 
-# In place of an answer that nobody waits for any more.
+# Error in place of an answer whose client has disconnected.
 LEFT = "the client has left"
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One text to generate from. `key` seeds its sampling, and belongs to the record, not to its place in a batch.
+    """A prompt; `key` seeds its sampling, and depends on the record, not on its place in a batch.
 
-    `clients` are those who wait for it; once all have gone, it needs no more steps.
+    `clients` wait for the answer; once all have disconnected, generation stops.
     """
 
     tokens: tuple[int, ...]
@@ -63,30 +63,30 @@ class Entailment:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What did the work, for the metrics."""
+    """Name, device and precision of an engine, for the metrics."""
 
     name: str
     device: str
     dtype: str
 
 
-# Prompts that came meanwhile, for at most so many places, without waiting. Their indices count on.
+# Returns prompts that arrived meanwhile, at most the given number, without waiting. Their indices continue the count.
 Arrivals = Callable[[int], Sequence[Prompt]]
 
 
 class TextEngine(Protocol):
     """Generates text from encoder-decoder models."""
 
-    # Whether it asks `arrivals` while it computes.
+    # True if it calls `arrivals` while it generates (continuous batching).
     joins: bool
 
     @property
     def description(self) -> Description:
-        """What did the work so far."""
+        """Device, engine and precision that answered so far."""
         ...
 
     def generate(self, prompts: Sequence[Prompt], arrivals: Arrivals | None = None) -> Iterator[tuple[int, Generated]]:
-        """Each prompt's index and result, as they are ready, in any order; `arrivals` is asked by engines that have room."""
+        """Yield each prompt's index and result when ready, in any order; `arrivals` supplies prompts for free slots."""
         ...
 
 
@@ -96,5 +96,5 @@ class PairEngine(Protocol):
     description: Description
 
     def score(self, pairs: Sequence[Pair]) -> Iterator[tuple[int, Entailment]]:
-        """Each pair's index and logits, as they are ready, in any order."""
+        """Yield each pair's index and logits when ready, in any order."""
         ...

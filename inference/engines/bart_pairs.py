@@ -24,7 +24,7 @@ log = logging.getLogger("inference")
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
-    """Where each text's tokens lie, below each other."""
+    """Lengths of packed texts, and the positions of their last tokens."""
 
     lengths: list[int]
     last: Tensor  # int64, (texts,): each text's last token
@@ -90,7 +90,7 @@ def bart_pairs(model: PreTrainedModel) -> BartPairs | None:
 
 
 def does(model: PreTrainedModel) -> bool:
-    """Whether this engine knows `model`, by its class's own name: a cousin of the same layout may compute something else."""
+    """Return True if this engine supports `model`, by exact class name: similar classes may compute otherwise."""
     config, on_cpu = model.config, model.device.type == "cpu"
     return (
         type(model).__name__ == "BartForSequenceClassification"

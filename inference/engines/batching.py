@@ -68,7 +68,7 @@ def _attempt(rows: Sequence[Row], forward: Callable[[Sequence[Row]], Sequence[Re
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that memory ran out, on either kind of device."""
+    """Return True if `error` is an out-of-memory error, of CPU or GPU."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     text = str(error)

@@ -75,12 +75,12 @@ class CTranslate2Engine:
         return Description(f"{NAME}+{rest.name}", own.device, dtype)
 
     def does(self, prompt: Prompt) -> bool:
-        """Whether CTranslate2, rather than the engine behind it, answers `prompt`."""
+        """Return True if CTranslate2 answers `prompt`, False if the engine behind it does."""
         # Its beams end by another rule than `generate`: of 14 texts of a small T5, 7 to 11 were the same.
         return not prompt.settings.do_sample and prompt.settings.num_beams == 1 and bool(prompt.tokens)
 
     def generate(self, prompts: Sequence[Prompt], arrivals: Arrivals | None = None) -> Iterator[tuple[int, Generated]]:
-        """Each prompt's index and result; nobody can join a call, so `arrivals` is not asked."""
+        """Yield each prompt's index and result; no prompt can join a call, so `arrivals` is not used."""
         groups: dict[Generation, list[int]] = {}
         others: list[int] = []
         for index, prompt in enumerate(prompts):
@@ -185,5 +185,5 @@ def _vocabulary(folder: Path) -> list[str]:
 
 
 def _shared(settings: Generation) -> Generation:
-    """What prompts of one call share: nothing that greedy search and beams ignore."""
+    """Return the settings that prompts of one call share, without those that greedy and beam search ignore."""
     return replace(settings, seed=None, temperature=1.0, top_k=50, top_p=1.0)

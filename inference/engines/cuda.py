@@ -1,4 +1,4 @@
-"""What only a GPU gains from: recorded steps, and attention over packed texts in one kernel.
+"""GPU optimizations: CUDA graphs of decode steps, and fused attention over packed sequences.
 
 Both run on a CPU too, where tests hold them to the same results: recorded with a recorder that only runs, and with
 `flex_attention` uncompiled. torch's own kernel for texts of all lengths knows no bias and no float32.
@@ -69,7 +69,7 @@ class Graphs:
 
     @torch.inference_mode()
     def __call__(self, count: int, keys: int, sources: int) -> Tensor:
-        """As the decoder's step; what it returns is overwritten by the next one."""
+        """Do the decoder's step; the next call overwrites the result."""
         rounded = min(self._decoder.slots, max(_FEWEST_SLOTS, 1 << (count - 1).bit_length()))
         size = (rounded, keys, sources)
         # Who was there before may have gone to the end of all positions.
@@ -157,11 +157,11 @@ def cuda_encoder(weights: Weights) -> Encoder:
 
 
 def free_bytes(device: torch.device) -> int:
-    """What is left of a GPU's memory."""
+    """Return the free memory of a GPU, in bytes."""
     return int(torch.cuda.mem_get_info(device)[0])
 
 
-# What `attend` takes and returns.
+# Signature of `attend`.
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
@@ -227,7 +227,7 @@ class FlexAttention:
         counts, places = _tiles(owner)
         self._owners = onto(device, owner.view(-1, _TILE))
         self._counts, self._places = onto(device, counts), onto(device, places)
-        # A number would be taken for a part of the code; written where it is, nobody waits for it.
+        # A Python number would be compiled into the code; a tensor on the device needs no synchronization.
         self._scale = torch.full((), side.score_scale, device=device)
         self._bias = None if side.distances is None else side.distances.bias
 
@@ -249,7 +249,7 @@ def _tiles(owner: Tensor) -> tuple[Tensor, Tensor]:
     return (ends - starts + 1).int()[None, None], places.int()[None, None]
 
 
-# What torch.nn.attention.varlen calls too, whose own arguments change from release to release.
+# torch.nn.attention.varlen calls this too; its own arguments change from release to release.
 packed_attention: Callable[..., Any] = torch.ops.aten._flash_attention_forward
 
 
@@ -282,7 +282,7 @@ class AtOnce:
 
 @torch.inference_mode()
 def fastest_attention(weights: Weights, *, slots: int = 256, sources: int = 500) -> Attend:
-    """How this machine looks at inputs in the shortest time, of all ways that find the same."""
+    """Return the fastest cross-attention on this machine among those with equal results, by a trial."""
     width, dtype, device = weights.width, weights.dtype, weights.device
     try:
         from inference.engines.one_read import ways

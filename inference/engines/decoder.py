@@ -58,7 +58,7 @@ class Decoder:
 
     @staticmethod
     def bytes_a_slot(weights: Weights, width: int, *, longest_source: int, reach: int, absorbed: bool) -> int:
-        """What one slot's past, input and scores take, roughly."""
+        """Estimate the bytes of one slot: KV cache, encoder output and scores."""
         inner, layers = weights.decoder.heads * weights.decoder.head_size, len(weights.decoder_layers)
         past = layers * reach * width * 2 * inner
         source = longest_source * (weights.width if absorbed else layers * 2 * inner)
@@ -107,7 +107,7 @@ class Decoder:
         self._sources.release()
 
     def move(self, source: int, target: int) -> None:
-        """What is in slot `source`, to `target`."""
+        """Copy slot `source` to `target`."""
         self._cache[:, target] = self._cache[:, source]
         self._sources.move(source, target)
         for table in (self.tokens, self.positions, self._descent):
@@ -168,7 +168,7 @@ class Decoder:
         return weights.head(rows).view(count, width, -1)
 
     def _visible(self, positions: Tensor, keys: int) -> Tensor:
-        """What is added to self-attention's scores, (count, heads or 1, width, keys * width)."""
+        """Return the additive mask and bias of self-attention, (count, heads or 1, width, keys * width)."""
         side, count = self._weights.decoder, positions.shape[0]
         if side.distances is not None:
             bias = side.distances.from_last(positions, keys)  # (count, heads, keys)

@@ -42,13 +42,13 @@ _FEWEST_ROWS = 16
 
 @dataclass(frozen=True, slots=True)
 class Levers:
-    """What makes the engine fast. None changes what is generated, apart from `dtype`."""
+    """Performance settings of the engine; only `dtype` changes the generated text."""
 
     encoder_tokens: int  # in one packed batch
     rows: int  # in one step: slots times texts in each
     beam_rows: int | None = None  # the same of beams, which share their slot's input; None: as many
-    live_rows: int | None = None  # the same where texts join as they come; None: as many
-    short: int = 1  # up to so many times the rows where inputs are so short that they take no more memory
+    live_rows: int | None = None  # the same with continuous batching; None: as many
+    short: int = 1  # batch-size multiplier for short inputs, which take no more memory
     absorbed: bool | None = None  # one encoder output for all layers; None: where it pays
     one_read: bool = True  # the former in one kernel, on a GPU on which that is faster
     turned: bool | None = None  # else: how each layer's values lie; None: where it pays
@@ -74,7 +74,7 @@ class Levers:
         return replace(self, encoder_tokens=tokens, rows=rows, beam_rows=beams, live_rows=live)
 
     def rows_for(self, longest: int, *, beams: bool, live: bool) -> int:
-        """Texts side by side in one step, for inputs of at most `longest` tokens; who comes later may bring longer ones."""
+        """Return the sequences per step for inputs of at most `longest` tokens; later prompts can be longer."""
         rows = (self.beam_rows if beams else None) or (self.live_rows if live else None) or self.rows
         return rows if live else rows * max(1, min(self.short, _LONG // longest))
 
@@ -103,7 +103,7 @@ class EncoderDecoderEngine:
 
     @property
     def description(self) -> Description:
-        """Says also when some of the work was left to `generate`."""
+        """Description that names `generate` too, if it answered some of the prompts."""
         name = NAME if self._by_own or not self._by_plain else self._plain.description.name
         if self._by_own and self._by_plain:
             name = f"{NAME}+{self._plain.description.name}"
@@ -115,7 +115,7 @@ class EncoderDecoderEngine:
         return self._on_cuda if self._levers.absorbed is None else self._levers.absorbed
 
     def does(self, prompt: Prompt) -> bool:
-        """Whether this engine, rather than `generate`, answers `prompt`."""
+        """Return True if this engine answers `prompt`, False if `generate` does."""
         settings, weights = prompt.settings, self._weights
         if settings.forced_bos_token_id not in (None, self.rules.forced_first):
             return False
@@ -158,7 +158,7 @@ class EncoderDecoderEngine:
             self._levers = fewer
 
     def _run(self, work: _Work, kind: Kind) -> Iterator[tuple[int, Generated]]:
-        """Prompts that are searched alike and need `width` texts each, until nobody is left and nobody joins."""
+        """Generate for prompts of one kind of search and `width` sequences each, until none is left or joins."""
         (beams, width), prompts, levers = kind, work.open, self._levers
         indices = work.kinds.pop(kind)
         reach = max(most_new_tokens(prompts[index].settings) for index in indices)
@@ -220,7 +220,7 @@ Kind = tuple[bool, int]
 
 
 class _Work:
-    """Who waits for what kind of search, and who may yet join."""
+    """Queue of prompts by kind of search, with the admission of new ones."""
 
     def __init__(self, does: Callable[[Prompt], bool], arrivals: Arrivals | None) -> None:
         self._does, self.arrivals = does, arrivals
@@ -238,7 +238,7 @@ class _Work:
             (self.kinds.setdefault((beams, width), []) if self._does(prompt) else self.left).append(index)
 
     def again(self, kind: Kind, *, by_plain: bool) -> None:
-        """Who was being answered waits again."""
+        """Put the prompts in progress back into the queue."""
         waiting = {index for indices in (*self.kinds.values(), self.left) for index in indices}
         broken = sorted(self.open.keys() - waiting)
         if by_plain:
@@ -247,7 +247,7 @@ class _Work:
             self.kinds[kind] = broken + self.kinds.pop(kind, [])
 
     def joining(self, kind: Kind, room: int) -> list[int]:
-        """Who joins those of this kind; nobody any more once somebody waits who can't, or he would wait for ever."""
+        """Admit prompts of this kind of search; none while a prompt of another kind waits, to avoid starvation."""
         if self.arrivals is None or self.kinds or self.left:
             return []
         self.take(self.arrivals(room))

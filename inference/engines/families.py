@@ -26,7 +26,7 @@ from inference.engines.weights import (
 
 
 def reader_of(model: PreTrainedModel) -> Callable[..., Weights] | None:
-    """What reads this model's weights, or None where it is of no family known here, or dealt out to several devices.
+    """Return the weight reader for the model; None for an unknown family or a model on several devices.
 
     By the class's own name: a subclass, or a cousin of the same layout, may compute something else.
     """

@@ -51,7 +51,7 @@ class GenerateEngine:
         self.description = Description("generate", str(model.device), str(model.dtype).removeprefix("torch."))
 
     def generate(self, prompts: Sequence[Prompt], arrivals: Arrivals | None = None) -> Iterator[tuple[int, Generated]]:
-        """As the protocol says; nobody can join a call of `generate`, so who arrives meanwhile is not asked for."""
+        """Yield results as the protocol says; no prompt can join a call of `generate`, so `arrivals` is not used."""
         groups: dict[Generation, list[int]] = {}
         for index, prompt in enumerate(prompts):
             groups.setdefault(_shared(prompt.settings), []).append(index)
@@ -175,7 +175,7 @@ def padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
 
 
 def _shared(settings: Generation) -> Generation:
-    """What rows of one forward pass must share: all but the seed, and nothing that greedy search ignores."""
+    """Return the settings that rows of one batch share: all but the seed and those greedy search ignores."""
     settings = replace(settings, seed=None, src_lang=None, tgt_lang=None)
     return settings if settings.do_sample else replace(settings, temperature=1.0, top_k=50, top_p=1.0)
 
@@ -185,5 +185,5 @@ def _rows(settings: Generation) -> int:
 
 
 def _alone(settings: Generation) -> bool:
-    """Whether each record needs a pass of its own, for its sampling not to depend on others."""
+    """Return True if each record needs a batch of its own, so that sampling doesn't depend on others."""
     return settings.do_sample and settings.num_beams > 1

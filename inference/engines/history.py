@@ -1,4 +1,4 @@
-"""Models whose answer depends on what they answered before, or on what shares their batch: how each is kept apart.
+"""Isolation for models whose answers depend on earlier answers or on other rows of their batch.
 
 transformers switches a BigBird for good to full attention at the first short text; sparse experts of Switch and NLLB drop
 tokens by a capacity that a whole batch shares, and their encoder gives more than its hidden state; FNet mixes padding into
@@ -15,7 +15,7 @@ ONE_BY_ONE = frozenset({"bigbird_pegasus", "big_bird", "switch_transformers", "n
 
 
 def one_by_one(model: Any) -> bool:
-    """Whether each record needs a forward pass of its own."""
+    """Return True if each record needs a forward pass of its own."""
     return model.config.model_type in ONE_BY_ONE
 
 

@@ -29,7 +29,7 @@ from inference.engines.transfers import fetched, onto
 
 log = logging.getLogger("inference")
 
-# What says a pair's two logits: whoever asks waits until they are computed.
+# Returns a pair's two logits, and waits until they are computed.
 Logits = Callable[[], tuple[float, float]]
 Result = tuple[float, float] | DoesNotFit
 

@@ -1,4 +1,4 @@
-"""Sampling whose outcome belongs to the record: not to its neighbours, its place in a batch or the order of work.
+"""Reproducible sampling per record, independent of batch neighbours, position and order of work.
 
 `generate` draws from one global generator, so a row's text depends on who shares its batch. Here each row has numbers
 of its own, from a counter-based generator keyed by seed and text, and a token is picked by inverting the cumulative
@@ -21,7 +21,7 @@ DEFAULT_SEED = 0
 
 
 def record_key(seed: int | None, text: str) -> int:
-    """What a record's draws are keyed by. The text is in it, so that a whole job's one seed gives each text its own."""
+    """Return a record's random key; it includes the text, so that one job seed gives different draws for each."""
     seed = DEFAULT_SEED if seed is None else seed
     digest = hashlib.sha256(f"{seed}\0".encode() + text.encode(errors="surrogatepass"))
     return int.from_bytes(digest.digest()[:16], "big")

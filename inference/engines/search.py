@@ -32,7 +32,7 @@ _FOLLOWED = {
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What holds for every text of a model."""
+    """Search settings that all sequences of a model share."""
 
     start: int
     ends: tuple[int, ...]
@@ -64,15 +64,15 @@ class Choice:
     """One step's outcome."""
 
     tokens: Tensor  # int64, (slots, width)
-    parents: Tensor | None  # int64, (slots, width): which text of its slot each continues; None: its own
-    # Says who is over now, by the slot he was in, and must be asked, once and in order. A GPU is waited for only then.
+    parents: Tensor | None  # int64, (slots, width): the sequence of its slot that each continues; None: its own
+    # Return the finished sequences by slot. Call exactly once a step, in order (synchronizes with the GPU).
     done: Callable[[], dict[int, Sequences]]
 
 
 class Search(Protocol):
-    """Chooses tokens for a table of slots."""
+    """Search strategy: chooses the next tokens of all slots."""
 
-    # Whether the next choice depends on texts that `done` of the last one has to read first.
+    # True if the next choice depends on tokens that `done` of the last one reads first.
     reads_texts: bool
 
     def begin(self, slot: int, prompt: Prompt) -> None: ...
@@ -159,7 +159,7 @@ class Streams:
     def _draw(self, scores: Tensor, slots: Sequence[Texts]) -> Tensor:
         """Tokens, int64, (slots, width), each by its own number and its own record's settings."""
         settings = [slot.prompt.settings for slot in slots for _ in range(self._width)]
-        # Who is over and not yet known to be has no number left; his last one does as well.
+        # A finished sequence that is not known to be finished has no draw left; its last one serves as well.
         places = [min(slot.made, slot.limit - 1) for slot in slots]
         draws = torch.cat(
             [slot.draws[:, place] for slot, place in zip(slots, places, strict=True) if slot.draws is not None]
@@ -175,7 +175,7 @@ class Streams:
 
 
 class Standing(NamedTuple):
-    """How far one slot's texts have come."""
+    """Progress of one slot's sequences."""
 
     rows: Sequence[Sequence[int]]
     made: int
@@ -224,7 +224,7 @@ def repeats(text: Sequence[int], ngram: int) -> Iterator[int]:
 
 
 def most_new_tokens(settings: Generation) -> int:
-    """How many tokens a text may have. `max_length` counts the start token, and leaves room for one."""
+    """Return the maximum of new tokens; `max_length` counts the start token, and leaves room for at least one."""
     length = max(1, settings.max_length - 1) if settings.max_length else DEFAULT_NEW_TOKENS
     return settings.max_new_tokens or length
 

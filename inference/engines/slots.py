@@ -1,4 +1,4 @@
-"""The table of texts that grow side by side: who waits is encoded, takes a slot, and leaves it once his text is over."""
+"""Continuous batching: queued prompts are encoded, assigned a slot in the KV cache, and evicted when finished."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from inference.engines.search import Choice, Search, most_new_tokens
 
 # A graph is recorded for each size, so sizes are rounded up to these.
 _KEY_STEP, _SOURCE_STEP = 32, 64
-# Steps for which a table that is more than half full is shut to who comes: together they are encoded for half the price.
+# Steps for which a table that is more than half full admits no prompt: encoding several at once costs half as much.
 _PATIENCE = 4
 
 
 class Entrance:
-    """Texts on their way into the table, encoded in packed batches as they are asked for."""
+    """Prefill queue: prompts that wait for a slot, encoded in packed batches on demand."""
 
     def __init__(
         self, encoder: Encoder, prompts: Mapping[int, Prompt], batch_tokens: int, *, by_length: bool = True
@@ -36,12 +36,12 @@ class Entrance:
         return len(self._waiting) + len(self._encoded)
 
     def add(self, indices: Sequence[int]) -> None:
-        # Longest first: neighbours in the table are of like length, and lack of memory shows at once.
+        # Longest first: neighbouring slots have similar lengths, and a lack of memory shows in the first batch.
         ordered = sorted(indices, key=lambda index: -len(self._prompts[index].tokens)) if self._by_length else indices
         self._waiting += ordered
 
     def next(self) -> tuple[int, Tensor, float] | None:
-        """Index, encoder's output, and the moment at which its batch began."""
+        """Return the next prompt's index, its encoder output, and the time at which its batch began; None if empty."""
         if not self._encoded and self._waiting:
             batch = [self._waiting.popleft()]
             tokens = len(self._prompts[batch[0]].tokens)
@@ -58,7 +58,7 @@ class Entrance:
 
 @dataclass(slots=True)
 class _Row:
-    """Who is in a slot."""
+    """The sequence in a slot."""
 
     index: int
     length: int
@@ -69,7 +69,7 @@ class _Row:
 
 
 class Table:
-    """The slots in use stand together at the front."""
+    """Scheduler of the slots; those in use are contiguous, from slot 0."""
 
     def __init__(
         self,
@@ -82,21 +82,21 @@ class Table:
         *,
         ahead: bool = False,
     ) -> None:
-        """`ahead`: a device computes the next step while the tokens of the last one are read, and so waits for nobody.
+        """`ahead`: the device computes the next step while the tokens of the last one are read, without waiting.
 
-        Who was over by then has grown by a token that is thrown away.
+        A sequence that had finished by then gets one more token, which is discarded.
         """
         self._decoder, self._search, self._prompts, self._entrance = decoder, search, prompts, entrance
         self._graphs, self._most, self._ahead = graphs, most_slots, ahead
         self._step: Callable[[int, int, int], Tensor] = graphs or decoder.step
         self._rows: list[_Row] = []
         self._unread: deque[tuple[Choice, list[_Row]]] = deque()
-        self._shut = 0  # steps since somebody joined
+        self._shut = 0  # steps since the last admission
 
     def fill(self, joining: Callable[[int], Sequence[int]], *, whole: bool) -> bool:
-        """Put waiting records into free slots, or the last slots' records where none wait; whether any is in use.
+        """Fill free slots with queued prompts, or else compact the slots; return True if any is in use.
 
-        With `whole`, none comes in before all have left.
+        With `whole`, no sequence is admitted before all have finished (static batching).
         """
         free = [slot for slot, row in enumerate(self._rows) if row.over]
         if not whole or len(free) == len(self._rows):
@@ -122,7 +122,7 @@ class Table:
         return bool(self._rows)
 
     def _make_room(self, used: int, joined: Sequence[int]) -> None:
-        """So that all who have joined fit, now or once others have left; in leaps, so that it is seldom."""
+        """Enlarge the cache for all joined sequences; grow geometrically to amortize reallocation."""
         decoder = self._decoder
         slots = min(self._most, max(used, 2 * decoder.slots)) if used > decoder.slots else decoder.slots
         reach = max(most_new_tokens(self._prompts[index].settings) for index in joined)
@@ -130,7 +130,7 @@ class Table:
         self.enlarge(slots, reach, source)
 
     def enlarge(self, slots: int, reach: int, source: int) -> None:
-        """Room for as much, at least."""
+        """Enlarge the cache to at least these sizes."""
         decoder, size = self._decoder, (self._decoder.slots, self._decoder.reach, self._decoder.longest_source)
         if reach > decoder.reach:
             reach = longest([reach], _KEY_STEP, reach + _KEY_STEP)
@@ -149,7 +149,7 @@ class Table:
         waits = not self._ahead or self._search.reads_texts
         if waits:
             yield from self._read(0)
-        # For who has all his tokens nothing is left to compute, read or not.
+        # A sequence with all its tokens needs no further step, whether they are read or not.
         grows = any(row.made < row.limit and not row.over for row in self._rows)
         if grows:
             self._grow()
@@ -175,7 +175,7 @@ class Table:
         self._unread.append((choice, rows))
 
     def _read(self, unread: int) -> Iterator[tuple[int, Generated]]:
-        """What was chosen, until no more than so many steps are `unread`."""
+        """Read results of steps until at most `unread` remain; yield the finished sequences."""
         while len(self._unread) > unread:
             choice, rows = self._unread.popleft()
             for slot, sequences in choice.done().items():

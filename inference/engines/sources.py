@@ -1,4 +1,4 @@
-"""What the decoder keeps of the inputs, a slot for each record, and how its layers look at them."""
+"""Cross-attention: the cached encoder outputs or keys and values of each slot, and attention to them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _LINE = 16
 
 
 class Sources(Protocol):
-    """A table of inputs. `longest` is the longest that it has room for."""
+    """Cross-attention cache; `longest` is its capacity in tokens for one input."""
 
     longest: int
 
     def room_for(self, longest: int) -> int:
-        """What `longest` would be after a resize to it."""
+        """Return the value that `longest` has after a resize to it."""
         ...
 
     def admit(self, slot: int, encoded: Tensor) -> None:
@@ -36,7 +36,7 @@ class Sources(Protocol):
         ...
 
     def move(self, source: int, target: int) -> None:
-        """What is in slot `source`, to `target`."""
+        """Copy slot `source` to `target`."""
         ...
 
     def release(self) -> None:
@@ -71,11 +71,11 @@ class _Table:
 
 
 class _Sources:
-    """What both ways of keeping an input share: which of a slot's places are in use, and all changes of size."""
+    """Shared by both kinds of cache: the mask of used positions, and resizing."""
 
     def __init__(self, weights: Weights, slots: int, longest: int, pages: Pages) -> None:
         self._side, self.longest, self._pages = weights.decoder, self.room_for(longest), pages
-        # Added to scores: 0 or -inf. A slot that nobody was in sees its empty table, for nothing at all would be no number.
+        # Additive mask: 0 or -inf. An unused slot attends to its empty cache, as a fully masked softmax would be NaN.
         hidden = torch.zeros(slots, 1, self.longest, dtype=weights.dtype, device=weights.device)
         self._hidden = _Table(hidden, 0, 2, filling=_NEVER)
 

@@ -1,4 +1,4 @@
-"""Large tables in memory, made for being read from end to end at every step."""
+"""Large tables in huge pages, for sequential reads at every step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_KEPT = 5
 
 
 class Pages:
-    """Memory for tables that follow each other, request after request.
+    """Huge-page pool for tables, reused from request to request.
 
     On a CPU large tables lie in pages of 2 MiB, where the system has them: one core reads these by up to half as fast again
     as pages of 4 KiB (31 GB/s against 22 on an EPYC of 2023). What a table gives back the next one takes, because a new page
@@ -29,7 +29,7 @@ class Pages:
         self._kept: list[Tensor] = []  # bytes
 
     def zeros(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-        """As `torch.zeros`.
+        """Return a zeroed tensor, as `torch.zeros`.
 
         Raises:
             MemoryError: there is not so much memory.
@@ -46,7 +46,7 @@ class Pages:
         return found.view(dtype).view(tuple(shape))
 
     def take_back(self, table: Tensor) -> None:
-        """Memory of a table that nobody uses any more."""
+        """Take back the memory of a table that is no longer used."""
         if table.device.type == "cpu" and table.nbytes >= 2 * _PAGE and table.data_ptr() % _PAGE == 0:
             whole = table.untyped_storage()
             start = table.storage_offset() * table.dtype.itemsize
@@ -55,7 +55,7 @@ class Pages:
 
 
 def resized(table: Tensor, shape: Sequence[int], filling: float = 0.0, pages: Pages | None = None) -> Tensor:
-    """What of `table` fits, in the front corner of one of `shape`; from `pages`, which then have the old one back."""
+    """Copy as much of `table` as fits into a new one of `shape`; `pages` supplies it and takes the old one."""
     found = table.new_full(tuple(shape), filling) if pages is None else pages.zeros(shape, table.dtype, table.device)
     kept = tuple(slice(0, min(one, other)) for one, other in zip(table.shape, shape, strict=True))
     found[kept] = table[kept]
@@ -65,7 +65,7 @@ def resized(table: Tensor, shape: Sequence[int], filling: float = 0.0, pages: Pa
 
 
 def _new(size: int) -> Tensor:
-    """So many bytes, all zero, from the start of a large page; they go back to the system with the tensor."""
+    """Allocate zeroed memory aligned to a 2 MiB huge page; it is freed with the tensor."""
     try:
         memory = mmap.mmap(-1, size + _PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Numbers on their way to a device and back, so that nobody waits who need not."""
+"""Asynchronous copies between host and device, through pinned memory."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from torch import Tensor
 
 
 def onto(device: torch.device, tensor: Tensor) -> Tensor:
-    """`tensor` on `device`.
+    """Copy `tensor` to `device`.
 
-    A GPU fetches it from memory that the system may not move, after all that it was asked for before; from other memory
-    the processor would bring it, and wait until all of that is done.
+    The copy to a GPU is asynchronous, from pinned memory and in stream order. From pageable memory the CPU would make the
+    copy, and wait for all earlier work of the GPU.
     """
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def fetched(tensor: Tensor) -> Callable[[], list[Any]]:
-    """What says the numbers of `tensor`. They set out at once, so that whoever asks does not wait for what a GPU does after."""
+    """Start the copy of `tensor` to the host.
+
+    Returns:
+        A function that waits for the copy and returns the values; it doesn't wait for work queued on the GPU later.
+    """
     if tensor.device.type != "cuda":
         return tensor.tolist
-    there = tensor.to("cpu", non_blocking=True)  # in memory that the system may not move
+    there = tensor.to("cpu", non_blocking=True)  # into pinned memory
     arrived = torch.cuda.current_stream(tensor.device).record_event()
 
     def numbers() -> list[Any]:

@@ -25,7 +25,7 @@ ACTIVATIONS = {
 
 
 def can_fuse(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether this build of torch, on this processor, computes a product and what follows it in one kernel, from packed weights.
+    """Return True if torch fuses a linear layer with its activation on this CPU, with packed weights.
 
     In half precision oneDNN packs only where the processor has instructions for it: with AVX2 alone it refuses.
     """
@@ -142,7 +142,7 @@ class DecoderLayer:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What encoder and decoder have each for themselves, around their layers."""
+    """Weights that encoder and decoder have each, besides their layers."""
 
     tokens: Tensor  # (vocabulary, width)
     token_scale: float

@@ -1,4 +1,4 @@
-"""What a model folder's config.json and file names say: where the model lies, its task, its classes, code that it brings."""
+"""Configuration of a model folder: location of the model, task, classes, custom code."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _CODE = re.compile("[a-z]{2,3}_[A-Za-z]{2,4}")
 
 
 class Languages:
-    """What requests may name as their source and target language."""
+    """Source and target languages that requests can name."""
 
     def __init__(self, tokenizer: Any, vocabulary: int) -> None:
         self._tokenizer, self._vocabulary = tokenizer, vocabulary

@@ -161,7 +161,7 @@ def _load_adapter(folder: Path, task: str | None, environment: Mapping[str, str]
 
 
 def gpus_of(environment: Mapping[str, str]) -> int:
-    """How many GPUs the model is to be spread over.
+    """Return the number of GPUs for the model.
 
     Raises:
         Invalid: no number, or more than there are.
@@ -179,7 +179,7 @@ def gpus_of(environment: Mapping[str, str]) -> int:
 
 
 def dtype_of(environment: Mapping[str, str], task: str | None = None) -> torch.dtype:
-    """How exactly the model computes: a CPU without AMX gains little from 16 bits, and loses digits as any device does.
+    """Return the model's dtype; float32 on CPUs by default, as those without AMX gain little from 16 bits.
 
     Scores of zero-shot classification are compared with each other, so there a GPU computes in float16: as fast as bfloat16,
     and eight times as exact. Texts are for bfloat16, as T5 and its kin leave float16's range.
@@ -215,7 +215,7 @@ def dtype_of(environment: Mapping[str, str], task: str | None = None) -> torch.d
 
 
 def by_vllm(environment: Mapping[str, str]) -> bool:
-    """Whether decoders are left to vLLM: where there are several GPUs, or where the package says so.
+    """Return True if vLLM runs the decoder: on several GPUs, or if the package selects it.
 
     Raises:
         Invalid: an engine that there is not.

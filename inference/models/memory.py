@@ -1,4 +1,4 @@
-"""Whether a model fits before it is loaded: a process that the kernel kills in the middle tells nobody why."""
+"""Memory check before a model is loaded; a process killed by the kernel reports no reason."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check(folder: Path, *, bytes_each: int, gpus: int = 1) -> None:
 
 
 def numbers_in(folder: Path) -> int:
-    """How many numbers the safetensors files in `folder` hold, by their headers alone."""
+    """Return the number of parameters in the safetensors files of `folder`, from their headers."""
     return sum(_numbers(path) for path in folder.glob("*.safetensors"))
 
 

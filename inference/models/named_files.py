@@ -1,4 +1,4 @@
-"""What a model's files name: only other files of the same folder, in an allowed format.
+"""Check of file references in a model folder: same folder and allowed formats only.
 
 transformers opens the files that a weight index or a tokenizer's configuration names, wherever they lie, and pickles too. So the
 names are checked before anything opens: a path out of the folder would be bytes that no manifest has.

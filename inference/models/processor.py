@@ -1,4 +1,4 @@
-"""What the processor of this machine has instructions for."""
+"""Instruction sets of this machine's CPU."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def flags(info: str) -> frozenset[str]:
 
 
 def computes_16_bits(path: Path = CPU_INFO) -> bool:
-    """Whether the processor multiplies in bfloat16; true where the system does not say."""
+    """Return True if the CPU multiplies in bfloat16, or if that is unknown."""
     try:
         found = flags(path.read_text(encoding="utf-8", errors="replace"))
     except OSError:

@@ -55,11 +55,11 @@ class Encoder:
         return self._encoded(self._tokenizer, pairs, truncation="only_first")
 
     def about(self, text: str) -> int:
-        """How many tokens `text` has, about, and at most as many as the model takes: told without tokenizing it."""
+        """Estimate the tokens of `text` without tokenizing it, at most the model's maximum."""
         return min(self.longest, len(text) // _CHARACTERS_OF_A_WORD_PIECE + 2)
 
     def fits_as_hypothesis(self, text: str) -> bool:
-        """Whether a hypothesis leaves room for anything of its premise."""
+        """Return True if a hypothesis leaves room for its premise."""
         return len(self._tokenizer(self._near(text))["input_ids"]) < self.longest - 4
 
     def _encoded(self, tokenizer: Any, inputs: Sequence[tuple[str, ...]], truncation: bool | str) -> list[Encoded]:
@@ -93,7 +93,7 @@ class Encoder:
 
 
 def _positions_behind_padding(model: Any) -> int | None:
-    """How far positions reach that begin behind the padding token's, as RoBERTa's, XLM-R's and MPNet's do; else None."""
+    """Return the usable positions if they begin after the padding id (RoBERTa, XLM-R, MPNet), else None."""
     for name, module in model.named_modules():
         if name.rpartition(".")[2] == "position_embeddings" and getattr(module, "padding_idx", None) is not None:
             return int(module.num_embeddings - module.padding_idx - 1)
@@ -101,7 +101,7 @@ def _positions_behind_padding(model: Any) -> int | None:
 
 
 def decoder_reach(model: Any) -> int | None:
-    """How many tokens an encoder-decoder can write where its decoder has a table of positions; None where it has none."""
+    """Return the decoder's maximum length by its position table; None without one."""
     for name, module in model.get_decoder().named_modules():
         if name.rpartition(".")[2] in ("embed_positions", "position_embeddings") and isinstance(module, nn.Embedding):
             unused = module.padding_idx + 1 if module.padding_idx is not None else getattr(module, "offset", 0)

@@ -1,4 +1,4 @@
-"""What a worker counted while it answered: sums that merge exactly, in constant memory however many records."""
+"""Counters of a worker: sums that merge exactly, in constant memory."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one worker did in one stretch: for the sidecar of a batch, or the stamp on a payload's first line."""
+    """Statistics of one worker's batch, for the sidecar file or the first line of a payload."""
 
     worker: str
     started: float  # seconds since 1970

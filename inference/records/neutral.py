@@ -67,7 +67,7 @@ _OPTIONS = ("use_cache", "use_gpu", "wait_for_model", "dont_load_model")
 
 
 def off(name: str, value: Any) -> bool:
-    """Whether `value` asks for nothing under a name that this task doesn't have."""
+    """Return True if `value` is neutral for a parameter that this task doesn't have."""
     if value is None:
         return True
     if name == "options":

@@ -97,7 +97,7 @@ _OF_REQUESTS = ("seed", "src_lang", "tgt_lang", "forced_bos_token_id")
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """How one text is generated. Rows of equal settings (apart from the seed) can share a forward pass."""
+    """Generation settings of one text; rows with equal settings, apart from the seed, can share a batch."""
 
     max_length: int | None = None
     max_new_tokens: int | None = None
@@ -164,7 +164,7 @@ def _in_range(name: str, value: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """How one text is classified without training: against these labels."""
+    """Candidate labels of one text for zero-shot classification."""
 
     candidate_labels: tuple[str, ...]
     hypothesis_template: str = DEFAULT_TEMPLATE
@@ -232,7 +232,7 @@ def hyper_parameters(text: str | None) -> dict[str, Any] | None:
 
 
 def looks_like_parameter(name: str, value: Any, known: tuple[str, ...]) -> bool:
-    """Whether an unknown field of a record must be a mistaken parameter rather than data that rides along.
+    """Return True if a record's unknown field looks like a mistyped parameter and not like data.
 
     Data fields (for slices of the metrics) are texts; parameters are numbers, switches, lists.
     """

@@ -88,7 +88,7 @@ class Prompt:
 
     @property
     def form(self) -> str:
-        """What the template says where a record doesn't."""
+        """The template's default form, for records without one."""
         return self._block("form", {}).strip() or TEXT_FORM
 
     def _check(self, variables: Values) -> None:
@@ -209,7 +209,7 @@ def _examples(path: Path) -> tuple[tuple[Values, ...], Values | None]:
 
 
 def _try(prompt: Prompt) -> None:
-    """What would fail at every request fails now: when the artifact is opened, before anybody approves or serves it."""
+    """Refuse a template that would fail at every request, when the artifact is opened."""
     where = f"{FOLDER}/{prompt.name}"
     try:
         prompt.shown(None)

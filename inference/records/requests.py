@@ -35,14 +35,14 @@ _DATA = frozenset({"id", "metadata"})
 
 @dataclass(slots=True, eq=False)
 class Departure:
-    """Whether the client still waits: set on any thread, looked at between steps."""
+    """Cancel token of a client: set on any thread, read between steps."""
 
     gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What one record asks for. `many` is set where a list of texts was sent, so a list is answered.
+    """A parsed record; `many` is set if it had a list of texts, and the answer is a list then.
 
     `prepared` has what a task made of the texts already when it checked them.
     """

@@ -1,4 +1,4 @@
-"""Whether today's inputs still look like those a model was trained on: population stability of length and vocabulary.
+"""Input drift against the training data: population stability index (PSI) of length and vocabulary.
 
 By convention 0.1 is a shift worth a look and 0.25 a different population.
 """
@@ -55,7 +55,7 @@ def drift(baseline: Mapping[str, Any], texts: Iterable[str]) -> dict[str, float]
 
 
 def _counted(texts: Iterable[str]) -> tuple[Counter[int], Counter[str]]:
-    """How many texts have how many words, and how often each word comes."""
+    """Count texts by number of words, and occurrences of each word."""
     lengths: Counter[int] = Counter()
     words: Counter[str] = Counter()
     for text in texts:
@@ -83,7 +83,7 @@ def _by_length(lengths: Counter[int], edges: Sequence[int]) -> list[int]:
 
 
 def _by_word(words: Counter[str], common: Sequence[str]) -> list[int]:
-    """How often each common word occurs, and all others together."""
+    """Count each common word, and all other words together."""
     known = [words[word] for word in common]
     return [*known, words.total() - sum(known)]
 

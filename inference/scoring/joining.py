@@ -52,14 +52,14 @@ class Prediction:
 
 @dataclass(slots=True)
 class References:
-    """What the answers should have been, by id; and the fields that came with them."""
+    """References by record id, and the fields that came with them."""
 
     values: dict[str, Any] = field(default_factory=dict)
     fields: dict[str, dict[str, str]] = field(default_factory=dict)
     duplicates: int = 0
 
     def of(self, answer: Prediction) -> tuple[str, ...] | None:
-        """The references of an answer. To a list of texts a list has one for each; to a single text, several to choose from."""
+        """Return an answer's references: for a list of texts one each, for a single text alternatives."""
         value = self.values.get(answer.id)
         if answer.listed and isinstance(value, list):
             value = value[answer.part] if answer.part < len(value) else None

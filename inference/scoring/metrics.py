@@ -1,4 +1,4 @@
-"""The metrics themselves: one number a record where a metric has one, and what they come to, with how sure that is."""
+"""Metrics of generated texts and labels: values per record, and means with confidence intervals."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ _WITHOUT_SPACES = frozenset({"ja", "ko", "th", "lo", "km", "my"})
 class Scorer(Protocol):
     """rouge_score's own; named here for what is used of it."""
 
-    def score_multi(self, targets: Sequence[str], prediction: str) -> Any: ...
+    def score_multi(self, targets: Sequence[str], prediction: str) -> Any:
+        """Score a prediction against several references, keeping the best score of each measure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Estimate:
     n: int
 
     def as_json(self) -> dict[str, float | int]:
+        """Return value and interval, rounded to 6 digits, and the number of records `n`."""
         digits = {"value": round(self.value, 6), "low": round(self.low, 6), "high": round(self.high, 6)}
         return {**digits, "n": self.n}
 
@@ -62,7 +64,7 @@ def text_scores(scorer: Scorer, prediction: str, references: Sequence[str]) -> d
 
 
 def rouge_applies(references: Sequence[str]) -> bool:
-    """Whether rouge-score can see words here: it knows a to z and digits, and takes all else for breaks."""
+    """Return True if rouge-score finds words here: it knows a to z and digits only."""
     seen, known = 0, 0
     for text in references:
         letters = _WORD.findall(text.lower())
@@ -93,7 +95,7 @@ def mean_estimates(scores: Numbers, *, seed: int = 0) -> list[Estimate]:
 def corpus_estimates(
     names: Sequence[str], outputs: Sequence[str], references: Sequence[Sequence[str]], *, language: str = ""
 ) -> dict[str, tuple[Estimate, str]]:
-    """chrF and BLEU over all records together, by sacrebleu, from 0 to 100; each with the signature that it is quoted by.
+    """Return corpus chrF and BLEU by sacrebleu, from 0 to 100, each with its signature.
 
     BLEU counts runs of words, and where `language` puts no spaces between them, runs of characters.
     """
@@ -116,7 +118,7 @@ def corpus_estimates(
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """How often each label (row) was answered with each (column)."""
+    """Confusion matrix: counts by true label (row) and answered label (column)."""
 
     labels: tuple[str, ...]
     counts: npt.NDArray[np.int64]
@@ -147,6 +149,7 @@ class Confusion:
         }
 
     def as_json(self) -> dict[str, Any]:
+        """Return labels and counts as plain data."""
         return {"labels": list(self.labels), "counts": self.counts.tolist()}
 
 

@@ -1,4 +1,4 @@
-"""Pictures for a mail: read in a few seconds, in black and white too, and each with a text that says the same."""
+"""Charts for mails, readable in black and white, each with a text alternative."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ WIDTH_INCHES, DPI = 5.2, 210
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a gate asks of one metric."""
+    """Bound that a gate sets for one metric."""
 
     metric: str
     low: float | None = None
@@ -123,7 +123,7 @@ def draw_metrics(
 
 
 def draw_latency(path: Path, latencies: Latencies) -> str:
-    """How long records took, with the three percentiles; returns the text alternative."""
+    """Draw the latency distribution with its three percentiles; return the text alternative."""
     marks = {percent: latencies.percentile_ms(percent) for percent in (50, 95, 99)}
     total = sum(latencies.bins.values())
     figure = Figure(figsize=(WIDTH_INCHES, 2.4), dpi=DPI)
@@ -168,7 +168,7 @@ def draw_latency(path: Path, latencies: Latencies) -> str:
 
 
 def draw_confusion(path: Path, confusion: Confusion) -> str:
-    """Which label was taken for which; returns the text alternative. Of many labels, the commonest are drawn."""
+    """Draw the confusion matrix of the most frequent labels; return the text alternative."""
     order = confusion.counts.sum(axis=1).argsort()[::-1][:_MOST_CONFUSED]
     counts = confusion.counts[order][:, order]
     labels = [confusion.labels[place] for place in order]

@@ -41,7 +41,7 @@ log = logging.getLogger("inference")
 
 @dataclass(slots=True)
 class _Scored:
-    """All that is kept of the outputs: a row of numbers each, never their texts."""
+    """Numbers kept of each output; texts are not kept."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
     keys: list[tuple[str, int]] = field(default_factory=list)
@@ -68,10 +68,10 @@ def score(
     baseline: Mapping[str, Any] | None = None,
     table: TableOptions | None = None,
 ) -> dict[str, Any]:
-    """Write metrics.json and its pictures into `output`, and return the metrics. Without references there is nothing
-    to measure but counts, speed and drift.
+    """Write metrics.json and its pictures into `output`, and return the metrics.
 
-    Outputs of models that answer with numbers or classes are judged as a table (inference/scoring/table_score.py).
+    Without references only counts, speed and drift are measured. Numbers and classes are scored as a
+    table (inference/scoring/table_score.py).
 
     Raises:
         Invalid: an output or a reference that can't be joined, with file and line.
@@ -337,7 +337,7 @@ def _draw(
 
 
 def _title(approval: Mapping[str, Any]) -> str:
-    """What the metrics are of: group, version and environment, as far as the approval names them."""
+    """Return group, version and environment of the metrics, as far as the approval names them."""
     parts = [str(approval.get("model_package_group") or "Metrics")]
     if approval.get("model_package_version") is not None:
         parts.append(f"v{approval['model_package_version']}")
@@ -347,6 +347,11 @@ def _title(approval: Mapping[str, Any]) -> str:
 
 
 def read_document(path: Path | None) -> Any:
+    """Read a JSON file; None if no path is given.
+
+    Raises:
+        Invalid: the file is missing, or is not JSON.
+    """
     if path is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Drift of a table's columns: population stability and, for numbers, the Kolmogorov-Smirnov distance, against a baseline.
+"""Drift of columns against a baseline: PSI and, for numbers, the Kolmogorov-Smirnov distance.
 
 The baseline is a profile of ours or SageMaker's statistics.json:
 https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-byoc-statistics.html
@@ -27,7 +27,7 @@ OTHER = "\0other"
 
 
 def profile_table(table: Table) -> dict[str, Any]:
-    """A baseline of every column: bins and quantiles of numbers, shares of categories; identifiers are left out."""
+    """Make a baseline: bins and quantiles of numbers, shares of categories, without identifiers."""
     columns: dict[str, Any] = {}
     for name in table.names:
         found = _profile_numbers(table.numbers(name)) if table.is_numeric(name) else _profile_texts(table.texts(name))
@@ -37,7 +37,7 @@ def profile_table(table: Table) -> dict[str, Any]:
 
 
 def table_drift(baseline: Mapping[str, Any], table: Table) -> tuple[dict[str, float], dict[str, float]]:
-    """The population stability index and the Kolmogorov-Smirnov distance of each column that the baseline knows.
+    """Return PSI and Kolmogorov-Smirnov distance of each column in the baseline.
 
     Args:
         baseline: a profile of `profile_table`, or the content of SageMaker's statistics.json.
@@ -131,13 +131,13 @@ def _profile_texts(values: Sequence[str]) -> dict[str, Any] | None:
 
 
 def _counts(values: Floats, edges: Sequence[float] | Floats) -> list[float]:
-    """How many values lie in each bin; an edge belongs to the bin below it."""
+    """Count the values in each bin; an edge belongs to the bin below it."""
     places = np.searchsorted(np.asarray(edges, dtype=np.float64), values, side="left")
     return [float(count) for count in np.bincount(places, minlength=len(edges) + 1)]
 
 
 def _counted(values: Sequence[str], known: Sequence[str]) -> list[float]:
-    """How often each known category occurs, and all others together."""
+    """Count each known category, and all others together."""
     counts = Counter(values)
     found = [float(counts[value]) for value in known]
     return [*found, float(len(values) - sum(found))]
@@ -168,7 +168,7 @@ def _stability(expected: Sequence[float], counts: Sequence[float]) -> float:
 
 
 def _distance(quantiles: Floats, values: Floats) -> float:
-    """The largest distance of two cumulative distributions, of which the baseline's is known by its quantiles."""
+    """Return the Kolmogorov-Smirnov distance; the baseline's distribution is given by its quantiles."""
     values = np.sort(values)
     # Equal quantiles are a jump: the cumulative share is that of the last of them.
     points, last = np.unique(quantiles[::-1], return_index=True)

@@ -1,4 +1,4 @@
-"""Metrics of regression, binary and multiclass models, computed by scikit-learn, each with a 95 % interval by resampling.
+"""Metrics of regression, binary and multiclass models (scikit-learn), with 95 % bootstrap intervals.
 
 https://scikit-learn.org/stable/modules/model_evaluation.html
 """
@@ -33,7 +33,7 @@ _SMALLEST_PROBABILITY = 1e-15
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What a table of answers came to."""
+    """Metrics of a table of answers."""
 
     task: str
     estimates: dict[str, Estimate]
@@ -87,7 +87,7 @@ def regression(truth: Floats, answer: Floats) -> Judged:
 
 
 def binary(truth: npt.NDArray[np.bool_], score: Floats, *, threshold: float = 0.5) -> Judged:
-    """AUC, PR-AUC, log loss, Brier score, calibration error; F1, precision, recall and accuracy at a threshold.
+    """Return AUC, PR-AUC, log loss, Brier score, calibration error, and threshold metrics (F1 and others).
 
     Args:
         truth: whether each record is positive, shape (n,).
@@ -126,7 +126,8 @@ def multiclass(truth: Sequence[str], answer: Sequence[str]) -> Judged:
     """Accuracy and macro F1.
 
     Args:
-        truth, answer: names of classes, of equal length.
+        truth: Names of the true classes.
+        answer: Names of the answered classes, of equal length.
     """
     confusion = Confusion.of(list(zip(truth, answer, strict=True)))
     right = np.array([one == other for one, other in zip(truth, answer, strict=True)], dtype=np.float64)
@@ -134,7 +135,7 @@ def multiclass(truth: Sequence[str], answer: Sequence[str]) -> Judged:
 
 
 def calibration_error(label: Floats, probability: Floats) -> float:
-    """The mean distance between probability and share of positives, over bins of equal width, weighted by their size.
+    """Return the expected calibration error over bins of equal width, weighted by size.
 
     Guo et al., "On Calibration of Modern Neural Networks" (2017), expected calibration error.
     """
@@ -147,7 +148,7 @@ def calibration_error(label: Floats, probability: Floats) -> float:
 
 
 def _at_threshold(truth: npt.NDArray[np.bool_], decided: npt.NDArray[np.bool_]) -> dict[str, Estimate]:
-    """F1, precision, recall and accuracy; resampling records is drawing the four cells of their confusion anew."""
+    """Return F1, precision, recall and accuracy; the bootstrap resamples the confusion matrix's cells."""
     values = {
         "f1": float(sk.f1_score(truth, decided, zero_division=0)),
         "precision": float(sk.precision_score(truth, decided, zero_division=0)),

@@ -1,4 +1,4 @@
-"""Pictures of tabular models: ROC and precision-recall, calibration, residuals. Each with a text that says the same."""
+"""Charts of tabular models (ROC, precision-recall, calibration, residuals) with text alternatives."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def draw_roc(path: Path, label: Floats, score: Floats, threshold: float) -> str:
 
 
 def draw_calibration(path: Path, label: Floats, probability: Floats) -> str:
-    """How often what was said with a probability came true; returns the text alternative."""
+    """Draw the calibration curve; return the text alternative."""
     was, said = calibration_curve(label, probability, n_bins=10)
     figure, axes = _square("Calibration")
     axes.plot([0, 1], [0, 1], color=LIVE, linewidth=1, linestyle=":", label="perfect")

@@ -1,4 +1,4 @@
-"""One run's metrics JSON and pictures of a model that answers with numbers or classes: regression, binary, multiclass.
+"""Metrics JSON and charts of a run of a regression, binary or multiclass model.
 
 Answers and references are joined by a column that both have, else line by line in the order of the files, as Batch Transform
 keeps it.
@@ -50,7 +50,7 @@ TEXT_ANSWERS = frozenset({"generated_texts", "labels", "generated_text", "error"
 
 @dataclass(frozen=True, slots=True)
 class TableOptions:
-    """How tables are read and judged; what is None is told from the files.
+    """Options for reading and scoring tables; None is derived from the files.
 
     Attributes:
         task: one of TASKS.
@@ -70,7 +70,7 @@ class TableOptions:
 
 
 def is_tabular(outputs: Path, task: str | None) -> bool:
-    """Whether outputs are a table, by the task that is named, else by their first line: numbers, or a known column."""
+    """Return True if outputs are a table, by the task, else by the first line (numbers, known columns)."""
     if task is not None:
         return task in TASKS
     for file in files_under(outputs):
@@ -105,7 +105,7 @@ def score_table(
     baseline: Mapping[str, Any] | None = None,
     title: str = "Metrics",
 ) -> dict[str, Any]:
-    """What the answers came to, with pictures written into `output`.
+    """Return the metrics of the answers, and write their pictures into `output`.
 
     Returns:
         The parts of metrics.json that are told from the tables: task, metrics, counts, slices, drift, samples, pictures.
@@ -199,7 +199,7 @@ def _judged(
 
 
 def _class_columns(answers: Table, options: TableOptions) -> list[str]:
-    """Columns of class scores: those below one name (`probabilities.0`), or all of a table that holds numbers alone."""
+    """Return the columns of class scores: those below a name (`probabilities.0`), or all if only numbers."""
     if options.prediction is not None and options.prediction in answers.columns:
         return []
     prefix = options.prediction or next(

@@ -1,4 +1,4 @@
-"""Tables: CSV, JSON Lines, JSON and Parquet as columns, for models that answer with numbers and classes.
+"""Tables from CSV, JSON Lines, JSON and Parquet, for models that answer with numbers and classes.
 
 A file's columns are named by its header, or by their position from 0 where it has none, as SageMaker's CSV for its built-in
 algorithms. Values are kept as pyarrow columns: a million lines of ten numbers take about 100 MB.
@@ -43,10 +43,11 @@ class Table:
 
     @property
     def names(self) -> list[str]:
+        """Names of the columns, in order."""
         return list(self.columns)
 
     def find(self, name: str | None, known: Sequence[str], what: str) -> str:
-        """The name of a column: `name` itself, a position as text, the first of `known` that is there, or the only column.
+        """Find a column: by name, by position as text, the first of `known`, or the only column.
 
         Raises:
             Invalid: no such column, or several and none is named.
@@ -74,7 +75,7 @@ class Table:
         return [class_name(value) for value in self.columns[name].to_pylist()]
 
     def is_numeric(self, name: str) -> bool:
-        """Whether every cell that holds something holds a number."""
+        """Return True if every cell that is not empty holds a number."""
         column = self.columns[name]
         if pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_boolean(column.type):
             return True
@@ -84,7 +85,7 @@ class Table:
 
 
 def class_name(value: Any) -> str:
-    """How a class is written: 1, 1.0, "1" and true alike are "1"."""
+    """Return the canonical name of a class: 1, 1.0, "1" and true are all "1"."""
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, str):
@@ -155,7 +156,7 @@ def _read_csv(file: Path, compression: str | None, peeked: bytes, header: bool |
 
 
 def _has_header(lines: Sequence[str]) -> bool:
-    """Whether the first line holds names: no number in it, and one in the line after it."""
+    """Return True if the first line is a header: it has no number, and the next line has one."""
     rows = [[cell.strip().strip('"') for cell in line.split(",")] for line in lines]
     if len(rows) < 2:
         return bool(rows) and not any(is_number(cell) for cell in rows[0])
@@ -163,7 +164,7 @@ def _has_header(lines: Sequence[str]) -> bool:
 
 
 def is_number(cell: str) -> bool:
-    """Whether a cell of a CSV file holds a number."""
+    """Return True if a cell of a CSV file holds a number."""
     try:
         float(cell)
     except ValueError:

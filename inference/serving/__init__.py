@@ -27,11 +27,11 @@ class HostFailed(PromotionError):
 
 
 class Host(Protocol):
-    """What stands between clients, on the event loop, and the model, on its thread."""
+    """Connects clients, on the event loop, with the model, on its thread."""
 
     @property
     def alive(self) -> bool:
-        """Whether it can still answer."""
+        """True while it can answer."""
         ...
 
     async def answers(self, requests: Sequence[Request]) -> list[list[Answer]]:

@@ -1,4 +1,4 @@
-"""The routes that SageMaker calls, and one for who scrapes figures."""
+"""Routes for SageMaker and for clients, and /metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -44,25 +44,35 @@ Result = TypeVar("Result")
 
 
 class Serving(Protocol):
-    """The model as the routes see it: None of both until it is loaded."""
+    """The served model, as seen by the routes."""
 
     @property
-    def pipeline(self) -> Pipeline | None: ...
+    def pipeline(self) -> Pipeline | None:
+        """The loaded pipeline; None until the model is loaded."""
 
     @property
-    def host(self) -> Host | None: ...
+    def host(self) -> Host | None:
+        """The host that answers requests; None until the model is loaded."""
 
 
 class App:
     """One server's routes and what they share."""
 
     def __init__(self, model: Serving, hosting: Hosting, meter: Meter) -> None:
+        """Make the routes of a server.
+
+        Args:
+            model: The model, which may be loading still.
+            hosting: Limits and time-outs.
+            meter: Counters for /metrics.
+        """
         self._model, self._hosting, self._meter = model, hosting, meter
         self._inside = 0
         self._bodies = Bodies(readers=hosting.most_requests)
         self._started = int(time.time())
 
     def routes(self) -> Starlette:
+        """Return the ASGI application with its routes."""
         told = {
             "/ping": self.ping,
             "/health": self.ping,
@@ -84,17 +94,20 @@ class App:
         self._bodies.close()
 
     async def ping(self, request: Request) -> Response:
+        """GET /ping and /health: 200 once the model is loaded and its host alive, else 503."""
         ready = self._model.pipeline is not None and self._model.host is not None and self._model.host.alive
         return Response(status_code=200 if ready else 503)
 
     async def execution_parameters(self, request: Request) -> Response:
+        """GET /execution-parameters: settings that SageMaker Batch Transform reads."""
         return JSONResponse({"MaxConcurrentTransforms": 1, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": 6})
 
     async def metrics(self, request: Request) -> Response:
+        """GET /metrics: counters in Prometheus' text format."""
         return Response(self._meter.text(self._inside), media_type="text/plain; version=0.0.4")
 
     async def info(self, request: Request) -> Response:
-        """What TGI's /info says of the model and its limits."""
+        """GET /info, as in TGI: the model and its limits."""
         pipeline = self._model.pipeline
         if pipeline is None:
             return problem(503, "The model is still loading.", "overloaded", {"Retry-After": "1"})
@@ -158,7 +171,7 @@ class App:
         return response
 
     def _full(self, length: int) -> tuple[str, str, dict[str, str]] | None:
-        """What is said to a body of `length` where there is no place for it."""
+        """Return the refusal of a body of `length` bytes for which there is no room."""
         if not self._inside or self._inside + _places(length) <= self._hosting.most_requests:
             return None
         seconds = str(self._meter.retry_after(self._inside))
@@ -254,7 +267,7 @@ class App:
         headers: dict[str, str],
         leave: _Once,
     ) -> Response:
-        """The answer as it grows. The first piece is waited for, so that what fails at once has a status of its own."""
+        """Return the stream, once its first piece is there: an early failure still gets its own status."""
         lines = accept in LINES or (accept != SSE_TYPE and self._hosting.stream_form == JSON_LINES)
         shown = form.events(asked, lines=lines)
         [prompt] = asked.prepared
@@ -299,7 +312,7 @@ class App:
 
 
 class _Once:
-    """A call that is made once, whoever makes it first."""
+    """A callback that runs at most once."""
 
     def __init__(self, call: Any) -> None:
         self._call: Any = call
@@ -311,7 +324,7 @@ class _Once:
 
 
 class _Stream(StreamingResponse):
-    """A stream that leaves also where nobody ever read from it."""
+    """A streaming response that releases its request even if it is never read."""
 
     def __init__(self, events: AsyncIterator[bytes], *, leave: _Once, **options: Any) -> None:
         super().__init__(events, **options)
@@ -357,7 +370,7 @@ async def _departure(request: Request) -> None:
 
 
 def _places(length: int) -> int:
-    """How many requests a body of `length` counts as."""
+    """Return the number of requests that a body of `length` bytes counts as."""
     return 1 + length // SMALL_BODY_BYTES
 
 

@@ -1,4 +1,4 @@
-"""Requests of many clients share forward passes, by a budget of tokens and with a bound on waiting for company.
+"""Dynamic batching of requests from many clients, by a token budget and a maximum delay.
 
 Each client's requests stand in a line of their own, and a pass takes from all lines in turn: a body of ten thousand lines
 doesn't hold up one that asks for a single text. Where the task lets them, requests join a pass that is under way, and each
@@ -56,6 +56,15 @@ class Batcher:
     def __init__(
         self, task: Task, meter: Meter, *, delay_ms: float = 5, tokens: int | None = None, whole: bool = False
     ) -> None:
+        """Make a batcher; `run` does the work, on a thread of its own.
+
+        Args:
+            task: The task that answers.
+            meter: Counters for /metrics.
+            delay_ms: Longest wait for more requests before a batch begins.
+            tokens: Budget of tokens for one batch; None for the device's default.
+            whole: Answer each batch completely before the next, even if the engine supports continuous batching.
+        """
         self._task, self._meter, self._delay, self._whole = task, meter, delay_ms / 1_000, whole
         self._flowing = task if isinstance(task, Flowing) and task.joins and not whole else None
         on_cuda = task.description.device.startswith("cuda")
@@ -63,15 +72,16 @@ class Batcher:
         self._lines: deque[_Line] = deque()
         self._changed = threading.Condition()
         self._stopped = False
-        # How many shared the last pass: as many may be on their way again.
+        # Requests of the last batch: as many may arrive again.
         self._company = 1
 
     @property
     def alive(self) -> bool:
+        """True until the batcher is stopped."""
         return not self._stopped
 
     async def answers(self, requests: Sequence[Request]) -> list[list[Answer]]:
-        """As the protocol says; what is under way when its client leaves stops at the engine's next step."""
+        """Answer requests; if the client disconnects, generation stops at the engine's next step."""
         if not requests:
             return []
         loop = asyncio.get_running_loop()
@@ -90,10 +100,11 @@ class Batcher:
             raise
 
     def stream(self, request: Request) -> AsyncIterator[Piece]:
+        """Refuse the request: these models don't stream."""
         raise HostFailed("this model does not stream.")
 
     def run(self) -> None:
-        """Take, answer, tell, until stopped."""
+        """Form batches and answer them until stopped."""
         while places := self._take():
             self._meter.passing(len(places))
             self._company = len(places)
@@ -103,7 +114,7 @@ class Batcher:
                 self._tell(places, self._outcomes([line.requests[index] for line, index in places]))
 
     def _flow(self, task: Flowing, places: Sequence[Place]) -> None:
-        """Until nobody is left in the pass, and nobody joins."""
+        """Answer by continuous batching, until no request is left or joins."""
         inside = dict(enumerate(places))
         count = len(places)
 
@@ -131,6 +142,7 @@ class Batcher:
             self._tell([place], [self._alone(line.requests[index])])
 
     def stop(self) -> None:
+        """End the loop and fail the requests that still wait."""
         with self._changed:
             self._stopped = True
             lines, self._lines = self._lines, deque()
@@ -138,7 +150,7 @@ class Batcher:
         self._end(lines)
 
     def _take(self) -> list[Place]:
-        """What shares the next pass; empty once stopped. Waits for company no longer than it may."""
+        """Return the requests of the next batch; empty once stopped. Waits at most `delay_ms` for more requests."""
         with self._changed:
             while True:
                 self._lines = deque(line for line in self._lines if line.waiting)
@@ -148,7 +160,7 @@ class Batcher:
                     self._changed.wait()
                     continue
                 left = self._lines[0].came + self._delay - time.monotonic()
-                # Where others can join, nobody need be waited for.
+                # With continuous batching there is no need to wait for more requests.
                 if left <= 0 or self._flowing is not None or self._enough():
                     return self._taken()
                 self._changed.wait(left)
@@ -160,7 +172,7 @@ class Batcher:
         return sum(sum(line.weights[line.taken :]) for line in self._lines) >= self._tokens
 
     def _taken(self, most: int | None = None, used: int = 0) -> list[Place]:
-        """One request of each line in turn, while the budget lasts; the first of all in any case, unless some is used."""
+        """Take one request of each line in turn within the budget; the first in any case if none is used."""
         if self._whole:
             line = self._lines.popleft()
             first, line.taken = line.taken, len(line.requests)
@@ -205,7 +217,7 @@ class Batcher:
             if len(line.outcomes) == len(line.requests):
                 ended.setdefault(line.loop, []).append(line)
         for loop, lines in ended.items():
-            # One wake-up for all who shared the pass.
+            # One wake-up for all requests of the batch.
             _call(loop, lines)
 
     def _end(self, lines: Sequence[_Line]) -> None:
@@ -222,7 +234,7 @@ def _call(loop: asyncio.AbstractEventLoop, lines: Sequence[_Line]) -> None:
 
 
 def _settle(lines: Sequence[_Line]) -> None:
-    """On the event loop: each line's outcome goes to whoever waits for it."""
+    """Deliver each line's outcome to its client, on the event loop."""
     for line in lines:
         if line.future.done():
             continue

@@ -1,4 +1,4 @@
-"""Bodies are let in before they are read: their size each, their memory as a whole, and how long they may take."""
+"""Admission of request bodies before they are read: size, total memory, and time to receive."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ class BodyRefused(Exception):
     """A body that is not read, or not read to its end."""
 
     def __init__(self, status: int, reason: str) -> None:
+        """Refuse a body with an HTTP status and a reason."""
         super().__init__(reason)
         self.status = status
 
 
 @dataclass(slots=True)
 class Body:
-    """What a client sent, and the room that it holds until its request has left."""
+    """A request body, and the memory budget that it holds until its request is answered."""
 
     content: bytearray = field(default_factory=bytearray)
     held: int = 0
@@ -41,6 +42,13 @@ class Bodies:
     """The bodies of one server, on its event loop."""
 
     def __init__(self, *, most: int = ALL_BODIES_BYTES, readers: int = 512, patience: float = PATIENCE_S) -> None:
+        """Make the memory budget that all request bodies share.
+
+        Args:
+            most: Bytes of all bodies together.
+            readers: Most bodies that are read at once.
+            patience: Seconds that a client has to send its body.
+        """
         self._most, self._readers, self._patience = most, readers, patience
         self._held = self._reading = 0
         self._limits: set[asyncio.Timeout] = set()
@@ -54,7 +62,7 @@ class Bodies:
             limit.reschedule(min(soon, limit.when() or soon))
 
     async def read(self, request: Request) -> Body:
-        """The body of `request`, whose room is given back by `release`.
+        """Read the body of `request`; `release` returns its memory budget.
 
         Raises:
             BodyRefused: too large, no room, or too slow.

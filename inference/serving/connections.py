@@ -1,4 +1,4 @@
-"""Connections whose request doesn't come are ended, and a stopped server ends in time whatever its clients do."""
+"""Time limits: connections without a complete request are closed, and a stopped server ends in time."""
 
 from __future__ import annotations
 
@@ -35,35 +35,42 @@ class Connection(HttpToolsProtocol):
     patience = PATIENCE_S
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Make a connection; the arguments are uvicorn's."""
         super().__init__(*arguments, **options)
         self._late: asyncio.TimerHandle | None = None
         self._in_body = False
         self._came = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the time limit for the first request."""
         super().connection_made(transport)
         self._wait(self.patience)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the time limit."""
         self._cancel()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
+        """Start the time limit for the headers."""
         super().on_message_begin()
         self._in_body = False
         self._wait(self.patience)
 
     def on_headers_complete(self) -> None:
+        """Start the time limit for the body."""
         super().on_headers_complete()
         self._in_body, self._came = True, 0
         self._begun = self.loop.time()
         self._wait(self.patience + _LATER_S)
 
     def on_body(self, body: bytes) -> None:
+        """Count the bytes of the body received so far."""
         super().on_body(body)
         self._came += len(body)
 
     def on_message_complete(self) -> None:
+        """Stop the time limit: the request is complete."""
         self._cancel()
         super().on_message_complete()
 
@@ -84,7 +91,7 @@ class Connection(HttpToolsProtocol):
             self.transport.write(_LATE)
             self.transport.close()
             return
-        # A body that keeps the pace may go on; one that nobody reads any more is bounded too.
+        # A body that arrives fast enough may continue; a body that is no longer read has a limit too.
         allowed = self._begun + self.patience + min(self._came, LARGEST_BODY_BYTES) / SLOWEST_BYTES_PER_S + _LATER_S
         left = allowed - self.loop.time()
         if left > 0:
@@ -94,10 +101,10 @@ class Connection(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, whose end has a date."""
+    """uvicorn's server with a time limit for shutting down."""
 
     def __init__(self, config: uvicorn.Config, *, closing: Callable[[], None], overdue: Callable[[], None]) -> None:
-        """`closing` is called on the event loop once it ends, `overdue` on another thread when answers must end."""
+        """Make a server; `closing` is called on the event loop, `overdue` on a thread at the time limit."""
         super().__init__(config)
         self._told, self._overdue = closing, overdue
         self._last: threading.Timer | None = None

@@ -48,4 +48,5 @@ def json_line(prompt: Continuation, piece: Piece, number: int) -> bytes:
 
 
 def dump(value: Any) -> bytes:
+    """Return a value as UTF-8 JSON."""
     return json.dumps(value, ensure_ascii=False).encode()

@@ -1,4 +1,4 @@
-"""The forms that clients speak: which record a body is, and how its answer, its stream and its errors look.
+"""Client protocols: parsing of request bodies, and form of answers, streams and errors.
 
 Whoever asks for what a model can't do is refused by the name that its own form has for it.
 """
@@ -25,11 +25,11 @@ class Events(Protocol):
     media_type: str
 
     def piece(self, piece: Piece, number: int) -> bytes:
-        """What `piece` is there; `number` counts from 1."""
+        """Return `piece` as one event of the stream; `number` counts from 1."""
         ...
 
     def end(self) -> bytes:
-        """What follows the last piece."""
+        """Return the bytes that follow the last piece."""
         ...
 
 
@@ -38,7 +38,7 @@ class Form(Protocol):
 
     @property
     def record(self) -> Any:
-        """What the pipeline is asked."""
+        """The record for the pipeline."""
         ...
 
     def whole(self, asked: Request, answers: Sequence[Answer], value: Any) -> Any:
@@ -57,23 +57,27 @@ class Form(Protocol):
 class OwnForm:
     """The bodies of /invocations: the pipeline's records, TGI's and LMI's streams.
 
-    `task_field` is what Hugging Face's clients read where the task is summarization or translation; who sends JumpStart's
-    `text_inputs` reads JumpStart's `generated_texts`.
+    `task_field` is the field that Hugging Face's clients read for summarization and translation. Clients that send JumpStart's
+    `text_inputs` read JumpStart's `generated_texts`.
     """
 
     def __init__(self, record: Any, task_field: str | None = None) -> None:
+        """Make the form of a record; see the class for `task_field`."""
         self.record, self._task_field = record, task_field
 
     def whole(self, asked: Request, answers: Sequence[Answer], value: Any) -> Any:
+        """Return the pipeline's value, or Hugging Face's rows for a record with `inputs`."""
         if self._task_field is None or not isinstance(self.record, dict) or self.record.get("inputs") is None:
             return value
         rows = [{self._task_field: text} for answer in answers for text in answer.fields["generated_texts"]]
         return rows or value
 
     def events(self, asked: Request, *, lines: bool) -> Events:
+        """Return the stream's form: server-sent events, or JSON Lines."""
         return OwnEvents(asked, lines=lines)
 
     def name_of(self, field: str) -> str:
+        """Return the field's name unchanged."""
         return field
 
 
@@ -81,13 +85,16 @@ class OwnEvents:
     """TGI's server-sent events, or LMI's lines."""
 
     def __init__(self, asked: Request, *, lines: bool) -> None:
+        """Make the events of a request, as JSON Lines or server-sent events."""
         self.media_type = LINES_TYPE if lines else SSE_TYPE
         self._prompt, self._form = asked.prepared[0], json_line if lines else server_sent
 
     def piece(self, piece: Piece, number: int) -> bytes:
+        """Return one event; `number` counts from 1."""
         return self._form(self._prompt, piece, number)
 
     def end(self) -> bytes:
+        """Return nothing: these streams have no last event."""
         return b""
 
 
@@ -100,7 +107,7 @@ def problem(
     field: str = "",
     openai: bool = False,
 ) -> Response:
-    """An error in TGI's form, or in OpenAI's: clients tell overload from a mistake of their own by its type."""
+    """Return an error in TGI's or OpenAI's form; its type distinguishes overload from client errors."""
     value: dict[str, Any] = {"error": message, "error_type": kind}
     if openai:
         names = {"validation": "invalid_request_error", "overloaded": "rate_limit_error", "eula": "permission_error"}

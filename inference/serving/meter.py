@@ -1,4 +1,4 @@
-"""What serving counts: for whoever scrapes GET /metrics, for the log, and for telling a refused client when to come back."""
+"""Counters of the server, for GET /metrics, the log, and the Retry-After of refused requests."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class Meter:
     """Sums of one server's life. Any thread may add to them."""
 
     def __init__(self) -> None:
+        """Start with all counters at zero."""
         self._lock = threading.Lock()
         self.answered: Counter[int] = Counter()
         self.latency, self.first_token = Latencies(), Latencies()
@@ -37,6 +38,7 @@ class Meter:
             self.first_token.add(seconds)
 
     def tokens(self, taken: int, made: int) -> None:
+        """Count the tokens read and generated."""
         with self._lock:
             self.tokens_in += taken
             self.tokens_out += made
@@ -53,7 +55,7 @@ class Meter:
             self.left += 1
 
     def retry_after(self, waiting: int) -> int:
-        """In how many seconds those who wait now will be through, by how it went lately."""
+        """Estimate the seconds until the waiting requests are answered, from recent throughput."""
         since = time.monotonic() - _LOOKED_BACK_S
         with self._lock:
             recent = [moment for moment in self._recent if moment > since]

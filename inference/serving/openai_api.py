@@ -1,4 +1,4 @@
-"""OpenAI's forms: chat completions and completions, whole and as chunks, on their own routes and on /invocations."""
+"""OpenAI's API: chat completions and completions, complete or streamed, also on /invocations."""
 
 from __future__ import annotations
 
@@ -61,6 +61,16 @@ class OpenAiForm:
     """
 
     def __init__(self, body: Any, *, chat: bool, model: str = "model") -> None:
+        """Parse a request body of OpenAI's API.
+
+        Args:
+            body: The decoded JSON.
+            chat: True for chat completions, False for completions.
+            model: Name of the model if the body gives none.
+
+        Raises:
+            Invalid: the body is not an object, or a field is wrong.
+        """
         value = as_object(body)
         self._chat, self._names = chat, {"messages": "messages"}
         asked_model = value.get("model")
@@ -104,9 +114,11 @@ class OpenAiForm:
         self._names["inputs"] = "prompt"
 
     def name_of(self, field: str) -> str:
+        """Return the API's name for a field of the pipeline's record."""
         return self._names.get(field, field)
 
     def whole(self, asked: Request, answers: Sequence[Answer], value: Any) -> Any:
+        """Return the completion object with its choices and usage."""
         choices: list[dict[str, Any]] = []
         for number, answer in enumerate(answers):
             details = answer.fields.get("details") or _details(answer, asked.prepared[number])
@@ -123,6 +135,7 @@ class OpenAiForm:
         }
 
     def events(self, asked: Request, *, lines: bool) -> Events:
+        """Return the stream's form: chunks as server-sent events."""
         return _Chunks(self, asked)
 
     def _choice(self, index: int, asked: Request, text: str, finish: str) -> dict[str, Any]:
@@ -155,7 +168,7 @@ class OpenAiForm:
         return _event({**self._head(kind), "choices": [choice], **told})
 
     def last(self, taken: int, made: int) -> bytes:
-        """What ends a stream: the usage, where it was asked for, and the word that it is over."""
+        """Return the end of the stream: the usage, if requested, and `[DONE]`."""
         kind = "chat.completion.chunk" if self._chat else "text_completion"
         usage = {**self._head(kind), "choices": [], "usage": _usage(taken, made)}
         return (_event(usage) if self._usage_told else b"") + b"data: [DONE]\n\n"
@@ -196,7 +209,7 @@ class _Chunks:
         return b"" if self._failed else self._form.last(len(self._prompt.tokens), self._made)
 
     def _first(self) -> str:
-        """What comes before the first text: the prompt, where it is echoed."""
+        """Return the text before the first token: the prompt, if it is echoed."""
         before = self._prompt.text if self._prompt.settings.return_full_text and not self._begun else ""
         self._begun = True
         return before
@@ -208,7 +221,7 @@ def models(name: str, created: int) -> dict[str, Any]:
 
 
 def is_openai(value: Any) -> bool | None:
-    """Whether a body of /invocations is a chat (true) or a completion (false) of OpenAI's; None where it is neither."""
+    """Return True for a chat body of OpenAI's on /invocations, False for a completion, None for neither."""
     if not isinstance(value, dict) or any(
         name in value for name in ("inputs", "text_inputs", "template", "parameters")
     ):
@@ -240,7 +253,7 @@ def _without_stop(text: str, stops: Sequence[str]) -> str:
 
 
 def _held(text: str, stops: Sequence[str]) -> int:
-    """How many of the last characters may be the beginning of a stop."""
+    """Return the number of last characters that may begin a stop sequence."""
     longest = min(len(text), max((len(stop) - 1 for stop in stops), default=0))
     found = (size for size in range(longest, 0, -1) if any(stop.startswith(text[-size:]) for stop in stops))
     return next(found, 0)

@@ -39,6 +39,13 @@ class Model:
     """The thread that owns the model; `exit_code` says how it ended where it could not be loaded, or died."""
 
     def __init__(self, load: Callable[[], Pipeline], hosting: Hosting, meter: Meter) -> None:
+        """Prepare a model that is loaded on a thread of its own.
+
+        Args:
+            load: Loads the pipeline.
+            hosting: Limits and time-outs.
+            meter: Counters for /metrics.
+        """
         self._load, self._hosting, self._meter = load, hosting, meter
         self.pipeline: Pipeline | None = None
         self.host: Host | None = None
@@ -56,7 +63,7 @@ class Model:
                 self._serve(self.host)
             ended()
 
-        # Left behind if it does not end in time: a drained server must not wait for a text that nobody reads.
+        # Abandoned if it does not end in time: a drained server must not wait for a text that is not read.
         self._thread = threading.Thread(target=work, name="model", daemon=True)
         self._thread.start()
 
@@ -105,7 +112,7 @@ class Model:
 
 
 def host_of(pipeline: Pipeline, hosting: Hosting, meter: Meter) -> Host:
-    """What brings clients and a pipeline's model together."""
+    """Return the host that suits the pipeline's task."""
     task = pipeline.task
     if isinstance(task, TextGeneration):
         return StepHost(task, meter)
@@ -160,7 +167,7 @@ def serve(load: Callable[[], Pipeline], *, host: str, port: int, environment: Ma
 
 
 def _allow_connections() -> None:
-    """As many open connections as the kernel lets this process have: the usual 1,024 are fewer than clients that wait."""
+    """Raise the limit of open files to the maximum: the usual 1,024 are fewer than waiting clients."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(

@@ -1,4 +1,4 @@
-"""What the environment says about hosting."""
+"""Hosting settings, read from environment variables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SSE, JSON_LINES = "sse", "jsonlines"
 
 @dataclass(frozen=True, slots=True)
 class Hosting:
-    """How requests are let in, gathered and answered."""
+    """Limits for admission, batching and answering of requests."""
 
     most_requests: int = 512
     batch_delay_ms: int = 5
@@ -59,7 +59,7 @@ class Hosting:
         )
 
     def eula_missing(self, attributes: str) -> str | None:
-        """Why a request can't be answered, where its package's licence was accepted neither by it nor by its deployment."""
+        """Return the refusal if neither the request nor the deployment accepted the package's licence."""
         if not self.eula or self.eula_accepted or "accept_eula=true" in re.split(r"[;,\s]+", attributes.lower()):
             return None
         return (

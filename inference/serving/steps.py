@@ -1,4 +1,4 @@
-"""Decoders in real time: texts that grow together, each watched by its client or waited for."""
+"""Real-time text generation by continuous batching, streamed or as complete answers."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ _IDLE_S = 0.5
 
 
 class StepHost:
-    """Lets clients on the event loop watch an engine on its thread."""
+    """Connects clients on the event loop with an engine on its own thread."""
 
     def __init__(self, task: TextGeneration, meter: Meter) -> None:
+        """Make a host for a text generation task; `run` does the steps, on a thread of its own."""
         self._engine, self._meter = task.engine, meter
         self._work, self._stopped = threading.Event(), False
         self._open: set[Ticket] = set()
 
     @property
     def alive(self) -> bool:
+        """True while the engine works and the host is not stopped."""
         return not self._stopped and self._engine.alive
 
     async def answers(self, requests: Sequence[Request]) -> list[list[Answer]]:
+        """Generate complete answers for each request, one for each of its texts."""
         prompts = [(request.chat, prompt) for request in requests for prompt in request.prepared]
         if not prompts:
             return []
@@ -62,6 +65,7 @@ class StepHost:
         return [grouped(request, [next(found) for _ in request.prepared]) for request in requests]
 
     async def stream(self, request: Request) -> AsyncIterator[Piece]:
+        """Yield the pieces of one request's text as they are generated."""
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[Piece] = asyncio.Queue()
         ticket = Ticket(request.prepared[0], lambda piece: _call(loop, lambda: pieces.put_nowait(piece)))
@@ -76,6 +80,7 @@ class StepHost:
             self._let_go([ticket])
 
     def run(self) -> None:
+        """Run the engine's steps until stopped."""
         while not self._stopped:
             # Cleared first: what comes after is seen by the step or sets it again.
             self._work.clear()
@@ -84,6 +89,7 @@ class StepHost:
         self._engine.close()
 
     def stop(self) -> None:
+        """Stop the engine and fail the requests that are open."""
         self._stopped = True
         self._work.set()
         for ticket in list(self._open):
@@ -98,7 +104,7 @@ class StepHost:
         self._work.set()
 
     def _let_go(self, tickets: Sequence[Ticket]) -> None:
-        """Whoever has its answer has left too: that costs nothing."""
+        """Cancel the requests; those that are finished are not affected."""
         for ticket in tickets:
             ticket.leave()
             self._open.discard(ticket)

@@ -14,9 +14,19 @@ from promotion.errors import Invalid
 
 
 class TgiForm:
-    """One request to TGI's routes. `listed` answers in a list, as TGI's `/` does; `stream` where the route decides it."""
+    """A request to TGI's routes; `listed` answers with a list, as TGI's `/` does."""
 
     def __init__(self, body: Any, *, listed: bool, stream: bool | None = None) -> None:
+        """Parse a request body of TGI's API.
+
+        Args:
+            body: The decoded JSON.
+            listed: Answer with a list, as POST / does.
+            stream: Replaces the body's `stream`; None keeps it.
+
+        Raises:
+            Invalid: `inputs` is missing.
+        """
         value = dict(as_object(body))
         if "inputs" not in value:
             raise Invalid("inputs", "is missing: a request needs its text there.")
@@ -32,9 +42,11 @@ class TgiForm:
         return found if self._listed or asked.many else found[0]
 
     def events(self, asked: Request, *, lines: bool) -> Events:
+        """Return the stream's form: server-sent events."""
         return OwnEvents(asked, lines=False)
 
     def name_of(self, field: str) -> str:
+        """Return the field's name unchanged."""
         return field
 
 
@@ -50,7 +62,7 @@ def _answered(answer: Answer) -> dict[str, Any]:
 
 
 def info(pipeline: Pipeline, limits: Limits | None, most_requests: int) -> dict[str, Any]:
-    """What TGI tells of a server."""
+    """Return the body of TGI's /info."""
     description = pipeline.task.description
     found = {
         "model_id": pipeline.approval_id or pipeline.task.name,

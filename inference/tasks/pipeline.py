@@ -44,6 +44,14 @@ class Pipeline:
         approval_id: str | None = None,
         prompts: Prompts | None = None,
     ) -> None:
+        """Make a pipeline.
+
+        Args:
+            task: The task that answers.
+            job: Parameters for every record of a batch job.
+            approval_id: Id of the approval, written beside the answers.
+            prompts: The package's prompt templates.
+        """
         self.task = task
         self.prompts = prompts or Prompts({})
         self.approval_id = approval_id
@@ -56,7 +64,7 @@ class Pipeline:
                 raise HyperParametersInvalid(f"{HYPER_PARAMS}.{error.field}", error.reason) from None
 
     def answer_lines(self, lines: Sequence[bytes | RecordInvalid], *, stamp: bool = False) -> Answered:
-        """An output line for each of `lines`, in order; what could not even be read comes in as the error that it is.
+        """Return an output line for each of `lines`, in order; unreadable lines come in as errors.
 
         With `stamp`, the first line carries what was counted: batch transform gives a container no other way to report,
         no file of its own and only its answers to write to.
@@ -67,7 +75,7 @@ class Pipeline:
         return self.finish_lines(parsed, answers, begun, stamp=stamp)
 
     def parse_lines(self, lines: Sequence[bytes | RecordInvalid]) -> list[Request | RecordInvalid]:
-        """What each line asks for, or what is wrong with it."""
+        """Parse each line into a request, or into the error of the line."""
         parsed: list[Request | RecordInvalid] = []
         for line in lines:
             try:
@@ -113,7 +121,7 @@ class Pipeline:
         return self.finish_record(request, self.task.answer([request])[0], begun)
 
     def parse_record(self, value: Any) -> Request:
-        """What a real-time request asks for.
+        """Parse a real-time request.
 
         Raises:
             RecordInvalid: the request is wrong.

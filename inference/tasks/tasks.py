@@ -1,4 +1,4 @@
-"""What a task is, and two of the three: text to text, and classification against labels that the model was never trained on.
+"""Tasks: their protocol, text to text, and zero-shot classification.
 
 A task parses records, has an engine do the work on what is different, and puts the answers back in order.
 """
@@ -31,7 +31,7 @@ log = logging.getLogger("inference")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one text got. `error` says why it got nothing."""
+    """Answer for one text; `error` is the reason if there is none."""
 
     fields: Mapping[str, Any]
     tokens_in: int = 0
@@ -40,46 +40,50 @@ class Answer:
     repeated: bool = False
     seconds: float = 0.0
     error: str | None = None
-    # Where tokens come one by one.
+    # Set only if tokens are generated one by one.
     first_token_seconds: float | None = None
 
 
 class Task(Protocol):
-    """One kind of question that records ask."""
+    """A task: parses records, and answers them with an engine."""
 
     name: str
-    # What an error line has in place of an answer.
+    # Fields of an error line in place of an answer.
     nothing: Mapping[str, Any]
-    # Whether real-time answers, like lines, are read as Python literals too by who has always done so.
+    # True if clients exist that read real-time answers, like lines, as Python literals.
     literal: bool
 
     @property
     def description(self) -> Description:
-        """What did the work so far."""
+        """Device, engine and precision that answered so far."""
         ...
 
     def check_job(self, job: Mapping[str, Any]) -> None:
-        """Raises Invalid where no record could be answered with these job parameters."""
+        """Raise Invalid for job parameters that no record could be answered with."""
         ...
 
     def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
-        """Raises RecordInvalid."""
+        """Parse a record.
+
+        Raises:
+            RecordInvalid: a field is missing or wrong.
+        """
         ...
 
     def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
-        """For each request, an answer for each of its texts, in order."""
+        """Return, for each request in order, an answer for each of its texts."""
         ...
 
     def weigh(self, request: Request) -> int:
-        """How many tokens a request is, about: what shares a forward pass has a budget of them."""
+        """Estimate the tokens of a request; requests in one forward pass share a budget of tokens."""
         ...
 
     def real_time(self, request: Request, bodies: list[dict[str, Any]]) -> Any:
-        """The body of a real-time answer, from an object for each text."""
+        """Return the body of a real-time answer, from an object for each text."""
         ...
 
     def line(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """What an answer's fields are on an output line."""
+        """Return an answer's fields as they are written on an output line."""
         ...
 
 
@@ -89,12 +93,12 @@ Joining = Callable[[int], Sequence[Request]]
 
 @runtime_checkable
 class Flowing(Protocol):
-    """A task whose work others may join while it is under way, if its engine lets them."""
+    """A task with continuous batching: requests can join while others are generated, if `joins`."""
 
     joins: bool
 
     def flow(self, requests: Sequence[Request], joining: Joining) -> Iterator[tuple[int, list[Answer]]]:
-        """Each request's number and answers, as they are ready; the numbers of who joins count on."""
+        """Yield each request's number and answers when they are ready; joining requests continue the numbers."""
         ...
 
 
@@ -117,6 +121,7 @@ class TextToText(_Plain):
     nothing: Mapping[str, Any] = {"generated_texts": [""]}
 
     def __init__(self, loaded: Loaded, engine: TextEngine | None = None) -> None:
+        """Make the task from a loaded model; the engine is chosen by the model unless given."""
         self._engine = engine or text_engine(loaded.model)
         self.joins = self._engine.joins
         self._tokenizer = loaded.tokenizer
@@ -127,32 +132,38 @@ class TextToText(_Plain):
 
     @property
     def description(self) -> Description:
+        """The engine's description."""
         return self._engine.description
 
     def check_job(self, job: Mapping[str, Any]) -> None:
+        """Raise Invalid for job parameters that no record could be answered with."""
         self._languages.resolved(self._defaults.updated(job))
 
     def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
+        """Parse a record, with its generation settings and languages resolved."""
         request = generation_request(record, job, self._defaults)
         assert isinstance(request.settings, Generation)
         return replace(request, settings=self._languages.resolved(request.settings))
 
     def weigh(self, request: Request) -> int:
+        """Estimate the tokens of a request: source and new tokens, times beams or returned sequences."""
         settings = request.settings
         assert isinstance(settings, Generation)
         width = max(settings.num_beams, settings.num_return_sequences)
         return width * sum(self._encoder.about(text) + most_new_tokens(settings) for text in request.texts)
 
     def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
+        """Answer all requests, in order."""
         found = dict(self._flow(requests, None))
         return [found[number] for number in range(len(requests))]
 
     def flow(self, requests: Sequence[Request], joining: Joining) -> Iterator[tuple[int, list[Answer]]]:
+        """Yield answers as they are ready, while `joining` adds requests (continuous batching)."""
         return self._flow(requests, joining)
 
     def _flow(self, requests: Sequence[Request], joining: Joining | None) -> Iterator[tuple[int, list[Answer]]]:
         """By number of request, as they are ready."""
-        # By number of prompt: its source, and whose which text it is. Only what is under way is kept: a flow may be endless.
+        # By prompt number: its source, and its requests' texts. Only those in progress are kept: a flow may be endless.
         asked: dict[int, tuple[Encoded, list[tuple[int, int]]]] = {}
         open_requests: dict[int, dict[int, Answer]] = {}
         missing: dict[int, int] = {}
@@ -210,7 +221,7 @@ class TextToText(_Plain):
 
 
 def _within(settings: Generation, reach: int | None) -> Generation:
-    """A model's defaults, with lengths that its decoder's positions reach; what a request asks beyond is its error."""
+    """Limit a model's default lengths to its decoder's positions; longer requests are errors."""
     if reach is None:
         return settings
     new, whole = settings.max_new_tokens, settings.max_length
@@ -229,17 +240,21 @@ class ZeroShot(_Plain):
     nothing: Mapping[str, Any] = {"sequence": "", "labels": [], "scores": []}
 
     def __init__(self, loaded: Loaded, engine: PairEngine | None = None) -> None:
+        """Make the task from a loaded model; the engine computes pairs of text and hypothesis."""
         self._engine = engine or NliEngine(loaded.model)
         self._encoder = Encoder(loaded.tokenizer, loaded.model)
 
     @property
     def description(self) -> Description:
+        """The engine's description."""
         return self._engine.description
 
     def check_job(self, job: Mapping[str, Any]) -> None:
+        """Raise Invalid for job parameters that no record could be answered with."""
         Labels.of({"candidate_labels": ["any"], **{name: value for name, value in job.items() if value is not None}})
 
     def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
+        """Parse a record, and refuse labels that are longer than the model's input."""
         request = zero_shot_request(record, job)
         assert isinstance(request.settings, Labels)
         for label, hypothesis in zip(request.settings.candidate_labels, request.settings.hypotheses, strict=True):
@@ -248,11 +263,13 @@ class ZeroShot(_Plain):
         return request
 
     def weigh(self, request: Request) -> int:
+        """Estimate the tokens of all pairs of text and hypothesis."""
         assert isinstance(request.settings, Labels)
         hypotheses = [self._encoder.about(one) for one in request.settings.hypotheses]
         return sum(len(hypotheses) * self._encoder.about(text) + sum(hypotheses) for text in request.texts)
 
     def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
+        """Answer all requests, in order; equal pairs are computed once."""
         pairs: dict[tuple[str, str], int] = {}
         wanted: dict[tuple[str, Labels], list[int]] = {}
         places: list[list[int]] = []
@@ -282,7 +299,7 @@ class ZeroShot(_Plain):
 
 
 def answer_each(task: Task, requests: Sequence[Request]) -> list[list[Answer]]:
-    """Answer `requests` together; where that fails, each alone, so that one that breaks the model is one error."""
+    """Answer `requests` together; after a failure each alone, so that only the broken one is an error."""
     try:
         return task.answer(requests)
     except Exception:

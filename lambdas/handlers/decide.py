@@ -181,7 +181,7 @@ def _request_of(receipt: Receipt) -> str:
 
 
 def _asked_of(asked: str) -> dict[str, Any]:
-    """What a request is about, by the names that every line of every function has."""
+    """Return the request's place by the field names that all log lines share."""
     group, version, name, _ = parse_request_id(asked)
     return {"model_package_group": group, "model_package_version": version, "environment": name}
 

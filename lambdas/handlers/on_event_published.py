@@ -24,7 +24,7 @@ class Published(Struct, frozen=True, kw_only=True):
 
 
 class Told(Struct, frozen=True, kw_only=True):
-    """What a channel's rule sends."""
+    """Input of a channel's rule."""
 
     channel: str
     detail: Published

@@ -22,7 +22,7 @@ from promotion.workflows.commands import RecordFailure, RecordInference
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """What a run was asked for, as far as it matters where it failed before it began."""
+    """Input of a run, as far as it is needed for a run that failed before its first step."""
 
     group: str = ""
 
@@ -86,7 +86,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
 
 
 def read_evidence(report: RunReport) -> Evidence:
-    """What a run left in S3, under the folder that only its environment's pipeline may write.
+    """Read a run's results from S3, from the folder that only its environment's pipeline can write.
 
     Raises:
         Denied: this function may not read the metrics.
@@ -125,7 +125,7 @@ def read_evidence(report: RunReport) -> Evidence:
 
 
 def _is_integrity(error: Any) -> bool:
-    """Whether a run failed because something is not what was approved: the function's error, or the container's exit code."""
+    """Return True if a run failed by an integrity check: the function's error or the container's exit code."""
     return isinstance(error, dict) and error.get("Error") == "IntegrityError"
 
 

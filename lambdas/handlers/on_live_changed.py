@@ -1,6 +1,6 @@
-"""What is live has changed, or an endpoint has: bring the real-time endpoints to what is live. Every few minutes, all of them.
+"""Reconcile real-time endpoints with the live models: after a change of either, and all of them every few minutes.
 
-One step a call. SageMaker tells when a step has ended, and that comes here again.
+It does one step a call; SageMaker's event at the end of a step invokes it again.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def follow(group: str, environment: str) -> str:
 
 
 def _settings(group: str, environment: str) -> Endpoint | None:
-    """How an endpoint is configured for a group; None where none is, which takes away one that is left."""
+    """Return a group's endpoint settings; None removes an endpoint that still exists."""
     if environment not in config().environment_names or not config().governs(group):
         return None
     settings = config().environment(environment, group).endpoint
@@ -167,7 +167,7 @@ def _record(state: EnvironmentState, seen: EndpointState) -> None:
 
 
 def _places(event: dict[str, Any]) -> list[tuple[str, str]]:
-    """Whose endpoint an event is about: a group in an environment, those that a revocation touched, or all."""
+    """Map an event to the (group, environment) pairs to reconcile."""
     detail = event.get("detail") or {}
     kind = event.get("detail-type")
     if kind in names.ENDPOINT_STATE_CHANGES:
@@ -199,7 +199,7 @@ def _place(group: str, environment: str) -> dict[str, Any]:
 
 @cache
 def _roles() -> dict[str, str]:
-    """What the models of each environment run as, by its name."""
+    """Execution roles of the models, by environment."""
     return dict(json.loads(setting(names.EXECUTION_ROLES)))
 
 

@@ -30,7 +30,7 @@ class JobChange(Struct, frozen=True, kw_only=True):
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """What an execution found: how many violations, said in a sentence, and where its report lies."""
+    """Result of a monitoring execution: violations, a sentence about them, and the report's address."""
 
     violations: int
     reason: str = ""
@@ -54,7 +54,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
 
 
 def examined(job: dict[str, Any], monitor: Monitor) -> Found:
-    """What a monitoring execution found."""
+    """Read the result of a monitoring execution."""
     message = str(job.get("ExitMessage") or "")
     if not message.startswith(VIOLATIONS_FOUND):
         return Found(violations=0)
@@ -78,7 +78,7 @@ def examined(job: dict[str, Any], monitor: Monitor) -> Found:
 
 
 def _reports(job: dict[str, Any]) -> Any:
-    """Where the job's outputs have the list of violations."""
+    """Yield the addresses of violation reports among the job's outputs."""
     for output in (job.get("ProcessingOutputConfig") or {}).get("Outputs") or ():
         folder = str((output.get("S3Output") or {}).get("S3Uri") or "")
         if folder.startswith("s3://"):

@@ -1,7 +1,7 @@
-"""What operators do by command: roll back, revoke, adopt, take an endpoint down and bring it back.
+"""Operations by command: roll back, revoke, adopt, remove and restore an endpoint.
 
-API Gateway lets signed requests alone through, and STS says who signed: neither the event's shape nor its authorizer is believed,
-for whoever may invoke this function writes both.
+API Gateway accepts only signed requests, and STS names the signer. Neither the event's shape nor its authorizer is
+trusted: everybody with lambda:InvokeFunction can write both.
 """
 
 from __future__ import annotations

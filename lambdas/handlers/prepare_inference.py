@@ -223,7 +223,7 @@ def _write_context(context: str, model: LiveModel, run: str) -> None:
 
 
 def _baseline(state: VersionState | None) -> dict[str, Any] | None:
-    """What drift is measured against; without one it isn't, and a gate on drift is shut."""
+    """Return the baseline for drift; without one drift is not measured, and a gate on drift fails."""
     if state is None or not state.package.baseline_uri:
         return None
     try:
@@ -238,7 +238,7 @@ def _baseline(state: VersionState | None) -> dict[str, Any] | None:
 
 
 def _approval(model: LiveModel, run: str) -> dict[str, Any]:
-    """What a run is stamped with."""
+    """Return the metadata that a run carries."""
     return {
         "approval_id": model.approval_id,
         "model_package_group": model.model_package_group,
@@ -270,7 +270,7 @@ def _run_id(model: LiveModel, moment: datetime) -> str:
 
 
 def _exists(uri: str) -> bool:
-    """Whether there is an object, or anything below a prefix.
+    """Return True if there is an object, or anything below a prefix.
 
     Raises:
         Invalid: the bucket isn't there, or may not be listed: that is a fault of the deployment, and no missing input.

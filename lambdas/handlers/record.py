@@ -1,6 +1,6 @@
-"""What the service's own functions saw happen. They invoke this function; no HTTP is in it, and nothing here decides.
+"""Record what the service's own functions observed. They invoke this function; it has no HTTP code and no decisions.
 
-A function that is taken over can say here that something happened. It can't approve, reject, roll back, revoke or adopt.
+A compromised function can record an observation here, but can't approve, reject, roll back, revoke or adopt.
 """
 
 from __future__ import annotations

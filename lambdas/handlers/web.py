@@ -53,7 +53,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 @http_app.route(app, "/", *READ)
 def board(visit: Visit) -> Response[Any]:
-    """What is live where, and what waits for whom."""
+    """GET /: the board with live versions and pending requests."""
     session = visit.reader()
     states = list(ledger().environments())
     wanted = (app.current_event.query_string_parameters or {}).get("q", "")
@@ -141,7 +141,7 @@ def version(visit: Visit, group: str, version: str) -> Response[Any]:
 
 @http_app.route(app, "/healthz", *READ)
 def health(visit: Visit) -> Response[Any]:
-    """Whether this function can read its ledger."""
+    """Health check: the function can read its ledger."""
     ledger().head("healthz")
     return http_app.respond(HTTPStatus.OK, http_app.JSON, '{"status": "ok"}')
 
@@ -156,7 +156,7 @@ def static(name: str) -> Response[Any]:
 
 
 def _typed_before(visit: Visit) -> dict[str, str]:
-    """What somebody had typed, and was about to do, before they were asked to sign in again."""
+    """Return the form's input and the chosen button from before a repeated sign-in."""
     kept = {} if visit.wants_json else sign_in_flow.kept_form(visit)
     if not kept:
         return {}

@@ -1,1 +1,1 @@
-"""What handlers share."""
+"""Code shared by the handlers."""

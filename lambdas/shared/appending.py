@@ -1,4 +1,4 @@
-"""What the functions that append to the ledger share: the signing context, and how they say what they appended."""
+"""Shared by functions that append to the ledger: the signing context, and the response with the receipt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from promotion.ledger.append import Context, Receipt
 
 
 def signing() -> Context:
-    """The world as it is appended to: each new head signed, and a moment's pause after a lost race."""
+    """Context for writers: signs heads, backs off after a lost race."""
     return msgspec.structs.replace(world(), sign=signer().sign, pause=_pause)
 
 

@@ -191,7 +191,7 @@ def _about(package: Package) -> dict[str, Any]:
 
 
 def _reason(job: Mapping[str, Any] | None) -> str:
-    """What SageMaker says of a job that failed."""
+    """Return SageMaker's reason for a failed job."""
     found = job or {}
     said = found.get("FailureReason") or found.get("ExitMessage") or found.get("ProcessingJobStatus", "")
     return f"{found.get('ProcessingJobName', '')}: {said}"[:500]

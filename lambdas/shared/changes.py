@@ -1,4 +1,4 @@
-"""What SageMaker tells of a package that changed, and what there is to record where somebody else decided about it."""
+"""Events of SageMaker about changed packages, and the recording of out-of-band decisions."""
 
 from __future__ import annotations
 

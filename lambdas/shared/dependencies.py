@@ -1,4 +1,4 @@
-"""What the functions share: AWS clients and adapters made once a cold start, from environment variables read when asked for."""
+"""AWS clients and adapters, made once per cold start from environment variables."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def prefix() -> str:
 
 
 def region() -> str:
-    """Where this function runs."""
+    """AWS region of this function."""
     return os.environ["AWS_REGION"]
 
 

@@ -1,4 +1,4 @@
-"""What the functions share that people reach over HTTP: sessions, forms that are ours, cookies, routes."""
+"""Shared by the functions behind HTTP: sessions, form checks (CSRF), cookies, routes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Visit(Request):
         return session
 
     def _not_a_reader(self, person: Person) -> Response[Any]:
-        """Who somebody is taken for, whom to ask, and what to have looked at where that is wrong."""
+        """Explain a refusal: the reader's identity and groups, whom to ask, and what to check if they are wrong."""
         may = policy.readers(config())
         brought = person.groups_brought if person.groups_brought is not None else len(person.groups)
         groups = (
@@ -93,7 +93,7 @@ class Visit(Request):
         sign_in = f"/login?return_to={quote(self._page_of_the_form(), safe='/')}"
         if self.method in ("GET", "HEAD") and not self.wants_json:
             return redirect(sign_in, HTTPStatus.FOUND)
-        # Only for the reason that somebody has typed: whatever else is wrong with the body is no matter yet.
+        # Parse the form only to keep the typed reason; ignore other errors here.
         with contextlib.suppress(Answered):
             self.form()
         return self.message(
@@ -149,7 +149,7 @@ def route(app: APIGatewayHttpResolver, rule: str, *methods: str) -> Callable[[Ca
 
 
 def is_secure() -> bool:
-    """Whether people reach us over https. Plain http is for loopback only, where no `__Host-` cookie works in every client."""
+    """Return True if the service is reached over https; plain http is for loopback, without `__Host-` cookies."""
     return setting(names.PUBLIC_URL).startswith("https://")
 
 

@@ -126,7 +126,7 @@ def _too_many(visit: Visit) -> list[Cookie]:
 
 
 def decision_at(path: str) -> Decision:
-    """What the environment of a request's page asks of whoever decides there; nothing for any other page."""
+    """Return the sign-in that a decision on the requested page needs; no requirement for other pages."""
     first, token = [*path.split("?")[0].split("/"), "", ""][1:3]
     if first != "approvals":
         return Decision()

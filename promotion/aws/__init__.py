@@ -1,4 +1,4 @@
-"""Adapters: one module for each AWS service's part in this, each behind a Protocol of a floor below."""
+"""Adapters: one module for each AWS service, each behind a Protocol of a lower layer."""
 
 from __future__ import annotations
 

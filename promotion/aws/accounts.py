@@ -96,7 +96,7 @@ class _Pages:
 
 
 def share_group(client: Client, package_arn: str, group: str, readers: Sequence[str]) -> bool:
-    """Let `readers` (ARNs of roles) see a group's packages; whether its policy had to be changed.
+    """Grant `readers` (role ARNs) access by the group's resource policy; return True if it was updated.
 
     Statements of others stay as they are, and a policy that can't be read is an error, never an empty one.
     """

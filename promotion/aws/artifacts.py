@@ -22,7 +22,7 @@ _MISSING = ("NoSuchKey", "NoSuchBucket", "NoSuchVersion", "404")
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether AWS may answer the same call otherwise a little later: throttled, unavailable, or not reached."""
+    """Return True if a retry can succeed: AWS throttled the call, was unavailable, or was not reached."""
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
         code = error.response.get("Error", {}).get("Code", "")
@@ -41,7 +41,7 @@ def size_of(s3: Client, container: Container) -> int:
 
 
 def pinned(s3: Client, container: Container) -> dict[str, str]:
-    """What holds a later read to the object that is there now: its version where the bucket keeps versions, and its entity tag.
+    """Return conditions that pin later reads to the current object: its version id, if any, and its ETag.
 
     Raises:
         Invalid: there is no artifact, or it can't be read.

@@ -1,4 +1,4 @@
-"""Where notices go besides mail: an SNS topic, or a chat's webhook."""
+"""Notification channels besides mail: an SNS topic, or a chat webhook."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from promotion.ledger.verify import Found, Verifier
 
 
 class Installation(Struct, frozen=True, kw_only=True):
-    """What one service has, and `verifier` to hold it together. `table` is the ledger's name as the caller knows it."""
+    """Resources of an installation, with their `verifier`; `table` is the ledger's name as the caller knows it."""
 
     verifier: Verifier
     ledger: DynamoLedger
@@ -47,7 +47,7 @@ def check(installation: Installation, group: str | None = None) -> Iterator[tupl
 
 
 def _service(installation: Installation, parameters: dict[str, str]) -> list[Found]:
-    """Whether the service that calls itself the one under this prefix is this one."""
+    """Check that the service registered under this prefix is this installation."""
     name = names.service_parameter(installation.verifier.prefix)
     try:
         known = json.loads(parameters.get(name, "{}"))

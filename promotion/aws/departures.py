@@ -16,7 +16,7 @@ from promotion.errors import Refused
 
 
 def left_behind(config: Config, client: Callable[[str], Client], prefix: str) -> list[EnvironmentState]:
-    """Where something is live that this configuration would leave to nobody; none before the first deployment."""
+    """Environments with live models that the new configuration no longer contains; none if not deployed."""
     try:
         found = client("ssm").get_parameter(Name=names.service_parameter(prefix))
     except ClientError as error:

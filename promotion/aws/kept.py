@@ -1,4 +1,4 @@
-"""What an earlier installation left, found by its ledger: the table's tags name the rest that belongs with it."""
+"""Resources retained by an earlier installation, found by the tags of its ledger table."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ class DynamoLedger:
         return refolded(self.head(group), self.events(group))
 
     def head(self, group: str) -> Head:
-        """Where the group's chain ends, consistently read."""
+        """Return the group's head, by a consistent read."""
         item = self._get(group, HEAD)
         return _read(item, Head) if item else Head(group=group)
 
@@ -253,7 +253,7 @@ class DynamoLedger:
 
 
 def _lost_race(error: ClientError) -> bool:
-    """Whether somebody else wrote first, or is at it; a transaction cancelled by throttling is neither."""
+    """Return True if another writer committed first or is in progress; False if throttled."""
     code = error.response["Error"]["Code"]
     if code == "TransactionCanceledException":
         reasons = {str(reason.get("Code")) for reason in error.response.get("CancellationReasons") or ()}

@@ -47,7 +47,7 @@ class EventsTarget:
 
 
 def detail(view: GroupSnapshot, event: Event) -> dict[str, Any] | None:
-    """What listeners are told: who, what, where, why, and where in the ledger it stands; None for what stays there."""
+    """Return the detail of a bus event: actor, change, place, reason and ledger position; None for kinds not published."""
     state = view.find_version(event.version) if event.version is not None else None
     found = detail_of(event, state.package.arn if state else "")
     return dict(msgspec.json.decode(msgspec.json.encode(found))) if found is not None else None

@@ -52,7 +52,7 @@ class RegistryTarget:
         self._bring(self._client_for("system"), state, decides=True)
 
     def found(self, state: VersionState) -> dict[str, str] | None:
-        """What the registry says of a version, flat, as far as the ledger has a say in it; None where it was deleted."""
+        """Return the registry's fields that the ledger governs, as a flat dict; None if the version was deleted."""
         try:
             found = self._client_for("system").describe_model_package(ModelPackageName=state.package.arn)
         except ClientError as error:
@@ -67,7 +67,7 @@ class RegistryTarget:
         return said
 
     def expected(self, state: VersionState) -> dict[str, str]:
-        """What it should say, in the same form."""
+        """Return the expected fields, in the same form."""
         wanted = self.wanted(state)
         said = {"ModelApprovalStatus": str(wanted["ModelApprovalStatus"])}
         said |= {f"CustomerMetadataProperties.{name}": value for name, value in state.statuses.items()}
@@ -75,7 +75,7 @@ class RegistryTarget:
         return said
 
     def wanted(self, state: VersionState) -> dict[str, Any]:
-        """What the registry should say of a version."""
+        """Return the fields that the registry should have for a version."""
         wanted: dict[str, Any] = {
             "ModelApprovalStatus": registry_status(state, self._environments[0]),
             "CustomerMetadataProperties": dict(state.statuses),
@@ -112,7 +112,7 @@ class RegistryTarget:
 
 
 def is_gone(error: ClientError) -> bool:
-    """Whether SageMaker says that there is no such package."""
+    """Return True if SageMaker reports that the package doesn't exist."""
     found = error.response["Error"]
     said = found.get("Message", "")
     missing = "does not exist" in said or "not found" in said
@@ -215,7 +215,7 @@ def describe(client: Client, arn: str, requesters: Mapping[str, str]) -> tuple[P
 def _requester(
     created_by: Mapping[str, Any], metadata: Mapping[str, str], requesters: Mapping[str, str]
 ) -> Requester | None:
-    """Who asked for a package: CreatedBy's source identity or profile, else metadata `requested_by`, which is its say-so.
+    """Return the requester: CreatedBy's source identity or profile, else the metadata `requested_by`, unverified.
 
     `requesters` maps a profile name, ARN or declared name to the provider's subject or mail address. All names of the
     registry count: whoever registered through a shared profile and says so in `requested_by` is known by both.

@@ -159,7 +159,7 @@ def _sequence(name: str) -> int:
 
 
 def passes(error: ClientError) -> bool:
-    """Whether somebody was faster: what is refused now will be right, or not needed, the next time."""
+    """Return True for a conflict with a concurrent change; the next run succeeds or has nothing to do."""
     return _missing(error) or _in_progress(error)
 
 

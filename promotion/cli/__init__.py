@@ -85,7 +85,7 @@ def _settle(options: argparse.Namespace) -> None:
 
 
 def _common(*, suppressed: bool) -> Parser:
-    """What every command takes, before its name or after it; after it, what isn't given leaves alone what stood before."""
+    """Options of every command, before or after its name; an option left out after it keeps the value before it."""
     absent = argparse.SUPPRESS if suppressed else None
     common = Parser(add_help=False)
     common.add_argument(
@@ -141,7 +141,9 @@ def _parser() -> Parser:
     found.add_argument("--version", type=_positive, metavar="N", help="of one version only")
     found.add_argument("--csv", action="store_true", help="as comma-separated values")
 
-    found = command("gates", _gates, "what each gate says of a version, or of a metrics file before it is registered")
+    found = command(
+        "gates", _gates, "evaluate the quality gates for a version, or for a metrics file before it is registered"
+    )
     found.add_argument("what", choices=["explain"])
     found.add_argument("place", nargs="+", metavar="GROUP [VERSION] ENV", help="no VERSION with --metrics")
     found.add_argument("--metrics", metavar="FILE", help="judge this file instead; needs no access to AWS")
@@ -153,7 +155,7 @@ def _parser() -> Parser:
         "--attached", action="append", default=[], choices=["model_card", "report"], help="with --metrics"
     )
 
-    found = command("rollback", _rollback, "bring an environment back to a version that was live there")
+    found = command("rollback", _rollback, "roll an environment back to a version that was live there")
     found.add_argument("group", metavar="GROUP")
     found.add_argument("environment", metavar="ENV")
     found.add_argument("--to-version", type=_positive, metavar="N", help="default: the last good one")
@@ -164,46 +166,44 @@ def _parser() -> Parser:
     found.add_argument("version", type=_positive, metavar="VERSION")
     found.add_argument("--reason", required=True, metavar="T")
 
-    found = command("verify", _verify, "whether everything is as the ledger says, and the ledger as it was written")
+    found = command("verify", _verify, "check registry, Parameter Store and ledger integrity")
     found.add_argument("group", metavar="GROUP", nargs="?")
-    found.add_argument(
-        "--repair", action="store_true", help="make registry and parameters right again; never the ledger"
-    )
+    found.add_argument("--repair", action="store_true", help="correct registry and parameters; never the ledger")
 
-    found = command("rebuild", _rebuild, "write the registry and Parameter Store anew, from the ledger alone")
+    found = command("rebuild", _rebuild, "rewrite the registry and Parameter Store from the ledger")
     found.add_argument("group", metavar="GROUP", nargs="?")
     found.add_argument("--states", action="store_true", help="fold the ledger's states again, after an upgrade")
 
-    command("redrive", _redrive, "try again what was set aside in the dead-letter queues")
+    command("redrive", _redrive, "retry the messages in the dead-letter queues")
 
-    found = command("export", _export, "one decision as a file that an auditor checks offline")
+    found = command("export", _export, "export one decision as a file that an auditor checks offline")
     found.add_argument("group", metavar="GROUP")
     found.add_argument("request_id", metavar="REQUEST_ID")
     found.add_argument("--output", metavar="FILE", help="default: standard output")
 
-    found = command("check-bundle", _check_bundle, "check such a file, with the public key alone")
+    found = command("check-bundle", _check_bundle, "check an exported file, with the public key alone")
     found.add_argument("file", metavar="FILE")
     found.add_argument(
         "--public-key", help="PEM file of the signing key (default: PROMOTION_PUBLIC_KEY, promotion.pub)"
     )
 
-    found = command("doctor", _doctor, "whether everything is there that the service needs, before deploying and after")
+    found = command("doctor", _doctor, "check an account and a deployment for everything that the service needs")
     found.add_argument("--mail", metavar="ADDRESS", help="send a test mail there")
     found.add_argument("--write-key", action="store_true", help="write the signing key's public half to promotion.pub")
 
-    found = command("endpoint", _endpoint, "a real-time endpoint: how it fares, taken away, or asked for again")
+    found = command("endpoint", _endpoint, "show, remove or restore a real-time endpoint")
     found.add_argument("action", choices=["status", "remove", "restore"], metavar="status|remove|restore")
     found.add_argument("group", metavar="GROUP")
     found.add_argument("environment", metavar="ENV")
     found.add_argument("--reason", metavar="T", help="required, except with status")
 
-    found = command("adopt", _adopt, "attest what already serves when the service arrives")
+    found = command("adopt", _adopt, "record a version that was live before the service was installed")
     found.add_argument("group", metavar="GROUP")
     found.add_argument("environment", metavar="ENV")
     found.add_argument("version", type=_positive, metavar="VERSION")
     found.add_argument("--reason", required=True, metavar="T")
 
-    found = command("completion", _completion, "a script by which TAB completes commands and options in your shell")
+    found = command("completion", _completion, "print a script for tab completion in your shell")
     found.add_argument("shell", choices=["bash", "zsh"], metavar="bash|zsh")
     return parser
 

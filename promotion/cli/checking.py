@@ -1,4 +1,4 @@
-"""`promotion verify`, `rebuild` and `redrive`: is everything as the ledger says, and what makes it so again."""
+"""`promotion verify`, `rebuild` and `redrive`: compare with the ledger, and repair what differs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ POLL_S = 0.5
 
 
 def verify(group: str | None, *, repair: bool, as_json: bool) -> int:
-    """Say every difference in one line; with `repair` make the projections right again, never the ledger."""
+    """Print each difference in one line; with `repair`, repair the projections, never the ledger."""
     service = _installation()
     found = _check(service, group)
     repaired: list[Found] = []
@@ -57,7 +57,7 @@ def verify(group: str | None, *, repair: bool, as_json: bool) -> int:
 
 
 def _repaired(each: Found) -> bool:
-    """Whether it is written anew now."""
+    """Repair a difference; return False if it has no repair or AWS denies it."""
     if each.repair is None:
         return False
     try:
@@ -97,7 +97,7 @@ def _anchored(service: Installation, group: str) -> dict[str, Any]:
 
 
 def rebuild(group: str | None) -> int:
-    """Have the projector write the registry and Parameter Store from the first event on; mails and events are not sent again."""
+    """Make the projector rewrite the registry and Parameter Store; mails and events are not sent again."""
     cursors = _cursors()
     groups = [group] if group else ledger().groups()
     heads = {name: ledger().head(name).sequence for name in groups}
@@ -128,7 +128,7 @@ def rebuild(group: str | None) -> int:
 
 
 def refold(group: str | None) -> int:
-    """Have the states of groups folded again from their events, by the function that writes the ledger."""
+    """Make the function that writes the ledger fold the states of groups again."""
     from promotion.cli.operating import operate
 
     for name in [group] if group else ledger().groups():
@@ -159,7 +159,7 @@ def redrive() -> int:
 
 
 def wake(groups: Iterable[str]) -> None:
-    """Have the projector bring groups along."""
+    """Make the projector process groups."""
     for group in sorted(groups):
         client("sqs").send_message(
             QueueUrl=installation()["wake_queue_url"],

@@ -20,7 +20,7 @@ complete -o default -F _promotion promotion"""
 
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:
-    """What `eval` or a start-up file of the shell takes.
+    """Return the completion script, for `eval` or the shell's start-up file.
 
     Args:
         parser: the whole command's.

@@ -77,7 +77,7 @@ def doctor(*, mail: str | None, writing_key: bool, as_json: bool) -> int:
 
 
 def examined() -> tuple[list[Finding], Account]:
-    """What was found, and where."""
+    """Run all checks; return their findings and the account."""
     settings, findings = _settings()
     account = _account(settings)
     if settings is not None:
@@ -136,7 +136,7 @@ def _account(settings: Config | None) -> Account:
 
 
 def _service(account: Account) -> tuple[dict[str, Any] | None, list[Finding]]:
-    """What the stack wrote about itself, if there is one."""
+    """Return the stack's description of itself, or None, with the findings about it."""
     name, ssm = names.service_parameter(account.prefix), account.client("ssm")
     try:
         found = dict(json.loads(ssm.get_parameter(Name=name)["Parameter"]["Value"]))

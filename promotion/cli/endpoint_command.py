@@ -15,7 +15,7 @@ from promotion.errors import Invalid
 
 
 def status(group: str, environment: str, *, as_json: bool) -> int:
-    """What should serve, what was last recorded, and what SageMaker says.
+    """Print the wanted endpoint, the last recorded state, and SageMaker's state.
 
     Raises:
         Invalid: there is no endpoint there, nor should there be.

@@ -27,7 +27,7 @@ OPEN, SHUT = 0, 5
 
 
 class Explained(msgspec.Struct, frozen=True, kw_only=True):
-    """What the gates of an environment say. `judged` is `recorded` where a request stands on it, else `now`."""
+    """Gate results for an environment; `judged` is `recorded` if a request has them, else `now`."""
 
     model_package_group: str
     environment: str
@@ -107,7 +107,7 @@ def read_evidence(path: str, option: str) -> Evidence:
 
 
 def _evidence_ahead(state: VersionState, environment: str, config: Config) -> Evidence | None:
-    """What would be judged: the run before it; into the first environment there is no way but a registration's request."""
+    """Return the evidence for an environment: the run in the previous one; None for the first environment."""
     previous = config.previous(environment)
     found = state.evidence.get(previous) if previous else None
     return carried(found, state.package) if found else None

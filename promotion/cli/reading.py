@@ -22,7 +22,7 @@ from promotion.rendering.sentences import sentence
 
 
 def status(group: str | None, *, as_json: bool) -> int:
-    """What is live in each environment, and what asks to come in."""
+    """Print the live and the pending version of each environment."""
     states = [state for state in ledger().environments() if group is None or state.group == group]
     if group is not None and not states:
         raise Invalid("GROUP", f"this service knows no model package group {group}.")
@@ -102,7 +102,7 @@ def _document(state: EnvironmentState) -> dict[str, Any]:
 
 
 def _trouble(state: EnvironmentState) -> str:
-    """What is wrong with what is live, and what was begun about that."""
+    """Name the problems of the live version, and a retraining that was started."""
     said = [f"broken since {state.broken_since:%Y-%m-%d %H:%M}"] if state.broken_since else []
     if state.drift and state.drift_since:
         said.append(f"drift since {state.drift_since:%Y-%m-%d %H:%M}")

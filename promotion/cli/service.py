@@ -1,4 +1,4 @@
-"""Where the deployed service is: found by AWS alone, from the parameter that the stack writes."""
+"""Address of the deployed service, from the parameter that the stack writes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def client(service: str) -> Any:
 
 @cache
 def installation() -> dict[str, Any]:
-    """What the stack wrote about itself.
+    """Return the stack's description of itself.
 
     Raises:
         Invalid: there is no service under this prefix, in this account and region.

@@ -1,1 +1,1 @@
-"""What a pipeline installs: resolve, the live record, its signature, the artifact's digests."""
+"""Client for pipelines: resolve, the live record, its signature, the artifact's digests."""

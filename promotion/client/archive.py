@@ -51,7 +51,8 @@ _OTHER_FORMATS = {
 class Readable(Protocol):
     """A stream that is read in order, once."""
 
-    def read(self, size: int = -1, /) -> bytes: ...
+    def read(self, size: int = -1, /) -> bytes:
+        """Read at most `size` bytes; fewer only at the end of the stream, all of them for -1."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class ArchiveMember:
 def read_archive(
     stream: Readable, *, size: int | None = None, largest: int = LARGEST_UNPACKED_BYTES
 ) -> Iterator[tuple[ArchiveMember, Iterator[memoryview]]]:
-    """Yield each member with its content, in the archive's order; what isn't consumed of a content is skipped.
+    """Yield each member with its content, in the archive's order; unread content is skipped.
 
     Args:
         stream: The archive's bytes, read to their end.
@@ -113,7 +114,7 @@ def member_path(name: str) -> str:
 
 @contextmanager
 def _damage_refused() -> Iterator[None]:
-    """What tarfile and zlib raise on damaged bytes, as Invalid."""
+    """Raise Invalid for the errors of tarfile and zlib on damaged bytes."""
     try:
         yield
     except (tarfile.TarError, zlib.error, EOFError, ValueError, OverflowError, RecursionError, IndexError) as error:
@@ -316,7 +317,7 @@ def _members(stream: _Unpacked, size: int | None, largest: int) -> Iterator[tupl
 
 
 def _has_next(stream: _Unpacked) -> bool:
-    """Whether another header follows rather than the end marker, which is two blocks of zeros."""
+    """Return True if another header follows; the end marker is two blocks of zeros."""
     block = stream.peek(_BLOCK)
     if len(block) < _BLOCK:
         raise EOFError("it ends without an end marker")

@@ -1,4 +1,4 @@
-"""What a model artifact is made of: its SHA-256 and a manifest of its members, in one pass over a stream; where it lies.
+"""SHA-256 and manifest of a model artifact, computed in one pass over a stream; its address in S3.
 
 The manifest exists because SageMaker unpacks `model.tar.gz` before a container starts: the container can't see the
 archive any more, but it can tell whether the files in front of it are those that were approved.
@@ -35,7 +35,7 @@ def split_uri(uri: str, field: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file in an artifact; `link` is set instead of a hash where a folder has a symbolic link, which no archive may."""
+    """A file in an artifact; a symbolic link (in folders only, never in archives) has `link` and no hash."""
 
     path: str
     size: int = 0
@@ -43,6 +43,7 @@ class Member:
     link: str | None = None
 
     def as_json(self) -> dict[str, Any]:
+        """Return the member as it is written into the manifest: its path with a link, or with size and digest."""
         if self.link is not None:
             return {"path": self.path, "link": self.link}
         return {"path": self.path, "size": self.size, "sha256": self.sha256}
@@ -55,10 +56,12 @@ class Manifest:
     members: tuple[Member, ...]
 
     def canonical(self) -> bytes:
+        """Return the manifest as canonical JSON."""
         return b"".join(self._canonical())
 
     @property
     def sha256(self) -> str:
+        """SHA-256 of the canonical manifest, hex."""
         digest = hashlib.sha256()
         for part in self._canonical():
             digest.update(part)
@@ -73,7 +76,7 @@ class Manifest:
         yield b"]" if self.members else b"[]"
 
     def differences(self, other: Manifest) -> list[str]:
-        """What `other` has changed, one line a path; empty when they are the same."""
+        """List the differences of `other`, one line a path; empty if both are equal."""
         mine = {member.path: member for member in self.members}
         theirs = {member.path: member for member in other.members}
         lines = [f"{path}: missing" for path in sorted(mine.keys() - theirs.keys())]
@@ -115,7 +118,7 @@ def hash_artifact(
     size: int | None = None,
     on_chunk: Callable[[], None] = lambda: None,
 ) -> HashedArtifact:
-    """Hash an artifact and its members in one pass: linear in bytes and members, a few MiB of memory beside the manifest.
+    """Hash an artifact and its members in one pass, in linear time, with a few MiB besides the manifest.
 
     Args:
         stream: The artifact's bytes.

@@ -1,4 +1,4 @@
-"""The live record: what Parameter Store says is approved for an environment, signed.
+"""The live record: the signed document in Parameter Store with the version approved for an environment.
 
 ECDSA on P-256 with SHA-256 over the canonical JSON (sorted keys, no spaces, UTF-8) of all fields but `signature`, so that
 whoever holds the public key can check it offline. Standard library only: a pipeline imports this with nothing installed.
@@ -17,7 +17,7 @@ from typing import Any
 from promotion.errors import IntegrityError, NotApproved
 
 SCHEMA = 1
-# What a `must_understand` of a record may name that this release knows. It has nothing yet.
+# Extensions that this release supports in a record's `must_understand`; none yet.
 UNDERSTOOD: frozenset[str] = frozenset()
 SIGNING_ALGORITHM = "ECDSA_SHA_256"
 
@@ -54,13 +54,13 @@ class LiveModel:
 
 
 def signed_bytes(record: Mapping[str, Any]) -> bytes:
-    """What the signature is over."""
+    """Return the bytes that the signature covers."""
     unsigned = {key: value for key, value in record.items() if key != "signature"}
     return json.dumps(unsigned, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def readable(schema: Any) -> bool:
-    """Whether this release reads records of `schema`: its own, the one before and the one after."""
+    """Return True if this release reads records of `schema`: its own, the previous and the next one."""
     return type(schema) is int and schema >= 1 and abs(schema - SCHEMA) <= 1
 
 

@@ -21,7 +21,7 @@ from promotion.errors import IntegrityError, Invalid, NotApproved
 
 _lock = threading.Lock()
 _clients: dict[str, Any] = {}
-# What one key has vouched for says nothing to who trusts another.
+# The cache is keyed by public key: a record verified with one key is not verified for another.
 _cache: dict[tuple[str, str, str, str], tuple[float, LiveModel]] = {}
 
 
@@ -76,11 +76,16 @@ def resolve(
 
 
 def find_public_key() -> str:
-    """The configured public key: PROMOTION_PUBLIC_KEY (PEM or path), promotion.pub beside the configuration or in the
-    working directory, or etc/promotion/promotion.pub under the Python environment.
+    """Find the configured public key.
+
+    The order is PROMOTION_PUBLIC_KEY (PEM or path), promotion.pub beside the configuration or in the working directory,
+    and etc/promotion/promotion.pub under the Python environment.
+
+    Returns:
+        The PEM, or the path of a PEM file.
 
     Raises:
-        Invalid: there is none.
+        Invalid: no public key is configured.
     """
     given = os.environ.get(names.PUBLIC_KEY)
     if given:

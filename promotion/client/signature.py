@@ -1,4 +1,4 @@
-"""Checking signatures offline: ECDSA on P-256 with SHA-256, by public keys that come from configuration."""
+"""Offline verification of signatures (ECDSA, P-256, SHA-256) with configured public keys."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def public_keys(source: str) -> tuple[EllipticCurvePublicKey, ...]:
 
 
 def holds(keys: Sequence[EllipticCurvePublicKey], message: bytes, signature: str) -> bool:
-    """Whether `signature`, base64 of DER, is one of `keys` over `message`."""
+    """Return True if `signature` (base64 of DER) over `message` was made by one of `keys`."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
     from cryptography.hazmat.primitives.hashes import SHA256

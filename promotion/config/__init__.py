@@ -1,1 +1,1 @@
-"""What promotion.toml may say, and reading it."""
+"""Settings of promotion.toml: their types, loading and checks."""

@@ -1,4 +1,4 @@
-"""What is wrong with a `promotion.toml` that types alone can't say."""
+"""Checks of a `promotion.toml` that its types can't express."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _PIPELINE = re.compile(r"arn:aws[\w-]*:sagemaker:[a-z0-9-]+:\d{12}:pipeline/[a-z
 _TOPIC = re.compile(r"arn:aws[\w-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_.-]{1,256}")
 _SECRET = re.compile(r"arn:aws[\w-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:[A-Za-z0-9/_+=.@-]{1,519}")
 _CHANNEL = re.compile(r"[a-z][a-z0-9-]{0,31}")
-# What a retraining pipeline's parameters may say of the drift that starts it.
+# Placeholders in the parameters of a retraining pipeline.
 FILLED_IN = ("group", "environment", "version", "input")
 MOST_PARAMETERS = 200
-# What an endpoint's name may have around its group, of SageMaker's 63 characters; the service's name is known at deployment.
+# Longest part of an endpoint's name around its group, of SageMaker's 63 characters.
 LONGEST_AROUND_GROUP = 50
 LONGEST_SERVICE = 16
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTransformJob.html, MaxPayloadInMB
@@ -42,7 +42,7 @@ LONGEST_TRANSFORM = timedelta(days=2)
 
 
 def check(config: Config, source: str) -> None:
-    """What types alone can't say.
+    """Check the rules that types can't express.
 
     Raises:
         Invalid: with the place in the file and the reason.
@@ -173,7 +173,7 @@ def _punycode(domain: str) -> str:
 
 
 def _check_transform(inference: Inference, refuse: Refuse) -> None:
-    """What CreateTransformJob, or the container, would refuse at each run."""
+    """Refuse settings that CreateTransformJob or the container would reject at each run."""
     most = inference.max_payload_mb * inference.max_concurrent_transforms
     if most > MOST_PAYLOADS_MB:
         refuse(
@@ -188,7 +188,7 @@ def _check_transform(inference: Inference, refuse: Refuse) -> None:
 
 
 def _check_hyper_params(text: str, refuse: Refuse) -> None:
-    """As the container reads them: JSON, or the Python literal that str(dict) writes."""
+    """Parse parameters like the container: as JSON, or as the Python literal that str(dict) writes."""
     for read in (json.loads, ast.literal_eval):
         try:
             found = read(text)
@@ -306,7 +306,7 @@ def _check_gates(gates: tuple[Gate, ...], place: str, refuse: Refuse) -> None:
 
 
 def _check_direction(gate: Gate, place: str, refuse: Refuse) -> None:
-    """A gate that takes a lower value for better by one bound and for worse by another would shut on progress."""
+    """Refuse a gate with contradictory directions: lower is better by one bound and worse by another."""
     if gate.largest_regression is None:
         if gate.relative:
             refuse(f"{place}.relative", "only largest_regression can be relative.")

@@ -1,4 +1,4 @@
-"""What is wrong with `[identity]`, and what looks like a mistake there."""
+"""Checks and warnings for the section `[identity]`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GUID = re.compile(r"\{?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\}?", re.IGNORE
 
 
 def check(config: Config, refuse: Refuse) -> None:
-    """What no provider can be used with."""
+    """Refuse settings with which no identity provider works."""
     identity = config.identity
     if "openid" not in identity.scopes:
         refuse("identity.scopes", 'without "openid" no provider gives an ID token.')
@@ -58,7 +58,7 @@ def check(config: Config, refuse: Refuse) -> None:
 
 
 def suspicions(config: Config) -> list[str]:
-    """What is allowed and looks like a mistake, a sentence each."""
+    """List settings that are allowed but look like mistakes, one sentence each."""
     found: list[str] = []
     identity = config.identity
     if identity.groups_claim in _NAMES_WITHOUT_GROUPS:

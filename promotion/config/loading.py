@@ -38,7 +38,7 @@ def parse(text: str, *, source: str = names.CONFIG_FILE) -> Config:
 
 
 def load(path: str | os.PathLike[str] | None = None) -> Config:
-    """The configuration in effect: `path`, else the file that PROMOTION_CONFIG names, else ./promotion.toml.
+    """Load the configuration: `path`, else the file in PROMOTION_CONFIG, else ./promotion.toml.
 
     Raises:
         Invalid: there is no such file, or what it says is wrong.

@@ -1,4 +1,4 @@
-"""The settings about people: their groups, the provider they sign in with, and what a decision asks of a sign-in."""
+"""Settings about people: groups, identity provider, and the sign-in that a decision requires."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ class PeopleGroup(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     @property
     def label(self) -> str:
+        """The group's display name, or its id if it has none."""
         return self.name or self.id
 
 
 class Decision(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How recently, and how, somebody has to have signed in to decide. Reading keeps the session's own lifetime."""
+    """Required age and strength of the sign-in for a decision; reading needs only a valid session."""
 
     fresh_within: str = "15m"
     reauthenticate: bool = False
@@ -47,7 +48,7 @@ class Decision(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Identity(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The OpenID Connect provider. `groups_claim` may name app roles instead (`roles`), or be a path (`realm_access.roles`)."""
+    """The OpenID Connect provider; `groups_claim` can name app roles (`roles`) or be a path."""
 
     issuer: str
     client_id: str

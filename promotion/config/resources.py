@@ -1,4 +1,4 @@
-"""Names of AWS resources in a `promotion.toml`: what is none is refused here, rather than in the middle of a deployment.
+"""Checks of AWS resource names in `promotion.toml`, so that no deployment fails on them half-way.
 
 Whether the resource is there, only AWS can say.
 """
@@ -39,7 +39,8 @@ Named = tuple[str, str, re.Pattern[str], str]
 class Refuse(Protocol):
     """Raises Invalid with a place in the file and a reason."""
 
-    def __call__(self, place: str, reason: str) -> NoReturn: ...
+    def __call__(self, place: str, reason: str) -> NoReturn:
+        """Raise the error for a setting, given its place in the file and the reason."""
 
 
 def check(config: Config, refuse: Refuse) -> None:
@@ -152,7 +153,7 @@ def _check_place(uri: str, place: str, refuse: Refuse) -> None:
 
 
 def _check_homes(config: Config, refuse: Refuse) -> None:
-    """What is used in one account and region has to be of it."""
+    """Refuse ARNs of another account or region than the one that uses them."""
     home, region = config.registry.account, config.registry.region or config.artifacts.region
     for index, environment in enumerate(config.environments):
         account = environment.account or home
@@ -193,7 +194,7 @@ def _check_partition(config: Config, region: str | None, refuse: Refuse) -> None
 
 
 def check_region(config: Config, region: str, refuse: Refuse) -> None:
-    """Refuses what is of another region than the installation's: once the file says it, and again where only AWS does."""
+    """Refuse resources of another region than the installation's, by the file or by AWS."""
     places = [("web.certificate_arn", config.web.certificate_arn)]
     for field in ("volume_key", "output_key"):
         places.append((f"inference.{field}", getattr(config.inference, field)))

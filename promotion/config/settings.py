@@ -1,4 +1,4 @@
-"""What an installation decides: the sections of a `promotion.toml`, and what they come to for a group or an environment.
+"""Typed sections of `promotion.toml`, and the effective settings of a group or an environment.
 
 Every section is a frozen struct, closed against settings it doesn't know: a misspelt `quorum` must not quietly become 1.
 """
@@ -69,7 +69,7 @@ class FreezeWindow(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Endpoint(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A real-time endpoint of what is live in an environment, one for each group that `groups` names; none with `[]`."""
+    """Real-time endpoints of an environment's live models, for the groups that `groups` names."""
 
     groups: tuple[str, ...] = ("*",)
     name: str = "{service}-{environment}-{group}"
@@ -84,12 +84,12 @@ class Endpoint(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     largest_latency_ms: Annotated[float, Meta(gt=0.0)] | None = None
 
     def serves(self, group: str) -> bool:
-        """Whether what is live of a group is served here."""
+        """Return True if live models of the group are served here."""
         return any(fnmatch.fnmatchcase(group, pattern) for pattern in self.groups)
 
 
 class Environment(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A rung of the ladder, and who answers for it."""
+    """An environment: its approver group, rules and quality gates."""
 
     name: str
     approver_group: PeopleGroup
@@ -114,12 +114,12 @@ class Environment(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     @property
     def lifetime(self) -> timedelta:
-        """How long a request into this environment stays open."""
+        """Time until a request for this environment expires."""
         return duration(self.expires_after)
 
 
 class EnvironmentOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a group pattern changes about an environment; what is left out stays."""
+    """Settings of an environment that a group pattern overrides; None keeps the environment's own."""
 
     approver_group: PeopleGroup | None = None
     approvers: tuple[str, ...] | None = None
@@ -135,7 +135,7 @@ class EnvironmentOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class Evaluation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a group's inference runs are fed and judged; what is None is told from the package and the files.
+    """Input, references and scoring of a group's inference runs; None is derived from package and files.
 
     `task` is regression, binary-classification or multiclass-classification for models that answer with numbers or classes;
     the fields name columns by name or by position from 0; `threshold` and `positive` are for binary models.
@@ -166,12 +166,14 @@ class Evaluation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class GroupOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Settings that a group pattern overrides, for environments and for inference runs."""
+
     environments: dict[str, EnvironmentOverride] = {}
     inference: Evaluation = Evaluation()
 
 
 class Mail(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Who mails come from. `identity`: whether the stack makes the sender's SES identity, or the account has it already."""
+    """Sender of mails; `identity` makes the stack create its SES identity, else the account has one."""
 
     sender: str
     identity: Literal["managed", "existing"] = "managed"
@@ -186,21 +188,22 @@ class Operators(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class BreakGlass(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One group that may pass a shut gate or a missing quorum, with a reason that everybody is told."""
+    """Break-glass group: may override a failed gate or a missing quorum, with a published reason."""
 
     group: PeopleGroup
 
 
 class Registry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The account that the models are registered in, and the service with them; asked for once an environment has its own."""
+    """The account of the registry and the service; required if an environment has its own account."""
 
     account: str | None = None
     region: str | None = None
 
 
 class Artifacts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Buckets that model artifacts live in, and the KMS keys that encrypt them; up to what size the function hashes them
-    itself, and what a job does it on.
+    """Buckets of model artifacts with their KMS keys, and how artifacts are hashed.
+
+    Up to a size the function hashes an artifact itself; larger ones are hashed by a job.
     """
 
     buckets: tuple[str, ...] = ()
@@ -241,7 +244,7 @@ class Inference(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Monitor(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A schedule of SageMaker Model Monitor (`*` as wildcard), and what it watches. `bucket` is where its reports lie."""
+    """A schedule of SageMaker Model Monitor (`*` as wildcard); `bucket` holds its reports."""
 
     schedule: str
     group: str
@@ -250,7 +253,7 @@ class Monitor(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Retraining(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A SageMaker pipeline that drift starts; its parameters may say `{group}`, `{environment}`, `{version}`, `{input}`."""
+    """A SageMaker pipeline that drift starts; parameters can use {group}, {environment}, {version}, {input}."""
 
     pipeline: str
     parameters: dict[str, str] = {}
@@ -270,7 +273,7 @@ class Drift(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Channel(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where else events are told: an SNS topic, or a chat's webhook whose address is in a secret."""
+    """A notification channel besides mail: an SNS topic, or a chat webhook with its address in a secret."""
 
     topic: str | None = None
     webhook_secret: str | None = None
@@ -279,7 +282,7 @@ class Channel(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     groups: tuple[str, ...] = ("*",)
 
     def tells(self, kind: str, group: str) -> bool:
-        """Whether an event of a kind, about a group, goes this way."""
+        """Return True if events of this kind about this group go to the channel."""
         wanted = not self.events or kind in self.events
         return wanted and any(fnmatch.fnmatchcase(group, pattern) for pattern in self.groups)
 
@@ -313,11 +316,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     retired: tuple[str, ...] = ()
 
     def governs(self, group: str) -> bool:
-        """Whether this service answers for a model package group."""
+        """Return True if this service governs the model package group."""
         return any(fnmatch.fnmatchcase(group, pattern) for pattern in self.groups)
 
     def rung(self, name: str) -> Environment:
-        """An environment as it stands for all groups.
+        """Return an environment without overrides for groups.
 
         Raises:
             Invalid: there is no environment of this name.
@@ -329,7 +332,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         raise Invalid("environment", f"there is no environment {name!r}; there are {known}.")
 
     def environment(self, name: str, group: str) -> Environment:
-        """An environment as it stands for one model package group, overrides applied in the order of the file.
+        """Return an environment for one model package group, overrides applied in the order of the file.
 
         Raises:
             Invalid: there is no environment of this name.
@@ -344,7 +347,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return environment
 
     def evaluation(self, group: str) -> Evaluation:
-        """How a group's inference runs are fed and judged: `[inference]`, with what patterns of groups put over it, in order."""
+        """Return a group's evaluation settings: `[inference]`, then the overrides in file order."""
         found = Evaluation(input=self.inference.input, references=self.inference.references)
         for pattern, override in self.groups_override.items():
             if fnmatch.fnmatchcase(group, pattern):
@@ -356,6 +359,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def environment_names(self) -> tuple[str, ...]:
+        """Names of the environments, from first to last."""
         return tuple(environment.name for environment in self.environments)
 
     @property
@@ -393,7 +397,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def drift_environments(self) -> tuple[str, ...]:
-        """Where drift is looked for: the last environment, unless told."""
+        """Environment in which drift is watched; the last one by default."""
         return self.drift.environments or self.environment_names[-1:]
 
     def retraining(self, group: str) -> Retraining | None:
@@ -404,7 +408,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return None
 
     def policy(self) -> dict[str, Any]:
-        """Everything in the file that bears on a decision, as plain data without what is left at its default."""
+        """Return all settings that affect decisions, as plain data without defaults."""
         policy = {
             "environments": self.environments,
             "groups_override": self.groups_override,

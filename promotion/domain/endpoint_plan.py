@@ -1,4 +1,4 @@
-"""What should serve behind an endpoint, what does, and the one next step from here to there.
+"""Plan for a real-time endpoint: wanted state, observed state, and the next step between them.
 
 The live record is what should. The step is found anew each time from what SageMaker says is there, so that events that come
 twice, late, in another order or not at all end in the same place. Nothing here waits: whoever takes a step comes back when
@@ -37,7 +37,7 @@ Step = Literal["settled", "wait", "create", "update", "delete", "failed", "forei
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """What should serve: `name` is that of the model and of the endpoint configuration, the same whenever it is asked for."""
+    """Wanted state of an endpoint; `name`, of its model and configuration, is deterministic."""
 
     endpoint: str
     name: str
@@ -48,7 +48,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """An endpoint as SageMaker describes it; `version` is that of what serves behind it, where its tags say so."""
+    """An endpoint as SageMaker describes it; `version` is the served version, if its tags have it."""
 
     status: str
     config_name: str
@@ -67,7 +67,7 @@ def wanted(
     role: str,
     asked: int = 0,
 ) -> Wanted:
-    """What should serve of a live model. `asked` is the event by which an operator asked for another try.
+    """Return the wanted endpoint of a live model; `asked` is the event by which an operator restored it.
 
     Raises:
         Invalid: the container can't be run as it was approved.
@@ -115,7 +115,7 @@ def wanted(
 
 
 def next_step(wanted: Wanted | None, found: Found | None, *, revoked: bool = False) -> Step:
-    """The one thing to do now. `revoked` says that what serves has been revoked: then nothing is better than going back to it.
+    """Return the next step; `revoked`: the served version was revoked, so there is no rollback to it.
 
     "failed" is the end of the way for what is wanted: SageMaker tried it and gave up. Another version, another configuration
     or an operator's word makes it another thing to try.
@@ -142,7 +142,7 @@ def next_step(wanted: Wanted | None, found: Found | None, *, revoked: bool = Fal
 
 
 def deployment(settings: Endpoint, alarms: Sequence[str], *, revoked: bool = False) -> dict[str, Any]:
-    """How the new fleet takes over: all at once when it is healthy, watched for a while, and back at the first alarm.
+    """Blue/green deployment: shift all traffic to the healthy new fleet, watch it, roll back on an alarm.
 
     Where what serves has been revoked there is no way back to it: neither alarms nor a while in which it stands by.
     """
@@ -214,7 +214,7 @@ def every_alarm(endpoint: str) -> list[str]:
 
 
 def seen(step: Step, wanted: Wanted | None, found: Found | None, before: EndpointState) -> EndpointState | None:
-    """What there is to record of an endpoint now; None where nothing has changed, or is still changing."""
+    """Return the endpoint state to append, or None if it is unchanged or still in transition."""
     if step in ("foreign", "failed"):
         assert found is not None
         assert wanted is not None or step == "foreign"
@@ -246,7 +246,7 @@ def seen(step: Step, wanted: Wanted | None, found: Found | None, before: Endpoin
 
 
 def same(one: EndpointState, other: EndpointState) -> bool:
-    """Whether two say the same of an endpoint, whenever it was seen."""
+    """Compare two states of an endpoint, apart from the time of observation."""
 
     def told(state: EndpointState) -> tuple[object, ...]:
         return (state.name, state.status, state.version, state.config, state.problem)

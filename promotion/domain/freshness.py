@@ -1,4 +1,4 @@
-"""Whether somebody signed in recently enough, and strongly enough, to decide in an environment."""
+"""Check of the sign-in's age and strength against an environment's rules for decisions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def too_old(
 
 
 def demands(decision: Decision) -> dict[str, str]:
-    """Parameters of an authorization request that brings what a decision asks for (OpenID Connect Core 1.0, 3.1.2.1)."""
+    """Return the authorization parameters that a decision requires (OpenID Connect Core 1.0, 3.1.2.1)."""
     found: dict[str, str] = {}
     if decision.reauthenticate:
         found |= {"prompt": "login", "max_age": "0"}

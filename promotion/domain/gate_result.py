@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class GateKind(StrEnum):
-    """What a gate judges."""
+    """Kind of quality gate."""
 
     MIN = "min"
     MAX = "max"
@@ -22,7 +22,7 @@ class GateKind(StrEnum):
 
 
 class GateResult(Struct, frozen=True, kw_only=True):
-    """What one gate found, as data: its sentences are made in promotion/domain/gate_sentences.py.
+    """Result of one quality gate as data; promotion/domain/gate_sentences.py makes its sentences.
 
     `limit` is the setting, `value` what was measured, None where it is missing or no number. `margin` is how far `value` is on
     the right side of the bound, negative when shut. `live_value` is the metric of what is live, for a regression;

@@ -1,4 +1,4 @@
-"""What a gate's result says in English, for refusals, pages, mails and the command. The ledger keeps the result alone."""
+"""English sentences for gate results, in refusals, pages, mails and command; not in the ledger."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from promotion.formatting import is_known, number, share
 
 
 def gate_name(gate: GateResult) -> str:
-    """What a gate is called: `rougeL`, `rougeL samples`, `rougeL against live`, `error rate`."""
+    """Name of a gate: `rougeL`, `rougeL samples`, `rougeL against live`, `error rate`."""
     match gate.kind:
         case GateKind.MIN | GateKind.MAX:
             return gate.metric
@@ -34,7 +34,7 @@ def gate_name(gate: GateResult) -> str:
 
 
 def gate_bound(gate: GateResult) -> str:
-    """What a gate asks for: `at least 0.6`."""
+    """Bound of a gate in words: `at least 0.6`."""
     match gate.kind:
         case GateKind.MIN | GateKind.SAMPLES:
             return f"at least {number(gate.limit)}"

@@ -1,4 +1,4 @@
-"""Gates: conditions on evidence that a request must meet. One pure function, the same in mail, page, JSON and command."""
+"""Quality gates: conditions on evidence, as one pure function for mail, page, JSON and command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from promotion.formatting import is_known
 
 
 def evaluate(gates: Iterable[Gate], evidence: Evidence, live: Evidence | None) -> tuple[GateResult, ...]:
-    """What each gate says of `evidence`, with `live` the evidence on which what is live there was admitted.
+    """Evaluate each gate on `evidence`; `live` is the evidence that admitted the environment's live version.
 
     A bound on a metric that is missing or NaN is shut. `largest_regression` is open where nothing is live yet. A run that
     failed shuts the way whether or not there are gates: nobody may approve on evidence that was never made.
@@ -55,20 +55,20 @@ def _judge_metric(gate: Gate, name: str, evidence: Evidence, live: Evidence | No
 
 
 def _error_rate(evidence: Evidence) -> float | None:
-    """The share of records that failed; None where nobody counted them: a document without `errors` doesn't say none."""
+    """Share of records that failed; None if `errors` is missing, as a missing count is not zero."""
     records, errors = evidence.counts.get("records", 0), evidence.counts.get("errors")
     return errors / records if records > 0 and errors is not None else None
 
 
 def largest_drift(evidence: Evidence) -> float | None:
-    """The largest population stability index of the inputs, or None where there is none, or one of them is no number."""
+    """Return the largest population stability index; None if there is none, or one is not a number."""
     if not evidence.drift or not all(math.isfinite(value) for value in evidence.drift.values()):
         return None
     return max(evidence.drift.values())
 
 
 def _licence(allowed: Sequence[str], found: str) -> GateResult:
-    """Where a package names several licences (`A AND B`), each has to be allowed."""
+    """Evaluate the licence gate; of several licences (`A AND B`) each has to be allowed."""
     known = {licence.casefold() for licence in allowed}
     named = [licence.strip() for licence in found.split(" AND ")] if found else []
     refused = [licence for licence in named if licence.casefold() not in known]

@@ -1,4 +1,4 @@
-"""What SageMaker's instance types have: a GPU, local storage; and the AMI whose driver fits the image's CUDA."""
+"""Properties of SageMaker's instance types: GPU, local storage, and the AMI with a driver for the image's CUDA."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ INFERENCE_AMI = "al2023-ami-sagemaker-inference-gpu-4-1"
 
 
 def has_gpu(instance_type: str) -> bool:
-    """Whether a type has GPUs of NVIDIA's."""
+    """Return True if the instance type has NVIDIA GPUs."""
     return _GPU.match(instance_type) is not None
 
 
 def has_local_storage(instance_type: str) -> bool:
-    """Whether a type has disks of its own: they are encrypted by the instance's hardware, and take no KMS key."""
+    """Return True if the type has local disks: the hardware encrypts them, and they take no KMS key."""
     return _LOCAL_STORAGE.match(instance_type) is not None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from promotion.domain.model import Evidence, Metric
 from promotion.errors import Invalid
 
-# What is kept of a metrics document, however much it says: an item of the ledger holds 400 KB.
+# Limits for a metrics document: an item of the ledger holds 400 KB.
 MOST_METRICS = 200
 
 
@@ -33,7 +33,7 @@ def looks_like_percent(name: str, value: float | None) -> bool:
 
 
 def read_metrics(document: Any) -> dict[str, Metric]:
-    """Metrics from a metrics document of ours, of SageMaker's model quality form, or a flat map of name to number.
+    """Read metrics: the service's own form, SageMaker's model quality form, or a flat name-to-number map.
 
     SageMaker: https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality-metrics.html
 
@@ -60,8 +60,9 @@ def read_metrics(document: Any) -> dict[str, Metric]:
 
 
 def evidence_of(document: Any, **known: Any) -> Evidence:
-    """Evidence from a metrics document; parts of another type than they should be are left out, and no part outgrows the
-    ledger's items.
+    """Read evidence from a metrics document.
+
+    Parts of a wrong type are left out, and every part is kept below the size of a ledger item.
 
     Raises:
         Invalid: the document is not a JSON object.

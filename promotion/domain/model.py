@@ -27,7 +27,7 @@ FOLD_VERSION = 2
 
 
 class Authentication(Struct, frozen=True, kw_only=True):
-    """How a person was authenticated: the token's claims, all names it gave, and the group that gave the right to act."""
+    """Authentication of a person: the token's claims, all its names, and the group that granted the right."""
 
     issuer: str
     subject: str
@@ -40,7 +40,7 @@ class Authentication(Struct, frozen=True, kw_only=True):
 
 
 class Actor(Struct, frozen=True, kw_only=True):
-    """Who did something.
+    """A person, operator or part of the service that did something.
 
     `person`: signed in, `subject` is the identity provider's; `operator`: an IAM principal, `subject` is its ARN; `requester`:
     who registered a model; `system`: this service, on its own.
@@ -54,18 +54,19 @@ class Actor(Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
+        """Display name, or the subject if there is none."""
         return self.name or self.subject
 
     @property
     def all_names(self) -> tuple[str, ...]:
-        """Every name that this actor is known by, as it was written, without repetitions; the display name comes last."""
+        """All names of this actor as written, without repetitions; the display name is last."""
         given = dict(self.authentication.names) if self.authentication else {}
         shown = given.pop("name", "")
         found = (self.subject, self.email, *given.values(), self.name, shown)
         return tuple(dict.fromkeys(name for name in found if name.strip()))
 
     def is_also(self, other: Actor) -> bool:
-        """Whether both may be the same human being, by any name but the displayed one, which two people may share."""
+        """Return True if both may be one person, by any name except the display name, which can be shared."""
         mine, theirs = self._own_names, other._own_names
         # Where both have addresses, those tell; a user name alone is held against what stands before the @.
         local_parts = not (has_address(mine) and has_address(theirs))
@@ -82,7 +83,7 @@ SYSTEM = Actor(kind="system", subject="system", name="the service")
 
 
 class Person(Struct, frozen=True, kw_only=True):
-    """Somebody who signed in: the provider's subject, and those of their groups that the configuration knows.
+    """A signed-in person: the provider's subject, and the groups that the configuration knows.
 
     `groups_brought` counts all groups of the token, also those that the configuration doesn't know.
     """
@@ -103,7 +104,7 @@ class Person(Struct, frozen=True, kw_only=True):
 
 
 class Requester(Struct, frozen=True, kw_only=True):
-    """Who asked for a model; `declared_by` says how we know: AWS's own record, or the package's say-so.
+    """Requester of a model; `declared_by` is the source: AWS's own record, or the package's metadata.
 
     `also` has the other names that the registry knows them by, such as `requested_by` beside a Studio profile.
     """
@@ -136,7 +137,7 @@ class Metric(Struct, frozen=True, kw_only=True):
 
 
 class Evidence(Struct, frozen=True, kw_only=True):
-    """What a decision stands on: the registered metrics, or those of an inference run in `environment`.
+    """Evidence of a decision: the registered metrics, or those of an inference run in `environment`.
 
     `metrics_sha256` holds the document at `metrics_uri` to what it was when it was recorded: what else it has to show (samples,
     slices) is read again when a page needs it. `input_digest` and `references_digest` are SHA-256 of what the run read;
@@ -195,7 +196,7 @@ class Package(Struct, frozen=True, kw_only=True):
 
 
 class Vote(Struct, frozen=True, kw_only=True):
-    """One verdict on a request, with the digest of what this voter was shown and what the signature means (21 CFR 11.50)."""
+    """A vote on a request, with the digest of what was shown and the signature's meaning (21 CFR 11.50)."""
 
     actor: Actor
     verdict: str
@@ -236,25 +237,28 @@ class Request(Struct, frozen=True, kw_only=True):
 
     @property
     def id(self) -> str:
+        """Id of the request, made of group, version, environment and attempt."""
         return request_id(self.group, self.version, self.environment, self.attempt)
 
     @property
     def approvals(self) -> tuple[Vote, ...]:
+        """Votes that approve."""
         return tuple(vote for vote in self.votes if vote.verdict == names.APPROVED)
 
     def state_at(self, now: datetime) -> RequestState:
-        """The state as of `now`: a pending request past its time has expired, whether or not the sweep has been by."""
+        """Return the state at `now`: a pending request past its expiry is expired, even before the sweep."""
         if self.state == "Pending" and now >= self.expires_at:
             return "Expired"
         return self.state
 
     @property
     def gates_open(self) -> bool:
+        """True if every quality gate passed."""
         return all(gate.open for gate in self.gates)
 
 
 class Approval(Struct, frozen=True, kw_only=True):
-    """How a version came to be allowed in an environment: what the live record says of it."""
+    """Approval of a version for an environment, as its live record names it."""
 
     approval_id: str
     approved_by: tuple[str, ...]  # subjects
@@ -262,7 +266,7 @@ class Approval(Struct, frozen=True, kw_only=True):
 
 
 class VersionState(Struct, frozen=True, kw_only=True):
-    """All that the ledger's events say of one version, folded.
+    """State of a version, folded from its events.
 
     `status_since` is when something last bore on the registry's approval status; `bypass_seen` names the last change of it
     that came from outside, so that its second event is no second bypass. `package_digest` is SHA-256 of the package's JSON as
@@ -290,15 +294,17 @@ class VersionState(Struct, frozen=True, kw_only=True):
 
     @property
     def group(self) -> str:
+        """Name of the model package group."""
         return self.package.group
 
     @property
     def version(self) -> int:
+        """Number of the version."""
         return self.package.version
 
 
 class EndpointState(Struct, frozen=True, kw_only=True):
-    """What was last seen of a real-time endpoint: InService, Failed or Withdrawn; nothing where there never was one.
+    """Last observed state of a real-time endpoint: InService, Failed or Withdrawn; empty without one.
 
     `version` is what serves behind it, `config` the configuration that the status is about. `removed` says that an operator took
     it away, `asked` is the event by which one last asked for it again.
@@ -315,7 +321,7 @@ class EndpointState(Struct, frozen=True, kw_only=True):
 
 
 class EnvironmentState(Struct, frozen=True, kw_only=True):
-    """What is live in one environment of a group, what was, and what asks to come in.
+    """State of a group's environment: the live version, former ones, and the pending one.
 
     `former` lists versions that were live, oldest first, without the present one and without the revoked. `drifting` names
     who says that the input of what is live drifts: inference runs, or a monitor. An episode of drift begins at `drift_since`
@@ -354,7 +360,7 @@ class EnvironmentState(Struct, frozen=True, kw_only=True):
 
 
 class Head(Struct, frozen=True, kw_only=True):
-    """Where a group's chain of events ends; `signature` is the decision function's, in base64, over group, sequence and hash."""
+    """The latest ledger position of a group (sequence and hash), with its signature in base64."""
 
     schema: int = SCHEMA
     group: str
@@ -391,7 +397,7 @@ def canonical(value: Any) -> bytes:
 
 
 def digest(value: Any) -> str:
-    """SHA-256, hex, over the canonical JSON of `value`. Only for what is about to be recorded: see `canonical`."""
+    """Return the SHA-256, hex, of `value`'s canonical JSON; only for new records, see `canonical`."""
     return hashlib.sha256(canonical(value)).hexdigest()
 
 

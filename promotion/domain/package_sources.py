@@ -1,4 +1,4 @@
-"""What a package runs or reads beside its artifact, which no digest covers: a reason not to approve it.
+"""Check for code or data outside the artifact; no digest covers them, so approval is refused.
 
 SageMaker and the field's containers read these from their plain addresses when a container starts, so that somebody may
 put other bytes there after the approval.
@@ -13,7 +13,7 @@ _PACK = "Pack it into model.tar.gz (code below code/) and register the version a
 
 
 def beside_artifact(containers: Sequence[Mapping[str, Any]]) -> str:
-    """The first thing that the containers of a described package have beside their artifacts; empty where there is none."""
+    """Return the first source besides the artifacts in a described package's containers; empty without."""
     for number, container in enumerate(containers):
         place = f"InferenceSpecification.Containers[{number}]"
         for name, value in sorted(_mapping(container.get("Environment")).items()):

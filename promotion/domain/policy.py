@@ -1,6 +1,4 @@
-"""Who may do what now: one pure predicate for page, POST and command alike, so that the page offers exactly what the
-POST will take.
-"""
+"""Permissions: one pure predicate for page, POST and command, so that a page offers only what the POST accepts."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ Kind = Literal["state", "expired", "policy"]
 
 
 class Judgement(Struct, frozen=True, kw_only=True):
-    """Whether somebody may do something now; when not, `why_not` is for the person and `who_may` says who could.
+    """Result of a permission check; if refused, `why_not` is for the person and `who_may` names who could.
 
     `kind` groups the reasons: `state` (the request moved on), `expired`, or `policy` (the rules and gates).
     """
@@ -44,7 +42,7 @@ class Judgement(Struct, frozen=True, kw_only=True):
 
 
 class Situation(Struct, frozen=True, kw_only=True):
-    """All that a decision on a request depends on. `newest` is False for a link to an earlier attempt."""
+    """Inputs of a decision on a request; `newest` is False for a link to an earlier attempt."""
 
     config: Config
     request: Request
@@ -55,6 +53,7 @@ class Situation(Struct, frozen=True, kw_only=True):
 
     @property
     def rules(self) -> Environment:
+        """The request's environment, with the overrides for its group."""
         return self.config.environment(self.request.environment, self.request.group)
 
 
@@ -62,7 +61,7 @@ ALLOWED = Judgement(may=True)
 
 
 def may_decide(person: Person, verdict: str, s: Situation, *, breaking_glass: bool = False) -> Judgement:
-    """Whether `person` may give `verdict` on a request now."""
+    """Decide whether `person` may give `verdict` on a request now."""
     return (
         _request_state(person, s)
         or _person(person, verdict, s)
@@ -72,7 +71,7 @@ def may_decide(person: Person, verdict: str, s: Situation, *, breaking_glass: bo
 
 
 def may_decide_at_all(person: Person, s: Situation) -> bool:
-    """Whether `person` may give any verdict on a request now."""
+    """Decide whether `person` may give any verdict on a request now."""
     return any(may_decide(person, verdict, s).may for verdict in names.VERDICTS)
 
 
@@ -157,7 +156,7 @@ def _verdict(person: Person, verdict: str, s: Situation, breaking_glass: bool) -
             )
     in_group = rules.approver_group.id in person.groups
     if breaking_glass and _holds_glass(person, s.config):
-        # Where nothing stood in the way, nothing was broken, and nobody is alarmed.
+        # Count it as break-glass only if a gate, the group or the quorum was bypassed; else nobody is alarmed.
         completes = len(request.approvals) + 1 >= rules.quorum
         return Judgement(may=True, breaks_glass=not (request.gates_open and in_group and completes))
     if not request.gates_open:
@@ -174,7 +173,7 @@ def _verdict(person: Person, verdict: str, s: Situation, breaking_glass: bool) -
 
 
 def _was_approved_for(name: str, version: VersionState) -> bool:
-    """Whether a version got through an environment: it serves there, or did until a newer one took its place.
+    """Return True if a version passed an environment: it is or was live there, until a newer one.
 
     A request that gave way to a newer one reads Superseded too, and was approved by nobody.
     """
@@ -190,22 +189,24 @@ def _approved_by(person: Person, request: Request) -> bool:
 
 
 def deciding_group(person: Person, rules: Environment, config: Config) -> str:
-    """The id of the group that gives `person` the right to decide in an environment; empty where none does."""
+    """Return the id of the group that lets `person` decide in an environment; empty if none does."""
     if rules.approver_group.id in person.groups:
         return rules.approver_group.id
     return config.break_glass.group.id if config.break_glass is not None and _holds_glass(person, config) else ""
 
 
 def overtaken_by(version: int, environment: EnvironmentState, now: datetime) -> int | None:
-    """The newer version that is live in an environment, or asks to enter it at `now`; the one that asks before the other."""
+    """Return the newer version that is pending in an environment at `now`, else the newer one that is live; else None."""
     asks_until = environment.pending_expires_at
     asks = environment.pending if asks_until is None or now < asks_until else None
     return next((number for number in (asks, environment.live) if number is not None and number > version), None)
 
 
 def may_be_asked_again(s: Situation) -> Judgement:
-    """Whether a request may be asked once more at all: it was closed without being let in, or was rolled back since, and nothing
-    newer is live or asks there."""
+    """Decide whether a request may be asked again at all, by whom aside.
+
+    It was closed without being let in, or was rolled back since, and nothing newer is live or pending there.
+    """
     request = s.request
     state, status = request.state_at(s.now), s.version.statuses.get(request.environment)
     closed = state in ("Rejected", "Expired", "Superseded", "Withdrawn")
@@ -222,7 +223,7 @@ def may_be_asked_again(s: Situation) -> Judgement:
 
 
 def may_ask_again(person: Person, s: Situation) -> Judgement:
-    """Whether somebody may ask once more for what was closed: an approver of the environment, or the requester."""
+    """Decide whether somebody may ask again for what was closed: an approver of the environment, or the requester."""
     possible = may_be_asked_again(s)
     if not possible.may:
         return possible
@@ -237,8 +238,10 @@ def may_ask_again(person: Person, s: Situation) -> Judgement:
 
 
 def waits_for(person: Person, state: EnvironmentState, rules: Environment) -> bool:
-    """Whether what asks to enter waits for `person`, as far as the board can tell without reading each request: not where they
-    have voted, nor on a model of their own, which another has to approve."""
+    """Return True if the pending version waits for `person`, judged without reading its request.
+
+    It doesn't wait for those who voted already, nor for the requester of a model that another person has to approve.
+    """
     if rules.approver_group.id not in person.groups:
         return False
     if any(voter.is_also(person.as_actor()) for voter in state.pending_voters):
@@ -248,7 +251,7 @@ def waits_for(person: Person, state: EnvironmentState, rules: Environment) -> bo
 
 
 def stops_everybody(state: EnvironmentState, rules: Environment, config: Config, now: datetime) -> str:
-    """What keeps everybody from approving what asks to enter, in a few words, as far as the board can tell; else empty."""
+    """Name what keeps everybody from approving the pending version, judged without its request; else empty."""
     if not state.pending_gates_open:
         return "stopped by a gate"
     if state.pending_requester is None and not rules.requester_may_approve:
@@ -258,7 +261,7 @@ def stops_everybody(state: EnvironmentState, rules: Environment, config: Config,
 
 
 def may_read(person: Person, config: Config) -> bool:
-    """Whether somebody may see requests and models at all: approvers of anything, auditors, the glass breakers."""
+    """Decide whether somebody may read requests and models: any approver, auditor or break-glass member."""
     return bool(person.groups & known_groups(config))
 
 
@@ -271,7 +274,7 @@ def reading_groups(config: Config) -> list[PeopleGroup]:
 
 
 def readers(config: Config) -> str:
-    """The names of the groups that may read, for whoever has to ask for one."""
+    """Return the names of the groups that may read, for the message to people in none of them."""
     return listed(list(dict.fromkeys(group.label for group in reading_groups(config))), "or")
 
 
@@ -288,13 +291,13 @@ def known_groups(config: Config) -> frozenset[str]:
 
 
 def may_roll_back(actor: Person | Actor, name: str, group: str, config: Config) -> Judgement:
-    """Whether somebody may roll `name` back: its approvers and operators, also during a freeze."""
+    """Decide whether somebody may roll `name` back: its approvers and operators may, also in a freeze."""
     rules = config.environment(name, group)
     return _approver_or_operator(actor, {rules.approver_group.id}, f"Members of {rules.approver_group.label} may.")
 
 
 def may_revoke(actor: Person | Actor, group: str, config: Config) -> Judgement:
-    """Whether somebody may revoke a version everywhere: any environment's approvers, and operators."""
+    """Decide whether somebody may revoke a version everywhere: any environment's approvers and operators."""
     rules = [config.environment(name, group) for name in config.environment_names]
     labels = ", ".join(dict.fromkeys(rule.approver_group.label for rule in rules))
     return _approver_or_operator(actor, {rule.approver_group.id for rule in rules}, f"Members of {labels} may.")
@@ -323,5 +326,5 @@ def _refused(code: str, why: str, who_may: str) -> Judgement:
 
 
 def shown_digest(version: VersionState, request: Request) -> str:
-    """SHA-256, hex, of everything a decision on `request` is shown: package, evidence and gates, as their events have them."""
+    """Return the SHA-256, hex, of what a decision is shown: package, evidence and gates, as recorded."""
     return digest([version.package_digest, request.evidence_digest, request.gates_digest])

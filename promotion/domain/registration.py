@@ -1,4 +1,4 @@
-"""What a package brings besides its numbers: licence, model card, reports, a baseline. Gates ask for some of it.
+"""Licence, model card, reports and drift baseline of a registered package; gates can require them.
 
 It is read once, when a version is registered, and goes with the version from environment to environment.
 """
@@ -23,7 +23,7 @@ _REPORTS = {
 
 
 def licence_of(metadata: Mapping[str, Any]) -> str:
-    """The licence that metadata names; where model and base model have different ones, `A AND B`, for both bind."""
+    """Return the licence in the metadata; `A AND B` if model and base model have different ones."""
     known = {
         str(key).lower().replace("-", "_").replace(" ", "_"): str(value).strip() for key, value in metadata.items()
     }
@@ -43,7 +43,7 @@ def attached_to(description: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def baseline_of(description: Mapping[str, Any]) -> str:
-    """Where the profile lies of what the model was trained on, which drift is measured against; empty without one.
+    """S3 address of the training data's profile, the baseline for drift; empty without one.
 
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DriftCheckBaselines.html
     """

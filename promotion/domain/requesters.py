@@ -1,4 +1,4 @@
-"""Whether a signed-in person registered a model themselves: in doubt they did, or it is unknown, and both are refused."""
+"""Match a signed-in person with a model's requester; a doubtful or unknown match is refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from promotion.formatting import one_line
 
 
 class Judged(Struct, frozen=True, kw_only=True):
-    """Why somebody may not approve as far as the requester goes; an empty code where nothing is in the way."""
+    """Reason why a person may not approve because of the requester; an empty code if there is none."""
 
     code: str = ""
     why_not: str = ""
@@ -51,7 +51,7 @@ def judge(person: Person, requester: Requester) -> Judged:
 
 
 def is_exactly(person: Person, requester: Requester) -> bool:
-    """Whether a person is the requester beyond doubt: for what a requester may do, and others may not.
+    """Return True if a person is certainly the requester, for rights that only the requester has.
 
     By the subject, or by an address that the provider vouches for; letters' case aside.
     """
@@ -61,7 +61,7 @@ def is_exactly(person: Person, requester: Requester) -> bool:
 
 
 def names_of(requester: Requester) -> tuple[tuple[str, ...], bool]:
-    """All names of a requester, and whether `[identity.requesters]` has settled who they are: then it alone counts."""
+    """Return all names of a requester, and True if `[identity.requesters]` alone determines them."""
     actor = requester.actor
     if actor.name and actor.name != actor.subject and actor.kind == "requester":
         return (actor.subject,), True

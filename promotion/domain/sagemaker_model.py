@@ -1,4 +1,4 @@
-"""What SageMaker is asked for so that a live model runs: the same model for a batch and for an endpoint."""
+"""CreateModel request of a live model, the same for a batch transform and for an endpoint."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Whether two sets of names may belong to one person: a loose comparison, which only ever takes rights away.
+"""Loose comparison of two sets of names that may belong to one person; it only takes rights away.
 
-Somebody who may not approve had better be too many than too few. Rights are given by exact comparison elsewhere.
+It errs on the side of blocking: names match by local part too. Rights are granted by exact comparison elsewhere.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Match(Struct, frozen=True):
 
 
 def find_match(one: Iterable[str], other: Iterable[str], *, local_parts: bool = True) -> Match | None:
-    """The first pair of names, as they were written, that may be one person's.
+    r"""Find the first pair of names, as written, that may belong to one person.
 
     Args:
-        one: Names of the first person, in any spelling: addresses, user names, `DOMAIN\\name`, ARNs, display names.
+        one: Names of the first person, in any spelling: addresses, user names, `DOMAIN\name`, ARNs, display names.
         other: Names of the second.
         local_parts: Whether a name without a domain is compared with what stands before the @ of an address.
 
@@ -54,7 +54,7 @@ def find_match(one: Iterable[str], other: Iterable[str], *, local_parts: bool = 
 
 
 def has_address(names: Iterable[str]) -> bool:
-    """Whether any of the names has a domain."""
+    """Return True if any of the names has a domain."""
     return any(spelling.domain for name in names for spelling in spellings(name))
 
 
@@ -72,7 +72,7 @@ def _alike(a: Spelling, b: Spelling, local_parts: bool) -> bool:
 
 @lru_cache(maxsize=4096)
 def spellings(name: str) -> frozenset[Spelling]:
-    """The spellings of one name: every address in it, without a plus tag, and the text around the addresses."""
+    """Return the spellings of a name: its addresses without plus tags, and the text around them."""
     text = unicodedata.normalize("NFKC", name)
     text = "".join(c for c in text if unicodedata.category(c) not in ("Cf", "Cc")).strip()
     arn = _ARN.fullmatch(text)
@@ -97,7 +97,7 @@ def spellings(name: str) -> frozenset[Spelling]:
 
 @lru_cache(maxsize=4096)
 def _forms(text: str) -> frozenset[str]:
-    """Text as letters and digits alone, accents left out and written out: `jörg.müller` is also `joergmueller`."""
+    """Return text as letters and digits, accents removed and written out: `jörg` is `jorg` and `joerg`."""
     composed = unicodedata.normalize("NFC", text.casefold())
     return frozenset(_bare(variant) for variant in (composed.translate(_EXPANDED), composed.translate(_UNACCENTED)))
 

@@ -17,7 +17,7 @@ from promotion.formatting import iso, one_line
 
 
 class Signature(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A signature as it is recorded: who signed, as what, meaning what, when, and the digest of what was shown."""
+    """A recorded signature: signer, role, meaning, time, and the digest of what was shown."""
 
     name: str
     role: str
@@ -27,21 +27,21 @@ class Signature(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def meaning(verdict: str, group: str, version: int, environment: str) -> str:
-    """What the signer declares."""
+    """Declaration that the signer makes."""
     if verdict == names.APPROVED:
         return f"I approve {group} version {version} for use in {environment}, having reviewed the evidence."
     return f"I reject {group} version {version} for use in {environment}, having reviewed the evidence."
 
 
 def required_of(rules: Environment) -> Decision:
-    """What a decision asks of its sign-in: where it is a signature, the credentials are entered again for it."""
+    """Sign-in that a decision requires; for a signature, the credentials are entered again."""
     return replace(rules.decision, reauthenticate=True) if rules.signature else rules.decision
 
 
 def signature(
     person: Person, verdict: str, rules: Environment, *, group: str, version: int, shown: str, now: datetime
 ) -> Signature:
-    """What a decision records as its signature; `shown` is the digest of what the signer was shown."""
+    """Signature recorded with a decision; `shown` is the digest of what the signer was shown."""
     return Signature(
         name=one_line(person.name, 120),
         role=rules.approver_group.label,

@@ -1,4 +1,4 @@
-"""How a Batch Transform job hands records to a container: content types, splitting and assembling."""
+"""Record format of a Batch Transform job: content types, splitting and assembling."""
 
 from __future__ import annotations
 

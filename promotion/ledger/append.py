@@ -18,19 +18,19 @@ from promotion.ledger.parameter_documents import dump
 from promotion.ledger.payloads import PolicyChanged
 from promotion.ledger.snapshot import GroupSnapshot
 
-# How often a step is done again because somebody else appended first.
+# Attempts of a step if another writer appends first.
 ATTEMPTS = 12
 LONGEST_REASON_BYTES = 2000
 
 
 class Ledger(Protocol):
-    """Where decisions happen."""
+    """The ledger: append-only events and the states folded from them."""
 
     def view(self, group: str) -> GroupSnapshot:
         """The states of a group as of its head, consistently read."""
 
     def append(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
-        """Append `events` and store what they changed in `view`, in one transaction, if the head is still `view.head`.
+        """Append `events` and the changed states in one transaction, if the head is still `view.head`.
 
         Raises:
             Conflict: somebody appended first; nothing was written.
@@ -41,7 +41,7 @@ class Ledger(Protocol):
 
 
 class Receipt(Struct, frozen=True, kw_only=True):
-    """What a workflow appended; no events means that there was nothing to do, and `note` says why."""
+    """Events appended by a workflow; without events there was nothing to do, and `note` gives the reason."""
 
     group: str
     events: tuple[Event, ...] = ()
@@ -49,6 +49,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
 
     @property
     def sequence(self) -> int:
+        """Sequence number of the last appended event; 0 if none was appended."""
         return self.events[-1].sequence if self.events else 0
 
 
@@ -57,7 +58,7 @@ def _at_once(attempt: int) -> None:
 
 
 class Context(Struct, frozen=True, kw_only=True):
-    """What every workflow needs to know: where decisions happen, the rules in force, and the time.
+    """Dependencies of a workflow: the ledger, the configuration in force, and the time.
 
     `sign` signs the head of what is appended; `pause` is called with the number of the attempt that lost a race.
     """
@@ -119,6 +120,11 @@ def append(group: str, step: Callable[[GroupSnapshot], list[NewEvent] | str], wo
 
 
 def known(view: GroupSnapshot, version: int) -> VersionState:
+    """Return the state of a version.
+
+    Raises:
+        Invalid: the version was never registered.
+    """
     state = view.find_version(version)
     if state is None:
         raise Invalid("version", f"{view.group} has no version {version} that this service knows of.")

@@ -99,11 +99,12 @@ def read(text: bytes) -> Bundle:
 
 
 def write(found: Bundle) -> bytes:
+    """Return the bundle as indented JSON, with a newline at the end."""
     return msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
 
 
 def problems(found: Bundle, holds: Callable[[bytes, str], bool]) -> list[str]:
-    """What is wrong with a bundle, one line each; empty when it proves what it says."""
+    """List the problems of a bundle, one line each; empty if it proves the decision."""
     try:
         events = found.read_events()
     except IntegrityError as error:
@@ -143,7 +144,7 @@ def text_digest(text: str) -> str:
 
 
 def _shown(events: Iterable[Event], version: int, environment: str) -> list[str]:
-    """Whether each voter was shown what the ledger says was shown."""
+    """Check that each vote names the digest of the evidence enclosed."""
     wrong: list[str] = []
     view: GroupSnapshot | None = None
     for event in events:

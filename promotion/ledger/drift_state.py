@@ -1,5 +1,6 @@
-"""Episodes of what is wrong with what is live, as events fold into them: they begin when somebody sees it, and end when nobody
-does any more, or when another version goes live.
+"""Reducers for drift and integrity episodes of a live version.
+
+An episode begins with the first report, and ends when no source reports it any more or another version goes live.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from promotion.ledger.events import Event
 from promotion.ledger.payloads import DriftDetected, InferenceCompleted, RetrainingStarted
 from promotion.ledger.snapshot import GroupSnapshot
 
-# What another version that goes live begins with.
+# Initial drift fields of a version that goes live.
 OVER: Final[dict[str, Any]] = {"drift": False, "drifting": (), "drift_since": None, "broken_since": None}
 
 
 def ran(view: GroupSnapshot, event: Event, payload: InferenceCompleted) -> None:
-    """A run that completed has checked the bytes before it predicted with them."""
+    """Apply a completed inference run; it verified the artifact digest, so it ends an integrity episode."""
     environment = view.environment(_environment(event))
     if payload.drifting is not None:
         say(view, event, names.INFERENCE_SOURCE, drifts=payload.drifting)
@@ -32,24 +33,26 @@ def ran(view: GroupSnapshot, event: Event, payload: InferenceCompleted) -> None:
 
 
 def broken(view: GroupSnapshot, event: Event) -> None:
-    """What is live is not what was approved; found again, it has been so since the first time."""
+    """Record an integrity episode; a repeated report keeps the time of the first one."""
     environment = view.environment(event.environment or "")
     if event.environment and event.version == environment.live:
         view.put_environment(replace(environment, broken_since=environment.broken_since or event.time))
 
 
 def drifted(view: GroupSnapshot, event: Event, payload: DriftDetected) -> None:
+    """Apply a drift report, and remember the time if it starts a retraining."""
     say(view, event, payload.source, drifts=True)
     if payload.retraining:
         view.put_environment(replace(view.environment(_environment(event)), retrained_at=event.time))
 
 
 def retrained(view: GroupSnapshot, event: Event, payload: RetrainingStarted) -> None:
+    """Remember the pipeline execution that retrains the model."""
     view.put_environment(replace(view.environment(_environment(event)), retraining=payload.execution))
 
 
 def say(view: GroupSnapshot, event: Event, source: str, *, drifts: bool) -> None:
-    """One of those who watch says whether the input of an environment drifts."""
+    """Apply the report of one drift source for an environment."""
     environment = view.environment(_environment(event))
     others = tuple(name for name in environment.drifting if name != source)
     drifting = (*others, source) if drifts else others

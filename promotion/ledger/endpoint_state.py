@@ -1,4 +1,4 @@
-"""What is known of real-time endpoints, as events fold into it: what was seen of one, and what an operator asked for."""
+"""Reducer for real-time endpoints: the last observed status, and removal or restore by an operator."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from promotion.ledger.snapshot import GroupSnapshot
 
 
 def changed(view: GroupSnapshot, event: Event, payload: EndpointChanged) -> None:
+    """Apply an endpoint event: removed or restored by an operator, or an observed status."""
     name = require(event.environment, f"event {event.sequence} of {event.group}", "environment")
     environment, status = view.environment(name), payload.status
     known = environment.endpoint

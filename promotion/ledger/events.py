@@ -20,7 +20,7 @@ from promotion.errors import IntegrityError
 from promotion.ledger.payloads import Payload, Unknown, read_payload, recorded
 
 GENESIS = "0" * 64
-# What a `must_understand` of an event may name that this release knows. It has nothing yet.
+# Extensions that this release supports in an event's `must_understand`; none yet.
 UNDERSTOOD: frozenset[str] = frozenset()
 
 
@@ -115,7 +115,7 @@ def read_event(stored: StoredEvent) -> Event:
 
 
 class NewEvent(Struct, frozen=True, kw_only=True):
-    """What is to be recorded, before the chain gives it a place. `data` is the kind's payload, or a dict of its fields."""
+    """An event before it gets a sequence number and hash; `data` is its payload or a dict of the fields."""
 
     kind: str
     actor: Actor
@@ -133,7 +133,7 @@ def happened(
     environment: str | None = None,
     evidence_digest: str = "",
 ) -> NewEvent:
-    """What is to be recorded, its kind being the payload's."""
+    """Return a new event of the payload's kind."""
     return NewEvent(
         kind=payload.kind,
         actor=actor,
@@ -193,7 +193,10 @@ def head_after(head: Head, events: Sequence[Event]) -> Head:
 
 
 def head_bytes(group: str, sequence: int, hash_: str) -> bytes:
-    """What the signature of a head is over. The word in front keeps it from ever being taken for a live record's."""
+    """Return the canonical bytes that a head's signature covers.
+
+    The field `document` keeps the signature from being accepted for a live record.
+    """
     document = {"document": "promotion ledger head", "group": group, "hash": hash_, "sequence": sequence}
     return canonical(document)
 
@@ -206,7 +209,7 @@ def signed(events: Sequence[Event], sign: Callable[[bytes], bytes]) -> list[Even
 
 
 class Difference(Struct, frozen=True, kw_only=True):
-    """Something that is not as it should be. `what` names the kind of place, `where` the place."""
+    """A difference found by a verification: `what` names the kind of place, `where` the place."""
 
     what: str
     where: str
@@ -215,11 +218,12 @@ class Difference(Struct, frozen=True, kw_only=True):
 
     @property
     def line(self) -> str:
+        """The difference as one line of text."""
         return f"{self.what} {self.where}: expected {self.expected}, found {self.found}"
 
 
 def chain_problems(events: Iterable[Event], head: Head) -> list[Difference]:
-    """What is wrong with a group's chain; empty when it holds.
+    """List the problems of a group's hash chain; empty if the chain is intact.
 
     Finds an event altered, removed or inserted, and a head that isn't the last event's.
     """

@@ -40,7 +40,7 @@ STATUS_KINDS = frozenset({names.DECISION_RECORDED, names.MODEL_PROMOTED, names.M
 
 
 def evolve(view: GroupSnapshot, event: Event) -> None:
-    """Change `view` by what `event` says happened. Events of kinds that change no state pass."""
+    """Apply `event` to `view`; kinds that change no state are ignored."""
     if event.version is not None and event.kind != names.MODEL_REGISTERED:
         state = replace(view.version(event.version), last_sequence=event.sequence)
         if event.kind in STATUS_KINDS:
@@ -116,7 +116,7 @@ def refolded(head: Head, events: Iterable[Event]) -> GroupSnapshot:
 
 
 def read_state(text: str, kind: type[State]) -> State | None:
-    """A stored state; None where another release folded it, or where it can't be read: then the events say what it is."""
+    """Read a stored state; None if another fold version wrote it or it is damaged (fold the events then)."""
     try:
         found = msgspec.json.decode(text, type=kind)
     except msgspec.DecodeError:
@@ -139,7 +139,7 @@ def touched(event: Event) -> list[int]:
 def current_request(
     view: GroupSnapshot, group: str, version: int, environment: str, attempt: int
 ) -> tuple[Request, bool] | None:
-    """The newest request of a version into an environment, and whether it is the one asked for; None for no such."""
+    """Return a version's newest request for an environment, and True if it is the named one."""
     state = view.find_version(version)
     request = state.requests.get(environment) if state else None
     if request is None or attempt < 1 or attempt > request.attempt:

@@ -1,4 +1,4 @@
-"""Fold what goes live into the states of an environment and of its versions."""
+"""Reducer for a version that goes live: states of the environment and of both versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from promotion.ledger.snapshot import GroupSnapshot
 
 
 class Live(Struct, frozen=True, kw_only=True):
-    """How a version comes to be live: what becomes of the one before, and who approved it where this is an approval."""
+    """Change of the live version: status of the replaced version, and the approvers if it was approved."""
 
     order: tuple[str, ...]
     outgoing: str
@@ -24,6 +24,15 @@ class Live(Struct, frozen=True, kw_only=True):
 
 
 def go_live(view: GroupSnapshot, event: Event, number: int, name: str, live: Live) -> None:
+    """Make a version live in an environment, and update the statuses of both versions.
+
+    Args:
+        view: The snapshot to change.
+        event: The event that is applied.
+        number: The version that goes live.
+        name: The environment.
+        live: How the version goes live.
+    """
     environment = view.environment(name)
     before = environment.live
     if before is not None and before != number and not view.version(before).revoked:

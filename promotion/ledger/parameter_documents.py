@@ -1,4 +1,4 @@
-"""What Parameter Store should hold of a group, as plain data: the projector writes it, `verify` holds the store against it."""
+"""Expected Parameter Store documents of a group: written by the projector, compared by `verify`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from promotion.ledger.snapshot import GroupSnapshot
 LIVE_KINDS = frozenset({names.MODEL_PROMOTED, names.MODEL_ROLLED_BACK, names.MODEL_REVOKED, names.MODEL_ADOPTED})
 # The advanced tier: https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html
 LARGEST_VALUE_BYTES = 8192
-# What a live record holds besides its containers: names, approvers, signature.
+# Bytes of a live record besides its containers: names, approvers, signature.
 _BESIDE_CONTAINERS_BYTES = 3072
 
 
@@ -65,13 +65,13 @@ def version_document(state: VersionState) -> dict[str, Any]:
 
 
 def fits_a_parameter(package: Package) -> bool:
-    """Whether a package's live record will go into one parameter; its containers' variables are what may be too much."""
+    """Return True if the live record fits into one parameter; long container environments may not."""
     size = len(json.dumps([_containers(package), package.content_types], ensure_ascii=False).encode())
     return size <= LARGEST_VALUE_BYTES - _BESIDE_CONTAINERS_BYTES
 
 
 def same_record(found: str, wanted: dict[str, Any]) -> bool:
-    """Whether a live parameter's value says what `wanted` does, and is signed by somebody."""
+    """Return True if a live parameter's value is signed and equal to `wanted`."""
     try:
         record = json.loads(found)
     except ValueError:
@@ -80,7 +80,7 @@ def same_record(found: str, wanted: dict[str, Any]) -> bool:
 
 
 def says_the_same(record: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether a record says what `wanted` does: in every field, or in those that both have where another release wrote it."""
+    """Compare a record with `wanted`; only in their common fields if another release wrote the record."""
     if record.get("schema") != wanted["schema"] and readable(record.get("schema")):
         both = record.keys() & wanted.keys() - {"schema", "signature"}
         return "sequence" in both and all(record[name] == wanted[name] for name in both)
@@ -107,7 +107,7 @@ PAGE_BYTES = 4096
 
 
 def entry(event: Event) -> dict[str, Any]:
-    """An event as Parameter Store keeps it: who, when, what, why, and the hash that leads back to the ledger."""
+    """Return an event's entry for Parameter Store: actor, time, kind, reason, and the ledger's hash."""
     found: dict[str, Any] = {
         "sequence": event.sequence,
         "time": event.time.isoformat().replace("+00:00", "Z"),

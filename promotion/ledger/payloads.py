@@ -1,6 +1,6 @@
-"""What an event of each kind says: its `data`, typed. The tag is the event's `kind`.
+"""Typed payloads of ledger events (the field `data`); the tag is the event's `kind`.
 
-What is left at its default is not written, so a field that a later release adds is in no earlier event. A default never changes.
+A field at its default is not written, so fields of later releases are in no earlier event. A default never changes.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ class _Payload(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ModelRegistered(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """A model package was registered, and `environments` are the ones it can be promoted to."""
+
     kind: ClassVar[str] = names.MODEL_REGISTERED
     package: Package
     environments: tuple[str, ...]
 
 
 class ArtifactHashed(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """With `hashing`, it failed and is tried again. `containers` are the package's own, with their digests."""
+    """The artifact was hashed, or failed; `hashing`: it is tried again. `containers` have the digests."""
 
     kind: ClassVar[str] = names.ARTIFACT_HASHED
     problem: str = ""
@@ -37,6 +39,8 @@ class ArtifactHashed(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ApprovalRequested(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """Approval was requested, with the evidence and gate results that approvers are shown."""
+
     kind: ClassVar[str] = names.APPROVAL_REQUESTED
     attempt: int
     expires_at: datetime
@@ -46,6 +50,8 @@ class ApprovalRequested(_Payload, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class ApproverReminded(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """The approvers of a pending request were reminded."""
+
     kind: ClassVar[str] = names.APPROVER_REMINDED
     request_id: str
 
@@ -76,6 +82,8 @@ class ModelPromoted(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ModelRolledBack(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """An environment went back from `from_version` to an earlier version."""
+
     kind: ClassVar[str] = names.MODEL_ROLLED_BACK
     from_version: int | None = None
     reason: str = ""
@@ -83,7 +91,7 @@ class ModelRolledBack(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ModelRevoked(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """`falls_back` says for each environment where it was live what is live there instead, or null."""
+    """`falls_back` maps each environment where it was live to the version live there instead, or null."""
 
     kind: ClassVar[str] = names.MODEL_REVOKED
     reason: str = ""
@@ -92,6 +100,8 @@ class ModelRevoked(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ModelAdopted(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """An operator recorded a version that served before the service was installed."""
+
     kind: ClassVar[str] = names.MODEL_ADOPTED
     reason: str = ""
     approved_by: tuple[str, ...] = ()
@@ -99,6 +109,8 @@ class ModelAdopted(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RequestExpired(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """A pending request expired without a decision."""
+
     kind: ClassVar[str] = names.REQUEST_EXPIRED
     request_id: str
 
@@ -117,6 +129,8 @@ class RequestSuperseded(_Payload, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class RequestWithdrawn(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """A pending request was withdrawn by the service."""
+
     kind: ClassVar[str] = names.REQUEST_WITHDRAWN
     request_id: str
     reason: str = ""
@@ -152,7 +166,7 @@ class PackageChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class InferenceCompleted(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """`drifting` is None where the run says nothing of drift.
+    """`drifting` is None if the run measured no drift.
 
     `request_id` names the open request for the next environment that this evidence is added to, `gates` are what its gates say
     of it. `told` where that is mailed: the gates say something else than before.
@@ -169,12 +183,16 @@ class InferenceCompleted(_Payload, frozen=True, kw_only=True, omit_defaults=True
 
 
 class IntegrityBroken(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """The artifact that is live differs from the one that was approved."""
+
     kind: ClassVar[str] = names.INTEGRITY_BROKEN
     problem: str = ""
     run_id: str = ""
 
 
 class DriftDetected(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """A source reported drift of the live version's input."""
+
     kind: ClassVar[str] = names.DRIFT_DETECTED
     source: str = names.INFERENCE_SOURCE
     reason: str = ""
@@ -188,17 +206,23 @@ class DriftDetected(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DriftEnded(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """A source that had reported drift reports none any more."""
+
     kind: ClassVar[str] = names.DRIFT_ENDED
     source: str
 
 
 class RetrainingStarted(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """The retraining pipeline was started; `execution` is its ARN."""
+
     kind: ClassVar[str] = names.RETRAINING_STARTED
     execution: str
     pipeline: str = ""
 
 
 class EndpointChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """A real-time endpoint was observed in another status, or removed or restored by an operator."""
+
     kind: ClassVar[str] = names.ENDPOINT_CHANGED
     status: str
     endpoint: str = ""
@@ -271,7 +295,7 @@ def read_payload(kind: str, data: dict[str, Any]) -> Payload | Unknown:
 
 
 def recorded(kind: str, data: Any) -> dict[str, Any]:
-    """What is written of `data`, a payload or a dict with the same fields, as plain data.
+    """Return `data`, a payload or a dict with the same fields, as the plain data that is stored.
 
     Raises:
         TypeError: its kind has no such field, so nobody would read it.

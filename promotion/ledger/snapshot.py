@@ -1,4 +1,4 @@
-"""What is so of one group: the states of its environments and versions, as of a head."""
+"""In-memory snapshot of one group's states (environments and versions) at a ledger head."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from promotion.domain.model import FOLD_VERSION, EnvironmentState, Head, Version
 
 
 class GroupSnapshot:
-    """The states of one group as of its head, and which of them have changed since they were read.
+    """The states of one group at its head, and the names of the states changed since they were read.
 
-    `load` reads a version that is not at hand yet. The head has been read before it, so a version that has changed
-    in between makes the append fail rather than be wrong.
+    `load` reads a version that is not in memory yet. The head is read first, so if the version changes in between, the
+    append fails; it never writes a wrong state.
     """
 
     def __init__(
@@ -26,6 +26,14 @@ class GroupSnapshot:
         versions: dict[int, VersionState] | None = None,
         load: Callable[[int], VersionState | None] | None = None,
     ) -> None:
+        """Make a snapshot of a group.
+
+        Args:
+            head: The ledger head that the states belong to.
+            environments: States of environments by name.
+            versions: States of versions by number, as far as they are read already.
+            load: Reads the state of a version that is not in `versions`.
+        """
         self.head = head
         self._environments = dict(environments or {})
         self._versions = dict(versions or {})
@@ -35,18 +43,21 @@ class GroupSnapshot:
 
     @property
     def group(self) -> str:
+        """Name of the model package group."""
         return self.head.group
 
     @property
     def environments(self) -> dict[str, EnvironmentState]:
+        """States of the environments by name, as a copy."""
         return dict(self._environments)
 
     @property
     def versions(self) -> dict[int, VersionState]:
+        """States of the versions that are read so far, by number, as a copy."""
         return dict(self._versions)
 
     def find_version(self, number: int) -> VersionState | None:
-        """The state of a version, or None where it was never registered."""
+        """Return the state of a version, or None if it was never registered."""
         if number not in self._versions and self._load is not None:
             found = self._load(number)
             if found is not None:
@@ -54,18 +65,22 @@ class GroupSnapshot:
         return self._versions.get(number)
 
     def version(self, number: int) -> VersionState:
-        """The state of a version that an event speaks of; KeyError where there is none."""
+        """Return the state of a version that an event names.
+
+        Raises:
+            KeyError: the version was never registered.
+        """
         found = self.find_version(number)
         if found is None:
             raise KeyError(f"{self.group} v{number}")
         return found
 
     def environment(self, name: str) -> EnvironmentState:
-        """The state of an environment; an empty one where nothing ever happened there."""
+        """Return the state of an environment; an empty state if no event names it yet."""
         return self._environments.get(name) or EnvironmentState(group=self.group, name=name)
 
     def last_good(self, environment: EnvironmentState, *, without: int | None = None) -> int | None:
-        """The version that was live before, leaving out those that were revoked, or rolled back because they were bad."""
+        """Return the latest former version that was neither revoked nor rolled back, apart from `without`."""
         for number in reversed(environment.former):
             state = self.find_version(number)
             if state is None or number == without or state.revoked:
@@ -75,16 +90,18 @@ class GroupSnapshot:
         return None
 
     def put_version(self, state: VersionState) -> None:
+        """Replace the state of a version and mark it as changed."""
         self._versions[state.version] = replace(state, fold=FOLD_VERSION)
         self.changed_versions.add(state.version)
 
     def put_environment(self, state: EnvironmentState) -> None:
+        """Replace the state of an environment and mark it as changed."""
         self._environments[state.name] = replace(state, fold=FOLD_VERSION)
         self.changed_environments.add(state.name)
 
 
 def falls_back(view: GroupSnapshot, version: int, config: Config) -> dict[str, int | None]:
-    """Where `version` is live, and what would be in its place were it revoked: its last good version, or nothing."""
+    """Map each environment where `version` is live to its replacement after a revocation, or None."""
     found: dict[str, int | None] = {}
     for name, environment in view.environments.items():
         if environment.live == version:

@@ -1,5 +1,4 @@
-"""Whether everything is as the ledger says, and the ledger as it was written: chain, signatures, anchors, folded states, the
-registry and Parameter Store.
+"""Verify the hash chain, signatures and anchors, and compare every projection with the ledger.
 
 Pure over Protocols. The truth is folded from the events anew; the stored states are among what is checked.
 """
@@ -29,11 +28,14 @@ READS = 5
 class Book(Protocol):
     """The ledger, as far as it is read here."""
 
-    def head(self, group: str) -> Head: ...
+    def head(self, group: str) -> Head:
+        """Return the group's head."""
 
-    def events(self, group: str, *, after: int = 0) -> Iterator[Event]: ...
+    def events(self, group: str, *, after: int = 0) -> Iterator[Event]:
+        """Yield the group's events after a sequence number, in order."""
 
-    def stored_states(self, group: str) -> tuple[dict[str, str], dict[int, str]]: ...
+    def stored_states(self, group: str) -> tuple[dict[str, str], dict[int, str]]:
+        """Return the stored states as JSON: of environments by name, of versions by number."""
 
 
 class Anchor(Struct, frozen=True, kw_only=True):
@@ -45,23 +47,29 @@ class Anchor(Struct, frozen=True, kw_only=True):
 
 
 class Registry(Protocol):
-    """What the registry says of a version, and what it should, both flat; None where the version was deleted there."""
+    """The registry's fields of a version, found and expected."""
 
-    def found(self, state: VersionState) -> dict[str, str] | None: ...
+    def found(self, state: VersionState) -> dict[str, str] | None:
+        """Return the fields in the registry; None if the version was deleted there."""
 
-    def expected(self, state: VersionState) -> dict[str, str]: ...
+    def expected(self, state: VersionState) -> dict[str, str]:
+        """Return the fields that the registry should have."""
 
-    def repair(self, state: VersionState) -> None: ...
+    def repair(self, state: VersionState) -> None:
+        """Write the expected fields into the registry."""
 
 
 class Store(Protocol):
-    """Writes Parameter Store anew where it differs."""
+    """Parameter Store, to repair differences."""
 
-    def put_live(self, view: GroupSnapshot, name: str, *, anew: bool = False) -> None: ...
+    def put_live(self, view: GroupSnapshot, name: str, *, anew: bool = False) -> None:
+        """Write an environment's live parameter; `anew` writes it even if it is unchanged."""
 
-    def rewrite_version(self, state: VersionState, events: Sequence[Event]) -> None: ...
+    def rewrite_version(self, state: VersionState, events: Sequence[Event]) -> None:
+        """Write a version's parameters from its state and events."""
 
-    def remove(self, name: str) -> None: ...
+    def remove(self, name: str) -> None:
+        """Delete a parameter."""
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -72,7 +80,7 @@ class Found(Struct, frozen=True, kw_only=True):
 
 
 class Verifier(Struct, frozen=True, kw_only=True):
-    """Everything a verification is held against. `holds` checks a signature, in base64, over a message."""
+    """Dependencies of a verification run; `holds` checks a base64 signature over a message."""
 
     ledger: Book
     packages: Registry
@@ -167,10 +175,9 @@ class Verifier(Struct, frozen=True, kw_only=True):
         return isinstance(record.get("signature"), str) and self.holds(signed_bytes(record), record["signature"])
 
     def _states(self, view: GroupSnapshot) -> Iterator[Difference]:
-        """Where the states stored beside the events are not what the events come to.
+        """Find stored states that differ from those folded from the events.
 
-        A state of another fold is not compared: no reader believes it (`fold.read_state`), and the next append, or
-        `promotion rebuild`, writes it anew.
+        A state of another fold version is not compared: `fold.read_state` ignores it, and the next append rewrites it.
         """
         environments, versions = self.ledger.stored_states(view.group)
         for number in sorted(view.versions.keys() | versions.keys()):

@@ -20,7 +20,7 @@ _NAME_KEYS = {"email": "e", "preferred_username": "p", "upn": "u", "unique_name"
 
 
 def session_fields(session: Session) -> dict[str, Any]:
-    """What a session cookie holds."""
+    """Fields of a session cookie."""
     person = session.person
     groups = sorted(person.groups)
     fields: dict[str, Any] = {
@@ -74,7 +74,7 @@ def session_arguments(found: Mapping[str, Any], known: Iterable[str]) -> dict[st
 
 
 def digest(group: str) -> str:
-    """Eight characters that stand for a group of the configuration. The cookie is signed, so nobody can look for a collision."""
+    """Return a group's 8-character digest; the cookie is signed, so collisions can't be searched for."""
     return base64.urlsafe_b64encode(hashlib.sha256(group.encode()).digest()[:DIGEST_BYTES]).decode()
 
 

@@ -59,6 +59,15 @@ class Keyring:
     """
 
     def __init__(self, keys: Sequence[str], newer: Callable[[], Sequence[str]] = tuple) -> None:
+        """Make a keyring.
+
+        Args:
+            keys: Signing keys; the first one signs, all of them verify.
+            newer: Reads the current keys, after a signature that no known key made.
+
+        Raises:
+            ValueError: `keys` is empty.
+        """
         if not keys:
             raise ValueError("at least one signing key is needed.")
         # itsdangerous signs with the last key and verifies with any.
@@ -149,7 +158,7 @@ class Keyring:
         return _text(self._serializer("sign-in-state").dumps([secrets.token_urlsafe(24), kept]))
 
     def returns_to(self, state: str) -> str | None:
-        """Where a sign-in of that state goes, or None where the state isn't one of ours."""
+        """Return the path to go to after the sign-in; None if the state was not signed here."""
         found = self._loads("sign-in-state", state, LONGEST_COOKIE)
         try:
             _, return_to = found
@@ -175,13 +184,13 @@ class Keyring:
         return self._signer("csrf").get_signature(session.id).decode()
 
     def csrf_is_good(self, session: Session, token: str) -> bool:
-        """Whether a form came from a page of this session."""
+        """Return True if a form came from a page of this session."""
         if len(token) > LONGEST_TOKEN or not _is_canonical(token):
             return False
         return any(self._signer("csrf").verify_signature(session.id, token) for _ in self._tries())
 
     def _loads(self, purpose: str, value: str, longest: int) -> Any:
-        """What was signed for `purpose`, or None."""
+        """Return the value that was signed for `purpose`, or None."""
         if len(value) > longest or not all(_is_canonical(part) for part in value.lstrip(".").split(".")):
             return None
         for _ in self._tries():
@@ -194,7 +203,7 @@ class Keyring:
         return None
 
     def _tries(self) -> Iterator[None]:
-        """Once with the known keys, and once more where others have come since."""
+        """Retry once with refreshed keys after a rotation."""
         yield
         newer = list(reversed(self._newer()))
         if newer and newer != self._keys:
@@ -203,7 +212,7 @@ class Keyring:
 
 
 def _is_canonical(text: str) -> bool:
-    """Whether base64 has only one way to say these bytes, and this is it: decoders take surplus bits and strange characters."""
+    """Return True if this is the canonical base64 of its bytes; decoders accept surplus bits and other characters."""
     try:
         return base64_encode(base64_decode(text)).decode("ascii") == text
     except (BadData, UnicodeEncodeError):
@@ -215,9 +224,9 @@ def _text(value: str | bytes) -> str:
 
 
 def safe_return(path: str | None) -> str:
-    """Where to go after signing in: a path on this service, or the board. Never another site.
+    r"""Return the path to go to after signing in: on this service, or else the board.
 
-    Browsers read `//host` and `/\\host` as other sites.
+    Browsers read `//host` and `/\host` as other sites.
     """
     if not path or not path.startswith("/") or path[1:2] in ("/", "\\") or len(path) > 1024:
         return "/"

@@ -1,4 +1,4 @@
-"""Where this service's pages are."""
+"""URLs of the service's pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from promotion.links.tokens import Keyring
 
 
 def path_of(address: str | None) -> str:
-    """The path of one of our own addresses: pages link by path, so that a proxy's host name can't break them."""
+    """Return the path of one of the service's URLs; pages link by path, whatever a proxy's host name."""
     return "/" + (address or "").partition("//")[2].partition("/")[2]
 
 
@@ -21,19 +21,25 @@ class Links(Struct, frozen=True, kw_only=True):
     keyring: Keyring
 
     def approval(self, request_id: str) -> str:
+        """URL of a request's page, with its signed token."""
         return f"{self.base_url}/approvals/{self.keyring.approval_token(request_id)}"
 
     def model(self, group: str) -> str:
+        """URL of a model package group's page."""
         return f"{self.base_url}/models/{quote(group, safe='')}"
 
     def version(self, group: str, version: int) -> str:
+        """URL of a version's page."""
         return f"{self.model(group)}/versions/{version}"
 
     def rollback(self, group: str, environment: str) -> str:
+        """URL of the form that rolls an environment back."""
         return f"{self.model(group)}/{quote(environment, safe='')}/rollback"
 
     def revoke(self, group: str, version: int) -> str:
+        """URL of the form that revokes a version."""
         return f"{self.version(group, version)}/revoke"
 
     def board(self) -> str:
+        """URL of the board."""
         return f"{self.base_url}/"

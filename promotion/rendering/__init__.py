@@ -1,1 +1,1 @@
-"""What people see: pages, mails, messages."""
+"""Rendering: pages, mails, messages."""

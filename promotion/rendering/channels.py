@@ -28,7 +28,7 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~>-])")
 
 
 class Notice(Struct, frozen=True, kw_only=True):
-    """What is told: a title, a few lines, and one link."""
+    """A message: a title, a few lines, and one link."""
 
     kind: str
     group: str
@@ -39,7 +39,7 @@ class Notice(Struct, frozen=True, kw_only=True):
 
 
 def notice(event: Event, *, view: GroupSnapshot, config: Config, links: Links) -> Notice:
-    """What a channel is told of an event. What calls for no mail is told in a sentence."""
+    """Return an event's message for a channel: that of its mail, or else one sentence."""
     written = letters(event, view=view, config=config, links=links)
     if written:
         letter = written[0]

@@ -1,4 +1,4 @@
-"""What an event has to say to people, and to whom. One mail a request, to all its approvers."""
+"""Mails about events, with their recipients; one mail a request, to all its approvers."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def letters(
     samples: SampleSource = lambda uri: (),
     slices: SliceSource = lambda uri: {},
 ) -> list[Letter]:
-    """What `event` has to say, before it is a mail; channels say the same (promotion/rendering/channels.py)."""
+    """Return the content for an event; mails and channels (promotion/rendering/channels.py) share it."""
     # An environment that has left the configuration has no approvers to write to.
     if event.version is None or (event.environment or "") not in ("", *config.environment_names):
         return []

@@ -50,7 +50,7 @@ def render(name: str, document: Mapping[str, Any], *, person: Person | None) -> 
 
 
 def stylesheet() -> str:
-    """What /static/style.css answers."""
+    """Return the body of /static/style.css."""
     return (TEMPLATES / "static" / "style.css").read_text(encoding="utf-8")
 
 

@@ -1,1 +1,1 @@
-"""What happens: decisions, requests, operations, projections."""
+"""Workflows: decisions, requests, operations, projections."""

@@ -1,4 +1,4 @@
-"""What the service's own functions may have recorded: one struct for each operation, decoded and carried out in one place.
+"""Commands of the service's own functions: one struct for each operation, decoded and executed here.
 
 None of them decides anything. On its way a command is `{"operation": …, "arguments": {…}}`.
 """
@@ -48,7 +48,7 @@ class RecordInference(_Command, frozen=True, kw_only=True, tag="inference"):
 
 
 class RecordFailure(_Command, frozen=True, kw_only=True, tag="failure"):
-    """A run failed before it knew its version; `broken` where the record or the bytes are not those that were approved."""
+    """A run failed before it knew its version; `broken`: the integrity check failed."""
 
     group: str
     environment: str
@@ -95,7 +95,7 @@ class RecordRetraining(_Command, frozen=True, kw_only=True, tag="retraining"):
 
 
 class RecordEndpoint(_Command, frozen=True, kw_only=True, tag="endpoint"):
-    """A real-time endpoint was seen to be as `endpoint` says."""
+    """A real-time endpoint was observed in the state `endpoint`."""
 
     group: str
     environment: str

@@ -54,7 +54,7 @@ __all__ = [
 
 
 def register(package: Package, evidence: Evidence, *, world: Context) -> Receipt:
-    """Record a registered version and ask for it to enter the first environment.
+    """Record a registered version and request approval for the first environment.
 
     Registering again is nothing new: several events for one change, and the echo of our own writes, make one request.
     """
@@ -78,7 +78,7 @@ def register(package: Package, evidence: Evidence, *, world: Context) -> Receipt
 
 
 def bounded(package: Package) -> Package:
-    """A package whose variables won't go into Parameter Store, kept without them, and with the reason why nobody may approve."""
+    """If the container environment exceeds the parameter size limit, drop it and mark the package as not approvable."""
     if fits_a_parameter(package):
         return package
     problem = (
@@ -171,7 +171,7 @@ def record_decision(
 
 
 def record_inference(group: str, version: int, evidence: Evidence, *, world: Context) -> Receipt:
-    """Record what a run in `evidence.environment` measured, and ask for the next environment if it is the version's first there.
+    """Record the results of a run in `evidence.environment`; the version's first one requests approval for the next.
 
     A further run adds its evidence to the open request. What was closed there, by a person or by time, no run opens again.
 
@@ -331,7 +331,7 @@ def find_request(view: GroupSnapshot, version: int, name: str, attempt: int) -> 
 
 
 def situation(view: GroupSnapshot, asked: str, *, world: Context) -> policy.Situation:
-    """What a decision on the request `asked` would depend on now.
+    """Return the situation that a decision on the request `asked` depends on now.
 
     Raises:
         Refused: there is no such request.
@@ -350,7 +350,7 @@ def _promotion(
     broke_glass: bool,
     world: Context,
 ) -> NewEvent:
-    """The promotion, in the name of whoever completed the quorum: that is who AWS's own records will name."""
+    """Return the promotion; its actor is the voter who completed the quorum, as in AWS's own records."""
     return happened(
         payloads.ModelPromoted(
             request_id=request.id,

@@ -1,4 +1,4 @@
-"""After production: the input of a live model drifts, somebody is asked to decide, and a retraining pipeline is started.
+"""Drift of a live model's input: record it, ask for a decision, and start the retraining pipeline.
 
 An episode of drift begins with the first measurement above the bound and ends with one below it, or when another version goes
 live. People are told once an episode and source, and each episode starts one retraining at most: a pipeline trains for hours,
@@ -26,7 +26,7 @@ _ENDED = frozenset({names.REJECTED, names.EXPIRED, names.REVOKED})
 def after_run(
     view: GroupSnapshot, version: int, evidence: Evidence, world: Context
 ) -> tuple[bool | None, list[NewEvent]]:
-    """Whether a run says that the input of what is live drifts, and what that calls for.
+    """Decide whether a run shows drift of the live model's input, and what to do about it.
 
     None where it says nothing: the environment isn't watched, the version is not live there, nothing was measured, or of so
     few records that the index is mostly chance: it grows by about one over the records for each bin that is compared.
@@ -47,7 +47,7 @@ def after_run(
 def record_monitoring(
     group: str, name: str, source: str, violations: int, reason: str, *, world: Context, report: str = ""
 ) -> Receipt:
-    """Record what a monitor found of the input of what is live in `name`: `violations` of its baseline, or none.
+    """Record a monitor's result for the live model's input in `name`: its number of violations.
 
     Raises:
         Invalid: the environment is unknown.
@@ -90,7 +90,7 @@ def record_retraining(group: str, name: str, version: int, pipeline: str, execut
 def _detected(
     view: GroupSnapshot, environment: EnvironmentState, found: payloads.DriftDetected, world: Context
 ) -> list[NewEvent]:
-    """The event, where it is news: a new source says so, or a retraining that was held back may start now."""
+    """Return the event if it is new: a new source, or a postponed retraining that can start now."""
     pipeline, held = _retraining(view, environment, world)
     if found.source in environment.drifting and not pipeline:
         return []

@@ -1,4 +1,4 @@
-"""What is appended about real-time endpoints: how they fare, and that an operator takes one away or asks for it again."""
+"""Ledger events about real-time endpoints: observed status, removal and restore."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST_PROBLEM = 1024
 
 
 def record_endpoint(group: str, name: str, version: int, endpoint: EndpointState, *, world: Context) -> Receipt:
-    """Record what was seen of the endpoint of `group` in `name`, where it is news; `version` is what should serve, or served.
+    """Record a changed endpoint of `group` in `name`; `version` is the wanted or the served version.
 
     Raises:
         Invalid: the environment or the version is unknown.

@@ -1,4 +1,4 @@
-"""What is done to models that are there already: rolling back, revoking, adopting, and noticing what others did."""
+"""Operations on existing versions: roll back, revoke, adopt, and record out-of-band changes."""
 
 from __future__ import annotations
 
@@ -128,8 +128,9 @@ def adopt(package: Package, name: str, actor: Actor, reason: str, *, world: Cont
 def record_bypass(
     group: str, version: int, status: str, by: str, *, world: Context, at: datetime | None = None
 ) -> Receipt:
-    """Record that somebody set a version's approval status elsewhere; the projector takes an approval back where the policy
-    says so.
+    """Record that somebody set a version's approval status outside this service.
+
+    The projector reverts an approval if the policy says so.
 
     `at` is when the registry's entry was last changed: what was set before our own last decision is about to be written over
     in any case, and one change that is told of twice is one bypass.

@@ -1,7 +1,7 @@
-"""Brings each target to what the ledger says: from its cursor to the head, and nothing more.
+"""Project ledger events to each target, from the target's cursor up to the head.
 
-Cursors are no events: where one is lost, its target is projected again from the first event, and every target but mail
-takes that without a change.
+Cursors are not events. If a cursor is lost, its target is projected again from the first event; every target
+except mail is idempotent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from promotion.ledger.snapshot import GroupSnapshot
 
 # Events projected between two writes of a cursor; a rebuild of a long history goes in steps of this.
 BATCH = 100
-# Whoever hears that a model was promoted asks Parameter Store which: the inference machine would run the one before.
+# Publish to the bus only after Parameter Store is up to date; otherwise consumers resolve the previous version.
 FOLLOWS = {names.EVENTS: names.PARAMETERS}
 
 
@@ -33,11 +33,11 @@ class Target(Protocol):
     one_by_one: bool
 
     def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
-        """Bring the target from before `events` to after them. Doing it twice must be like doing it once."""
+        """Apply `events` to the target. It must be idempotent."""
 
 
 class Cursors(Protocol):
-    """How far each target has come, per group."""
+    """Cursor of each target (sequence number of its last projected event), per group."""
 
     def read(self, group: str) -> dict[str, int]:
         """Sequence number of the last projected event, by target; 0 where it hasn't begun."""

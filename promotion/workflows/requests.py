@@ -1,4 +1,4 @@
-"""Asking for an environment: the facts of a request, of the older one that it takes the place of, and of its end."""
+"""Approval requests: events of a new request, of the one that it supersedes, and of its end."""
 
 from __future__ import annotations
 
@@ -47,10 +47,9 @@ def ask(
     *,
     changed: str = "",
 ) -> list[NewEvent]:
-    """The facts that ask for a version to enter `name`.
+    """Return the events that request `name` for a version; none if it is live there, or revoked.
 
-    Where a newer version is live there or asks already, that this one's request was superseded from the first; none where it is
-    live itself, or revoked.
+    Where a newer version is live or pending there, this one's request is superseded from the first.
     """
     environment = view.environment(name)
     if environment.live == package.version:
@@ -119,6 +118,7 @@ def add_run(view: GroupSnapshot, state: VersionState, following: str, evidence: 
 
 
 def expiry(request: Request) -> list[NewEvent]:
+    """Return the event by which a request expires."""
     return [
         happened(
             payloads.RequestExpired(request_id=request.id),
@@ -130,7 +130,7 @@ def expiry(request: Request) -> list[NewEvent]:
 
 
 def _pending_expired(environment: EnvironmentState, world: Context) -> bool:
-    """Whether the pending request's time is over, though the sweep has not been by yet."""
+    """Return True if the pending request is past its expiry, even before the sweep records it."""
     return environment.pending_expires_at is not None and world.now >= environment.pending_expires_at
 
 

@@ -1,4 +1,4 @@
-"""What `promotion doctor` sees in the account of an environment elsewhere, through the role that is there for operators."""
+"""Doctor checks in another account of an environment, through its role for operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a deployed service is: what it stands on, what it set aside, and whether it is what the configuration says."""
+"""Doctor checks of a deployed stack: tables, queues, alarms, configuration drift."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MANY_WAITING = 50
 
 
 def policy(account: Account) -> Iterator[Finding]:
-    """Whether the functions run on the policy of the file at hand; both were bundled at once with what the stack wrote."""
+    """Check that the functions run on the policy of this promotion.toml, by the digest that the stack wrote."""
     here, there = account.settings.policy_digest(), account.deployed.get("policy_digest")
     if there is None:
         yield not_checked("policy", "this deployment doesn't say which it has.", "Deploy again.")
@@ -35,7 +35,7 @@ def policy(account: Account) -> Iterator[Finding]:
 
 
 def pages(account: Account) -> Iterator[Finding]:
-    """Whether the pages answer, and send people to the provider with an address that it knows."""
+    """Check that the pages answer, and redirect to the identity provider with a registered address."""
     url = account.deployed["api_url"]
     try:
         health = requests.get(f"{url}/healthz", timeout=TIMEOUT_S)
@@ -73,7 +73,7 @@ def pages(account: Account) -> Iterator[Finding]:
 
 
 def client_secret(account: Account) -> Iterator[Finding]:
-    """Whether somebody has put the provider's secret in place of the noise that the stack made. Its value is not read."""
+    """Check that the provider's secret replaced the stack's random value; the value is not read."""
     arn = account.deployed.get("identity_secret_arn")
     if arn is None:
         yield not_checked("client secret", "this deployment doesn't say where it is.", "Deploy again.")
@@ -106,7 +106,7 @@ def tables(account: Account) -> Iterator[Finding]:
 
 
 def queues(account: Account) -> Iterator[Finding]:
-    """What waits, and what was set aside."""
+    """Check the queues: waiting and dead-lettered messages."""
     waiting = _depth(account, account.deployed["wake_queue_url"])
     if waiting > MANY_WAITING:
         yield warn(
@@ -133,7 +133,7 @@ def _depth(account: Account, url: str) -> int:
 
 
 def alarms(account: Account) -> Iterator[Finding]:
-    """Whether anybody hears them."""
+    """Check that the topics have subscribers."""
     topic = account.deployed.get("alarm_topic")
     if topic is None:
         yield not_checked("alarms", "this deployment doesn't say where they go.", "Deploy again.")
@@ -149,7 +149,7 @@ def alarms(account: Account) -> Iterator[Finding]:
 
 
 def environments(account: Account) -> Iterator[Finding]:
-    """What still serves where the configuration no longer looks."""
+    """Find live models whose environment or group the configuration no longer contains."""
     settings = account.settings
     ledger = DynamoLedger(account.client("dynamodb"), account.deployed["ledger_table"])
     live = [state for state in ledger.environments() if state.live is not None]
@@ -173,7 +173,7 @@ def service_key(account: Account) -> str:
 
 
 def public_key(account: Account, configured: str | None) -> Iterator[Finding]:
-    """Whether what pipelines verify with is what KMS signs with. `configured` is a PEM, a path, or None."""
+    """Compare the pipelines' public key with KMS's signing key. `configured` is a PEM, a path, or None."""
     arn = account.deployed["signing_key_arn"]
     if configured is None:
         yield warn(

@@ -1,4 +1,4 @@
-"""What `promotion doctor` finds: one line a check, and never a broken check in place of a finding."""
+"""Findings of `promotion doctor`: one line a check; a check that fails to run is a finding too."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LACKING = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.INTERNAL_SERVER_ERROR, HT
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """What a check found, and what to do about it. Only `fail` means that something can't work."""
+    """Result of a check, and what to do; only `fail` means that something can't work."""
 
     check: str
     state: State
@@ -35,7 +35,7 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 class Account(Struct, frozen=True, kw_only=True):
-    """What is looked at. `service` is what the stack wrote about itself, or None where nothing is deployed."""
+    """The account to check; `service` is the stack's own description, or None before a deployment."""
 
     client: Callable[[str], Client]
     region: str
@@ -52,7 +52,7 @@ class Account(Struct, frozen=True, kw_only=True):
 
     @property
     def deployed(self) -> Mapping[str, Any]:
-        """What the stack wrote, for checks that aren't made without one."""
+        """The stack's description, for checks that are made only after a deployment."""
         assert self.service is not None
         return self.service
 
@@ -74,7 +74,7 @@ def not_checked(check: str, why: str, do: str = "") -> Finding:
 
 
 def examine(name: str, check: Check, *, emulated: bool) -> list[Finding]:
-    """What `check` finds. Where AWS won't let us look, that is the finding."""
+    """Run a check; if AWS denies access, the denial is the finding."""
     found: list[Finding] = []
     try:
         found.extend(check())

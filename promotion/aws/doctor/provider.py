@@ -1,4 +1,4 @@
-"""What an identity provider says of itself, held to what signing in here needs.
+"""Doctor checks of an identity provider's metadata against the requirements of sign-in.
 
 OpenID Connect Discovery 1.0: https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderMetadata
 """
@@ -85,7 +85,7 @@ def _keys(address: str) -> Finding:
 
 
 def _abilities(said: dict[str, Any], identity: Identity) -> Iterator[Finding]:
-    """What may be left out is optional there (section 3), so that silence is no failure."""
+    """Check metadata that is optional by section 3; a missing entry is no failure."""
     methods = said.get("code_challenge_methods_supported")
     if methods is None:
         yield not_checked("PKCE", "it doesn't say; Entra ID and Cognito support S256 without saying so.")

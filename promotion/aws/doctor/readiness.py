@@ -1,4 +1,4 @@
-"""Whether an account is ready for the service: looked at before anything is deployed, and good to know after."""
+"""Doctor checks of an account's readiness, before and after a deployment."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def artifacts(account: Account) -> Iterator[Finding]:
 
 
 def registry(account: Account) -> Iterator[Finding]:
-    """Whether any model package group is governed: a misspelt pattern governs none, and looks just as quiet."""
+    """Check that any model package group is governed; a misspelt pattern governs none, without an error."""
     sagemaker, known, governed = account.client("sagemaker"), 0, 0
     for page in sagemaker.get_paginator("list_model_package_groups").paginate():
         for group in page["ModelPackageGroupSummaryList"]:
@@ -138,7 +138,7 @@ def registry(account: Account) -> Iterator[Finding]:
 
 
 def quota(account: Account, environments: Sequence[Environment] | None = None) -> Iterator[Finding]:
-    """How many of the configured instances SageMaker may start for `environments`, by default those of the service's account.
+    """Check SageMaker's quota of instances for `environments`, by default those of the service's account.
 
     New accounts begin with none of the GPU kinds.
     """
@@ -168,7 +168,7 @@ def quota(account: Account, environments: Sequence[Environment] | None = None) -
 
 
 def _instances(settings: Config, environment: Environment) -> Iterator[tuple[str, int, int]]:
-    """What an environment runs: the quota's name, the instances that it needs, and those that it may have at once."""
+    """Return an environment's quota name, the instances that it needs, and its maximum at once."""
     run, endpoint = settings.inference, environment.endpoint
     yield f"{run.instance_type} for transform job usage", run.instance_count, run.instance_count
     yield f"{run.score_instance_type} for processing job usage", 1, 1
@@ -191,7 +191,7 @@ def _quotas(account: Account, wanted: set[str]) -> dict[str, float]:
 
 
 def sender(account: Account) -> Iterator[Finding]:
-    """Whether SES lets mails out in the sender's name."""
+    """Check that SES sends mails from the configured sender."""
     address = account.settings.mail.sender
     state = _identity(account, address) or _identity(account, address.partition("@")[2])
     if state is None and account.service is None:
@@ -209,7 +209,7 @@ def sender(account: Account) -> Iterator[Finding]:
 
 
 def recipients(account: Account) -> Iterator[Finding]:
-    """Whether SES is out of its sandbox; if not, who can't be reached."""
+    """Check that SES is out of its sandbox; if not, name the people it can't reach."""
     state = account.client("sesv2").get_account()
     if not state.get("SendingEnabled", True):
         yield fail(
@@ -230,7 +230,7 @@ def recipients(account: Account) -> Iterator[Finding]:
 
 
 def _identity(account: Account, name: str) -> bool | None:
-    """Whether SES has verified an address or domain; None where it doesn't know it."""
+    """Return True if SES verified an address or domain; None if it is unknown."""
     ses = account.client("sesv2")
     try:
         return bool(ses.get_email_identity(EmailIdentity=name).get("VerifiedForSendingStatus"))

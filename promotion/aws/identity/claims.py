@@ -36,7 +36,7 @@ def find(claims: Mapping[str, Any], name: str) -> Any:
 
 
 def is_overage(claims: Mapping[str, Any], name: str) -> bool:
-    """Whether the groups were left out because they are too many for a token.
+    """Return True if the token leaves out the groups because there are too many.
 
     Entra ID does so beyond 200, and sends a claim that says where to ask instead.
     https://learn.microsoft.com/en-us/entra/identity-platform/id-token-claims-reference#groups-overage-claim
@@ -48,7 +48,7 @@ def is_overage(claims: Mapping[str, Any], name: str) -> bool:
 
 
 def wants_userinfo(claims: Mapping[str, Any], identity: Identity) -> bool:
-    """Whether an ID token leaves out what the userinfo endpoint may have: the groups, or every address."""
+    """Return True if the ID token lacks groups or addresses that the userinfo endpoint may have."""
     return find(claims, identity.groups_claim) is None or not _addresses(claims)
 
 

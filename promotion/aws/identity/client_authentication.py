@@ -30,7 +30,7 @@ _KEY_KINDS: tuple[Callable[[Any], Key], ...] = (RSAKey.import_key, ECKey.import_
 
 
 class ClientAuthentication:
-    """How this application proves to the provider that it is the registered client.
+    """Client authentication at the provider's token endpoint.
 
     Args:
         client_id: The id that the provider gave.

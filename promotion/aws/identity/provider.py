@@ -42,7 +42,7 @@ class IdentityProvider:
     def begin(
         self, return_to: str, *, now: datetime, state: str = "", demands: Mapping[str, str] | None = None
     ) -> tuple[str, SignIn]:
-        """Where to send the browser, and what to remember until it comes back.
+        """Return the URL for the browser, and the state to keep until it returns.
 
         Args:
             return_to: The path on this service to come back to.
@@ -80,7 +80,7 @@ class IdentityProvider:
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}", sign_in
 
     def _pushed(self, query: Mapping[str, str], *, now: datetime) -> dict[str, str]:
-        """What is left of an authorization request once it was pushed (RFC 9126)."""
+        """Push the authorization request (RFC 9126); return the parameters that remain for the browser."""
         endpoint = self._discovery.endpoint("pushed_authorization_request_endpoint")
         if not endpoint:
             raise SignInFailed(
@@ -118,7 +118,7 @@ class IdentityProvider:
         return person_of(claims, self._identity, policy.known_groups(self._config))
 
     def end_session(self, back_to: str) -> str:
-        """Where a browser ends its session at the provider, coming back to `back_to`; empty where there is no such place.
+        """Return the provider's sign-out URL, which returns to `back_to`; empty if it has none.
 
         OpenID Connect RP-Initiated Logout 1.0: https://openid.net/specs/openid-connect-rpinitiated-1_0.html
         """

@@ -1,4 +1,4 @@
-"""What pages show and JSON answers say, as plain data: one source for both, so that they can't disagree."""
+"""View data of an approval request: one source for the page and its JSON, so that they agree."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def request_document(
 
 
 def is_followed(s: Situation, applied: Mapping[str, int] | None, *, within: timedelta = FOLLOWED_FOR) -> bool:
-    """Whether the registry and Parameter Store are awaited still, for a decision made no longer than `within` ago."""
+    """Return True if the projection of a decision, made at most `within` ago, is not finished."""
     closed_at, done = s.request.closed_at, _applied(s, applied)
     if closed_at is None or done is None or s.now - closed_at >= within:
         return False
@@ -143,7 +143,7 @@ def is_followed(s: Situation, applied: Mapping[str, int] | None, *, within: time
 
 
 def may_ask_again(person: Person | None, s: Situation) -> Judgement:
-    """Whether somebody may ask once more after a rejection or an expiry."""
+    """Return True if the reader may ask again after a rejection or an expiry."""
     return policy.may_ask_again(person, s) if person is not None else _signed_out()
 
 
@@ -173,14 +173,14 @@ def _live(live: VersionState | None, environment: EnvironmentState, links: Links
 
 
 def _newest(s: Situation, links: Links) -> str | None:
-    """Where a link that was overtaken leads on to."""
+    """Return the URL of the request that superseded the linked one."""
     if not s.newest:
         return links.approval(s.request.id)
     return links.approval(s.request.superseded_by) if s.request.superseded_by else None
 
 
 def _pictures(evidence: Evidence, rows: list[dict[str, Any]], source: PictureSource | None) -> list[dict[str, str]]:
-    """What a run drew, as addresses that hold their own data; nothing where no page asks. What is lost, the numbers say too."""
+    """Return a run's pictures as data URLs, for pages only; a missing picture's numbers are shown in any case."""
     found = drawn(evidence, rows, source, most=PICTURES_ON_PAGE)[0] if source is not None else []
     return [
         {"source": f"data:image/png;base64,{base64.b64encode(each.data).decode()}", "alternative": each.alternative}
@@ -201,7 +201,7 @@ def _applied(s: Situation, applied: Mapping[str, int] | None) -> dict[str, bool]
 
 
 def _signature(person: Person | None, s: Situation) -> dict[str, str] | None:
-    """What whoever decides would sign, where decisions are signatures here."""
+    """Return the statement to sign, if decisions are signatures in this environment."""
     if not s.rules.signature or person is None:
         return None
     about = (s.request.group, s.request.version, s.request.environment)

@@ -72,7 +72,7 @@ def package_document(package: Package, evidence: Evidence | None, environments: 
 
 
 def requester_document(package: Package) -> dict[str, Any] | None:
-    """Who registered a version and how we know, or None where nobody knows."""
+    """Return the requester of a version and the source of that name; None if unknown."""
     if package.requester is None:
         return None
     actor = package.requester.actor
@@ -87,7 +87,7 @@ def requester_document(package: Package) -> dict[str, Any] | None:
 
 
 def requester_address(package: Package) -> str:
-    """Where to write to whoever registered a version; empty where nobody knows."""
+    """Return the requester's mail address; empty if unknown."""
     if package.requester is None:
         return ""
     actor = package.requester.actor
@@ -105,7 +105,7 @@ def metadata(package: Package, environments: tuple[str, ...]) -> dict[str, str]:
 
 
 def differences(candidate: VersionState, live: VersionState, environments: tuple[str, ...]) -> list[dict[str, str]]:
-    """What is not the same as in the live version, apart from metrics: bytes, image, size, settings, metadata."""
+    """List the differences from the live version except metrics: digest, image, size, settings, metadata."""
     found: list[dict[str, str]] = []
 
     def compare(what: str, before: str, after: str) -> None:
@@ -152,7 +152,7 @@ def card_sections(model_card: Any) -> tuple[tuple[str, str], ...]:
 
 
 def made_by(properties: Any) -> dict[str, str]:
-    """What AWS's MetadataProperties know of a package's making, under the names that people use in metadata."""
+    """Return AWS's MetadataProperties under the names of the usual metadata keys."""
     given = properties if isinstance(properties, Mapping) else {}
     words = {"CommitId": "commit", "Repository": "repository", "GeneratedBy": "training_job"}
     return {word: str(given[key]) for key, word in words.items() if given.get(key)}

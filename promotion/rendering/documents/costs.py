@@ -1,4 +1,4 @@
-"""About what a run cost: the time of its instances at list prices, which promotion/prices.json dates."""
+"""Estimate of a run's cost from instance time and list prices (prices.json, with their date)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PRICES = Path(__file__).parent / "prices.json"
 
 
 class InstanceTime(Struct, frozen=True, kw_only=True):
-    """How long a job had its instances."""
+    """Instance time of a job."""
 
     instance_type: str
     count: int
@@ -35,7 +35,7 @@ class PriceList(Struct, frozen=True, kw_only=True):
 
 
 def cost(times: Sequence[InstanceTime]) -> Cost | None:
-    """What `times` come to; None where there are none, or one of them has no price here: half a cost would mislead."""
+    """Return the cost of `times`; None without times, or if one of the instance types has no price."""
     prices = price_list()
     if not times or any(each.instance_type not in prices.usd_per_hour or each.time < timedelta() for each in times):
         return None

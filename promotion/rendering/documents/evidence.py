@@ -150,7 +150,7 @@ def evidence_document(evidence: Evidence, live: Evidence | None, *, digest: str 
 
 
 def problems(evidence: Evidence, live: Evidence | None) -> list[str]:
-    """What a reader must know before trusting the numbers, one sentence each."""
+    """List warnings about the numbers, one sentence each."""
     found: list[str] = []
     problem = readable(evidence.problem, 400)[0].rstrip(".")
     stop = "" if problem.endswith(ELLIPSIS) else "."
@@ -285,7 +285,7 @@ def _overlap(new: Metric, old: Metric) -> bool | None:
 
 
 def _scale(name: str, metrics: list[Metric], gates: Sequence[GateResult], lower: bool) -> dict[str, Any]:
-    """Where bars end, and the strictest bound on that scale: 0 to 1 for shares, 0 to 100 for BLEU and its kin."""
+    """Return the bars' scale and its strictest bound: 0 to 1 for shares, 0 to 100 for BLEU and similar."""
     bounds = [bound for gate in gates if (bound := _bound(gate)) is not None]
     known = [v for m in metrics for v in (m.value, m.low, m.high) if v is not None] + bounds
     if not known or min(known) < 0:

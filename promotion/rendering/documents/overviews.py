@@ -243,7 +243,7 @@ def _cell(state: EnvironmentState | None, name: str, links: Links, now: datetime
 
 
 def _trouble(state: EnvironmentState) -> dict[str, Any]:
-    """What is wrong with what is live: its input drifts, or it is not what was approved; and what was begun about that."""
+    """List problems of the live version: drift, a failed integrity check; and a started retraining."""
     since, started = state.drift_since, state.retrained_at
     retraining = state.drift and started is not None and since is not None and started >= since
     return {
@@ -344,7 +344,7 @@ def _series(versions: Sequence[VersionState], config: Config, group: str) -> lis
 
 
 def _comparable_evidence(state: VersionState, first: str) -> Evidence | None:
-    """What was measured in the first environment, the one all versions pass; else what was registered."""
+    """Return the metrics of the first environment's run, else the registered ones."""
     measured = state.evidence.get(first)
     return measured if measured is not None and measured.metrics else _registered_evidence(state, first)
 

@@ -45,7 +45,7 @@ def drawn(
 
 
 def alternative(name: str, evidence: Evidence, rows: Sequence[Mapping[str, Any]]) -> str:
-    """What a picture shows, for who can't see it or has pictures blocked."""
+    """Return a picture's text alternative."""
     if name.startswith("latency") and evidence.latency_ms:
         said = listed([f"{key} {number(value)} ms" for key, value in evidence.latency_ms.items()])
         return f"Distribution of latency: {said}."

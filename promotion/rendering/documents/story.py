@@ -1,4 +1,4 @@
-"""What a request means, in sentences: how the evidence looks, what each decision will do, how it ended."""
+"""Sentences about a request: comparison of the evidence, effect of each decision, outcome."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def gates_said(gates: Sequence[GateResult], environment: str) -> dict[str, str]:
 
 
 def against_live(rows: Sequence[Mapping[str, Any]], version: int, live: int | None, environment: str) -> dict[str, str]:
-    """How the candidate compares with what is live, in one line, with a tone: `better`, `worse`, `mixed` or `none`."""
+    """Compare the candidate with the live version in one line, with a tone: `better`, `worse`, `mixed` or `none`."""
     if live == version:
         return {"tone": "none", "title": "Live now", "text": f"Version {version} is what is live in {environment}."}
     if live is None:
@@ -76,7 +76,7 @@ def against_live(rows: Sequence[Mapping[str, Any]], version: int, live: int | No
 def consequences(
     request: Request, environment: EnvironmentState, config: Config, requester: str, now: datetime
 ) -> dict[str, str]:
-    """What approving, rejecting and doing nothing will do."""
+    """Describe the effects of approving, rejecting and doing nothing."""
     name, version = request.environment, request.version
     live, following = environment.live, config.next(name)
     rules = config.environment(name, request.group)
@@ -109,7 +109,7 @@ def consequences(
 
 
 def outcome(state: str, request: Request, environment: EnvironmentState, newest: bool) -> dict[str, str]:
-    """How a request that is no longer open ended; tone `good`, `bad` or `calm`."""
+    """Describe the outcome of a closed request; tone `good`, `bad` or `calm`."""
     name, version = request.environment, request.version
     by = listed([vote.actor.label for vote in request.votes if vote.verdict == state])
     at = f" on {moment(request.closed_at)}" if request.closed_at else ""
@@ -143,7 +143,7 @@ def outcome(state: str, request: Request, environment: EnvironmentState, newest:
 
 
 def approved_before(version: VersionState, name: str, config: Config) -> list[dict[str, Any]]:
-    """Who let a version into the environments before `name`, in order."""
+    """List the approvers of a version in the environments before `name`, in order."""
     order = config.environment_names
     found: list[dict[str, Any]] = []
     for environment in order[: order.index(name)] if name in order else ():

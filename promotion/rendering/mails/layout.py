@@ -34,7 +34,7 @@ Tone = Literal["ask", "stopped", "good", "bad", "calm"]
 
 
 class Letter(Struct, frozen=True, kw_only=True):
-    """What is to be said, before it is HTML or text. Parts that are empty are left out.
+    """Content of a mail, before it is HTML or text; empty parts are left out.
 
     `rows` are the metrics (promotion.rendering.documents.evidence.comparison), `gates` those gates that judge no metric.
     """
@@ -164,7 +164,7 @@ def _text(letter: Letter) -> str:
 
 
 def _shown(letter: Letter) -> dict[str, Any]:
-    """What the templates see: the letter, with long lists cut and how much of them was."""
+    """Return the templates' data: the mail, with long lists truncated and the number left out."""
     shut_first = sorted(letter.rows, key=lambda row: row["open"] is not False)
     return {
         "l": letter,

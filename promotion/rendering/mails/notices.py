@@ -1,4 +1,4 @@
-"""What people are told after the fact: decided, promoted, expired, undone, gone wrong."""
+"""Mails about outcomes: decided, promoted, expired, rolled back, failed."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def _stays(environment: EnvironmentState) -> str:
 
 
 def _stopped(refused: policy.Judgement, gates: tuple[GateResult, ...]) -> str:
-    """What stops a version, in the few words of a subject; empty where it is a matter of hours."""
+    """Return why a version is blocked, in few words for a subject; empty if it is temporary."""
     if refused.may or refused.code in ("hashing", "frozen"):
         return ""
     if refused.code == "gate_shut":
@@ -156,7 +156,7 @@ def _stopped(refused: policy.Judgement, gates: tuple[GateResult, ...]) -> str:
 
 
 def _live(o: Occasion, name: str) -> VersionState | None:
-    """What the candidate is measured against: live, or live before it where it was let in since this was asked."""
+    """Return the version to compare with: the live one, or the one before if the candidate is live."""
     environment: EnvironmentState = o.view.environment(name)
     if environment.live is not None and environment.live < o.version:
         return o.view.find_version(environment.live)
@@ -209,7 +209,7 @@ def _facts(package: dict[str, Any], evidence: Evidence) -> list[tuple[str, str]]
 
 
 def _before(version: VersionState, name: str, o: Occasion) -> list[tuple[str, str]]:
-    """Who let it into the environments before this one."""
+    """List the approvers in the environments before this one."""
     before = approved_before(version, name, o.config)
     said = "; ".join(f"{listed(each['by'])} for {each['environment']}" for each in before)
     return [("Approved before by", said)] if said else []
