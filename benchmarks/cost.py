@@ -23,7 +23,7 @@ from unittest import mock
 import boto3
 
 from infra import machine
-from promotion.links.tokens import Session
+from promotion.links.sessions import Session
 from tests.fakes import ANN, CHO, CONFIG_TEXT, GROUP
 from tests.faults import plant as plants
 from tests.faults.ground import EVIDENCE, MODELS, URL
@@ -152,15 +152,15 @@ def idle(service: Plant) -> Meter:
 def _look(service: Plant, version: int, name: str) -> None:
     """The request's page, as an approver opens it."""
     from lambdas.handlers import web
-    from lambdas.shared.dependencies import keyring, ledger
+    from lambdas.shared.dependencies import keyring, ledger, session_maker
 
     with service.unharmed():
+        cookie = session_maker().cookie(Session(id="s", person=ANN, expires_at=datetime.now(UTC) + timedelta(hours=1)))
         token = keyring().approval_token(ledger().view(GROUP).version(version).requests[name].id)
-    session = Session(id="s", person=ANN, expires_at=datetime.now(UTC) + timedelta(hours=1))
     event = {
         "version": "2.0", "routeKey": "", "rawPath": f"/approvals/{token}", "rawQueryString": "",
         "headers": {"host": URL.removeprefix("https://"), "accept": "text/html"},
-        "cookies": [f"__Host-session={keyring().session_cookie(session)}"],
+        "cookies": [f"__Host-session={cookie}"],
         "requestContext": {"http": {"method": "GET", "path": f"/approvals/{token}"}, "stage": "$default"},
         "isBase64Encoded": False,
     }  # fmt: skip
@@ -235,7 +235,7 @@ def standing() -> dict[str, tuple[str, float]]:
     return {
         "Alarms": (f"{alarms}", alarms * PRICES["alarm_metric_month"]),
         "Dashboard and metric": ("1 and 1", PRICES["dashboard_month"] + PRICES["metric_month"]),
-        "Signing key": (f"{keys}", keys * PRICES["kms_key_month"]),
+        "Signing keys": (f"{keys}", keys * PRICES["kms_key_month"]),
         "Secrets": (f"{secrets}", secrets * PRICES["secret_month"]),
         "Inference image in ECR": (f"{ASSUMED['image_gb']:g} GB", ASSUMED["image_gb"] * PRICES["ecr_gb_month"]),
         "Lambda polling the wake queue": (f"{polls:,.0f} requests", polls * PRICES["sqs_fifo_request"]),

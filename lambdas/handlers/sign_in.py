@@ -10,11 +10,12 @@ from urllib.parse import quote
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
 from lambdas.shared import http_app
-from lambdas.shared.dependencies import config, identity, keyring, logger, now
+from lambdas.shared.dependencies import config, identity, logger, now, session_maker, sign_in_keys
 from lambdas.shared.http_app import Visit
 from promotion.config.loading import duration
 from promotion.errors import ProviderUnavailable, SignInFailed
-from promotion.links.tokens import Session, safe_return
+from promotion.links.sessions import Session
+from promotion.links.tokens import safe_return
 
 app = APIGatewayHttpResolver()
 http_app.not_found(app)
@@ -33,7 +34,7 @@ def login(visit: Visit) -> Response[Any]:
         address, sign_in = identity().begin(back, now=now())
     except (ProviderUnavailable, SignInFailed) as error:
         return _not_signed_in(visit, error)
-    remembered = http_app.cookie(http_app.sign_in_cookie_name(), keyring().sign_in_cookie(sign_in), 600)
+    remembered = http_app.cookie(http_app.sign_in_cookie_name(), sign_in_keys().sign_in_cookie(sign_in), 600)
     return http_app.redirect(address, HTTPStatus.FOUND, cookies=[remembered])
 
 
@@ -41,7 +42,7 @@ def login(visit: Visit) -> Response[Any]:
 def callback(visit: Visit) -> Response[Any]:
     """Back from the identity provider, with a code or an error."""
     query = app.current_event.query_string_parameters or {}
-    sign_in = keyring().sign_in(visit.cookies.get(http_app.sign_in_cookie_name(), ""), now=now())
+    sign_in = sign_in_keys().sign_in(visit.cookies.get(http_app.sign_in_cookie_name(), ""), now=now())
     if sign_in is None or not random.compare_digest(
         query.get("state", "").encode(errors="replace"), sign_in.state.encode()
     ):
@@ -54,7 +55,7 @@ def callback(visit: Visit) -> Response[Any]:
         session = Session(
             id=random.token_urlsafe(18), person=person, expires_at=now() + duration(config().identity.session_lifetime)
         )
-        value = keyring().session_cookie(session)
+        value = session_maker().cookie(session)
     except (ProviderUnavailable, SignInFailed, ValueError) as error:
         return _not_signed_in(visit, error, sign_in.return_to)
     logger.info("signed in", extra={"subject": person.subject, "groups": sorted(person.groups)})

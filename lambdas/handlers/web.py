@@ -15,6 +15,7 @@ from lambdas.shared import http_app
 from lambdas.shared.dependencies import (
     client,
     config,
+    form_keys,
     keyring,
     ledger,
     links,
@@ -30,7 +31,7 @@ from promotion.aws.picture_store import read_picture
 from promotion.domain.model import parse_request_id
 from promotion.domain.policy import Situation
 from promotion.errors import Invalid, LinkInvalid, PromotionError
-from promotion.links.tokens import Session
+from promotion.links.sessions import Session
 from promotion.rendering import pages
 from promotion.rendering.documents.approval_request import is_followed, request_document
 from promotion.rendering.documents.overviews import board_document, model_document, version_document
@@ -57,7 +58,7 @@ def board(visit: Visit) -> Response[Any]:
     states = list(ledger().environments())
     wanted = (app.current_event.query_string_parameters or {}).get("q", "")
     document = board_document(states, session.person, config(), links=links(), now=now(), wanted=wanted)
-    document["csrf"] = keyring().csrf_token(session)
+    document["csrf"] = form_keys().csrf_token(session)
     return visit.page("board", document, session.person)
 
 
@@ -79,7 +80,7 @@ def request(visit: Visit, token: str) -> Response[Any]:
     document = request_document(
         situation,
         session.person,
-        csrf=keyring().csrf_token(session),
+        csrf=form_keys().csrf_token(session),
         links=links(),
         live=view.find_version(live) if live is not None else None,
         applied=_cursors().read(group) if visit.wants_json else _follow(group, situation),
@@ -105,7 +106,7 @@ def model(visit: Visit, group: str) -> Response[Any]:
         list(ledger().events(group)),
         session.person,
         config(),
-        csrf=keyring().csrf_token(session),
+        csrf=form_keys().csrf_token(session),
         links=links(),
         now=now(),
     )
@@ -127,7 +128,7 @@ def version(visit: Visit, group: str, version: str) -> Response[Any]:
         events,
         session.person,
         config(),
-        csrf=keyring().csrf_token(session),
+        csrf=form_keys().csrf_token(session),
         links=links(),
         now=now(),
     )

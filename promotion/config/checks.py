@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import string
+from datetime import timedelta
 from typing import NoReturn
 
 from promotion import names
@@ -33,6 +34,7 @@ MOST_PARAMETERS = 200
 # What an endpoint's name may have around its group, of SageMaker's 63 characters; the service's name is known at deployment.
 LONGEST_AROUND_GROUP = 50
 LONGEST_SERVICE = 16
+LONGEST_SESSION = timedelta(hours=24)
 
 
 def check(config: Config, source: str) -> None:
@@ -107,7 +109,7 @@ def check(config: Config, source: str) -> None:
     loopback = re.match(r"http://(127\.0\.0\.1|localhost)(:\d+)?(/|$)", config.identity.issuer)
     if not config.identity.issuer.startswith("https://") and not loopback:
         refuse("identity.issuer", "an issuer is an https:// address.")
-    _check_duration(config.identity.session_lifetime, "identity.session_lifetime", refuse)
+    _check_session_lifetime(config.identity.session_lifetime, refuse)
     for index, window in enumerate(config.freeze):
         if window.start.tzinfo is None or window.end.tzinfo is None:
             refuse(f"freeze[{index}]", "give start and end a time zone, such as 2026-12-20T00:00:00Z.")
@@ -152,6 +154,15 @@ def _check_addresses(addresses: tuple[str, ...], place: str, refuse: Refuse) -> 
 def _check_duration(text: str, place: str, refuse: Refuse) -> None:
     try:
         duration(text)
+    except Invalid as error:
+        refuse(place, error.reason)
+
+
+def _check_session_lifetime(text: str, refuse: Refuse) -> None:
+    place = "identity.session_lifetime"
+    try:
+        if duration(text) > LONGEST_SESSION:
+            refuse(place, "a session lasts at most 24h.")
     except Invalid as error:
         refuse(place, error.reason)
 

@@ -1,6 +1,6 @@
-"""Signed things that travel through people's hands: approval links, session cookies, CSRF tokens, sign-in state.
+"""Signed things that travel through people's hands: approval links, CSRF tokens, sign-in state. Sessions: see sessions.py.
 
-Each kind is signed with a salt of its own, so that one can't stand in for another. The newest key signs, all keys verify:
+Each kind has keys and a salt of its own, so that one can't stand in for another. The newest key signs, all keys verify:
 a rotation signs nobody out (https://itsdangerous.palletsprojects.com/en/stable/concepts/#key-rotation).
 """
 
@@ -15,19 +15,11 @@ from itsdangerous import BadData, BadSignature, Signer, URLSafeSerializer
 from itsdangerous.encoding import base64_decode, base64_encode
 from msgspec import Struct
 
-from promotion.domain.model import Person
 from promotion.errors import LinkInvalid
+from promotion.links.sessions import Session
 
 LONGEST_TOKEN = 512
 LONGEST_COOKIE = 3072
-
-
-class Session(Struct, frozen=True, kw_only=True):
-    """A signed-in person, until `expires_at`. `id` is random and binds CSRF tokens to this session."""
-
-    id: str
-    person: Person
-    expires_at: datetime
 
 
 class SignIn(Struct, frozen=True, kw_only=True):
@@ -83,45 +75,6 @@ class Keyring:
             raise LinkInvalid
         return found
 
-    def session_cookie(self, session: Session) -> str:
-        """The value of the session cookie: signed, not secret.
-
-        Raises:
-            ValueError: it would be larger than browsers keep.
-        """
-        value = _text(
-            self._serializer("session").dumps(
-                {
-                    "i": session.id,
-                    "s": session.person.subject,
-                    "n": session.person.name[:200],
-                    "m": session.person.email[:320],
-                    "g": sorted(session.person.groups),
-                    "e": int(session.expires_at.timestamp()),
-                }
-            )
-        )
-        if len(value) > LONGEST_COOKIE:
-            raise ValueError("the session cookie would be larger than 3 KB; the person is in too many known groups.")
-        return value
-
-    def session(self, cookie: str, *, now: datetime) -> Session | None:
-        """The session in a cookie, or None where it is forged, damaged or over."""
-        found = self._loads("session", cookie, LONGEST_COOKIE)
-        if found is None:
-            return None
-        try:
-            session = Session(
-                id=str(found["i"]),
-                person=Person(
-                    subject=str(found["s"]), name=str(found["n"]), email=str(found["m"]), groups=frozenset(found["g"])
-                ),
-                expires_at=datetime.fromtimestamp(found["e"], UTC),
-            )
-        except (KeyError, TypeError, ValueError):
-            return None
-        return session if now < session.expires_at else None
-
     def sign_in_cookie(self, sign_in: SignIn) -> str:
         """The value of the cookie that remembers a sign-in while the person is at the provider."""
         return _text(
@@ -158,13 +111,13 @@ class Keyring:
 
     def csrf_is_good(self, session: Session, token: str) -> bool:
         """Whether a form came from a page of this session."""
-        if len(token) > LONGEST_TOKEN or not _is_canonical(token):
+        if len(token) > LONGEST_TOKEN or not is_canonical(token):
             return False
         return any(self._signer("csrf").verify_signature(session.id, token) for _ in self._tries())
 
     def _loads(self, purpose: str, value: str, longest: int) -> Any:
         """What was signed for `purpose`, or None."""
-        if len(value) > longest or not all(_is_canonical(part) for part in value.lstrip(".").split(".")):
+        if len(value) > longest or not all(is_canonical(part) for part in value.lstrip(".").split(".")):
             return None
         for _ in self._tries():
             try:
@@ -184,7 +137,7 @@ class Keyring:
             yield
 
 
-def _is_canonical(text: str) -> bool:
+def is_canonical(text: str) -> bool:
     """Whether base64 has only one way to say these bytes, and this is it: decoders take surplus bits and strange characters."""
     try:
         return base64_encode(base64_decode(text)).decode("ascii") == text
