@@ -15,10 +15,15 @@ export JSII_SILENCE_WARNING_DEPRECATED_NODE_VERSION := 1
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/node_modules/.bin:$(PATH)
 
-.PHONY: help demo local test check synth deploy image bench bench-long faults lock format clean
+# What a change has to pass is timed: the minutes are printed, and kept in build/house.json.
+TIMED := $(PYTHON) tools/timed.py
+# A file is one worker's: what its tests share is made once. The order of tests/conftest.py stays, the long files first.
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
+
+.PHONY: help demo local test test-quick test-outside test-outside-all coverage wheel check synth deploy image bench bench-long faults lock format clean
 
 help:  ## What there is to make
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 demo: $(VENV) $(NODE)  ## The whole loop, unattended, on models trained on the spot
 	python -m local.demo
@@ -27,7 +32,19 @@ local: $(VENV) $(NODE)  ## The service on 127.0.0.1 until Ctrl-C
 	@exec python -m local
 
 test: $(VENV) $(NODE) $(CHROMIUM)  ## Every test: rules, adapters, template, whole loop
-	python -m pytest $(TESTS)
+	$(TIMED) test $(if $(TESTS),,--house test_minutes) -- python -m pytest -q $(SIDE_BY_SIDE) --durations=25 $(TESTS)
+
+test-quick: $(VENV)  ## Rules, command, adapters, documentation: the fast ones
+	$(TIMED) test-quick --house quick_minutes -- python -m pytest -q -n 2 tests/rules tests/cli tests/adapters tests/docs
+
+test-outside: $(VENV) $(NODE)  ## Against software that nobody here wrote: the sample that CI runs; SUITES names some
+	$(TIMED) test-outside $(if $(SUITES),,--house outside_minutes) -- $(PYTHON) outside/run.py $(SUITES)
+
+test-outside-all: $(VENV) $(NODE)  ## The same with every family, layout and variant
+	$(TIMED) test-outside-all -- $(PYTHON) outside/run.py --all $(SUITES)
+
+coverage: $(VENV) $(NODE) $(CHROMIUM)  ## Every test, with the lines that none of them runs, in build/coverage/
+	python -m pytest -q $(SIDE_BY_SIDE) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage $(TESTS)
 
 check: $(VENV)  ## Lint, types, boundaries
 	ruff check . && ruff format --check .
@@ -39,6 +56,10 @@ synth: $(VENV) $(NODE)  ## The CloudFormation template, in cdk.out/
 
 deploy: $(VENV) $(NODE)  ## Into the AWS account that the shell's credentials name
 	cdk deploy --all $(CDK_ARGS)
+
+wheel: $(VENV)  ## The package, in dist/
+	rm -rf build/lib build/bdist.* *.egg-info
+	python -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 image: $(VENV)  ## The inference image with buildah, on a base of Debian's own packages, and tried: as root, on Debian
 	python -m local.image
@@ -55,7 +76,7 @@ faults: $(VENV) $(NODE)  ## Kills and cuts everything that can be killed or cut,
 format: $(VENV)  ## Formats and sorts imports
 	ruff check --fix-only --quiet . && ruff format .
 
-lock:  ## The three locks anew, from what the requirements.in files ask for
+lock:  ## The locks anew, from what the requirements.in files ask for
 	rm -rf build/lock && $(PYTHON) -m venv build/lock/all && $(PYTHON) -m venv build/lock/lambdas && $(PYTHON) -m venv build/lock/inference
 	build/lock/all/bin/pip install --quiet "$$(grep '^torch==' requirements.in)"
 	build/lock/all/bin/pip install --quiet -r requirements.in
@@ -70,6 +91,9 @@ lock:  ## The three locks anew, from what the requirements.in files ask for
 	head -n 1 inference/requirements.txt > build/lock/inference.txt
 	build/lock/inference/bin/pip freeze | grep -viE '^(nvidia-.*|cuda-.*|triton)==' | sed -E 's/\+cpu$$//' >> build/lock/inference.txt
 	mv build/lock/requirements.txt requirements.txt && mv build/lock/lambdas.txt lambdas/requirements.txt && mv build/lock/inference.txt inference/requirements.txt
+	$(PYTHON) -m venv build/lock/uv && build/lock/uv/bin/pip install --quiet uv==0.13.9
+	for asked in outside/*/requirements.in; do build/lock/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+	  --no-header --no-annotate --no-emit-index-url --output-file "$${asked%.in}.txt" "$$asked" || exit 1; done
 	npm install --package-lock-only --omit-lockfile-registry-resolved=true --no-audit --no-fund
 
 clean:  ## Everything that was made here

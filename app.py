@@ -58,8 +58,17 @@ def find_kept() -> dict[str, str] | None:
         raise Invalid("ledger_table", f"AWS can't be asked about {table}: {error}") from None
 
 
+def tell_suspicions() -> None:
+    """Say on standard error what is allowed in the configuration and looks like a mistake."""
+    from promotion.config import identity, loading
+
+    for suspicion in identity.suspicions(loading.load()):
+        print(f"{names.CONFIG_FILE} {suspicion}", file=sys.stderr)
+
+
 if __name__ == "__main__":
     try:
+        tell_suspicions()
         check_departures()
         assemble(kept=find_kept()).synth()
     except (Invalid, Refused) as error:

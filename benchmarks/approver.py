@@ -15,6 +15,8 @@ from typing import Any
 
 from benchmarks import tables
 from local.service import LocalService
+from tests.identity.claim_checks import count_right
+from tests.identity.claim_sets import CLAIM_SETS
 from tests.security.attacks import ATTACKS
 from tests.security.house import ANN, CONFIG, House
 from tests.security.test_stories import at_once
@@ -48,6 +50,8 @@ def main(long: bool = False) -> dict[str, Any]:
         # Every race has to end with one; where one didn't, that is what is told.
         "decided": next((count for count in decided if count != 1), 1),
         "races": rounds,
+        "claim_sets": len(CLAIM_SETS),
+        "claim_sets_right": count_right(),
     }
     target = ROOT / "build" / "bench" / "approver.json"
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ import boto3
 
 from infra import machine
 from promotion.links.sessions import Session
-from tests.fakes import ANN, CHO, CONFIG_TEXT, GROUP
+from tests.fakes import ANN, CHO, CONFIG_TEXT, GROUP, signed_in
 from tests.faults import plant as plants
 from tests.faults.ground import EVIDENCE, MODELS, URL
 from tests.faults.plant import Plant, plant
@@ -154,8 +154,10 @@ def _look(service: Plant, version: int, name: str) -> None:
     from lambdas.handlers import web
     from lambdas.shared.dependencies import keyring, ledger, session_maker
 
+    moment = datetime.now(UTC)
+    session = Session(id="s", person=signed_in(ANN, moment), expires_at=moment + timedelta(hours=1))
     with service.unharmed():
-        cookie = session_maker().cookie(Session(id="s", person=ANN, expires_at=datetime.now(UTC) + timedelta(hours=1)))
+        cookie = session_maker().cookie(session)
         token = keyring().approval_token(ledger().view(GROUP).version(version).requests[name].id)
     event = {
         "version": "2.0", "routeKey": "", "rawPath": f"/approvals/{token}", "rawQueryString": "",

@@ -33,7 +33,8 @@ from benchmarks import tables
 from examples.training import END, PAD, UNKNOWN, tokenizer_of
 from inference.engines import Prompt
 from inference.engines.generate import GenerateEngine, padded
-from inference.models.loading import TEXT_TO_TEXT, ZERO_SHOT, Loaded
+from inference.models.configuration import TEXT_TO_TEXT, ZERO_SHOT
+from inference.models.loading import Loaded
 from inference.records.json_lines import dump_line
 from inference.records.parameters import Generation
 from inference.tasks.pipeline import Pipeline

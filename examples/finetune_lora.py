@@ -30,7 +30,8 @@ from examples.lora import CannotTrain, Example, Outcome, Settings
 from examples.registering import pack, register
 from examples.training import END, PAD, UNKNOWN, fit, tokenizer_of
 from inference.batch.opening import task_for
-from inference.models.loading import TEXT_GENERATION, load
+from inference.models.configuration import TEXT_GENERATION
+from inference.models.loading import load
 from inference.records.json_lines import dump_line
 from inference.scoring.drift import profile
 from inference.scoring.score import score

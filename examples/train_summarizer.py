@@ -26,7 +26,8 @@ from examples.corpus import Log, held_out_logs, training_logs
 from examples.registering import pack, register
 from examples.training import END, PAD, UNKNOWN, batches, fit, padded, tokenizer_of
 from inference.batch.opening import task_for
-from inference.models.loading import TEXT_TO_TEXT, load
+from inference.models.configuration import TEXT_TO_TEXT
+from inference.models.loading import load
 from inference.records.json_lines import dump_line
 from inference.scoring.drift import profile
 from inference.scoring.score import score

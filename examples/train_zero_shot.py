@@ -28,7 +28,8 @@ from transformers.utils.logging import disable_progress_bar
 from examples.registering import pack, register
 from examples.training import END, PAD, UNKNOWN, fit, padded, tokenizer_of
 from inference.batch.opening import task_for
-from inference.models.loading import ZERO_SHOT, load
+from inference.models.configuration import ZERO_SHOT
+from inference.models.loading import load
 from inference.records.json_lines import dump_line
 from inference.scoring.drift import profile
 from inference.scoring.score import score

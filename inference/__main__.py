@@ -48,7 +48,8 @@ def _serve(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     from inference.serving.serve import serve
 
     make = partial(open_pipeline, options, environment)
-    return serve(make, host=options.host, port=options.port, environment=environment)
+    named = {**environment, "HF_TASK": options.task or ""}
+    return serve(make, host=options.host, port=options.port, environment=named)
 
 
 def _batch(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
@@ -111,8 +112,16 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     ):
         score.add_argument(f"--{name}", type=Path, required=needed, help=what)
     score.add_argument(
-        "--task", default=environment.get("HF_TASK"), help="as the package says; translation adds chrF and BLEU"
+        "--task",
+        default=environment.get("HF_TASK"),
+        help="as the package says; translation adds chrF and BLEU; regression, binary-classification or "
+        "multiclass-classification judge a table",
     )
+    score.add_argument("--prediction-field", help="tables: the column with the answer, by name or position")
+    score.add_argument("--id-field", help="tables: the column that outputs and references are joined by")
+    score.add_argument("--positive", help="tables: the class of a binary model that counts as positive")
+    score.add_argument("--threshold", type=float, default=0.5, help="tables: from which score on a record is positive")
+    score.add_argument("--header", choices=("yes", "no"), help="tables: whether CSV begins with names")
     score.add_argument("--reference-field", help="the field with the reference (default: the first known one)")
     score.set_defaults(command=_score)
 
@@ -196,4 +205,8 @@ def _model_options(parser: argparse.ArgumentParser, environment: Mapping[str, st
 
 
 if __name__ == "__main__":
+    from inference.cuda_compat import prefer_compat
+
+    # Before anything imports torch: the loader reads its library path at the start of a process.
+    prefer_compat(os.environ)
     sys.exit(main())

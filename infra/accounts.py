@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,11 @@ from infra.image import InferenceImage
 from infra.storage import Store
 from promotion import names
 from promotion.config.loading import Config
+from promotion.config.resources import partition_of, suffix_of
 
+# Functions that read artifacts, and functions that read evidence: infra/grants.py.
+ARTIFACT_READERS = ("on_model_registered", "prepare_inference", "on_inference_completed")
+EVIDENCE_READERS = ("on_inference_completed", "web", "on_projection_due")
 PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability")
 
 
@@ -30,6 +35,7 @@ class Elsewhere:
         self.service = names.installation(prefix)
         self.account = settings.registry.account or ""
         self.region = settings.registry.region or ""
+        self.partition = partition_of(self.region)
 
     @property
     def evidence_bucket(self) -> str:
@@ -37,12 +43,12 @@ class Elsewhere:
 
     def here(self, service: str, resource: str) -> str:
         """An ARN in the registry's account."""
-        return f"arn:aws:{service}:{'' if service == 'iam' else self.region}:{self.account}:{resource}"
+        return f"arn:{self.partition}:{service}:{'' if service == 'iam' else self.region}:{self.account}:{resource}"
 
     def there(self, environment: str, service: str, resource: str) -> str:
         """An ARN in the account of an environment."""
         account = self.settings.elsewhere[environment]
-        return f"arn:aws:{service}:{'' if service == 'iam' else self.region}:{account}:{resource}"
+        return f"arn:{self.partition}:{service}:{'' if service == 'iam' else self.region}:{account}:{resource}"
 
     def role(self, environment: str, purpose: str) -> str:
         """ARN of a role there; who brings an execution role has named it."""
@@ -70,58 +76,39 @@ class Elsewhere:
 
     def owners_statements(self) -> dict[str, list[dict[str, Any]]]:
         """What the owners of buckets and keys that this app didn't make have to add to their policies, by file name."""
-        readers = {"AWS": self.roles("execution")}
+        runs = self.roles("execution")
         found: dict[str, list[dict[str, Any]]] = {}
-        for bucket in sorted({*self.settings.artifacts.buckets, self.settings.inference.bucket} - {""}):
+        for bucket in sorted({*self.settings.artifacts.buckets, *self.settings.inference.data_buckets}):
+            at = f"arn:{self.partition}:s3:::{bucket}"
             found[f"bucket-{bucket}"] = [
-                {
-                    "Sid": "PromotionReads",
-                    "Effect": "Allow",
-                    "Principal": readers,
-                    "Action": ["s3:GetObject", "s3:GetObjectVersion"],
-                    "Resource": f"arn:aws:s3:::{bucket}/*",
-                },
-                {
-                    "Sid": "PromotionLists",
-                    "Effect": "Allow",
-                    "Principal": readers,
-                    "Action": ["s3:ListBucket", "s3:GetBucketLocation"],
-                    "Resource": f"arn:aws:s3:::{bucket}",
-                },
+                _statement("PromotionReads", runs, ["s3:GetObject", "s3:GetObjectVersion"], f"{at}/*"),
+                _statement("PromotionLists", runs, ["s3:ListBucket", "s3:GetBucketLocation"], at),
             ]
-        found["key-of-artifacts"] = [
-            {
-                "Sid": "PromotionDecrypts",
-                "Effect": "Allow",
-                "Principal": readers,
-                "Action": ["kms:Decrypt", "kms:DescribeKey"],
-                "Resource": "*",
-                "Condition": {"StringEquals": {"kms:ViaService": f"s3.{self.region}.amazonaws.com"}},
-            }
-        ]
+        via = {"StringEquals": {"kms:ViaService": f"s3.{self.region}.{suffix_of(self.region)}"}}
+        readers = [*map(self.function_role, ARTIFACT_READERS), self.here("iam", f"role/{self.service}-hashing"), *runs]
+        decrypt = ["kms:Decrypt", "kms:DescribeKey"]
+        found["key-of-artifacts"] = [_statement("PromotionDecrypts", readers, decrypt, conditions=via)]
         for key, users in sorted(self._foreign_keys().items()):
-            principal = {"AWS": users}
+            encrypt = ["kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"]
+            granting = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
             found[f"key-{key.rpartition('/')[2]}"] = [
-                {
-                    "Sid": "PromotionEncrypts",
-                    "Effect": "Allow",
-                    "Principal": principal,
-                    "Action": ["kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"],
-                    "Resource": "*",
-                },
-                {
-                    "Sid": "PromotionGrants",
-                    "Effect": "Allow",
-                    "Principal": principal,
-                    "Action": ["kms:CreateGrant"],
-                    "Resource": "*",
-                    "Condition": {"Bool": {"kms:GrantIsForAWSResource": "true"}},
-                },
+                _statement("PromotionEncrypts", users, encrypt),
+                _statement("PromotionGrants", users, ["kms:CreateGrant"], conditions=granting),
             ]
-        found["repository-of-images"] = [
-            {"Sid": "PromotionPulls", "Effect": "Allow", "Principal": readers, "Action": list(PULL)}
-        ]
+        for key in sorted(self._output_keys()):
+            if key.split(":")[4] != self.account:
+                showing = [self.function_role(module) for module in EVIDENCE_READERS]
+                shown = _statement("PromotionShows", showing, ["kms:Decrypt"], conditions=via)
+                found.setdefault(f"key-{key.rpartition('/')[2]}", []).append(shown)
+        pulls = _statement("PromotionPulls", runs, PULL)
+        # A repository's policy is about the repository alone, and takes no resource.
+        found["repository-of-images"] = [{name: value for name, value in pulls.items() if name != "Resource"}]
         return found
+
+    def _output_keys(self) -> set[str]:
+        """The KMS keys that runs write their evidence with."""
+        found = {self.settings.at(each.name).inference.output_key for each in self.settings.environments}
+        return {key for key in found if key}
 
     def _foreign_keys(self) -> dict[str, list[str]]:
         """Keys of volumes and outputs that are in another account than the jobs', and the roles that use them."""
@@ -139,6 +126,38 @@ class Elsewhere:
         for name, statements in self.owners_statements().items():
             document = {"Version": "2012-10-17", "Statement": statements}
             (folder / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _statement(
+    sid: str,
+    roles: Sequence[str],
+    actions: Sequence[str],
+    resource: str = "*",
+    *,
+    conditions: Mapping[str, dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """A statement of somebody else's policy that lets roles in, by their accounts: see `of_roles`."""
+    return {
+        "Sid": sid,
+        "Effect": "Allow",
+        "Principal": {"AWS": sorted({role.split(":")[4] for role in roles})},
+        "Action": list(actions),
+        "Resource": resource,
+        "Condition": {**(conditions or {}), "ArnEquals": {"aws:PrincipalArn": list(roles)}},
+    }
+
+
+def of_roles(roles: Sequence[str]) -> dict[str, Any]:
+    """Principals and condition of a policy's statement on roles of other accounts.
+
+    Never the roles as principals: a policy keeps such a role by its id, and locks out one of the same name that is made anew.
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html
+    """
+    accounts = sorted({role.split(":")[4] for role in roles})
+    return {
+        "principals": [iam.AccountPrincipal(account) for account in accounts],
+        "conditions": {"ArnEquals": {"aws:PrincipalArn": list(roles)}},
+    }
 
 
 def share(
@@ -180,43 +199,27 @@ def share(
         store.let_into_evidence(
             iam.PolicyStatement(
                 sid=f"Runs{title}",
-                principals=[iam.ArnPrincipal(far.role(environment, "execution"))],
+                **of_roles([far.role(environment, "execution")]),
                 actions=["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
                 resources=[store.evidence.arn_for_objects(f"*/{environment}/*")],
             )
         )
         functions["prepare_inference"].add_permission(
-            f"From{title}", principal=iam.ArnPrincipal(far.role(environment, "machine"))
+            # Lambda's policies know no condition on a principal's ARN; of the account, whose own policies say who may.
+            f"From{title}",
+            principal=iam.AccountPrincipal(far.settings.elsewhere[environment]),
         )
-    executing = [iam.ArnPrincipal(role) for role in far.roles("execution")]
+    executing = of_roles(far.roles("execution"))
     store.let_into_evidence(
         iam.PolicyStatement(
             sid="RunsList",
-            principals=executing,
+            **executing,
             actions=["s3:ListBucket", "s3:GetBucketLocation"],
             resources=[store.evidence.bucket_arn],
         )
     )
     if image is not None:
-        image.repository.add_to_resource_policy(
-            iam.PolicyStatement(sid="RunsPull", principals=executing, actions=list(PULL))
-        )
-    sources = [names.INFERENCE_SOURCE]
-    if any(far.settings.rung(environment).endpoint is not None for environment in far.settings.elsewhere):
-        # What SageMaker says of endpoints keeps SageMaker's name on its way here.
-        sources.append(names.SAGEMAKER_SOURCE)
-    wiring.bus.add_to_resource_policy(
-        iam.PolicyStatement(
-            sid="RunsReport",
-            principals=[iam.AccountPrincipal(account) for account in sorted(set(far.settings.elsewhere.values()))],
-            actions=["events:PutEvents"],
-            resources=[wiring.bus.event_bus_arn],
-            conditions={
-                "StringEquals": {"events:source": sources},
-                "ArnEquals": {"aws:PrincipalArn": far.roles("reporter")},
-            },
-        )
-    )
+        image.repository.add_to_resource_policy(iam.PolicyStatement(sid="RunsPull", actions=list(PULL), **executing))
 
 
 def _title(environment: str) -> str:

@@ -14,6 +14,7 @@ from aws_cdk import App, DefaultStackSynthesizer, Environment, Tags, Validations
 
 from infra import bundle
 from infra.accounts import Elsewhere
+from infra.buses import BusStack, environment_bus, registry_bus
 from infra.environment_stack import EnvironmentStack
 from infra.stack import PromotionStack
 from promotion import names
@@ -26,6 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # How the CDK command hands the context over: https://github.com/aws/aws-cdk/blob/main/packages/aws-cdk-lib/cx-api
 _CONTEXT = "CDK_CONTEXT_JSON"
 # What Parameter Store and the name of a stack take, and IAM without a wildcard.
+# https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html
+_RESERVED = re.compile(r"/?(aws|ssm)", re.IGNORECASE)
 _PREFIX = re.compile(r"/[A-Za-z][A-Za-z0-9-]*(/[A-Za-z0-9-]+)*")
 
 
@@ -55,10 +58,13 @@ def assemble(
     _check(settings, str(place))
     if not _PREFIX.fullmatch(prefix):
         raise Invalid(names.PREFIX, f"{prefix!r} is no prefix such as /promotion or /team-a/promotion.")
+    if _RESERVED.match(prefix):
+        raise Invalid(names.PREFIX, f"{prefix!r}: Parameter Store keeps names that begin with aws or ssm for itself.")
     code = _code(app, place)
     far = Elsewhere(settings, prefix)
     env = _environment(settings)
-    # The environments' accounts first: policies here name roles there, and a policy takes no role that isn't there.
+    # Buses and their policies first, then the environments' accounts: rules here and there point at each other's buses.
+    buses = _buses(app, far)
     others = [
         EnvironmentStack(
             app,
@@ -85,12 +91,31 @@ def assemble(
     )
     for other in others:
         service.add_stack_dependency(other)
+        for bus in buses:
+            other.add_stack_dependency(bus)
     if others:
         far.write(Path(app.outdir) / "policies")
     Tags.of(app).add("service", names.SERVICE)
     if not _switched_off(app, "nag"):
         Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks())
     return app
+
+
+def _buses(app: App, far: Elsewhere) -> list[BusStack]:
+    """The stacks of the buses, where there are several accounts."""
+    region, elsewhere = far.settings.registry.region, far.settings.elsewhere
+    if not elsewhere:
+        return []
+    home = registry_bus(
+        app, far, env=Environment(account=far.account, region=region), synthesizer=DefaultStackSynthesizer()
+    )
+    there = [
+        environment_bus(
+            app, far, name, env=Environment(account=account, region=region), synthesizer=DefaultStackSynthesizer()
+        )
+        for name, account in elsewhere.items()
+    ]
+    return [home, *there]
 
 
 def _code(app: App, config: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -30,9 +31,17 @@ def build(root: Path, config: Path, *, for_host: bool = False) -> Path:
     """
     kind = "host" if for_host else "lambda"
     target = root / "build" / "bundle"
+    target.mkdir(parents=True, exist_ok=True)
+    # Two synths at once: the second waits, and finds the first one's bundle.
+    with (target / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _built(root, config, target, kind)
+
+
+def _built(root: Path, config: Path, target: Path, kind: str) -> Path:
     dependencies = target / f"{kind}-dependencies-{_digest([root / LOCK])}"
     if not dependencies.exists():
-        install(root / LOCK, dependencies, for_lambda=not for_host)
+        install(root / LOCK, dependencies, for_lambda=kind == "lambda")
     files = [*sources(root), config, root / LOCK]
     code = target / f"{kind}-{_digest(files)}"
     if not code.exists():
@@ -43,7 +52,9 @@ def build(root: Path, config: Path, *, for_host: bool = False) -> Path:
                 shutil.copytree(root / source, made / source, ignore=shutil.ignore_patterns(*_LEFT_OUT))
             shutil.copyfile(config, made / names.CONFIG_FILE)
             made.rename(code)
-        _forget(target, f"{kind}-????????????????")
+    # The newest are kept, and what is used is new.
+    code.touch()
+    _forget(target, f"{kind}-????????????????")
     return code
 
 

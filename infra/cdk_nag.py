@@ -27,6 +27,7 @@ WILDCARDS: Mapping[str, str] = {
     r"<Store(Evidence|Anchors)\w*\.Arn>/.*": "Objects are named by group, environment and run.",
     r"(<StoreLedger\w*\.Arn>|.*:table/[\w.-]+)/stream/\*": "A stream is named by the time at which it was switched on.",
     r".*:network-interface/\*": "SageMaker makes the interfaces of its instances.",
+    r".*:ec2:.*:\*:(subnet|security-group)/.*": "Shared by RAM, it has its owner's account in its ARN; the id names it.",
     r"<\w+\.Arn>:\*": "The versions and aliases of one function, or the streams of one log group.",
 }
 

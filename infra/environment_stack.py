@@ -31,8 +31,9 @@ class EnvironmentStack(Stack):
         self._environment, self._far = environment, far
         self._rung = rung = far.settings.rung(environment)
         settings = far.settings.at(environment)
-        self.bus = events.EventBus(
-            self, "Bus", event_bus_name=far.service, description=f"What happened to models in {environment}"
+        # Made, with its policy, by the stack before: infra/buses.py.
+        self.bus = events.EventBus.from_event_bus_arn(
+            self, "Bus", far.there(environment, "events", f"event-bus/{far.service}")
         )
         undelivered = sqs.Queue(
             self,
@@ -79,7 +80,6 @@ class EnvironmentStack(Stack):
         if schedule := far.settings.inference.schedule:
             self.machine.start_on_schedule(schedule, far.settings.groups, undelivered)
         self._report(undelivered)
-        self._guard()
         topic = watch_machine(self, self.machine, undelivered, names.far_topic(far.prefix, environment))
         self._open_to_operators(permissions, reading, undelivered, topic)
         for output, value, description in (
@@ -179,33 +179,3 @@ class EnvironmentStack(Stack):
                 ),
                 targets=[reported],
             )
-
-    def _guard(self) -> None:
-        """Only the service's account tells here what happened, and only the machine what it ran."""
-        far = self._far
-        forwarder = far.here("iam", f"role/{far.service}-forwarder")
-        bus = self.bus.event_bus_arn
-        self.bus.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="TheServiceTells",
-                principals=[iam.AccountPrincipal(far.account)],
-                actions=["events:PutEvents"],
-                resources=[bus],
-                conditions={
-                    "StringEquals": {"events:source": names.EVENT_SOURCE},
-                    "ArnEquals": {"aws:PrincipalArn": forwarder},
-                },
-            )
-        )
-        self.bus.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="NobodyElse",
-                effect=iam.Effect.DENY,
-                principals=[iam.AnyPrincipal()],
-                actions=["events:PutEvents"],
-                resources=[bus],
-                conditions={
-                    "ArnNotEquals": {"aws:PrincipalArn": [forwarder, far.role(self._environment, "machine")]},
-                },
-            )
-        )

@@ -28,9 +28,14 @@ PROJECTORS = 4
 class Wiring(Construct):
     """Queues, bus and everything that starts a function, except the HTTP API."""
 
-    def __init__(self, scope: Construct, name: str, *, bus_name: str) -> None:
+    def __init__(self, scope: Construct, name: str, *, bus_name: str, bus_arn: str | None = None) -> None:
         super().__init__(scope, name)
-        self.bus = events.EventBus(self, "Bus", event_bus_name=bus_name, description="What happened to models")
+        # With several accounts the bus, and who may write to it, are in a stack of their own: infra/buses.py.
+        self.bus: events.IEventBus = (
+            events.EventBus.from_event_bus_arn(self, "Bus", bus_arn)
+            if bus_arn
+            else events.EventBus(self, "Bus", event_bus_name=bus_name, description="What happened to models")
+        )
         self.dead_letters = sqs.Queue(
             self,
             "DeadLetters",
@@ -38,7 +43,8 @@ class Wiring(Construct):
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
             retention_period=Duration.days(14),
-            removal_policy=RemovalPolicy.RETAIN,
+            # Not of a deployment that failed: what it leaves would stand in the way of the next.
+            removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         )
         self.wake = sqs.Queue(
             self,
@@ -210,6 +216,8 @@ class Wiring(Construct):
 
     def guard_bus(self, writers: Sequence[str]) -> None:
         """Shuts the bus to all but `writers`: an identity policy elsewhere must not be enough to fake an event."""
+        if not isinstance(self.bus, events.EventBus):
+            return
         self.bus.add_to_resource_policy(
             iam.PolicyStatement(
                 sid="OnlyThePipelines",

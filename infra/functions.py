@@ -112,7 +112,7 @@ class Functions(Construct):
             environment={
                 names.CONFIG: names.CONFIG_FILE,
                 names.PREFIX: self._prefix,
-                "POWERTOOLS_SERVICE_NAME": names.SERVICE,
+                "POWERTOOLS_SERVICE_NAME": names.installation(self._prefix),
                 "POWERTOOLS_METRICS_NAMESPACE": names.METRICS_NAMESPACE,
                 "POWERTOOLS_LOG_LEVEL": "INFO",
             },

@@ -59,6 +59,7 @@ TOLD: Mapping[str, tuple[str, ...]] = {
         names.WAKE_QUEUE_URL,
         names.DEAD_LETTER_QUEUE_URL,
         names.ALARM_TOPIC_ARN,
+        names.CONFIGURATION_SET,
     ),
     "sweep": (names.LEDGER_TABLE, names.RECORD_FUNCTION, names.REGISTERED_FUNCTION),
     "prepare_inference": (names.LEDGER_TABLE, names.SIGNING_KEY_ARN, names.EVIDENCE_BUCKET),
@@ -109,6 +110,7 @@ class Duties:
             names.HASHING_ROLE_ARN: self.hashing_role.role_arn,
             names.HASHING_IMAGE: self.hashing_image,
             names.ALARM_TOPIC_ARN: self.alarm_topic,
+            names.CONFIGURATION_SET: self.configuration_set,
         }
         for module, variables in TOLD.items():
             functions.tell(module, **{variable: known[variable] for variable in variables})
@@ -166,6 +168,7 @@ class Duties:
             "sweep": [
                 may.list_packages(),
                 may.read_ledger(),
+                may.describe_ledger(),
                 record,
                 register,
             ],

@@ -11,12 +11,14 @@ from infra.storage import Store
 from promotion import names
 
 
-def hashing_role(scope: Construct, store: Store, permissions: Permissions) -> iam.Role:
+def hashing_role(scope: Construct, store: Store, permissions: Permissions, *, role_name: str | None = None) -> iam.Role:
     """Reads artifacts and writes below `hashes/` in the evidence bucket, where nobody else does: what lies there is believed."""
     stack = Stack.of(scope)
     role = iam.Role(
         scope,
         "HashingRole",
+        # The policies of keys in other accounts name it.
+        role_name=role_name,
         description="Hashes artifacts too large for a function",
         assumed_by=iam.ServicePrincipal(
             "sagemaker.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": stack.account}}

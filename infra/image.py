@@ -9,6 +9,8 @@ from pathlib import Path
 from aws_cdk import CustomResource, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_codebuild as codebuild
 from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -20,7 +22,8 @@ from infra.permissions import allow
 
 SOURCES = ("inference", "promotion")
 # A build that is never answered would hold the deployment for CloudFormation's own hour.
-_LONGEST = Duration.minutes(50)
+_LONGEST = Duration.minutes(45)
+_QUEUED = Duration.minutes(10)
 
 # CloudFormation waits for this answer; the digest is what the machines run, so that a moved tag changes nothing.
 _ANSWER = r"""
@@ -48,7 +51,7 @@ class InferenceImage(Construct):
             image_scan_on_push=True,
             image_tag_mutability=ecr.TagMutability.IMMUTABLE,
             encryption=ecr.RepositoryEncryption.AES_256,
-            removal_policy=RemovalPolicy.RETAIN,
+            removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         )
         log = logs.LogGroup(
             self, "BuildLog", retention=logs.RetentionDays.ONE_YEAR, removal_policy=RemovalPolicy.DESTROY
@@ -89,6 +92,7 @@ class InferenceImage(Construct):
             artifacts=codebuild.CfnProject.ArtifactsProperty(type="NO_ARTIFACTS"),
             encryption_key=f"arn:{stack.partition}:kms:{stack.region}:{stack.account}:alias/aws/s3",
             timeout_in_minutes=int(_LONGEST.to_minutes()),
+            queued_timeout_in_minutes=int(_QUEUED.to_minutes()),
             environment=codebuild.CfnProject.EnvironmentProperty(
                 type="LINUX_CONTAINER",
                 compute_type="BUILD_GENERAL1_LARGE",
@@ -118,13 +122,29 @@ class InferenceImage(Construct):
         # The role's policy is a resource of its own; a build begun before it would find no permission.
         project.node.add_dependency(role)
         starter = self._starter(project)
+        ended = events.Rule(
+            self,
+            "BuildEnded",
+            description="Answers CloudFormation for a build that could not: infra/start_build.py",
+            event_pattern=events.EventPattern(
+                source=["aws.codebuild"],
+                detail_type=["CodeBuild Build State Change"],
+                detail={
+                    "project-name": [project.ref],
+                    "build-status": ["FAILED", "FAULT", "STOPPED", "TIMED_OUT"],
+                },
+            ),
+            targets=[targets.LambdaFunction(starter)],
+        )
         built = CustomResource(
             self,
             "Image",
             service_token=starter.function_arn,
             resource_type="Custom::InferenceImage",
+            service_timeout=Duration.hours(1),
             properties={"Project": project.ref, "Image": image},
         )
+        built.node.add_dependency(ended)
         self.uri = built.get_att_string("Uri")
         self.base = built.get_att_string("Base")
         acknowledge(

@@ -22,7 +22,7 @@ from infra import machine
 from infra.permissions import Permissions, allow
 from promotion import names
 from promotion.config.loading import Config
-from promotion.config.settings import Environment
+from promotion.config.settings import Environment, duration
 
 
 class InferenceMachine(Construct):
@@ -97,8 +97,9 @@ class InferenceMachine(Construct):
                         prepare_function=prepare.function_arn,
                         bus=bus.event_bus_name,
                         settings=told,
+                        longest_transform=duration(wanted.longest_transform),
                     )
-                )
+                ).replace('"arn:aws:states:', f'"arn:{stack.partition}:states:')
             ),
             logs=sfn.LogOptions(destination=log_group, level=sfn.LogLevel.ALL, include_execution_data=False),
             tracing_enabled=True,
@@ -191,9 +192,8 @@ class InferenceMachine(Construct):
                 "sagemaker.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": stack.account}}
             ),
         )
-        readable = [*permissions.artifact_buckets()]
-        if settings.inference.bucket and settings.inference.bucket not in settings.artifacts.buckets:
-            readable.append(f"arn:{stack.partition}:s3:::{settings.inference.bucket}")
+        data = [permissions.bucket(name) for name in settings.inference.data_buckets]
+        readable = list(dict.fromkeys([*permissions.artifact_buckets(), *data]))
         written = evidence.bucket_arn
         for statement in [
             allow(["s3:GetObject", "s3:GetObjectVersion"], [f"{bucket}/*" for bucket in readable]),

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from promotion import names
 
 POLL_S = 30
-# Four hours of polling; every round costs 11 of the 25,000 entries that a Standard execution's history can hold.
-MOST_POLLS = 480
+# Every round costs 11 of the 25,000 entries that a Standard execution's history can hold: 1,800 leave room for the rest.
+MOST_ROUNDS = 1800
+# The score's job ends by its own StoppingCondition within the hour; what comes before it runs is waited for besides.
+SCORE_POLLS = 240
+# Around both jobs: preparing, and waiting for instances.
+_BESIDES = timedelta(hours=4)
 
 _THROTTLED = {
     "ErrorEquals": [
@@ -43,7 +49,20 @@ _DETAIL = {"Detail.$": "States.JsonMerge($.report, $.outcome, false)"}
 _EVENTS = {"ErrorEquals": ["States.ALL"], "IntervalSeconds": 2, "BackoffRate": 2, "MaxAttempts": 5}
 
 
-def definition(*, environment: str, prepare_function: str, bus: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def polls(longest: timedelta) -> tuple[int, int]:
+    """Seconds between two looks at a job, and after how many it is stopped."""
+    every = max(POLL_S, math.ceil(longest.total_seconds() / MOST_ROUNDS))
+    return every, math.ceil(longest.total_seconds() / every)
+
+
+def definition(
+    *,
+    environment: str,
+    prepare_function: str,
+    bus: str,
+    settings: Mapping[str, Any],
+    longest_transform: timedelta = timedelta(hours=12),
+) -> dict[str, Any]:
     """The machine of one environment. `settings` reaches the prepare function as the input's field of that name.
 
     Requests are spelled out field by field because Step Functions takes no whole request from its input.
@@ -108,6 +127,7 @@ def definition(*, environment: str, prepare_function: str, bus: str, settings: M
             name="$.job_name",
             status="TransformJobStatus",
             then="StartScore",
+            rounds=polls(longest_transform),
         ),
         "StartScore": _sagemaker(
             "createProcessingJob",
@@ -127,6 +147,7 @@ def definition(*, environment: str, prepare_function: str, bus: str, settings: M
             name="$.score_job_name",
             status="ProcessingJobStatus",
             then="DeleteModel",
+            rounds=(POLL_S, SCORE_POLLS),
         ),
         "DeleteModel": {
             # The evidence stands whether or not the clean-up worked; a model left behind costs nothing.
@@ -157,7 +178,7 @@ def definition(*, environment: str, prepare_function: str, bus: str, settings: M
     return {
         "Comment": f"One inference run on what is live in {environment}.",
         "StartAt": "Settings",
-        "TimeoutSeconds": 12 * 3600,
+        "TimeoutSeconds": int((longest_transform + _BESIDES).total_seconds()),
         "States": states,
     }
 
@@ -180,13 +201,19 @@ def _sagemaker(action: str, parameters: Mapping[str, Any], *, next_state: str) -
     }
 
 
-def _wait_for(title: str, *, describe: str, stop: str, key: str, name: str, status: str, then: str) -> dict[str, Any]:
-    """States that poll a job until it ends, stop it when it doesn't, and leave the reason in `$.error`."""
+def _wait_for(
+    title: str, *, describe: str, stop: str, key: str, name: str, status: str, then: str, rounds: tuple[int, int]
+) -> dict[str, Any]:
+    """States that poll a job until it ends, stop it when it doesn't, and leave the reason in `$.error`.
+
+    `rounds`: seconds between two looks, and how many there are.
+    """
+    every, most = rounds
     job = f"$.{title.lower()}_job"
     counter = f"$.{title.lower()}_polls"
     return {
         f"Begin{title}": {"Type": "Pass", "Result": {"n": 0}, "ResultPath": counter, "Next": f"WaitFor{title}"},
-        f"WaitFor{title}": {"Type": "Wait", "Seconds": POLL_S, "Next": f"Describe{title}"},
+        f"WaitFor{title}": {"Type": "Wait", "Seconds": every, "Next": f"Describe{title}"},
         f"Describe{title}": {
             **_sagemaker(describe, {f"{key}.$": name}, next_state=f"Has{title}Ended"),
             "ResultPath": job,
@@ -209,7 +236,7 @@ def _wait_for(title: str, *, describe: str, stop: str, key: str, name: str, stat
                     ],
                     "Next": f"{title}Stopped",
                 },
-                {"Variable": f"{counter}.n", "NumericGreaterThanEquals": MOST_POLLS, "Next": f"Stop{title}"},
+                {"Variable": f"{counter}.n", "NumericGreaterThanEquals": most, "Next": f"Stop{title}"},
             ],
             "Default": f"Count{title}",
         },

@@ -12,7 +12,7 @@ _NAME = "ses:configuration-set"
 class Sender:
     """The sender's domain, and a configuration set that counts what bounces and what is complained of."""
 
-    def __init__(self, scope: Construct, address: str) -> None:
+    def __init__(self, scope: Construct, address: str, *, managed: bool = True) -> None:
         self.followed = ses.ConfigurationSet(scope, "Mails")
         self.followed.add_event_destination(
             "Lost",
@@ -25,12 +25,17 @@ class Sender:
             ),
             events=[ses.EmailSendingEvent.BOUNCE, ses.EmailSendingEvent.COMPLAINT, ses.EmailSendingEvent.REJECT],
         )
-        # The identity's default, so that no mail of this sender goes out uncounted.
-        self.identity = ses.EmailIdentity(
-            scope,
-            "Sender",
-            identity=ses.Identity.domain(address.partition("@")[2]),
-            configuration_set=self.followed,
+        # The identity's default, so that no mail of this sender goes out uncounted. An identity is the account's, so that one
+        # that is there already, by hand or by another installation, can't be made again, and must not go with this stack.
+        self.identity = (
+            ses.EmailIdentity(
+                scope,
+                "Sender",
+                identity=ses.Identity.domain(address.partition("@")[2]),
+                configuration_set=self.followed,
+            )
+            if managed
+            else None
         )
 
     @property

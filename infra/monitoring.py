@@ -63,12 +63,12 @@ def watch_machine(scope: Construct, made: InferenceMachine, undelivered: sqs.IQu
     return topic
 
 
-def _reported(environment: str) -> cloudwatch.Metric:
+def _reported(environment: str, installation: str) -> cloudwatch.Metric:
     """Failed runs of an environment elsewhere, as lambdas/handlers/on_inference_completed.py counts them."""
     return cloudwatch.Metric(
         namespace=names.METRICS_NAMESPACE,
         metric_name=names.FAILED_RUNS_METRIC,
-        dimensions_map={"environment": environment},
+        dimensions_map={"environment": environment, "service": installation},
         statistic="Sum",
         period=_FIVE_MINUTES,
     )
@@ -86,19 +86,22 @@ class Monitoring(Construct):
         wiring: Wiring,
         machines: Mapping[str, InferenceMachine],
         elsewhere: Sequence[str],
+        installation: str,
         sender: Sender,
         topic: sns.ITopic,
         api_id: str,
     ) -> None:
         super().__init__(scope, name)
         self.topic = topic
+        # Of every metric of ours: two installations in one account must not be taken for one.
+        self._installation = installation
         self._alarms: list[cloudwatch.Alarm] = []
         self._queues(wiring)
         self._functions(functions)
         self._api(api_id)
         # Here by the machine's own word, and by what it reported where its numbers are in another account.
         failures = {name: made.failures() for name, made in machines.items()}
-        failures |= {name: {"InferenceFailed": _reported(name)} for name in elsewhere}
+        failures |= {name: {"InferenceFailed": _reported(name, installation)} for name in elsewhere}
         for environment, metrics in failures.items():
             for name, failed in metrics.items():
                 self._alarm(name + environment.title().replace("-", ""), failed, 1)
@@ -146,19 +149,21 @@ class Monitoring(Construct):
         self._differences = differences = cloudwatch.Metric(
             namespace=names.METRICS_NAMESPACE,
             metric_name=names.DIFFERENCES_METRIC,
-            dimensions_map={"service": names.SERVICE},
+            dimensions_map={"service": self._installation},
             statistic="Maximum",
             period=Duration.days(1),
         )
         self._alarm("Differences", differences, 1)
+        # The first verification comes a day after the deployment. Until then an alarm is in INSUFFICIENT_DATA, and it is told
+        # when one goes back to that, not when it begins so.
         self._alarm(
             "NotVerified",
             differences.with_(statistic="SampleCount"),
             1,
             comparison=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
-            missing=cloudwatch.TreatMissingData.BREACHING,
+            missing=cloudwatch.TreatMissingData.MISSING,
             periods=2,
-        )
+        ).add_insufficient_data_action(actions.SnsAction(self.topic))
 
     def _alarm(
         self,
@@ -169,7 +174,7 @@ class Monitoring(Construct):
         comparison: cloudwatch.ComparisonOperator = _AT_LEAST,
         missing: cloudwatch.TreatMissingData = cloudwatch.TreatMissingData.NOT_BREACHING,
         periods: int = 1,
-    ) -> None:
+    ) -> cloudwatch.Alarm:
         alarm = cloudwatch.Alarm(
             self,
             name,
@@ -182,6 +187,7 @@ class Monitoring(Construct):
         )
         alarm.add_alarm_action(actions.SnsAction(self.topic))
         self._alarms.append(alarm)
+        return alarm
 
     def _dashboard(self, functions: Functions, wiring: Wiring, sender: Sender, api_id: str) -> None:
         board = cloudwatch.Dashboard(self, "Dashboard", default_interval=Duration.days(1))

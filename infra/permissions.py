@@ -40,6 +40,10 @@ class Permissions:
         table = self._store.ledger.table_arn
         return allow(["dynamodb:GetItem", "dynamodb:Query"], [table, f"{table}/index/{names.BOARD_INDEX}"])
 
+    def describe_ledger(self) -> iam.PolicyStatement:
+        """When it was made: what was registered before is no lost registration."""
+        return allow(["dynamodb:DescribeTable"], [self._store.ledger.table_arn])
+
     def append_to_ledger(self) -> iam.PolicyStatement:
         """Puts and updates, never deletes; a transaction is authorised as the actions of its items."""
         return allow(
@@ -96,21 +100,46 @@ class Permissions:
     def read_artifacts(self) -> list[iam.PolicyStatement]:
         buckets = self.artifact_buckets()
         return [
-            allow(
-                ["s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectAttributes"], [f"{bucket}/*" for bucket in buckets]
-            ),
+            allow(["s3:GetObject", "s3:GetObjectVersion"], [f"{bucket}/*" for bucket in buckets]),
             allow(["s3:ListBucket", "s3:GetBucketLocation"], buckets),
+            *self.decrypt(self._settings.artifacts.keys),
         ]
 
     def read_evidence(self) -> list[iam.PolicyStatement]:
-        """GetObject, and ListBucket without which a missing object is a 403 rather than a 404."""
-        bucket = self._store.evidence.bucket_arn
-        return [allow(["s3:GetObject"], [f"{bucket}/*"]), allow(["s3:ListBucket"], [bucket])]
+        """GetObject, and ListBucket without which a missing object is a 403 rather than a 404.
+
+        Of the evidence bucket, and of `[inference] bucket`, which runs by hand write to; decrypted with the output's keys.
+        """
+        evidence, own = self._store.evidence.bucket_arn, self._settings.inference.bucket
+        # Below score/ alone: the same bucket may hold artifacts and inputs.
+        places = [f"{evidence}/*", *([f"{self.bucket(own)}/*/score/*"] if own else [])]
+        return [
+            allow(["s3:GetObject"], places),
+            allow(["s3:ListBucket"], [evidence, *([self.bucket(own)] if own else [])]),
+            *self.decrypt(self.output_keys()),
+        ]
+
+    def output_keys(self) -> tuple[str, ...]:
+        """The KMS keys that the environments' runs write with."""
+        settings = self._settings
+        keys = {settings.at(each.name).inference.output_key for each in settings.environments}
+        return tuple(sorted(key for key in keys if key))
+
+    def decrypt(self, keys: Sequence[str]) -> list[iam.PolicyStatement]:
+        """Reading what S3 keeps encrypted with KMS keys."""
+        via: dict[str, dict[str, object]] = {
+            "StringEquals": {"kms:ViaService": f"s3.{self._stack.region}.{self._stack.url_suffix}"}
+        }
+        return [allow(["kms:Decrypt"], list(keys), via)] if keys else []
 
     def find_inputs(self) -> list[iam.PolicyStatement]:
         """Whether there is anything to predict on; what it is, only the job reads."""
-        bucket = self._settings.inference.bucket
-        return [allow(["s3:ListBucket"], [f"arn:{self._stack.partition}:s3:::{bucket}"])] if bucket else []
+        buckets = [self.bucket(name) for name in self._settings.inference.data_buckets]
+        return [allow(["s3:ListBucket"], buckets)] if buckets else []
+
+    def bucket(self, name: str) -> str:
+        """ARN of a bucket."""
+        return f"arn:{self._stack.partition}:s3:::{name}"
 
     def write_run_context(self) -> iam.PolicyStatement:
         return allow(["s3:PutObject"], [f"{self._store.evidence.bucket_arn}/*/context/*"])
@@ -123,7 +152,7 @@ class Permissions:
         return allow(["s3:ListBucketVersions"], [self._store.anchors.bucket_arn])
 
     def read_parameters(self) -> iam.PolicyStatement:
-        return allow(["ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath"], self._parameters())
+        return allow(["ssm:GetParameter", "ssm:GetParametersByPath"], self._parameters())
 
     def write_parameters(self) -> iam.PolicyStatement:
         return allow(["ssm:PutParameter"], self._parameters()[:1])
@@ -181,9 +210,7 @@ class Permissions:
 
     def share_groups(self) -> list[iam.PolicyStatement]:
         """The policies of governed groups, to let other accounts' pipelines read them."""
-        groups = [
-            self.arn("sagemaker", f"model-package-group/{_iam_pattern(g).lower()}") for g in self._settings.groups
-        ]
+        groups = [self.arn("sagemaker", f"model-package-group/{name}") for name in self._group_names()]
         actions = ["sagemaker:GetModelPackageGroupPolicy", "sagemaker:PutModelPackageGroupPolicy"]
         return [allow(actions, groups)] if self._settings.elsewhere else []
 
@@ -207,12 +234,13 @@ class Permissions:
             allow(
                 [f"ec2:{action}" for action in interfaces],
                 [
-                    self.arn("ec2", resource)
-                    for resource in (
-                        "network-interface/*",
-                        *(f"subnet/{subnet}" for subnet in settings.subnets),
-                        *(f"security-group/{group}" for group in settings.security_groups),
-                    )
+                    self.arn("ec2", "network-interface/*"),
+                    # A subnet or security group that another account shares by RAM has that account in its ARN.
+                    *(f"arn:{stack.partition}:ec2:{stack.region}:*:subnet/{subnet}" for subnet in settings.subnets),
+                    *(
+                        f"arn:{stack.partition}:ec2:{stack.region}:*:security-group/{group}"
+                        for group in settings.security_groups
+                    ),
                 ],
             ),
         ]
@@ -239,6 +267,7 @@ class Permissions:
             ),
             *(network if settings.subnets else []),
             *(volumes if keys else []),
+            *self.decrypt(self._settings.artifacts.keys),
         ]
 
     def start_hashing(self, role_arn: str) -> list[iam.PolicyStatement]:
@@ -252,10 +281,17 @@ class Permissions:
         ]
 
     def packages(self) -> list[str]:
-        """ARNs of the packages in governed groups; SageMaker writes group names in lower case there."""
-        return [
-            self.arn("sagemaker", f"model-package/{_iam_pattern(group).lower()}/*") for group in self._settings.groups
-        ]
+        """ARNs of the packages in governed groups."""
+        return [self.arn("sagemaker", f"model-package/{name}/*") for name in self._group_names()]
+
+    def _group_names(self) -> list[str]:
+        """The groups' names as given, and in lower case.
+
+        SageMaker writes them into ARNs in lower case, and IAM has compared them as given since about April 2023:
+        https://github.com/aws-samples/ml-edge-getting-started/issues/18
+        """
+        patterns = [_iam_pattern(group) for group in self._settings.groups]
+        return list(dict.fromkeys(name for pattern in patterns for name in (pattern, pattern.lower())))
 
     def artifact_buckets(self) -> list[str]:
         """ARNs of the buckets that artifacts live in; SageMaker's default bucket where none is named."""

@@ -52,7 +52,8 @@ class PromotionStack(Stack):
         evidence = self._elsewhere.evidence_bucket if far else None
         self.store = Store(self, "Store", alias=name, evidence_name=evidence, kept=kept)
         self.api = Api(self, "Api", web=settings.web)
-        self.wiring = Wiring(self, "Wiring", bus_name=name)
+        bus = self._elsewhere.here("events", f"event-bus/{name}") if far else None
+        self.wiring = Wiring(self, "Wiring", bus_name=name, bus_arn=bus)
         self.functions = Functions(self, "Functions", code=code, prefix=prefix, named=far)
         self.permissions = Permissions(self, self.store, settings, prefix)
         self.registry_role = self._registry_role()
@@ -67,7 +68,7 @@ class PromotionStack(Stack):
             for environment in settings.environments
             if environment.name not in settings.elsewhere
         }
-        self.sender = Sender(self, settings.mail.sender)
+        self.sender = Sender(self, settings.mail.sender, managed=settings.mail.identity == "managed")
         topic = alarm_topic(self)
         duties = Duties(
             functions=self.functions,
@@ -75,7 +76,7 @@ class PromotionStack(Stack):
             wiring=self.wiring,
             permissions=self.permissions,
             registry_role=self.registry_role,
-            hashing_role=hashing_role(self, self.store, self.permissions),
+            hashing_role=hashing_role(self, self.store, self.permissions, role_name=f"{name}-hashing" if far else None),
             hashing_image=settings.inference.image or (self.image.uri if self.image else ""),
             configuration_set=self.sender.set_name,
             alarm_topic=topic.topic_arn,
@@ -91,7 +92,6 @@ class PromotionStack(Stack):
             [
                 self.functions.role("on_projection_due").role_arn,
                 *(machine.role.role_arn for machine in self.machines.values()),
-                *self._elsewhere.roles("reporter"),
             ]
         )
         if any(environment.endpoint for environment in settings.environments):
@@ -115,6 +115,7 @@ class PromotionStack(Stack):
             wiring=self.wiring,
             machines=self.machines,
             elsewhere=tuple(settings.elsewhere),
+            installation=names.installation(prefix),
             sender=self.sender,
             topic=topic,
             api_id=self.api.api_id,
@@ -154,6 +155,10 @@ class PromotionStack(Stack):
             prepare=self.functions["prepare_inference"],
             machine_name=f"{service}-inference-{environment}",
             image=self.image.uri if self.image else None,
+            # The bus's policy names the role before it is there.
+            role_names={"machine": names.environment_role(self._prefix, environment, "machine")}
+            if self._settings.elsewhere
+            else None,
         )
         made.start_on_promotion(self.wiring.undelivered)
         if settings.inference.schedule:
@@ -193,7 +198,8 @@ class PromotionStack(Stack):
     def _outputs(self) -> None:
         """What to do next, and with what."""
         store, url = self.store, self.api.url
-        records = [record.name + " CNAME " + record.value for record in self.sender.identity.dkim_records]
+        identity = self.sender.identity
+        records = [record.name + " CNAME " + record.value for record in identity.dkim_records] if identity else []
         sender_domain = self._settings.mail.sender.partition("@")[2]
         outputs = {
             "ApiUrl": (url, "Where people decide"),
@@ -202,7 +208,6 @@ class PromotionStack(Stack):
                 store.identity_secret.secret_arn,
                 "Put the provider's client secret here, as client_secret: docs/deploy.md has the command",
             ),
-            "SesRecords": ("; ".join(records), f"DNS records to make at {sender_domain}; no mail leaves before that"),
             "SigningKeyArn": (
                 store.signing_key.key_arn,
                 "aws kms get-public-key --key-id … gives the key that pipelines verify with",
@@ -215,6 +220,9 @@ class PromotionStack(Stack):
             "AlarmTopic": (self.monitoring.topic.topic_arn, "Subscribe whoever answers for the service to its alarms"),
             "EventBus": (self.wiring.bus.event_bus_name, "What happened to models, for rules of your own"),
         }
+        if records:
+            told = f"DNS records to make at {sender_domain}; no mail leaves before that"
+            outputs["SesRecords"] = ("; ".join(records), told)
         if self.image is not None:
             outputs["InferenceImageUri"] = (self.image.uri, "Name this image in the packages that you register")
             outputs["InferenceBaseImage"] = (

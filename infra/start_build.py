@@ -1,4 +1,5 @@
-"""Starts the image's build when CloudFormation makes or changes the image; the build itself answers CloudFormation.
+"""Starts the image's build when CloudFormation makes or changes the image; the build itself answers CloudFormation, and
+where it can't (before its own commands run, or out of time) the event of its end does, which comes here as well.
 
 Runs inside the template (at most 4,096 characters), with what Lambda's Python has.
 """
@@ -11,6 +12,9 @@ import boto3
 
 
 def handler(event: dict[str, Any], context: object) -> None:
+    if "detail" in event:
+        ended(event["detail"])
+        return
     try:
         if event["RequestType"] == "Delete":
             answer(event, "SUCCESS", "nothing to undo: images stay until their repository goes")
@@ -27,6 +31,20 @@ def handler(event: dict[str, Any], context: object) -> None:
         )
     except Exception as error:  # noqa: BLE001 - without an answer CloudFormation waits for an hour
         answer(event, "FAILED", f"the build did not start: {error}")
+
+
+def ended(detail: dict[str, Any]) -> None:
+    """A build that failed, timed out or was stopped before it could answer by itself; CloudFormation takes one answer only."""
+    given = detail["additional-information"]["environment"]["environment-variables"]
+    told = {each["name"]: each["value"] for each in given}
+    if "RESPONSE_URL" in told:
+        event = {
+            "ResponseURL": told["RESPONSE_URL"],
+            "StackId": told["STACK_ID"],
+            "RequestId": told["REQUEST_ID"],
+            "LogicalResourceId": told["LOGICAL_ID"],
+        }
+        answer(event, "FAILED", f"build {detail['build-id']} ended as {detail['build-status']}")
 
 
 def answer(event: dict[str, Any], status: str, reason: str) -> None:

@@ -137,7 +137,7 @@ class Store(Construct):
             description="Signs what is live",
             key_spec=kms.KeySpec.ECC_NIST_P256,
             key_usage=kms.KeyUsage.SIGN_VERIFY,
-            removal_policy=RemovalPolicy.RETAIN,
+            removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         )
         key.add_alias(name)
         return key
@@ -200,7 +200,7 @@ def _table(scope: Construct, name: str, **settings: object) -> dynamodb.Table:
             point_in_time_recovery_enabled=True
         ),
         encryption=dynamodb.TableEncryption.AWS_MANAGED,
-        removal_policy=RemovalPolicy.RETAIN,
+        removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         **settings,  # type: ignore[arg-type]
     )
 
@@ -214,6 +214,6 @@ def _bucket(scope: Construct, name: str, **settings: object) -> s3.Bucket:
         enforce_ssl=True,
         minimum_tls_version=1.2,
         object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-        removal_policy=RemovalPolicy.RETAIN,
+        removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         **settings,  # type: ignore[arg-type]
     )

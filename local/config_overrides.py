@@ -28,7 +28,7 @@ def in_effect(path: Path | None = None) -> Path:
     return path or Path(os.environ.get(names.CONFIG) or ROOT / names.CONFIG_FILE)
 
 
-def write(source: Path, target: Path, *, issuer: str) -> Config:
+def write(source: Path, target: Path, *, issuer: str, client_id: str = CLIENT_ID) -> Config:
     """Writes `source` as it stands for the local service to `target`, and returns it parsed.
 
     Raises:
@@ -36,7 +36,11 @@ def write(source: Path, target: Path, *, issuer: str) -> Config:
     """
     loading.load(source)
     document = tomllib.loads(source.read_text(encoding="utf-8"))
-    document["identity"] = {**document["identity"], "issuer": issuer, "client_id": CLIENT_ID}
+    document["identity"] = {**document["identity"], "issuer": issuer, "client_id": client_id}
+    if client_id == CLIENT_ID:
+        # The local provider is on loopback, answers by redirect, and takes a secret by Basic.
+        for setting in ("client_authentication", "response_mode", "ca_bundle", "proxy"):
+            document["identity"].pop(setting, None)
     operators = document.get("operators", {})
     document["operators"] = {**operators, "principals": [*operators.get("principals", []), ADMINISTRATOR_ARN]}
     _bring_home(document)

@@ -35,6 +35,7 @@ from local.jobs.pipelines import PipelineExecutor
 from local.mailbox import Mailbox
 from local.moto_patches import events, jobs, sagemaker, stepfunctions
 from local.own_pages import OwnPages
+from local.own_provider import OwnProvider
 from local.ports import Ports
 from local.provision import functions, identity, storage, wiring  # noqa: F401 each registers what it can make
 from local.provision.builder import Builder, build
@@ -81,6 +82,7 @@ class Host:
         self._http: HttpApi | None = None
         self._aws: Any = None
         self._idp: IdentityProvider | None = None
+        self._own: OwnProvider | None = None
         self._endpoints: EndpointHost | None = None
         self._jobs: JobEngine | None = None
         self._pipelines: PipelineExecutor | None = None
@@ -93,13 +95,8 @@ class Host:
             IdentityProviderFailed: Node or the provider is missing or broken.
         """
         ports, home = self.options.ports, self.options.home
-        config = config_overrides.write(self.options.config, home / names.CONFIG_FILE, issuer=ports.idp_url)
+        client_secret = self._start_provider()
         task_root = self._task_root()
-        client_secret = base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=")
-        self._idp = IdentityProvider(
-            ports, config, client_secret, self.children, home / "logs" / "identity-provider.log"
-        )
-        self.clock.on_change(self._idp.follow)
         self._start_aws()
         place = Place(task_root, home / "logs", self.clock.file, ports.aws_url, self._function_credentials)
         template = Template(self.options.template)
@@ -108,8 +105,25 @@ class Host:
         self._start_sources()
         self._http = HttpApi(self.deployment, OwnPages(self.mailbox, self.clock).answer, self._trouble)
         self._http.start(ports.http)
-        self._idp.wait_ready()
+        if self._idp is not None:
+            self._idp.wait_ready()
         self._warm()
+
+    def _start_provider(self) -> str:
+        """Write the configuration, start the local identity provider unless there is one's own, and return the client secret."""
+        ports, home = self.options.ports, self.options.home
+        target = home / names.CONFIG_FILE
+        self._own = OwnProvider.of(os.environ)
+        if self._own is not None:
+            config_overrides.write(self.options.config, target, issuer=self._own.issuer, client_id=self._own.client_id)
+            return self._own.client_secret
+        config = config_overrides.write(self.options.config, target, issuer=ports.idp_url)
+        client_secret = base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=")
+        self._idp = IdentityProvider(
+            ports, config, client_secret, self.children, home / "logs" / "identity-provider.log"
+        )
+        self.clock.on_change(self._idp.follow)
+        return client_secret
 
     def stop(self) -> None:
         """Frees the ports and ends every process."""
@@ -252,7 +266,7 @@ class Host:
             aws = False
         if not aws:
             return "AWS does not answer"
-        if self._idp is None or not self._idp.is_healthy():
+        if self._own is None and (self._idp is None or not self._idp.is_healthy()):
             return "the identity provider does not answer"
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urljoin
 
@@ -51,7 +52,11 @@ class Visitor:
         return self.http.post(self._url(link), data=fields, headers=headers, timeout=TIMEOUT_S, allow_redirects=False)
 
     def decide(self, link: str, verdict: str, reason: str) -> requests.Response:
-        """Open a request and send the form that its page offers."""
+        """Open a request and send the form that its page offers; signed in again where the sign-in is too old to decide."""
+        answer = self.post(link, verdict=verdict, reason=reason, csrf=str(self.read(link).get("csrf", "")))
+        if answer.status_code != HTTPStatus.UNAUTHORIZED:
+            return answer
+        self.http.get(f"{self.base_url}/login", params={"return_to": link, "renew": "1"}, timeout=TIMEOUT_S)
         return self.post(link, verdict=verdict, reason=reason, csrf=str(self.read(link).get("csrf", "")))
 
     def roll_back(self, group: str, environment: str, reason: str, to_version: int | None = None) -> requests.Response:

@@ -22,7 +22,7 @@ _INPUTS = (
     "app.py",
     "cdk.json",
     "infra/**/*",
-    *(f"promotion/{name}.py" for name in ("__init__", "config*", "errors", "names", "settings")),
+    *(f"promotion/{name}.py" for name in ("__init__", "config/*", "errors", "names")),
     "requirements.txt",
 )
 
@@ -46,7 +46,7 @@ def template(config: Path) -> dict[str, Any]:
             kept.write_text(text, encoding="utf-8")
             for old in sorted(CACHE.glob("*.json"), key=lambda path: path.stat().st_mtime)[:-_MOST_KEPT]:
                 old.unlink()
-    document: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        document: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
     return document
 
 

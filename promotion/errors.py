@@ -16,6 +16,8 @@ What AWS raises passes through untouched, so that retries and alarms see it.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 
 class PromotionError(Exception):
     """Anything this service refuses or finds broken."""
@@ -75,3 +77,17 @@ class Invalid(PromotionError):
 
 class Conflict(PromotionError):
     """Somebody else appended first; nothing was written. Read again and decide again."""
+
+
+T = TypeVar("T")
+
+
+def require(value: T | None, place: str, field: str) -> T:
+    """`value`, which has to be there.
+
+    Raises:
+        IntegrityError: it is not.
+    """
+    if value is None:
+        raise IntegrityError(f"{place} has no {field}.")
+    return value

@@ -14,9 +14,10 @@ APPROVED: Final = "Approved"
 REJECTED: Final = "Rejected"
 EXPIRED: Final = "Expired"
 SUPERSEDED: Final = "Superseded"
+WITHDRAWN: Final = "Withdrawn"
 REVOKED: Final = "Revoked"
 ROLLED_BACK: Final = "RolledBack"
-STATUSES: Final = (PENDING, APPROVED, REJECTED, EXPIRED, SUPERSEDED, REVOKED, ROLLED_BACK)
+STATUSES: Final = (PENDING, APPROVED, REJECTED, EXPIRED, SUPERSEDED, WITHDRAWN, REVOKED, ROLLED_BACK)
 VERDICTS: Final = (APPROVED, REJECTED)
 
 # Kinds of ledger events. Those in PUBLISHED are also detail-types on the service's bus.
@@ -31,13 +32,17 @@ MODEL_REVOKED: Final = "Model Revoked"
 MODEL_ADOPTED: Final = "Model Adopted"
 REQUEST_EXPIRED: Final = "Request Expired"
 REQUEST_SUPERSEDED: Final = "Request Superseded"
+REQUEST_WITHDRAWN: Final = "Request Withdrawn"
 APPROVAL_BYPASSED: Final = "Approval Bypassed"
+PACKAGE_REMOVED: Final = "Package Removed"
+PACKAGE_CHANGED: Final = "Package Changed"
 INFERENCE_COMPLETED: Final = "Inference Completed"
 DRIFT_DETECTED: Final = "Drift Detected"
 DRIFT_ENDED: Final = "Drift Ended"
 RETRAINING_STARTED: Final = "Retraining Started"
 ENDPOINT_CHANGED: Final = "Endpoint Changed"
 POLICY_CHANGED: Final = "Policy Changed"
+SIGNING_KEY_CHANGED: Final = "Signing Key Changed"
 INTEGRITY_BROKEN: Final = "Integrity Broken"
 PUBLISHED: Final = (
     APPROVAL_REQUESTED,
@@ -47,6 +52,7 @@ PUBLISHED: Final = (
     MODEL_REVOKED,
     REQUEST_EXPIRED,
     REQUEST_SUPERSEDED,
+    REQUEST_WITHDRAWN,
     APPROVAL_BYPASSED,
     INFERENCE_COMPLETED,
     DRIFT_DETECTED,
@@ -93,6 +99,7 @@ PUBLIC_URL: Final = "PUBLIC_URL"
 WAKE_QUEUE_URL: Final = "WAKE_QUEUE_URL"
 DEAD_LETTER_QUEUE_URL: Final = "DEAD_LETTER_QUEUE_URL"
 ALARM_TOPIC_ARN: Final = "ALARM_TOPIC_ARN"
+CONFIGURATION_SET: Final = "CONFIGURATION_SET"
 REGISTRY_ROLE_ARN: Final = "REGISTRY_ROLE_ARN"
 RECORD_FUNCTION: Final = "RECORD_FUNCTION"
 REGISTERED_FUNCTION: Final = "REGISTERED_FUNCTION"

@@ -26,6 +26,7 @@ from promotion.client.signature import holds, public_keys
 from promotion.config.loading import Config, parse
 from promotion.domain.model import (
     Actor,
+    Authentication,
     Container,
     EnvironmentState,
     Evidence,
@@ -40,7 +41,8 @@ from promotion.domain.model import (
 )
 from promotion.errors import Conflict
 from promotion.ledger.append import Context, Receipt
-from promotion.ledger.events import Event, head_after
+from promotion.ledger.events import Event, StoredEvent, head_after, read_event
+from promotion.ledger.fold import read_state, refolded
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.ledger.verify import Anchor, Found, Verifier
 from promotion.links.sessions import Sessions
@@ -85,6 +87,14 @@ largest_regression = 0.05
 """
 CONFIG = parse(CONFIG_TEXT)
 _ALL = frozenset({"dev-approvers", "test-approvers", "prod-approvers"})
+
+
+def signed_in(person: Person, at: datetime) -> Person:
+    """A person as a sign-in at `at` gives them: with the claims of a token that was issued then."""
+    how = Authentication(issuer="https://login.example.com", subject=person.subject, issued_at=at)
+    return replace(person, authentication=how)
+
+
 ANN = Person(subject="ann", name="Ann Adler", email="ann@example.com", groups=_ALL)
 BEN = Person(
     subject="ben", name="Ben Bauer", email="ben@example.com", groups=frozenset({"dev-approvers", "test-approvers"})
@@ -124,10 +134,12 @@ class MemoryLedger:
         self._lock = threading.Lock()
 
     def view(self, group: str) -> GroupSnapshot:
-        found = [self._read(key, EnvironmentState) for key in self._keys(group, "ENV#")]
+        found = [read_state(self.items[key].decode(), EnvironmentState) for key in self._keys(group, "ENV#")]
+        if None in found:
+            return refolded(self.head(group), self.events(group))
         return GroupSnapshot(
             self.head(group),
-            environments={state.name: state for state in found},
+            environments={state.name: state for state in found if state is not None},
             load=lambda number: self.version(group, number),
         )
 
@@ -136,15 +148,25 @@ class MemoryLedger:
 
     def version(self, group: str, number: int) -> VersionState | None:
         key = (group, f"VERSION#{number:010d}")
-        return self._read(key, VersionState) if key in self.items else None
+        if key not in self.items:
+            return None
+        found = read_state(self.items[key].decode(), VersionState)
+        return found or refolded(self.head(group), self.events(group)).find_version(number)
 
     def versions(self, group: str) -> list[VersionState]:
-        return [self._read(key, VersionState) for key in reversed(self._keys(group, "VERSION#"))]
+        found = (self.version(group, int(key[1].removeprefix("VERSION#"))) for key in self._keys(group, "VERSION#"))
+        return [state for state in found if state is not None][::-1]
+
+    def stored_states(self, group: str) -> tuple[dict[str, str], dict[int, str]]:
+        return (
+            {key[1].removeprefix("ENV#"): self.items[key].decode() for key in self._keys(group, "ENV#")},
+            {int(key[1].removeprefix("VERSION#")): self.items[key].decode() for key in self._keys(group, "VERSION#")},
+        )
 
     def events(self, group: str, *, after: int = 0) -> Iterator[Event]:
         for key in self._keys(group, "EVENT#"):
             if int(key[1].removeprefix("EVENT#")) > after:
-                yield self._read(key, Event)
+                yield read_event(self._read(key, StoredEvent))
 
     def environments(self) -> Iterator[EnvironmentState]:
         yield from (self._read(key, EnvironmentState) for key in sorted(self.items) if key[1].startswith("ENV#"))
@@ -159,15 +181,18 @@ class MemoryLedger:
                 if events[-1].event_id in stored:
                     return
                 raise Conflict(f"{view.group}: somebody appended after event {view.head.sequence}.")
-            put = {f"EVENT#{event.sequence:010d}": canonical(event) for event in events}
+            put = {f"EVENT#{event.sequence:010d}": canonical(event.stored()) for event in events}
             put |= {f"VERSION#{number:010d}": canonical(view.version(number)) for number in view.changed_versions}
             put |= {f"ENV#{name}": canonical(view.environment(name)) for name in view.changed_environments}
             put["HEAD"] = canonical(head_after(view.head, events))
             self.items |= {(view.group, key): value for key, value in put.items()}
 
     def alter(self, group: str, key: str, **changes: Any) -> None:
-        """What somebody with the console open might do to an item."""
+        """What somebody with the console open might do to an item; to an event's text, where it is one."""
         document = msgspec.json.decode(self.items[group, key])
+        if key.startswith("EVENT#"):
+            changed = {**msgspec.json.decode(document["text"]), **changes}
+            changes = {"text": msgspec.json.encode(changed).decode()}
         self.items[group, key] = msgspec.json.encode({**document, **changes})
 
     def _keys(self, group: str, prefix: str) -> list[tuple[str, str]]:

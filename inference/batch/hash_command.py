@@ -60,7 +60,7 @@ def _digests(hashed: HashedArtifact) -> dict[str, Any]:
 
 
 def _hashed(stream: IO[bytes], name: str, size: int) -> HashedArtifact:
-    return hash_artifact(_Telling(stream, name, size), name=name)
+    return hash_artifact(_Telling(stream, name, size), size=size)
 
 
 class _Telling:

@@ -24,7 +24,8 @@ from inference.batch import storage
 from inference.batch.commands import load_pipeline, scratch_of, settings_of, transform_all
 from inference.batch.transform import Settings, Transform
 from inference.errors import ModelRefused
-from inference.models.loading import HF_MODEL_ID, HF_TASK, verify_folder
+from inference.models.configuration import HF_TASK
+from inference.models.loading import HF_MODEL_ID, verify_folder
 from inference.models.unpack import extract
 from inference.records.parameters import hyper_parameters
 from inference.scoring.score import gates_of, read_document, score

@@ -27,6 +27,7 @@ from inference.errors import RecordInvalid
 from inference.records.counts import Counts, Run, worker_name
 from inference.records.json_lines import dump_line
 from inference.records.requests import decode_record
+from inference.records.text_files import opened
 from inference.scoring.joining import RUN_SUFFIX
 from inference.tasks.pipeline import Answered, Pipeline
 from promotion.errors import Invalid, PromotionError
@@ -222,7 +223,7 @@ class Transform:
         counts = Counts.of_json(done.run or {})
         started = float(done.run["started"]) if done.run else time.time()
         bar = tqdm(total=_count_lines(source), initial=done.lines, unit=" records", desc=source.name, disable=quiet)
-        with bar, source.open("rb") as given, partial.open("r+b" if partial.exists() else "w+b") as out:
+        with bar, opened(source) as given, partial.open("r+b" if partial.exists() else "w+b") as out:
             out.truncate(done.written_bytes)
             out.seek(done.written_bytes)
             given.seek(done.read_bytes)
@@ -292,7 +293,7 @@ def _lines(given: IO[bytes], longest: int) -> Iterator[tuple[int, bytes | None]]
 
 def _count_lines(path: Path) -> int:
     count, last = 0, b"\n"
-    with path.open("rb") as stream:
+    with opened(path) as stream:
         while chunk := stream.read(1 << 20):
             count += chunk.count(b"\n")
             last = chunk[-1:]

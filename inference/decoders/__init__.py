@@ -28,6 +28,8 @@ class Continuation:
     tokens: tuple[int, ...]
     settings: Decoding
     key: int
+    # The text of each of `tokens`, where that was asked for.
+    shown: tuple[str, ...] = ()
 
     @property
     def most_tokens(self) -> int:

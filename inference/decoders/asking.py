@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from jinja2 import TemplateError
 
 from inference.decoders import Continuation
+from inference.decoders.messages import plain
 from inference.decoders.settings import NAMES, Decoding, Limits
 from inference.engines.sampling import record_key
 from inference.errors import RecordInvalid, TooLong
@@ -15,10 +18,17 @@ from inference.records.parameters import Switch, named
 from inference.records.requests import Request, parameters_of, texts_of
 from promotion.errors import Invalid
 
-ROLES = ("system", "user", "assistant", "tool")
+# Notebooks send the model's own ids along; they say nothing new.
+ENDS = ("eos_token_id", "pad_token_id")
 MOST_MESSAGES = 1_000
 # Far more characters than a token has: a longer text can be refused by its beginning.
 _CHARACTERS_PER_TOKEN = 64
+
+# What a token has on average in most texts; where it has more, the part is doubled.
+_CHARACTERS_OF_A_WORD_PIECE = 8
+# How far a cut may change the tokens behind it.
+_CUT_TOKENS, _CUT_CHARACTERS = 64, 2_000
+_SPACE = re.compile(r"\s")
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -26,8 +36,9 @@ Messages = Sequence[Mapping[str, str]]
 class Asking:
     """Records checked against one model's tokenizer, limits and defaults."""
 
-    def __init__(self, tokenizer: Any, limits: Limits, defaults: Decoding) -> None:
+    def __init__(self, tokenizer: Any, limits: Limits, defaults: Decoding, ends: Collection[int] = ()) -> None:
         self._tokenizer, self._limits, self.defaults = tokenizer, limits, defaults
+        self._ends = {end for end in (*ends, tokenizer.eos_token_id) if end is not None}
 
     def request(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
         """What `record` asks for, with its tokens. With job parameters, its own are not used, only counted.
@@ -40,11 +51,15 @@ class Asking:
             fields = {name: value for name, value in record.items() if name != "stream"}
             stream = Switch().check("stream", record.get("stream") or False)
             name, texts, many, chat = self._texts(fields)
-            own = parameters_of(fields, name, NAMES)
+            own = self._without_own_ends(parameters_of(fields, name, (*NAMES, *ENDS)))
             settings = self.defaults.updated(own if job is None else job)
             if stream and many:
                 raise Invalid("stream", "takes one text at a time, and a list was sent.")
-            prepared = tuple(self._prepared(text, settings, chat) for text in texts)
+            if stream and settings.num_return_sequences > 1:
+                raise Invalid("num_return_sequences", "must be 1 where a text is streamed.")
+            if stream and settings.decoder_input_details:
+                raise Invalid("decoder_input_details", "is not told in a stream; ask without stream.")
+            prepared = tuple(one for text in texts for one in _drawn(self._prepared(text, settings, chat), settings))
         except TooLong as error:
             raise TooLong(error.field, error.reason, identity) from None
         except RecordInvalid:
@@ -73,10 +88,7 @@ class Asking:
             raise Invalid(name, "holds messages, and this model's tokenizer has no chat template: send one text.")
         if not isinstance(messages, list) or not 0 < len(messages) <= MOST_MESSAGES:
             raise Invalid(name, f"must hold 1 to {MOST_MESSAGES} messages, each with role and content.")
-        for message in messages:
-            content = message.get("content") if isinstance(message, dict) else None
-            if not isinstance(content, str) or message.get("role") not in ROLES:
-                raise Invalid(name, f"must be messages with a role ({', '.join(ROLES)}) and content that is a text.")
+        messages = [plain(message, f"{name}[{place}]") for place, message in enumerate(messages)]
         try:
             # transformers renders in a sandbox of its own: a template from an artifact reaches nothing.
             text: str = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -93,12 +105,47 @@ class Asking:
         near = self._limits.input_length * _CHARACTERS_PER_TOKEN
         if len(text) > near and settings.truncate is None:
             self._limits.check(len(self._ids(text[:near], special)), settings)
-        tokens = self._ids(text, special)
-        if settings.truncate is not None:
-            # The end of a prompt is where the question stands.
-            tokens = tokens[-settings.truncate :]
-        settings = self._limits.check(len(tokens), settings)
-        return Continuation(text, tokens, settings, record_key(settings.seed, text))
+        # The end of a prompt is where the question stands.
+        tokens = self._ids(text, special) if settings.truncate is None else self._end(text, special, settings.truncate)
+        settings = self._limits.check(len(tokens), settings.within(len(tokens)))
+        shown = tuple(self._tokenizer.decode([token]) for token in tokens) if settings.decoder_input_details else ()
+        return Continuation(text, tokens, settings, record_key(settings.seed, text), shown)
+
+    def _without_own_ends(self, own: dict[str, Any]) -> dict[str, Any]:
+        """Raise Invalid where another end than the model's is asked for; padding is never part of an answer."""
+        asked = own.pop("eos_token_id", None)
+        if asked is not None and not _ids(asked) <= self._ends:
+            ends = ", ".join(map(str, sorted(self._ends)))
+            raise Invalid("eos_token_id", f"is not the model's own ({ends}); end texts elsewhere by stop.")
+        own.pop("pad_token_id", None)
+        return own
+
+    def _end(self, text: str, special: bool, count: int) -> tuple[int, ...]:
+        """The last `count` tokens of `text`; of a long one only as much is tokenized as they take."""
+        width = count * _CHARACTERS_OF_A_WORD_PIECE + _CUT_CHARACTERS
+        while width < len(text):
+            # From the end of a word on: the first tokens of a part may differ from the whole's, and are left out below.
+            start = len(text) - width
+            space = _SPACE.search(text, start, start + _CUT_CHARACTERS // 2)
+            tokens = self._ids(text[space.start() if space else start :], special)
+            if len(tokens) >= count + _CUT_TOKENS:
+                return tokens[-count:]
+            width *= 2
+        return self._ids(text, special)[-count:]
 
     def _ids(self, text: str, special: bool) -> tuple[int, ...]:
         return tuple(self._tokenizer(text, add_special_tokens=special)["input_ids"])
+
+
+def _ids(asked: Any) -> set[Any]:
+    """The ids that `asked` names; None among them where one is no whole number."""
+    found = asked if isinstance(asked, list) else [asked]
+    return {one if isinstance(one, int) and not isinstance(one, bool) else None for one in found}
+
+
+def _drawn(prompt: Continuation, settings: Decoding) -> Iterable[Continuation]:
+    """Yield `prompt` as often as it is answered, each with a seed of its own; the first is as if it were alone."""
+    yield prompt
+    for number in range(1, settings.num_return_sequences):
+        own = replace(prompt.settings, seed=(settings.seed or 0) + number)
+        yield replace(prompt, settings=own, key=record_key(own.seed, prompt.text))

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import AutoConfig
 
 from inference.decoders import Continuing
 from inference.decoders.paged import PagedEngine
+from inference.decoders.probe import agree, failure, prompts_for
 from inference.decoders.settings import DEFAULT_TOTAL_TOKENS, Limits
 from inference.decoders.steps import StepEngine
 from inference.decoders.task import TextGeneration
 from inference.decoders.vllm import VllmEngine
+from inference.decoders.whole import WholeEngine, asks_more
 from inference.errors import ModelBroken
-from inference.models.loading import INFERENCE_ENGINE, PAGED, Loaded, gpus_of
+from inference.models.generation_defaults import FILE
+from inference.models.loading import INFERENCE_ENGINE, OWN, PAGED, Loaded, gpus_of
+
+log = logging.getLogger("inference")
 
 
 def text_generation(loaded: Loaded, environment: Mapping[str, str]) -> TextGeneration:
@@ -22,7 +28,7 @@ def text_generation(loaded: Loaded, environment: Mapping[str, str]) -> TextGener
 
     Raises:
         Invalid: a limit that is no number, beyond the model, or at odds with another.
-        ModelBroken: a kind of model whose past can't be kept in rows, or vLLM does not start.
+        ModelBroken: the model fails on a first text, asks vLLM for more than it does, or vLLM does not start.
     """
     whole = loaded.model.config if loaded.model is not None else AutoConfig.from_pretrained(loaded.folder)
     config = whole.get_text_config()
@@ -30,15 +36,38 @@ def text_generation(loaded: Loaded, environment: Mapping[str, str]) -> TextGener
     limits = Limits.of(environment, reach=_reach(config), on_cuda=on_cuda)
     engine: Continuing
     paged = None
+    more = asks_more(loaded.generation_config)
+    if (loaded.generation_config.num_return_sequences or 1) > 1:
+        raise ModelBroken(f"{FILE}: num_return_sequences is above 1, and a prompt gets one text; take it out.")
     if loaded.model is None:
+        if more:
+            raise ModelBroken(
+                f"{FILE}: {more[0]} is not followed by vLLM: set {INFERENCE_ENGINE}={OWN}, or take it out."
+            )
         engine = VllmEngine.start(loaded, limits, gpus=gpus_of(environment), environment=environment)
     else:
-        if getattr(loaded.model, "_is_stateful", False):
-            raise ModelBroken(f"{config.model_type} keeps a state instead of its past; such decoders are not run here.")
-        engine = steps = StepEngine(loaded.model, loaded.tokenizer, limits)
-        if environment.get(INFERENCE_ENGINE, "").strip() == PAGED:
+        engine = steps = _fastest(loaded, limits, more)
+        if environment.get(INFERENCE_ENGINE, "").strip() == PAGED and isinstance(steps, StepEngine):
             paged = PagedEngine(loaded.model, loaded.tokenizer, limits, steps)
     return TextGeneration(loaded, limits, engine, paged)
+
+
+def _fastest(loaded: Loaded, limits: Limits, more: Sequence[str]) -> StepEngine | WholeEngine:
+    """The step engine where it does all that the model asks for and agrees with `generate`, which else answers alone."""
+    whole, prompts = WholeEngine(loaded.model, loaded.tokenizer), prompts_for(loaded.tokenizer, limits)
+    why = ", ".join(more)
+    if not more and getattr(loaded.model, "_is_stateful", False):
+        why = "a state instead of keys and values"
+    if not why:
+        steps = StepEngine(loaded.model, loaded.tokenizer, limits)
+        if agree(steps, whole, prompts, loaded.model.dtype):
+            return steps
+        why = "a cache that is not of keys and values alone"
+    log.warning("answered by transformers' generate, one text at a time, because of %s", why)
+    failed = failure(whole, prompts)
+    if failed:
+        raise ModelBroken(f"The model loads, and does not answer: {failed}.")
+    return whole
 
 
 def _reach(config: Any) -> int:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from inference.errors import TooLong
-from inference.records.parameters import GENERATION, Number, Switch, unknown
+from inference.records.neutral import settled
+from inference.records.parameters import GENERATION, SAMPLING, Number, Switch, Text, unknown, usable
 from promotion.errors import Invalid
 
 DEFAULT_NEW_TOKENS = 100  # as TGI has it
@@ -22,7 +23,7 @@ INPUT_LENGTH, TOTAL_TOKENS, BATCH_TOKENS = "MAX_INPUT_LENGTH", "MAX_TOTAL_TOKENS
 BATCH_PREFILL_TOKENS = "MAX_BATCH_PREFILL_TOKENS"
 SM_NUM_GPUS = "SM_NUM_GPUS"
 
-_CHECKED: Mapping[str, Number | Switch] = {
+_CHECKED: Mapping[str, Number | Switch | Text] = {
     "max_new_tokens": Number(1, 100_000),
     "do_sample": Switch(),
     "temperature": Number(0, 100, whole=False, above=True),
@@ -33,13 +34,19 @@ _CHECKED: Mapping[str, Number | Switch] = {
     "truncate": Number(1, 1_000_000),
     "return_full_text": Switch(),
     "details": Switch(),
+    "decoder_input_details": Switch(),
+    # transformers' and JumpStart's names: the length with the prompt, and how many texts a prompt gets.
+    "max_length": Number(1, 100_000),
+    "num_return_sequences": Number(1, 16),
     # Taken and checked because existing clients send it; batches are formed by token budget, whatever it says.
     "batch_size": GENERATION["batch_size"],
 }
 # `stop_sequences` is LMI's name for TGI's `stop`.
 NAMES = (*_CHECKED, "stop", "stop_sequences")
 # Whoever names one of these wants to sample, even without do_sample: so TGI has it, and LMI too.
-_SAMPLES = ("temperature", "top_k", "top_p")
+_SAMPLES = SAMPLING
+# Unless it says that all tokens may be drawn, which asks for nothing.
+_OPEN: Mapping[str, float] = {"top_k": 0, "top_p": 1.0}
 # What of a model's own generation_config is followed.
 _OF_MODEL = ("do_sample", "temperature", "top_k", "top_p", "repetition_penalty", "max_new_tokens")
 
@@ -59,6 +66,12 @@ class Decoding:
     truncate: int | None = None
     return_full_text: bool = False
     details: bool = False
+    # What a model's own defaults say of lengths: at most, and never beyond the limits.
+    default_new_tokens: int | None = None
+    default_length: int | None = None
+    decoder_input_details: bool = False
+    max_length: int | None = None
+    num_return_sequences: int = 1
 
     def updated(self, parameters: Mapping[str, Any]) -> Decoding:
         """These settings with `parameters` over them.
@@ -66,7 +79,7 @@ class Decoding:
         Raises:
             Invalid: unknown, of the wrong type or out of range.
         """
-        given = {name: value for name, value in parameters.items() if value is not None}
+        given = settled({name: value for name, value in parameters.items() if value is not None})
         checked: dict[str, Any] = {}
         for name, value in given.items():
             if name in ("stop", "stop_sequences"):
@@ -76,9 +89,23 @@ class Decoding:
             else:
                 raise unknown(name, NAMES)
         checked.pop("batch_size", None)
-        if "do_sample" not in checked and any(name in checked for name in _SAMPLES):
+        if "do_sample" not in checked and any(
+            name in checked and checked[name] != _OPEN.get(name) for name in _SAMPLES
+        ):
             checked["do_sample"] = True
-        return replace(self, **checked)
+        settings = replace(self, **checked)
+        if settings.num_return_sequences > 1 and not settings.do_sample:
+            raise Invalid(
+                "num_return_sequences", "several texts of one prompt need do_sample or a temperature above 0."
+            )
+        return settings
+
+    def within(self, length: int) -> Decoding:
+        """These settings for a prompt of `length` tokens: a length that counts the prompt becomes one that doesn't."""
+        if self.max_length is None:
+            return self
+        new = max(1, self.max_length - length)
+        return replace(self, max_new_tokens=min(new, self.max_new_tokens or new), max_length=None)
 
     @classmethod
     def of_model(cls, config: Any) -> Decoding:
@@ -87,7 +114,12 @@ class Decoding:
         known = {field.name for field in fields(cls)}
         # Said as false where the model says nothing, so that a temperature alone makes no model sample.
         found["do_sample"] = bool(found["do_sample"])
-        return cls().updated({name: value for name, value in found.items() if value is not None and name in known})
+        named = cls(
+            default_new_tokens=found.pop("max_new_tokens", None), default_length=getattr(config, "max_length", None)
+        )
+        return named.updated(
+            usable({name: value for name, value in found.items() if value is not None and name in known})
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +169,13 @@ class Limits:
                 f"is {wanted}, and with {length} tokens of inputs that is more than {self.total_tokens} "
                 f"({TOTAL_TOKENS}); ask for at most {self.total_tokens - length}, or shorten inputs.",
             )
-        most = self.total_tokens - length
-        return replace(settings, max_new_tokens=min(DEFAULT_NEW_TOKENS, most) if wanted is None else wanted)
+        if wanted is None:
+            wanted = settings.default_new_tokens or DEFAULT_NEW_TOKENS
+            if settings.default_new_tokens is None and settings.default_length is not None:
+                # It counts the prompt too, and leaves room for one token.
+                wanted = max(1, settings.default_length - length)
+            wanted = min(wanted, self.total_tokens - length)
+        return replace(settings, max_new_tokens=wanted, default_new_tokens=None, default_length=None)
 
 
 def number(environment: Mapping[str, str], name: str) -> int | None:

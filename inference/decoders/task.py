@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from inference.decoders import Continuation, Continuing, Piece, Ticket
 from inference.decoders.asking import Asking
 from inference.decoders.paged import PagedEngine
 from inference.decoders.settings import Decoding, Limits
+from inference.decoders.words import ends_of
 from inference.engines import Description
-from inference.models.loading import TEXT_GENERATION, Loaded
+from inference.models.configuration import TEXT_GENERATION
+from inference.models.generation_defaults import told_by_file
+from inference.models.loading import Loaded
 from inference.records.requests import Request
 from inference.tasks.tasks import Answer, spread
 
@@ -54,7 +57,12 @@ class Collected:
                 {"id": piece.id, "text": piece.text, "logprob": piece.logprob, "special": piece.special}
                 for piece in self.pieces
             ]
-            fields["details"] = {**details(self.prompt, last, self.tokens_out), "prefill": [], "tokens": tokens}
+            # Their logarithms are not computed; TGI's form allows for that, and has none for the first in any case.
+            prefill = [
+                {"id": token, "text": text, "logprob": None}
+                for token, text in zip(self.prompt.tokens, self.prompt.shown, strict=False)
+            ]
+            fields["details"] = {**details(self.prompt, last, self.tokens_out), "prefill": prefill, "tokens": tokens}
         if chat:
             # What JumpStart's Llama-2-chat answers to messages, beside what TGI does.
             fields["generation"] = {"role": "assistant", "content": last.generated_text}
@@ -71,7 +79,9 @@ class TextGeneration:
     def __init__(self, loaded: Loaded, limits: Limits, engine: Continuing, paged: PagedEngine | None = None) -> None:
         """`paged` answers what comes whole, in batch jobs; `engine` whoever watches, and everything where there is no other."""
         self.engine, self.limits, self._paged = engine, limits, paged
-        self._asking = Asking(loaded.tokenizer, limits, Decoding.of_model(loaded.generation_config))
+        with told_by_file():
+            defaults = Decoding.of_model(loaded.generation_config)
+        self._asking = Asking(loaded.tokenizer, limits, defaults, ends_of(loaded.generation_config))
 
     @property
     def description(self) -> Description:
@@ -114,15 +124,54 @@ class TextGeneration:
         for request, row in zip(requests, places, strict=True):
             for place in row:
                 chats[place] = request.chat
-        return spread([one.answer(chat=chat) for one, chat in zip(found, chats, strict=True)], places)
+        answers = spread([one.answer(chat=chat) for one, chat in zip(found, chats, strict=True)], places)
+        return [grouped(request, row) for request, row in zip(requests, answers, strict=True)]
 
     def real_time(self, request: Request, bodies: list[dict[str, Any]]) -> Any:
-        """A list always, as TGI has it."""
-        return bodies
+        """A list always, as TGI has it; several texts of a prompt as JumpStart's notebooks read them, in a list each."""
+        if request.settings.num_return_sequences == 1:  # type: ignore[union-attr]
+            return bodies
+        return [
+            [{**_alone(body), "generated_text": text} for text in body["generated_texts"]]
+            if "details" not in body
+            else body
+            for body in bodies
+        ]
 
     def line(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """An output line's fields: scoring reads `generated_texts`, of whatever task."""
-        return {**fields, "generated_texts": [fields["generated_text"]]}
+        return {**fields, "generated_texts": fields.get("generated_texts") or [fields["generated_text"]]}
+
+
+def _alone(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name == "id"}
+
+
+def grouped(request: Request, answers: Sequence[Answer]) -> list[Answer]:
+    """An answer for each text of `request`, where several were drawn for each: the first, with all beside it."""
+    settings = request.settings
+    assert isinstance(settings, Decoding)
+    each = settings.num_return_sequences
+    if each == 1:
+        return list(answers)
+    return [_together(answers[first : first + each]) for first in range(0, len(answers), each)]
+
+
+def _together(answers: Sequence[Answer]) -> Answer:
+    first = answers[0]
+    error = next((answer.error for answer in answers if answer.error), None)
+    fields = {**first.fields, "generated_texts": [answer.fields["generated_text"] for answer in answers]}
+    if "details" in first.fields and error is None:
+        # TGI's name for the other texts of the same prompt.
+        others = [{"generated_text": one.fields["generated_text"], **one.fields["details"]} for one in answers[1:]]
+        fields["details"] = {**first.fields["details"], "best_of_sequences": others}
+    return replace(
+        first,
+        fields=fields,
+        tokens_out=sum(answer.tokens_out for answer in answers),
+        seconds=max(answer.seconds for answer in answers),
+        error=error,
+    )
 
 
 def full_text(prompt: Continuation, last: Piece) -> str:

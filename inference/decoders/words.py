@@ -83,14 +83,18 @@ class Saying:
         return Piece(piece.id, text, piece.logprob, piece.special, finish, self._words.text)
 
 
+def ends_of(generation_config: Any) -> list[int]:
+    """The ids that end a text by the model's own configuration."""
+    ends = getattr(generation_config, "eos_token_id", None)
+    return [token for token in (ends if isinstance(ends, list) else [ends]) if token is not None]
+
+
 class Speech:
     """How a model's tokens are said: which of them are no words, and which end a text."""
 
     def __init__(self, tokenizer: Any, generation_config: Any) -> None:
         self.tokenizer = tokenizer
-        ends = generation_config.eos_token_id
-        own = ends if isinstance(ends, list) else [ends]
-        self.ends = {token for token in (*own, tokenizer.eos_token_id) if token is not None}
+        self.ends = {token for token in (*ends_of(generation_config), tokenizer.eos_token_id) if token is not None}
         self.special = set(tokenizer.all_special_ids)
 
     def of(self, prompt: Continuation) -> Saying:

@@ -117,6 +117,8 @@ class EncoderDecoderEngine:
     def does(self, prompt: Prompt) -> bool:
         """Whether this engine, rather than `generate`, answers `prompt`."""
         settings, weights = prompt.settings, self._weights
+        if settings.forced_bos_token_id not in (None, self.rules.forced_first):
+            return False
         if settings.num_beams > 1 and (settings.do_sample or settings.num_beams > _MOST_BEAMS):
             return False
         source, target = weights.longest_source or len(prompt.tokens), weights.longest_target

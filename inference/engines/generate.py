@@ -9,6 +9,7 @@ import copy
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from inference.engines.batching import (
     by_token_budget,
     halving,
 )
+from inference.engines.history import one_by_one, restorer
 from inference.engines.sampling import RecordSampler
 from inference.records.parameters import Generation
 
@@ -43,6 +45,7 @@ class GenerateEngine:
         self._budget = token_budget or (CUDA_TOKEN_BUDGET if on_cuda else CPU_DECODER_BUDGET)
         self._encoder_budget = CUDA_TOKEN_BUDGET if on_cuda else CPU_TOKEN_BUDGET
         self._pad = model.config.pad_token_id or 0
+        self._one_by_one, self._restore = one_by_one(model), restorer(model)
         ends = model.generation_config.eos_token_id
         self._ends = frozenset(ends if isinstance(ends, list) else [ends])
         self.description = Description("generate", str(model.device), str(model.dtype).removeprefix("torch."))
@@ -55,7 +58,9 @@ class GenerateEngine:
         for settings, group in groups.items():
             widths = [len(prompts[index].tokens) * _rows(settings) for index in group]
             for batch in (
-                by_token_budget(widths, self._budget) if not _alone(settings) else [[i] for i in range(len(group))]
+                [[place] for place in range(len(group))]
+                if self._one_by_one or _alone(settings)
+                else by_token_budget(widths, self._budget)
             ):
                 indices = [group[place] for place in batch]
                 started = time.perf_counter()
@@ -70,7 +75,13 @@ class GenerateEngine:
     @torch.inference_mode()
     def _forward(self, prompts: Sequence[Prompt], settings: Generation) -> list[Sequences]:
         """One call of generate; every prompt has `settings`, apart from its seed."""
-        mask, encoded = self._encode(prompts)
+        self._restore()
+        source: dict[str, Any] = {}
+        if self._one_by_one:
+            tokens, mask = padded([prompt.tokens for prompt in prompts], self._pad)
+            source["input_ids"], mask = tokens.to(self._model.device), mask.to(self._model.device)
+        else:
+            mask, source["encoder_outputs"] = self._encode(prompts)
         config = self._config(settings)
         processors = LogitsProcessorList()
         if settings.do_sample and not _alone(settings):
@@ -91,7 +102,7 @@ class GenerateEngine:
                 # Beams that sample draw from the global generator: it is this record's alone while it runs.
                 torch.manual_seed(prompts[0].key % 2**63)
             output: Tensor = self._model.generate(
-                encoder_outputs=encoded,
+                **source,
                 attention_mask=mask,
                 generation_config=config,
                 logits_processor=processors,
@@ -137,7 +148,12 @@ class GenerateEngine:
             "top_k": (settings.top_k if _alone(settings) else 0) if settings.do_sample else None,
             "top_p": settings.top_p if _alone(settings) else None,
             "max_new_tokens": most,
+            # Ways to the same tokens, some of which take one text at a time.
+            "cache_implementation": None,
+            "prompt_lookup_num_tokens": None,
         }
+        if settings.forced_bos_token_id is not None:
+            changes["forced_bos_token_id"] = settings.forced_bos_token_id
         for name, value in changes.items():
             setattr(config, name, value)
         return config
@@ -160,7 +176,7 @@ def padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
 
 def _shared(settings: Generation) -> Generation:
     """What rows of one forward pass must share: all but the seed, and nothing that greedy search ignores."""
-    settings = replace(settings, seed=None)
+    settings = replace(settings, seed=None, src_lang=None, tgt_lang=None)
     return settings if settings.do_sample else replace(settings, temperature=1.0, top_k=50, top_p=1.0)
 
 

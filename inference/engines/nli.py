@@ -24,6 +24,7 @@ from inference.engines.batching import (
     halving,
 )
 from inference.engines.generate import padded
+from inference.engines.history import one_by_one, restorer
 from inference.engines.transfers import fetched, onto
 
 log = logging.getLogger("inference")
@@ -48,6 +49,9 @@ class NliEngine:
         self._end = model.config.eos_token_id if model.config.model_type == "bart" else None
         self._budget = token_budget or (CUDA_TOKEN_BUDGET if model.device.type == "cuda" else CPU_TOKEN_BUDGET)
         self._pad = model.config.pad_token_id or 0
+        # A head on a decoder finds a text's last token by its padding token, and takes one text where it has none.
+        unpadded = model.config.pad_token_id is None and not model.config.is_encoder_decoder
+        self._one_by_one, self._restore = unpadded or one_by_one(model), restorer(model)
         classes = model.config.label2id.items()
         self._entailment = next(place for name, place in classes if str(name).lower().startswith("entail"))
         # As the transformers pipeline has it: the first class, or the last where entailment is the first.
@@ -100,6 +104,9 @@ class NliEngine:
         return read()
 
     def _batches(self, pairs: Sequence[Pair]) -> Iterator[list[int]]:
+        if self._one_by_one:
+            yield from ([index] for index in range(len(pairs)))
+            return
         alike: dict[int, list[int]] = {}
         for index, pair in enumerate(pairs):
             alike.setdefault(0 if self._end is None else pair.tokens.count(self._end), []).append(index)
@@ -122,6 +129,7 @@ class NliEngine:
         # It takes the end token to be the last one, as every tokenizer of BART puts it.
         if self._packed is not None and all(pair.tokens[-1] == self._end for pair in pairs):
             return self._packed.logits([pair.tokens for pair in pairs])
+        self._restore()
         tokens, mask = padded([pair.tokens for pair in pairs], self._pad)
         inputs = {"input_ids": tokens, "attention_mask": mask}
         if pairs[0].types is not None:

@@ -5,7 +5,6 @@ The order matters: the folder is compared with the approved manifest before any 
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Mapping
@@ -19,34 +18,35 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     GenerationConfig,
     PreTrainedModel,
 )
 from transformers.utils import logging as transformers_logging
 
 from inference.errors import ModelBroken, ModelRefused
-from inference.models import lora, memory
+from inference.models import generation_defaults, gpu, lora, memory, processor
+from inference.models.configuration import (
+    TEXT_GENERATION,
+    TEXT_TO_TEXT,
+    ZERO_SHOT,
+    classes_of,
+    model_folder,
+    read_config,
+    refuse_code,
+    task_of,
+)
+from inference.models.named_files import check_named_files
+from inference.models.tokenizer_files import first_line, load_tokenizer
 from promotion.client.artifact import manifest_of_folder
 from promotion.errors import Invalid
 
 MANIFEST_SHA256 = "PROMOTION_MANIFEST_SHA256"
-HF_TASK = "HF_TASK"
 HF_MODEL_ID = "HF_MODEL_ID"
 
-TEXT_TO_TEXT = "text2text-generation"
-ZERO_SHOT = "zero-shot-classification"
-TEXT_GENERATION = "text-generation"
-TASKS = {
-    "text2text-generation": TEXT_TO_TEXT,
-    "summarization": TEXT_TO_TEXT,
-    "translation": TEXT_TO_TEXT,
-    "zero-shot-classification": ZERO_SHOT,
-    "text-generation": TEXT_GENERATION,
-}
 _AUTO = {
     TEXT_TO_TEXT: AutoModelForSeq2SeqLM,
     ZERO_SHOT: AutoModelForSequenceClassification,
@@ -56,12 +56,10 @@ SM_NUM_GPUS = "SM_NUM_GPUS"
 INFERENCE_ENGINE = "INFERENCE_ENGINE"
 INFERENCE_DTYPE = "INFERENCE_DTYPE"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-OWN, PAGED, VLLM = "own", "generate_batch", "vllm"
-# Formats that run code when they are opened, or may.
-_PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack", ".mar")
-_TOKENIZERS = ("tokenizer.json", "spiece.model", "vocab.txt", "vocab.json")
-# What ships beside weights under such a name and is never opened as weights.
-_HARMLESS = frozenset({"training_args.bin"})
+OWN, PAGED, VLLM, CTRANSLATE2 = "own", "generate_batch", "vllm", "ctranslate2"
+ENGINES = (OWN, PAGED, VLLM, CTRANSLATE2)
+# Eight bits of CTranslate2's alone.
+INT8 = "int8"
 
 log = logging.getLogger("inference")
 
@@ -115,6 +113,7 @@ def load(
     Raises:
         ModelRefused: a hub's id instead of files, pickled weights, code of its own.
         ModelBroken: files missing, weights of another shape, more than there is memory for, an unknown task.
+        GpuUnseen: the machine has a GPU that torch doesn't see.
         Invalid: SM_NUM_GPUS, INFERENCE_ENGINE or INFERENCE_DTYPE is wrong.
     """
     if hub_id:
@@ -123,29 +122,36 @@ def load(
         )
     if lora.is_adapter(folder):
         return _load_adapter(folder, task, environment)
-    config = _read_config(folder)
-    _refuse_code(folder, config)
-    kind = _task_of(task, config)
+    whole, folder = folder, model_folder(folder)
+    config = read_config(folder)
+    refuse_code(whole, config, folder)
+    check_named_files(folder, config)
+    kind = task_of(task, config)
+    generation_defaults.check(folder)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    gpu.refuse_unseen(os.environ)
     gpus = gpus_of(environment or {})
     if kind == TEXT_GENERATION and by_vllm(environment or {}):
-        return Loaded(kind, None, _load_tokenizer(folder), folder)
+        return Loaded(kind, None, load_tokenizer(folder), folder)
+    if (environment or {}).get(INFERENCE_ENGINE, "").strip() == CTRANSLATE2 and kind != TEXT_TO_TEXT:
+        raise Invalid(INFERENCE_ENGINE, f"is {CTRANSLATE2}, which answers {TEXT_TO_TEXT} only; this model does {kind}.")
     dtype = dtype_of(environment or {}, kind)
     memory.check(folder, bytes_each=dtype.itemsize, gpus=gpus)
-    model = _load_weights(folder, _AUTO[kind], gpus, dtype)
+    model = _load_weights(folder, kind, config, gpus, dtype)
     if kind == ZERO_SHOT and not any(str(label).lower().startswith("entail") for label in model.config.label2id):
         raise ModelBroken(
             f"config.json names no entailment label, so this is no model for {ZERO_SHOT}: {model.config.label2id}."
         )
-    loaded = Loaded(kind, model.eval(), _load_tokenizer(folder), folder)
+    loaded = Loaded(kind, model.eval(), load_tokenizer(folder, model.config.model_type), folder)
     log.info("loaded %s for %s on %s, %s", folder, kind, model.device, model.dtype)
     return loaded
 
 
 def _load_adapter(folder: Path, task: str | None, environment: Mapping[str, str] | None) -> Loaded:
     """An adapter on the base that it is bound to."""
-    _refuse_code(folder, {})
+    refuse_code(folder, {})
+    check_named_files(folder, {})
     loaded = load(lora.base_of(folder, environment), task=task, environment=environment)
     if loaded.model is None:
         raise ModelBroken("vLLM is given whole models: merge the adapter before packing.")
@@ -182,11 +188,26 @@ def dtype_of(environment: Mapping[str, str], task: str | None = None) -> torch.d
         Invalid: none that there is, or float16 for texts.
     """
     named = environment.get(INFERENCE_DTYPE, "").strip()
+    engine = environment.get(INFERENCE_ENGINE, "").strip()
+    if named == INT8:
+        if engine != CTRANSLATE2:
+            raise Invalid(INFERENCE_DTYPE, f"is {INT8}, which only {INFERENCE_ENGINE}={CTRANSLATE2} computes in.")
+        return torch.float32  # what is converted, and what our own engine behind it computes in
     if named and named not in _DTYPES:
         raise Invalid(INFERENCE_DTYPE, f"must be {' or '.join(_DTYPES)}, not {named[:40]!r}.")
     if named == "float16" and task not in (None, ZERO_SHOT):
         raise Invalid(INFERENCE_DTYPE, f"is float16, and numbers of {task} leave its range: take bfloat16.")
     if named:
+        if (
+            not torch.cuda.is_available()
+            and named != "float32"
+            and engine != CTRANSLATE2
+            and not processor.computes_16_bits()
+        ):
+            log.warning(
+                "%s is %s, and this processor has no instructions for it: expect to be several times slower than in float32.",
+                INFERENCE_DTYPE, named,
+            )  # fmt: skip
         return _DTYPES[named]
     if not torch.cuda.is_available():
         return torch.float32
@@ -200,73 +221,27 @@ def by_vllm(environment: Mapping[str, str]) -> bool:
         Invalid: an engine that there is not.
     """
     engine = environment.get(INFERENCE_ENGINE, "").strip() or None
-    if engine not in (None, OWN, PAGED, VLLM):
-        raise Invalid(INFERENCE_ENGINE, f"must be {OWN}, {PAGED} or {VLLM}, not {engine!r}.")
+    if engine is not None and engine not in ENGINES:
+        raise Invalid(INFERENCE_ENGINE, f"must be {', '.join(ENGINES[:-1])} or {ENGINES[-1]}, not {engine!r}.")
     several = environment.get(SM_NUM_GPUS, "").strip() not in ("", "0", "1")
     return engine == VLLM or (engine is None and several)
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise ModelBroken("config.json is missing: this is no folder in Hugging Face's layout.") from None
-    except ValueError as error:
-        raise ModelBroken(f"config.json can't be read: {error}") from None
-    if not isinstance(config, dict):
-        raise ModelBroken("config.json holds no object.")
-    return config
-
-
-def _refuse_code(folder: Path, config: dict[str, Any]) -> None:
-    paths = [path for path in folder.rglob("*") if path.name not in _HARMLESS]
-    if not any(path.suffix == ".safetensors" for path in paths):
-        found = ", ".join(sorted(path.name for path in paths if path.suffix in _PICKLED)) or "nothing"
-        raise ModelRefused(f"Only safetensors weights are opened, and there are none here (found: {found}).")
-    asked = [config, *(_fields(folder / name) for name in ("tokenizer_config.json", "generation_config.json"))]
-    if any(path.suffix == ".py" for path in paths) or any("auto_map" in fields for fields in asked):
-        raise ModelRefused("This model brings code of its own (auto_map or *.py); such code is not run.")
-    links = sorted(path.name for path in paths if path.is_symlink())
-    if links:
-        raise ModelRefused(f"Links in a model folder are not followed: {', '.join(links)}.")
-
-
-def _fields(path: Path) -> dict[str, Any]:
-    """A file that may be missing or broken; whoever needs it says so."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _task_of(named: str | None, config: dict[str, Any]) -> str:
-    if named:
-        # A translation task carries its languages: translation_en_to_fr.
-        known = TASKS.get("translation" if named.startswith("translation_") else named)
-        if known is None:
-            raise ModelBroken(f"{HF_TASK}={named} is not a task of this pipeline; there are {', '.join(TASKS)}.")
-        return known
-    architectures = [str(name) for name in config.get("architectures") or []]
-    if any(name.endswith("ForConditionalGeneration") for name in architectures):
-        return TEXT_TO_TEXT
-    if any(name.endswith("ForSequenceClassification") for name in architectures):
-        return ZERO_SHOT
-    if any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
-        return TEXT_GENERATION
-    raise ModelBroken(
-        f"{HF_TASK} is not set, and config.json's architectures ({', '.join(architectures) or 'none'}) do not tell."
-    )
-
-
-def _load_weights(folder: Path, auto: Any, gpus: int, dtype: torch.dtype) -> PreTrainedModel:
+def _load_weights(folder: Path, kind: str, fields: Mapping[str, Any], gpus: int, dtype: torch.dtype) -> PreTrainedModel:
     on_cuda = torch.cuda.is_available()
     # One worker, and the layers dealt out: an encoder-decoder is computed by one card after the other.
     spread: dict[str, Any] = {"device_map": "balanced"} if gpus > 1 else {}
+    classes = classes_of(fields) if kind == ZERO_SHOT else None
     try:
-        model, told = auto.from_pretrained(
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        if classes:
+            # Either table is enough: transformers makes neither from the other.
+            config.id2label, config.label2id = classes, {name: number for number, name in classes.items()}
+        model, told = _AUTO[kind].from_pretrained(
             folder,
+            config=config,
+            # Told by name below; transformers' own report goes to a log that is silenced.
+            ignore_mismatched_sizes=True,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
@@ -275,28 +250,22 @@ def _load_weights(folder: Path, auto: Any, gpus: int, dtype: torch.dtype) -> Pre
             **spread,
         )
     except torch.OutOfMemoryError as error:
-        raise ModelBroken(f"The model is too large for its device: {_first_line(error)}") from error
+        raise ModelBroken(f"The model is too large for its device: {first_line(error)}") from error
     except Exception as error:  # transformers raises a dozen kinds for files that it can't use
-        raise ModelBroken(f"The weights do not load: {_first_line(error)}") from error
-    missing, mismatched = sorted(told["missing_keys"]), sorted(map(str, told.get("mismatched_keys") or ()))
-    if missing or mismatched:
+        raise ModelBroken(f"The weights do not load: {first_line(error)}") from error
+    if told["mismatched_keys"]:
+        name, found, wanted = min(told["mismatched_keys"])
+        raise ModelBroken(
+            f"The weights do not fit config.json: {name} is {_by(found)}, and config.json makes it {_by(wanted)}."
+        )
+    if told["missing_keys"]:
         # transformers would fill these with random numbers, and answer.
-        raise ModelBroken(f"The weights do not fit config.json: {', '.join((missing + mismatched)[:5])} …")
+        raise ModelBroken(f"The weights do not fit config.json: {', '.join(sorted(told['missing_keys'])[:5])} …")
     try:
         return model.to("cuda") if on_cuda and gpus == 1 else model
     except torch.OutOfMemoryError as error:
-        raise ModelBroken(f"The model is too large for its device: {_first_line(error)}") from error
+        raise ModelBroken(f"The model is too large for its device: {first_line(error)}") from error
 
 
-def _load_tokenizer(folder: Path) -> Any:
-    if not any((folder / name).exists() for name in _TOKENIZERS):
-        raise ModelBroken(f"The tokenizer is missing: none of {', '.join(_TOKENIZERS)} is there.")
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # as above
-        raise ModelBroken(f"The tokenizer does not load: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+def _by(shape: Any) -> str:
+    return " by ".join(map(str, shape))

@@ -7,14 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 # Where neither tokenizer nor configuration tells.
 _LONGEST_INPUT = 1_024
 # Far more characters than a token has; what lies behind them can't be within the model's reach.
 _CHARACTERS_PER_TOKEN = 16
+_CUT_TOKENS = 64
 # What a token has on average, rather less than more.
 _CHARACTERS_OF_A_WORD_PIECE = 3
 # JSON can spell half a character; a tokenizer can't read one.
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+
+
+_POSITIONS = ("max_position_embeddings", "n_positions", "max_encoder_position_embeddings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +35,10 @@ class Encoded:
 class Encoder:
     """A tokenizer with a model's limit on length."""
 
-    def __init__(self, tokenizer: Any, config: Any) -> None:
+    def __init__(self, tokenizer: Any, model: Any) -> None:
         self._tokenizer = tokenizer
-        named = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions")]
-        limits = [tokenizer.model_max_length, *named]
+        named = [getattr(model.config, name, None) for name in _POSITIONS]
+        limits = [tokenizer.model_max_length, *named, _positions_behind_padding(model)]
         self.longest = min(
             (limit for limit in limits if isinstance(limit, int) and 0 < limit < 10**6), default=_LONGEST_INPUT
         )
@@ -75,8 +81,29 @@ class Encoder:
         text = _HALF_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", text)
         if len(text) <= self.longest * _CHARACTERS_PER_TOKEN or not self._tokenizer.is_fast:
             return text
-        # One token more than the model takes, so that the cut still counts as one.
-        offsets = self._tokenizer(
-            text, truncation=True, max_length=self.longest + 64, add_special_tokens=False, return_offsets_mapping=True
-        )["offset_mapping"]
-        return text[: offsets[-1][1]] if offsets else text
+        # Some tokens more than the model takes, so that the cut still counts as one, and changes none that is kept.
+        most, width = self.longest + _CUT_TOKENS, self.longest * _CHARACTERS_PER_TOKEN
+        while True:
+            offsets = self._tokenizer(
+                text[:width], truncation=True, max_length=most, add_special_tokens=False, return_offsets_mapping=True
+            )["offset_mapping"]
+            if len(offsets) >= most or width >= len(text):
+                return text[: offsets[-1][1]] if offsets else text
+            width *= 2
+
+
+def _positions_behind_padding(model: Any) -> int | None:
+    """How far positions reach that begin behind the padding token's, as RoBERTa's, XLM-R's and MPNet's do; else None."""
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] == "position_embeddings" and getattr(module, "padding_idx", None) is not None:
+            return int(module.num_embeddings - module.padding_idx - 1)
+    return None
+
+
+def decoder_reach(model: Any) -> int | None:
+    """How many tokens an encoder-decoder can write where its decoder has a table of positions; None where it has none."""
+    for name, module in model.get_decoder().named_modules():
+        if name.rpartition(".")[2] in ("embed_positions", "position_embeddings") and isinstance(module, nn.Embedding):
+            unused = module.padding_idx + 1 if module.padding_idx is not None else getattr(module, "offset", 0)
+            return int(module.num_embeddings - unused)
+    return None

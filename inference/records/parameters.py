@@ -15,6 +15,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from inference.errors import HyperParametersInvalid, RecordInvalid
+from inference.records.foreign import FOREIGN
+from inference.records.neutral import OFF, settled
 from promotion.errors import Invalid
 
 HYPER_PARAMS = "HYPER_PARAMS"
@@ -59,7 +61,17 @@ class Switch:
         raise Invalid(name, f"must be true or false{words}, not {_shown(value)}.")
 
 
-GENERATION: Mapping[str, Number | Switch] = {
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A short text."""
+
+    def check(self, name: str, value: Any) -> str:
+        if not isinstance(value, str) or not value.strip():
+            raise Invalid(name, f"must be a text that is not empty, not {_shown(value)}.")
+        return value
+
+
+GENERATION: Mapping[str, Number | Switch | Text] = {
     "max_length": Number(1, 100_000),
     "max_new_tokens": Number(1, 100_000),
     "num_return_sequences": Number(1, 100),
@@ -73,11 +85,14 @@ GENERATION: Mapping[str, Number | Switch] = {
     "seed": Number(0, 2**63 - 1),
     # Taken and checked because existing clients send it; batches are formed by token budget, whatever it says.
     "batch_size": Number(1, 100_000),
+    # Of translation models, by the names of transformers.
+    "src_lang": Text(),
+    "tgt_lang": Text(),
+    "forced_bos_token_id": Number(0, 10_000_000),
 }
+SAMPLING = ("temperature", "top_k", "top_p")
 ZERO_SHOT = ("candidate_labels", "hypothesis_template", "multi_label", "batch_size")
-# Names of generation parameters elsewhere: someone who sends one means it, so it must not be taken for a data field.
-_FOREIGN = frozenset({"length_penalty", "repetition_penalty", "min_length", "min_new_tokens", "typical_p", "stop"})
-_FOREIGN |= {"stream", "num_beam_groups", "truncate", "details", "diversity_penalty", "return_full_text", "max_time"}
+_OF_REQUESTS = ("seed", "src_lang", "tgt_lang", "forced_bos_token_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +110,14 @@ class Generation:
     top_k: int = 50
     top_p: float = 1.0
     seed: int | None = None
+    src_lang: str | None = None
+    tgt_lang: str | None = None
+    # Where the request names it; the model's own default is in its generation configuration.
+    forced_bos_token_id: int | None = None
+
+    def with_first(self, token: int) -> Generation:
+        """Return these settings for answers that begin with `token`."""
+        return replace(self, forced_bos_token_id=token)
 
     def updated(self, parameters: Mapping[str, Any]) -> Generation:
         """These settings with `parameters` over them.
@@ -103,7 +126,7 @@ class Generation:
             Invalid: unknown, of the wrong type, out of range, or at odds with another.
         """
         checked: dict[str, Any] = {
-            name: _known(name).check(name, value) for name, value in parameters.items() if value is not None
+            name: _known(name).check(name, value) for name, value in settled(parameters).items() if value is not None
         }
         checked.pop("batch_size", None)
         if "max_length" in checked and "max_new_tokens" not in checked:
@@ -119,9 +142,24 @@ class Generation:
     @classmethod
     def of_model(cls, config: Any) -> Generation:
         """The defaults that a model's own generation_config carries."""
-        names = [field.name for field in fields(cls) if field.name != "seed"]
+        names = [field.name for field in fields(cls) if field.name not in _OF_REQUESTS]
         found = {name: getattr(config, name, None) for name in names}
-        return cls().updated({name: value for name, value in found.items() if value is not None})
+        return cls().updated(usable({name: value for name, value in found.items() if value is not None}))
+
+
+def usable(defaults: dict[str, Any]) -> dict[str, Any]:
+    """`defaults` of a model, without sampling settings that its greedy search never looks at and no sampling could use."""
+    if defaults.get("do_sample"):
+        return defaults
+    return {name: value for name, value in defaults.items() if name not in SAMPLING or _in_range(name, value)}
+
+
+def _in_range(name: str, value: Any) -> bool:
+    try:
+        GENERATION[name].check(name, value)
+    except Invalid:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +238,8 @@ def looks_like_parameter(name: str, value: Any, known: tuple[str, ...]) -> bool:
     """
     return (
         not isinstance(value, str)
-        or name in _FOREIGN
+        or name in FOREIGN
+        or name in OFF
         or name in GENERATION
         or name in ZERO_SHOT
         or bool(difflib.get_close_matches(name, known, n=1, cutoff=0.85))
@@ -218,7 +257,7 @@ def named(error: Invalid, record_id: str | int | float | None) -> RecordInvalid:
     return RecordInvalid(error.field, error.reason, record_id)
 
 
-def _known(name: str) -> Number | Switch:
+def _known(name: str) -> Number | Switch | Text:
     if name not in GENERATION:
         raise unknown(name, tuple(GENERATION))
     return GENERATION[name]

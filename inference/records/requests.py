@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from inference.errors import RecordInvalid
+from inference.records.neutral import off
 from inference.records.parameters import (
     GENERATION,
     ZERO_SHOT,
@@ -21,6 +22,7 @@ from inference.records.parameters import (
     named,
     unknown,
 )
+from inference.records.text_files import BYTE_ORDER_MARK
 from promotion.errors import Invalid
 
 if TYPE_CHECKING:
@@ -62,10 +64,10 @@ def decode_record(line: bytes) -> dict[str, Any]:
     Raises:
         RecordInvalid: empty, not UTF-8, not JSON, not an object, or an id that is neither text nor number.
     """
-    if not line.strip():
+    if not line.removeprefix(BYTE_ORDER_MARK).strip():
         raise RecordInvalid("", "the line is empty.")
     try:
-        text = line.decode()
+        text = line.removeprefix(BYTE_ORDER_MARK).decode()
     except UnicodeDecodeError as error:
         raise RecordInvalid("", f"the line is not UTF-8: byte {error.start} is 0x{line[error.start]:02x}.") from None
     try:
@@ -156,13 +158,13 @@ def parameters_of(record: Mapping[str, Any], text_field: str, known: tuple[str, 
     if nested is not None and not isinstance(nested, dict):
         raise Invalid("parameters", "must be an object of parameters by name.")
     found = {name: value for name, value in (nested or {}).items() if value is not None}
-    for name in found:
-        if name not in known:
+    for name in list(found):
+        if name not in known and not off(name, found.pop(name)):
             raise unknown(name, known)
     for name, value in record.items():
         if name in known and value is not None:
             found[name] = value
-        elif name in _DATA or name in (text_field, "parameters") or value is None:
+        elif name in _DATA or name in (text_field, "parameters") or off(name, value):
             continue
         elif looks_like_parameter(name, value, known):
             raise unknown(name, known)

@@ -6,6 +6,7 @@ References are held in memory (they are what people wrote); outputs and inputs p
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from inference.errors import RecordInvalid
 from inference.records.counts import Run
 from inference.records.json_lines import split_lines
 from inference.records.requests import decode_record
+from inference.records.text_files import BYTE_ORDER_MARK, opened
 from promotion.errors import Invalid
 
 RUN_SUFFIX = ".run.json"
@@ -32,6 +34,8 @@ REFERENCE_FIELDS = (
 INPUT_FIELDS = ("text_inputs", "inputs", "sequences", "sequence", "text", "article")
 # Of a slice field: more different values than this and it is an identifier, not a property.
 MOST_SLICES = 20
+
+log = logging.getLogger("inference")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,24 @@ class References:
         return tuple(str(one) for one in value) if isinstance(value, list) else (str(value),)
 
 
+class _Unusable:
+    """Lines that can't be used: an error where all are such, else a warning that names the first."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind, self._count = kind, 0
+        self._first: Invalid | None = None
+
+    def add(self, error: Invalid) -> None:
+        self._first, self._count = self._first or error, self._count + 1
+
+    def told(self, *, all_of_them: bool) -> None:
+        if self._first is None:
+            return
+        if all_of_them:
+            raise self._first
+        log.warning("%d %s lines can't be used; the first: %s", self._count, self._kind, self._first)
+
+
 def files_under(path: Path) -> list[Path]:
     """`path`, or the files below it in the order of their names, without sidecars and what is hidden."""
     if path.is_file():
@@ -85,21 +107,28 @@ def read_references(path: Path, name: str | None) -> References:
     """All references under `path`; `name` is the field that holds them, else the first known one is taken.
 
     Raises:
-        Invalid: no such field, an id missing.
+        Invalid: no line can be used: no such field, ids missing. Where some can, the others are logged, and their outputs
+            count as without a reference.
     """
-    found = References()
+    found, unusable = References(), _Unusable("reference")
     for file in files_under(path):
-        for number, record in _records(file):
+        for number, record in _records(file, unusable):
+            place = f"{file.name} line {number}"
             if record.get("id") is None:
-                raise Invalid(f"{file.name} line {number}", "has no id, so it can't be joined with an output.")
-            key, field_name = key_of(record["id"]), name or _first(record, REFERENCE_FIELDS, file, number)
-            if record.get(field_name) is None:
-                raise Invalid(f"{file.name} line {number}", f"has no field {field_name} for the reference.")
-            if key in found.values:
-                found.duplicates += 1
+                unusable.add(Invalid(place, "has no id, so it can't be joined with an output."))
                 continue
-            found.values[key] = record[field_name]
-            _keep_fields(found.fields, key, record, {"id", field_name})
+            key, field_name = key_of(record["id"]), name or _first(record, REFERENCE_FIELDS)
+            if field_name is None:
+                known = ", ".join(REFERENCE_FIELDS)
+                unusable.add(Invalid(place, f"has none of {known}; name the field by --reference-field."))
+            elif record.get(field_name) is None:
+                unusable.add(Invalid(place, f"has no field {field_name} for the reference."))
+            elif key in found.values:
+                found.duplicates += 1
+            else:
+                found.values[key] = record[field_name]
+                _keep_fields(found.fields, key, record, {"id", field_name})
+    unusable.told(all_of_them=not found.values)
     return found
 
 
@@ -107,7 +136,7 @@ def read_input_fields(path: Path, wanted: Mapping[str, Any]) -> dict[str, dict[s
     """The text fields that ride along in the inputs, by id, for the ids that are `wanted`."""
     fields: dict[str, dict[str, str]] = {}
     for file in files_under(path):
-        for _, record in _records(file, broken="skip"):
+        for _, record in _records(file):
             key = key_of(record.get("id"))
             if key in wanted:
                 _keep_fields(fields, key, record, {"id", *INPUT_FIELDS})
@@ -117,7 +146,7 @@ def read_input_fields(path: Path, wanted: Mapping[str, Any]) -> dict[str, dict[s
 def input_texts(path: Path) -> Iterator[tuple[str, str]]:
     """Each input's id and text, for drift and samples; a line that can't be read is left to its error."""
     for file in files_under(path):
-        for _, record in _records(file, broken="skip"):
+        for _, record in _records(file):
             value = next((record[name] for name in INPUT_FIELDS if record.get(name)), None)
             for text in value if isinstance(value, list) else [value]:
                 if isinstance(text, str):
@@ -128,21 +157,31 @@ def predictions(path: Path, runs: list[Run], *, need_id: bool = True) -> Iterato
     """Each output line's answers; what its worker counted is put into `runs`.
 
     Raises:
-        Invalid: an answer without an id, or a line that is no answer.
+        Invalid: no line can be joined: none has an id, or is an answer. Where some can, each other is an error.
     """
+    unusable, joined = _Unusable("output"), False
     for file in files_under(path):
         sidecar = file.with_name(file.name + RUN_SUFFIX)
         if sidecar.exists():
             runs.append(Run.of_json(json.loads(sidecar.read_bytes())))
         for number, line in _lines(file):
-            place = f"{file.name} line {number}"
             try:
-                value = json.loads(line)
-            except ValueError:
-                raise Invalid(place, "is not JSON, so it is no output of this service.") from None
-            parts = value if isinstance(value, list) else [value]
-            listed = isinstance(value, list)
-            yield [_prediction(part, index, place, runs, need_id, listed) for index, part in enumerate(parts)]
+                yield _answers(line, f"{file.name} line {number}", runs, need_id)
+                joined = True
+            except Invalid as error:
+                unusable.add(error)
+                yield [Prediction(key_of(None), 0, False, "", None, str(error))]
+    unusable.told(all_of_them=not joined)
+
+
+def _answers(line: bytes, place: str, runs: list[Run], need_id: bool) -> list[Prediction]:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        raise Invalid(place, "is not JSON, so it is no output of this service.") from None
+    parts = value if isinstance(value, list) else [value]
+    listed = isinstance(value, list)
+    return [_prediction(part, index, place, runs, need_id, listed) for index, part in enumerate(parts)]
 
 
 def _prediction(value: Any, part: int, place: str, runs: list[Run], need_id: bool, listed: bool) -> Prediction:
@@ -163,28 +202,27 @@ def _prediction(value: Any, part: int, place: str, runs: list[Run], need_id: boo
     return Prediction(key_of(value.get("id")), part, listed, text, str(labels[0]) if labels else None, error)
 
 
-def _records(file: Path, broken: str = "raise") -> Iterator[tuple[int, dict[str, Any]]]:
+def _records(file: Path, unusable: _Unusable | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each line's number and record; what can't be read is passed over, and put into `unusable`."""
     for number, line in _lines(file):
         try:
             yield number, decode_record(line)
         except RecordInvalid as error:
-            if broken == "raise":
-                raise Invalid(f"{file.name} line {number}", error.reason) from None
+            if unusable is not None:
+                unusable.add(Invalid(f"{file.name} line {number}", error.reason))
 
 
 def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
-    with file.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            yield number, split_lines(line)[0]
+    """Each line and its number; empty ones, which editors leave at the end, stand for nothing here."""
+    with opened(file) as stream:
+        for number, raw in enumerate(stream, start=1):
+            line = split_lines(raw)[0].removeprefix(BYTE_ORDER_MARK)
+            if line.strip():
+                yield number, line
 
 
-def _first(record: Mapping[str, Any], names: tuple[str, ...], file: Path, number: int) -> str:
-    found = next((name for name in names if record.get(name) is not None), None)
-    if found is None:
-        raise Invalid(
-            f"{file.name} line {number}", f"has none of {', '.join(names)}; name the field by --reference-field."
-        )
-    return found
+def _first(record: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if record.get(name) is not None), None)
 
 
 def _keep_fields(fields: dict[str, dict[str, str]], key: str, record: Mapping[str, Any], without: set[str]) -> None:

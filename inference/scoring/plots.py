@@ -20,7 +20,7 @@ from inference.records.counts import Latencies
 from inference.scoring.metrics import Confusion, Estimate
 
 # Dark enough on white, and told apart by people who confuse red and green: each has a shape of its own besides.
-_THIS, _LIVE, _GATE, _INK, _PALE = "#1f5fa8", "#6b7280", "#b3261e", "#1f2937", "#e5e7eb"
+THIS, LIVE, GATE, INK, PALE = "#1f5fa8", "#6b7280", "#b3261e", "#1f2937", "#e5e7eb"
 _TITLES = {
     "rouge1": "ROUGE-1",
     "rouge2": "ROUGE-2",
@@ -31,12 +31,20 @@ _TITLES = {
     "bleu": "BLEU / 100",
     "accuracy": "Accuracy",
     "macro_f1": "Macro F1",
+    "auc": "AUC",
+    "pr_auc": "PR-AUC",
+    "f1": "F1",
+    "precision": "Precision",
+    "recall": "Recall",
+    "r2": "R²",
+    "brier": "Brier score",
+    "calibration_error": "Calibration error",
 }
 # On a scale to 100, drawn on one to 1.
 _PERCENT = frozenset({"chrf", "bleu"})
 _MOST_CONFUSED = 20
 # Twice as wide in pixels as a mail's column, and so few inches that 10 points are still legible where a phone halves that again.
-_WIDTH_INCHES, _DPI = 5.2, 210
+WIDTH_INCHES, DPI = 5.2, 210
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +69,15 @@ def draw_metrics(
 ) -> str:
     """Each metric with its interval, its gates and what is live; returns the text alternative."""
     names = [name for name in _TITLES if name in metrics]
-    figure = Figure(figsize=(_WIDTH_INCHES, 1.2 + 0.46 * max(1, len(names))), dpi=_DPI)
+    figure = Figure(figsize=(WIDTH_INCHES, 1.2 + 0.46 * max(1, len(names))), dpi=DPI)
     axes = figure.add_subplot()
     said = []
     for row, name in enumerate(names):
         scale = 100 if name in _PERCENT else 1
         one = metrics[name]
         value, low, high = one.value / scale, one.low / scale, one.high / scale
-        axes.plot([low, high], [row, row], color=_THIS, linewidth=3, solid_capstyle="butt", alpha=0.45, zorder=3)
-        axes.plot(value, row, "o", color=_THIS, markersize=9, zorder=4, label="this version, 95 % interval")
+        axes.plot([low, high], [row, row], color=THIS, linewidth=3, solid_capstyle="butt", alpha=0.45, zorder=3)
+        axes.plot(value, row, "o", color=THIS, markersize=9, zorder=4, label="this version, 95 % interval")
         said.append(
             f"{_TITLES[name].removesuffix(' / 100')} {one.value:.3g} (95 % interval {one.low:.3g} to {one.high:.3g})"
         )
@@ -79,7 +87,7 @@ def draw_metrics(
                 row,
                 "D",
                 markerfacecolor="white",
-                markeredgecolor=_LIVE,
+                markeredgecolor=LIVE,
                 markersize=7,
                 markeredgewidth=1.8,
                 zorder=3.5,
@@ -94,13 +102,13 @@ def draw_metrics(
         number = f"{one.value:.3f}" if scale == 1 else f"{one.value:.1f}"
         verdict = ("\ngate shut" if shut else "\ngate open") if verdicts else ""
         # In a column of their own, where no dot or gate can lie on them.
-        axes.text(1.04, row, number + verdict, va="center", fontsize=10, linespacing=1.1, color=_GATE if shut else _INK)
+        axes.text(1.04, row, number + verdict, va="center", fontsize=10, linespacing=1.1, color=GATE if shut else INK)
     axes.set_yticks(range(len(names)), [_TITLES[name] for name in names])
     axes.set_ylim(len(names) - 0.4, -0.75)
     axes.set_xlim(-0.02, 1.02)
-    axes.set_title(title, loc="left", fontsize=11, color=_INK)
+    axes.set_title(title, loc="left", fontsize=11, color=INK)
     axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x", color=_PALE)
+    axes.grid(axis="x", color=PALE)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
@@ -110,7 +118,7 @@ def draw_metrics(
         figure.legend(first.values(), first.keys(), loc="outside lower left", ncols=3, frameon=False, fontsize=9)
     else:
         axes.text(0.5, 0.5, "no metric could be computed", transform=axes.transAxes, ha="center")
-    _save(figure, path)
+    save(figure, path)
     return f"{title}: {'; '.join(said) or 'no metric could be computed'}."
 
 
@@ -118,7 +126,7 @@ def draw_latency(path: Path, latencies: Latencies) -> str:
     """How long records took, with the three percentiles; returns the text alternative."""
     marks = {percent: latencies.percentile_ms(percent) for percent in (50, 95, 99)}
     total = sum(latencies.bins.values())
-    figure = Figure(figsize=(_WIDTH_INCHES, 2.4), dpi=_DPI)
+    figure = Figure(figsize=(WIDTH_INCHES, 2.4), dpi=DPI)
     axes = figure.add_subplot()
     places = sorted(latencies.bins)
     # Five of the counting bins a bar: 10 % wide, which the eye can tell apart.
@@ -127,18 +135,18 @@ def draw_latency(path: Path, latencies: Latencies) -> str:
         bars[place // 5] = bars.get(place // 5, 0) + latencies.bins[place]
     left = [Latencies.milliseconds(bar * 5) for bar in bars]
     width = [Latencies.milliseconds(bar * 5 + 5) - Latencies.milliseconds(bar * 5) for bar in bars]
-    axes.bar(left, list(bars.values()), width=width, align="edge", color=_THIS, edgecolor="white", linewidth=0.5)
+    axes.bar(left, list(bars.values()), width=width, align="edge", color=THIS, edgecolor="white", linewidth=0.5)
     axes.set_xscale("log")
     axes.set_ylim(0, max(bars.values(), default=1) * 1.45)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     for (percent, value), height in zip(marks.items(), (0.98, 0.86, 0.74), strict=True):
-        axes.axvline(value, color=_GATE, linewidth=1.2, linestyle="--")
+        axes.axvline(value, color=GATE, linewidth=1.2, linestyle="--")
         axes.annotate(
             f" p{percent}: {value:.3g} ms",
             (value, height),
             xycoords=("data", "axes fraction"),
             fontsize=10,
-            color=_GATE,
+            color=GATE,
             va="top",
             # The next percentile's line would otherwise go through the words.
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
@@ -151,10 +159,10 @@ def draw_latency(path: Path, latencies: Latencies) -> str:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("milliseconds a record (log scale)", fontsize=10)
     axes.set_ylabel("records", fontsize=10)
-    axes.set_title(f"Latency of {total:,} records", loc="left", fontsize=11, color=_INK)
+    axes.set_title(f"Latency of {total:,} records", loc="left", fontsize=11, color=INK)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    _save(figure, path)
+    save(figure, path)
     within = ", ".join(f"{percent} % within {value:.3g} ms" for percent, value in marks.items())
     return f"Latency of {total:,} records: {within}."
 
@@ -172,14 +180,14 @@ def draw_confusion(path: Path, confusion: Confusion) -> str:
     for row in range(len(labels)):
         for column in range(len(labels)):
             if counts[row, column]:
-                ink = "white" if shares[row, column] > 0.55 else _INK
+                ink = "white" if shares[row, column] > 0.55 else INK
                 axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=8, color=ink)
     axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right", fontsize=8)
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
     axes.set_xlabel("answered", fontsize=9)
     axes.set_ylabel("reference", fontsize=9)
-    axes.set_title("What was taken for what", loc="left", fontsize=11, color=_INK)
-    _save(figure, path)
+    axes.set_title("What was taken for what", loc="left", fontsize=11, color=INK)
+    save(figure, path)
     wrong = [
         (int(counts[row, column]), labels[row], labels[column])
         for row in range(len(labels))
@@ -201,22 +209,22 @@ def draw_comparison(path: Path, metric: str, rows: Sequence[Compared]) -> str:
     for place, row in enumerate(rows):
         one = row.estimate
         # Told apart without colour too: the best is filled, and stands first.
-        colour = _THIS if place == 0 else _LIVE
+        colour = THIS if place == 0 else LIVE
         axes.plot([one.low, one.high], [place, place], color=colour, linewidth=3, solid_capstyle="butt", alpha=0.45)
         axes.plot(one.value, place, "o", markersize=9, color=colour, markerfacecolor=colour if place == 0 else "white")
-        axes.text(1.04 * most, place, f"{one.value:.3f}", va="center", fontsize=10, color=_INK)
+        axes.text(1.04 * most, place, f"{one.value:.3f}", va="center", fontsize=10, color=INK)
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(-0.02 * most, 1.02 * most)
     axes.set_title(
-        f"{title} by prompt, 95 % intervals, {rows[0].estimate.n:,} records", loc="left", fontsize=11, color=_INK
+        f"{title} by prompt, 95 % intervals, {rows[0].estimate.n:,} records", loc="left", fontsize=11, color=INK
     )
     axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x", color=_PALE)
+    axes.grid(axis="x", color=PALE)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    _save(figure, path)
+    save(figure, path)
     said = "; ".join(
         f"{row.name} {row.estimate.value:.3g} (95 % interval {row.estimate.low:.3g} to {row.estimate.high:.3g})"
         for row in rows
@@ -233,13 +241,14 @@ def _draw_bound(axes: Any, gate: Bound, row: int, scale: int) -> list[tuple[bool
         found.append((False, gate.high, partial(ge, gate.high)))
     for is_low, bound, _ in found:
         place = bound / scale
-        axes.plot([place, place], [row - 0.3, row + 0.3], color=_GATE, linewidth=2.2, zorder=5, label="gate")
+        axes.plot([place, place], [row - 0.3, row + 0.3], color=GATE, linewidth=2.2, zorder=5, label="gate")
         shut = (0, place) if is_low else (place, 1)
-        axes.fill_between(shut, row - 0.3, row + 0.3, color=_GATE, alpha=0.08, linewidth=0, zorder=1)
+        axes.fill_between(shut, row - 0.3, row + 0.3, color=GATE, alpha=0.08, linewidth=0, zorder=1)
     return found
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture; the same numbers make the same file."""
     # Air around it, in inches: on a dark ground the white ends where the picture does.
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
     # No date and no version inside: the same numbers make the same file.

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from inference.scoring.joining import (
     read_input_fields,
     read_references,
 )
+from inference.scoring.table_score import TableOptions, is_tabular, score_table
 from promotion.errors import Invalid
 
 SCHEMA = 1
@@ -65,14 +66,30 @@ def score(
     gates: Sequence[Mapping[str, Any]] = (),
     live: Mapping[str, Any] | None = None,
     baseline: Mapping[str, Any] | None = None,
+    table: TableOptions | None = None,
 ) -> dict[str, Any]:
     """Write metrics.json and its pictures into `output`, and return the metrics. Without references there is nothing
     to measure but counts, speed and drift.
+
+    Outputs of models that answer with numbers or classes are judged as a table (inference/scoring/table_score.py).
 
     Raises:
         Invalid: an output or a reference that can't be joined, with file and line.
     """
     started = time.perf_counter()
+    if is_tabular(outputs, task):
+        options = replace(table or TableOptions(), task=task)
+        if reference_field is not None:
+            options = replace(options, reference=reference_field)
+        judged = {
+            "schema": SCHEMA,
+            **score_table(
+                outputs, references, output, options, inputs=inputs, gates=gates, live=plain_metrics(live), baseline=baseline,
+                title=_title(approval or {}),
+            ),
+            "latency_ms": {}, "throughput": {}, "engine": {},
+        }  # fmt: skip
+        return _written(judged, output, approval, started)
     wanted = read_references(references, reference_field) if references else References()
     runs: list[Run] = []
     translates = (task or "").startswith("translation") or any(gate.get("metric") in measures.CORPUS for gate in gates)
@@ -102,14 +119,22 @@ def score(
         document["confusion"] = confusion.as_json()
     if signatures:
         document["signatures"] = signatures
-    document |= {name: approval[name] for name in STAMPED if approval and approval.get(name) is not None}
     output.mkdir(parents=True, exist_ok=True)
-    alternatives = _draw(output, document, estimates, confusion, totals, gates, live)
+    alternatives = _draw(output, _title(approval or {}), estimates, confusion, totals, gates, live)
     document |= {"pictures": list(alternatives), "alternatives": alternatives}
+    return _written(document, output, approval, started)
+
+
+def _written(
+    document: dict[str, Any], output: Path, approval: Mapping[str, Any] | None, started: float
+) -> dict[str, Any]:
+    """Write metrics.json, stamped with what the run stood for."""
+    document |= {name: approval[name] for name in STAMPED if approval and approval.get(name) is not None}
     document["scoring_seconds"] = round(time.perf_counter() - started, 3)
     path = output / "metrics.json"
     path.write_text(json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    log.info("scored %d records, %d errors, into %s", scored.records, scored.errors, path)
+    counts = document["counts"]
+    log.info("scored %d records, %d errors, into %s", counts["records"], counts["errors"], path)
     return document
 
 
@@ -126,6 +151,13 @@ def command(options: argparse.Namespace) -> int:
         gates=gates_of(read_document(options.gates)),
         live=read_document(options.live),
         baseline=read_document(options.baseline or _beside(options.approval, "baseline.json")),
+        table=TableOptions(
+            prediction=options.prediction_field,
+            record_id=options.id_field,
+            positive=options.positive,
+            threshold=options.threshold,
+            header=None if options.header is None else options.header == "yes",
+        ),
     )
     for name, value in document["metrics"].items():
         print(f"{name:12} {value['value']:.4f}  ({value['low']:.4f} to {value['high']:.4f}, n {value['n']})")
@@ -283,7 +315,7 @@ def _samples(outputs: Path, inputs: Path | None, scored: _Scored, wanted: Refere
 
 def _draw(
     output: Path,
-    document: Mapping[str, Any],
+    about: str,
     estimates: Mapping[str, measures.Estimate],
     confusion: measures.Confusion | None,
     totals: Totals,
@@ -294,15 +326,6 @@ def _draw(
     bounds = [
         plots.Bound(str(gate["metric"]), gate.get("min"), gate.get("max")) for gate in gates if gate.get("metric")
     ]
-    about = " ".join(
-        str(part)
-        for part in (
-            document.get("model_package_group", "Metrics"),
-            f"v{document['model_package_version']}" if "model_package_version" in document else "",
-            f"in {document['environment']}" if "environment" in document else "",
-        )
-        if part
-    )
     n = max((estimate.n for estimate in estimates.values()), default=0)
     title = f"{about}, {n:,} records"
     drawn = {"metrics.png": plots.draw_metrics(output / "metrics.png", title, estimates, bounds, plain_metrics(live))}
@@ -311,6 +334,16 @@ def _draw(
     if confusion:
         drawn["confusion.png"] = plots.draw_confusion(output / "confusion.png", confusion)
     return drawn
+
+
+def _title(approval: Mapping[str, Any]) -> str:
+    """What the metrics are of: group, version and environment, as far as the approval names them."""
+    parts = [str(approval.get("model_package_group") or "Metrics")]
+    if approval.get("model_package_version") is not None:
+        parts.append(f"v{approval['model_package_version']}")
+    if approval.get("environment"):
+        parts.append(f"in {approval['environment']}")
+    return " ".join(parts)
 
 
 def read_document(path: Path | None) -> Any:

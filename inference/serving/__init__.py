@@ -4,7 +4,10 @@ settings.py  what the environment says about hosting
 batcher.py   whole answers: requests of many clients share forward passes
 steps.py     decoders: texts that grow together, watched or waited for
 formats.py   a stream's events, in TGI's form and in LMI's
+forms.py     which record a body is, and how answers and errors look: our own form; tgi_api.py and openai_api.py, theirs
 meter.py     what is counted, and how it is told
+bodies.py    what is let in before it is read, and how long it may take
+connections.py  what ends connections that say nothing, and the server
 app.py       the routes
 """
 

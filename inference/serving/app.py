@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import csv
+import functools
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from starlette.applications import Starlette
@@ -17,19 +18,22 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from inference.decoders import Piece
+from inference.decoders.task import TextGeneration
 from inference.errors import RecordInvalid, TooLong
+from inference.models.configuration import TEXT_TO_TEXT
 from inference.records import requests
 from inference.records.json_lines import dump_line, split_lines
 from inference.serving import Host, HostFailed
-from inference.serving.formats import LINES_TYPE, SSE_TYPE, dump, json_line, server_sent
+from inference.serving.bodies import SMALL_BODY_BYTES, Bodies, Body, BodyRefused
+from inference.serving.formats import SSE_TYPE, dump
+from inference.serving.forms import Form, OwnForm, json_response, problem
 from inference.serving.meter import Meter
+from inference.serving.openai_api import OpenAiForm, is_openai, models
 from inference.serving.settings import CUSTOM_ATTRIBUTES, JSON_LINES, Hosting
+from inference.serving.tgi_api import TgiForm, info
 from inference.tasks.pipeline import Begun, Pipeline
+from promotion.errors import Invalid
 
-# The most that SageMaker sends in one transform request.
-LARGEST_BODY_BYTES = 100 << 20
-# A body that is larger is parsed beside the event loop, and counts as more than one request.
-_SMALL_BODY_BYTES = 64 << 10
 LINES = ("application/jsonlines", "application/x-ndjson", "application/jsonl", "application/x-jsonlines")
 TEXT = ("application/x-text", "text/plain")
 # Existing notebooks ask for text/csv and read JSON Lines from it line by line: that is what they get.
@@ -55,16 +59,29 @@ class App:
     def __init__(self, model: Serving, hosting: Hosting, meter: Meter) -> None:
         self._model, self._hosting, self._meter = model, hosting, meter
         self._inside = 0
+        self._bodies = Bodies(readers=hosting.most_requests)
+        self._started = int(time.time())
 
     def routes(self) -> Starlette:
+        told = {
+            "/ping": self.ping,
+            "/health": self.ping,
+            "/execution-parameters": self.execution_parameters,
+            "/metrics": self.metrics,
+            "/info": self.info,
+            "/v1/models": self.models,
+        }
+        asked = ("/invocations", "/", "/generate", "/generate_stream", "/v1/chat/completions", "/v1/completions")
         return Starlette(
             routes=[
-                Route("/ping", self.ping, methods=["GET"]),
-                Route("/execution-parameters", self.execution_parameters, methods=["GET"]),
-                Route("/metrics", self.metrics, methods=["GET"]),
-                Route("/invocations", self.invocations, methods=["POST"]),
+                *(Route(path, answer, methods=["GET"]) for path, answer in told.items()),
+                *(Route(path, self.invocations, methods=["POST"]) for path in asked),
             ]
         )
+
+    def close(self) -> None:
+        """The server is being stopped; on the event loop."""
+        self._bodies.close()
 
     async def ping(self, request: Request) -> Response:
         ready = self._model.pipeline is not None and self._model.host is not None and self._model.host.alive
@@ -76,6 +93,21 @@ class App:
     async def metrics(self, request: Request) -> Response:
         return Response(self._meter.text(self._inside), media_type="text/plain; version=0.0.4")
 
+    async def info(self, request: Request) -> Response:
+        """What TGI's /info says of the model and its limits."""
+        pipeline = self._model.pipeline
+        if pipeline is None:
+            return problem(503, "The model is still loading.", "overloaded", {"Retry-After": "1"})
+        limits = pipeline.task.limits if isinstance(pipeline.task, TextGeneration) else None
+        return json_response(info(pipeline, limits, self._hosting.most_requests))
+
+    async def models(self, request: Request) -> Response:
+        """OpenAI's list, of the one model that there is."""
+        pipeline = self._model.pipeline
+        if pipeline is None:
+            return problem(503, "The model is still loading.", "overloaded", {"Retry-After": "1"}, openai=True)
+        return json_response(models(pipeline.approval_id or "model", self._started))
+
     async def invocations(self, request: Request) -> Response:
         """Let in, or told when to come again; counted, whatever comes of it."""
         started = time.perf_counter()
@@ -84,32 +116,38 @@ class App:
         return response
 
     async def _let_in(self, request: Request) -> Response:
+        said = functools.partial(problem, openai=request.url.path.startswith("/v1/"))
         pipeline, host = self._model.pipeline, self._model.host
         if pipeline is None or host is None:
-            return problem(503, "The model is still loading.", "overloaded", {"Retry-After": "1"})
+            return said(503, "The model is still loading.", "overloaded", {"Retry-After": "1"})
         missing = self._hosting.eula_missing(request.headers.get(CUSTOM_ATTRIBUTES, ""))
         if missing:
-            return problem(403, missing, "eula")
+            return said(403, missing, "eula")
+        declared = request.headers.get("content-length", "")
+        full = self._full(int(declared) if declared.isdecimal() else 0)
+        if full:
+            return said(429, *full)
         try:
-            body = await _body(request)
-        except _BodyTooLargeError:
-            return problem(413, f"The request is larger than {LARGEST_BODY_BYTES >> 20} MB.", "validation")
+            body = await self._bodies.read(request)
+        except BodyRefused as error:
+            return self._refused(error, said)
         except ClientDisconnect:
             return Response(status_code=499)
-        size = 1 + len(body) // _SMALL_BODY_BYTES
-        if self._inside and self._inside + size > self._hosting.most_requests:
-            seconds = str(self._meter.retry_after(self._inside))
-            said = f"The server has {self._inside} requests under way, and takes no more. Come again in {seconds} s."
-            return problem(429, said, "overloaded", {"Retry-After": seconds})
+        full = self._full(len(body.content))
+        if full:
+            self._bodies.release(body)
+            return said(429, *full)
+        size = _places(len(body.content))
         self._inside += size
-        leave = _Once(lambda: self._leave(size))
+        leave = _Once(lambda: self._leave(size, body))
         response = None
         try:
-            response = await self._answered(request, body, pipeline, host, leave)
-        except RecordInvalid as error:
-            response = problem(422 if isinstance(error, TooLong) else 400, str(error), "validation")
+            response = await self._answered(request, body.content, pipeline, host, leave)
+        except Invalid as error:
+            field = error.field
+            response = said(422 if isinstance(error, TooLong) else 400, str(error), "validation", field=field)
         except HostFailed as error:
-            response = problem(500, str(error), "generation")
+            response = said(500, str(error), "generation")
         except ClientDisconnect:
             self._meter.gone()
             # Nobody reads it.
@@ -119,10 +157,30 @@ class App:
                 leave()
         return response
 
-    def _leave(self, size: int) -> None:
-        self._inside -= size
+    def _full(self, length: int) -> tuple[str, str, dict[str, str]] | None:
+        """What is said to a body of `length` where there is no place for it."""
+        if not self._inside or self._inside + _places(length) <= self._hosting.most_requests:
+            return None
+        seconds = str(self._meter.retry_after(self._inside))
+        said = f"The server has {self._inside} requests under way, and takes no more. Come again in {seconds} s."
+        return said, "overloaded", {"Retry-After": seconds}
 
-    async def _answered(self, request: Request, body: bytes, pipeline: Pipeline, host: Host, leave: _Once) -> Response:
+    def _refused(self, error: BodyRefused, said: Callable[..., Response]) -> Response:
+        match error.status:
+            case 413:
+                return said(413, str(error), "validation")
+            case 408:
+                return said(408, str(error), "validation", {"Connection": "close"})
+        seconds = str(self._meter.retry_after(self._inside))
+        return said(error.status, f"{error} Come again in {seconds} s.", "overloaded", {"Retry-After": seconds})
+
+    def _leave(self, size: int, body: Body) -> None:
+        self._inside -= size
+        self._bodies.release(body)
+
+    async def _answered(
+        self, request: Request, body: bytearray, pipeline: Pipeline, host: Host, leave: _Once
+    ) -> Response:
         accept = _media_type(request.headers.get("accept", ""))
         kind = _media_type(request.headers.get("content-type", "")) or "application/json"
         begun = Begun()
@@ -131,36 +189,64 @@ class App:
         if kind not in ("application/json", *TEXT):
             said = f"Content-Type {kind[:100]} is not taken; send application/json or application/jsonlines."
             return problem(415, said, "validation")
-        if len(body) <= _SMALL_BODY_BYTES:
-            asked = pipeline.parse_record(_decoded(body, kind))
-        else:
-            asked = await asyncio.to_thread(lambda: pipeline.parse_record(_decoded(body, kind)))
+        work = functools.partial(self._parsed, request.url.path, body, kind, pipeline)
+        form, asked = work() if len(body) <= SMALL_BODY_BYTES else await asyncio.to_thread(work)
         headers = {"X-Promotion-Approval": pipeline.approval_id} if pipeline.approval_id else {}
         if asked.stream:
-            return await self._stream(request, asked, host, accept, begun, headers, leave)
+            return await self._stream(request, form, asked, host, accept, begun, headers, leave)
         [answers] = await _unless_left(request, host.answers([asked]))
         value, run = pipeline.finish_record(asked, answers, begun)
         self._meter.tokens(run.counts.tokens_in, run.counts.tokens_out)
         log.debug("answered 1 request, %.3f s", run.counts.busy_seconds)
-        content = dump_line(value) if pipeline.task.literal else dump(value)
+        value = form.whole(asked, answers, value)
+        # Readers of streams wait for a line break, and some for ever.
+        content = (dump_line(value) if pipeline.task.literal else dump(value)) + b"\n"
         return Response(content, media_type=accept if accept in ACCEPTED else "application/json", headers=headers)
 
-    async def _lines(self, request: Request, body: bytes, pipeline: Pipeline, host: Host, accept: str) -> Response:
+    def _parsed(self, path: str, body: bytearray, kind: str, pipeline: Pipeline) -> tuple[Form, requests.Request]:
+        """Raises Invalid by the names of the body's own form."""
+        value = _decoded(body, kind)
+        form = self._form(path, value, pipeline)
+        try:
+            return form, pipeline.parse_record(form.record)
+        except TooLong as error:
+            raise TooLong(form.name_of(error.field), error.reason, error.record_id) from None
+        except RecordInvalid as error:
+            raise RecordInvalid(form.name_of(error.field), error.reason, error.record_id) from None
+
+    def _form(self, path: str, value: Any, pipeline: Pipeline) -> Form:
+        decodes = isinstance(pipeline.task, TextGeneration)
+        if path.startswith("/v1/"):
+            if not decodes:
+                raise Invalid(
+                    "", f"this model's task is {pipeline.task.name}, which has no such route; use /invocations."
+                )
+            return OpenAiForm(value, chat=path == "/v1/chat/completions", model=pipeline.approval_id or "model")
+        if path == "/invocations":
+            chat = is_openai(value) if decodes else None
+            if chat is not None:
+                return OpenAiForm(value, chat=chat, model=pipeline.approval_id or "model")
+            return OwnForm(value, self._hosting.task_field if pipeline.task.name == TEXT_TO_TEXT else None)
+        return TgiForm(value, listed=path == "/", stream={"/generate": False, "/generate_stream": True}.get(path))
+
+    async def _lines(self, request: Request, body: bytearray, pipeline: Pipeline, host: Host, accept: str) -> Response:
         """A line for each line, whatever is wrong with it."""
         begun = Begun()
-        parsed = await asyncio.to_thread(lambda: pipeline.parse_lines(split_lines(body)))
+        parsed = await asyncio.to_thread(lambda: pipeline.parse_lines(split_lines(bytes(body))))
         good = [one for one in parsed if isinstance(one, requests.Request)]
         answers = await _unless_left(request, host.answers(good))
         answered = await asyncio.to_thread(lambda: pipeline.finish_lines(parsed, answers, begun, stamp=True))
         counts = answered.run.counts
         self._meter.tokens(counts.tokens_in, counts.tokens_out)
         log.info("answered %d records, %d errors, %.3f s", counts.records, counts.errors, counts.busy_seconds)
-        content = b"".join(line + b"\n" for line in answered.lines)
+        # Without a newline at the end: AssembleWith Line adds one after each answer, and clients read no empty lines.
+        content = b"\n".join(answered.lines)
         return Response(content, media_type=accept if accept in ACCEPTED else LINES[0])
 
     async def _stream(
         self,
         request: Request,
+        form: Form,
         asked: requests.Request,
         host: Host,
         accept: str,
@@ -170,7 +256,7 @@ class App:
     ) -> Response:
         """The answer as it grows. The first piece is waited for, so that what fails at once has a status of its own."""
         lines = accept in LINES or (accept != SSE_TYPE and self._hosting.stream_form == JSON_LINES)
-        form = json_line if lines else server_sent
+        shown = form.events(asked, lines=lines)
         [prompt] = asked.prepared
         pieces = host.stream(asked)
         try:
@@ -187,11 +273,14 @@ class App:
         async def events() -> AsyncIterator[bytes]:
             number, piece, whole = 1, first, False
             try:
-                yield form(prompt, piece, number)
+                yield shown.piece(piece, number)
                 while piece.finish is None:
                     piece = await anext(pieces)
                     number += piece.id >= 0
-                    yield form(prompt, piece, number)
+                    told = shown.piece(piece, number)
+                    if told:
+                        yield told
+                yield shown.end()
                 whole = True
             finally:
                 # Also where the client has left: it makes room for the next.
@@ -205,7 +294,7 @@ class App:
                     number, to_first, time.perf_counter() - begun.clock, "" if whole else ", until the client left",
                 )  # fmt: skip
 
-        kind = accept if accept in LINES else LINES_TYPE if lines else SSE_TYPE
+        kind = accept if lines and accept in LINES else shown.media_type
         return _Stream(events(), media_type=kind, headers={**headers, "Cache-Control": "no-cache"}, leave=leave)
 
 
@@ -267,21 +356,12 @@ async def _departure(request: Request) -> None:
         pass
 
 
-class _BodyTooLargeError(Exception):
-    pass
+def _places(length: int) -> int:
+    """How many requests a body of `length` counts as."""
+    return 1 + length // SMALL_BODY_BYTES
 
 
-async def _body(request: Request) -> bytes:
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > LARGEST_BODY_BYTES:
-            raise _BodyTooLargeError
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def _decoded(body: bytes, kind: str) -> Any:
+def _decoded(body: bytearray, kind: str) -> Any:
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
@@ -298,9 +378,3 @@ def _media_type(header: str) -> str:
     first = next(csv.reader([header]), [""])[0] if header else ""
     media = first.split(";")[0].strip().lower()
     return "" if media == "*/*" else media
-
-
-def problem(status: int, message: str, kind: str, headers: dict[str, str] | None = None) -> Response:
-    """An error in TGI's form: clients tell overload from a mistake of their own by `error_type`."""
-    content = dump_line({"error": message, "error_type": kind})
-    return Response(content, status_code=status, media_type="application/json", headers=headers)

@@ -19,13 +19,13 @@ from inference.decoders.task import TextGeneration
 from inference.serving import Host
 from inference.serving.app import App
 from inference.serving.batcher import Batcher
+from inference.serving.connections import DRAIN_SECONDS, Connection, Server
 from inference.serving.meter import Meter
 from inference.serving.settings import Hosting
 from inference.serving.steps import StepHost
 from inference.tasks.pipeline import Pipeline
 from promotion.errors import IntegrityError, Invalid, PromotionError
 
-DRAIN_SECONDS = 25  # of the 30 that SageMaker leaves between SIGTERM and SIGKILL
 _END_SECONDS = 3
 # Connections that wait to be taken, so that a burst of clients isn't turned away by the kernel.
 _BACKLOG = 4_096
@@ -80,6 +80,12 @@ class Model:
             self.host = host_of(pipeline, self._hosting, self._meter)
             self.pipeline = pipeline
 
+    def give_up(self) -> None:
+        """Tell all that still wait that the server is being stopped."""
+        if self.host is not None:
+            self._stopped = True
+            self.host.stop()
+
     def stop(self) -> None:
         """Stop answering; what is under way is told so."""
         self._stopped = True
@@ -117,8 +123,10 @@ def serve(load: Callable[[], Pipeline], *, host: str, port: int, environment: Ma
     hosting, meter = Hosting.of(os.environ if environment is None else environment), Meter()
     _allow_connections()
     model = Model(load, hosting, meter)
+    app = App(model, hosting, meter)
     config = uvicorn.Config(
-        App(model, hosting, meter).routes(),
+        app.routes(),
+        http=Connection,
         host=host,
         port=port,
         log_level="warning",
@@ -129,7 +137,7 @@ def serve(load: Callable[[], Pipeline], *, host: str, port: int, environment: Ma
         timeout_graceful_shutdown=DRAIN_SECONDS,
         timeout_keep_alive=75,
     )
-    server = uvicorn.Server(config)
+    server = Server(config, closing=app.close, overdue=model.give_up)
     # uvicorn raises the signal again once it has drained; a drained server has ended well.
     before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
 
@@ -145,6 +153,7 @@ def serve(load: Callable[[], Pipeline], *, host: str, port: int, environment: Ma
         return EXIT_TROUBLE
     finally:
         model.stop()
+        server.ended()
         for number, handler in before.items():
             signal.signal(number, handler)
     return model.exit_code

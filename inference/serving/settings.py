@@ -18,6 +18,8 @@ EULA, ACCEPT_EULA = "EULA", "ACCEPT_EULA"
 SAGEMAKER_BATCH = "SAGEMAKER_BATCH"
 CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 
+TASK = "HF_TASK"
+
 SSE, JSON_LINES = "sse", "jsonlines"
 
 
@@ -33,6 +35,8 @@ class Hosting:
     whole_payloads: bool = False
     eula: str = ""
     eula_accepted: bool = False
+    # The name that Hugging Face's clients read a text by, where the task is named summarization or translation.
+    task_field: str | None = None
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Hosting:
@@ -51,6 +55,7 @@ class Hosting:
             environment.get(SAGEMAKER_BATCH, "").lower() == "true",
             environment.get(EULA, "").strip(),
             environment.get(ACCEPT_EULA, "").strip().lower() == "true",
+            task_field(environment.get(TASK, "")),
         )
 
     def eula_missing(self, attributes: str) -> str | None:
@@ -61,3 +66,9 @@ class Hosting:
             f"This model is under an end-user licence agreement ({self.eula}). Who accepts it sends the custom attribute "
             f"accept_eula=true with each request, or deploys with {ACCEPT_EULA}=true in the environment."
         )
+
+
+def task_field(task: str) -> str | None:
+    """`summary_text` or `translation_text`, where the task has a name of that kind."""
+    kind = task.strip().lower().split("_")[0]
+    return {"summarization": "summary_text", "translation": "translation_text"}.get(kind)

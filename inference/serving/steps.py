@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from inference.decoders import Piece, Ticket, failed
-from inference.decoders.task import Collected, TextGeneration
+from inference.decoders.task import Collected, TextGeneration, grouped
 from inference.records.requests import Request
 from inference.serving.meter import Meter
 from inference.tasks.tasks import Answer
@@ -59,7 +59,7 @@ class StepHost:
         found = iter(one.answer(chat=chat) for (chat, _), one in zip(prompts, collected, strict=True))
         for one in collected:
             self._meter.first(one.first)
-        return [[next(found) for _ in request.prepared] for request in requests]
+        return [grouped(request, [next(found) for _ in request.prepared]) for request in requests]
 
     async def stream(self, request: Request) -> AsyncIterator[Piece]:
         loop = asyncio.get_running_loop()

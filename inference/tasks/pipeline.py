@@ -13,7 +13,7 @@ from inference.records.json_lines import dump_line
 from inference.records.parameters import HYPER_PARAMS, named
 from inference.records.prompt_templates import Prompts
 from inference.records.requests import Request, checked_record, decode_record
-from inference.tasks.tasks import Answer, Task
+from inference.tasks.tasks import Answer, Task, answer_each
 from promotion.errors import Invalid
 
 
@@ -63,7 +63,7 @@ class Pipeline:
         """
         begun = Begun()
         parsed = self.parse_lines(lines)
-        answers = self.task.answer([request for request in parsed if isinstance(request, Request)])
+        answers = answer_each(self.task, [request for request in parsed if isinstance(request, Request)])
         return self.finish_lines(parsed, answers, begun, stamp=stamp)
 
     def parse_lines(self, lines: Sequence[bytes | RecordInvalid]) -> list[Request | RecordInvalid]:

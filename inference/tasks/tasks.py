@@ -5,6 +5,7 @@ A task parses records, has an engine do the work on what is different, and puts 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
@@ -16,11 +17,16 @@ from inference.engines.encoder_decoder import text_engine
 from inference.engines.nli import NliEngine
 from inference.engines.sampling import record_key
 from inference.engines.search import most_new_tokens
-from inference.models.loading import TEXT_TO_TEXT, ZERO_SHOT, Loaded
-from inference.models.tokenizing import Encoded, Encoder
+from inference.models.configuration import TEXT_TO_TEXT, ZERO_SHOT
+from inference.models.generation_defaults import told_by_file
+from inference.models.languages import Languages
+from inference.models.loading import Loaded
+from inference.models.tokenizing import Encoded, Encoder, decoder_reach
 from inference.records.parameters import Generation, Labels
 from inference.records.requests import Departure, Request, generation_request, zero_shot_request
 from promotion.errors import Invalid
+
+log = logging.getLogger("inference")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +120,22 @@ class TextToText(_Plain):
         self._engine = engine or text_engine(loaded.model)
         self.joins = self._engine.joins
         self._tokenizer = loaded.tokenizer
-        self._encoder = Encoder(loaded.tokenizer, loaded.model.config)
-        self._defaults = Generation.of_model(loaded.model.generation_config)
+        self._encoder = Encoder(loaded.tokenizer, loaded.model)
+        with told_by_file():
+            self._defaults = _within(Generation.of_model(loaded.model.generation_config), decoder_reach(loaded.model))
+        self._languages = Languages(loaded.tokenizer, loaded.model.get_input_embeddings().num_embeddings)
 
     @property
     def description(self) -> Description:
         return self._engine.description
 
     def check_job(self, job: Mapping[str, Any]) -> None:
-        self._defaults.updated(job)
+        self._languages.resolved(self._defaults.updated(job))
 
     def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
-        return generation_request(record, job, self._defaults)
+        request = generation_request(record, job, self._defaults)
+        assert isinstance(request.settings, Generation)
+        return replace(request, settings=self._languages.resolved(request.settings))
 
     def weigh(self, request: Request) -> int:
         settings = request.settings
@@ -159,7 +169,7 @@ class TextToText(_Plain):
                     wanted.setdefault((text, request.settings), []).append((came, place))
                     waiting.setdefault((text, request.settings), []).append(request.departure)
                 came += 1
-            encoded = self._encoder.encode([text for text, _ in wanted]) if wanted else []
+            encoded = self._encoded(list(wanted))
             prompts = []
             for source, ((text, settings), places) in zip(encoded, wanted.items(), strict=True):
                 asked[prompted] = source, places
@@ -180,6 +190,16 @@ class TextToText(_Plain):
                     answers = open_requests.pop(number)
                     yield number, [answers[place] for place in range(len(answers))]
 
+    def _encoded(self, wanted: Sequence[tuple[str, Generation]]) -> list[Encoded]:
+        """Each text's tokens, in the order asked for, tokenized in the source language that it names."""
+        found: dict[int, Encoded] = {}
+        for code in {settings.src_lang for _, settings in wanted}:
+            places = [place for place, (_, settings) in enumerate(wanted) if settings.src_lang == code]
+            with self._languages.source(code):
+                encoded = self._encoder.encode([wanted[place][0] for place in places])
+            found.update(zip(places, encoded, strict=True))
+        return [found[place] for place in range(len(wanted))]
+
     def _answer(self, result: Generated, source: Encoded) -> Answer:
         tokens_in, truncated, seconds = len(source.tokens), source.truncated, result.seconds
         if result.error:
@@ -187,6 +207,19 @@ class TextToText(_Plain):
         texts = self._tokenizer.batch_decode([list(row) for row in result.sequences], skip_special_tokens=True)
         tokens_out = sum(map(len, result.sequences))
         return Answer({"generated_texts": texts}, tokens_in, tokens_out, truncated, seconds=seconds)
+
+
+def _within(settings: Generation, reach: int | None) -> Generation:
+    """A model's defaults, with lengths that its decoder's positions reach; what a request asks beyond is its error."""
+    if reach is None:
+        return settings
+    new, whole = settings.max_new_tokens, settings.max_length
+    return replace(
+        settings,
+        max_new_tokens=None if new is None else min(new, reach),
+        # It counts the start token.
+        max_length=None if whole is None else min(whole, reach + 1),
+    )
 
 
 class ZeroShot(_Plain):
@@ -197,7 +230,7 @@ class ZeroShot(_Plain):
 
     def __init__(self, loaded: Loaded, engine: PairEngine | None = None) -> None:
         self._engine = engine or NliEngine(loaded.model)
-        self._encoder = Encoder(loaded.tokenizer, loaded.model.config)
+        self._encoder = Encoder(loaded.tokenizer, loaded.model)
 
     @property
     def description(self) -> Description:
@@ -246,6 +279,26 @@ class ZeroShot(_Plain):
             fields = self.nothing if error else ranked(text, settings, found)
             answers.append(Answer(fields, tokens_in, 0, truncated, seconds=seconds, error=error))
         return spread(answers, places)
+
+
+def answer_each(task: Task, requests: Sequence[Request]) -> list[list[Answer]]:
+    """Answer `requests` together; where that fails, each alone, so that one that breaks the model is one error."""
+    try:
+        return task.answer(requests)
+    except Exception:
+        if len(requests) > 1:
+            log.exception("a pass failed; each of the %d requests in it is tried alone", len(requests))
+    # Outside the except block: the traceback holds the failed pass's tensors.
+    return [_alone(task, request) for request in requests]
+
+
+def _alone(task: Task, request: Request) -> list[Answer]:
+    try:
+        return task.answer([request])[0]
+    except Exception as error:
+        log.exception("the model fails on a record")
+        why = f"the model fails on this record: {type(error).__name__}."
+        return [Answer(task.nothing, error=why) for _ in request.texts]
 
 
 def ranked(text: str, settings: Labels, logits: Sequence[Entailment]) -> dict[str, Any]:

@@ -10,16 +10,16 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
-from lambdas.shared import http_app
+from lambdas.shared import http_app, sign_in_flow
 from lambdas.shared.appending import about, signing, version_number
 from lambdas.shared.dependencies import config, keyring, links, logger, world
 from lambdas.shared.http_app import Visit
 from promotion.domain.model import (
     parse_request_id,
-    request_id,
 )
 from promotion.errors import Invalid, LinkInvalid, PromotionError
 from promotion.ledger.append import Receipt, checked_reason
+from promotion.ledger.fold import request_of
 from promotion.links.sessions import Session
 from promotion.rendering.documents.approval_request import request_document
 from promotion.workflows import decisions, operations
@@ -47,6 +47,9 @@ def decide(visit: Visit, token: str) -> Response[Any]:
         decisions.checked_verdict(form.get("verdict", ""))
         checked_reason(form.get("reason", ""))
         visit.check_origin(session, form)
+        again = sign_in_flow.late(visit, session, form)
+        if again is not None:
+            return again
         receipt = decisions.record_decision(
             asked,
             session.person,
@@ -60,7 +63,7 @@ def decide(visit: Visit, token: str) -> Response[Any]:
         return _shown_again(visit, asked, session, form, error) or visit.refusal(error, session.person, page)
     sequence = receipt.sequence
     _log("decision recorded", session, asked=asked, verdict=form["verdict"], sequence=sequence, **_asked_of(asked))
-    return http_app.redirect(f"/approvals/{token}")
+    return http_app.redirect(f"/approvals/{token}", cookies=sign_in_flow.form_done(visit))
 
 
 @http_app.route(app, "/approvals/<token>/again", "POST")
@@ -146,7 +149,7 @@ def _shown_again(
         session.person,
         csrf=visit.csrf,
         links=links(),
-        live=view.findversion_number(live) if live is not None else None,
+        live=view.find_version(live) if live is not None else None,
         applied=None,
         samples=None,
     )
@@ -174,8 +177,7 @@ def _asked(token: str) -> str:
 
 
 def _request_of(receipt: Receipt) -> str:
-    event = receipt.events[-1]
-    return request_id(event.group, event.version or 0, event.environment or "", event.data["attempt"])
+    return request_of(receipt.events[-1]).id
 
 
 def _asked_of(asked: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from lambdas.shared.dependencies import client, config, logger, recorder
 from promotion.config.settings import Retraining
 from promotion.errors import PromotionError
+from promotion.workflows.commands import RecordRetraining
 
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_StartPipelineExecution.html
 LONGEST_VALUE = 1024
@@ -39,12 +40,13 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     execution = start(drift, retraining)
     try:
         receipt = recorder().record(
-            "retraining",
-            group=drift.model_package_group,
-            environment=drift.environment,
-            version=drift.model_package_version,
-            pipeline=retraining.pipeline,
-            execution=execution,
+            RecordRetraining(
+                group=drift.model_package_group,
+                environment=drift.environment,
+                version=drift.model_package_version,
+                pipeline=retraining.pipeline,
+                execution=execution,
+            )
         )
     except PromotionError as error:
         logger.error("retraining not recorded", extra={"execution": execution, "reason": str(error)})

@@ -11,13 +11,14 @@ from msgspec import Struct
 
 from lambdas.shared.dependencies import client, config, count, logger, recorder, setting
 from promotion import names
-from promotion.aws.artifacts import read_json
+from promotion.aws.artifacts import Denied, read_json
 from promotion.aws.runs import instance_times
 from promotion.client.artifact import split_uri
 from promotion.domain.metrics import evidence_of
 from promotion.domain.model import Evidence
 from promotion.errors import Invalid, PromotionError
 from promotion.rendering.documents.costs import cost
+from promotion.workflows.commands import RecordFailure, RecordInference
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -43,6 +44,10 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     try:
         report = msgspec.convert(event.get("detail"), RunReport)
         evidence = read_evidence(report)
+    except Denied:
+        # The run completed, and this function lacks a right: tried again, and then heard of by alarm and dead-letter queue.
+        logger.exception("metrics not readable", extra={"event_id": event.get("id")})
+        raise
     except (Invalid, msgspec.ValidationError) as error:
         logger.error("run refused", extra={"reason": str(error), "event_id": event.get("id")})
         return {"refused": str(error)}
@@ -53,15 +58,16 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     try:
         if version is None:
             receipt = recorder().record(
-                "failure",
-                group=group,
-                environment=report.environment,
-                run_id=report.run_id,
-                problem=evidence.problem,
-                broken=_is_integrity(report.error),
+                RecordFailure(
+                    group=group,
+                    environment=report.environment,
+                    run_id=report.run_id,
+                    problem=evidence.problem,
+                    broken=_is_integrity(report.error),
+                )
             )
         else:
-            receipt = recorder().record("inference", group=group, version=version, evidence=evidence)
+            receipt = recorder().record(RecordInference(group=group, version=version, evidence=evidence))
     except PromotionError as error:
         logger.error("run refused", extra={"reason": str(error), "run_id": report.run_id})
         return {"refused": str(error)}
@@ -83,6 +89,7 @@ def read_evidence(report: RunReport) -> Evidence:
     """What a run left in S3, under the folder that only its environment's pipeline may write.
 
     Raises:
+        Denied: this function may not read the metrics.
         Invalid: the metrics lie elsewhere, can't be read, or are of another model.
     """
     known: dict[str, Any] = {"source": "inference", "environment": report.environment, "run_id": report.run_id}

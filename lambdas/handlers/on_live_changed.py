@@ -32,6 +32,7 @@ from promotion.domain.endpoint_plan import Found, Wanted
 from promotion.domain.model import EndpointState, EnvironmentState
 from promotion.errors import IntegrityError, Invalid, NotApproved, PromotionError
 from promotion.ledger.snapshot import GroupSnapshot
+from promotion.workflows.commands import RecordEndpoint
 
 
 class Behind(Exception):
@@ -156,7 +157,7 @@ def _record(state: EnvironmentState, seen: EndpointState) -> None:
         return
     try:
         receipt = recorder().record(
-            "endpoint", group=state.group, environment=state.name, version=version, endpoint=seen
+            RecordEndpoint(group=state.group, environment=state.name, version=version, endpoint=seen)
         )
     except PromotionError as error:
         logger.error("endpoint not recorded", extra=_place(state.group, state.name) | {"reason": str(error)})

@@ -6,6 +6,7 @@ wake this function too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from msgspec.structs import replace
@@ -15,12 +16,16 @@ from lambdas.shared.changes import parse_change, record_bypass
 from lambdas.shared.dependencies import client, config, logger, prefix, recorder
 from promotion import names
 from promotion.aws.accounts import share_group
-from promotion.aws.artifacts import hash_container, registered_evidence, size_of
+from promotion.aws.artifacts import hash_container, is_transient, registered_evidence, size_of
 from promotion.aws.registry import describe
+from promotion.config.resources import partition_of
 from promotion.domain.model import Package
 from promotion.errors import Invalid
+from promotion.workflows.commands import Register
 
 _BYTES_PER_GB = 1 << 30
+# Enough to record the version after an artifact was too much for the function's time.
+_KEPT_FOR_RECORDING_MS = 60_000
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
@@ -37,7 +42,9 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     if not config().governs(group) or not names.GROUP_PATTERN.fullmatch(group):
         logger.info("group not governed", extra={"model_package_group": group})
         return {"ignored": "group not governed"}
-    return look_after(change.ModelPackageArn) if event.get("hashing") else register(change.ModelPackageArn)
+    if event.get("hashing"):
+        return look_after(change.ModelPackageArn)
+    return register(change.ModelPackageArn, by_job=bool(event.get("by_job")), budget=_budget(context))
 
 
 def look_after(arn: str) -> dict[str, Any]:
@@ -46,16 +53,37 @@ def look_after(arn: str) -> dict[str, Any]:
     return artifact_hashing.look_after(package)
 
 
-def register(arn: str) -> dict[str, Any]:
-    """Read a package, hash its artifact, and have it recorded with the request for the first environment."""
+class _OutOfTimeError(Exception):
+    """The function's own time doesn't suffice to read an artifact to its end."""
+
+
+def _budget(context: object) -> Callable[[], None]:
+    """A check that ends the reading of an artifact before Lambda ends the function."""
+    left = getattr(context, "get_remaining_time_in_millis", None)
+
+    def check() -> None:
+        if left is not None and left() < _KEPT_FOR_RECORDING_MS:
+            raise _OutOfTimeError
+
+    return check
+
+
+def register(arn: str, *, by_job: bool = False, budget: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """Read a package, hash its artifact, and have it recorded with the request for the first environment.
+
+    Args:
+        arn: The model package's ARN.
+        by_job: Let a job hash the artifact, for the function didn't get to the end of it before.
+        budget: Called while an artifact is read; raises once a job has to take over.
+    """
     try:
         package, description = describe(client("sagemaker"), arn, config().identity.requesters)
     except Invalid as error:
         logger.error("package refused", extra={"model_package_arn": arn, "reason": str(error)})
         return {"refused": str(error)}
-    package = with_digests(package)
+    package = with_digests(package, by_job=by_job, budget=budget)
     evidence = registered_evidence(client("s3"), description)
-    receipt = recorder().record("register", package=package, evidence=evidence)
+    receipt = recorder().record(Register(package=package, evidence=evidence))
     logger.info(
         "model registered",
         extra={
@@ -78,24 +106,42 @@ def register(arn: str) -> dict[str, Any]:
 
 def execution_roles() -> list[str]:
     """ARNs of what models run as in the accounts that environments have of their own."""
+    partition = partition_of(config().registry.region or "")
     return [
         environment.execution_role
-        or f"arn:aws:iam::{account}:role/{names.environment_role(prefix(), environment.name, 'execution')}"
+        or f"arn:{partition}:iam::{account}:role/{names.environment_role(prefix(), environment.name, 'execution')}"
         for environment in config().environments
         if (account := config().elsewhere.get(environment.name))
     ]
 
 
-def with_digests(package: Package) -> Package:
+def with_digests(package: Package, *, by_job: bool = False, budget: Callable[[], None] = lambda: None) -> Package:
     """A package whose containers' artifacts have been hashed; or that says why they can't be, which shuts approval; or that a
     job will hash, because they are more than a function can read in its time.
+
+    Whatever is wrong with an artifact becomes the package's `problem`: only what AWS may answer otherwise later is raised.
     """
+    if package.problem:
+        return package
     s3, limit = client("s3"), config().artifacts.hash_in_function_up_to_gb * _BYTES_PER_GB
+    sized = package
     try:
         sizes = [size_of(s3, container) for container in package.containers]
-        if sum(sizes) > limit:
-            sized = zip(package.containers, sizes, strict=True)
-            return replace(package, hashing=True, containers=tuple(replace(each, size=size) for each, size in sized))
-        return replace(package, containers=tuple(hash_container(s3, container) for container in package.containers))
+        sized = replace(
+            package,
+            containers=tuple(replace(each, size=size) for each, size in zip(package.containers, sizes, strict=True)),
+        )
+        if by_job or sum(sizes) > limit:
+            return replace(sized, hashing=True)
+        return replace(
+            package, containers=tuple(hash_container(s3, each, on_chunk=budget) for each in package.containers)
+        )
+    except _OutOfTimeError:
+        return replace(sized, hashing=True)
     except Invalid as error:
         return replace(package, problem=str(error))
+    except Exception as error:
+        if is_transient(error):
+            raise
+        logger.exception("artifact not hashed", extra={"model_package_arn": package.arn})
+        return replace(package, problem=f"ModelDataUrl: the artifact can't be read ({type(error).__name__}).")

@@ -14,6 +14,7 @@ from promotion.client.artifact import split_uri
 from promotion.config.settings import Monitor
 from promotion.errors import Invalid, PromotionError
 from promotion.formatting import counted, listed, one_line
+from promotion.workflows.commands import RecordMonitoring
 
 # What Model Monitor's containers leave as their exit message:
 # https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-interpreting-results.html
@@ -87,13 +88,14 @@ def _reports(job: dict[str, Any]) -> Any:
 def _record(monitor: Monitor, schedule: str, found: Found) -> int:
     try:
         receipt = recorder().record(
-            "monitoring",
-            group=monitor.group,
-            environment=monitor.environment,
-            source=f"monitor {schedule}",
-            violations=found.violations,
-            reason=found.reason,
-            report=found.report,
+            RecordMonitoring(
+                group=monitor.group,
+                environment=monitor.environment,
+                source=f"monitor {schedule}",
+                violations=found.violations,
+                reason=found.reason,
+                report=found.report,
+            )
         )
     except PromotionError as error:
         logger.error("monitoring not recorded", extra={"schedule": schedule, "reason": str(error)})

@@ -138,7 +138,7 @@ def targets() -> dict[str, Target]:
         names.REGISTRY: RegistryTarget(registry_client, order),
         names.PARAMETERS: ParameterTarget(parameter_store("writer"), signer(), prefix()),
         names.EVENTS: EventsTarget(client("events"), setting(names.EVENT_BUS_NAME)),
-        names.MAIL: MailTarget(client("sesv2"), client("s3"), config(), links()),
+        names.MAIL: MailTarget(client("sesv2"), client("s3"), config(), links(), setting(names.CONFIGURATION_SET)),
     }
 
 

@@ -15,7 +15,7 @@ import msgspec
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
 from lambdas.shared.appending import about, signing, version_number
-from lambdas.shared.dependencies import config, logger, region, setting
+from lambdas.shared.dependencies import config, ledger, logger, region, setting
 from lambdas.shared.http_request import JSON, Answered, Request, not_found, respond, serve
 from promotion import names
 from promotion.aws import caller_identity
@@ -76,8 +76,10 @@ def _operation(form: dict[str, str], operator: Actor) -> Receipt:
             return endpoints.remove_endpoint(group, form.get("environment", ""), operator, reason, world=signing())
         case "endpoint_restore":
             return endpoints.restore_endpoint(group, form.get("environment", ""), operator, reason, world=signing())
+        case "refold":
+            return Receipt(group=group, note=f"{ledger().refold(group)} states folded again")
         case other:
-            known = "rollback, revoke, adopt, endpoint_remove or endpoint_restore"
+            known = "rollback, revoke, adopt, endpoint_remove, endpoint_restore or refold"
             raise Invalid("operation", f"{other!r} is not {known}.")
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,12 +24,14 @@ from lambdas.shared.dependencies import (
     signer,
 )
 from promotion import names
-from promotion.aws.artifacts import read_json
+from promotion.aws.artifacts import Denied, read_json
 from promotion.client.artifact import split_uri
 from promotion.client.live_record import LiveModel
 from promotion.client.resolve import resolve
+from promotion.domain import instance_types
 from promotion.domain.model import VersionState
 from promotion.domain.sagemaker_model import model_request
+from promotion.domain.transform_format import TransformFormat, transform_format
 from promotion.errors import Invalid, NotApproved
 
 PROCESSING = "/opt/ml/processing"
@@ -50,10 +53,16 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     except NotApproved as error:
         return _nothing(str(error))
     places = {"bucket": config().inference.bucket, "group": group, "environment": environment}
-    inputs = event.get("input") or config().inference.input.format(**places)
-    references = event.get("references") or config().inference.references.format(**places)
+    evaluation = config().evaluation(group)
+    inputs = _found(event.get("input") or (evaluation.input or "").format(**places))
+    references = _found(event.get("references") or (evaluation.references or "").format(**places))
     if not _exists(inputs):
         return _nothing(f"there is no input at {inputs}")
+    state = ledger().view(group).find_version(model.model_package_version)
+    form = transform_format(
+        inputs, model.content_types, state.package.response_types if state else (),
+        content_type=evaluation.content_type, accept=evaluation.accept,
+    )  # fmt: skip
     run = _run_id(model, now())
     settings = event.get("settings") or {}
     output = event.get("output") or f"s3://{settings['evidence_bucket']}/{group}/{environment}/{run}"
@@ -63,7 +72,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     _write_context(context, model, run)
     return requests(
         model, run=run, inputs=inputs, references=references if _exists(references) else "", output=output.rstrip("/"),
-        settings=settings, context=context,
+        settings=settings, context=context, form=form, score_options=evaluation.score_arguments,
     )  # fmt: skip
 
 
@@ -76,13 +85,15 @@ def requests(
     output: str,
     settings: dict[str, Any],
     context: str,
+    form: TransformFormat,
+    score_options: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The exact requests that the machine makes for a run, and what it reports at its end."""
-    wanted, image = config().at(model.environment).inference, model.containers[0].image
+    wanted = config().at(model.environment).inference
     name = f"promotion-{run}"
     role = settings["execution_role_arn"]
     vpc = {"Subnets": settings.get("subnets") or [], "SecurityGroupIds": settings.get("security_groups") or []}
-    volume = {"VolumeKmsKeyId": wanted.volume_key} if wanted.volume_key else {}
+    ami = instance_types.transform_ami(wanted.instance_type, wanted.transform_ami_version)
     key = {"KmsKeyId": wanted.output_key} if wanted.output_key else {}
     score_inputs = [
         _input("outputs", f"{output}/transform/"),
@@ -98,6 +109,7 @@ def requests(
         "--gates", f"{PROCESSING}/input/context/gates.json",
         "--live", f"{PROCESSING}/input/context/live.json",
         "--output", f"{PROCESSING}/output",
+        *score_options,
     ]  # fmt: skip
     return {
         "run": True,
@@ -117,32 +129,33 @@ def requests(
             "TransformJobName": name,
             "ModelName": name,
             "Environment": {"HYPER_PARAMS": wanted.hyper_params} if wanted.hyper_params else {},
-            "BatchStrategy": "MultiRecord",
+            "BatchStrategy": form.batch_strategy,
             "MaxPayloadInMB": wanted.max_payload_mb,
             "MaxConcurrentTransforms": wanted.max_concurrent_transforms,
             "ModelClientConfig": {"InvocationsTimeoutInSeconds": 3600, "InvocationsMaxRetries": 1},
             "TransformInput": {
                 "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": inputs}},
-                "ContentType": "application/jsonlines",
-                "SplitType": "Line",
+                "ContentType": form.content_type,
+                "SplitType": form.split_type,
             },
             "TransformOutput": {
                 "S3OutputPath": f"{output}/transform/",
-                "AssembleWith": "Line",
-                "Accept": "application/jsonlines",
+                "AssembleWith": form.assemble_with,
+                "Accept": form.accept,
                 **key,
             },
             "TransformResources": {
                 "InstanceType": wanted.instance_type,
                 "InstanceCount": wanted.instance_count,
-                **volume,
+                **({"TransformAmiVersion": ami} if ami else {}),
+                **instance_types.volume_key(wanted.instance_type, wanted.volume_key),
             },
         },
         "score": {
             "ProcessingJobName": f"{name}-score",
             "RoleArn": role,
             "AppSpecification": {
-                "ImageUri": settings.get("image") or image,
+                "ImageUri": settings.get("image") or model.containers[0].image,
                 "ContainerEntrypoint": ["python", "-m", "inference", "score"],
                 "ContainerArguments": arguments,
             },
@@ -165,7 +178,7 @@ def requests(
                     "InstanceCount": 1,
                     "InstanceType": wanted.score_instance_type,
                     "VolumeSizeInGB": 30,
-                    **volume,
+                    **instance_types.volume_key(wanted.score_instance_type, wanted.volume_key),
                 }
             },
             "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
@@ -215,6 +228,8 @@ def _baseline(state: VersionState | None) -> dict[str, Any] | None:
         return None
     try:
         document, _ = read_json(client("s3"), state.package.baseline_uri, "DriftCheckBaselines")
+    except Denied:
+        raise
     except Invalid as error:
         logger.warning("baseline not read", extra={"reason": str(error)})
         return None
@@ -255,14 +270,35 @@ def _run_id(model: LiveModel, moment: datetime) -> str:
 
 
 def _exists(uri: str) -> bool:
-    """Whether there is an object, or anything below a prefix."""
+    """Whether there is an object, or anything below a prefix.
+
+    Raises:
+        Invalid: the bucket isn't there, or may not be listed: that is a fault of the deployment, and no missing input.
+    """
     bucket, key = split_uri(uri, "input")
     try:
-        return bool(client("s3").list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("KeyCount"))
+        # A page may be empty and still not be the last.
+        pages = client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key, MaxKeys=1)
+        return any(page.get("Contents") for page in pages)
     except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchBucket", "AccessDenied"):
-            return False
+        code = error.response["Error"]["Code"]
+        if code == "NoSuchBucket":
+            raise Invalid("input", f"{uri}: there is no bucket {bucket}; [inference] names it.") from None
+        if code in ("AccessDenied", "403"):
+            raise Invalid(
+                "input",
+                f"{uri}: this function may not list bucket {bucket}. Name it in [inference] input, references or bucket, "
+                "and where it is another account's, let the roles of this service in by its policy.",
+            ) from None
         raise
+
+
+def _found(uri: str) -> str:
+    """The input or references at `uri`; a table stored as `.csv` stands in for a `.jsonl` that is not there."""
+    if not uri.endswith(".jsonl") or _exists(uri):
+        return uri
+    table = f"{uri.removesuffix('.jsonl')}.csv"
+    return table if _exists(table) else uri
 
 
 def _input(name: str, uri: str) -> dict[str, Any]:

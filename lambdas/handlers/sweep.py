@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
-
-import msgspec
 
 from lambdas.shared.dependencies import client, config, ledger, logger, now, recorder, setting
 from promotion import names
 from promotion.domain.model import EnvironmentState
 from promotion.errors import PromotionError
+from promotion.workflows.commands import KeepTime
 
 # A registration younger than this is still on its way by its own event.
 GRACE = timedelta(minutes=2)
+# A registration that isn't recorded after this is too much for the function: a job reads its artifact.
+TRIED_FOR = timedelta(hours=1)
 # How many of a group's newest packages are looked at: a lost event is minutes old, not years.
 LOOKED_AT = 20
 
@@ -32,18 +36,37 @@ def _governed_groups() -> list[str]:
     return [group for group in found if config().governs(group)]
 
 
-def _find_lost(group: str) -> int:
-    answer = client("sagemaker").list_model_packages(
-        ModelPackageGroupName=group,
-        ModelApprovalStatus=names.PENDING,
-        SortBy="CreationTime",
-        SortOrder="Descending",
-        MaxResults=LOOKED_AT,
+def _newest_pending(group: str) -> Iterator[dict[str, Any]]:
+    """The newest packages of a group that wait for approval; with a filter, a page may be empty and still not the last."""
+    pages = (
+        client("sagemaker")
+        .get_paginator("list_model_packages")
+        .paginate(
+            ModelPackageGroupName=group,
+            ModelApprovalStatus=names.PENDING,
+            SortBy="CreationTime",
+            SortOrder="Descending",
+            PaginationConfig={"PageSize": LOOKED_AT},
+        )
     )
+    yield from itertools.islice((summary for page in pages for summary in page["ModelPackageSummaryList"]), LOOKED_AT)
+
+
+@cache
+def installed_at() -> datetime:
+    """When the ledger was made. What was registered before had no event that could be lost."""
+    made: datetime = client("dynamodb").describe_table(TableName=setting(names.LEDGER_TABLE))["Table"][
+        "CreationDateTime"
+    ]
+    return made
+
+
+def _find_lost(group: str) -> int:
     lost = 0
-    for summary in answer["ModelPackageSummaryList"]:
+    for summary in _newest_pending(group):
         known = ledger().version(group, summary["ModelPackageVersion"])
-        is_lost = known is None and now() - summary["CreationTime"] > GRACE
+        made = summary["CreationTime"]
+        is_lost = known is None and made >= installed_at() and now() - made > GRACE
         # The end of a job may be told by an event that was lost, and what failed is to be tried again.
         is_hashed = known is not None and known.package.hashing
         if is_lost or is_hashed:
@@ -51,7 +74,15 @@ def _find_lost(group: str) -> int:
             client("lambda").invoke(
                 FunctionName=setting(names.REGISTERED_FUNCTION),
                 InvocationType="Event",
-                Payload=json.dumps({"id": "sweep", "detail": detail, "hashing": is_hashed}).encode(),
+                Payload=json.dumps(
+                    {
+                        "id": "sweep",
+                        "detail": detail,
+                        "hashing": is_hashed,
+                        # The function was tried before, and ended or was ended with nothing recorded.
+                        "by_job": is_lost and now() - summary["CreationTime"] > TRIED_FOR,
+                    }
+                ).encode(),
             )
         lost += is_lost
     return lost
@@ -66,7 +97,7 @@ def _keep_time(state: EnvironmentState) -> int:
     if not due:
         return 0
     try:
-        receipt = recorder().record("keep_time", environment=msgspec.to_builtins(state))
+        receipt = recorder().record(KeepTime(environment=state))
     except PromotionError as error:
         logger.warning("request not timed", extra={"model_package_group": state.group, "reason": str(error)})
         return 0

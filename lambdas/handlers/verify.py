@@ -36,7 +36,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
             logger.error("differs", extra={"model_package_group": group, "difference": difference.difference.line})
         if group and not any(_is_ledgers(each) for each in differences):
             anchored += _anchor(group)
-    count(names.DIFFERENCES_METRIC, found, service=names.SERVICE)
+    count(names.DIFFERENCES_METRIC, found)
     logger.info("verified", extra={"groups": groups, "differences": found, "anchored": anchored})
     return {"groups": groups, "differences": found, "anchored": anchored}
 

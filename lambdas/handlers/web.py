@@ -11,7 +11,7 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
-from lambdas.shared import http_app
+from lambdas.shared import http_app, sign_in_flow
 from lambdas.shared.dependencies import (
     client,
     config,
@@ -28,6 +28,7 @@ from lambdas.shared.http_app import Visit
 from promotion import names
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.picture_store import read_picture
+from promotion.domain import policy
 from promotion.domain.model import parse_request_id
 from promotion.domain.policy import Situation
 from promotion.errors import Invalid, LinkInvalid, PromotionError
@@ -75,6 +76,8 @@ def request(visit: Visit, token: str) -> Response[Any]:
         return visit.refusal(LinkInvalid(), session.person)
     except PromotionError as error:
         return visit.refusal(error, session.person)
+    if policy.may_decide_at_all(session.person, situation) and (again := sign_in_flow.renewed(visit, session)):
+        return again
     live = view.environment(name).live
     samples, slices = read_samples_and_slices(client("s3"), situation.request.evidence)
     document = request_document(
@@ -88,6 +91,8 @@ def request(visit: Visit, token: str) -> Response[Any]:
         slices=slices,
         picture=None if visit.wants_json else partial(read_picture, client("s3")),
     )
+    if document["may_decide"] or document["may_reject"]:
+        document |= _typed_before(visit)
     expired = document["state"] == "Expired"
     return visit.page("request", document, session.person, HTTPStatus.GONE if expired else HTTPStatus.OK)
 
@@ -149,6 +154,16 @@ def static(name: str) -> Response[Any]:
         return http_app.respond(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", "There is no such file.")
     headers = {"Cache-Control": "public, max-age=3600"}
     return http_app.respond(HTTPStatus.OK, "text/css; charset=utf-8", pages.stylesheet(), headers=headers)
+
+
+def _typed_before(visit: Visit) -> dict[str, str]:
+    """What somebody had typed, and was about to do, before they were asked to sign in again."""
+    kept = {} if visit.wants_json else sign_in_flow.kept_form(visit)
+    if not kept:
+        return {}
+    button = "approve" if kept.get("verdict") == names.APPROVED else "reject"
+    said = f"You are signed in again, and nothing was recorded yet. You were about to {button}: press the button once more."
+    return {"problem": said, "reason": kept.get("reason", "")}
 
 
 def _follow(group: str, situation: Situation) -> Mapping[str, int]:

@@ -19,9 +19,11 @@ from msgspec.structs import replace
 from lambdas.shared.dependencies import client, config, logger, now, recorder, setting
 from promotion import names
 from promotion.aws.artifacts import pinned, read_json
+from promotion.domain.instance_types import volume_key
 from promotion.domain.model import Container, Package
 from promotion.errors import Invalid
 from promotion.ledger.append import Receipt
+from promotion.workflows.commands import RecordArtifact
 
 # Waits of 5 and 20 minutes, 1, 5 and 21 hours, then of a day each: a week for somebody to mend what is in the way.
 MOST_TRIES = 9
@@ -151,7 +153,7 @@ def _start(package: Package, attempt: int) -> None:
                 "InstanceCount": 1,
                 "InstanceType": config().artifacts.hash_instance_type,
                 "VolumeSizeInGB": VOLUME_GB,
-                **({"VolumeKmsKeyId": wanted.volume_key} if wanted.volume_key else {}),
+                **volume_key(config().artifacts.hash_instance_type, wanted.volume_key),
             }
         },
         "StoppingCondition": {"MaxRuntimeInSeconds": LONGEST_RUN_S},
@@ -170,12 +172,13 @@ def _record(
     package: Package, *, containers: tuple[Container, ...] = (), problem: str = "", hashing: bool = False
 ) -> dict[str, Any]:
     receipt: Receipt = recorder().record(
-        "artifact",
-        group=package.group,
-        version=package.version,
-        containers=containers,
-        problem=problem,
-        hashing=hashing,
+        RecordArtifact(
+            group=package.group,
+            version=package.version,
+            containers=containers,
+            problem=problem,
+            hashing=hashing,
+        )
     )
     if receipt.events:
         log = logger.error if problem else logger.info

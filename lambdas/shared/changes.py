@@ -12,6 +12,7 @@ from lambdas.shared.dependencies import logger, recorder
 from promotion import names
 from promotion.errors import Invalid
 from promotion.ledger.append import Receipt
+from promotion.workflows.commands import RecordBypass
 
 
 class PackageChange(Struct, frozen=True, kw_only=True):
@@ -52,7 +53,7 @@ def record_bypass(found: Mapping[str, Any]) -> Receipt:
         # Our own write of another field came after; it is not whom to blame.
         who = "somebody, whom CloudTrail names"
     changed = found.get("LastModifiedTime") or found.get("CreationTime")
-    receipt = recorder().record("bypass", group=group, version=version, status=status, by=who, at=changed)
+    receipt = recorder().record(RecordBypass(group=group, version=version, status=status, by=who, at=changed))
     if receipt.events:
         logger.warning(
             "approval bypassed",

@@ -165,7 +165,8 @@ def count(metric: str, value: float, **dimensions: str) -> None:
     from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
     with single_metric(metric, MetricUnit.Count, value, namespace=names.METRICS_NAMESPACE) as line:
-        for name, said in dimensions.items():
+        # By installation, as the alarms ask: Powertools would add POWERTOOLS_SERVICE_NAME alone where it is set.
+        for name, said in {**dimensions, "service": names.installation(prefix())}.items():
             line.add_dimension(name, said)
 
 

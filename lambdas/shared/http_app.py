@@ -26,7 +26,7 @@ from lambdas.shared.http_request import (
 from promotion import names
 from promotion.domain import policy
 from promotion.domain.model import Person
-from promotion.formatting import counted, one_line
+from promotion.formatting import counted, listed, one_line
 from promotion.links.sessions import Session
 
 __all__ = [
@@ -53,7 +53,8 @@ class Visit(Request):
     """A request of a person, who has a session or gets none of what needs one."""
 
     def session(self) -> Session | None:
-        return sessions().session(self.cookies.get(session_cookie_name(), ""), now=now())
+        cookie = self.cookies.get(session_cookie_name(), "")
+        return sessions().session(cookie, now=now(), known=policy.known_groups(config())) if cookie else None
 
     def reader(self) -> Session:
         """The session of somebody who may read: asked to sign in where there is none, 403 for strangers."""
@@ -68,17 +69,21 @@ class Visit(Request):
     def _not_a_reader(self, person: Person) -> Response[Any]:
         """Who somebody is taken for, whom to ask, and what to have looked at where that is wrong."""
         may = policy.readers(config())
-        brought = len(person.groups)
+        brought = person.groups_brought if person.groups_brought is not None else len(person.groups)
         groups = (
             f"Your sign-in brought {counted(brought, 'group')}, none of which may read here."
             if brought
             else "Your sign-in brought no groups at all: this application's tokens may not carry them."
         )
+        wanted = listed(
+            [f"{group.label} ({group.id})" if group.name else group.id for group in policy.reading_groups(config())]
+        )
         text = (
             f"You are signed in as {one_line(person.email or person.name or person.subject, 120)}. {groups}\n"
             f"Members of {may} may. If you registered a model, its mails tell you what was decided and why; one of them can "
             "show you the rest, and ask again for you.\n"
-            "Should you be one of them yourself? Ask whoever runs your directory to put you into the group, and sign in again."
+            "Should you be one of them yourself? Ask whoever runs your directory to put you into the group, and sign in again. "
+            f"Wanted are, by the ids that a token has to carry: {wanted}."
         )
         title = "This page is for approvers and auditors"
         more = {"who_may": f"Members of {may}."}
@@ -156,8 +161,8 @@ def sign_in_cookie_name() -> str:
     return "__Host-sign-in" if is_secure() else "sign-in"
 
 
-def cookie(name: str, value: str, max_age_s: int) -> Cookie:
-    """A cookie that scripts can't read and other sites don't send with a POST."""
+def cookie(name: str, value: str, max_age_s: int, *, from_elsewhere: bool = False) -> Cookie:
+    """A cookie that scripts can't read; other sites don't send it with a POST, unless `from_elsewhere`."""
     return Cookie(
         name=name,
         value=value,
@@ -165,7 +170,8 @@ def cookie(name: str, value: str, max_age_s: int) -> Cookie:
         secure=is_secure(),
         http_only=True,
         max_age=max_age_s,
-        same_site=SameSite.LAX_MODE,
+        # Browsers take SameSite=None from https alone; on loopback the provider is the same site.
+        same_site=SameSite.NONE_MODE if from_elsewhere and is_secure() else SameSite.LAX_MODE,
     )
 
 

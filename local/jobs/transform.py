@@ -243,7 +243,8 @@ def _post(port: int, body: bytes, content_type: str | None, accept: str | None) 
 
 def _assembled(answers: list[bytes], assemble_with: str | None) -> bytes:
     if assemble_with == "Line":
-        return b"".join(answer.rstrip(b"\n") + b"\n" for answer in answers)
+        # After each answer, also after one that ends in a newline: so does SageMaker.
+        return b"".join(answer + b"\n" for answer in answers)
     return b"".join(answers)
 
 

@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 
 from promotion import names
 from promotion.aws import Client
+from promotion.config.resources import partition_of
 
 SESSION_LIFETIME_S = 900
 READS = ["sagemaker:DescribeModelPackage", "sagemaker:DescribeModelPackageGroup", "sagemaker:ListModelPackages"]
@@ -34,8 +35,9 @@ class Accounts:
         if kept and time.monotonic() < kept[0]:
             return kept[1]
         role = names.environment_role(self._prefix, environment, self._purpose)
+        partition = partition_of(self._sts.meta.region_name or "")
         credentials = self._sts.assume_role(
-            RoleArn=f"arn:aws:iam::{self._accounts[environment]}:role/{role}",
+            RoleArn=f"arn:{partition}:iam::{self._accounts[environment]}:role/{role}",
             RoleSessionName=names.SERVICE,
             ExternalId=names.external_id(self._prefix, environment),
             DurationSeconds=SESSION_LIFETIME_S,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from promotion.aws import Client
-from promotion.domain.model import Head
+from promotion.domain.model import SCHEMA, Head
 from promotion.ledger.verify import Anchor
 
 _NAME = re.compile(r"heads/([^/]+)/(\d{10})-([0-9a-f]{64})\.json")
@@ -39,6 +39,7 @@ class AnchorBucket:
         """Anchor a head; returns the anchor's name."""
         key = f"heads/{head.group}/{head.sequence:010d}-{head.hash}.json"
         document = {
+            "schema": SCHEMA,
             "group": head.group,
             "sequence": head.sequence,
             "hash": head.hash,

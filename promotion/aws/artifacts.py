@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from msgspec.structs import replace
 
 from promotion.aws import Client
@@ -18,6 +19,15 @@ from promotion.errors import Invalid
 
 LARGEST_METRICS_BYTES = 4 << 20
 _MISSING = ("NoSuchKey", "NoSuchBucket", "NoSuchVersion", "404")
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether AWS may answer the same call otherwise a little later: throttled, unavailable, or not reached."""
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+        code = error.response.get("Error", {}).get("Code", "")
+        return status >= 500 or status == 429 or "Throttl" in code or code in ("SlowDown", "RequestTimeout")
+    return isinstance(error, BotoCoreError)
 
 
 def size_of(s3: Client, container: Container) -> int:
@@ -41,8 +51,10 @@ def pinned(s3: Client, container: Container) -> dict[str, str]:
     return {"version_id": "" if version_id == "null" else version_id, "etag": head["ETag"]}
 
 
-def hash_container(s3: Client, container: Container) -> Container:
+def hash_container(s3: Client, container: Container, *, on_chunk: Callable[[], None] = lambda: None) -> Container:
     """A container with the digests of its artifact, read once, by its S3 version where the bucket keeps versions.
+
+    `on_chunk` is called at least once a MiB; what it raises ends the reading.
 
     Raises:
         Invalid: there is no artifact, it can't be read, or the archive is damaged.
@@ -53,7 +65,7 @@ def hash_container(s3: Client, container: Container) -> Container:
     extra: dict[str, Any] = {"VersionId": version_id} if version_id and version_id != "null" else {}
     # The entity tag holds the read to the object that was looked at, in a bucket without versions too.
     body = s3.get_object(Bucket=bucket, Key=key, IfMatch=head["ETag"], **extra)["Body"]
-    hashed = hash_artifact(body, name=key.rpartition("/")[2])
+    hashed = hash_artifact(body, size=int(head["ContentLength"]), on_chunk=on_chunk)
     return replace(
         container,
         model_data_version_id=extra.get("VersionId", ""),
@@ -81,24 +93,36 @@ def _head(s3: Client, container: Container) -> dict[str, Any]:
         raise
 
 
+class Denied(Invalid):
+    """The object is there, or may be, and this role may not read it: a fault of the deployment."""
+
+
 def read_json(s3: Client, uri: str, field: str) -> tuple[Any, str]:
     """A JSON document of at most 4 MiB, and the SHA-256, hex, of its bytes.
 
     Raises:
+        Denied: S3, or KMS for the object's key, doesn't let this role read it.
         Invalid: it is not there, too large, or not JSON.
     """
     bucket, key = split_uri(uri, field)
     try:
         answer = s3.get_object(Bucket=bucket, Key=key)
     except ClientError as error:
-        if error.response["Error"]["Code"] in (*_MISSING, "AccessDenied", "403"):
+        if error.response["Error"]["Code"] in _MISSING:
             raise Invalid(field, f"{uri} can't be read.") from None
+        if error.response["Error"]["Code"] in ("AccessDenied", "403"):
+            raise Denied(
+                field, f"{uri} can't be read: {error.response['Error'].get('Message', 'access denied')}"
+            ) from None
         raise
     if answer["ContentLength"] > LARGEST_METRICS_BYTES:
         raise Invalid(field, f"{uri} is larger than {LARGEST_METRICS_BYTES} bytes.")
     body = answer["Body"].read()
     try:
-        return json.loads(body), hashlib.sha256(body).hexdigest()
+        document = json.loads(body)
+        # A lone surrogate can be written in JSON, but is no text: no ledger, page or mail takes it.
+        json.dumps(document, ensure_ascii=False).encode()
+        return document, hashlib.sha256(body).hexdigest()
     except (ValueError, RecursionError):
         raise Invalid(field, f"{uri} is not JSON.") from None
 
@@ -126,4 +150,9 @@ def registered_evidence(s3: Client, description: dict[str, Any]) -> Evidence:
         document, digest = read_json(s3, quality, "ModelMetrics.ModelQuality.Statistics.S3Uri")
         return evidence_of(document, source="registration", metrics_uri=quality, metrics_sha256=digest, **common)
     except Invalid as error:
-        return Evidence(source="registration", status="Missing", problem=str(error), metrics_uri=quality, **common)
+        problem = str(error)
+    except Exception as error:
+        if is_transient(error):
+            raise
+        problem = f"the registered metrics can't be read: {type(error).__name__}"
+    return Evidence(source="registration", status="Missing", problem=problem, metrics_uri=quality, **common)

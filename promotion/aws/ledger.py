@@ -1,7 +1,9 @@
 """The ledger in DynamoDB: events, the head, and the folded states of versions and environments, per model package group.
 
-One partition a group. Keys: `HEAD`, `EVENT#{sequence}`, `VERSION#{version}`, `ENV#{environment}`. Environment items are also
-in the index `board`, so that a page of the board is one query.
+One partition a group. An event's item has the text that its hash is over in `state`, and `hash` and `signature` beside it. A
+state that another release folded, or that can't be read, is folded again from the events. Keys: `HEAD`, `EVENT#{sequence}`,
+`VERSION#{version}`, `ENV#{environment}`. Environment items are also in the index `board`, so that a page of the board is one
+query.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from promotion import names
 from promotion.aws import Client
 from promotion.domain.model import EnvironmentState, Head, VersionState, canonical
 from promotion.errors import Conflict
-from promotion.ledger.events import Event, head_after
+from promotion.ledger.events import Event, StoredEvent, head_after, read_event
+from promotion.ledger.fold import read_state, refolded
 from promotion.ledger.snapshot import GroupSnapshot
 
 State = TypeVar("State")
@@ -46,18 +49,82 @@ class DynamoLedger:
         The head is read first: what changes after it makes the append fail rather than be wrong.
         """
         head = self.head(group)
-        found = [_read(item, EnvironmentState) for item in self._query(group, "ENV#")] if head.sequence else []
-        environments = {state.name: state for state in found}
+        items = list(self._query(group, "ENV#")) if head.sequence else []
+        found = [read_state(item["state"]["S"], EnvironmentState) for item in items]
+        environments = {state.name: state for state in found if state is not None}
+        if len(environments) < len(found):
+            # All at once, so that the next append writes them all as this release folds them.
+            return refolded(head, self.events(group))
         return GroupSnapshot(head, environments=environments, load=lambda number: self.version(group, number))
 
     def version(self, group: str, number: int) -> VersionState | None:
         """The folded state of one version, or None where it was never registered."""
         item = self._get(group, _version_key(number))
-        return _read(item, VersionState) if item else None
+        if item is None:
+            return None
+        found = read_state(item["state"]["S"], VersionState)
+        return found if found is not None else self._refolded(group).find_version(number)
 
     def versions(self, group: str) -> list[VersionState]:
         """All versions of a group, newest first."""
-        return [_read(item, VersionState) for item in self._query(group, "VERSION#", newest_first=True)]
+        items = self._query(group, "VERSION#", newest_first=True)
+        found = [read_state(item["state"]["S"], VersionState) for item in items]
+        known = [state for state in found if state is not None]
+        if len(known) < len(found):
+            folded = self._refolded(group).versions
+            known = [folded[number] for number in sorted(folded, reverse=True)]
+        return known
+
+    def stored_states(self, group: str) -> tuple[dict[str, str], dict[int, str]]:
+        """The texts of the stored states of environments and versions, as they stand there."""
+        environments = {item["sk"]["S"].removeprefix("ENV#"): item["state"]["S"] for item in self._query(group, "ENV#")}
+        versions = {
+            int(item["sk"]["S"].removeprefix("VERSION#")): item["state"]["S"] for item in self._query(group, "VERSION#")
+        }
+        return environments, versions
+
+    def refold(self, group: str) -> int:
+        """Fold a group's states anew from its events and write those that differ; the number of states written.
+
+        Each is written on condition that the head has not moved.
+
+        Raises:
+            Conflict: somebody appended meanwhile; what was not written yet is as it was.
+        """
+        head = self.head(group)
+        folded = refolded(head, self.events(group))
+        environments, versions = self.stored_states(group)
+        items = [
+            _environment_item(state)
+            for name, state in sorted(folded.environments.items())
+            if environments.get(name) != canonical(state).decode()
+        ]
+        items += [
+            _item(group, _version_key(number), state)
+            for number, state in sorted(folded.versions.items())
+            if versions.get(number) != canonical(state).decode()
+        ]
+        for start in range(0, len(items), MOST_ACTIONS - 1):
+            unmoved = {
+                "TableName": self._table,
+                "Key": _key(group, HEAD),
+                "ConditionExpression": "#hash = :hash",
+                "ExpressionAttributeNames": {"#hash": "hash"},
+                "ExpressionAttributeValues": {":hash": {"S": head.hash}},
+            }
+            puts = [
+                {"Put": {"TableName": self._table, "Item": each}} for each in items[start : start + MOST_ACTIONS - 1]
+            ]
+            try:
+                self._client.transact_write_items(TransactItems=[{"ConditionCheck": unmoved}, *puts])
+            except ClientError as error:
+                if not _lost_race(error):
+                    raise
+                raise Conflict(f"{group}: somebody appended after event {head.sequence}.") from error
+        return len(items)
+
+    def _refolded(self, group: str) -> GroupSnapshot:
+        return refolded(self.head(group), self.events(group))
 
     def head(self, group: str) -> Head:
         """Where the group's chain ends, consistently read."""
@@ -99,7 +166,7 @@ class DynamoLedger:
     def events(self, group: str, *, after: int = 0) -> Iterator[Event]:
         """Events of a group in order, consistently read, a page at a time."""
         for item in self._query(group, "EVENT#", after=f"EVENT#{after:010d}"):
-            yield _read(item, Event)
+            yield _read_event(item)
 
     def board(self, *, start: dict[str, Any] | None = None, limit: int = 400) -> tuple[list[EnvironmentState], Any]:
         """One page of environment states over all groups, by group and name, and where the next page starts."""
@@ -112,7 +179,15 @@ class DynamoLedger:
             Limit=limit,
             **extra,
         )
-        return [_read(item, EnvironmentState) for item in answer["Items"]], answer.get("LastEvaluatedKey")
+        return [self._board_state(item) for item in answer["Items"]], answer.get("LastEvaluatedKey")
+
+    def _board_state(self, item: dict[str, Any]) -> EnvironmentState:
+        """One row; what another release folded is good enough for a list, what can't be read is folded again."""
+        try:
+            return msgspec.json.decode(item["state"]["S"], type=EnvironmentState)
+        except msgspec.DecodeError:
+            group, _, name = item["board_sk"]["S"].partition("#")
+            return self._refolded(group).environment(name)
 
     def environments(self) -> Iterator[EnvironmentState]:
         """Environment states of all groups."""
@@ -145,7 +220,7 @@ class DynamoLedger:
     def _is_stored(self, event: Event) -> bool:
         item = self._get(event.group, _event_key(event.sequence))
         # The time may differ: the step may have been done again later, with nothing else changed.
-        return item is not None and _read(item, Event).event_id == event.event_id
+        return item is not None and _read_event(item).event_id == event.event_id
 
     def _get(self, group: str, key: str) -> dict[str, Any] | None:
         answer = self._client.get_item(TableName=self._table, Key=_key(group, key), ConsistentRead=True)
@@ -168,8 +243,8 @@ class DynamoLedger:
             KeyConditionExpression=condition,
             ExpressionAttributeValues=values,
             # Not what stands beside it for the console: a long history is shorter on its way.
-            ProjectionExpression="#state",
-            ExpressionAttributeNames={"#state": "state"},
+            ProjectionExpression="sk, #state, #hash, #signature",
+            ExpressionAttributeNames={"#state": "state", "#hash": "hash", "#signature": "signature"},
             ConsistentRead=True,
             ScanIndexForward=not newest_first,
         )
@@ -220,7 +295,9 @@ def _environment_item(state: EnvironmentState) -> dict[str, Any]:
 
 
 def _event_item(event: Event) -> dict[str, Any]:
-    item = _item(event.group, _event_key(event.sequence), event)
+    item = {**_key(event.group, _event_key(event.sequence)), "state": {"S": event.text}, "hash": {"S": event.hash}}
+    if event.signature:
+        item["signature"] = {"S": event.signature}
     # Beside the whole event, what people look for in the console.
     item |= {
         "kind": {"S": event.kind},
@@ -229,6 +306,11 @@ def _event_item(event: Event) -> dict[str, Any]:
         "event_id": {"S": event.event_id},
     }
     return item
+
+
+def _read_event(item: dict[str, Any]) -> Event:
+    signature = item["signature"]["S"] if "signature" in item else ""
+    return read_event(StoredEvent(text=item["state"]["S"], hash=item["hash"]["S"], signature=signature))
 
 
 def _read(item: dict[str, Any], kind: type[State]) -> State:

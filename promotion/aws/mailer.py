@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
+
+from msgspec.structs import replace
 
 from promotion.aws import Client
 from promotion.aws.artifacts import read_details
@@ -14,21 +16,39 @@ from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.links.urls import Links
 from promotion.rendering.mail import compose, mime
+from promotion.rendering.mails.layout import Message
+
+# https://docs.aws.amazon.com/ses/latest/dg/quotas.html: of To, Cc and Bcc together.
+MOST_RECIPIENTS = 50
+
+
+def in_parts(message: Message) -> Iterator[Message]:
+    """The message once for each 50 recipients, To before Cc; the parts stand in one thread."""
+    everybody = [*message.to, *message.cc]
+    for begin in range(0, len(everybody), MOST_RECIPIENTS):
+        to = message.to[begin : begin + MOST_RECIPIENTS]
+        cc = everybody[begin : begin + MOST_RECIPIENTS][len(to) :]
+        # Nobody to answer for it is in a part of copies alone: there they are the recipients.
+        yield replace(message, to=to or tuple(cc), cc=tuple(cc) if to else ())
 
 
 class MailTarget:
-    """Sends what each event has to say to people. One mail a request, to all its approvers.
+    """Sends what each event has to say to people. One mail a request, to all its approvers; above 50 recipients, several.
 
     The one case of a second mail: SES took it, and this process died before the cursor was written.
     """
 
     one_by_one = True
 
-    def __init__(self, client: Client, s3: Client, config: Config, links: Links) -> None:
+    def __init__(
+        self, client: Client, s3: Client, config: Config, links: Links, configuration_set: str | None = None
+    ) -> None:
         self._client = client
         self._s3 = s3
         self._config = config
         self._links = links
+        # Said with each mail: an identity that was there before the service has another set as its default, or none.
+        self._set = {"ConfigurationSetName": configuration_set} if configuration_set else {}
 
     def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
         for event in events:
@@ -41,12 +61,14 @@ class MailTarget:
                 samples=partial(self._samples, view, event),
                 slices=partial(self._slices, view, event),
             ):
-                raw = mime(message, sender=self._config.mail.sender, reply_to=self._config.mail.reply_to)
-                self._client.send_email(
-                    FromEmailAddress=self._config.mail.sender,
-                    Destination={"ToAddresses": list(message.to), "CcAddresses": list(message.cc)},
-                    Content={"Raw": {"Data": raw}},
-                )
+                for part in in_parts(message):
+                    raw = mime(part, sender=self._config.mail.sender, reply_to=self._config.mail.reply_to)
+                    self._client.send_email(
+                        FromEmailAddress=self._config.mail.sender,
+                        Destination={"ToAddresses": list(part.to), "CcAddresses": list(part.cc)},
+                        Content={"Raw": {"Data": raw}},
+                        **self._set,
+                    )
 
     def _samples(self, view: GroupSnapshot, event: Event, uri: str) -> Sequence[Mapping[str, Any]]:
         """The samples behind an event's evidence: asked for only where the configuration lets them into mail."""

@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from promotion import names
 from promotion.aws import Client
 from promotion.ledger.events import Event
@@ -63,5 +65,6 @@ def detail(view: GroupSnapshot, event: Event) -> dict[str, Any]:
         "run_id", "expires_at", "attempt", "broke_glass", "source", "drift", "bound", "violations", "report", "retraining",
         "retraining_held", "endpoint", "serves", "problem",
     )  # fmt: skip
-    found |= {name: event.data[name] for name in told if event.data.get(name) is not None}
+    said = msgspec.json.decode(msgspec.json.encode(msgspec.structs.asdict(event.payload)))
+    found |= {name: said[name] for name in told if said.get(name) not in (None, "")}
     return {key: value for key, value in found.items() if value is not None}

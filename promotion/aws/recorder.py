@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import msgspec
 
 from promotion.aws import Client
 from promotion.errors import Invalid, PromotionError
 from promotion.ledger.append import Receipt
+from promotion.workflows.commands import Command, message
 
 
 class Recorder:
@@ -19,15 +19,14 @@ class Recorder:
         self._client = client
         self._function = function
 
-    def record(self, operation: str, **arguments: Any) -> Receipt:
-        """Have an operation of lambdas/handlers/record.py recorded.
+    def record(self, command: Command) -> Receipt:
+        """Have what happened recorded by lambdas/handlers/record.py.
 
         Raises:
             Invalid: a field was refused; it is kept.
             PromotionError: the function refused; its message is kept.
         """
-        payload = msgspec.json.encode({"operation": operation, "arguments": arguments})
-        answer = self._client.invoke(FunctionName=self._function, Payload=payload)
+        answer = self._client.invoke(FunctionName=self._function, Payload=message(command))
         result = json.loads(answer["Payload"].read() or b"null")
         if answer.get("FunctionError"):
             raise RuntimeError(f"the function `record` failed: {result.get('errorType')}: {result.get('errorMessage')}")

@@ -12,10 +12,12 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.aws import Client
 from promotion.domain.model import Actor, Container, Package, Requester, VersionState, registry_status
+from promotion.domain.package_sources import beside_artifact
 from promotion.domain.registration import attached_to, baseline_of, licence_of
 from promotion.errors import Invalid
 from promotion.ledger.events import Event
 from promotion.ledger.fold import touched as touched_by
+from promotion.ledger.payloads import ApprovalBypassed, ApprovalRequested
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.rendering.documents.card import card_sections, made_by
 
@@ -89,10 +91,14 @@ class RegistryTarget:
         arn = state.package.arn
         found = client.describe_model_package(ModelPackageName=arn)
         wanted = self.wanted(state)
-        changes: dict[str, Any] = {}
         if decides and found.get("ModelApprovalStatus") != wanted["ModelApprovalStatus"]:
-            changes["ModelApprovalStatus"] = wanted["ModelApprovalStatus"]
-            changes["ApprovalDescription"] = _description(state, self._environments[0])
+            # First and by itself: what SageMaker refuses of the rest, such as a 51st property, must not hold up a revocation.
+            client.update_model_package(
+                ModelPackageArn=arn,
+                ModelApprovalStatus=wanted["ModelApprovalStatus"],
+                ApprovalDescription=_description(state, self._environments[0]),
+            )
+        changes: dict[str, Any] = {}
         before = found.get("CustomerMetadataProperties") or {}
         fields = {k: v for k, v in wanted["CustomerMetadataProperties"].items() if before.get(k) != v}
         if fields:
@@ -123,12 +129,13 @@ def _touched(events: Sequence[Event], first: str) -> dict[int, tuple[Event, bool
     touched: dict[int, tuple[Event, bool]] = {}
     # A revocation goes first, before anything else.
     for event in sorted(events, key=lambda event: event.kind != names.MODEL_REVOKED):
+        payload = event.payload
         decides = (
             event.kind in (names.MODEL_REVOKED, names.MODEL_ADOPTED)
             or (event.kind in (names.DECISION_RECORDED, names.MODEL_PROMOTED) and event.environment == first)
             # Asked again after a rejection, it waits again.
-            or (event.kind == names.APPROVAL_REQUESTED and event.environment == first and event.data["attempt"] > 1)
-            or (event.kind == names.APPROVAL_BYPASSED and bool(event.data.get("reverted")))
+            or (isinstance(payload, ApprovalRequested) and event.environment == first and payload.attempt > 1)
+            or (isinstance(payload, ApprovalBypassed) and payload.reverted)
         )
         for number in touched_by(event):
             own = decides and number == event.version
@@ -200,6 +207,8 @@ def describe(client: Client, arn: str, requesters: Mapping[str, str]) -> tuple[P
     if not containers:
         # Recorded all the same: the page and the mail say it, and nobody can approve.
         package = replace(package, problem="InferenceSpecification.Containers: the package has no container to serve.")
+    elif problem := beside_artifact(containers):
+        package = replace(package, problem=problem)
     return package, found
 
 
@@ -208,19 +217,27 @@ def _requester(
 ) -> Requester | None:
     """Who asked for a package: CreatedBy's source identity or profile, else metadata `requested_by`, which is its say-so.
 
-    `requesters` maps a profile name, ARN or declared name to the provider's subject or mail address.
+    `requesters` maps a profile name, ARN or declared name to the provider's subject or mail address. All names of the
+    registry count: whoever registered through a shared profile and says so in `requested_by` is known by both.
     """
     identity = created_by.get("IamIdentity") or {}
-    for candidate in (identity.get("SourceIdentity"), created_by.get("UserProfileName")):
-        if candidate:
-            return Requester(actor=_person(str(candidate), requesters), declared_by="identity")
     arn = str(identity.get("Arn") or "")
+    vouched = [str(name) for name in (identity.get("SourceIdentity"), created_by.get("UserProfileName")) if name]
     if arn in requesters:
-        return Requester(actor=_person(arn, requesters), declared_by="identity")
+        vouched.append(arn)
     declared = metadata.get("requested_by", "").strip()
-    if declared:
-        return Requester(actor=_person(declared, requesters), declared_by="self")
-    return None
+    everyone = [*vouched, *([declared] if declared else [])]
+    if everyone and arn and (":user/" in arn or "@" in arn):
+        # A user, or a session that is named after somebody: one more name to tell them by.
+        everyone.append(arn)
+    if not everyone:
+        return None
+    first, *others = everyone
+    return Requester(
+        actor=_person(first, requesters),
+        declared_by="identity" if vouched else "self",
+        also=tuple(dict.fromkeys(requesters.get(name, name) for name in others if name != first)),
+    )
 
 
 def _person(name: str, requesters: Mapping[str, str]) -> Actor:

@@ -95,7 +95,7 @@ class Endpoints:
         tags = _tag_list(wanted.tags)
         _ignoring_existing(self._sagemaker.create_model, **wanted.model, Tags=tags)
         _ignoring_existing(self._sagemaker.create_endpoint_config, **wanted.config, Tags=tags)
-        for alarm in alarms(wanted.endpoint, settings):
+        for alarm in alarms(wanted.endpoint, wanted.name, settings):
             self._cloudwatch.put_metric_alarm(**alarm)
 
     def _create(self, wanted: Wanted) -> None:
@@ -108,7 +108,7 @@ class Endpoints:
         )
 
     def _update(self, wanted: Wanted, settings: Endpoint, *, revoked: bool) -> None:
-        names_ = [alarm["AlarmName"] for alarm in alarms(wanted.endpoint, settings)]
+        names_ = [alarm["AlarmName"] for alarm in alarms(wanted.endpoint, wanted.name, settings)]
         answer = self._sagemaker.update_endpoint(
             EndpointName=wanted.endpoint,
             EndpointConfigName=wanted.name,

@@ -8,21 +8,40 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from typing import Any
 
 from promotion import names
+from promotion.cli.parsing import Parser
 from promotion.errors import IntegrityError, Invalid, NotApproved, PromotionError, Refused
 
+DISTRIBUTION = "model-promotion"
 TROUBLE, USAGE, NOTHING_APPROVED, BROKEN, REFUSED = 1, 2, 3, 4, 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = _parser().parse_args(arguments)
-    if options.config:
-        os.environ[names.CONFIG] = options.config
+    parser = _parser()
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if not given:
+        parser.print_help(sys.stderr)
+        return USAGE
+    try:
+        code = _run(parser.parse_args(given))
+        # Here, where a reader that has gone is no error, rather than when the interpreter ends.
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # `promotion history … | head` has what it wanted. What is still buffered has to go somewhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _run(options: argparse.Namespace) -> int:
+    _settle(options)
     try:
         run: Callable[[argparse.Namespace], int] = options.run
         return run(options)
@@ -34,8 +53,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(options, BROKEN, error)
     except PromotionError as error:
         return _fail(options, TROUBLE, error)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "promotion":
+            raise
+        text = f"this command needs {error.name}, which is not installed: pip install '{DISTRIBUTION}[cli]'"
+        return _fail(options, TROUBLE, PromotionError(text))
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        raise
     except Exception as error:
         # AWS's own errors say more than we could; a trace would bury them. PROMOTION_DEBUG=1 shows it.
         if os.environ.get("PROMOTION_DEBUG"):
@@ -45,14 +71,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(options, TROUBLE, error)
 
 
-def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--json", action="store_true", help="answer in JSON")
+def _settle(options: argparse.Namespace) -> None:
+    """Put what every command takes where boto3 and the configuration look for it."""
+    if options.config:
+        os.environ[names.CONFIG] = options.config
+    if options.region:
+        os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = options.region
+    if options.profile:
+        # As in AWS's own command line: a profile that is named wins over keys in the environment.
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+            os.environ.pop(name, None)
+        os.environ["AWS_PROFILE"] = options.profile
+
+
+def _common(*, suppressed: bool) -> Parser:
+    """What every command takes, before its name or after it; after it, what isn't given leaves alone what stood before."""
+    absent = argparse.SUPPRESS if suppressed else None
+    common = Parser(add_help=False)
     common.add_argument(
-        "--config", help="the promotion.toml in effect (default: PROMOTION_CONFIG, or ./promotion.toml)"
+        "--json", action="store_true", default=argparse.SUPPRESS if suppressed else False, help="answer in JSON"
     )
-    parser = argparse.ArgumentParser(prog="promotion", description="Approval and promotion of models, from a shell.")
+    common.add_argument(
+        "--config",
+        metavar="FILE",
+        default=absent,
+        help="the promotion.toml in effect (default: PROMOTION_CONFIG, or ./promotion.toml)",
+    )
+    common.add_argument("--region", metavar="NAME", default=absent, help="AWS region (default: AWS_DEFAULT_REGION)")
+    common.add_argument("--profile", metavar="NAME", default=absent, help="AWS profile (default: AWS_PROFILE)")
+    return common
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="promotion",
+        description="Approval and promotion of models, from a shell.",
+        parents=[_common(suppressed=False)],
+        epilog="promotion COMMAND --help has more. `promotion completion --help` says how to have TAB complete.",
+    )
+    parser.add_argument("--version", action="version", version=f"{DISTRIBUTION} {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    common = _common(suppressed=True)
 
     def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, parents=[common], help=text, description=text)
@@ -63,7 +122,12 @@ def _parser() -> argparse.ArgumentParser:
     found.add_argument("group", metavar="GROUP")
     found.add_argument("environment", metavar="ENV")
     found.add_argument(
-        "--artifact", action="store_true", help="read the artifact too, and hold its bytes to the approval"
+        "--artifact", action="store_true", help="read the artifact too, and compare its bytes with the approval"
+    )
+    found.add_argument(
+        "--by-version",
+        action="store_true",
+        help="read the approved object version: for who takes the artifact by its version id",
     )
     found.add_argument(
         "--public-key", help="PEM file of the signing key (default: PROMOTION_PUBLIC_KEY, promotion.pub)"
@@ -108,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
 
     found = command("rebuild", _rebuild, "write the registry and Parameter Store anew, from the ledger alone")
     found.add_argument("group", metavar="GROUP", nargs="?")
+    found.add_argument("--states", action="store_true", help="fold the ledger's states again, after an upgrade")
 
     command("redrive", _redrive, "try again what was set aside in the dead-letter queues")
 
@@ -137,13 +202,33 @@ def _parser() -> argparse.ArgumentParser:
     found.add_argument("environment", metavar="ENV")
     found.add_argument("version", type=_positive, metavar="VERSION")
     found.add_argument("--reason", required=True, metavar="T")
+
+    found = command("completion", _completion, "a script by which TAB completes commands and options in your shell")
+    found.add_argument("shell", choices=["bash", "zsh"], metavar="bash|zsh")
     return parser
+
+
+def _version() -> str:
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return "not installed: run from source"
+
+
+def _completion(options: argparse.Namespace) -> int:
+    from promotion.cli import completion
+
+    print(completion.script(_parser(), options.shell))
+    return 0
 
 
 def _resolve(options: argparse.Namespace) -> int:
     from promotion.client.resolve import resolve
 
-    model = resolve(options.group, options.environment, artifact=options.artifact, public_key=options.public_key)
+    model = resolve(
+        options.group, options.environment, artifact=options.artifact or options.by_version, by_version=options.by_version,
+        public_key=options.public_key,
+    )  # fmt: skip
     if options.json:
         _say(dict(model.record))
         return 0
@@ -151,7 +236,9 @@ def _resolve(options: argparse.Namespace) -> int:
     print(f"  package   {model.model_package_arn}")
     for container in model.containers:
         print(f"  artifact  {container.model_data_url}")
-        print(f"  sha256    {container.sha256}{'  (verified)' if options.artifact else ''}")
+        if container.model_data_version_id:
+            print(f"  version   {container.model_data_version_id}")
+        print(f"  sha256    {container.sha256}{'  (verified)' if options.artifact or options.by_version else ''}")
         print(f"  image     {container.image}")
     print(f"  approved  {model.approved_at} by {', '.join(model.approved_by)}")
     return 0
@@ -239,6 +326,8 @@ def _verify(options: argparse.Namespace) -> int:
 def _rebuild(options: argparse.Namespace) -> int:
     from promotion.cli import checking
 
+    if options.states:
+        return checking.refold(options.group)
     return checking.rebuild(options.group)
 
 

@@ -47,9 +47,10 @@ def check_bundle(path: str, public_key: str | None) -> int:
     if wrong:
         raise IntegrityError("; ".join(wrong))
     request = decision_export.request_of(found)
-    last = found.events[-1]
+    events = found.read_events()
+    last = events[-1]
     print(f"{found.request_id} is as it was recorded: {request.state.lower()}.")
-    for event in found.events:
+    for event in events:
         if event.version == request.version:
             print(f"{event.sequence:>5}  {event.time:%Y-%m-%d %H:%M:%S}  {sentence(event)}")
     print(f"Signed up to event {last.sequence} ({last.hash[:12]}), under the policy {last.policy_digest[:12]}.")

@@ -127,6 +127,15 @@ def rebuild(group: str | None) -> int:
     return 1 if waiting else 0
 
 
+def refold(group: str | None) -> int:
+    """Have the states of groups folded again from their events, by the function that writes the ledger."""
+    from promotion.cli.operating import operate
+
+    for name in [group] if group else ledger().groups():
+        operate("refold", {"group": name}, as_json=False)
+    return 0
+
+
 def redrive() -> int:
     """Try again what was set aside: the dead-letter queue's groups, and what rules and functions could not deliver."""
     known = installation()

@@ -13,9 +13,11 @@ from msgspec.structs import replace
 from promotion.cli.tables import table
 from promotion.config import loading as configuration
 from promotion.config.loading import Config
+from promotion.domain.gate_result import GateResult
+from promotion.domain.gate_sentences import gate_bound, gate_name, gate_why
 from promotion.domain.gates import evaluate
 from promotion.domain.metrics import evidence_of
-from promotion.domain.model import Evidence, GateResult, VersionState
+from promotion.domain.model import Evidence, VersionState
 from promotion.domain.registration import carried
 from promotion.errors import Invalid
 from promotion.formatting import number
@@ -128,6 +130,7 @@ def _tell(found: Explained, *, as_json: bool) -> int:
     code = OPEN if found.is_open else SHUT
     if as_json:
         document = msgspec.to_builtins(found)
+        document["gates"] = [_document(gate) for gate in found.gates]
         print(json.dumps({**document, "open": found.is_open}, indent=2, ensure_ascii=False, allow_nan=False))
         return code
     version = f" v{found.model_package_version}" if found.model_package_version is not None else ""
@@ -143,14 +146,20 @@ def _tell(found: Explained, *, as_json: bool) -> int:
         return code
     rows = [("", "GATE", "VALUE", "BOUND", "MARGIN")]
     rows += [
-        ("open" if gate.open else "SHUT", gate.name, _value(gate.value), gate.bound, _margin(gate.margin))
+        ("open" if gate.open else "SHUT", gate_name(gate), _value(gate.value), gate_bound(gate), _margin(gate.margin))
         for gate in (*shut, *(gate for gate in found.gates if gate.open))
     ]
     table(rows, indent="  ")
     for gate in shut:
-        print(f"  {gate.why}")
+        print(f"  {gate_why(gate)}")
     print(f"{len(shut)} of {len(found.gates)} shut." if shut else "All open.")
     return code
+
+
+def _document(gate: GateResult) -> dict[str, Any]:
+    """A result with its sentences."""
+    said = {"name": gate_name(gate), "bound": gate_bound(gate), "why": gate_why(gate)}
+    return {**said, **msgspec.to_builtins(gate)}
 
 
 def _value(value: float | None) -> str:

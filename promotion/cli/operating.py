@@ -34,6 +34,8 @@ def operate(operation: str, given: dict[str, str], *, as_json: bool) -> int:
 
     for event in msgspec.convert(answer["events"], tuple[Event, ...]):
         print(f"{event.sequence:>5}  {sentence(event)}")
+    if answer.get("note"):
+        print(f"{given.get('group', operation)}: {answer['note']}")
     return 0
 
 

@@ -9,18 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import IO, Any, Protocol, cast
+from pathlib import Path
+from typing import Any
 
+from promotion.client.archive import Readable, read_archive
 from promotion.errors import IntegrityError, Invalid
 
-CHUNK_BYTES = 1 << 20
-# An archive may not unpack to more than this: a bomb would otherwise cost a function its whole time.
-LARGEST_UNPACKED_BYTES = 2 << 40
-MOST_MEMBERS = 100_000
+# Nothing but plain values: a canonical text is written an entry at a time, so that a manifest is never in memory twice.
+_ENTRY = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 def split_uri(uri: str, field: str) -> tuple[str, str]:
@@ -35,9 +33,9 @@ def split_uri(uri: str, field: str) -> tuple[str, str]:
     return bucket, key
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
-    """A file in an artifact; `link` is set instead of a hash where the member is a link."""
+    """A file in an artifact; `link` is set instead of a hash where a folder has a symbolic link, which no archive may."""
 
     path: str
     size: int = 0
@@ -57,12 +55,22 @@ class Manifest:
     members: tuple[Member, ...]
 
     def canonical(self) -> bytes:
-        entries = [member.as_json() for member in self.members]
-        return json.dumps(entries, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        return b"".join(self._canonical())
 
     @property
     def sha256(self) -> str:
-        return hashlib.sha256(self.canonical()).hexdigest()
+        digest = hashlib.sha256()
+        for part in self._canonical():
+            digest.update(part)
+        return digest.hexdigest()
+
+    def _canonical(self) -> Iterator[bytes]:
+        separator = "["
+        for member in self.members:
+            # A name that is not UTF-8 may lie in a folder, if never in an approved archive: told apart, not a crash.
+            yield f"{separator}{_ENTRY(member.as_json())}".encode(errors="surrogateescape")
+            separator = ","
+        yield b"]" if self.members else b"[]"
 
     def differences(self, other: Manifest) -> list[str]:
         """What `other` has changed, one line a path; empty when they are the same."""
@@ -83,12 +91,6 @@ class HashedArtifact:
     manifest: Manifest
 
 
-class Readable(Protocol):
-    """What can be read in order, once."""
-
-    def read(self, size: int = -1, /) -> bytes: ...
-
-
 class _HashingStream:
     """A file object that hashes whatever is read through it."""
 
@@ -107,29 +109,37 @@ class _HashingStream:
         return self._hash.hexdigest()
 
 
-def hash_artifact(stream: Readable, *, name: str = "model.tar.gz") -> HashedArtifact:
-    """Hash an artifact and its members in one pass, in constant memory.
+def hash_artifact(
+    stream: Readable,
+    *,
+    size: int | None = None,
+    on_chunk: Callable[[], None] = lambda: None,
+) -> HashedArtifact:
+    """Hash an artifact and its members in one pass: linear in bytes and members, a few MiB of memory beside the manifest.
 
-    Anything that is not a tar archive is an artifact of one file, called `name`.
+    Args:
+        stream: The artifact's bytes.
+        size: Number of its bytes, if known.
+        on_chunk: Called at least once a MiB and a member; what it raises ends the pass.
 
     Raises:
-        Invalid: the archive is damaged, has too many members or unpacks to an absurd size.
+        Invalid: It is not a tar archive compressed with gzip, is damaged, or holds what no model needs.
     """
-    head = stream.read(CHUNK_BYTES)
-    reader = _HashingStream(_Prefixed(head, stream))
-    if not _is_tar(head):
-        while reader.read(CHUNK_BYTES):
-            pass
-        member = Member(name, reader.size, reader.hexdigest())
-        return HashedArtifact(reader.size, reader.hexdigest(), Manifest((member,)))
-    try:
-        with tarfile.open(fileobj=cast("IO[bytes]", reader), mode="r|*", bufsize=CHUNK_BYTES) as archive:
-            members = tuple(sorted(_members(archive), key=lambda member: member.path))
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise Invalid("ModelDataUrl", f"the archive is damaged and can't be read to its end: {error}") from None
-    # What follows the end marker belongs to the bytes, if not to the archive.
-    while reader.read(CHUNK_BYTES):
-        pass
+    reader = _HashingStream(stream)
+    found: dict[str, Member] = {}
+    for member, content in read_archive(reader, size=size):
+        on_chunk()
+        if member.kind == "file":
+            digest = hashlib.sha256()
+            for chunk in content:
+                digest.update(chunk)
+                on_chunk()
+            found[member.path] = Member(member.path, member.size, digest.hexdigest())
+        elif member.kind == "link":
+            # It unpacks to a file of the same bytes.
+            same = found[member.target]
+            found[member.path] = Member(member.path, same.size, same.sha256)
+    members = tuple(sorted(found.values(), key=lambda member: member.path))
     return HashedArtifact(reader.size, reader.hexdigest(), Manifest(members))
 
 
@@ -151,47 +161,3 @@ def manifest_of_folder(folder: str | os.PathLike[str]) -> Manifest:
         elif not path.is_dir():
             raise IntegrityError(f"{name} is neither a file nor a folder.")
     return Manifest(tuple(sorted(members, key=lambda member: member.path)))
-
-
-def _members(archive: tarfile.TarFile) -> Iterator[Member]:
-    unpacked = 0
-    found: dict[str, Member] = {}
-    for count, info in enumerate(archive):
-        if count >= MOST_MEMBERS:
-            raise Invalid("ModelDataUrl", f"the archive has more than {MOST_MEMBERS} members.")
-        path = str(PurePosixPath(info.name))
-        if info.issym() or info.islnk():
-            found[path] = Member(path, link=info.linkname)
-        elif info.isfile():
-            unpacked += info.size
-            if unpacked > LARGEST_UNPACKED_BYTES:
-                raise Invalid("ModelDataUrl", f"the archive unpacks to more than {LARGEST_UNPACKED_BYTES} bytes.")
-            file = archive.extractfile(info)
-            assert file is not None
-            # A later member of the same name replaces the earlier one, as it does when tar unpacks it.
-            found[path] = Member(path, info.size, hashlib.file_digest(file, "sha256").hexdigest())  # type: ignore[arg-type]
-        elif not info.isdir():
-            found[path] = Member(path, link=f"special file of type {info.type!r}")
-    yield from found.values()
-
-
-def _is_tar(head: bytes) -> bool:
-    compressed = head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00"))
-    return compressed or head[257:262] == b"ustar"
-
-
-class _Prefixed:
-    """A stream with bytes put back in front of it."""
-
-    def __init__(self, head: bytes, stream: Readable) -> None:
-        self._head = head
-        self._stream = stream
-
-    def read(self, size: int = -1) -> bytes:
-        if not self._head:
-            return self._stream.read(size)
-        if size < 0:
-            data, self._head = self._head + self._stream.read(), b""
-            return data
-        data, self._head = self._head[:size], self._head[size:]
-        return data

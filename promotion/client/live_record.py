@@ -2,6 +2,9 @@
 
 ECDSA on P-256 with SHA-256 over the canonical JSON (sorted keys, no spaces, UTF-8) of all fields but `signature`, so that
 whoever holds the public key can check it offline. Standard library only: a pipeline imports this with nothing installed.
+
+A reader takes the schema before its own and the one after: fields that it doesn't know stay in the record, and under the
+signature. A record that must not be read without knowing something new names that in `must_understand`.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from typing import Any
 from promotion.errors import IntegrityError, NotApproved
 
 SCHEMA = 1
+# What a `must_understand` of a record may name that this release knows. It has nothing yet.
+UNDERSTOOD: frozenset[str] = frozenset()
 SIGNING_ALGORITHM = "ECDSA_SHA_256"
 
 
@@ -54,19 +59,40 @@ def signed_bytes(record: Mapping[str, Any]) -> bytes:
     return json.dumps(unsigned, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+def readable(schema: Any) -> bool:
+    """Whether this release reads records of `schema`: its own, the one before and the one after."""
+    return type(schema) is int and schema >= 1 and abs(schema - SCHEMA) <= 1
+
+
+class _NamedTwice(ValueError):
+    pass
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; a name that stands in it twice would be read one way here and another elsewhere."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _NamedTwice
+    return found
+
+
 def parse_live(text: str, *, group: str, environment: str) -> dict[str, Any]:
     """The fields of a live parameter's value, their types checked, its signature not.
 
     Raises:
-        IntegrityError: it is no record of ours, or one of another group or environment.
+        IntegrityError: it is no record of ours, one of another group or environment, or one that this release can't follow.
     """
     place = f"the live parameter of {group} in {environment}"
     try:
-        record = json.loads(text)
-    except ValueError:
-        raise IntegrityError(f"{place} is not JSON.") from None
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-        raise IntegrityError(f"{place} is no record of schema {SCHEMA}.")
+        record = json.loads(text, object_pairs_hook=_once)
+    except ValueError as error:
+        said = "names a field twice" if isinstance(error, _NamedTwice) else "is not JSON"
+        raise IntegrityError(f"{place} {said}.") from None
+    if not isinstance(record, dict) or not readable(record.get("schema")):
+        raise IntegrityError(f"{place} is no record of schema {max(SCHEMA - 1, 1)} to {SCHEMA + 1}.")
+    must = record.get("must_understand", [])
+    if not isinstance(must, list) or not all(isinstance(each, str) and each in UNDERSTOOD for each in must):
+        raise IntegrityError(f"{place} needs a reader that knows {must}: install a newer release of this package.")
     for name in ("model_package_group", "environment", "key_id", "signature"):
         if not isinstance(record.get(name), str):
             raise IntegrityError(f"{place} has no {name}.")

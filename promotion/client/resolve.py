@@ -30,6 +30,7 @@ def resolve(
     environment: str,
     *,
     artifact: bool = False,
+    by_version: bool = False,
     public_key: str | None = None,
     prefix: str | None = None,
     cache_seconds: float = 0.0,
@@ -38,7 +39,9 @@ def resolve(
 ) -> LiveModel:
     """The model approved for `environment`, or an error; never something else.
 
-    With `artifact`, each container's object in S3 is read and hashed too. `public_key` is a PEM, or the path of a file of
+    With `artifact`, each container's object in S3 is read and hashed too: the newest one at its address, which is what a reader
+    of that address gets. With `by_version` it is the approved object version instead, for a caller who reads
+    `model_data_url` by `model_data_version_id`. `public_key` is a PEM, or the path of a file of
     PEMs; see `find_public_key` for where it is looked for. `cache_seconds` lets an answer serve again for that long;
     a revocation then takes as long to be seen.
 
@@ -66,7 +69,8 @@ def resolve(
     if artifact:
         for container in model.containers:
             if container.model_data_url:
-                check_artifact(container.model_data_url, container.model_data_version_id, container.sha256, s3=s3)
+                version_id = container.model_data_version_id
+                check_artifact(container.model_data_url, version_id, container.sha256, by_version=by_version, s3=s3)
     _cache[key] = (time.monotonic(), model)
     return model
 
@@ -92,26 +96,39 @@ def find_public_key() -> str:
     )
 
 
-def check_artifact(url: str, version_id: str, sha256: str, *, s3: Any = None) -> None:
-    """Read an object of S3 and hold its bytes against the approved SHA-256.
+def check_artifact(url: str, version_id: str, sha256: str, *, by_version: bool = True, s3: Any = None) -> None:
+    """Read an object of S3 and compare its bytes with the approved SHA-256.
+
+    Args:
+        url: The object's s3:// address.
+        version_id: The approved object version; empty where the bucket keeps none.
+        sha256: The approved digest.
+        by_version: Read that version, rather than the newest object at the address.
+        s3: An S3 client.
 
     Raises:
-        IntegrityError: it is gone, or its bytes are others.
+        IntegrityError: It is gone, or its bytes are others.
     """
     bucket, _, key = url.removeprefix("s3://").partition("/")
     s3 = s3 or _client("s3")
-    extra = {"VersionId": version_id} if version_id else {}
+    extra = {"VersionId": version_id} if version_id and by_version else {}
+    instead = (
+        f" The approved bytes are its version {version_id}: read that (promotion resolve --artifact --by-version, or "
+        "resolve(…, artifact=True, by_version=True)), or put it back."
+        if version_id and not by_version
+        else ""
+    )
     digest = hashlib.sha256()
     try:
         for chunk in s3.get_object(Bucket=bucket, Key=key, **extra)["Body"].iter_chunks(1 << 20):
             digest.update(chunk)
     except s3.exceptions.ClientError as error:
         if error.response["Error"]["Code"] in ("NoSuchKey", "NoSuchVersion", "404", "NoSuchBucket"):
-            raise IntegrityError(f"{url}: the approved artifact is gone.") from None
+            raise IntegrityError(f"{url}: the approved artifact is gone.{instead}") from None
         raise
     if digest.hexdigest() != sha256:
         raise IntegrityError(
-            f"{url}: the bytes are not those that were approved (SHA-256 {digest.hexdigest()}, approved {sha256})."
+            f"{url}: the bytes are not those that were approved (SHA-256 {digest.hexdigest()}, approved {sha256}).{instead}"
         )
 
 

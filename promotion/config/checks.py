@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import math
 import re
 import string
@@ -9,7 +11,7 @@ from datetime import timedelta
 from typing import NoReturn
 
 from promotion import names
-from promotion.config import resources
+from promotion.config import identity, resources
 from promotion.config.resources import Refuse
 from promotion.config.settings import (
     Channel,
@@ -35,6 +37,9 @@ MOST_PARAMETERS = 200
 LONGEST_AROUND_GROUP = 50
 LONGEST_SERVICE = 16
 LONGEST_SESSION = timedelta(hours=24)
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTransformJob.html, MaxPayloadInMB
+MOST_PAYLOADS_MB = 100
+LONGEST_TRANSFORM = timedelta(days=2)
 
 
 def check(config: Config, source: str) -> None:
@@ -106,10 +111,14 @@ def check(config: Config, source: str) -> None:
             if changed.expires_after is not None:
                 _check_duration(changed.expires_after, f"{place}.expires_after", refuse)
     _check_addresses((config.mail.sender,), "mail.sender", refuse)
+    if config.mail.reply_to is not None:
+        _check_addresses((config.mail.reply_to,), "mail.reply_to", refuse)
+    _check_transform(config.inference, refuse)
     loopback = re.match(r"http://(127\.0\.0\.1|localhost)(:\d+)?(/|$)", config.identity.issuer)
     if not config.identity.issuer.startswith("https://") and not loopback:
         refuse("identity.issuer", "an issuer is an https:// address.")
     _check_session_lifetime(config.identity.session_lifetime, refuse)
+    identity.check(config, refuse)
     for index, window in enumerate(config.freeze):
         if window.start.tzinfo is None or window.end.tzinfo is None:
             refuse(f"freeze[{index}]", "give start and end a time zone, such as 2026-12-20T00:00:00Z.")
@@ -149,6 +158,46 @@ def _check_addresses(addresses: tuple[str, ...], place: str, refuse: Refuse) -> 
     for address in addresses:
         if not _MAIL_ADDRESS.fullmatch(address):
             refuse(place, f"{address!r} is not a mail address.")
+        local, _, domain = address.rpartition("@")
+        if not local.isascii():
+            # https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_Destination.html
+            refuse(place, f"{address!r}: SES takes ASCII alone before the @.")
+        if not domain.isascii():
+            refuse(place, f"{address!r}: SES takes a domain in punycode; write {local}@{_punycode(domain)}.")
+
+
+def _punycode(domain: str) -> str:
+    try:
+        return domain.encode("idna").decode()
+    except UnicodeError:
+        return "xn--…"
+
+
+def _check_transform(inference: Inference, refuse: Refuse) -> None:
+    """What CreateTransformJob, or the container, would refuse at each run."""
+    most = inference.max_payload_mb * inference.max_concurrent_transforms
+    if most > MOST_PAYLOADS_MB:
+        refuse(
+            "inference.max_concurrent_transforms",
+            f"times max_payload_mb it is {most} MB, and SageMaker takes at most {MOST_PAYLOADS_MB} together.",
+        )
+    _check_duration(inference.longest_transform, "inference.longest_transform", refuse)
+    if duration(inference.longest_transform) > LONGEST_TRANSFORM:
+        refuse("inference.longest_transform", "a machine waits for a transform job two days at most.")
+    if inference.hyper_params:
+        _check_hyper_params(inference.hyper_params, refuse)
+
+
+def _check_hyper_params(text: str, refuse: Refuse) -> None:
+    """As the container reads them: JSON, or the Python literal that str(dict) writes."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            continue
+        if isinstance(found, dict) or found is None:
+            return
+    refuse("inference.hyper_params", f"{text[:60]!r} is neither a JSON object nor a Python dict.")
 
 
 def _check_duration(text: str, place: str, refuse: Refuse) -> None:
@@ -185,6 +234,10 @@ def _check_endpoint(endpoint: Endpoint, name: str, place: str, refuse: Refuse) -
         refuse(f"{place}.name", "begin with something of your own before {group}.")
     if not resources.INSTANCE_TYPE.fullmatch(endpoint.instance_type):
         refuse(f"{place}.instance_type", f"{endpoint.instance_type!r} is no instance type of SageMaker's.")
+    if endpoint.inference_ami_version and not resources.AMI.fullmatch(endpoint.inference_ami_version):
+        refuse(
+            f"{place}.inference_ami_version", f"{endpoint.inference_ami_version!r} is no AMI version of SageMaker's."
+        )
 
 
 def _check_drift(config: Config, refuse: Refuse) -> None:

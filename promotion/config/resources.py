@@ -24,6 +24,7 @@ ROLE = re.compile(rf"arn:aws[\w-]*:iam::{_ACCOUNT}:role/[\w+=,.@/-]+")
 CERTIFICATE = re.compile(rf"arn:aws[\w-]*:acm:{_REGION}:{_ACCOUNT}:certificate/[A-Za-z0-9-]+")
 SUBNET = re.compile(r"subnet-[0-9a-z]+")
 SECURITY_GROUP = re.compile(r"sg-[0-9a-z]+")
+AMI = re.compile(r"[a-zA-Z0-9]+(-[a-zA-Z0-9]+)*")
 SCHEDULE = re.compile(r"(rate|cron)\([^()]+\)")
 IMAGE = re.compile(r"[a-z0-9][a-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*(:[\w.-]+)?(@sha256:[0-9a-f]+)?")
 DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]")
@@ -58,6 +59,9 @@ def check(config: Config, refuse: Refuse) -> None:
             refuse(place, "it is empty.")
     for field in ("input", "references"):
         _check_place(getattr(config.inference, field), f"inference.{field}", refuse)
+        for groups, override in config.groups_override.items():
+            if (uri := getattr(override.inference, field)) is not None:
+                _check_place(uri, f'groups_override."{groups}".inference.{field}', refuse)
     _check_homes(config, refuse)
 
 
@@ -74,7 +78,11 @@ def _names(config: Config) -> Iterator[Named]:
         INSTANCE_TYPE,
         "instance type of SageMaker's",
     )
+    for index, key in enumerate(config.artifacts.keys):
+        yield f"artifacts.keys[{index}]", key, KEY, "ARN of a KMS key; an alias or a bare id can't stand in a policy"
     inference = config.inference
+    if inference.transform_ami_version:
+        yield "inference.transform_ami_version", inference.transform_ami_version, AMI, "AMI version of SageMaker's"
     if inference.bucket:
         yield "inference.bucket", inference.bucket, BUCKET, "name of a bucket, without s3:// and path"
     for field in ("instance_type", "score_instance_type"):
@@ -134,6 +142,13 @@ def _check_place(uri: str, place: str, refuse: Refuse) -> None:
         refuse(place, f"{{{unknown[0]}}} is nothing to fill in; there are bucket, group, environment.")
     if not uri.startswith("s3://"):
         refuse(place, f"{uri!r} is no place in S3: s3://bucket/key.")
+    bucket = uri.removeprefix("s3://").partition("/")[0]
+    if bucket != "{bucket}" and not BUCKET.fullmatch(bucket):
+        refuse(
+            place,
+            f"{bucket!r} is no name of a bucket. Roles are let into buckets by name, so that it can't depend on group or "
+            "environment: write {bucket} for [inference] bucket, or a name.",
+        )
 
 
 def _check_homes(config: Config, refuse: Refuse) -> None:
@@ -148,6 +163,33 @@ def _check_homes(config: Config, refuse: Refuse) -> None:
             )
     if region is not None:
         check_region(config, region, refuse)
+    _check_partition(config, region, refuse)
+
+
+def partition_of(region: str) -> str:
+    """The partition that a region is in, as its ARNs begin."""
+    return "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"
+
+
+def suffix_of(region: str) -> str:
+    """The domain of a region's endpoints."""
+    return "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+
+
+def _check_partition(config: Config, region: str | None, refuse: Refuse) -> None:
+    """Refuses what is of another partition: no policy reaches from one into another."""
+    if region is None:
+        return
+    partition = partition_of(region)
+    places = [(f"artifacts.keys[{index}]", key) for index, key in enumerate(config.artifacts.keys)]
+    places += [
+        (f"environments[{index}].execution_role", each.execution_role)
+        for index, each in enumerate(config.environments)
+        if each.execution_role
+    ]
+    for place, arn in places:
+        if arn.split(":")[1] != partition:
+            refuse(place, f"it is in the partition {arn.split(':')[1]}, and {region} is in {partition}.")
 
 
 def check_region(config: Config, region: str, refuse: Refuse) -> None:

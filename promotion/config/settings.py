@@ -14,6 +14,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from promotion.config.people_settings import Decision as Decision
+from promotion.config.people_settings import Identity as Identity
+from promotion.config.people_settings import PeopleGroup as PeopleGroup
+from promotion.config.recorded import without_defaults
 from promotion.errors import Invalid
 
 _DURATION = re.compile(r"(\d+)(m|h|d|w)")
@@ -32,17 +36,6 @@ def duration(text: str) -> timedelta:
     if match is None or int(match[1]) == 0:
         raise Invalid("", f"{text!r} is not a duration; write a number and m, h, d or w, such as 72h.")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
-
-
-class PeopleGroup(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A group in the identity provider: providers send ids, people read names."""
-
-    id: str
-    name: str = ""
-
-    @property
-    def label(self) -> str:
-        return self.name or self.id
 
 
 class Gate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -81,6 +74,7 @@ class Endpoint(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     groups: tuple[str, ...] = ("*",)
     name: str = "{service}-{environment}-{group}"
     instance_type: str = "ml.g5.xlarge"
+    inference_ami_version: str | None = None
     instance_count: Annotated[int, Meta(ge=1, le=100)] = 1
     volume_size_gb: Annotated[int, Meta(ge=1, le=512)] | None = None
     download_timeout_seconds: Annotated[int, Meta(ge=60, le=3600)] = 1800
@@ -115,6 +109,8 @@ class Environment(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     output_key: str | None = None
     on_revoke: Literal["fall_back", "nothing"] = "fall_back"
     endpoint: Endpoint | None = None
+    decision: Decision = msgspec.field(default_factory=Decision)
+    signature: bool = False
 
     @property
     def lifetime(self) -> timedelta:
@@ -134,28 +130,53 @@ class EnvironmentOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_on
     stakeholders: tuple[str, ...] | None = None
     gates: tuple[Gate, ...] | None = None
     on_revoke: Literal["fall_back", "nothing"] | None = None
+    decision: Decision | None = None
+    signature: bool | None = None
+
+
+class Evaluation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a group's inference runs are fed and judged; what is None is told from the package and the files.
+
+    `task` is regression, binary-classification or multiclass-classification for models that answer with numbers or classes;
+    the fields name columns by name or by position from 0; `threshold` and `positive` are for binary models.
+    """
+
+    input: str | None = None
+    references: str | None = None
+    content_type: str | None = None
+    accept: str | None = None
+    task: Literal["regression", "binary-classification", "multiclass-classification"] | None = None
+    prediction_field: str | None = None
+    reference_field: str | None = None
+    id_field: str | None = None
+    positive: str | None = None
+    threshold: float | None = None
+    header: bool | None = None
+
+    @property
+    def score_arguments(self) -> list[str]:
+        """Options of `python -m inference score`."""
+        found: list[str] = []
+        for name in ("task", "prediction_field", "reference_field", "id_field", "positive", "threshold"):
+            if (value := getattr(self, name)) is not None:
+                found += [f"--{name.replace('_', '-')}", str(value)]
+        if self.header is not None:
+            found += ["--header", "yes" if self.header else "no"]
+        return found
 
 
 class GroupOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     environments: dict[str, EnvironmentOverride] = {}
+    inference: Evaluation = Evaluation()
 
 
 class Mail(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who mails come from. `identity`: whether the stack makes the sender's SES identity, or the account has it already."""
+
     sender: str
+    identity: Literal["managed", "existing"] = "managed"
     reply_to: str | None = None
     samples_in_mail: bool = False
-
-
-class Identity(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The OpenID Connect provider. `groups_claim` may name app roles instead (`roles`)."""
-
-    issuer: str
-    client_id: str
-    groups_claim: str = "groups"
-    scopes: tuple[str, ...] = ("openid", "profile", "email")
-    auditors: PeopleGroup | None = None
-    session_lifetime: str = "8h"
-    requesters: dict[str, str] = {}
 
 
 class Operators(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -178,9 +199,12 @@ class Registry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Artifacts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Buckets that model artifacts live in; up to what size the function hashes them itself, and what a job does it on."""
+    """Buckets that model artifacts live in, and the KMS keys that encrypt them; up to what size the function hashes them
+    itself, and what a job does it on.
+    """
 
     buckets: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
     region: str | None = None
     hash_in_function_up_to_gb: Annotated[float, Meta(ge=0.0)] = 10.0
     hash_instance_type: str = "ml.m5.xlarge"
@@ -190,7 +214,9 @@ class Inference(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The inference machine of each environment."""
 
     instance_type: str = "ml.g5.xlarge"
+    transform_ami_version: str | None = None
     instance_count: Annotated[int, Meta(ge=1, le=20)] = 1
+    longest_transform: str = "12h"
     score_instance_type: str = "ml.m5.xlarge"
     input: str = "s3://{bucket}/{group}/{environment}/input.jsonl"
     references: str = "s3://{bucket}/{group}/{environment}/references.jsonl"
@@ -206,6 +232,12 @@ class Inference(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     volume_key: str | None = None
     output_key: str | None = None
     network_isolation: bool = True
+
+    @property
+    def data_buckets(self) -> tuple[str, ...]:
+        """The buckets that inputs and references are read from, and that runs by hand write to."""
+        named = {place.removeprefix("s3://").partition("/")[0] for place in (self.input, self.references)}
+        return tuple(sorted({self.bucket, *named} - {"", "{bucket}"}))
 
 
 class Monitor(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -311,6 +343,17 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
                 )
         return environment
 
+    def evaluation(self, group: str) -> Evaluation:
+        """How a group's inference runs are fed and judged: `[inference]`, with what patterns of groups put over it, in order."""
+        found = Evaluation(input=self.inference.input, references=self.inference.references)
+        for pattern, override in self.groups_override.items():
+            if fnmatch.fnmatchcase(group, pattern):
+                given = msgspec.structs.asdict(override.inference)
+                found = msgspec.structs.replace(
+                    found, **{key: value for key, value in given.items() if value is not None}
+                )
+        return found
+
     @property
     def environment_names(self) -> tuple[str, ...]:
         return tuple(environment.name for environment in self.environments)
@@ -361,7 +404,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return None
 
     def policy(self) -> dict[str, Any]:
-        """Everything in the file that bears on a decision, as plain data."""
+        """Everything in the file that bears on a decision, as plain data without what is left at its default."""
         policy = {
             "environments": self.environments,
             "groups_override": self.groups_override,
@@ -370,11 +413,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "operators": self.operators,
             "bypass": self.bypass,
         }
-        plain = dict(msgspec.to_builtins(policy))
+        plain = dict(without_defaults(policy))
         # On what machine a model is served decides nothing about whether it may be.
         environments = [{k: v for k, v in each.items() if k != "endpoint"} for each in plain["environments"]]
         return {**plain, "environments": environments}
 
     def policy_digest(self) -> str:
         """SHA-256, hex, of the canonical JSON of `policy()`."""
-        return hashlib.sha256(msgspec.json.encode(self.policy(), order="deterministic")).hexdigest()
+        return hashlib.sha256(msgspec.json.encode(self.policy(), order="sorted")).hexdigest()

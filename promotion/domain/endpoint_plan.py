@@ -16,6 +16,7 @@ from msgspec import Struct
 from promotion import names
 from promotion.client.live_record import LiveModel
 from promotion.config.settings import Endpoint, Inference
+from promotion.domain import instance_types
 from promotion.domain.model import EndpointState, canonical
 from promotion.domain.sagemaker_model import model_request
 
@@ -90,7 +91,10 @@ def wanted(
     }
     if settings.volume_size_gb is not None:
         variant["VolumeSizeInGB"] = settings.volume_size_gb
-    key = {"KmsKeyId": inference.volume_key} if inference.volume_key else {}
+    if ami := instance_types.inference_ami(settings.instance_type, settings.inference_ami_version):
+        variant["InferenceAmiVersion"] = ami
+    local_storage = instance_types.has_local_storage(settings.instance_type)
+    key = {"KmsKeyId": inference.volume_key} if inference.volume_key and not local_storage else {}
     # Whatever would make another model or another machine of it is in its name, so that a name never stands for two things.
     fingerprint = hashlib.sha256(canonical([hosted, variant, key, model.approval_id, asked])).hexdigest()
     name = names.hosted_name(prefix, environment, group, model.sequence, fingerprint)
@@ -158,14 +162,25 @@ def deployment(settings: Endpoint, alarms: Sequence[str], *, revoked: bool = Fal
     return policy
 
 
-def alarms(endpoint: str, settings: Endpoint) -> list[dict[str, Any]]:
+def alarms(endpoint: str, config: str, settings: Endpoint) -> list[dict[str, Any]]:
     """PutMetricAlarm's requests: the share of requests that the container failed, and its slowest answers.
 
-    Both look at the whole endpoint, as its callers do. Without requests neither goes off.
+    Both look at the fleet of one endpoint configuration alone: an alarm that the old fleet trips ends the deployment that
+    would replace it. Without requests neither goes off.
+    https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configuration.html
+
+    Args:
+        endpoint: the endpoint's name.
+        config: the name of the endpoint configuration that is deployed.
+        settings: the bounds.
     """
     common: dict[str, Any] = {
         "Namespace": "AWS/SageMaker",
-        "Dimensions": [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": VARIANT}],
+        "Dimensions": [
+            {"Name": "EndpointName", "Value": endpoint},
+            {"Name": "VariantName", "Value": VARIANT},
+            {"Name": "EndpointConfigName", "Value": config},
+        ],
         "Period": 60,
         "EvaluationPeriods": 1,
         "ComparisonOperator": "GreaterThanThreshold",

@@ -13,10 +13,30 @@ import msgspec
 from msgspec import Struct
 
 from promotion import names
+from promotion.domain.gate_result import GateResult
+from promotion.domain.same_person import find_match, has_address
 from promotion.errors import Invalid
 
 FORMER_KEPT = 50
 RUNS_REMEMBERED = 20
+# Number of the form in which events, states, anchors and exports are stored. Readers take every earlier one and the next.
+SCHEMA = 1
+# Number of the rules that fold events into states. A stored state of another fold is folded again, not believed.
+# Raise it with every change of a state's fields or of promotion/ledger/fold.py that gives other states.
+FOLD_VERSION = 1
+
+
+class Authentication(Struct, frozen=True, kw_only=True):
+    """How a person was authenticated: the token's claims, all names it gave, and the group that gave the right to act."""
+
+    issuer: str
+    subject: str
+    names: dict[str, str] = {}
+    group: str = ""
+    issued_at: datetime | None = None
+    auth_time: datetime | None = None
+    acr: str = ""
+    amr: tuple[str, ...] = ()
 
 
 class Actor(Struct, frozen=True, kw_only=True):
@@ -30,38 +50,67 @@ class Actor(Struct, frozen=True, kw_only=True):
     subject: str
     name: str = ""
     email: str = ""
+    authentication: Authentication | None = None
 
     @property
     def label(self) -> str:
         return self.name or self.subject
 
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """Every name that this actor is known by, as it was written, without repetitions; the display name comes last."""
+        given = dict(self.authentication.names) if self.authentication else {}
+        shown = given.pop("name", "")
+        found = (self.subject, self.email, *given.values(), self.name, shown)
+        return tuple(dict.fromkeys(name for name in found if name.strip()))
+
     def is_also(self, other: Actor) -> bool:
-        """Whether both are the same human being, by subject or mail address."""
-        mine = {self.subject.casefold(), self.email.casefold()} - {""}
-        theirs = {other.subject.casefold(), other.email.casefold()} - {""}
-        return bool(mine & theirs)
+        """Whether both may be the same human being, by any name but the displayed one, which two people may share."""
+        mine, theirs = self._own_names, other._own_names
+        # Where both have addresses, those tell; a user name alone is held against what stands before the @.
+        local_parts = not (has_address(mine) and has_address(theirs))
+        return find_match(mine, theirs, local_parts=local_parts) is not None
+
+    @property
+    def _own_names(self) -> tuple[str, ...]:
+        given = self.authentication.names if self.authentication else {}
+        found = (self.subject, self.email, *(text for claim, text in given.items() if claim != "name"))
+        return tuple(name for name in found if name.strip())
 
 
 SYSTEM = Actor(kind="system", subject="system", name="the service")
 
 
 class Person(Struct, frozen=True, kw_only=True):
-    """Somebody who signed in: the provider's subject, and those of their groups that the configuration knows."""
+    """Somebody who signed in: the provider's subject, and those of their groups that the configuration knows.
+
+    `groups_brought` counts all groups of the token, also those that the configuration doesn't know.
+    """
 
     subject: str
     name: str
     email: str = ""
     groups: frozenset[str] = frozenset()
+    groups_brought: int | None = None
+    authentication: Authentication | None = None
 
-    def as_actor(self) -> Actor:
-        return Actor(kind="person", subject=self.subject, name=self.name, email=self.email)
+    def as_actor(self, group: str = "") -> Actor:
+        """The actor of an event; `group` is the one that gave the right to act."""
+        how = self.authentication
+        if how is not None and group:
+            how = msgspec.structs.replace(how, group=group)
+        return Actor(kind="person", subject=self.subject, name=self.name, email=self.email, authentication=how)
 
 
 class Requester(Struct, frozen=True, kw_only=True):
-    """Who asked for a model; `declared_by` says how we know: AWS's own record, or the package's say-so."""
+    """Who asked for a model; `declared_by` says how we know: AWS's own record, or the package's say-so.
+
+    `also` has the other names that the registry knows them by, such as `requested_by` beside a Studio profile.
+    """
 
     actor: Actor
     declared_by: Literal["identity", "self"]
+    also: tuple[str, ...] = ()
 
 
 class Container(Struct, frozen=True, kw_only=True):
@@ -90,7 +139,8 @@ class Evidence(Struct, frozen=True, kw_only=True):
     """What a decision stands on: the registered metrics, or those of an inference run in `environment`.
 
     `metrics_sha256` holds the document at `metrics_uri` to what it was when it was recorded: what else it has to show (samples,
-    slices) is read again when a page needs it.
+    slices) is read again when a page needs it. `input_digest` and `references_digest` are SHA-256 of what the run read;
+    `reporter` is the ARN of the principal that reported it.
     """
 
     source: Literal["registration", "inference"]
@@ -112,10 +162,10 @@ class Evidence(Struct, frozen=True, kw_only=True):
     attached: tuple[str, ...] = ()
     cost_usd: float | None = None
     cost_basis: str = ""
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(canonical(self)).hexdigest()
+    input_digest: str = ""
+    references_digest: str = ""
+    precision: str = ""
+    reporter: str = ""
 
 
 class Package(Struct, frozen=True, kw_only=True):
@@ -144,29 +194,25 @@ class Package(Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
-class GateResult(Struct, frozen=True, kw_only=True):
-    """What one gate said: the value it saw, the bound it holds, and by how much (`margin`, negative when shut)."""
-
-    name: str
-    open: bool
-    value: float | None = None
-    bound: str = ""
-    margin: float | None = None
-    why: str = ""
-
-
 class Vote(Struct, frozen=True, kw_only=True):
+    """One verdict on a request, with the digest of what this voter was shown and what the signature means (21 CFR 11.50)."""
+
     actor: Actor
     verdict: str
     reason: str
     at: datetime
+    evidence_digest: str = ""
+    meaning: str = ""
 
 
-RequestState = Literal["Pending", "Approved", "Rejected", "Expired", "Superseded", "Revoked"]
+RequestState = Literal["Pending", "Approved", "Rejected", "Expired", "Superseded", "Withdrawn", "Revoked"]
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """A version asking into an environment. `attempt` counts from 1 for each version and environment."""
+    """A version asking into an environment. `attempt` counts from 1 for each version and environment.
+
+    `evidence_digest` and `gates_digest` are SHA-256 of their JSON as the request's event has it.
+    """
 
     group: str
     version: int
@@ -183,6 +229,8 @@ class Request(Struct, frozen=True, kw_only=True):
     closed_sequence: int = 0
     superseded_by: str = ""
     changed: str = ""
+    evidence_digest: str = ""
+    gates_digest: str = ""
 
     @property
     def id(self) -> str:
@@ -215,20 +263,26 @@ class VersionState(Struct, frozen=True, kw_only=True):
     """All that the ledger's events say of one version, folded.
 
     `status_since` is when something last bore on the registry's approval status; `bypass_seen` names the last change of it
-    that came from outside, so that its second event is no second bypass.
+    that came from outside, so that its second event is no second bypass. `package_digest` is SHA-256 of the package's JSON as
+    its events have it.
     """
 
+    schema: int = SCHEMA
+    fold: int = 0
     package: Package
+    package_digest: str = ""
     statuses: dict[str, str] = {}
     requests: dict[str, Request] = {}
     approvals: dict[str, Approval] = {}
     evidence: dict[str, Evidence] = {}
+    evidence_digests: dict[str, str] = {}
     runs: tuple[str, ...] = ()
     furthest: str = ""
     revoked: bool = False
     bypassed: bool = False
     bypass_seen: str = ""
     status_since: datetime | None = None
+    removed: bool = False
     first_sequence: int = 0
     last_sequence: int = 0
 
@@ -267,6 +321,8 @@ class EnvironmentState(Struct, frozen=True, kw_only=True):
     `broken_since` is when what is live was found not to be what was approved, until a run finds it whole or another is live.
     """
 
+    schema: int = SCHEMA
+    fold: int = 0
     group: str
     name: str
     live: int | None = None
@@ -298,6 +354,7 @@ class EnvironmentState(Struct, frozen=True, kw_only=True):
 class Head(Struct, frozen=True, kw_only=True):
     """Where a group's chain of events ends; `signature` is the decision function's, in base64, over group, sequence and hash."""
 
+    schema: int = SCHEMA
     group: str
     sequence: int = 0
     hash: str = ""
@@ -324,8 +381,16 @@ def parse_request_id(text: str) -> tuple[str, int, str, int]:
 
 
 def canonical(value: Any) -> bytes:
-    """JSON of `value` with sorted keys: the same bytes for the same facts, for digests."""
-    return msgspec.json.encode(value, order="deterministic")
+    """JSON of `value` with sorted keys and no spaces.
+
+    The text is stored, and hashes are over the stored text: a struct that is read and encoded again may have more fields.
+    """
+    return msgspec.json.encode(value, order="sorted")
+
+
+def digest(value: Any) -> str:
+    """SHA-256, hex, over the canonical JSON of `value`. Only for what is about to be recorded: see `canonical`."""
+    return hashlib.sha256(canonical(value)).hexdigest()
 
 
 def registry_status(version: VersionState, first: str) -> str:

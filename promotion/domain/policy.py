@@ -4,7 +4,6 @@ POST will take.
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 from typing import Literal
 
@@ -12,8 +11,10 @@ from msgspec import Struct
 
 from promotion import names
 from promotion.config.loading import Config
-from promotion.config.settings import Environment
-from promotion.domain.model import Actor, EnvironmentState, Package, Person, Request, Requester, VersionState, canonical
+from promotion.config.settings import Environment, PeopleGroup
+from promotion.domain import requesters
+from promotion.domain.gate_sentences import gate_why
+from promotion.domain.model import Actor, EnvironmentState, Person, Request, VersionState, digest
 from promotion.errors import AlreadyDecided, Refused
 from promotion.formatting import listed
 
@@ -68,6 +69,11 @@ def may_decide(person: Person, verdict: str, s: Situation, *, breaking_glass: bo
         or _verdict(person, verdict, s, breaking_glass)
         or ALLOWED
     )
+
+
+def may_decide_at_all(person: Person, s: Situation) -> bool:
+    """Whether `person` may give any verdict on a request now."""
+    return any(may_decide(person, verdict, s).may for verdict in names.VERDICTS)
 
 
 def _request_state(person: Person, s: Situation) -> Judgement | None:
@@ -125,8 +131,9 @@ def _verdict(person: Person, verdict: str, s: Situation, breaking_glass: bool) -
                 "Nobody knows who registered this model, and its requester may not approve it.",
                 "Register it again with metadata requested_by, or allow requester_may_approve.",
             )
-        if _registered_it(person, package.requester):
-            return _refused("own_model", "You registered this model; somebody else has to approve it.", who_may)
+        own = requesters.judge(person, package.requester)
+        if own.code:
+            return _refused(own.code, own.why_not, own.remedy or who_may)
     previous = s.config.previous(rules.name)
     if previous is not None:
         before = s.version.requests.get(previous)
@@ -154,7 +161,7 @@ def _verdict(person: Person, verdict: str, s: Situation, breaking_glass: bool) -
         completes = len(request.approvals) + 1 >= rules.quorum
         return Judgement(may=True, breaks_glass=not (request.gates_open and in_group and completes))
     if not request.gates_open:
-        shut = " ".join(gate.why for gate in request.gates if not gate.open)
+        shut = " ".join(gate_why(gate) for gate in request.gates if not gate.open)
         may = f"{s.config.break_glass.group.label} may pass a shut gate." if s.config.break_glass else ""
         return _refused("gate_shut", f"A gate is shut. {shut}", may or "A version that passes the gate may enter.")
     if not in_group:
@@ -178,16 +185,15 @@ def _was_approved_for(name: str, version: VersionState) -> bool:
     return version.statuses.get(name) == names.SUPERSEDED and name in version.approvals and decided
 
 
-def _registered_it(person: Person, requester: Requester) -> bool:
-    """Whether a person is the requester. A profile or user name that is no address is held against what stands before the @
-    in theirs: who may not approve had better be too many than too few."""
-    named = requester.actor.subject.casefold()
-    same_name = "@" not in named and named == person.email.partition("@")[0].casefold()
-    return requester.actor.is_also(person.as_actor()) or (same_name and named != "")
-
-
 def _approved_by(person: Person, request: Request) -> bool:
     return any(vote.actor.is_also(person.as_actor()) for vote in request.approvals)
+
+
+def deciding_group(person: Person, rules: Environment, config: Config) -> str:
+    """The id of the group that gives `person` the right to decide in an environment; empty where none does."""
+    if rules.approver_group.id in person.groups:
+        return rules.approver_group.id
+    return config.break_glass.group.id if config.break_glass is not None and _holds_glass(person, config) else ""
 
 
 def may_ask_again(person: Person, s: Situation) -> Judgement:
@@ -199,7 +205,7 @@ def may_ask_again(person: Person, s: Situation) -> Judgement:
     if newest > request.version or s.environment.live == request.version:
         return _moved_on("overtaken", f"A newer version is in {request.environment} or asks to enter it.")
     requester = s.version.package.requester
-    if s.rules.approver_group.id in person.groups or (requester and _registered_it(person, requester)):
+    if s.rules.approver_group.id in person.groups or (requester and requesters.is_exactly(person, requester)):
         return ALLOWED
     return _refused(
         "not_approver",
@@ -216,7 +222,7 @@ def waits_for(person: Person, state: EnvironmentState, rules: Environment) -> bo
     if any(voter.is_also(person.as_actor()) for voter in state.pending_voters):
         return False
     requester = state.pending_requester
-    return rules.requester_may_approve or requester is None or not _registered_it(person, requester)
+    return rules.requester_may_approve or requester is None or not requesters.judge(person, requester).code
 
 
 def stops_everybody(state: EnvironmentState, rules: Environment, config: Config, now: datetime) -> str:
@@ -234,12 +240,17 @@ def may_read(person: Person, config: Config) -> bool:
     return bool(person.groups & known_groups(config))
 
 
-def readers(config: Config) -> str:
-    """The names of the groups that may read, for whoever has to ask for one."""
+def reading_groups(config: Config) -> list[PeopleGroup]:
+    """The groups that may read, each once."""
     groups = [environment.approver_group for environment in config.environments]
     if config.identity.auditors is not None:
         groups.append(config.identity.auditors)
-    return listed(list(dict.fromkeys(group.label for group in groups)), "or")
+    return list(dict.fromkeys(groups))
+
+
+def readers(config: Config) -> str:
+    """The names of the groups that may read, for whoever has to ask for one."""
+    return listed(list(dict.fromkeys(group.label for group in reading_groups(config))), "or")
 
 
 def known_groups(config: Config) -> frozenset[str]:
@@ -289,6 +300,6 @@ def _refused(code: str, why: str, who_may: str) -> Judgement:
     return Judgement(may=False, kind="policy", code=code, why_not=why, who_may=who_may)
 
 
-def shown_digest(package: Package, request: Request) -> str:
-    """SHA-256, hex, of everything a decision on `request` is shown."""
-    return hashlib.sha256(canonical([package, request.evidence, request.gates])).hexdigest()
+def shown_digest(version: VersionState, request: Request) -> str:
+    """SHA-256, hex, of everything a decision on `request` is shown: package, evidence and gates, as their events have them."""
+    return digest([version.package_digest, request.evidence_digest, request.gates_digest])

@@ -8,8 +8,9 @@ from typing import Any
 from promotion.client.live_record import LiveContainer, LiveModel
 from promotion.errors import Invalid
 
-# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTransformJob.html, Environment
-MOST_VARIABLES = 16
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ContainerDefinition.html, Environment
+MOST_VARIABLES = 100
+MOST_VARIABLES_BYTES = 32 << 10
 
 
 def model_request(
@@ -33,7 +34,7 @@ def model_request(
         "ExecutionRoleArn": role,
         "EnableNetworkIsolation": isolated,
         "PrimaryContainer": {
-            "Image": container.image,
+            "Image": pinned_image(container),
             "ModelDataUrl": container.model_data_url,
             "Environment": variables(container, model),
         },
@@ -41,11 +42,23 @@ def model_request(
     }
 
 
+def pinned_image(container: LiveContainer) -> str:
+    """The container's image by the digest that was approved, so that a tag that moves changes nothing.
+
+    Without a digest in the record it is the image as the package names it.
+    """
+    if not container.image_digest or "@" in container.image:
+        return container.image
+    repository, slash, name = container.image.rpartition("/")
+    # A colon before the last slash is a registry's port.
+    return f"{repository}{slash}{name.partition(':')[0]}@{container.image_digest}"
+
+
 def variables(container: LiveContainer, model: LiveModel) -> dict[str, str]:
     """The container's own variables, and what holds it to the approved bytes.
 
     Raises:
-        Invalid: SageMaker takes no more than 16.
+        Invalid: SageMaker takes no more than 100, of 32 KB together.
     """
     found = {
         **container.environment,
@@ -54,4 +67,7 @@ def variables(container: LiveContainer, model: LiveModel) -> dict[str, str]:
     }
     if len(found) > MOST_VARIABLES:
         raise Invalid("containers[0].environment", f"SageMaker takes {MOST_VARIABLES} variables, two of them ours.")
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in found.items())
+    if size > MOST_VARIABLES_BYTES:
+        raise Invalid("containers[0].environment", f"SageMaker takes 32 KB of variables, and these have {size} bytes.")
     return found

@@ -8,14 +8,14 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from promotion import names
 from promotion.config.loading import Config
 from promotion.domain.model import SYSTEM, VersionState
 from promotion.errors import Conflict, Invalid
 from promotion.formatting import counted
-from promotion.ledger.events import Event, NewEvent, chained, signed
+from promotion.ledger.events import Event, NewEvent, chained, happened, signed
 from promotion.ledger.fold import evolve
 from promotion.ledger.parameter_documents import dump
+from promotion.ledger.payloads import PolicyChanged
 from promotion.ledger.snapshot import GroupSnapshot
 
 # How often a step is done again because somebody else appended first.
@@ -100,8 +100,8 @@ def append(group: str, step: Callable[[GroupSnapshot], list[NewEvent] | str], wo
         digest = world.config.policy_digest()
         if view.head.policy_digest != digest:
             # The text itself, once: a digest alone would tell an auditor that a rule changed, but never which.
-            change = {"before": view.head.policy_digest, "after": digest, "policy": world.config.policy()}
-            facts = [NewEvent(kind=names.POLICY_CHANGED, actor=SYSTEM, data=change), *facts]
+            change = PolicyChanged(before=view.head.policy_digest, after=digest, policy=world.config.policy())
+            facts = [happened(change, SYSTEM), *facts]
         events = chained(view.head, facts, time=world.now, policy_digest=digest)
         if world.sign is not None:
             events = signed(events, world.sign)

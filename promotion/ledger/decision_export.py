@@ -7,6 +7,7 @@ in force, whose digest every event names.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,23 +15,46 @@ import msgspec
 from msgspec import Struct
 
 from promotion import names
-from promotion.domain.model import Head, Request, canonical, parse_request_id
+from promotion.domain.model import Head, Request, parse_request_id
 from promotion.domain.policy import shown_digest
-from promotion.errors import Invalid
-from promotion.ledger.events import Event, head_bytes
+from promotion.errors import IntegrityError, Invalid
+from promotion.ledger.events import Event, StoredEvent, head_bytes, read_event
 from promotion.ledger.fold import evolve
+from promotion.ledger.payloads import (
+    ApprovalRequested,
+    DecisionRecorded,
+    ModelPromoted,
+    RequestExpired,
+    RequestSuperseded,
+    RequestWithdrawn,
+)
 from promotion.ledger.snapshot import GroupSnapshot
 
 SCHEMA = 1
 
 
 class Bundle(Struct, frozen=True, kw_only=True):
-    """The events of one decision. `policy` is the text of the policy under which it was made."""
+    """The events of one decision, each as the text that its hash is over.
+
+    `policy` is the text of the policy under which it was made, as its event has it: events name its SHA-256.
+    """
 
     schema: int = SCHEMA
     request_id: str
-    events: tuple[Event, ...]
-    policy: dict[str, Any]
+    events: tuple[StoredEvent, ...]
+    policy: str = ""
+
+    def read_events(self) -> list[Event]:
+        """The events, read from their texts.
+
+        Raises:
+            IntegrityError: one can't be read.
+        """
+        return [read_event(stored) for stored in self.events]
+
+    def read_policy(self) -> dict[str, Any]:
+        """The policy as plain data; empty where the ledger has no text of it."""
+        return dict(json.loads(self.policy)) if self.policy else {}
 
 
 def bundle(request_id: str, events: Iterable[Event]) -> Bundle:
@@ -51,14 +75,11 @@ def bundle(request_id: str, events: Iterable[Event]) -> Bundle:
     # On to where its append ended: the last event of each is signed.
     end = next((event.sequence for event in chain if event.sequence >= last and event.signature), last)
     digest = about[-1].policy_digest
-    policies = [
-        event.data["policy"] for event in chain if event.kind == names.POLICY_CHANGED and "policy" in event.data
-    ]
-    policy: dict[str, Any] = next((found for found in policies if policy_digest(found) == digest), {})
+    policies = (event.part("policy") for event in chain if event.kind == names.POLICY_CHANGED)
     return Bundle(
         request_id=request_id,
-        events=tuple(event for event in chain if first <= event.sequence <= end),
-        policy=policy,
+        events=tuple(event.stored() for event in chain if first <= event.sequence <= end),
+        policy=next((text for text in policies if text_digest(text) == digest), ""),
     )
 
 
@@ -72,8 +93,8 @@ def read(text: bytes) -> Bundle:
         found = msgspec.json.decode(text, type=Bundle)
     except msgspec.DecodeError as error:
         raise Invalid("FILE", f"this is no bundle: {error}") from None
-    if found.schema != SCHEMA or not found.events:
-        raise Invalid("FILE", f"this is no bundle of schema {SCHEMA}.")
+    if not 1 <= found.schema <= SCHEMA + 1 or not found.events:
+        raise Invalid("FILE", f"this is no bundle of schema 1 to {SCHEMA + 1}.")
     return found
 
 
@@ -83,8 +104,11 @@ def write(found: Bundle) -> bytes:
 
 def problems(found: Bundle, holds: Callable[[bytes, str], bool]) -> list[str]:
     """What is wrong with a bundle, one line each; empty when it proves what it says."""
+    try:
+        events = found.read_events()
+    except IntegrityError as error:
+        return [str(error)]
     wrong: list[str] = []
-    events = found.events
     for before, event in zip((None, *events), events, strict=False):
         if event.hash != event.computed_hash():
             wrong.append(f"event {event.sequence}: altered; its hash is not that of its content")
@@ -100,33 +124,35 @@ def problems(found: Bundle, holds: Callable[[bytes, str], bool]) -> list[str]:
     wrong += [
         f"event {event.sequence}: was made under another policy than the one enclosed"
         for event in decisions
-        if event.policy_digest != policy_digest(found.policy)
+        if event.policy_digest != text_digest(found.policy)
     ]
     if not wrong:
-        wrong += _shown(found, version, environment)
+        wrong += _shown(events, version, environment)
     return wrong
 
 
 def request_of(found: Bundle) -> Request:
     """The request as it stood after the last event of a bundle."""
     _, version, environment, _ = parse_request_id(found.request_id)
-    return _folded(found.events, version).version(version).requests[environment]
+    return _folded(found.read_events(), version).version(version).requests[environment]
 
 
-def policy_digest(policy: Any) -> str:
-    return hashlib.sha256(canonical(policy)).hexdigest()
+def text_digest(text: str) -> str:
+    """SHA-256, hex, of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _shown(found: Bundle, version: int, environment: str) -> list[str]:
+def _shown(events: Iterable[Event], version: int, environment: str) -> list[str]:
     """Whether each voter was shown what the ledger says was shown."""
     wrong: list[str] = []
-    view = GroupSnapshot(Head(group=found.events[0].group))
-    for event in found.events:
+    view: GroupSnapshot | None = None
+    for event in events:
         if event.version != version:
             continue
+        view = view or GroupSnapshot(Head(group=event.group))
         if event.kind == names.DECISION_RECORDED and event.environment == environment:
             state = view.version(version)
-            if event.evidence_digest != shown_digest(state.package, state.requests[environment]):
+            if event.evidence_digest != shown_digest(state, state.requests[environment]):
                 wrong.append(f"event {event.sequence}: what was shown is not the evidence enclosed")
         evolve(view, event)
     return wrong
@@ -144,12 +170,15 @@ def _folded(events: Iterable[Event], version: int) -> GroupSnapshot:
 
 
 def _asks(event: Event, environment: str, attempt: int) -> bool:
-    asked = event.kind == names.APPROVAL_REQUESTED and event.environment == environment
-    return asked and event.data.get("attempt") == attempt
+    asked = event.payload
+    return isinstance(asked, ApprovalRequested) and event.environment == environment and asked.attempt == attempt
 
 
 def _about(event: Event, request_id: str) -> bool:
-    closes = event.kind in (
-        names.DECISION_RECORDED, names.MODEL_PROMOTED, names.REQUEST_EXPIRED, names.REQUEST_SUPERSEDED,
-    )  # fmt: skip
-    return closes and event.data.get("request_id") == request_id
+    match event.payload:
+        case (
+            DecisionRecorded() | ModelPromoted() | RequestExpired() | RequestSuperseded() | RequestWithdrawn() as closes
+        ):
+            return closes.request_id == request_id
+        case _:
+            return False

@@ -9,20 +9,25 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.domain.model import Evidence
+from promotion.errors import require
 from promotion.ledger.events import Event
+from promotion.ledger.payloads import DriftDetected, InferenceCompleted, RetrainingStarted
 from promotion.ledger.snapshot import GroupSnapshot
 
 # What another version that goes live begins with.
 OVER: Final[dict[str, Any]] = {"drift": False, "drifting": (), "drift_since": None, "broken_since": None}
 
 
-def ran(view: GroupSnapshot, event: Event, evidence: Evidence) -> None:
+def ran(view: GroupSnapshot, event: Event, payload: InferenceCompleted) -> None:
     """A run that completed has checked the bytes before it predicted with them."""
     environment = view.environment(_environment(event))
-    if event.data.get("drifting") is not None:
-        say(view, event, names.INFERENCE_SOURCE, drifts=event.data["drifting"])
-    if evidence.status == "Completed" and event.version == environment.live and environment.broken_since is not None:
+    if payload.drifting is not None:
+        say(view, event, names.INFERENCE_SOURCE, drifts=payload.drifting)
+    if (
+        payload.evidence.status == "Completed"
+        and event.version == environment.live
+        and environment.broken_since is not None
+    ):
         view.put_environment(replace(view.environment(_environment(event)), broken_since=None))
 
 
@@ -33,18 +38,14 @@ def broken(view: GroupSnapshot, event: Event) -> None:
         view.put_environment(replace(environment, broken_since=environment.broken_since or event.time))
 
 
-def drifted(view: GroupSnapshot, event: Event) -> None:
-    say(view, event, event.data.get("source", names.INFERENCE_SOURCE), drifts=True)
-    if event.data.get("retraining"):
+def drifted(view: GroupSnapshot, event: Event, payload: DriftDetected) -> None:
+    say(view, event, payload.source, drifts=True)
+    if payload.retraining:
         view.put_environment(replace(view.environment(_environment(event)), retrained_at=event.time))
 
 
-def ended(view: GroupSnapshot, event: Event) -> None:
-    say(view, event, event.data["source"], drifts=False)
-
-
-def retrained(view: GroupSnapshot, event: Event) -> None:
-    view.put_environment(replace(view.environment(_environment(event)), retraining=event.data["execution"]))
+def retrained(view: GroupSnapshot, event: Event, payload: RetrainingStarted) -> None:
+    view.put_environment(replace(view.environment(_environment(event)), retraining=payload.execution))
 
 
 def say(view: GroupSnapshot, event: Event, source: str, *, drifts: bool) -> None:
@@ -57,5 +58,4 @@ def say(view: GroupSnapshot, event: Event, source: str, *, drifts: bool) -> None
 
 
 def _environment(event: Event) -> str:
-    assert event.environment is not None, event.kind
-    return event.environment
+    return require(event.environment, f"event {event.sequence} of {event.group}", "environment")

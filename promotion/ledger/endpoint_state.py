@@ -6,13 +6,15 @@ from msgspec.structs import replace
 
 from promotion import names
 from promotion.domain.model import EndpointState
+from promotion.errors import require
 from promotion.ledger.events import Event
+from promotion.ledger.payloads import EndpointChanged
 from promotion.ledger.snapshot import GroupSnapshot
 
 
-def changed(view: GroupSnapshot, event: Event) -> None:
-    assert event.environment is not None, event.kind
-    environment, status, data = view.environment(event.environment), event.data["status"], event.data
+def changed(view: GroupSnapshot, event: Event, payload: EndpointChanged) -> None:
+    name = require(event.environment, f"event {event.sequence} of {event.group}", "environment")
+    environment, status = view.environment(name), payload.status
     known = environment.endpoint
     if status == names.ENDPOINT_REMOVED:
         now = replace(known, removed=True)
@@ -20,11 +22,11 @@ def changed(view: GroupSnapshot, event: Event) -> None:
         now = replace(known, removed=False, asked=event.sequence)
     else:
         now = EndpointState(
-            name=data["endpoint"],
+            name=payload.endpoint,
             status=status,
-            version=data.get("serves"),
-            config=data.get("config", ""),
-            problem=data.get("problem", ""),
+            version=payload.serves,
+            config=payload.config,
+            problem=payload.problem,
             since=event.time,
             removed=known.removed,
             asked=known.asked,

@@ -1,4 +1,8 @@
-"""The chain of events: what happened to a group's models, in an order that nobody can quietly change."""
+"""The chain of events: what happened to a group's models, in an order that nobody can change unseen.
+
+An event is stored as a text, canonical JSON, and its hash is over that text. No reader encodes an event again: one that knows
+more fields, or fewer, would get another text.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +15,35 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from promotion.domain.model import Actor, Head, canonical
+from promotion.domain.model import SCHEMA, Actor, Head, canonical
 from promotion.errors import IntegrityError
+from promotion.ledger.payloads import Payload, Unknown, read_payload, recorded
 
 GENESIS = "0" * 64
+# What a `must_understand` of an event may name that this release knows. It has nothing yet.
+UNDERSTOOD: frozenset[str] = frozenset()
+
+
+class StoredEvent(Struct, frozen=True, kw_only=True):
+    """An event as the ledger, and an export, keep it.
+
+    `hash` is SHA-256, hex, over the UTF-8 bytes of `text`. The last event of each append has a `signature` over the head that
+    it makes, in base64.
+    """
+
+    text: str
+    hash: str
+    signature: str = ""
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """One thing that happened. `hash` covers every other field but `signature`, `previous_hash` among them.
+    """One thing that happened, read from its text.
 
-    The last event of each append carries a `signature` over the head that it makes, in base64.
+    `text` is what is stored and hashed; `hash` and `signature` stand beside it. All other fields are what this release reads
+    in the text. `must_understand` names what a reader has to know to read it rightly.
     """
 
+    schema: int = SCHEMA
     group: str
     sequence: int
     event_id: str
@@ -35,23 +56,92 @@ class Event(Struct, frozen=True, kw_only=True):
     evidence_digest: str = ""
     policy_digest: str = ""
     previous_hash: str
+    must_understand: tuple[str, ...] = ()
     hash: str = ""
     signature: str = ""
+    text: str = ""
+
+    @property
+    def payload(self) -> Payload | Unknown:
+        """`data` as the kind has it."""
+        return read_payload(self.kind, self.data)
 
     def computed_hash(self) -> str:
-        """SHA-256, hex, over the canonical JSON of everything but `hash` and `signature`."""
-        return hashlib.sha256(canonical(msgspec.structs.replace(self, hash="", signature=""))).hexdigest()
+        """SHA-256, hex, over the text as it is stored."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def stored(self) -> StoredEvent:
+        """The event as it is kept."""
+        return StoredEvent(text=self.text, hash=self.hash, signature=self.signature)
+
+    def part_digest(self, name: str) -> str:
+        """SHA-256, hex, over the JSON of one field of `data`, as the text has it; empty where it has none."""
+        part = self.part(name)
+        return hashlib.sha256(part.encode()).hexdigest() if part else ""
+
+    def part(self, name: str) -> str:
+        """The JSON of one field of `data`, as the text has it; empty where it has none."""
+        found = _raw_data(self.text).get(name)
+        return bytes(found).decode() if found is not None else ""
+
+
+class _Raw(Struct):
+    data: dict[str, msgspec.Raw] = {}
+
+
+def _raw_data(text: str) -> dict[str, msgspec.Raw]:
+    return msgspec.json.decode(text, type=_Raw).data
+
+
+def read_event(stored: StoredEvent) -> Event:
+    """An event from its stored form.
+
+    Raises:
+        IntegrityError: it can't be read, or was written by a release that this one can't follow.
+    """
+    try:
+        event = msgspec.json.decode(stored.text, type=Event)
+        read_payload(event.kind, event.data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise IntegrityError(f"an event of the ledger can't be read: {error} ({stored.text[:80]!r}).") from None
+    place = f"event {event.sequence} of {event.group}"
+    if not 1 <= event.schema <= SCHEMA + 1:
+        raise IntegrityError(
+            f"{place} has schema {event.schema}; this release reads 1 to {SCHEMA + 1}. Install a newer one."
+        )
+    if unknown := sorted(set(event.must_understand) - UNDERSTOOD):
+        raise IntegrityError(f"{place} needs a reader that knows {', '.join(unknown)}. Install a newer release.")
+    return msgspec.structs.replace(event, text=stored.text, hash=stored.hash, signature=stored.signature)
 
 
 class NewEvent(Struct, frozen=True, kw_only=True):
-    """What is to be recorded, before the chain gives it a place."""
+    """What is to be recorded, before the chain gives it a place. `data` is the kind's payload, or a dict of its fields."""
 
     kind: str
     actor: Actor
     version: int | None = None
     environment: str | None = None
-    data: dict[str, Any] = {}
+    data: Payload | dict[str, Any] = {}
     evidence_digest: str = ""
+
+
+def happened(
+    payload: Payload,
+    actor: Actor,
+    *,
+    version: int | None = None,
+    environment: str | None = None,
+    evidence_digest: str = "",
+) -> NewEvent:
+    """What is to be recorded, its kind being the payload's."""
+    return NewEvent(
+        kind=payload.kind,
+        actor=actor,
+        version=version,
+        environment=environment,
+        data=payload,
+        evidence_digest=evidence_digest,
+    )
 
 
 def chained(head: Head, facts: Iterable[NewEvent], *, time: datetime, policy_digest: str) -> list[Event]:
@@ -64,26 +154,26 @@ def chained(head: Head, facts: Iterable[NewEvent], *, time: datetime, policy_dig
     sequence, previous = head.sequence, head.hash or GENESIS
     for fact in facts:
         sequence += 1
-        # Through JSON and back, so that what is hashed now is what will be read.
-        data = msgspec.json.decode(canonical(fact.data))
+        data = recorded(fact.kind, fact.data)
         identity = canonical(
             [head.group, sequence, previous, time, fact.kind, fact.actor, fact.version, fact.environment, data]
         )
-        event = Event(
-            group=head.group,
-            sequence=sequence,
-            event_id=hashlib.sha256(identity).hexdigest()[:32],
-            kind=fact.kind,
-            time=time,
-            actor=fact.actor,
-            version=fact.version,
-            environment=fact.environment,
-            data=data,
-            evidence_digest=fact.evidence_digest,
-            policy_digest=policy_digest,
-            previous_hash=previous,
-        )
-        event = msgspec.structs.replace(event, hash=event.computed_hash())
+        text = canonical({
+            "schema": SCHEMA,
+            "group": head.group,
+            "sequence": sequence,
+            "event_id": hashlib.sha256(identity).hexdigest()[:32],
+            "kind": fact.kind,
+            "time": time,
+            "actor": fact.actor,
+            "version": fact.version,
+            "environment": fact.environment,
+            "data": data,
+            "evidence_digest": fact.evidence_digest,
+            "policy_digest": policy_digest,
+            "previous_hash": previous,
+        }).decode()  # fmt: skip
+        event = read_event(StoredEvent(text=text, hash=hashlib.sha256(text.encode()).hexdigest()))
         events.append(event)
         previous = event.hash
     return events

@@ -1,4 +1,4 @@
-"""How events change what is so: one function per kind of event, folding the chain into states.
+"""Fold events into states: one change for each kind of event.
 
 The ledger stores the folded states beside the events, so that a decision costs the same however long the history is;
 folding all events again from the first must give the same states, and `promotion verify` checks that it does.
@@ -6,31 +6,33 @@ folding all events again from the first must give the same states, and `promotio
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar, assert_never
 
 import msgspec
 from msgspec.structs import replace
 
 from promotion import names
 from promotion.domain.model import (
-    FORMER_KEPT,
+    FOLD_VERSION,
     RUNS_REMEMBERED,
-    Approval,
-    Container,
     EnvironmentState,
-    Evidence,
-    GateResult,
-    Package,
+    Head,
     Request,
     RequestState,
     VersionState,
     Vote,
+    digest,
     request_id,
 )
-from promotion.ledger import drift_state, endpoint_state
+from promotion.errors import require
+from promotion.ledger import drift_state, endpoint_state, payloads
 from promotion.ledger.events import Event
+from promotion.ledger.live_state import Live, go_live
+from promotion.ledger.payloads import Payload, Unknown
 from promotion.ledger.snapshot import GroupSnapshot
+
+State = TypeVar("State", VersionState, EnvironmentState)
 
 # Kinds after which the registry's approval status may have to be another; asking again is one at times (`_requested`).
 STATUS_KINDS = frozenset({names.DECISION_RECORDED, names.MODEL_PROMOTED, names.MODEL_REVOKED, names.MODEL_ADOPTED})
@@ -43,18 +45,92 @@ def evolve(view: GroupSnapshot, event: Event) -> None:
         if event.kind in STATUS_KINDS:
             state = replace(state, status_since=event.time)
         view.put_version(state)
-    change = _CHANGES.get(event.kind)
-    if change is not None:
-        change(view, event)
+    _change(view, event, event.payload)
+
+
+def _change(view: GroupSnapshot, event: Event, payload: Payload | Unknown) -> None:
+    match payload:
+        case payloads.ModelRegistered():
+            _registered(view, event, payload)
+        case payloads.ArtifactHashed():
+            _hashed(view, event, payload)
+        case payloads.ApprovalRequested():
+            _requested(view, event)
+        case payloads.ApproverReminded():
+            _reminded(view, event)
+        case payloads.DecisionRecorded():
+            _decided(view, event, payload)
+        case payloads.ModelPromoted():
+            _promoted(view, event, payload)
+        case payloads.ModelRolledBack():
+            _rolled_back(view, event, payload)
+        case payloads.ModelRevoked():
+            _revoked(view, event, payload)
+        case payloads.ModelAdopted():
+            live = Live(order=payload.order, approved_by=payload.approved_by, outgoing=names.SUPERSEDED, approves=True)
+            go_live(view, event, _version(event), _environment(event), live)
+        case payloads.RequestExpired():
+            _close(view, event, "Expired")
+        case payloads.RequestWithdrawn():
+            _close(view, event, "Withdrawn")
+        case payloads.RequestSuperseded():
+            _close(view, event, "Superseded", superseded_by=payload.by)
+        case payloads.ApprovalBypassed():
+            state = view.version(_version(event))
+            view.put_version(replace(state, bypassed=not payload.reverted, bypass_seen=payload.seen))
+        case payloads.PackageRemoved():
+            view.put_version(replace(view.version(_version(event)), removed=True))
+        case payloads.InferenceCompleted():
+            _inference(view, event, payload)
+        case payloads.IntegrityBroken():
+            drift_state.broken(view, event)
+        case payloads.DriftDetected():
+            drift_state.drifted(view, event, payload)
+        case payloads.DriftEnded():
+            drift_state.say(view, event, payload.source, drifts=False)
+        case payloads.RetrainingStarted():
+            drift_state.retrained(view, event, payload)
+        case payloads.EndpointChanged():
+            endpoint_state.changed(view, event, payload)
+        case payloads.PackageChanged() | payloads.PolicyChanged() | payloads.SigningKeyChanged() | Unknown():
+            pass
+        case _:
+            assert_never(payload)
+
+
+def refolded(head: Head, events: Iterable[Event]) -> GroupSnapshot:
+    """The states that the events up to `head` come to.
+
+    Every environment counts as changed, so that the next append writes those states as this release folds them. Versions are
+    written when an event is about them: there may be more of them than go into one transaction.
+    """
+    view = GroupSnapshot(Head(group=head.group))
+    for event in events:
+        # What was appended since the head was read is not in it.
+        if event.sequence <= head.sequence:
+            evolve(view, event)
+    view.head = head
+    view.changed_versions.clear()
+    return view
+
+
+def read_state(text: str, kind: type[State]) -> State | None:
+    """A stored state; None where another release folded it, or where it can't be read: then the events say what it is."""
+    try:
+        found = msgspec.json.decode(text, type=kind)
+    except msgspec.DecodeError:
+        return None
+    return found if found.fold == FOLD_VERSION else None
 
 
 def touched(event: Event) -> list[int]:
     """The versions whose state an event may have changed, its own first."""
-    others = [
-        event.data.get("replaces"),
-        event.data.get("from_version"),
-        *(event.data.get("falls_back") or {}).values(),
-    ]
+    others: list[int | None] = []
+    match event.payload:
+        case payloads.ModelPromoted(replaces=number) | payloads.ModelRolledBack(from_version=number):
+            others = [number]
+        case payloads.ModelRevoked(falls_back=instead):
+            others = [*instead.values()]
     found = [event.version, *others] if event.version is not None else []
     return list(dict.fromkeys(number for number in found if number is not None))
 
@@ -70,38 +146,60 @@ def current_request(
     return request, request.attempt == attempt
 
 
-def _registered(view: GroupSnapshot, event: Event) -> None:
-    package = msgspec.convert(event.data["package"], Package)
+def _registered(view: GroupSnapshot, event: Event, payload: payloads.ModelRegistered) -> None:
     view.put_version(
         VersionState(
-            package=package,
-            statuses=dict.fromkeys(event.data["environments"], names.PENDING),
+            package=payload.package,
+            package_digest=event.part_digest("package"),
+            statuses=dict.fromkeys(payload.environments, names.PENDING),
             first_sequence=event.sequence,
             last_sequence=event.sequence,
         )
     )
 
 
-def _hashed(view: GroupSnapshot, event: Event) -> None:
-    state, data = view.version(_version(event)), event.data
-    package = replace(state.package, hashing=data.get("hashing", False), problem=data.get("problem", ""))
-    if "containers" in data:
-        package = replace(package, containers=msgspec.convert(data["containers"], tuple[Container, ...]))
-    view.put_version(replace(state, package=package))
+def _hashed(view: GroupSnapshot, event: Event, payload: payloads.ArtifactHashed) -> None:
+    state = view.version(_version(event))
+    package = replace(
+        state.package,
+        hashing=payload.hashing,
+        problem=payload.problem,
+        containers=payload.containers or state.package.containers,
+    )
+    # The package as recorded, and then what hashing recorded of it.
+    known = digest([state.package_digest, event.part_digest("containers"), payload.problem])
+    view.put_version(replace(state, package=package, package_digest=known))
+
+
+def request_of(event: Event) -> Request:
+    """The request that an `Approval Requested` event opens.
+
+    Raises:
+        TypeError: it is an event of another kind.
+    """
+    payload = event.payload
+    if not isinstance(payload, payloads.ApprovalRequested):
+        raise TypeError(f"{event.kind} opens no request.")
+    return Request(
+        group=event.group,
+        version=_version(event),
+        environment=_environment(event),
+        attempt=payload.attempt,
+        requested_at=event.time,
+        expires_at=payload.expires_at,
+        evidence=payload.evidence,
+        gates=payload.gates,
+        changed=payload.changed,
+        evidence_digest=event.part_digest("evidence"),
+        gates_digest=event.part_digest("gates"),
+    )
 
 
 def _requested(view: GroupSnapshot, event: Event) -> None:
-    state, environment = view.version(_version(event)), view.environment(_environment(event))
-    request = Request(
-        group=event.group,
-        version=state.version,
-        environment=environment.name,
-        attempt=event.data["attempt"],
-        requested_at=event.time,
-        expires_at=msgspec.convert(event.data["expires_at"], type(event.time)),
-        evidence=msgspec.convert(event.data["evidence"], Evidence),
-        gates=msgspec.convert(event.data["gates"], tuple[GateResult, ...]),
-        changed=event.data.get("changed", ""),
+    state, environment, request = (
+        view.version(_version(event)),
+        view.environment(_environment(event)),
+        request_of(event),
     )
     # Asked again into the first environment, what the registry said before is about to be written over; into a later one, it
     # stays Approved.
@@ -135,12 +233,18 @@ def _reminded(view: GroupSnapshot, event: Event) -> None:
     view.put_environment(replace(view.environment(_environment(event)), pending_reminded=True))
 
 
-def _decided(view: GroupSnapshot, event: Event) -> None:
+def _decided(view: GroupSnapshot, event: Event, payload: payloads.DecisionRecorded) -> None:
     state, name = view.version(_version(event)), _environment(event)
-    verdict = event.data["verdict"]
-    vote = Vote(actor=event.actor, verdict=verdict, reason=event.data.get("reason", ""), at=event.time)
+    vote = Vote(
+        actor=event.actor,
+        verdict=payload.verdict,
+        reason=payload.reason,
+        at=event.time,
+        evidence_digest=event.evidence_digest,
+        meaning=payload.signature.meaning if payload.signature else "",
+    )
     votes = (*state.requests[name].votes, vote)
-    if verdict == names.REJECTED:
+    if payload.verdict == names.REJECTED:
         _close(view, event, "Rejected", votes=votes)
         return
     _change_request(view, event, votes=votes)
@@ -148,23 +252,32 @@ def _decided(view: GroupSnapshot, event: Event) -> None:
     view.put_environment(replace(view.environment(name), pending_votes=len(votes), pending_voters=voters))
 
 
-def _promoted(view: GroupSnapshot, event: Event) -> None:
+def _promoted(view: GroupSnapshot, event: Event, payload: payloads.ModelPromoted) -> None:
     name, number = _environment(event), _version(event)
-    if event.data.get("request_id"):
+    if payload.request_id:
         _close(view, event, "Approved")
-    _go_live(view, event, number, name, outgoing=names.SUPERSEDED)
+    live = Live(
+        order=payload.order,
+        approved_by=payload.approved_by,
+        approvers=payload.approvers,
+        request_id=payload.request_id,
+        outgoing=names.SUPERSEDED,
+        approves=True,
+    )
+    go_live(view, event, number, name, live)
 
 
-def _rolled_back(view: GroupSnapshot, event: Event) -> None:
+def _rolled_back(view: GroupSnapshot, event: Event, payload: payloads.ModelRolledBack) -> None:
     name, number = _environment(event), _version(event)
     before = view.environment(name).live
     # Going forward again the older version is superseded, as it was the first time; only what was left behind as bad is not
     # gone back to by default.
     forward = before is not None and number > before
-    _go_live(view, event, number, name, outgoing=names.SUPERSEDED if forward else names.ROLLED_BACK)
+    outgoing = names.SUPERSEDED if forward else names.ROLLED_BACK
+    go_live(view, event, number, name, Live(order=payload.order, outgoing=outgoing))
 
 
-def _revoked(view: GroupSnapshot, event: Event) -> None:
+def _revoked(view: GroupSnapshot, event: Event, payload: payloads.ModelRevoked) -> None:
     number = _version(event)
     state = view.version(number)
     requests = {
@@ -182,7 +295,7 @@ def _revoked(view: GroupSnapshot, event: Event) -> None:
         if changed != environment:
             view.put_environment(changed)
         if environment.live == number:
-            fallback = event.data["falls_back"].get(name)
+            fallback = payload.falls_back.get(name)
             if fallback is None:
                 view.put_environment(
                     replace(
@@ -197,110 +310,31 @@ def _revoked(view: GroupSnapshot, event: Event) -> None:
                     )
                 )
             else:
-                _go_live(view, event, fallback, name, outgoing=names.REVOKED)
+                go_live(view, event, fallback, name, Live(order=payload.order, outgoing=names.REVOKED))
 
 
-def _adopted(view: GroupSnapshot, event: Event) -> None:
-    _go_live(view, event, _version(event), _environment(event), outgoing=names.SUPERSEDED)
-
-
-def _expired(view: GroupSnapshot, event: Event) -> None:
-    _close(view, event, "Expired")
-
-
-def _superseded(view: GroupSnapshot, event: Event) -> None:
-    _close(view, event, "Superseded", superseded_by=event.data.get("by", ""))
-
-
-def _bypassed(view: GroupSnapshot, event: Event) -> None:
-    state = view.version(_version(event))
-    seen, reverted = event.data.get("seen", ""), event.data.get("reverted", False)
-    view.put_version(replace(state, bypassed=not reverted, bypass_seen=seen))
-
-
-def _inference(view: GroupSnapshot, event: Event) -> None:
+def _inference(view: GroupSnapshot, event: Event, payload: payloads.InferenceCompleted) -> None:
     state, name = view.version(_version(event)), _environment(event)
-    evidence = msgspec.convert(event.data["evidence"], Evidence)
+    evidence = payload.evidence
     runs = (*state.runs, evidence.run_id)[-RUNS_REMEMBERED:]
-    view.put_version(replace(state, evidence={**state.evidence, name: evidence}, runs=runs))
-    view.put_environment(replace(view.environment(name), last_run=evidence.run_id))
-    drift_state.ran(view, event, evidence)
-
-
-_CHANGES: dict[str, Callable[[GroupSnapshot, Event], None]] = {
-    names.MODEL_REGISTERED: _registered,
-    names.ARTIFACT_HASHED: _hashed,
-    names.APPROVAL_REQUESTED: _requested,
-    names.APPROVER_REMINDED: _reminded,
-    names.DECISION_RECORDED: _decided,
-    names.MODEL_PROMOTED: _promoted,
-    names.MODEL_ROLLED_BACK: _rolled_back,
-    names.MODEL_REVOKED: _revoked,
-    names.MODEL_ADOPTED: _adopted,
-    names.REQUEST_EXPIRED: _expired,
-    names.REQUEST_SUPERSEDED: _superseded,
-    names.APPROVAL_BYPASSED: _bypassed,
-    names.INFERENCE_COMPLETED: _inference,
-    names.INTEGRITY_BROKEN: drift_state.broken,
-    names.DRIFT_DETECTED: drift_state.drifted,
-    names.DRIFT_ENDED: drift_state.ended,
-    names.RETRAINING_STARTED: drift_state.retrained,
-    names.ENDPOINT_CHANGED: endpoint_state.changed,
-}
-
-
-def _version(event: Event) -> int:
-    assert event.version is not None, event.kind
-    return event.version
-
-
-def _environment(event: Event) -> str:
-    assert event.environment is not None, event.kind
-    return event.environment
-
-
-def _go_live(view: GroupSnapshot, event: Event, number: int, name: str, *, outgoing: str) -> None:
-    environment = view.environment(name)
-    before = environment.live
-    if before is not None and before != number and not view.version(before).revoked:
-        previous = view.version(before)
-        view.put_version(replace(previous, statuses={**previous.statuses, name: outgoing}))
-    state = view.version(number)
-    approval = state.approvals.get(name)
-    if event.kind in (names.MODEL_PROMOTED, names.MODEL_ADOPTED) or approval is None:
-        approval = Approval(
-            approval_id=event.data.get("request_id") or event.event_id,
-            approved_by=tuple(event.data.get("approved_by", (event.actor.subject,))),
-            approved_at=event.time,
-        )
-    order = [*event.data.get("order", ()), name]
-    furthest = state.furthest
-    if furthest not in order or order.index(name) >= order.index(furthest):
-        furthest = name
     view.put_version(
         replace(
             state,
-            statuses={**state.statuses, name: names.APPROVED},
-            approvals={**state.approvals, name: approval},
-            furthest=furthest,
+            evidence={**state.evidence, name: evidence},
+            evidence_digests={**state.evidence_digests, name: event.part_digest("evidence")},
+            runs=runs,
         )
     )
-    former = tuple(v for v in environment.former if v != number)
-    if before is not None and before != number and not view.version(before).revoked:
-        former = (*(v for v in former if v != before), before)
-    view.put_environment(
-        replace(
-            view.environment(name),
-            live=number,
-            live_sequence=event.sequence,
-            live_since=event.time,
-            live_by=tuple(event.data.get("approvers", (event.actor.label,))),
-            approval_id=approval.approval_id,
-            former=former[-FORMER_KEPT:],
-            revoked=False,
-            **drift_state.OVER,
-        )
-    )
+    view.put_environment(replace(view.environment(name), last_run=evidence.run_id))
+    drift_state.ran(view, event, payload)
+
+
+def _version(event: Event) -> int:
+    return require(event.version, f"event {event.sequence} of {event.group}", "version")
+
+
+def _environment(event: Event) -> str:
+    return require(event.environment, f"event {event.sequence} of {event.group}", "environment")
 
 
 def _change_request(view: GroupSnapshot, event: Event, **changes: Any) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from promotion import names
-from promotion.client.live_record import SCHEMA, signed_bytes
+from promotion.client.live_record import SCHEMA, readable, signed_bytes
 from promotion.domain.model import EnvironmentState, Package, VersionState, canonical
 from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
@@ -76,7 +76,15 @@ def same_record(found: str, wanted: dict[str, Any]) -> bool:
         record = json.loads(found)
     except ValueError:
         return False
-    return isinstance(record, dict) and bool(record.get("signature")) and signed_bytes(record) == signed_bytes(wanted)
+    return isinstance(record, dict) and bool(record.get("signature")) and says_the_same(record, wanted)
+
+
+def says_the_same(record: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether a record says what `wanted` does: in every field, or in those that both have where another release wrote it."""
+    if record.get("schema") != wanted["schema"] and readable(record.get("schema")):
+        both = record.keys() & wanted.keys() - {"schema", "signature"}
+        return "sequence" in both and all(record[name] == wanted[name] for name in both)
+    return signed_bytes(record) == signed_bytes(wanted)
 
 
 def _containers(package: Package) -> list[dict[str, Any]]:
@@ -106,8 +114,8 @@ def entry(event: Event) -> dict[str, Any]:
         "actor": event.actor.subject,
         "environment": event.environment,
         "kind": event.kind,
-        "verdict": event.data.get("verdict"),
-        "reason": event.data.get("reason"),
+        "verdict": getattr(event.payload, "verdict", None),
+        "reason": getattr(event.payload, "reason", "") or None,
         "hash": event.hash,
     }
     return {key: value for key, value in found.items() if value is not None}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from promotion import names
 from promotion.config.loading import Config
-from promotion.domain.model import EnvironmentState, Head, VersionState
+from promotion.domain.model import FOLD_VERSION, EnvironmentState, Head, VersionState
 
 
 class GroupSnapshot:
@@ -73,11 +75,11 @@ class GroupSnapshot:
         return None
 
     def put_version(self, state: VersionState) -> None:
-        self._versions[state.version] = state
+        self._versions[state.version] = replace(state, fold=FOLD_VERSION)
         self.changed_versions.add(state.version)
 
     def put_environment(self, state: EnvironmentState) -> None:
-        self._environments[state.name] = state
+        self._environments[state.name] = replace(state, fold=FOLD_VERSION)
         self.changed_environments.add(state.name)
 
 

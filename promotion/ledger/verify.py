@@ -15,10 +15,11 @@ from msgspec import Struct
 
 from promotion import names
 from promotion.client.live_record import signed_bytes
-from promotion.domain.model import Head, VersionState
+from promotion.domain.model import FOLD_VERSION, EnvironmentState, Head, VersionState
+from promotion.errors import IntegrityError
 from promotion.ledger.events import Difference, Event, chain_problems, head_bytes
 from promotion.ledger.fold import evolve
-from promotion.ledger.parameter_documents import entry, live_record, version_document
+from promotion.ledger.parameter_documents import entry, live_record, says_the_same, version_document
 from promotion.ledger.snapshot import GroupSnapshot
 
 # How often a chain is read anew because somebody appended meanwhile.
@@ -32,9 +33,7 @@ class Book(Protocol):
 
     def events(self, group: str, *, after: int = 0) -> Iterator[Event]: ...
 
-    def view(self, group: str) -> GroupSnapshot: ...
-
-    def versions(self, group: str) -> list[VersionState]: ...
+    def stored_states(self, group: str) -> tuple[dict[str, str], dict[int, str]]: ...
 
 
 class Anchor(Struct, frozen=True, kw_only=True):
@@ -94,7 +93,11 @@ class Verifier(Struct, frozen=True, kw_only=True):
 
         While the chain itself is broken nothing else is compared, let alone repaired: what is right is no longer known.
         """
-        head, events = read_chain(self.ledger, group)
+        try:
+            head, events = read_chain(self.ledger, group)
+        except IntegrityError as error:
+            unreadable = Difference(what="ledger", where=group, expected="events that can be read", found=str(error))
+            return [Found(difference=unreadable)]
         broken = [
             *chain_problems(events, head),
             *self._signatures(head, events),
@@ -164,15 +167,18 @@ class Verifier(Struct, frozen=True, kw_only=True):
         return isinstance(record.get("signature"), str) and self.holds(signed_bytes(record), record["signature"])
 
     def _states(self, view: GroupSnapshot) -> Iterator[Difference]:
-        """Where the states stored beside the events are not what the events come to."""
-        stored_environments = self.ledger.view(view.group).environments
-        stored_versions = {state.version: state for state in self.ledger.versions(view.group)}
-        for number in sorted(view.versions.keys() | stored_versions.keys()):
+        """Where the states stored beside the events are not what the events come to.
+
+        A state of another fold is not compared: no reader believes it (`fold.read_state`), and the next append, or
+        `promotion rebuild`, writes it anew.
+        """
+        environments, versions = self.ledger.stored_states(view.group)
+        for number in sorted(view.versions.keys() | versions.keys()):
             where = f"{view.group} state of v{number}"
-            yield from _fields(where, view.versions.get(number), stored_versions.get(number))
-        for name in sorted(view.environments.keys() | stored_environments.keys()):
+            yield from _fields(where, view.versions.get(number), versions.get(number), VersionState)
+        for name in sorted(view.environments.keys() | environments.keys()):
             where = f"{view.group} state of {name}"
-            yield from _fields(where, view.environments.get(name), stored_environments.get(name))
+            yield from _fields(where, view.environments.get(name), environments.get(name), EnvironmentState)
 
     def _registry(self, view: GroupSnapshot) -> Iterator[Found]:
         live = {environment.live for environment in view.environments.values()}
@@ -232,7 +238,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
         if "environment" not in record:
             return _parameter(parameter, expected, "something that is no record")
         signed = self._signed(record)
-        if signed and signed_bytes(record) == signed_bytes(wanted):
+        if signed and says_the_same(record, wanted):
             return None
         place = (record.get("model_package_group"), record.get("environment"))
         if place != (wanted["model_package_group"], wanted["environment"]):
@@ -325,13 +331,18 @@ def _version_differs(
     return None
 
 
-def _fields(where: str, wanted: Any, stored: Any) -> Iterator[Difference]:
-    """The first field in which a stored state isn't what it should be."""
-    if wanted == stored:
+def _fields(where: str, wanted: Any, text: str | None, kind: type[Any]) -> Iterator[Difference]:
+    if wanted is None or text is None:
+        if wanted is not text:
+            expected, found = ("nothing", "a state") if wanted is None else ("a state", "nothing")
+            yield Difference(what="ledger", where=where, expected=expected, found=found)
         return
-    if wanted is None or stored is None:
-        expected, found = ("nothing", "a state") if wanted is None else ("a state", "nothing")
-        yield Difference(what="ledger", where=where, expected=expected, found=found)
+    try:
+        stored = msgspec.json.decode(text, type=kind)
+    except msgspec.DecodeError as error:
+        yield Difference(what="ledger", where=where, expected="a state that can be read", found=str(error))
+        return
+    if stored.fold != FOLD_VERSION or wanted == stored:
         return
     mine, theirs = msgspec.to_builtins(wanted), msgspec.to_builtins(stored)
     field = next(name for name in mine if mine[name] != theirs[name])

@@ -6,8 +6,8 @@ itsdangerous makes and reads the cookie; the signature is ECDSA on P-256 with SH
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 
 from itsdangerous import BadData, URLSafeSerializer
 from itsdangerous.encoding import base64_decode, base64_encode
@@ -16,20 +16,28 @@ from msgspec import Struct
 
 from promotion.client.signature import holds, public_keys
 from promotion.domain.model import Person
+from promotion.links.session_fields import session_arguments, session_fields
 
 LONGEST_COOKIE = 3072
 # Whatever the configuration says.
 LONGEST_SESSION = timedelta(hours=24)
+# The clocks of two functions differ a little.
+_CLOCKS_APART = timedelta(minutes=1)
 # What the session key signs is a session and nothing else.
 _PURPOSE = b"promotion.session\0"
 
 
 class Session(Struct, frozen=True, kw_only=True):
-    """A signed-in person, until `expires_at`. `id` is random and binds CSRF tokens to this session."""
+    """A signed-in person, until `expires_at`. `id` is random and binds CSRF tokens to this session.
+
+    `made_at` is when it began, and `made_for` the path that its sign-in was to come back to.
+    """
 
     id: str
     person: Person
     expires_at: datetime
+    made_at: datetime | None = None
+    made_for: str = ""
 
 
 class _Ecdsa(SigningAlgorithm):
@@ -67,38 +75,21 @@ class Sessions:
         Raises:
             ValueError: it would be larger than browsers keep.
         """
-        value = str(
-            self.serializer.dumps(
-                {
-                    "i": session.id,
-                    "s": session.person.subject,
-                    "n": session.person.name[:200],
-                    "m": session.person.email[:320],
-                    "g": sorted(session.person.groups),
-                    "e": int(session.expires_at.timestamp()),
-                }
-            )
-        )
+        value = str(self.serializer.dumps(session_fields(session)))
         if len(value) > LONGEST_COOKIE:
             raise ValueError("the session cookie would be larger than 3 KB; the person is in too many known groups.")
         return value
 
-    def session(self, cookie: str, *, now: datetime) -> Session | None:
-        """The session in a cookie, or None where it is forged, damaged or over."""
+    def session(self, cookie: str, *, now: datetime, known: Iterable[str] = ()) -> Session | None:
+        """The session in a cookie, or None where it is forged, damaged, over or too long; `known` groups are told by digests."""
         if len(cookie) > LONGEST_COOKIE or not all(_is_canonical(part) for part in cookie.lstrip(".").split(".")):
             return None
         try:
-            found = self.serializer.loads(cookie)
-            session = Session(
-                id=str(found["i"]),
-                person=Person(
-                    subject=str(found["s"]), name=str(found["n"]), email=str(found["m"]), groups=frozenset(found["g"])
-                ),
-                expires_at=datetime.fromtimestamp(found["e"], UTC),
-            )
+            session = Session(**session_arguments(self.serializer.loads(cookie), known))
         except (BadData, KeyError, TypeError, ValueError, OverflowError):
             return None
-        return session if now < session.expires_at <= now + self._longest else None
+        begun = min(now, session.made_at or now)
+        return session if now < session.expires_at <= begun + self._longest + _CLOCKS_APART else None
 
 
 def _is_canonical(text: str) -> bool:

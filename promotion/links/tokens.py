@@ -7,7 +7,8 @@ a rotation signs nobody out (https://itsdangerous.palletsprojects.com/en/stable/
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +21,7 @@ from promotion.links.sessions import Session
 
 LONGEST_TOKEN = 512
 LONGEST_COOKIE = 3072
+LONGEST_KEPT = 3800
 
 
 class SignIn(Struct, frozen=True, kw_only=True):
@@ -105,6 +107,33 @@ class Keyring:
             return None
         return sign_in if now < sign_in.expires_at else None
 
+    def sign_in_state(self, return_to: str) -> str:
+        """A state for a sign-in, which tells where to go after it also once its cookie is gone."""
+        kept = return_to if len(return_to) <= LONGEST_TOKEN else "/"
+        return _text(self._serializer("sign-in-state").dumps([secrets.token_urlsafe(24), kept]))
+
+    def returns_to(self, state: str) -> str | None:
+        """Where a sign-in of that state goes, or None where the state isn't one of ours."""
+        found = self._loads("sign-in-state", state, LONGEST_COOKIE)
+        try:
+            _, return_to = found
+        except (TypeError, ValueError):
+            return None
+        return safe_return(return_to) if isinstance(return_to, str) else None
+
+    def kept_form(self, fields: Mapping[str, str], until: datetime) -> str:
+        """A form that is kept in the browser while its person signs in again: signed, not secret."""
+        return _text(self._serializer("kept-form").dumps([int(until.timestamp()), dict(fields)]))
+
+    def form_kept(self, cookie: str, *, now: datetime) -> dict[str, str]:
+        """The fields of a kept form; none where it is forged, damaged or over."""
+        found = self._loads("kept-form", cookie, LONGEST_KEPT)
+        try:
+            until, fields = found
+            return {str(name): str(value) for name, value in fields.items()} if now.timestamp() < until else {}
+        except (AttributeError, TypeError, ValueError):
+            return {}
+
     def csrf_token(self, session: Session) -> str:
         """The token that a form must bring back: good for this session alone."""
         return self._signer("csrf").get_signature(session.id).decode()
@@ -135,6 +164,18 @@ class Keyring:
         if newer and newer != self._keys:
             self._keys = newer
             yield
+
+
+def claimed_request_of(token: str) -> str:
+    """The request id that a token claims, for who can't verify it: nothing may be allowed because of it.
+
+    Raises:
+        LinkInvalid: it claims none.
+    """
+    _, found = URLSafeSerializer("").loads_unsafe(token) if len(token) <= LONGEST_TOKEN else (False, None)
+    if not isinstance(found, str):
+        raise LinkInvalid
+    return found
 
 
 def is_canonical(text: str) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from typing import assert_never
 
-from promotion import names
 from promotion.config.loading import Config
+from promotion.ledger import payloads
 from promotion.ledger.events import Event
+from promotion.ledger.payloads import Payload, Unknown
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.links.urls import Links
 from promotion.rendering.documents.pictures import PictureSource
@@ -17,20 +18,50 @@ from promotion.rendering.mails.layout import Letter, Message, mime, written
 
 __all__ = ["Message", "compose", "letters", "mime"]
 
-_WRITERS: dict[str, Callable[[Occasion], list[Letter]]] = {
-    names.APPROVAL_REQUESTED: requests.requested,
-    names.APPROVER_REMINDED: requests.reminded,
-    names.DECISION_RECORDED: notices.decided,
-    names.MODEL_PROMOTED: notices.promoted,
-    names.REQUEST_EXPIRED: notices.expired,
-    names.REQUEST_SUPERSEDED: notices.superseded,
-    names.MODEL_ROLLED_BACK: notices.rolled_back,
-    names.MODEL_REVOKED: notices.revoked,
-    names.APPROVAL_BYPASSED: notices.bypassed,
-    names.INTEGRITY_BROKEN: notices.integrity_broken,
-    names.DRIFT_DETECTED: notices.drifted,
-    names.ENDPOINT_CHANGED: notices.endpoint_changed,
-}
+
+def _write(o: Occasion, payload: Payload | Unknown) -> list[Letter]:
+    match payload:
+        case payloads.ApprovalRequested():
+            return requests.requested(o)
+        case payloads.ApproverReminded():
+            return requests.reminded(o)
+        case payloads.DecisionRecorded():
+            return notices.decided(o, payload)
+        case payloads.ModelPromoted():
+            return notices.promoted(o, payload)
+        case payloads.RequestExpired():
+            return notices.expired(o)
+        case payloads.RequestSuperseded():
+            return notices.superseded(o, payload)
+        case payloads.ModelRolledBack():
+            return notices.rolled_back(o, payload)
+        case payloads.ModelRevoked():
+            return notices.revoked(o, payload)
+        case payloads.ApprovalBypassed():
+            return notices.bypassed(o, payload)
+        case payloads.IntegrityBroken():
+            return notices.integrity_broken(o, payload)
+        case payloads.DriftDetected():
+            return notices.drifted(o, payload)
+        case payloads.EndpointChanged():
+            return notices.endpoint_changed(o, payload)
+        case (
+            payloads.ModelRegistered()
+            | payloads.ArtifactHashed()
+            | payloads.ModelAdopted()
+            | payloads.RequestWithdrawn()
+            | payloads.PackageRemoved()
+            | payloads.PackageChanged()
+            | payloads.InferenceCompleted()
+            | payloads.DriftEnded()
+            | payloads.RetrainingStarted()
+            | payloads.PolicyChanged()
+            | payloads.SigningKeyChanged()
+            | Unknown()
+        ):
+            return []
+        case _:
+            assert_never(payload)
 
 
 def compose(
@@ -68,10 +99,10 @@ def letters(
     slices: SliceSource = lambda uri: {},
 ) -> list[Letter]:
     """What `event` has to say, before it is a mail; channels say the same (promotion/rendering/channels.py)."""
-    write = _WRITERS.get(event.kind)
     # An environment that has left the configuration has no approvers to write to.
-    if write is None or event.version is None or (event.environment or "") not in ("", *config.environment_names):
+    if event.version is None or (event.environment or "") not in ("", *config.environment_names):
         return []
-    return write(
-        Occasion(event=event, view=view, config=config, links=links, picture=picture, samples=samples, slices=slices)
+    occasion = Occasion(
+        event=event, view=view, config=config, links=links, picture=picture, samples=samples, slices=slices
     )
+    return _write(occasion, event.payload)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
+from promotion import names
+from promotion.ledger import payloads
 from promotion.ledger.events import Event
+from promotion.ledger.payloads import Unknown
 
 
 def sentence(event: Event) -> str:
@@ -10,71 +15,85 @@ def sentence(event: Event) -> str:
     who = event.actor.label
     what = f"v{event.version}" if event.version is not None else "the policy"
     where = f" in {event.environment}" if event.environment else ""
-    reason = event.data.get("reason")
-    why = f": “{reason}”" if reason else ""
-    verdict = event.data.get("verdict")
-    match event.kind:
-        case "Model Registered":
+    payload = event.payload
+    why = _quoted(getattr(payload, "reason", ""))
+    match payload:
+        case payloads.ModelRegistered():
             return f"{what} was registered by {who}"
-        case "Artifact Hashed":
-            if not event.data.get("problem"):
+        case payloads.ArtifactHashed(problem=problem):
+            if not problem:
                 return f"the artifact of {what} was read and hashed"
-            return f"the artifact of {what} could not be hashed: {event.data['problem']}"
-        case "Approval Requested":
+            return f"the artifact of {what} could not be hashed: {problem}"
+        case payloads.ApprovalRequested():
             return f"{what} asked to enter {event.environment}"
-        case "Approver Reminded":
+        case payloads.ApproverReminded():
             return f"the approvers of {event.environment} were reminded of {what}"
-        case "Decision Recorded":
-            return f"{who} {'approved' if verdict == 'Approved' else 'rejected'} {what} for {event.environment}{why}"
-        case "Model Promoted":
+        case payloads.DecisionRecorded(verdict=verdict):
+            return (
+                f"{who} {'approved' if verdict == names.APPROVED else 'rejected'} {what} for {event.environment}{why}"
+            )
+        case payloads.ModelPromoted():
             return f"{what} went live{where}"
-        case "Model Rolled Back":
-            return f"{who} rolled {event.environment} back to {what} from v{event.data.get('from_version')}{why}"
-        case "Model Revoked":
+        case payloads.ModelRolledBack(from_version=before):
+            return f"{who} rolled {event.environment} back to {what} from v{before}{why}"
+        case payloads.ModelRevoked():
             return f"{who} revoked {what} everywhere{why}"
-        case "Model Adopted":
+        case payloads.ModelAdopted():
             return f"{who} attested {what} as what already served{where}{why}"
-        case "Request Expired":
+        case payloads.RequestExpired():
             return f"the request of {what} into {event.environment} expired"
-        case "Request Superseded":
+        case payloads.RequestSuperseded():
             return f"the request of {what} into {event.environment} gave way to a newer one"
-        case "Approval Bypassed":
-            by = event.data.get("by") or "somebody"
-            done = "; it is set back" if event.data.get("reverted") else ""
-            return f"{by} set {what} to {event.data.get('status')} outside this service{done}"
-        case "Inference Completed":
-            problem = (event.data.get("evidence") or {}).get("problem")
-            ended = _RUN_ENDED.get(str(event.data.get("status")), "completed")
-            return f"inference on {what}{where} {ended}{f': {problem}' if problem else ''}"
-        case "Integrity Broken":
-            problem = f": {event.data['problem']}" if event.data.get("problem") else why
-            return f"{what}{where} was found not to be what was approved{problem}"
-        case "Drift Detected":
+        case payloads.RequestWithdrawn():
+            return f"{who} withdrew the request of {what} into {event.environment}{why}"
+        case payloads.ApprovalBypassed(by=by, status=status, reverted=reverted):
+            return f"{by or 'somebody'} set {what} to {status} outside this service{'; it is set back' if reverted else ''}"
+        case payloads.PackageRemoved(by=by):
+            return f"{by or 'somebody'} removed {what} from the registry"
+        case payloads.PackageChanged(by=by, changes=changes):
+            return (
+                f"{by or 'somebody'} put another package in the place of {what}: {', '.join(sorted(changes))} changed"
+            )
+        case payloads.InferenceCompleted(evidence=evidence, status=status):
+            problem = f": {evidence.problem}" if evidence.problem else ""
+            return f"inference on {what}{where} {_RUN_ENDED.get(status, 'completed')}{problem}"
+        case payloads.IntegrityBroken(problem=problem):
+            return f"{what}{where} was found not to be what was approved{f': {problem}' if problem else ''}"
+        case payloads.DriftDetected():
             return f"drift was detected{where} on {what}"
-        case "Drift Ended":
+        case payloads.DriftEnded():
             return f"the input of {what}{where} no longer drifts"
-        case "Retraining Started":
+        case payloads.RetrainingStarted():
             return f"retraining was started because {what} drifts{where}"
-        case "Endpoint Changed":
-            return _of_endpoint(event, who, why)
-        case "Policy Changed":
-            return "the policy in force changed" if event.data.get("before") else "the policy in force was recorded"
+        case payloads.EndpointChanged():
+            return _of_endpoint(event, payload, why)
+        case payloads.PolicyChanged(before=policy_before):
+            return "the policy in force changed" if policy_before else "the policy in force was recorded"
+        case payloads.SigningKeyChanged(after=key):
+            return f"another key signs from here on: {key}"
+        case Unknown():
+            return f"{event.kind} {what}{where}"
         case _:
-            return f"{event.kind} {what}{where}{why}"
+            assert_never(payload)
 
 
 _RUN_ENDED = {"Failed": "failed", "Missing": "was never reported"}
 
 
-def _of_endpoint(event: Event, who: str, why: str) -> str:
+def _quoted(reason: str) -> str:
+    return f": “{reason}”" if reason else ""
+
+
+def _of_endpoint(event: Event, payload: payloads.EndpointChanged, why: str) -> str:
     endpoint = f"the endpoint in {event.environment}"
-    match event.data.get("status"):
-        case "InService":
+    match payload.status:
+        case names.ENDPOINT_IN_SERVICE:
             return f"{endpoint} serves v{event.version}"
-        case "Failed":
-            serves = f"; it serves v{event.data['serves']}" if event.data.get("serves") else ""
-            return f"{endpoint} does not serve v{event.version}: {event.data.get('problem', '')}{serves}"
-        case "Withdrawn":
+        case names.ENDPOINT_FAILED:
+            serves = f"; it serves v{payload.serves}" if payload.serves else ""
+            return f"{endpoint} does not serve v{event.version}: {payload.problem}{serves}"
+        case names.ENDPOINT_WITHDRAWN:
             return f"{endpoint} was withdrawn"
         case other:
-            return f"{who} {'removed' if other == 'Removed' else 'asked again for'} {endpoint}{why}"
+            done = "removed" if other == names.ENDPOINT_REMOVED else "asked again for"
+            return f"{event.actor.label} {done} {endpoint}{why}"

@@ -7,7 +7,6 @@ registry, Parameter Store, the bus and mail follow from its stream, so a crash h
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -22,12 +21,15 @@ from promotion.domain.model import (
     Package,
     Person,
     Request,
+    digest,
     parse_request_id,
 )
 from promotion.domain.registration import carried
+from promotion.domain.signing import signature
 from promotion.errors import AlreadyDecided, Invalid, Refused
+from promotion.ledger import payloads
 from promotion.ledger.append import Context, Ledger, Receipt, append, checked_reason, known
-from promotion.ledger.events import NewEvent
+from promotion.ledger.events import NewEvent, happened
 from promotion.ledger.fold import current_request
 from promotion.ledger.parameter_documents import fits_a_parameter
 from promotion.ledger.snapshot import GroupSnapshot
@@ -63,12 +65,11 @@ def register(package: Package, evidence: Evidence, *, world: Context) -> Receipt
         if known is not None:
             return f"version {package.version} is already registered"
         requester = package.requester
-        registered = NewEvent(
-            kind=names.MODEL_REGISTERED,
-            actor=requester.actor if requester else SYSTEM,
+        registered = happened(
+            payloads.ModelRegistered(package=package, environments=tuple(world.config.environment_names)),
+            requester.actor if requester else SYSTEM,
             version=package.version,
-            data={"package": package, "environments": world.config.environment_names},
-            evidence_digest=evidence.digest,
+            evidence_digest=digest(evidence),
         )
         first = world.config.environment_names[0]
         return [registered, *ask(view, package, first, evidence, SYSTEM, world)]
@@ -114,10 +115,8 @@ def record_artifact(
         registered = [(each.image, each.model_data_url) for each in package.containers]
         if containers and [(each.image, each.model_data_url) for each in containers] != registered:
             raise Invalid("containers", f"{group} v{version} was registered with another image or artifact.")
-        data: dict[str, Any] = {"problem": problem, "hashing": hashing}
-        if containers:
-            data["containers"] = containers
-        return [NewEvent(kind=names.ARTIFACT_HASHED, actor=SYSTEM, version=version, data=data)]
+        found = payloads.ArtifactHashed(problem=problem, hashing=hashing, containers=tuple(containers))
+        return [happened(found, SYSTEM, version=version)]
 
     return append(group, step, world)
 
@@ -139,28 +138,34 @@ def record_decision(
         situation = _situation(view, request, newest, world)
         judgement = policy.may_decide(person, verdict, situation, breaking_glass=breaking_glass)
         judgement.require()
-        digest = policy.shown_digest(situation.version.package, request)
-        decision = NewEvent(
-            kind=names.DECISION_RECORDED,
-            actor=person.as_actor(),
+        shown = policy.shown_digest(situation.version, request)
+        rules = situation.rules
+        signed = (
+            signature(person, verdict, rules, group=group, version=version, shown=shown, now=world.now)
+            if rules.signature
+            else None
+        )
+        decision = happened(
+            payloads.DecisionRecorded(
+                request_id=request.id,
+                verdict=verdict,
+                reason=reason,
+                quorum=rules.quorum,
+                votes=len(request.approvals) + (verdict == names.APPROVED),
+                broke_glass=judgement.breaks_glass,
+                signature=signed,
+            ),
+            person.as_actor(policy.deciding_group(person, rules, world.config)),
             version=version,
             environment=name,
-            data={
-                "request_id": request.id,
-                "verdict": verdict,
-                "reason": reason,
-                "quorum": situation.rules.quorum,
-                "votes": len(request.approvals) + (verdict == names.APPROVED),
-                "broke_glass": judgement.breaks_glass,
-            },
-            evidence_digest=digest,
+            evidence_digest=shown,
         )
         if verdict == names.REJECTED:
             return [decision]
         voters = [*(vote.actor for vote in request.approvals), person.as_actor()]
         if len(voters) < situation.rules.quorum and not judgement.breaks_glass:
             return [decision]
-        return [decision, _promotion(view, request, person, voters, digest, judgement.breaks_glass, world)]
+        return [decision, _promotion(view, request, person, voters, shown, judgement.breaks_glass, world)]
 
     return append(group, step, world)
 
@@ -180,13 +185,12 @@ def record_inference(group: str, version: int, evidence: Evidence, *, world: Con
             return f"run {evidence.run_id} is already recorded"
         found = carried(evidence, state.package)
         drifting, drift = after_run(view, version, found, world)
-        completed = NewEvent(
-            kind=names.INFERENCE_COMPLETED,
-            actor=SYSTEM,
+        completed = happened(
+            payloads.InferenceCompleted(evidence=found, status=found.status, run_id=found.run_id, drifting=drifting),
+            SYSTEM,
             version=version,
             environment=name,
-            data={"evidence": found, "status": found.status, "run_id": found.run_id, "drifting": drifting},
-            evidence_digest=found.digest,
+            evidence_digest=digest(found),
         )
         following = world.config.next(name)
         if following is None or state.statuses.get(name) != names.APPROVED:
@@ -215,18 +219,17 @@ def record_failure(group: str, name: str, run_id: str, problem: str, *, broken: 
             return f"run {run_id} is already recorded"
         evidence = Evidence(source="inference", environment=name, run_id=run_id, status="Failed", problem=problem)
         facts = [
-            NewEvent(
-                kind=names.INFERENCE_COMPLETED,
-                actor=SYSTEM,
+            happened(
+                payloads.InferenceCompleted(evidence=evidence, status=evidence.status, run_id=run_id),
+                SYSTEM,
                 version=live,
                 environment=name,
-                data={"evidence": evidence, "status": evidence.status, "run_id": run_id},
-                evidence_digest=evidence.digest,
+                evidence_digest=digest(evidence),
             )
         ]
         if broken:
-            data = {"problem": problem, "run_id": run_id}
-            facts.append(NewEvent(kind=names.INTEGRITY_BROKEN, actor=SYSTEM, version=live, environment=name, data=data))
+            found = payloads.IntegrityBroken(problem=problem, run_id=run_id)
+            facts.append(happened(found, SYSTEM, version=live, environment=name))
         return facts
 
     return append(group, step, world)
@@ -271,12 +274,11 @@ def keep_time(state: EnvironmentState, *, world: Context) -> Receipt:
         half = request.requested_at + (request.expires_at - request.requested_at) / 2
         if world.now >= half and not request.reminded:
             return [
-                NewEvent(
-                    kind=names.APPROVER_REMINDED,
-                    actor=SYSTEM,
+                happened(
+                    payloads.ApproverReminded(request_id=request.id),
+                    SYSTEM,
                     version=request.version,
                     environment=state.name,
-                    data={"request_id": request.id},
                 )
             ]
         return "it is not time yet"
@@ -323,26 +325,24 @@ def _promotion(
     request: Request,
     person: Person,
     voters: list[Actor],
-    digest: str,
+    shown: str,
     broke_glass: bool,
     world: Context,
 ) -> NewEvent:
     """The promotion, in the name of whoever completed the quorum: that is who AWS's own records will name."""
-    return NewEvent(
-        kind=names.MODEL_PROMOTED,
-        actor=person.as_actor(),
+    return happened(
+        payloads.ModelPromoted(
+            request_id=request.id,
+            approved_by=tuple(actor.subject for actor in voters),
+            approvers=tuple(actor.label for actor in voters),
+            replaces=view.environment(request.environment).live,
+            broke_glass=broke_glass,
+            order=tuple(world.config.environment_names),
+        ),
+        person.as_actor(),
         version=request.version,
         environment=request.environment,
-        data={
-            "request_id": request.id,
-            # Subjects for scripts, because they last; names for people.
-            "approved_by": [actor.subject for actor in voters],
-            "approvers": [actor.label for actor in voters],
-            "replaces": view.environment(request.environment).live,
-            "broke_glass": broke_glass,
-            "order": world.config.environment_names,
-        },
-        evidence_digest=digest,
+        evidence_digest=shown,
     )
 
 

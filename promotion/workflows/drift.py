@@ -7,15 +7,16 @@ and every scheduled run meanwhile would find the same drift again.
 
 from __future__ import annotations
 
-from typing import Any
+from msgspec.structs import replace
 
 from promotion import names
 from promotion.config.loading import duration
 from promotion.domain.gates import largest_drift
 from promotion.domain.model import SYSTEM, EnvironmentState, Evidence
 from promotion.formatting import number
+from promotion.ledger import payloads
 from promotion.ledger.append import Context, Receipt, append, known
-from promotion.ledger.events import NewEvent
+from promotion.ledger.events import NewEvent, happened
 from promotion.ledger.snapshot import GroupSnapshot
 
 # Statuses that end a version's way up.
@@ -39,8 +40,8 @@ def after_run(
     if not measured > bound:
         return False, []
     said = f"The largest population stability index of the inputs is {number(measured)}; the bound is {number(bound)}."
-    data = {"run_id": evidence.run_id, "drift": evidence.drift, "bound": bound, "reason": said}
-    return True, _detected(view, view.environment(name), names.INFERENCE_SOURCE, data, world)
+    found = payloads.DriftDetected(run_id=evidence.run_id, drift=evidence.drift, bound=bound, reason=said)
+    return True, _detected(view, view.environment(name), found, world)
 
 
 def record_monitoring(
@@ -60,12 +61,10 @@ def record_monitoring(
         if not violations:
             if source not in environment.drifting:
                 return "there is no drift, as before"
-            data: dict[str, Any] = {"source": source}
-            return [
-                NewEvent(kind=names.DRIFT_ENDED, actor=SYSTEM, version=environment.live, environment=name, data=data)
-            ]
-        data = {"violations": violations, "reason": reason, **({"report": report} if report else {})}
-        return _detected(view, environment, source, data, world) or "this drift is recorded already"
+            ended = payloads.DriftEnded(source=source)
+            return [happened(ended, SYSTEM, version=environment.live, environment=name)]
+        found = payloads.DriftDetected(source=source, violations=violations, reason=reason, report=report)
+        return _detected(view, environment, found, world) or "this drift is recorded already"
 
     return append(group, step, world)
 
@@ -82,43 +81,36 @@ def record_retraining(group: str, name: str, version: int, pipeline: str, execut
         known(view, version)
         if view.environment(name).retraining == execution:
             return "this retraining is recorded already"
-        data = {"pipeline": pipeline, "execution": execution}
-        return [NewEvent(kind=names.RETRAINING_STARTED, actor=SYSTEM, version=version, environment=name, data=data)]
+        started = payloads.RetrainingStarted(pipeline=pipeline, execution=execution)
+        return [happened(started, SYSTEM, version=version, environment=name)]
 
     return append(group, step, world)
 
 
 def _detected(
-    view: GroupSnapshot, environment: EnvironmentState, source: str, data: dict[str, Any], world: Context
+    view: GroupSnapshot, environment: EnvironmentState, found: payloads.DriftDetected, world: Context
 ) -> list[NewEvent]:
     """The event, where it is news: a new source says so, or a retraining that was held back may start now."""
-    retraining = _retraining(view, environment, world)
-    if source in environment.drifting and "retraining" not in retraining:
+    pipeline, held = _retraining(view, environment, world)
+    if found.source in environment.drifting and not pipeline:
         return []
-    return [
-        NewEvent(
-            kind=names.DRIFT_DETECTED,
-            actor=SYSTEM,
-            version=environment.live,
-            environment=environment.name,
-            data={"source": source, **data, **retraining},
-        )
-    ]
+    detected = replace(found, retraining=pipeline, retraining_held=held)
+    return [happened(detected, SYSTEM, version=environment.live, environment=environment.name)]
 
 
-def _retraining(view: GroupSnapshot, environment: EnvironmentState, world: Context) -> dict[str, str]:
-    """Which pipeline is to be started, or why none is; nothing where none is configured."""
+def _retraining(view: GroupSnapshot, environment: EnvironmentState, world: Context) -> tuple[str, str]:
+    """Which pipeline is to be started, and why none is; both empty where none is configured."""
     configured = world.config.retraining(view.group)
     if configured is None:
-        return {}
+        return "", ""
     since, last = environment.drift_since, environment.retrained_at
     if since is not None and last is not None and last >= since:
-        return {"retraining_held": "this drift has started a retraining already"}
+        return "", "this drift has started a retraining already"
     if last is not None and world.now < last + duration(configured.again_after):
-        return {"retraining_held": f"the last one was started less than {configured.again_after} ago"}
+        return "", f"the last one was started less than {configured.again_after} ago"
     if (newer := _on_its_way(view, environment)) is not None:
-        return {"retraining_held": f"version {newer} is on its way"}
-    return {"retraining": configured.pipeline}
+        return "", f"version {newer} is on its way"
+    return configured.pipeline, ""
 
 
 def _on_its_way(view: GroupSnapshot, environment: EnvironmentState) -> int | None:

@@ -9,8 +9,9 @@ from promotion.domain import policy
 from promotion.domain.endpoint_plan import same
 from promotion.domain.model import SYSTEM, Actor, EndpointState
 from promotion.errors import Refused
+from promotion.ledger import payloads
 from promotion.ledger.append import Context, Receipt, append, checked_reason, known
-from promotion.ledger.events import NewEvent
+from promotion.ledger.events import NewEvent, happened
 from promotion.ledger.snapshot import GroupSnapshot
 
 LONGEST_PROBLEM = 1024
@@ -28,14 +29,14 @@ def record_endpoint(group: str, name: str, version: int, endpoint: EndpointState
         known(view, version)
         if same(endpoint, view.environment(name).endpoint):
             return "this is recorded already"
-        data = {
-            "endpoint": endpoint.name,
-            "status": endpoint.status,
-            "serves": endpoint.version,
-            "config": endpoint.config,
-            "problem": endpoint.problem[:LONGEST_PROBLEM],
-        }
-        return [_fact(SYSTEM, version, name, {key: value for key, value in data.items() if value not in ("", None)})]
+        changed = payloads.EndpointChanged(
+            endpoint=endpoint.name,
+            status=endpoint.status,
+            serves=endpoint.version,
+            config=endpoint.config,
+            problem=endpoint.problem[:LONGEST_PROBLEM],
+        )
+        return [happened(changed, SYSTEM, version=version, environment=name)]
 
     return append(group, step, world)
 
@@ -86,10 +87,7 @@ def _operated(
         version = state.live if state.live is not None else state.endpoint.version
         if version is None:
             raise Refused(f"{group} has nothing live in {name}.", code="nothing_live")
-        return [_fact(actor, version, name, {"status": status, "reason": reason, "endpoint": state.endpoint.name})]
+        changed = payloads.EndpointChanged(status=status, reason=reason, endpoint=state.endpoint.name)
+        return [happened(changed, actor, version=version, environment=name)]
 
     return append(group, step, world)
-
-
-def _fact(actor: Actor, version: int, name: str, data: dict[str, object]) -> NewEvent:
-    return NewEvent(kind=names.ENDPOINT_CHANGED, actor=actor, version=version, environment=name, data=data)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from promotion import names
 from promotion.domain import policy
 from promotion.domain.model import SYSTEM, Actor, Package, Person, registry_status
 from promotion.errors import AlreadyDecided, NotApproved, Refused
+from promotion.ledger import payloads
 from promotion.ledger.append import Context, Receipt, append, checked_reason, known
-from promotion.ledger.events import NewEvent
+from promotion.ledger.events import NewEvent, happened
 from promotion.ledger.snapshot import GroupSnapshot, falls_back
 
 
@@ -40,12 +42,13 @@ def roll_back(
         if state.revoked:
             raise Refused(f"Version {target} was revoked.", code="revoked")
         return [
-            NewEvent(
-                kind=names.MODEL_ROLLED_BACK,
-                actor=_as_actor(actor),
+            happened(
+                payloads.ModelRolledBack(
+                    from_version=environment.live, reason=reason, order=tuple(world.config.environment_names)
+                ),
+                _as_actor(actor, group, [name], world),
                 version=target,
                 environment=name,
-                data={"from_version": environment.live, "reason": reason, "order": world.config.environment_names},
             )
         ]
 
@@ -67,11 +70,10 @@ def revoke(group: str, version: int, actor: Person | Actor, reason: str, *, worl
             raise AlreadyDecided(f"Version {version} is already revoked.", code="revoked")
         instead = falls_back(view, version, world.config)
         return [
-            NewEvent(
-                kind=names.MODEL_REVOKED,
-                actor=_as_actor(actor),
+            happened(
+                payloads.ModelRevoked(reason=reason, falls_back=instead, order=tuple(world.config.environment_names)),
+                _as_actor(actor, group, world.config.environment_names, world),
                 version=version,
-                data={"reason": reason, "falls_back": instead, "order": world.config.environment_names},
             )
         ]
 
@@ -99,15 +101,15 @@ def adopt(package: Package, name: str, actor: Actor, reason: str, *, world: Cont
                 f"The artifact can't be attested: {package.problem or 'it is not hashed yet'}.", code="artifact"
             )
         facts: list[NewEvent] = []
+        order = tuple(world.config.environment_names)
         if view.find_version(package.version) is None:
-            data = {"package": package, "environments": world.config.environment_names}
-            facts.append(NewEvent(kind=names.MODEL_REGISTERED, actor=actor, version=package.version, data=data))
-        attested = NewEvent(
-            kind=names.MODEL_ADOPTED,
-            actor=actor,
+            registered = payloads.ModelRegistered(package=package, environments=order)
+            facts.append(happened(registered, actor, version=package.version))
+        attested = happened(
+            payloads.ModelAdopted(reason=reason, approved_by=(actor.subject,), order=order),
+            actor,
             version=package.version,
             environment=name,
-            data={"reason": reason, "approved_by": [actor.subject], "order": world.config.environment_names},
         )
         return [*facts, attested]
 
@@ -137,22 +139,21 @@ def record_bypass(
         # What somebody took out in a hurry is told of, and stays out: putting it back is a person's decision.
         reverted = world.config.bypass == "revert" and status == names.APPROVED
         return [
-            NewEvent(
-                kind=names.APPROVAL_BYPASSED,
-                actor=SYSTEM,
+            happened(
+                payloads.ApprovalBypassed(
+                    status=status, by=by, expected=registry_status(state, first), reverted=reverted, seen=seen
+                ),
+                SYSTEM,
                 version=version,
-                data={
-                    "status": status,
-                    "by": by,
-                    "expected": registry_status(state, first),
-                    "reverted": reverted,
-                    "seen": seen,
-                },
             )
         ]
 
     return append(group, step, world)
 
 
-def _as_actor(actor: Person | Actor) -> Actor:
-    return actor.as_actor() if isinstance(actor, Person) else actor
+def _as_actor(actor: Person | Actor, group: str, environments: Iterable[str], world: Context) -> Actor:
+    """The actor, with the approver group that gave a person the right to act in one of the environments."""
+    if not isinstance(actor, Person):
+        return actor
+    allowed = (world.config.environment(name, group).approver_group.id for name in environments)
+    return actor.as_actor(next((each for each in allowed if each in actor.groups), ""))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from promotion import names
 from promotion.domain.gates import evaluate
-from promotion.domain.model import SYSTEM, Actor, EnvironmentState, Evidence, Package, Request, request_id
+from promotion.domain.model import SYSTEM, Actor, EnvironmentState, Evidence, Package, Request, digest, request_id
+from promotion.ledger import payloads
 from promotion.ledger.append import Context
-from promotion.ledger.events import NewEvent
+from promotion.ledger.events import NewEvent, happened
 from promotion.ledger.snapshot import GroupSnapshot
 
 
@@ -37,32 +37,29 @@ def ask(
         if environment.pending > package.version:
             return []
         facts.append(
-            NewEvent(
-                kind=names.REQUEST_SUPERSEDED,
-                actor=SYSTEM,
+            happened(
+                payloads.RequestSuperseded(
+                    request_id=environment.pending_id, by=request_id(package.group, package.version, name, attempt)
+                ),
+                SYSTEM,
                 version=environment.pending,
                 environment=name,
-                data={
-                    "request_id": environment.pending_id,
-                    "by": request_id(package.group, package.version, name, attempt),
-                },
             )
         )
     results = evaluate(rules.gates, evidence, _live_evidence(view, environment))
     facts.append(
-        NewEvent(
-            kind=names.APPROVAL_REQUESTED,
-            actor=actor,
+        happened(
+            payloads.ApprovalRequested(
+                attempt=attempt,
+                expires_at=world.now + rules.lifetime,
+                evidence=evidence,
+                gates=results,
+                changed=changed,
+            ),
+            actor,
             version=package.version,
             environment=name,
-            data={
-                "attempt": attempt,
-                "expires_at": world.now + rules.lifetime,
-                "evidence": evidence,
-                "gates": results,
-                "changed": changed,
-            },
-            evidence_digest=evidence.digest,
+            evidence_digest=digest(evidence),
         )
     )
     return facts
@@ -70,12 +67,11 @@ def ask(
 
 def expiry(request: Request) -> list[NewEvent]:
     return [
-        NewEvent(
-            kind=names.REQUEST_EXPIRED,
-            actor=SYSTEM,
+        happened(
+            payloads.RequestExpired(request_id=request.id),
+            SYSTEM,
             version=request.version,
             environment=request.environment,
-            data={"request_id": request.id},
         )
     ]
 

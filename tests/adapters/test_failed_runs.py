@@ -26,6 +26,9 @@ def counted(said: str) -> list[dict[str, Any]]:
 def test_a_failed_run_is_counted_by_its_environment(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: str, count: int
 ) -> None:
+    # As the template sets it.
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "team-a-promotion")
+    monkeypatch.setenv(names.PREFIX, "/team-a/promotion")
     monkeypatch.setattr(on_inference_completed, "recorder", Recorder)
     monkeypatch.setattr(on_inference_completed, "read_evidence", lambda report: SimpleNamespace(problem=""))
     detail = {"environment": "prod", "run_id": "r1", "status": status, "model_package_group": "summaries"}
@@ -33,5 +36,6 @@ def test_a_failed_run_is_counted_by_its_environment(
     found = counted(capsys.readouterr().out)
     assert len(found) == count
     for line in found:
-        assert line["environment"] == "prod"
-        assert line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["environment"]]
+        assert (line["environment"], line["service"]) == ("prod", "team-a-promotion")
+        [dimensions] = line["_aws"]["CloudWatchMetrics"][0]["Dimensions"]
+        assert set(dimensions) == {"environment", "service"}

@@ -195,3 +195,48 @@ def test_an_item_far_from_the_limit_for_a_version_with_all_it_can_have(house: Ho
     items = aws.dynamodb.scan(TableName=LEDGER)["Items"]
     assert max(len(str(item)) for item in items) < 20_000
     decisions.register(a_package(3), a_registration(), world=house.world)
+
+
+def leave_by_another_release(aws: Aws, group: str, key: str, text: str) -> None:
+    aws.dynamodb.update_item(
+        TableName=LEDGER,
+        Key={"pk": {"S": f"GROUP#{group}"}, "sk": {"S": key}},
+        UpdateExpression="SET #state = :text",
+        ExpressionAttributeNames={"#state": "state"},
+        ExpressionAttributeValues={":text": {"S": text}},
+    )
+
+
+def test_states_of_another_fold_are_folded_again_and_written_on_request(house: House, aws: Aws) -> None:
+    house.climb(1)
+    stored = aws.ledger.stored_states(GROUP)
+    assert aws.ledger.refold(GROUP) == 0
+    for name, text in stored[0].items():
+        leave_by_another_release(aws, GROUP, f"ENV#{name}", text.replace('"fold":1', '"fold":2'))
+    leave_by_another_release(aws, GROUP, "VERSION#0000000001", '{"package":"another form"}')
+    assert aws.ledger.view(GROUP).environment("prod").live == 1
+    assert [state.version for state in aws.ledger.versions(GROUP)] == [1]
+    assert aws.ledger.refold(GROUP) == len(stored[0]) + 1
+    assert aws.ledger.stored_states(GROUP) == stored
+
+
+def test_a_row_of_the_board_that_cannot_be_read_is_folded_again(house: House, aws: Aws) -> None:
+    house.climb(1)
+    leave_by_another_release(aws, GROUP, "ENV#prod", '{"live_since":"yesterday"}')
+    assert {state.name: state.live for state in aws.ledger.environments()} == {"dev": 1, "test": 1, "prod": 1}
+
+
+def test_states_are_not_written_over_what_somebody_appends_meanwhile(house: House, aws: Aws) -> None:
+    house.climb(1)
+    leave_by_another_release(aws, GROUP, "VERSION#0000000001", "{}")
+
+    class AppendsInBetween:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(aws.dynamodb, name)
+
+        def transact_write_items(self, **request: Any) -> None:
+            house.register(2)
+            aws.dynamodb.transact_write_items(**request)
+
+    with pytest.raises(Conflict):
+        DynamoLedger(AppendsInBetween(), LEDGER).refold(GROUP)

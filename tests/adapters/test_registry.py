@@ -43,7 +43,11 @@ def expect(stub: Stubber, house: House, version: int, found: dict[str, Any], sen
     }  # fmt: skip
     stub.add_response("describe_model_package", described, {"ModelPackageName": arn})
     if sent:
-        stub.add_response("update_model_package", {"ModelPackageArn": arn}, {"ModelPackageArn": arn, **sent})
+        # The approval status first and by itself, so that nothing else that SageMaker refuses holds it up.
+        status = {name: value for name, value in sent.items() if name in ("ModelApprovalStatus", "ApprovalDescription")}
+        for part in (status, {name: value for name, value in sent.items() if name not in status}):
+            if part:
+                stub.add_response("update_model_package", {"ModelPackageArn": arn}, {"ModelPackageArn": arn, **part})
 
 
 def project(stub: Stubber, house: House, after: int) -> list[str]:

@@ -40,7 +40,7 @@ def test_the_page_has_the_commands_that_there_are() -> None:
     assert set(re.findall(r"^## `promotion ([\w-]+)", PAGE, re.MULTILINE)) == set(COMMANDS)
 
 
-COMMON = {"--json", "--config"}
+COMMON = {"--json", "--config", "--region", "--profile"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

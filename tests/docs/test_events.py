@@ -29,6 +29,7 @@ FACTS: dict[str, dict[str, Any]] = {
     names.MODEL_REVOKED: {"reason": "bad", "falls_back": {"dev": None}},
     names.REQUEST_EXPIRED: {"request_id": "g:1:dev:1"},
     names.REQUEST_SUPERSEDED: {"request_id": "g:1:dev:1", "by": "g:2:dev:1"},
+    names.REQUEST_WITHDRAWN: {"request_id": "g:1:dev:1", "reason": "Its data was wrong."},
     names.APPROVAL_BYPASSED: {"status": "Approved", "by": "arn:aws:iam::123456789012:user/x", "reverted": True},
     names.INFERENCE_COMPLETED: {
         "evidence": Evidence(source="inference", environment="dev", run_id="r"),

@@ -34,6 +34,7 @@ def settings(folder: Path) -> Iterator[dict[str, str]]:
         names.PROJECTIONS_TABLE: "projections",
         names.EVENT_BUS_NAME: "promotion",
         names.PUBLIC_URL: URL,
+        names.CONFIGURATION_SET: "mails",
         names.WAKE_QUEUE_URL: WAKE,
         names.DEAD_LETTER_QUEUE_URL: DEAD,
         names.ALARM_TOPIC_ARN: "arn:aws:sns:us-east-1:123456789012:alarms",

@@ -20,7 +20,7 @@ from promotion import names
 from promotion.aws import caller_identity
 from promotion.domain.model import Person
 from promotion.links.sessions import Session
-from tests.fakes import ANN, CHO, GROUP, OPERATOR
+from tests.fakes import ANN, CHO, GROUP, OPERATOR, signed_in
 from tests.faults.ground import EVIDENCE, MODELS, URL, client
 
 
@@ -82,7 +82,8 @@ class People:
         from lambdas.handlers import decide
         from lambdas.shared.dependencies import form_keys, session_maker, sessions
 
-        session = Session(id="s", person=by, expires_at=datetime.now(UTC) + timedelta(hours=1))
+        moment = datetime.now(UTC)
+        session = Session(id="s", person=signed_in(by, moment), expires_at=moment + timedelta(hours=1))
         with self.unharmed():
             cookie, csrf = session_maker().cookie(session), form_keys().csrf_token(session)
             sessions()

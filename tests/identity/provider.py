@@ -38,11 +38,14 @@ class Provider:
     """Runs in a thread of its own. `keys` are published; `token` is the next ID token, or None for an error."""
 
     def __init__(self) -> None:
-        self.keys: list[Key] = [RSA, EC]
+        self.keys: list[Key | dict[str, Any]] = [RSA, EC]
         self.token: str | None = None
         self.asked: Counter[str] = Counter()
         self.form: dict[str, list[str]] = {}
+        self.headers: dict[str, dict[str, str]] = {}
         self.changes: dict[str, Any] = {}
+        self.userinfo: Any = None
+        self.refusal: dict[str, Any] = {"error": "invalid_grant"}
         self.down = False
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
 
@@ -87,14 +90,21 @@ class Provider:
                     "authorization_endpoint": f"{self.issuer}/authorize",
                     "token_endpoint": f"{self.issuer}/token",
                     "jwks_uri": f"{self.issuer}/keys",
+                    **({} if self.userinfo is None else {"userinfo_endpoint": f"{self.issuer}/userinfo"}),
                     **self.changes,
                 }
             case "/keys":
-                return 200, {"keys": [key.as_dict(private=False) for key in self.keys]}
+                return 200, {
+                    "keys": [key if isinstance(key, dict) else key.as_dict(private=False) for key in self.keys]
+                }
             case "/token":
                 if self.token is None:
-                    return 400, {"error": "invalid_grant"}
+                    return 400, self.refusal
                 return 200, {"access_token": "opaque", "token_type": "Bearer", "id_token": self.token}
+            case "/userinfo":
+                return 200, self.userinfo
+            case "/par":
+                return 201, {"request_uri": "urn:example:pushed", "expires_in": 60}
         return 404, {}
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -102,13 +112,14 @@ class Provider:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                provider.headers[self.path] = dict(self.headers)
                 self._say(*provider.answer(self.path))
 
             def do_POST(self) -> None:
                 from urllib.parse import parse_qs
 
                 body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                provider.form = parse_qs(body)
+                provider.form, provider.headers[self.path] = parse_qs(body), dict(self.headers)
                 self._say(*provider.answer(self.path))
 
             def _say(self, status: int, document: Any) -> None:
@@ -127,11 +138,13 @@ class Provider:
 class Application:
     """Our end of it: an `IdentityProvider` of its own for each test."""
 
-    def __init__(self, provider: Provider, **identity: str) -> None:
+    def __init__(
+        self, provider: Provider, *, secret: str = CLIENT_SECRET, group: str = '"ml-dev"', **identity: str
+    ) -> None:
         more = "".join(f"{key} = {json.dumps(value)}\n" for key, value in identity.items())
-        self.config = parse(CONFIG.replace("ISSUER", provider.issuer).replace("MORE", more))
+        self.config = parse(CONFIG.replace("ISSUER", provider.issuer).replace("MORE", more).replace('"ml-dev"', group))
         self.provider = provider
-        self.identity = IdentityProvider(self.config, CLIENT_SECRET, "https://promotion.example.com/callback")
+        self.identity = IdentityProvider(self.config, secret, "https://promotion.example.com/callback")
 
     def begin(self) -> tuple[str, SignIn]:
         return self.identity.begin("/approvals/x", now=NOW)
@@ -147,7 +160,7 @@ class Application:
 
 
 def signed(claims: Made, key: Key, header: Mapping[str, Any] | None = None) -> str:
-    algorithm = {"RSA": "RS256", "EC": "ES256"}[key.key_type]
+    algorithm = {"RSA": "RS256", "EC": "ES256", "OKP": "EdDSA"}[key.key_type]
     made = {"alg": algorithm, "kid": key.kid, **(header or {})}
     made = {name: value for name, value in made.items() if value is not None}
     return jwt.encode(made, claims, key, algorithms=[made["alg"]])

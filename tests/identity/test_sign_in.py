@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from joserfc.jwk import RSAKey
 
-from promotion.aws import identity
-from promotion.domain.model import Person
+from promotion.aws.identity import discovery as identity
+from promotion.domain.model import Authentication, Person
 from promotion.errors import ProviderUnavailable, SignInFailed
 from tests.identity.provider import (
     CLIENT_ID,
@@ -41,6 +41,13 @@ def test_a_good_token_names_a_person_and_only_the_groups_that_mean_something(app
         name="Ann Adler",
         email="ann@example.com",
         groups=frozenset({"ml-dev", "ml-auditors"}),
+        groups_brought=3,
+        authentication=Authentication(
+            issuer=application.provider.issuer,
+            subject="subject-of-ann",
+            names={"email": "ann@example.com", "name": "Ann Adler"},
+            issued_at=NOW,
+        ),
     )
 
 
@@ -146,6 +153,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an expiry that is true": ({"exp": True}, "expired"),
     "issued in the future": ({"iat": SOON + 120}, "not valid yet"),
     "not valid before later": ({"nbf": SOON + 120}, "not valid yet"),
+    "no word on when it was issued": ({"iat": ...}, "when it was issued"),
     "nobody": ({"sub": ...}, "names nobody"),
     "an empty subject": ({"sub": ""}, "names nobody"),
     "a subject that is a number": ({"sub": 7}, "names nobody"),

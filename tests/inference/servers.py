@@ -18,6 +18,7 @@ import uvicorn
 
 from inference.serving import Host
 from inference.serving.app import App
+from inference.serving.connections import Connection
 from inference.serving.meter import Meter
 from inference.serving.serve import host_of
 from inference.serving.settings import Hosting
@@ -79,8 +80,8 @@ def serving(pipeline: Pipeline, hosting: Hosting | None = None) -> Iterator[tupl
     ready = Ready(pipeline, hosting, meter)
     assert ready.host is not None
     config = uvicorn.Config(
-        App(ready, hosting, meter).routes(), host="127.0.0.1", port=0, log_level="warning", lifespan="off", ws="none",
-        timeout_graceful_shutdown=5,
+        App(ready, hosting, meter).routes(), http=Connection, host="127.0.0.1", port=0, log_level="warning",
+        lifespan="off", ws="none", timeout_graceful_shutdown=5,
     )  # fmt: skip
     server = uvicorn.Server(config)
     threads = [threading.Thread(target=ready.host.run, daemon=True), threading.Thread(target=server.run, daemon=True)]

@@ -106,7 +106,7 @@ def test_an_empty_file_makes_an_empty_output(make: Make, tmp_path: Path) -> None
 # Writes the journal after every record, and kills itself, as hard as can be, with the hundredth entry.
 KILLED = """
 import os, signal, sys
-from inference import batch
+from inference.batch import transform as batch
 from inference.__main__ import main
 save, entries = batch._save, []
 def killed(*given):

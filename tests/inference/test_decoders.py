@@ -20,7 +20,8 @@ from inference.decoders.task import Collected, TextGeneration
 from inference.decoders.words import Words
 from inference.errors import ModelBroken, RecordInvalid, TooLong
 from inference.models import memory
-from inference.models.loading import TEXT_GENERATION, Loaded, load
+from inference.models.configuration import TEXT_GENERATION
+from inference.models.loading import Loaded, load
 from inference.tasks.pipeline import Pipeline
 from promotion.errors import Invalid
 from tests.inference.llamas import byte_tokenizer

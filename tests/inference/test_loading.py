@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from inference.batch.opening import task_for
 from inference.errors import ModelBroken, ModelRefused
-from inference.models.loading import TEXT_TO_TEXT, ZERO_SHOT, dtype_of, load, verify_folder
+from inference.models.configuration import TEXT_TO_TEXT, ZERO_SHOT
+from inference.models.loading import dtype_of, load, verify_folder
 from inference.tasks.pipeline import Pipeline
 from promotion.client.artifact import manifest_of_folder
 from promotion.errors import Invalid

@@ -112,6 +112,20 @@ def test_a_list_is_scored_part_by_part(tmp_path: Path) -> None:
     assert found["counts"]["records"] == 1
 
 
+def test_empty_lines_between_the_answers_of_a_job_are_skipped(
+    tmp_path: Path, pairs: tuple[list[str], list[str]]
+) -> None:
+    """SageMaker adds a newline after each answer that it assembles, also after one that ends in a newline."""
+    said, wanted = pairs
+    outputs = answers(tmp_path / "o", said)
+    halves = outputs.read_text().splitlines(keepends=True)
+    outputs.write_text("".join(halves[:15]) + "\n" + "".join(halves[15:]) + "\n")
+
+    found = score(outputs, references(tmp_path / "r", wanted), tmp_path / "s")
+
+    assert found["metrics"]["rougeL"]["n"] == 30
+
+
 def test_what_does_not_match_up_is_counted(tmp_path: Path) -> None:
     outputs = lines(
         tmp_path / "o",

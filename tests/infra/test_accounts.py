@@ -38,6 +38,16 @@ def home(out: Path) -> Template:
 
 
 @pytest.fixture(scope="module")
+def home_bus(out: Path) -> Template:
+    return Template(out / "promotion-EventBus.template.json")
+
+
+@pytest.fixture(scope="module")
+def prod_bus(out: Path) -> Template:
+    return Template(out / "promotion-prod-EventBus.template.json")
+
+
+@pytest.fixture(scope="module")
 def prod(out: Path) -> Template:
     return Template(out / "promotion-prod.template.json")
 
@@ -77,9 +87,61 @@ def test_every_account_gets_its_stack_after_which_comes_the_services(out: Path) 
     stacks = {name: found for name, found in artifacts.items() if found["type"] == "aws:cloudformation:stack"}
     assert {name: found["environment"] for name, found in stacks.items()} == {
         "promotion": f"aws://{SERVICE}/us-east-1",
+        "promotion-EventBus": f"aws://{SERVICE}/us-east-1",
         **{f"promotion-{name}": f"aws://{account}/us-east-1" for name, account in ACCOUNTS.items()},
+        **{f"promotion-{name}-EventBus": f"aws://{account}/us-east-1" for name, account in ACCOUNTS.items()},
     }
     assert {f"promotion-{name}" for name in ACCOUNTS} <= set(stacks["promotion"]["dependencies"])
+
+
+def test_every_bus_and_its_policy_are_there_before_the_first_rule(out: Path) -> None:
+    """EventBridge looks at the target bus and its policy when a rule's target is put."""
+    artifacts = json.loads((out / "manifest.json").read_text())["artifacts"]
+    stacks = {name: found for name, found in artifacts.items() if found["type"] == "aws:cloudformation:stack"}
+    buses = {name for name in stacks if name.endswith("-EventBus")}
+    assert len(buses) == 1 + len(ACCOUNTS)
+    for name in set(stacks) - buses:
+        made = Template(out / f"{name}.template.json")
+        assert not made.of_type("AWS::Events::EventBus")
+        assert not made.of_type("AWS::Events::EventBusPolicy")
+        if name != "promotion":
+            assert buses <= set(stacks[name]["dependencies"])
+    for name in buses:
+        assert not Template(out / f"{name}.template.json").of_type("AWS::Events::Rule")
+        assert not [other for other in stacks[name]["dependencies"] if other in stacks]
+
+
+def test_the_other_account_may_put_events_as_far_as_the_check_of_a_target_sees(
+    home_bus: Template, prod_bus: Template
+) -> None:
+    """Made by whoever deploys, about no event in particular, and without a role of ours."""
+    for bus, account in ((home_bus, ACCOUNTS["prod"]), (prod_bus, SERVICE)):
+        policies = [each["Statement"] for each in bus.of_type("AWS::Events::EventBusPolicy").values()]
+        for caller in (
+            f"arn:aws:iam::{account}:root",
+            role(account, f"cdk-hnb659fds-cfn-exec-role-{account}-us-east-1"),
+        ):
+            context = {"aws:PrincipalAccount": account}
+            assert lets_in(policies, caller, "events:PutEvents", policies[0]["Resource"], context)
+
+
+def test_a_role_that_is_made_anew_is_let_in_again(out: Path) -> None:
+    """IAM turns a role that is a policy's principal into its id, which the next role of that name hasn't."""
+    looked_at = 0
+    for file in sorted(out.glob("*.template.json")):
+        for each in Template(file).resources.values():
+            if each["Type"] in ("AWS::S3::BucketPolicy", "AWS::Events::EventBusPolicy"):
+                principals = [statement["Principal"] for statement in _statements(each)]
+                assert ":role/" not in json.dumps(principals), file.name
+                looked_at += 1
+        for permission in Template(file).of_type("AWS::Lambda::Permission").values():
+            assert ":role/" not in permission["Principal"]
+    assert looked_at
+
+
+def _statements(resource: dict[str, Any]) -> list[dict[str, Any]]:
+    properties = resource["Properties"]
+    return properties["PolicyDocument"]["Statement"] if "PolicyDocument" in properties else [properties["Statement"]]
 
 
 def test_a_machine_is_in_its_environments_account_and_nowhere_else(home: Template, prod: Template) -> None:
@@ -197,9 +259,12 @@ def test_no_other_function_leaves_the_account(home: Template) -> None:
         (role(OTHERS, "promotion-forwarder"), names.EVENT_SOURCE, False),
     ],
 )
-def test_an_environments_bus_believes_the_service_alone(prod: Template, caller: str, source: str, open_: bool) -> None:
-    policies = [each["Statement"] for each in prod.of_type("AWS::Events::EventBusPolicy").values()]
-    assert lets_in(policies, caller, "events:PutEvents", policies[0]["Resource"], {"events:source": source}) is open_
+def test_an_environments_bus_believes_the_service_alone(
+    prod_bus: Template, caller: str, source: str, open_: bool
+) -> None:
+    policies = [each["Statement"] for each in prod_bus.of_type("AWS::Events::EventBusPolicy").values()]
+    context = {"events:source": source, "aws:PrincipalAccount": caller.split(":")[4]}
+    assert lets_in(policies, caller, "events:PutEvents", policies[0]["Resource"], context) is open_
 
 
 @pytest.mark.parametrize(
@@ -212,11 +277,11 @@ def test_an_environments_bus_believes_the_service_alone(prod: Template, caller: 
     ],
 )
 def test_the_services_bus_takes_reports_from_the_reporters_alone(
-    home: Template, caller: str, source: str, open_: bool
+    home_bus: Template, caller: str, source: str, open_: bool
 ) -> None:
-    policies = [each["Statement"] for each in home.of_type("AWS::Events::EventBusPolicy").values()]
-    bus = policies[0]["Resource"]
-    assert lets_in(policies, caller, "events:PutEvents", bus, {"events:source": source}) is open_
+    policies = [each["Statement"] for each in home_bus.of_type("AWS::Events::EventBusPolicy").values()]
+    context = {"events:source": source, "aws:PrincipalAccount": caller.split(":")[4]}
+    assert lets_in(policies, caller, "events:PutEvents", policies[0]["Resource"], context) is open_
 
 
 def test_events_of_an_environment_and_of_none_go_to_its_account(home: Template) -> None:
@@ -244,14 +309,14 @@ def test_a_run_writes_evidence_of_its_own_environment_alone(home: Template) -> N
         assert not lets_in(mine, runs, "s3:DeleteObject", place, tls)
 
 
-def test_runs_are_prepared_for_the_machines_roles_alone(home: Template) -> None:
+def test_runs_are_prepared_for_the_environments_accounts_alone(home: Template) -> None:
     name, _ = home.function("prepare_inference")
     invokers = {
         each["Principal"]
         for each in home.of_type("AWS::Lambda::Permission").values()
         if each["FunctionName"] == f"<{name}.Arn>"
     }
-    assert invokers == {role(account, f"promotion-{each}-machine") for each, account in ACCOUNTS.items()}
+    assert invokers == set(ACCOUNTS.values())
 
 
 def test_owners_are_told_what_to_add(out: Path) -> None:
@@ -265,7 +330,12 @@ def test_owners_are_told_what_to_add(out: Path) -> None:
         assert not lets_in([statements[0]], runs, "s3:PutObject", model, {})
     assert not lets_in([statements[0]], role(OTHERS, "promotion-prod-execution"), "s3:GetObject", model, {})
     (key,) = written["key-of-artifacts"]["Statement"]
-    assert key["Condition"]["StringEquals"]["kms:ViaService"] == "s3.us-east-1.amazonaws.com"
+    via = {"kms:ViaService": "s3.us-east-1.amazonaws.com"}
+    runs = role(ACCOUNTS["prod"], "promotion-prod-execution")
+    for reader in (runs, role(SERVICE, "promotion-on-model-registered"), role(SERVICE, "promotion-hashing")):
+        assert lets_in([key], reader, "kms:Decrypt", "*", via)
+        assert not lets_in([key], reader, "kms:Decrypt", "*", {"kms:ViaService": "ec2.us-east-1.amazonaws.com"})
+    assert not lets_in([key], role(SERVICE, "promotion-web"), "kms:Decrypt", "*", via)
 
 
 def test_the_functions_name_the_roles_that_the_stacks_make(prod: Template) -> None:
@@ -342,7 +412,10 @@ def test_owners_of_keys_are_told_who_encrypts_from_elsewhere(networks: Path) -> 
 def test_a_failed_run_elsewhere_is_heard_of_in_both_accounts(home: Template, prod: Template) -> None:
     _, reported = home.the("AWS::CloudWatch::Alarm", "MonitoringInferenceFailedProd")
     assert reported["MetricName"] == names.FAILED_RUNS_METRIC
-    assert reported["Dimensions"] == [{"Name": "environment", "Value": "prod"}]
+    assert {each["Name"]: each["Value"] for each in reported["Dimensions"]} == {
+        "environment": "prod",
+        "service": "promotion",
+    }
     topic = next(iter(prod.of_type("AWS::SNS::Topic")))
     alarms = prod.of_type("AWS::CloudWatch::Alarm")
     assert {name[:-8] for name in alarms} == {"InferenceFailedAlarm", "InferenceTimedOutAlarm", "UndeliveredAlarm"}

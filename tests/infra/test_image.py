@@ -253,3 +253,20 @@ def test_the_build_sees_the_sources_and_nothing_else() -> None:
     context = image.stage(ROOT)
     assert {entry.name for entry in context.iterdir()} == set(image.SOURCES)
     assert not list(context.rglob("__pycache__"))
+
+
+def test_a_build_that_could_not_answer_is_answered_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timed out, stopped, or failed before its own last commands: the event of its end has what it was told."""
+    with Answers() as answers:
+        told = {"RESPONSE_URL": answers.url, "STACK_ID": "stack", "REQUEST_ID": "request", "LOGICAL_ID": "Image"}
+        detail = {
+            "build-id": "build/1",
+            "build-status": "TIMED_OUT",
+            "additional-information": {
+                "environment": {"environment-variables": [{"name": k, "value": v} for k, v in told.items()]}
+            },
+        }
+        start_build.handler({"detail": detail}, None)
+        (answer,) = answers.got
+    assert (answer["Status"], answer["StackId"], answer["LogicalResourceId"]) == ("FAILED", "stack", "Image")
+    assert "TIMED_OUT" in answer["Reason"]

@@ -52,7 +52,7 @@ def test_alarms_in_other_accounts_are_described_too(several: dict[str, Template]
 
 def test_alarms_that_take_a_deployment_back_are_described_too() -> None:
     settings = Endpoint(largest_latency_ms=250)
-    named = {alarm["AlarmName"].removeprefix("e") for alarm in alarms("e", settings)}
+    named = {alarm["AlarmName"].removeprefix("e") for alarm in alarms("e", "c", settings)}
     assert named == {"-errors", "-latency"}
     assert {name for name in named if f"`…{name}`" in described()[1]} == named
 
@@ -61,7 +61,25 @@ def test_every_alarm_reaches_the_topic(template: Template) -> None:
     topic, _ = template.the("AWS::SNS::Topic", "Alarms")
     for name, alarm in template.of_type("AWS::CloudWatch::Alarm").items():
         assert alarm["AlarmActions"] == [f"<{topic}>"], name
-        assert alarm["TreatMissingData"] == ("breaching" if "NotVerified" in name else "notBreaching"), name
+        assert alarm["TreatMissingData"] == ("missing" if "NotVerified" in name else "notBreaching"), name
+
+
+def test_a_verification_that_no_longer_comes_is_told_and_one_that_has_not_come_yet_is_not(template: Template) -> None:
+    """An alarm begins in INSUFFICIENT_DATA, and only a change of its state is an action."""
+    topic, _ = template.the("AWS::SNS::Topic", "Alarms")
+    _, alarm = template.the("AWS::CloudWatch::Alarm", "MonitoringNotVerified")
+    assert (alarm["TreatMissingData"], alarm["InsufficientDataActions"]) == ("missing", [f"<{topic}>"])
+
+
+def test_metrics_of_ours_are_told_by_installation(template: Template, several: dict[str, Template]) -> None:
+    named = {"service": "promotion"}
+    for made in (template, several["promotion"]):
+        for name, alarm in made.of_type("AWS::CloudWatch::Alarm").items():
+            if alarm.get("Namespace") == "Promotion":
+                said = {each["Name"]: each["Value"] for each in alarm["Dimensions"]}
+                assert said.items() >= named.items(), name
+    variables = template.function("verify")[1]["Environment"]["Variables"]
+    assert variables["POWERTOOLS_SERVICE_NAME"] == "promotion"
 
 
 def test_every_function_and_every_machine_has_an_alarm(template: Template) -> None:

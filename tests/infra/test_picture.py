@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,8 +30,22 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> str:
     one, far = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("far")
     service = synthesize(configured(one, "promotion.toml", "dev", "test", "uat", "prod"), one / "out")
     synthesize(configured(far, "accounts.toml", "prod"), far / "out")
-    there = [Template(far / "out" / f"{name}.template.json").document for name in ("promotion", "promotion-prod")]
-    return page(service.document, *there)
+    return page(
+        service.document,
+        with_bus(far / "out" / "promotion.template.json", "WiringBus00000000", "111111111111"),
+        with_bus(far / "out" / "promotion-prod.template.json", "Bus00000000", "444444444444"),
+    )
+
+
+def with_bus(file: Path, logical_id: str, account: str) -> dict[str, Any]:
+    """A stack's document with the account's bus in it, which is in a stack of its own."""
+    text = file.read_text(encoding="utf-8")
+    arn = f'"arn:aws:events:us-east-1:{account}:event-bus/promotion"'
+    text = text.replace(arn, json.dumps({"Fn::GetAtt": [logical_id, "Arn"]}))
+    text = text.replace('"EventBusName": "promotion"', f'"EventBusName": {json.dumps({"Ref": logical_id})}')
+    document: dict[str, Any] = json.loads(text)
+    document["Resources"][logical_id] = {"Type": "AWS::Events::EventBus", "Properties": {"Name": "promotion"}}
+    return document
 
 
 def test_the_picture_is_drawn_from_the_template(drawn: str) -> None:

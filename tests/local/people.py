@@ -43,7 +43,17 @@ class Person:
         return answer
 
     def decide(self, link: str, verdict: str = "Approved", reason: str = "Looks right.") -> httpx.Response:
-        """Posts a verdict with the page's token, as its form does, and returns the answer before any redirect."""
+        """Posts a verdict with the page's token, as its form does, and returns the answer before any redirect.
+
+        Where the sign-in has become too old to decide, signs in again by the provider's own session, as a browser would.
+        """
+        answer = self._post_verdict(link, verdict, reason)
+        if answer.status_code != 401:
+            return answer
+        self.browser.get(self._absolute("/login"), params={"return_to": link, "renew": "1"})
+        return self._post_verdict(link, verdict, reason)
+
+    def _post_verdict(self, link: str, verdict: str, reason: str) -> httpx.Response:
         csrf = self.json(link)["csrf"]
         return self.browser.post(
             self._absolute(link),

@@ -154,5 +154,6 @@ def test_a_record_larger_than_a_request_fails_the_job() -> None:
         list(_payloads(b"0123456789", "Line", MULTI))
 
 
-def test_answers_are_assembled_line_by_line() -> None:
-    assert _assembled([b"1\n2\n", b"3"], "Line") == b"1\n2\n3\n"
+def test_a_newline_follows_each_answer_also_one_that_ends_in_a_newline() -> None:
+    """https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_TransformOutput.html, AssembleWith."""
+    assert _assembled([b"1\n2\n", b"3"], "Line") == b"1\n2\n\n3\n"

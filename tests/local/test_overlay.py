@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from local import config_overrides, synth
+from local.own_provider import OwnProvider
 from promotion.config import loading
+from promotion.errors import Invalid
 
 ROOT = Path(__file__).resolve().parents[2]
 ISSUER = "http://127.0.0.1:9000"
@@ -39,3 +43,23 @@ def test_four_accounts_a_domain_a_network_and_a_ledger_are_left_to_aws(tmp_path:
     resources = synth.template(tmp_path / "local.toml")["Resources"].values()
     machines = [one for one in resources if one["Type"] == "AWS::StepFunctions::StateMachine"]
     assert len(machines) == len(here.environments)
+
+
+def test_ones_own_provider_keeps_the_settings_that_reach_it(tmp_path: Path) -> None:
+    text = (ROOT / "promotion.toml").read_text(encoding="utf-8")
+    source = tmp_path / "own.toml"
+    source.write_text(text.replace("[identity]\n", '[identity]\nproxy = "http://proxy.example.com:8080"\n', 1), "utf-8")
+    own = config_overrides.write(source, tmp_path / "a.toml", issuer="https://idp.example.com", client_id="mine")
+    assert (own.identity.issuer, own.identity.client_id) == ("https://idp.example.com", "mine")
+    assert own.identity.proxy == "http://proxy.example.com:8080"
+    assert config_overrides.write(source, tmp_path / "b.toml", issuer=ISSUER).identity.proxy is None
+
+
+def test_environment_variables_name_ones_own_provider() -> None:
+    assert OwnProvider.of({}) is None
+    found = OwnProvider.of({"IDP_ISSUER": "https://x", "IDP_CLIENT_ID": "c", "IDP_CLIENT_SECRET": "s"})
+    assert found == OwnProvider("https://x", "c", "s")
+    assert "s'" not in repr(found)
+    for missing, given in (("IDP_CLIENT_ID", "IDP_ISSUER"), ("IDP_ISSUER", "IDP_CLIENT_ID")):
+        with pytest.raises(Invalid, match=missing):
+            OwnProvider.of({given: "x"})

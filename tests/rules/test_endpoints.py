@@ -156,10 +156,13 @@ def test_what_is_not_wanted_never_stays(status: str, revoked: bool) -> None:
 
 def test_alarms_roll_a_deployment_back() -> None:
     settings = Endpoint(largest_latency_ms=800, bake_seconds=600)
-    made = endpoint_plan.alarms("promotion-dev-g", settings)
+    made = endpoint_plan.alarms("promotion-dev-g", "config-7", settings)
     asked = endpoint_plan.deployment(settings, [alarm["AlarmName"] for alarm in made])
     assert [alarm["MetricName"] for alarm in made] == ["Invocation5XXErrors", "ModelLatency"]
     assert made[1]["Threshold"] == 800_000
+    for alarm in made:
+        # The new fleet's alone: what the old one fails at must not stop its replacement.
+        assert {"Name": "EndpointConfigName", "Value": "config-7"} in alarm["Dimensions"]
     assert asked["AutoRollbackConfiguration"]["Alarms"] == [{"AlarmName": alarm["AlarmName"]} for alarm in made]
     assert asked["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"] == {
         "Type": "ALL_AT_ONCE",

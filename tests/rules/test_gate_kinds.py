@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from promotion.config.loading import parse
 from promotion.config.settings import Gate
+from promotion.domain.gate_result import GateResult
+from promotion.domain.gate_sentences import gate_bound, gate_why
 from promotion.domain.gates import evaluate
 from promotion.domain.metrics import evidence_of
-from promotion.domain.model import Evidence, GateResult
+from promotion.domain.model import Evidence
 from promotion.domain.registration import attached_to, carried, licence_of
 from promotion.errors import Invalid
 from tests.fakes import CONFIG_TEXT, a_package, a_run
@@ -48,14 +50,14 @@ def test_less_drift_never_shuts_the_gate(drift: dict[str, float], less: float) -
 @pytest.mark.parametrize("counts", [{}, {"errors": 0}, {"records": 0, "errors": 0}, {"records": 60}])
 def test_errors_that_nobody_counted_shut_the_gate(counts: dict[str, int]) -> None:
     result = judged(Gate(largest_error_rate=0.5), counts=counts)
-    assert (result.open, result.why) == (False, "error rate is missing.")
+    assert (result.open, gate_why(result)) == (False, "error rate is missing.")
 
 
 def test_an_error_rate_is_said_as_a_share_and_drift_with_its_unit() -> None:
     rate = judged(Gate(largest_error_rate=0.05), counts={"records": 60, "errors": 9})
-    assert (rate.bound, rate.why) == ("at most 5%", "error rate is 15%; it has to be at most 5%.")
+    assert (gate_bound(rate), gate_why(rate)) == ("at most 5%", "error rate is 15%; it has to be at most 5%.")
     drift = judged(Gate(largest_drift=0.25), drift={"length_psi": 0.1, "vocabulary_psi": 0.3})
-    assert (drift.value, drift.why) == (0.3, "drift is 0.3 PSI; it has to be at most 0.25 PSI.")
+    assert (drift.value, gate_why(drift)) == (0.3, "drift is 0.3 PSI; it has to be at most 0.25 PSI.")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def test_one_measure_of_drift_that_is_no_number_leaves_none() -> None:
 def test_every_licence_that_binds_has_to_be_allowed(licence: str, is_open: bool) -> None:
     result = judged(Gate(licences=("apache-2.0", "MIT")), licence=licence)
     assert result.open is is_open
-    assert bool(result.why) is not is_open
+    assert bool(gate_why(result)) is not is_open
 
 
 def test_a_licence_of_the_base_model_binds_too() -> None:
@@ -99,7 +101,7 @@ def test_what_is_required_has_to_be_attached(required: Any) -> None:
     gate = Gate(requires=required)
     assert judged(gate, attached=(required,)).open
     shut = judged(gate)
-    assert (shut.open, shut.why) == (False, f"no {required.replace('_', ' ')} is attached.")
+    assert (shut.open, gate_why(shut)) == (False, f"no {required.replace('_', ' ')} is attached.")
 
 
 @pytest.mark.parametrize("content", ["", "not JSON", "[]", '"text"', None, 7, "[" * 100_000])
@@ -174,4 +176,4 @@ def test_a_gate_says_where_what_is_live_has_no_such_metric() -> None:
     gate = Gate(metric="rougeL", largest_regression=0.05)
     (result,) = evaluate([gate], a_run("dev", 0.7), Evidence(source="registration"))
     assert result.open
-    assert result.bound == "at most 0.05 worse; what is live has no rougeL"
+    assert gate_bound(result) == "at most 0.05 worse; what is live has no rougeL"

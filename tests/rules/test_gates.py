@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from promotion.config.settings import Gate
+from promotion.domain.gate_sentences import gate_why
 from promotion.domain.gates import evaluate
 from promotion.domain.metrics import read_metrics
 from promotion.domain.model import Evidence, Metric
@@ -70,7 +71,7 @@ def test_missing_and_nan_shut_every_gate(kind: str, bound: float) -> None:
 def test_a_shut_gate_says_why_in_numbers(value: float, bound: float) -> None:
     for result in evaluate([Gate(metric="m", min=bound)], evidence(value), None):
         assert result.open == (math.isfinite(value) and value >= bound)
-        assert bool(result.why) == (not result.open)
+        assert bool(gate_why(result)) == (not result.open)
 
 
 def test_nothing_live_leaves_a_regression_gate_open() -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import pytest
 from msgspec.structs import replace
 
 from promotion import names
 from promotion.config.loading import parse
 from promotion.domain import policy
-from promotion.domain.model import Container, Metric
+from promotion.domain.gate_sentences import gate_bound, gate_name
+from promotion.domain.model import Container, Metric, canonical
 from promotion.errors import AlreadyDecided, Conflict, Invalid, Refused
 from promotion.ledger.events import chained
 from promotion.ledger.fold import evolve
 from promotion.workflows import decisions
-from tests.fakes import ANN, BEN, CHO, CONFIG_TEXT, DAN, GROUP, House, a_package, a_registration, a_run
+from tests.fakes import ANN, BEN, CHO, CONFIG_TEXT, DAN, GROUP, House, a_package, a_run
 
 
 @pytest.fixture
@@ -262,7 +266,7 @@ def test_gates_compare_with_the_evidence_that_admitted_what_is_live(house: House
     house.climb(2, to="test", rouge=0.8)
     house.measure(2, "test", 0.8)
     [shut] = [gate for gate in house.view().version(2).requests["prod"].gates if not gate.open]
-    assert (shut.name, shut.bound) == ("rougeL against live", "at most 0.05 worse than 0.9")
+    assert (gate_name(shut), gate_bound(shut)) == ("rougeL against live", "at most 0.05 worse than 0.9")
 
 
 def test_a_metric_that_is_missing_keeps_a_version_out(house: House) -> None:
@@ -276,7 +280,12 @@ def test_a_metric_that_is_missing_keeps_a_version_out(house: House) -> None:
 def test_what_a_decision_was_shown_is_in_its_event(house: House) -> None:
     house.register(1)
     receipt = house.decide(1, "dev")
-    request = house.view().version(1).requests["dev"]
-    shown = policy.shown_digest(a_package(1), replace(request, state="Pending", votes=()))
-    assert receipt.events[0].evidence_digest == shown
-    assert shown != policy.shown_digest(a_package(1), replace(request, evidence=a_registration(0.1)))
+    state = house.view().version(1)
+    registered, asked = (json.loads(event.text)["data"] for event in house.events()[1:3])
+    parts = [
+        hashlib.sha256(canonical(each)).hexdigest()
+        for each in (registered["package"], asked["evidence"], asked["gates"])
+    ]
+    assert receipt.events[0].evidence_digest == hashlib.sha256(canonical(parts)).hexdigest()
+    other = replace(state.requests["dev"], evidence_digest="0" * 64)
+    assert receipt.events[0].evidence_digest != policy.shown_digest(state, other)

@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from promotion.domain.model import Authentication
 from promotion.errors import LinkInvalid
 from promotion.links.sessions import Session
 from promotion.links.tokens import LONGEST_TOKEN, Keyring, SignIn, safe_return
@@ -95,9 +96,41 @@ def test_a_session_lasts_until_it_is_over() -> None:
 
 
 def test_a_session_too_large_for_a_cookie_is_refused() -> None:
-    crowd = replace(ANN, groups=frozenset(hashlib.sha256(bytes([n])).hexdigest() for n in range(200)))
+    crowd = replace(ANN, groups=frozenset(hashlib.sha256(bytes([n])).hexdigest() for n in range(256)))
+    crowd = replace(crowd, groups=crowd.groups | {f"more-{n}" for n in range(256)})
     with pytest.raises(ValueError, match="3 KB"):
         SESSIONS.cookie(replace(SESSION, person=crowd))
+
+
+def test_somebody_in_200_known_groups_has_them_all_and_no_others() -> None:
+    known = [f"{n:08x}-1111-4222-8333-444444444444" for n in range(300)]
+    crowd = replace(ANN, groups=frozenset(known[:200]), groups_brought=254)
+    cookie = SESSIONS.cookie(replace(SESSION, person=crowd))
+    found = SESSIONS.session(cookie, now=BEGINNING, known=known)
+    assert found is not None
+    assert found.person == crowd
+
+
+def test_a_group_that_has_left_the_configuration_leaves_the_session() -> None:
+    known = [f"{n:08x}-1111-4222-8333-444444444444" for n in range(100)]
+    cookie = SESSIONS.cookie(replace(SESSION, person=replace(ANN, groups=frozenset(known))))
+    found = SESSIONS.session(cookie, now=BEGINNING, known=known[1:])
+    assert found is not None
+    assert found.person.groups == set(known[1:])
+
+
+def test_a_session_keeps_how_its_person_was_authenticated() -> None:
+    how = Authentication(
+        issuer="https://login.example.com",
+        subject=ANN.subject,
+        names={"email": ANN.email, "upn": "a.adler@corp.example.test", "name": ANN.name},
+        issued_at=BEGINNING,
+        auth_time=BEGINNING - timedelta(hours=1),
+        acr="loa-2",
+        amr=("pwd", "mfa"),
+    )
+    whole = replace(SESSION, person=replace(ANN, authentication=how), made_at=BEGINNING, made_for="/approvals/x")
+    assert SESSIONS.session(SESSIONS.cookie(whole), now=BEGINNING) == whole
 
 
 def test_a_sign_in_comes_back_as_it_went() -> None:

@@ -11,11 +11,12 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from itsdangerous import URLSafeSerializer
 from itsdangerous.encoding import base64_encode
+from msgspec.structs import replace
 
 from promotion.domain.model import Person
 from promotion.errors import LinkInvalid
 from promotion.links.sessions import LONGEST_COOKIE, Session, Sessions
-from promotion.links.tokens import Keyring, SignIn, safe_return
+from promotion.links.tokens import Keyring, SignIn, claimed_request_of, safe_return
 from tests.fakes import session_key
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -115,6 +116,26 @@ def test_a_number_or_a_list_signed_as_a_token_is_none() -> None:
         assert refused(str(serializer.dumps(other)))
 
 
+class TestClaims:
+    """What a link says to who has no key of links: only what the provider is asked for depends on it."""
+
+    def test_a_link_tells_its_request_to_who_has_no_key(self) -> None:
+        assert claimed_request_of(TOKEN) == ASKED
+
+    @given(st.one_of(st.text(max_size=600), st.text(BASE64 + ".", max_size=600)))
+    def test_whatever_else_is_said_claims_text_or_nothing(self, token: str) -> None:
+        try:
+            assert isinstance(claimed_request_of(token), str)
+        except LinkInvalid:
+            return
+
+    def test_what_claims_no_request_is_no_link(self) -> None:
+        deep = KEYS._serializer("approval-link").dumps({"deep": [1]})
+        for token in ("", "x", str(deep), "a" * 600):
+            with pytest.raises(LinkInvalid):
+                claimed_request_of(token)
+
+
 class TestKeys:
     def test_what_the_older_key_signed_still_holds(self) -> None:
         before = Keyring([OLD])
@@ -166,6 +187,11 @@ class TestSessions:
         eight, seven = (Sessions(SESSIONS.pem, longest=timedelta(hours=hours)) for hours in (8, 7))
         assert eight.session(cookie, now=NOW) == session()
         assert seven.session(cookie, now=NOW) is None
+
+    def test_a_session_that_was_too_long_is_none_in_its_last_hours_too(self) -> None:
+        begun = replace(session(), made_at=NOW - timedelta(days=300))
+        assert SESSIONS.session(SESSIONS.cookie(begun), now=NOW) is None
+        assert SESSIONS.session(SESSIONS.cookie(replace(begun, made_at=NOW)), now=NOW) is not None
 
     def test_while_a_rotation_lasts_both_keys_hold(self) -> None:
         both = Sessions(SESSIONS.pem + OTHERS.pem)

@@ -103,7 +103,7 @@ def test_breaking_the_glass_passes_a_shut_gate_and_a_missing_quorum_alone() -> N
     house.measure(1, "test", 0.1)
     receipt = house.decide(1, "prod", GIL, breaking_glass=True, reason="The old one is down.")
     assert house.live("prod") == 1
-    assert [event.data["broke_glass"] for event in receipt.events] == [True, True]
+    assert [event.data.get("broke_glass") for event in receipt.events] == [True, True]
 
 
 def test_who_may_break_the_glass_may_not_keep_a_model_out() -> None:

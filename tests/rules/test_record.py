@@ -98,3 +98,47 @@ def test_a_revocation_with_nothing_behind_it_is_a_signed_record_too() -> None:
     assert house.signer.holds(signed_bytes(record), record["signature"])
     with pytest.raises(NotApproved, match="was revoked"):
         live_model(record)
+
+
+def with_fields(house: House, value: str, **fields: Any) -> str:
+    """The record as the service would sign it with other fields in it."""
+    record = {**json.loads(value), **fields}
+    return json.dumps({**record, "signature": house.signer.sign_text(signed_bytes(record))})
+
+
+@pytest.fixture(scope="module")
+def signed(value: str) -> tuple[House, str]:
+    house = House()
+    return house, with_fields(house, value)
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_record_of_the_next_release_is_read_with_its_unknown_fields(signed: tuple[House, str], schema: int) -> None:
+    house, value = signed
+    found = parse_live(with_fields(house, value, schema=schema, region="eu-west-1"), group=GROUP, environment="prod")
+    assert found["region"] == live_model(found).record["region"] == "eu-west-1"
+    assert house.signer.holds(signed_bytes(found), found["signature"])
+    assert not house.signer.holds(signed_bytes({**found, "region": "us-east-1"}), found["signature"])
+
+
+@pytest.mark.parametrize("schema", [0, 3, -1, True, "1", 1.0])
+def test_a_record_of_a_schema_further_away_is_refused(signed: tuple[House, str], schema: Any) -> None:
+    with pytest.raises(IntegrityError, match="no record of schema 1 to 2"):
+        parse_live(with_fields(*signed, schema=schema), group=GROUP, environment="prod")
+
+
+@pytest.mark.parametrize("must", [["shared_artifact"], "shared_artifact", [1], {}])
+def test_a_record_that_must_be_understood_and_is_not_is_refused(signed: tuple[House, str], must: Any) -> None:
+    with pytest.raises(IntegrityError, match="install a newer release"):
+        parse_live(with_fields(*signed, must_understand=must), group=GROUP, environment="prod")
+
+
+def test_a_record_that_asks_for_nothing_new_is_read(signed: tuple[House, str]) -> None:
+    assert (
+        parse_live(with_fields(*signed, must_understand=[]), group=GROUP, environment="prod")["must_understand"] == []
+    )
+
+
+def test_a_record_that_names_a_field_twice_is_refused(value: str) -> None:
+    with pytest.raises(IntegrityError, match="names a field twice"):
+        parse_live(value.replace("{", '{"sequence":1,', 1), group=GROUP, environment="prod")

@@ -201,7 +201,7 @@ def insert_an_event(house: House) -> str:
     head = house.ledger.head(GROUP)
     fact = NewEvent(kind=names.MODEL_PROMOTED, actor=ANN.as_actor(), version=1, environment="prod")
     [event] = chained(head, [fact], time=house.now, policy_digest="")
-    house.ledger.items[GROUP, f"EVENT#{event.sequence:010d}"] = canonical(event)
+    house.ledger.items[GROUP, f"EVENT#{event.sequence:010d}"] = canonical(event.stored())
     return f"ledger {GROUP} event 28: expected nothing after the head, event 27, found an event, 'Model Promoted'"
 
 
@@ -221,7 +221,7 @@ def rewrite_the_whole_chain(house: House) -> str:
     ]
     head = msgspec.structs.replace(house.ledger.head(GROUP), sequence=0, hash="")
     for event in chained(head, facts, time=house.now, policy_digest=""):
-        house.ledger.items[GROUP, f"EVENT#{event.sequence:010d}"] = canonical(event)
+        house.ledger.items[GROUP, f"EVENT#{event.sequence:010d}"] = canonical(event.stored())
         house.ledger.items[GROUP, "HEAD"] = canonical(head_after(head, [event]))
     return f"ledger {GROUP} head: expected a signature of the signing key, found none"
 

@@ -5,6 +5,7 @@ tests/security/test_attacks.py runs them one by one, benchmarks/approver.py coun
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -391,9 +392,13 @@ attack(
 # Signing in.
 
 
+# The cookie of the sign-in whose state is "s".
+SIGN_IN_COOKIE = f"sign-in-{hashlib.sha256(b's').hexdigest()[:16]}"
+
+
 def callback(query: str, cookie: Callable[[House], str] | None = None) -> Try:
     return lambda house: house.send(
-        "GET", f"/callback?{query}", headers={"Cookie": f"sign-in={cookie(house)}" if cookie else None}
+        "GET", f"/callback?{query}", headers={"Cookie": f"{SIGN_IN_COOKIE}={cookie(house)}" if cookie else None}
     )
 
 

@@ -23,6 +23,7 @@ from promotion.aws.keys import KmsSigner
 from promotion.domain.model import Person, request_id
 from promotion.links.sessions import Session, Sessions
 from promotion.links.tokens import Keyring
+from tests.fakes import signed_in
 from tests.local.people import artifact
 
 CONFIG = Path(__file__).parent / "promotion.toml"
@@ -147,7 +148,9 @@ class House:
         """A session as signing in would make it, without the walk to the provider."""
         key = f"{who.subject} {sorted(who.groups)}"
         if key not in self._sessions:
-            self._sessions[key] = Session(id=secrets.token_urlsafe(18), person=who, expires_at=self.far)
+            self._sessions[key] = Session(
+                id=secrets.token_urlsafe(18), person=signed_in(who, self.far), expires_at=self.far
+            )
         return self._sessions[key]
 
     def cookie(self, who: Person) -> str:

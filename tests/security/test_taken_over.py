@@ -70,11 +70,7 @@ def test_no_role_of_the_template_may_send_an_event_to_what_decides_or_makes_sess
     found = roles(house)
     for arn in found:
         session = house.aws("sts").assume_role(RoleArn=arn, RoleSessionName="taken-over")["Credentials"]
-        client = house.service.session(
-            aws_access_key_id=session["AccessKeyId"],
-            aws_secret_access_key=session["SecretAccessKey"],
-            aws_session_token=session["SessionToken"],
-        ).client("lambda")
+        client = house.service.session(session).client("lambda")
         for event in forgeries(house):
             for module in BEHIND_THE_API:
                 answers[arn, module, event["routeKey"]] = invoked(client, house.function(module), event)

@@ -12,6 +12,7 @@ from promotion import names
 from promotion.aws import Client
 from promotion.aws.doctor import readiness
 from promotion.aws.doctor.findings import Account, Check, Finding, examine, fail, not_checked, ok, warn
+from promotion.config.resources import partition_of
 from promotion.formatting import counted
 
 OPERATOR = "operator"
@@ -59,7 +60,7 @@ def _parameters(account: Account, environment: str, number: str) -> Iterator[Fin
 
 def _machine(account: Account, environment: str, number: str) -> Iterator[Finding]:
     name = f"{names.installation(account.prefix)}-inference-{environment}"
-    arn = f"arn:aws:states:{account.region}:{number}:stateMachine:{name}"
+    arn = f"arn:{partition_of(account.region)}:states:{account.region}:{number}:stateMachine:{name}"
     status = account.client("stepfunctions").describe_state_machine(stateMachineArn=arn)["status"]
     if status == "ACTIVE":
         yield ok("machine", f"{name} is there.")
@@ -79,8 +80,9 @@ def _undelivered(account: Account, environment: str) -> Iterator[Finding]:
 
 
 def _alarms(account: Account, environment: str, number: str) -> Iterator[Finding]:
-    topic = f"arn:aws:sns:{account.region}:{number}:{names.far_topic(account.prefix, environment)}"
-    found = account.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    topic = f"arn:{partition_of(account.region)}:sns:{account.region}:{number}:{names.far_topic(account.prefix, environment)}"
+    pages = account.client("sns").get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
+    found = [each for page in pages for each in page["Subscriptions"]]
     confirmed = sum(each["SubscriptionArn"].startswith("arn:") for each in found)
     if confirmed:
         yield ok("alarms", f"{counted(confirmed, 'subscriber')}.")

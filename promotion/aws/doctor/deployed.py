@@ -138,7 +138,8 @@ def alarms(account: Account) -> Iterator[Finding]:
     if topic is None:
         yield not_checked("alarms", "this deployment doesn't say where they go.", "Deploy again.")
         return
-    found = account.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    pages = account.client("sns").get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
+    found = [each for page in pages for each in page["Subscriptions"]]
     confirmed = [each for each in found if each["SubscriptionArn"].startswith("arn:")]
     if confirmed:
         yield ok("alarms", f"{counted(len(confirmed), 'subscriber')}.")

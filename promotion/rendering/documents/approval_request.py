@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from promotion import names
-from promotion.domain import policy
+from promotion.domain import policy, signing
 from promotion.domain.model import EnvironmentState, Evidence, Person, VersionState
 from promotion.domain.policy import Judgement, Situation
 from promotion.formatting import iso, one_line, readable
@@ -93,6 +93,7 @@ def request_document(
         "expires_at": iso(request.expires_at),
         "closed_at": iso(request.closed_at) if request.closed_at else None,
         "now": iso(s.now),
+        "signature": _signature(person, s),
         "quorum": s.rules.quorum,
         "approvals": len(request.approvals),
         "approver_group": s.rules.approver_group.label,
@@ -108,7 +109,7 @@ def request_document(
             }
             for vote in request.votes
         ],
-        "evidence": evidence_document(request.evidence, before),
+        "evidence": evidence_document(request.evidence, before, digest=request.evidence_digest),
         "gates": gate_documents(request.gates),
         "gates_said": gates_said(request.gates, name),
         "comparison": rows,
@@ -197,3 +198,17 @@ def _applied(s: Situation, applied: Mapping[str, int] | None) -> dict[str, bool]
         return None
     sequence = s.request.closed_sequence or s.version.last_sequence
     return {target: applied.get(target, 0) >= sequence for target in names.TARGETS}
+
+
+def _signature(person: Person | None, s: Situation) -> dict[str, str] | None:
+    """What whoever decides would sign, where decisions are signatures here."""
+    if not s.rules.signature or person is None:
+        return None
+    about = (s.request.group, s.request.version, s.request.environment)
+    return {
+        "name": one_line(person.name, 120),
+        "role": s.rules.approver_group.label,
+        "approve": signing.meaning(names.APPROVED, *about),
+        "reject": signing.meaning(names.REJECTED, *about),
+        "time": iso(s.now),
+    }

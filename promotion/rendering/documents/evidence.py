@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from promotion.domain.gates import RUN
-from promotion.domain.model import Evidence, GateResult, Metric
+from promotion.domain.gate_result import GateKind, GateResult
+from promotion.domain.gate_sentences import gate_bound, gate_name, gate_why
+from promotion.domain.model import Evidence, Metric
 from promotion.formatting import ELLIPSIS, change, counted, listed, number, one_line, readable
 from promotion.rendering.documents.costs import dollars
 
@@ -21,9 +22,7 @@ LONGEST_NAME = 60
 LONGEST_BOUND = 200
 LONGEST_ENGINE_VALUE = 80
 
-# Gates on one metric are called `rougeL`, `rougeL samples` and `rougeL against live` (promotion/domain/gates.py).
-_ABOUT_A_METRIC = (" samples", " against live")
-_ABOUT_THE_WHOLE = ("error rate", "drift", "licence", "model card", "report", RUN)
+_ABOUT_A_METRIC = frozenset({GateKind.MIN, GateKind.MAX, GateKind.SAMPLES, GateKind.REGRESSION})
 _LOWER_IS_BETTER = ("loss", "perplexity", "wer", "cer", "mae", "mse", "rmse", "error")
 _UP_TO_100 = ("bleu", "chrf", "ter")
 _COUNTS = {
@@ -40,13 +39,16 @@ def gate_documents(gates: Iterable[GateResult]) -> list[dict[str, Any]]:
     """Gates as plain data, the shut ones first."""
     return [
         {
-            "name": one_line(gate.name, LONGEST_NAME),
+            "name": one_line(gate_name(gate), LONGEST_NAME),
+            "kind": gate.kind,
             "metric": one_line(_metric_of(gate), LONGEST_NAME),
             "open": gate.open,
+            "limit": finite(gate.limit),
             "value": finite(gate.value),
-            "bound": one_line(gate.bound, LONGEST_BOUND),
+            "live_value": finite(gate.live_value),
+            "bound": one_line(gate_bound(gate), LONGEST_BOUND),
             "margin": finite(gate.margin),
-            "why": one_line(gate.why, LONGEST_BOUND + LONGEST_NAME),
+            "why": one_line(gate_why(gate), LONGEST_BOUND + LONGEST_NAME),
         }
         for gate in sorted(gates, key=lambda gate: gate.open)
     ]
@@ -59,13 +61,17 @@ def stopped_by(gates: Iterable[GateResult]) -> str:
         return ""
     first = shut[0]
     more = f", and {counted(len(shut) - 1, 'more gate')}" if len(shut) > 1 else ""
-    name = one_line(_metric_of(first) if first.name.endswith(" against live") else first.name, LONGEST_NAME)
-    if name == RUN:
-        return f"the inference run failed{more}"
-    if not first.bound.startswith("at "):
-        return f"{name} needs {first.bound}{more}" if first.bound != "attached" else f"no {name}{more}"
+    regression = first.kind is GateKind.REGRESSION
+    name, bound = one_line(first.metric if regression else gate_name(first), LONGEST_NAME), gate_bound(first)
+    match first.kind:
+        case GateKind.RUN:
+            return f"the inference run failed{more}"
+        case GateKind.ATTACHED:
+            return f"no {name}{more}"
+        case GateKind.LICENCE:
+            return f"{name} needs {bound}{more}"
     value = number(first.value) if first.value is not None else "missing"
-    return f"{name} {value}, needs {first.bound}{more}"
+    return f"{name} {value}, needs {bound}{more}"
 
 
 def comparison(
@@ -108,8 +114,11 @@ def metric_document(metric: Metric) -> dict[str, Any]:
     return {"value": finite(metric.value), "low": finite(metric.low), "high": finite(metric.high), "n": metric.n}
 
 
-def evidence_document(evidence: Evidence, live: Evidence | None) -> dict[str, Any]:
-    """Evidence as plain data; `problems` says in sentences what a reader must not miss, and what is missing."""
+def evidence_document(evidence: Evidence, live: Evidence | None, *, digest: str = "") -> dict[str, Any]:
+    """Evidence as plain data, with the digest that its event has.
+
+    `problems` says in sentences what a reader must not miss, and what is missing.
+    """
     return {
         "source": evidence.source,
         "environment": evidence.environment,
@@ -117,7 +126,7 @@ def evidence_document(evidence: Evidence, live: Evidence | None) -> dict[str, An
         "status": evidence.status,
         "problem": readable(evidence.problem, 1000)[0],
         "task": evidence.task,
-        "digest": evidence.digest,
+        "digest": digest,
         "metrics_uri": evidence.metrics_uri,
         "metrics": {name: metric_document(metric) for name, metric in evidence.metrics.items()},
         "counts": _ordered(evidence.counts, ("records", "errors", "truncated", "duplicates", "missing_references")),
@@ -255,12 +264,7 @@ _STATUS = {"Failed": "failed", "Missing": "never reported"}
 
 
 def _metric_of(gate: GateResult) -> str:
-    if gate.name in _ABOUT_THE_WHOLE:
-        return ""
-    for ending in _ABOUT_A_METRIC:
-        if gate.name.endswith(ending):
-            return gate.name.removesuffix(ending)
-    return gate.name
+    return gate.metric if gate.kind in _ABOUT_A_METRIC else ""
 
 
 def _difference(new: Metric, old: Metric) -> float | None:
@@ -282,7 +286,7 @@ def _overlap(new: Metric, old: Metric) -> bool | None:
 
 def _scale(name: str, metrics: list[Metric], gates: Sequence[GateResult], lower: bool) -> dict[str, Any]:
     """Where bars end, and the strictest bound on that scale: 0 to 1 for shares, 0 to 100 for BLEU and its kin."""
-    bounds = [bound for gate in gates if (bound := _bound(gate, lower)) is not None]
+    bounds = [bound for gate in gates if (bound := _bound(gate)) is not None]
     known = [v for m in metrics for v in (m.value, m.low, m.high) if v is not None] + bounds
     if not known or min(known) < 0:
         return {}
@@ -291,18 +295,9 @@ def _scale(name: str, metrics: list[Metric], gates: Sequence[GateResult], lower:
     return {"end": end, "bound": (min(bounds) if lower else max(bounds)) if bounds else None}
 
 
-def _bound(gate: GateResult, lower: bool) -> float | None:
-    """The number that a gate's bound comes to, worked back from value and margin."""
-    if gate.name.endswith(" samples"):
-        return None
-    if gate.value is not None and gate.margin is not None:
-        above = lower if "worse" in gate.bound else gate.bound.startswith("at most")
-        return gate.value + gate.margin if above else gate.value - gate.margin
-    text = gate.bound.removeprefix("at least ").removeprefix("at most ").replace(",", "")
-    try:
-        return finite(float(text))
-    except ValueError:
-        return None
+def _bound(gate: GateResult) -> float | None:
+    """The number that a metric is held against; how many samples there have to be is on no metric's scale."""
+    return None if gate.kind is GateKind.SAMPLES else finite(gate.threshold)
 
 
 def _score_or_last(sample: Mapping[str, Any]) -> float:

@@ -128,8 +128,12 @@ def version_document(
     group, version, environments = state.group, state.version, view.environments
     revoking = policy.may_revoke(person, group, config) if person is not None else None
     registered = _registered_evidence(state, config.environment_names[0])
-    measured = [registered] if registered is not None else []
-    measured += [state.evidence[name] for name in config.environment_names if name in state.evidence]
+    measured = [] if registered is None else [(registered, state.requests[config.environment_names[0]].evidence_digest)]
+    measured += [
+        (state.evidence[name], state.evidence_digests.get(name, ""))
+        for name in config.environment_names
+        if name in state.evidence
+    ]
     own = [event for event in events if event.version == version]
     return {
         "model_package_group": group,
@@ -159,7 +163,7 @@ def version_document(
             for name in config.environment_names
         ],
         "package": package_document(state.package, registered, config.environment_names),
-        "evidence": [evidence_document(evidence, None) for evidence in measured],
+        "evidence": [evidence_document(evidence, None, digest=digest) for evidence, digest in measured],
         "may_revoke": revoking is not None and revoking.may and not state.revoked,
         "who_may_revoke": revoking.who_may if revoking is not None else "",
         "events": event_documents(own),
@@ -203,8 +207,8 @@ def event_documents(events: Sequence[Event]) -> list[dict[str, Any]]:
             "environment": event.environment,
             "actor": one_line(event.actor.label, 120),
             "actor_kind": event.actor.kind,
-            "verdict": event.data.get("verdict"),
-            "reason": event.data.get("reason"),
+            "verdict": getattr(event.payload, "verdict", None),
+            "reason": getattr(event.payload, "reason", "") or None,
             "sentence": readable(sentence(event), 2400)[0],
             "hash": event.hash,
         }

@@ -8,7 +8,9 @@ from typing import Any
 
 from promotion import names
 from promotion.config.loading import Config
-from promotion.domain.model import EnvironmentState, GateResult, Request, VersionState
+from promotion.domain.gate_result import GateResult
+from promotion.domain.gate_sentences import gate_why
+from promotion.domain.model import EnvironmentState, Request, VersionState
 from promotion.formatting import ELLIPSIS, counted, iso, listed, moment, one_line, span
 
 SHUT_GATES_SAID = 5
@@ -29,7 +31,7 @@ def gates_said(gates: Sequence[GateResult], environment: str) -> dict[str, str]:
         return {"tone": "open", "title": title, "text": f"The evidence meets every bound set for {environment}."}
     are = "is" if len(shut) == 1 else "are"
     title = "The gate is shut" if len(gates) == 1 else f"{len(shut)} of {len(gates)} gates {are} shut"
-    whys = list(dict.fromkeys(_ended(one_line(gate.why, 300)) for gate in shut))
+    whys = list(dict.fromkeys(_ended(one_line(gate_why(gate), 300)) for gate in shut))
     why = " ".join(whys[:SHUT_GATES_SAID])
     if len(whys) > SHUT_GATES_SAID:
         why += f" And {len(whys) - SHUT_GATES_SAID} more."

@@ -59,11 +59,11 @@ class Occasion(Struct, frozen=True, kw_only=True):
 
     @property
     def reason(self) -> str:
-        return readable(str(self.event.data.get("reason") or ""), LONGEST_REASON_SHOWN)[0]
+        return readable(getattr(self.event.payload, "reason", ""), LONGEST_REASON_SHOWN)[0]
 
     @property
     def request_id(self) -> str:
-        return str(self.event.data.get("request_id") or "")
+        return str(getattr(self.event.payload, "request_id", ""))
 
     @property
     def requester(self) -> tuple[str, ...]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from promotion import names
 from promotion.domain.model import parse_request_id
 from promotion.formatting import listed, moment, number, one_line, readable
+from promotion.ledger import payloads
 from promotion.rendering.documents.card import requester_address
 from promotion.rendering.mails.context import Occasion
 from promotion.rendering.mails.layout import Letter
@@ -14,10 +13,10 @@ from promotion.rendering.mails.layout import Letter
 LONGEST_NOTE = 1200
 
 
-def decided(o: Occasion) -> list[Letter]:
+def decided(o: Occasion, payload: payloads.DecisionRecorded) -> list[Letter]:
     """A rejection goes to the requester; an approval that broke the glass to every approver."""
     name, by = o.environment, o.by
-    if o.event.data.get("verdict") == names.REJECTED:
+    if payload.verdict == names.REJECTED:
         return [
             Letter(
                 to=o.requester,
@@ -34,7 +33,7 @@ def decided(o: Occasion) -> list[Letter]:
                 why="You get this because you registered this version.",
             )
         ]
-    if not o.event.data.get("broke_glass"):
+    if not payload.broke_glass:
         return []
     return [
         Letter(
@@ -60,9 +59,9 @@ def _readers(name: str, o: Occasion) -> str:
     return f"The page opens to approvers and auditors; if you are neither, ask one of {label}."
 
 
-def promoted(o: Occasion) -> list[Letter]:
-    name, replaces = o.environment, o.event.data.get("replaces")
-    by = listed([one_line(str(who), 120) for who in o.event.data.get("approvers", ())]) or "the service"
+def promoted(o: Occasion, payload: payloads.ModelPromoted) -> list[Letter]:
+    name, replaces = o.environment, payload.replaces
+    by = listed([one_line(who, 120) for who in payload.approvers]) or "the service"
     following = o.config.next(name)
     after = (
         f" Inference runs on it there next; with its results the approvers of {following} are asked."
@@ -109,9 +108,9 @@ def expired(o: Occasion) -> list[Letter]:
     ]
 
 
-def superseded(o: Occasion) -> list[Letter]:
+def superseded(o: Occasion, payload: payloads.RequestSuperseded) -> list[Letter]:
     """Only for a requester whose request gave way to somebody else's version: one's own newer version is no news."""
-    name, by = o.environment, str(o.event.data.get("by") or "")
+    name, by = o.environment, payload.by
     newer = o.view.find_version(parse_request_id(by)[1]) if by else None
     if newer is None or requester_address(newer.package) in o.requester:
         return []
@@ -131,8 +130,8 @@ def superseded(o: Occasion) -> list[Letter]:
     ]
 
 
-def rolled_back(o: Occasion) -> list[Letter]:
-    name, by, before = o.environment, o.by, o.event.data.get("from_version")
+def rolled_back(o: Occasion, payload: payloads.ModelRolledBack) -> list[Letter]:
+    name, by, before = o.environment, o.by, payload.from_version
     from_version = f" from v{before}" if before else ""
     return [
         Letter(
@@ -154,9 +153,9 @@ def rolled_back(o: Occasion) -> list[Letter]:
     ]
 
 
-def revoked(o: Occasion) -> list[Letter]:
+def revoked(o: Occasion, payload: payloads.ModelRevoked) -> list[Letter]:
     by = o.by
-    fallbacks: Mapping[str, int | None] = o.event.data.get("falls_back") or {}
+    fallbacks = payload.falls_back
     lede = [f"{by} revoked version {o.version} on {moment(o.event.time)}: no pipeline may use it any more."]
     for name, fallback in fallbacks.items():
         nothing = f"In {name} nothing is live now: its pipelines stop."
@@ -180,14 +179,11 @@ def revoked(o: Occasion) -> list[Letter]:
     ]
 
 
-def bypassed(o: Occasion) -> list[Letter]:
-    data = o.event.data
-    status, expected = one_line(str(data.get("status", "")), 60), one_line(str(data.get("expected", "")), 60)
-    by = one_line(str(data.get("by") or ""), 200) or "somebody"
+def bypassed(o: Occasion, payload: payloads.ApprovalBypassed) -> list[Letter]:
+    status, expected = one_line(payload.status, 60), one_line(payload.expected, 60)
+    by = one_line(payload.by, 200) or "somebody"
     done = (
-        f"It is being set back to {expected}."
-        if data.get("reverted")
-        else "By policy it is only reported, not set back."
+        f"It is being set back to {expected}." if payload.reverted else "By policy it is only reported, not set back."
     )
     return [
         Letter(
@@ -207,10 +203,10 @@ def bypassed(o: Occasion) -> list[Letter]:
     ]
 
 
-def integrity_broken(o: Occasion) -> list[Letter]:
+def integrity_broken(o: Occasion, payload: payloads.IntegrityBroken) -> list[Letter]:
     places = [o.event.environment] if o.event.environment else list(o.config.environment_names)
     name = o.event.environment or "integrity"
-    problem = readable(str(o.event.data.get("problem") or o.event.data.get("reason") or ""), LONGEST_NOTE)[0]
+    problem = readable(payload.problem, LONGEST_NOTE)[0]
     return [
         Letter(
             to=o.approvers(*places),
@@ -232,15 +228,9 @@ def integrity_broken(o: Occasion) -> list[Letter]:
     ]
 
 
-def drifted(o: Occasion) -> list[Letter]:
-    name, data, settings = o.environment, o.event.data, o.config.drift
-    given = data.get("drift")
-    drift = given if isinstance(given, Mapping) else {}
-    said = [
-        f"{one_line(str(k), 60).removesuffix('_psi').replace('_', ' ')} {number(v)}"
-        for k, v in drift.items()
-        if isinstance(v, int | float)
-    ]
+def drifted(o: Occasion, payload: payloads.DriftDetected) -> list[Letter]:
+    name, settings = o.environment, o.config.drift
+    said = [f"{one_line(k, 60).removesuffix('_psi').replace('_', ' ')} {number(v)}" for k, v in payload.drift.items()]
     environment = o.view.environment(name)
     # A mail that comes late may find another version live.
     asked = settings.ask_to_roll_back and environment.live == o.version
@@ -249,16 +239,15 @@ def drifted(o: Occasion) -> list[Letter]:
         f"The input that {o.title} sees in {name} has moved away from what it was judged on. It stays live until you act."
     ]
     if said:
-        bound = data.get("bound")
-        above = f"; above {number(bound)} it counts as drift" if isinstance(bound, int | float) else ""
+        above = f"; above {number(payload.bound)} it counts as drift" if payload.bound is not None else ""
         lede.append(f"Measured, as population stability indices: {listed(said)}{above}.")
-    if data.get("retraining"):
-        pipeline = one_line(str(data["retraining"]), 300).rpartition("/")[2]
+    if payload.retraining:
+        pipeline = one_line(payload.retraining, 300).rpartition("/")[2]
         lede.append(
             f"A retraining is being started: the pipeline {pipeline}. What it registers will ask for its own approval."
         )
-    elif data.get("retraining_held"):
-        lede.append(f"No retraining was started: {one_line(str(data['retraining_held']), 200)}.")
+    elif payload.retraining_held:
+        lede.append(f"No retraining was started: {one_line(payload.retraining_held, 200)}.")
     if back is not None:
         lede.append(
             f"Decide whether {name} goes back to version {back}; doing nothing leaves version {o.version} live."
@@ -275,7 +264,7 @@ def drifted(o: Occasion) -> list[Letter]:
             headline=f"{o.title} is drifting in {name}",
             lede=lede,
             # Of indices the reason says again what is measured.
-            quote="" if said else readable(str(data.get("problem") or data.get("reason") or ""), LONGEST_NOTE)[0],
+            quote="" if said else readable(payload.reason, LONGEST_NOTE)[0],
             action=("Decide whether to roll back", o.model_link)
             if back is not None
             else ("See the model", o.model_link),
@@ -286,10 +275,9 @@ def drifted(o: Occasion) -> list[Letter]:
     ]
 
 
-def endpoint_changed(o: Occasion) -> list[Letter]:
+def endpoint_changed(o: Occasion, payload: payloads.EndpointChanged) -> list[Letter]:
     """An endpoint that doesn't come to serve what is live, and one that an operator takes away or asks for again."""
-    name, data = o.environment, o.event.data
-    status, serves = data.get("status"), data.get("serves")
+    name, status, serves = o.environment, payload.status, payload.serves
     if status == names.ENDPOINT_FAILED:
         goes_on = f"Version {serves} goes on answering there." if serves else "Nothing answers there now."
         headline, lede = (
@@ -315,13 +303,13 @@ def endpoint_changed(o: Occasion) -> list[Letter]:
         )
     else:
         return []
-    said = readable(str(data.get("problem") or ""), LONGEST_NOTE)[0]
+    said = readable(payload.problem, LONGEST_NOTE)[0]
     failed = status == names.ENDPOINT_FAILED
     return [
         Letter(
             to=o.approvers(name),
             cc=o.copies(name, requester=True),
-            subject=f"[{name}] {o.title}: endpoint {str(status).lower()}",
+            subject=f"[{name}] {o.title}: endpoint {status.lower()}",
             tone="bad" if failed else "calm",
             kicker=f"Endpoint in {name}",
             headline=headline,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from promotion import names
 from promotion.domain import policy
-from promotion.domain.gates import RUN
-from promotion.domain.model import EnvironmentState, Evidence, GateResult, Person, Request, VersionState
+from promotion.domain.gate_result import GateKind, GateResult
+from promotion.domain.model import EnvironmentState, Evidence, Person, Request, VersionState
 from promotion.formatting import counted, listed, moment, number, one_line, readable, size, span
+from promotion.ledger.fold import request_of
 from promotion.rendering.documents.card import differences, package_document
 from promotion.rendering.documents.costs import dollars
 from promotion.rendering.documents.evidence import (
@@ -35,18 +34,7 @@ SLICES_IN_MAIL = 3
 
 def requested(o: Occasion) -> list[Letter]:
     """Registered metrics for the first environment, an inference run's for the others."""
-    data = o.event.data
-    request = Request(
-        group=o.event.group,
-        version=o.version,
-        environment=o.environment,
-        attempt=data["attempt"],
-        requested_at=o.event.time,
-        expires_at=msgspec.convert(data["expires_at"], datetime),
-        evidence=msgspec.convert(data["evidence"], Evidence),
-        gates=msgspec.convert(data["gates"], tuple[GateResult, ...]),
-        changed=str(data.get("changed") or ""),
-    )
+    request = request_of(o.event)
     return [_ask(o, request)]
 
 
@@ -124,7 +112,7 @@ def _ask(o: Occasion, request: Request, *, reminder: bool = False) -> Letter:
 
 def _unsaid(problems: list[str], evidence: Evidence, gates: tuple[GateResult, ...]) -> list[str]:
     """The problems, without that of a failed run where its gate has said it above already."""
-    said = evidence.source == "inference" and any(gate.name == RUN for gate in gates)
+    said = evidence.source == "inference" and any(gate.kind is GateKind.RUN for gate in gates)
     return problems[1:] if said else problems
 
 

@@ -1,0 +1,37 @@
+"""Models whose answer depends on what they answered before, or on what shares their batch: how each is kept apart.
+
+transformers switches a BigBird for good to full attention at the first short text; sparse experts of Switch and NLLB drop
+tokens by a capacity that a whole batch shares, and their encoder gives more than its hidden state; FNet mixes padding into
+every token, and XLNet classifies by the last place, which may be padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+# By `model_type`: each record has a pass of its own, from its token ids on.
+ONE_BY_ONE = frozenset({"bigbird_pegasus", "big_bird", "switch_transformers", "nllb-moe", "fnet", "xlnet"})
+
+
+def one_by_one(model: Any) -> bool:
+    """Whether each record needs a forward pass of its own."""
+    return model.config.model_type in ONE_BY_ONE
+
+
+def restorer(model: Any) -> Callable[[], None]:
+    """Return what puts `model` back into the state in which it was loaded; called before each pass."""
+    switched = [module for module in model.modules() if hasattr(module, "set_attention_type")]
+    if not switched:
+        return _nothing
+    # The outermost one switches its layers too.
+    outermost, kind = switched[0], model.config.attention_type
+
+    def restore() -> None:
+        outermost.set_attention_type(kind)
+
+    return restore
+
+
+def _nothing() -> None:
+    """Most models keep no state between calls."""

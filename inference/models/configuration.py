@@ -1,0 +1,163 @@
+"""What a model folder's config.json and file names say: where the model lies, its task, its classes, code that it brings."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers.models.auto import modeling_auto
+
+from inference.errors import ModelBroken, ModelRefused
+
+HF_TASK = "HF_TASK"
+TEXT_TO_TEXT = "text2text-generation"
+ZERO_SHOT = "zero-shot-classification"
+TEXT_GENERATION = "text-generation"
+TASKS = {
+    "text2text-generation": TEXT_TO_TEXT,
+    "summarization": TEXT_TO_TEXT,
+    "translation": TEXT_TO_TEXT,
+    "zero-shot-classification": ZERO_SHOT,
+    "text-generation": TEXT_GENERATION,
+}
+CONFIG = "config.json"
+# Where the field's containers look for an inference script. This image answers by itself and leaves it unrun.
+CODE_FOLDER = "code"
+# Formats that run code when they are opened, or may.
+_PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack", ".mar")
+# What ships beside weights under such a name and is never opened as weights.
+_HARMLESS = frozenset({"training_args.bin"})
+_ENCODER_DECODERS: Mapping[str, str] = modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+_DECODERS: Mapping[str, str] = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+# Classes with a head that generates; the type of the model tells whether there is an encoder.
+_GENERATING = ("ForConditionalGeneration", "LMHeadModel", "MTModel", "EncoderDecoderModel", "ForTextToText")
+
+log = logging.getLogger("inference")
+
+
+def model_folder(folder: Path) -> Path:
+    """Return the folder with config.json: `folder` itself, or the only one directly below it that has one.
+
+    Raises:
+        ModelBroken: there is none, or there are several.
+    """
+    if (folder / CONFIG).exists():
+        return folder
+    below = sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))
+    if len(below) == 1:
+        return below[0]
+    if below:
+        names = ", ".join(path.name for path in below)
+        raise ModelBroken(f"{CONFIG} is missing at the top, and several folders have one ({names}): pack one model.")
+    raise ModelBroken(f"{CONFIG} is missing: this is no folder in Hugging Face's layout.")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the object in config.json.
+
+    Raises:
+        ModelBroken: it is missing, can't be read, or holds no object.
+    """
+    return read_object(folder, CONFIG)
+
+
+def read_object(folder: Path, name: str) -> dict[str, Any]:
+    """Return the object in a JSON file of a model's folder.
+
+    Raises:
+        ModelBroken: it is missing, can't be read, or holds no object; names the file.
+    """
+    try:
+        found = json.loads((folder / name).read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ModelBroken(f"{name} is missing.") from None
+    except (ValueError, RecursionError) as error:
+        raise ModelBroken(f"{name} can't be read: {error}") from None
+    if not isinstance(found, dict):
+        raise ModelBroken(f"{name} holds no object.")
+    return found
+
+
+def refuse_code(folder: Path, config: Mapping[str, Any], model: Path | None = None) -> None:
+    """Refuse pickled weights, links and code that loading would have to run; scripts below `code/` are only named.
+
+    Args:
+        folder: The whole artifact.
+        config: The model's config.json.
+        model: The folder with config.json, where that lies below the top.
+
+    Raises:
+        ModelRefused: says which of them was found.
+    """
+    paths = [path for path in folder.rglob("*") if path.name not in _HARMLESS]
+    if not any(path.suffix == ".safetensors" for path in paths):
+        found = ", ".join(sorted(path.name for path in paths if path.suffix in _PICKLED)) or "nothing"
+        raise ModelRefused(f"Only safetensors weights are opened, and there are none here (found: {found}).")
+    asked = [
+        config,
+        *(_fields((model or folder) / name) for name in ("tokenizer_config.json", "generation_config.json")),
+    ]
+    scripts = [path for path in paths if path.suffix == ".py"]
+    unrun = [path for path in scripts if path.relative_to(folder).parts[0] == CODE_FOLDER]
+    if len(scripts) > len(unrun) or any("auto_map" in fields for fields in asked):
+        raise ModelRefused("This model brings code of its own (auto_map or *.py); such code is not run.")
+    links = sorted(path.name for path in paths if path.is_symlink())
+    if links:
+        raise ModelRefused(f"Links in a model folder are not followed: {', '.join(links)}.")
+    if unrun:
+        names = ", ".join(sorted(path.relative_to(folder).as_posix() for path in unrun))
+        log.warning("left unrun: %s; this image answers by its own pipeline", names)
+
+
+def task_of(named: str | None, config: Mapping[str, Any]) -> str:
+    """Return the task of a model: the package's own word, else what config.json's architectures tell.
+
+    Raises:
+        ModelBroken: a task that there is not, or architectures that don't tell.
+    """
+    if named:
+        # A translation task carries its languages: translation_en_to_fr.
+        known = TASKS.get("translation" if named.startswith("translation_") else named)
+        if known is None:
+            raise ModelBroken(f"{HF_TASK}={named} is not a task of this pipeline; there are {', '.join(TASKS)}.")
+        return known
+    architectures = [str(name) for name in config.get("architectures") or []]
+    kind = str(config.get("model_type"))
+    for name in architectures:
+        if name.endswith("ForSequenceClassification"):
+            return ZERO_SHOT
+        # Models that hear have a place in the first table too, and decode as any decoder does.
+        if name.endswith(_GENERATING) and kind in _ENCODER_DECODERS and "audio_config" not in config:
+            return TEXT_TO_TEXT
+        if name.endswith("ForCausalLM") or (name.endswith(_GENERATING) and kind in _DECODERS):
+            return TEXT_GENERATION
+    raise ModelBroken(
+        f"{HF_TASK} is not set, and config.json's architectures ({', '.join(architectures) or 'none'}) do not tell."
+    )
+
+
+def classes_of(config: Mapping[str, Any]) -> dict[int, str] | None:
+    """Return a classifier's classes by number, from `id2label` or, where that is missing, from `label2id`; None without.
+
+    Raises:
+        ModelBroken: they are no table of numbers and names.
+    """
+    names, numbers = config.get("id2label"), config.get("label2id")
+    try:
+        if names:
+            return {int(number): str(name) for number, name in names.items()}
+        return {int(number): str(name) for name, number in numbers.items()} if numbers else None
+    except (AttributeError, TypeError, ValueError):
+        raise ModelBroken(f"{CONFIG}: id2label must be an object that names each class by its number.") from None
+
+
+def _fields(path: Path) -> dict[str, Any]:
+    """Return a file that may be missing or broken as an empty object; its reader reports that."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,72 @@
+"""The languages that a translation model's tokenizer has codes for: NLLB, M2M100, mBART and their like."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from inference.records.parameters import Generation
+from promotion.errors import Invalid
+
+# NLLB's codes (eng_Latn) and mBART's (en_XX) where the tokenizer has no table of its own.
+_CODE = re.compile("[a-z]{2,3}_[A-Za-z]{2,4}")
+
+
+class Languages:
+    """What requests may name as their source and target language."""
+
+    def __init__(self, tokenizer: Any, vocabulary: int) -> None:
+        self._tokenizer, self._vocabulary = tokenizer, vocabulary
+        self._codes = _codes(tokenizer)
+
+    def resolved(self, settings: Generation) -> Generation:
+        """Return `settings` with the target language as the token that the answer begins with.
+
+        Raises:
+            Invalid: a language that the model has not, two ways to name the target, or a token beyond the vocabulary.
+        """
+        for name, code in (("src_lang", settings.src_lang), ("tgt_lang", settings.tgt_lang)):
+            if code is None:
+                continue
+            if not self._codes:
+                raise Invalid(name, "names a language, and this model's tokenizer has no codes of languages.")
+            if code not in self._codes:
+                some = ", ".join(sorted(self._codes)[:5])
+                raise Invalid(name, f"is {code[:40]!r}, which this model has not; its codes are of the form {some}, …")
+        forced = settings.forced_bos_token_id
+        if forced is not None and forced >= self._vocabulary:
+            raise Invalid("forced_bos_token_id", f"is {forced}, and the model has {self._vocabulary} tokens.")
+        if settings.tgt_lang is None:
+            return settings
+        target = self._codes[settings.tgt_lang]
+        if forced is not None and forced != target:
+            raise Invalid(
+                "forced_bos_token_id", f"is {forced}, and tgt_lang {settings.tgt_lang} is {target}: send one."
+            )
+        return settings.with_first(target)
+
+    @contextmanager
+    def source(self, code: str | None) -> Iterator[None]:
+        """Tokenize with `code` as the source language; without one, with the tokenizer's own."""
+        if code is None:
+            yield
+            return
+        before = self._tokenizer.src_lang
+        self._tokenizer.src_lang = code
+        try:
+            yield
+        finally:
+            self._tokenizer.src_lang = before
+
+
+def _codes(tokenizer: Any) -> Mapping[str, int]:
+    """Each language's code, and the token that stands for it; empty where the tokenizer has no source language."""
+    if not hasattr(tokenizer, "src_lang"):
+        return {}
+    table = getattr(tokenizer, "lang_code_to_id", None)
+    if isinstance(table, Mapping) and table:
+        return dict(table)
+    special = [token for token in tokenizer.all_special_tokens if _CODE.fullmatch(token)]
+    return {token: tokenizer.convert_tokens_to_ids(token) for token in special}

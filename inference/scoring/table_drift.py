@@ -1,0 +1,179 @@
+"""Drift of a table's columns: population stability and, for numbers, the Kolmogorov-Smirnov distance, against a baseline.
+
+The baseline is a profile of ours or SageMaker's statistics.json:
+https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-byoc-statistics.html
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.scoring.tables import Table
+from promotion.errors import Invalid
+
+Floats = npt.NDArray[np.float64]
+
+BINS = 10
+QUANTILES = 101
+# More different values than this and a text column names things rather than kinds.
+MOST_CATEGORIES = 50
+OTHER = "\0other"
+
+
+def profile_table(table: Table) -> dict[str, Any]:
+    """A baseline of every column: bins and quantiles of numbers, shares of categories; identifiers are left out."""
+    columns: dict[str, Any] = {}
+    for name in table.names:
+        found = _profile_numbers(table.numbers(name)) if table.is_numeric(name) else _profile_texts(table.texts(name))
+        if found is not None:
+            columns[name] = found
+    return {"schema": 1, "rows": table.rows, "columns": columns}
+
+
+def table_drift(baseline: Mapping[str, Any], table: Table) -> tuple[dict[str, float], dict[str, float]]:
+    """The population stability index and the Kolmogorov-Smirnov distance of each column that the baseline knows.
+
+    Args:
+        baseline: a profile of `profile_table`, or the content of SageMaker's statistics.json.
+        table: today's input.
+
+    Returns:
+        Index by column, and distance by column of numbers, from 0 to 1.
+
+    Raises:
+        Invalid: the baseline is neither, or no column of it is in the table.
+    """
+    columns = _columns_of(baseline)
+    stability: dict[str, float] = {}
+    distance: dict[str, float] = {}
+    for name, expected in columns.items():
+        if name not in table.columns:
+            continue
+        if expected["kind"] == "numeric":
+            values = table.numbers(name)
+            values = values[np.isfinite(values)]
+            if not len(values):
+                continue
+            stability[name] = _stability(expected["shares"], _counts(values, expected["edges"]))
+            if len(expected.get("quantiles", ())) > 1:
+                distance[name] = _distance(np.asarray(expected["quantiles"], dtype=np.float64), values)
+        else:
+            stability[name] = _stability(expected["shares"], _counted(table.texts(name), expected["values"]))
+    if not stability:
+        raise Invalid("baseline", f"knows the columns {', '.join(list(columns)[:10])}, and the input has none of them.")
+    return ({k: round(v, 6) for k, v in stability.items()}, {k: round(v, 6) for k, v in distance.items()})
+
+
+def _columns_of(baseline: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(baseline.get("columns"), Mapping):
+        return dict(baseline["columns"])
+    if isinstance(baseline.get("features"), list):
+        return {name: column for name, column in map(_feature, baseline["features"]) if column}
+    raise Invalid("baseline", "is neither a profile of columns nor SageMaker's statistics.json.")
+
+
+def _feature(feature: Mapping[str, Any]) -> tuple[str, dict[str, Any] | None]:
+    """A column of SageMaker's statistics.json."""
+    name = str(feature.get("name", ""))
+    buckets = _at(feature, "numerical_statistics", "distribution", "kll", "buckets")
+    if buckets:
+        counts = [float(bucket["count"]) for bucket in buckets]
+        edges = [float(bucket["upper_bound"]) for bucket in buckets[:-1]]
+        bounds = [float(buckets[0]["lower_bound"]), *edges, float(buckets[-1]["upper_bound"])]
+        return name, {
+            "kind": "numeric",
+            "edges": edges,
+            "shares": _shares(counts),
+            "quantiles": _quantiles_of(bounds, counts),
+        }
+    categories = _at(feature, "string_statistics", "distribution", "categorical", "buckets")
+    if categories:
+        counts = [float(bucket["count"]) for bucket in categories]
+        return name, {
+            "kind": "categorical",
+            "values": [str(bucket["value"]) for bucket in categories],
+            "shares": _shares([*counts, 0.0]),
+        }
+    return name, None
+
+
+def _at(value: Any, *names: str) -> Any:
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _profile_numbers(values: Floats) -> dict[str, Any] | None:
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return None
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]))
+    return {
+        "kind": "numeric",
+        "edges": edges.tolist(),
+        "shares": _shares(_counts(values, edges)),
+        "quantiles": np.quantile(values, np.linspace(0, 1, QUANTILES)).tolist(),
+    }
+
+
+def _profile_texts(values: Sequence[str]) -> dict[str, Any] | None:
+    counts = Counter(values)
+    if not 1 <= len(counts) <= MOST_CATEGORIES:
+        return None
+    common = [value for value, _ in counts.most_common()]
+    return {"kind": "categorical", "values": common, "shares": _shares(_counted(values, common))}
+
+
+def _counts(values: Floats, edges: Sequence[float] | Floats) -> list[float]:
+    """How many values lie in each bin; an edge belongs to the bin below it."""
+    places = np.searchsorted(np.asarray(edges, dtype=np.float64), values, side="left")
+    return [float(count) for count in np.bincount(places, minlength=len(edges) + 1)]
+
+
+def _counted(values: Sequence[str], known: Sequence[str]) -> list[float]:
+    """How often each known category occurs, and all others together."""
+    counts = Counter(values)
+    found = [float(counts[value]) for value in known]
+    return [*found, float(len(values) - sum(found))]
+
+
+def _quantiles_of(bounds: Sequence[float], counts: Sequence[float]) -> list[float]:
+    """Quantiles of a histogram whose values lie evenly within each bin."""
+    total = sum(counts) or 1.0
+    cumulative = np.concatenate([[0.0], np.cumsum(counts) / total])
+    found: list[float] = np.interp(np.linspace(0, 1, QUANTILES), cumulative, bounds).tolist()
+    return found
+
+
+def _shares(counts: Sequence[float]) -> list[float]:
+    total = sum(counts) or 1.0
+    return [count / total for count in counts]
+
+
+def _stability(expected: Sequence[float], counts: Sequence[float]) -> float:
+    """Sum of (actual - expected) ln(actual / expected), with half an observation added to each bin."""
+    total = sum(counts) + len(counts) / 2
+    floor = 0.5 / total
+    index = 0.0
+    for share, count in zip(expected, counts, strict=True):
+        actual, wanted = (count + 0.5) / total, max(share, floor)
+        index += (actual - wanted) * math.log(actual / wanted)
+    return index
+
+
+def _distance(quantiles: Floats, values: Floats) -> float:
+    """The largest distance of two cumulative distributions, of which the baseline's is known by its quantiles."""
+    values = np.sort(values)
+    # Equal quantiles are a jump: the cumulative share is that of the last of them.
+    points, last = np.unique(quantiles[::-1], return_index=True)
+    shares = (len(quantiles) - 1 - last) / (len(quantiles) - 1)
+    expected = np.interp(values, points, shares, left=0.0, right=1.0)
+    above = np.arange(1, len(values) + 1) / len(values) - expected
+    below = expected - np.arange(len(values)) / len(values)
+    return float(max(above.max(), below.max(), 0.0))

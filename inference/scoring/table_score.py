@@ -1,0 +1,277 @@
+"""One run's metrics JSON and pictures of a model that answers with numbers or classes: regression, binary, multiclass.
+
+Answers and references are joined by a column that both have, else line by line in the order of the files, as Batch Transform
+keeps it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inference.scoring import plots, table_plots
+from inference.scoring.joining import MOST_SLICES, REFERENCE_FIELDS, files_under
+from inference.scoring.table_drift import table_drift
+from inference.scoring.table_metrics import (
+    BINARY,
+    MULTICLASS,
+    REGRESSION,
+    TASKS,
+    Judged,
+    binary,
+    multiclass,
+    regression,
+    task_of,
+)
+from inference.scoring.tables import Table, is_number, read_table
+from promotion.errors import Invalid
+
+PREDICTIONS = (
+    "prediction",
+    "predictions",
+    "predicted",
+    "score",
+    "probability",
+    "predicted_label",
+    "output",
+    "SageMakerOutput",
+)
+REFERENCES = (*REFERENCE_FIELDS, "y", "actual", "ground_truth", "class")
+IDS = ("id", "record_id", "row_id")
+POSITIVE = ("1", "true", "yes", "positive")
+# Objects that text models answer with; anything else is a table.
+TEXT_ANSWERS = frozenset({"generated_texts", "labels", "generated_text", "error"})
+
+
+@dataclass(frozen=True, slots=True)
+class TableOptions:
+    """How tables are read and judged; what is None is told from the files.
+
+    Attributes:
+        task: one of TASKS.
+        prediction, reference, record_id: columns, by name or by position from 0.
+        positive: the class that counts as positive of a binary model.
+        threshold: from which score on a record counts as positive.
+        header: whether CSV files begin with names.
+    """
+
+    task: str | None = None
+    prediction: str | None = None
+    reference: str | None = None
+    record_id: str | None = None
+    positive: str | None = None
+    threshold: float = 0.5
+    header: bool | None = None
+
+
+def is_tabular(outputs: Path, task: str | None) -> bool:
+    """Whether outputs are a table, by the task that is named, else by their first line: numbers, or a known column."""
+    if task is not None:
+        return task in TASKS
+    for file in files_under(outputs):
+        with file.open("rb") as stream:
+            line = next((line for line in stream if line.strip()), b"")
+        if line:
+            return _is_row(line.strip().decode("utf-8-sig", errors="replace"))
+    return False
+
+
+def _is_row(line: str) -> bool:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        cells = [cell.strip().strip('"') for cell in line.split(",")]
+        return any(is_number(cell) or cell in PREDICTIONS for cell in cells)
+    if isinstance(value, dict):
+        return not TEXT_ANSWERS & value.keys() and any(name in value for name in PREDICTIONS)
+    values = value if isinstance(value, list) else [value]
+    return any(isinstance(each, (int, float, list)) for each in values)
+
+
+def score_table(
+    outputs: Path,
+    references: Path | None,
+    output: Path,
+    options: TableOptions,
+    *,
+    inputs: Path | None = None,
+    gates: Sequence[Mapping[str, Any]] = (),
+    live: Mapping[str, float] | None = None,
+    baseline: Mapping[str, Any] | None = None,
+    title: str = "Metrics",
+) -> dict[str, Any]:
+    """What the answers came to, with pictures written into `output`.
+
+    Returns:
+        The parts of metrics.json that are told from the tables: task, metrics, counts, slices, drift, samples, pictures.
+
+    Raises:
+        Invalid: a file that can't be read or joined, a column that is not there, a task that the columns don't fit.
+    """
+    answers = read_table(outputs, header=options.header, what="outputs")
+    document: dict[str, Any] = {
+        "task": options.task or "", "metrics": {}, "counts": {"records": answers.rows, "errors": 0}, "slices": {},
+        "drift": {}, "samples": [],
+    }  # fmt: skip
+    if inputs is not None and baseline:
+        document["drift"], document["ks"] = table_drift(
+            baseline, read_table(inputs, header=options.header, what="inputs")
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    drawn: dict[str, str] = {}
+    if references is not None:
+        truth = read_table(references, header=options.header, what="references")
+        places, found = _joined(answers, truth, options)
+        judged, kept = _judged(answers, truth, places, found, options)
+        document["task"] = judged.task
+        document["metrics"] = {name: estimate.as_json() for name, estimate in judged.estimates.items()}
+        document["counts"] |= {
+            "errors": int(len(places) - kept.sum()),
+            "missing_references": answers.rows - len(places),
+            "surplus_references": truth.rows - len(set(found.tolist())),
+        }
+        document["slices"] = _slices(judged, truth, found[kept], options)
+        if judged.confusion is not None:
+            document["confusion"] = judged.confusion.as_json()
+        drawn = _draw(output, title, judged, options, gates, live or {})
+    document |= {"pictures": list(drawn), "alternatives": drawn}
+    return document
+
+
+def _joined(answers: Table, truth: Table, options: TableOptions) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Rows of the answers, and the row of the references that belongs to each."""
+    shared = options.record_id or next(
+        (name for name in IDS if name in answers.columns and name in truth.columns), None
+    )
+    if shared is None:
+        if answers.rows != truth.rows:
+            raise Invalid(
+                "references",
+                f"have {truth.rows:,} rows and the outputs {answers.rows:,}: without a column of ids in both they are joined "
+                "line by line.",
+            )
+        rows = np.arange(answers.rows)
+        return rows, rows
+    ours, theirs = answers.find(shared, IDS, "outputs"), truth.find(shared, IDS, "references")
+    place: dict[str, int] = {}
+    for row, key in enumerate(truth.texts(theirs)):
+        place.setdefault(key, row)
+    pairs = [(row, place[key]) for row, key in enumerate(answers.texts(ours)) if key in place]
+    if not pairs:
+        raise Invalid("references", f"share no value of the column {shared} with the outputs.")
+    joined = np.array(pairs)
+    return joined[:, 0], joined[:, 1]
+
+
+def _judged(
+    answers: Table, truth: Table, places: np.ndarray[Any, Any], found: np.ndarray[Any, Any], options: TableOptions
+) -> tuple[Judged, np.ndarray[Any, Any]]:
+    """Metrics of the joined rows, and which of them had both an answer and a reference."""
+    reference = truth.find(options.reference, REFERENCES, "references")
+    expected = np.array(truth.texts(reference), dtype=object)[found]
+    task = options.task or task_of([value for value in expected if value], truth.is_numeric(reference))
+    classes = _class_columns(answers, options) if task == MULTICLASS else []
+    if classes:
+        scores = np.stack([answers.numbers(name) for name in classes], axis=1)[places]  # (n, classes)
+        given = np.array([class_of(classes, row) for row in scores], dtype=object)
+        kept = (expected != "") & np.isfinite(scores).all(axis=1)
+        return multiclass(list(expected[kept]), list(given[kept])), kept
+    column = answers.find(options.prediction, PREDICTIONS, "outputs")
+    if task == MULTICLASS:
+        given = np.array(answers.texts(column), dtype=object)[places]
+        kept = (expected != "") & (given != "")
+        return multiclass(list(expected[kept]), list(given[kept])), kept
+    answer = answers.numbers(column)[places]
+    if task == BINARY:
+        positive = options.positive or _positive({value for value in expected if value})
+        kept = (expected != "") & np.isfinite(answer)
+        return binary(expected[kept] == positive, answer[kept], threshold=options.threshold), kept
+    if task != REGRESSION:
+        raise Invalid("task", f"must be {', '.join(TASKS)}, not {task[:40]!r}.")
+    numbers = truth.numbers(reference)[found]
+    kept = np.isfinite(numbers) & np.isfinite(answer)
+    return regression(numbers[kept], answer[kept]), kept
+
+
+def _class_columns(answers: Table, options: TableOptions) -> list[str]:
+    """Columns of class scores: those below one name (`probabilities.0`), or all of a table that holds numbers alone."""
+    if options.prediction is not None and options.prediction in answers.columns:
+        return []
+    prefix = options.prediction or next(
+        (name for name in ("probabilities", "scores", "predictions") if f"{name}.0" in answers.columns), None
+    )
+    if prefix is not None:
+        return [name for name in answers.names if name.startswith(f"{prefix}.")]
+    if answers.named or len(answers.names) < 3:
+        return []
+    return [name for name in answers.names if answers.is_numeric(name)]
+
+
+def class_of(columns: Sequence[str], scores: Any) -> str:
+    """The class with the largest score: the last part of its column's name."""
+    return columns[int(np.argmax(scores))].rpartition(".")[2]
+
+
+def _positive(values: set[str]) -> str:
+    known = next((value for value in values if value.casefold() in POSITIVE), None)
+    if known is None:
+        raise Invalid("positive", f"name the class that counts as positive; there are {', '.join(sorted(values)[:5])}.")
+    return known
+
+
+def _slices(
+    judged: Judged, truth: Table, rows: np.ndarray[Any, Any], options: TableOptions
+) -> dict[str, dict[str, dict[str, dict[str, float | int]]]]:
+    """Each metric by each column of the references that takes a few different values."""
+    slices: dict[str, dict[str, dict[str, dict[str, float | int]]]] = {}
+    reference = truth.find(options.reference, REFERENCES, "references")
+    for name in truth.names:
+        if not truth.named or name in (reference, options.record_id, *IDS):
+            continue
+        values = np.array(truth.texts(name), dtype=object)[rows]
+        kinds = sorted(set(values) - {""})
+        if 2 <= len(kinds) <= MOST_SLICES:
+            slices[name] = {
+                kind: {
+                    metric: {"value": round(float(each[values == kind].mean()), 6), "n": int((values == kind).sum())}
+                    for metric, each in judged.by_row.items()
+                }
+                for kind in kinds
+            }
+    return slices
+
+
+def _draw(
+    output: Path,
+    title: str,
+    judged: Judged,
+    options: TableOptions,
+    gates: Sequence[Mapping[str, Any]],
+    live: Mapping[str, float],
+) -> dict[str, str]:
+    """The pictures by name, each with its text alternative."""
+    bounds = [
+        plots.Bound(str(gate["metric"]), gate.get("min"), gate.get("max")) for gate in gates if gate.get("metric")
+    ]
+    n = max((estimate.n for estimate in judged.estimates.values()), default=0)
+    drawn: dict[str, str] = {}
+    # Errors in the unit of what is predicted have no scale that they could be drawn on.
+    shares = {name: estimate for name, estimate in judged.estimates.items() if judged.task != REGRESSION}
+    shares.pop("log_loss", None)
+    if shares:
+        path = output / "metrics.png"
+        drawn["metrics.png"] = plots.draw_metrics(path, f"{title}, {n:,} records", shares, bounds, live)
+    if "auc" in judged.estimates:
+        drawn["roc.png"] = table_plots.draw_roc(output / "roc.png", judged.truth, judged.answer, options.threshold)
+    if "calibration_error" in judged.estimates:
+        drawn["calibration.png"] = table_plots.draw_calibration(output / "calibration.png", judged.truth, judged.answer)
+    if judged.task == REGRESSION:
+        drawn["residuals.png"] = table_plots.draw_residuals(output / "residuals.png", judged.truth, judged.answer)
+    if judged.confusion is not None:
+        drawn["confusion.png"] = plots.draw_confusion(output / "confusion.png", judged.confusion)
+    return drawn

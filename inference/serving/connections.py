@@ -1,0 +1,127 @@
+"""Connections whose request doesn't come are ended, and a stopped server ends in time whatever its clients do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from inference.serving.bodies import LARGEST_BODY_BYTES, PATIENCE_S, SLOWEST_BYTES_PER_S
+
+# SageMaker leaves 30 s between SIGTERM and SIGKILL; this server ends within 20.
+DRAIN_SECONDS = 16
+# When what is still being computed gets its error, so that its client is told before the connection ends.
+ANSWER_SECONDS = 15
+END_SECONDS = 19
+# The application tells a slow client by itself first.
+_LATER_S = 5.0
+_LATE = (
+    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain\r\ncontent-length: 37\r\nconnection: close\r\n\r\n"
+    b"The request's headers did not arrive."
+)
+
+log = logging.getLogger("inference")
+
+
+class Connection(HttpToolsProtocol):
+    """One client's connection, with a limit on how long its headers and its body may take."""
+
+    patience = PATIENCE_S
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._late: asyncio.TimerHandle | None = None
+        self._in_body = False
+        self._came = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait(self.patience)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._cancel()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_body = False
+        self._wait(self.patience)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._in_body, self._came = True, 0
+        self._begun = self.loop.time()
+        self._wait(self.patience + _LATER_S)
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        self._came += len(body)
+
+    def on_message_complete(self) -> None:
+        self._cancel()
+        super().on_message_complete()
+
+    def _wait(self, seconds: float) -> None:
+        self._cancel()
+        self._late = self.loop.call_later(seconds, self._expire)
+
+    def _cancel(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _expire(self) -> None:
+        self._late = None
+        if self.transport.is_closing():
+            return
+        if not self._in_body:
+            self.transport.write(_LATE)
+            self.transport.close()
+            return
+        # A body that keeps the pace may go on; one that nobody reads any more is bounded too.
+        allowed = self._begun + self.patience + min(self._came, LARGEST_BODY_BYTES) / SLOWEST_BYTES_PER_S + _LATER_S
+        left = allowed - self.loop.time()
+        if left > 0:
+            self._wait(left)
+        else:
+            self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, whose end has a date."""
+
+    def __init__(self, config: uvicorn.Config, *, closing: Callable[[], None], overdue: Callable[[], None]) -> None:
+        """`closing` is called on the event loop once it ends, `overdue` on another thread when answers must end."""
+        super().__init__(config)
+        self._told, self._overdue = closing, overdue
+        self._last: threading.Timer | None = None
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """Drain: what was begun is finished, what is only half asked is not waited for."""
+        self._last = threading.Timer(END_SECONDS, _end_now)
+        answers = threading.Timer(ANSWER_SECONDS, self._overdue)
+        for timer in (self._last, answers):
+            timer.daemon = True
+            timer.start()
+        self._told()
+        try:
+            await super().shutdown(sockets)
+        finally:
+            answers.cancel()
+
+    def ended(self) -> None:
+        """It has ended by itself, with its loop and the loop's threads."""
+        if self._last is not None:
+            self._last.cancel()
+
+
+def _end_now() -> None:
+    log.error("not drained after %d s; ended with what was under way", END_SECONDS)
+    logging.shutdown()
+    os._exit(0)

@@ -1,0 +1,124 @@
+"""The forms that clients speak: which record a body is, and how its answer, its stream and its errors look.
+
+Whoever asks for what a model can't do is refused by the name that its own form has for it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from starlette.responses import Response
+
+from inference.decoders import Piece
+from inference.records.json_lines import dump_line
+from inference.records.requests import Request
+from inference.serving.formats import LINES_TYPE, SSE_TYPE, json_line, server_sent
+from inference.tasks.tasks import Answer
+from promotion.errors import Invalid
+
+
+class Events(Protocol):
+    """A stream on the wire."""
+
+    media_type: str
+
+    def piece(self, piece: Piece, number: int) -> bytes:
+        """What `piece` is there; `number` counts from 1."""
+        ...
+
+    def end(self) -> bytes:
+        """What follows the last piece."""
+        ...
+
+
+class Form(Protocol):
+    """One request's form."""
+
+    @property
+    def record(self) -> Any:
+        """What the pipeline is asked."""
+        ...
+
+    def whole(self, asked: Request, answers: Sequence[Answer], value: Any) -> Any:
+        """The answer's body. `value` is the pipeline's own."""
+        ...
+
+    def events(self, asked: Request, *, lines: bool) -> Events:
+        """The stream's events, as JSON Lines where the form has them."""
+        ...
+
+    def name_of(self, field: str) -> str:
+        """The form's own name for a field of the pipeline's."""
+        ...
+
+
+class OwnForm:
+    """The bodies of /invocations: the pipeline's records, TGI's and LMI's streams.
+
+    `task_field` is what Hugging Face's clients read where the task is summarization or translation; who sends JumpStart's
+    `text_inputs` reads JumpStart's `generated_texts`.
+    """
+
+    def __init__(self, record: Any, task_field: str | None = None) -> None:
+        self.record, self._task_field = record, task_field
+
+    def whole(self, asked: Request, answers: Sequence[Answer], value: Any) -> Any:
+        if self._task_field is None or not isinstance(self.record, dict) or self.record.get("inputs") is None:
+            return value
+        rows = [{self._task_field: text} for answer in answers for text in answer.fields["generated_texts"]]
+        return rows or value
+
+    def events(self, asked: Request, *, lines: bool) -> Events:
+        return OwnEvents(asked, lines=lines)
+
+    def name_of(self, field: str) -> str:
+        return field
+
+
+class OwnEvents:
+    """TGI's server-sent events, or LMI's lines."""
+
+    def __init__(self, asked: Request, *, lines: bool) -> None:
+        self.media_type = LINES_TYPE if lines else SSE_TYPE
+        self._prompt, self._form = asked.prepared[0], json_line if lines else server_sent
+
+    def piece(self, piece: Piece, number: int) -> bytes:
+        return self._form(self._prompt, piece, number)
+
+    def end(self) -> bytes:
+        return b""
+
+
+def problem(
+    status: int,
+    message: str,
+    kind: str,
+    headers: dict[str, str] | None = None,
+    *,
+    field: str = "",
+    openai: bool = False,
+) -> Response:
+    """An error in TGI's form, or in OpenAI's: clients tell overload from a mistake of their own by its type."""
+    value: dict[str, Any] = {"error": message, "error_type": kind}
+    if openai:
+        names = {"validation": "invalid_request_error", "overloaded": "rate_limit_error", "eula": "permission_error"}
+        code = "context_length_exceeded" if status == 422 else None
+        error = {"message": message, "type": names.get(kind, "server_error"), "param": field or None, "code": code}
+        value, status = {"error": error}, 400 if status == 422 else status
+        return json_response(value, status, headers)
+    return Response(dump_line(value) + b"\n", status_code=status, media_type="application/json", headers=headers)
+
+
+def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """JSON with null and true as they are, and a line break: readers of streams wait for one."""
+    content = json.dumps(value, ensure_ascii=False).encode() + b"\n"
+    return Response(content, status_code=status, media_type="application/json", headers=headers)
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """Raises Invalid where a body is no object."""
+    if not isinstance(value, dict):
+        raise Invalid("", f"a request must be an object, not {type(value).__name__}.")
+    return value

@@ -1,0 +1,75 @@
+"""TGI's routes: /, /generate, /generate_stream and /info, for its clients and Hugging Face's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from inference.decoders.settings import Limits
+from inference.records.requests import Request
+from inference.serving.forms import Events, OwnEvents, as_object
+from inference.tasks.pipeline import Pipeline
+from inference.tasks.tasks import Answer
+from promotion.errors import Invalid
+
+
+class TgiForm:
+    """One request to TGI's routes. `listed` answers in a list, as TGI's `/` does; `stream` where the route decides it."""
+
+    def __init__(self, body: Any, *, listed: bool, stream: bool | None = None) -> None:
+        value = dict(as_object(body))
+        if "inputs" not in value:
+            raise Invalid("inputs", "is missing: a request needs its text there.")
+        if stream is not None:
+            value["stream"] = stream
+        if not value.get("stream"):
+            value.pop("stream", None)
+        self.record, self._listed = value, listed
+
+    def whole(self, asked: Request, answers: Sequence[Answer], value: Any) -> Any:
+        """TGI's object for each text: an encoder-decoder's text under the same name as a decoder's."""
+        found = [_answered(answer) for answer in answers]
+        return found if self._listed or asked.many else found[0]
+
+    def events(self, asked: Request, *, lines: bool) -> Events:
+        return OwnEvents(asked, lines=False)
+
+    def name_of(self, field: str) -> str:
+        return field
+
+
+def _answered(answer: Answer) -> dict[str, Any]:
+    fields = answer.fields
+    if "generated_texts" in fields and "generated_text" not in fields:
+        return {"generated_text": fields["generated_texts"][0]}
+    if "generated_text" not in fields:
+        # Labels have no text.
+        return dict(fields)
+    named = ("generated_text", "details")
+    return {name: fields[name] for name in named if name in fields}
+
+
+def info(pipeline: Pipeline, limits: Limits | None, most_requests: int) -> dict[str, Any]:
+    """What TGI tells of a server."""
+    description = pipeline.task.description
+    found = {
+        "model_id": pipeline.approval_id or pipeline.task.name,
+        "model_sha": None,
+        "model_dtype": f"torch.{description.dtype}",
+        "model_device_type": description.device.split(":")[0],
+        "model_pipeline_tag": pipeline.task.name,
+        "max_concurrent_requests": most_requests,
+        "max_best_of": 1,
+        "max_stop_sequences": 16,
+        "version": "promotion",
+        "engine": description.name,
+    }
+    if limits is not None:
+        found |= {
+            "max_input_tokens": limits.input_length,
+            "max_input_length": limits.input_length,
+            "max_total_tokens": limits.total_tokens,
+            "max_batch_total_tokens": limits.batch_total_tokens,
+            "max_batch_prefill_tokens": limits.prefill_tokens,
+        }
+    return found

@@ -1,0 +1,119 @@
+"""The event buses of several accounts, and their policies, in stacks that come before everything else.
+
+EventBridge looks at the target bus and its policy when a rule's target is put, and the accounts' rules point at each
+other's buses: with a bus and the rules on it in one stack there would be no order that deploys.
+https://github.com/aws/aws-cdk/issues/3323
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from aws_cdk import Stack
+from aws_cdk import aws_events as events
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from infra.accounts import Elsewhere
+from promotion import names
+
+
+class BusStack(Stack):
+    """A bus that the accounts in `senders` may put events onto, and within them the roles in `writers` alone."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        bus_name: str,
+        description: str,
+        senders: Sequence[str],
+        sources: Sequence[str],
+        writers: Sequence[str],
+        **stack: Any,
+    ) -> None:
+        super().__init__(scope, name, description=description, **stack)
+        bus = events.EventBus(self, "Bus", event_bus_name=bus_name, description=description)
+        # By account, without a condition on the role: PutTargets in the other account is checked against this statement.
+        # Everything narrower is said by the denials.
+        bus.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="OtherAccountsTell",
+                principals=[iam.AccountPrincipal(account) for account in senders],
+                actions=["events:PutEvents"],
+                resources=[bus.event_bus_arn],
+            )
+        )
+        bus.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="NobodyElse",
+                effect=iam.Effect.DENY,
+                principals=[iam.AnyPrincipal()],
+                actions=["events:PutEvents"],
+                resources=[bus.event_bus_arn],
+                conditions={"ArnNotLike": {"aws:PrincipalArn": [*writers, *self._deployers(senders)]}},
+            )
+        )
+        bus.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="NothingElse",
+                effect=iam.Effect.DENY,
+                principals=[iam.AnyPrincipal()],
+                actions=["events:PutEvents"],
+                resources=[bus.event_bus_arn],
+                conditions={
+                    "StringEquals": {"aws:PrincipalAccount": list(senders)},
+                    "StringNotEquals": {"events:source": list(sources)},
+                    # The check of PutTargets is about no event in particular.
+                    "Null": {"events:source": "false"},
+                },
+            )
+        )
+
+    def _deployers(self, senders: Sequence[str]) -> list[str]:
+        """Who puts the targets, and the account itself: both may do whatever there is to do in their account anyway."""
+        return [
+            f"arn:{self.partition}:iam::{account}:{principal}"
+            for account in senders
+            for principal in ("root", f"role/cdk-*-cfn-exec-role-{account}-*")
+        ]
+
+
+def registry_bus(scope: Construct, far: Elsewhere, **stack: Any) -> BusStack:
+    """The bus of the service's account: its own functions and machines write to it, and the environments' reporters."""
+    settings = far.settings
+    sources = [names.INFERENCE_SOURCE]
+    if any(settings.rung(environment).endpoint is not None for environment in settings.elsewhere):
+        # What SageMaker says of endpoints keeps SageMaker's name on its way here.
+        sources.append(names.SAGEMAKER_SOURCE)
+    machines = [
+        far.here("iam", f"role/{names.environment_role(far.prefix, each.name, 'machine')}")
+        for each in settings.environments
+        if each.name not in settings.elsewhere
+    ]
+    return BusStack(
+        scope,
+        f"{far.service}-EventBus",
+        bus_name=far.service,
+        description="What happened to models",
+        senders=sorted(set(settings.elsewhere.values())),
+        sources=sources,
+        writers=[far.function_role("on_projection_due"), *machines, *far.roles("reporter")],
+        **stack,
+    )
+
+
+def environment_bus(scope: Construct, far: Elsewhere, environment: str, **stack: Any) -> BusStack:
+    """The bus of an environment's account: the service's forwarder writes to it, and the machine there."""
+    return BusStack(
+        scope,
+        f"{far.service}-{environment}-EventBus",
+        bus_name=far.service,
+        description=f"What happened to models in {environment}",
+        senders=[far.account],
+        sources=[names.EVENT_SOURCE],
+        writers=[far.here("iam", f"role/{far.service}-forwarder"), far.role(environment, "machine")],
+        **stack,
+    )

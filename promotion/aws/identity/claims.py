@@ -1,0 +1,167 @@
+"""From claims to a person: groups, names and how somebody was authenticated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from promotion.config.settings import Identity
+from promotion.domain.identifiers import comparable_group
+from promotion.domain.model import Authentication, Person
+from promotion.errors import SignInFailed
+from promotion.formatting import one_line
+
+LONGEST_NAME = 120
+# OpenID Connect Core 1.0, section 2: a subject has at most 255 ASCII characters.
+LONGEST_SUBJECT = 255
+# Claims that name a person. A provider's own come after the standard's.
+NAME_CLAIMS = ("email", "preferred_username", "upn", "unique_name", "oid", "name")
+_SHOWN_AS = ("name", "unique_name", "upn", "preferred_username", "email", "sub")
+_ADDRESSES = ("email", "preferred_username", "upn", "unique_name")
+_MOST_METHODS = 20
+
+
+def find(claims: Mapping[str, Any], name: str) -> Any:
+    """The claim `name`: the one of that whole name, else what a dotted path leads to; None where there is none."""
+    if name in claims:
+        return claims[name]
+    found: Any = claims
+    for part in name.split("."):
+        if not isinstance(found, Mapping) or part not in found:
+            return None
+        found = found[part]
+    return found
+
+
+def is_overage(claims: Mapping[str, Any], name: str) -> bool:
+    """Whether the groups were left out because they are too many for a token.
+
+    Entra ID does so beyond 200, and sends a claim that says where to ask instead.
+    https://learn.microsoft.com/en-us/entra/identity-platform/id-token-claims-reference#groups-overage-claim
+    """
+    elsewhere = claims.get("_claim_names")
+    return find(claims, name) is None and bool(
+        (isinstance(elsewhere, dict) and name in elsewhere) or claims.get("hasgroups")
+    )
+
+
+def wants_userinfo(claims: Mapping[str, Any], identity: Identity) -> bool:
+    """Whether an ID token leaves out what the userinfo endpoint may have: the groups, or every address."""
+    return find(claims, identity.groups_claim) is None or not _addresses(claims)
+
+
+def groups_in(claims: Mapping[str, Any], identity: Identity, known: Iterable[str]) -> list[str]:
+    """All groups that claims bring, as text.
+
+    Raises:
+        SignInFailed: the claim isn't there, or is neither a list of texts nor a text.
+    """
+    name = identity.groups_claim
+    found = find(claims, name)
+    if found is None:
+        if is_overage(claims, name):
+            raise SignInFailed(
+                "You are in more groups than a token can hold. Ask your administrator to send only the groups assigned "
+                "to this application, or app roles."
+            )
+        raise SignInFailed(
+            f"The ID token has no claim “{name}”, and the userinfo endpoint neither. Ask your administrator to add it to this "
+            "application's tokens."
+        )
+    if isinstance(found, str):
+        return _groups_of_text(found, identity.groups_separator, known)
+    if not isinstance(found, list) or not all(isinstance(group, str) for group in found):
+        raise SignInFailed(f"The claim “{name}” is no list of groups. Ask your administrator to look at it.")
+    return found
+
+
+def _groups_of_text(text: str, separator: str | None, known: Iterable[str]) -> list[str]:
+    """Groups in one text: the whole text if it is a known group, else JSON, `[a, b]`, or parts by the set separator."""
+    if not text.strip():
+        return []
+    if comparable_group(text) in {comparable_group(each) for each in known}:
+        return [text]
+    inner = text.strip()
+    if inner.startswith("[") and inner.endswith("]"):
+        try:
+            listed = json.loads(inner)
+        except (ValueError, RecursionError):
+            listed = inner[1:-1].split(",")
+        if isinstance(listed, list) and all(isinstance(each, str) for each in listed):
+            return [each.strip() for each in listed if each.strip()]
+    if separator:
+        return [each.strip() for each in text.split(separator) if each.strip()]
+    return [text]
+
+
+def known_among(groups: Iterable[str], known: Iterable[str]) -> frozenset[str]:
+    """Those ids of the configuration that the groups of a token stand for."""
+    brought = {comparable_group(group) for group in groups}
+    return frozenset(group for group in known if comparable_group(group) in brought)
+
+
+def person_of(claims: Mapping[str, Any], identity: Identity, known: Iterable[str]) -> Person:
+    """The person that verified claims describe.
+
+    Raises:
+        SignInFailed: the groups can't be told from them.
+    """
+    known = frozenset(known)
+    groups = groups_in(claims, identity, known)
+    addresses = _addresses(claims)
+    return Person(
+        subject=claims["sub"],
+        # It will stand in registry entries, records and mail subjects: one line, and nothing that turns its direction.
+        name=next(text for text in (_text(claims, name, LONGEST_NAME) for name in _SHOWN_AS) if text),
+        email=addresses[0] if addresses else "",
+        # Only the groups that mean something here: a cookie has room for no more.
+        groups=known_among(groups, known),
+        groups_brought=len(groups),
+        authentication=_authentication(claims, identity),
+    )
+
+
+def _authentication(claims: Mapping[str, Any], identity: Identity) -> Authentication:
+    amr = claims.get("amr")
+    methods = [amr] if isinstance(amr, str) else amr if isinstance(amr, list) else []
+    acr = claims.get("acr")
+    return Authentication(
+        issuer=identity.issuer.rstrip("/"),
+        subject=claims["sub"],
+        names={name: text for name in NAME_CLAIMS if (text := _text(claims, name, LONGEST_SUBJECT))},
+        issued_at=_time(claims.get("iat")),
+        auth_time=_time(claims.get("auth_time")),
+        acr=one_line(str(acr), LONGEST_SUBJECT) if isinstance(acr, str | int) and not isinstance(acr, bool) else "",
+        amr=tuple(one_line(each, 80) for each in methods[:_MOST_METHODS] if isinstance(each, str)),
+    )
+
+
+def _addresses(claims: Mapping[str, Any]) -> list[str]:
+    found = (_text(claims, name, LONGEST_SUBJECT) for name in _ADDRESSES)
+    return [text for text in found if "@" in text]
+
+
+def _text(claims: Mapping[str, Any], name: str, longest: int) -> str:
+    """A claim's text in one line; empty where it is missing, no text, or a mail address that nobody has verified."""
+    found = claims.get(name)
+    if not isinstance(found, str):
+        return ""
+    if _is_unverified(claims) and found == claims.get("email"):
+        return ""
+    return one_line(found, longest)
+
+
+def _is_unverified(claims: Mapping[str, Any]) -> bool:
+    # Some providers write it as text (OpenID Connect Core 1.0, section 5.1, wants a boolean).
+    return str(claims.get("email_verified")).casefold() == "false"
+
+
+def _time(seconds: Any) -> datetime | None:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return None
+    try:
+        return datetime.fromtimestamp(int(seconds), UTC)
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -1,0 +1,180 @@
+"""The provider's discovery document, its keys, and the HTTP requests to it.
+
+OpenID Connect Discovery 1.0: https://openid.net/specs/openid-connect-discovery-1_0.html
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import warnings
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import certifi
+import requests
+from joserfc.errors import JoseError, SecurityWarning
+from joserfc.jwk import JWKRegistry, Key, KeySet, OctKey
+
+from promotion.config.settings import Identity
+from promotion.errors import ProviderUnavailable, SignInFailed
+from promotion.formatting import one_line
+
+# Never `none`, never a shared secret: a token signed with our own client secret would otherwise pass.
+ALGORITHMS = ["RS256", "PS256", "ES256", "RS384", "PS384", "ES384", "RS512", "PS512", "ES512", "EdDSA", "Ed25519"]
+TIMEOUT_S = 10.0
+DISCOVERY_LIFETIME_S = 3600.0
+# Keys are read again at once for a token that names an unknown key, but not for each forged token anew.
+KEYS_REREAD_S = 10.0
+LONGEST_REASON = 400
+MOST_KEYS = 100
+
+
+class Discovery:
+    """One provider, discovered once an hour, its keys with it."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+        self._http = http_session(identity)
+        self._metadata: tuple[float, dict[str, Any]] | None = None
+        self._keys: tuple[float, KeySet] | None = None
+        self._missed: tuple[float, str | None] | None = None
+
+    def metadata(self) -> dict[str, Any]:
+        """The discovery document.
+
+        Raises:
+            SignInFailed: it is another issuer's, or has no usable endpoint.
+            ProviderUnavailable: it can't be read.
+        """
+        if self._metadata is None or time.monotonic() - self._metadata[0] > DISCOVERY_LIFETIME_S:
+            issuer = self._identity.issuer.rstrip("/")
+            metadata = self.request("GET", f"{issuer}/.well-known/openid-configuration")
+            if str(metadata.get("issuer", "")).rstrip("/") != issuer:
+                raise SignInFailed("The identity provider says it is another issuer than the configured one.")
+            for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
+                if not self._is_usable(metadata.get(name)):
+                    raise SignInFailed(f"The identity provider's discovery document has no usable {name}.")
+            self._metadata = (time.monotonic(), metadata)
+        return self._metadata[1]
+
+    def endpoint(self, name: str) -> str:
+        """An optional endpoint; empty where the provider has none that can be used safely."""
+        found = self.metadata().get(name)
+        return str(found) if self._is_usable(found) else ""
+
+    def _is_usable(self, address: Any) -> bool:
+        # Over plain http our client secret, or the keys that we trust, would be anybody's on the way.
+        return str(address or "").startswith(("https://", f"{_origin(self._identity.issuer)}/"))
+
+    def keys(self) -> KeySet:
+        """The provider's keys, read once an hour."""
+        if self._keys is None or time.monotonic() - self._keys[0] >= DISCOVERY_LIFETIME_S:
+            self._read_keys()
+        assert self._keys is not None
+        return self._keys[1]
+
+    def newer_keys(self, key_id: str | None) -> KeySet | None:
+        """The keys read again, for a token whose key `key_id` isn't among them or doesn't fit; None where that is no use.
+
+        A key that is not known may be a new one, and is looked for at once; the same name isn't looked for again for a while.
+        """
+        moment = time.monotonic()
+        known = {key.kid for key in self.keys().keys}
+        age = moment - self._keys[0] if self._keys else 0.0
+        missed = self._missed
+        missed_lately = missed is not None and moment - missed[0] < KEYS_REREAD_S
+        is_new = key_id is not None and key_id not in known and not (missed_lately and missed and missed[1] == key_id)
+        if not is_new and (age < KEYS_REREAD_S or missed_lately):
+            return None
+        self._missed = (moment, key_id)
+        self._read_keys()
+        return self.keys()
+
+    def _read_keys(self) -> None:
+        document = self.request("GET", self.metadata()["jwks_uri"])
+        listed = document.get("keys")
+        if not isinstance(listed, list):
+            raise ProviderUnavailable("The identity provider's keys can't be read.")
+        self._keys = (time.monotonic(), KeySet([key for key in map(_key, listed[:MOST_KEYS]) if key is not None]))
+
+    def request(self, method: str, url: str, **extra: Any) -> dict[str, Any]:
+        """The JSON object that an address of the provider answers with.
+
+        Raises:
+            SignInFailed: it refused, with the reason that it gave.
+            ProviderUnavailable: it doesn't answer, or not in JSON.
+        """
+        try:
+            answer = self._http.request(method, url, timeout=TIMEOUT_S, allow_redirects=False, **extra)
+        except requests.exceptions.SSLError:
+            raise ProviderUnavailable(
+                f"The certificate of the identity provider ({urlsplit(url).netloc}) isn't trusted. A certificate authority of "
+                "your own goes into [identity] ca_bundle."
+            ) from None
+        except requests.exceptions.ProxyError:
+            raise ProviderUnavailable("The proxy of [identity] proxy doesn't reach the identity provider.") from None
+        except requests.RequestException:
+            raise ProviderUnavailable("The identity provider does not answer. Try again in a while.") from None
+        try:
+            document = answer.json()
+        except (ValueError, RecursionError):
+            raise ProviderUnavailable(f"The identity provider answered with {answer.status_code}, not JSON.") from None
+        if answer.status_code >= 500:
+            raise ProviderUnavailable(f"The identity provider answered with {answer.status_code}.")
+        if not isinstance(document, dict):
+            raise ProviderUnavailable("The identity provider answered with something else than an object.")
+        if answer.status_code >= 400:
+            raise SignInFailed(f"The identity provider refused: {refusal(document, str(answer.status_code))}.")
+        return document
+
+
+def refusal(said: Mapping[str, Any], otherwise: str) -> str:
+    """An error answer's code and description in one line, without control and invisible characters."""
+    code = one_line(str(said.get("error") or otherwise), 80)
+    description = one_line(str(said.get("error_description") or ""), LONGEST_REASON).rstrip(".")
+    return f"{code} ({description})" if description else code
+
+
+def http_session(identity: Identity) -> requests.Session:
+    """An HTTP session that goes by `[identity] proxy` and also trusts `ca_bundle`."""
+    session = requests.Session()
+    if identity.proxy:
+        session.proxies = {"http": identity.proxy, "https": identity.proxy}
+    if identity.ca_bundle:
+        session.verify = _trusted(identity.ca_bundle)
+    return session
+
+
+@cache
+def _trusted(certificates: str) -> str:
+    """A file with the usual authorities and `certificates`, kept as long as the process."""
+    with tempfile.NamedTemporaryFile("w", suffix=".pem", delete=False, encoding="utf-8") as file:
+        with Path(certifi.where()).open(encoding="utf-8") as usual:
+            file.write(usual.read())
+        file.write(f"\n{certificates.strip()}\n")
+    return file.name
+
+
+def _key(document: Any) -> Key | None:
+    """A public key for signatures, or None where it is of a kind that nobody here understands."""
+    if not isinstance(document, dict) or document.get("use", "sig") != "sig" or document.get("kty") == "oct":
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SecurityWarning)
+            key = JWKRegistry.import_key(document)
+            if isinstance(key, OctKey):
+                return None
+            key.as_pem(private=False)
+    except (JoseError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return key
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

@@ -1,0 +1,208 @@
+"""One sign-in: off to the provider, back with a code, and the ID token held to its claims."""
+
+from __future__ import annotations
+
+import secrets
+import warnings
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
+from joserfc import jws, jwt
+from joserfc.errors import JoseError, SecurityWarning
+from joserfc.jwk import KeySet
+
+from promotion.aws.identity.claims import LONGEST_SUBJECT, find, is_overage, person_of, wants_userinfo
+from promotion.aws.identity.client_authentication import ClientAuthentication
+from promotion.aws.identity.discovery import ALGORITHMS, Discovery
+from promotion.config.loading import Config
+from promotion.domain import policy
+from promotion.domain.model import Person
+from promotion.errors import ProviderUnavailable, SignInFailed
+from promotion.links.tokens import SignIn
+
+SIGN_IN_LIFETIME = timedelta(minutes=10)
+CLOCK_SKEW_S = 60
+
+
+class IdentityProvider:
+    """The configured provider, as this application signs people in with it."""
+
+    def __init__(self, config: Config, client_secret: str, redirect_uri: str) -> None:
+        self._config = config
+        self._identity = config.identity
+        self._client = ClientAuthentication(
+            config.identity.client_id, client_secret, config.identity.client_authentication
+        )
+        self._redirect_uri = redirect_uri
+        self._discovery = Discovery(config.identity)
+
+    def begin(
+        self, return_to: str, *, now: datetime, state: str = "", demands: Mapping[str, str] | None = None
+    ) -> tuple[str, SignIn]:
+        """Where to send the browser, and what to remember until it comes back.
+
+        Args:
+            return_to: The path on this service to come back to.
+            now: The time.
+            state: The state to send, if it has to be a certain one.
+            demands: Parameters that ask for more than a session at the provider, such as `prompt` and `acr_values`.
+
+        Raises:
+            SignInFailed: the provider can't be used as it describes itself.
+            ProviderUnavailable: it doesn't answer.
+        """
+        sign_in = SignIn(
+            state=state or secrets.token_urlsafe(24),
+            nonce=secrets.token_urlsafe(24),
+            verifier=secrets.token_urlsafe(48),
+            return_to=return_to,
+            expires_at=now + SIGN_IN_LIFETIME,
+        )
+        query = {
+            "response_type": "code",
+            "client_id": self._identity.client_id,
+            "redirect_uri": self._redirect_uri,
+            "scope": " ".join(self._identity.scopes),
+            "state": sign_in.state,
+            "nonce": sign_in.nonce,
+            "code_challenge": create_s256_code_challenge(sign_in.verifier),
+            "code_challenge_method": "S256",
+            **({"response_mode": "form_post"} if self._identity.response_mode == "form_post" else {}),
+            **(demands or {}),
+        }
+        metadata = self._discovery.metadata()
+        if metadata.get("require_pushed_authorization_requests") is True:
+            query = self._pushed(query, now=now)
+        endpoint = metadata["authorization_endpoint"]
+        return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}", sign_in
+
+    def _pushed(self, query: Mapping[str, str], *, now: datetime) -> dict[str, str]:
+        """What is left of an authorization request once it was pushed (RFC 9126)."""
+        endpoint = self._discovery.endpoint("pushed_authorization_request_endpoint")
+        if not endpoint:
+            raise SignInFailed(
+                "The identity provider wants pushed authorization requests, and names no endpoint for them."
+            )
+        form, headers = self._client.apply(query, self._discovery.metadata(), now=now)
+        answer = self._discovery.request("POST", endpoint, data=form, headers=headers)
+        return {"client_id": self._identity.client_id, "request_uri": str(answer.get("request_uri", ""))}
+
+    def finish(self, code: str, sign_in: SignIn, *, now: datetime) -> Person:
+        """The person that a code stands for: one request to the provider, a second where the ID token leaves things out.
+
+        Raises:
+            SignInFailed: the code or the token is not good, or the groups can't be told from it.
+            ProviderUnavailable: it doesn't answer.
+        """
+        metadata = self._discovery.metadata()
+        form, headers = self._client.apply(
+            {
+                "grant_type": "authorization_code",
+                "code": code,
+                "redirect_uri": self._redirect_uri,
+                "code_verifier": sign_in.verifier,
+            },
+            metadata,
+            now=now,
+        )
+        answer = self._discovery.request("POST", metadata["token_endpoint"], data=form, headers=headers)
+        token = answer.get("id_token")
+        if not isinstance(token, str):
+            raise SignInFailed("The identity provider gave no ID token. Is `openid` among [identity] scopes?")
+        claims = self._claims(token, sign_in.nonce, now=now)
+        if wants_userinfo(claims, self._identity) and not is_overage(claims, self._identity.groups_claim):
+            claims = self._with_userinfo(claims, answer.get("access_token"))
+        return person_of(claims, self._identity, policy.known_groups(self._config))
+
+    def end_session(self, back_to: str) -> str:
+        """Where a browser ends its session at the provider, coming back to `back_to`; empty where there is no such place.
+
+        OpenID Connect RP-Initiated Logout 1.0: https://openid.net/specs/openid-connect-rpinitiated-1_0.html
+        """
+        try:
+            endpoint = self._discovery.endpoint("end_session_endpoint")
+        except (ProviderUnavailable, SignInFailed):
+            return ""
+        query = urlencode({"client_id": self._identity.client_id, "post_logout_redirect_uri": back_to})
+        return f"{endpoint}{'&' if '?' in endpoint else '?'}{query}" if endpoint else ""
+
+    def _with_userinfo(self, claims: Mapping[str, Any], access_token: Any) -> Mapping[str, Any]:
+        """Claims with what the userinfo endpoint adds; the ID token's own come first (OpenID Connect Core 1.0, section 5.3)."""
+        endpoint = self._discovery.endpoint("userinfo_endpoint")
+        if not endpoint or not isinstance(access_token, str):
+            return claims
+        try:
+            said = self._discovery.request("GET", endpoint, headers={"Authorization": f"Bearer {access_token}"})
+        except (ProviderUnavailable, SignInFailed):
+            # Where only an address is missing, the sign-in goes on without: whoever can't be told apart is refused later.
+            if find(claims, self._identity.groups_claim) is not None:
+                return claims
+            raise
+        if said.get("sub") != claims["sub"]:
+            raise SignInFailed("The userinfo endpoint speaks of another person than the ID token.")
+        return {**said, **claims}
+
+    def _claims(self, token: str, nonce: str, *, now: datetime) -> Mapping[str, Any]:
+        """The claims of an ID token, once its signature, issuer, audience, times and nonce hold."""
+        claims = self._verified(token).claims
+        moment = now.timestamp()
+        audience = claims.get("aud")
+        audiences = [audience] if isinstance(audience, str) else audience
+        if claims.get("iss") != self._discovery.metadata()["issuer"]:
+            raise SignInFailed("The ID token comes from another issuer.")
+        if not isinstance(audiences, list) or self._identity.client_id not in audiences:
+            raise SignInFailed("The ID token was made for another application.")
+        if (len(audiences) > 1 or "azp" in claims) and claims.get("azp") != self._identity.client_id:
+            raise SignInFailed("The ID token was issued to another application.")
+        if not _is_number(claims.get("exp")) or moment > claims["exp"] + CLOCK_SKEW_S:
+            raise SignInFailed("The ID token has expired.")
+        if not _is_number(claims.get("iat")):
+            raise SignInFailed("The ID token doesn't say when it was issued (iat).")
+        for name in ("iat", "nbf"):
+            if name in claims and (not _is_number(claims[name]) or claims[name] > moment + CLOCK_SKEW_S):
+                raise SignInFailed("The ID token is not valid yet; is a clock wrong?")
+        brought = claims.get("nonce")
+        if not isinstance(brought, str) or not secrets.compare_digest(brought.encode(errors="replace"), nonce.encode()):
+            raise SignInFailed("The ID token answers another sign-in.")
+        subject = claims.get("sub")
+        if not isinstance(subject, str) or not subject.isprintable() or not 0 < len(subject) <= LONGEST_SUBJECT:
+            raise SignInFailed("The ID token names nobody.")
+        return claims
+
+    def _verified(self, token: str) -> jwt.Token:
+        keys = self._discovery.keys()
+        try:
+            return _decoded(token, keys)
+        except (JoseError, ValueError, TypeError, RecursionError) as error:
+            trouble = type(error).__name__
+        # A key we don't know may be a new one: the provider's keys are read again, once.
+        newer = self._discovery.newer_keys(_key_id(token))
+        if newer is not None:
+            try:
+                return _decoded(token, newer)
+            except (JoseError, ValueError, TypeError, RecursionError) as error:
+                trouble = type(error).__name__
+        raise SignInFailed(f"The ID token's signature does not hold ({trouble}).")
+
+
+def _decoded(token: str, keys: KeySet) -> jwt.Token:
+    with warnings.catch_warnings():
+        # EdDSA is the old name of Ed25519 (RFC 9864), and the only one that most providers know.
+        warnings.simplefilter("ignore", SecurityWarning)
+        return jwt.decode(token, keys, algorithms=ALGORITHMS)
+
+
+def _key_id(token: str) -> str | None:
+    """The key that a token names, before anything about it is verified."""
+    try:
+        found = jws.extract_compact(token.encode()).headers().get("kid")
+    except (JoseError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return found if isinstance(found, str) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

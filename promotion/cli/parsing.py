@@ -1,0 +1,35 @@
+"""An argument parser that suggests what a mistyped word may have meant."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+_INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.+)\)")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's, with suggestions in its errors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, what may have been meant, and exit with 2."""
+        if found := _INVALID_CHOICE.search(message):
+            message += _meant(found[1], re.findall(r"[\w-]+", found[2]))
+        super().error(message)
+
+    # The type of the inherited method is an overload that depends on the namespace's.
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and refuse an unknown option here, where the options are known that it may have meant."""
+        options, rest = super().parse_known_args(args, namespace)
+        if unknown := [word for word in rest if word.startswith("--")]:
+            known = re.findall(r"--[a-z][\w-]+", self.format_help())
+            self.error(f"unrecognized arguments: {' '.join(rest)}{_meant(unknown[0].partition('=')[0], known)}")
+        return options, rest
+
+
+def _meant(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f". Did you mean {close[0]}?" if close else ""

@@ -1,0 +1,30 @@
+"""Settings as they are recorded in the ledger: without what is left at its default.
+
+A release that adds a setting must not change the digest of a policy that nobody touched. So a setting's default never changes
+its meaning either: tests/rules/test_format.py holds them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+def without_defaults(value: Any) -> Any:
+    """Plain data of `value`, each struct without the fields that equal their defaults."""
+    if isinstance(value, msgspec.Struct):
+        return {
+            field.encode_name: without_defaults(found)
+            for field in msgspec.structs.fields(value)
+            if (found := getattr(value, field.name)) != _default(field)
+        }
+    if isinstance(value, dict):
+        return {key: without_defaults(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_defaults(each) for each in value]
+    return msgspec.to_builtins(value)
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default_factory() if callable(field.default_factory) else field.default

@@ -1,0 +1,57 @@
+"""The result of a gate, as the ledger keeps it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class GateKind(StrEnum):
+    """What a gate judges."""
+
+    MIN = "min"
+    MAX = "max"
+    SAMPLES = "samples"
+    REGRESSION = "regression"
+    ERROR_RATE = "error_rate"
+    DRIFT = "drift"
+    LICENCE = "licence"
+    ATTACHED = "attached"
+    RUN = "run"
+
+
+class GateResult(Struct, frozen=True, kw_only=True):
+    """What one gate found, as data: its sentences are made in promotion/domain/gate_sentences.py.
+
+    `limit` is the setting, `value` what was measured, None where it is missing or no number. `margin` is how far `value` is on
+    the right side of the bound, negative when shut. `live_value` is the metric of what is live, for a regression;
+    `something_live` says that there is something to compare with. `refused` has the licences that are not among `allowed`,
+    `required` what has to be attached, `problem` why a run failed.
+    """
+
+    kind: GateKind
+    open: bool
+    metric: str = ""
+    limit: float | None = None
+    value: float | None = None
+    live_value: float | None = None
+    margin: float | None = None
+    relative: bool = False
+    lower_is_better: bool = False
+    something_live: bool = False
+    allowed: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    required: str = ""
+    problem: str = ""
+
+    @property
+    def threshold(self) -> float | None:
+        """The number that `value` is held against; None where there is none."""
+        if self.kind is not GateKind.REGRESSION:
+            return self.limit
+        if self.live_value is None or self.limit is None:
+            return None
+        worse = self.limit * abs(self.live_value) if self.relative else self.limit
+        # Rounded, because 0.65 - 0.05 is a little more than 0.6, and what is exactly as much worse as allowed may pass.
+        return round(self.live_value + worse if self.lower_is_better else self.live_value - worse, 12)

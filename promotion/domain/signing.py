@@ -1,0 +1,51 @@
+"""Electronic signatures: what a signature on a decision means, and what is recorded of it.
+
+21 CFR 11.50 wants the printed name of the signer, the time, and the meaning of the signature; docs/signatures.md has the rest.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from promotion import names
+from promotion.config.settings import Decision, Environment
+from promotion.domain.model import Person
+from promotion.formatting import iso, one_line
+
+
+class Signature(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A signature as it is recorded: who signed, as what, meaning what, when, and the digest of what was shown."""
+
+    name: str
+    role: str
+    meaning: str
+    signed_at: str
+    shown_sha256: str
+
+
+def meaning(verdict: str, group: str, version: int, environment: str) -> str:
+    """What the signer declares."""
+    if verdict == names.APPROVED:
+        return f"I approve {group} version {version} for use in {environment}, having reviewed the evidence."
+    return f"I reject {group} version {version} for use in {environment}, having reviewed the evidence."
+
+
+def required_of(rules: Environment) -> Decision:
+    """What a decision asks of its sign-in: where it is a signature, the credentials are entered again for it."""
+    return replace(rules.decision, reauthenticate=True) if rules.signature else rules.decision
+
+
+def signature(
+    person: Person, verdict: str, rules: Environment, *, group: str, version: int, shown: str, now: datetime
+) -> Signature:
+    """What a decision records as its signature; `shown` is the digest of what the signer was shown."""
+    return Signature(
+        name=one_line(person.name, 120),
+        role=rules.approver_group.label,
+        meaning=meaning(verdict, group, version, rules.name),
+        signed_at=iso(now),
+        shown_sha256=shown,
+    )

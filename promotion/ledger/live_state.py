@@ -1,0 +1,67 @@
+"""Fold what goes live into the states of an environment and of its versions."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from promotion import names
+from promotion.domain.model import FORMER_KEPT, Approval
+from promotion.ledger import drift_state
+from promotion.ledger.events import Event
+from promotion.ledger.snapshot import GroupSnapshot
+
+
+class Live(Struct, frozen=True, kw_only=True):
+    """How a version comes to be live: what becomes of the one before, and who approved it where this is an approval."""
+
+    order: tuple[str, ...]
+    outgoing: str
+    approves: bool = False
+    request_id: str = ""
+    approved_by: tuple[str, ...] = ()
+    approvers: tuple[str, ...] = ()
+
+
+def go_live(view: GroupSnapshot, event: Event, number: int, name: str, live: Live) -> None:
+    environment = view.environment(name)
+    before = environment.live
+    if before is not None and before != number and not view.version(before).revoked:
+        previous = view.version(before)
+        view.put_version(replace(previous, statuses={**previous.statuses, name: live.outgoing}))
+    state = view.version(number)
+    approval = state.approvals.get(name)
+    if live.approves or approval is None:
+        approval = Approval(
+            approval_id=live.request_id or event.event_id,
+            approved_by=live.approved_by or (event.actor.subject,),
+            approved_at=event.time,
+        )
+    order = [*live.order, name]
+    furthest = state.furthest
+    if furthest not in order or order.index(name) >= order.index(furthest):
+        furthest = name
+    view.put_version(
+        replace(
+            state,
+            statuses={**state.statuses, name: names.APPROVED},
+            approvals={**state.approvals, name: approval},
+            furthest=furthest,
+        )
+    )
+    former = tuple(v for v in environment.former if v != number)
+    if before is not None and before != number and not view.version(before).revoked:
+        former = (*(v for v in former if v != before), before)
+    view.put_environment(
+        replace(
+            view.environment(name),
+            live=number,
+            live_sequence=event.sequence,
+            live_since=event.time,
+            live_by=live.approvers or (event.actor.label,),
+            approval_id=approval.approval_id,
+            former=former[-FORMER_KEPT:],
+            revoked=False,
+            **drift_state.OVER,
+        )
+    )

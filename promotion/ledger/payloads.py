@@ -1,0 +1,274 @@
+"""What an event of each kind says: its `data`, typed. The tag is the event's `kind`.
+
+What is left at its default is not written, so a field that a later release adds is in no earlier event. A default never changes.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+import msgspec
+from msgspec import Struct
+
+from promotion import names
+from promotion.domain.gate_result import GateResult
+from promotion.domain.model import Container, Evidence, Package
+from promotion.domain.signing import Signature
+
+
+class _Payload(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    kind: ClassVar[str]
+
+
+class ModelRegistered(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    kind: ClassVar[str] = names.MODEL_REGISTERED
+    package: Package
+    environments: tuple[str, ...]
+
+
+class ArtifactHashed(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """With `hashing`, it failed and is tried again. `containers` are the package's own, with their digests."""
+
+    kind: ClassVar[str] = names.ARTIFACT_HASHED
+    problem: str = ""
+    hashing: bool = False
+    containers: tuple[Container, ...] = ()
+
+
+class ApprovalRequested(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    kind: ClassVar[str] = names.APPROVAL_REQUESTED
+    attempt: int
+    expires_at: datetime
+    evidence: Evidence
+    gates: tuple[GateResult, ...]
+    changed: str = ""
+
+
+class ApproverReminded(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    kind: ClassVar[str] = names.APPROVER_REMINDED
+    request_id: str
+
+
+class DecisionRecorded(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """One vote; the event's `evidence_digest` is that of what the voter was shown."""
+
+    kind: ClassVar[str] = names.DECISION_RECORDED
+    request_id: str
+    verdict: str
+    reason: str = ""
+    quorum: int = 1
+    votes: int = 0
+    broke_glass: bool = False
+    signature: Signature | None = None
+
+
+class ModelPromoted(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """`approved_by` are subjects, for scripts, because they last; `approvers` are names, for people."""
+
+    kind: ClassVar[str] = names.MODEL_PROMOTED
+    request_id: str = ""
+    approved_by: tuple[str, ...] = ()
+    approvers: tuple[str, ...] = ()
+    replaces: int | None = None
+    broke_glass: bool = False
+    order: tuple[str, ...] = ()
+
+
+class ModelRolledBack(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    kind: ClassVar[str] = names.MODEL_ROLLED_BACK
+    from_version: int | None = None
+    reason: str = ""
+    order: tuple[str, ...] = ()
+
+
+class ModelRevoked(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """`falls_back` says for each environment where it was live what is live there instead, or null."""
+
+    kind: ClassVar[str] = names.MODEL_REVOKED
+    reason: str = ""
+    falls_back: dict[str, int | None] = {}
+    order: tuple[str, ...] = ()
+
+
+class ModelAdopted(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    kind: ClassVar[str] = names.MODEL_ADOPTED
+    reason: str = ""
+    approved_by: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
+
+
+class RequestExpired(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    kind: ClassVar[str] = names.REQUEST_EXPIRED
+    request_id: str
+
+
+class RequestSuperseded(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """`by` is the id of the request that took its place."""
+
+    kind: ClassVar[str] = names.REQUEST_SUPERSEDED
+    request_id: str
+    by: str = ""
+
+
+class RequestWithdrawn(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    kind: ClassVar[str] = names.REQUEST_WITHDRAWN
+    request_id: str
+    reason: str = ""
+
+
+class ApprovalBypassed(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """`seen` names the change, so that its second event is no second bypass."""
+
+    kind: ClassVar[str] = names.APPROVAL_BYPASSED
+    status: str
+    by: str = ""
+    expected: str = ""
+    reverted: bool = False
+    seen: str = ""
+
+
+class PackageRemoved(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """The version is no longer in the registry."""
+
+    kind: ClassVar[str] = names.PACKAGE_REMOVED
+    by: str = ""
+
+
+class PackageChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """The registry has another package under the version's ARN: another creation time, image or artifact.
+
+    `changes` has for each field what the ledger and what the registry says.
+    """
+
+    kind: ClassVar[str] = names.PACKAGE_CHANGED
+    changes: dict[str, tuple[str, str]] = {}
+    by: str = ""
+
+
+class InferenceCompleted(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """`drifting` is None where the run says nothing of drift."""
+
+    kind: ClassVar[str] = names.INFERENCE_COMPLETED
+    evidence: Evidence
+    status: str = "Completed"
+    run_id: str = ""
+    drifting: bool | None = None
+
+
+class IntegrityBroken(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    kind: ClassVar[str] = names.INTEGRITY_BROKEN
+    problem: str = ""
+    run_id: str = ""
+
+
+class DriftDetected(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    kind: ClassVar[str] = names.DRIFT_DETECTED
+    source: str = names.INFERENCE_SOURCE
+    reason: str = ""
+    run_id: str = ""
+    drift: dict[str, float] = {}
+    bound: float | None = None
+    violations: int | None = None
+    report: str = ""
+    retraining: str = ""
+    retraining_held: str = ""
+
+
+class DriftEnded(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    kind: ClassVar[str] = names.DRIFT_ENDED
+    source: str
+
+
+class RetrainingStarted(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    kind: ClassVar[str] = names.RETRAINING_STARTED
+    execution: str
+    pipeline: str = ""
+
+
+class EndpointChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    kind: ClassVar[str] = names.ENDPOINT_CHANGED
+    status: str
+    endpoint: str = ""
+    serves: int | None = None
+    config: str = ""
+    problem: str = ""
+    reason: str = ""
+
+
+class PolicyChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """`policy` is the text itself, without what is left at its default; `after` is its SHA-256."""
+
+    kind: ClassVar[str] = names.POLICY_CHANGED
+    before: str = ""
+    after: str = ""
+    policy: dict[str, Any] = {}
+
+
+class SigningKeyChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """Another key signs from here on. `signatures` are both keys' over the same text: key id to base64."""
+
+    kind: ClassVar[str] = names.SIGNING_KEY_CHANGED
+    before: str
+    after: str
+    signatures: dict[str, str] = {}
+
+
+class Unknown(Struct, frozen=True):
+    """An event of a kind that a later release has. It changes no state here."""
+
+    data: dict[str, Any]
+
+
+Payload = (
+    ModelRegistered
+    | ArtifactHashed
+    | ApprovalRequested
+    | ApproverReminded
+    | DecisionRecorded
+    | ModelPromoted
+    | ModelRolledBack
+    | ModelRevoked
+    | ModelAdopted
+    | RequestExpired
+    | RequestSuperseded
+    | RequestWithdrawn
+    | ApprovalBypassed
+    | PackageRemoved
+    | PackageChanged
+    | InferenceCompleted
+    | IntegrityBroken
+    | DriftDetected
+    | DriftEnded
+    | RetrainingStarted
+    | EndpointChanged
+    | PolicyChanged
+    | SigningKeyChanged
+)
+PAYLOADS: dict[str, type[Payload]] = {each.kind: each for each in Payload.__args__}
+
+
+def read_payload(kind: str, data: dict[str, Any]) -> Payload | Unknown:
+    """An event's data as its kind has it; fields that this release doesn't know are passed over.
+
+    Raises:
+        ValidationError: a field is missing, or of another type.
+    """
+    found = PAYLOADS.get(kind)
+    return msgspec.convert(data, found) if found is not None else Unknown(data)
+
+
+def recorded(kind: str, data: Any) -> dict[str, Any]:
+    """What is written of `data`, a payload or a dict with the same fields, as plain data.
+
+    Raises:
+        TypeError: its kind has no such field, so nobody would read it.
+        ValidationError: a field is missing, or of another type.
+    """
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(data))
+    found = PAYLOADS.get(kind)
+    if found is None:
+        return plain
+    if unknown := sorted(plain.keys() - set(found.__struct_fields__)):
+        raise TypeError(f"{kind!r} has no field {', '.join(unknown)}: see promotion/ledger/payloads.py.")
+    return dict(msgspec.json.decode(msgspec.json.encode(msgspec.convert(plain, found))))

@@ -1,0 +1,104 @@
+"""A session as plain data of few bytes: a cookie has room for 4 KB."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from promotion.domain.model import Authentication, Person
+
+if TYPE_CHECKING:
+    from promotion.links.sessions import Session
+
+# Beyond this many bytes of ids, groups are kept as digests, which the configuration's ids are held against.
+PLAIN_GROUPS_BYTES = 600
+DIGEST_BYTES = 6
+_NAME_KEYS = {"email": "e", "preferred_username": "p", "upn": "u", "unique_name": "q", "oid": "o", "name": "n"}
+
+
+def session_fields(session: Session) -> dict[str, Any]:
+    """What a session cookie holds."""
+    person = session.person
+    groups = sorted(person.groups)
+    fields: dict[str, Any] = {
+        "i": session.id,
+        "s": person.subject,
+        "n": person.name[:200],
+        "m": person.email[:320],
+        "e": int(session.expires_at.timestamp()),
+    }
+    if sum(len(group.encode()) + 3 for group in groups) > PLAIN_GROUPS_BYTES:
+        fields["d"] = "".join(digest(group) for group in groups)
+    else:
+        fields["g"] = groups
+    if person.groups_brought is not None:
+        fields["c"] = person.groups_brought
+    if session.made_at is not None:
+        fields["b"] = int(session.made_at.timestamp())
+    if session.made_for:
+        fields["f"] = session.made_for
+    if person.authentication is not None:
+        fields["a"] = _authentication_fields(person, person.authentication)
+    return fields
+
+
+def session_arguments(found: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
+    """The arguments of a `Session` from what its cookie held.
+
+    Raises:
+        KeyError, TypeError, ValueError: it holds something else.
+    """
+    if "d" in found:
+        digests = {found["d"][at : at + 8] for at in range(0, len(found["d"]), 8)}
+        groups = frozenset(group for group in known if digest(group) in digests)
+    else:
+        groups = frozenset(found["g"])
+    person = Person(
+        subject=str(found["s"]),
+        name=str(found["n"]),
+        email=str(found["m"]),
+        groups=groups,
+        groups_brought=int(found["c"]) if "c" in found else None,
+        authentication=_authentication(found) if "a" in found else None,
+    )
+    return {
+        "id": str(found["i"]),
+        "person": person,
+        "expires_at": _time(found["e"]),
+        "made_at": _time(found.get("b")),
+        "made_for": str(found.get("f", "")),
+    }
+
+
+def digest(group: str) -> str:
+    """Eight characters that stand for a group of the configuration. The cookie is signed, so nobody can look for a collision."""
+    return base64.urlsafe_b64encode(hashlib.sha256(group.encode()).digest()[:DIGEST_BYTES]).decode()
+
+
+def _authentication_fields(person: Person, how: Authentication) -> list[Any]:
+    same = {person.name: 1, person.email: 2}
+    names = {_NAME_KEYS[claim]: same.get(text, text[:320]) for claim, text in how.names.items() if claim in _NAME_KEYS}
+    times = [int(time.timestamp()) if time else None for time in (how.issued_at, how.auth_time)]
+    return [how.issuer, names, *times, how.acr, list(how.amr)]
+
+
+def _authentication(found: Mapping[str, Any]) -> Authentication:
+    issuer, names, issued_at, auth_time, acr, amr = found["a"]
+    same = {1: str(found["n"]), 2: str(found["m"])}
+    claims = {key: claim for claim, key in _NAME_KEYS.items()}
+    return Authentication(
+        issuer=str(issuer),
+        subject=str(found["s"]),
+        names={claims[key]: same[text] if isinstance(text, int) else str(text) for key, text in names.items()},
+        issued_at=_time(issued_at),
+        auth_time=_time(auth_time),
+        acr=str(acr),
+        amr=tuple(str(each) for each in amr),
+    )
+
+
+def _time(seconds: Any) -> Any:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,178 @@
+"""What the service's own functions may have recorded: one struct for each operation, decoded and carried out in one place.
+
+None of them decides anything. On its way a command is `{"operation": …, "arguments": {…}}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, assert_never
+
+import msgspec
+from msgspec import Struct
+
+from promotion.domain.model import Container, EndpointState, EnvironmentState, Evidence, Package
+from promotion.errors import Invalid
+from promotion.ledger.append import Context, Receipt
+from promotion.workflows import decisions, drift, endpoints, operations
+
+
+class _Command(Struct, frozen=True, kw_only=True, tag_field="operation"):
+    pass
+
+
+class Register(_Command, frozen=True, kw_only=True, tag="register"):
+    """A package was registered."""
+
+    package: Package
+    evidence: Evidence
+
+
+class RecordArtifact(_Command, frozen=True, kw_only=True, tag="artifact"):
+    """An artifact was hashed, or could not be; with `hashing`, it is tried again."""
+
+    group: str
+    version: int
+    containers: tuple[Container, ...]
+    problem: str = ""
+    hashing: bool = False
+
+
+class RecordInference(_Command, frozen=True, kw_only=True, tag="inference"):
+    """A run of a version ended."""
+
+    group: str
+    version: int
+    evidence: Evidence
+
+
+class RecordFailure(_Command, frozen=True, kw_only=True, tag="failure"):
+    """A run failed before it knew its version; `broken` where the record or the bytes are not those that were approved."""
+
+    group: str
+    environment: str
+    run_id: str
+    problem: str
+    broken: bool
+
+
+class KeepTime(_Command, frozen=True, kw_only=True, tag="keep_time"):
+    """A pending request may be due for a reminder, or its end."""
+
+    environment: EnvironmentState
+
+
+class RecordBypass(_Command, frozen=True, kw_only=True, tag="bypass"):
+    """Somebody set a version's approval status outside this service, at `at`."""
+
+    group: str
+    version: int
+    status: str
+    by: str
+    at: datetime | None = None
+
+
+class RecordMonitoring(_Command, frozen=True, kw_only=True, tag="monitoring"):
+    """A monitor found `violations`, or none."""
+
+    group: str
+    environment: str
+    source: str
+    violations: int
+    reason: str
+    report: str = ""
+
+
+class RecordRetraining(_Command, frozen=True, kw_only=True, tag="retraining"):
+    """A retraining pipeline was started."""
+
+    group: str
+    environment: str
+    version: int
+    pipeline: str
+    execution: str
+
+
+class RecordEndpoint(_Command, frozen=True, kw_only=True, tag="endpoint"):
+    """A real-time endpoint was seen to be as `endpoint` says."""
+
+    group: str
+    environment: str
+    version: int
+    endpoint: EndpointState
+
+
+Command = (
+    Register
+    | RecordArtifact
+    | RecordInference
+    | RecordFailure
+    | KeepTime
+    | RecordBypass
+    | RecordMonitoring
+    | RecordRetraining
+    | RecordEndpoint
+)
+OPERATIONS = frozenset(str(each.__struct_config__.tag) for each in Command.__args__)
+
+
+def message(command: Command) -> bytes:
+    """A command as it is sent."""
+    arguments = msgspec.to_builtins(command)
+    return msgspec.json.encode({"operation": arguments.pop("operation"), "arguments": arguments})
+
+
+def read(event: Mapping[str, Any]) -> Command:
+    """A command from what a function was invoked with.
+
+    Raises:
+        Invalid: it is none, lacks a field, or has one of another type.
+    """
+    operation, arguments = event.get("operation"), event.get("arguments", {})
+    if not isinstance(operation, str) or operation not in OPERATIONS:
+        raise Invalid("operation", f"{str(operation)[:40]!r} is nothing that a function may record.")
+    if not isinstance(arguments, Mapping):
+        raise Invalid("arguments", "they are a JSON object.")
+    try:
+        command: Command = msgspec.convert({**arguments, "operation": operation}, Command)
+        return command
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at ")
+        raise Invalid(place.strip("`").removeprefix("$.") or str(operation), reason) from None
+
+
+def dispatch(command: Command, context: Context) -> Receipt:
+    """Carry a command out.
+
+    Raises:
+        PromotionError: it was refused; nothing was written.
+    """
+    c = command
+    match c:
+        case Register():
+            if not context.config.governs(c.package.group):
+                raise Invalid("model_package_group", f"{c.package.group} is not governed by this service.")
+            return decisions.register(c.package, c.evidence, world=context)
+        case RecordArtifact():
+            return decisions.record_artifact(
+                c.group, c.version, c.containers, c.problem, world=context, hashing=c.hashing
+            )
+        case RecordInference():
+            return decisions.record_inference(c.group, c.version, c.evidence, world=context)
+        case RecordFailure():
+            return decisions.record_failure(c.group, c.environment, c.run_id, c.problem, broken=c.broken, world=context)
+        case KeepTime():
+            return decisions.keep_time(c.environment, world=context)
+        case RecordBypass():
+            return operations.record_bypass(c.group, c.version, c.status, c.by, world=context, at=c.at)
+        case RecordMonitoring():
+            return drift.record_monitoring(
+                c.group, c.environment, c.source, c.violations, c.reason, world=context, report=c.report
+            )
+        case RecordRetraining():
+            return drift.record_retraining(c.group, c.environment, c.version, c.pipeline, c.execution, world=context)
+        case RecordEndpoint():
+            return endpoints.record_endpoint(c.group, c.environment, c.version, c.endpoint, world=context)
+        case _:
+            assert_never(c)

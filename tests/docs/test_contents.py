@@ -1,0 +1,23 @@
+"""docs/README.md leads to every page, and the glossary stays short."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def test_every_page_is_in_the_contents() -> None:
+    named = set(re.findall(r"\]\(([\w-]+\.md)\)", (DOCS / "README.md").read_text(encoding="utf-8")))
+    assert named == {path.name for path in DOCS.glob("*.md")} - {"README.md"}
+
+
+def test_every_link_of_the_contents_leads_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", (DOCS / "README.md").read_text(encoding="utf-8"))
+    assert [link for link in links if not (DOCS / link).exists()] == []
+
+
+def test_the_glossary_has_at_most_thirty_terms() -> None:
+    rows = re.findall(r"^\| (?!term|---)", (DOCS / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert 20 <= len(rows) <= 30

@@ -1,0 +1,255 @@
+"""Scores of models that answer with numbers and classes: files as people have them, metrics as scikit-learn has them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from sklearn import metrics as sk
+
+from inference.scoring.score import score
+from inference.scoring.table_drift import profile_table, table_drift
+from inference.scoring.table_metrics import calibration_error
+from inference.scoring.table_score import TableOptions
+from inference.scoring.tables import read_table
+from promotion.errors import Invalid
+
+CHANCE = np.random.default_rng(7)
+LABELS = CHANCE.integers(0, 2, 400)
+SCORES = np.clip(0.5 * LABELS + CHANCE.uniform(0, 0.6, 400), 0, 1).round(4)
+TARGETS = CHANCE.uniform(5, 50, 300).round(3)
+ANSWERS = (TARGETS + CHANCE.normal(0, 2, 300)).round(3)
+
+
+def written(path: Path, lines: Any) -> Path:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def scored(tmp_path: Path, outputs: Any, references: Any, **options: Any) -> dict[str, Any]:
+    names = {key: options.pop(key) for key in ("task", "reference_field", "inputs", "baseline") if key in options}
+    return score(
+        written(tmp_path / "o.csv.out", outputs), written(tmp_path / "r.csv", references), tmp_path / "score",
+        table=TableOptions(**options), **names,
+    )  # fmt: skip
+
+
+def values(document: dict[str, Any]) -> dict[str, float]:
+    return {name: metric["value"] for name, metric in document["metrics"].items()}
+
+
+def test_a_binary_model_is_measured_as_scikit_learn_measures_it(tmp_path: Path) -> None:
+    document = scored(tmp_path, SCORES, LABELS)
+    found, decided = values(document), SCORES >= 0.5
+    assert document["task"] == "binary-classification"
+    assert found == pytest.approx(
+        {
+            "auc": sk.roc_auc_score(LABELS, SCORES),
+            "pr_auc": sk.average_precision_score(LABELS, SCORES),
+            "log_loss": sk.log_loss(LABELS, np.clip(SCORES, 1e-15, 1 - 1e-15)),
+            "brier": sk.brier_score_loss(LABELS, SCORES),
+            "calibration_error": calibration_error(LABELS.astype(float), SCORES),
+            "f1": sk.f1_score(LABELS, decided),
+            "precision": sk.precision_score(LABELS, decided),
+            "recall": sk.recall_score(LABELS, decided),
+            "accuracy": sk.accuracy_score(LABELS, decided),
+        },
+        abs=1e-6,
+    )
+    for metric in document["metrics"].values():
+        assert metric["low"] <= metric["value"] <= metric["high"]
+    assert set(document["pictures"]) == {"metrics.png", "roc.png", "calibration.png", "confusion.png"}
+    assert all((tmp_path / "score" / name).stat().st_size > 1_000 for name in document["pictures"])
+
+
+def test_a_regression_is_measured_as_scikit_learn_measures_it(tmp_path: Path) -> None:
+    document = scored(tmp_path, ANSWERS, TARGETS)
+    assert document["task"] == "regression"
+    assert values(document) == pytest.approx(
+        {
+            "rmse": sk.root_mean_squared_error(TARGETS, ANSWERS),
+            "mae": sk.mean_absolute_error(TARGETS, ANSWERS),
+            "r2": sk.r2_score(TARGETS, ANSWERS),
+            "mape": sk.mean_absolute_percentage_error(TARGETS, ANSWERS),
+        },
+        abs=1e-6,
+    )
+    assert document["pictures"] == ["residuals.png"]
+    assert "90 % between" in document["alternatives"]["residuals.png"]
+
+
+def test_the_interval_of_an_error_is_about_its_standard_error(tmp_path: Path) -> None:
+    metric = scored(tmp_path, ANSWERS, TARGETS)["metrics"]["mae"]
+    expected = 1.96 * np.abs(ANSWERS - TARGETS).std(ddof=1) / np.sqrt(len(TARGETS))
+    assert (metric["high"] - metric["low"]) / 2 == pytest.approx(expected, rel=0.2)
+
+
+def test_classes_by_name_and_scores_by_class(tmp_path: Path) -> None:
+    truth = ["cat", "dog", "cat", "eel", "dog", "cat"]
+    answers = [json.dumps({"prediction": name}) for name in ("cat", "dog", "dog", "eel", "dog", "cat")]
+    document = scored(tmp_path, answers, truth)
+    assert document["task"] == "multiclass-classification"
+    assert values(document)["accuracy"] == pytest.approx(5 / 6, abs=1e-6)
+    rows = ["0.9,0.05,0.05", "0.1,0.8,0.1", "0.2,0.2,0.6"]
+    document = scored(tmp_path, rows, [0, 1, 1], task="multiclass-classification")
+    assert values(document)["accuracy"] == pytest.approx(2 / 3, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        ["0.9", "0.2", "0.7", "0.4"],
+        ["[0.9]", "[0.2]", "[0.7]", "[0.4]"],
+        ['{"score": 0.9}', '{"score": 0.2}', '{"score": 0.7}', '{"score": 0.4}'],
+        ['{"predictions": [{"score": 0.9}, {"score": 0.2}, {"score": 0.7}, {"score": 0.4}]}'],
+        ["\ufeff0.9", "", "0.2", "0.7", "0.4", ""],
+        ["0.9\r", "0.2\r", "0.7\r", "0.4\r"],
+        ["feature,prediction", "7,0.9", "7,0.2", "8,0.7", "8,0.4"],
+        [
+            '{"age": 7, "SageMakerOutput": 0.9}',
+            '{"SageMakerOutput": 0.2}',
+            '{"SageMakerOutput": [0.7]}',
+            '{"SageMakerOutput": 0.4}',
+        ],
+    ],
+    ids=["csv", "lists", "objects", "document", "blank lines and mark", "CRLF", "header", "joined"],
+)
+def test_answers_in_every_form_that_models_give(tmp_path: Path, outputs: list[str]) -> None:
+    document = scored(tmp_path, outputs, ["1", "0", "1", "0"])
+    assert values(document)["auc"] == 1.0
+    assert document["counts"]["records"] == 4
+
+
+def test_parquet_and_gzip_are_read_like_text(tmp_path: Path) -> None:
+    pa.parquet.write_table(pa.table({"y": LABELS, "region": ["north", "south"] * 200}), tmp_path / "r.parquet")
+    (tmp_path / "o.csv.gz").write_bytes(gzip.compress("".join(f"{each}\n" for each in SCORES).encode()))
+    document = score(tmp_path / "o.csv.gz", tmp_path / "r.parquet", tmp_path / "score", task="binary-classification")
+    assert values(document)["auc"] == pytest.approx(sk.roc_auc_score(LABELS, SCORES), abs=1e-6)
+    assert document["slices"]["region"]["north"]["accuracy"]["n"] == 200
+
+
+def test_rows_are_joined_by_id_in_any_order(tmp_path: Path) -> None:
+    order = list(range(400))
+    random.Random(1).shuffle(order)
+    outputs = ["id,score", *(f"{place},{SCORES[place]}" for place in order)]
+    document = scored(tmp_path, outputs, ["id,label", *(f"{place},{label}" for place, label in enumerate(LABELS))])
+    assert values(document)["auc"] == pytest.approx(sk.roc_auc_score(LABELS, SCORES), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "references", "options", "expected"),
+    [
+        (["0.1", "0.2"], ["1"], {}, "references.*1 rows and the outputs 2"),
+        (["0.1,0.2", "0.3,0.4"], ["1", "0"], {}, "outputs.*has the columns 0, 1; name the one"),
+        (["0.1", "0.2"], ["1", "0"], {"prediction": "price"}, "outputs.*has no column 'price'; there are 0"),
+        (["0.1", "0.2"], ["good", "bad"], {}, "positive.*name the class that counts as positive; there are bad, good"),
+        (["id,score", "1,0.1", "2,0.2"], ["id,label", "8,1", "9,0"], {}, "references.*share no value of the column id"),
+    ],
+)
+def test_what_can_not_be_judged_is_said_with_its_remedy(
+    tmp_path: Path, outputs: list[str], references: list[str], options: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(Invalid, match=expected):
+        scored(tmp_path, outputs, references, **options)
+
+
+def test_a_row_without_an_answer_is_one_error(tmp_path: Path) -> None:
+    document = scored(tmp_path, ["0.9", "NA", "0.2", "0.1"], ["1", "1", "0", "0"])
+    assert document["counts"]["errors"] == 1
+    assert document["metrics"]["auc"]["n"] == 3
+
+
+def table(tmp_path: Path, name: str, shift: float, shares: tuple[float, float]) -> Path:
+    chance = np.random.default_rng(3)
+    kinds = chance.choice(["card", "cash"], 2_000, p=shares)
+    amounts = chance.normal(100 + shift, 10, 2_000)
+    return written(tmp_path / name, ["amount,kind", *(f"{a:.4f},{k}" for a, k in zip(amounts, kinds, strict=True))])
+
+
+def test_drift_is_measured_column_by_column(tmp_path: Path) -> None:
+    baseline = profile_table(read_table(table(tmp_path, "then.csv", 0, (0.5, 0.5))))
+    same, _ = table_drift(baseline, read_table(table(tmp_path, "same.csv", 0, (0.5, 0.5))))
+    stability, distance = table_drift(baseline, read_table(table(tmp_path, "now.csv", 15, (0.9, 0.1))))
+    assert same["amount"] < 0.01
+    assert stability["amount"] > 0.25
+    assert stability["kind"] > 0.25
+    # Two normals 1.5 deviations apart: 2 * phi(0.75) - 1.
+    assert distance["amount"] == pytest.approx(0.5467, abs=0.04)
+
+
+def test_statistics_of_sagemaker_are_a_baseline(tmp_path: Path) -> None:
+    buckets = [{"lower_bound": 10.0 * k, "upper_bound": 10.0 * k + 10, "count": 100} for k in range(10)]
+    statistics = {
+        "version": 0,
+        "features": [
+            {"name": "amount", "inferred_type": "Fractional",
+             "numerical_statistics": {"distribution": {"kll": {"buckets": buckets}}}},
+            {"name": "kind", "inferred_type": "String",
+             "string_statistics": {"distribution": {"categorical": {"buckets": [
+                 {"value": "card", "count": 500}, {"value": "cash", "count": 500}]}}}},
+        ],
+    }  # fmt: skip
+    stability, distance = table_drift(statistics, read_table(table(tmp_path, "now.csv", -50, (0.5, 0.5))))
+    assert stability["amount"] > 1
+    assert stability["kind"] < 0.01
+    assert distance["amount"] > 0.2
+
+
+def test_a_baseline_of_something_else_is_refused(tmp_path: Path) -> None:
+    today = read_table(table(tmp_path, "now.csv", 0, (0.5, 0.5)))
+    with pytest.raises(Invalid, match="neither a profile of columns nor"):
+        table_drift({"length": {}}, today)
+    with pytest.raises(Invalid, match="knows the columns other, and the input has none"):
+        table_drift({"columns": {"other": {"kind": "numeric", "edges": [], "shares": [1.0]}}}, today)
+
+
+def test_drift_reaches_the_metrics_of_a_run(tmp_path: Path) -> None:
+    baseline = profile_table(read_table(table(tmp_path, "then.csv", 0, (0.5, 0.5))))
+    inputs = table(tmp_path, "now.csv", 15, (0.5, 0.5))
+    document = scored(tmp_path, ["0.9", "0.2"], ["1", "0"], inputs=inputs, baseline=baseline)
+    assert document["drift"]["amount"] > 0.25
+    assert document["ks"]["amount"] > 0.4
+
+
+def test_many_lines_take_little_memory(tmp_path: Path) -> None:
+    """The peak of a process of its own, above what importing takes."""
+    chance = np.random.default_rng(1)
+    labels = chance.integers(0, 2, 20_000)
+    written(tmp_path / "o.csv", (labels * 0.4 + chance.uniform(0, 0.6, 20_000)).round(5))
+    written(tmp_path / "r.csv", labels)
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from inference.scoring.score import score\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "score(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), task='binary-classification')\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *(str(tmp_path / name) for name in ("o.csv", "r.csv", "score"))],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert int(done.stdout) * 1024 < 250e6
+
+
+def test_the_command_takes_columns_by_name(tmp_path: Path) -> None:
+    written(tmp_path / "o.csv", ["key,price_hat", *(f"{k},{value}" for k, value in enumerate(ANSWERS))])
+    written(tmp_path / "r.csv", ["key,price", *(f"{k},{value}" for k, value in enumerate(TARGETS))])
+    done = subprocess.run(
+        [sys.executable, "-m", "inference", "score", "--outputs", str(tmp_path / "o.csv"),
+         "--references", str(tmp_path / "r.csv"),
+         "--output", str(tmp_path / "score"), "--task", "regression", "--prediction-field", "price_hat",
+         "--reference-field", "price", "--id-field", "key"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "rmse" in done.stdout
+    document = json.loads((tmp_path / "score" / "metrics.json").read_text())
+    assert document["metrics"]["rmse"]["n"] == 300

@@ -1,0 +1,63 @@
+"""What `[identity]` refuses, and what it warns of."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from promotion.config import identity
+from promotion.config.loading import Config, parse
+from promotion.errors import Invalid
+
+GUID = "7b1f4e0c-2f1d-4a0e-9d57-0f3c5a8b9e11"
+
+
+def configured(more: str = "", *, group: str = "ml-dev", issuer: str = "https://login.example.com") -> Config:
+    return parse(
+        f'[mail]\nsender = "m@example.com"\n[identity]\nissuer = "{issuer}"\nclient_id = "c"\n{more}\n[[environments]]\n'
+        f'name = "dev"\napprover_group = {{ id = {json.dumps(group)} }}\napprovers = ["a@example.com"]\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ('scopes = ["profile"]', "openid"),
+        ('ca_bundle = "/etc/ssl/company.pem"', "PEM text"),
+        ('proxy = "proxy.example.com:8080"', "http://host:port"),
+        ('proxy = "http://proxy.example.com:x"', "http://host:port"),
+        ('client_authentication = "tls"', "client_authentication"),
+        ('response_mode = "fragment"', "response_mode"),
+        ('groups_separator = ""', "groups_separator"),
+    ],
+)
+def test_what_no_provider_can_be_used_with_is_refused_with_its_place(more: str, said: str) -> None:
+    with pytest.raises(Invalid, match=said):
+        configured(more)
+
+
+@pytest.mark.parametrize("group", ["ml-dev ", " ml-dev", "", "ml\u200b-dev"])
+def test_an_id_that_no_token_carries_is_refused(group: str) -> None:
+    with pytest.raises(Invalid, match=r"approver_group\.id"):
+        configured(group=group)
+
+
+@pytest.mark.parametrize(
+    ("more", "group", "issuer", "said"),
+    [
+        ('groups_claim = "upn"', "ml-dev", "https://x.example", "names a person"),
+        ("", "ML approvers", "https://login.microsoftonline.com/t/v2.0", "object id"),
+        ("", "ml-dev,ml-test", "https://x.example", "comma"),
+        ('auditors = { id = "ML-DEV" }', "ml-dev", "https://x.example", "spelling alone"),
+    ],
+)
+def test_what_looks_like_a_mistake_is_told(more: str, group: str, issuer: str, said: str) -> None:
+    told = identity.suspicions(configured(more, group=group, issuer=issuer))
+    assert len(told) == 1
+    assert said in told[0]
+
+
+@pytest.mark.parametrize("group", [GUID, "CN=ml-dev,OU=Groups,DC=corp", "ml-dev"])
+def test_what_is_right_is_not_warned_of(group: str) -> None:
+    assert identity.suspicions(configured(group=group)) == []

@@ -1,0 +1,60 @@
+"""What a package brings beside its artifact shuts approval; an image with a digest is used by it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from promotion.client.live_record import LiveContainer
+from promotion.domain.package_sources import beside_artifact
+from promotion.domain.sagemaker_model import pinned_image
+
+PREFIX_SOURCE = {"S3DataSource": {"S3Uri": "s3://m/model/", "S3DataType": "S3Prefix", "CompressionType": "None"}}
+SINGLE_FILE = {"S3DataSource": {"S3Uri": "s3://m/model.bin", "S3DataType": "S3Object", "CompressionType": "None"}}
+ARCHIVE = {"S3DataSource": {"S3Uri": "s3://m/m.tar.gz", "S3DataType": "S3Object", "CompressionType": "Gzip"}}
+
+
+@pytest.mark.parametrize(
+    ("container", "place"),
+    [
+        ({"Environment": {"SAGEMAKER_SUBMIT_DIRECTORY": "s3://m/sourcedir.tar.gz"}}, "SAGEMAKER_SUBMIT_DIRECTORY"),
+        ({"Environment": {"EXTRA": '{"adapters": ["S3://m/a"]}'}}, "Environment.EXTRA"),
+        ({"AdditionalModelDataSources": [{"ChannelName": "draft"}]}, "AdditionalModelDataSources"),
+        ({"AdditionalS3DataSource": {"S3Uri": "s3://m/x"}}, "AdditionalS3DataSource"),
+        ({"ModelDataSource": PREFIX_SOURCE}, "uncompressed models"),
+        ({"ModelDataSource": SINGLE_FILE}, "uncompressed models"),
+    ],
+)
+def test_what_lies_beside_the_artifact_is_named(container: dict[str, Any], place: str) -> None:
+    assert place in beside_artifact([{}, container])
+    assert "Containers[1]" in beside_artifact([{}, container])
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        {},
+        {"Environment": {"SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code", "HF_TASK": "summarization"}},
+        {"ModelDataSource": ARCHIVE},
+    ],
+)
+def test_an_archive_with_its_code_inside_is_complete(container: dict[str, Any]) -> None:
+    assert beside_artifact([container]) == ""
+
+
+@pytest.mark.parametrize(
+    ("image", "digest", "expected"),
+    [
+        ("1.dkr.ecr.eu-west-1.amazonaws.com/a/b:latest", "sha256:1", "1.dkr.ecr.eu-west-1.amazonaws.com/a/b@sha256:1"),
+        ("localhost:5000/b", "sha256:1", "localhost:5000/b@sha256:1"),
+        ("b:1", "sha256:1", "b@sha256:1"),
+        ("b@sha256:2", "sha256:1", "b@sha256:2"),
+        ("b:1", "", "b:1"),
+    ],
+)
+def test_an_image_is_used_by_its_approved_digest(image: str, digest: str, expected: str) -> None:
+    container = LiveContainer(
+        image=image, image_digest=digest, model_data_url="", model_data_version_id="", sha256="", manifest_sha256=""
+    )
+    assert pinned_image(container) == expected

@@ -1,0 +1,165 @@
+"""Several sign-ins at once, and a fresh one for each decision, over HTTP against the local service."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from html import unescape
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import httpx
+import pytest
+from msgspec.structs import replace
+
+from promotion.links.sessions import Session
+from tests.fakes import signed_in
+from tests.local.people import Person as Browser
+from tests.security.house import ANN, Answer, House
+
+OPEN = "open:1:dev:1"
+
+
+@pytest.fixture
+def browser(house: House) -> Iterator[Browser]:
+    with Browser(house.service, "ann") as opened:
+        yield opened
+
+
+def cookie_of(answer: Answer | httpx.Response, name: str) -> str:
+    """A cookie that an answer sets, as a request would send it back."""
+    found = re.search(rf"(?:^|, ){name}=([^;]*)", str(answer.headers["set-cookie"]))
+    assert found is not None
+    return f"{name}={found[1]}"
+
+
+def time_there(house: House) -> datetime:
+    """The service's own time, which the house has moved."""
+    return parsedate_to_datetime(str(house.send("GET", "/healthz").headers["date"]))
+
+
+def old_session(house: House, age: timedelta, **more: Any) -> Session:
+    """A session of Ann's whose ID token was issued some time ago."""
+    there = time_there(house)
+    moment, end = there - age, there + timedelta(hours=1)
+    return Session(id=secrets.token_urlsafe(8), person=signed_in(ANN, moment), expires_at=end, made_at=moment, **more)
+
+
+def test_three_links_opened_signed_out_all_arrive_in_any_order(house: House, browser: Browser) -> None:
+    paths = [house.link(OPEN), "/models/open", "/"]
+    forms = [browser.browser.get(f"{house.service.url}{path}") for path in paths]
+    arrived = []
+    for form in reversed(forms):
+        action = re.search(r'<form method="post" action="([^"]+)"', form.text)
+        if action is None:
+            continue
+        url = f"{house.service.idp_url}{unescape(action[1])}"
+        page = browser.browser.post(url, data={"login": "ann", "password": "ann"})
+        arrived.append((page.status_code, urlsplit(str(page.url)).path))
+    assert arrived == [(200, path) for path in reversed(paths)]
+
+
+def test_at_most_five_sign_ins_are_remembered_and_the_oldest_goes(house: House, browser: Browser) -> None:
+    for _ in range(7):
+        browser.browser.get(f"{house.service.url}/login", follow_redirects=False)
+    assert sum(name.startswith("sign-in-") for name in browser.browser.cookies) == 5
+
+
+def test_a_sign_in_that_took_too_long_begins_again_towards_the_same_request(house: House) -> None:
+    state = house.sign_in_keys.sign_in_state(house.link(OPEN))
+    page = house.send("GET", f"/callback?{urlencode({'code': 'x', 'state': state})}")
+    assert page.status == 403
+    assert f"/login?return_to={house.link(OPEN)}" in page.text
+
+
+def test_somebody_signed_in_meanwhile_goes_on_to_the_request(house: House) -> None:
+    state = house.sign_in_keys.sign_in_state(house.link(OPEN))
+    page = house.send("GET", f"/callback?{urlencode({'code': 'x', 'state': state})}", who=ANN)
+    assert (page.status, page.headers["location"]) == (303, house.link(OPEN))
+
+
+def test_a_state_of_ones_own_making_leads_nowhere(house: House) -> None:
+    page = house.send("GET", "/callback?code=x&state=https://evil.example", who=ANN)
+    assert page.status == 403
+    assert "evil" not in page.text
+
+
+def test_a_page_that_one_may_decide_on_renews_an_old_sign_in_first(house: House) -> None:
+    jar = f"session={house.sessions.cookie(old_session(house, timedelta(minutes=16)))}"
+    page = house.send("GET", house.link(OPEN), headers={"Cookie": jar})
+    assert (page.status, page.headers["location"]) == (302, f"/login?return_to={house.link(OPEN)}&renew=1")
+    board = house.send("GET", "/", headers={"Cookie": jar})
+    assert board.status == 200
+
+
+def test_a_decision_within_its_time_makes_no_round_trip(house: House) -> None:
+    jar = f"session={house.sessions.cookie(old_session(house, timedelta(minutes=14)))}"
+    assert house.send("GET", house.link(OPEN), headers={"Cookie": jar}).status == 200
+
+
+def test_a_late_form_is_answered_with_a_sign_in_and_comes_back_filled(house: House) -> None:
+    late = old_session(house, timedelta(minutes=16))
+    jar = f"session={house.sessions.cookie(late)}"
+    before = house.state("open")
+    fields = {"verdict": "Rejected", "reason": "Reads poorly, \u00fc.", "csrf": house.form_keys.csrf_token(late)}
+    answer = house.send("POST", house.link(OPEN), headers={"Cookie": jar}, body=urlencode(fields))
+    assert answer.status == 401
+    assert f"/login?return_to={house.link(OPEN)}&amp;renew=1" in answer.text
+    assert house.state("open") == before
+    form = cookie_of(answer, "form")
+    page = house.send("GET", house.link(OPEN), headers={"Cookie": f"{house.cookie(ANN)}; {form}"})
+    assert "Reads poorly, \u00fc.</textarea>" in page.text
+    assert "You were about to reject" in page.text
+    other = house.send("GET", house.link("quorum:1:dev:1"), headers={"Cookie": f"{house.cookie(ANN)}; {form}"})
+    assert "Reads poorly" not in other.text
+
+
+def test_a_late_form_from_elsewhere_is_refused_before_anything_is_kept(house: House) -> None:
+    jar = f"session={house.sessions.cookie(old_session(house, timedelta(minutes=16)))}"
+    body = urlencode({"verdict": "Rejected", "reason": "x", "csrf": "forged"})
+    answer = house.send("POST", house.link(OPEN), headers={"Cookie": jar}, body=body)
+    assert answer.status == 403
+    assert "set-cookie" not in answer.headers
+
+
+def test_scripts_are_told_that_their_sign_in_is_too_old(house: House) -> None:
+    late = old_session(house, timedelta(minutes=16))
+    headers = {"Cookie": f"session={house.sessions.cookie(late)}", "Accept": "application/json"}
+    body = urlencode({"verdict": "Rejected", "reason": "x", "csrf": house.form_keys.csrf_token(late)})
+    answer = house.send("POST", house.link(OPEN), headers=headers, body=body)
+    assert (answer.status, answer.document["error"]) == (401, "sign_in_again")
+
+
+def test_a_provider_that_brings_only_old_tokens_makes_no_circle(house: House) -> None:
+    from lambdas.shared.sign_in_flow import digest
+
+    just_renewed = replace(
+        old_session(house, timedelta(minutes=16)), made_at=time_there(house), made_for=digest(house.link(OPEN))
+    )
+    jar = f"session={house.sessions.cookie(just_renewed)}"
+    assert house.send("GET", house.link(OPEN), headers={"Cookie": jar}).status == 200
+
+
+def test_a_renewed_sign_in_is_silent_and_comes_back_to_the_request(house: House, browser: Browser) -> None:
+    browser.sign_in()
+    page = browser.browser.get(f"{house.service.url}/login", params={"return_to": house.link(OPEN), "renew": "1"})
+    assert (page.status_code, urlsplit(str(page.url)).path) == (200, house.link(OPEN))
+
+
+def test_an_answer_by_form_is_refused_where_it_was_not_asked_for(house: House) -> None:
+    answer = house.send("POST", "/callback", body="code=x&state=s", headers={"Origin": "https://login.example.com"})
+    assert answer.status == 403
+    assert "asked to answer with a form" in answer.text
+
+
+def test_signing_out_offers_the_providers_own_sign_out(house: House) -> None:
+    page = house.post("/logout", ANN)
+    assert page.status == 200
+    link = re.search(r'href="([^"]+)"[^>]*>Sign out of your organisation too', page.text)
+    assert link is not None
+    assert unescape(link[1]).startswith(house.service.idp_url)
+    query = parse_qs(urlsplit(unescape(link[1])).query)
+    assert query["post_logout_redirect_uri"] == [f"{house.service.url}/"]
