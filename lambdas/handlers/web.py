@@ -11,7 +11,7 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
-from lambdas.shared import http_app, sign_in_flow
+from lambdas.shared import http_app, sign_in_renewal
 from lambdas.shared.dependencies import (
     client,
     config,
@@ -76,7 +76,7 @@ def request(visit: Visit, token: str) -> Response[Any]:
         return visit.refusal(LinkInvalid(), session.person)
     except PromotionError as error:
         return visit.refusal(error, session.person)
-    if policy.may_decide_at_all(session.person, situation) and (again := sign_in_flow.renewed(visit, session)):
+    if policy.may_decide_at_all(session.person, situation) and (again := sign_in_renewal.renewed(visit, session)):
         return again
     live = view.environment(name).live
     samples, slices = read_samples_and_slices(client("s3"), situation.request.evidence)
@@ -158,7 +158,7 @@ def static(name: str) -> Response[Any]:
 
 def _typed_before(visit: Visit) -> dict[str, str]:
     """What somebody had typed, and was about to do, before they were asked to sign in again."""
-    kept = {} if visit.wants_json else sign_in_flow.kept_form(visit)
+    kept = {} if visit.wants_json else sign_in_renewal.kept_form(visit)
     if not kept:
         return {}
     button = "approve" if kept.get("verdict") == names.APPROVED else "reject"

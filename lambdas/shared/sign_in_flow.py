@@ -1,34 +1,28 @@
-"""Signing in over HTTP: several sign-ins at once, a fresh one for a decision, and the form that waits meanwhile."""
+"""Signing in over HTTP, several sign-ins at once. Of `sign_in` alone: web and decide have sign_in_renewal.py."""
 
 from __future__ import annotations
 
-import hashlib
 import secrets
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.shared.cookies import Cookie
 
 from lambdas.shared import http_app
-from lambdas.shared.dependencies import config, form_keys, identity, keyring, logger, now, session_maker, sign_in_keys
+from lambdas.shared.dependencies import config, identity, logger, now, session_maker, sign_in_keys
 from lambdas.shared.http_app import Visit
+from lambdas.shared.sign_in_paths import decision_at, digest, login
 from promotion.config.loading import duration
-from promotion.config.settings import Decision
-from promotion.domain import freshness, signing
-from promotion.domain.model import parse_request_id
-from promotion.errors import Invalid, LinkInvalid, ProviderUnavailable, SignInFailed
+from promotion.domain import freshness
+from promotion.errors import ProviderUnavailable, SignInFailed
 from promotion.formatting import one_line
 from promotion.links.sessions import Session
-from promotion.links.tokens import LONGEST_KEPT, SignIn, claimed_request_of, safe_return
+from promotion.links.tokens import SignIn, claimed_request_of, safe_return
 
 MOST_SIGN_INS = 5
 SIGN_IN_COOKIE_S = 600
-FORM_KEPT = timedelta(minutes=30)
-JUST_RENEWED = timedelta(minutes=1)
 BEGIN_AGAIN = "This sign-in was not begun here, or took too long. Begin again."
 
 
@@ -105,11 +99,6 @@ def not_signed_in(visit: Visit, error: Exception, return_to: str = "/") -> Respo
     )
 
 
-def login(return_to: str, *, renew: bool = False) -> str:
-    """The address that begins a sign-in."""
-    return f"/login?return_to={quote(return_to, safe='/')}{'&renew=1' if renew else ''}"
-
-
 def cookie_name(state: str) -> str:
     """The cookie of one sign-in: several are under way where several links were opened at once."""
     return f"{http_app.sign_in_cookie_name()}-{digest(state)}"
@@ -125,77 +114,3 @@ def _too_many(visit: Visit) -> list[Cookie]:
             ages[name] = found.expires_at.timestamp() if found else 0.0
     oldest = sorted(ages, key=lambda name: ages[name])[: max(0, len(ages) - MOST_SIGN_INS + 1)]
     return [http_app.expired_cookie(name) for name in oldest]
-
-
-def decision_at(path: str, request_of: Callable[[str], str]) -> Decision:
-    """What the environment of a request's page asks of whoever decides there; nothing for any other page."""
-    first, token = [*path.split("?")[0].split("/"), "", ""][1:3]
-    if first != "approvals":
-        return Decision()
-    try:
-        group, _, name, _ = parse_request_id(request_of(token))
-        return signing.required_of(config().environment(name, group))
-    except (LinkInvalid, Invalid):
-        return Decision()
-
-
-def too_old(session: Session, path: str) -> str:
-    """Why the person of a session has to sign in again before they decide at `path`; empty where they need not."""
-    return freshness.too_old(
-        session.person.authentication,
-        decision_at(path, keyring().request_of),
-        now=now(),
-        made_at=session.made_at,
-        made_for_this=session.made_for == digest(path),
-    )
-
-
-def renewed(visit: Visit, session: Session) -> Response[Any] | None:
-    """A redirect that renews a sign-in before somebody reads what they may decide on; None where nothing is to renew.
-
-    Not twice in a row: a provider that can't bring what is asked for would be a circle.
-    """
-    if visit.wants_json or visit.method != "GET" or not too_old(session, visit.path):
-        return None
-    if session.made_for == digest(visit.path) and session.made_at and now() - session.made_at < JUST_RENEWED:
-        return None
-    return http_app.redirect(login(visit.path, renew=True), HTTPStatus.FOUND)
-
-
-def late(visit: Visit, session: Session, form: Mapping[str, str]) -> Response[Any] | None:
-    """The answer to a decision whose sign-in is too old: 401, with a link to sign in and the form kept; None where it isn't."""
-    why = too_old(session, visit.path)
-    if not why:
-        return None
-    answer = visit.message(
-        HTTPStatus.UNAUTHORIZED,
-        "Sign in once more",
-        f"{why} Nothing was recorded yet: sign in again, and your form comes back filled in.",
-        person=session.person,
-        link=(login(visit.path, renew=True), "Sign in again"),
-        code="sign_in_again",
-    )
-    fields = {name: form[name] for name in ("verdict", "reason", "break_glass") if name in form}
-    value = form_keys().kept_form({**fields, "path": visit.path}, now() + FORM_KEPT)
-    if len(value) <= LONGEST_KEPT:
-        answer.cookies = [http_app.cookie(form_cookie_name(), value, int(FORM_KEPT.total_seconds()))]
-    return answer
-
-
-def kept_form(visit: Visit) -> dict[str, str]:
-    """The form that waited for its person to sign in again, where it belongs to this page."""
-    fields = form_keys().form_kept(visit.cookies.get(form_cookie_name(), ""), now=now())
-    return fields if fields.get("path") == visit.path else {}
-
-
-def form_done(visit: Visit) -> list[Cookie]:
-    """The expired cookie of a form that has been recorded."""
-    return [http_app.expired_cookie(form_cookie_name())] if form_cookie_name() in visit.cookies else []
-
-
-def form_cookie_name() -> str:
-    return "__Host-form" if http_app.is_secure() else "form"
-
-
-def digest(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]

@@ -134,7 +134,7 @@ def test_scripts_are_told_that_their_sign_in_is_too_old(house: House) -> None:
 
 
 def test_a_provider_that_brings_only_old_tokens_makes_no_circle(house: House) -> None:
-    from lambdas.shared.sign_in_flow import digest
+    from lambdas.shared.sign_in_paths import digest
 
     just_renewed = replace(
         old_session(house, timedelta(minutes=16)), made_at=time_there(house), made_for=digest(house.link(OPEN))
