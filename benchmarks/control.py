@@ -2,7 +2,8 @@
 
 Writes build/bench/control.json: `decision_calls_at_10`, `decision_calls_at_10000`, `decision_bytes_at_10`,
 `decision_bytes_at_10000`, `verify_10000_s`, `verify_10000_cpu_s`, `board_pages`, `board_queries`, `burst_registered`,
-`burst_lost`, `burst_drained_s` (of simulated time, at Parameter Store's 3 writes a second), `faults_injected`, `faults_survived`.
+`burst_lost`, `burst_drained_s` (of simulated time, at Parameter Store's 3 writes a second), `faults_injected`, `faults_survived`,
+`schema_fields_added` (to a copy of the code, one for each struct) and `hashes_changed` (of a recorded ledger, read by it).
 In one process on moto: counts are those of AWS, times are this machine's. docs/benchmarks/control.md has the table.
 """
 
@@ -30,6 +31,8 @@ from promotion.ledger.events import NewEvent, chained, signed
 from promotion.ledger.fold import evolve
 from tests.fakes import GROUP, a_run
 from tests.faults.plant import BEGINNING, Plant, plant
+from tests.ledgers import later
+from tests.ledgers.reading import report
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "bench" / "control.json"
@@ -49,11 +52,24 @@ def main(*, long: bool) -> dict[str, Any]:
     os.environ.update(faults.FAKE_ACCOUNT)
     with tempfile.TemporaryDirectory() as folder:
         figures = {**decisions(Path(folder)), **board(Path(folder)), **burst(Path(folder)), **_faults(long=long)}
+        figures |= upgrade(Path(folder) / "later")
     figures |= {"cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "python": platform.python_version()}
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     PAGE.write_text(page(figures), encoding="utf-8")
     return figures
+
+
+def upgrade(home: Path) -> dict[str, Any]:
+    """How many hashes and digests of a recorded ledger change for a release with a field more in every struct."""
+    (recording, *_) = sorted((ROOT / "tests" / "ledgers").glob("*/ledger.json"))
+    added = later.make(home)
+    before, after = report(recording.parent), later.read_by(home, recording.parent)
+    pairs = [
+        *zip(before["hashes"], after["hashes"], strict=True),
+        *zip(before["digests"], after["digests"], strict=True),
+    ]
+    return {"schema_fields_added": added, "hashes_changed": sum(one != other for one, other in pairs)}
 
 
 def page(f: dict[str, Any]) -> str:

@@ -75,6 +75,8 @@ class Front:
                 sigv4.verify(**_presigned(environ))
             except SignatureInvalid as refused:
                 return _refuse(start_response, service, 403, "SignatureDoesNotMatch", str(refused))
+            # moto tells services apart, and who calls, by this header alone.
+            environ["HTTP_AUTHORIZATION"] = _authorization(environ)
         body = b""
         if service != "s3":
             body = environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0), _LARGEST_BODY))
@@ -158,6 +160,15 @@ def _presigned(environ: dict[str, Any]) -> dict[str, Any]:
         "service": "sts",
         "now": (dt.datetime.now(dt.UTC), real),
     }
+
+
+def _authorization(environ: dict[str, Any]) -> str:
+    """The header that a presigned request would have if its signature stood there."""
+    query = parse_qs(environ.get("QUERY_STRING", ""))
+    credential, headers, signature = (
+        query[f"X-Amz-{name}"][0] for name in ("Credential", "SignedHeaders", "Signature")
+    )
+    return f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={headers}, Signature={signature}"
 
 
 def _session_token(environ: dict[str, Any]) -> str | None:

@@ -10,6 +10,7 @@ import msgspec
 
 from promotion import names
 from promotion.aws import Client
+from promotion.aws.published_events import detail_of
 from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
 
@@ -31,12 +32,12 @@ class EventsTarget:
             {
                 "Source": names.EVENT_SOURCE,
                 "DetailType": event.kind,
-                "Detail": json.dumps(detail(view, event), ensure_ascii=False),
+                "Detail": json.dumps(found, ensure_ascii=False),
                 "EventBusName": self._bus,
                 "Time": event.time,
             }
             for event in events
-            if event.kind in names.PUBLISHED
+            if (found := detail(view, event)) is not None
         ]
         for start in range(0, len(entries), MOST_ENTRIES):
             answer = self._client.put_events(Entries=entries[start : start + MOST_ENTRIES])
@@ -45,26 +46,8 @@ class EventsTarget:
                 raise RuntimeError(f"the bus refused {len(refused)} events: {refused[0].get('ErrorMessage')}")
 
 
-def detail(view: GroupSnapshot, event: Event) -> dict[str, Any]:
-    """What listeners are told: who, what, where, why, and where in the ledger it stands."""
+def detail(view: GroupSnapshot, event: Event) -> dict[str, Any] | None:
+    """What listeners are told: who, what, where, why, and where in the ledger it stands; None for what stays there."""
     state = view.find_version(event.version) if event.version is not None else None
-    found: dict[str, Any] = {
-        "schema": 1,
-        "model_package_group": event.group,
-        "model_package_version": event.version,
-        "model_package_arn": state.package.arn if state else None,
-        "environment": event.environment,
-        "actor": event.actor.subject,
-        "time": event.time.isoformat().replace("+00:00", "Z"),
-        "sequence": event.sequence,
-        "event_id": event.event_id,
-        "hash": event.hash,
-    }
-    told = (
-        "verdict", "reason", "request_id", "approved_by", "replaces", "from_version", "falls_back", "status", "by",
-        "run_id", "expires_at", "attempt", "broke_glass", "source", "drift", "bound", "violations", "report", "retraining",
-        "retraining_held", "endpoint", "serves", "problem",
-    )  # fmt: skip
-    said = msgspec.json.decode(msgspec.json.encode(msgspec.structs.asdict(event.payload)))
-    found |= {name: said[name] for name in told if said.get(name) not in (None, "")}
-    return {key: value for key, value in found.items() if value is not None}
+    found = detail_of(event, state.package.arn if state else "")
+    return dict(msgspec.json.decode(msgspec.json.encode(found))) if found is not None else None

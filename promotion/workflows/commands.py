@@ -136,10 +136,10 @@ def read(event: Mapping[str, Any]) -> Command:
         raise Invalid("arguments", "they are a JSON object.")
     try:
         command: Command = msgspec.convert({**arguments, "operation": operation}, Command)
-        return command
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at ")
         raise Invalid(place.strip("`").removeprefix("$.") or str(operation), reason) from None
+    return command
 
 
 def dispatch(command: Command, context: Context) -> Receipt:

@@ -13,6 +13,7 @@ from lambdas.handlers import on_drift_detected, on_monitoring_completed
 from promotion.config.loading import Config, parse
 from promotion.errors import PromotionError
 from promotion.ledger.append import Receipt
+from promotion.workflows.commands import Command, message
 from tests.fakes import CONFIG_TEXT, GROUP
 
 PIPELINE = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/retrain-summariser"
@@ -69,10 +70,11 @@ class FakeRecorder:
     def __init__(self, refusal: str = "") -> None:
         self.recorded, self.refusal = list[tuple[str, dict[str, Any]]](), refusal
 
-    def record(self, operation: str, **arguments: Any) -> Receipt:
+    def record(self, command: Command) -> Receipt:
         if self.refusal:
             raise PromotionError(self.refusal)
-        self.recorded.append((operation, arguments))
+        sent = json.loads(message(command))
+        self.recorded.append((sent["operation"], sent["arguments"]))
         return Receipt(group=GROUP)
 
 

@@ -16,6 +16,7 @@ from promotion.domain.model import EndpointState
 from promotion.errors import PromotionError
 from promotion.ledger.append import Receipt
 from promotion.workflows import endpoints as hosting
+from promotion.workflows.commands import RecordEndpoint, dispatch
 from tests.adapters.conftest import Aws, Hand
 from tests.fakes import CONFIG_TEXT, GROUP, OPERATOR, PREFIX, House
 
@@ -47,11 +48,10 @@ class Installation:
         ):
             monkeypatch.setattr(on_live_changed, name, value)
 
-    def record(self, operation: str, *, group: str, environment: str, version: int, endpoint: EndpointState) -> Receipt:
+    def record(self, command: RecordEndpoint) -> Receipt:
         if self.refusal:
             raise PromotionError(self.refusal)
-        assert operation == "endpoint"
-        return hosting.record_endpoint(group, environment, version, endpoint, world=self.house.world)
+        return dispatch(command, self.house.world)
 
     def climb(self, version: int) -> None:
         self.house.climb(version, to="dev")

@@ -13,7 +13,7 @@ from promotion import names
 
 
 class Recorder:
-    def record(self, kind: str, **given: Any) -> SimpleNamespace:
+    def record(self, command: Any) -> SimpleNamespace:
         return SimpleNamespace(sequence=7, note="")
 
 

@@ -12,11 +12,13 @@ import pytest
 
 from lambdas.handlers.on_inference_completed import RunReport
 from promotion import names
+from promotion.aws.published_events import DETAILS
 from promotion.aws.publisher import detail
 from promotion.domain.model import SYSTEM, Evidence, Head, Package
 from promotion.ledger.events import Event, NewEvent, chained
 from promotion.ledger.fold import evolve
 from promotion.ledger.snapshot import GroupSnapshot
+from tools.write_event_schemas import page, path
 
 EVENTS = Path(__file__).parents[2] / "docs" / "events"
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
@@ -85,7 +87,9 @@ def published(kind: str) -> dict[str, Any]:
     events: list[Event] = chained(view.head, facts, time=NOW, policy_digest="p")
     for event in events:
         evolve(view, event)
-    return detail(view, events[-1])
+    found = detail(view, events[-1])
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize("kind", names.PUBLISHED)
@@ -126,3 +130,9 @@ def test_a_pipelines_report_is_read_as_its_schema_says() -> None:
         if name not in ("model_package_version", "metrics_uri", "error", "request")
     }
     assert set(document("pipeline-report.schema.json")["required"]) == required
+
+
+def test_the_schemas_are_those_of_the_types() -> None:
+    assert list(DETAILS) == list(names.PUBLISHED)
+    for kind in DETAILS:
+        assert path(kind).read_text(encoding="utf-8") == page(kind), "run: python -m tools.write_event_schemas"

@@ -52,9 +52,9 @@ def test_parameters_beyond_sagemakers_length_are_refused() -> None:
     ("name", "value"),
     [
         ("max_length", 0), ("max_length", "50"), ("max_length", 2.5), ("max_length", True), ("max_new_tokens", -1),
-        ("num_return_sequences", 0), ("num_beams", 101), ("no_repeat_ngram_size", -1), ("temperature", 0),
+        ("num_return_sequences", 0), ("num_beams", 101), ("no_repeat_ngram_size", -1), ("temperature", -1),
         ("temperature", float("nan")), ("temperature", float("inf")), ("temperature", "hot"), ("early_stopping", "always"),
-        ("early_stopping", 1), ("do_sample", "yes"), ("do_sample", 1), ("top_k", -1), ("top_p", 0), ("top_p", 1.01),
+        ("early_stopping", 1), ("do_sample", "yes"), ("do_sample", 1), ("top_k", -2), ("top_p", 0), ("top_p", 1.01),
         ("top_p", float("nan")), ("seed", -1), ("seed", 2**63), ("batch_size", 0), ("batch_size", [4]),
     ],
 )  # fmt: skip

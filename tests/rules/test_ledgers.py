@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from promotion.domain.model import EnvironmentState, VersionState
 from promotion.ledger.fold import read_state, refolded
 from promotion.ledger.payloads import PAYLOADS
+from tests.ledgers import later
 from tests.ledgers.reading import house_of, report
 
 ROOT = Path(__file__).parents[2]
@@ -68,44 +62,12 @@ def test_a_group_goes_on_from_what_an_earlier_release_wrote(release: Path) -> No
 
 @pytest.fixture(scope="module")
 def later_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This release with a defaulted field more in every struct that it has."""
     home = tmp_path_factory.mktemp("later")
-    for name in ("promotion", "tests"):
-        shutil.copytree(
-            ROOT / name, home / name, ignore=shutil.ignore_patterns("__pycache__", "snapshots", "templates")
-        )
-    shutil.copytree(ROOT / "promotion/rendering/templates", home / "promotion/rendering/templates")
-    assert sum(_add_fields(path) for path in (home / "promotion").rglob("*.py")) > 60
+    assert later.make(home) > 80
     return home
-
-
-def _add_fields(path: Path) -> int:
-    """Give every struct of a module one more field; the number of structs."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    structs = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef)
-        and any(ast.unparse(base) in ("Struct", "msgspec.Struct", "_Payload") for base in node.bases)
-    ]
-    for node in structs:
-        # Under each struct's own name: a payload inherits one from its base.
-        node.body += ast.parse(f"added_to_{node.name.lower().strip('_')}: str = 'by a later release'").body
-    if structs:
-        path.write_text(ast.unparse(ast.fix_missing_locations(tree)), encoding="utf-8")
-    return len(structs)
-
-
-def read_by(home: Path, release: Path) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.ledgers.reading", str(release)],
-        cwd=home, env={**os.environ, "PYTHONPATH": str(home)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
 
 
 def test_a_field_more_in_every_struct_changes_no_hash_no_digest_and_no_sentence(
     release: Path, later_release: Path
 ) -> None:
-    assert read_by(later_release, release) == report(release)
+    assert later.read_by(later_release, release) == report(release)

@@ -1,0 +1,25 @@
+"""Write docs/events/*.schema.json from the structs that the publisher fills: `python -m tools.write_event_schemas`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from promotion.aws.published_events import DETAILS, schema_of
+
+FOLDER = Path(__file__).parents[1] / "docs" / "events"
+
+
+def page(kind: str) -> str:
+    """The file of a detail-type."""
+    return json.dumps(schema_of(kind), indent=2, ensure_ascii=False) + "\n"
+
+
+def path(kind: str) -> Path:
+    """Where the file of a detail-type is."""
+    return FOLDER / f"{kind.lower().replace(' ', '-')}.schema.json"
+
+
+if __name__ == "__main__":
+    for each in DETAILS:
+        path(each).write_text(page(each), encoding="utf-8")
