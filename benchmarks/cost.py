@@ -23,7 +23,8 @@ from unittest import mock
 import boto3
 
 from infra import machine
-from promotion.links.tokens import Session
+from promotion.aws import keys
+from promotion.links.sessions import Session
 from tests.fakes import ANN, CHO, CONFIG_TEXT, GROUP, signed_in
 from tests.faults import plant as plants
 from tests.faults.ground import EVIDENCE, MODELS, URL
@@ -152,16 +153,17 @@ def idle(service: Plant) -> Meter:
 def _look(service: Plant, version: int, name: str) -> None:
     """The request's page, as an approver opens it."""
     from lambdas.handlers import web
-    from lambdas.shared.dependencies import keyring, ledger
+    from lambdas.shared.dependencies import keyring, ledger, session_maker
 
-    with service.unharmed():
-        token = keyring().approval_token(ledger().view(GROUP).version(version).requests[name].id)
     moment = datetime.now(UTC)
     session = Session(id="s", person=signed_in(ANN, moment), expires_at=moment + timedelta(hours=1))
+    with service.unharmed():
+        cookie = session_maker().cookie(session)
+        token = keyring().approval_token(ledger().view(GROUP).version(version).requests[name].id)
     event = {
         "version": "2.0", "routeKey": "", "rawPath": f"/approvals/{token}", "rawQueryString": "",
         "headers": {"host": URL.removeprefix("https://"), "accept": "text/html"},
-        "cookies": [f"__Host-session={keyring().session_cookie(session)}"],
+        "cookies": [f"__Host-session={cookie}"],
         "requestContext": {"http": {"method": "GET", "path": f"/approvals/{token}"}, "stage": "$default"},
         "isBase64Encoded": False,
     }  # fmt: skip
@@ -236,7 +238,7 @@ def standing() -> dict[str, tuple[str, float]]:
     return {
         "Alarms": (f"{alarms}", alarms * PRICES["alarm_metric_month"]),
         "Dashboard and metric": ("1 and 1", PRICES["dashboard_month"] + PRICES["metric_month"]),
-        "Signing key": (f"{keys}", keys * PRICES["kms_key_month"]),
+        "Signing keys": (f"{keys}", keys * PRICES["kms_key_month"]),
         "Secrets": (f"{secrets}", secrets * PRICES["secret_month"]),
         "Inference image in ECR": (f"{ASSUMED['image_gb']:g} GB", ASSUMED["image_gb"] * PRICES["ecr_gb_month"]),
         "Lambda polling the wake queue": (f"{polls:,.0f} requests", polls * PRICES["sqs_fifo_request"]),
@@ -254,6 +256,8 @@ def compute() -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory() as folder,
         mock.patch.object(plants, "CONFIG_TEXT", four),
+        # Secrets are read again every five minutes: a slow machine would count more calls than a fast one.
+        mock.patch.object(keys, "SECRET_LIFETIME_S", math.inf),
         plant(Path(folder)) as service,
     ):
         climbed = promotion(service)

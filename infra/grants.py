@@ -22,14 +22,29 @@ TOLD: Mapping[str, tuple[str, ...]] = {
         names.HASHING_IMAGE,
     ),
     "on_approval_changed": (names.RECORD_FUNCTION, names.REGISTERED_FUNCTION),
-    "decide": (names.LEDGER_TABLE, names.LINK_KEYS_SECRET_ARN, names.SIGNING_KEY_ARN, names.PUBLIC_URL),
+    "decide": (
+        names.LEDGER_TABLE,
+        names.LINK_KEYS_SECRET_ARN,
+        names.FORM_KEYS_SECRET_ARN,
+        names.SESSION_KEY_ARN,
+        names.SIGNING_KEY_ARN,
+        names.PUBLIC_URL,
+    ),
     "operate": (names.LEDGER_TABLE, names.SIGNING_KEY_ARN, names.PUBLIC_URL),
     "record": (names.LEDGER_TABLE, names.SIGNING_KEY_ARN),
-    "sign_in": (names.LINK_KEYS_SECRET_ARN, names.IDENTITY_SECRET_ARN, names.PUBLIC_URL),
+    "sign_in": (
+        names.SIGN_IN_KEYS_SECRET_ARN,
+        names.FORM_KEYS_SECRET_ARN,
+        names.SESSION_KEY_ARN,
+        names.IDENTITY_SECRET_ARN,
+        names.PUBLIC_URL,
+    ),
     "web": (
         names.LEDGER_TABLE,
         names.PROJECTIONS_TABLE,
         names.LINK_KEYS_SECRET_ARN,
+        names.FORM_KEYS_SECRET_ARN,
+        names.SESSION_KEY_ARN,
         names.PUBLIC_URL,
     ),
     "on_ledger_appended": (names.WAKE_QUEUE_URL,),
@@ -79,6 +94,9 @@ class Duties:
             names.PROJECTIONS_TABLE: store.projections.table_name,
             names.SIGNING_KEY_ARN: store.signing_key.key_arn,
             names.LINK_KEYS_SECRET_ARN: store.link_keys.secret_arn,
+            names.FORM_KEYS_SECRET_ARN: store.form_keys.secret_arn,
+            names.SIGN_IN_KEYS_SECRET_ARN: store.sign_in_keys.secret_arn,
+            names.SESSION_KEY_ARN: store.session_key.key_arn,
             names.IDENTITY_SECRET_ARN: store.identity_secret.secret_arn,
             names.EVENT_BUS_NAME: wiring.bus.event_bus_name,
             names.PUBLIC_URL: self.public_url,
@@ -104,6 +122,10 @@ class Duties:
         record = may.invoke(functions["record"].function_arn)
         register = may.invoke(functions["on_model_registered"].function_arn)
         link_keys = allow(["secretsmanager:GetSecretValue"], [self.store.link_keys.secret_arn])
+        form_keys = allow(["secretsmanager:GetSecretValue"], [self.store.form_keys.secret_arn])
+        sign_in_keys = allow(["secretsmanager:GetSecretValue"], [self.store.sign_in_keys.secret_arn])
+        read_sessions = allow(["kms:GetPublicKey"], [self.store.session_key.key_arn])
+        make_sessions = allow(["kms:Sign"], [self.store.session_key.key_arn])
         client_secret = allow(["secretsmanager:GetSecretValue"], [self.store.identity_secret.secret_arn])
         granted: Mapping[str, list[iam.PolicyStatement]] = {
             "on_model_registered": [
@@ -114,11 +136,18 @@ class Duties:
                 *may.start_hashing(self.hashing_role.role_arn),
             ],
             "on_approval_changed": [may.describe_packages(), record, register],
-            "decide": [may.read_ledger(), may.append_to_ledger(), may.sign(), link_keys],
+            "decide": [may.read_ledger(), may.append_to_ledger(), may.sign(), link_keys, form_keys, read_sessions],
             "operate": [may.read_ledger(), may.append_to_ledger(), may.sign()],
             "record": [may.read_ledger(), may.append_to_ledger(), may.sign()],
-            "sign_in": [link_keys, client_secret],
-            "web": [may.read_ledger(), may.read_projections(), link_keys, *may.read_evidence()],
+            "sign_in": [read_sessions, make_sessions, sign_in_keys, form_keys, client_secret],
+            "web": [
+                may.read_ledger(),
+                may.read_projections(),
+                link_keys,
+                form_keys,
+                read_sessions,
+                *may.read_evidence(),
+            ],
             "on_ledger_appended": [*may.follow_ledger(), may.send(wiring.wake, wiring.undelivered)],
             "on_projection_due": [
                 may.consume(wiring.wake),

@@ -41,13 +41,18 @@ class Store(Construct):
         self.projections: dynamodb.ITable = self._projections()
         # Asymmetric, so that a pipeline verifies offline; kept, because nobody can check what a deleted key has signed.
         self.signing_key: kms.IKey = self._signing_key(alias)
-        self.link_keys = secretsmanager.Secret(
+        # Who makes links can't make sessions, nor the token of a form: a secret each.
+        self.link_keys = _keys(self, "LinkKeys", "Signs the ids in approval links")
+        self.form_keys = _keys(self, "FormKeys", "Signs the tokens of forms")
+        self.sign_in_keys = _keys(self, "SignInKeys", "Signs the state of a sign-in on its way")
+        # Asymmetric, so that who reads a session can't make one; a session is a day at most, so nothing is lost with it.
+        self.session_key = kms.Key(
             self,
-            "LinkKeys",
-            description="Signs the ids in approval links; sessions too",
-            generate_secret_string=secretsmanager.SecretStringGenerator(
-                secret_string_template="{}", generate_string_key="key", password_length=64, exclude_punctuation=True
-            ),
+            "SessionKey",
+            description="Signs sessions",
+            key_spec=kms.KeySpec.ECC_NIST_P256,
+            key_usage=kms.KeyUsage.SIGN_VERIFY,
+            removal_policy=RemovalPolicy.DESTROY,
         )
         # Begins as noise rather than empty: nobody can sign in until the provider's own secret is put there.
         self.identity_secret = secretsmanager.Secret(
@@ -83,7 +88,7 @@ class Store(Construct):
         )
         self._remember()
         acknowledge(logs, {"AwsSolutions-S1": "This is where the access logs go; a log of the log would never end."})
-        for secret in (self.link_keys, self.identity_secret):
+        for secret in (self.link_keys, self.form_keys, self.sign_in_keys, self.identity_secret):
             acknowledge(
                 secret,
                 {"AwsSolutions-SMG4": "Rotated by hand: docs/operations.md."},
@@ -171,6 +176,17 @@ class Store(Construct):
         if "ledger" not in self._kept:
             for word, tag in names.KEPT.items():
                 Tags.of(self.ledger).add(tag, belongs[word])
+
+
+def _keys(scope: Construct, name: str, description: str) -> secretsmanager.Secret:
+    return secretsmanager.Secret(
+        scope,
+        name,
+        description=description,
+        generate_secret_string=secretsmanager.SecretStringGenerator(
+            secret_string_template="{}", generate_string_key="key", password_length=64, exclude_punctuation=True
+        ),
+    )
 
 
 def _table(scope: Construct, name: str, **settings: object) -> dynamodb.Table:

@@ -45,6 +45,7 @@ from promotion.ledger.events import Event, StoredEvent, head_after, read_event
 from promotion.ledger.fold import read_state, refolded
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.ledger.verify import Anchor, Found, Verifier
+from promotion.links.sessions import Sessions
 from promotion.workflows import decisions, operations
 from promotion.workflows.projector import Failure, Target, project
 
@@ -492,3 +493,10 @@ def raises(error: Exception) -> Callable[..., Any]:
         raise error
 
     return call
+
+
+def session_key(longest: timedelta = timedelta(hours=24)) -> Sessions:
+    """Sessions under a key of their own."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    return Sessions(pem, lambda message: key.sign(message, ec.ECDSA(hashes.SHA256())), longest=longest)

@@ -10,7 +10,7 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
-from lambdas.shared import http_app, sign_in_flow
+from lambdas.shared import http_app, sign_in_renewal
 from lambdas.shared.appending import about, signing, version_number
 from lambdas.shared.dependencies import config, keyring, links, logger, world
 from lambdas.shared.http_app import Visit
@@ -20,7 +20,7 @@ from promotion.domain.model import (
 from promotion.errors import Invalid, LinkInvalid, PromotionError
 from promotion.ledger.append import Receipt, checked_reason
 from promotion.ledger.fold import request_of
-from promotion.links.tokens import Session
+from promotion.links.sessions import Session
 from promotion.rendering.documents.approval_request import request_document
 from promotion.workflows import decisions, operations
 
@@ -47,7 +47,7 @@ def decide(visit: Visit, token: str) -> Response[Any]:
         decisions.checked_verdict(form.get("verdict", ""))
         checked_reason(form.get("reason", ""))
         visit.check_origin(session, form)
-        again = sign_in_flow.late(visit, session, form)
+        again = sign_in_renewal.late(visit, session, form)
         if again is not None:
             return again
         receipt = decisions.record_decision(
@@ -63,7 +63,7 @@ def decide(visit: Visit, token: str) -> Response[Any]:
         return _shown_again(visit, asked, session, form, error) or visit.refusal(error, session.person, page)
     sequence = receipt.sequence
     _log("decision recorded", session, asked=asked, verdict=form["verdict"], sequence=sequence, **_asked_of(asked))
-    return http_app.redirect(f"/approvals/{token}", cookies=sign_in_flow.form_done(visit))
+    return http_app.redirect(f"/approvals/{token}", cookies=sign_in_renewal.form_done(visit))
 
 
 @http_app.route(app, "/approvals/<token>/again", "POST")

@@ -11,10 +11,11 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
-from lambdas.shared import http_app, sign_in_flow
+from lambdas.shared import http_app, sign_in_renewal
 from lambdas.shared.dependencies import (
     client,
     config,
+    form_keys,
     keyring,
     ledger,
     links,
@@ -31,7 +32,7 @@ from promotion.domain import policy
 from promotion.domain.model import parse_request_id
 from promotion.domain.policy import Situation
 from promotion.errors import Invalid, LinkInvalid, PromotionError
-from promotion.links.tokens import Session
+from promotion.links.sessions import Session
 from promotion.rendering import pages
 from promotion.rendering.documents.approval_request import is_followed, request_document
 from promotion.rendering.documents.overviews import board_document, model_document, version_document
@@ -58,7 +59,7 @@ def board(visit: Visit) -> Response[Any]:
     states = list(ledger().environments())
     wanted = (app.current_event.query_string_parameters or {}).get("q", "")
     document = board_document(states, session.person, config(), links=links(), now=now(), wanted=wanted)
-    document["csrf"] = keyring().csrf_token(session)
+    document["csrf"] = form_keys().csrf_token(session)
     return visit.page("board", document, session.person)
 
 
@@ -75,14 +76,14 @@ def request(visit: Visit, token: str) -> Response[Any]:
         return visit.refusal(LinkInvalid(), session.person)
     except PromotionError as error:
         return visit.refusal(error, session.person)
-    if policy.may_decide_at_all(session.person, situation) and (again := sign_in_flow.renewed(visit, session)):
+    if policy.may_decide_at_all(session.person, situation) and (again := sign_in_renewal.renewed(visit, session)):
         return again
     live = view.environment(name).live
     samples, slices = read_samples_and_slices(client("s3"), situation.request.evidence)
     document = request_document(
         situation,
         session.person,
-        csrf=keyring().csrf_token(session),
+        csrf=form_keys().csrf_token(session),
         links=links(),
         live=view.find_version(live) if live is not None else None,
         applied=_cursors().read(group) if visit.wants_json else _follow(group, situation),
@@ -110,7 +111,7 @@ def model(visit: Visit, group: str) -> Response[Any]:
         list(ledger().events(group)),
         session.person,
         config(),
-        csrf=keyring().csrf_token(session),
+        csrf=form_keys().csrf_token(session),
         links=links(),
         now=now(),
     )
@@ -132,7 +133,7 @@ def version(visit: Visit, group: str, version: str) -> Response[Any]:
         events,
         session.person,
         config(),
-        csrf=keyring().csrf_token(session),
+        csrf=form_keys().csrf_token(session),
         links=links(),
         now=now(),
     )
@@ -157,7 +158,7 @@ def static(name: str) -> Response[Any]:
 
 def _typed_before(visit: Visit) -> dict[str, str]:
     """Return the form's input and the chosen button from before a repeated sign-in."""
-    kept = {} if visit.wants_json else sign_in_flow.kept_form(visit)
+    kept = {} if visit.wants_json else sign_in_renewal.kept_form(visit)
     if not kept:
         return {}
     button = "approve" if kept.get("verdict") == names.APPROVED else "reject"

@@ -19,8 +19,9 @@ from promotion.aws.keys import KmsSigner, Secrets
 from promotion.aws.ledger import DynamoLedger
 from promotion.aws.recorder import Recorder
 from promotion.config import loading as configuration
-from promotion.config.loading import Config
+from promotion.config.loading import Config, duration
 from promotion.ledger.append import Context
+from promotion.links.sessions import Sessions
 from promotion.links.tokens import Keyring
 from promotion.links.urls import Links
 
@@ -122,7 +123,32 @@ def _identity(client_secret: str) -> IdentityProvider:
 
 
 def keyring() -> Keyring:
+    """What signs approval links."""
     return secrets().keyring(setting(names.LINK_KEYS_SECRET_ARN))
+
+
+def form_keys() -> Keyring:
+    """What signs the tokens of forms."""
+    return secrets().keyring(setting(names.FORM_KEYS_SECRET_ARN))
+
+
+def sign_in_keys() -> Keyring:
+    """What signs the state of a sign-in on its way."""
+    return secrets().keyring(setting(names.SIGN_IN_KEYS_SECRET_ARN))
+
+
+@cache
+def sessions() -> Sessions:
+    """Reads sessions, by the public half of the session key."""
+    pem = KmsSigner(client("kms"), setting(names.SESSION_KEY_ARN)).public_key_pem()
+    return Sessions(pem, longest=duration(config().identity.session_lifetime))
+
+
+@cache
+def session_maker() -> Sessions:
+    """Makes sessions: the role of `sign_in` alone may have KMS sign them."""
+    key = KmsSigner(client("kms"), setting(names.SESSION_KEY_ARN))
+    return Sessions(key.public_key_pem(), key.sign, longest=duration(config().identity.session_lifetime))
 
 
 def links() -> Links:

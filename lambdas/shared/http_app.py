@@ -11,7 +11,7 @@ from urllib.parse import quote
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.shared.cookies import Cookie, SameSite
 
-from lambdas.shared.dependencies import config, keyring, now, setting
+from lambdas.shared.dependencies import config, form_keys, now, sessions, setting
 from lambdas.shared.http_request import (
     HTML,
     JSON,
@@ -27,7 +27,7 @@ from promotion import names
 from promotion.domain import policy
 from promotion.domain.model import Person
 from promotion.formatting import counted, listed, one_line
-from promotion.links.tokens import Session
+from promotion.links.sessions import Session
 
 __all__ = [
     "HTML",
@@ -54,14 +54,14 @@ class Visit(Request):
 
     def session(self) -> Session | None:
         cookie = self.cookies.get(session_cookie_name(), "")
-        return keyring().session(cookie, now=now(), known=policy.known_groups(config())) if cookie else None
+        return sessions().session(cookie, now=now(), known=policy.known_groups(config())) if cookie else None
 
     def reader(self) -> Session:
         """The session of somebody who may read: asked to sign in where there is none, 403 for strangers."""
         session = self.session()
         if session is None:
             raise Answered(self._signed_out())
-        self.csrf = keyring().csrf_token(session)
+        self.csrf = form_keys().csrf_token(session)
         if not policy.may_read(session.person, config()):
             raise Answered(self._not_a_reader(session.person))
         return session
@@ -115,7 +115,7 @@ class Visit(Request):
         (https://fetch.spec.whatwg.org/#append-a-request-origin-header): then Sec-Fetch-Site, which no page can set, has to say
         that it was one of ours. Other clients may leave both out, and have the CSRF token to show.
         """
-        if not self.comes_from_us() or not keyring().csrf_is_good(session, form.get("csrf", "")):
+        if not self.comes_from_us() or not form_keys().csrf_is_good(session, form.get("csrf", "")):
             raise Answered(
                 self.message(
                     HTTPStatus.FORBIDDEN,

@@ -1,33 +1,28 @@
-"""Signing in over HTTP: several sign-ins at once, a fresh one for a decision, and the form that waits meanwhile."""
+"""Signing in over HTTP, several sign-ins at once. Of `sign_in` alone: web and decide have sign_in_renewal.py."""
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Mapping
-from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.shared.cookies import Cookie
 
 from lambdas.shared import http_app
-from lambdas.shared.dependencies import config, identity, keyring, logger, now
+from lambdas.shared.dependencies import config, identity, logger, now, session_maker, sign_in_keys
 from lambdas.shared.http_app import Visit
+from lambdas.shared.sign_in_paths import decision_at, digest, login
 from promotion.config.loading import duration
-from promotion.config.settings import Decision
-from promotion.domain import freshness, signing
-from promotion.domain.model import parse_request_id
-from promotion.errors import Invalid, LinkInvalid, ProviderUnavailable, SignInFailed
+from promotion.domain import freshness
+from promotion.errors import ProviderUnavailable, SignInFailed
 from promotion.formatting import one_line
-from promotion.links.tokens import LONGEST_KEPT, Session, SignIn, safe_return
+from promotion.links.sessions import Session
+from promotion.links.tokens import SignIn, claimed_request_of, safe_return
 
 MOST_SIGN_INS = 5
 SIGN_IN_COOKIE_S = 600
-FORM_KEPT = timedelta(minutes=30)
-JUST_RENEWED = timedelta(minutes=1)
 BEGIN_AGAIN = "This sign-in was not begun here, or took too long. Begin again."
 
 
@@ -37,14 +32,15 @@ def begin(visit: Visit, query: Mapping[str, str]) -> Response[Any]:
     With `renew`, for a decision: as its environment wants people to have signed in.
     """
     back = safe_return(query.get("return_to"))
-    wanted = freshness.demands(decision_at(back)) if query.get("renew") else {}
+    # What the provider is asked for allows nothing: `decide` holds what came of it against the link that it verifies.
+    wanted = freshness.demands(decision_at(back, claimed_request_of)) if query.get("renew") else {}
     try:
-        address, sign_in = identity().begin(back, now=now(), state=keyring().sign_in_state(back), demands=wanted)
+        address, sign_in = identity().begin(back, now=now(), state=sign_in_keys().sign_in_state(back), demands=wanted)
     except (ProviderUnavailable, SignInFailed) as error:
         return not_signed_in(visit, error, back)
     by_form = config().identity.response_mode == "form_post"
     remembered = http_app.cookie(
-        cookie_name(sign_in.state), keyring().sign_in_cookie(sign_in), SIGN_IN_COOKIE_S, from_elsewhere=by_form
+        cookie_name(sign_in.state), sign_in_keys().sign_in_cookie(sign_in), SIGN_IN_COOKIE_S, from_elsewhere=by_form
     )
     return http_app.redirect(address, HTTPStatus.FOUND, cookies=[remembered, *_too_many(visit)])
 
@@ -53,7 +49,7 @@ def finish(visit: Visit, said: Mapping[str, str]) -> Response[Any]:
     """Take the provider's answer: a code or an error, with the state that this browser was sent off with."""
     state = said.get("state", "")
     name = cookie_name(state)
-    sign_in = keyring().sign_in(visit.cookies.get(name, ""), now=now())
+    sign_in = sign_in_keys().sign_in(visit.cookies.get(name, ""), now=now())
     if sign_in is None or not secrets.compare_digest(state.encode(errors="replace"), sign_in.state.encode()):
         return _begun_elsewhere(visit, state)
     if "code" not in said:
@@ -63,7 +59,7 @@ def finish(visit: Visit, said: Mapping[str, str]) -> Response[Any]:
         return not_signed_in(visit, failed, sign_in.return_to)
     try:
         session = _session(said["code"], sign_in)
-        value = keyring().session_cookie(session)
+        value = session_maker().cookie(session)
     except (ProviderUnavailable, SignInFailed, ValueError) as error:
         return not_signed_in(visit, error, sign_in.return_to)
     person = session.person
@@ -87,7 +83,7 @@ def _session(code: str, sign_in: SignIn) -> Session:
 
 def _begun_elsewhere(visit: Visit, state: str) -> Response[Any]:
     """An answer whose sign-in isn't remembered: on to its request where somebody is signed in, else begin again towards it."""
-    back = keyring().returns_to(state)
+    back = sign_in_keys().returns_to(state)
     if back is not None and visit.session() is not None:
         return http_app.redirect(back)
     return not_signed_in(visit, SignInFailed(BEGIN_AGAIN), back or "/")
@@ -103,11 +99,6 @@ def not_signed_in(visit: Visit, error: Exception, return_to: str = "/") -> Respo
     )
 
 
-def login(return_to: str, *, renew: bool = False) -> str:
-    """The address that begins a sign-in."""
-    return f"/login?return_to={quote(return_to, safe='/')}{'&renew=1' if renew else ''}"
-
-
 def cookie_name(state: str) -> str:
     """The cookie of one sign-in: several are under way where several links were opened at once."""
     return f"{http_app.sign_in_cookie_name()}-{digest(state)}"
@@ -119,81 +110,7 @@ def _too_many(visit: Visit) -> list[Cookie]:
     ages: dict[str, float] = {}
     for name, value in visit.cookies.items():
         if name.startswith(prefix):
-            found = keyring().sign_in(value, now=now())
+            found = sign_in_keys().sign_in(value, now=now())
             ages[name] = found.expires_at.timestamp() if found else 0.0
     oldest = sorted(ages, key=lambda name: ages[name])[: max(0, len(ages) - MOST_SIGN_INS + 1)]
     return [http_app.expired_cookie(name) for name in oldest]
-
-
-def decision_at(path: str) -> Decision:
-    """Return the sign-in that a decision on the requested page needs; no requirement for other pages."""
-    first, token = [*path.split("?")[0].split("/"), "", ""][1:3]
-    if first != "approvals":
-        return Decision()
-    try:
-        group, _, name, _ = parse_request_id(keyring().request_of(token))
-        return signing.required_of(config().environment(name, group))
-    except (LinkInvalid, Invalid):
-        return Decision()
-
-
-def too_old(session: Session, path: str) -> str:
-    """Why the person of a session has to sign in again before they decide at `path`; empty where they need not."""
-    return freshness.too_old(
-        session.person.authentication,
-        decision_at(path),
-        now=now(),
-        made_at=session.made_at,
-        made_for_this=session.made_for == digest(path),
-    )
-
-
-def renewed(visit: Visit, session: Session) -> Response[Any] | None:
-    """A redirect that renews a sign-in before somebody reads what they may decide on; None where nothing is to renew.
-
-    Not twice in a row: a provider that can't bring what is asked for would be a circle.
-    """
-    if visit.wants_json or visit.method != "GET" or not too_old(session, visit.path):
-        return None
-    if session.made_for == digest(visit.path) and session.made_at and now() - session.made_at < JUST_RENEWED:
-        return None
-    return http_app.redirect(login(visit.path, renew=True), HTTPStatus.FOUND)
-
-
-def late(visit: Visit, session: Session, form: Mapping[str, str]) -> Response[Any] | None:
-    """The answer to a decision whose sign-in is too old: 401, with a link to sign in and the form kept; None where it isn't."""
-    why = too_old(session, visit.path)
-    if not why:
-        return None
-    answer = visit.message(
-        HTTPStatus.UNAUTHORIZED,
-        "Sign in once more",
-        f"{why} Nothing was recorded yet: sign in again, and your form comes back filled in.",
-        person=session.person,
-        link=(login(visit.path, renew=True), "Sign in again"),
-        code="sign_in_again",
-    )
-    fields = {name: form[name] for name in ("verdict", "reason", "break_glass") if name in form}
-    value = keyring().kept_form({**fields, "path": visit.path}, now() + FORM_KEPT)
-    if len(value) <= LONGEST_KEPT:
-        answer.cookies = [http_app.cookie(form_cookie_name(), value, int(FORM_KEPT.total_seconds()))]
-    return answer
-
-
-def kept_form(visit: Visit) -> dict[str, str]:
-    """The form that waited for its person to sign in again, where it belongs to this page."""
-    fields = keyring().form_kept(visit.cookies.get(form_cookie_name(), ""), now=now())
-    return fields if fields.get("path") == visit.path else {}
-
-
-def form_done(visit: Visit) -> list[Cookie]:
-    """The expired cookie of a form that has been recorded."""
-    return [http_app.expired_cookie(form_cookie_name())] if form_cookie_name() in visit.cookies else []
-
-
-def form_cookie_name() -> str:
-    return "__Host-form" if http_app.is_secure() else "form"
-
-
-def digest(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]

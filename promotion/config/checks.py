@@ -36,6 +36,7 @@ MOST_PARAMETERS = 200
 # Longest part of an endpoint's name around its group, of SageMaker's 63 characters.
 LONGEST_AROUND_GROUP = 50
 LONGEST_SERVICE = 16
+LONGEST_SESSION = timedelta(hours=24)
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTransformJob.html, MaxPayloadInMB
 MOST_PAYLOADS_MB = 100
 LONGEST_TRANSFORM = timedelta(days=2)
@@ -116,7 +117,7 @@ def check(config: Config, source: str) -> None:
     loopback = re.match(r"http://(127\.0\.0\.1|localhost)(:\d+)?(/|$)", config.identity.issuer)
     if not config.identity.issuer.startswith("https://") and not loopback:
         refuse("identity.issuer", "an issuer is an https:// address.")
-    _check_duration(config.identity.session_lifetime, "identity.session_lifetime", refuse)
+    _check_session_lifetime(config.identity.session_lifetime, refuse)
     identity.check(config, refuse)
     for index, window in enumerate(config.freeze):
         if window.start.tzinfo is None or window.end.tzinfo is None:
@@ -202,6 +203,15 @@ def _check_hyper_params(text: str, refuse: Refuse) -> None:
 def _check_duration(text: str, place: str, refuse: Refuse) -> None:
     try:
         duration(text)
+    except Invalid as error:
+        refuse(place, error.reason)
+
+
+def _check_session_lifetime(text: str, refuse: Refuse) -> None:
+    place = "identity.session_lifetime"
+    try:
+        if duration(text) > LONGEST_SESSION:
+            refuse(place, "a session lasts at most 24h.")
     except Invalid as error:
         refuse(place, error.reason)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from promotion.domain.model import Authentication, Person
 
 if TYPE_CHECKING:
-    from promotion.links.tokens import Session
+    from promotion.links.sessions import Session
 
 # Beyond this many bytes of ids, groups are kept as digests, which the configuration's ids are held against.
 PLAIN_GROUPS_BYTES = 600

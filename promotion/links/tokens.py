@@ -1,6 +1,6 @@
-"""Signed things that travel through people's hands: approval links, session cookies, CSRF tokens, sign-in state.
+"""Signed things that travel through people's hands: approval links, CSRF tokens, sign-in state. Sessions: see sessions.py.
 
-Each kind is signed with a salt of its own, so that one can't stand in for another. The newest key signs, all keys verify:
+Each kind has keys and a salt of its own, so that one can't stand in for another. The newest key signs, all keys verify:
 a rotation signs nobody out (https://itsdangerous.palletsprojects.com/en/stable/concepts/#key-rotation).
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,26 +16,12 @@ from itsdangerous import BadData, BadSignature, Signer, URLSafeSerializer
 from itsdangerous.encoding import base64_decode, base64_encode
 from msgspec import Struct
 
-from promotion.domain.model import Person
 from promotion.errors import LinkInvalid
-from promotion.links.session_fields import session_arguments, session_fields
+from promotion.links.sessions import Session
 
 LONGEST_TOKEN = 512
 LONGEST_COOKIE = 3072
 LONGEST_KEPT = 3800
-
-
-class Session(Struct, frozen=True, kw_only=True):
-    """A signed-in person, until `expires_at`. `id` is random and binds CSRF tokens to this session.
-
-    `made_at` is when it began, and `made_for` the path that its sign-in was to come back to.
-    """
-
-    id: str
-    person: Person
-    expires_at: datetime
-    made_at: datetime | None = None
-    made_for: str = ""
 
 
 class SignIn(Struct, frozen=True, kw_only=True):
@@ -100,28 +86,6 @@ class Keyring:
             raise LinkInvalid
         return found
 
-    def session_cookie(self, session: Session) -> str:
-        """The value of the session cookie: signed, not secret.
-
-        Raises:
-            ValueError: it would be larger than browsers keep.
-        """
-        value = _text(self._serializer("session").dumps(session_fields(session)))
-        if len(value) > LONGEST_COOKIE:
-            raise ValueError("the session cookie would be larger than 3 KB; the person is in too many known groups.")
-        return value
-
-    def session(self, cookie: str, *, now: datetime, known: Iterable[str] = ()) -> Session | None:
-        """The session in a cookie, or None where it is forged, damaged or over; `known` groups are told by their digests."""
-        found = self._loads("session", cookie, LONGEST_COOKIE)
-        if found is None:
-            return None
-        try:
-            session = Session(**session_arguments(found, known))
-        except (KeyError, TypeError, ValueError):
-            return None
-        return session if now < session.expires_at else None
-
     def sign_in_cookie(self, sign_in: SignIn) -> str:
         """The value of the cookie that remembers a sign-in while the person is at the provider."""
         return _text(
@@ -185,13 +149,13 @@ class Keyring:
 
     def csrf_is_good(self, session: Session, token: str) -> bool:
         """Return True if a form came from a page of this session."""
-        if len(token) > LONGEST_TOKEN or not _is_canonical(token):
+        if len(token) > LONGEST_TOKEN or not is_canonical(token):
             return False
         return any(self._signer("csrf").verify_signature(session.id, token) for _ in self._tries())
 
     def _loads(self, purpose: str, value: str, longest: int) -> Any:
         """Return the value that was signed for `purpose`, or None."""
-        if len(value) > longest or not all(_is_canonical(part) for part in value.lstrip(".").split(".")):
+        if len(value) > longest or not all(is_canonical(part) for part in value.lstrip(".").split(".")):
             return None
         for _ in self._tries():
             try:
@@ -211,7 +175,19 @@ class Keyring:
             yield
 
 
-def _is_canonical(text: str) -> bool:
+def claimed_request_of(token: str) -> str:
+    """Return the request id that a token claims, unverified: nothing may be allowed because of it.
+
+    Raises:
+        LinkInvalid: it claims none.
+    """
+    _, found = URLSafeSerializer("").loads_unsafe(token) if len(token) <= LONGEST_TOKEN else (False, None)
+    if not isinstance(found, str):
+        raise LinkInvalid
+    return found
+
+
+def is_canonical(text: str) -> bool:
     """Return True if this is the canonical base64 of its bytes; decoders accept surplus bits and other characters."""
     try:
         return base64_encode(base64_decode(text)).decode("ascii") == text

@@ -47,6 +47,9 @@ def settings(folder: Path) -> Iterator[dict[str, str]]:
         names.ANCHOR_BUCKET: ANCHORS,
         names.SIGNING_KEY_ARN: "",
         names.LINK_KEYS_SECRET_ARN: "",
+        names.FORM_KEYS_SECRET_ARN: "",
+        names.SIGN_IN_KEYS_SECRET_ARN: "",
+        names.SESSION_KEY_ARN: "",
         names.IDENTITY_SECRET_ARN: "",
         "AWS_REGION": "us-east-1",
         "POWERTOOLS_SERVICE_NAME": "promotion",
@@ -83,11 +86,12 @@ def deploy(environment: dict[str, str]) -> None:
         RoleArn="arn:aws:iam::123456789012:role/retrain",
     )  # fmt: skip
     kms = boto3.client("kms")
-    os.environ[names.SIGNING_KEY_ARN] = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"][
-        "Arn"
-    ]
-    secret = boto3.client("secretsmanager").create_secret(Name="links", SecretString=json.dumps({"key": "k" * 40}))
-    os.environ[names.LINK_KEYS_SECRET_ARN] = secret["ARN"]
+    for name in (names.SIGNING_KEY_ARN, names.SESSION_KEY_ARN):
+        key = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
+        os.environ[name] = key["KeyMetadata"]["Arn"]
+    for name in (names.LINK_KEYS_SECRET_ARN, names.FORM_KEYS_SECRET_ARN, names.SIGN_IN_KEYS_SECRET_ARN):
+        secret = boto3.client("secretsmanager").create_secret(Name=name, SecretString=json.dumps({"key": name * 2}))
+        os.environ[name] = secret["ARN"]
 
 
 def forget() -> None:

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from promotion import names
 from promotion.aws import caller_identity
 from promotion.domain.model import Person
-from promotion.links.tokens import Session
+from promotion.links.sessions import Session
 from tests.fakes import ANN, CHO, GROUP, OPERATOR, signed_in
 from tests.faults.ground import EVIDENCE, MODELS, URL, client
 
@@ -80,12 +80,13 @@ class People:
     def post(self, path: str, form: dict[str, str], by: Person = ANN) -> int:
         """A signed-in person sends a form; the status of the answer, 500 where the function died."""
         from lambdas.handlers import decide
-        from lambdas.shared.dependencies import keyring
+        from lambdas.shared.dependencies import form_keys, session_maker, sessions
 
-        with self.unharmed():
-            ring = keyring()
         moment = datetime.now(UTC)
         session = Session(id="s", person=signed_in(by, moment), expires_at=moment + timedelta(hours=1))
+        with self.unharmed():
+            cookie, csrf = session_maker().cookie(session), form_keys().csrf_token(session)
+            sessions()
         event = {
             "version": "2.0",
             "routeKey": "",
@@ -96,9 +97,9 @@ class People:
                 "origin": URL,
                 "content-type": "application/x-www-form-urlencoded",
             },
-            "cookies": [f"__Host-session={ring.session_cookie(session)}"],
+            "cookies": [f"__Host-session={cookie}"],
             "requestContext": {"http": {"method": "POST", "path": path}, "stage": "$default"},
-            "body": urlencode({**form, "csrf": ring.csrf_token(session)}),
+            "body": urlencode({**form, "csrf": csrf}),
             "isBase64Encoded": False,
         }
         try:

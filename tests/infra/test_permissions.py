@@ -30,6 +30,10 @@ def calls(template: Template) -> dict[str, tuple[str, str, dict[str, str]]]:
     anchors = f"<{template.the('AWS::S3::Bucket', 'StoreAnchors')[0]}.Arn>"
     key = f"<{template.the('AWS::KMS::Key', 'StoreSigningKey')[0]}.Arn>"
     links = f"<{template.the('AWS::SecretsManager::Secret', 'StoreLinkKeys')[0]}>"
+    forms, sign_ins = (
+        f"<{template.the('AWS::SecretsManager::Secret', name)[0]}>" for name in ("StoreFormKeys", "StoreSignInKeys")
+    )
+    session_key = f"<{template.the('AWS::KMS::Key', 'StoreSessionKey')[0]}.Arn>"
     identity = f"<{template.the('AWS::SecretsManager::Secret', 'StoreIdentitySecret')[0]}>"
     wake = f"<{template.the('AWS::SQS::Queue', 'WiringWake')[0]}.Arn>"
     bus = f"<{template.the('AWS::Events::EventBus', 'WiringBus')[0]}.Arn>"
@@ -73,6 +77,10 @@ def calls(template: Template) -> dict[str, tuple[str, str, dict[str, str]]]:
         "read the public key": ("kms:GetPublicKey", key, {}),
         "delete the key": ("kms:ScheduleKeyDeletion", key, {}),
         "read link keys": ("secretsmanager:GetSecretValue", links, {}),
+        "read form keys": ("secretsmanager:GetSecretValue", forms, {}),
+        "read sign-in keys": ("secretsmanager:GetSecretValue", sign_ins, {}),
+        "make a session": ("kms:Sign", session_key, {}),
+        "check a session": ("kms:GetPublicKey", session_key, {}),
         "read the client secret": ("secretsmanager:GetSecretValue", identity, {}),
         "change link keys": ("secretsmanager:PutSecretValue", links, {}),
         "send mail": ("ses:SendEmail", SENDER, FROM_US),
@@ -118,14 +126,30 @@ MAY = {
         "run as what hashes",
     },
     "on_approval_changed": {"describe a package", "say what happened", "register again"},
-    "decide": {"read the ledger", "append to the ledger", "change the ledger's heads", "sign", "read link keys"},
+    "decide": {
+        "read the ledger",
+        "append to the ledger",
+        "change the ledger's heads",
+        "sign",
+        "read link keys",
+        "read form keys",
+        "check a session",
+    },
     "operate": {"read the ledger", "append to the ledger", "change the ledger's heads", "sign"},
     "record": {"read the ledger", "append to the ledger", "change the ledger's heads", "sign"},
-    "sign_in": {"read link keys", "read the client secret"},
+    "sign_in": {
+        "make a session",
+        "check a session",
+        "read form keys",
+        "read sign-in keys",
+        "read the client secret",
+    },
     "web": {
         "read the ledger",
         "read cursors",
         "read link keys",
+        "read form keys",
+        "check a session",
         "read evidence",
         "read what was hashed",
     },

@@ -81,6 +81,18 @@ def test_whatever_the_file_says_it_is_a_configuration_or_refused(text: str) -> N
         parse(text)
 
 
+def test_a_session_lasts_a_day_at_most() -> None:
+    def lasting(text: str) -> str:
+        return parse(
+            CONFIG_TEXT.replace("[identity]\n", f'[identity]\nsession_lifetime = "{text}"\n')
+        ).identity.session_lifetime
+
+    assert lasting("24h") == "24h"
+    with pytest.raises(Invalid, match="at most 24h") as invalid:
+        lasting("25h")
+    assert invalid.value.field.endswith("identity.session_lifetime")
+
+
 def test_a_missing_file_says_what_to_set(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="set PROMOTION_CONFIG or pass --config"):
         load(tmp_path / "none.toml")

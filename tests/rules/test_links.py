@@ -12,10 +12,12 @@ from msgspec.structs import replace
 
 from promotion.domain.model import Authentication
 from promotion.errors import LinkInvalid
-from promotion.links.tokens import LONGEST_TOKEN, Keyring, Session, SignIn, safe_return
-from tests.fakes import ANN, BEGINNING
+from promotion.links.sessions import Session
+from promotion.links.tokens import LONGEST_TOKEN, Keyring, SignIn, safe_return
+from tests.fakes import ANN, BEGINNING, session_key
 
 RING = Keyring(["a" * 40])
+SESSIONS = session_key()
 OLDER = Keyring(["b" * 40])
 ROTATED = Keyring(["b" * 40, "a" * 40])
 SESSION = Session(id="s1", person=ANN, expires_at=BEGINNING + timedelta(hours=8))
@@ -76,43 +78,43 @@ def test_a_rotation_breaks_no_link_and_a_removed_key_does() -> None:
 
 
 def test_one_signed_thing_can_not_stand_in_for_another() -> None:
-    cookie = RING.session_cookie(SESSION)
+    cookie = SESSIONS.cookie(SESSION)
     with pytest.raises(LinkInvalid):
         RING.request_of(cookie)
-    assert RING.session(RING.approval_token("i"), now=BEGINNING) is None
-    assert RING.session(RING.sign_in_cookie(SIGN_IN), now=BEGINNING) is None
+    assert SESSIONS.session(RING.approval_token("i"), now=BEGINNING) is None
+    assert SESSIONS.session(RING.sign_in_cookie(SIGN_IN), now=BEGINNING) is None
     assert RING.sign_in(cookie, now=BEGINNING) is None
     assert not RING.csrf_is_good(SESSION, RING.approval_token("s1"))
 
 
 def test_a_session_lasts_until_it_is_over() -> None:
-    cookie = RING.session_cookie(SESSION)
-    assert RING.session(cookie, now=BEGINNING) == SESSION
-    assert RING.session(cookie, now=SESSION.expires_at) is None
-    assert RING.session(cookie[:-1], now=BEGINNING) is None
-    assert RING.session("", now=BEGINNING) is None
+    cookie = SESSIONS.cookie(SESSION)
+    assert SESSIONS.session(cookie, now=BEGINNING) == SESSION
+    assert SESSIONS.session(cookie, now=SESSION.expires_at) is None
+    assert SESSIONS.session(cookie[:-1], now=BEGINNING) is None
+    assert SESSIONS.session("", now=BEGINNING) is None
 
 
 def test_a_session_too_large_for_a_cookie_is_refused() -> None:
     crowd = replace(ANN, groups=frozenset(hashlib.sha256(bytes([n])).hexdigest() for n in range(256)))
     crowd = replace(crowd, groups=crowd.groups | {f"more-{n}" for n in range(256)})
     with pytest.raises(ValueError, match="3 KB"):
-        RING.session_cookie(replace(SESSION, person=crowd))
+        SESSIONS.cookie(replace(SESSION, person=crowd))
 
 
 def test_somebody_in_200_known_groups_has_them_all_and_no_others() -> None:
     known = [f"{n:08x}-1111-4222-8333-444444444444" for n in range(300)]
     crowd = replace(ANN, groups=frozenset(known[:200]), groups_brought=254)
-    cookie = RING.session_cookie(replace(SESSION, person=crowd))
-    found = RING.session(cookie, now=BEGINNING, known=known)
+    cookie = SESSIONS.cookie(replace(SESSION, person=crowd))
+    found = SESSIONS.session(cookie, now=BEGINNING, known=known)
     assert found is not None
     assert found.person == crowd
 
 
 def test_a_group_that_has_left_the_configuration_leaves_the_session() -> None:
     known = [f"{n:08x}-1111-4222-8333-444444444444" for n in range(100)]
-    cookie = RING.session_cookie(replace(SESSION, person=replace(ANN, groups=frozenset(known))))
-    found = RING.session(cookie, now=BEGINNING, known=known[1:])
+    cookie = SESSIONS.cookie(replace(SESSION, person=replace(ANN, groups=frozenset(known))))
+    found = SESSIONS.session(cookie, now=BEGINNING, known=known[1:])
     assert found is not None
     assert found.person.groups == set(known[1:])
 
@@ -128,7 +130,7 @@ def test_a_session_keeps_how_its_person_was_authenticated() -> None:
         amr=("pwd", "mfa"),
     )
     whole = replace(SESSION, person=replace(ANN, authentication=how), made_at=BEGINNING, made_for="/approvals/x")
-    assert RING.session(RING.session_cookie(whole), now=BEGINNING) == whole
+    assert SESSIONS.session(SESSIONS.cookie(whole), now=BEGINNING) == whole
 
 
 def test_a_sign_in_comes_back_as_it_went() -> None:

@@ -11,14 +11,18 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from itsdangerous import URLSafeSerializer
 from itsdangerous.encoding import base64_encode
+from msgspec.structs import replace
 
 from promotion.domain.model import Person
 from promotion.errors import LinkInvalid
-from promotion.links.tokens import LONGEST_COOKIE, Keyring, Session, SignIn, safe_return
+from promotion.links.sessions import LONGEST_COOKIE, Session, Sessions
+from promotion.links.tokens import Keyring, SignIn, claimed_request_of, safe_return
+from tests.fakes import session_key
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 OLD, NEW = "an older key, long enough to be one", "a newer key, long enough to be one"
 KEYS = Keyring([NEW, OLD])
+SESSIONS, OTHERS = session_key(), session_key()
 ASKED = "news-summariser:12:prod:3"
 TOKEN = KEYS.approval_token(ASKED)
 BASE64 = string.ascii_letters + string.digits + "-_"
@@ -94,12 +98,12 @@ def test_no_text_is_a_token(text: str) -> None:
 
 def test_what_was_signed_for_one_purpose_serves_no_other() -> None:
     sign_in = SignIn(state="s", nonce="n", verifier="v", return_to="/", expires_at=NOW + timedelta(minutes=5))
-    cookie, on_its_way, csrf = KEYS.session_cookie(session()), KEYS.sign_in_cookie(sign_in), KEYS.csrf_token(session())
+    cookie, on_its_way, csrf = SESSIONS.cookie(session()), KEYS.sign_in_cookie(sign_in), KEYS.csrf_token(session())
     assert refused(cookie)
     assert refused(on_its_way)
     assert refused(csrf)
-    assert KEYS.session(TOKEN, now=NOW) is None
-    assert KEYS.session(on_its_way, now=NOW) is None
+    assert SESSIONS.session(TOKEN, now=NOW) is None
+    assert SESSIONS.session(on_its_way, now=NOW) is None
     assert KEYS.sign_in(cookie, now=NOW) is None
     assert KEYS.sign_in(TOKEN, now=NOW) is None
     assert not KEYS.csrf_is_good(session(), TOKEN)
@@ -112,11 +116,30 @@ def test_a_number_or_a_list_signed_as_a_token_is_none() -> None:
         assert refused(str(serializer.dumps(other)))
 
 
+class TestClaims:
+    """What a link says to who has no key of links: only what the provider is asked for depends on it."""
+
+    def test_a_link_tells_its_request_to_who_has_no_key(self) -> None:
+        assert claimed_request_of(TOKEN) == ASKED
+
+    @given(st.one_of(st.text(max_size=600), st.text(BASE64 + ".", max_size=600)))
+    def test_whatever_else_is_said_claims_text_or_nothing(self, token: str) -> None:
+        try:
+            assert isinstance(claimed_request_of(token), str)
+        except LinkInvalid:
+            return
+
+    def test_what_claims_no_request_is_no_link(self) -> None:
+        deep = KEYS._serializer("approval-link").dumps({"deep": [1]})
+        for token in ("", "x", str(deep), "a" * 600):
+            with pytest.raises(LinkInvalid):
+                claimed_request_of(token)
+
+
 class TestKeys:
     def test_what_the_older_key_signed_still_holds(self) -> None:
         before = Keyring([OLD])
         assert KEYS.request_of(before.approval_token(ASKED)) == ASKED
-        assert KEYS.session(before.session_cookie(session()), now=NOW) == session()
         assert KEYS.csrf_is_good(session(), before.csrf_token(session()))
 
     def test_the_newest_key_signs(self) -> None:
@@ -124,7 +147,7 @@ class TestKeys:
         assert refused(TOKEN, Keyring([OLD]))
 
     def test_a_key_that_was_taken_out_holds_no_longer(self) -> None:
-        assert Keyring([NEW]).session(Keyring([OLD]).session_cookie(session()), now=NOW) is None
+        assert not Keyring([NEW]).csrf_is_good(session(), Keyring([OLD]).csrf_token(session()))
 
     def test_a_key_that_another_function_has_seen_first_is_asked_for(self) -> None:
         asked: list[int] = []
@@ -136,7 +159,6 @@ class TestKeys:
         behind = Keyring([OLD], newer=newer)
         assert behind.request_of(Keyring([OLD]).approval_token(ASKED)) == ASKED
         assert asked == []
-        assert behind.session(KEYS.session_cookie(session()), now=NOW) == session()
         assert behind.csrf_is_good(session(), KEYS.csrf_token(session()))
         assert len(asked) == 1
 
@@ -152,20 +174,49 @@ class TestKeys:
 
 
 class TestSessions:
+    def test_a_session_of_another_key_is_none(self) -> None:
+        assert SESSIONS.session(OTHERS.cookie(session()), now=NOW) is None
+
+    def test_who_has_the_public_key_alone_makes_no_session(self) -> None:
+        with pytest.raises(PermissionError, match="sign_in alone"):
+            Sessions(SESSIONS.pem).cookie(session())
+        assert Sessions(SESSIONS.pem).session(SESSIONS.cookie(session()), now=NOW) == session()
+
+    def test_a_session_longer_than_sessions_last_is_none(self) -> None:
+        cookie = SESSIONS.cookie(session())
+        eight, seven = (Sessions(SESSIONS.pem, longest=timedelta(hours=hours)) for hours in (8, 7))
+        assert eight.session(cookie, now=NOW) == session()
+        assert seven.session(cookie, now=NOW) is None
+
+    def test_a_session_that_was_too_long_is_none_in_its_last_hours_too(self) -> None:
+        begun = replace(session(), made_at=NOW - timedelta(days=300))
+        assert SESSIONS.session(SESSIONS.cookie(begun), now=NOW) is None
+        assert SESSIONS.session(SESSIONS.cookie(replace(begun, made_at=NOW)), now=NOW) is not None
+
+    def test_while_a_rotation_lasts_both_keys_hold(self) -> None:
+        both = Sessions(SESSIONS.pem + OTHERS.pem)
+        assert [both.session(each.cookie(session()), now=NOW) for each in (SESSIONS, OTHERS)] == [session()] * 2
+
+    def test_what_the_key_signed_for_another_purpose_is_no_session(self) -> None:
+        payload = SESSIONS.cookie(session()).rpartition(".")[0]
+        assert SESSIONS.sign is not None
+        signature = base64_encode(SESSIONS.sign(payload.encode())).decode()
+        assert SESSIONS.session(f"{payload}.{signature}", now=NOW) is None
+
     @given(position=st.integers(0), character=st.sampled_from(BASE64 + "."))
     def test_a_tampered_cookie_is_no_session(self, position: int, character: str) -> None:
-        cookie = KEYS.session_cookie(session())
+        cookie = SESSIONS.cookie(session())
         position %= len(cookie)
         assume(cookie[position] != character)
-        assert KEYS.session(cookie[:position] + character + cookie[position + 1 :], now=NOW) is None
+        assert SESSIONS.session(cookie[:position] + character + cookie[position + 1 :], now=NOW) is None
 
     def test_a_session_ends_with_its_time(self) -> None:
-        cookie = KEYS.session_cookie(session())
-        assert KEYS.session(cookie, now=session().expires_at - timedelta(seconds=1)) == session()
-        assert KEYS.session(cookie, now=session().expires_at) is None
+        cookie = SESSIONS.cookie(session())
+        assert SESSIONS.session(cookie, now=session().expires_at - timedelta(seconds=1)) == session()
+        assert SESSIONS.session(cookie, now=session().expires_at) is None
 
     def test_a_cookie_holds_what_is_needed_and_no_token(self) -> None:
-        assert KEYS._serializer("session").loads(KEYS.session_cookie(session())) == {
+        assert SESSIONS.serializer.loads(SESSIONS.cookie(session())) == {
             "i": "a-random-id",
             "s": "ann",
             "n": "Ann",
@@ -179,7 +230,7 @@ class TestSessions:
         ids = frozenset(f"{number:08x}-aaaa-bbbb-cccc-{number * 7919:012x}" for number in range(groups))
         person = Person(subject="s" * 64, name=name, email="ann@example.com", groups=ids)
         try:
-            length = len(KEYS.session_cookie(session(person)))
+            length = len(SESSIONS.cookie(session(person)))
         except ValueError:
             length = 0
         assert length <= LONGEST_COOKIE
@@ -187,15 +238,13 @@ class TestSessions:
 
     def test_forty_groups_of_a_directory_fit(self) -> None:
         ids = frozenset(f"{number:08x}-1c2d-4e3f-8a9b-{number * 104729:012x}" for number in range(40))
-        assert (
-            len(KEYS.session_cookie(session(Person(subject="s" * 43, name="Ann Adler", groups=ids)))) <= LONGEST_COOKIE
-        )
+        assert len(SESSIONS.cookie(session(Person(subject="s" * 43, name="Ann Adler", groups=ids)))) <= LONGEST_COOKIE
 
     @pytest.mark.parametrize(
         "signed", [{}, [], "ann", {"i": 1}, {"i": "a", "s": "a", "n": "", "m": "", "g": 7, "e": 1}]
     )
     def test_what_is_signed_but_no_session_is_none(self, signed: object) -> None:
-        assert KEYS.session(str(KEYS._serializer("session").dumps(signed)), now=NOW) is None
+        assert SESSIONS.session(str(SESSIONS.serializer.dumps(signed)), now=NOW) is None
 
 
 class TestForms:

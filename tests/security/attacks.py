@@ -18,10 +18,13 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 from itsdangerous import URLSafeSerializer
+from msgspec.structs import replace
 
 from promotion.aws.caller_identity import PROOF_HEADER, prove
 from promotion.domain.model import Person
-from promotion.links.tokens import Keyring, Session, SignIn
+from promotion.links.sessions import Session
+from promotion.links.tokens import Keyring, SignIn
+from tests.fakes import session_key
 from tests.security.house import ANN, AUD, BEN, CHO, DEE, EVE, GIL, Answer, House, person
 
 OPEN, SHUT, QUORUM = "open:1:dev:1", "shut:1:test:1", "quorum:1:test:1"
@@ -60,19 +63,19 @@ def with_cookie(make: Callable[[House], str]) -> Try:
 
 
 def expired(house: House) -> str:
-    over = Session(id="expired", person=ANN, expires_at=datetime.now(UTC) - timedelta(seconds=1))
-    return f"session={house.keyring.session_cookie(over)}"
+    over = Session(id="expired", person=ANN, expires_at=house.now() - timedelta(seconds=1))
+    return f"session={house.sessions.cookie(over)}"
 
 
 def promoted_to_group(house: House) -> str:
     """Eve's signature under Ann's groups."""
-    payload = house.keyring.session_cookie(house.session(ANN)).rpartition(".")[0]
-    return f"session={payload}.{house.keyring.session_cookie(house.session(EVE)).rpartition('.')[2]}"
+    payload = house.cookie(ANN).partition("=")[2].rpartition(".")[0]
+    return f"session={payload}.{house.cookie(EVE).rpartition('.')[2]}"
 
 
 def sign_in_cookie(house: House) -> str:
     sign_in = SignIn(state="s", nonce="n", verifier="v", return_to="/", expires_at=house.far)
-    return house.keyring.sign_in_cookie(sign_in)
+    return house.sign_in_keys.sign_in_cookie(sign_in)
 
 
 def unsalted(house: House) -> str:
@@ -90,10 +93,21 @@ attack("the board without a session", 302, lambda h: h.send("GET", "/"))
 attack("rolling back without a session", 401, lambda h: h.post(ROLLBACK, None, WHY))
 attack("revoking without a session", 401, lambda h: h.post(REVOKE, None, WHY))
 attack("asking again without a session", 401, lambda h: h.post(f"{h.link('rejected:1:dev:1')}/again", None, WHY))
+
+
+def of_another_key(house: House) -> str:
+    return session_key().cookie(replace(house.session(ANN), expires_at=house.now() + timedelta(hours=1)))
+
+
+def longer_than_sessions_last(house: House) -> str:
+    return house.sessions.cookie(replace(house.session(ANN), expires_at=house.now() + timedelta(hours=25)))
+
+
+attack("a session of a year", 401, with_cookie(lambda h: f"session={longer_than_sessions_last(h)}"))
 attack("an expired session", 401, with_cookie(expired))
 attack(
     "a session of another key", 401,
-    with_cookie(lambda h: f"session={Keyring([STRANGER]).session_cookie(h.session(ANN))}"),
+    with_cookie(lambda h: f"session={of_another_key(h)}"),
 )  # fmt: skip
 attack("a session with groups put in", 401, with_cookie(promoted_to_group))
 attack("a cookie cut short", 401, with_cookie(lambda h: h.cookie(ANN)[:-1]))
@@ -266,7 +280,7 @@ attack("a token with surplus", 404, with_token(lambda h: h.keyring.approval_toke
 attack("a token with padding", 404, with_token(lambda h: h.keyring.approval_token(OPEN) + "%3D"))
 attack("a token in another spelling", 404, with_token(other_spelling))
 attack("another request under this signature", 404, with_token(spliced))
-attack("a session as a token", 404, with_token(lambda h: h.keyring.session_cookie(h.session(ANN))))
+attack("a session as a token", 404, with_token(lambda h: h.cookie(ANN).partition("=")[2]))
 attack("a sign-in as a token", 404, with_token(sign_in_cookie))
 attack("a form token as a token", 404, with_token(lambda h: h.csrf(ANN)))
 attack("a token signed for no purpose", 404, with_token(unsalted))
@@ -390,7 +404,7 @@ def callback(query: str, cookie: Callable[[House], str] | None = None) -> Try:
 
 def late(house: House) -> str:
     over = datetime.now(UTC) - timedelta(seconds=1)
-    return house.keyring.sign_in_cookie(SignIn(state="s", nonce="n", verifier="v", return_to="/", expires_at=over))
+    return house.sign_in_keys.sign_in_cookie(SignIn(state="s", nonce="n", verifier="v", return_to="/", expires_at=over))
 
 
 attack("coming back from a sign-in that was never begun", 403, callback("code=x&state=s"))
@@ -406,7 +420,7 @@ attack(
     403,
     callback("state=s&error_description=%3Cscript%3Ealert(1)%3C/script%3E", sign_in_cookie),
 )
-attack("a session as a sign-in", 403, callback("code=x&state=s", lambda h: h.keyring.session_cookie(h.session(ANN))))
+attack("a session as a sign-in", 403, callback("code=x&state=s", lambda h: h.cookie(ANN).partition("=")[2]))
 
 # Commands.
 

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import json
 import secrets
+import urllib.request
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -14,11 +15,14 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from local.service import LocalService
 from promotion import names
+from promotion.aws.keys import KmsSigner
 from promotion.domain.model import Person, request_id
-from promotion.links.tokens import Keyring, Session
+from promotion.links.sessions import Session, Sessions
+from promotion.links.tokens import Keyring
 from tests.fakes import signed_in
 from tests.local.people import artifact
 
@@ -83,19 +87,42 @@ class House:
     def keyring(self) -> Keyring:
         return Keyring(self.link_keys())
 
+    @cached_property
+    def form_keys(self) -> Keyring:
+        return Keyring(self.keys("FORM_KEYS_SECRET_ARN"))
+
+    @cached_property
+    def sign_in_keys(self) -> Keyring:
+        return Keyring(self.keys("SIGN_IN_KEYS_SECRET_ARN"))
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """Sessions of any length, signed as `sign_in` has them signed."""
+        key = KmsSigner(self.aws("kms"), self.setting("sign_in", "SESSION_KEY_ARN"))
+        return Sessions(key.public_key_pem(), key.sign, longest=timedelta(days=4000))
+
+    def setting(self, module: str, name: str) -> str:
+        configuration = self.aws("lambda").get_function_configuration(FunctionName=self.function(module))
+        return str(configuration["Environment"]["Variables"][name])
+
+    def now(self) -> datetime:
+        """The service's own time, which tests move."""
+        with urllib.request.urlopen(f"{self.service.url}/_local/clock", timeout=60) as answer:
+            return datetime.now(UTC) + timedelta(seconds=json.load(answer)["offset_seconds"])
+
     def link_keys(self) -> list[str]:
-        client = self.aws("secretsmanager")
-        document = json.loads(client.get_secret_value(SecretId=self.link_secret)["SecretString"])
+        return self.keys("LINK_KEYS_SECRET_ARN")
+
+    def keys(self, name: str) -> list[str]:
+        """The keys in the secret that a function is told by the variable `name`."""
+        module = "decide" if name == "LINK_KEYS_SECRET_ARN" else "sign_in"
+        found = self.aws("secretsmanager").get_secret_value(SecretId=self.setting(module, name))
+        document = json.loads(found["SecretString"])
         return list(document.get("keys") or [document["key"]])
 
     @cached_property
     def link_secret(self) -> str:
-        client = self.aws("secretsmanager")
-        for secret in client.list_secrets()["SecretList"]:
-            value = json.loads(client.get_secret_value(SecretId=secret["ARN"])["SecretString"])
-            if "key" in value or "keys" in value:
-                return str(secret["ARN"])
-        raise AssertionError("no secret with link keys")
+        return self.setting("decide", "LINK_KEYS_SECRET_ARN")
 
     @cached_property
     def installation(self) -> dict[str, Any]:
@@ -127,10 +154,10 @@ class House:
         return self._sessions[key]
 
     def cookie(self, who: Person) -> str:
-        return f"session={self.keyring.session_cookie(self.session(who))}"
+        return f"session={self.sessions.cookie(replace(self.session(who), expires_at=self.now() + timedelta(hours=1)))}"
 
     def csrf(self, who: Person) -> str:
-        return self.keyring.csrf_token(self.session(who))
+        return self.form_keys.csrf_token(self.session(who))
 
     # Requests, as rude as they come.
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from promotion.links.tokens import Session
+from promotion.links.sessions import Session
 from tests.fakes import signed_in
 from tests.local.people import Person as Browser
 from tests.security.house import ANN, Answer, House
@@ -43,9 +43,9 @@ def time_there(house: House) -> datetime:
 
 def old_session(house: House, age: timedelta, **more: Any) -> Session:
     """A session of Ann's whose ID token was issued some time ago."""
-    moment = time_there(house) - age
-    person = signed_in(ANN, moment)
-    return Session(id=secrets.token_urlsafe(8), person=person, expires_at=house.far, made_at=moment, **more)
+    there = time_there(house)
+    moment, end = there - age, there + timedelta(hours=1)
+    return Session(id=secrets.token_urlsafe(8), person=signed_in(ANN, moment), expires_at=end, made_at=moment, **more)
 
 
 def test_three_links_opened_signed_out_all_arrive_in_any_order(house: House, browser: Browser) -> None:
@@ -69,14 +69,14 @@ def test_at_most_five_sign_ins_are_remembered_and_the_oldest_goes(house: House, 
 
 
 def test_a_sign_in_that_took_too_long_begins_again_towards_the_same_request(house: House) -> None:
-    state = house.keyring.sign_in_state(house.link(OPEN))
+    state = house.sign_in_keys.sign_in_state(house.link(OPEN))
     page = house.send("GET", f"/callback?{urlencode({'code': 'x', 'state': state})}")
     assert page.status == 403
     assert f"/login?return_to={house.link(OPEN)}" in page.text
 
 
 def test_somebody_signed_in_meanwhile_goes_on_to_the_request(house: House) -> None:
-    state = house.keyring.sign_in_state(house.link(OPEN))
+    state = house.sign_in_keys.sign_in_state(house.link(OPEN))
     page = house.send("GET", f"/callback?{urlencode({'code': 'x', 'state': state})}", who=ANN)
     assert (page.status, page.headers["location"]) == (303, house.link(OPEN))
 
@@ -88,7 +88,7 @@ def test_a_state_of_ones_own_making_leads_nowhere(house: House) -> None:
 
 
 def test_a_page_that_one_may_decide_on_renews_an_old_sign_in_first(house: House) -> None:
-    jar = f"session={house.keyring.session_cookie(old_session(house, timedelta(minutes=16)))}"
+    jar = f"session={house.sessions.cookie(old_session(house, timedelta(minutes=16)))}"
     page = house.send("GET", house.link(OPEN), headers={"Cookie": jar})
     assert (page.status, page.headers["location"]) == (302, f"/login?return_to={house.link(OPEN)}&renew=1")
     board = house.send("GET", "/", headers={"Cookie": jar})
@@ -96,15 +96,15 @@ def test_a_page_that_one_may_decide_on_renews_an_old_sign_in_first(house: House)
 
 
 def test_a_decision_within_its_time_makes_no_round_trip(house: House) -> None:
-    jar = f"session={house.keyring.session_cookie(old_session(house, timedelta(minutes=14)))}"
+    jar = f"session={house.sessions.cookie(old_session(house, timedelta(minutes=14)))}"
     assert house.send("GET", house.link(OPEN), headers={"Cookie": jar}).status == 200
 
 
 def test_a_late_form_is_answered_with_a_sign_in_and_comes_back_filled(house: House) -> None:
     late = old_session(house, timedelta(minutes=16))
-    jar = f"session={house.keyring.session_cookie(late)}"
+    jar = f"session={house.sessions.cookie(late)}"
     before = house.state("open")
-    fields = {"verdict": "Rejected", "reason": "Reads poorly, \u00fc.", "csrf": house.keyring.csrf_token(late)}
+    fields = {"verdict": "Rejected", "reason": "Reads poorly, \u00fc.", "csrf": house.form_keys.csrf_token(late)}
     answer = house.send("POST", house.link(OPEN), headers={"Cookie": jar}, body=urlencode(fields))
     assert answer.status == 401
     assert f"/login?return_to={house.link(OPEN)}&amp;renew=1" in answer.text
@@ -118,7 +118,7 @@ def test_a_late_form_is_answered_with_a_sign_in_and_comes_back_filled(house: Hou
 
 
 def test_a_late_form_from_elsewhere_is_refused_before_anything_is_kept(house: House) -> None:
-    jar = f"session={house.keyring.session_cookie(old_session(house, timedelta(minutes=16)))}"
+    jar = f"session={house.sessions.cookie(old_session(house, timedelta(minutes=16)))}"
     body = urlencode({"verdict": "Rejected", "reason": "x", "csrf": "forged"})
     answer = house.send("POST", house.link(OPEN), headers={"Cookie": jar}, body=body)
     assert answer.status == 403
@@ -127,19 +127,19 @@ def test_a_late_form_from_elsewhere_is_refused_before_anything_is_kept(house: Ho
 
 def test_scripts_are_told_that_their_sign_in_is_too_old(house: House) -> None:
     late = old_session(house, timedelta(minutes=16))
-    headers = {"Cookie": f"session={house.keyring.session_cookie(late)}", "Accept": "application/json"}
-    body = urlencode({"verdict": "Rejected", "reason": "x", "csrf": house.keyring.csrf_token(late)})
+    headers = {"Cookie": f"session={house.sessions.cookie(late)}", "Accept": "application/json"}
+    body = urlencode({"verdict": "Rejected", "reason": "x", "csrf": house.form_keys.csrf_token(late)})
     answer = house.send("POST", house.link(OPEN), headers=headers, body=body)
     assert (answer.status, answer.document["error"]) == (401, "sign_in_again")
 
 
 def test_a_provider_that_brings_only_old_tokens_makes_no_circle(house: House) -> None:
-    from lambdas.shared.sign_in_flow import digest
+    from lambdas.shared.sign_in_paths import digest
 
     just_renewed = replace(
         old_session(house, timedelta(minutes=16)), made_at=time_there(house), made_for=digest(house.link(OPEN))
     )
-    jar = f"session={house.keyring.session_cookie(just_renewed)}"
+    jar = f"session={house.sessions.cookie(just_renewed)}"
     assert house.send("GET", house.link(OPEN), headers={"Cookie": jar}).status == 200
 
 

@@ -16,8 +16,7 @@ import pytest
 import requests
 
 from local.http_client import Visitor
-from promotion.links.tokens import LONGEST_COOKIE, Keyring, Session
-from tests.fakes import signed_in
+from promotion.links.tokens import LONGEST_COOKIE, Keyring
 from tests.local.people import Person as Browser
 from tests.security.house import ANN, AUD, BEN, EVE, GIL, House, person
 
@@ -299,9 +298,8 @@ class TestRotation:
         )
         # What the new key signs is taken at once, though each function keeps the keys it has read for minutes.
         new = Keyring([fresh])
-        session = Session(id="fresh", person=signed_in(BEN, house.far), expires_at=house.far)
         for path in (link, f"/approvals/{new.approval_token(OPEN)}"):
-            for jar in (cookie, f"session={new.session_cookie(session)}"):
+            for jar in (cookie, house.cookie(BEN)):
                 taken = house.wait_for(lambda p=path, j=jar: _ok(house, p, j))  # type: ignore[misc]
                 assert taken
         # And the form of a page from before the rotation still decides: an empty reason is the only thing wrong with it.

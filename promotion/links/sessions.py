@@ -1,0 +1,100 @@
+"""Sessions: signed by who signs people in, and by nobody else. Everybody else has the public key.
+
+itsdangerous makes and reads the cookie; the signature is ECDSA on P-256 with SHA-256.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+from itsdangerous import BadData, URLSafeSerializer
+from itsdangerous.encoding import base64_decode, base64_encode
+from itsdangerous.signer import SigningAlgorithm
+from msgspec import Struct
+
+from promotion.client.signature import holds, public_keys
+from promotion.domain.model import Person
+from promotion.links.session_fields import session_arguments, session_fields
+
+LONGEST_COOKIE = 3072
+# Whatever the configuration says.
+LONGEST_SESSION = timedelta(hours=24)
+# The clocks of two functions differ a little.
+_CLOCKS_APART = timedelta(minutes=1)
+# What the session key signs is a session and nothing else.
+_PURPOSE = b"promotion.session\0"
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """A signed-in person, until `expires_at`. `id` is random and binds CSRF tokens to this session.
+
+    `made_at` is when it began, and `made_for` the path that its sign-in was to come back to.
+    """
+
+    id: str
+    person: Person
+    expires_at: datetime
+    made_at: datetime | None = None
+    made_for: str = ""
+
+
+class _Ecdsa(SigningAlgorithm):
+    """The signature of a session: `sign` is None where only the public keys are known."""
+
+    def __init__(self, pem: str, sign: Callable[[bytes], bytes] | None) -> None:
+        self._pem = pem
+        self._sign = sign
+
+    def get_signature(self, key: bytes, value: bytes) -> bytes:
+        if self._sign is None:
+            raise PermissionError("sessions are made by sign_in alone.")
+        return self._sign(_PURPOSE + value)
+
+    def verify_signature(self, key: bytes, value: bytes, sig: bytes) -> bool:
+        return holds(public_keys(self._pem), _PURPOSE + value, base64.b64encode(sig).decode())
+
+
+class Sessions:
+    """Reads session cookies by the public keys in `pem`, several while a rotation lasts; makes them where it may `sign`."""
+
+    def __init__(
+        self, pem: str, sign: Callable[[bytes], bytes] | None = None, *, longest: timedelta = LONGEST_SESSION
+    ) -> None:
+        self.pem, self.sign = pem, sign
+        self._longest = longest
+        # The key that itsdangerous derives is not used: the algorithm has its own.
+        self.serializer: URLSafeSerializer = URLSafeSerializer(
+            "", salt="promotion.session", signer_kwargs={"key_derivation": "none", "algorithm": _Ecdsa(pem, sign)}
+        )
+
+    def cookie(self, session: Session) -> str:
+        """The value of the session cookie: signed, not secret.
+
+        Raises:
+            ValueError: it would be larger than browsers keep.
+        """
+        value = str(self.serializer.dumps(session_fields(session)))
+        if len(value) > LONGEST_COOKIE:
+            raise ValueError("the session cookie would be larger than 3 KB; the person is in too many known groups.")
+        return value
+
+    def session(self, cookie: str, *, now: datetime, known: Iterable[str] = ()) -> Session | None:
+        """The session in a cookie, or None where it is forged, damaged, over or too long; `known` groups are told by digests."""
+        if len(cookie) > LONGEST_COOKIE or not all(_is_canonical(part) for part in cookie.lstrip(".").split(".")):
+            return None
+        try:
+            session = Session(**session_arguments(self.serializer.loads(cookie), known))
+        except (BadData, KeyError, TypeError, ValueError, OverflowError):
+            return None
+        begun = min(now, session.made_at or now)
+        return session if now < session.expires_at <= begun + self._longest + _CLOCKS_APART else None
+
+
+def _is_canonical(text: str) -> bool:
+    """Whether base64 has only one way to say these bytes, and this is it."""
+    try:
+        return base64_encode(base64_decode(text)).decode("ascii") == text
+    except (BadData, UnicodeEncodeError):
+        return False
