@@ -18,6 +18,7 @@ from lambdas.shared.dependencies import (
     keyring,
     ledger,
     links,
+    logger,
     now,
     setting,
     world,
@@ -55,7 +56,10 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 def board(visit: Visit) -> Response[Any]:
     """What is live where, and what waits for whom."""
     session = visit.reader()
-    states = list(ledger().environments())
+    unreadable: list[str] = []
+    states = list(ledger().environments(unreadable))
+    for group in dict.fromkeys(unreadable):
+        logger.error("states can't be read", extra={"model_package_group": group})
     wanted = (app.current_event.query_string_parameters or {}).get("q", "")
     document = board_document(states, session.person, config(), links=links(), now=now(), wanted=wanted)
     document["csrf"] = keyring().csrf_token(session)

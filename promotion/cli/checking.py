@@ -22,7 +22,8 @@ from promotion.aws.registry import RegistryTarget
 from promotion.cli.service import client, config, installation, ledger, parameters, prefix
 from promotion.client.resolve import find_public_key
 from promotion.client.signature import holds, public_keys
-from promotion.errors import Invalid
+from promotion.errors import UNREADABLE, Invalid
+from promotion.formatting import one_line
 from promotion.ledger.verify import Found, Verifier
 
 # A decision made a moment ago is still on its way; what stays behind longer than this is said.
@@ -45,7 +46,7 @@ def verify(group: str | None, *, repair: bool, as_json: bool) -> int:
             {"model_package_group": name, **msgspec.to_builtins(each.difference), "repairable": each.repair is not None}
             for name, each in found
         ]
-        print(json.dumps({"differences": lines, "repaired": len(repaired)}, indent=2, ensure_ascii=False))
+        print(json.dumps({"differences": lines, "repaired": len(repaired)}, indent=2))
         return 1 if found else 0
     for each in repaired:
         print(f"repaired {each.difference.line}")
@@ -66,7 +67,14 @@ def _repaired(each: Found) -> bool:
         # An operator reads another account and doesn't write there: only the projector does.
         if error.response["Error"]["Code"] not in ("AccessDenied", "AccessDeniedException"):
             raise
-        print(f"promotion: {each.difference.where} is the projector's to write: promotion rebuild.", file=sys.stderr)
+        print(
+            f"promotion: {one_line(each.difference.where)} is the projector's to write: promotion rebuild.",
+            file=sys.stderr,
+        )
+        return False
+    except UNREADABLE as error:
+        # It stays a difference, and the others are repaired.
+        print(f"promotion: {one_line(each.difference.where)} is not repaired: {one_line(str(error))}", file=sys.stderr)
         return False
     return True
 
