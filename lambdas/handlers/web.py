@@ -125,7 +125,9 @@ def model(visit: Visit, group: str) -> Response[Any]:
 def version(visit: Visit, group: str, version: str) -> Response[Any]:
     """One version: what it is made of, where it stands, and all that happened to it."""
     session = visit.reader()
-    known = names.GROUP_PATTERN.fullmatch(group) and version.isascii() and version.isdecimal() and len(version) < 10
+    # One address a version: `01` is none.
+    numbered = version.isascii() and version.isdecimal() and len(version) < 10 and not version.startswith("0")
+    known = names.GROUP_PATTERN.fullmatch(group) and numbered
     state = ledger().version(group, int(version)) if known else None
     if state is None:
         return _unknown(visit, session, f"This service knows no version {version[:20]} of {group[:64]}.")

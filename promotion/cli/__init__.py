@@ -132,6 +132,9 @@ def _parser() -> Parser:
         help="read the approved object version: for who takes the artifact by its version id",
     )
     found.add_argument(
+        "--minimum-sequence", type=_positive, metavar="N", default=0, help="refuse a record of an earlier event"
+    )
+    found.add_argument(
         "--public-key", help="PEM file of the signing key (default: PROMOTION_PUBLIC_KEY, promotion.pub)"
     )
 
@@ -229,7 +232,7 @@ def _resolve(options: argparse.Namespace) -> int:
 
     model = resolve(
         options.group, options.environment, artifact=options.artifact or options.by_version, by_version=options.by_version,
-        public_key=options.public_key,
+        public_key=options.public_key, minimum_sequence=options.minimum_sequence,
     )  # fmt: skip
     if options.json:
         _say(dict(model.record))

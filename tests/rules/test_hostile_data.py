@@ -10,8 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lambdas.handlers import prepare_inference
+from lambdas.shared.http_request import _fields
 from promotion.client.resolve import resolve
-from promotion.errors import IntegrityError
+from promotion.errors import IntegrityError, Invalid
+from promotion.ledger.append import checked_reason
 from promotion.ledger.events import Difference
 from tests.fakes import GROUP, PREFIX, House
 
@@ -138,3 +141,40 @@ def test_nothing_but_a_named_difference_comes_of_any_item(key: str, value: Any) 
         house.ledger.items = kept
     assert lines
     assert all(line.startswith("ledger ") and line.isprintable() for line in lines)
+
+
+def test_a_record_before_the_least_sequence_is_refused() -> None:
+    house = standing()
+    given: dict[str, Any] = {"public_key": house.signer.public_key, "prefix": PREFIX, "ssm": house.ssm}
+    sequence = resolve(GROUP, "prod", **given).sequence
+    assert resolve(GROUP, "prod", minimum_sequence=sequence, **given).sequence == sequence
+    with pytest.raises(IntegrityError, match="an older one was put back"):
+        resolve(GROUP, "prod", minimum_sequence=sequence + 1, **given)
+
+
+@pytest.mark.parametrize("reason", ["\u200b\u2060\u202e", "\u200d\u200c", " \ufeff "])
+def test_a_reason_of_invisible_characters_is_none(reason: str) -> None:
+    with pytest.raises(Invalid, match="say why"):
+        checked_reason(reason)
+
+
+def test_a_json_key_that_is_there_twice_is_refused() -> None:
+    with pytest.raises(Invalid, match="there twice"):
+        _fields('{"reason": "a", "reason": "b"}', "application/json")
+    assert _fields('{"reason": "a"}', "application/json") == {"reason": "a"}
+    for text in ("[]", "1", '"a"'):
+        with pytest.raises(ValueError, match="not an object"):
+            _fields(text, "application/json")
+
+
+def test_a_replayed_record_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+    house.climb(1)
+    house.project()
+    given: dict[str, Any] = {"public_key": house.signer.public_key, "prefix": PREFIX, "ssm": house.ssm}
+    older = resolve(GROUP, "prod", **given)
+    house.climb(2)
+    house.project()
+    monkeypatch.setattr(prepare_inference, "ledger", lambda: house.ledger)
+    assert prepare_inference._is_older(older)
+    assert not prepare_inference._is_older(resolve(GROUP, "prod", **given))
