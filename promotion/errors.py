@@ -79,6 +79,11 @@ class Conflict(PromotionError):
     """Somebody else appended first; nothing was written. Read again and decide again."""
 
 
+# What reading data that somebody else wrote can come to (msgspec's errors are ValueErrors). AWS's own are not among them.
+UNREADABLE: tuple[type[Exception], ...] = (
+    PromotionError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
+
 T = TypeVar("T")
 
 

@@ -168,7 +168,7 @@ class MemoryLedger:
             if int(key[1].removeprefix("EVENT#")) > after:
                 yield read_event(self._read(key, StoredEvent))
 
-    def environments(self) -> Iterator[EnvironmentState]:
+    def environments(self, unreadable: list[str] | None = None) -> Iterator[EnvironmentState]:
         yield from (self._read(key, EnvironmentState) for key in sorted(self.items) if key[1].startswith("ENV#"))
 
     def groups(self) -> list[str]:

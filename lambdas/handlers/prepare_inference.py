@@ -52,6 +52,8 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         )  # fmt: skip
     except NotApproved as error:
         return _nothing(str(error))
+    if _is_older(model):
+        return _nothing(f"the live record is of event {model.sequence}, and a later one changed what is live")
     places = {"bucket": config().inference.bucket, "group": group, "environment": environment}
     evaluation = config().evaluation(group)
     inputs = _found(event.get("input") or (evaluation.input or "").format(**places))
@@ -74,6 +76,14 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         model, run=run, inputs=inputs, references=references if _exists(references) else "", output=output.rstrip("/"),
         settings=settings, context=context, form=form, score_options=evaluation.score_arguments,
     )  # fmt: skip
+
+
+def _is_older(model: LiveModel) -> bool:
+    """Whether the record is of an event before the one that the ledger says made what is live: put back, or late.
+
+    A run of what is live since comes with the event that made it so; `verify` names a record that was put back.
+    """
+    return model.sequence < ledger().view(model.model_package_group).environment(model.environment).live_sequence
 
 
 def requests(

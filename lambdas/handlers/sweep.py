@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from lambdas.shared.dependencies import client, config, ledger, logger, now, recorder, setting
 from promotion import names
 from promotion.domain.model import EnvironmentState
-from promotion.errors import PromotionError
+from promotion.errors import IntegrityError, PromotionError
 from promotion.workflows.commands import KeepTime
+
+Subject = TypeVar("Subject")
 
 # A registration younger than this is still on its way by its own event.
 GRACE = timedelta(minutes=2)
@@ -24,10 +26,30 @@ LOOKED_AT = 20
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    found = sum(_find_lost(group) for group in _governed_groups())
-    timed = sum(_keep_time(state) for state in list(ledger().environments()) if state.pending is not None)
-    logger.info("swept", extra={"registrations_found": found, "requests_timed": timed})
+    broken: list[tuple[str, Exception]] = []
+    found = sum(_each(_find_lost, group, group, broken) for group in _governed_groups())
+    unreadable: list[str] = []
+    states = [state for state in ledger().environments(unreadable) if state.pending is not None]
+    timed = sum(_each(_keep_time, state, state.group, broken) for state in states)
+    broken += [(group, IntegrityError(f"{group}: its states can't be read.")) for group in dict.fromkeys(unreadable)]
+    for group, error in broken:
+        logger.error(
+            "group not swept", extra={"model_package_group": group, "reason": f"{type(error).__name__}: {error}"}
+        )
+    logger.info("swept", extra={"registrations_found": found, "requests_timed": timed, "groups_broken": len(broken)})
+    if broken:
+        # Only now, when all others have been seen to: the alarm of this function's errors tells.
+        raise broken[0][1]
     return {"registrations_found": found, "requests_timed": timed}
+
+
+def _each(act: Callable[[Subject], int], subject: Subject, group: str, broken: list[tuple[str, Exception]]) -> int:
+    """Do something for one group; what goes wrong is put into `broken`, and is no matter of the other groups."""
+    try:
+        return act(subject)
+    except Exception as error:  # noqa: BLE001 - raised again once all others have been seen to
+        broken.append((group, error))
+        return 0
 
 
 def _governed_groups() -> list[str]:

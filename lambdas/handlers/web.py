@@ -19,6 +19,7 @@ from lambdas.shared.dependencies import (
     keyring,
     ledger,
     links,
+    logger,
     now,
     setting,
     world,
@@ -56,7 +57,10 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 def board(visit: Visit) -> Response[Any]:
     """GET /: the board with live versions and pending requests."""
     session = visit.reader()
-    states = list(ledger().environments())
+    unreadable: list[str] = []
+    states = list(ledger().environments(unreadable))
+    for group in dict.fromkeys(unreadable):
+        logger.error("states can't be read", extra={"model_package_group": group})
     wanted = (app.current_event.query_string_parameters or {}).get("q", "")
     document = board_document(states, session.person, config(), links=links(), now=now(), wanted=wanted)
     document["csrf"] = form_keys().csrf_token(session)
@@ -122,7 +126,9 @@ def model(visit: Visit, group: str) -> Response[Any]:
 def version(visit: Visit, group: str, version: str) -> Response[Any]:
     """One version: what it is made of, where it stands, and all that happened to it."""
     session = visit.reader()
-    known = names.GROUP_PATTERN.fullmatch(group) and version.isascii() and version.isdecimal() and len(version) < 10
+    # One address a version: `01` is none.
+    numbered = version.isascii() and version.isdecimal() and len(version) < 10 and not version.startswith("0")
+    known = names.GROUP_PATTERN.fullmatch(group) and numbered
     state = ledger().version(group, int(version)) if known else None
     if state is None:
         return _unknown(visit, session, f"This service knows no version {version[:20]} of {group[:64]}.")

@@ -247,10 +247,11 @@ def _fields(text: str, content_type: str) -> dict[str, str]:
     """
     fields: dict[str, str] = {}
     if content_type.partition(";")[0].strip().lower() == JSON:
-        document = json.loads(text)
-        if not isinstance(document, dict):
+        # As pairs, so that a name that is there twice is seen.
+        document = json.loads(text, object_pairs_hook=tuple)
+        if not isinstance(document, tuple):
             raise ValueError("not an object")
-        pairs = list(document.items())
+        pairs = list(document)
     else:
         pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=32, errors="strict")
     for name, value in pairs:

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from promotion import names
 from promotion.aws import Client
 from promotion.domain.model import EnvironmentState, Head, VersionState, canonical
-from promotion.errors import Conflict
+from promotion.errors import UNREADABLE, Conflict
 from promotion.ledger.events import Event, StoredEvent, head_after, read_event
 from promotion.ledger.fold import read_state, refolded
 from promotion.ledger.snapshot import GroupSnapshot
@@ -168,8 +168,13 @@ class DynamoLedger:
         for item in self._query(group, "EVENT#", after=f"EVENT#{after:010d}"):
             yield _read_event(item)
 
-    def board(self, *, start: dict[str, Any] | None = None, limit: int = 400) -> tuple[list[EnvironmentState], Any]:
-        """One page of environment states over all groups, by group and name, and where the next page starts."""
+    def board(
+        self, *, start: dict[str, Any] | None = None, limit: int = 400, unreadable: list[str] | None = None
+    ) -> tuple[list[EnvironmentState], Any]:
+        """One page of environment states over all groups, by group and name, and where the next page starts.
+
+        The names of groups whose states nobody can read, nor fold again, are put into `unreadable`.
+        """
         extra: dict[str, Any] = {"ExclusiveStartKey": start} if start else {}
         answer = self._client.query(
             TableName=self._table,
@@ -179,28 +184,38 @@ class DynamoLedger:
             Limit=limit,
             **extra,
         )
-        return [self._board_state(item) for item in answer["Items"]], answer.get("LastEvaluatedKey")
+        rows = [self._board_state(item, unreadable) for item in answer["Items"]]
+        return [row for row in rows if row is not None], answer.get("LastEvaluatedKey")
 
-    def _board_state(self, item: dict[str, Any]) -> EnvironmentState:
+    def _board_state(self, item: dict[str, Any], unreadable: list[str] | None) -> EnvironmentState | None:
         """One row; what another release folded is good enough for a list, what can't be read is folded again."""
         try:
             return msgspec.json.decode(item["state"]["S"], type=EnvironmentState)
-        except msgspec.DecodeError:
-            group, _, name = item["board_sk"]["S"].partition("#")
+        except UNREADABLE:
+            pass
+        group, _, name = item["board_sk"]["S"].partition("#")
+        try:
             return self._refolded(group).environment(name)
+        except UNREADABLE:
+            # It costs its own row, not the board of all others.
+            if unreadable is not None:
+                unreadable.append(group)
+            return None
 
-    def environments(self) -> Iterator[EnvironmentState]:
-        """Environment states of all groups."""
+    def environments(self, unreadable: list[str] | None = None) -> Iterator[EnvironmentState]:
+        """Environment states of all groups; names of those that can't be read are put into `unreadable`."""
         start: Any = None
         while True:
-            found, start = self.board(start=start)
+            found, start = self.board(start=start, unreadable=unreadable)
             yield from found
             if not start:
                 return
 
     def groups(self) -> list[str]:
         """Names of all groups that have events."""
-        return list(dict.fromkeys(state.group for state in self.environments()))
+        unreadable: list[str] = []
+        found = [state.group for state in self.environments(unreadable)]
+        return list(dict.fromkeys([*found, *unreadable]))
 
     def _head_put(self, before: Head, after: Head) -> dict[str, Any]:
         put: dict[str, Any] = {"Item": _item(after.group, HEAD, after)}

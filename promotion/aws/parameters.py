@@ -100,7 +100,9 @@ class ParameterTarget:
         text = self._fill(state, 0, [entry(event) for event in events], events[-1].sequence, anew=True)
         used = int(json.loads(text)["pages"])
         for name, value in read_below(self._client, f"{base}/history"):
-            if int(name.rpartition("/")[2]) > used and value != "[]":
+            number = name.rpartition("/")[2]
+            # What has no number is nobody's page: `verify` names it and takes it away.
+            if number.isascii() and number.isdecimal() and int(number[:9]) > used and value != "[]":
                 self._put(name, "[]", overwrite=True)
         self._put(base, text, overwrite=True)
 

@@ -17,9 +17,11 @@ from typing import Any
 from promotion import names
 from promotion.cli.parsing import Parser
 from promotion.errors import IntegrityError, Invalid, NotApproved, PromotionError, Refused
+from promotion.formatting import readable
 
 DISTRIBUTION = "model-promotion"
 TROUBLE, USAGE, NOTHING_APPROVED, BROKEN, REFUSED = 1, 2, 3, 4, 5
+LONGEST_ERROR = 4000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -130,6 +132,9 @@ def _parser() -> Parser:
         help="read the approved object version: for who takes the artifact by its version id",
     )
     found.add_argument(
+        "--minimum-sequence", type=_positive, metavar="N", default=0, help="refuse a record of an earlier event"
+    )
+    found.add_argument(
         "--public-key", help="PEM file of the signing key (default: PROMOTION_PUBLIC_KEY, promotion.pub)"
     )
 
@@ -227,7 +232,7 @@ def _resolve(options: argparse.Namespace) -> int:
 
     model = resolve(
         options.group, options.environment, artifact=options.artifact or options.by_version, by_version=options.by_version,
-        public_key=options.public_key,
+        public_key=options.public_key, minimum_sequence=options.minimum_sequence,
     )  # fmt: skip
     if options.json:
         _say(dict(model.record))
@@ -362,14 +367,15 @@ def _fail(options: argparse.Namespace, code: int, error: Exception) -> int:
             said["field"] = error.field
         _say(said)
     else:
-        print(f"promotion: {error}", file=sys.stderr)
+        # What somebody else wrote may be quoted in it: nothing of theirs moves the cursor.
+        print(f"promotion: {readable(str(error), LONGEST_ERROR)[0]}", file=sys.stderr)
         if who := getattr(error, "who_may", ""):
             print(f"           {who}", file=sys.stderr)
     return code
 
 
 def _say(document: Any) -> None:
-    print(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+    print(json.dumps(document, indent=2, default=str))
 
 
 def _positive(text: str) -> int:

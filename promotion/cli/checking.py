@@ -6,7 +6,7 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -22,7 +22,8 @@ from promotion.aws.registry import RegistryTarget
 from promotion.cli.service import client, config, installation, ledger, parameters, prefix
 from promotion.client.resolve import find_public_key
 from promotion.client.signature import holds, public_keys
-from promotion.errors import Invalid
+from promotion.errors import UNREADABLE, Invalid
+from promotion.formatting import one_line
 from promotion.ledger.verify import Found, Verifier
 
 # A decision made a moment ago is still on its way; what stays behind longer than this is said.
@@ -45,7 +46,7 @@ def verify(group: str | None, *, repair: bool, as_json: bool) -> int:
             {"model_package_group": name, **msgspec.to_builtins(each.difference), "repairable": each.repair is not None}
             for name, each in found
         ]
-        print(json.dumps({"differences": lines, "repaired": len(repaired)}, indent=2, ensure_ascii=False))
+        print(json.dumps({"differences": lines, "repaired": len(repaired)}, indent=2))
         return 1 if found else 0
     for each in repaired:
         print(f"repaired {each.difference.line}")
@@ -66,7 +67,14 @@ def _repaired(each: Found) -> bool:
         # An operator reads another account and doesn't write there: only the projector does.
         if error.response["Error"]["Code"] not in ("AccessDenied", "AccessDeniedException"):
             raise
-        print(f"promotion: {each.difference.where} is the projector's to write: promotion rebuild.", file=sys.stderr)
+        print(
+            f"promotion: {one_line(each.difference.where)} is the projector's to write: promotion rebuild.",
+            file=sys.stderr,
+        )
+        return False
+    except UNREADABLE as error:
+        # It stays a difference, and the others are repaired.
+        print(f"promotion: {one_line(each.difference.where)} is not repaired: {one_line(str(error))}", file=sys.stderr)
         return False
     return True
 
@@ -140,13 +148,19 @@ def redrive() -> int:
     """Try again what was set aside: the dead-letter queue's groups, and what rules and functions could not deliver."""
     known = installation()
     groups: set[str] = set()
-    for body, _ in _take(known["dead_letter_queue_url"]):
-        failed = json.loads(body)
-        groups.add(failed["group"])
-        print(f"{failed['group']}: {failed.get('target', 'projection')} again from event {failed.get('sequence', 0)}")
+
+    def project(failed: dict[str, Any], attributes: dict[str, Any]) -> bool:
+        group = failed.get("group")
+        if not isinstance(group, str) or not names.GROUP_PATTERN.fullmatch(group):
+            return False
+        groups.add(group)
+        said = f"{group}: {failed.get('target', 'projection')} again from event {failed.get('sequence', 0)}"
+        print(one_line(said))
+        return True
+
+    left = _take(known["dead_letter_queue_url"], project)
     undelivered = known.get("undelivered_queue_url")
-    for body, attributes in _take(undelivered) if undelivered else ():
-        _deliver(json.loads(body), attributes)
+    left += _take(undelivered, _deliver) if undelivered else 0
     # Whatever is behind, also where a wake-up was lost without a trace.
     cursors = _cursors()
     for group in ledger().groups():
@@ -155,7 +169,7 @@ def redrive() -> int:
             groups.add(group)
     wake(groups)
     print(f"{len(groups)} groups woken")
-    return 0
+    return 1 if left else 0
 
 
 def wake(groups: Iterable[str]) -> None:
@@ -169,22 +183,33 @@ def wake(groups: Iterable[str]) -> None:
         )
 
 
-def _take(queue_url: str) -> Iterable[tuple[str, dict[str, Any]]]:
-    """Messages of a queue, each deleted once it has been dealt with."""
+def _take(queue_url: str, act: Callable[[dict[str, Any], dict[str, Any]], bool]) -> int:
+    """Deal with the messages of a queue and delete them; those that `act` doesn't know stay there, and are counted."""
     sqs = client("sqs")
+    left: set[str] = set()
     while True:
         answer = sqs.receive_message(
             QueueUrl=queue_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], VisibilityTimeout=60
         )
         messages = answer.get("Messages", [])
         if not messages:
-            return
+            return len(left)
         for message in messages:
-            yield message["Body"], message.get("MessageAttributes") or {}
-            sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
+            try:
+                document = json.loads(message["Body"])
+            except (ValueError, RecursionError):
+                document = None
+            if isinstance(document, dict) and act(document, message.get("MessageAttributes") or {}):
+                sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
+            elif message["MessageId"] in left:
+                # It has come round again: there is nothing new.
+                return len(left)
+            else:
+                left.add(message["MessageId"])
+                print(f"promotion: left in the queue, not known: {one_line(message['Body'])}", file=sys.stderr)
 
 
-def _deliver(document: dict[str, Any], attributes: dict[str, Any]) -> None:
+def _deliver(document: dict[str, Any], attributes: dict[str, Any]) -> bool:
     """Start the function that a rule, or Lambda itself, could not start or finish.
 
     A failed asynchronous call: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
@@ -195,12 +220,13 @@ def _deliver(document: dict[str, Any], attributes: dict[str, Any]) -> None:
     elif "TARGET_ARN" in attributes:
         function, payload = attributes["TARGET_ARN"]["StringValue"], document
     else:
-        # Of the ledger's stream: which groups it was about, the cursors know.
-        return
+        # Of the ledger's stream: which groups it was about, the cursors know. What is anything else stays.
+        return "DDBStreamBatchInfo" in document
     # The ARN of a failed call ends with the version that failed.
     function = ":".join(function.split(":")[:7])
     client("lambda").invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(payload).encode())
     print(f"{function.rpartition(':')[2]}: again")
+    return True
 
 
 def _cursors() -> DynamoCursors:

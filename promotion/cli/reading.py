@@ -15,6 +15,7 @@ from promotion.cli.service import config, ledger
 from promotion.cli.tables import table
 from promotion.domain.model import EndpointState, EnvironmentState
 from promotion.errors import Invalid
+from promotion.formatting import one_line
 from promotion.ledger.events import Event, check_chain
 from promotion.ledger.parameter_documents import entry
 from promotion.ledger.verify import read_chain
@@ -23,14 +24,20 @@ from promotion.rendering.sentences import sentence
 
 def status(group: str | None, *, as_json: bool) -> int:
     """Print the live and the pending version of each environment."""
-    states = [state for state in ledger().environments() if group is None or state.group == group]
-    if group is not None and not states:
+    unreadable: list[str] = []
+    states = [state for state in ledger().environments(unreadable) if group is None or state.group == group]
+    broken = sorted({name for name in unreadable if group in (None, name)})
+    for name in broken:
+        print(
+            f"promotion: {one_line(name)}: its states can't be read: promotion verify {one_line(name)}", file=sys.stderr
+        )
+    if group is not None and not states and not broken:
         raise Invalid("GROUP", f"this service knows no model package group {group}.")
     order = config().environment_names
     states.sort(key=lambda state: (state.group, order.index(state.name) if state.name in order else len(order)))
     if as_json:
         print(json.dumps([_document(state) for state in states], indent=2))
-        return 0
+        return 1 if broken else 0
     rows = [("GROUP", "ENVIRONMENT", "LIVE", "SINCE", "BY", "WAITING", "TROUBLE")]
     rows += [
         (
@@ -47,8 +54,8 @@ def status(group: str | None, *, as_json: bool) -> int:
     table(rows)
     for state in states:
         if state.endpoint.status or state.endpoint.removed:
-            print(f"{state.group} in {state.name}: {told(state.endpoint)}")
-    return 0
+            print(one_line(f"{state.group} in {state.name}: {told(state.endpoint)}", 1000))
+    return 1 if broken else 0
 
 
 def told(endpoint: EndpointState) -> str:

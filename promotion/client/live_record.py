@@ -15,11 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from promotion.errors import IntegrityError, NotApproved
+from promotion.formatting import one_line
 
 SCHEMA = 1
 # Extensions that this release supports in a record's `must_understand`; none yet.
 UNDERSTOOD: frozenset[str] = frozenset()
 SIGNING_ALGORITHM = "ECDSA_SHA_256"
+# No document of ours is nested deeper. Far below what Python can follow, so that whoever looks at it later can too.
+DEEPEST = 32
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,33 @@ def signed_bytes(record: Mapping[str, Any]) -> bytes:
     return json.dumps(unsigned, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+def read_json(text: str) -> Any:
+    """The value of a JSON text that somebody else may have written.
+
+    Raises:
+        ValueError: it is not JSON, names a field twice, is nested too deeply, or has characters that are no Unicode.
+    """
+    try:
+        found = json.loads(text, object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    level = [found]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            break
+    else:
+        raise ValueError("it is nested too deeply")
+    # A lone surrogate, which JSON can spell and UTF-8 can't, is a UnicodeEncodeError here, and so a ValueError.
+    json.dumps(found, ensure_ascii=False).encode()
+    return found
+
+
 def readable(schema: Any) -> bool:
     """Return True if this release reads records of `schema`: its own, the previous and the next one."""
     return type(schema) is int and schema >= 1 and abs(schema - SCHEMA) <= 1
@@ -84,22 +114,25 @@ def parse_live(text: str, *, group: str, environment: str) -> dict[str, Any]:
     """
     place = f"the live parameter of {group} in {environment}"
     try:
-        record = json.loads(text, object_pairs_hook=_once)
+        record = read_json(text)
     except ValueError as error:
-        said = "names a field twice" if isinstance(error, _NamedTwice) else "is not JSON"
+        said = "names a field twice" if isinstance(error, _NamedTwice) else "is not JSON that can be read"
         raise IntegrityError(f"{place} {said}.") from None
     if not isinstance(record, dict) or not readable(record.get("schema")):
         raise IntegrityError(f"{place} is no record of schema {max(SCHEMA - 1, 1)} to {SCHEMA + 1}.")
     must = record.get("must_understand", [])
     if not isinstance(must, list) or not all(isinstance(each, str) and each in UNDERSTOOD for each in must):
-        raise IntegrityError(f"{place} needs a reader that knows {must}: install a newer release of this package.")
+        raise IntegrityError(
+            f"{place} needs a reader that knows {one_line(str(must))}: install a newer release of this package."
+        )
     for name in ("model_package_group", "environment", "key_id", "signature"):
         if not isinstance(record.get(name), str):
             raise IntegrityError(f"{place} has no {name}.")
     if not isinstance(record.get("sequence"), int):
         raise IntegrityError(f"{place} has no sequence.")
     if record["model_package_group"] != group or record["environment"] != environment:
-        raise IntegrityError(f"{place} holds the record of {record['model_package_group']} in {record['environment']}.")
+        other, there = one_line(record["model_package_group"]), one_line(record["environment"])
+        raise IntegrityError(f"{place} holds the record of {other} in {there}.")
     return record
 
 
@@ -141,5 +174,5 @@ def live_model(record: Mapping[str, Any]) -> LiveModel:
             key_id=record["key_id"],
             record=dict(record),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise IntegrityError(f"the live record lacks {error}.") from None
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise IntegrityError(f"the live record lacks {one_line(str(error))}.") from None

@@ -33,6 +33,7 @@ def resolve(
     by_version: bool = False,
     public_key: str | None = None,
     prefix: str | None = None,
+    minimum_sequence: int = 0,
     cache_seconds: float = 0.0,
     ssm: Any = None,
     s3: Any = None,
@@ -43,7 +44,8 @@ def resolve(
     of that address gets. With `by_version` it is the approved object version instead, for a caller who reads
     `model_data_url` by `model_data_version_id`. `public_key` is a PEM, or the path of a file of
     PEMs; see `find_public_key` for where it is looked for. `cache_seconds` lets an answer serve again for that long;
-    a revocation then takes as long to be seen.
+    a revocation then takes as long to be seen. A record of an event before `minimum_sequence` is refused: keep the highest
+    `sequence` that you have seen, and nobody can put an older record back.
 
     Raises:
         NotApproved: nothing was approved there, or it was revoked.
@@ -54,6 +56,7 @@ def resolve(
     key = (prefix, group, environment, public_key or os.environ.get(names.PUBLIC_KEY) or "")
     cached = _cache.get(key)
     if cache_seconds > 0 and cached and not artifact and time.monotonic() - cached[0] < cache_seconds:
+        _refuse_older(names.live_parameter(prefix, group, environment), cached[1].sequence, minimum_sequence)
         return cached[1]
     ssm = ssm or _client("ssm")
     name = names.live_parameter(prefix, group, environment)
@@ -65,6 +68,8 @@ def resolve(
     keys = public_keys(public_key or find_public_key())
     if not holds(keys, signed_bytes(record), record["signature"]):
         raise IntegrityError(f"{name}: the signature is not that of the configured public key.")
+    # Before it says that it is revoked, too: that may be what was put back.
+    _refuse_older(name, record["sequence"], minimum_sequence)
     model = live_model(record)
     if artifact:
         for container in model.containers:
@@ -73,6 +78,13 @@ def resolve(
                 check_artifact(container.model_data_url, version_id, container.sha256, by_version=by_version, s3=s3)
     _cache[key] = (time.monotonic(), model)
     return model
+
+
+def _refuse_older(name: str, sequence: int, minimum: int) -> None:
+    if sequence < minimum:
+        raise IntegrityError(
+            f"{name}: the record is of event {sequence}, before event {minimum}: an older one was put back."
+        )
 
 
 def find_public_key() -> str:

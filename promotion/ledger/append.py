@@ -11,7 +11,7 @@ from msgspec import Struct
 from promotion.config.loading import Config
 from promotion.domain.model import SYSTEM, VersionState
 from promotion.errors import Conflict, Invalid
-from promotion.formatting import counted
+from promotion.formatting import counted, one_line
 from promotion.ledger.events import Event, NewEvent, chained, happened, signed
 from promotion.ledger.fold import evolve
 from promotion.ledger.parameter_documents import dump
@@ -77,7 +77,8 @@ def checked_reason(text: str) -> str:
         Invalid: it is empty, too long for the history's pages, or has control characters.
     """
     text = text.replace("\r\n", "\n").strip()
-    if not text:
+    # Joiners, which hold visible characters together, and all others that nobody sees.
+    if not one_line(text).strip("\u200c\u200d "):
         raise Invalid("reason", "say why, in a sentence.")
     # As it will be written: a quote or a line break takes two bytes there, and a history page has 4 KB.
     if (length := len(dump(text).encode())) > LONGEST_REASON_BYTES:

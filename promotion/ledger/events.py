@@ -17,11 +17,14 @@ from msgspec import Struct
 
 from promotion.domain.model import SCHEMA, Actor, Head, canonical
 from promotion.errors import IntegrityError
+from promotion.formatting import one_line
 from promotion.ledger.payloads import Payload, Unknown, read_payload, recorded
 
 GENESIS = "0" * 64
 # Extensions that this release supports in an event's `must_understand`; none yet.
 UNDERSTOOD: frozenset[str] = frozenset()
+# More of a place or a value than this tells a reader nothing.
+LONGEST_SAID = 500
 
 
 class StoredEvent(Struct, frozen=True, kw_only=True):
@@ -102,7 +105,7 @@ def read_event(stored: StoredEvent) -> Event:
     try:
         event = msgspec.json.decode(stored.text, type=Event)
         read_payload(event.kind, event.data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, ValueError, TypeError, RecursionError) as error:
         raise IntegrityError(f"an event of the ledger can't be read: {error} ({stored.text[:80]!r}).") from None
     place = f"event {event.sequence} of {event.group}"
     if not 1 <= event.schema <= SCHEMA + 1:
@@ -218,8 +221,9 @@ class Difference(Struct, frozen=True, kw_only=True):
 
     @property
     def line(self) -> str:
-        """The difference as one line of text."""
-        return f"{self.what} {self.where}: expected {self.expected}, found {self.found}"
+        """The difference as one line for a terminal or a log, without control characters."""
+        where, expected, found = (one_line(text, LONGEST_SAID) for text in (self.where, self.expected, self.found))
+        return f"{self.what} {where}: expected {expected}, found {found}"
 
 
 def chain_problems(events: Iterable[Event], head: Head) -> list[Difference]:

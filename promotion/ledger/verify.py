@@ -13,9 +13,9 @@ import msgspec
 from msgspec import Struct
 
 from promotion import names
-from promotion.client.live_record import signed_bytes
+from promotion.client.live_record import read_json, signed_bytes
 from promotion.domain.model import FOLD_VERSION, EnvironmentState, Head, VersionState
-from promotion.errors import IntegrityError
+from promotion.errors import UNREADABLE, PromotionError
 from promotion.ledger.events import Difference, Event, chain_problems, head_bytes
 from promotion.ledger.fold import evolve
 from promotion.ledger.parameter_documents import entry, live_record, says_the_same, version_document
@@ -100,12 +100,26 @@ class Verifier(Struct, frozen=True, kw_only=True):
         """All differences of one group, `parameters` being all of its parameters by name.
 
         While the chain itself is broken nothing else is compared, let alone repaired: what is right is no longer known.
+        Whatever stands in an item or a parameter, what comes out is a difference.
         """
         try:
             head, events = read_chain(self.ledger, group)
-        except IntegrityError as error:
-            unreadable = Difference(what="ledger", where=group, expected="events that can be read", found=str(error))
-            return [Found(difference=unreadable)]
+        except UNREADABLE as error:
+            return [_unreadable(group, "events", error)]
+        try:
+            return self._differences(group, head, events, parameters, anchors, cursors)
+        except UNREADABLE as error:
+            return [_unreadable(group, "events, states and parameters", error)]
+
+    def _differences(
+        self,
+        group: str,
+        head: Head,
+        events: Sequence[Event],
+        parameters: Mapping[str, str],
+        anchors: Sequence[Anchor],
+        cursors: Mapping[str, int] | None,
+    ) -> list[Found]:
         broken = [
             *chain_problems(events, head),
             *self._signatures(head, events),
@@ -118,7 +132,10 @@ class Verifier(Struct, frozen=True, kw_only=True):
         for event in events:
             evolve(view, event)
         view.head = head
-        states = [Found(difference=difference) for difference in self._states(view)]
+        try:
+            states = [Found(difference=difference) for difference in self._states(view)]
+        except UNREADABLE as error:
+            states = [_unreadable(group, "states", error)]
         behind = _behind(group, head, cursors)
         by_target = {
             names.REGISTRY: list(self._registry(view)),
@@ -225,7 +242,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
         for number, state in sorted(view.versions.items()):
             own = [event for event in events if event.version == number]
             base = names.version_parameter(self.prefix, view.group, number)
-            pages = {n: v for n, v in parameters.items() if n.startswith(f"{base}/history/")}
+            pages = {n: v for n, v in parameters.items() if _is_page(n, base)}
             known |= {base, *pages}
             difference = _version_differs(base, state, own, parameters.get(base), pages)
             if difference is not None:
@@ -319,7 +336,7 @@ def _version_differs(
     entries: list[Any] = []
     for name, page in [*sorted(pages.items()), (base, json.dumps(document.get("history")))]:
         try:
-            found = json.loads(page)
+            found = read_json(page)
         except ValueError:
             found = None
         if not isinstance(found, list):
@@ -346,7 +363,7 @@ def _fields(where: str, wanted: Any, text: str | None, kind: type[Any]) -> Itera
         return
     try:
         stored = msgspec.json.decode(text, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         yield Difference(what="ledger", where=where, expected="a state that can be read", found=str(error))
         return
     if stored.fold != FOLD_VERSION or wanted == stored:
@@ -360,6 +377,17 @@ def _fields(where: str, wanted: Any, text: str | None, kind: type[Any]) -> Itera
 
 def _first_change(wanted: Mapping[str, Any], kept: Mapping[str, Any]) -> str:
     return next((key for key in [*wanted, *kept] if wanted.get(key) != kept.get(key)), "field")
+
+
+def _is_page(name: str, base: str) -> bool:
+    """Whether a parameter is a page of a version's history, by its name."""
+    number = name.removeprefix(f"{base}/history/")
+    return number != name and number.isascii() and number.isdecimal()
+
+
+def _unreadable(group: str, things: str, error: Exception) -> Found:
+    said = str(error) if isinstance(error, PromotionError) else f"{type(error).__name__}: {error}"
+    return Found(difference=Difference(what="ledger", where=group, expected=f"{things} that can be read", found=said))
 
 
 def _parameter(where: str, expected: str, found: str) -> Difference:
@@ -377,7 +405,7 @@ def _says(record: Mapping[str, Any]) -> str:
 
 def _json(value: str) -> dict[str, Any]:
     try:
-        found = json.loads(value)
+        found = read_json(value)
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -18,7 +18,7 @@ from tests.rules.stage import Stage
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     stage = stories.in_trouble()
 
-    def environments() -> Iterator[EnvironmentState]:
+    def environments(unreadable: list[str]) -> Iterator[EnvironmentState]:
         return iter(stage.view.environments.values())
 
     monkeypatch.setattr(reading, "ledger", lambda: SimpleNamespace(environments=environments))

@@ -1,0 +1,39 @@
+"""`promotion redrive` deletes only what it has dealt with."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from promotion.cli import checking
+
+
+class Queue:
+    """Messages that stay until they are deleted, and come again when all have been received."""
+
+    def __init__(self, *bodies: str) -> None:
+        self.messages = dict(enumerate(bodies))
+
+    def receive_message(self, **_: Any) -> dict[str, Any]:
+        return {
+            "Messages": [{"MessageId": str(n), "ReceiptHandle": n, "Body": body} for n, body in self.messages.items()]
+        }
+
+    def delete_message(self, *, QueueUrl: str, ReceiptHandle: int) -> None:  # noqa: N803
+        del self.messages[ReceiptHandle]
+
+
+def test_what_is_not_known_stays_in_the_queue_and_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = json.dumps({"DDBStreamBatchInfo": {}})
+    queue = Queue('{"detail": "\\u001b[2J"}', stream, "[1]", "no JSON\x1b[2J")
+    monkeypatch.setattr(checking, "client", lambda service: queue)
+    assert checking._take("undelivered", checking._deliver) == 3
+    assert stream not in queue.messages.values()
+    assert len(queue.messages) == 3
+    said = capsys.readouterr().err
+    assert said.count("left in the queue") == 3
+    assert "\x1b" not in said

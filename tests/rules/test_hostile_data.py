@@ -1,0 +1,180 @@
+"""What is in a parameter or an item of the ledger costs its own group a named difference, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lambdas.handlers import prepare_inference
+from lambdas.shared.http_request import _fields
+from promotion.client.resolve import resolve
+from promotion.errors import IntegrityError, Invalid
+from promotion.ledger.append import checked_reason
+from promotion.ledger.events import Difference
+from tests.fakes import GROUP, PREFIX, House
+
+LIVE = f"{PREFIX}/{GROUP}/prod/live"
+VERSION = f"{PREFIX}/{GROUP}/versions/1"
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None, exclude_categories=())),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["sequence", "environment", "history", "signature", "state", "text", "hash", "key_id"])
+            | st.text(max_size=3),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+TEXTS = JSON_VALUES.map(json.dumps) | st.text() | st.integers(1, 5000).map(lambda depth: "[" * depth)
+HOSTILE = {
+    "a lone surrogate": '{"environment": "prod", "a": "\\ud800", "signature": "x"}',
+    "4,000 brackets": "[" * 4000,
+    "closed brackets": "[" * 900 + "]" * 900,
+    "5,000 digits": '{"sequence": ' + "9" * 5000 + "}",
+    "an infinite number": '{"environment": "prod", "sequence": 1e999, "signature": "x"}',
+    "a list": "[1]",
+    "a null": "null",
+}
+
+
+@cache
+def standing() -> House:
+    house = House()
+    house.climb(1)
+    house.project()
+    assert house.lines() == []
+    return house
+
+
+def beside(name: str, value: str) -> list[str]:
+    """The lines of a verification with one parameter in another's place."""
+    house = standing()
+    kept = dict(house.ssm.values)
+    house.ssm.values[name] = value
+    try:
+        return house.lines()
+    finally:
+        house.ssm.values = kept
+
+
+@pytest.mark.parametrize("name", [LIVE, VERSION, f"{VERSION}/history/x", f"{PREFIX}/{GROUP}/x"])
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_parameter_is_one_difference_that_names_it(name: str, value: str) -> None:
+    [line] = beside(name, value)
+    assert line.startswith("parameter ")
+    assert name in line or VERSION in line
+
+
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_live_record_resolves_to_nothing(value: str) -> None:
+    house = House()
+    house.ssm.values[LIVE] = value
+    with pytest.raises(IntegrityError):
+        resolve(GROUP, "prod", public_key=house.signer.public_key, prefix=PREFIX, ssm=house.ssm)
+
+
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_parameter_of_no_group_is_named(value: str) -> None:
+    name = f"{PREFIX}/zz/x"
+    [found] = standing().verifier.strangers([GROUP], {name: value})
+    assert found.difference.line.startswith(f"parameter {name}: expected nothing")
+
+
+def test_a_hostile_history_is_repaired() -> None:
+    house = House()
+    house.climb(1)
+    house.project()
+    house.ssm.values[f"{VERSION}/history/x"] = "[1]"
+    for found in house.verify():
+        assert found.repair is not None
+        found.repair()
+    assert house.lines() == []
+
+
+def test_a_line_moves_no_cursor_and_begins_no_second_line() -> None:
+    hidden = "k\x1b[2J\x1b[H\nEverything is as the ledger says.\x9b8m\u202e\ud800"
+    line = Difference(what="parameter", where=hidden, expected="nothing", found=hidden).line
+    assert line.isprintable()
+    line.encode()
+
+
+@pytest.mark.parametrize("key", ["HEAD", "EVENT#0000000003", "ENV#prod", "VERSION#0000000001", "VERSION#x"])
+@pytest.mark.parametrize("value", [b"{broken", b"[" * 4000, b'{"live_since":"yesterday"}', b"\xff", b"null"])
+def test_a_broken_item_is_a_difference_of_the_ledger(key: str, value: bytes) -> None:
+    house = standing()
+    kept = dict(house.ledger.items)
+    house.ledger.items[GROUP, key] = value
+    try:
+        lines = house.lines()
+    finally:
+        house.ledger.items = kept
+    assert lines
+    assert all(line.startswith(f"ledger {GROUP}") for line in lines)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(name=st.sampled_from([LIVE, VERSION, f"{VERSION}/history/0001", f"{PREFIX}/{GROUP}/x"]), value=TEXTS)
+def test_nothing_but_a_named_difference_comes_of_any_parameter(name: str, value: str) -> None:
+    lines = beside(name, value)
+    # An empty page of history is what a repair leaves behind.
+    assert len(lines) == (0 if name.endswith("0001") and value.strip() == "[]" else 1)
+    assert all(line.isprintable() for line in lines)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(key=st.sampled_from(["HEAD", "EVENT#0000000002", "ENV#dev", "VERSION#0000000001"]), value=JSON_VALUES)
+def test_nothing_but_a_named_difference_comes_of_any_item(key: str, value: Any) -> None:
+    house = standing()
+    kept = dict(house.ledger.items)
+    house.ledger.items[GROUP, key] = json.dumps(value).encode()
+    try:
+        lines = house.lines()
+    finally:
+        house.ledger.items = kept
+    assert lines
+    assert all(line.startswith("ledger ") and line.isprintable() for line in lines)
+
+
+def test_a_record_before_the_least_sequence_is_refused() -> None:
+    house = standing()
+    given: dict[str, Any] = {"public_key": house.signer.public_key, "prefix": PREFIX, "ssm": house.ssm}
+    sequence = resolve(GROUP, "prod", **given).sequence
+    assert resolve(GROUP, "prod", minimum_sequence=sequence, **given).sequence == sequence
+    with pytest.raises(IntegrityError, match="an older one was put back"):
+        resolve(GROUP, "prod", minimum_sequence=sequence + 1, **given)
+
+
+@pytest.mark.parametrize("reason", ["\u200b\u2060\u202e", "\u200d\u200c", " \ufeff "])
+def test_a_reason_of_invisible_characters_is_none(reason: str) -> None:
+    with pytest.raises(Invalid, match="say why"):
+        checked_reason(reason)
+
+
+def test_a_json_key_that_is_there_twice_is_refused() -> None:
+    with pytest.raises(Invalid, match="there twice"):
+        _fields('{"reason": "a", "reason": "b"}', "application/json")
+    assert _fields('{"reason": "a"}', "application/json") == {"reason": "a"}
+    for text in ("[]", "1", '"a"'):
+        with pytest.raises(ValueError, match="not an object"):
+            _fields(text, "application/json")
+
+
+def test_a_replayed_record_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+    house.climb(1)
+    house.project()
+    given: dict[str, Any] = {"public_key": house.signer.public_key, "prefix": PREFIX, "ssm": house.ssm}
+    older = resolve(GROUP, "prod", **given)
+    house.climb(2)
+    house.project()
+    monkeypatch.setattr(prepare_inference, "ledger", lambda: house.ledger)
+    assert prepare_inference._is_older(older)
+    assert not prepare_inference._is_older(resolve(GROUP, "prod", **given))
