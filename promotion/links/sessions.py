@@ -62,6 +62,7 @@ class Sessions:
     def __init__(
         self, pem: str, sign: Callable[[bytes], bytes] | None = None, *, longest: timedelta = LONGEST_SESSION
     ) -> None:
+        """Read sessions by the public keys of whoever makes them."""
         self.pem, self.sign = pem, sign
         self._longest = longest
         # The key that itsdangerous derives is not used: the algorithm has its own.
