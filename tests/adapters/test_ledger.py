@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from promotion import names
 from promotion.aws.ledger import DynamoLedger
-from promotion.domain.model import Actor, EnvironmentState
+from promotion.domain.model import FOLD_VERSION, Actor, EnvironmentState
 from promotion.errors import Conflict, PromotionError
 from promotion.ledger.append import Context
 from promotion.ledger.events import NewEvent, chained, check_chain
@@ -212,7 +212,9 @@ def test_states_of_another_fold_are_folded_again_and_written_on_request(house: H
     stored = aws.ledger.stored_states(GROUP)
     assert aws.ledger.refold(GROUP) == 0
     for name, text in stored[0].items():
-        leave_by_another_release(aws, GROUP, f"ENV#{name}", text.replace('"fold":1', '"fold":2'))
+        leave_by_another_release(
+            aws, GROUP, f"ENV#{name}", text.replace(f'"fold":{FOLD_VERSION}', f'"fold":{FOLD_VERSION + 1}')
+        )
     leave_by_another_release(aws, GROUP, "VERSION#0000000001", '{"package":"another form"}')
     assert aws.ledger.view(GROUP).environment("prod").live == 1
     assert [state.version for state in aws.ledger.versions(GROUP)] == [1]
