@@ -46,7 +46,9 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     # The event may lack the schedule and the exit message; the job has both.
     job = client("sagemaker").describe_processing_job(ProcessingJobName=change.ProcessingJobName)
     schedule = str(job.get("MonitoringScheduleArn") or "").rpartition("/")[2]
-    followed = [m for m in config().drift.monitors if schedule and fnmatch.fnmatchcase(schedule, m.schedule.lower())]
+    followed = [
+        m for m in config().drift.monitors if schedule and fnmatch.fnmatchcase(schedule.lower(), m.schedule.lower())
+    ]
     if not followed or job.get("ProcessingJobStatus") != "Completed":
         return {"ignored": "no execution of a monitor that is followed"}
     sequences = [_record(monitor, schedule, examined(job, monitor)) for monitor in followed]

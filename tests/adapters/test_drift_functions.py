@@ -126,6 +126,12 @@ def test_violations_are_drift_and_said_by_feature(fakes: Fakes) -> None:
     assert given["report"] == "s3://reports/summaries/2026/11/21/09/constraint_violations.json"
 
 
+def test_a_schedule_is_followed_in_whatever_case_its_arn_has(fakes: Fakes) -> None:
+    arn = str(JOB["MonitoringScheduleArn"])
+    head, _, name = arn.rpartition("/")
+    assert len(fakes.monitored(MonitoringScheduleArn=f"{head}/{name.title()}")) == 1
+
+
 def test_an_execution_without_violations_says_so(fakes: Fakes) -> None:
     ((_, given),) = fakes.monitored(ExitMessage="Completed: Job completed successfully with no violations.")
     assert given["violations"] == 0
