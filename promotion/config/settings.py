@@ -173,12 +173,16 @@ class GroupOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Mail(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Sender of mails; `identity` makes the stack create its SES identity, else the account has one."""
+    """Sender of mails; `identity` makes the stack create its SES identity, else the account has one.
+
+    `domains` are those that addresses named by data scientists may lie in; empty for the sender's and the recipients' own.
+    """
 
     sender: str
     identity: Literal["managed", "existing"] = "managed"
     reply_to: str | None = None
     samples_in_mail: bool = False
+    domains: tuple[str, ...] = ()
 
 
 class Operators(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -345,6 +349,23 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
                     environment, **{key: value for key, value in given.items() if value is not None}
                 )
         return environment
+
+    @property
+    def mail_domains(self) -> frozenset[str]:
+        """Domains, in lower case, of addresses that may be written to: `[mail] domains`, else those that the file names."""
+        if self.mail.domains:
+            return frozenset(domain.lower() for domain in self.mail.domains)
+        named = [self.mail.sender, self.mail.reply_to or ""]
+        for environment in self.environments:
+            named += [*environment.approvers, *environment.stakeholders]
+        for override in self.groups_override.values():
+            for changed in override.environments.values():
+                named += [*(changed.approvers or ()), *(changed.stakeholders or ())]
+        return frozenset(address.rpartition("@")[2].rstrip(">").lower() for address in named if "@" in address)
+
+    def may_write_to(self, address: str) -> bool:
+        """Return True if mail may go to an address that a data scientist named."""
+        return "@" in address and address.rpartition("@")[2].lower() in self.mail_domains
 
     def evaluation(self, group: str) -> Evaluation:
         """Return a group's evaluation settings: `[inference]`, then the overrides in file order."""

@@ -13,7 +13,7 @@ from promotion.domain.model import EnvironmentState, Evidence, Person, VersionSt
 from promotion.domain.policy import Judgement, Situation
 from promotion.formatting import iso, one_line, readable
 from promotion.links.urls import Links
-from promotion.rendering.documents.card import differences, package_document
+from promotion.rendering.documents.card import differences, package_document, requester_address
 from promotion.rendering.documents.evidence import (
     comparison,
     evidence_document,
@@ -94,6 +94,7 @@ def request_document(
         "closed_at": iso(request.closed_at) if request.closed_at else None,
         "now": iso(s.now),
         "signature": _signature(person, s),
+        "requester_told": config.may_write_to(requester_address(package)),
         "quorum": s.rules.quorum,
         "approvals": len(request.approvals),
         "approver_group": s.rules.approver_group.label,

@@ -67,9 +67,9 @@ class Occasion(Struct, frozen=True, kw_only=True):
 
     @property
     def requester(self) -> tuple[str, ...]:
-        """The address of whoever registered the version, where one is known."""
+        """The address of whoever registered the version, if it is known and in a domain that may be written to."""
         address = requester_address(self.state.package)
-        return (address,) if address else ()
+        return (address,) if self.config.may_write_to(address) else ()
 
     @property
     def requester_name(self) -> str:

@@ -1,0 +1,29 @@
+"""Mail goes only to addresses in domains that the configuration stands for."""
+
+from __future__ import annotations
+
+import pytest
+
+from promotion.config.loading import parse
+from tests.fakes import CONFIG_TEXT
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("dee@example.com", True),
+        ("dee@EXAMPLE.com", True),
+        ("victim@unrelated.example", False),
+        ("dee@example.com.evil.example", False),
+        ("example.com", False),
+        ("", False),
+    ],
+)
+def test_by_default_the_domains_are_those_that_the_file_names(address: str, expected: bool) -> None:
+    assert parse(CONFIG_TEXT).may_write_to(address) is expected
+
+
+def test_domains_that_are_named_replace_them() -> None:
+    config = parse(CONFIG_TEXT.replace("[mail]", '[mail]\ndomains = ["Partner.example"]'))
+    assert config.may_write_to("dee@partner.example")
+    assert not config.may_write_to("dee@example.com")
