@@ -78,7 +78,7 @@ class Elsewhere:
         """Return statements for policies of buckets and keys that this app doesn't own, by file name."""
         runs = self.roles("execution")
         found: dict[str, list[dict[str, Any]]] = {}
-        for bucket in sorted({*self.settings.artifacts.buckets, *self.settings.inference.data_buckets}):
+        for bucket in sorted({*self.settings.artifacts.buckets, *self.settings.data_buckets}):
             at = f"arn:{self.partition}:s3:::{bucket}"
             found[f"bucket-{bucket}"] = [
                 _statement("PromotionReads", runs, ["s3:GetObject", "s3:GetObjectVersion"], f"{at}/*"),

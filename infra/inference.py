@@ -192,7 +192,7 @@ class InferenceMachine(Construct):
                 "sagemaker.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": stack.account}}
             ),
         )
-        data = [permissions.bucket(name) for name in settings.inference.data_buckets]
+        data = [permissions.bucket(name) for name in settings.data_buckets]
         readable = list(dict.fromkeys([*permissions.artifact_buckets(), *data]))
         written = evidence.bucket_arn
         for statement in [

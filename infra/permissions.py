@@ -134,7 +134,7 @@ class Permissions:
 
     def find_inputs(self) -> list[iam.PolicyStatement]:
         """Permission to list the inputs of inference runs; only the job reads them."""
-        buckets = [self.bucket(name) for name in self._settings.inference.data_buckets]
+        buckets = [self.bucket(name) for name in self._settings.data_buckets]
         return [allow(["s3:ListBucket"], buckets)] if buckets else []
 
     def bucket(self, name: str) -> str:

@@ -308,6 +308,14 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """Return True if mail may go to an address that a data scientist named."""
         return "@" in address and address.rpartition("@")[2].lower() in self.mail_domains
 
+    @property
+    def data_buckets(self) -> tuple[str, ...]:
+        """Buckets that inputs and references of any group are read from, and that runs by hand write to."""
+        overrides = [override.inference for override in self.groups_override.values()]
+        places = [place for each in overrides for place in (each.input, each.references) if place is not None]
+        named = {place.removeprefix("s3://").partition("/")[0] for place in places} - {"", "{bucket}"}
+        return tuple(sorted({*self.inference.data_buckets, *named}))
+
     def evaluation(self, group: str) -> Evaluation:
         """Return a group's evaluation settings: `[inference]`, then the overrides in file order."""
         found = Evaluation(input=self.inference.input, references=self.inference.references)

@@ -57,6 +57,11 @@ threshold = 0.4
     assert (here.input, here.score_arguments) == (config.inference.input, [])
 
 
+def test_roles_are_let_into_the_buckets_of_every_pattern() -> None:
+    text = f'{CONFIG_TEXT}\n[groups_override."churn-*".inference]\ninput = "s3://tables/{{group}}/golden.csv"\n'
+    assert parse(text).data_buckets == (*parse(CONFIG_TEXT).data_buckets, "tables")
+
+
 def test_a_place_that_is_none_is_refused_with_its_pattern() -> None:
     text = f'{CONFIG_TEXT}\n[groups_override."churn-*".inference]\ninput = "golden.csv"\n'
     with pytest.raises(Invalid, match=r'groups_override."churn-\*".inference.input.*is no place in S3'):
