@@ -205,7 +205,7 @@ def _model_options(parser: argparse.ArgumentParser, environment: Mapping[str, st
 
 
 if __name__ == "__main__":
-    from inference.cuda_compat import prefer_compat
+    from inference.models.cuda_compat import prefer_compat
 
     # Before anything imports torch: the loader reads its library path at the start of a process.
     prefer_compat(os.environ)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from inference.cuda_compat import NATIVE_DRIVER, driver_version
+from inference.models.cuda_compat import NATIVE_DRIVER, driver_version
 from promotion.errors import PromotionError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"

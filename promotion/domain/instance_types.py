@@ -11,7 +11,7 @@ _GPU = re.compile(r"ml\.(p\d|g\d)[a-z0-9-]*\.")
 _LOCAL_STORAGE = re.compile(
     r"ml\.(g4dn|g5|g6|g6e|gr6|g7e?|p4d|p4de|p5|p5en?|p6-[a-z0-9]+|trn1n?|trn2|i\d[a-z]*|[cmrxz]\d[a-z]*d[a-z]*)\."
 )
-# The newest driver that Batch Transform has, 535: CUDA 13 runs on it by cuda-compat (inference/cuda_compat.py).
+# The newest driver that Batch Transform has, 535: CUDA 13 runs on it by cuda-compat (inference/models/cuda_compat.py).
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_TransformResources.html
 TRANSFORM_AMI = "al2-ami-sagemaker-batch-gpu-535"
 # The only one with driver 580, which runs CUDA 13 by itself.

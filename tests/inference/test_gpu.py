@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from inference import cuda_compat
-from inference.models import gpu
+from inference.models import cuda_compat, gpu
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12 19:39:15 UTC 2024\nGCC version: 7\n"
