@@ -10,10 +10,9 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import cache
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import requests
 from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
@@ -21,6 +20,9 @@ from botocore.parsers import ResponseParserError, create_parser
 from botocore.session import Session
 
 from promotion.errors import Invalid, ProviderUnavailable, Refused
+
+if TYPE_CHECKING:
+    import requests
 
 PROOF_HEADER = "X-Promotion-Caller"
 BODY_HEADER = "X-Promotion-Body-SHA256"
@@ -62,6 +64,9 @@ def confirm(proof: str, region: str, body: bytes, service: str) -> str:
         Refused: STS refuses it: forged, too old, made for another body or another service.
         ProviderUnavailable: STS gives no answer.
     """
+    # The command only proves, and a function starts faster without it.
+    import requests
+
     query = _checked(proof)
     address = f"{sts_address(region)}?{query}"
     try:

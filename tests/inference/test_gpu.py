@@ -75,5 +75,5 @@ def test_the_drivers_other_device_files_are_no_gpu(tmp_path: Path) -> None:
 def test_the_image_runs_as_root_and_leaves_the_driver_to_the_service() -> None:
     """SageMaker lets no other user write a processing job's output."""
     lines = (ROOT / "inference" / "Dockerfile").read_text().splitlines()
-    assert [line for line in lines if line.startswith("USER ")] == ["USER root"]
+    assert [line for line in lines if line.startswith("USER ")] == ["USER 0:0"]
     assert any("NVIDIA_DISABLE_REQUIRE=1" in line for line in lines)

@@ -146,11 +146,11 @@ def test_an_environment_elsewhere_opens_a_role_to_that_function_alone(tmp_path: 
     assert rule["EventPattern"]["detail"] == {"EndpointName": [{"prefix": "promotion-prod-"}]}
     assert "EventBusName" not in rule, told
     service = Template(tmp_path / "out" / "promotion.template.json")
-    _, policy = service.the("AWS::Events::EventBusPolicy", "WiringBuscdkRunsReport")
-    assert policy["Statement"]["Condition"]["StringEquals"]["events:source"] == [
-        names.INFERENCE_SOURCE,
-        "aws.sagemaker",
-    ]
+    bus = Template(tmp_path / "out" / "promotion-EventBus.template.json")
+    _, policy = bus.the("AWS::Events::EventBusPolicy", "BuscdkNothingElse")
+    condition = policy["Statement"]["Condition"]
+    assert condition["StringNotEquals"]["events:source"] == [names.INFERENCE_SOURCE, "aws.sagemaker"]
+    assert "444444444444" in condition["StringEquals"]["aws:PrincipalAccount"]
     assert service.the("AWS::Events::Rule", "EndpointsOnEndpointElsewhere")[1]["EventBusName"]
     becoming = [s for s in statements(service) if "sts:AssumeRole" in actions(s)]
     assert "arn:aws:iam::444444444444:role/promotion-prod-endpoints" in {r for s in becoming for r in resources(s)}
