@@ -159,8 +159,8 @@ def test_messages_go_through_the_artifacts_own_template(decoder: Pipeline, form:
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
-        ({"messages": [{"role": "user"}]}, "messages: must be messages with a role"),
-        ({"messages": [{"role": "robot", "content": "x"}]}, "must be messages with a role"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content: must be a text, or a list of parts"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role: must be one of system, user"),
         ({"messages": []}, "must be a list of messages"),
         ({"messages": [*SYSTEM, SYSTEM[1]]}, "the model's chat template refuses these messages: roles must alternate"),
         ({"inputs": "x", "parameters": {"stop": [1]}}, "stop: must be a text, or a list of texts"),
@@ -450,7 +450,7 @@ def test_weights_are_counted_by_their_headers(loaded: Loaded, llama_folder: Path
     [
         ({"SM_NUM_GPUS": "four"}, "must be a whole number"),
         ({"SM_NUM_GPUS": "64", "INFERENCE_ENGINE": "own"}, "is 64, and this machine has"),
-        ({"INFERENCE_ENGINE": "fast"}, "must be own, generate_batch or vllm"),
+        ({"INFERENCE_ENGINE": "fast"}, "must be own, generate_batch, vllm or ctranslate2"),
     ],
     ids=str,
 )
