@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ PREDICTIONS = (
 )
 REFERENCES = (*REFERENCE_FIELDS, "y", "actual", "ground_truth", "class")
 IDS = ("id", "record_id", "row_id")
+# How many lines tell a table from answers of a text model.
+LINES_PEEKED = 20
 POSITIVE = ("1", "true", "yes", "positive")
 # Objects that text models answer with; anything else is a table.
 TEXT_ANSWERS = frozenset({"generated_texts", "labels", "generated_text", "error"})
@@ -70,15 +73,26 @@ class TableOptions:
 
 
 def is_tabular(outputs: Path, task: str | None) -> bool:
-    """Return True if outputs are a table, by the task, else by the first line (numbers, known columns)."""
+    """Return True if outputs are a table, by the task, else by the first lines (numbers, known columns, no text answer)."""
     if task is not None:
         return task in TASKS
     for file in files_under(outputs):
         with file.open("rb") as stream:
-            line = next((line for line in stream if line.strip()), b"")
-        if line:
-            return _is_row(line.strip().decode("utf-8-sig", errors="replace"))
+            peeked = [line for line in islice(stream, LINES_PEEKED) if line.strip()]
+        if peeked:
+            lines = [line.strip().decode("utf-8-sig", errors="replace") for line in peeked]
+            # A text model's file may begin with a line that is broken.
+            return _is_row(lines[0]) and not any(_is_text_answer(line) for line in lines)
     return False
+
+
+def _is_text_answer(line: str) -> bool:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return False
+    values = value if isinstance(value, list) else [value]
+    return any(isinstance(each, dict) and TEXT_ANSWERS & each.keys() for each in values)
 
 
 def _is_row(line: str) -> bool:
