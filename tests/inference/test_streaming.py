@@ -191,7 +191,7 @@ def test_a_stop_ends_a_stream_and_the_full_text_has_its_prompt(address: str) -> 
     [
         ({"parameters": {"max_new_tokens": 900}}, 422, "max_new_tokens"),
         ({"inputs": "the fox " * 200}, 422, "inputs"),
-        ({"parameters": {"temperature": 0}}, 400, "temperature"),
+        ({"parameters": {"temperature": -1}}, 400, "temperature"),
         ({"inputs": ["a", "b"]}, 400, "stream"),
     ],
     ids=str,
