@@ -45,6 +45,7 @@ class Suite:
         minutes: the limit of its run, set-up left out.
         run: the command, started in the repository's root; `{python}` is the suite's own interpreter, `{product}` the product's.
         all: the command of `make test-outside-all`, where it is another one.
+        sample: whether `make test-outside` runs it; otherwise only `make test-outside-all`, or by its name.
         torch: install the product's torch first and alone, before the lock.
         system: Debian packages that it needs, as {command on PATH: package}.
     """
@@ -54,6 +55,7 @@ class Suite:
     minutes: float
     run: tuple[str, ...]
     all: tuple[str, ...] = ()
+    sample: bool = True
     torch: bool = False
     system: Mapping[str, str] = field(default_factory=dict)
 
@@ -104,7 +106,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = suites()
     if unknown := set(options.names) - {suite.name for suite in found}:
         parser.error(f"there is no suite {', '.join(sorted(unknown))}: {', '.join(sorted(one.name for one in found))}")
-    chosen = [suite for suite in found if not options.names or suite.name in options.names]
+    chosen = [
+        suite for suite in found if (suite.name in options.names if options.names else suite.sample or options.all)
+    ]
     provide(chosen)
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         try:
