@@ -44,7 +44,8 @@ def time_there(house: House) -> datetime:
 def old_session(house: House, age: timedelta, **more: Any) -> Session:
     """A session of Ann's whose ID token was issued some time ago."""
     there = time_there(house)
-    moment, end = there - age, there + timedelta(hours=1)
+    # No longer than `session_lifetime` in all, or it is no session.
+    moment, end = there - age, there + timedelta(hours=1) - age
     return Session(id=secrets.token_urlsafe(8), person=signed_in(ANN, moment), expires_at=end, made_at=moment, **more)
 
 
