@@ -10,8 +10,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.errors import require
-from promotion.ledger.events import Event
+from promotion.ledger.events import Event, environment_of
 from promotion.ledger.payloads import DriftDetected, InferenceCompleted, RetrainingStarted
 from promotion.ledger.snapshot import GroupSnapshot
 
@@ -21,7 +20,7 @@ OVER: Final[dict[str, Any]] = {"drift": False, "drifting": (), "drift_since": No
 
 def ran(view: GroupSnapshot, event: Event, payload: InferenceCompleted) -> None:
     """Apply a completed inference run; it verified the artifact digest, so it ends an integrity episode."""
-    environment = view.environment(_environment(event))
+    environment = view.environment(environment_of(event))
     if payload.drifting is not None:
         say(view, event, names.INFERENCE_SOURCE, drifts=payload.drifting)
     if (
@@ -29,7 +28,7 @@ def ran(view: GroupSnapshot, event: Event, payload: InferenceCompleted) -> None:
         and event.version == environment.live
         and environment.broken_since is not None
     ):
-        view.put_environment(replace(view.environment(_environment(event)), broken_since=None))
+        view.put_environment(replace(view.environment(environment_of(event)), broken_since=None))
 
 
 def broken(view: GroupSnapshot, event: Event) -> None:
@@ -43,22 +42,18 @@ def drifted(view: GroupSnapshot, event: Event, payload: DriftDetected) -> None:
     """Apply a drift report, and remember the time if it starts a retraining."""
     say(view, event, payload.source, drifts=True)
     if payload.retraining:
-        view.put_environment(replace(view.environment(_environment(event)), retrained_at=event.time))
+        view.put_environment(replace(view.environment(environment_of(event)), retrained_at=event.time))
 
 
 def retrained(view: GroupSnapshot, event: Event, payload: RetrainingStarted) -> None:
     """Remember the pipeline execution that retrains the model."""
-    view.put_environment(replace(view.environment(_environment(event)), retraining=payload.execution))
+    view.put_environment(replace(view.environment(environment_of(event)), retraining=payload.execution))
 
 
 def say(view: GroupSnapshot, event: Event, source: str, *, drifts: bool) -> None:
     """Apply the report of one drift source for an environment."""
-    environment = view.environment(_environment(event))
+    environment = view.environment(environment_of(event))
     others = tuple(name for name in environment.drifting if name != source)
     drifting = (*others, source) if drifts else others
     since = (environment.drift_since or event.time) if drifting else None
     view.put_environment(replace(environment, drift=bool(drifting), drifting=drifting, drift_since=since))
-
-
-def _environment(event: Event) -> str:
-    return require(event.environment, f"event {event.sequence} of {event.group}", "environment")

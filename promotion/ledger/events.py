@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from promotion.domain.model import SCHEMA, Actor, Head, canonical
-from promotion.errors import IntegrityError
+from promotion.errors import IntegrityError, require
 from promotion.formatting import one_line
 from promotion.ledger.payloads import Payload, Unknown, read_payload, recorded
 
@@ -126,6 +126,24 @@ class NewEvent(Struct, frozen=True, kw_only=True):
     environment: str | None = None
     data: Payload | dict[str, Any] = {}
     evidence_digest: str = ""
+
+
+def version_of(event: Event) -> int:
+    """Return the version of an event that has to be about one.
+
+    Raises:
+        IntegrityError: the event names none.
+    """
+    return require(event.version, f"event {event.sequence} of {event.group}", "version")
+
+
+def environment_of(event: Event) -> str:
+    """Return the environment of an event that has to be about one.
+
+    Raises:
+        IntegrityError: the event names none.
+    """
+    return require(event.environment, f"event {event.sequence} of {event.group}", "environment")
 
 
 def happened(

@@ -7,7 +7,7 @@ folding all events again from the first must give the same states, and `promotio
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, TypeVar, assert_never
+from typing import TypeVar, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -18,17 +18,11 @@ from promotion.domain.model import (
     RUNS_REMEMBERED,
     EnvironmentState,
     Head,
-    Request,
-    RequestState,
     VersionState,
-    Vote,
     digest,
-    parse_request_id,
-    request_id,
 )
-from promotion.errors import require
-from promotion.ledger import drift_state, endpoint_state, payloads
-from promotion.ledger.events import Event
+from promotion.ledger import drift_state, endpoint_state, payloads, request_state
+from promotion.ledger.events import Event, environment_of, version_of
 from promotion.ledger.live_state import Live, go_live
 from promotion.ledger.payloads import Payload, Unknown
 from promotion.ledger.snapshot import GroupSnapshot
@@ -56,11 +50,11 @@ def _change(view: GroupSnapshot, event: Event, payload: Payload | Unknown) -> No
         case payloads.ArtifactHashed():
             _hashed(view, event, payload)
         case payloads.ApprovalRequested():
-            _requested(view, event)
+            request_state.requested(view, event)
         case payloads.ApproverReminded():
-            _reminded(view, event)
+            request_state.reminded(view, event)
         case payloads.DecisionRecorded():
-            _decided(view, event, payload)
+            request_state.decided(view, event, payload)
         case payloads.ModelPromoted():
             _promoted(view, event, payload)
         case payloads.ModelRolledBack():
@@ -69,18 +63,18 @@ def _change(view: GroupSnapshot, event: Event, payload: Payload | Unknown) -> No
             _revoked(view, event, payload)
         case payloads.ModelAdopted():
             live = Live(order=payload.order, approved_by=payload.approved_by, outgoing=names.SUPERSEDED, approves=True)
-            go_live(view, event, _version(event), _environment(event), live)
+            go_live(view, event, version_of(event), environment_of(event), live)
         case payloads.RequestExpired():
-            _close(view, event, "Expired")
+            request_state.close(view, event, "Expired")
         case payloads.RequestWithdrawn():
-            _close(view, event, "Withdrawn")
+            request_state.close(view, event, "Withdrawn")
         case payloads.RequestSuperseded():
-            _superseded(view, event, payload)
+            request_state.superseded(view, event, payload)
         case payloads.ApprovalBypassed():
-            state = view.version(_version(event))
+            state = view.version(version_of(event))
             view.put_version(replace(state, bypassed=not payload.reverted, bypass_seen=payload.seen))
         case payloads.PackageRemoved():
-            view.put_version(replace(view.version(_version(event)), removed=True))
+            view.put_version(replace(view.version(version_of(event)), removed=True))
         case payloads.InferenceCompleted():
             _inference(view, event, payload)
         case payloads.IntegrityBroken():
@@ -136,17 +130,6 @@ def touched(event: Event) -> list[int]:
     return list(dict.fromkeys(number for number in found if number is not None))
 
 
-def current_request(
-    view: GroupSnapshot, group: str, version: int, environment: str, attempt: int
-) -> tuple[Request, bool] | None:
-    """Return a version's newest request for an environment, and True if it is the named one."""
-    state = view.find_version(version)
-    request = state.requests.get(environment) if state else None
-    if request is None or attempt < 1 or attempt > request.attempt:
-        return None
-    return request, request.attempt == attempt
-
-
 def _registered(view: GroupSnapshot, event: Event, payload: payloads.ModelRegistered) -> None:
     view.put_version(
         VersionState(
@@ -160,7 +143,7 @@ def _registered(view: GroupSnapshot, event: Event, payload: payloads.ModelRegist
 
 
 def _hashed(view: GroupSnapshot, event: Event, payload: payloads.ArtifactHashed) -> None:
-    state = view.version(_version(event))
+    state = view.version(version_of(event))
     package = replace(
         state.package,
         hashing=payload.hashing,
@@ -172,110 +155,10 @@ def _hashed(view: GroupSnapshot, event: Event, payload: payloads.ArtifactHashed)
     view.put_version(replace(state, package=package, package_digest=known))
 
 
-def request_of(event: Event) -> Request:
-    """The request that an `Approval Requested` event opens.
-
-    Raises:
-        TypeError: it is an event of another kind.
-    """
-    payload = event.payload
-    if not isinstance(payload, payloads.ApprovalRequested):
-        raise TypeError(f"{event.kind} opens no request.")
-    return Request(
-        group=event.group,
-        version=_version(event),
-        environment=_environment(event),
-        attempt=payload.attempt,
-        requested_at=event.time,
-        expires_at=payload.expires_at,
-        evidence=payload.evidence,
-        gates=payload.gates,
-        changed=payload.changed,
-        evidence_digest=event.part_digest("evidence"),
-        gates_digest=event.part_digest("gates"),
-    )
-
-
-def _requested(view: GroupSnapshot, event: Event) -> None:
-    state, environment, request = (
-        view.version(_version(event)),
-        view.environment(_environment(event)),
-        request_of(event),
-    )
-    # Asked again into the first environment, what the registry said before is about to be written over; into a later one, it
-    # stays Approved.
-    again = request.attempt > 1 and not state.approvals
-    view.put_version(
-        replace(
-            state,
-            requests={**state.requests, environment.name: request},
-            statuses={**state.statuses, environment.name: names.PENDING},
-            status_since=event.time if again else state.status_since,
-        )
-    )
-    view.put_environment(
-        replace(
-            environment,
-            pending=state.version,
-            pending_since=event.time,
-            pending_expires_at=request.expires_at,
-            pending_id=request.id,
-            pending_gates_open=request.gates_open,
-            pending_votes=0,
-            pending_voters=(),
-            pending_requester=state.package.requester,
-            pending_reminded=False,
-        )
-    )
-
-
-def _superseded(view: GroupSnapshot, event: Event, payload: payloads.RequestSuperseded) -> None:
-    if payload.evidence is not None:
-        request = Request(
-            group=event.group,
-            version=_version(event),
-            environment=_environment(event),
-            attempt=parse_request_id(payload.request_id)[3],
-            requested_at=event.time,
-            expires_at=event.time,
-            evidence=payload.evidence,
-            gates=payload.gates,
-            evidence_digest=event.part_digest("evidence"),
-            gates_digest=event.part_digest("gates"),
-        )
-        state = view.version(request.version)
-        view.put_version(replace(state, requests={**state.requests, request.environment: request}))
-    _close(view, event, "Superseded", superseded_by=payload.by)
-
-
-def _reminded(view: GroupSnapshot, event: Event) -> None:
-    _change_request(view, event, reminded=True)
-    view.put_environment(replace(view.environment(_environment(event)), pending_reminded=True))
-
-
-def _decided(view: GroupSnapshot, event: Event, payload: payloads.DecisionRecorded) -> None:
-    state, name = view.version(_version(event)), _environment(event)
-    vote = Vote(
-        actor=event.actor,
-        verdict=payload.verdict,
-        reason=payload.reason,
-        at=event.time,
-        evidence_digest=event.evidence_digest,
-        meaning=payload.signature.meaning if payload.signature else "",
-    )
-    votes = (*state.requests[name].votes, vote)
-    if payload.verdict == names.REJECTED:
-        _close(view, event, "Rejected", votes=votes)
-        return
-    _change_request(view, event, votes=votes)
-    voters = tuple(each.actor for each in votes)
-    view.put_environment(replace(view.environment(name), pending_votes=len(votes), pending_voters=voters))
-
-
 def _promoted(view: GroupSnapshot, event: Event, payload: payloads.ModelPromoted) -> None:
-    name, number = _environment(event), _version(event)
+    name, number = environment_of(event), version_of(event)
     if payload.request_id:
-        _close(view, event, "Approved")
+        request_state.close(view, event, "Approved")
     live = Live(
         order=payload.order,
         approved_by=payload.approved_by,
@@ -288,7 +171,7 @@ def _promoted(view: GroupSnapshot, event: Event, payload: payloads.ModelPromoted
 
 
 def _rolled_back(view: GroupSnapshot, event: Event, payload: payloads.ModelRolledBack) -> None:
-    name, number = _environment(event), _version(event)
+    name, number = environment_of(event), version_of(event)
     before = view.environment(name).live
     # Going forward again the older version is superseded, as it was the first time; only what was left behind as bad is not
     # gone back to by default.
@@ -298,7 +181,7 @@ def _rolled_back(view: GroupSnapshot, event: Event, payload: payloads.ModelRolle
 
 
 def _revoked(view: GroupSnapshot, event: Event, payload: payloads.ModelRevoked) -> None:
-    number = _version(event)
+    number = version_of(event)
     state = view.version(number)
     requests = {
         name: replace(request, state="Revoked", closed_at=event.time) if request.state == "Pending" else request
@@ -311,7 +194,7 @@ def _revoked(view: GroupSnapshot, event: Event, payload: payloads.ModelRevoked) 
         former = tuple(v for v in environment.former if v != number)
         changed = replace(environment, former=former)
         if environment.pending == number:
-            changed = _nothing_pending(changed)
+            changed = request_state.nothing_pending(changed)
         if changed != environment:
             view.put_environment(changed)
         if environment.live == number:
@@ -334,7 +217,7 @@ def _revoked(view: GroupSnapshot, event: Event, payload: payloads.ModelRevoked) 
 
 
 def _inference(view: GroupSnapshot, event: Event, payload: payloads.InferenceCompleted) -> None:
-    state, name = view.version(_version(event)), _environment(event)
+    state, name = view.version(version_of(event)), environment_of(event)
     evidence = payload.evidence
     runs = (*state.runs, evidence.run_id)[-RUNS_REMEMBERED:]
     view.put_version(
@@ -347,64 +230,5 @@ def _inference(view: GroupSnapshot, event: Event, payload: payloads.InferenceCom
     )
     view.put_environment(replace(view.environment(name), last_run=evidence.run_id))
     if payload.request_id:
-        _add_evidence(view, event, payload)
+        request_state.add_evidence(view, event, payload)
     drift_state.ran(view, event, payload)
-
-
-def _add_evidence(view: GroupSnapshot, event: Event, payload: payloads.InferenceCompleted) -> None:
-    """A further run's evidence takes the earlier one's place in an open request, which keeps its links and votes."""
-    state = view.version(_version(event))
-    asked = next(request for request in state.requests.values() if request.id == payload.request_id)
-    request = replace(
-        asked,
-        evidence=payload.evidence,
-        gates=payload.gates,
-        evidence_digest=event.part_digest("evidence"),
-        gates_digest=event.part_digest("gates"),
-        told_at=event.time if payload.told else asked.told_at,
-    )
-    view.put_version(replace(state, requests={**state.requests, request.environment: request}))
-    environment = view.environment(request.environment)
-    if environment.pending_id == request.id:
-        view.put_environment(replace(environment, pending_gates_open=request.gates_open))
-
-
-def _version(event: Event) -> int:
-    return require(event.version, f"event {event.sequence} of {event.group}", "version")
-
-
-def _environment(event: Event) -> str:
-    return require(event.environment, f"event {event.sequence} of {event.group}", "environment")
-
-
-def _change_request(view: GroupSnapshot, event: Event, **changes: Any) -> None:
-    state, name = view.version(_version(event)), _environment(event)
-    request = replace(state.requests[name], **changes)
-    view.put_version(replace(state, requests={**state.requests, name: request}))
-
-
-def _close(view: GroupSnapshot, event: Event, how: RequestState, **changes: Any) -> None:
-    name = _environment(event)
-    _change_request(view, event, state=how, closed_at=event.time, closed_sequence=event.sequence, **changes)
-    state = view.version(_version(event))
-    if how != "Approved" and state.statuses.get(name) == names.PENDING:
-        view.put_version(replace(state, statuses={**state.statuses, name: how}))
-    environment = view.environment(name)
-    request = state.requests[name]
-    if environment.pending_id == request_id(request.group, request.version, name, request.attempt):
-        view.put_environment(_nothing_pending(environment))
-
-
-def _nothing_pending(environment: EnvironmentState) -> EnvironmentState:
-    return replace(
-        environment,
-        pending=None,
-        pending_since=None,
-        pending_expires_at=None,
-        pending_id="",
-        pending_gates_open=True,
-        pending_votes=0,
-        pending_voters=(),
-        pending_requester=None,
-        pending_reminded=False,
-    )

@@ -30,8 +30,8 @@ from promotion.errors import Invalid, Refused
 from promotion.ledger import payloads
 from promotion.ledger.append import Context, Ledger, Receipt, append, checked_reason, known
 from promotion.ledger.events import NewEvent, happened
-from promotion.ledger.fold import current_request
 from promotion.ledger.parameter_documents import fits_a_parameter
+from promotion.ledger.request_state import current_request
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.workflows.drift import after_run
 from promotion.workflows.requests import AddedRun, add_run, ask, expiry

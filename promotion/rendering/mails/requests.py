@@ -12,7 +12,7 @@ from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.model import EnvironmentState, Evidence, Person, Request, VersionState
 from promotion.formatting import counted, listed, moment, number, one_line, readable, size, span
 from promotion.ledger import payloads
-from promotion.ledger.fold import request_of
+from promotion.ledger.request_state import request_of
 from promotion.rendering.documents.card import differences, package_document
 from promotion.rendering.documents.costs import dollars
 from promotion.rendering.documents.evidence import (

@@ -1,0 +1,188 @@
+"""Reducers for requests: opened, voted on, added to and closed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from promotion import names
+from promotion.domain.model import (
+    EnvironmentState,
+    Request,
+    RequestState,
+    Vote,
+    parse_request_id,
+    request_id,
+)
+from promotion.ledger import payloads
+from promotion.ledger.events import Event, environment_of, version_of
+from promotion.ledger.snapshot import GroupSnapshot
+
+
+def current_request(
+    view: GroupSnapshot, group: str, version: int, environment: str, attempt: int
+) -> tuple[Request, bool] | None:
+    """Return a version's newest request for an environment, and True if it is the named one."""
+    state = view.find_version(version)
+    request = state.requests.get(environment) if state else None
+    if request is None or attempt < 1 or attempt > request.attempt:
+        return None
+    return request, request.attempt == attempt
+
+
+def request_of(event: Event) -> Request:
+    """The request that an `Approval Requested` event opens.
+
+    Raises:
+        TypeError: it is an event of another kind.
+    """
+    payload = event.payload
+    if not isinstance(payload, payloads.ApprovalRequested):
+        raise TypeError(f"{event.kind} opens no request.")
+    return Request(
+        group=event.group,
+        version=version_of(event),
+        environment=environment_of(event),
+        attempt=payload.attempt,
+        requested_at=event.time,
+        expires_at=payload.expires_at,
+        evidence=payload.evidence,
+        gates=payload.gates,
+        changed=payload.changed,
+        evidence_digest=event.part_digest("evidence"),
+        gates_digest=event.part_digest("gates"),
+    )
+
+
+def requested(view: GroupSnapshot, event: Event) -> None:
+    """Open a request; the newest one of an environment is the pending one."""
+    state, environment, request = (
+        view.version(version_of(event)),
+        view.environment(environment_of(event)),
+        request_of(event),
+    )
+    # Asked again into the first environment, what the registry said before is about to be written over; into a later one, it
+    # stays Approved.
+    again = request.attempt > 1 and not state.approvals
+    view.put_version(
+        replace(
+            state,
+            requests={**state.requests, environment.name: request},
+            statuses={**state.statuses, environment.name: names.PENDING},
+            status_since=event.time if again else state.status_since,
+        )
+    )
+    view.put_environment(
+        replace(
+            environment,
+            pending=state.version,
+            pending_since=event.time,
+            pending_expires_at=request.expires_at,
+            pending_id=request.id,
+            pending_gates_open=request.gates_open,
+            pending_votes=0,
+            pending_voters=(),
+            pending_requester=state.package.requester,
+            pending_reminded=False,
+        )
+    )
+
+
+def superseded(view: GroupSnapshot, event: Event, payload: payloads.RequestSuperseded) -> None:
+    """Close a request for a newer version; one that came late is put there closed."""
+    if payload.evidence is not None:
+        request = Request(
+            group=event.group,
+            version=version_of(event),
+            environment=environment_of(event),
+            attempt=parse_request_id(payload.request_id)[3],
+            requested_at=event.time,
+            expires_at=event.time,
+            evidence=payload.evidence,
+            gates=payload.gates,
+            evidence_digest=event.part_digest("evidence"),
+            gates_digest=event.part_digest("gates"),
+        )
+        state = view.version(request.version)
+        view.put_version(replace(state, requests={**state.requests, request.environment: request}))
+    close(view, event, "Superseded", superseded_by=payload.by)
+
+
+def reminded(view: GroupSnapshot, event: Event) -> None:
+    """Remember that the approvers of a request were reminded."""
+    _change_request(view, event, reminded=True)
+    view.put_environment(replace(view.environment(environment_of(event)), pending_reminded=True))
+
+
+def decided(view: GroupSnapshot, event: Event, payload: payloads.DecisionRecorded) -> None:
+    """Add a vote to a request; a rejection closes it."""
+    state, name = view.version(version_of(event)), environment_of(event)
+    vote = Vote(
+        actor=event.actor,
+        verdict=payload.verdict,
+        reason=payload.reason,
+        at=event.time,
+        evidence_digest=event.evidence_digest,
+        meaning=payload.signature.meaning if payload.signature else "",
+    )
+    votes = (*state.requests[name].votes, vote)
+    if payload.verdict == names.REJECTED:
+        close(view, event, "Rejected", votes=votes)
+        return
+    _change_request(view, event, votes=votes)
+    voters = tuple(each.actor for each in votes)
+    view.put_environment(replace(view.environment(name), pending_votes=len(votes), pending_voters=voters))
+
+
+def add_evidence(view: GroupSnapshot, event: Event, payload: payloads.InferenceCompleted) -> None:
+    """A further run's evidence takes the earlier one's place in an open request, which keeps its links and votes."""
+    state = view.version(version_of(event))
+    asked = next(request for request in state.requests.values() if request.id == payload.request_id)
+    request = replace(
+        asked,
+        evidence=payload.evidence,
+        gates=payload.gates,
+        evidence_digest=event.part_digest("evidence"),
+        gates_digest=event.part_digest("gates"),
+        told_at=event.time if payload.told else asked.told_at,
+    )
+    view.put_version(replace(state, requests={**state.requests, request.environment: request}))
+    environment = view.environment(request.environment)
+    if environment.pending_id == request.id:
+        view.put_environment(replace(environment, pending_gates_open=request.gates_open))
+
+
+def close(view: GroupSnapshot, event: Event, how: RequestState, **changes: Any) -> None:
+    """Close a request, with its status in the environment unless it was approved."""
+    name = environment_of(event)
+    _change_request(view, event, state=how, closed_at=event.time, closed_sequence=event.sequence, **changes)
+    state = view.version(version_of(event))
+    if how != "Approved" and state.statuses.get(name) == names.PENDING:
+        view.put_version(replace(state, statuses={**state.statuses, name: how}))
+    environment = view.environment(name)
+    request = state.requests[name]
+    if environment.pending_id == request_id(request.group, request.version, name, request.attempt):
+        view.put_environment(nothing_pending(environment))
+
+
+def _change_request(view: GroupSnapshot, event: Event, **changes: Any) -> None:
+    state, name = view.version(version_of(event)), environment_of(event)
+    request = replace(state.requests[name], **changes)
+    view.put_version(replace(state, requests={**state.requests, name: request}))
+
+
+def nothing_pending(environment: EnvironmentState) -> EnvironmentState:
+    """Return the environment without a pending request."""
+    return replace(
+        environment,
+        pending=None,
+        pending_since=None,
+        pending_expires_at=None,
+        pending_id="",
+        pending_gates_open=True,
+        pending_votes=0,
+        pending_voters=(),
+        pending_requester=None,
+        pending_reminded=False,
+    )
