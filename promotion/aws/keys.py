@@ -6,7 +6,7 @@ import base64
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from botocore.exceptions import ClientError
 
@@ -50,9 +50,11 @@ class KmsSigner:
 class Secrets:
     """Secrets read once and kept for five minutes, so that a rotation is seen without a new deployment."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
+        self._clock = clock
         self._kept: dict[tuple[str, str], tuple[float, dict[str, object]]] = {}
+        self._reread_at: dict[str, float] = {}
 
     def keyring(self, arn: str) -> Keyring:
         """The keys that sign links, sessions and forms; newest first.
@@ -72,12 +74,16 @@ class Secrets:
         return list(dict.fromkeys(found))
 
     def _fresh_signing_keys(self, arn: str) -> list[str]:
-        """The keys as they are now, for something that the kept ones don't verify; asked of AWS now and then, however many
-        forged things come in."""
-        kept = self._kept.get((arn, "AWSCURRENT"))
-        if kept and time.monotonic() - kept[0] < SECRET_REREAD_S:
+        """The keys as they are now, for a signature that no kept key made; read at most every 15 seconds, whatever comes in.
+
+        Only these reads count: a rotation may follow an ordinary read at once.
+        """
+        last = self._reread_at.get(arn)
+        if last is not None and self._clock() - last < SECRET_REREAD_S:
             return []
-        self._kept.clear()
+        self._reread_at[arn] = self._clock()
+        for stage in ("AWSCURRENT", "AWSPREVIOUS"):
+            self._kept.pop((arn, stage), None)
         return self._signing_keys(arn)
 
     def client_secret(self, arn: str) -> str:
@@ -86,7 +92,7 @@ class Secrets:
 
     def _read(self, arn: str, stage: str = "AWSCURRENT") -> dict[str, object]:
         kept = self._kept.get((arn, stage))
-        if kept and time.monotonic() - kept[0] < SECRET_LIFETIME_S:
+        if kept and self._clock() - kept[0] < SECRET_LIFETIME_S:
             return kept[1]
         try:
             answer = self._client.get_secret_value(SecretId=arn, VersionStage=stage)
@@ -96,7 +102,7 @@ class Secrets:
             if stage == "AWSCURRENT" or error.response["Error"]["Code"] != "ResourceNotFoundException":
                 raise
             document = {}
-        self._kept[arn, stage] = (time.monotonic(), document)
+        self._kept[arn, stage] = (self._clock(), document)
         return document
 
 
