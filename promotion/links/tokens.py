@@ -149,13 +149,18 @@ class Keyring:
 
     def csrf_is_good(self, session: Session, token: str) -> bool:
         """Return True if a form came from a page of this session."""
-        if len(token) > LONGEST_TOKEN or not is_canonical(token):
+        if not token or len(token) > LONGEST_TOKEN or not is_canonical(token):
             return False
         return any(self._signer("csrf").verify_signature(session.id, token) for _ in self._tries())
 
     def _loads(self, purpose: str, value: str, longest: int) -> Any:
         """Return the value that was signed for `purpose`, or None."""
-        if len(value) > longest or not all(is_canonical(part) for part in value.lstrip(".").split(".")):
+        # What has no signature at all, such as a cookie that is not there, is no reason to read the keys again.
+        if (
+            "." not in value
+            or len(value) > longest
+            or not all(is_canonical(part) for part in value.lstrip(".").split("."))
+        ):
             return None
         for _ in self._tries():
             try:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from promotion.aws.keys import SECRET_LIFETIME_S, SECRET_REREAD_S, Secrets
+from promotion.domain.model import Person
 from promotion.errors import LinkInvalid
+from promotion.links.sessions import Session
 from promotion.links.tokens import Keyring
 
 ARN, OTHER = "arn:of-links", "arn:of-forms"
@@ -74,6 +77,17 @@ def test_forged_things_make_it_read_the_secret_every_fifteen_seconds_at_most() -
     assert not takes(keyring, NEW)
     clock.now += SECRET_REREAD_S
     assert takes(keyring, NEW)
+
+
+def test_what_has_no_signature_is_no_reason_to_read_it() -> None:
+    manager, _, secrets = a_function()
+    keyring = secrets.keyring(ARN)
+    before = len(manager.reads)
+    session = Session(id="one", person=Person(subject="ann", name="Ann"), expires_at=datetime.now(UTC))
+    assert keyring.form_kept("", now=datetime.now(UTC)) == {}
+    assert not keyring.csrf_is_good(session, "")
+    assert keyring.returns_to("c3RhdGU") is None
+    assert len(manager.reads) == before
 
 
 def test_reading_a_secret_again_leaves_the_others_kept() -> None:
