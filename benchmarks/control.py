@@ -26,7 +26,8 @@ from lambdas.handlers.on_projection_due import cursors_table
 from lambdas.shared.dependencies import ledger, signer
 from promotion import names
 from promotion.aws.ledger import DynamoLedger
-from promotion.domain.model import SYSTEM, EnvironmentState, canonical
+from promotion.domain.canonical_json import canonical
+from promotion.domain.model import SYSTEM, EnvironmentState
 from promotion.ledger.events import NewEvent, chained, signed
 from promotion.ledger.fold import evolve
 from tests.fakes import GROUP, a_run

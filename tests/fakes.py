@@ -24,6 +24,7 @@ from promotion.aws.publisher import EventsTarget
 from promotion.aws.registry import RegistryTarget
 from promotion.client.signature import holds, public_keys
 from promotion.config.loading import Config, parse
+from promotion.domain.canonical_json import canonical
 from promotion.domain.model import (
     Actor,
     Authentication,
@@ -36,9 +37,8 @@ from promotion.domain.model import (
     Person,
     Requester,
     VersionState,
-    canonical,
-    request_id,
 )
+from promotion.domain.request_ids import request_id
 from promotion.errors import Conflict
 from promotion.ledger.append import Context, Receipt
 from promotion.ledger.events import Event, StoredEvent, head_after, read_event

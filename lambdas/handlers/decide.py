@@ -14,9 +14,7 @@ from lambdas.shared import http_app, sign_in_renewal
 from lambdas.shared.appending import about, signing, version_number
 from lambdas.shared.dependencies import config, keyring, links, logger, world
 from lambdas.shared.http_app import Visit
-from promotion.domain.model import (
-    parse_request_id,
-)
+from promotion.domain.request_ids import parse_request_id
 from promotion.errors import Invalid, LinkInvalid, PromotionError
 from promotion.ledger.append import Receipt, checked_reason
 from promotion.ledger.request_state import request_of

@@ -30,8 +30,8 @@ from promotion import names
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.picture_store import read_picture
 from promotion.domain import policy
-from promotion.domain.model import parse_request_id
 from promotion.domain.policy import Situation
+from promotion.domain.request_ids import parse_request_id
 from promotion.errors import Invalid, LinkInvalid, PromotionError
 from promotion.links.sessions import Session
 from promotion.rendering import pages

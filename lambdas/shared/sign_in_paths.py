@@ -9,7 +9,7 @@ from urllib.parse import quote
 from lambdas.shared.dependencies import config
 from promotion.config.settings import Decision
 from promotion.domain import signing
-from promotion.domain.model import parse_request_id
+from promotion.domain.request_ids import parse_request_id
 from promotion.errors import Invalid, LinkInvalid
 
 

@@ -17,7 +17,8 @@ from botocore.exceptions import ClientError
 
 from promotion import names
 from promotion.aws import Client
-from promotion.domain.model import EnvironmentState, Head, VersionState, canonical
+from promotion.domain.canonical_json import canonical
+from promotion.domain.model import EnvironmentState, Head, VersionState
 from promotion.errors import UNREADABLE, Conflict
 from promotion.ledger.events import Event, StoredEvent, head_after, read_event
 from promotion.ledger.fold import read_state, refolded

@@ -17,7 +17,8 @@ from promotion import names
 from promotion.client.live_record import LiveModel
 from promotion.config.settings import Endpoint, Inference
 from promotion.domain import instance_types
-from promotion.domain.model import EndpointState, canonical
+from promotion.domain.canonical_json import canonical
+from promotion.domain.model import EndpointState
 from promotion.domain.sagemaker_model import model_request
 
 VARIANT = "AllTraffic"

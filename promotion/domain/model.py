@@ -5,7 +5,6 @@ Versions are SageMaker model package versions (int, from 1). Times are aware UTC
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 from typing import Any, Literal
 
@@ -14,8 +13,8 @@ from msgspec import Struct
 
 from promotion import names
 from promotion.domain.gate_result import GateResult
+from promotion.domain.request_ids import request_id
 from promotion.domain.same_person import find_match, has_address
-from promotion.errors import Invalid
 
 FORMER_KEPT = 50
 RUNS_REMEMBERED = 20
@@ -369,36 +368,6 @@ class Head(Struct, frozen=True, kw_only=True):
     event_id: str = ""
     policy_digest: str = ""
     signature: str = ""
-
-
-def request_id(group: str, version: int, environment: str, attempt: int) -> str:
-    """The id of a request; none of its parts can contain a colon."""
-    return f"{group}:{version}:{environment}:{attempt}"
-
-
-def parse_request_id(text: str) -> tuple[str, int, str, int]:
-    """Group, version, environment and attempt of a request id.
-
-    Raises:
-        Invalid: it has another form.
-    """
-    parts = text.split(":")
-    if len(parts) != 4 or not parts[1].isdecimal() or not parts[3].isdecimal():
-        raise Invalid("request_id", f"{text[:80]!r} is not group:version:environment:attempt.")
-    return parts[0], int(parts[1]), parts[2], int(parts[3])
-
-
-def canonical(value: Any) -> bytes:
-    """JSON of `value` with sorted keys and no spaces.
-
-    The text is stored, and hashes are over the stored text: a struct that is read and encoded again may have more fields.
-    """
-    return msgspec.json.encode(value, order="sorted")
-
-
-def digest(value: Any) -> str:
-    """Return the SHA-256, hex, of `value`'s canonical JSON; only for new records, see `canonical`."""
-    return hashlib.sha256(canonical(value)).hexdigest()
 
 
 def registry_status(version: VersionState, first: str) -> str:

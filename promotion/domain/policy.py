@@ -11,8 +11,9 @@ from promotion import names
 from promotion.config.loading import Config
 from promotion.config.settings import Environment, PeopleGroup
 from promotion.domain import requesters
+from promotion.domain.canonical_json import digest
 from promotion.domain.gate_sentences import gate_why
-from promotion.domain.model import Actor, EnvironmentState, Person, Request, VersionState, digest
+from promotion.domain.model import Actor, EnvironmentState, Person, Request, VersionState
 from promotion.errors import AlreadyDecided, Refused
 from promotion.formatting import listed
 

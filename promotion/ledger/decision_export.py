@@ -15,8 +15,9 @@ import msgspec
 from msgspec import Struct
 
 from promotion import names
-from promotion.domain.model import Head, Request, parse_request_id
+from promotion.domain.model import Head, Request
 from promotion.domain.policy import shown_digest
+from promotion.domain.request_ids import parse_request_id
 from promotion.errors import IntegrityError, Invalid
 from promotion.ledger.events import Event, StoredEvent, head_bytes, read_event
 from promotion.ledger.fold import evolve

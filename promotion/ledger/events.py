@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from promotion.domain.model import SCHEMA, Actor, Head, canonical
+from promotion.domain.canonical_json import canonical
+from promotion.domain.model import SCHEMA, Actor, Head
 from promotion.errors import IntegrityError, require
 from promotion.formatting import one_line
 from promotion.ledger.payloads import Payload, Unknown, read_payload, recorded

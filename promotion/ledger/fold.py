@@ -13,14 +13,8 @@ import msgspec
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.domain.model import (
-    FOLD_VERSION,
-    RUNS_REMEMBERED,
-    EnvironmentState,
-    Head,
-    VersionState,
-    digest,
-)
+from promotion.domain.canonical_json import digest
+from promotion.domain.model import FOLD_VERSION, RUNS_REMEMBERED, EnvironmentState, Head, VersionState
 from promotion.ledger import drift_state, endpoint_state, payloads, request_state
 from promotion.ledger.events import Event, environment_of, version_of
 from promotion.ledger.live_state import Live, go_live

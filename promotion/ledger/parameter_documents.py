@@ -8,7 +8,8 @@ from typing import Any
 
 from promotion import names
 from promotion.client.live_record import SCHEMA, readable, signed_bytes
-from promotion.domain.model import EnvironmentState, Package, VersionState, canonical
+from promotion.domain.canonical_json import canonical
+from promotion.domain.model import EnvironmentState, Package, VersionState
 from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
 

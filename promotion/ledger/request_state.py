@@ -7,14 +7,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.domain.model import (
-    EnvironmentState,
-    Request,
-    RequestState,
-    Vote,
-    parse_request_id,
-    request_id,
-)
+from promotion.domain.model import EnvironmentState, Request, RequestState, Vote
+from promotion.domain.request_ids import parse_request_id, request_id
 from promotion.ledger import payloads
 from promotion.ledger.events import Event, environment_of, version_of
 from promotion.ledger.snapshot import GroupSnapshot

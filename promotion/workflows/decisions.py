@@ -12,19 +12,10 @@ from msgspec.structs import replace
 
 from promotion import names
 from promotion.domain import freezes, policy
-from promotion.domain.model import (
-    SYSTEM,
-    Actor,
-    Container,
-    EnvironmentState,
-    Evidence,
-    Package,
-    Person,
-    Request,
-    digest,
-    parse_request_id,
-)
+from promotion.domain.canonical_json import digest
+from promotion.domain.model import SYSTEM, Actor, Container, EnvironmentState, Evidence, Package, Person, Request
 from promotion.domain.registration import carried
+from promotion.domain.request_ids import parse_request_id
 from promotion.domain.signing import signature
 from promotion.errors import Invalid, Refused
 from promotion.ledger import payloads

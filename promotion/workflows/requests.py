@@ -7,19 +7,11 @@ from datetime import timedelta
 from msgspec import Struct
 
 from promotion.domain import freezes, policy
+from promotion.domain.canonical_json import digest
 from promotion.domain.gate_result import GateResult
 from promotion.domain.gates import evaluate
-from promotion.domain.model import (
-    SYSTEM,
-    Actor,
-    EnvironmentState,
-    Evidence,
-    Package,
-    Request,
-    VersionState,
-    digest,
-    request_id,
-)
+from promotion.domain.model import SYSTEM, Actor, EnvironmentState, Evidence, Package, Request, VersionState
+from promotion.domain.request_ids import request_id
 from promotion.ledger import payloads
 from promotion.ledger.append import Context
 from promotion.ledger.events import NewEvent, happened

@@ -22,8 +22,8 @@ from promotion.domain.model import (
     Person,
     Requester,
     VersionState,
-    request_id,
 )
+from promotion.domain.request_ids import request_id
 from promotion.errors import Conflict
 from promotion.ledger.events import Event, NewEvent, chained, head_after
 from promotion.ledger.fold import evolve

@@ -13,7 +13,8 @@ from promotion import names
 from promotion.client.live_record import signed_bytes
 from promotion.config import settings
 from promotion.config.recorded import without_defaults
-from promotion.domain.model import FOLD_VERSION, SCHEMA, EnvironmentState, VersionState, canonical
+from promotion.domain.canonical_json import canonical
+from promotion.domain.model import FOLD_VERSION, SCHEMA, EnvironmentState, VersionState
 from promotion.errors import IntegrityError
 from promotion.ledger.events import StoredEvent, read_event
 from promotion.ledger.parameter_documents import dump

@@ -136,14 +136,14 @@ def test_a_run_carries_what_its_version_was_registered_with() -> None:
 @example({"m": {"value": 10**400, "n": 10**400}}, "metrics")
 @example({"records": 10**400}, "counts")
 def test_any_metrics_document_is_read_and_fits_the_ledger(part: Any, field: str) -> None:
-    from promotion.domain.model import canonical
+    from promotion.domain.canonical_json import canonical
 
     found = evidence_of({field: part}, source="inference")
     assert len(canonical(found)) < 300_000
 
 
 def test_a_huge_metrics_document_is_cut() -> None:
-    from promotion.domain.model import canonical
+    from promotion.domain.canonical_json import canonical
 
     document = {
         "metrics": {f"metric-{n}" * 40: {"value": 0.5, "n": 60} for n in range(5000)},

@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from promotion.domain.model import SYSTEM, Actor, Head, canonical
+from promotion.domain.canonical_json import canonical
+from promotion.domain.model import SYSTEM, Actor, Head
 from promotion.errors import IntegrityError
 from promotion.ledger.events import (
     Event,

@@ -11,8 +11,9 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.config.loading import parse
 from promotion.domain import policy
+from promotion.domain.canonical_json import canonical
 from promotion.domain.gate_sentences import gate_bound, gate_name
-from promotion.domain.model import Container, Metric, canonical
+from promotion.domain.model import Container, Metric
 from promotion.errors import AlreadyDecided, Conflict, Invalid, Refused
 from promotion.ledger.events import chained
 from promotion.ledger.fold import evolve

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.config.loading import Config, parse
 from promotion.domain import policy
-from promotion.domain.model import Actor, Person, Requester, request_id
+from promotion.domain.model import Actor, Person, Requester
+from promotion.domain.request_ids import request_id
 from promotion.errors import AlreadyDecided, PromotionError, Refused
 from promotion.workflows import decisions, operations
 from tests.rules.stage import ANN, AUD, CHO, CONFIG, DEE, GIL, GROUP, Stage, measured, registered

@@ -12,7 +12,7 @@ import pytest
 
 from promotion import names
 from promotion.client.live_record import signed_bytes
-from promotion.domain.model import canonical
+from promotion.domain.canonical_json import canonical
 from promotion.ledger.events import NewEvent, chained, head_after
 from promotion.ledger.parameter_documents import dump
 from promotion.ledger.verify import Anchor

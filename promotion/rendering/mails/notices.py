@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from promotion import names
-from promotion.domain.model import parse_request_id
+from promotion.domain.request_ids import parse_request_id
 from promotion.formatting import listed, moment, number, one_line, readable
 from promotion.ledger import payloads
 from promotion.rendering.documents.card import requester_address
