@@ -186,6 +186,7 @@ class PromotionStack(Stack):
             "identity_secret_arn": store.identity_secret.secret_arn,
             "alarm_topic": self.monitoring.topic.topic_arn,
             "policy_digest": self._settings.policy_digest(),
+            "release": names.RELEASE,
         }
         ssm.StringParameter(
             self,

@@ -7,6 +7,8 @@ import re
 from typing import Final
 
 SERVICE: Final = "promotion"
+# This release, as pyproject.toml has it. The deployed one is in the service parameter.
+RELEASE: Final = "0.1.0"
 
 # Values of a package's environment field in CustomerMetadataProperties.
 PENDING: Final = "PendingManualApproval"

@@ -111,9 +111,12 @@ class LocalSigner:
 
     key_id = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 
-    def __init__(self, key_id: str | None = None) -> None:
+    def __init__(self, key_id: str | None = None, secret: int | None = None) -> None:
         self.key_id = key_id or self.key_id
-        self._key = ec.generate_private_key(ec.SECP256R1())
+        made = ec.generate_private_key(ec.SECP256R1())
+        # As a number, so that two processes can sign with one key.
+        self.secret = secret or made.private_numbers().private_value
+        self._key = ec.derive_private_key(self.secret, ec.SECP256R1())
         self.public_key = self._key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
     def sign(self, message: bytes) -> bytes:

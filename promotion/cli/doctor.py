@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from promotion import names
 from promotion.aws.accounts import Accounts
-from promotion.aws.doctor import cross_account, deployed, readiness
+from promotion.aws.doctor import cross_account, deployed, readiness, upgrade
 from promotion.aws.doctor.findings import Account, Check, Finding, examine, fail, not_checked, ok
 from promotion.aws.doctor.provider import provider
 from promotion.cli.service import prefix
@@ -50,6 +50,8 @@ _CONDITION: _Checks = (
     ("ledger", deployed.tables),
     ("queue", deployed.queues),
     ("alarms", deployed.alarms),
+    ("release", upgrade.release),
+    ("states", upgrade.states),
 )
 # These hold what is deployed against the file, so that they need both.
 _BOTH: _Checks = (

@@ -5,20 +5,26 @@ Pure over Protocols. The truth is folded from the events anew; the stored states
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-import msgspec
 from msgspec import Struct
 
 from promotion import names
-from promotion.client.live_record import read_json, signed_bytes
-from promotion.domain.model import FOLD_VERSION, EnvironmentState, Head, VersionState
+from promotion.client.live_record import signed_bytes
+from promotion.domain.model import EnvironmentState, Head, VersionState
 from promotion.errors import UNREADABLE, PromotionError
+from promotion.ledger.comparing import (
+    is_page,
+    parameter_difference,
+    parsed,
+    record_summary,
+    state_difference,
+    version_difference,
+)
 from promotion.ledger.events import Difference, Event, chain_problems, head_bytes
 from promotion.ledger.fold import evolve
-from promotion.ledger.parameter_documents import entry, live_record, says_the_same, version_document
+from promotion.ledger.parameter_documents import live_record, says_the_same
 from promotion.ledger.snapshot import GroupSnapshot
 
 # How often a chain is read anew because somebody appended meanwhile.
@@ -154,11 +160,13 @@ class Verifier(Struct, frozen=True, kw_only=True):
         for name in sorted(parameters):
             group = name.removeprefix(f"{self.prefix}/").partition("/")[0]
             if group not in groups and name != names.service_parameter(self.prefix):
-                key = _json(parameters[name]).get("key_id", "")
+                key = parsed(parameters[name]).get("key_id", "")
                 said = "a record signed by this service" if key == self.key_id else "something"
                 if key and key != self.key_id:
                     said = f"a record signed by {key}: do two services share the prefix {self.prefix}?"
-                found.append(Found(difference=_parameter(name, "nothing, for the ledger has no such group", said)))
+                found.append(
+                    Found(difference=parameter_difference(name, "nothing, for the ledger has no such group", said))
+                )
         return found
 
     def _signatures(self, head: Head, events: Sequence[Event]) -> Iterator[Difference]:
@@ -178,7 +186,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
     def _ahead(self, head: Head, parameters: Mapping[str, str]) -> Iterator[Difference]:
         """Live records, signed, of events that the ledger doesn't have any more."""
         for name, value in sorted(parameters.items()):
-            record = _json(value)
+            record = parsed(value)
             sequence = record.get("sequence")
             if isinstance(sequence, int) and sequence > head.sequence and self._signed(record):
                 yield Difference(
@@ -199,10 +207,10 @@ class Verifier(Struct, frozen=True, kw_only=True):
         environments, versions = self.ledger.stored_states(view.group)
         for number in sorted(view.versions.keys() | versions.keys()):
             where = f"{view.group} state of v{number}"
-            yield from _fields(where, view.versions.get(number), versions.get(number), VersionState)
+            yield from state_difference(where, view.versions.get(number), versions.get(number), VersionState)
         for name in sorted(view.environments.keys() | environments.keys()):
             where = f"{view.group} state of {name}"
-            yield from _fields(where, view.environments.get(name), environments.get(name), EnvironmentState)
+            yield from state_difference(where, view.environments.get(name), environments.get(name), EnvironmentState)
 
     def _registry(self, view: GroupSnapshot) -> Iterator[Found]:
         live = {environment.live for environment in view.environments.values()}
@@ -235,51 +243,55 @@ class Verifier(Struct, frozen=True, kw_only=True):
             value = parameters.get(parameter)
             if wanted is None:
                 if value is not None:
-                    said = _parameter(parameter, "nothing, for nothing was ever live there", _says(_json(value)))
+                    said = parameter_difference(
+                        parameter, "nothing, for nothing was ever live there", record_summary(parsed(value))
+                    )
                     yield Found(difference=said, repair=_bind(self.store.remove, parameter))
             elif (difference := self._live(parameter, wanted, value)) is not None:
                 yield Found(difference=difference, repair=_bind(self._put_live, view, name))
         for number, state in sorted(view.versions.items()):
             own = [event for event in events if event.version == number]
             base = names.version_parameter(self.prefix, view.group, number)
-            pages = {n: v for n, v in parameters.items() if _is_page(n, base)}
+            pages = {n: v for n, v in parameters.items() if is_page(n, base)}
             known |= {base, *pages}
-            difference = _version_differs(base, state, own, parameters.get(base), pages)
+            difference = version_difference(base, state, own, parameters.get(base), pages)
             if difference is not None:
                 yield Found(difference=difference, repair=_bind(self.store.rewrite_version, state, own))
         for parameter in sorted(parameters.keys() - known):
-            said = _parameter(parameter, "nothing", "a value that nobody here wrote")
+            said = parameter_difference(parameter, "nothing", "a value that nobody here wrote")
             yield Found(difference=said, repair=_bind(self.store.remove, parameter))
 
     def _put_live(self, view: GroupSnapshot, name: str) -> None:
         self.store.put_live(view, name, anew=True)
 
     def _live(self, parameter: str, wanted: Mapping[str, Any], value: str | None) -> Difference | None:
-        expected = _says(wanted)
+        expected = record_summary(wanted)
         if value is None:
-            return _parameter(parameter, expected, "nothing")
-        record = _json(value)
+            return parameter_difference(parameter, expected, "nothing")
+        record = parsed(value)
         if "environment" not in record:
-            return _parameter(parameter, expected, "something that is no record")
+            return parameter_difference(parameter, expected, "something that is no record")
         signed = self._signed(record)
         if signed and says_the_same(record, wanted):
             return None
         place = (record.get("model_package_group"), record.get("environment"))
         if place != (wanted["model_package_group"], wanted["environment"]):
-            return _parameter(parameter, expected, f"the record of {place[0]} in {place[1]}")
+            return parameter_difference(parameter, expected, f"the record of {place[0]} in {place[1]}")
         if record.get("key_id") != self.key_id:
-            return _parameter(
+            return parameter_difference(
                 parameter,
                 f"a signature of {self.key_id}",
                 f"one of {record.get('key_id')}: do two services share the prefix {self.prefix}?",
             )
         if signed:
-            return _parameter(parameter, expected, f"{_says(record)}, signed: an older or another record put back")
+            return parameter_difference(
+                parameter, expected, f"{record_summary(record)}, signed: an older or another record put back"
+            )
         changed = sorted(
             k for k in wanted.keys() | record.keys() if k != "signature" and wanted.get(k) != record.get(k)
         )
         edited = f"{', '.join(changed)} edited" if changed else "nothing edited"
-        return _parameter(parameter, expected, f"{edited}, and a signature that doesn't hold")
+        return parameter_difference(parameter, expected, f"{edited}, and a signature that doesn't hold")
 
 
 def read_chain(ledger: Book, group: str) -> tuple[Head, list[Event]]:
@@ -322,98 +334,9 @@ def _behind(group: str, head: Head, cursors: Mapping[str, int] | None) -> dict[s
     }
 
 
-def _version_differs(
-    base: str, state: VersionState, events: Sequence[Event], value: str | None, pages: Mapping[str, str]
-) -> Difference | None:
-    if value is None:
-        return _parameter(base, f"v{state.version} with {len(events)} events", "nothing")
-    document = _json(value)
-    if not document:
-        return _parameter(base, f"v{state.version} with {len(events)} events", "something that is no record")
-    for field, wanted in version_document(state).items():
-        if document.get(field) != wanted:
-            return _parameter(f"{base} {field}", _short(wanted), _short(document.get(field)))
-    entries: list[Any] = []
-    for name, page in [*sorted(pages.items()), (base, json.dumps(document.get("history")))]:
-        try:
-            found = read_json(page)
-        except ValueError:
-            found = None
-        if not isinstance(found, list):
-            return _parameter(name, "a list of events", "something else")
-        entries += found
-    for event, kept in zip(events, entries, strict=False):
-        wanted = entry(event)
-        if kept != wanted:
-            said = kept.get("sequence") if isinstance(kept, dict) else "something else"
-            changed = f"one with another {_first_change(wanted, kept)}" if said == event.sequence else f"event {said}"
-            return _parameter(f"{base} history", f"event {event.sequence}", changed)
-    if len(entries) != len(events):
-        return _parameter(f"{base} history", f"{len(events)} events", f"{len(entries)}")
-    if document.get("last") != events[-1].sequence:
-        return _parameter(f"{base} last", str(events[-1].sequence), _short(document.get("last")))
-    return None
-
-
-def _fields(where: str, wanted: Any, text: str | None, kind: type[Any]) -> Iterator[Difference]:
-    if wanted is None or text is None:
-        if wanted is not text:
-            expected, found = ("nothing", "a state") if wanted is None else ("a state", "nothing")
-            yield Difference(what="ledger", where=where, expected=expected, found=found)
-        return
-    try:
-        stored = msgspec.json.decode(text, type=kind)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        yield Difference(what="ledger", where=where, expected="a state that can be read", found=str(error))
-        return
-    if stored.fold != FOLD_VERSION or wanted == stored:
-        return
-    mine, theirs = msgspec.to_builtins(wanted), msgspec.to_builtins(stored)
-    field = next(name for name in mine if mine[name] != theirs[name])
-    yield Difference(
-        what="ledger", where=f"{where}, {field}", expected=_short(mine[field]), found=_short(theirs[field])
-    )
-
-
-def _first_change(wanted: Mapping[str, Any], kept: Mapping[str, Any]) -> str:
-    return next((key for key in [*wanted, *kept] if wanted.get(key) != kept.get(key)), "field")
-
-
-def _is_page(name: str, base: str) -> bool:
-    """Whether a parameter is a page of a version's history, by its name."""
-    number = name.removeprefix(f"{base}/history/")
-    return number != name and number.isascii() and number.isdecimal()
-
-
 def _unreadable(group: str, things: str, error: Exception) -> Found:
     said = str(error) if isinstance(error, PromotionError) else f"{type(error).__name__}: {error}"
     return Found(difference=Difference(what="ledger", where=group, expected=f"{things} that can be read", found=said))
-
-
-def _parameter(where: str, expected: str, found: str) -> Difference:
-    return Difference(what="parameter", where=where, expected=expected, found=found)
-
-
-def _says(record: Mapping[str, Any]) -> str:
-    """A live record in a few words."""
-    if record.get("revoked"):
-        return f"revoked, of event {record.get('sequence')}"
-    if "model_package_version" not in record:
-        return "something that is no record"
-    return f"v{record['model_package_version']} of event {record.get('sequence')}"
-
-
-def _json(value: str) -> dict[str, Any]:
-    try:
-        found = read_json(value)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 120 else f"{text[:119]}…"
 
 
 def _bind(act: Callable[..., None], *arguments: Any) -> Callable[[], None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from msgspec.structs import replace
 from local import moto_patches
 from promotion import names
 from promotion.aws.doctor import deployed as condition
-from promotion.aws.doctor import readiness
+from promotion.aws.doctor import readiness, upgrade
 from promotion.aws.doctor.findings import Account, Finding, examine
 from promotion.aws.doctor.provider import provider as look_at_provider
 from promotion.aws.keys import KmsSigner
 from promotion.cli import doctor, main
 from promotion.config.loading import Config, parse
+from promotion.domain.model import FOLD_VERSION
 from tests.adapters.conftest import LEDGER, MODELS, PROJECTIONS, Aws
 from tests.fakes import CONFIG, CONFIG_TEXT, GROUP, House
 from tests.identity.provider import Provider
@@ -93,6 +95,7 @@ def deployed(aws: Aws, **more: Any) -> dict[str, Any]:
         "identity_secret_arn": secret,
         "alarm_topic": aws.client("sns").create_topic(Name="alarms")["TopicArn"],
         "policy_digest": CONFIG.policy_digest(),
+        "release": names.RELEASE,
         **more,
     }
 
@@ -281,6 +284,33 @@ def test_a_sound_deployment_has_nothing_to_say_but_what_nobody_did_yet(aws: Aws)
     aws.client("sns").subscribe(TopicArn=service["alarm_topic"], Protocol="sms", Endpoint="+15550100")
     found = by_check([*condition.client_secret(here), *condition.alarms(here)])
     assert {each.state for each in found.values()} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("service", "state"), [({}, "not checked"), ({"release": "0.0.9"}, "warn"), ({"release": names.RELEASE}, "ok")]
+)
+def test_another_release_than_the_deployed_one_is_said_with_where_to_read(service: dict[str, str], state: str) -> None:
+    (found,) = upgrade.release(account(service=service))
+    assert found.state == state
+    assert ("UPGRADING.md" in found.do) == (state == "warn")
+
+
+def test_the_release_is_the_distributions() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == names.RELEASE
+
+
+def test_states_of_another_fold_are_counted_and_are_no_failure(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+    house.climb(1, "dev")
+    monkeypatch.setattr(upgrade, "DynamoLedger", lambda client, table: house.ledger)
+    here = account(service={"ledger_table": LEDGER})
+    (found,) = upgrade.states(here)
+    assert (found.state, found.found) == ("ok", f"1 environment state, all of fold {FOLD_VERSION}.")
+    house.ledger.alter(GROUP, "ENV#dev", fold=FOLD_VERSION + 1)
+    (found,) = upgrade.states(here)
+    assert (found.state, f"of fold {FOLD_VERSION + 1}" in found.found) == ("ok", True)
+    assert "rebuild --states" in found.do
 
 
 def test_what_was_set_aside_is_a_failure(aws: Aws) -> None:

@@ -5,36 +5,57 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from promotion.domain.model import FOLD_VERSION
+
 ROOT = Path(__file__).parents[2]
 _BASES = ("Struct", "msgspec.Struct", "_Payload", "_Command", "_InEnvironment", "Detail")
 
 
-def make(home: Path) -> int:
-    """Write the copy below `home`; the number of fields added."""
+def make(home: Path, *, folds_otherwise: bool = False) -> int:
+    """Write the copy below `home`; the number of fields added. `folds_otherwise`: with the next FOLD_VERSION."""
     for name in ("promotion", "tests"):
         shutil.copytree(ROOT / name, home / name, ignore=shutil.ignore_patterns("__pycache__", "snapshots"))
-    return sum(_add_fields(path) for path in sorted((home / "promotion").rglob("*.py")))
+    added = sum(_add_fields(path) for path in sorted((home / "promotion").rglob("*.py")))
+    if folds_otherwise:
+        path = home / "promotion" / "domain" / "model.py"
+        text, changes = re.subn(
+            r"(FOLD_VERSION(?:: \w+)? = )\d+", rf"\g<1>{FOLD_VERSION + 1}", path.read_text(encoding="utf-8")
+        )
+        assert changes == 1
+        path.write_text(text, encoding="utf-8")
+    return added
 
 
 def read_by(home: Path, recording: Path) -> dict[str, Any]:
-    """What the release below `home` makes of a recorded ledger.
+    """What the release below `home` makes of a recorded ledger."""
+    return dict(json.loads(_run(home, "reading", str(recording))))
+
+
+def go_on(home: Path, before: Path, after: Path, version: int) -> None:
+    """Have the release below `home` promote `version` on the ledger in `before`, and write the ledger into `after`."""
+    _run(home, "going_on", str(before), str(after), str(version))
+
+
+def _run(home: Path, program: str, *arguments: str) -> str:
+    """Run a program of tests/ledgers with the code below `home`; return what it printed.
 
     Raises:
         RuntimeError: it failed; with what it printed.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "tests.ledgers.reading", str(recording)],
+        [sys.executable, "-m", f"tests.ledgers.{program}", *arguments],
         cwd=home, env={**os.environ, "PYTHONPATH": str(home)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         raise RuntimeError(done.stderr)
-    return dict(json.loads(done.stdout))
+    return done.stdout
 
 
 def _add_fields(path: Path) -> int:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from promotion.domain.model import EnvironmentState, VersionState
+from promotion.domain.model import FOLD_VERSION, EnvironmentState, VersionState
 from promotion.ledger.fold import read_state, refolded
 from promotion.ledger.payloads import PAYLOADS
+from tests.fakes import House
 from tests.ledgers import later
+from tests.ledgers.going_on import go_on, state_of
 from tests.ledgers.reading import house_of, report
 
 ROOT = Path(__file__).parents[2]
@@ -71,3 +76,48 @@ def test_a_field_more_in_every_struct_changes_no_hash_no_digest_and_no_sentence(
     release: Path, later_release: Path
 ) -> None:
     assert later.read_by(later_release, release) == report(release)
+
+
+def test_a_release_that_is_rolled_back_loses_nothing_that_the_newer_one_wrote(tmp_path: Path) -> None:
+    """This release, the next one, this one again, the next one again, all on one ledger."""
+    newer = tmp_path / "newer"
+    later.make(newer, folds_otherwise=True)
+    steps = [tmp_path / f"step{number}" for number in range(5)]
+    state_of(House()).write(steps[0])
+    go_on(steps[0], steps[1], 1)
+    later.go_on(newer, steps[1], steps[2], 2)
+    go_on(steps[2], steps[3], 3)
+    later.go_on(newer, steps[3], steps[4], 4)
+    for step in steps[1:]:
+        assert report(step)["lines"] == []
+        assert later.read_by(newer, step) == report(step)
+    texts = [[event.text for event in house_of(step)[0].events()] for step in steps]
+    for before, after in pairwise(texts):
+        assert after[: len(before)] == before
+    by_the_newer = texts[2][len(texts[1]) :]
+    assert all("by a later release" in text for text in by_the_newer)
+    house, _ = house_of(steps[3])
+    folds = {
+        key: json.loads(item)["fold"] for (_, key), item in house.ledger.items.items() if key.startswith("VERSION")
+    }
+    assert set(folds.values()) == {FOLD_VERSION, FOLD_VERSION + 1}, "both releases wrote states"
+    assert [house.live(name) for name in house.config.environment_names] == [3, 3, 3]
+
+
+def test_a_live_record_of_the_newer_release_serves_clients_of_this_one_and_the_other_way_round(tmp_path: Path) -> None:
+    newer = tmp_path / "newer"
+    later.make(newer)
+    path = newer / "promotion" / "client" / "live_record.py"
+    text, changes = re.subn(r"^SCHEMA = 1$", "SCHEMA = 2", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert changes == 1
+    path.write_text(text, encoding="utf-8")
+    steps = [tmp_path / f"step{number}" for number in range(3)]
+    state_of(House()).write(steps[0])
+    later.go_on(newer, steps[0], steps[1], 1)
+    go_on(steps[1], steps[2], 2)
+    for step, schema in ((steps[1], 2), (steps[2], 1)):
+        recorded = house_of(step)[1]["parameters"]
+        found = [json.loads(value)["schema"] for name, value in recorded.items() if name.endswith("/live")]
+        assert found == [schema] * 3
+        assert report(step)["live"] == later.read_by(newer, step)["live"]
+        assert all(version is not None for _, version in report(step)["live"])

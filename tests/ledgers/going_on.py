@@ -1,0 +1,53 @@
+"""Promote one version more on a ledger that another release may have written.
+
+A program of its own, so that a test can run it with other code: `python -m tests.ledgers.going_on BEFORE AFTER VERSION`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.fakes import GROUP, House
+from tests.ledgers.reading import house_of
+
+
+@dataclass(frozen=True)
+class State:
+    """All that an installation keeps, its signing key too."""
+
+    document: dict[str, Any]
+
+    def write(self, folder: Path) -> None:
+        """Write it where `house_of` reads it."""
+        folder.mkdir()
+        (folder / "ledger.json").write_text(json.dumps(self.document), encoding="utf-8")
+
+
+def state_of(house: House) -> State:
+    """What a later step needs to go on."""
+    return State({
+        "items": {f"{group} {key}": item.decode() for (group, key), item in sorted(house.ledger.items.items())},
+        "parameters": house.ssm.values,
+        "registry": house.sagemaker.packages,
+        "heads": {group: house.ledger.head(group).hash for group in house.ledger.groups()},
+        "key_id": house.signer.key_id,
+        "public_key": house.signer.public_key,
+        "secret": house.signer.secret,
+    })  # fmt: skip
+
+
+def go_on(before: Path, after: Path, version: int) -> None:
+    """Promote `version` into every environment, and project."""
+    house, _ = house_of(before)
+    house.later(days=version)
+    house.climb(version)
+    house.project(GROUP)
+    state_of(house).write(after)
+
+
+if __name__ == "__main__":
+    go_on(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
