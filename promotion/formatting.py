@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import unicodedata
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 ELLIPSIS = "…"
 # Characters that turn the direction of what follows: in a name they could make a line say something else.
@@ -18,11 +20,29 @@ def iso(time: datetime) -> str:
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def moment(time: datetime | str) -> str:
-    """A point in time as people write it, with its zone: `Fri 20 Nov 2026, 14:05 UTC`."""
+def moment(time: datetime | str, zone: str = "UTC") -> str:
+    """A point in time as people write it: `Fri 20 Nov 2026, 14:05 UTC`, or `Fri 20 Nov 2026, 15:05 CET (14:05 UTC)`."""
     found = (datetime.fromisoformat(time) if isinstance(time, str) else time).astimezone(UTC)
+    place = _zone(zone)
+    if place is None:
+        return f"{_written(found)} UTC"
+    there = found.astimezone(place)
+    day = "" if there.date() == found.date() else f"{found:%a} "
+    return f"{_written(there)} {there:%Z} ({day}{found:%H:%M} UTC)"
+
+
+def _written(time: datetime) -> str:
     # Not %d: no leading zero, on every platform.
-    return f"{found:%a} {found.day} {found:%b %Y, %H:%M} UTC"
+    return f"{time:%a} {time.day} {time:%b %Y, %H:%M}"
+
+
+@functools.cache
+def _zone(name: str) -> ZoneInfo | None:
+    """A time zone by its IANA name; None for UTC, and where this machine has no such zone."""
+    try:
+        return None if name == "UTC" else ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        return None
 
 
 def span(length: timedelta) -> str:

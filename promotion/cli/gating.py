@@ -146,13 +146,19 @@ def _tell(found: Explained, *, as_json: bool) -> int:
         return code
     rows = [("", "GATE", "VALUE", "BOUND", "MARGIN")]
     rows += [
-        ("open" if gate.open else "SHUT", gate_name(gate), _value(gate.value), gate_bound(gate), _margin(gate.margin))
+        (
+            "passed" if gate.open else "FAILED",
+            gate_name(gate),
+            _value(gate.value),
+            gate_bound(gate),
+            _margin(gate.margin),
+        )
         for gate in (*shut, *(gate for gate in found.gates if gate.open))
     ]
     table(rows, indent="  ")
     for gate in shut:
         print(f"  {gate_why(gate)}")
-    print(f"{len(shut)} of {len(found.gates)} shut." if shut else "All open.")
+    print(f"{len(shut)} of {len(found.gates)} failed." if shut else "All passed.")
     return code
 
 

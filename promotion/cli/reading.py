@@ -121,6 +121,6 @@ def _trouble(state: EnvironmentState) -> str:
 def _waiting(state: EnvironmentState) -> str:
     if state.pending is None:
         return "-"
-    gates = "" if state.pending_gates_open else ", a gate is shut"
+    gates = "" if state.pending_gates_open else ", a gate failed"
     since = f" since {state.pending_since:%Y-%m-%d %H:%M}" if state.pending_since else ""
     return f"v{state.pending}{since}{gates}"

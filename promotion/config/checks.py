@@ -7,6 +7,7 @@ import json
 import math
 import re
 import string
+import zoneinfo
 from datetime import timedelta
 from typing import NoReturn
 
@@ -111,6 +112,8 @@ def check(config: Config, source: str) -> None:
             if changed.expires_after is not None:
                 _check_duration(changed.expires_after, f"{place}.expires_after", refuse)
     _check_addresses((config.mail.sender,), "mail.sender", refuse)
+    if config.mail.time_zone not in zoneinfo.available_timezones():
+        refuse("mail.time_zone", "name a time zone as the IANA database does: Europe/Berlin, or UTC.")
     if config.mail.reply_to is not None:
         _check_addresses((config.mail.reply_to,), "mail.reply_to", refuse)
     _check_transform(config.inference, refuse)

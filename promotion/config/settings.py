@@ -147,6 +147,7 @@ class Mail(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Sender of mails; `identity` makes the stack create its SES identity, else the account has one.
 
     `domains` are those that addresses named by data scientists may lie in; empty for the sender's and the recipients' own.
+    `time_zone` (IANA, `Europe/Berlin`) is that of the recipients: mails say times in it, and in UTC beside it.
     """
 
     sender: str
@@ -154,6 +155,7 @@ class Mail(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     reply_to: str | None = None
     samples_in_mail: bool = False
     domains: tuple[str, ...] = ()
+    time_zone: str = "UTC"
 
 
 class Operators(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -162,8 +162,10 @@ def _verdict(person: Person, verdict: str, s: Situation, breaking_glass: bool) -
         return Judgement(may=True, breaks_glass=not (request.gates_open and in_group and completes))
     if not request.gates_open:
         shut = " ".join(gate_why(gate) for gate in request.gates if not gate.open)
-        may = f"{s.config.break_glass.group.label} may pass a shut gate." if s.config.break_glass else ""
-        return _refused("gate_shut", f"A gate is shut. {shut}", may or "A version that passes the gate may enter.")
+        may = f"{s.config.break_glass.group.label} may pass a failed gate." if s.config.break_glass else ""
+        return _refused(
+            "gate_shut", f"A quality gate failed. {shut}", may or "A version that passes the gate may enter."
+        )
     if not in_group:
         return _refused(
             "not_approver",

@@ -65,9 +65,9 @@ def _lines(letter: Letter) -> list[str]:
     lines = list(letter.lede)
     if letter.quote:
         lines.append(f"“{readable(letter.quote, LONGEST_LINE)[0]}”")
-    shut_first = sorted(letter.rows, key=lambda row: row["open"] is not False)
-    lines += [_metric(row) for row in shut_first[:METRICS_TOLD]]
-    lines += [f"{gate['name']}: gate {_verdict(gate['open'])}, {gate['why'] or gate['bound']}" for gate in letter.gates]
+    failed_first = sorted(letter.rows, key=lambda row: row["open"] is not False)
+    lines += [_metric(row) for row in failed_first[:METRICS_TOLD]]
+    lines += [f"{gate['name']}: {_verdict(gate['open'])}, {gate['why'] or gate['bound']}" for gate in letter.gates]
     lines += letter.problems[:PROBLEMS_TOLD]
     return lines
 
@@ -75,12 +75,12 @@ def _lines(letter: Letter) -> list[str]:
 def _metric(row: dict[str, Any]) -> str:
     live = row["live"]
     against = f" (live {number(live['value'])})" if live else ""
-    gates = "; ".join(f"gate {_verdict(gate['open'])}: {gate['bound']}" for gate in row["gates"])
+    gates = "; ".join(f"{_verdict(gate['open'])}: {gate['bound']}" for gate in row["gates"])
     return f"{row['metric']} {number(row['candidate']['value'])}{against}" + (f", {gates}" if gates else "")
 
 
 def _verdict(is_open: bool) -> str:
-    return "open" if is_open else "SHUT"
+    return "passed" if is_open else "FAILED"
 
 
 def plain(told: Notice) -> tuple[str, str]:

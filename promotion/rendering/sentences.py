@@ -25,7 +25,7 @@ def sentence(event: Event) -> str:
                 return f"the artifact of {what} was read and hashed"
             return f"the artifact of {what} could not be hashed: {problem}"
         case payloads.ApprovalRequested():
-            return f"{what} asked to enter {event.environment}"
+            return f"{what} was requested for {event.environment}"
         case payloads.ApproverReminded():
             return f"the approvers of {event.environment} were reminded of {what}"
         case payloads.DecisionRecorded(verdict=verdict):
@@ -41,13 +41,14 @@ def sentence(event: Event) -> str:
         case payloads.ModelAdopted():
             return f"{who} attested {what} as what already served{where}{why}"
         case payloads.RequestExpired():
-            return f"the request of {what} into {event.environment} expired"
+            return f"the request of {what} for {event.environment} expired"
         case payloads.RequestSuperseded():
-            return f"the request of {what} into {event.environment} gave way to a newer one"
+            return f"the request of {what} for {event.environment} was superseded by a newer version"
         case payloads.RequestWithdrawn():
-            return f"{who} withdrew the request of {what} into {event.environment}{why}"
+            return f"{who} withdrew the request of {what} for {event.environment}{why}"
         case payloads.ApprovalBypassed(by=by, status=status, reverted=reverted):
-            return f"{by or 'somebody'} set {what} to {status} outside this service{'; it is set back' if reverted else ''}"
+            whom = f" by {by}" if by else ""
+            return f"{what} was set to {status} outside this service{whom}{'; it is set back' if reverted else ''}"
         case payloads.PackageRemoved(by=by):
             return f"{by or 'somebody'} removed {what} from the registry"
         case payloads.PackageChanged(by=by, changes=changes):
@@ -58,7 +59,7 @@ def sentence(event: Event) -> str:
             problem = f": {evidence.problem}" if evidence.problem else ""
             return f"inference on {what}{where} {_RUN_ENDED.get(status, 'completed')}{problem}"
         case payloads.IntegrityBroken(problem=problem):
-            return f"{what}{where} was found not to be what was approved{f': {problem}' if problem else ''}"
+            return f"{what}{where} was found to differ from what was approved{f': {problem}' if problem else ''}"
         case payloads.DriftDetected():
             return f"drift was detected{where} on {what}"
         case payloads.DriftEnded():
@@ -95,5 +96,5 @@ def _of_endpoint(event: Event, payload: payloads.EndpointChanged, why: str) -> s
         case names.ENDPOINT_WITHDRAWN:
             return f"{endpoint} was withdrawn"
         case other:
-            done = "removed" if other == names.ENDPOINT_REMOVED else "asked again for"
+            done = "removed" if other == names.ENDPOINT_REMOVED else "requested again"
             return f"{event.actor.label} {done} {endpoint}{why}"

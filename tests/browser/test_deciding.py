@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import PATIENCE_MS, Opens, shot
 from tests.security.house import ANN, House
 
-APPLIED = "The registry and Parameter Store say the same."
+APPLIED = "The registry and Parameter Store are up to date."
 
 
 def sign_in(page: Page, name: str) -> None:

@@ -59,7 +59,7 @@ def test_a_request_is_explained_as_it_was_judged(house: House, capsys: pytest.Ca
     assert gate["margin"] == pytest.approx(-0.05)
     assert main(["gates", "explain", GROUP, "1", "test"]) == 5
     said = capsys.readouterr().out
-    assert "SHUT  rougeL  0.55   at least 0.6  -0.05" in said
+    assert "FAILED  rougeL  0.55   at least 0.6  -0.05" in said
     assert "rougeL is 0.55; it has to be at least 0.6." in said
 
 

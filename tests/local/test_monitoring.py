@@ -163,7 +163,7 @@ def test_violations_of_a_monitor_are_drift_and_a_clean_execution_ends_it(stage: 
 
     asking, drifting = stage.heard("/approvals/"), stage.heard("drifting")
     said = json.dumps(asking, ensure_ascii=False)
-    assert "rougeL 0.61, gate open: at least 0.5" in said, "the evidence"
+    assert "rougeL 0.61, passed: at least 0.5" in said, "the evidence"
     assert asked["links"][0] in said, "the same link as the mail's"
     assert f"{service.url}/models/{GROUP}" in json.dumps(drifting)
     for post in (asking, drifting):

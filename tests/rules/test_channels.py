@@ -47,7 +47,7 @@ def told(house: House, kind: str, position: int = -1) -> Notice:
 def test_a_request_is_told_with_its_evidence_and_a_link_to_its_page(house: House) -> None:
     found = told(house, names.APPROVAL_REQUESTED)
     said = "\n".join(found.lines)
-    assert "rougeL 0.41 (live 0.7), gate SHUT: at least 0.6" in said
+    assert "rougeL 0.41 (live 0.7), FAILED: at least 0.6" in said
     assert found.link[1].startswith("https://promotion.example.com/approvals/")
     assert GROUP in found.title
 

@@ -9,7 +9,6 @@ import boto3
 from botocore.stub import Stubber
 from msgspec.structs import replace
 
-from promotion import names
 from promotion.aws.runs import instance_times
 from promotion.rendering.documents.costs import InstanceTime, cost, dollars, price_list
 from tests.rules.markup import Document
@@ -83,13 +82,12 @@ def test_a_run_without_jobs_costs_nothing_that_we_know() -> None:
         assert instance_times(client, "by-hand") == []
 
 
-def test_mail_and_page_say_what_the_run_cost() -> None:
+def test_the_page_says_what_the_run_cost() -> None:
     stage = Stage()
     stage.registers(1)
     stage.decides("dev", 1)
     spent = replace(measured(0.7), cost_usd=0.1231, cost_basis="5.0 min of ml.g5.xlarge, list prices")
     stage.runs("dev", 1, spent)
-    assert "Cost of the run: about $0.12 (5.0 min of ml.g5.xlarge" in stage.mails(names.APPROVAL_REQUESTED)[-1].text
     document = stage.request("test", 1)
     assert document["evidence"]["cost_usd"] == 0.1231
     assert "about $0.12" in Document(page("request", document)).words

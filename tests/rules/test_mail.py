@@ -9,19 +9,15 @@ from email.message import EmailMessage
 from email.policy import default
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from promotion import names
 from promotion.config.settings import Gate
-from promotion.domain.model import Actor, Metric, Requester
-from promotion.formatting import one_line
-from promotion.rendering.documents.card import requester_address
+from promotion.domain.model import Metric
 from promotion.rendering.mail import Message, compose, mime
 from tests.rules import snapshots, stories
 from tests.rules.markup import Document
-from tests.rules.stage import ANN, CHO, CONFIG, GIL, LINKS, SAMPLES, Stage, measured, package, picture, registered
+from tests.rules.stage import CONFIG, LINKS, SAMPLES, Stage, picture, registered
 
 SENDER = "models@example.com"
 STORIES: dict[str, Callable[[], Stage]] = {
@@ -152,42 +148,61 @@ def test_subjects_say_where_what_and_why(name: str, subject: str) -> None:
     assert MAILS[name].subject == subject
 
 
-@pytest.mark.parametrize("length", range(40, 110))
-def test_a_subject_of_any_length_arrives_as_it_was_written(length: int) -> None:
-    plain = f"[test] {'x' * (length - 20)} v1: stopped"
-    encoded = f"[test] news v1: {'ab ' * (length // 3)}by 조민서"
-    for text in (plain, encoded):
-        raw = mime(replace(MAILS["rejected"], subject=text), SENDER)
-        found = str(message_from_bytes(raw, policy=default)["Subject"])
-        # Where a fold comes before an encoded word, Python writes a second space.
-        assert (found if text is plain else found.replace("  ", " ")) == text
-        assert b"Subject:\r\n" not in raw
-
-
 def test_a_shut_gate_is_said_with_metric_value_bound_and_consequence() -> None:
     for said in (MAILS["metrics-shut"].text, Document(MAILS["metrics-shut"].html).words):
         flat = " ".join(said.split())
         assert "rougeL is 0.12; it has to be at least 0.6." in flat
         assert "can’t enter test" in flat
-        assert "approving is refused" in flat
-        assert "If approved" not in flat
+        assert "1 of 3 gates failed: you can only reject it." in flat
 
 
-def test_an_open_gate_shows_interval_margin_and_what_is_noise() -> None:
+def test_the_mail_about_passed_gates_compares_with_live_in_its_first_sentence() -> None:
     for said in (MAILS["metrics-open"].text, Document(MAILS["metrics-open"].html).words):
         flat = " ".join(said.split())
-        for part in ("0.63 – 0.69", "at least 0.6", "margin +0.06", "live v1: 0.64", "within the noise", "If approved"):
+        for part in (
+            "All 3 gates passed; no clear difference from live v1.",
+            "within the noise",
+            "Decide by",
+        ):
             assert part in flat
+
+
+def test_without_a_picture_the_metrics_are_drawn_with_interval_margin_and_live_value() -> None:
+    stage = stories.open_gate()
+    event = [event for event in stage.events if event.kind == names.APPROVAL_REQUESTED][-1]
+    [message] = compose(event, view=stage.view, config=CONFIG, links=LINKS, picture=lambda address: None)
+    for said in (message.text, Document(message.html).words):
+        flat = " ".join(said.split())
+        for part in ("0.63 – 0.69", "at least 0.6", "margin +0.06", "live v1: 0.64", "within the noise"):
+            assert part in flat
+
+
+def test_a_mail_that_asks_is_half_as_long_as_it_was_and_holds_one_button_and_five_facts() -> None:
+    for name in ("registration", "metrics-open", "metrics-shut", "nothing-known", "run-failed"):
+        message = MAILS[name]
+        page = Document(message.html)
+        assert len(re.sub(r"https?://\S+", "", message.text).split()) <= 231
+        assert len(page.words.split()) <= 231
+        assert len(page.links) == 1
+        facts = [row for row in page.all("tr") if len(row.children) == 2 and row.children[0].tag == "td"]
+        warnings = [p for p in page.all("p") if p.text.startswith("⚠")]
+        assert len([f for f in facts if "muted" in f.children[0].attributes.get("class", "")]) + len(warnings) <= 5
+
+
+def test_times_are_in_the_zone_of_the_readers_with_utc_beside_it() -> None:
+    stage = stories.open_gate()
+    stage.config = replace(CONFIG, mail=replace(CONFIG.mail, time_zone="Asia/Tokyo"))
+    told = stage.mails(names.APPROVAL_REQUESTED)[-1]
+    assert "Decide by: Thu 26 Nov 2026, 20:40 JST (11:40 UTC), in 3 days" in told.text.replace("\n", " ")
 
 
 def test_pictures_come_inline_with_the_numbers_in_words() -> None:
     message = MAILS["metrics-open"]
     parts = {part.get("Content-ID"): part for part in parsed(message).walk() if part.get_content_type() == "image/png"}
-    assert len(parts) == 2
+    assert len(parts) == 1
     assert all(part.get_content_disposition() == "inline" for part in parts.values())
     alternatives = [image.attributes["alt"] for image in Document(message.html).all("img")]
-    assert alternatives[0].startswith("Metrics against gates and the live version: rougeL 0.66, live 0.64, gate open;")
-    assert alternatives[1] == "Distribution of latency: p50 41.2 ms, p95 88 ms and p99 131.5 ms."
+    assert alternatives[0].startswith("Metrics against gates and the live version: rougeL 0.66, live 0.64, passed;")
 
 
 @pytest.mark.parametrize("data", [None, b"GIF89a", b"\x89PNG\r\n\x1a\n" + b"0" * (1 << 21)])
@@ -236,100 +251,6 @@ def test_composing_again_gives_the_same_mail(story: str) -> None:
     assert [mime(message, SENDER) for message in once] == [mime(message, SENDER) for message in again]
 
 
-def test_the_requester_hears_of_approval_and_rejection_with_the_reason() -> None:
-    assert MAILS["promoted"].to == ("dee@example.com",)
-    assert MAILS["rejected"].to == ("dee@example.com",)
-    assert "חוזר על עצמו. 总结重复。 🙈" in MAILS["rejected"].text
-    assert "Good enough on every slice." in MAILS["promoted"].text
-
-
-def test_nobody_is_written_to_where_the_requester_has_no_address() -> None:
-    stage = Stage()
-    stage.registers(1, requester=Requester(actor=Actor(kind="requester", subject="user/dee"), declared_by="identity"))
-    stage.decides("dev", 1, "Rejected")
-    assert stage.mails(names.DECISION_RECORDED) == []
-
-
-@pytest.mark.parametrize(
-    "subject",
-    [
-        "dee",
-        "arn:aws:iam::123456789012:user/dee",
-        "dee@example.com\r\nBcc: eve@example.com",
-        "a@b@c",
-        "dée@example.com",
-        "@x.org",
-    ],
-)
-def test_what_is_no_address_is_not_written_to(subject: str) -> None:
-    actor = Actor(kind="requester", subject=subject)
-    assert requester_address(package(1, requester=Requester(actor=actor, declared_by="self"))) == ""
-
-
-def test_an_expiry_goes_to_the_requester_or_else_to_the_approvers() -> None:
-    for requester, to in (
-        (stories.expired, ("dee@example.com",)),
-        (stories.nothing_known, ("ann@example.com", "ben@example.com")),
-    ):
-        stage = requester()
-        stage.later(hours=80)
-        stage.keeps_time("dev")
-        [message] = stage.mails(names.REQUEST_EXPIRED)
-        assert message.to == to
-        assert "not a rejection" in message.text
-
-
-def test_approvers_are_reminded_at_half_time_and_not_of_what_was_decided() -> None:
-    stage = Stage()
-    stage.registers(1)
-    stage.later(hours=40)
-    stage.keeps_time("dev")
-    [message] = stage.mails(names.APPROVER_REMINDED)
-    assert message.to == ("ann@example.com", "ben@example.com")
-    assert message.subject == "[dev] news-summariser v1: still waiting, 32 hours left"
-    stage.decides("dev", 1)
-    assert stage.mails(names.APPROVER_REMINDED) == []
-
-
-def test_only_somebody_elses_newer_version_is_news_to_a_requester() -> None:
-    own, others = stories.first_request(), stories.first_request()
-    own.registers(2)
-    others.registers(
-        2, requester=Requester(actor=Actor(kind="requester", subject="kim@example.com"), declared_by="self")
-    )
-    assert own.mails(names.REQUEST_SUPERSEDED) == []
-    [message] = others.mails(names.REQUEST_SUPERSEDED)
-    assert message.to == ("dee@example.com",)
-    assert message.subject == "[dev] news-summariser v1: gave way to v2"
-
-
-def test_a_revocation_reaches_every_approver_of_every_environment() -> None:
-    assert MAILS["revoked"].to == ("ann@example.com", "ben@example.com", "cho@example.com", "dan@example.com")
-
-
-def test_breaking_the_glass_is_told_to_every_approver_of_the_environment() -> None:
-    stage = stories.shut_gate()
-    stage.decides("test", 1, by=GIL, reason="The old model is down.")
-    [message] = stage.mails(names.DECISION_RECORDED)[-1:]
-    assert message.to == ("ann@example.com", "ben@example.com")
-    assert message.subject == "[test] news-summariser v1: approved by breaking the glass, by Gil on call"
-    assert "The old model is down." in message.text
-
-
-def test_a_vote_short_of_the_quorum_is_no_mail() -> None:
-    stage = stories.quorum()
-    prod = [event for event in stage.events if event.environment == "prod" and event.kind == names.DECISION_RECORDED]
-    assert compose(prod[0], view=stage.view, config=CONFIG, links=LINKS, picture=picture) == []
-    stage.decides("prod", 1, by=CHO)
-    assert stage.mails(names.MODEL_PROMOTED)[-1].subject == "[prod] news-summariser v1: approved, live in prod"
-
-
-def test_asking_again_says_what_has_changed() -> None:
-    stage = stories.rejected()
-    stage.asks_again("dev", 1, ANN, "It no longer repeats itself.")
-    assert "It no longer repeats itself." in stage.mails(names.APPROVAL_REQUESTED)[-1].text
-
-
 def test_samples_are_in_mail_only_where_the_configuration_lets_them() -> None:
     stage = stories.open_gate()
     assert "Rates rose." not in stage.mails(names.APPROVAL_REQUESTED, samples=lambda uri: SAMPLES)[-1].text
@@ -355,51 +276,3 @@ def test_a_thousand_metrics_and_the_longest_texts_stay_under_what_mail_programs_
     assert len(message.html.encode()) < 102_000
     assert "more metrics on the page" in message.text
     assert len(message.subject) <= 160
-
-
-# Header folding, encoded words and line separators are where injections hide.
-WILD = st.text(max_size=60) | st.sampled_from(
-    ["a\r\nBcc: eve@example.com", "=?utf-8?q?=0ABcc:_eve@example.com?=", "\u2028Bcc: e@x.org"]
-)
-
-
-@given(description=WILD, who=WILD, metric=WILD, reason=st.text(min_size=1, max_size=60))
-@example(
-    description="a\r\nBcc: eve@example.com", who="x\n\nY", metric="m\r\nTo: eve@example.com", reason="r\n\nBcc: e@x.org"
-)
-@example(description="", who="", metric="=?utf-8?Q?a=0ABcc:_eve@example.com?=", reason="r")
-@example(description="\ud800", who="\u202eevil", metric="𝕄", reason="\u0085")
-def test_nobody_can_add_a_header_or_a_recipient(description: str, who: str, metric: str, reason: str) -> None:
-    gate = replace(CONFIG.environments[0], gates=(Gate(metric=metric, min=0.6),))
-    stage = Stage(replace(CONFIG, environments=(gate, *CONFIG.environments[1:])))
-    subject = replace(MAILS["rejected"], subject=f"{metric}{who}{description}", text=reason, pictures=())
-    requester = Requester(actor=Actor(kind="requester", subject="dee@example.com", name=who), declared_by="self")
-    try:
-        stage.registers(1, description=description, requester=requester)
-    except (UnicodeEncodeError, ValueError):
-        stage = stories.first_request()  # half a surrogate pair never gets into the ledger
-    for message in (*stage.mails(), replace(subject, text=one_line(reason))):
-        mail = parsed(message)
-        assert set(mail.keys()) == {
-            "From", "To", "Subject", "Date", "Message-ID", "In-Reply-To", "References", "Auto-Submitted",
-            "X-Auto-Response-Suppress", "MIME-Version", "Content-Type", *(["Cc"] if message.cc else []),
-        }  # fmt: skip
-        assert tuple(address.addr_spec for address in mail["To"].addresses) == message.to
-        assert not re.search(r"[\x00-\x1f\x7f\u0085\u2028\u2029]", str(mail["Subject"]))
-        assert "eve@example.com" not in str(mail["To"]) + str(mail["Cc"])
-
-
-@given(value=st.floats(0, 1), n=st.integers(0, 10_000))
-def test_any_measurement_makes_a_mail(value: float, n: int) -> None:
-    stage = Stage()
-    stage.registers(1)
-    stage.decides("dev", 1)
-    stage.runs(
-        "dev",
-        1,
-        measured(
-            0.5, metrics={"rougeL": Metric(value=value, low=value, high=value, n=n), "exact_match": Metric(value=1.0)}
-        ),
-    )
-    message = stage.mails(names.APPROVAL_REQUESTED)[-1]
-    assert ("stopped by a gate" in message.subject) == (not value >= 0.6)

@@ -227,7 +227,7 @@ def test_what_is_missing_is_said_rather_than_hidden() -> None:
     for said in (
         "No metrics were registered",
         "No model card is attached",
-        "nobody knows",
+        "Registered by: unknown",
         "Not given: base model",
         "Nobody knows who",
     ):
@@ -260,9 +260,9 @@ def test_a_board_says_what_stops_everybody() -> None:
     def said(stage: Stage) -> str:
         return Document(page("board", stage.board(ANN))).words
 
-    assert "gates open" in said(stories.open_gate())
-    assert "stopped by a gate" in said(stories.shut_gate())
-    assert "no gates · asked" in said(stories.first_request())
+    assert "gates passed" in said(stories.open_gate())
+    assert "gate failed" in said(stories.shut_gate())
+    assert "no gates · requested" in said(stories.first_request())
     assert "stopped, nobody knows who registered it" in said(stories.nothing_known())
     stage = stories.first_request()
     window = FreezeWindow(start=stage.now - timedelta(hours=1), end=stage.now + timedelta(hours=1))
@@ -347,7 +347,7 @@ def test_documents_are_plain_data_for_json() -> None:
 def test_times_far_apart_read_right() -> None:
     stage = stories.first_request()
     stage.now += timedelta(days=400)
-    assert "asked 57 weeks ago" in Document(page("request", stage.request("dev", 1))).words
+    assert "requested 57 weeks ago" in Document(page("request", stage.request("dev", 1))).words
 
 
 def colours() -> Iterator[tuple[str, str, str, float]]:

@@ -92,7 +92,7 @@ def test_a_shut_gate_refuses_approval_and_names_who_could() -> None:
     house.measure(1, "dev", 0.1)
     situation = decisions.situation(house.view(), house.asked(1, "test"), world=house.world)
     judgement = policy.may_decide(ANN, names.APPROVED, situation)
-    assert (judgement.code, judgement.who_may) == ("gate_shut", "On call may pass a shut gate.")
+    assert (judgement.code, judgement.who_may) == ("gate_shut", "On call may pass a failed gate.")
     assert code(ANN, names.REJECTED, situation) == ""
     assert code(ANN, names.APPROVED, situation, breaking_glass=True) == "gate_shut", "asking for it is not holding it"
 

@@ -239,7 +239,7 @@ class TestBreakingTheGlass:
         stage = self.shut()
         for person in (ANN, BEN, GIL):
             assert judged(stage, person, environment="test").code == "gate_shut"
-        assert judged(stage, ANN, environment="test").who_may == "ML on call may pass a shut gate."
+        assert judged(stage, ANN, environment="test").who_may == "ML on call may pass a failed gate."
 
     def test_an_approver_without_the_glass_breaks_nothing(self) -> None:
         assert judged(self.shut(), ANN, glass=True, environment="test").code == "gate_shut"

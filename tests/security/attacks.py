@@ -174,7 +174,7 @@ attack("a second vote under another subject", 409, lambda h: h.decide(QUORUM, _t
 attack("what was approved, approved again", 409, lambda h: h.decide("decided:1:dev:1", BEN))
 attack("what was approved, rejected", 409, lambda h: h.decide("decided:1:dev:1", BEN, "Rejected"))
 attack("what was rejected, approved", 409, lambda h: h.decide("rejected:1:dev:1", BEN))
-attack("what gave way to a newer version", 409, lambda h: h.decide("superseded:1:dev:1", ANN))
+attack("what was superseded by a newer version", 409, lambda h: h.decide("superseded:1:dev:1", ANN))
 attack("the link before it was asked again", 409, lambda h: h.decide("again:1:dev:1", ANN))
 attack("what was revoked", 409, lambda h: h.decide("revoked:1:dev:1", ANN))
 attack("what expired", 410, lambda h: h.decide("short-lived:1:dev:1", ANN))

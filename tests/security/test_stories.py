@@ -207,7 +207,7 @@ class TestDeciding:
         after = house.read(house.link(asked))
         assert after["applied"] == {"registry": True, "parameters": True, "events": True, "mail": True}
         assert after["following"] is False
-        assert "The registry and Parameter Store say the same." in house.send("GET", house.link(asked), who=ANN).text
+        assert "The registry and Parameter Store are up to date." in house.send("GET", house.link(asked), who=ANN).text
 
     def test_the_requester_is_told_of_an_approval(self, house: House) -> None:
         house.register("told")

@@ -25,7 +25,7 @@ def test_a_reason_that_is_too_long_is_there_to_be_shortened(house: House) -> Non
 def test_a_refusal_by_the_rules_keeps_what_was_typed(house: House) -> None:
     answer = house.decide("shut:1:test:1", ANN, fields={"reason": TYPED})
     assert answer.status == 403
-    assert "Nothing was recorded. A gate is shut." in answer.text
+    assert "Nothing was recorded. A quality gate failed." in answer.text
     assert FIELD in answer.text
 
 

@@ -30,11 +30,11 @@ def test_a_request_is_reminded_of_once_at_half_time_and_expires_without_being_re
     signed_in.browser.close()
     assert house.send("GET", "/", headers=cookie).status == 200
     later(house, 35)
-    assert not mails(house, "forgotten v1: still waiting")
+    assert not mails(house, "forgotten v1: still pending")
     later(house, 2)
-    house.wait_for(lambda: mails(house, "forgotten v1: still waiting"))
+    house.wait_for(lambda: mails(house, "forgotten v1: still pending"))
     later(house, 1)
-    reminder = mails(house, "forgotten v1: still waiting")
+    reminder = mails(house, "forgotten v1: still pending")
     assert [set(mail["to"]) for mail in reminder] == [{"ann@example.com", "ben@example.com"}]
 
     # Eight hours are over long since.

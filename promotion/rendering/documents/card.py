@@ -25,7 +25,7 @@ _LINEAGE: dict[str, tuple[str, ...]] = {
     "Code": ("commit", "commit_id", "git_commit", "git_sha", "code", "repository"),
     "Parameters": ("parameters", "hyperparameters", "hyper_parameters"),
 }
-# The sections of SageMaker's model card content that a decision rests on, the first ones in the mail too:
+# The sections of SageMaker's model card content that a decision rests on:
 # https://docs.aws.amazon.com/sagemaker/latest/dg/model-cards.html
 _CARD = (
     ("Intended use", "intended_uses", "intended_uses"),

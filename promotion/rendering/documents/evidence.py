@@ -27,7 +27,7 @@ _LOWER_IS_BETTER = ("loss", "perplexity", "wer", "cer", "mae", "mse", "rmse", "e
 _UP_TO_100 = ("bleu", "chrf", "ter")
 _COUNTS = {
     "errors": "{of} failed and have an error instead of a prediction.",
-    "truncated": "{of} were cut to fit the model.",
+    "truncated": "{of} were truncated (longer than the model’s maximum).",
     "duplicates": "{of} are duplicates of another.",
     "missing_references": "{of} have no reference, so the metrics leave them out.",
     "surplus_references": "{n} in the reference file match no record.",
@@ -291,6 +291,9 @@ def _scale(name: str, metrics: list[Metric], gates: Sequence[GateResult], lower:
     if not known or min(known) < 0:
         return {}
     top = max(known)
+    # Without a bound, a live value or an end of its own, a bar would say nothing.
+    if top > 1 and not bounds and metrics[1].value is None and not name.lower().startswith(_UP_TO_100):
+        return {}
     end = 100.0 if name.lower().startswith(_UP_TO_100) and top <= 100 else 1.0 if top <= 1 else top * 1.15
     return {"end": end, "bound": (min(bounds) if lower else max(bounds)) if bounds else None}
 

@@ -13,11 +13,11 @@ from promotion.formatting import ago
 from promotion.links.urls import path_of
 
 NOTHING = '<span class="gone"><span aria-hidden="true">–</span><span class="unseen">nothing live</span></span>'
-_ASKS = {"expired": ("idle", "expired"), "open": ("open", "asks"), "shut": ("shut", "stopped by a gate")}
+_ASKS = {"expired": ("idle", "expired"), "open": ("open", "pending"), "shut": ("shut", "gate failed")}
 
 
 def cells(row: Mapping[str, Any], now: str, signs: Mapping[str, str]) -> Markup:
-    """The environments of a group: what is live and since when, what is wrong with it, and what asks to enter.
+    """The environments of a group: what is live and since when, what is wrong with it, and what is pending approval.
 
     `signs` are the drawn signs `shut` and `warn`.
     """
@@ -40,7 +40,7 @@ def _cell(cell: Mapping[str, Any], now: datetime, signs: Mapping[str, str]) -> s
         kind, words = _ASKS["expired" if pending["expired"] else "open" if pending["gates_open"] else "shut"]
         said.append(
             f'<a class="ask {kind}" href="{escape(path_of(pending["link"]))}">v{pending["version"]} {words}'
-            f'<span class="unseen"> to enter {name}</span> <span class="small">{ago(pending["since"], now)}</span></a>'
+            f'<span class="unseen"> for {name}</span> <span class="small">{ago(pending["since"], now)}</span></a>'
         )
     said.append("</td>\n")
     return "".join(said)

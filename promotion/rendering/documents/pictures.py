@@ -53,7 +53,7 @@ def alternative(name: str, evidence: Evidence, rows: Sequence[Mapping[str, Any]]
         parts = []
         for row in rows[:6]:
             live = f", live {number(row['live']['value'])}" if row["live"] else ""
-            gate = "" if row["open"] is None else ", gate open" if row["open"] else ", gate shut"
+            gate = "" if row["open"] is None else ", passed" if row["open"] else ", failed"
             parts.append(f"{row['metric']} {number(row['candidate']['value'])}{live}{gate}")
         return f"Metrics against gates and the live version: {'; '.join(parts)}."
     return f"{name.removesuffix('.png').replace('_', ' ').replace('-', ' ')} of the inference run."

@@ -23,14 +23,13 @@ def gates_said(gates: Sequence[GateResult], environment: str) -> dict[str, str]:
     if not gates:
         return {
             "tone": "none",
-            "title": "No gates here",
-            "text": f"None are set for {environment}: judge for yourself.",
+            "title": "No gates are set",
+            "text": f"None are set for {environment}.",
         }
     if not shut:
-        title = "The gate is open" if len(gates) == 1 else f"All {len(gates)} gates are open"
+        title = "The gate passed" if len(gates) == 1 else f"All {len(gates)} gates passed"
         return {"tone": "open", "title": title, "text": f"The evidence meets every bound set for {environment}."}
-    are = "is" if len(shut) == 1 else "are"
-    title = "The gate is shut" if len(gates) == 1 else f"{len(shut)} of {len(gates)} gates {are} shut"
+    title = "The gate failed" if len(gates) == 1 else f"{len(shut)} of {len(gates)} gates failed"
     whys = list(dict.fromkeys(_ended(one_line(gate_why(gate), 300)) for gate in shut))
     why = " ".join(whys[:SHUT_GATES_SAID])
     if len(whys) > SHUT_GATES_SAID:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
 
 from promotion.config.loading import Config
 from promotion.domain.model import VersionState
-from promotion.formatting import one_line, readable
+from promotion.formatting import moment, one_line, readable
 from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.links.urls import Links
@@ -83,6 +84,10 @@ class Occasion(Struct, frozen=True, kw_only=True):
     @property
     def version_link(self) -> str:
         return self.links.version(self.event.group, self.version)
+
+    def moment(self, time: datetime) -> str:
+        """A point in time, in the zone of `[mail] time_zone`, with UTC beside it."""
+        return moment(time, self.config.mail.time_zone)
 
     def approvers(self, *environments: str) -> tuple[str, ...]:
         rules = [self.config.environment(name, self.event.group) for name in environments]

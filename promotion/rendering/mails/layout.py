@@ -25,8 +25,8 @@ from promotion.formatting import number, one_line
 LARGEST_HTML_BYTES = 100_000
 LONGEST_SUBJECT = 160
 LONGEST_LINE = 990  # of 998 that RFC 5322 allows
-ROWS_SHOWN = 16
-DIFFERENCES_SHOWN = 12
+ROWS_SHOWN = 6
+FACTS_SHOWN = 5
 TEXT_WIDTH = 76
 
 Picture = tuple[str, str, bytes, str]
@@ -36,7 +36,9 @@ Tone = Literal["ask", "stopped", "good", "bad", "calm"]
 class Letter(Struct, frozen=True, kw_only=True):
     """Content of a mail, before it is HTML or text; empty parts are left out.
 
-    `rows` are the metrics (promotion.rendering.documents.evidence.comparison), `gates` those gates that judge no metric.
+    A mail has one button, and at most FACTS_SHOWN `problems` and `facts` together: everything else is on the page. `rows`
+    are the metrics (promotion.rendering.documents.evidence.comparison), drawn where there is no picture of them; `gates`
+    are those that judge no metric, for chats.
     """
 
     to: tuple[str, ...]
@@ -49,22 +51,15 @@ class Letter(Struct, frozen=True, kw_only=True):
     action: tuple[str, str]
     action_note: str = ""
     quote: str = ""
-    glance: Sequence[dict[str, str]] = ()
     version: int | None = None
     live: int | None = None
     rows: Sequence[dict[str, Any]] = ()
     gates: Sequence[dict[str, Any]] = ()
-    slices: Sequence[dict[str, Any]] = ()
     problems: Sequence[str] = ()
     pictures: tuple[Picture, ...] = ()
     lost_pictures: Sequence[str] = ()
-    notes: Sequence[tuple[str, str]] = ()
-    differences: Sequence[dict[str, str]] = ()
     facts: Sequence[tuple[str, str]] = ()
-    missing: Sequence[str] = ()
     samples: Sequence[dict[str, Any]] = ()
-    consequences: Sequence[tuple[str, str]] = ()
-    more: Sequence[tuple[str, str]] = ()
     why: str = ""
 
 
@@ -89,14 +84,8 @@ class Message(Struct, frozen=True, kw_only=True):
 def written(letter: Letter, *, thread: str, message_id: str, date: datetime) -> Message:
     """A letter as a message. What would make it too long for mail programs is left to the page, the least needed first."""
     html = _html(letter)
-    for spared in (
-        {"samples": ()},
-        {"differences": ()},
-        {"slices": ()},
-        {"notes": ()},
-        {"facts": ()},
-        {"rows": letter.rows[:4]},
-    ):
+    spared: dict[str, Any]
+    for spared in ({"samples": ()}, {"facts": letter.facts[-1:]}, {"rows": letter.rows[:2]}):
         if len(html.encode()) <= LARGEST_HTML_BYTES:
             break
         letter = replace(letter, **spared)
@@ -165,13 +154,15 @@ def _text(letter: Letter) -> str:
 
 def _shown(letter: Letter) -> dict[str, Any]:
     """Return the templates' data: the mail, with long lists truncated and the number left out."""
-    shut_first = sorted(letter.rows, key=lambda row: row["open"] is not False)
+    failed_first = sorted(letter.rows, key=lambda row: row["open"] is not False)
+    # Whatever is left out, the last fact stays: until when.
+    room = FACTS_SHOWN - len(letter.problems)
+    facts = letter.facts if len(letter.facts) <= room else [*letter.facts[: max(0, room - 1)], *letter.facts[-1:]]
     return {
         "l": letter,
-        "rows": shut_first[:ROWS_SHOWN],
+        "rows": () if letter.pictures else failed_first[:ROWS_SHOWN],
         "rows_left_out": max(0, len(letter.rows) - ROWS_SHOWN),
-        "differences": letter.differences[:DIFFERENCES_SHOWN],
-        "differences_left_out": max(0, len(letter.differences) - DIFFERENCES_SHOWN),
+        "facts": facts,
     }
 
 
@@ -183,7 +174,7 @@ def _encodable(text: str) -> str:
 def bar(row: dict[str, Any]) -> list[tuple[int, str]]:
     """A metric as a row of table cells, (percent of the width, what it is): the one drawing that every mail program shows.
 
-    Cells are `fill`, `bound` (the line where the gate shuts), `lack` (what is missing up to it) and `rest`.
+    Cells are `fill`, `bound` (the line where the gate fails), `lack` (what is missing up to it) and `rest`.
     """
     scale, value = row["scale"], row["candidate"]["value"]
     if not scale or value is None:

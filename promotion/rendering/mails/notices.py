@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from promotion import names
 from promotion.domain.request_ids import parse_request_id
-from promotion.formatting import listed, moment, number, one_line, readable
+from promotion.formatting import listed, number, one_line, readable
 from promotion.ledger import payloads
 from promotion.rendering.documents.card import requester_address
 from promotion.rendering.mails.context import Occasion
@@ -24,13 +24,12 @@ def decided(o: Occasion, payload: payloads.DecisionRecorded) -> list[Letter]:
                 tone="bad",
                 kicker=f"Decision for {name}",
                 headline=f"{o.title} was rejected for {name}",
-                lede=[f"{by} rejected it on {moment(o.event.time)}. It stays out of {name}."],
+                lede=[f"{by} rejected it on {o.moment(o.event.time)}. It stays out of {name}."],
                 quote=o.reason,
                 action=("See the request, or ask again", o.links.approval(o.request_id)),
                 action_note="Once something has changed, the same version can ask again on that page. "
                 + _readers(name, o),
-                more=(("All about this version", o.version_link),),
-                why="You get this because you registered this version.",
+                why="You receive this because you registered this version.",
             )
         ]
     if not payload.broke_glass:
@@ -43,11 +42,10 @@ def decided(o: Occasion, payload: payloads.DecisionRecorded) -> list[Letter]:
             tone="bad",
             kicker=f"Glass broken in {name}",
             headline=f"{by} broke the glass for {o.title}",
-            lede=[f"It was approved for {name} on {moment(o.event.time)} past a shut gate or without the quorum."],
+            lede=[f"It was approved for {name} on {o.moment(o.event.time)} past a failed gate or without the quorum."],
             quote=o.reason,
             action=("See what was approved", o.links.approval(o.request_id)),
             action_note="If this is wrong, roll back on the model’s page.",
-            more=(("Roll back or revoke", o.model_link),),
             why=f"Every approver of {name} is told when the glass is broken.",
         )
     ]
@@ -78,12 +76,11 @@ def promoted(o: Occasion, payload: payloads.ModelPromoted) -> list[Letter]:
             tone="good",
             kicker=f"Decision for {name}",
             headline=f"{o.title} is live in {name}",
-            lede=[f"Approved by {by} on {moment(o.event.time)}; {place}.{after}"],
+            lede=[f"Approved by {by} on {o.moment(o.event.time)}; {place}.{after}"],
             quote="\n".join(f"{one_line(v.actor.label, 120)}: {readable(v.reason, 600)[0]}" for v in votes if v.reason),
             action=("See the decision", link),
             action_note=_readers(name, o),
-            more=(("All versions and history", o.model_link),),
-            why="You get this because you registered this version.",
+            why="You receive this because you registered this version.",
         )
     ]
 
@@ -97,19 +94,18 @@ def expired(o: Occasion) -> list[Letter]:
             tone="calm",
             kicker=f"Request for {name}",
             headline=f"Nobody decided on {o.title} for {name}",
-            lede=[
-                "The request expired. That is not a rejection: the same version can be asked for again, on the page."
-            ],
+            lede=["The request expired. That is not a rejection: you can ask again on the page."],
             action=("Ask again", o.links.approval(o.request_id)),
             action_note=_readers(name, o) if o.requester else "",
-            more=(("All versions and history", o.model_link),),
-            why="You get this because you registered this version." if o.requester else f"You answer for {name}.",
+            why="You receive this because you registered this version."
+            if o.requester
+            else f"You receive this because you are an approver of {name}.",
         )
     ]
 
 
 def superseded(o: Occasion, payload: payloads.RequestSuperseded) -> list[Letter]:
-    """Only for a requester whose request gave way to somebody else's version: one's own newer version is no news."""
+    """Only for a requester whose request was superseded by somebody else's version: one's own newer version is no news."""
     name, by = o.environment, payload.by
     newer = o.view.find_version(parse_request_id(by)[1]) if by else None
     if newer is None or requester_address(newer.package) in o.requester:
@@ -117,15 +113,14 @@ def superseded(o: Occasion, payload: payloads.RequestSuperseded) -> list[Letter]
     return [
         Letter(
             to=o.requester,
-            subject=f"[{name}] {o.title}: gave way to v{newer.version}",
+            subject=f"[{name}] {o.title}: superseded by v{newer.version}",
             tone="calm",
             kicker=f"Request for {name}",
-            headline=f"{o.title} gave way to v{newer.version}",
-            lede=[f"A newer version asks into {name}, so nobody will decide on version {o.version} there."],
+            headline=f"{o.title} was superseded by v{newer.version}",
+            lede=[f"A newer version is pending approval for {name}; nobody will decide on version {o.version} there."],
             action=("See the newer request", o.links.approval(by)),
             action_note=_readers(name, o),
-            more=(("All versions and history", o.model_link),),
-            why="You get this because you registered the older version.",
+            why="You receive this because you registered the older version.",
         )
     ]
 
@@ -142,12 +137,12 @@ def rolled_back(o: Occasion, payload: payloads.ModelRolledBack) -> list[Letter]:
             kicker=f"Rolled back in {name}",
             headline=f"{name} is back on {o.title}",
             lede=[
-                f"{by} rolled {name} back to version {o.version}{from_version} on {moment(o.event.time)}. "
+                f"{by} rolled {name} back to version {o.version}{from_version} on {o.moment(o.event.time)}. "
                 "Pipelines use it from their next run on."
             ],
             quote=o.reason,
             action=("See the model", o.model_link),
-            action_note="Forward again goes the same way.",
+            action_note="A later version comes back the same way.",
             why=f"Every approver of {name} is told of a rollback.",
         )
     ]
@@ -156,7 +151,7 @@ def rolled_back(o: Occasion, payload: payloads.ModelRolledBack) -> list[Letter]:
 def revoked(o: Occasion, payload: payloads.ModelRevoked) -> list[Letter]:
     by = o.by
     fallbacks = payload.falls_back
-    lede = [f"{by} revoked version {o.version} on {moment(o.event.time)}: no pipeline may use it any more."]
+    lede = [f"{by} revoked version {o.version} on {o.moment(o.event.time)}: no pipeline may use it any more."]
     for name, fallback in fallbacks.items():
         nothing = f"In {name} nothing is live now: its pipelines stop."
         lede.append(f"{name} falls back to version {fallback}." if fallback else nothing)
@@ -173,7 +168,6 @@ def revoked(o: Occasion, payload: payloads.ModelRevoked) -> list[Letter]:
             lede=lede,
             quote=o.reason,
             action=("See the model", o.model_link),
-            more=(("All about this version", o.version_link),),
             why="Every approver is told of a revocation.",
         )
     ]
@@ -191,13 +185,12 @@ def bypassed(o: Occasion, payload: payloads.ApprovalBypassed) -> list[Letter]:
             subject=f"[bypassed] {o.title}: set to {status} outside this service",
             tone="bad",
             kicker="Approval bypassed",
-            headline=f"{o.title} was set to {status} behind this service’s back",
+            headline=f"{o.title} was set to {status} outside this service",
             lede=[
-                f"{by} changed its status in the Model Registry, on {moment(o.event.time)}. The ledger says {expected}. {done}",
+                f"{by} changed its status in the Model Registry, on {o.moment(o.event.time)}. The ledger says {expected}. {done}",
                 "Pipelines that use Parameter Store are not affected; rules that deploy on the registry’s status may be.",
             ],
             action=("See the version", o.version_link),
-            more=(("All versions and history", o.model_link),),
             why="Every approver is told when an approval is bypassed.",
         )
     ]
@@ -222,7 +215,6 @@ def integrity_broken(o: Occasion, payload: payloads.IntegrityBroken) -> list[Let
             quote=problem,
             action=("Roll back or revoke it", o.model_link),
             action_note="Both forms are on the model’s page; you sign in there.",
-            more=(("All about this version", o.version_link),),
             why="Every approver is told when integrity is broken.",
         )
     ]
@@ -236,7 +228,7 @@ def drifted(o: Occasion, payload: payloads.DriftDetected) -> list[Letter]:
     asked = settings.ask_to_roll_back and environment.live == o.version
     back = o.view.last_good(environment) if asked else None
     lede = [
-        f"The input that {o.title} sees in {name} has moved away from what it was judged on. It stays live until you act."
+        f"The input that {o.title} receives in {name} has drifted from the data it was evaluated on. It stays live until you act."
     ]
     if said:
         above = f"; above {number(payload.bound)} it counts as drift" if payload.bound is not None else ""
@@ -269,8 +261,7 @@ def drifted(o: Occasion, payload: payloads.DriftDetected) -> list[Letter]:
             if back is not None
             else ("See the model", o.model_link),
             action_note="The form to roll back is on the model’s page; you sign in there." if back is not None else "",
-            more=(("All about this version", o.version_link),),
-            why=f"You get this because you answer for {name}, or have a stake in it.",
+            why=f"You receive this because you are an approver or stakeholder of {name}.",
         )
     ]
 
@@ -283,7 +274,7 @@ def endpoint_changed(o: Occasion, payload: payloads.EndpointChanged) -> list[Let
         headline, lede = (
             f"The endpoint in {name} does not serve {o.title}",
             [
-                f"It was to take over on {moment(o.event.time)}, and did not. {goes_on}",
+                f"It should have taken over on {o.moment(o.event.time)}, and did not. {goes_on}",
                 "What pipelines use is not affected.",
             ],
         )
@@ -291,14 +282,14 @@ def endpoint_changed(o: Occasion, payload: payloads.EndpointChanged) -> list[Let
         headline, lede = (
             f"The endpoint of {o.group} in {name} was removed",
             [
-                f"{o.by} took it away on {moment(o.event.time)}. Version {o.version} stays live for pipelines.",
+                f"{o.by} removed it on {o.moment(o.event.time)}. Version {o.version} stays live for pipelines.",
             ],
         )
     elif status == names.ENDPOINT_RESTORED:
         headline, lede = (
-            f"The endpoint of {o.group} in {name} was asked for again",
+            f"The endpoint of {o.group} in {name} was requested again",
             [
-                f"{o.by} asked for it on {moment(o.event.time)}. It comes to serve version {o.version}.",
+                f"{o.by} requested it on {o.moment(o.event.time)}. It will serve version {o.version}.",
             ],
         )
     else:
@@ -317,7 +308,6 @@ def endpoint_changed(o: Occasion, payload: payloads.EndpointChanged) -> list[Let
             quote=said or o.reason,
             action=("See the model", o.model_link),
             action_note=f"promotion endpoint restore {o.group} {name} tries again." if failed else "",
-            more=(("All about this version", o.version_link),),
-            why=f"You get this because you answer for {name}, or have a stake in it.",
+            why=f"You receive this because you are an approver or stakeholder of {name}.",
         )
     ]

@@ -1,0 +1,81 @@
+"""Mail whose header nobody can write to, and any measurement as a mail."""
+
+from __future__ import annotations
+
+import re
+from email import message_from_bytes
+from email.policy import default
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from promotion import names
+from promotion.config.settings import Gate
+from promotion.domain.model import Actor, Metric, Requester
+from promotion.formatting import one_line
+from promotion.rendering.mail import mime
+from tests.rules import stories
+from tests.rules.stage import CONFIG, Stage, measured
+from tests.rules.test_mail import MAILS, SENDER, parsed
+
+
+@pytest.mark.parametrize("length", range(40, 110))
+def test_a_subject_of_any_length_arrives_as_it_was_written(length: int) -> None:
+    plain = f"[test] {'x' * (length - 20)} v1: stopped"
+    encoded = f"[test] news v1: {'ab ' * (length // 3)}by 조민서"
+    for text in (plain, encoded):
+        raw = mime(replace(MAILS["rejected"], subject=text), SENDER)
+        found = str(message_from_bytes(raw, policy=default)["Subject"])
+        # Where a fold comes before an encoded word, Python writes a second space.
+        assert (found if text is plain else found.replace("  ", " ")) == text
+        assert b"Subject:\r\n" not in raw
+
+
+# Header folding, encoded words and line separators are where injections hide.
+WILD = st.text(max_size=60) | st.sampled_from(
+    ["a\r\nBcc: eve@example.com", "=?utf-8?q?=0ABcc:_eve@example.com?=", "\u2028Bcc: e@x.org"]
+)
+
+
+@given(description=WILD, who=WILD, metric=WILD, reason=st.text(min_size=1, max_size=60))
+@example(
+    description="a\r\nBcc: eve@example.com", who="x\n\nY", metric="m\r\nTo: eve@example.com", reason="r\n\nBcc: e@x.org"
+)
+@example(description="", who="", metric="=?utf-8?Q?a=0ABcc:_eve@example.com?=", reason="r")
+@example(description="\ud800", who="\u202eevil", metric="𝕄", reason="\u0085")
+def test_nobody_can_add_a_header_or_a_recipient(description: str, who: str, metric: str, reason: str) -> None:
+    gate = replace(CONFIG.environments[0], gates=(Gate(metric=metric, min=0.6),))
+    stage = Stage(replace(CONFIG, environments=(gate, *CONFIG.environments[1:])))
+    subject = replace(MAILS["rejected"], subject=f"{metric}{who}{description}", text=reason, pictures=())
+    requester = Requester(actor=Actor(kind="requester", subject="dee@example.com", name=who), declared_by="self")
+    try:
+        stage.registers(1, description=description, requester=requester)
+    except (UnicodeEncodeError, ValueError):
+        stage = stories.first_request()  # half a surrogate pair never gets into the ledger
+    for message in (*stage.mails(), replace(subject, text=one_line(reason))):
+        mail = parsed(message)
+        assert set(mail.keys()) == {
+            "From", "To", "Subject", "Date", "Message-ID", "In-Reply-To", "References", "Auto-Submitted",
+            "X-Auto-Response-Suppress", "MIME-Version", "Content-Type", *(["Cc"] if message.cc else []),
+        }  # fmt: skip
+        assert tuple(address.addr_spec for address in mail["To"].addresses) == message.to
+        assert not re.search(r"[\x00-\x1f\x7f\u0085\u2028\u2029]", str(mail["Subject"]))
+        assert "eve@example.com" not in str(mail["To"]) + str(mail["Cc"])
+
+
+@given(value=st.floats(0, 1), n=st.integers(0, 10_000))
+def test_any_measurement_makes_a_mail(value: float, n: int) -> None:
+    stage = Stage()
+    stage.registers(1)
+    stage.decides("dev", 1)
+    stage.runs(
+        "dev",
+        1,
+        measured(
+            0.5, metrics={"rougeL": Metric(value=value, low=value, high=value, n=n), "exact_match": Metric(value=1.0)}
+        ),
+    )
+    message = stage.mails(names.APPROVAL_REQUESTED)[-1]
+    assert ("stopped by a gate" in message.subject) == (not value >= 0.6)
