@@ -127,7 +127,8 @@ class Emulator:
 def within_reach(document: dict[str, Any]) -> dict[str, Any]:
     """A template without what ministack doesn't know; the policies' full conditions are judged by tests/infra/simulation.py."""
     resources = {name: one for name, one in document["Resources"].items() if one["Type"] not in UNKNOWN_TYPES}
-    outputs = {name: one for name, one in document["Outputs"].items() if name not in UNKNOWN_OUTPUTS}
+    # The stacks of the buses have no outputs.
+    outputs = {name: one for name, one in document.get("Outputs", {}).items() if name not in UNKNOWN_OUTPUTS}
     for resource in resources.values():
         if resource["Type"] == "AWS::CloudWatch::Alarm" and resource["Properties"].pop("Metrics", None):
             # It computes nothing from several metrics; nobody waits for an alarm here.
