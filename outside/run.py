@@ -67,6 +67,11 @@ class Suite:
     def lock(self) -> Path:
         return self.folder / "requirements.txt"
 
+    @property
+    def node_lock(self) -> Path:
+        """Of what is installed beside it by npm, where it needs any."""
+        return self.folder / "package-lock.json"
+
 
 @dataclass(frozen=True)
 class Result:
@@ -196,6 +201,10 @@ def install(suite: Suite, place: Path, output: IO[str]) -> None:
     if suite.torch:
         run(*pip, torch())
     run(*pip, "--require-hashes", "--no-deps", "--requirement", suite.lock)
+    if suite.node_lock.exists():
+        for file in (suite.node_lock, suite.node_lock.with_name("package.json")):
+            shutil.copy(file, place)
+        run("npm", "ci", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", place)
 
 
 def torch() -> str:
@@ -205,8 +214,9 @@ def torch() -> str:
 
 
 def digest(suite: Suite) -> str:
-    """What an environment is known by: its lock, its torch, and the Python that made it."""
+    """What an environment is known by: its locks, its torch, and the Python that made it."""
     made_of = f"{sys.version_info[:2]}|{torch() if suite.torch else ''}|".encode() + suite.lock.read_bytes()
+    made_of += suite.node_lock.read_bytes() if suite.node_lock.exists() else b""
     return hashlib.sha256(made_of).hexdigest()[:16]
 
 

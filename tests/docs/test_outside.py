@@ -6,6 +6,10 @@ import re
 
 import pytest
 
+from outside.judges import __main__ as judges
+from outside.judges.requests import findings, of_variant
+from outside.judges.variants import SAMPLE, VARIANTS
+from outside.judges.verdicts import Finding
 from outside.run import ROOT, Suite, suites
 
 SUITES = {suite.name: suite for suite in suites()}
@@ -25,6 +29,8 @@ def test_what_a_suite_asks_for_is_locked_with_hashes(suite: Suite) -> None:
     assert pinned
     assert [line for line in pinned if "--hash=sha256:" not in line] == []
     assert not re.search(r"https?://|index", text), "a lock names no registry"
+    if suite.node_lock.exists():
+        assert '"resolved"' not in suite.node_lock.read_text(encoding="utf-8")
 
 
 def test_no_suite_may_take_longer_than_all_of_them() -> None:
@@ -40,3 +46,34 @@ def test_decisions_are_numbered_without_holes_in_one_form() -> None:
         text = page.read_text(encoding="utf-8")
         assert re.match(rf"# {number}\. \S.*\n\n\*\*Decided\.\*\* ", text), page.name
         assert "**Given up.**" in text, page.name
+
+
+def test_a_finding_of_a_judge_needs_its_explanation_and_an_explanation_its_finding() -> None:
+    found = Finding("checkov", "CKV_1", "default", "AWS::SQS::Queue/Wake", "said")
+    fitting = judges.Explanation("checkov", "CKV_1", "AWS::SQS::Queue/*", "It is so.")
+    other = judges.Explanation("checkov", "CKV_1", "AWS::S3::Bucket/*", "It is so.")
+    china = judges.Explanation("cfn-lint", "W1", "*", "It is so there.", variant="china")
+    assert judges.sort([found], [fitting], ["default"]) == ([], [])
+    assert judges.sort([found], [other], ["default"]) == ([found], [other])
+    assert judges.sort([], [china], ["default"]) == ([], [])
+    assert judges.sort([], [china], ["default", "china"]) == ([], [china])
+
+
+def test_eight_variants_are_judged_and_each_explanation_has_a_reason() -> None:
+    assert len(VARIANTS) >= 8
+    assert set(SAMPLE) <= set(VARIANTS)
+    assert all(len(each.reason) > 20 for each in judges.explanations())
+
+
+def test_requests_are_held_against_awss_models() -> None:
+    right = [call for _, call in of_variant(VARIANTS["endpoints elsewhere"]())]
+    assert {call[1] for call in right} >= {"CreateModel", "CreateTransformJob", "UpdateEndpoint", "PutMetricAlarm"}
+    assert [finding for call in right for finding in findings(call)] == []
+    job = next(call[2] for call in right if call[1] == "CreateTransformJob")
+    wrong = {**job, "BatchStrategy": "Many", "TransformJobName": "a b", "MaxPayloadInMB": -1}
+    said = findings(("sagemaker", "CreateTransformJob", wrong))
+    assert [part for part in ("BatchStrategy", "TransformJobName", "MaxPayloadInMB") if part in str(said)] == [
+        "BatchStrategy",
+        "TransformJobName",
+        "MaxPayloadInMB",
+    ]
