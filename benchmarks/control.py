@@ -3,7 +3,8 @@
 Writes build/bench/control.json: `decision_calls_at_10`, `decision_calls_at_10000`, `decision_bytes_at_10`,
 `decision_bytes_at_10000`, `verify_10000_s`, `verify_10000_cpu_s`, `board_pages`, `board_queries`, `burst_registered`,
 `burst_lost`, `burst_drained_s` (of simulated time, at Parameter Store's 3 writes a second), `faults_injected`, `faults_survived`,
-`schema_fields_added` (to a copy of the code, one for each struct) and `hashes_changed` (of a recorded ledger, read by it).
+`lifecycle_steps`, `lifecycle_cells` (of docs/lifecycle.md), `lifecycle_cells_walked`, `schema_fields_added` (to a copy of the
+code, one for each struct) and `hashes_changed` (of a recorded ledger, read by it).
 In one process on moto: counts are those of AWS, times are this machine's. docs/benchmarks/control.md has the table.
 """
 
@@ -34,6 +35,8 @@ from tests.fakes import GROUP, a_run
 from tests.faults.plant import BEGINNING, Plant, plant
 from tests.ledgers import later
 from tests.ledgers.reading import report
+from tests.rules.lifecycle_walk import Walk
+from tools.lifecycle import cells
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "bench" / "control.json"
@@ -46,6 +49,7 @@ WRITES_PER_SECOND = 3
 # A transaction takes 100 writes, three of them states and head.
 APPENDED_AT_ONCE = 90
 SAMPLE = 41
+LIFECYCLE_STEPS = 10_000
 
 
 def main(*, long: bool) -> dict[str, Any]:
@@ -54,6 +58,7 @@ def main(*, long: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         figures = {**decisions(Path(folder)), **board(Path(folder)), **burst(Path(folder)), **_faults(long=long)}
         figures |= upgrade(Path(folder) / "later")
+    figures |= lifecycle()
     figures |= {"cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "python": platform.python_version()}
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -73,6 +78,17 @@ def upgrade(home: Path) -> dict[str, Any]:
     return {"schema_fields_added": added, "hashes_changed": sum(one != other for one, other in pairs)}
 
 
+def lifecycle() -> dict[str, Any]:
+    """Walk the table of docs/lifecycle.md, with projections that die, replays and edits of the registry."""
+    walked = Walk(seed=16).walk(LIFECYCLE_STEPS)
+    whole = set(cells())
+    return {
+        "lifecycle_steps": LIFECYCLE_STEPS,
+        "lifecycle_cells": len(whole),
+        "lifecycle_cells_walked": len(whole & set(walked)),
+    }
+
+
 def page(f: dict[str, Any]) -> str:
     """docs/benchmarks/control.md."""
     carried = f["decision_bytes_at_10000"] / f["decision_bytes_at_10"]
@@ -89,6 +105,8 @@ def page(f: dict[str, Any]) -> str:
         ("Lost of them", f"{f['burst_lost']}", "0", f"in order within each group: {'yes' if f['burst_in_order'] else 'no'}"),
         ("Drained after", f"{f['burst_drained_s']} s", "", "of simulated time, at Parameter Store's 3 writes a second; "
          f"{f['burst_throttled']} of them were refused at first"),
+        ("Cells of [the table of a version's life](../lifecycle.md) walked", f"{f['lifecycle_cells_walked']}",
+         f"{f['lifecycle_cells']}, all", f"in {f['lifecycle_steps']:,} steps, each compared with the table"),
         ("Faults injected", f"{f['faults_injected']}", "", _said_of_faults(f["journeys"], f["faults_every"])),
         ("Faults survived", f"{f['faults_survived']}", "all", "as docs/history.md says what that means"),
     ]  # fmt: skip

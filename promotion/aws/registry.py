@@ -15,9 +15,9 @@ from promotion.domain.model import Actor, Container, Package, Requester, Version
 from promotion.domain.package_sources import beside_artifact
 from promotion.domain.registration import attached_to, baseline_of, licence_of
 from promotion.errors import Invalid
-from promotion.ledger.events import Event
+from promotion.ledger.events import Event, version_of
 from promotion.ledger.fold import touched as touched_by
-from promotion.ledger.payloads import ApprovalBypassed, ApprovalRequested
+from promotion.ledger.payloads import ApprovalBypassed, ApprovalRequested, DecisionRecorded
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.rendering.documents.card import card_sections, made_by
 
@@ -37,7 +37,7 @@ class RegistryTarget:
         self._environments = tuple(environments)
 
     def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
-        for number, (event, decides) in _touched(events, self._environments[0]).items():
+        for number, (event, decides) in _touched(view, events, self._environments[0]).items():
             state = view.version(number)
             client = self._client_for(source_identity(event.actor))
             try:
@@ -119,7 +119,7 @@ def is_gone(error: ClientError) -> bool:
     return found["Code"] in ("ValidationException", "ResourceNotFound") and missing
 
 
-def _touched(events: Sequence[Event], first: str) -> dict[int, tuple[Event, bool]]:
+def _touched(view: GroupSnapshot, events: Sequence[Event], first: str) -> dict[int, tuple[Event, bool]]:
     """The versions whose registry entry may have changed, with the last event that did it, and whether the approval status
     itself is at stake.
 
@@ -137,6 +137,9 @@ def _touched(events: Sequence[Event], first: str) -> dict[int, tuple[Event, bool
             or (isinstance(payload, ApprovalRequested) and event.environment == first and payload.attempt > 1)
             or (isinstance(payload, ApprovalBypassed) and payload.reverted)
         )
+        if isinstance(payload, ApprovalRequested | DecisionRecorded) and view.version(version_of(event)).approvals:
+            # It stays Approved; who has just rejected it outside this service is not overruled in passing.
+            decides = False
         for number in touched_by(event):
             own = decides and number == event.version
             touched[number] = (event, own or touched.get(number, (event, False))[1])

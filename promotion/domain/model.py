@@ -22,7 +22,7 @@ RUNS_REMEMBERED = 20
 SCHEMA = 1
 # Number of the rules that fold events into states. A stored state of another fold is folded again, not believed.
 # Raise it with every change of a state's fields or of promotion/ledger/fold.py that gives other states.
-FOLD_VERSION = 2
+FOLD_VERSION = 3
 
 
 class Authentication(Struct, frozen=True, kw_only=True):
@@ -269,7 +269,8 @@ class VersionState(Struct, frozen=True, kw_only=True):
 
     `status_since` is when something last bore on the registry's approval status; `bypass_seen` names the last change of it
     that came from outside, so that its second event is no second bypass. `package_digest` is SHA-256 of the package's JSON as
-    its events have it.
+    its events have it. `passed` are the environments where it is live, or was until a newer version: what was rolled back from is
+    none of them until it goes live there again, whatever its status became since.
     """
 
     schema: int = SCHEMA
@@ -283,6 +284,7 @@ class VersionState(Struct, frozen=True, kw_only=True):
     evidence_digests: dict[str, str] = {}
     runs: tuple[str, ...] = ()
     furthest: str = ""
+    passed: tuple[str, ...] = ()
     revoked: bool = False
     bypassed: bool = False
     bypass_seen: str = ""

@@ -137,7 +137,7 @@ def _verdict(person: Person, verdict: str, s: Situation, breaking_glass: bool) -
     previous = s.config.previous(rules.name)
     if previous is not None:
         before = s.version.requests.get(previous)
-        if not _was_approved_for(previous, s.version):
+        if previous not in s.version.passed:
             return _refused(
                 "skips",
                 f"{request.group} v{request.version} cannot enter {rules.name}: it is not approved for {previous}.",
@@ -175,18 +175,6 @@ def _verdict(person: Person, verdict: str, s: Situation, breaking_glass: bool) -
     return None
 
 
-def _was_approved_for(name: str, version: VersionState) -> bool:
-    """Return True if a version passed an environment: it is or was live there, until a newer one.
-
-    A request that gave way to a newer one reads Superseded too, and was approved by nobody.
-    """
-    if version.statuses.get(name) == names.APPROVED:
-        return True
-    asked = version.requests.get(name)
-    decided = asked is None or asked.state == "Approved"
-    return version.statuses.get(name) == names.SUPERSEDED and name in version.approvals and decided
-
-
 def _approved_by(person: Person, request: Request) -> bool:
     return any(vote.actor.is_also(person.as_actor()) for vote in request.approvals)
 
@@ -219,6 +207,9 @@ def may_be_asked_again(s: Situation) -> Judgement:
         )
     if s.environment.live == request.version:
         return _moved_on("overtaken", f"Version {request.version} is live in {request.environment}.")
+    if request.environment in s.version.passed:
+        back = f"Version {request.version} was live in {request.environment} until a newer one: it comes back by rolling back."
+        return _moved_on("was_live", back)
     if (newer := overtaken_by(request.version, s.environment, s.now)) is not None:
         how = "is live in" if newer == s.environment.live else "asks to enter"
         return _moved_on("overtaken", f"Version {newer}, which is newer, {how} {request.environment}.")

@@ -37,7 +37,8 @@ def go_live(view: GroupSnapshot, event: Event, number: int, name: str, live: Liv
     before = environment.live
     if before is not None and before != number and not view.version(before).revoked:
         previous = view.version(before)
-        view.put_version(replace(previous, statuses={**previous.statuses, name: live.outgoing}))
+        passed = tuple(each for each in previous.passed if each != name or live.outgoing != names.ROLLED_BACK)
+        view.put_version(replace(previous, statuses={**previous.statuses, name: live.outgoing}, passed=passed))
     state = view.version(number)
     approval = state.approvals.get(name)
     if live.approves or approval is None:
@@ -56,6 +57,7 @@ def go_live(view: GroupSnapshot, event: Event, number: int, name: str, live: Liv
             statuses={**state.statuses, name: names.APPROVED},
             approvals={**state.approvals, name: approval},
             furthest=furthest,
+            passed=tuple(dict.fromkeys((*state.passed, name))),
         )
     )
     former = tuple(v for v in environment.former if v != number)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from promotion import names
 from promotion.config.loading import Config
 from promotion.domain.model import FOLD_VERSION, EnvironmentState, Head, VersionState
 
@@ -85,7 +84,8 @@ class GroupSnapshot:
             state = self.find_version(number)
             if state is None or number == without or state.revoked:
                 continue
-            if state.statuses.get(environment.name) != names.ROLLED_BACK:
+            # Not by its status: asked again, what was left as bad has another one since.
+            if environment.name in state.passed:
                 return number
         return None
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from promotion import names
 from promotion.domain import policy
-from promotion.domain.model import SYSTEM, Actor, Package, Person, registry_status
+from promotion.domain.model import SYSTEM, Actor, EnvironmentState, Package, Person, registry_status
 from promotion.errors import AlreadyDecided, NotApproved, Refused
 from promotion.ledger import payloads
 from promotion.ledger.append import Context, Receipt, append, checked_reason, known
@@ -41,16 +41,15 @@ def roll_back(
             raise Refused(f"Version {target} was never live in {name}, or was revoked.", code="never_live")
         if state.revoked:
             raise Refused(f"Version {target} was revoked.", code="revoked")
-        return [
-            happened(
-                payloads.ModelRolledBack(
-                    from_version=environment.live, reason=reason, order=tuple(world.config.environment_names)
-                ),
-                _as_actor(actor, group, [name], world),
-                version=target,
-                environment=name,
-            )
-        ]
+        rolled_back = happened(
+            payloads.ModelRolledBack(
+                from_version=environment.live, reason=reason, order=tuple(world.config.environment_names)
+            ),
+            _as_actor(actor, group, [name], world),
+            version=target,
+            environment=name,
+        )
+        return [*_given_way(environment, target), rolled_back]
 
     return append(group, step, world)
 
@@ -102,13 +101,16 @@ def adopt(package: Package, name: str, actor: Actor, reason: str, *, world: Cont
                 f"page, or roll back with promotion rollback {package.group} {name}.",
                 code="was_live",
             )
+        known_state = view.find_version(package.version)
+        if known_state is not None and known_state.revoked:
+            raise Refused(f"Version {package.version} was revoked.", code="revoked")
         if package.problem or package.hashing:
             raise Refused(
                 f"The artifact can't be attested: {package.problem or 'it is not hashed yet'}.", code="artifact"
             )
         facts: list[NewEvent] = []
         order = tuple(world.config.environment_names)
-        if view.find_version(package.version) is None:
+        if known_state is None:
             registered = payloads.ModelRegistered(package=package, environments=order)
             facts.append(happened(registered, actor, version=package.version))
         attested = happened(
@@ -117,12 +119,17 @@ def adopt(package: Package, name: str, actor: Actor, reason: str, *, world: Cont
             version=package.version,
             environment=name,
         )
-        if environment.pending is not None and environment.pending <= package.version:
-            closed = payloads.RequestSuperseded(request_id=environment.pending_id)
-            facts.append(happened(closed, SYSTEM, version=environment.pending, environment=name))
-        return [*facts, attested]
+        return [*facts, *_given_way(environment, package.version), attested]
 
     return append(package.group, step, world)
+
+
+def _given_way(environment: EnvironmentState, version: int) -> list[NewEvent]:
+    """Return the end of the pending request that a version makes void by going live: its own, or that of an older one."""
+    if environment.pending is None or environment.pending > version:
+        return []
+    closed = payloads.RequestSuperseded(request_id=environment.pending_id)
+    return [happened(closed, SYSTEM, version=environment.pending, environment=environment.name)]
 
 
 def record_bypass(

@@ -72,18 +72,22 @@ def test_four_eyes_across_environments_where_the_policy_says_so() -> None:
     assert code(BEN, names.APPROVED, situation) == ""
 
 
-@pytest.mark.parametrize(
-    ("status", "expected"),
-    [
-        (names.APPROVED, ""),
-        (names.SUPERSEDED, ""),
-        *((status, "skips") for status in names.STATUSES if status not in (names.APPROVED, names.SUPERSEDED)),
-    ],
-)
-def test_nothing_skips_an_environment(status: str, expected: str) -> None:
+@pytest.mark.parametrize(("passed", "expected"), [(("dev", "test"), ""), (("dev",), "skips"), ((), "skips")])
+def test_nothing_skips_an_environment(passed: tuple[str, ...], expected: str) -> None:
     situation = at_prod(House())
-    version = replace(situation.version, statuses={**situation.version.statuses, "test": status})
+    version = replace(situation.version, passed=passed)
     assert code(CHO, names.APPROVED, replace(situation, version=version)) == expected
+
+
+def test_what_was_rolled_back_from_passed_no_environment_until_it_is_live_there_again() -> None:
+    house = House()
+    house.climb(1, to="dev")
+    house.climb(2, to="dev")
+    assert (house.view().version(1).passed, house.view().version(2).passed) == (("dev",), ("dev",))
+    house.roll_back("dev")
+    assert house.view().version(2).passed == ()
+    house.roll_back("dev", to=2)
+    assert house.view().version(2).passed == ("dev",)
 
 
 def test_a_shut_gate_refuses_approval_and_names_who_could() -> None:

@@ -166,6 +166,7 @@ class TestTheEnvironmentBefore:
             version,
             statuses={**version.statuses, "dev": names.SUPERSEDED},
             requests={**version.requests, "dev": replace(version.requests["dev"], state="Superseded")},
+            passed=(),
         )
         asked = request_id(GROUP, 1, "test", 1)
         situation = replace(decisions.situation(stage.view, asked, world=stage.world), version=gave_way)

@@ -107,9 +107,12 @@ def expired(o: Occasion) -> list[Letter]:
 def superseded(o: Occasion, payload: payloads.RequestSuperseded) -> list[Letter]:
     """Only for a requester whose request was superseded by somebody else's version: one's own newer version is no news."""
     name, by = o.environment, payload.by
-    newer = o.view.find_version(parse_request_id(by)[1]) if by else None
+    # What was adopted, or gone back to, came without a request.
+    other = parse_request_id(by)[1] if by else o.view.environment(name).live
+    newer = o.view.find_version(other) if other not in (None, o.version) else None
     if newer is None or requester_address(newer.package) in o.requester:
         return []
+    came = f"A newer version is pending approval for {name}" if by else f"Version {newer.version} is live in {name} now"
     return [
         Letter(
             to=o.requester,
@@ -117,8 +120,8 @@ def superseded(o: Occasion, payload: payloads.RequestSuperseded) -> list[Letter]
             tone="calm",
             kicker=f"Request for {name}",
             headline=f"{o.title} was superseded by v{newer.version}",
-            lede=[f"A newer version is pending approval for {name}; nobody will decide on version {o.version} there."],
-            action=("See the newer request", o.links.approval(by)),
+            lede=[f"{came}; nobody will decide on version {o.version} there."],
+            action=("See the newer request", o.links.approval(by)) if by else ("See the model", o.model_link),
             action_note=_readers(name, o),
             why="You receive this because you registered the older version.",
         )

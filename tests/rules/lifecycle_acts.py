@@ -1,0 +1,102 @@
+"""What a walk over the table of docs/lifecycle.md does to the service, and what the oracle keeps of it beside the states."""
+
+from __future__ import annotations
+
+from random import Random
+
+from promotion import names
+from promotion.domain.model import Person
+from promotion.domain.request_ids import request_id
+from promotion.workflows import decisions, operations
+from tests.fakes import ANN, GROUP, OPERATOR, House, a_package, a_run
+from tests.rules.lifecycle_oracle import FIRST, ORDER, Oracle, Place, requester
+
+
+class Acts:
+    """One installation with one group, and its oracle."""
+
+    random: Random
+
+    def start(self) -> None:
+        """Another installation."""
+        self.house, self.oracle, self.runs, self.gaps = House(), Oracle(), 0, set[int]()
+
+    def _register(self, version: int) -> None:
+        self.house.register(version, requester=requester(version))
+
+    def _registered(self, version: int, newest: int, *, asks: bool) -> None:
+        self.oracle.registry[version] = names.PENDING
+        self._numbered(version)
+        self.oracle.asked[version, FIRST] = self.house.now
+        self.oracle.passes[version, FIRST] = True
+        if asks:
+            self._asked(version, FIRST)
+
+    def _numbered(self, version: int) -> None:
+        newest = max((v for v in self.oracle.versions if v != version), default=0)
+        self.gaps = (self.gaps | set(range(newest + 1, version))) - {version}
+
+    def _measure(self, version: int, name: str, verdict: bool | None) -> None:
+        self.runs += 1
+        more = {"status": "Failed", "problem": "no room"} if verdict is None else {}
+        evidence = a_run(name, 0.7 if verdict else 0.3, f"run-{self.runs}", **more)
+        for _ in range(self.random.choice([1, 1, 2])):
+            decisions.record_inference(GROUP, version, evidence, world=self.house.world)
+
+    def _ran(self, version: int, name: str, before: str, verdict: bool | None, event: str) -> None:
+        place = (version, name)
+        if verdict is None:
+            self.oracle.measured.pop((version, before), None)
+        else:
+            self.oracle.measured[version, before] = verdict
+        if event.startswith("first run"):
+            self.oracle.passes[place] = bool(verdict)
+            self.oracle.asked[place] = self.house.now
+            self._opened(place)
+        elif self.oracle.state(*place) == "Pending" and verdict is not None:
+            self.oracle.passes[place] = verdict
+        if event == "run, another verdict":
+            self.oracle.told[place] = self.house.now
+
+    def _vote(self, version: int, name: str, by: Person, verdict: str) -> None:
+        decisions.record_decision(self._request(version, name), by, verdict, "Good.", world=self.house.world)
+
+    def _ask(self, version: int, name: str) -> None:
+        decisions.ask_again(self._request(version, name), ANN, "It is mended.", world=self.house.world)
+
+    def _asked(self, version: int, name: str) -> None:
+        place = (version, name)
+        if name != FIRST:
+            before = (version, ORDER[ORDER.index(name) - 1])
+            self.oracle.passes[place] = self.oracle.measured.get(before, self.oracle.passes.get(place, True))
+        self.oracle.asked[place] = self.house.now
+        self._opened(place)
+
+    def _opened(self, place: Place) -> None:
+        self.oracle.votes.pop(place, None)
+        self.oracle.told.pop(place, None)
+        self.oracle.reminded.discard(place)
+
+    def _adopt(self, version: int, name: str) -> None:
+        package = a_package(version, requester=requester(version))
+        operations.adopt(package, name, OPERATOR, "It served before.", world=self.house.world)
+        self.house.sagemaker.packages.setdefault(package.arn, {"ModelApprovalStatus": names.APPROVED})
+
+    def _revoked(self, version: int, falls: dict[str, int | None]) -> None:
+        o = self.oracle
+        for name in ORDER:
+            o.former[name] = [v for v in o.former[name] if v != version]
+            if name in falls:
+                o.live[name] = None
+                if (instead := falls[name]) is not None:
+                    o.goes_live(instead, name)
+
+    def _set_outside(self, version: int, status: str) -> None:
+        self.house.later(seconds=1)
+        self.house.sagemaker.packages[a_package(version).arn]["ModelApprovalStatus"] = status
+        operations.record_bypass(GROUP, version, status, "eve", world=self.house.world, at=self.house.now)
+
+    def _request(self, version: int, name: str) -> str:
+        state = self.house.view().find_version(version)
+        request = state.requests.get(name) if state else None
+        return request.id if request else request_id(GROUP, version, name, 1)

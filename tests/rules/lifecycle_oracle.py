@@ -1,0 +1,117 @@
+"""What the table of docs/lifecycle.md says of a group, kept without the service's fold; and the service's own words for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from promotion import names
+from promotion.domain.model import Actor, Requester
+from promotion.ledger.events import Event
+from promotion.ledger.snapshot import GroupSnapshot
+from tests.fakes import CONFIG, GROUP
+
+ORDER = ("dev", "test", "prod")
+FIRST = ORDER[0]
+Place = tuple[int, str]
+
+
+@dataclass
+class Oracle:
+    """What the table says of a group so far."""
+
+    states: dict[Place, str] = field(default_factory=dict)
+    live: dict[str, int | None] = field(default_factory=lambda: dict.fromkeys(ORDER))
+    former: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in ORDER})
+    ever_live: set[str] = field(default_factory=set)
+    was_live: set[Place] = field(default_factory=set)
+    bad: set[Place] = field(default_factory=set)
+    asked: dict[Place, datetime] = field(default_factory=dict)
+    passes: dict[Place, bool] = field(default_factory=dict)
+    measured: dict[Place, bool] = field(default_factory=dict)
+    told: dict[Place, datetime] = field(default_factory=dict)
+    votes: dict[Place, int] = field(default_factory=dict)
+    reminded: set[Place] = field(default_factory=set)
+    registry: dict[int, str] = field(default_factory=dict)
+    approved: set[int] = field(default_factory=set)
+
+    def state(self, version: int, name: str) -> str:
+        return self.states.get((version, name), "Unregistered")
+
+    @property
+    def versions(self) -> list[int]:
+        return sorted({version for version, _ in self.states})
+
+    def pending(self, name: str) -> int | None:
+        return next((v for v in self.versions if self.state(v, name) == "Pending"), None)
+
+    def newer_there(self, version: int, name: str) -> bool:
+        return any(each is not None and each > version for each in (self.pending(name), self.live[name]))
+
+    def last_good(self, name: str, without: int) -> int | None:
+        good = (v for v in reversed(self.former[name]) if v != without and (v, name) not in self.bad)
+        return next(good, None)
+
+    def ledger_says(self, version: int) -> str:
+        """The `ModelApprovalStatus` that the states come to."""
+        first = self.state(version, FIRST)
+        if first == "Revoked":
+            return names.REJECTED
+        if version in self.approved:
+            return names.APPROVED
+        return names.REJECTED if first == "Rejected" else names.PENDING
+
+    def goes_live(self, version: int, name: str, *, back: bool = False) -> None:
+        before = self.live[name]
+        self.former[name] = [v for v in self.former[name] if v not in (version, before)]
+        if before is not None and self.state(before, name) != "Revoked":
+            self.former[name].append(before)
+            self.bad |= {(before, name)} if back else set()
+        self.bad.discard((version, name))
+        self.live[name] = version
+        self.ever_live.add(name)
+        self.was_live.add((version, name))
+        self.approved.add(version)
+
+
+EVERYBODY, ALL_APPROVERS = "everybody", "approvers of every environment"
+
+
+def requester(version: int) -> Requester:
+    """Another person for each version: one's own newer version is no news to anybody."""
+    address = f"r{version}@example.com"
+    return Requester(
+        actor=Actor(kind="requester", subject=address, name=f"R{version}", email=address), declared_by="self"
+    )
+
+
+def roles(addresses: set[str], event: Event) -> Iterator[str]:
+    config = CONFIG
+    everyone = {address for each in config.environments for address in each.approvers}
+    own = {f"r{event.version}@example.com"}
+    # A run is in the environment before the one whose approvers it is for.
+    name = config.next(event.environment or "") if event.kind == names.INFERENCE_COMPLETED else event.environment
+    approvers = set(config.environment(name, GROUP).approvers) if name else everyone
+    if not name:
+        yield EVERYBODY if own <= addresses else ALL_APPROVERS
+        assert addresses - own == everyone
+        return
+    if addresses >= approvers:
+        yield "approvers"
+    if own & addresses:
+        yield "requester"
+    assert not addresses - approvers - own, addresses
+
+
+def state_of(view: GroupSnapshot, version: int, name: str) -> str:
+    """The state that the ledger has, in the table's words."""
+    state = view.find_version(version)
+    if state is None:
+        return "Unregistered"
+    status, request = state.statuses[name], state.requests.get(name)
+    if status == names.PENDING:
+        return "Pending" if request is not None and request.state == "Pending" else "Waiting"
+    if status == names.SUPERSEDED and name in state.passed:
+        return "Replaced"
+    return status
