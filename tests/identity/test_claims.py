@@ -7,6 +7,8 @@ from joserfc.jwk import OKPKey
 from msgspec.structs import replace
 
 from promotion.config.loading import parse
+from promotion.domain import requesters
+from promotion.domain.model import Actor, Requester
 from promotion.errors import SignInFailed
 from tests.identity.claim_checks import is_right, person_for
 from tests.identity.claim_sets import CLAIM_SETS, ClaimSet
@@ -71,6 +73,20 @@ def test_userinfo_is_asked_with_the_access_token_and_only_where_something_is_mis
     application.signs_in(groups=...)
     assert provider.asked["/userinfo"] == 1
     assert provider.headers["/userinfo"]["Authorization"] == "Bearer opaque"
+
+
+def test_a_mail_at_userinfo_tells_the_requester_though_the_id_token_has_a_upn(provider: Provider) -> None:
+    provider.userinfo = {"sub": "subject-of-ann", "name": "Ann Adler", "email": "ann@example.com"}
+    person = Application(provider).signs_in(email=..., name=..., upn="a.adler@corp.example.test", groups=["ml-dev"])
+    requester = Requester(actor=Actor(kind="requester", subject="ann@example.com"), declared_by="self")
+    assert requesters.judge(person, requester).code == "own_model"
+    assert (person.name, person.email) == ("Ann Adler", "ann@example.com")
+
+
+def test_userinfo_of_another_person_is_not_used_where_the_id_token_has_the_groups(provider: Provider) -> None:
+    provider.userinfo = {"sub": "eve", "email": "eve@example.com"}
+    person = Application(provider).signs_in(email=..., upn="ann@corp.example.test", groups=["ml-dev"])
+    assert person.email == "ann@corp.example.test"
 
 
 def test_a_key_that_nobody_understands_leaves_the_others_good(provider: Provider) -> None:

@@ -10,7 +10,9 @@ from urllib.parse import parse_qs, quote_plus, urlsplit
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey, RSAKey
+from msgspec.structs import replace
 
+from promotion.aws.identity.discovery import http_session
 from promotion.errors import SignInFailed
 from tests.identity.provider import CLIENT_ID, CLIENT_SECRET, NOW, RSA, Application, Provider, signed
 
@@ -159,3 +161,14 @@ def test_the_providers_reason_is_told_in_one_clean_line(
     with pytest.raises(SignInFailed) as refused:
         application.finish(sign_in)
     assert str(refused.value) == told
+
+
+def test_the_configured_proxy_comes_before_that_of_the_environment(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    identity = replace(Application(provider).config.identity, proxy=provider.issuer)
+    answer = http_session(identity).get("http://login.corp.example.test/through-the-proxy", timeout=10)
+    assert answer.status_code == 404
+    assert provider.asked["http://login.corp.example.test/through-the-proxy"] == 1

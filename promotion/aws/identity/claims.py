@@ -48,8 +48,11 @@ def is_overage(claims: Mapping[str, Any], name: str) -> bool:
 
 
 def wants_userinfo(claims: Mapping[str, Any], identity: Identity) -> bool:
-    """Return True if the ID token lacks groups or addresses that the userinfo endpoint may have."""
-    return find(claims, identity.groups_claim) is None or not _addresses(claims)
+    """Return True if the ID token lacks groups, a mail address or a name that the userinfo endpoint may have.
+
+    A UPN alone is not enough: a requester who is known by mail would not be recognized by it.
+    """
+    return find(claims, identity.groups_claim) is None or "email" not in claims or "name" not in claims
 
 
 def groups_in(claims: Mapping[str, Any], identity: Identity, known: Iterable[str]) -> list[str]:

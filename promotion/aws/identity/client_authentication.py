@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import quote_plus
 
 from cryptography import x509
@@ -24,6 +24,7 @@ from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 from promotion.errors import SignInFailed
 
 Method = Literal["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]
+METHODS: tuple[Method, ...] = get_args(Method)
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_LIFETIME_S = 60
 _KEY_KINDS: tuple[Callable[[Any], Key], ...] = (RSAKey.import_key, ECKey.import_key, OKPKey.import_key)

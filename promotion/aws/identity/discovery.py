@@ -139,9 +139,17 @@ def refusal(said: Mapping[str, Any], otherwise: str) -> str:
     return f"{code} ({description})" if description else code
 
 
+class _Session(requests.Session):
+    """Its own proxies and authorities come before REQUESTS_CA_BUNDLE and HTTPS_PROXY, which requests would put first."""
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        own = self.verify if verify is None else verify
+        return super().merge_environment_settings(url, {**self.proxies, **(proxies or {})}, stream, own, cert)
+
+
 def http_session(identity: Identity) -> requests.Session:
     """An HTTP session that goes by `[identity] proxy` and also trusts `ca_bundle`."""
-    session = requests.Session()
+    session = _Session()
     if identity.proxy:
         session.proxies = {"http": identity.proxy, "https": identity.proxy}
     if identity.ca_bundle:

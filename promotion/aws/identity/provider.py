@@ -91,10 +91,20 @@ class IdentityProvider:
         return {"client_id": self._identity.client_id, "request_uri": str(answer.get("request_uri", ""))}
 
     def finish(self, code: str, sign_in: SignIn, *, now: datetime) -> Person:
-        """The person that a code stands for: one request to the provider, a second where the ID token leaves things out.
+        """The person that a code stands for.
 
         Raises:
             SignInFailed: the code or the token is not good, or the groups can't be told from it.
+            ProviderUnavailable: it doesn't answer.
+        """
+        claims = self.claims_for(code, sign_in, now=now)
+        return person_of(claims, self._identity, policy.known_groups(self._config))
+
+    def claims_for(self, code: str, sign_in: SignIn, *, now: datetime) -> Mapping[str, Any]:
+        """Verified claims: one request to the provider, a second where the ID token leaves things out.
+
+        Raises:
+            SignInFailed: the code or the token is not good.
             ProviderUnavailable: it doesn't answer.
         """
         metadata = self._discovery.metadata()
@@ -115,7 +125,7 @@ class IdentityProvider:
         claims = self._claims(token, sign_in.nonce, now=now)
         if wants_userinfo(claims, self._identity) and not is_overage(claims, self._identity.groups_claim):
             claims = self._with_userinfo(claims, answer.get("access_token"))
-        return person_of(claims, self._identity, policy.known_groups(self._config))
+        return claims
 
     def end_session(self, back_to: str) -> str:
         """Return the provider's sign-out URL, which returns to `back_to`; empty if it has none.
@@ -137,11 +147,14 @@ class IdentityProvider:
         try:
             said = self._discovery.request("GET", endpoint, headers={"Authorization": f"Bearer {access_token}"})
         except (ProviderUnavailable, SignInFailed):
-            # Where only an address is missing, the sign-in goes on without: whoever can't be told apart is refused later.
+            # Where only a name or an address is missing, the sign-in goes on without: policy refuses whom it can't tell apart.
             if find(claims, self._identity.groups_claim) is not None:
                 return claims
             raise
         if said.get("sub") != claims["sub"]:
+            # What it says must not be used then (section 5.3.2); whoever has groups goes on without.
+            if find(claims, self._identity.groups_claim) is not None:
+                return claims
             raise SignInFailed("The userinfo endpoint speaks of another person than the ID token.")
         return {**said, **claims}
 
