@@ -45,8 +45,7 @@ def decide(visit: Visit, token: str) -> Response[Any]:
         decisions.checked_verdict(form.get("verdict", ""))
         checked_reason(form.get("reason", ""))
         visit.check_origin(session, form)
-        again = sign_in_renewal.late(visit, session, form)
-        if again is not None:
+        if again := sign_in_renewal.late(visit, session, form):
             return again
         receipt = decisions.record_decision(
             asked,
@@ -76,12 +75,14 @@ def ask_again(visit: Visit, token: str) -> Response[Any]:
     try:
         checked_reason(form.get("reason", ""))
         visit.check_origin(session, form)
+        if again := sign_in_renewal.late(visit, session, form):
+            return again
         receipt = decisions.ask_again(asked, session.person, form.get("reason", ""), world=signing())
     except PromotionError as error:
         back = (f"/approvals/{token}", "Back to the request")
         return _shown_again(visit, asked, session, form, error) or visit.refusal(error, session.person, back)
     _log("asked again", session, asked=asked, sequence=receipt.sequence, **_asked_of(asked))
-    return http_app.redirect(links().approval(_request_of(receipt)))
+    return http_app.redirect(links().approval(_request_of(receipt)), cookies=sign_in_renewal.form_done(visit))
 
 
 @http_app.route(app, "/models/<group>/<environment>/rollback", "POST")
@@ -116,12 +117,14 @@ def _operation(visit: Visit, group: str, act: Callable[[Session, dict[str, str]]
     try:
         checked_reason(form.get("reason", ""))
         visit.check_origin(session, form)
+        if again := sign_in_renewal.late(visit, session, form):
+            return again
         receipt = act(session, form)
     except PromotionError as error:
         _log("operation refused", session, model_package_group=group, reason=str(error))
         return visit.refusal(error, session.person, (f"/models/{group}", "Back to the model"))
     _log("operation recorded", session, sequence=receipt.sequence, **about(receipt))
-    return http_app.redirect(f"/models/{group}")
+    return http_app.redirect(f"/models/{group}", cookies=sign_in_renewal.form_done(visit))
 
 
 def _shown_again(

@@ -95,7 +95,7 @@ def request(visit: Visit, token: str) -> Response[Any]:
         slices=slices,
         picture=None if visit.wants_json else partial(read_picture, client("s3")),
     )
-    if document["may_decide"] or document["may_reject"]:
+    if document["may_decide"] or document["may_reject"] or document["may_ask_again"]:
         document |= _typed_before(visit)
     expired = document["state"] == "Expired"
     return visit.page("request", document, session.person, HTTPStatus.GONE if expired else HTTPStatus.OK)
@@ -119,6 +119,8 @@ def model(visit: Visit, group: str) -> Response[Any]:
         links=links(),
         now=now(),
     )
+    if not visit.wants_json:
+        document["kept"] = sign_in_renewal.kept_form(visit)
     return visit.page("model", document, session.person)
 
 
@@ -167,7 +169,7 @@ def _typed_before(visit: Visit) -> dict[str, str]:
     kept = {} if visit.wants_json else sign_in_renewal.kept_form(visit)
     if not kept:
         return {}
-    button = "approve" if kept.get("verdict") == names.APPROVED else "reject"
+    button = {names.APPROVED: "approve", names.REJECTED: "reject"}.get(kept.get("verdict", ""), "ask again")
     said = f"You are signed in again, and nothing was recorded yet. You were about to {button}: press the button once more."
     return {"problem": said, "reason": kept.get("reason", "")}
 

@@ -90,7 +90,7 @@ class Visit(Request):
         return self.message(HTTPStatus.FORBIDDEN, title, text, person=person, code="not_reader", more=more)
 
     def _signed_out(self) -> Response[Any]:
-        sign_in = f"/login?return_to={quote(self._page_of_the_form(), safe='/')}"
+        sign_in = f"/login?return_to={quote(self.page_of_the_form(), safe='/')}"
         if self.method in ("GET", "HEAD") and not self.wants_json:
             return redirect(sign_in, HTTPStatus.FOUND)
         # Parse the form only to keep the typed reason; ignore other errors here.
@@ -101,7 +101,7 @@ class Visit(Request):
             link=(sign_in, "Sign in"), code="signed_out",
         )  # fmt: skip
 
-    def _page_of_the_form(self) -> str:
+    def page_of_the_form(self) -> str:
         """The path itself where it was opened; where a form was sent to it, that of the page which has such a form."""
         if self.method in ("GET", "HEAD"):
             return self.path
@@ -123,7 +123,7 @@ class Visit(Request):
                     "This form did not come from a page of your present session. Open the page again and decide there; "
                     "nothing was changed.",
                     person=session.person,
-                    link=(quote(self._page_of_the_form(), safe="/"), "Open the page again"),
+                    link=(quote(self.page_of_the_form(), safe="/"), "Open the page again"),
                     code="csrf",
                 )
             )

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from lambdas.shared.dependencies import config
 from promotion.config.settings import Decision
-from promotion.domain import signing
+from promotion.domain import freshness, signing
 from promotion.domain.request_ids import parse_request_id
 from promotion.errors import Invalid, LinkInvalid
 
@@ -18,16 +18,28 @@ def login(return_to: str, *, renew: bool = False) -> str:
     return f"/login?return_to={quote(return_to, safe='/')}{'&renew=1' if renew else ''}"
 
 
-def decision_at(path: str, request_of: Callable[[str], str]) -> Decision:
-    """What the environment of a request's page asks of whoever decides there; nothing for any other page."""
-    first, token = [*path.split("?")[0].split("/"), "", ""][1:3]
-    if first != "approvals":
-        return Decision()
+def decisions_at(path: str, request_of: Callable[[str], str]) -> tuple[Decision, ...]:
+    """What environments ask of whoever decides at a path, each for itself; nothing for pages that are only read.
+
+    At a request, and at rolling back, it is the one environment; at the page of a model and at revoking, every one.
+    """
+    first, second, third, last = [*path.split("?")[0].split("/"), "", "", "", ""][1:5]
     try:
-        group, _, name, _ = parse_request_id(request_of(token))
-        return signing.required_of(config().environment(name, group))
+        if first == "approvals":
+            group, _, name, _ = parse_request_id(request_of(second))
+            names = [name]
+        elif first == "models":
+            group, names = second, [third] if last == "rollback" else list(config().environment_names)
+        else:
+            return ()
+        return tuple(signing.required_of(config().environment(name, group)) for name in names)
     except (LinkInvalid, Invalid):
-        return Decision()
+        return ()
+
+
+def decision_at(path: str, request_of: Callable[[str], str]) -> Decision:
+    """What a sign-in has to fulfil for every decision at a path."""
+    return freshness.strictest(decisions_at(path, request_of))
 
 
 def digest(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -13,24 +13,22 @@ from aws_lambda_powertools.shared.cookies import Cookie
 from lambdas.shared import http_app
 from lambdas.shared.dependencies import form_keys, keyring, now
 from lambdas.shared.http_app import Visit
-from lambdas.shared.sign_in_paths import decision_at, digest, login
+from lambdas.shared.sign_in_paths import decisions_at, digest, login
 from promotion.domain import freshness
 from promotion.links.sessions import Session
 from promotion.links.tokens import LONGEST_KEPT
 
 FORM_KEPT = timedelta(minutes=30)
 JUST_RENEWED = timedelta(minutes=1)
+_FIELDS = ("verdict", "reason", "break_glass", "to_version")
 
 
-def too_old(session: Session, path: str) -> str:
+def too_old(session: Session, path: str, *, made_for_this: bool) -> str:
     """Why the person of a session has to sign in again before they decide at `path`; empty where they need not."""
-    return freshness.too_old(
-        session.person.authentication,
-        decision_at(path, keyring().request_of),
-        now=now(),
-        made_at=session.made_at,
-        made_for_this=session.made_for == digest(path),
-    )
+    how = session.person.authentication
+    rules = decisions_at(path, keyring().request_of)
+    found = (freshness.too_old(how, rule, now=now(), made_for_this=made_for_this) for rule in rules)
+    return next((why for why in found if why), "")
 
 
 def renewed(visit: Visit, session: Session) -> Response[Any] | None:
@@ -38,16 +36,18 @@ def renewed(visit: Visit, session: Session) -> Response[Any] | None:
 
     Not twice in a row: a provider that can't bring what is asked for would be a circle.
     """
-    if visit.wants_json or visit.method != "GET" or not too_old(session, visit.path):
+    made_for_this = _is_made_for(session, visit.path, freshness.ROUND_TRIP)
+    if visit.wants_json or visit.method != "GET" or not too_old(session, visit.path, made_for_this=made_for_this):
         return None
-    if session.made_for == digest(visit.path) and session.made_at and now() - session.made_at < JUST_RENEWED:
+    if _is_made_for(session, visit.path, JUST_RENEWED):
         return None
     return http_app.redirect(login(visit.path, renew=True), HTTPStatus.FOUND)
 
 
 def late(visit: Visit, session: Session, form: Mapping[str, str]) -> Response[Any] | None:
     """The answer to a decision whose sign-in is too old: 401, with a link to sign in and the form kept; None where it isn't."""
-    why = too_old(session, visit.path)
+    back = visit.page_of_the_form()
+    why = too_old(session, visit.path, made_for_this=_follows_the_form(visit, session, form, back))
     if not why:
         return None
     answer = visit.message(
@@ -55,20 +55,40 @@ def late(visit: Visit, session: Session, form: Mapping[str, str]) -> Response[An
         "Sign in once more",
         f"{why} Nothing was recorded yet: sign in again, and your form comes back filled in.",
         person=session.person,
-        link=(login(visit.path, renew=True), "Sign in again"),
+        link=(login(back, renew=True), "Sign in again"),
         code="sign_in_again",
     )
-    fields = {name: form[name] for name in ("verdict", "reason", "break_glass") if name in form}
-    value = form_keys().kept_form({**fields, "path": visit.path}, now() + FORM_KEPT)
-    if len(value) <= LONGEST_KEPT:
-        answer.cookies = [http_app.cookie(form_cookie_name(), value, int(FORM_KEPT.total_seconds()))]
+    sent = {"path": visit.path, "at": str(int(now().timestamp())), "session": digest(session.id)}
+    fields = {name: form[name] for name in _FIELDS if name in form}
+    value = form_keys().kept_form({**fields, **sent}, now() + FORM_KEPT)
+    if len(value) > LONGEST_KEPT:
+        # Without the text that is too long for a cookie, so that the next sign-in counts as this form's all the same.
+        value = form_keys().kept_form({**fields, "reason": "", **sent}, now() + FORM_KEPT)
+    answer.cookies = [http_app.cookie(form_cookie_name(), value, int(FORM_KEPT.total_seconds()))]
     return answer
+
+
+def _is_made_for(session: Session, page: str, within: timedelta) -> bool:
+    """Whether a session's sign-in was made lately, to come back to this page."""
+    lately = session.made_at is not None and now() - session.made_at <= within
+    return session.made_for == digest(page) and lately
+
+
+def _follows_the_form(visit: Visit, session: Session, form: Mapping[str, str], page: str) -> bool:
+    """Whether this session began after the same decision had been sent once: another session sent it, and before."""
+    kept = form_keys().form_kept(visit.cookies.get(form_cookie_name(), ""), now=now())
+    same = all(kept.get(name, "") == form.get(name, "") for name in _FIELDS if name != "reason")
+    if not same or kept.get("path") != visit.path or kept.get("session") == digest(session.id):
+        return False
+    sent_at = datetime.fromtimestamp(int(kept.get("at", "0")), UTC)
+    after = session.made_at is not None and session.made_at >= sent_at
+    return after and _is_made_for(session, page, freshness.ONCE_MORE)
 
 
 def kept_form(visit: Visit) -> dict[str, str]:
     """The form that waited for its person to sign in again, where it belongs to this page."""
     fields = form_keys().form_kept(visit.cookies.get(form_cookie_name(), ""), now=now())
-    return fields if fields.get("path") == visit.path else {}
+    return fields if f"{fields.get('path', '')}/".startswith(f"{visit.path}/") else {}
 
 
 def form_done(visit: Visit) -> list[Cookie]:

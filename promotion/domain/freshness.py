@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from promotion.config.settings import Decision
@@ -9,25 +10,24 @@ from promotion.domain.model import Authentication
 
 # A round trip to the provider, and the time to read a page again and press a button.
 ROUND_TRIP = timedelta(minutes=5)
+# The time to press the button once more on a form that comes back filled in.
+ONCE_MORE = timedelta(minutes=1)
 
 
-def too_old(
-    how: Authentication | None, decision: Decision, *, now: datetime, made_at: datetime | None, made_for_this: bool
-) -> str:
+def too_old(how: Authentication | None, decision: Decision, *, now: datetime, made_for_this: bool) -> str:
     """Why somebody has to sign in again before they decide; empty where they need not.
 
     Args:
         how: How they were authenticated, by the claims of their ID token.
         decision: What the environment asks for.
         now: The time.
-        made_at: When their session began.
-        made_for_this: Whether that sign-in was made to come back to the page that they decide on.
+        made_for_this: Whether that sign-in was made for this decision, a moment ago.
     """
     if how is None or how.issued_at is None:
         return "Your session doesn't say when your groups were read."
     within = decision.freshness
     if not within:
-        if not made_for_this or made_at is None or now - made_at > ROUND_TRIP:
+        if not made_for_this:
             return "Each decision here needs a sign-in of its own."
     elif now - how.issued_at > within:
         return f"Your groups were read more than {decision.fresh_within} ago."
@@ -39,6 +39,16 @@ def too_old(
     if decision.acr_values and how.acr not in decision.acr_values and not set(how.amr) & set(decision.acr_values):
         return f"This decision needs a stronger sign-in: {' or '.join(decision.acr_values)}."
     return ""
+
+
+def strictest(decisions: Iterable[Decision]) -> Decision:
+    """Return what a sign-in has to fulfil to fulfil each of several rules."""
+    rules = tuple(decisions)
+    return Decision(
+        fresh_within=min(rules, key=lambda each: each.freshness).fresh_within if rules else Decision().fresh_within,
+        reauthenticate=any(each.reauthenticate for each in rules),
+        acr_values=tuple(dict.fromkeys(value for each in rules for value in each.acr_values)),
+    )
 
 
 def demands(decision: Decision) -> dict[str, str]:

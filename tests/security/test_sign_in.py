@@ -15,6 +15,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
+from lambdas.shared.sign_in_paths import digest
 from promotion.links.sessions import Session
 from tests.fakes import signed_in
 from tests.local.people import Person as Browser
@@ -126,6 +127,63 @@ def test_a_late_form_from_elsewhere_is_refused_before_anything_is_kept(house: Ho
     assert "set-cookie" not in answer.headers
 
 
+def sent(house: House, session: Session, path: str, cookies: str = "", **fields: str) -> Answer:
+    """A form, sent with a session and its own token."""
+    jar = f"session={house.sessions.cookie(session)}{cookies and '; '}{cookies}"
+    body = urlencode({**fields, "csrf": house.form_keys.csrf_token(session)})
+    return house.send("POST", path, headers={"Cookie": jar}, body=body)
+
+
+@pytest.mark.parametrize(
+    ("path", "back", "fields"),
+    [
+        ("/models/two/dev/rollback", "/models/two", {"to_version": "1", "reason": "Slow."}),
+        ("/models/two/versions/1/revoke", "/models/two", {"reason": "Slow."}),
+        ("again", "", {"reason": "More data."}),
+    ],
+    ids=["rollback", "revoke", "ask again"],
+)
+def test_other_operations_need_as_fresh_a_sign_in(house: House, path: str, back: str, fields: dict[str, str]) -> None:
+    asked = house.link("rejected:1:dev:1")
+    path, back = (f"{asked}/again", asked) if path == "again" else (path, back)
+    before = house.state("two", "rejected")
+    answer = sent(house, old_session(house, timedelta(minutes=16)), path, **fields)
+    assert answer.status == 401
+    assert f"/login?return_to={back}&amp;renew=1" in answer.text
+    assert house.state("two", "rejected") == before
+
+
+def test_a_late_rollback_comes_back_filled(house: House) -> None:
+    fields = {"to_version": "1", "reason": "Slow since Monday."}
+    answer = sent(house, old_session(house, timedelta(minutes=16)), "/models/two/dev/rollback", **fields)
+    form = cookie_of(answer, "form")
+    page = house.send("GET", "/models/two", headers={"Cookie": f"{house.cookie(ANN)}; {form}"})
+    assert "Slow since Monday.</textarea>" in page.text
+    assert '<option value="1" selected>' in page.text
+    other = house.send("GET", "/models/open", headers={"Cookie": f"{house.cookie(ANN)}; {form}"})
+    assert "Slow since Monday." not in other.text
+
+
+def test_with_zero_a_decision_needs_a_sign_in_that_follows_its_form(house: House) -> None:
+    house.register("each-decision", wait=False)
+    link = house.link("each-decision:1:dev:1")
+    # A page would renew the sign-in first; a document doesn't.
+    house.wait_for(lambda: house.send("GET", link, who=ANN, headers={"Accept": "application/json"}).status == 200)
+    fields = {"verdict": "Approved", "reason": "Good."}
+    fresh = old_session(house, timedelta(0), made_for=digest(link))
+    first = sent(house, fresh, link, **fields)
+    assert (first.status, "a sign-in of its own" in first.text) == (401, True)
+    form = cookie_of(first, "form")
+    assert sent(house, fresh, link, form, **fields).status == 401, "the same session has made no round trip"
+    earlier = old_session(house, timedelta(seconds=30), made_for=digest(link))
+    assert sent(house, earlier, link, form, **fields).status == 401, "that sign-in was before the form"
+    elsewhere = old_session(house, timedelta(0), made_for=digest("/"))
+    assert sent(house, elsewhere, link, form, **fields).status == 401, "that sign-in was for another page"
+    after = old_session(house, timedelta(0), made_for=digest(link))
+    assert sent(house, after, link, form, verdict="Rejected", reason="Bad.").status == 401, "another verdict"
+    assert sent(house, after, link, form, **fields).status == 303
+
+
 def test_scripts_are_told_that_their_sign_in_is_too_old(house: House) -> None:
     late = old_session(house, timedelta(minutes=16))
     headers = {"Cookie": f"session={house.sessions.cookie(late)}", "Accept": "application/json"}
@@ -135,8 +193,6 @@ def test_scripts_are_told_that_their_sign_in_is_too_old(house: House) -> None:
 
 
 def test_a_provider_that_brings_only_old_tokens_makes_no_circle(house: House) -> None:
-    from lambdas.shared.sign_in_paths import digest
-
     just_renewed = replace(
         old_session(house, timedelta(minutes=16)), made_at=time_there(house), made_for=digest(house.link(OPEN))
     )
