@@ -195,6 +195,8 @@ def _parser() -> Parser:
     found = command("doctor", _doctor, "check an account and a deployment for everything that the service needs")
     found.add_argument("--mail", metavar="ADDRESS", help="send a test mail there")
     found.add_argument("--write-key", action="store_true", help="write the signing key's public half to promotion.pub")
+    found.add_argument("--sign-in", action="store_true", help="sign in once, and show what the token brought")
+    found.add_argument("--callback", metavar="URL", help="the redirect URI to sign in with (default: the deployment's)")
 
     found = command("endpoint", _endpoint, "show, remove or restore a real-time endpoint")
     found.add_argument("action", choices=["status", "remove", "restore"], metavar="status|remove|restore")
@@ -357,7 +359,8 @@ def _check_bundle(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from promotion.cli import doctor
 
-    return doctor.doctor(mail=options.mail, writing_key=options.write_key, as_json=options.json)
+    signing_in = doctor.SignIn(callback=options.callback) if options.sign_in else None
+    return doctor.doctor(mail=options.mail, writing_key=options.write_key, signing_in=signing_in, as_json=options.json)
 
 
 def _fail(options: argparse.Namespace, code: int, error: Exception) -> int:

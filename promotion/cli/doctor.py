@@ -20,6 +20,7 @@ from promotion.aws.accounts import Accounts
 from promotion.aws.doctor import cross_account, deployed, readiness, upgrade
 from promotion.aws.doctor.findings import Account, Check, Finding, examine, fail, not_checked, ok
 from promotion.aws.doctor.provider import provider
+from promotion.cli import sign_in
 from promotion.cli.service import prefix
 from promotion.cli.tables import table
 from promotion.client.resolve import find_public_key
@@ -60,9 +61,18 @@ _BOTH: _Checks = (
 )
 
 
-def doctor(*, mail: str | None, writing_key: bool, as_json: bool) -> int:
+class SignIn(msgspec.Struct, frozen=True, kw_only=True):
+    """A sign-in to be made; `callback` is a redirect URI in place of the deployment's."""
+
+    callback: str | None = None
+
+
+def doctor(*, mail: str | None, writing_key: bool, signing_in: SignIn | None = None, as_json: bool) -> int:
     """Look, say each finding in one line, and return 1 where something can't work."""
     findings, account = examined()
+    if signing_in is not None and account.config is not None:
+        asked = partial(sign_in.ask, account, callback=signing_in.callback)
+        findings += examine("sign-in", asked, emulated=account.emulated)
     if writing_key:
         findings += examine("public key", lambda: [write_key(account)], emulated=account.emulated)
     findings += examine("public key", partial(_public_key, account), emulated=account.emulated)

@@ -27,6 +27,7 @@ from promotion.domain.model import FOLD_VERSION
 from tests.adapters.conftest import LEDGER, MODELS, PROJECTIONS, Aws
 from tests.fakes import CONFIG, CONFIG_TEXT, GROUP, House
 from tests.identity.provider import Provider
+from tests.identity.tls import TlsProvider
 
 QUOTAS = ("ml.g5.xlarge for transform job usage", "ml.m5.xlarge for processing job usage")
 
@@ -256,7 +257,11 @@ def test_a_region_apart_from_the_artifacts_is_said() -> None:
         ({}, "groups claim", "not checked"),
         ({"scopes_supported": ["openid"]}, "scopes", "warn"),
         ({"id_token_signing_alg_values_supported": ["HS256"]}, "ID tokens", "fail"),
-        ({"token_endpoint_auth_methods_supported": ["private_key_jwt"]}, "client secret", "fail"),
+        ({}, "client authentication", "ok"),
+        ({"token_endpoint_auth_methods_supported": ["client_secret_post"]}, "client authentication", "ok"),
+        ({"token_endpoint_auth_methods_supported": ["private_key_jwt"]}, "client authentication", "warn"),
+        ({"token_endpoint_auth_methods_supported": ["none"]}, "client authentication", "warn"),
+        ({"token_endpoint_auth_methods_supported": ["tls_client_auth"]}, "client authentication", "fail"),
     ],
 )
 def test_what_the_provider_says_of_itself_is_held_to_what_signing_in_needs(
@@ -265,6 +270,24 @@ def test_what_the_provider_says_of_itself_is_held_to_what_signing_in_needs(
     provider.changes = changes
     found = by_check(list(look_at_provider(account(configured(provider)))))
     assert found[check].state == state
+
+
+def test_a_configured_method_that_the_provider_does_not_list_is_warned_of(provider: Provider) -> None:
+    provider.changes = {"token_endpoint_auth_methods_supported": ["client_secret_basic"]}
+    config = configured(provider)
+    config = replace(config, identity=replace(config.identity, client_authentication="client_secret_post"))
+    assert by_check(list(look_at_provider(account(config))))["client authentication"].state == "warn"
+
+
+def test_an_authority_of_ones_own_is_trusted_by_ca_bundle_alone(tmp_path: Path) -> None:
+    with TlsProvider(tmp_path) as provider:
+        config = configured(provider)
+        (found,) = look_at_provider(account(config))
+        assert found.state == "fail"
+        assert "ca_bundle" in found.do
+        trusting = replace(config, identity=replace(config.identity, ca_bundle=provider.certificate))
+        found_then = by_check(list(look_at_provider(account(trusting))))
+    assert (found_then["identity provider"].state, found_then["sign-in keys"].state) == ("ok", "ok")
 
 
 def test_a_provider_that_does_not_answer_is_said(provider: Provider) -> None:

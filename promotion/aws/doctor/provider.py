@@ -15,6 +15,8 @@ import requests
 from promotion.aws.doctor.findings import Account, Finding, fail, not_checked, ok, warn
 from promotion.aws.doctor.readiness import SIGN_IN_SKEW_S
 from promotion.aws.identity import ALGORITHMS, TIMEOUT_S
+from promotion.aws.identity.client_authentication import METHODS
+from promotion.aws.identity.discovery import http_session
 from promotion.config.settings import Identity
 from promotion.formatting import listed, one_line
 
@@ -25,13 +27,12 @@ def provider(account: Account) -> Iterator[Finding]:
     """The discovery document: issuer, endpoints, keys, PKCE, scopes and the groups claim."""
     identity = account.settings.identity
     address = f"{identity.issuer.rstrip('/')}/.well-known/openid-configuration"
+    http = http_session(identity)
     try:
-        answer = requests.get(address, timeout=TIMEOUT_S, allow_redirects=False)
+        answer = http.get(address, timeout=TIMEOUT_S, allow_redirects=False)
         said = answer.json() if answer.status_code == 200 else None
     except (requests.RequestException, ValueError) as error:
-        yield fail(
-            "identity provider", f"{address} can't be read: {type(error).__name__}.", "Is [identity] issuer right?"
-        )
+        yield _unreadable("identity provider", address, error, "Is [identity] issuer right?")
         return
     if not isinstance(said, dict):
         yield fail("identity provider", f"{address} answered {answer.status_code}.", "Is [identity] issuer right?")
@@ -53,7 +54,7 @@ def provider(account: Account) -> Iterator[Finding]:
         return
     yield ok("identity provider", f"{identity.issuer} answers.")
     yield from _clock(answer.headers.get("date"), emulated=account.emulated)
-    yield _keys(said["jwks_uri"])
+    yield _keys(said["jwks_uri"], http)
     yield from _abilities(said, identity)
 
 
@@ -70,18 +71,49 @@ def _clock(date: str | None, *, emulated: bool) -> Iterator[Finding]:
     yield warn("clock", said, do) if emulated else fail("clock", said, do)
 
 
-def _keys(address: str) -> Finding:
+def _unreadable(check: str, address: str, error: Exception, otherwise: str) -> Finding:
+    """The finding for an address that can't be read, with the setting that mends it."""
+    do = otherwise
+    # A proxy's error is a kind of connection error, and so is that of TLS.
+    if isinstance(error, requests.exceptions.SSLError):
+        do = "Its certificate isn't trusted: put the certificate of your authority into [identity] ca_bundle."
+    elif isinstance(error, requests.exceptions.ProxyError):
+        do = "Is [identity] proxy right?"
+    return fail(check, f"{address} can't be read: {type(error).__name__}.", do)
+
+
+def _keys(address: str, http: requests.Session) -> Finding:
     try:
-        document = requests.get(address, timeout=TIMEOUT_S, allow_redirects=False).json()
+        document = http.get(address, timeout=TIMEOUT_S, allow_redirects=False).json()
         keys = document["keys"] if isinstance(document, dict) else []
     except (requests.RequestException, ValueError, KeyError) as error:
-        return fail(
-            "sign-in keys", f"{address} can't be read: {type(error).__name__}.", "Ask the provider's administrator."
-        )
+        return _unreadable("sign-in keys", address, error, "Ask the provider's administrator.")
     kinds = sorted({str(key.get("kty")) for key in keys if isinstance(key, dict) and key.get("kty") != "oct"})
     if not kinds:
         return fail("sign-in keys", f"{address} has no public key.", "Have ID tokens signed with an asymmetric key.")
     return ok("sign-in keys", f"{len(keys)} ({listed(kinds)}).")
+
+
+def _client_authentication(listed_ways: object, identity: Identity) -> Iterator[Finding]:
+    """Hold the provider's methods against those that sign-in can use; a missing list means Basic (section 3)."""
+    ways = [str(way) for way in listed_ways] if isinstance(listed_ways, list) else ["client_secret_basic"]
+    known = [str(way) for way in ways if way in METHODS]
+    chosen = identity.client_authentication
+    check = "client authentication"
+    if chosen is not None:
+        if isinstance(listed_ways, list) and chosen not in ways:
+            yield warn(check, f"it lists {listed(ways)}, not {chosen}.", "Mend [identity] client_authentication.")
+        else:
+            yield ok(check, f"{chosen}, as configured.")
+    elif not known:
+        yield fail(check, f"it takes {listed(ways)}.", f"Allow one of {listed(METHODS, 'or')} for this application.")
+    elif "client_secret_basic" in known or "client_secret_post" in known:
+        yield ok(check, f"it takes {listed(known)}.")
+    elif "private_key_jwt" in known:
+        do = "Put a private key into the identity secret (docs/identity.md); a client secret will not do."
+        yield warn(check, f"it takes {listed(known)}.", do)
+    else:
+        yield warn(check, "it takes public clients only.", "Leave the client secret empty.")
 
 
 def _abilities(said: dict[str, Any], identity: Identity) -> Iterator[Finding]:
@@ -98,9 +130,7 @@ def _abilities(said: dict[str, Any], identity: Identity) -> Iterator[Finding]:
         yield fail(
             "ID tokens", f"it signs with {listed(algorithms)}.", f"Have it sign with one of {listed(ALGORITHMS, 'or')}."
         )
-    ways = said.get("token_endpoint_auth_methods_supported")
-    if isinstance(ways, list) and not set(ways) & {"client_secret_basic", "none"}:
-        yield fail("client secret", f"it takes {listed(ways)}.", "Allow client_secret_basic for this application.")
+    yield from _client_authentication(said.get("token_endpoint_auth_methods_supported"), identity)
     scopes = said.get("scopes_supported")
     missing = [scope for scope in identity.scopes if isinstance(scopes, list) and scope not in scopes]
     if missing:
