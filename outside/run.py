@@ -47,7 +47,7 @@ class Suite:
         all: the command of `make test-outside-all`, where it is another one.
         sample: whether `make test-outside` runs it; otherwise only `make test-outside-all`, or by its name.
         torch: install the product's torch first and alone, before the lock.
-        system: Debian packages that it needs, as {command on PATH: package}.
+        system: Debian packages that it needs, as {command on PATH, or a file's pattern: package}.
     """
 
     name: str
@@ -132,9 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def provide(chosen: Sequence[Suite]) -> None:
     """Install the Debian packages that the suites need, once, before any of them starts."""
-    missing = {
-        package for suite in chosen for command, package in suite.system.items() if shutil.which(command) is None
-    }
+    missing = {package for suite in chosen for needed, package in suite.system.items() if not is_there(needed)}
     if not missing:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
@@ -143,6 +141,11 @@ def provide(chosen: Sequence[Suite]) -> None:
     subprocess.run(["apt-get", "update", "-qq"], check=True, **quiet)  # type: ignore[call-overload]
     command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *sorted(missing)]
     subprocess.run(command, check=True, **quiet)  # type: ignore[call-overload]
+
+
+def is_there(needed: str) -> bool:
+    """Whether a command is on PATH; of a pattern with a slash, whether a file is there: libraries have no command."""
+    return any(Path("/").glob(needed.lstrip("/"))) if "/" in needed else shutil.which(needed) is not None
 
 
 def attempt(suite: Suite, *, everything: bool) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from outside.judges import __main__ as judges
 from outside.judges.requests import findings, of_variant
 from outside.judges.variants import SAMPLE, VARIANTS
 from outside.judges.verdicts import Finding
-from outside.run import ROOT, Suite, suites
+from outside.run import ROOT, Suite, is_there, suites
 
 SUITES = {suite.name: suite for suite in suites()}
 
@@ -37,6 +38,14 @@ def test_no_suite_may_take_longer_than_all_of_them() -> None:
     limit = re.search(r'"make test-outside" --limit (\d+)', (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
     assert limit
     assert max(suite.minutes for suite in SUITES.values()) < int(limit[1])
+
+
+def test_a_library_of_debian_is_known_by_a_file(tmp_path: Path) -> None:
+    (tmp_path / "Timeout.pm").touch()
+    assert is_there(f"{tmp_path}/*.pm")
+    assert not is_there(f"{tmp_path}/*.so")
+    assert is_there("sh")
+    assert not is_there("no-such-command")
 
 
 def test_decisions_are_numbered_without_holes_in_one_form() -> None:
