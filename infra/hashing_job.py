@@ -25,9 +25,11 @@ def hashing_role(scope: Construct, store: Store, permissions: Permissions, *, ro
         ),
     )
     hashes = store.evidence.arn_for_objects(f"{names.HASHES}/*")
+    manifests = store.evidence.arn_for_objects(f"{names.MANIFESTS}/*")
     for statement in (
         allow(["s3:GetObject", "s3:GetObjectVersion"], [f"{bucket}/*" for bucket in permissions.artifact_buckets()]),
         allow(["s3:GetObject", "s3:PutObject"], [hashes]),
+        allow(["s3:PutObject"], [manifests]),
         *permissions.run_jobs(),
     ):
         role.add_to_policy(statement)

@@ -141,6 +141,13 @@ class Permissions:
         """ARN of a bucket."""
         return f"arn:{self._stack.partition}:s3:::{name}"
 
+    def keep_manifests(self) -> iam.PolicyStatement:
+        """Lists of artifacts' members, each under its own digest: who reads one checks that."""
+        return allow(["s3:PutObject"], [f"{self._store.evidence.bucket_arn}/{names.MANIFESTS}/*"])
+
+    def keep_attestations(self) -> iam.PolicyStatement:
+        return allow(["s3:PutObject"], [f"{self._store.evidence.bucket_arn}/{names.ATTESTATIONS}/*"])
+
     def write_run_context(self) -> iam.PolicyStatement:
         return allow(["s3:PutObject"], [f"{self._store.evidence.bucket_arn}/*/context/*"])
 

@@ -178,6 +178,7 @@ class PromotionStack(Stack):
             "wake_queue_url": wiring.wake.queue_url,
             "undelivered_queue_url": wiring.undelivered.queue_url,
             "anchor_bucket": store.anchors.bucket_name,
+            "evidence_bucket": store.evidence.bucket_name,
             "inference_machines": {
                 **{name: made.machine.state_machine_arn for name, made in self.machines.items()},
                 **self._elsewhere.machines,

@@ -75,6 +75,8 @@ ENDPOINT_STATE_CHANGES: Final = ("SageMaker Endpoint State Change", "SageMaker E
 # Jobs that hash large artifacts, and where below the evidence bucket they leave what they found.
 HASH_JOBS: Final = "promotion-hash-"
 HASHES: Final = "hashes"
+# Lists of the members of artifacts, below the evidence bucket, each under its own SHA-256.
+MANIFESTS: Final = "manifests"
 MODEL_PACKAGE_ARN: Final = "MODEL_PACKAGE_ARN"
 
 # Projection targets, in the order in which a revocation must reach them: the registry before anything else.
@@ -82,7 +84,9 @@ REGISTRY: Final = "registry"
 PARAMETERS: Final = "parameters"
 EVENTS: Final = "events"
 MAIL: Final = "mail"
-TARGETS: Final = (REGISTRY, PARAMETERS, EVENTS, MAIL)
+# Also the place below the evidence bucket.
+ATTESTATIONS: Final = "attestations"
+TARGETS: Final = (REGISTRY, PARAMETERS, EVENTS, MAIL, ATTESTATIONS)
 
 # Environment variables of the functions.
 CONFIG: Final = "PROMOTION_CONFIG"

@@ -6,6 +6,7 @@ What is stored goes through JSON, as it does on AWS, so that nothing works here 
 from __future__ import annotations
 
 import base64
+import io
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec.structs import replace
 
 from promotion import names
+from promotion.aws.attestations import AttestationTarget, EvidenceBucket
 from promotion.aws.parameters import ParameterTarget, read_below
 from promotion.aws.publisher import EventsTarget
 from promotion.aws.registry import RegistryTarget
@@ -121,6 +123,9 @@ class LocalSigner:
 
     def sign(self, message: bytes) -> bytes:
         return self._key.sign(message, ec.ECDSA(hashes.SHA256()))
+
+    def public_key_pem(self) -> str:
+        return self.public_key
 
     def sign_text(self, message: bytes) -> str:
         return base64.b64encode(self.sign(message)).decode()
@@ -267,6 +272,23 @@ class FakeSsm:
             yield {"Parameters": [{"Name": name, "Value": self.values[name]} for name in found[start : start + 10]]}
 
 
+class FakeS3:
+    """A bucket: objects by key, and writes on condition that there is none."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+        if Key not in self.objects:
+            raise ClientError({"Error": {"Code": "NoSuchKey", "Message": Key}}, "GetObject")
+        return {"Body": io.BytesIO(self.objects[Key])}
+
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes, IfNoneMatch: str = "", **_: str) -> None:  # noqa: N803
+        if IfNoneMatch and Key in self.objects:
+            raise ClientError({"Error": {"Code": "PreconditionFailed", "Message": Key}}, "PutObject")
+        self.objects[Key] = Body
+
+
 class FakeSageMaker:
     """The registry: packages by ARN, updates partial, metadata merged."""
 
@@ -316,6 +338,7 @@ class House:
         self.ledger, self.cursors, self.signer = MemoryLedger(), MemoryCursors(), LocalSigner()
         self.ssm, self.sagemaker, self.bus, self.mail = FakeSsm(), FakeSageMaker(), FakeBus(), MailLog()
         self.anchors: list[Anchor] = []
+        self.s3 = FakeS3()
 
     @property
     def world(self) -> Context:
@@ -324,6 +347,10 @@ class House:
     @property
     def registry(self) -> RegistryTarget:
         return RegistryTarget(lambda identity: self.sagemaker, self.config.environment_names)
+
+    @property
+    def evidence(self) -> EvidenceBucket:
+        return EvidenceBucket(self.s3, "evidence")
 
     @property
     def parameters(self) -> ParameterTarget:
@@ -336,6 +363,7 @@ class House:
             names.PARAMETERS: self.parameters,
             names.EVENTS: EventsTarget(self.bus, "promotion"),
             names.MAIL: self.mail,
+            names.ATTESTATIONS: AttestationTarget(self.evidence, self.signer, self.ledger.events),
         }
 
     def later(self, **length: float) -> None:

@@ -1,4 +1,4 @@
-"""Write docs/events/*.schema.json from the structs that the publisher fills: `python -m tools.write_event_schemas`."""
+"""Write docs/events/*.schema.json and docs/attestation.schema.json from their structs: `python -m tools.write_event_schemas`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 from promotion.aws.published_events import DETAILS, schema_of
+from promotion.ledger import attestation
 
 FOLDER = Path(__file__).parents[1] / "docs" / "events"
+ATTESTATION = FOLDER.parent / "attestation.schema.json"
 
 
 def page(kind: str) -> str:
@@ -23,3 +25,4 @@ def path(kind: str) -> Path:
 if __name__ == "__main__":
     for each in DETAILS:
         path(each).write_text(page(each), encoding="utf-8")
+    ATTESTATION.write_text(attestation.schema_text(), encoding="utf-8")

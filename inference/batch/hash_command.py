@@ -6,10 +6,12 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Callable
 from typing import IO, Any
 
 from inference.batch import storage
-from promotion.client.artifact import HashedArtifact, hash_artifact
+from promotion import names
+from promotion.client.artifact import HashedArtifact, Manifest, hash_artifact
 from promotion.errors import Invalid
 
 log = logging.getLogger("inference")
@@ -20,7 +22,7 @@ _STEPS = 20
 def command(options: argparse.Namespace) -> int:
     """SHA-256 and manifest of one artifact, or the digests of all in a plan, as JSON."""
     if options.plan:
-        document = planned(options.plan)
+        document = planned(options.plan, options.output)
     else:
         [source] = storage.sources(options.artifact)
         with storage.opened(source) as stream:
@@ -35,24 +37,34 @@ def command(options: argparse.Namespace) -> int:
     return 0
 
 
-def planned(uri: str) -> dict[str, Any]:
+def planned(uri: str, output: str = "") -> dict[str, Any]:
     """The digests of every artifact that a plan names, each as it was when the plan was made.
+
+    The list of each artifact's members is written into the bucket of `output`, under its SHA-256.
 
     An archive that can't be read to its end is a finding, and stands in the result; trouble with reading it is trouble.
     """
     plan = json.loads(storage.read_bytes(uri))
-    return {"artifacts": [_of_plan(entry) for entry in plan["artifacts"]]}
+    bucket = output.removeprefix("s3://").partition("/")[0] if output.startswith("s3://") else ""
+
+    def keep(manifest: Manifest) -> None:
+        if bucket:
+            storage.put_bytes(manifest.canonical(), f"s3://{bucket}/{names.MANIFESTS}/{manifest.sha256}.json")
+
+    return {"artifacts": [_of_plan(entry, keep) for entry in plan["artifacts"]]}
 
 
-def _of_plan(entry: dict[str, str]) -> dict[str, Any]:
+def _of_plan(entry: dict[str, str], keep: Callable[[Manifest], None]) -> dict[str, Any]:
     artifact = entry["artifact"]
     found: dict[str, Any] = {"artifact": artifact, "version_id": entry["version_id"]}
     size, opened = storage.opened_pinned(artifact, entry["version_id"], entry["etag"])
     try:
         with opened as stream:
-            return found | _digests(_hashed(stream, artifact.rpartition("/")[2], size))
+            hashed = _hashed(stream, artifact.rpartition("/")[2], size)
     except Invalid as error:
         return found | {"problem": error.reason}
+    keep(hashed.manifest)
+    return found | _digests(hashed)
 
 
 def _digests(hashed: HashedArtifact) -> dict[str, Any]:

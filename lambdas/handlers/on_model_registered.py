@@ -13,11 +13,13 @@ from msgspec.structs import replace
 
 from lambdas.shared import artifact_hashing
 from lambdas.shared.changes import parse_change, record_bypass
-from lambdas.shared.dependencies import client, config, logger, prefix, recorder
+from lambdas.shared.dependencies import client, config, logger, prefix, recorder, setting
 from promotion import names
 from promotion.aws.accounts import share_group
 from promotion.aws.artifacts import hash_container, is_transient, registered_evidence, size_of
+from promotion.aws.attestations import EvidenceBucket
 from promotion.aws.registry import describe
+from promotion.client.artifact import Manifest
 from promotion.config.resources import partition_of
 from promotion.domain.model import Package
 from promotion.errors import Invalid
@@ -81,7 +83,11 @@ def register(arn: str, *, by_job: bool = False, budget: Callable[[], None] = lam
     except Invalid as error:
         logger.error("package refused", extra={"model_package_arn": arn, "reason": str(error)})
         return {"refused": str(error)}
-    package = with_digests(package, by_job=by_job, budget=budget)
+    manifests: list[Manifest] = []
+    package = with_digests(package, by_job=by_job, budget=budget, keep=manifests.append)
+    kept = EvidenceBucket(client("s3"), setting(names.EVIDENCE_BUCKET))
+    for manifest in manifests:
+        kept.keep_manifest(manifest)
     evidence = registered_evidence(client("s3"), description)
     receipt = recorder().record(Register(package=package, evidence=evidence))
     logger.info(
@@ -115,7 +121,13 @@ def execution_roles() -> list[str]:
     ]
 
 
-def with_digests(package: Package, *, by_job: bool = False, budget: Callable[[], None] = lambda: None) -> Package:
+def with_digests(
+    package: Package,
+    *,
+    by_job: bool = False,
+    budget: Callable[[], None] = lambda: None,
+    keep: Callable[[Manifest], None] = lambda manifest: None,
+) -> Package:
     """A package whose containers' artifacts have been hashed; or that says why they can't be, which shuts approval; or that a
     job will hash, because they are more than a function can read in its time.
 
@@ -133,9 +145,8 @@ def with_digests(package: Package, *, by_job: bool = False, budget: Callable[[],
         )
         if by_job or sum(sizes) > limit:
             return replace(sized, hashing=True)
-        return replace(
-            package, containers=tuple(hash_container(s3, each, on_chunk=budget) for each in package.containers)
-        )
+        hashed = (hash_container(s3, each, on_chunk=budget, keep=keep) for each in package.containers)
+        return replace(package, containers=tuple(hashed))
     except _OutOfTimeError:
         return replace(sized, hashing=True)
     except Invalid as error:

@@ -1,4 +1,4 @@
-"""A group has events that the targets don't show yet: bring the registry, Parameter Store, the bus and mail along."""
+"""A group has events that the targets don't show yet: project them to each, from the registry to the attestations."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from lambdas.shared.dependencies import (
     signer,
 )
 from promotion import names
+from promotion.aws.attestations import AttestationTarget, EvidenceBucket
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.mailer import MailTarget
 from promotion.aws.parameters import ParameterTarget
@@ -132,13 +133,16 @@ def cursors_table() -> DynamoCursors:
 
 
 def targets() -> dict[str, Target]:
-    """The four targets, in the order in which a revocation has to reach them."""
+    """The targets, in the order in which a revocation has to reach them."""
     order = config().environment_names
     return {
         names.REGISTRY: RegistryTarget(registry_client, order),
         names.PARAMETERS: ParameterTarget(parameter_store("writer"), signer(), prefix()),
         names.EVENTS: EventsTarget(client("events"), setting(names.EVENT_BUS_NAME)),
         names.MAIL: MailTarget(client("sesv2"), client("s3"), config(), links(), setting(names.CONFIGURATION_SET)),
+        names.ATTESTATIONS: AttestationTarget(
+            EvidenceBucket(client("s3"), setting(names.EVIDENCE_BUCKET)), signer(), ledger().events
+        ),
     }
 
 

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from msgspec.structs import replace
 
 from promotion.aws import Client
-from promotion.client.artifact import hash_artifact, split_uri
+from promotion.client.artifact import Manifest, hash_artifact, split_uri
 from promotion.domain.metrics import evidence_of
 from promotion.domain.model import Container, Evidence
 from promotion.domain.registration import attached_to, licence_of
@@ -51,10 +51,16 @@ def pinned(s3: Client, container: Container) -> dict[str, str]:
     return {"version_id": "" if version_id == "null" else version_id, "etag": head["ETag"]}
 
 
-def hash_container(s3: Client, container: Container, *, on_chunk: Callable[[], None] = lambda: None) -> Container:
+def hash_container(
+    s3: Client,
+    container: Container,
+    *,
+    on_chunk: Callable[[], None] = lambda: None,
+    keep: Callable[[Manifest], None] = lambda manifest: None,
+) -> Container:
     """A container with the digests of its artifact, read once, by its S3 version where the bucket keeps versions.
 
-    `on_chunk` is called at least once a MiB; what it raises ends the reading.
+    `on_chunk` is called at least once a MiB; what it raises ends the reading. `keep` is called with the list of members.
 
     Raises:
         Invalid: there is no artifact, it can't be read, or the archive is damaged.
@@ -66,6 +72,7 @@ def hash_container(s3: Client, container: Container, *, on_chunk: Callable[[], N
     # The entity tag holds the read to the object that was looked at, in a bucket without versions too.
     body = s3.get_object(Bucket=bucket, Key=key, IfMatch=head["ETag"], **extra)["Body"]
     hashed = hash_artifact(body, size=int(head["ContentLength"]), on_chunk=on_chunk)
+    keep(hashed.manifest)
     return replace(
         container,
         model_data_version_id=extra.get("VersionId", ""),

@@ -186,11 +186,18 @@ def _parser() -> Parser:
     found.add_argument("request_id", metavar="REQUEST_ID")
     found.add_argument("--output", metavar="FILE", help="default: standard output")
 
-    found = command("check-bundle", _check_bundle, "check an exported file, with the public key alone")
+    found = command("check-bundle", _check_bundle, "check an exported file or attestation, with the public key alone")
     found.add_argument("file", metavar="FILE")
     found.add_argument(
         "--public-key", help="PEM file of the signing key (default: PROMOTION_PUBLIC_KEY, promotion.pub)"
     )
+
+    found = command("attest", _attest, "the signed in-toto attestation of a promotion, for other people's tools")
+    found.add_argument("group", metavar="GROUP")
+    found.add_argument("version", type=_positive, metavar="VERSION")
+    found.add_argument("environment", metavar="ENV")
+    found.add_argument("--output", metavar="FILE", help="default: standard output")
+    found.add_argument("--model-signature", metavar="FILE", help="write the OpenSSF model signature there")
 
     found = command("doctor", _doctor, "check an account and a deployment for everything that the service needs")
     found.add_argument("--mail", metavar="ADDRESS", help="send a test mail there")
@@ -348,6 +355,12 @@ def _export(options: argparse.Namespace) -> int:
     from promotion.cli import auditing
 
     return auditing.export(options.group, options.request_id, options.output)
+
+
+def _attest(options: argparse.Namespace) -> int:
+    from promotion.cli import auditing
+
+    return auditing.attest(options.group, options.version, options.environment, options.output, options.model_signature)
 
 
 def _check_bundle(options: argparse.Namespace) -> int:

@@ -1,15 +1,19 @@
-"""`promotion export` and `check-bundle`: one decision, taken out of the house and checked there."""
+"""`promotion export`, `attest` and `check-bundle`: one decision or promotion as a file, and its check."""
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from promotion.client.envelope import opened
 from promotion.client.resolve import find_public_key
 from promotion.client.signature import holds, public_keys
 from promotion.errors import IntegrityError, Invalid
-from promotion.ledger import decision_export
+from promotion.ledger import attestation, decision_export
 from promotion.ledger.events import check_chain
+from promotion.ledger.payloads import ModelPromoted
 from promotion.rendering.sentences import sentence
 
 
@@ -22,17 +26,64 @@ def export(group: str, request_id: str, output: str | None) -> int:
     if not events or not request_id.startswith(f"{group}:"):
         raise Invalid("REQUEST_ID", f"{group} has no request {request_id}.")
     check_chain(events, head)
-    document = decision_export.write(decision_export.bundle(request_id, events))
-    if output is None:
-        sys.stdout.write(document.decode())
-    else:
-        Path(output).write_bytes(document)
-        print(f"{output}: check it with `promotion check-bundle {output} --public-key promotion.pub`")
+    _give(decision_export.write(decision_export.bundle(request_id, events)), output)
     return 0
 
 
+def attest(group: str, version: int, environment: str, output: str | None, model_signature: str | None) -> int:
+    """Write the attestation of a version's newest promotion into an environment, as the service stored it.
+
+    `model_signature` is a file for the OpenSSF model signature of the first container's artifact.
+
+    Raises:
+        Invalid: it was never promoted there, or nothing is stored yet.
+        IntegrityError: what is stored is not signed, or is of another event than the ledger's.
+    """
+    from promotion.aws.attestations import EvidenceBucket
+    from promotion.aws.keys import KmsSigner
+    from promotion.cli.service import client, installation, ledger
+    from promotion.ledger.verify import read_chain
+
+    head, events = read_chain(ledger(), group)
+    check_chain(events, head)
+    place = f"{group} v{version} in {environment}"
+    promotions = [
+        event
+        for event in events
+        if isinstance(event.payload, ModelPromoted) and (event.version, event.environment) == (version, environment)
+    ]
+    if not promotions:
+        raise Invalid("GROUP VERSION ENV", f"{place} was never promoted.")
+    bucket = EvidenceBucket(client("s3"), installation()["evidence_bucket"])
+    envelope = bucket.attestation(promotions[-1])
+    if envelope is None:
+        raise Invalid(
+            "GROUP VERSION ENV", f"{place} has no attestation yet: `promotion rebuild {group}` has it written."
+        )
+    keys = public_keys(KmsSigner(client("kms"), installation()["signing_key_arn"]).public_key_pem())
+    found = attestation.read_predicate(opened(envelope, lambda message, signature: holds(keys, message, signature)))
+    if found.ledger.hash != promotions[-1].hash:
+        raise IntegrityError(f"the attestation of {place} is of another event than the ledger's.")
+    if model_signature is not None:
+        signature = bucket.model_signature(promotions[-1], 0)
+        if signature is None:
+            raise Invalid("--model-signature", f"{place} has none: the members of its artifact aren't known.")
+        Path(model_signature).write_text(json.dumps(signature) + "\n", encoding="utf-8")
+        print(f"{model_signature}: check the unpacked folder with the package model-signing, by the public key.")
+    _give(json.dumps(envelope, indent=1).encode() + b"\n", output)
+    return 0
+
+
+def _give(document: bytes, output: str | None) -> None:
+    if output is None:
+        sys.stdout.write(document.decode())
+        return
+    Path(output).write_bytes(document)
+    print(f"{output}: check it with `promotion check-bundle {output} --public-key promotion.pub`")
+
+
 def check_bundle(path: str, public_key: str | None) -> int:
-    """Check a bundle with the public key alone.
+    """Check a bundle, or an attestation, with the public key alone.
 
     Raises:
         IntegrityError: it doesn't prove what it says.
@@ -41,9 +92,15 @@ def check_bundle(path: str, public_key: str | None) -> int:
         text = Path(path).read_bytes()
     except OSError as error:
         raise Invalid("FILE", f"{path} can't be read: {error.strerror}.") from None
-    found = decision_export.read(text)
     keys = public_keys(public_key or find_public_key())
-    wrong = decision_export.problems(found, lambda message, signature: holds(keys, message, signature))
+
+    def signed(message: bytes, signature: str) -> bool:
+        return holds(keys, message, signature)
+
+    if (envelope := _envelope(text)) is not None:
+        return _say_attestation(envelope, signed)
+    found = decision_export.read(text)
+    wrong = decision_export.problems(found, signed)
     if wrong:
         raise IntegrityError("; ".join(wrong))
     request = decision_export.request_of(found)
@@ -54,4 +111,30 @@ def check_bundle(path: str, public_key: str | None) -> int:
         if event.version == request.version:
             print(f"{event.sequence:>5}  {event.time:%Y-%m-%d %H:%M:%S}  {sentence(event)}")
     print(f"Signed up to event {last.sequence} ({last.hash[:12]}), under the policy {last.policy_digest[:12]}.")
+    return 0
+
+
+def _envelope(text: bytes) -> dict[str, object] | None:
+    """The DSSE envelope in a file; None if it is something else."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and "payloadType" in found else None
+
+
+def _say_attestation(envelope: dict[str, object], signed: Callable[[bytes, str], bool]) -> int:
+    statement = opened(envelope, signed)
+    found = attestation.read_predicate(statement)
+    package = found.package
+    print(
+        f"{package.group} v{package.version} was promoted into {found.environment} at {found.promoted_at:%Y-%m-%d %H:%M:%S} UTC."
+    )
+    for each in found.approvals:
+        print(f"  approved by {each.by.name or each.by.subject} at {each.at:%Y-%m-%d %H:%M:%S}: {each.reason}")
+    for subject in statement.get("subject", []):
+        print(f"  {subject['digest']['sha256']}  {subject['name']}")
+    print(
+        f"Signed; event {found.ledger.sequence} ({found.ledger.hash[:12]}), under the policy {found.policy_digest[:12]}."
+    )
     return 0

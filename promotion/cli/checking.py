@@ -29,6 +29,8 @@ from promotion.ledger.verify import Found, Verifier
 # A decision made a moment ago is still on its way; what stays behind longer than this is said.
 SETTLES_WITHIN_S = 20.0
 REBUILT_WITHIN_S = 900.0
+# Targets that `rebuild` projects again from the first event; what is attested already stays as it is.
+REBUILT = (names.REGISTRY, names.PARAMETERS, names.ATTESTATIONS)
 POLL_S = 0.5
 
 
@@ -105,7 +107,7 @@ def _anchored(service: Installation, group: str) -> dict[str, Any]:
 
 
 def rebuild(group: str | None) -> int:
-    """Make the projector rewrite the registry and Parameter Store; mails and events are not sent again."""
+    """Make the projector rewrite the registry and Parameter Store, and attest what was not; nothing is mailed again."""
     cursors = _cursors()
     groups = [group] if group else ledger().groups()
     heads = {name: ledger().head(name).sequence for name in groups}
@@ -113,7 +115,7 @@ def rebuild(group: str | None) -> int:
         if not head:
             raise Invalid("GROUP", f"this service knows no model package group {name}.")
         at = cursors.read(name)
-        for target in (names.REGISTRY, names.PARAMETERS):
+        for target in REBUILT:
             cursors.reset(name, target)
         for target in (names.EVENTS, names.MAIL):
             # Ahead of the head, where an older copy of the ledger was restored: what comes next must not be passed over.
@@ -125,7 +127,7 @@ def rebuild(group: str | None) -> int:
     while waiting and time.monotonic() < deadline:
         for name, head in list(waiting.items()):
             at = cursors.read(name)
-            if all(at.get(target, 0) >= head for target in (names.REGISTRY, names.PARAMETERS)):
+            if all(at.get(target, 0) >= head for target in REBUILT):
                 del waiting[name]
                 print(f"{name}: rebuilt to event {head}")
         if waiting:

@@ -136,7 +136,7 @@ def problems(found: Bundle, holds: Callable[[bytes, str], bool]) -> list[str]:
 def request_of(found: Bundle) -> Request:
     """The request as it stood after the last event of a bundle."""
     _, version, environment, _ = parse_request_id(found.request_id)
-    return _folded(found.read_events(), version).version(version).requests[environment]
+    return folded(found.read_events(), version).version(version).requests[environment]
 
 
 def text_digest(text: str) -> str:
@@ -160,8 +160,8 @@ def _shown(events: Iterable[Event], version: int, environment: str) -> list[str]
     return wrong
 
 
-def _folded(events: Iterable[Event], version: int) -> GroupSnapshot:
-    """The states that one version's own events come to; others' are only links of the chain here."""
+def folded(events: Iterable[Event], version: int) -> GroupSnapshot:
+    """The states that one version's own events come to, from its registration on; others' events are passed over."""
     view: GroupSnapshot | None = None
     for event in events:
         view = view or GroupSnapshot(Head(group=event.group))

@@ -25,7 +25,7 @@ FOLLOWS = {names.EVENTS: names.PARAMETERS}
 
 
 class Target(Protocol):
-    """The registry, Parameter Store, the event bus or mail.
+    """The registry, Parameter Store, the event bus, mail or the attestations.
 
     `one_by_one`: the cursor is written after each event, for targets that can't tell what they did before.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -19,7 +20,9 @@ from promotion import names
 from promotion.aws.anchors import AnchorBucket
 from promotion.aws.checking import check
 from promotion.cli import main, service
+from promotion.client.envelope import seal
 from promotion.domain.model import Head
+from promotion.ledger import attestation
 from tests.adapters.conftest import ANCHORS, Aws
 from tests.fakes import BEGINNING, GROUP, PREFIX
 from tests.faults import ground
@@ -41,6 +44,7 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
             "api_url": ground.URL, "ledger_table": "ledger", "projections_table": "projections",
             "signing_key_arn": signer().key_id, "event_bus": "promotion", "region": "us-east-1",
             "wake_queue_url": ground.WAKE, "dead_letter_queue_url": ground.DEAD, "anchor_bucket": ground.ANCHORS,
+            "evidence_bucket": ground.EVIDENCE,
         }  # fmt: skip
         boto3.client("ssm").put_parameter(Name=f"{PREFIX}/_service", Value=json.dumps(known), Type="String")
         monkeypatch.setenv(names.CONFIG, str(tmp_path / names.CONFIG_FILE))
@@ -276,3 +280,41 @@ def test_redrive_wakes_what_was_set_aside_and_what_is_behind(running: Plant, com
     assert (running.dead, len(running.wake)) == ([], 1)
     running.settle()
     assert command("verify")[0] == 0
+
+
+def test_a_promotion_is_attested_and_its_attestation_checked_with_the_public_key_alone(
+    command: Command, tmp_path: Path
+) -> None:
+    file, signature = tmp_path / "attestation.json", tmp_path / "model.sig"
+    code, said = command("attest", GROUP, "1", "dev", "--output", str(file), "--model-signature", str(signature))
+    assert (code, "check-bundle" in said) == (0, True)
+    assert json.loads(signature.read_text())["dsseEnvelope"]["payloadType"] == "application/vnd.in-toto+json"
+    pem = tmp_path / "promotion.pub"
+    pem.write_text(signer().public_key_pem())
+    code, said = command("check-bundle", str(file), "--public-key", str(pem))
+    assert code == 0
+    assert f"{GROUP} v1 was promoted into dev" in said
+    assert "model.tar.gz" in said
+    envelope = json.loads(file.read_text())
+    file.write_text(json.dumps({**envelope, "payload": envelope["payload"][:-8]}))
+    assert command("check-bundle", str(file), "--public-key", str(pem))[0] == 4
+
+
+def test_what_was_never_promoted_or_not_attested_yet_is_said(command: Command) -> None:
+    assert command("attest", GROUP, "1", "prod")[0] == 1
+    boto3.resource("s3").Bucket(ground.EVIDENCE).objects.filter(Prefix=names.ATTESTATIONS).delete()
+    code, said = command("attest", GROUP, "1", "dev")
+    assert (code, f"promotion rebuild {GROUP}" in said) == (1, True)
+
+
+def test_an_attestation_of_another_event_is_refused(command: Command) -> None:
+    bucket = boto3.resource("s3").Bucket(ground.EVIDENCE)
+    [kept] = [each for each in bucket.objects.filter(Prefix=names.ATTESTATIONS) if each.key.endswith(".json")]
+    statement = {
+        "_type": attestation.STATEMENT,
+        "predicateType": attestation.PREDICATE,
+        "predicate": json.loads(base64.b64decode(json.loads(kept.get()["Body"].read())["payload"]))["predicate"],
+    }
+    statement["predicate"]["ledger"]["hash"] = "0" * 64
+    bucket.put_object(Key=kept.key, Body=json.dumps(seal(statement, signer().sign, "key")).encode())
+    assert command("attest", GROUP, "1", "dev")[0] == 4

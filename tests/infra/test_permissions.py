@@ -107,6 +107,8 @@ def calls(template: Template) -> dict[str, tuple[str, str, dict[str, str]]]:
         "read what was hashed": ("s3:GetObject", f"{evidence}/{names.HASHES}/0a-1.json", {}),
         "say what was hashed": ("s3:PutObject", f"{evidence}/{names.HASHES}/0a-1.json", {}),
         "run as what hashes": ("iam:PassRole", hashing, {"iam:PassedToService": "sagemaker.amazonaws.com"}),
+        "keep a manifest": ("s3:PutObject", f"{evidence}/{names.MANIFESTS}/ab.json", {}),
+        "attest": ("s3:PutObject", f"{evidence}/{names.ATTESTATIONS}/summaries/1/prod/0000000009.json", {}),
         "write anchors": ("s3:PutObject", f"{anchors}/2026/11/20.json", {}),
         "delete anchors": ("s3:DeleteObject", f"{anchors}/2026/11/20.json", {}),
         "lift an object lock": ("s3:BypassGovernanceRetention", f"{anchors}/2026/11/20.json", {}),
@@ -124,6 +126,7 @@ MAY = {
         "say what to hash",
         "read what was hashed",
         "run as what hashes",
+        "keep a manifest",
     },
     "on_approval_changed": {"describe a package", "say what happened", "register again"},
     "decide": {
@@ -169,6 +172,8 @@ MAY = {
         "read evidence",
         "read what was hashed",
         "read link keys",
+        "attest",
+        "read the public key",
     },
     "sweep": {"list packages", "read the ledger", "say what happened", "register again"},
     "prepare_inference": {

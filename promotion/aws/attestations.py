@@ -1,0 +1,126 @@
+"""The evidence bucket's attestations and manifests: written once, read by whoever verifies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from botocore.exceptions import ClientError
+
+from promotion import names
+from promotion.aws import Client
+from promotion.client.artifact import Manifest
+from promotion.client.envelope import bundle, seal
+from promotion.domain.model import Container, VersionState
+from promotion.ledger.attestation import model_statement, object_key, signature_key, statement
+from promotion.ledger.decision_export import folded
+from promotion.ledger.events import Event
+from promotion.ledger.payloads import ModelPromoted
+from promotion.ledger.snapshot import GroupSnapshot
+
+_MISSING = ("NoSuchKey", "404", "NotFound")
+
+
+class Signer(Protocol):
+    """Signs attestations."""
+
+    key_id: str
+
+    def sign(self, message: bytes) -> bytes:
+        """DER-encoded ECDSA signature on P-256 with SHA-256."""
+
+    def public_key_pem(self) -> str:
+        """The public half."""
+
+
+class EvidenceBucket:
+    """Manifests by their digest, and the attestation of each promotion."""
+
+    def __init__(self, client: Client, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    def keep_manifest(self, manifest: Manifest) -> None:
+        """Write the list of an artifact's members, under its own SHA-256."""
+        self._client.put_object(
+            Bucket=self._bucket, Key=f"{names.MANIFESTS}/{manifest.sha256}.json", Body=manifest.canonical()
+        )
+
+    def members(self, container: Container) -> list[dict[str, Any]]:
+        """The files of a container's artifact; empty if no manifest was kept, or it is not the one that was approved."""
+        body = self._read(f"{names.MANIFESTS}/{container.manifest_sha256}.json")
+        if body is None or hashlib.sha256(body).hexdigest() != container.manifest_sha256:
+            return []
+        return list(json.loads(body))
+
+    def attestation(self, event: Event) -> dict[str, Any] | None:
+        """The envelope of a promotion; None if none was written."""
+        return self._document(object_key(event))
+
+    def model_signature(self, event: Event, container: int) -> dict[str, Any] | None:
+        """The model signature of a container of a promoted version; None if none was written."""
+        return self._document(signature_key(event, container))
+
+    def put_once(self, key: str, document: dict[str, Any]) -> None:
+        """Write a document, unless there is one."""
+        try:
+            self._client.put_object(
+                Bucket=self._bucket, Key=key, Body=json.dumps(document).encode(),
+                ContentType="application/json", IfNoneMatch="*",
+            )  # fmt: skip
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict"):
+                raise
+
+    def _document(self, key: str) -> dict[str, Any] | None:
+        body = self._read(key)
+        return None if body is None else dict(json.loads(body))
+
+    def _read(self, key: str) -> bytes | None:
+        try:
+            return bytes(self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read())
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _MISSING:
+                return None
+            raise
+
+
+class AttestationTarget:
+    """Writes an attestation and the model signatures of each promotion, beside the evidence."""
+
+    one_by_one = False
+
+    def __init__(self, bucket: EvidenceBucket, signer: Signer, history: Callable[[str], Iterable[Event]]) -> None:
+        self._bucket = bucket
+        self._signer = signer
+        self._history = history
+
+    def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event.payload, ModelPromoted) and event.version is not None:
+                self._attest(view, event, event.version)
+
+    def _attest(self, view: GroupSnapshot, event: Event, version: int) -> None:
+        # The attestation is written last: where there is one, the signatures are there too.
+        if self._bucket.attestation(event) is not None:
+            return
+        state = self._as_of(event, view.version(version))
+        members = [self._bucket.members(container) for container in state.package.containers]
+        for number, container in enumerate(state.package.containers):
+            if members[number]:
+                envelope = self._sealed(model_statement(container, members[number]))
+                self._bucket.put_once(signature_key(event, number), bundle(envelope, self._signer.public_key_pem()))
+        self._bucket.put_once(object_key(event), self._sealed(statement(state, event, members)))
+
+    def _as_of(self, event: Event, state: VersionState) -> VersionState:
+        """The version as of a promotion; folded from the events where it has asked again since."""
+        request, promoted = state.requests.get(event.environment or ""), event.payload
+        if isinstance(promoted, ModelPromoted) and request is not None and request.id == promoted.request_id:
+            return state
+        until = (each for each in self._history(event.group) if each.sequence <= event.sequence)
+        return folded(until, state.version).version(state.version)
+
+    def _sealed(self, about: dict[str, Any]) -> dict[str, Any]:
+        return seal(about, self._signer.sign, self._signer.key_id)
