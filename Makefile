@@ -20,7 +20,7 @@ TIMED := $(PYTHON) tools/timed.py
 # A file is one worker's: what its tests share is made once. The order of tests/conftest.py stays, the long files first.
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo local test test-quick test-outside test-outside-all coverage wheel check synth deploy image bench bench-long faults lock format clean
+.PHONY: help demo local test test-quick test-outside test-outside-all coverage wheel check synth deploy accept image bench bench-long faults lock format clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -60,6 +60,9 @@ synth: $(VENV) $(NODE)  ## The CloudFormation template, in cdk.out/
 
 deploy: $(VENV) $(NODE)  ## Into the AWS account that the shell's credentials name
 	cdk deploy --all $(CDK_ARGS)
+
+accept: $(VENV) $(NODE)  ## What was deployed, tried once: the whole loop, and what only a live account can show
+	python -m tools.accept $(ACCEPT_ARGS)
 
 wheel: $(VENV)  ## The package, in dist/
 	rm -rf build/lib build/bdist.* *.egg-info
