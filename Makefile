@@ -6,7 +6,7 @@ PYTHON ?= python3
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 digest = $(shell cat $(1) | cksum | cut -d' ' -f1)
 
-VENV := .venv/installed-$(call digest,requirements.txt pyproject.toml)
+VENV := .venv/installed-$(call digest,inference/torch.txt requirements.txt pyproject.toml)
 NODE := node_modules/installed-$(call digest,package-lock.json)
 CHROMIUM := build/chromium-found
 # jsii writes a banner of eleven lines about Node's age on every start, and wants the version that it is not to speak of.
@@ -83,35 +83,19 @@ faults: $(VENV) $(NODE)  ## Kills and cuts everything that can be killed or cut,
 format: $(VENV)  ## Formats and sorts imports
 	ruff check --fix-only --quiet . && ruff format .
 
-lock:  ## The locks anew, from what the requirements.in files ask for
-	rm -rf build/lock && $(PYTHON) -m venv build/lock/all && $(PYTHON) -m venv build/lock/lambdas && $(PYTHON) -m venv build/lock/inference
-	build/lock/all/bin/pip install --quiet "$$(grep '^torch==' requirements.in)"
-	build/lock/all/bin/pip install --quiet -r requirements.in
-	head -n 1 requirements.txt > build/lock/requirements.txt
-	build/lock/all/bin/pip freeze --all | grep -viE '^(pip|wheel|nvidia-.*|cuda-.*|triton)==' | sed -E 's/\+cpu$$//' >> build/lock/requirements.txt
-	grep '==' build/lock/requirements.txt > build/lock/versions.txt
-	build/lock/lambdas/bin/pip install --quiet -r lambdas/requirements.in -c build/lock/versions.txt
-	head -n 1 lambdas/requirements.txt > build/lock/lambdas.txt
-	build/lock/lambdas/bin/pip freeze >> build/lock/lambdas.txt
-	build/lock/inference/bin/pip install --quiet "$$(grep '^torch==' build/lock/versions.txt)"
-	build/lock/inference/bin/pip install --quiet -r inference/requirements.in -c build/lock/versions.txt
-	head -n 1 inference/requirements.txt > build/lock/inference.txt
-	build/lock/inference/bin/pip freeze | grep -viE '^(nvidia-.*|cuda-.*|triton)==' | sed -E 's/\+cpu$$//' >> build/lock/inference.txt
-	mv build/lock/requirements.txt requirements.txt && mv build/lock/lambdas.txt lambdas/requirements.txt && mv build/lock/inference.txt inference/requirements.txt
-	$(PYTHON) -m venv build/lock/uv && build/lock/uv/bin/pip install --quiet uv==0.13.9
-	for asked in outside/*/requirements.in; do build/lock/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
-	  --no-header --no-annotate --no-emit-index-url --output-file "$${asked%.in}.txt" "$$asked" || exit 1; done
+lock:  ## The locks anew, with hashes, from the requirements.in files; UPGRADE=1 takes newer versions
+	$(PYTHON) -m tools.lock
 	npm install --package-lock-only --omit-lockfile-registry-resolved=true --no-audit --no-fund
 
 clean:  ## Everything that was made here
 	rm -rf build cdk.out .venv node_modules
 
-# torch goes in first and alone: pip then takes a CPU build where the index has one, and the rest of the lock finds it installed.
+# torch goes in first and alone: pip then takes a CPU build where the index has one. The rest is the lock, hash by hash.
 $(VENV):
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
 	[ -x .venv/bin/python ] || $(PYTHON) -m venv .venv
-	$(PIP) install --quiet "$$(grep '^torch==' requirements.txt)"
-	$(PIP) install --quiet -r requirements.txt
+	$(PIP) install --quiet -r inference/torch.txt
+	$(PIP) install --quiet --require-hashes --no-deps -r requirements.txt
 	$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	rm -f .venv/installed-* && touch $@
 

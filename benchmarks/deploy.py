@@ -1,7 +1,7 @@
 """How long a synth takes, what the functions weigh, how long they take to import, and what a warm one does besides asking AWS.
 
 Writes build/bench/deploy.json and docs/benchmarks/deploy.md: `synth_s`; `bundle_mb`; `cold_import_ratio`, a function's import
-against boto3's alone, each in a fresh interpreter that sees the bundle and Lambda's runtime, taken in turns; `handler_ms`, the
+against boto3's alone, each in a fresh interpreter that sees the bundle alone, taken in turns; `handler_ms`, the
 median of a warm call in this process, less that in which AWS was asked. Both are processor time, so that a busy machine changes
 neither much; bytecode lies ready for both sides of the ratio.
 """
@@ -37,10 +37,8 @@ ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "bench" / "deploy.json"
 PAGE = ROOT / "docs" / "benchmarks" / "deploy.md"
 CONFIG = ROOT / "tests" / "infra" / "promotion.toml"
-# What Lambda's Python brings along.
-RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "six", "urllib3")
 ROUNDS, LONG_ROUNDS = 5, 25
-MOST_MB = 30
+MOST_MB = 60
 FUNCTION_HEADS = ("function", "cold import ÷ boto3's", "warm, ms")
 # Deployed where endpoints are configured.
 ENDPOINTS = ("on_live_changed",)
@@ -54,8 +52,8 @@ def main(*, long: bool = False) -> dict[str, Any]:
     figures = {
         "synth_s": synth(),
         "bundle_mb": round(weight(bundle.build(ROOT, CONFIG)) / 1e6, 1),
-        "cold_import_ratio": imports(twin, runtime(), rounds),
-        "uncompiled_import_ratio": uncompiled(twin, runtime(), rounds),
+        "cold_import_ratio": imports(twin, rounds),
+        "uncompiled_import_ratio": uncompiled(twin, rounds),
         "handler_ms": handlers(),
         "python": sys.version.split()[0],
         "cores": os.cpu_count(),
@@ -116,20 +114,7 @@ def weight(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
 
 
-def runtime() -> Path:
-    """A folder with what Lambda's runtime brings, in the versions of the lock."""
-    into = ROOT / "build" / "bundle" / "runtime"
-    if not into.exists():
-        lock = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-        wanted = [line for line in lock if line.partition("==")[0].lower() in RUNTIME]
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "requirements.txt"
-            file.write_text("\n".join(wanted), encoding="utf-8")
-            bundle.install(file, into, for_lambda=False)
-    return into
-
-
-def imports(twin: Path, brought: Path, rounds: int, *options: str) -> dict[str, float]:
+def imports(twin: Path, rounds: int, *options: str) -> dict[str, float]:
     """Median of each function's import against that of boto3 alone, in turns."""
     statements = {
         "boto3": "import boto3",
@@ -138,7 +123,7 @@ def imports(twin: Path, brought: Path, rounds: int, *options: str) -> dict[str, 
     taken: defaultdict[str, list[float]] = defaultdict(list)
     for turn in range(rounds + 1):
         for name, statement in statements.items():
-            seconds = _import_s(twin, brought, statement, *options)
+            seconds = _import_s(twin, statement, *options)
             # The first turn compiles.
             if turn:
                 taken[name].append(seconds)
@@ -146,17 +131,17 @@ def imports(twin: Path, brought: Path, rounds: int, *options: str) -> dict[str, 
     return {name: round(statistics.median(seconds) / boto3, 2) for name, seconds in taken.items()}
 
 
-def uncompiled(twin: Path, brought: Path, rounds: int) -> dict[str, float]:
+def uncompiled(twin: Path, rounds: int) -> dict[str, float]:
     """The same as the bundle is uploaded: without bytecode, and where none can be kept. What Lambda brings along has its own."""
     with tempfile.TemporaryDirectory() as folder:
         bare = Path(folder) / "code"
         shutil.copytree(twin, bare, ignore=shutil.ignore_patterns("__pycache__"))
-        return imports(bare, brought, max(2, rounds // 3), "-B")
+        return imports(bare, max(2, rounds // 3), "-B")
 
 
-def _import_s(twin: Path, brought: Path, statement: str, *options: str) -> float:
+def _import_s(twin: Path, statement: str, *options: str) -> float:
     script = (
-        f"import sys, time; sys.path[:0] = [{str(twin)!r}, {str(brought)!r}]; t = time.process_time(); {statement}; "
+        f"import sys, time; sys.path.insert(0, {str(twin)!r}); t = time.process_time(); {statement}; "
         "print(time.process_time() - t)"
     )
     environment = {"AWS_DEFAULT_REGION": "us-east-1", "POWERTOOLS_SERVICE_NAME": "promotion"}

@@ -73,7 +73,7 @@ def install(lock: Path, into: Path, *, for_lambda: bool) -> None:
         subprocess.CalledProcessError: pip could not; it has said why.
     """
     into.parent.mkdir(parents=True, exist_ok=True)
-    options = ["--only-binary=:all:", "--no-deps", "--no-compile"]
+    options = ["--only-binary=:all:", "--no-deps", "--no-compile", "--require-hashes"]
     if for_lambda:
         options += ["--python-version", PYTHON, "--implementation", "cp"]
         options += [part for platform in PLATFORMS for part in ("--platform", platform)]
@@ -96,7 +96,7 @@ def _digest(files: list[Path]) -> str:
 
 
 def _forget(target: Path, pattern: str) -> None:
-    """Removes all but the newest few bundles: each is 26 MB, and every change of a line makes another."""
+    """Removes all but the newest few bundles: each is 47 MB, and every change of a line makes another."""
     made = sorted(target.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
     for old in made[_KEPT:]:
         shutil.rmtree(old, ignore_errors=True)

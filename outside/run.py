@@ -211,9 +211,8 @@ def install(suite: Suite, place: Path, output: IO[str]) -> None:
 
 
 def torch() -> str:
-    """The product's own torch, as its lock pins it: alone, pip takes the CPU build where the index has one."""
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    return next(line.split()[0] for line in lines if line.startswith("torch=="))
+    """The product's own torch: alone, pip takes the CPU build where the index has one."""
+    return (ROOT / "inference" / "torch.txt").read_text(encoding="utf-8").strip()
 
 
 def digest(suite: Suite) -> str:

@@ -64,7 +64,7 @@ def installed(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pyt
     pip = [str(place / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     lock = ROOT / "requirements.txt"
     if extra == INFERENCE:
-        subprocess.run([*pip, re.findall(r"^torch==\S+", lock.read_text(), re.MULTILINE)[0]], check=True)
+        subprocess.run([*pip, "-r", str(ROOT / "inference" / "torch.txt")], check=True)
     versions = folder / "versions.txt"
     versions.write_text("\n".join(re.findall(r"^[\w.-]+==[^\s\\]+", lock.read_text(), re.MULTILINE)))
     subprocess.run([*pip, "-c", str(versions), f"{wheel}[{extra}]" if extra else str(wheel)], check=True)
