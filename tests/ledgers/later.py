@@ -49,9 +49,10 @@ def _run(home: Path, program: str, *arguments: str) -> str:
     Raises:
         RuntimeError: it failed; with what it printed.
     """
+    path = os.pathsep.join([str(home), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, "-m", f"tests.ledgers.{program}", *arguments],
-        cwd=home, env={**os.environ, "PYTHONPATH": str(home)}, capture_output=True, text=True, check=False,
+        cwd=home, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         raise RuntimeError(done.stderr)

@@ -184,7 +184,8 @@ def test_a_broken_header_is_not_taken_for_the_end() -> None:
 def test_a_header_that_would_fill_the_memory_is_refused(kind: bytes) -> None:
     info = tarfile.TarInfo("name")
     info.type, info.size = kind, 1 << 30
-    with pytest.raises(Invalid, match="header of 1073741824 bytes"):
+    # Newer tarfile modules read the header before this one sees its size.
+    with pytest.raises(Invalid, match=r"header of (1073741824 bytes|more than 1048576)"):
         hashed(gzip.compress(info.tobuf(tarfile.GNU_FORMAT) + bytes(10_240)))
 
 
