@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -17,7 +18,9 @@ from infra.events import Wiring
 from infra.functions import Functions
 from infra.inference import InferenceMachine
 from infra.mail import Sender
+from infra.storage import Store
 from promotion import names
+from promotion.config.loading import Config, duration
 
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Create-alarm-on-metric-math-expression.html
 MOST_METRICS = 10
@@ -75,6 +78,15 @@ def _reported(environment: str, installation: str) -> cloudwatch.Metric:
     )
 
 
+def longest_wait_hours(settings: Config) -> float:
+    """Hours after which no request can be open any more: the longest life of one, every freeze window, and one for the sweep."""
+    lives = [environment.expires_after for environment in settings.environments]
+    changed = [each for override in settings.groups_override.values() for each in override.environments.values()]
+    lives += [each.expires_after for each in changed if each.expires_after is not None]
+    frozen = sum((window.end - window.start for window in settings.freeze), timedelta())
+    return (max(map(duration, lives)) + frozen) / timedelta(hours=1) + 1
+
+
 class Monitoring(Construct):
     """Alarms and the dashboard."""
 
@@ -91,6 +103,8 @@ class Monitoring(Construct):
         sender: Sender,
         topic: sns.ITopic,
         api_id: str,
+        store: Store,
+        settings: Config,
     ) -> None:
         super().__init__(scope, name)
         self.topic = topic
@@ -100,13 +114,16 @@ class Monitoring(Construct):
         self._queues(wiring)
         self._functions(functions)
         self._api(api_id)
+        self._answers()
+        self._tables(store)
+        self._limits(settings)
         # Here by the machine's own word, and by what it reported where its numbers are in another account.
         failures = {name: made.failures() for name, made in machines.items()}
         failures |= {name: {"InferenceFailed": _reported(name, installation)} for name in elsewhere}
         for environment, metrics in failures.items():
             for name, failed in metrics.items():
                 self._alarm(name + environment.title().replace("-", ""), failed, 1)
-        for title, metric in (("MailBounced", "Bounce"), ("MailComplained", "Complaint")):
+        for title, metric in (("MailBounced", "Bounce"), ("MailComplained", "Complaint"), ("MailRejected", "Reject")):
             self._alarm(title, sender.metric(metric).with_(period=_FIVE_MINUTES), 1)
         self._verification()
         self._dashboard(functions, wiring, sender, api_id)
@@ -143,6 +160,52 @@ class Monitoring(Construct):
             dimensions_map={"ApiId": api_id},
             statistic=statistic,
             period=_FIVE_MINUTES,
+        )
+
+    def _answers(self) -> None:
+        """Errors that people see and no function reports as its own: pages, sign-ins, wake-ups."""
+        for module in ("web", "decide", "sign_in", "operate"):
+            title = "".join(word.title() for word in module.split("_"))
+            self._alarm(f"{title}Answers5xx", self._own(names.ERROR_ANSWERS_METRIC, function=module), 1)
+        self._alarm("SignInsBroken", self._own(names.BROKEN_SIGN_INS_METRIC), 1)
+        self._alarm("WakeUpsRefused", self._own(names.REFUSED_WAKE_UPS_METRIC), 1)
+
+    def _tables(self, store: Store) -> None:
+        """Requests that DynamoDB throttled, reads and writes together."""
+        for title, table in (("LedgerThrottled", store.ledger), ("ProjectionsThrottled", store.projections)):
+            counts = {
+                kind: cloudwatch.Metric(
+                    namespace="AWS/DynamoDB",
+                    metric_name=f"{kind.title()}ThrottleEvents",
+                    dimensions_map={"TableName": table.table_name},
+                    statistic="Sum",
+                    period=_FIVE_MINUTES,
+                )
+                for kind in ("read", "write")
+            }
+            both = cloudwatch.MathExpression(
+                expression="FILL(read, 0) + FILL(write, 0)", using_metrics=counts, period=_FIVE_MINUTES
+            )
+            self._alarm(title, both, 1)
+
+    def _limits(self, settings: Config) -> None:
+        """What grows: parameters, and the age of what nobody has decided."""
+        day = Duration.days(1)
+        parameters = self._own(names.PARAMETERS_METRIC, statistic="Maximum", period=day)
+        self._alarm("ParametersMany", parameters, names.MOST_PARAMETERS * names.NEAR_LIMIT)
+        oldest = self._own(names.OLDEST_REQUEST_METRIC, statistic="Maximum", period=_FIVE_MINUTES)
+        self._alarm("RequestsOverdue", oldest, longest_wait_hours(settings))
+
+    def _own(
+        self, metric: str, *, statistic: str = "Sum", period: Duration = _FIVE_MINUTES, **dimensions: str
+    ) -> cloudwatch.Metric:
+        """A metric that a function counts (lambdas/shared/dependencies.py)."""
+        return cloudwatch.Metric(
+            namespace=names.METRICS_NAMESPACE,
+            metric_name=metric,
+            dimensions_map={**dimensions, "service": self._installation},
+            statistic=statistic,
+            period=period,
         )
 
     def _verification(self) -> None:

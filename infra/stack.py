@@ -119,6 +119,8 @@ class PromotionStack(Stack):
             sender=self.sender,
             topic=topic,
             api_id=self.api.api_id,
+            store=self.store,
+            settings=settings,
         )
         self._service_parameter()
         self._outputs()

@@ -7,6 +7,7 @@ PromotionError
 ├── NotApproved         nothing is live in this environment
 ├── IntegrityError      the bytes, or the record about them, are not those that were approved
 ├── SignInFailed        somebody could not be signed in
+│   └── ClientRefused   the provider refuses this application: nobody can be signed in
 ├── ProviderUnavailable the identity provider does not answer
 ├── Invalid             outside data is wrong: a field, what is wrong with it, what to do
 └── Conflict            somebody appended first; read again and decide again
@@ -57,6 +58,10 @@ class IntegrityError(PromotionError):
 
 class SignInFailed(PromotionError):
     """Somebody could not be signed in; the message says why, and what to ask the administrator for."""
+
+
+class ClientRefused(SignInFailed):
+    """The identity provider refuses this application, as with an expired client secret: nobody can sign in."""
 
 
 class ProviderUnavailable(PromotionError):

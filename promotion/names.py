@@ -128,6 +128,20 @@ METRICS_NAMESPACE: Final = "Promotion"
 DIFFERENCES_METRIC: Final = "VerifyDifferences"
 # Runs that failed, by environment: how an account's runs are heard of in another.
 FAILED_RUNS_METRIC: Final = "FailedRuns"
+# Sign-ins that failed for a reason that concerns everybody: the provider refuses this application, or doesn't answer.
+BROKEN_SIGN_INS_METRIC: Final = "BrokenSignIns"
+# Wake-ups of the projector that SQS refused.
+REFUSED_WAKE_UPS_METRIC: Final = "RefusedWakeUps"
+# Answers with a status of 500 or more, by function.
+ERROR_ANSWERS_METRIC: Final = "ErrorAnswers"
+# Parameters below the prefix, counted by the daily verification.
+PARAMETERS_METRIC: Final = "Parameters"
+# Age in hours of the oldest open request, at each sweep.
+OLDEST_REQUEST_METRIC: Final = "OldestOpenRequestHours"
+# Standard parameters that an account may have in a region, and the share of a limit at which an alarm goes off.
+# https://docs.aws.amazon.com/general/latest/gr/ssm.html
+MOST_PARAMETERS: Final = 10_000
+NEAR_LIMIT: Final = 0.7
 
 DEFAULT_PREFIX: Final = "/promotion"
 BOARD_INDEX: Final = "board"

@@ -27,7 +27,7 @@ http_app.not_found(app)
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    return http_app.serve(app, event, context)
+    return http_app.serve(app, event, context, "decide")
 
 
 @http_app.route(app, "/approvals/<token>", "POST")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lambdas.shared.dependencies import client, logger, setting
+from lambdas.shared.dependencies import client, count, logger, setting
 from promotion import names
 from promotion.aws.ledger import group_of
 
@@ -28,6 +28,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
             )
         except Exception:  # noqa: BLE001 - whatever it was, the stream has to come back to this record
             logger.exception("wake-up not queued", extra={"model_package_group": group})
+            count(names.REFUSED_WAKE_UPS_METRIC, 1)
             return {"batchItemFailures": [{"itemIdentifier": record["dynamodb"]["SequenceNumber"]}]}
         logger.info("projector woken", extra={"model_package_group": group, "sequence": int(sequence)})
     return {"batchItemFailures": []}

@@ -30,7 +30,7 @@ _ASSUMED_ROLE = re.compile(r"arn:(aws[\w-]*):sts::(\d{12}):assumed-role/(?:[^/]+
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    return serve(app, event, context)
+    return serve(app, event, context, "operate")
 
 
 @app.post("/operations")

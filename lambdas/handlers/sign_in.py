@@ -19,7 +19,7 @@ READ = ("GET", "HEAD")
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    return http_app.serve(app, event, context)
+    return http_app.serve(app, event, context, "sign_in")
 
 
 @http_app.route(app, "/login", *READ)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar
 
-from lambdas.shared.dependencies import client, config, ledger, logger, now, recorder, setting
+from lambdas.shared.dependencies import client, config, count, ledger, logger, now, recorder, setting
 from promotion import names
 from promotion.domain.model import EnvironmentState
 from promotion.errors import IntegrityError, PromotionError
@@ -30,6 +30,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     found = sum(_each(_find_lost, group, group, broken) for group in _governed_groups())
     unreadable: list[str] = []
     states = [state for state in ledger().environments(unreadable) if state.pending is not None]
+    count(names.OLDEST_REQUEST_METRIC, _oldest_hours(states))
     timed = sum(_each(_keep_time, state, state.group, broken) for state in states)
     broken += [(group, IntegrityError(f"{group}: its states can't be read.")) for group in dict.fromkeys(unreadable)]
     for group, error in broken:
@@ -108,6 +109,15 @@ def _find_lost(group: str) -> int:
             )
         lost += is_lost
     return lost
+
+
+def _oldest_hours(states: Sequence[EnvironmentState]) -> float:
+    """Age of the oldest open request; 0 where there is none."""
+    return (
+        max((now() - state.pending_since) / timedelta(hours=1) for state in states if state.pending_since)
+        if states
+        else 0
+    )
 
 
 def _keep_time(state: EnvironmentState) -> int:

@@ -29,7 +29,13 @@ from promotion.ledger.verify import Found, Verifier
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     found, anchored, groups, failed = 0, 0, 0, 0
-    for group, differences in check(installation()):
+    parameters = 0
+
+    def seen(number: int) -> None:
+        nonlocal parameters
+        parameters = number
+
+    for group, differences in check(installation(), seen=seen):
         groups += bool(group)
         found += len(differences)
         for difference in differences:
@@ -42,7 +48,10 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
                 logger.exception("not anchored", extra={"model_package_group": group})
                 failed += 1
     count(names.DIFFERENCES_METRIC, found + failed)
-    logger.info("verified", extra={"groups": groups, "differences": found, "anchored": anchored})
+    count(names.PARAMETERS_METRIC, parameters)
+    logger.info(
+        "verified", extra={"groups": groups, "differences": found, "anchored": anchored, "parameters": parameters}
+    )
     return {"groups": groups, "differences": found, "anchored": anchored}
 
 

@@ -50,7 +50,7 @@ JUST_DECIDED = timedelta(minutes=1)
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    return http_app.serve(app, event, context)
+    return http_app.serve(app, event, context, "web")
 
 
 @http_app.route(app, "/", *READ)

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.shared.cookies import Cookie
 
-from lambdas.shared.dependencies import logger, setting
+from lambdas.shared.dependencies import count, logger, setting
 from promotion import names
 from promotion.domain.model import Person
 from promotion.errors import AlreadyDecided, Conflict, Invalid, LinkInvalid, NotApproved, ProviderUnavailable, Refused
@@ -174,14 +174,19 @@ class Request:
                 return say(HTTPStatus.BAD_REQUEST, "Not understood", "invalid")
 
 
-def serve(app: APIGatewayHttpResolver, event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answer an event: HEAD as GET without a body, and every answer with the security headers."""
+def serve(app: APIGatewayHttpResolver, event: dict[str, Any], context: Any, function: str) -> dict[str, Any]:
+    """Answer an event: HEAD as GET without a body, and every answer with the security headers.
+
+    `function` is the module that answers, as its alarm names it.
+    """
     try:
         answer = app.resolve(event, context)
     except Exception:  # noqa: BLE001 - every trouble has to end in a page
-        # Whoever waits gets a page; the log has the trace, and the API's 5xx metric the alarm.
+        # The person gets a page and the log has the trace: the function itself has no error, so its answers are counted.
         logger.exception("broke")
         answer = _broken(event)
+    if answer["statusCode"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        count(names.ERROR_ANSWERS_METRIC, 1, function=function)
     if event["requestContext"]["http"]["method"] == "HEAD":
         answer["body"], answer["isBase64Encoded"] = "", False
     http = event["requestContext"]["http"]

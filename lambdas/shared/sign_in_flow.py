@@ -11,12 +11,13 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.shared.cookies import Cookie
 
 from lambdas.shared import http_app
-from lambdas.shared.dependencies import config, identity, logger, now, session_maker, sign_in_keys
+from lambdas.shared.dependencies import config, count, identity, logger, now, session_maker, sign_in_keys
 from lambdas.shared.http_app import Visit
 from lambdas.shared.sign_in_paths import decision_at, digest, login
+from promotion import names
 from promotion.config.loading import duration
 from promotion.domain import freshness
-from promotion.errors import ProviderUnavailable, SignInFailed
+from promotion.errors import ClientRefused, ProviderUnavailable, SignInFailed
 from promotion.formatting import one_line
 from promotion.links.sessions import Session
 from promotion.links.tokens import SignIn, claimed_request_of, safe_return
@@ -94,6 +95,8 @@ def not_signed_in(visit: Visit, error: Exception, return_to: str = "/") -> Respo
     unavailable = isinstance(error, ProviderUnavailable)
     status = HTTPStatus.SERVICE_UNAVAILABLE if unavailable else HTTPStatus.FORBIDDEN
     logger.warning("sign-in failed", extra={"reason": str(error)})
+    if isinstance(error, ProviderUnavailable | ClientRefused):
+        count(names.BROKEN_SIGN_INS_METRIC, 1)
     return visit.message(
         status, "Not signed in", str(error), link=(login(return_to), "Try again"), code="sign_in_failed"
     )

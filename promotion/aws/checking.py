@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from botocore.exceptions import BotoCoreError, ClientError
 from msgspec import Struct
@@ -29,16 +29,19 @@ class Installation(Struct, frozen=True, kw_only=True):
     cursors: DynamoCursors | None = None
 
 
-def check(installation: Installation, group: str | None = None) -> Iterator[tuple[str, list[Found]]]:
+def check(
+    installation: Installation, group: str | None = None, *, seen: Callable[[int], None] = lambda number: None
+) -> Iterator[tuple[str, list[Found]]]:
     """Differences by group, one group after the other; those that belong to none come last, under no name.
 
     Groups are looked for in the ledger, among the anchors and among the parameters: a group whose ledger was wiped is still
     known to the others. What differs is read anew once, all of the group's together, before it is called a difference: all
     parameters are read before the first group, and meanwhile the service goes on. A group that can't be read is named, and
-    the others are gone on with.
+    the others are gone on with. `seen` is called with the number of parameters.
     """
     prefix = installation.verifier.prefix
     parameters = dict(read_below(installation.ssm, f"{prefix}/{group}" if group else prefix))
+    seen(len(parameters))
     anchors = installation.anchors.known(group) if installation.anchors else {}
     groups = [group] if group else sorted({*installation.ledger.groups(), *anchors})
     for name in groups:

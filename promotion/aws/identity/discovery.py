@@ -20,7 +20,7 @@ from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import JWKRegistry, Key, KeySet, OctKey
 
 from promotion.config.settings import Identity
-from promotion.errors import ProviderUnavailable, SignInFailed
+from promotion.errors import ClientRefused, ProviderUnavailable, SignInFailed
 from promotion.formatting import one_line
 
 # Never `none`, never a shared secret: a token signed with our own client secret would otherwise pass.
@@ -29,6 +29,8 @@ TIMEOUT_S = 10.0
 DISCOVERY_LIFETIME_S = 3600.0
 # Keys are read again at once for a token that names an unknown key, but not for each forged token anew.
 KEYS_REREAD_S = 10.0
+# Errors about this application rather than the person (RFC 6749, section 5.2).
+_ABOUT_US = ("invalid_client", "unauthorized_client")
 LONGEST_REASON = 400
 MOST_KEYS = 100
 
@@ -128,7 +130,8 @@ class Discovery:
         if not isinstance(document, dict):
             raise ProviderUnavailable("The identity provider answered with something else than an object.")
         if answer.status_code >= 400:
-            raise SignInFailed(f"The identity provider refused: {refusal(document, str(answer.status_code))}.")
+            kind = ClientRefused if document.get("error") in _ABOUT_US else SignInFailed
+            raise kind(f"The identity provider refused: {refusal(document, str(answer.status_code))}.")
         return document
 
 

@@ -1,0 +1,388 @@
+"""Alarms that go off: each is held against what the real functions emit, or against AWS's documented metrics."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import boto3
+import pytest
+import time_machine
+
+from infra.monitoring import longest_wait_hours
+from promotion import names
+from promotion.config.loading import parse
+from promotion.links.sessions import Session
+from tests.fakes import ANN, CONFIG, CONFIG_TEXT, GROUP, PREFIX, signed_in
+from tests.faults.ground import URL, function
+from tests.faults.plant import BEGINNING, Plant, plant
+from tests.identity.provider import Provider
+from tests.infra.synthesized import Template, synthesize
+from tests.infra.test_endpoints import configured
+
+# AWS's own metrics: the sets of dimensions that each comes with, and the statistics that say something.
+DOCUMENTED: Mapping[tuple[str, str], tuple[set[frozenset[str]], set[str]]] = {
+    # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html (no dimension: all functions of the account)
+    ("AWS/Lambda", "Errors"): ({frozenset({"FunctionName"})}, {"Sum"}),
+    ("AWS/Lambda", "Throttles"): ({frozenset()}, {"Sum"}),
+    ("AWS/Lambda", "IteratorAge"): ({frozenset({"FunctionName"})}, {"Maximum"}),
+    # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+    ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): ({frozenset({"QueueName"})}, {"Maximum"}),
+    ("AWS/SQS", "ApproximateAgeOfOldestMessage"): ({frozenset({"QueueName"})}, {"Maximum"}),
+    # https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-metrics.html (HTTP APIs write 5xx, not 5XXError)
+    ("AWS/ApiGateway", "5xx"): ({frozenset({"ApiId"}), frozenset({"ApiId", "Stage"})}, {"Sum"}),
+    # https://docs.aws.amazon.com/step-functions/latest/dg/procedure-cw-metrics.html
+    ("AWS/States", "ExecutionsFailed"): ({frozenset({"StateMachineArn"})}, {"Sum"}),
+    ("AWS/States", "ExecutionsTimedOut"): ({frozenset({"StateMachineArn"})}, {"Sum"}),
+    # https://docs.aws.amazon.com/ses/latest/dg/event-destinations-manage.html: with the event destination's own dimension
+    ("AWS/SES", "Bounce"): ({frozenset({"ses:configuration-set"})}, {"Sum"}),
+    ("AWS/SES", "Complaint"): ({frozenset({"ses:configuration-set"})}, {"Sum"}),
+    ("AWS/SES", "Reject"): ({frozenset({"ses:configuration-set"})}, {"Sum"}),
+    # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/metrics-dimensions.html
+    ("AWS/DynamoDB", "ReadThrottleEvents"): ({frozenset({"TableName"})}, {"Sum"}),
+    ("AWS/DynamoDB", "WriteThrottleEvents"): ({frozenset({"TableName"})}, {"Sum"}),
+}  # fmt: skip
+# What the value of a dimension has to be: a reference to a resource of this type in the same template.
+REFERS_TO = {
+    "FunctionName": "AWS::Lambda::Function",
+    "QueueName": "AWS::SQS::Queue",
+    "ApiId": "AWS::ApiGatewayV2::Api",
+    "StateMachineArn": "AWS::StepFunctions::StateMachine",
+    "ses:configuration-set": "AWS::SES::ConfigurationSet",
+    "TableName": "AWS::DynamoDB::Table",
+}
+
+
+@dataclass(frozen=True)
+class Watched:
+    """One metric of an alarm, as the template has it."""
+
+    namespace: str
+    name: str
+    dimensions: Mapping[str, str]
+    statistic: str
+    period_s: int
+
+
+def watched(alarm: Mapping[str, Any]) -> list[Watched]:
+    """The metrics of an alarm, of its expression where it has one."""
+    if "MetricName" in alarm:
+        return [_one(alarm, alarm["Statistic"], alarm["Period"])]
+    stats = [each["MetricStat"] for each in alarm["Metrics"] if "MetricStat" in each]
+    return [_one(each["Metric"], each["Stat"], each["Period"]) for each in stats]
+
+
+def _one(metric: Mapping[str, Any], statistic: str, period_s: int) -> Watched:
+    dimensions = {each["Name"]: each["Value"] for each in metric.get("Dimensions", ())}
+    return Watched(metric["Namespace"], metric["MetricName"], dimensions, statistic, period_s)
+
+
+def goes_off(alarm: Mapping[str, Any], emitted: Sequence[tuple[str, str, Mapping[str, str], float]]) -> bool:
+    """Whether an alarm on one metric of ours goes off, if `emitted` is all that came in each of its periods."""
+    [metric] = watched(alarm)
+    found = [
+        value
+        for namespace, name, dimensions, value in emitted
+        if (namespace, name, dimensions) == (metric.namespace, metric.name, metric.dimensions)
+    ]
+    if metric.statistic == "SampleCount":
+        value = float(len(found))
+    elif not found:
+        return False
+    else:
+        value = {"Sum": sum, "Maximum": max}[metric.statistic](found)
+    match alarm["ComparisonOperator"]:
+        case "GreaterThanOrEqualToThreshold":
+            return bool(value >= alarm["Threshold"])
+        case "LessThanThreshold":
+            return bool(value < alarm["Threshold"])
+    raise AssertionError(alarm["ComparisonOperator"])
+
+
+def emitted(said: str) -> list[tuple[str, str, Mapping[str, str], float]]:
+    """What CloudWatch makes of the lines in the embedded metric format.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+    """
+    found = []
+    for line in said.splitlines():
+        document = json.loads(line) if line.startswith("{") and "_aws" in line else {}
+        for directive in document.get("_aws", {}).get("CloudWatchMetrics", ()):
+            for names_ in directive["Dimensions"]:
+                for metric in directive["Metrics"]:
+                    values = document[metric["Name"]]
+                    for value in values if isinstance(values, list) else [values]:
+                        dimensions = {name: document[name] for name in names_}
+                        found.append((directive["Namespace"], metric["Name"], dimensions, float(value)))
+    return found
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
+    """Endpoints, and environments in accounts of their own: the service's stack and one environment's."""
+    folder = tmp_path_factory.mktemp("several")
+    synthesize(configured(folder, "accounts.toml", "dev", "prod"), folder / "out")
+    return {name: Template(folder / "out" / f"{name}.template.json") for name in ("promotion", "promotion-prod")}
+
+
+def alarms(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Alarms by what they are called in docs/operations.md."""
+    for name, alarm in template.of_type("AWS::CloudWatch::Alarm").items():
+        yield name[:-8].removeprefix("Monitoring").removesuffix("Alarm"), alarm
+
+
+def test_every_metric_of_aws_is_a_documented_one_of_a_resource_of_this_template(
+    template: Template, several: dict[str, Template]
+) -> None:
+    seen = set()
+    for made in (template, *several.values()):
+        for name, alarm in alarms(made):
+            for metric in watched(alarm):
+                if metric.namespace == names.METRICS_NAMESPACE:
+                    continue
+                seen.add((metric.namespace, metric.name))
+                dimensions, statistics = DOCUMENTED[metric.namespace, metric.name]
+                assert frozenset(metric.dimensions) in dimensions, name
+                assert metric.statistic in statistics, name
+                for dimension, value in metric.dimensions.items():
+                    resource = value.strip("<>").removesuffix(".QueueName").removesuffix(".Arn")
+                    assert made.resources[resource]["Type"] == REFERS_TO[dimension], (name, value)
+    assert seen == set(DOCUMENTED)
+
+
+def test_no_alarm_looks_further_back_than_cloudwatch_allows(template: Template) -> None:
+    """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html"""
+    for name, alarm in alarms(template):
+        for metric in watched(alarm):
+            assert metric.period_s in (60, 300) or metric.period_s % 3600 == 0, name
+            longest = 7 * 86_400 if metric.period_s >= 3600 else 86_400
+            assert metric.period_s * alarm["EvaluationPeriods"] <= longest, name
+
+
+@pytest.fixture
+def running(
+    template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Plant]:
+    """Version 1 pending in dev, everything projected, nobody's output read yet."""
+    with plant(tmp_path) as made:
+        made.register()
+        made.settle()
+        made.inside = True
+        capsys.readouterr()
+        yield made
+
+
+def under(template: Template, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function's own variables as the template has them; where they name a resource, that of the plant."""
+    variables = template.function(module)[1]["Environment"]["Variables"]
+    for name, value in variables.items():
+        if "<" not in str(value):
+            monkeypatch.setenv(name, value)
+
+
+def pages(path: str, method: str = "GET") -> dict[str, Any]:
+    http = {"method": method, "path": path}
+    return {
+        "version": "2.0", "routeKey": "", "rawPath": path, "rawQueryString": "", "isBase64Encoded": False,
+        "headers": {"host": URL.removeprefix("https://")}, "requestContext": {"http": http, "stage": "$default"},
+    }  # fmt: skip
+
+
+def verifies(made: Plant) -> None:
+    function("verify")({}, None)
+
+
+def sweeps(made: Plant) -> None:
+    function("sweep")({}, None)
+
+
+def after_somebody_wrote_a_parameter(made: Plant) -> None:
+    boto3.client("ssm").put_parameter(Name=f"{PREFIX}/{GROUP}/dev/live", Value="{}", Type="String")
+    verifies(made)
+
+
+def after_nobody_swept_for_days(made: Plant) -> None:
+    with time_machine.travel(BEGINNING + timedelta(days=7)):
+        function("sweep")({}, None)
+
+
+def opens(module: str, path: str) -> Callable[[Plant], None]:
+    return lambda made: function(module)(pages(path), None) and None
+
+
+def reads(made: Plant) -> None:
+    """A signed-in person opens the board."""
+    from lambdas.shared.dependencies import form_keys, session_maker, sessions
+
+    moment = datetime.now(UTC)
+    session = Session(id="s", person=signed_in(ANN, moment), expires_at=moment + timedelta(hours=1))
+    with made.unharmed():
+        cookie = session_maker().cookie(session)
+        sessions(), form_keys()
+    function("web")(pages("/") | {"cookies": [f"__Host-session={cookie}"]}, None)
+
+
+def rejects(made: Plant) -> None:
+    from lambdas.shared.dependencies import keyring
+
+    with made.unharmed():
+        token = keyring().approval_token(f"{GROUP}:1:dev:1")
+    made.post(f"/approvals/{token}", {"verdict": "Rejected", "reason": "Biased."})
+
+
+def adopts(made: Plant) -> None:
+    made.adopt(1, "dev")
+
+
+def wakes(made: Plant) -> None:
+    keys = {"pk": {"S": f"GROUP#{GROUP}"}, "sk": {"S": "HEAD"}}
+    record = {"dynamodb": {"Keys": keys, "SequenceNumber": "7", "NewImage": {"sequence": {"N": "7"}}}}
+    function("on_ledger_appended")({"Records": [record]}, None)
+
+
+def while_down(service: str, act: Callable[[Plant], None]) -> Callable[[Plant], None]:
+    """`act` while every call to a service of AWS fails."""
+
+    def broken(made: Plant) -> None:
+        made.inside, made.poison = False, lambda name, given: name.startswith(f"{service}:")
+        act(made)
+        made.inside, made.poison = True, None
+
+    return broken
+
+
+def signs_in(refusal: str = "", *, down: bool = False) -> Callable[[Plant], None]:
+    """A person signs in; the provider refuses their code, or this application, or doesn't answer."""
+
+    def act(made: Plant) -> None:
+        from lambdas.shared import dependencies
+
+        place = Path(os.environ["LAMBDA_TASK_ROOT"]) / names.CONFIG_FILE
+        before = place.read_text(encoding="utf-8")
+        secret = boto3.client("secretsmanager").create_secret(
+            Name=uuid.uuid4().hex, SecretString='{"client_secret": "expired"}'
+        )["ARN"]
+        with Provider() as provider, pytest.MonkeyPatch.context() as patch:
+            patch.setenv(names.IDENTITY_SECRET_ARN, secret)
+            provider.refusal, provider.down = {"error": refusal}, down
+            _identified_by(before.replace("https://login.example.com/tenant/v2.0", provider.issuer), place)
+            begun = function("sign_in")(pages("/login"), None)
+            if not down:
+                assert _comes_back(begun)["statusCode"] == 403
+        _identified_by(before, place)
+        dependencies.secrets.cache_clear()
+
+    return act
+
+
+def _identified_by(text: str, place: Path) -> None:
+    from lambdas.shared import dependencies
+
+    place.write_text(text, encoding="utf-8")
+    dependencies.config.cache_clear()
+    dependencies._identity.cache_clear()
+
+
+def _comes_back(begun: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The browser comes back from the provider with a code, to where it was sent from."""
+    [cookie] = [each for each in begun["cookies"] if "Max-Age=0" not in each]
+    state = parse_qs(urlsplit(begun["headers"]["Location"]).query)["state"][0]
+    event = pages("/callback") | {
+        "cookies": [cookie.partition(";")[0]], "rawQueryString": urlencode({"code": "c", "state": state}),
+        "queryStringParameters": {"code": "c", "state": state},
+    }  # fmt: skip
+    answer: Mapping[str, Any] = function("sign_in")(event, None)
+    return answer
+
+
+# Alarm: the function that emits, what makes it go off, and the same without trouble.
+OWN: Mapping[str, tuple[str, Callable[[Plant], None], Callable[[Plant], None]]] = {
+    "Differences": ("verify", after_somebody_wrote_a_parameter, verifies),
+    "RequestsOverdue": ("sweep", after_nobody_swept_for_days, sweeps),
+    "WebAnswers5xx": ("web", while_down("dynamodb", reads), reads),
+    "DecideAnswers5xx": ("decide", while_down("dynamodb", rejects), rejects),
+    "OperateAnswers5xx": ("operate", while_down("dynamodb", adopts), adopts),
+    "SignInAnswers5xx": ("sign_in", signs_in(down=True), signs_in("invalid_grant")),
+    "SignInsBroken": ("sign_in", signs_in("invalid_client"), signs_in("invalid_grant")),
+    "WakeUpsRefused": ("on_ledger_appended", while_down("sqs", wakes), wakes),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_an_alarm_goes_off_by_what_the_function_itself_emits(
+    name: str, template: Template, running: Plant, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module, trouble, sound = OWN[name]
+    alarm = dict(alarms(template))[name]
+    under(template, module, monkeypatch)
+    sound(running)
+    assert not goes_off(alarm, emitted(capsys.readouterr().out))
+    trouble(running)
+    assert goes_off(alarm, emitted(capsys.readouterr().out))
+    assert not goes_off(alarm, []), "nobody is told from the first minute"
+
+
+def test_a_failed_run_of_another_account_is_told_here(
+    several: dict[str, Template], running: Plant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alarm = dict(alarms(several["promotion"]))["InferenceFailedProd"]
+    under(several["promotion"], "on_inference_completed", monkeypatch)
+    running.fail(1, "prod", "no capacity", broken=False)
+    module, event, _ = running.asynchronous.pop()
+    assert not goes_off(alarm, emitted(capsys.readouterr().out))
+    function(module)(event, None)
+    assert goes_off(alarm, emitted(capsys.readouterr().out))
+
+
+def test_a_verification_is_counted_and_its_absence_told(
+    template: Template, running: Plant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alarm = dict(alarms(template))["NotVerified"]
+    under(template, "verify", monkeypatch)
+    verifies(running)
+    assert not goes_off(alarm, emitted(capsys.readouterr().out))
+    assert goes_off(alarm, [])
+
+
+def test_parameters_are_counted_and_told_of_at_70_percent(
+    template: Template, running: Plant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alarm = dict(alarms(template))["ParametersMany"]
+    under(template, "verify", monkeypatch)
+    verifies(running)
+    there = sum(
+        len(page["Parameters"])
+        for page in boto3.client("ssm").get_paginator("get_parameters_by_path").paginate(Path=PREFIX, Recursive=True)
+    )
+    found = emitted(capsys.readouterr().out)
+    [counted] = [each for each in found if each[1] == names.PARAMETERS_METRIC]
+    assert (counted[3], there > 0) == (there, True)
+    assert not goes_off(alarm, found)
+    assert alarm["Threshold"] == 0.7 * 10_000
+    assert goes_off(alarm, [(*counted[:3], 7_000.0)])
+
+
+def test_every_alarm_on_a_metric_of_ours_is_tried(template: Template) -> None:
+    ours = {
+        name
+        for name, alarm in alarms(template)
+        if any(metric.namespace == names.METRICS_NAMESPACE for metric in watched(alarm))
+    }
+    assert ours == {*OWN, "NotVerified", "ParametersMany"}
+
+
+def test_a_request_may_wait_as_long_as_any_configuration_lets_it() -> None:
+    assert longest_wait_hours(CONFIG) == 73
+    longer = parse(CONFIG_TEXT + '[groups_override."x-*".environments.prod]\nexpires_after = "7d"\n')
+    assert longest_wait_hours(longer) == 169
+    frozen = parse(
+        CONFIG_TEXT + '[[freeze]]\nstart = 2026-12-20T00:00:00Z\nend = 2026-12-22T00:00:00Z\nreason = "Holidays"\n'
+    )
+    assert longest_wait_hours(frozen) == 73 + 48
