@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from promotion import names
 from promotion.aws.accounts import Accounts
-from promotion.aws.doctor import cross_account, deployed, readiness, upgrade
+from promotion.aws.doctor import cross_account, deployed, first_deployment, readiness, upgrade
 from promotion.aws.doctor.findings import Account, Check, Finding, examine, fail, not_checked, ok
 from promotion.aws.doctor.provider import provider
 from promotion.cli import sign_in
@@ -44,6 +44,18 @@ _READINESS: _Checks = (
     ("sender", readiness.sender),
     ("recipients", readiness.recipients),
     ("identity provider", provider),
+)
+# What would make the first deployment fail; once it stands, all of it is there.
+_FIRST: _Checks = (
+    ("mail identity", first_deployment.identity),
+    ("builds", first_deployment.builds),
+    ("concurrency", first_deployment.concurrency),
+    ("inputs", first_deployment.buckets),
+    ("keys", first_deployment.keys),
+    ("names", first_deployment.taken),
+    ("domain", first_deployment.domain),
+    ("network", first_deployment.network),
+    ("roles", first_deployment.roles),
 )
 _CONDITION: _Checks = (
     ("pages", deployed.pages),
@@ -103,6 +115,8 @@ def examined() -> tuple[list[Finding], Account]:
     account = msgspec.structs.replace(account, service=service)
     if settings is not None:
         findings += _all(_READINESS, account)
+        if service is None:
+            findings += _all(_FIRST, account)
     if service is not None:
         findings += _all(_CONDITION, account)
     if service is not None and settings is not None:

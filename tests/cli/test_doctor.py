@@ -54,6 +54,7 @@ def at_hand(provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(
         doctor, "_READINESS", [each for each in doctor._READINESS if each[0] not in ("quota", "recipients")]
     )
+    monkeypatch.setattr(doctor, "_FIRST", [each for each in doctor._FIRST if each[0] not in ("builds", "concurrency")])
     return place
 
 
