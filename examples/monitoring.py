@@ -103,8 +103,11 @@ def create(
 def registered_baseline(group: str, session: Any = None) -> str:
     """Where the newest version of a group has the profile of what it was trained on."""
     sagemaker = (session or boto3.Session()).client("sagemaker")
-    newest = sagemaker.list_model_packages(ModelPackageGroupName=group, SortBy="CreationTime", SortOrder="Descending")
-    arn = newest["ModelPackageSummaryList"][0]["ModelPackageArn"]
+    pages = sagemaker.get_paginator("list_model_packages").paginate(
+        ModelPackageGroupName=group, SortBy="CreationTime", SortOrder="Descending"
+    )
+    # A page may be empty and still not be the last.
+    arn = next(package["ModelPackageArn"] for page in pages for package in page["ModelPackageSummaryList"])
     place = baseline_of(sagemaker.describe_model_package(ModelPackageName=arn))
     if not place:
         raise SystemExit(f"{arn} was registered without a baseline; give one with --baseline.")

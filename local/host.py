@@ -33,7 +33,7 @@ from local.jobs.engine import JobEngine
 from local.jobs.model_monitor import MonitoringScheduler
 from local.jobs.pipelines import PipelineExecutor
 from local.mailbox import Mailbox
-from local.moto_patches import events, jobs, sagemaker, stepfunctions
+from local.moto_patches import events, jobs, pages, sagemaker, stepfunctions
 from local.own_pages import OwnPages
 from local.own_provider import OwnProvider
 from local.ports import Ports
@@ -161,6 +161,7 @@ class Host:
         default_user_config["stepfunctions"]["execute_state_machine"] = True
         default_user_config["lambda"]["use_docker"] = False
         moto_patches.apply()
+        pages.first_is_empty[:] = [True]
         stepfunctions.endpoint[:] = [ports.aws_url]
         self._bus = Bus(self.deployment, ports.aws_url, self._wake_queues, start_machines=self.options.inference)
         events.deliver[:] = [self._bus.deliver]

@@ -11,6 +11,7 @@ from local.aws.callers import Caller
 from local.aws.front import Answer, Handler
 from local.aws.operations import Operation
 from local.deployment import Deployment
+from local.runtime import envelope
 from local.runtime.function import Outcome
 from local.sources.bus import send
 
@@ -44,9 +45,9 @@ class InvokeApi:
         if kind == "Event":
             dead_letter = function.settings.dead_letter
 
-            def to_dead_letters(failed: bytes, _: Outcome) -> None:
+            def to_dead_letters(failed: bytes, outcome: Outcome) -> None:
                 if dead_letter:
-                    send(dead_letter, failed.decode())
+                    send(dead_letter, envelope.record(function.settings, failed, outcome))
                     self._woken()
 
             function.invoke_later(payload, to_dead_letters)

@@ -90,12 +90,14 @@ def _sagemaker(name: str, given: Mapping[str, Any]) -> Iterator[Need]:
     group = given.get("ModelPackageGroupName")
     context: dict[str, Any] = {}
     if package:
-        resource = str(package) if str(package).startswith("arn:") else arn("sagemaker", f"model-package/{package}")
+        resource = _as_named(
+            str(package) if str(package).startswith("arn:") else arn("sagemaker", f"model-package/{package}")
+        )
     elif name == "CreateModelPackage":
-        resource = arn("sagemaker", f"model-package/{str(group).lower()}/*")
+        resource = arn("sagemaker", f"model-package/{group}/*")
     elif group and not name.startswith("List"):
         named = str(group)
-        resource = named if named.startswith("arn:") else arn("sagemaker", f"model-package-group/{named.lower()}")
+        resource = named if named.startswith("arn:") else arn("sagemaker", f"model-package-group/{named}")
     elif "TransformJobName" in given:
         resource = arn("sagemaker", f"transform-job/{str(given['TransformJobName']).lower()}")
     elif "ProcessingJobName" in given:
@@ -116,7 +118,7 @@ def _sagemaker(name: str, given: Mapping[str, Any]) -> Iterator[Need]:
     else:
         resource = "*"
     if name in {"CreateModelPackage", "UpdateModelPackage"}:
-        context = dict(_package_context(given, resource))
+        context = dict(_package_context(given, str(package)))
     yield Need(f"sagemaker:{name}", resource, context)
     if name in {"CreateEndpoint", "UpdateEndpoint"}:
         yield Need(f"sagemaker:{name}", arn("sagemaker", f"endpoint-config/{str(given['EndpointConfigName']).lower()}"))
@@ -125,6 +127,18 @@ def _sagemaker(name: str, given: Mapping[str, Any]) -> Iterator[Need]:
     monitored = (given.get("MonitoringScheduleConfig") or {}).get("MonitoringJobDefinition") or {}
     role = given.get("ExecutionRoleArn") or given.get("RoleArn") or monitored.get("RoleArn")
     yield from _pass_role(role, "sagemaker.amazonaws.com")
+
+
+def _as_named(resource: str) -> str:
+    """A package's ARN with its group's name as it was given.
+
+    SageMaker writes ARNs in lower case, and since about April 2023 IAM compares a group's name as given:
+    https://github.com/aws-samples/ml-edge-getting-started/issues/18
+    """
+    package = sagemaker_backends[ACCOUNT][REGION].model_packages.get(resource)
+    if package is None or package.model_package_group_name is None:
+        return resource
+    return arn("sagemaker", f"model-package/{package.model_package_group_name}/{package.model_package_version}")
 
 
 def _package_context(given: Mapping[str, Any], resource: str) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,5 @@
-"""EventBridge: patterns on arrays of objects, AWS's own sources are AWS's own, and Lambda and Step Functions targets."""
+"""EventBridge: patterns on arrays of objects, AWS's own sources are AWS's own, Lambda and Step Functions targets, and target
+buses that have to be there."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from moto.events.exceptions import ResourceNotFoundException
 from moto.events.models import EventPattern, EventsBackend, Rule, events_backends
 
 from local import ACCOUNT, REGION
@@ -49,6 +51,18 @@ def mend() -> None:
                 entries += _put(self, [event])
         return entries
 
+    put_targets = EventsBackend.put_targets
+
+    def put_existing_targets(self: Any, name: str, event_bus_arn: str | None, targets: list[dict[str, Any]]) -> None:
+        """The bus of a target has to be there when the target is put: https://github.com/aws/aws-cdk/issues/3323."""
+        for target in targets:
+            _, _, service, region, account, resource = target["Arn"].split(":", 5)
+            bus = resource.removeprefix("event-bus/")
+            if service == "events" and bus != resource and bus not in events_backends[account][region].event_buses:
+                raise ResourceNotFoundException(f"Event bus {bus} does not exist.")
+        put_targets(self, name, event_bus_arn, targets)
+
+    EventsBackend.put_targets = put_existing_targets
     EventPattern.matches_event = functools.wraps(matches)(matches_event)
     Rule.send_to_targets = send_to_targets
     EventsBackend.put_events = put_events

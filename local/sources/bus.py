@@ -17,6 +17,8 @@ from local import ACCOUNT, REGION
 from local.aws import access, policies
 from local.aws.callers import service_session
 from local.deployment import Deployment
+from local.runtime import envelope
+from local.runtime.function import Outcome
 
 log = logging.getLogger("local.events")
 _PLACEHOLDER = re.compile(r"<([A-Za-z0-9_.-]+)>")
@@ -76,9 +78,9 @@ class Bus:
             raise Undelivered("the function has no permission for this rule")
         dead_letter = function.settings.dead_letter
 
-        def to_dead_letters(payload: bytes, _: Any) -> None:
+        def to_dead_letters(payload: bytes, outcome: Outcome) -> None:
             if dead_letter:
-                send(dead_letter, payload.decode())
+                send(dead_letter, envelope.record(function.settings, payload, outcome))
                 self._woken()
 
         function.invoke_later(text.encode(), to_dead_letters)

@@ -17,13 +17,13 @@ class DynamoCursors:
         self._table = table
 
     def read(self, group: str) -> dict[str, int]:
-        answer = self._client.query(
+        pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
             KeyConditionExpression="pk = :pk",
             ExpressionAttributeValues={":pk": {"S": f"GROUP#{group}"}},
             ConsistentRead=True,
         )
-        return {item["sk"]["S"]: int(item["sequence"]["N"]) for item in answer["Items"]}
+        return {item["sk"]["S"]: int(item["sequence"]["N"]) for page in pages for item in page["Items"]}
 
     def advance(self, group: str, target: str, sequence: int) -> None:
         key: dict[str, Any] = {"pk": {"S": f"GROUP#{group}"}, "sk": {"S": target}}

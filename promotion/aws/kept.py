@@ -41,7 +41,8 @@ def find(table: str, client: Callable[[str], Client]) -> dict[str, str]:
         )
     tags = {
         tag["Key"]: tag["Value"]
-        for tag in dynamodb.list_tags_of_resource(ResourceArn=found["TableArn"]).get("Tags", ())
+        for page in dynamodb.get_paginator("list_tags_of_resource").paginate(ResourceArn=found["TableArn"])
+        for tag in page.get("Tags", ())
     }
     others = {word: tags[tag] for word, tag in names.KEPT.items() if tag in tags}
     return {"ledger": table, "stream": found["LatestStreamArn"], **others}

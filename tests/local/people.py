@@ -83,8 +83,9 @@ def register(service: LocalService, group: str, *, body: bytes | None = None, **
         Bucket="promotion-models", Key=f"{group}/model.tar.gz", Body=body or artifact(group.encode())
     )
     sagemaker = session.client("sagemaker")
-    groups = sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]
-    if group not in {each["ModelPackageGroupName"] for each in groups}:
+    pages = sagemaker.get_paginator("list_model_package_groups").paginate()
+    groups = {each["ModelPackageGroupName"] for page in pages for each in page["ModelPackageGroupSummaryList"]}
+    if group not in groups:
         sagemaker.create_model_package_group(ModelPackageGroupName=group)
     container = {"Image": IMAGE, "ModelDataUrl": f"s3://promotion-models/{group}/model.tar.gz"}
     arn: str = sagemaker.create_model_package(

@@ -223,9 +223,16 @@ def test_an_endpoint_follows_what_is_live_to_the_end(harbour: Harbour, tmp_path:
 
     # Models and configurations of what served before are gone.
     def left() -> list[str]:
-        configs = harbour.sagemaker.list_endpoint_configs()["EndpointConfigs"]
-        models = harbour.sagemaker.list_models()["Models"]
-        return [*(each["EndpointConfigName"] for each in configs), *(each["ModelName"] for each in models)]
+        lists = (
+            ("list_endpoint_configs", "EndpointConfigs", "EndpointConfigName"),
+            ("list_models", "Models", "ModelName"),
+        )
+        return [
+            each[name]
+            for operation, key, name in lists
+            for page in harbour.sagemaker.get_paginator(operation).paginate()
+            for each in page[key]
+        ]
 
     # A configuration goes first and its model after it.
     harbour.service.wait_for(lambda: len(left()) == 2)

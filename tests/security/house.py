@@ -264,8 +264,9 @@ class House:
         if not extra.pop("without_artifact", False):
             self.aws("s3").put_object(Bucket=BUCKET, Key=key, Body=artifact(group.encode()))
         client = self.aws("sagemaker")
-        groups = client.list_model_package_groups()["ModelPackageGroupSummaryList"]
-        if group not in {each["ModelPackageGroupName"] for each in groups}:
+        pages = client.get_paginator("list_model_package_groups").paginate()
+        groups = {each["ModelPackageGroupName"] for page in pages for each in page["ModelPackageGroupSummaryList"]}
+        if group not in groups:
             client.create_model_package_group(ModelPackageGroupName=group)
         given: dict[str, Any] = {
             "InferenceSpecification": {

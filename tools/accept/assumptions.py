@@ -145,7 +145,8 @@ def _far_targets(world: World) -> Verdict:
         target["Arn"]
         for page in rules.get_paginator("list_rules").paginate(EventBusName=bus)
         for rule in page["Rules"]
-        for target in rules.list_targets_by_rule(Rule=rule["Name"], EventBusName=bus)["Targets"]
+        for found in rules.get_paginator("list_targets_by_rule").paginate(Rule=rule["Name"], EventBusName=bus)
+        for target in found["Targets"]
     ]
     there = {account for account in world.config.elsewhere.values() if any(f":{account}:" in arn for arn in targets)}
     if missing := sorted(set(world.config.elsewhere.values()) - there):
