@@ -3,7 +3,8 @@
 Writes build/bench/deploy.json and docs/benchmarks/deploy.md: `synth_s`; `bundle_mb`; `cold_import_ratio`, a function's import
 against boto3's alone, each in a fresh interpreter that sees the bundle alone, taken in turns; `handler_ms`, the
 median of a warm call in this process, less that in which AWS was asked. Both are processor time, so that a busy machine changes
-neither much; bytecode lies ready for both sides of the ratio.
+neither much; bytecode lies ready for both sides of the ratio. What benchmarks/acceptance.py adds: `variants`, `lint_errors`,
+`unexplained_findings`, `accept_steps`, `accept_passed` and `assumptions`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from unittest import mock
 
 from botocore.exceptions import ClientError
 
-from benchmarks import cost, tables
+from benchmarks import acceptance, cost, tables
 from infra import bundle
 from infra.functions import SIZES
 from promotion import names
@@ -55,6 +56,7 @@ def main(*, long: bool = False) -> dict[str, Any]:
         "cold_import_ratio": imports(twin, rounds),
         "uncompiled_import_ratio": uncompiled(twin, rounds),
         "handler_ms": handlers(),
+        **acceptance.figures(),
         "python": sys.version.split()[0],
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1),
@@ -80,6 +82,7 @@ def page(f: dict[str, Any]) -> str:
         ("A function's cold import against boto3's alone, the slowest", f"{slowest}", "at most 2"),
         ("The same without bytecode, as the bundle is uploaded", f"{bare}", ""),
         ("A warm function's own time, AWS calls taken out, the busiest", f"{busiest} ms", "at most 5 ms"),
+        *acceptance.rows(f),
     ]
     return (
         "# Deploying\n\nWritten by `python -m benchmarks deploy`.\n\n"
