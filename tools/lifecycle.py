@@ -25,6 +25,7 @@ STATES = {
     "Revoked": "may be used nowhere",
 }
 CLOSED = ("Superseded", "Rejected", "Expired", "RolledBack")
+REGISTERED = ("Waiting", "Pending", "Approved", "Replaced", *CLOSED)
 
 
 class Cell(Struct, frozen=True, kw_only=True):
@@ -162,6 +163,31 @@ EVENTS: dict[str, Happening] = {
         },
     ),
     "adopted, late": Happening(about="something is or was live here", cells={"Unregistered": REFUSED}, other=REFUSED),
+    "approved without the tick": Happening(
+        about="it was set to Rejected outside, or a run failed a gate since an earlier vote; with the tick, it is `approved`",
+        cells={"Pending": REFUSED},
+    ),
+    "approved, changed since": Happening(
+        about="the registry has another image, model data or setting than was reviewed for an environment before",
+        cells={"Pending": REFUSED},
+    ),
+    "package changed": Happening(
+        about="another image, model data or setting in the registry, before any approval: votes are void, the request says why",
+        cells={
+            "Pending": Cell(mails=("approvers",), registry=PENDING),
+            **dict.fromkeys(("Waiting", "Superseded", "Rejected", "Expired"), RECORDED),
+        },
+    ),
+    "package changed, approved": Happening(
+        about="the same after an approval: the live parameter keeps what was approved",
+        cells=dict.fromkeys(REGISTERED, Cell(mails=("everybody",))),
+    ),
+    "package set back": Happening(about="to what was approved", cells=dict.fromkeys(REGISTERED, RECORDED)),
+    "described anew": Happening(
+        about="other metadata, description or model card in the registry: the page shows both values",
+        cells={"Revoked": NOTHING},
+        other=RECORDED,
+    ),
     "set to Approved outside": Happening(
         about='in the registry; `bypass = "revert"`',
         cells=dict.fromkeys(("Waiting", "Pending", "Superseded", "Rejected", "Expired", "Revoked"), OUTSIDE),

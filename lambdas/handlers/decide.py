@@ -10,10 +10,11 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
-from lambdas.shared import http_app, sign_in_renewal
+from lambdas.shared import http_app, registry_look, sign_in_renewal
 from lambdas.shared.appending import about, signing, version_number
 from lambdas.shared.dependencies import config, keyring, links, logger, world
 from lambdas.shared.http_app import Visit
+from promotion import names
 from promotion.domain.request_ids import parse_request_id
 from promotion.errors import Invalid, LinkInvalid, PromotionError
 from promotion.ledger.append import Receipt, checked_reason
@@ -54,6 +55,9 @@ def decide(visit: Visit, token: str) -> Response[Any]:
             form.get("reason", ""),
             world=signing(),
             breaking_glass=form.get("break_glass") == "yes",
+            confirmed=form.get("confirm") == "yes",
+            # A rejection keeps out whatever the registry has there now.
+            seen=registry_look.look(asked) if form.get("verdict") == names.APPROVED else None,
         )
     except PromotionError as error:
         _log("decision refused", session, asked=asked, reason=str(error), **_asked_of(asked))
@@ -143,7 +147,7 @@ def _shown_again(
         return None
     group, _, name, _ = parse_request_id(asked)
     view = world().ledger.view(group)
-    situation = decisions.situation(view, asked, world=world())
+    situation = decisions.situation(view, asked, world=world(), seen=registry_look.glance(asked))
     live = view.environment(name).live
     document = request_document(
         situation,

@@ -6,7 +6,7 @@ import json
 from datetime import timedelta
 from typing import Any
 
-from lambdas.shared.changes import parse_change, record_bypass
+from lambdas.shared.changes import is_own, parse_change, record_bypass
 from lambdas.shared.dependencies import client, config, logger, now, setting
 from promotion import names
 from promotion.errors import Invalid, PromotionError
@@ -40,6 +40,9 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     except PromotionError as error:
         logger.warning("not recorded", extra={"model_package_group": group, "reason": str(error)})
         return {"refused": str(error)}
+    if not is_own(found):
+        # What else somebody changed of it is looked at where packages are read.
+        _read_anew(change.ModelPackageArn, found["ModelPackageGroupName"], "changed")
     return {"sequence": receipt.sequence, "note": receipt.note}
 
 
@@ -48,10 +51,14 @@ def _born_approved(arn: str, found: dict[str, Any]) -> dict[str, Any]:
     if now() - found["CreationTime"] > NEW:
         logger.warning("older than the service, never adopted", extra={"model_package_arn": arn})
         return {"ignored": "registered before this service came; `promotion adopt` takes it over"}
-    detail = {"ModelPackageArn": arn, "ModelPackageGroupName": found["ModelPackageGroupName"]}
+    _read_anew(arn, found["ModelPackageGroupName"], "born approved")
+    return {"registering": arn}
+
+
+def _read_anew(arn: str, group: str, why: str) -> None:
+    detail = {"ModelPackageArn": arn, "ModelPackageGroupName": group}
     client("lambda").invoke(
         FunctionName=setting(names.REGISTERED_FUNCTION),
         InvocationType="Event",
-        Payload=json.dumps({"id": "born approved", "detail": detail}).encode(),
+        Payload=json.dumps({"id": why, "detail": detail}).encode(),
     )
-    return {"registering": arn}

@@ -6,7 +6,7 @@ wake this function too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -23,6 +23,7 @@ from promotion.client.artifact import Manifest
 from promotion.config.resources import partition_of
 from promotion.domain.model import Package
 from promotion.errors import Invalid
+from promotion.formatting import one_line
 from promotion.workflows.commands import Register
 
 _BYTES_PER_GB = 1 << 30
@@ -83,13 +84,21 @@ def register(arn: str, *, by_job: bool = False, budget: Callable[[], None] = lam
     except Invalid as error:
         logger.error("package refused", extra={"model_package_arn": arn, "reason": str(error)})
         return {"refused": str(error)}
+    status, approval = description.get("ModelPackageStatus", "Completed"), description.get("ModelApprovalStatus")
+    if status not in ("Completed", "Failed"):
+        # Its own event comes once SageMaker has made it; where that is lost, the sweep finds it.
+        logger.info("package not made yet", extra={"model_package_arn": arn, "status": status})
+        return {"waits": status}
+    if status == "Failed":
+        package = replace(package, problem=f"SageMaker could not make the package: {_failure(description)}")
     manifests: list[Manifest] = []
     package = with_digests(package, by_job=by_job, budget=budget, keep=manifests.append)
     kept = EvidenceBucket(client("s3"), setting(names.EVIDENCE_BUCKET))
     for manifest in manifests:
         kept.keep_manifest(manifest)
     evidence = registered_evidence(client("s3"), description)
-    receipt = recorder().record(Register(package=package, evidence=evidence))
+    unasked = "Failed" if status == "Failed" else names.REJECTED if approval == names.REJECTED else ""
+    receipt = recorder().record(Register(package=package, evidence=evidence, unasked=unasked))
     logger.info(
         "model registered",
         extra={
@@ -108,6 +117,14 @@ def register(arn: str, *, by_job: bool = False, budget: Callable[[], None] = lam
         # Never Pending, so that nobody was asked; or set elsewhere while its artifact was hashed.
         receipt = record_bypass(description)
     return {"sequence": receipt.sequence, "note": receipt.note}
+
+
+def _failure(description: Mapping[str, Any]) -> str:
+    """Why SageMaker failed to make a package, as it says."""
+    details = description.get("ModelPackageStatusDetails") or {}
+    statuses = [*(details.get("ValidationStatuses") or ()), *(details.get("ImageScanStatuses") or ())]
+    reasons = [str(each["FailureReason"]) for each in statuses if each.get("FailureReason")]
+    return one_line("; ".join(reasons), 500) or "it gives no reason."
 
 
 def execution_roles() -> list[str]:

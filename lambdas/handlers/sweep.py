@@ -9,11 +9,15 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar
 
+from botocore.exceptions import ClientError
+
 from lambdas.shared.dependencies import client, config, count, ledger, logger, now, recorder, setting
 from promotion import names
+from promotion.aws.artifacts import MISSING
+from promotion.aws.registry import is_gone
 from promotion.domain.model import EnvironmentState
 from promotion.errors import IntegrityError, PromotionError
-from promotion.workflows.commands import KeepTime
+from promotion.workflows.commands import KeepTime, RecordRemoved
 
 Subject = TypeVar("Subject")
 
@@ -32,6 +36,8 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     states = [state for state in ledger().environments(unreadable) if state.pending is not None]
     count(names.OLDEST_REQUEST_METRIC, _oldest_hours(states))
     timed = sum(_each(_keep_time, state, state.group, broken) for state in states)
+    for state in states:
+        _each(_look_for, state, state.group, broken)
     broken += [(group, IntegrityError(f"{group}: its states can't be read.")) for group in dict.fromkeys(unreadable)]
     for group, error in broken:
         logger.error(
@@ -92,7 +98,9 @@ def _find_lost(group: str) -> int:
         is_lost = known is None and made >= installed_at() and now() - made > GRACE
         # The end of a job may be told by an event that was lost, and what failed is to be tried again.
         is_hashed = known is not None and known.package.hashing
-        if is_lost or is_hashed:
+        # An artifact that was missing may have been put there since; of that no event tells.
+        is_mended = known is not None and MISSING in known.package.problem
+        if is_lost or is_hashed or is_mended:
             detail = {"ModelPackageArn": summary["ModelPackageArn"], "ModelPackageGroupName": group}
             client("lambda").invoke(
                 FunctionName=setting(names.REGISTERED_FUNCTION),
@@ -118,6 +126,21 @@ def _oldest_hours(states: Sequence[EnvironmentState]) -> float:
         if states
         else 0
     )
+
+
+def _look_for(state: EnvironmentState) -> int:
+    """A package that was deleted while it waits for approval: no event tells of it."""
+    known = ledger().version(state.group, state.pending or 0)
+    if known is None or known.removed:
+        return 0
+    try:
+        client("sagemaker").describe_model_package(ModelPackageName=known.package.arn)
+        return 0
+    except ClientError as error:
+        if not is_gone(error):
+            raise
+    recorder().record(RecordRemoved(group=state.group, version=known.version))
+    return 1
 
 
 def _keep_time(state: EnvironmentState) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
-from lambdas.shared import http_app, sign_in_renewal
+from lambdas.shared import http_app, registry_look, sign_in_renewal
 from lambdas.shared.dependencies import (
     client,
     config,
@@ -75,7 +75,7 @@ def request(visit: Visit, token: str) -> Response[Any]:
         asked = keyring().request_of(token)
         group, _, name, _ = parse_request_id(asked)
         view = ledger().view(group)
-        situation = decisions.situation(view, asked, world=world())
+        situation = decisions.situation(view, asked, world=world(), seen=registry_look.glance(asked))
     except (LinkInvalid, Invalid):
         return visit.refusal(LinkInvalid(), session.person)
     except PromotionError as error:

@@ -39,6 +39,16 @@ def parse_change(event: Any) -> PackageChange:
         raise Invalid("detail", str(error)) from None
 
 
+def is_own(found: Mapping[str, Any]) -> bool:
+    """Return True if the last change of a package was made by this service."""
+    return _changed_by(found).endswith(f"/{names.SERVICE}")
+
+
+def _changed_by(found: Mapping[str, Any]) -> str:
+    by = found.get("LastModifiedBy") or found.get("CreatedBy") or {}
+    return str(by.get("UserProfileName") or (by.get("IamIdentity") or {}).get("Arn") or "somebody")
+
+
 def record_bypass(found: Mapping[str, Any]) -> Receipt:
     """Have it recorded that somebody else set a package's approval status, as far as the ledger says otherwise.
 
@@ -47,9 +57,8 @@ def record_bypass(found: Mapping[str, Any]) -> Receipt:
         PromotionError: it was refused.
     """
     group, version, status = found["ModelPackageGroupName"], found["ModelPackageVersion"], found["ModelApprovalStatus"]
-    by = found.get("LastModifiedBy") or found.get("CreatedBy") or {}
-    who = str(by.get("UserProfileName") or (by.get("IamIdentity") or {}).get("Arn") or "somebody")
-    if who.endswith(f"/{names.SERVICE}"):
+    who = _changed_by(found)
+    if is_own(found):
         # Our own write of another field came after; it is not whom to blame.
         who = "somebody, whom CloudTrail names"
     changed = found.get("LastModifiedTime") or found.get("CreationTime")

@@ -72,7 +72,7 @@ def mend() -> None:
             "sample_payload_url": given.get("SamplePayloadUrl"),
             "additional_inference_specifications": given.get("AdditionalInferenceSpecifications"),
         }
-        arn = create(self.sagemaker_backend, **arguments)
+        arn = create_numbered(self.sagemaker_backend, arguments)
         package = self.sagemaker_backend.model_packages[arn]
         package.model_life_cycle = given.get("ModelLifeCycle")
         package.source_uri = given.get("SourceUri")
@@ -107,7 +107,43 @@ def mend() -> None:
         _tell(package)
         return ActionResult({"ModelPackageArn": package.arn})
 
+    def create_numbered(backend: SageMakerModelBackend, arguments: dict[str, Any]) -> str:
+        """moto numbers a version by how many there are: those that were deleted have to count, or a number comes twice."""
+        group = backend.model_package_groups.get(arguments["model_package_group_name"])
+        gone = {f"deleted/{number}": package for number, package in enumerate(getattr(group, "deleted", ()))}
+        backend.model_packages.update(gone)
+        try:
+            return str(create(backend, **arguments))
+        finally:
+            for key in gone:
+                del backend.model_packages[key]
+
+    def delete_model_package(self: Any) -> ActionResult:
+        """What is deleted is gone at once; its number is given to no other version of this group."""
+        backend = self.sagemaker_backend
+        package = backend.describe_model_package(json.loads(self.body)["ModelPackageName"])
+        del backend.model_packages[package.arn]
+        for name, arn in list(backend.model_package_name_mapping.items()):
+            if arn == package.arn:
+                del backend.model_package_name_mapping[name]
+        group = backend.model_package_groups.get(package.model_package_group_name)
+        if group is not None:
+            group.deleted = [*getattr(group, "deleted", ()), package]
+        return ActionResult({})
+
+    def delete_model_package_group(self: Any) -> ActionResult:
+        """Only an empty group is deleted; one that is made anew under its name numbers from 1."""
+        backend = self.sagemaker_backend
+        name = str(json.loads(self.body)["ModelPackageGroupName"]).rpartition("/")[2]
+        backend.describe_model_package_group(name)
+        if any(package.model_package_group_name == name for package in backend.model_packages.values()):
+            raise ValidationError(f"Model Package Group {name} still contains Model Packages, and can not be deleted.")
+        del backend.model_package_groups[name]
+        return ActionResult({})
+
     ModelPackage.gen_response_object = gen_response_object
+    SageMakerResponse.delete_model_package = delete_model_package
+    SageMakerResponse.delete_model_package_group = delete_model_package_group
     SageMakerResponse.create_model_package = create_model_package
     SageMakerResponse.update_model_package = update_model_package
 

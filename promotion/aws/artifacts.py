@@ -18,6 +18,8 @@ from promotion.domain.registration import attached_to, licence_of
 from promotion.errors import Invalid
 
 LARGEST_METRICS_BYTES = 4 << 20
+# What is said of an artifact that isn't there; it may be put there later.
+MISSING = "there is no object at"
 _MISSING = ("NoSuchKey", "NoSuchBucket", "NoSuchVersion", "404")
 
 
@@ -91,7 +93,7 @@ def _head(s3: Client, container: Container) -> dict[str, Any]:
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code in _MISSING:
-            raise Invalid("ModelDataUrl", f"there is no object at {container.model_data_url}.") from None
+            raise Invalid("ModelDataUrl", f"{MISSING} {container.model_data_url}.") from None
         if code in ("403", "AccessDenied"):
             raise Invalid(
                 "ModelDataUrl",

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.aws import Client
 from promotion.domain.model import Actor, Container, Package, Requester, VersionState, registry_status
+from promotion.domain.package_changes import changes, is_served
 from promotion.domain.package_sources import beside_artifact
 from promotion.domain.registration import attached_to, baseline_of, licence_of
 from promotion.errors import Invalid
@@ -59,6 +60,8 @@ class RegistryTarget:
             if is_gone(error):
                 return None
             raise
+        if _is_another(found, state):
+            return None
         metadata, cycle = found.get("CustomerMetadataProperties") or {}, found.get("ModelLifeCycle") or {}
         said = {"ModelApprovalStatus": str(found.get("ModelApprovalStatus"))}
         said |= {f"CustomerMetadataProperties.{name}": str(metadata.get(name)) for name in state.statuses}
@@ -90,8 +93,12 @@ class RegistryTarget:
     def _bring(self, client: Client, state: VersionState, *, decides: bool) -> None:
         arn = state.package.arn
         found = client.describe_model_package(ModelPackageName=arn)
+        if _is_another(found, state):
+            # Its group was deleted and made anew: what was said of the other package is nothing to write here.
+            return
         wanted = self.wanted(state)
-        if decides and found.get("ModelApprovalStatus") != wanted["ModelApprovalStatus"]:
+        reviewed = wanted["ModelApprovalStatus"] != names.APPROVED or not _serves_another(found, state)
+        if decides and reviewed and found.get("ModelApprovalStatus") != wanted["ModelApprovalStatus"]:
             # First and by itself: what SageMaker refuses of the rest, such as a 51st property, must not hold up a revocation.
             client.update_model_package(
                 ModelPackageArn=arn,
@@ -109,6 +116,20 @@ class RegistryTarget:
             changes["ModelLifeCycle"] = cycle
         if changes:
             client.update_model_package(ModelPackageArn=arn, **changes)
+
+
+def _is_another(found: Mapping[str, Any], state: VersionState) -> bool:
+    """Return True if a described package was made at another time than the version's."""
+    made, known = found.get("CreationTime"), state.package.created_at
+    return made is not None and known is not None and made != known
+
+
+def _serves_another(found: Mapping[str, Any], state: VersionState) -> bool:
+    """Return True if the registry has other containers than those that were approved: nobody reviewed them."""
+    if "InferenceSpecification" not in found:
+        return False
+    described = replace(state.package, containers=_containers(found))
+    return any(map(is_served, changes(state.package, described, ())))
 
 
 def is_gone(error: ClientError) -> bool:
@@ -179,23 +200,14 @@ def describe(client: Client, arn: str, requesters: Mapping[str, str]) -> tuple[P
     group, version = found.get("ModelPackageGroupName"), found.get("ModelPackageVersion")
     if not isinstance(group, str) or not isinstance(version, int):
         raise Invalid("ModelPackageGroupName", f"{arn} is not a version in a model package group.")
-    containers = (found.get("InferenceSpecification") or {}).get("Containers") or []
+    containers = _containers(found)
     metadata = made_by(found.get("MetadataProperties"))
     metadata |= {str(key): str(value) for key, value in (found.get("CustomerMetadataProperties") or {}).items()}
     package = Package(
         group=group,
         version=version,
         arn=found["ModelPackageArn"],
-        containers=tuple(
-            Container(
-                image=container.get("Image", ""),
-                image_digest=container.get("ImageDigest", ""),
-                model_data_url=container.get("ModelDataUrl")
-                or ((container.get("ModelDataSource") or {}).get("S3DataSource") or {}).get("S3Uri", ""),
-                environment=dict(container.get("Environment") or {}),
-            )
-            for container in containers
-        ),
+        containers=containers,
         content_types=tuple((found.get("InferenceSpecification") or {}).get("SupportedContentTypes") or ()),
         response_types=tuple((found.get("InferenceSpecification") or {}).get("SupportedResponseMIMETypes") or ()),
         requester=_requester(found.get("CreatedBy") or {}, metadata, requesters),
@@ -210,9 +222,23 @@ def describe(client: Client, arn: str, requesters: Mapping[str, str]) -> tuple[P
     if not containers:
         # Recorded all the same: the page and the mail say it, and nobody can approve.
         package = replace(package, problem="InferenceSpecification.Containers: the package has no container to serve.")
-    elif problem := beside_artifact(containers):
+    elif problem := beside_artifact((found["InferenceSpecification"] or {})["Containers"]):
         package = replace(package, problem=problem)
     return package, found
+
+
+def _containers(found: Mapping[str, Any]) -> tuple[Container, ...]:
+    """The containers of a described package, before their artifacts have been hashed."""
+    return tuple(
+        Container(
+            image=container.get("Image", ""),
+            image_digest=container.get("ImageDigest", ""),
+            model_data_url=container.get("ModelDataUrl")
+            or ((container.get("ModelDataSource") or {}).get("S3DataSource") or {}).get("S3Uri", ""),
+            environment=dict(container.get("Environment") or {}),
+        )
+        for container in (found.get("InferenceSpecification") or {}).get("Containers") or []
+    )
 
 
 def _requester(

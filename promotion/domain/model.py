@@ -212,7 +212,8 @@ class Request(Struct, frozen=True, kw_only=True):
     """A version asking into an environment. `attempt` counts from 1 for each version and environment.
 
     `evidence` and `gates` are those of the newest completed run; their digests are SHA-256 of the JSON that the event has which
-    brought them. `told_at` is when approvers were last told that the gates say something else.
+    brought them. `told_at` is when approvers were last told that the gates say something else; `failed_at` when
+    a further run last failed a gate that had passed.
     """
 
     group: str
@@ -233,6 +234,7 @@ class Request(Struct, frozen=True, kw_only=True):
     evidence_digest: str = ""
     gates_digest: str = ""
     told_at: datetime | None = None
+    failed_at: datetime | None = None
 
     @property
     def id(self) -> str:
@@ -270,7 +272,9 @@ class VersionState(Struct, frozen=True, kw_only=True):
     `status_since` is when something last bore on the registry's approval status; `bypass_seen` names the last change of it
     that came from outside, so that its second event is no second bypass. `package_digest` is SHA-256 of the package's JSON as
     its events have it. `passed` are the environments where it is live, or was until a newer version: what was rolled back from is
-    none of them until it goes live there again, whatever its status became since.
+    none of them until it goes live there again, whatever its status became since. `changes` has the fields of which the
+    registry says something else than the ledger, with both values; `unasked` why nobody was asked; `attempts` counts the requests
+    of an earlier package under this number, by environment.
     """
 
     schema: int = SCHEMA
@@ -290,6 +294,9 @@ class VersionState(Struct, frozen=True, kw_only=True):
     bypass_seen: str = ""
     status_since: datetime | None = None
     removed: bool = False
+    changes: dict[str, tuple[str, str]] = {}
+    unasked: str = ""
+    attempts: dict[str, int] = {}
     first_sequence: int = 0
     last_sequence: int = 0
 
@@ -328,6 +335,7 @@ class EnvironmentState(Struct, frozen=True, kw_only=True):
     who says that the input of what is live drifts: inference runs, or a monitor. An episode of drift begins at `drift_since`
     and lasts until none of them says so any more, or another version is live; `retraining` is the pipeline's last execution.
     `broken_since` is when what is live was found not to be what was approved, until a run finds it whole or another is live.
+    `kept` is a version that stays live though its number stands for another package since: its group was made anew.
     """
 
     schema: int = SCHEMA
@@ -357,6 +365,7 @@ class EnvironmentState(Struct, frozen=True, kw_only=True):
     retrained_at: datetime | None = None
     retraining: str = ""
     broken_since: datetime | None = None
+    kept: VersionState | None = None
     endpoint: EndpointState = EndpointState()
 
 

@@ -14,6 +14,7 @@ from promotion.domain import requesters
 from promotion.domain.canonical_json import digest
 from promotion.domain.gate_sentences import gate_why
 from promotion.domain.model import Actor, EnvironmentState, Person, Request, VersionState
+from promotion.domain.package_changes import is_served
 from promotion.errors import AlreadyDecided, Refused
 from promotion.formatting import listed
 
@@ -71,6 +72,29 @@ def may_decide(person: Person, verdict: str, s: Situation, *, breaking_glass: bo
     )
 
 
+def to_confirm(s: Situation) -> tuple[str, ...]:
+    """Return what an approver has to confirm with a tick of its own before approving; empty where nothing is unusual."""
+    found = []
+    if s.version.bypassed and s.version.bypass_seen.startswith(names.REJECTED):
+        found.append(f"Somebody set version {s.request.version} to Rejected in the registry, outside this service.")
+    failed = s.request.failed_at
+    if failed is not None and any(vote.at <= failed for vote in s.request.approvals):
+        found.append(
+            "A run failed a quality gate after an earlier approval; a later run passed, and that approval counts."
+        )
+    return tuple(found)
+
+
+def require_confirmed(s: Situation, verdict: str, *, confirmed: bool) -> None:
+    """Refuse an approval whose unusual circumstances were not confirmed.
+
+    Raises:
+        Refused: the tick is missing.
+    """
+    if verdict == names.APPROVED and not confirmed and (said := to_confirm(s)):
+        raise Refused(f"{' '.join(said)} Tick that you have seen this, to approve.", code="unconfirmed")
+
+
 def may_decide_at_all(person: Person, s: Situation) -> bool:
     """Decide whether `person` may give any verdict on a request now."""
     return any(may_decide(person, verdict, s).may for verdict in names.VERDICTS)
@@ -122,6 +146,12 @@ def _verdict(person: Person, verdict: str, s: Situation, breaking_glass: bool) -
     who_may = f"Another member of {rules.approver_group.label} may decide."
     if package.hashing:
         return _refused("hashing", "The artifact is still being hashed; nobody can approve until that ends.", who_may)
+    if s.version.removed:
+        gone = f"Version {request.version} is no longer in the registry; nobody can approve it."
+        return _refused("removed", gone, "Register it again.")
+    if served := [field for field in s.version.changes if is_served(field)]:
+        other = f"The package in the registry is not the one that was reviewed: {listed(served)} changed."
+        return _refused("changed", other, "Register what it is now as a new version, or set it back.")
     if package.problem:
         return _refused("artifact", f"The artifact can't be approved: {package.problem}", "Register it again, mended.")
     if not rules.requester_may_approve:
@@ -320,5 +350,6 @@ def _refused(code: str, why: str, who_may: str) -> Judgement:
 
 
 def shown_digest(version: VersionState, request: Request) -> str:
-    """Return the SHA-256, hex, of what a decision is shown: package, evidence and gates, as recorded."""
-    return digest([version.package_digest, request.evidence_digest, request.gates_digest])
+    """Return the SHA-256, hex, of what a decision is shown: package, evidence, gates, and changes in the registry."""
+    shown: list[object] = [version.package_digest, request.evidence_digest, request.gates_digest]
+    return digest([*shown, version.changes] if version.changes else shown)

@@ -31,10 +31,20 @@ def evolve(view: GroupSnapshot, event: Event) -> None:
     """Apply `event` to `view`; kinds that change no state are ignored."""
     if event.version is not None and event.kind != names.MODEL_REGISTERED:
         state = replace(view.version(event.version), last_sequence=event.sequence)
+        if _sets_status(event):
+            # What somebody set outside this service is written over.
+            state = replace(state, bypassed=False)
         if event.kind in STATUS_KINDS:
             state = replace(state, status_since=event.time)
         view.put_version(state)
     _change(view, event, event.payload)
+
+
+def _sets_status(event: Event) -> bool:
+    payload = event.payload
+    if isinstance(payload, payloads.ModelPromoted):
+        return event.environment in payload.order[:1]
+    return isinstance(payload, payloads.ModelAdopted | payloads.ModelRevoked)
 
 
 def _change(view: GroupSnapshot, event: Event, payload: Payload | Unknown) -> None:
@@ -81,7 +91,9 @@ def _change(view: GroupSnapshot, event: Event, payload: Payload | Unknown) -> No
             drift_state.retrained(view, event, payload)
         case payloads.EndpointChanged():
             endpoint_state.changed(view, event, payload)
-        case payloads.PackageChanged() | payloads.PolicyChanged() | payloads.SigningKeyChanged() | Unknown():
+        case payloads.PackageChanged():
+            _package_changed(view, event, payload)
+        case payloads.PolicyChanged() | payloads.SigningKeyChanged() | Unknown():
             pass
         case _:
             assert_never(payload)
@@ -125,15 +137,38 @@ def touched(event: Event) -> list[int]:
 
 
 def _registered(view: GroupSnapshot, event: Event, payload: payloads.ModelRegistered) -> None:
+    earlier = view.find_version(version_of(event))
+    asked = {name: request.attempt for name, request in earlier.requests.items()} if earlier else {}
     view.put_version(
         VersionState(
             package=payload.package,
             package_digest=event.part_digest("package"),
-            statuses=dict.fromkeys(payload.environments, names.PENDING),
+            statuses={
+                **dict.fromkeys(payload.environments, names.PENDING),
+                **({payload.environments[0]: names.REJECTED} if payload.unasked == names.REJECTED else {}),
+            },
+            unasked=payload.unasked,
+            attempts={**(earlier.attempts if earlier else {}), **asked},
             first_sequence=event.sequence,
             last_sequence=event.sequence,
         )
     )
+
+
+def _package_changed(view: GroupSnapshot, event: Event, payload: payloads.PackageChanged) -> None:
+    state = view.version(version_of(event))
+    if payload.anew:
+        for name, environment in view.environments.items():
+            if name in payload.keeps and environment.live is not None:
+                kept = view.version(environment.live)
+                view.put_environment(replace(environment, live=None, kept=kept, former=()))
+            elif environment.former:
+                view.put_environment(replace(environment, former=()))
+    elif payload.package is not None:
+        known = event.part_digest("package")
+        view.put_version(replace(state, package=payload.package, package_digest=known, changes={}, removed=False))
+    else:
+        view.put_version(replace(state, changes=payload.changes))
 
 
 def _hashed(view: GroupSnapshot, event: Event, payload: payloads.ArtifactHashed) -> None:
@@ -191,13 +226,15 @@ def _revoked(view: GroupSnapshot, event: Event, payload: payloads.ModelRevoked) 
             changed = request_state.nothing_pending(changed)
         if changed != environment:
             view.put_environment(changed)
-        if environment.live == number:
+        kept = environment.kept is not None and environment.kept.version == number
+        if environment.live == number or kept:
             fallback = payload.falls_back.get(name)
             if fallback is None:
                 view.put_environment(
                     replace(
                         view.environment(name),
                         live=None,
+                        kept=None,
                         live_sequence=event.sequence,
                         live_since=event.time,
                         live_by=(event.actor.label,),

@@ -73,6 +73,7 @@ def go_live(view: GroupSnapshot, event: Event, number: int, name: str, live: Liv
             approval_id=approval.approval_id,
             former=former[-FORMER_KEPT:],
             revoked=False,
+            kept=None,
             **drift_state.OVER,
         )
     )

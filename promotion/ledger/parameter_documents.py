@@ -30,11 +30,11 @@ def live_record(view: GroupSnapshot, environment: EnvironmentState, key_id: str)
         "sequence": environment.live_sequence,
         "key_id": key_id,
     }
-    if environment.live is None:
+    state = view.version(environment.live) if environment.live is not None else environment.kept
+    if state is None:
         if not environment.revoked:
             return None
         return {**record, "revoked": True, "approval_id": environment.approval_id}
-    state = view.version(environment.live)
     approval = state.approvals[environment.name]
     return {
         **record,

@@ -22,11 +22,15 @@ class _Payload(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ModelRegistered(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """A model package was registered, and `environments` are the ones it can be promoted to."""
+    """A model package was registered, and `environments` are the ones it can be promoted to.
+
+    `unasked` says why nobody is asked about it: it was registered as Rejected, or SageMaker could not make it.
+    """
 
     kind: ClassVar[str] = names.MODEL_REGISTERED
     package: Package
     environments: tuple[str, ...]
+    unasked: str = ""
 
 
 class ArtifactHashed(_Payload, frozen=True, kw_only=True, omit_defaults=True):
@@ -126,6 +130,7 @@ class RequestSuperseded(_Payload, frozen=True, kw_only=True, omit_defaults=True)
     by: str = ""
     evidence: Evidence | None = None
     gates: tuple[GateResult, ...] = ()
+    reason: str = ""
 
 
 class RequestWithdrawn(_Payload, frozen=True, kw_only=True, omit_defaults=True):
@@ -155,14 +160,21 @@ class PackageRemoved(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PackageChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """The registry has another package under the version's ARN: another creation time, image or artifact.
+    """The registry says something else of a version than before.
 
-    `changes` has for each field what the ledger and what the registry says.
+    `changes` has for each field what the ledger and what the registry says. With `package`, that is the version's package from
+    here on: nothing had approved the other one. `told` where it is mailed: what is served changed after an approval. `anew`
+    where the number stands for another package, which is registered next; `keeps` are the environments where what went live
+    before it stays live.
     """
 
     kind: ClassVar[str] = names.PACKAGE_CHANGED
     changes: dict[str, tuple[str, str]] = {}
     by: str = ""
+    package: Package | None = None
+    told: bool = False
+    anew: bool = False
+    keeps: tuple[str, ...] = ()
 
 
 class InferenceCompleted(_Payload, frozen=True, kw_only=True, omit_defaults=True):

@@ -141,6 +141,8 @@ def add_evidence(view: GroupSnapshot, event: Event, payload: payloads.InferenceC
         gates_digest=event.part_digest("gates"),
         told_at=event.time if payload.told else asked.told_at,
     )
+    if asked.gates_open and not request.gates_open:
+        request = replace(request, failed_at=event.time)
     view.put_version(replace(state, requests={**state.requests, request.environment: request}))
     environment = view.environment(request.environment)
     if environment.pending_id == request.id:

@@ -12,7 +12,7 @@ from promotion.ledger.payloads import Payload, Unknown
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.links.urls import Links
 from promotion.rendering.documents.pictures import PictureSource
-from promotion.rendering.mails import notices, requests
+from promotion.rendering.mails import notices, registry, requests
 from promotion.rendering.mails.context import Occasion, SampleSource, SliceSource
 from promotion.rendering.mails.layout import Letter, Message, mime, written
 
@@ -47,13 +47,16 @@ def _write(o: Occasion, payload: Payload | Unknown) -> list[Letter]:
             return notices.drifted(o, payload)
         case payloads.EndpointChanged():
             return notices.endpoint_changed(o, payload)
+        case payloads.ModelRegistered():
+            return registry.registered(o, payload)
+        case payloads.PackageChanged():
+            return registry.changed(o, payload)
+        case payloads.PackageRemoved():
+            return registry.removed(o)
         case (
-            payloads.ModelRegistered()
-            | payloads.ArtifactHashed()
+            payloads.ArtifactHashed()
             | payloads.ModelAdopted()
             | payloads.RequestWithdrawn()
-            | payloads.PackageRemoved()
-            | payloads.PackageChanged()
             | payloads.DriftEnded()
             | payloads.RetrainingStarted()
             | payloads.PolicyChanged()

@@ -18,8 +18,9 @@ def sentence(event: Event) -> str:
     payload = event.payload
     why = _quoted(getattr(payload, "reason", ""))
     match payload:
-        case payloads.ModelRegistered():
-            return f"{what} was registered by {who}"
+        case payloads.ModelRegistered(unasked=unasked):
+            said = {names.REJECTED: ", as Rejected: nobody is asked", "Failed": ", but SageMaker could not make it"}
+            return f"{what} was registered by {who}{said.get(unasked, '')}"
         case payloads.ArtifactHashed(problem=problem):
             if not problem:
                 return f"the artifact of {what} was read and hashed"
@@ -51,10 +52,12 @@ def sentence(event: Event) -> str:
             return f"{what} was set to {status} outside this service{whom}{'; it is set back' if reverted else ''}"
         case payloads.PackageRemoved(by=by):
             return f"{by or 'somebody'} removed {what} from the registry"
+        case payloads.PackageChanged(anew=True):
+            return f"another package begins as {what}: the earlier one was deleted from the registry"
         case payloads.PackageChanged(by=by, changes=changes):
-            return (
-                f"{by or 'somebody'} put another package in the place of {what}: {', '.join(sorted(changes))} changed"
-            )
+            if not changes:
+                return f"the registry describes {what} again as it was registered"
+            return f"{by or 'somebody'} changed {what} in the registry: {', '.join(sorted(changes))}"
         case payloads.InferenceCompleted(evidence=evidence, status=status):
             problem = f": {evidence.problem}" if evidence.problem else ""
             return f"inference on {what}{where} {_RUN_ENDED.get(status, 'completed')}{problem}"

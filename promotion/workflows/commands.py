@@ -15,7 +15,7 @@ from msgspec import Struct
 from promotion.domain.model import Container, EndpointState, EnvironmentState, Evidence, Package
 from promotion.errors import Invalid
 from promotion.ledger.append import Context, Receipt
-from promotion.workflows import decisions, drift, endpoints, operations
+from promotion.workflows import decisions, drift, endpoints, operations, registry_changes
 
 
 class _Command(Struct, frozen=True, kw_only=True, tag_field="operation"):
@@ -27,6 +27,14 @@ class Register(_Command, frozen=True, kw_only=True, tag="register"):
 
     package: Package
     evidence: Evidence
+    unasked: str = ""
+
+
+class RecordRemoved(_Command, frozen=True, kw_only=True, tag="removed"):
+    """A version that waits for approval is no longer in the registry."""
+
+    group: str
+    version: int
 
 
 class RecordArtifact(_Command, frozen=True, kw_only=True, tag="artifact"):
@@ -105,6 +113,7 @@ class RecordEndpoint(_Command, frozen=True, kw_only=True, tag="endpoint"):
 
 Command = (
     Register
+    | RecordRemoved
     | RecordArtifact
     | RecordInference
     | RecordFailure
@@ -153,7 +162,9 @@ def dispatch(command: Command, context: Context) -> Receipt:
         case Register():
             if not context.config.governs(c.package.group):
                 raise Invalid("model_package_group", f"{c.package.group} is not governed by this service.")
-            return decisions.register(c.package, c.evidence, world=context)
+            return decisions.register(c.package, c.evidence, world=context, unasked=c.unasked)
+        case RecordRemoved():
+            return registry_changes.record_removed(c.group, c.version, world=context)
         case RecordArtifact():
             return decisions.record_artifact(
                 c.group, c.version, c.containers, c.problem, world=context, hashing=c.hashing

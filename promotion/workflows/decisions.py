@@ -14,6 +14,7 @@ from promotion import names
 from promotion.domain import freezes, policy
 from promotion.domain.canonical_json import digest
 from promotion.domain.model import SYSTEM, Actor, Container, EnvironmentState, Evidence, Package, Person, Request
+from promotion.domain.package_changes import RegistryView
 from promotion.domain.registration import carried
 from promotion.domain.request_ids import parse_request_id
 from promotion.domain.signing import signature
@@ -24,6 +25,7 @@ from promotion.ledger.events import NewEvent, happened
 from promotion.ledger.parameter_documents import fits_a_parameter
 from promotion.ledger.request_state import current_request
 from promotion.ledger.snapshot import GroupSnapshot
+from promotion.workflows import registry_changes
 from promotion.workflows.drift import after_run
 from promotion.workflows.requests import AddedRun, add_run, ask, expiry
 
@@ -44,26 +46,19 @@ __all__ = [
 ]
 
 
-def register(package: Package, evidence: Evidence, *, world: Context) -> Receipt:
-    """Record a registered version and request approval for the first environment.
+def register(package: Package, evidence: Evidence, *, world: Context, unasked: str = "") -> Receipt:
+    """Record a registered version and request approval for the first environment, or what changed of a known one.
 
-    Registering again is nothing new: several events for one change, and the echo of our own writes, make one request.
+    Registering again is nothing new: several events for one change, and the echo of our own writes, make one request. With
+    `unasked`, the reason, a new version is recorded and nobody is asked.
     """
     package = bounded(package)
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
-        known = view.find_version(package.version)
-        if known is not None:
-            return f"version {package.version} is already registered"
-        requester = package.requester
-        registered = happened(
-            payloads.ModelRegistered(package=package, environments=tuple(world.config.environment_names)),
-            requester.actor if requester else SYSTEM,
-            version=package.version,
-            evidence_digest=digest(evidence),
-        )
-        first = world.config.environment_names[0]
-        return [registered, *ask(view, package, first, evidence, SYSTEM, world)]
+        state = view.find_version(package.version)
+        if state is None:
+            return registry_changes.registered(view, package, evidence, world, unasked=unasked)
+        return registry_changes.seen_again(view, state, package, evidence, world, unasked=unasked)
 
     return append(package.group, step, world)
 
@@ -113,9 +108,27 @@ def record_artifact(
 
 
 def record_decision(
-    asked: str, person: Person, verdict: str, reason: str, *, world: Context, breaking_glass: bool = False
+    asked: str,
+    person: Person,
+    verdict: str,
+    reason: str,
+    *,
+    world: Context,
+    breaking_glass: bool = False,
+    confirmed: bool = False,
+    seen: RegistryView | None = None,
 ) -> Receipt:
     """Append the verdict of `person` on the request `asked`, and the promotion that follows if it completes the quorum.
+
+    Args:
+        asked: Id of the request.
+        person: Who decides.
+        verdict: Approved or Rejected.
+        reason: Why, for the history.
+        world: The ledger, the configuration and the time.
+        breaking_glass: Approve past a failed gate or without the quorum.
+        confirmed: The person ticked that they have seen what is unusual (`policy.to_confirm`).
+        seen: What the registry says of the package just now.
 
     Raises:
         Invalid: the verdict or the reason is malformed.
@@ -126,9 +139,10 @@ def record_decision(
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
         request, newest = find_request(view, version, name, attempt)
-        situation = _situation(view, request, newest, world)
+        situation = _situation(view, request, newest, world, seen)
         judgement = policy.may_decide(person, verdict, situation, breaking_glass=breaking_glass)
         judgement.require()
+        policy.require_confirmed(situation, verdict, confirmed=confirmed)
         shown = policy.shown_digest(situation.version, request)
         rules = situation.rules
         signed = (
@@ -176,6 +190,9 @@ def record_inference(group: str, version: int, evidence: Evidence, *, world: Con
         state = known(view, version)
         if evidence.run_id in state.runs:
             return f"run {evidence.run_id} is already recorded"
+        kept = view.environment(name).kept
+        if kept is not None and kept.version == version:
+            return f"it measured the package that was version {version} before"
         found = carried(evidence, state.package)
         drifting, drift = after_run(view, version, found, world)
         following = world.config.next(name)
@@ -321,15 +338,15 @@ def find_request(view: GroupSnapshot, version: int, name: str, attempt: int) -> 
     return found
 
 
-def situation(view: GroupSnapshot, asked: str, *, world: Context) -> policy.Situation:
-    """Return the situation that a decision on the request `asked` depends on now.
+def situation(view: GroupSnapshot, asked: str, *, world: Context, seen: RegistryView | None = None) -> policy.Situation:
+    """Return the situation that a decision on the request `asked` depends on now; `seen` is what the registry says just now.
 
     Raises:
         Refused: there is no such request.
     """
     _, version, name, attempt = parse_request_id(asked)
     request, newest = find_request(view, version, name, attempt)
-    return _situation(view, request, newest, world)
+    return _situation(view, request, newest, world, seen)
 
 
 def _promotion(
@@ -358,11 +375,14 @@ def _promotion(
     )
 
 
-def _situation(view: GroupSnapshot, request: Request, newest: bool, world: Context) -> policy.Situation:
+def _situation(
+    view: GroupSnapshot, request: Request, newest: bool, world: Context, seen: RegistryView | None = None
+) -> policy.Situation:
+    version = view.version(request.version)
     return policy.Situation(
         config=world.config,
         request=request,
-        version=view.version(request.version),
+        version=seen.of(version, world.config.environment_names) if seen is not None else version,
         environment=view.environment(request.environment),
         now=world.now,
         newest=newest,

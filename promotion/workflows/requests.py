@@ -51,7 +51,8 @@ def ask(
     if state is not None and state.revoked:
         return []
     before = state.requests.get(name) if state else None
-    attempt = before.attempt + 1 if before else 1
+    earlier = state.attempts.get(name, 0) if state else 0
+    attempt = (before.attempt if before else earlier) + 1
     rules = world.config.environment(name, package.group)
     results = evaluate(rules.gates, evidence, _live_evidence(view, environment))
     newer = policy.overtaken_by(package.version, environment, world.now)

@@ -176,7 +176,7 @@ def test_against_a_registry_that_merges_as_awss_does(aws: Aws, house: House) -> 
     assert (package.group, package.version, package.containers[0].model_data_url) == (GROUP, 1, "s3://b/k")
     assert package.requester is not None
     assert package.requester.actor.subject == "dee@example.com"
-    house.register(1, arn=arn)
+    house.register(1, arn=arn, containers=package.containers)
     house.decide(1, "dev")
     target = RegistryTarget(lambda identity: aws.sagemaker, ORDER)
     target.project(house.view(), house.events())

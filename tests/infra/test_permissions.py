@@ -134,6 +134,7 @@ MAY = {
         "append to the ledger",
         "change the ledger's heads",
         "sign",
+        "describe a package",
         "read link keys",
         "read form keys",
         "check a session",
@@ -150,6 +151,7 @@ MAY = {
     "web": {
         "read the ledger",
         "read cursors",
+        "describe a package",
         "read link keys",
         "read form keys",
         "check a session",
@@ -175,7 +177,7 @@ MAY = {
         "attest",
         "read the public key",
     },
-    "sweep": {"list packages", "read the ledger", "say what happened", "register again"},
+    "sweep": {"list packages", "describe a package", "read the ledger", "say what happened", "register again"},
     "prepare_inference": {
         "read what is live",
         "read the public key",

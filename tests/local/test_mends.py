@@ -89,6 +89,28 @@ def test_metadata_in_any_alphabet_is_taken(service: LocalService) -> None:
     package(service, CustomerMetadataProperties={"Prüfer": "Ærøskøbing 東京 _.:/=+-@"})
 
 
+def test_a_deleted_version_is_gone_and_its_number_is_given_to_no_other(service: LocalService) -> None:
+    sagemaker = service.session().client("sagemaker")
+    arn = package(service)
+    group = arn.split("/")[-2]
+    assert refused(sagemaker.delete_model_package_group, ModelPackageGroupName=group) == "ValidationException"
+    sagemaker.delete_model_package(ModelPackageName=arn)
+    assert refused(sagemaker.describe_model_package, ModelPackageName=arn) == "ValidationException"
+    specification = {
+        "Containers": [{"Image": IMAGE}],
+        "SupportedContentTypes": ["application/jsonlines"],
+        "SupportedResponseMIMETypes": ["application/jsonlines"],
+    }
+    given = {"ModelPackageGroupName": group, "InferenceSpecification": specification, "ModelApprovalStatus": "Rejected"}
+    second = sagemaker.create_model_package(**given)["ModelPackageArn"]
+    assert second.endswith("/2")
+    sagemaker.delete_model_package(ModelPackageName=second)
+    sagemaker.delete_model_package_group(ModelPackageGroupName=group)
+    assert refused(sagemaker.delete_model_package_group, ModelPackageGroupName=group) == "ValidationException"
+    sagemaker.create_model_package_group(ModelPackageGroupName=group)
+    assert sagemaker.create_model_package(**given)["ModelPackageArn"].endswith("/1"), "a group made anew numbers from 1"
+
+
 def test_a_source_identity_stays_with_the_session_and_is_noted_on_the_package(service: LocalService) -> None:
     iam, sts = service.session().client("iam"), service.session().client("sts")
     role = iam.create_role(RoleName="mend-registrar", AssumeRolePolicyDocument=TRUST)["Role"]["Arn"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+from msgspec.structs import replace
+
 from promotion import names
 from promotion.domain.model import Person
 from promotion.domain.request_ids import request_id
@@ -17,12 +19,21 @@ class Acts:
 
     random: Random
 
-    def start(self) -> None:
-        """Another installation."""
+    def begin(self) -> None:
+        """Another group, in another installation."""
         self.house, self.oracle, self.runs, self.gaps = House(), Oracle(), 0, set[int]()
+        self.packages: dict[int, tuple[int, int]] = {}
 
     def _register(self, version: int) -> None:
-        self.house.register(version, requester=requester(version))
+        image, note = self.packages.get(version, (0, 0))
+        containers = (replace(a_package(version).containers[0], image=f"hf:{image}"),)
+        self.house.register(version, requester=requester(version), containers=containers, metadata={"note": str(note)})
+
+    def _change(self, version: int, image: int, note: int) -> None:
+        """The registry has another image, or another note, and tells of it."""
+        before = self.packages.get(version, (0, 0))
+        self.packages[version] = (before[0] + image, before[1] + note)
+        self._register(version)
 
     def _registered(self, version: int, newest: int, *, asks: bool) -> None:
         self.oracle.registry[version] = names.PENDING
@@ -54,12 +65,24 @@ class Acts:
             self.oracle.asked[place] = self.house.now
             self._opened(place)
         elif self.oracle.state(*place) == "Pending" and verdict is not None:
+            if self.oracle.passes[place] and not verdict:
+                self.oracle.failed_at[place] = self.house.now
             self.oracle.passes[place] = verdict
         if event == "run, another verdict":
             self.oracle.told[place] = self.house.now
 
-    def _vote(self, version: int, name: str, by: Person, verdict: str) -> None:
-        decisions.record_decision(self._request(version, name), by, verdict, "Good.", world=self.house.world)
+    def _vote(self, version: int, name: str, by: Person, verdict: str, *, confirmed: bool = False) -> None:
+        asked = self._request(version, name)
+        decisions.record_decision(asked, by, verdict, "Good.", world=self.house.world, confirmed=confirmed)
+
+    def _voted(self, version: int, name: str, *, complete: bool) -> None:
+        place = (version, name)
+        if complete:
+            self.oracle.goes_live(version, name)
+            self.oracle.outside -= {version} if name == FIRST else set()
+            return
+        self.oracle.votes[place] = self.oracle.votes.get(place, 0) + 1
+        self.oracle.voted_at[place] = self.house.now
 
     def _ask(self, version: int, name: str) -> None:
         decisions.ask_again(self._request(version, name), ANN, "It is mended.", world=self.house.world)
@@ -73,23 +96,30 @@ class Acts:
         self._opened(place)
 
     def _opened(self, place: Place) -> None:
-        self.oracle.votes.pop(place, None)
+        for kept in (self.oracle.votes, self.oracle.voted_at, self.oracle.failed_at):
+            kept.pop(place, None)
         self.oracle.told.pop(place, None)
         self.oracle.reminded.discard(place)
 
     def _adopt(self, version: int, name: str) -> None:
-        package = a_package(version, requester=requester(version))
+        containers = (replace(a_package(version).containers[0], image="hf:0"),)
+        package = a_package(version, requester=requester(version), containers=containers, metadata={"note": "0"})
         operations.adopt(package, name, OPERATOR, "It served before.", world=self.house.world)
         self.house.sagemaker.packages.setdefault(package.arn, {"ModelApprovalStatus": names.APPROVED})
 
     def _revoked(self, version: int, falls: dict[str, int | None]) -> None:
         o = self.oracle
+        o.outside.discard(version)
         for name in ORDER:
             o.former[name] = [v for v in o.former[name] if v != version]
             if name in falls:
                 o.live[name] = None
                 if (instead := falls[name]) is not None:
                     o.goes_live(instead, name)
+
+    def _was_set_outside(self, version: int, then: str, *, rejected: bool) -> None:
+        self.oracle.registry[version] = then
+        (self.oracle.outside.add if rejected else self.oracle.outside.discard)(version)
 
     def _set_outside(self, version: int, status: str) -> None:
         self.house.later(seconds=1)

@@ -15,6 +15,27 @@ from tests.fakes import CONFIG, GROUP
 ORDER = ("dev", "test", "prod")
 FIRST = ORDER[0]
 Place = tuple[int, str]
+# Half of the walks begin with two versions that climbed, and the newer one rolled back from and asked for again in production.
+_CLIMBS = [
+    [("registered", (v, "dev")), ("approved", (v, "dev")), ("first run passes", (v, "test")), ("approved", (v, "test")),
+     ("first run passes", (v, "prod")), ("approved, more needed", (v, "prod")), ("approved", (v, "prod"))]
+    for v in (1, 2)
+]  # fmt: skip
+PRELUDE = [*_CLIMBS[0], *_CLIMBS[1], ("rolled back to it", (1, "prod")), ("asked again", (2, "prod"))]
+# The shortest way to adopting what was revoked, while nothing was ever live.
+REVOKED = [("registered", (1, "dev")), ("revoked", (1, "dev")), ("adopted", (1, "test"))]
+# What has to happen to a version before something else can.
+LEADS_TO = {
+    "package changed, approved": ("package set back", "approved, changed since"),
+    "set to Rejected outside": ("approved without the tick",),
+}
+# How often each is walked, beside the others that can happen: what goes on to a later state most, what ends a version least.
+WEIGHTS = {
+    "registered": 6, "first run passes": 12, "approved": 14, "approved, more needed": 10, "rolled back to it": 6,
+    "asked again": 8, "its time": 3, "rejected": 1, "revoked": 0.05, "adopted": 0.02, "adopted, late": 0.1,
+    "rolled back to it, never live": 0.1, "described anew": 0.1, "package changed": 0.2, "package changed, approved": 0.2,
+    "package set back": 4, "told again": 0.1, "set to Rejected outside": 0.1, "set to Approved outside": 0.1,
+}  # fmt: skip
 
 
 @dataclass
@@ -35,6 +56,10 @@ class Oracle:
     reminded: set[Place] = field(default_factory=set)
     registry: dict[int, str] = field(default_factory=dict)
     approved: set[int] = field(default_factory=set)
+    changed: set[int] = field(default_factory=set)
+    outside: set[int] = field(default_factory=set)
+    voted_at: dict[Place, datetime] = field(default_factory=dict)
+    failed_at: dict[Place, datetime] = field(default_factory=dict)
 
     def state(self, version: int, name: str) -> str:
         return self.states.get((version, name), "Unregistered")
@@ -52,6 +77,11 @@ class Oracle:
     def last_good(self, name: str, without: int) -> int | None:
         good = (v for v in reversed(self.former[name]) if v != without and (v, name) not in self.bad)
         return next(good, None)
+
+    def wants_tick(self, version: int, name: str) -> bool:
+        """Whether approving wants a tick of its own: set to Rejected outside, or a gate failed after an earlier vote."""
+        voted, failed = self.voted_at.get((version, name)), self.failed_at.get((version, name))
+        return version in self.outside or (voted is not None and failed is not None and voted <= failed)
 
     def ledger_says(self, version: int) -> str:
         """The `ModelApprovalStatus` that the states come to."""

@@ -27,7 +27,11 @@ from tests.rules.lifecycle_oracle import (
     ALL_APPROVERS,
     EVERYBODY,
     FIRST,
+    LEADS_TO,
     ORDER,
+    PRELUDE,
+    REVOKED,
+    WEIGHTS,
     Place,
     roles,
     state_of,
@@ -38,19 +42,6 @@ QUORUM = {"dev": 1, "test": 1, "prod": 2}
 MOST_VERSIONS = 7
 STEPS_IN_A_GROUP = 100
 LINKS = Links(base_url="https://promotion.example.com", keyring=Keyring(["a key for tests"]))
-# Half of the walks begin with two versions that climbed, and the newer one rolled back from and asked for again in production.
-_CLIMBS = [
-    [("registered", (v, "dev")), ("approved", (v, "dev")), ("first run passes", (v, "test")), ("approved", (v, "test")),
-     ("first run passes", (v, "prod")), ("approved, more needed", (v, "prod")), ("approved", (v, "prod"))]
-    for v in (1, 2)
-]  # fmt: skip
-PRELUDE = [*_CLIMBS[0], *_CLIMBS[1], ("rolled back to it", (1, "prod")), ("asked again", (2, "prod"))]
-# How often each is walked, beside the others that can happen: what goes on to a later state most, what ends a version least.
-WEIGHTS = {
-    "registered": 6, "first run passes": 12, "approved": 14, "approved, more needed": 10, "rolled back to it": 6,
-    "asked again": 8, "its time": 3, "rejected": 1, "revoked": 0.05, "adopted": 0.02, "adopted, late": 0.1,
-    "rolled back to it, never live": 0.1, "told again": 0.1, "set to Rejected outside": 0.1, "set to Approved outside": 0.1,
-}  # fmt: skip
 
 
 @dataclass
@@ -75,10 +66,6 @@ class Walk(Acts):
             self.left.setdefault(state, set()).add(event)
         self.begin()
 
-    def begin(self) -> None:
-        """Another group, in another installation."""
-        self.start()
-
     def walk(self, steps: int, *, most: int = 0) -> Counter[tuple[str, str]]:
         """Walk `steps` steps, and up to `most` while there are cells that were not walked yet."""
         for number in itertools.count():
@@ -87,7 +74,7 @@ class Walk(Acts):
             if number and number % STEPS_IN_A_GROUP == 0:
                 self.finish()
                 self.begin()
-            prelude = PRELUDE if number // STEPS_IN_A_GROUP % 2 else ()
+            prelude = ((), PRELUDE, REVOKED)[number // STEPS_IN_A_GROUP % 3]
             at = number % STEPS_IN_A_GROUP
             wanted = [each for each in self.possible() if at < len(prelude) and (each.event, each.place) == prelude[at]]
             self.do(wanted[0]) if wanted else self.step()
@@ -110,6 +97,9 @@ class Walk(Acts):
         weight = WEIGHTS.get(step.event, 1)
         if step.event in self.left.get(self.oracle.state(*step.place), ()):
             weight = max(weight, 5)
+        states = {self.oracle.state(*place) for _, place in [(step.event, step.place), *step.beside]}
+        if any(event in self.left.get(state, ()) for state in states for event in LEADS_TO.get(step.event, ())):
+            weight = max(weight, 8)
         return weight * (1 + sum(len(self.left.get(state, ())) for state in to))
 
     def _credit(self, place: tuple[str, Place]) -> bool:
@@ -127,6 +117,7 @@ class Walk(Acts):
             )
             yield from self._revocation(version)
             yield from self._outside(version)
+            yield from self._changes(version)
             for name in ORDER:
                 yield from self._decisions(version, name)
                 yield from self._asking(version, name)
@@ -198,17 +189,25 @@ class Walk(Acts):
         voter = (ANN, CHO)[min(o.votes.get(place, 0), 1)]
         complete = o.votes.get(place, 0) + 1 >= QUORUM[name]
         event, beside, after = "approved" if complete else "approved, more needed", [], lambda: None
-        if pending and name != FIRST and o.state(version, ORDER[ORDER.index(name) - 1]) not in ("Approved", "Replaced"):
+        if pending and version in o.changed:
+            event = "approved, changed since"
+        elif (
+            pending and name != FIRST and o.state(version, ORDER[ORDER.index(name) - 1]) not in ("Approved", "Replaced")
+        ):
             event = "approved out of order"
         elif pending and not o.passes[place]:
             event = "approved against a gate"
-        elif pending and complete:
-            beside, after = self._others(version, name, "another goes live"), partial(o.goes_live, version, name)
         elif pending:
-            after = partial(o.votes.update, {place: o.votes.get(place, 0) + 1})
+            if o.wants_tick(version, name):
+                yield Step(
+                    "approved without the tick", place, partial(self._vote, version, name, voter, names.APPROVED)
+                )
+            beside = self._others(version, name, "another goes live") if complete else []
+            after = partial(self._voted, version, name, complete=complete)
         # Of a request that is closed it is the same vote, whatever it would have been.
         for said in (event,) if pending else ("approved", "approved, more needed"):
-            yield Step(said, place, partial(self._vote, version, name, voter, names.APPROVED), beside, after)
+            act = partial(self._vote, version, name, voter, names.APPROVED, confirmed=o.wants_tick(version, name))
+            yield Step(said, place, act, beside, after)
         yield Step(
             "rejected", place, partial(self._vote, version, name, DAN if name == "prod" else BEN, names.REJECTED)
         )
@@ -256,6 +255,7 @@ class Walk(Acts):
         def after() -> None:
             o.goes_live(version, name)
             o.registry[version] = names.APPROVED
+            o.outside.discard(version)
             self._numbered(version)
 
         yield Step("adopted", place, partial(self._adopt, version, name), [*beside, *rest], after)
@@ -277,9 +277,28 @@ class Walk(Acts):
                 continue
             event = f"set to {status} outside"
             then = status if status == names.REJECTED else ledger
-            after = partial(self.oracle.registry.update, {version: then})
+            after = partial(self._was_set_outside, version, then, rejected=status == names.REJECTED)
             act = partial(self._set_outside, version, status)
             yield Step(event, (version, FIRST), act, [(event, (version, name)) for name in ORDER[1:]], after)
+
+    def _changes(self, version: int) -> Iterator[Step]:
+        o = self.oracle
+        yield Step(
+            "described anew",
+            (version, FIRST),
+            partial(self._change, version, 0, 1),
+            self._all(version, "described anew"),
+        )
+        if o.state(version, FIRST) == "Revoked":
+            return
+        event, image, after = "package changed", 1, lambda: None
+        if version in o.approved:
+            back = version in o.changed
+            event, image = ("package set back", -1) if back else ("package changed, approved", 1)
+            after = partial((o.changed.discard if back else o.changed.add), version)
+        elif o.state(version, FIRST) == "Pending":
+            after = partial(self._asked, version, FIRST)
+        yield Step(event, (version, FIRST), partial(self._change, version, image, 0), self._all(version, event), after)
 
     def _all(self, version: int, event: str) -> list[tuple[str, Place]]:
         return [(event, (version, name)) for name in ORDER[1:]]

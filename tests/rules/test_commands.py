@@ -17,6 +17,7 @@ from tests.fakes import BEGINNING, GROUP, House, a_package, a_registration, a_ru
 
 COMMANDS: list[Command] = [
     commands.Register(package=a_package(2), evidence=a_registration()),
+    commands.RecordRemoved(group=GROUP, version=1),
     commands.RecordArtifact(group=GROUP, version=1, containers=a_package(1).containers),
     commands.RecordInference(group=GROUP, version=1, evidence=a_run("prod", run="again")),
     commands.RecordFailure(group=GROUP, environment="prod", run_id="r", problem="no room", broken=True),

@@ -50,7 +50,8 @@ def test_votes_count_again_when_a_run_passes_the_gate_again(house: House) -> Non
     house.decide(1, "prod", ANN)
     house.measure(1, "test", 0.3, run="t-2")
     house.measure(1, "test", 0.7, run="t-3")
-    house.decide(1, "prod", CHO)
+    asked = house.asked(1, "prod")
+    decisions.record_decision(asked, CHO, names.APPROVED, "Seen.", world=house.world, confirmed=True)
     assert house.live("prod") == 1
 
 

@@ -16,7 +16,7 @@ def test_the_page_is_what_the_table_says() -> None:
 
 
 def test_every_cell_of_the_table_is_walked() -> None:
-    walked = Walk(seed=3).walk(STEPS, most=MOST_STEPS)
+    walked = Walk(seed=16).walk(STEPS, most=MOST_STEPS)
     assert sorted(set(cells()) - set(walked)) == []
 
 

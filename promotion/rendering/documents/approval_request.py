@@ -88,6 +88,11 @@ def request_document(
         "previous_environment": config.previous(name),
         "next_environment": config.next(name),
         "attempt": request.attempt,
+        "confirm": list(policy.to_confirm(s)) if state == "Pending" else [],
+        "registry_changes": [
+            {"what": one_line(what, 130), "registered": one_line(before, 300), "now": one_line(after, 300)}
+            for what, (before, after) in s.version.changes.items()
+        ],
         "changed": readable(request.changed, LONGEST_REASON)[0],
         "requested_at": iso(request.requested_at),
         "expires_at": iso(request.expires_at),

@@ -1,0 +1,87 @@
+"""What the registry says of a package now, against what it was registered with.
+
+A version is one package: its ARN with its creation time. What is served (containers) is told apart from what is only described.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from promotion.domain.model import Container, Package, VersionState
+
+LONGEST_VALUE = 300
+SERVED = ("image", "image digest", "model data", "model data (SHA-256)", "settings", "containers", "content types")
+DESCRIBED = ("description", "model card")
+CREATED = "created"
+
+
+class RegistryView(Struct, frozen=True, kw_only=True):
+    """What the registry says of a version when somebody looks at its request; `package` is None where it has none any more."""
+
+    package: Package | None
+
+    def of(self, version: VersionState, environments: tuple[str, ...]) -> VersionState:
+        """Return the version with what the registry says by now, which its events may not have told yet."""
+        if self.package is None or is_another(version.package, self.package):
+            return replace(version, removed=True)
+        return replace(version, changes=changes(version.package, self.package, environments))
+
+
+def is_another(known: Package, found: Package) -> bool:
+    """Return True if `found` was made at another time than `known`: its group, or the version itself, was deleted meanwhile."""
+    return known.created_at is not None and found.created_at is not None and known.created_at != found.created_at
+
+
+def changes(known: Package, found: Package, environments: tuple[str, ...]) -> dict[str, tuple[str, str]]:
+    """Map each field that changed to its old and new value; without the fields that this service writes itself.
+
+    Args:
+        known: The package as the ledger has it.
+        found: The package as the registry describes it; a container without digests is compared without them.
+        environments: Names of the environments, whose metadata fields are the service's own.
+    """
+    differing = {
+        "containers": (str(len(known.containers)), str(len(found.containers))),
+        "content types": (", ".join(known.content_types), ", ".join(found.content_types)),
+        "description": (known.description, found.description),
+        "model card": (_card(known), _card(found)),
+    }
+    if len(known.containers) == len(found.containers):
+        for number, (before, after) in enumerate(zip(known.containers, found.containers, strict=True), 1):
+            place = f" of container {number}" if len(known.containers) > 1 else ""
+            differing |= {f"{what}{place}": pair for what, pair in _container(before, after).items()}
+    old, new = (
+        {key: value for key, value in each.metadata.items() if key not in environments} for each in (known, found)
+    )
+    differing |= {f"metadata {key}"[:128]: (old.get(key, ""), new.get(key, "")) for key in {**old, **new}}
+    return {
+        what: (before[:LONGEST_VALUE], after[:LONGEST_VALUE])
+        for what, (before, after) in differing.items()
+        if before != after
+    }
+
+
+def is_served(field: str) -> bool:
+    """Return True if a changed field is part of what is served: other bytes, another image, other settings."""
+    return field.startswith(SERVED) or field == CREATED
+
+
+def _container(before: Container, after: Container) -> dict[str, tuple[str, str]]:
+    found = {
+        "image": (before.image, after.image),
+        "model data": (before.model_data_url, after.model_data_url),
+    }
+    # What one of them doesn't know yet is no difference.
+    if before.image_digest and after.image_digest:
+        found["image digest"] = (before.image_digest, after.image_digest)
+    if before.sha256 and after.sha256:
+        found["model data (SHA-256)"] = (before.sha256, after.sha256)
+    keys = {**before.environment, **after.environment}
+    return found | {
+        f"settings {key}"[:128]: (before.environment.get(key, ""), after.environment.get(key, "")) for key in keys
+    }
+
+
+def _card(package: Package) -> str:
+    return "; ".join(f"{title}: {text}" for title, text in package.card)

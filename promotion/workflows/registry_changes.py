@@ -1,0 +1,118 @@
+"""What changes in the registry while a version is on its way: seen again, changed, removed, or another package in its place."""
+
+from __future__ import annotations
+
+from promotion.domain import package_changes
+from promotion.domain.canonical_json import digest
+from promotion.domain.model import SYSTEM, Evidence, Package, VersionState
+from promotion.formatting import iso, listed
+from promotion.ledger import payloads
+from promotion.ledger.append import Context, Receipt, append, known
+from promotion.ledger.events import NewEvent, chained, happened
+from promotion.ledger.fold import evolve
+from promotion.ledger.snapshot import GroupSnapshot
+from promotion.workflows.requests import ask
+
+
+def registered(
+    view: GroupSnapshot, package: Package, evidence: Evidence, world: Context, *, unasked: str = ""
+) -> list[NewEvent]:
+    """Return the events of a version that is new to the ledger: its registration, and its first request unless `unasked`."""
+    fact = _registration(package, evidence, world, unasked)
+    return [fact] if unasked else [fact, *ask(view, package, _first(world), evidence, SYSTEM, world)]
+
+
+def seen_again(
+    view: GroupSnapshot, state: VersionState, package: Package, evidence: Evidence, world: Context, *, unasked: str = ""
+) -> list[NewEvent] | str:
+    """Return the events of a version that the ledger knows, and that the registry describes once more.
+
+    What changed of its containers before anything approved it takes the place of what was registered, and of its request: votes
+    were for other bytes. What is only described differently, and all that changes after an approval, is recorded for the page.
+    """
+    if package_changes.is_another(state.package, package):
+        return _another(view, state, package, evidence, world, unasked=unasked)
+    if state.revoked:
+        return f"version {package.version} is revoked"
+    changes = package_changes.changes(state.package, package, world.config.environment_names)
+    mended = bool(state.package.problem) and not state.package.hashing and not (package.problem or package.hashing)
+    served = [field for field in changes if package_changes.is_served(field)]
+    if not (mended or served) or state.approvals:
+        if changes == state.changes:
+            return f"version {package.version} is already registered"
+        news = {field: changes[field] for field in served} != {
+            field: pair for field, pair in state.changes.items() if package_changes.is_served(field)
+        }
+        told = bool(served) and news
+        return [happened(payloads.PackageChanged(changes=changes, told=told), SYSTEM, version=package.version)]
+    changed = happened(payloads.PackageChanged(changes=changes, package=package), SYSTEM, version=package.version)
+    request = state.requests.get(_first(world))
+    if request is None or request.state_at(world.now) != "Pending":
+        return [changed]
+    what = f"Changed in the registry: {listed(served)}." if served else "What was wrong with the package was mended."
+    return [changed, *ask(view, package, _first(world), evidence, SYSTEM, world, changed=what)]
+
+
+def record_removed(group: str, version: int, *, world: Context) -> Receipt:
+    """Record that a version is no longer in the registry; nobody can approve it from here on.
+
+    Raises:
+        Invalid: the version was never registered.
+    """
+
+    def step(view: GroupSnapshot) -> list[NewEvent] | str:
+        if known(view, version).removed:
+            return "it is recorded already"
+        return [happened(payloads.PackageRemoved(), SYSTEM, version=version)]
+
+    return append(group, step, world)
+
+
+def _another(
+    view: GroupSnapshot, state: VersionState, package: Package, evidence: Evidence, world: Context, *, unasked: str
+) -> list[NewEvent] | str:
+    """Another package begins under a known number: its group was deleted and made anew, and is numbered from 1 again."""
+    made, new = (each.created_at or world.now for each in (state.package, package))
+    if new < made:
+        return f"version {package.version} was made anew since"
+    facts: list[NewEvent] = []
+    keeps: list[str] = []
+    for name, environment in view.environments.items():
+        if environment.pending is not None and _is_older(view, environment.pending, package):
+            gone = payloads.RequestSuperseded(request_id=environment.pending_id, reason="Its package was deleted.")
+            facts.append(happened(gone, SYSTEM, version=environment.pending, environment=name))
+        if environment.live is not None and _is_older(view, environment.live, package):
+            keeps.append(name)
+    change = payloads.PackageChanged(
+        changes={package_changes.CREATED: (iso(made), iso(new))}, anew=True, keeps=tuple(keeps)
+    )
+    facts += [happened(change, SYSTEM, version=package.version), _registration(package, evidence, world, unasked)]
+    if unasked:
+        return facts
+    # What the request finds is the group after these events: nothing pending or live of those that are gone.
+    after = GroupSnapshot(view.head, environments=view.environments, versions=view.versions, load=view.find_version)
+    for event in chained(view.head, facts, time=world.now, policy_digest=""):
+        evolve(after, event)
+    return [*facts, *ask(after, package, _first(world), evidence, SYSTEM, world)]
+
+
+def _registration(package: Package, evidence: Evidence, world: Context, unasked: str) -> NewEvent:
+    requester = package.requester
+    order = tuple(world.config.environment_names)
+    return happened(
+        payloads.ModelRegistered(package=package, environments=order, unasked=unasked),
+        requester.actor if requester else SYSTEM,
+        version=package.version,
+        evidence_digest=digest(evidence),
+    )
+
+
+def _first(world: Context) -> str:
+    return world.config.environment_names[0]
+
+
+def _is_older(view: GroupSnapshot, number: int, package: Package) -> bool:
+    """Return True if a version has a number as high as a package that was made after it: the numbers began anew since."""
+    other = view.version(number).package
+    made, new = other.created_at, package.created_at
+    return number >= package.version and made is not None and new is not None and made < new
