@@ -3,8 +3,8 @@
 Writes build/bench/control.json: `decision_calls_at_10`, `decision_calls_at_10000`, `decision_bytes_at_10`,
 `decision_bytes_at_10000`, `verify_10000_s`, `verify_10000_cpu_s`, `board_pages`, `board_queries`, `burst_registered`,
 `burst_lost`, `burst_drained_s` (of simulated time, at Parameter Store's 3 writes a second), `faults_injected`, `faults_survived`,
-`lifecycle_steps`, `lifecycle_cells` (of docs/lifecycle.md), `lifecycle_cells_walked`, `schema_fields_added` (to a copy of the
-code, one for each struct) and `hashes_changed` (of a recorded ledger, read by it).
+`storm_30`, `reruns_24` (mails and votes), `lifecycle_steps`, `lifecycle_cells` (of docs/lifecycle.md), `lifecycle_cells_walked`,
+`schema_fields_added` (to a copy of the code, one for each struct) and `hashes_changed` (of a recorded ledger, read by it).
 In one process on moto: counts are those of AWS, times are this machine's. docs/benchmarks/control.md has the table.
 """
 
@@ -13,8 +13,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import random
 import tempfile
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,11 +33,12 @@ from promotion.domain.canonical_json import canonical
 from promotion.domain.model import SYSTEM, EnvironmentState
 from promotion.ledger.events import NewEvent, chained, signed
 from promotion.ledger.fold import evolve
-from tests.fakes import GROUP, a_run
+from promotion.rendering.mail import letters
+from tests.fakes import GROUP, House, a_run
 from tests.faults.plant import BEGINNING, Plant, plant
 from tests.ledgers import later
 from tests.ledgers.reading import report
-from tests.rules.lifecycle_walk import Walk
+from tests.rules.lifecycle_walk import LINKS, Walk
 from tools.lifecycle import cells
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,7 +61,7 @@ def main(*, long: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         figures = {**decisions(Path(folder)), **board(Path(folder)), **burst(Path(folder)), **_faults(long=long)}
         figures |= upgrade(Path(folder) / "later")
-    figures |= lifecycle()
+    figures |= {**lifecycle(), "storm_30": storm_30(), "reruns_24": reruns_24()}
     figures |= {"cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "python": platform.python_version()}
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -89,6 +92,45 @@ def lifecycle() -> dict[str, Any]:
     }
 
 
+def storm_30() -> dict[str, int]:
+    """30 registrations of one group in random order, all of them before its first mail goes out."""
+    house, order = House(), list(range(1, 31))
+    random.Random(30).shuffle(order)
+    for version in order:
+        house.register(version)
+    statuses = Counter(state.statuses["dev"] for state in house.ledger.versions(GROUP))
+    return {
+        "asked": statuses[names.PENDING],
+        "superseded": statuses[names.SUPERSEDED],
+        "mails_per_approver": _most_mails(house),
+    }
+
+
+def reruns_24() -> dict[str, int]:
+    """24 hourly runs of a version that waits for its second vote, the verdict of each fourth one another."""
+    house = House()
+    house.climb(1, to="test")
+    house.measure(1, "test", run="first")
+    house.decide(1, "prod")
+    begun = house.view().head.sequence
+    for hour in range(24):
+        house.later(hours=1)
+        house.measure(1, "test", 0.3 if hour % 4 == 2 else 0.7, run=f"hour-{hour}")
+    return {
+        "mails_per_approver": _most_mails(house, after=begun),
+        "votes_lost": 1 - house.view().environment("prod").pending_votes,
+    }
+
+
+def _most_mails(house: House, after: int = 0) -> int:
+    """The most mails that one approver gets about the events after a sequence number."""
+    told: Counter[str] = Counter()
+    for event in house.ledger.events(GROUP, after=after):
+        for letter in letters(event, view=house.view(), config=house.config, links=LINKS, picture=lambda uri: None):
+            told.update({*letter.to, *letter.cc})
+    return max(told.values(), default=0)
+
+
 def page(f: dict[str, Any]) -> str:
     """docs/benchmarks/control.md."""
     carried = f["decision_bytes_at_10000"] / f["decision_bytes_at_10"]
@@ -107,6 +149,10 @@ def page(f: dict[str, Any]) -> str:
          f"{f['burst_throttled']} of them were refused at first"),
         ("Cells of [the table of a version's life](../lifecycle.md) walked", f"{f['lifecycle_cells_walked']}",
          f"{f['lifecycle_cells']}, all", f"in {f['lifecycle_steps']:,} steps, each compared with the table"),
+        ("30 registrations of a group, in any order, before its first mail", f"{f['storm_30']['asked']} asked", "1",
+         f"{f['storm_30']['superseded']} superseded; mails to an approver: {f['storm_30']['mails_per_approver']}"),
+        ("Mails to an approver about 24 hourly runs", f"{f['reruns_24']['mails_per_approver']}", "at most 1",
+         f"votes lost: {f['reruns_24']['votes_lost']}"),
         ("Faults injected", f"{f['faults_injected']}", "", _said_of_faults(f["journeys"], f["faults_every"])),
         ("Faults survived", f"{f['faults_survived']}", "all", "as docs/history.md says what that means"),
     ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 
 from msgspec import Struct
@@ -55,3 +56,12 @@ class GateResult(Struct, frozen=True, kw_only=True):
         worse = self.limit * abs(self.live_value) if self.relative else self.limit
         # Rounded, because 0.65 - 0.05 is a little more than 0.6, and what is exactly as much worse as allowed may pass.
         return round(self.live_value + worse if self.lower_is_better else self.live_value - worse, 12)
+
+
+class Measured(Struct, frozen=True, kw_only=True):
+    """A completed run of a request: what its gates said, and the metrics that they judge."""
+
+    run_id: str
+    at: datetime
+    passed: bool
+    values: dict[str, float] = {}

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from promotion import names
-from promotion.domain.gate_result import GateResult
+from promotion.domain.gate_result import GateResult, Measured
 from promotion.domain.request_ids import request_id
 from promotion.domain.same_person import find_match, has_address
 
@@ -213,7 +213,7 @@ class Request(Struct, frozen=True, kw_only=True):
 
     `evidence` and `gates` are those of the newest completed run; their digests are SHA-256 of the JSON that the event has which
     brought them. `told_at` is when approvers were last told that the gates say something else; `failed_at` when
-    a further run last failed a gate that had passed.
+    a further run last failed a gate that had passed. `measured` are the newest completed runs, of all `runs` and `runs_passed`.
     """
 
     group: str
@@ -235,6 +235,9 @@ class Request(Struct, frozen=True, kw_only=True):
     gates_digest: str = ""
     told_at: datetime | None = None
     failed_at: datetime | None = None
+    measured: tuple[Measured, ...] = ()
+    runs: int = 0
+    runs_passed: int = 0
 
     @property
     def id(self) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.domain.model import EnvironmentState, Request, RequestState, Vote
+from promotion.domain.gate_result import Measured
+from promotion.domain.model import RUNS_REMEMBERED, EnvironmentState, Request, RequestState, Vote
 from promotion.domain.request_ids import parse_request_id, request_id
 from promotion.ledger import payloads
 from promotion.ledger.events import Event, environment_of, version_of
@@ -34,7 +35,7 @@ def request_of(event: Event) -> Request:
     payload = event.payload
     if not isinstance(payload, payloads.ApprovalRequested):
         raise TypeError(f"{event.kind} opens no request.")
-    return Request(
+    request = Request(
         group=event.group,
         version=version_of(event),
         environment=environment_of(event),
@@ -47,6 +48,23 @@ def request_of(event: Event) -> Request:
         evidence_digest=event.part_digest("evidence"),
         gates_digest=event.part_digest("gates"),
     )
+    return _with_run(request, event)
+
+
+def _with_run(request: Request, event: Event) -> Request:
+    """Count the completed run whose evidence a request has now; registered metrics are no run."""
+    if request.evidence.source != "inference" or request.evidence.status != "Completed":
+        return request
+    if any(run.run_id == request.evidence.run_id for run in request.measured):
+        return request
+    values = {gate.metric: gate.value for gate in request.gates if gate.metric and gate.value is not None}
+    run = Measured(run_id=request.evidence.run_id, at=event.time, passed=request.gates_open, values=values)
+    return replace(
+        request,
+        measured=(*request.measured, run)[-RUNS_REMEMBERED:],
+        runs=request.runs + 1,
+        runs_passed=request.runs_passed + run.passed,
+    )
 
 
 def requested(view: GroupSnapshot, event: Event) -> None:
@@ -56,6 +74,10 @@ def requested(view: GroupSnapshot, event: Event) -> None:
         view.environment(environment_of(event)),
         request_of(event),
     )
+    if (earlier := state.requests.get(environment.name)) is not None:
+        # Asking again forgets no run: a version that failed three times says so.
+        counted = replace(request, measured=earlier.measured, runs=earlier.runs, runs_passed=earlier.runs_passed)
+        request = _with_run(counted, event)
     # Asked again into the first environment, what the registry said before is about to be written over; into a later one, it
     # stays Approved.
     again = request.attempt > 1 and not state.approvals
@@ -141,6 +163,7 @@ def add_evidence(view: GroupSnapshot, event: Event, payload: payloads.InferenceC
         gates_digest=event.part_digest("gates"),
         told_at=event.time if payload.told else asked.told_at,
     )
+    request = _with_run(request, event)
     if asked.gates_open and not request.gates_open:
         request = replace(request, failed_at=event.time)
     view.put_version(replace(state, requests={**state.requests, request.environment: request}))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks import control
 from promotion import names
 from promotion.domain.model import Metric
 from promotion.errors import Refused
 from promotion.workflows import decisions
 from tests.fakes import ANN, CHO, GROUP, House, a_run
-from tests.rules.stage import LINKS, Stage, measured
+from tests.rules.stage import ANN as ANN_OF_STAGE
+from tests.rules.stage import LINKS, Stage, measured, page
 
 
 @pytest.fixture
@@ -162,3 +164,42 @@ def test_the_mail_about_another_verdict_leads_to_the_open_request() -> None:
     [message] = stage.mails(names.INFERENCE_COMPLETED)
     assert "news-summariser v1: approve for test" in message.subject
     assert LINKS.approval(stage.view.version(1).requests["test"].id) in message.text
+
+
+def test_the_page_lists_all_runs_with_count_and_spread() -> None:
+    stage = Stage()
+    stage.climbs(1, 0.7)
+    assert stage.request("test", 1)["runs"] is None
+    for number, rouge in enumerate((0.3, 0.72, 0.5, 0.68)):
+        stage.later(hours=1)
+        stage.runs("dev", 1, measured(rouge, run_id=f"again-{number}"))
+    document = stage.request("test", 1)
+    assert (document["runs"]["count"], document["runs"]["passed"]) == (5, 3)
+    assert document["runs"]["spread"]["rougeL"] == {"low": 0.3, "high": 0.72}
+    assert [run["passed"] for run in document["runs"]["newest"]] == [True, False, True, False, True]
+    assert "All runs: 3 of 5 passed" in page("request", document)
+
+
+def test_storms_and_hourly_runs_are_within_their_bounds() -> None:
+    assert control.storm_30() == {"asked": 1, "superseded": 29, "mails_per_approver": 1}
+    figures = control.reruns_24()
+    assert figures["votes_lost"] == 0
+    assert figures["mails_per_approver"] <= 1
+
+
+def test_asking_again_forgets_no_run() -> None:
+    stage = Stage()
+    stage.climbs(1, 0.3)
+    stage.runs("dev", 1, measured(0.7, run_id="better"))
+    stage.decides("test", 1, names.REJECTED)
+    stage.asks_again("test", 1, ANN_OF_STAGE, "Look at it once more.")
+    assert (stage.view.version(1).requests["test"].runs, stage.view.version(1).requests["test"].runs_passed) == (2, 1)
+
+
+def test_nobody_is_mailed_about_a_request_that_was_superseded_by_then() -> None:
+    stage = Stage()
+    for version in (1, 2, 3):
+        stage.registers(version)
+    assert [message.subject for message in stage.mails(names.APPROVAL_REQUESTED)] == [
+        "[dev] news-summariser v3: approve for dev"
+    ]

@@ -75,7 +75,7 @@ def test_another_image_takes_the_requests_place_and_says_so(house: House) -> Non
     request = house.view().version(1).requests["dev"]
     assert (request.attempt, request.votes, request.changed) == (2, (), "Changed in the registry: image.")
     assert house.view().version(1).package.containers[0].image == "other:2"
-    assert len(mails(house, names.PACKAGE_CHANGED, names.APPROVAL_REQUESTED)) == 2
+    assert mails(house, names.PACKAGE_CHANGED, names.APPROVAL_REQUESTED) == ["[dev] summariser v1: approve for dev"]
     assert seen(house, with_image(made(1), "other:2")) == []
 
 

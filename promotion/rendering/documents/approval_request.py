@@ -18,6 +18,7 @@ from promotion.rendering.documents.evidence import (
     comparison,
     evidence_document,
     gate_documents,
+    runs_document,
     sample_documents,
     slice_documents,
 )
@@ -116,6 +117,7 @@ def request_document(
             for vote in request.votes
         ],
         "evidence": evidence_document(request.evidence, before, digest=request.evidence_digest),
+        "runs": runs_document(request),
         "gates": gate_documents(request.gates),
         "gates_said": gates_said(request.gates, name),
         "comparison": rows,

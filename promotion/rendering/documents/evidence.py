@@ -8,8 +8,8 @@ from typing import Any
 
 from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.gate_sentences import gate_bound, gate_name, gate_why
-from promotion.domain.model import Evidence, Metric
-from promotion.formatting import ELLIPSIS, change, counted, listed, number, one_line, readable
+from promotion.domain.model import Evidence, Metric, Request
+from promotion.formatting import ELLIPSIS, change, counted, iso, listed, number, one_line, readable
 from promotion.rendering.documents.costs import dollars
 
 # Below this many samples a mean says little, and a normal approximation less.
@@ -319,3 +319,24 @@ def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:
 
 def _spoken(name: str) -> str:
     return name.replace("_psi", "").replace("_", " ")
+
+
+def runs_document(request: Request) -> dict[str, Any] | None:
+    """All completed runs of a request, newest first, with count and spread; None for one run, which is the evidence itself."""
+    if request.runs < 2:
+        return None
+    metrics = dict.fromkeys(metric for run in request.measured for metric in run.values)
+    spread = {
+        metric: {"low": min(found), "high": max(found)}
+        for metric in metrics
+        if (found := [run.values[metric] for run in request.measured if metric in run.values])
+    }
+    return {
+        "count": request.runs,
+        "passed": request.runs_passed,
+        "spread": spread,
+        "newest": [
+            {"run_id": one_line(run.run_id, 120), "at": iso(run.at), "passed": run.passed, "values": run.values}
+            for run in reversed(request.measured)
+        ],
+    }

@@ -33,8 +33,11 @@ SAMPLES_IN_MAIL = 3
 
 
 def requested(o: Occasion) -> list[Letter]:
-    """Registered metrics for the first environment, an inference run's for the others."""
+    """Registered metrics for the first environment, an inference run's for the others; nothing of one superseded meanwhile."""
     request = request_of(o.event)
+    now = o.state.requests.get(o.environment)
+    if now is None or now.attempt > request.attempt or (now.id == request.id and now.state == "Superseded"):
+        return []
     return [_ask(o, request)]
 
 
