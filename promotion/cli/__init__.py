@@ -22,6 +22,7 @@ from promotion.formatting import readable
 DISTRIBUTION = "model-promotion"
 TROUBLE, USAGE, NOTHING_APPROVED, BROKEN, REFUSED = 1, 2, 3, 4, 5
 LONGEST_ERROR = 4000
+_PUBLIC_KEY = "PEM file of the signing key (default: PROMOTION_PUBLIC_KEY, promotion.pub)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -134,9 +135,7 @@ def _parser() -> Parser:
     found.add_argument(
         "--minimum-sequence", type=_positive, metavar="N", default=0, help="refuse a record of an earlier event"
     )
-    found.add_argument(
-        "--public-key", help="PEM file of the signing key (default: PROMOTION_PUBLIC_KEY, promotion.pub)"
-    )
+    found.add_argument("--public-key", help=_PUBLIC_KEY)
 
     found = command("status", _status, "what is live where, and what waits")
     found.add_argument("group", metavar="GROUP", nargs="?")
@@ -185,12 +184,13 @@ def _parser() -> Parser:
     found.add_argument("group", metavar="GROUP")
     found.add_argument("request_id", metavar="REQUEST_ID")
     found.add_argument("--output", metavar="FILE", help="default: standard output")
+    found.add_argument(
+        "--html", action="store_true", help="a record to read, with every signature and the events in it"
+    )
 
     found = command("check-bundle", _check_bundle, "check an exported file or attestation, with the public key alone")
     found.add_argument("file", metavar="FILE")
-    found.add_argument(
-        "--public-key", help="PEM file of the signing key (default: PROMOTION_PUBLIC_KEY, promotion.pub)"
-    )
+    found.add_argument("--public-key", help=_PUBLIC_KEY)
 
     found = command("attest", _attest, "the signed in-toto attestation of a promotion, for other people's tools")
     found.add_argument("group", metavar="GROUP")
@@ -354,7 +354,7 @@ def _redrive(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     from promotion.cli import auditing
 
-    return auditing.export(options.group, options.request_id, options.output)
+    return auditing.export(options.group, options.request_id, options.output, as_html=options.html)
 
 
 def _attest(options: argparse.Namespace) -> int:

@@ -14,11 +14,12 @@ from promotion.errors import IntegrityError, Invalid
 from promotion.ledger import attestation, decision_export
 from promotion.ledger.events import check_chain
 from promotion.ledger.payloads import ModelPromoted
+from promotion.rendering import record
 from promotion.rendering.sentences import sentence
 
 
-def export(group: str, request_id: str, output: str | None) -> int:
-    """Write the bundle of a request to a file, or to standard output."""
+def export(group: str, request_id: str, output: str | None, *, as_html: bool = False) -> int:
+    """Write the bundle of a request to a file, or to standard output; with `as_html` as a record to read."""
     from promotion.cli.service import ledger
     from promotion.ledger.verify import read_chain
 
@@ -26,7 +27,8 @@ def export(group: str, request_id: str, output: str | None) -> int:
     if not events or not request_id.startswith(f"{group}:"):
         raise Invalid("REQUEST_ID", f"{group} has no request {request_id}.")
     check_chain(events, head)
-    _give(decision_export.write(decision_export.bundle(request_id, events)), output)
+    found = decision_export.bundle(request_id, events)
+    _give(record.write(found) if as_html else decision_export.write(found), output)
     return 0
 
 
@@ -99,8 +101,11 @@ def check_bundle(path: str, public_key: str | None) -> int:
 
     if (envelope := _envelope(text)) is not None:
         return _say_attestation(envelope, signed)
-    found = decision_export.read(text)
+    is_record = record.is_record(text)
+    found = record.read(text) if is_record else decision_export.read(text)
     wrong = decision_export.problems(found, signed)
+    if not wrong and is_record:
+        wrong = record.problems(text, found)
     if wrong:
         raise IntegrityError("; ".join(wrong))
     request = decision_export.request_of(found)

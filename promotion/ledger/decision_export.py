@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from promotion import names
-from promotion.domain.model import Head, Request
+from promotion.domain.model import Head, Package, Request
 from promotion.domain.policy import shown_digest
 from promotion.domain.request_ids import parse_request_id
 from promotion.errors import IntegrityError, Invalid
@@ -137,6 +137,12 @@ def request_of(found: Bundle) -> Request:
     """The request as it stood after the last event of a bundle."""
     _, version, environment, _ = parse_request_id(found.request_id)
     return folded(found.read_events(), version).version(version).requests[environment]
+
+
+def package_of(found: Bundle) -> Package:
+    """The package that was decided on, as the last event of a bundle left it."""
+    _, version, _, _ = parse_request_id(found.request_id)
+    return folded(found.read_events(), version).version(version).package
 
 
 def text_digest(text: str) -> str:

@@ -49,6 +49,11 @@ def render(name: str, document: Mapping[str, Any], *, person: Person | None) -> 
     )
 
 
+def render_record(document: Mapping[str, Any]) -> str:
+    """Render the record of a decision: a file that stands alone, with its own style."""
+    return _environment().get_template("record/record.html").render(d=document)
+
+
 def stylesheet() -> str:
     """Return the body of /static/style.css."""
     return (TEMPLATES / "static" / "style.css").read_text(encoding="utf-8")
