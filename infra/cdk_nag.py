@@ -13,7 +13,7 @@ from constructs import IConstruct
 # Resources of policies that hold a `*`: a pattern on the resource, and why it can't be narrower.
 WILDCARDS: Mapping[str, str] = {
     r"\*": "AWS knows no resource for these actions: listing packages, an ECR login, metrics (bound to a namespace by "
-    "a condition), delivering logs and traces, describing a network, reading quotas.",
+    "a condition), delivering logs and traces, describing a network, a function's network interfaces, reading quotas.",
     r".*:model-package(-group)?/.*": "Packages are registered after the deployment; the groups are those of promotion.toml.",
     r".*:parameter/.*\*.*": "A parameter per group, environment and version, below the service's own prefix.",
     r".*:identity/\*": "Bound to the sender by ses:FromAddress; SES's sandbox asks for recipients' identities too.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +47,17 @@ SIZES: Mapping[str, Size] = {
 }
 
 
+# Those of AWSLambdaVPCAccessExecutionRole; AWS wants them for all resources.
+_INTERFACES = (
+    "CreateNetworkInterface",
+    "DescribeNetworkInterfaces",
+    "DescribeSubnets",
+    "DeleteNetworkInterface",
+    "AssignPrivateIpAddresses",
+    "UnassignPrivateIpAddresses",
+)
+
+
 class Functions(Construct):
     """All functions, by module name; what they may do and what they are told comes from who wires them."""
 
@@ -84,6 +95,21 @@ class Functions(Construct):
         """Sets environment variables."""
         for key, value in environment.items():
             self[module].add_environment(key, value)
+
+    def place(self, module: str, *, subnets: Sequence[str], security_groups: Sequence[str]) -> None:
+        """Run a function in a network; Lambda makes its interfaces with the function's role, the function itself may not.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
+        """
+        function = self[module].node.default_child
+        assert isinstance(function, lambda_.CfnFunction)
+        function.vpc_config = lambda_.CfnFunction.VpcConfigProperty(
+            subnet_ids=list(subnets), security_group_ids=list(security_groups)
+        )
+        actions = [f"ec2:{action}" for action in _INTERFACES]
+        # The key is there in calls of the function's own code alone.
+        by_lambda: dict[str, dict[str, object]] = {"Null": {"lambda:SourceFunctionArn": "true"}}
+        self.permit(module, [allow(actions, ["*"], by_lambda)])
 
     def _function(self, module: str, size: Size) -> lambda_.Function:
         name = "".join(word.title() for word in module.split("_"))

@@ -55,6 +55,9 @@ class PromotionStack(Stack):
         bus = self._elsewhere.here("events", f"event-bus/{name}") if far else None
         self.wiring = Wiring(self, "Wiring", bus_name=name, bus_arn=bus)
         self.functions = Functions(self, "Functions", code=code, prefix=prefix, named=far)
+        if settings.web.subnets:
+            # The one function that calls the identity provider.
+            self.functions.place("sign_in", subnets=settings.web.subnets, security_groups=settings.web.security_groups)
         self.permissions = Permissions(self, self.store, settings, prefix)
         self.registry_role = self._registry_role()
         # Who brings an image, or runs the service from source, has none built.

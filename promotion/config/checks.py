@@ -22,6 +22,7 @@ from promotion.config.settings import (
     Gate,
     Inference,
     Retraining,
+    Web,
     duration,
 )
 from promotion.errors import Invalid
@@ -143,7 +144,11 @@ def check(config: Config, source: str) -> None:
 
 def _check_networks(config: Config, refuse: Refuse) -> None:
     places = [(f"environments[{index}]", each) for index, each in enumerate(config.environments)]
-    sections: list[tuple[str, Inference | Environment]] = [("inference", config.inference), *places]
+    sections: list[tuple[str, Inference | Environment | Web]] = [
+        ("inference", config.inference),
+        ("web", config.web),
+        *places,
+    ]
     for place, section in sections:
         if bool(section.subnets) != bool(section.security_groups):
             missing = "security_groups" if section.subnets else "subnets"

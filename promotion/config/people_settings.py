@@ -62,3 +62,12 @@ class Identity(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     requesters: dict[str, str] = {}
     ca_bundle: str | None = None
     proxy: str | None = None
+
+
+class Web(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A domain for the pages, and the network from which `sign_in` reaches a provider inside a company."""
+
+    domain_name: str | None = None
+    certificate_arn: str | None = None
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()

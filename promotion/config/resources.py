@@ -109,26 +109,34 @@ def _names(config: Config) -> Iterator[Named]:
         yield "web.domain_name", config.web.domain_name, DOMAIN, "name of a domain, without https:// and path"
     if config.web.certificate_arn is not None:
         yield "web.certificate_arn", config.web.certificate_arn, CERTIFICATE, "ARN of a certificate in ACM"
+    yield from _network(config.web, "web")
 
 
-class _Jobs(Protocol):
-    """Network and keys of jobs, under [inference] or of an environment."""
-
+class _Network(Protocol):
     @property
     def subnets(self) -> tuple[str, ...] | None: ...
     @property
     def security_groups(self) -> tuple[str, ...] | None: ...
+
+
+class _Jobs(_Network, Protocol):
+    """Network and keys of jobs, under [inference] or of an environment."""
+
     @property
     def volume_key(self) -> str | None: ...
     @property
     def output_key(self) -> str | None: ...
 
 
-def _jobs(given: _Jobs, place: str) -> Iterator[Named]:
+def _network(given: _Network, place: str) -> Iterator[Named]:
     for subnet in given.subnets or ():
         yield f"{place}.subnets", subnet, SUBNET, "id of a subnet"
     for group in given.security_groups or ():
         yield f"{place}.security_groups", group, SECURITY_GROUP, "id of a security group"
+
+
+def _jobs(given: _Jobs, place: str) -> Iterator[Named]:
+    yield from _network(given, place)
     for field, key in (("volume_key", given.volume_key), ("output_key", given.output_key)):
         if key is not None:
             yield f"{place}.{field}", key, KEY, "ARN of a KMS key; an alias or a bare id can't stand in a policy"

@@ -19,6 +19,7 @@ from promotion.config.inference_settings import Inference as Inference
 from promotion.config.people_settings import Decision as Decision
 from promotion.config.people_settings import Identity as Identity
 from promotion.config.people_settings import PeopleGroup as PeopleGroup
+from promotion.config.people_settings import Web as Web
 from promotion.config.recorded import without_defaults
 from promotion.errors import Invalid
 
@@ -232,13 +233,6 @@ class Channel(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """Return True if events of this kind about this group go to the channel."""
         wanted = not self.events or kind in self.events
         return wanted and any(fnmatch.fnmatchcase(group, pattern) for pattern in self.groups)
-
-
-class Web(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A domain of one's own: links on a bare API address look like phishing."""
-
-    domain_name: str | None = None
-    certificate_arn: str | None = None
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

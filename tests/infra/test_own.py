@@ -28,6 +28,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Template:
     network = (
         f'[inference]\nsubnets = ["subnet-1"]\nsecurity_groups = ["sg-1"]\nvolume_key = "{KEY}"\noutput_key = "{KEY}"'
     )
+    network = f'[web]\nsubnets = ["subnet-3"]\nsecurity_groups = ["sg-3"]\n\n{network}'
     text = text.replace("[inference]", network).replace('name = "dev"', f'name = "dev"\nexecution_role = "{ROLE}"')
     (folder / "promotion.toml").write_text(text, encoding="utf-8")
     return synthesize(folder / "promotion.toml", folder / "out")
@@ -59,6 +60,26 @@ def test_our_role_reaches_that_network_and_that_key_alone(own: Template) -> None
     assert not allowed(role, "kms:GenerateDataKey", KEY.replace("1111", "2222"))
     assert allowed(role, "kms:CreateGrant", KEY, {"kms:GrantIsForAWSResource": "true"})
     assert not allowed(role, "kms:CreateGrant", KEY, {"kms:GrantIsForAWSResource": "false"})
+
+
+def test_sign_in_alone_is_in_the_network_of_the_provider(own: Template) -> None:
+    placed = {
+        name: function["VpcConfig"]
+        for name, function in own.of_type("AWS::Lambda::Function").items()
+        if "VpcConfig" in function
+    }
+    assert [name for name in placed if not name.startswith("FunctionsSignIn")] == []
+    (network,) = placed.values()
+    assert network == {"SubnetIds": ["subnet-3"], "SecurityGroupIds": ["sg-3"]}
+
+
+def test_lambda_makes_the_interfaces_of_sign_in_and_its_code_may_not(own: Template) -> None:
+    role = own.statements(own.the("AWS::IAM::Role", "FunctionsSignInRole")[0])
+    assert allowed(role, "ec2:CreateNetworkInterface", "*")
+    by_code = {"lambda:SourceFunctionArn": "arn:aws:lambda:us-east-1:123456789012:function:x"}
+    assert not allowed(role, "ec2:CreateNetworkInterface", "*", by_code)
+    other = own.statements(own.the("AWS::IAM::Role", "FunctionsWebRole")[0])
+    assert not allowed(other, "ec2:CreateNetworkInterface", "*")
 
 
 @pytest.mark.parametrize(

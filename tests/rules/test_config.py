@@ -59,6 +59,8 @@ def test_a_wrong_setting_is_refused_with_its_place(old: str, new: str, place: st
         ('[groups_override."a-*".environments.prod]\nquorum = 99', "quorum", "<= 20"),
         ('[groups_override."a-*".environments.prod]\napprovers = ["x"]', "approvers", "not a mail address"),
         ('[inference]\nsubnets = ["subnet-1"]', "inference.security_groups", "go together"),
+        ('[web]\nsecurity_groups = ["sg-1"]', "web.subnets", "go together"),
+        ('[web]\nsubnets = ["vpc-1"]\nsecurity_groups = ["sg-1"]', "web.subnets", "id of a subnet"),
         ("[[freeze]]\nstart = 2026-01-01T00:00:00\nend = 2026-01-02T00:00:00", "freeze[0]", "time zone"),
         ("[[freeze]]\nstart = 2026-01-02T00:00:00Z\nend = 2026-01-01T00:00:00Z", "freeze[0].end", "before it starts"),
         (
