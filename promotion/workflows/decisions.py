@@ -273,7 +273,8 @@ def ask_again(asked: str, actor: Person | Actor, changed: str, *, world: Context
         situation = _situation(view, request, newest, world)
         if isinstance(actor, Person):
             policy.may_ask_again(actor, situation).require()
-            asks = actor.as_actor()
+            approvers = situation.rules.approver_group.id
+            asks = actor.as_actor(approvers if approvers in actor.groups else "")
         else:
             policy.may_be_asked_again(situation).require()
             asks = actor

@@ -10,8 +10,8 @@ from promotion import names
 from promotion.config.loading import parse
 from promotion.domain.model import registry_status
 from promotion.errors import AlreadyDecided, Invalid, NotApproved, Refused
-from promotion.workflows import operations
-from tests.fakes import ANN, BEN, CHO, CONFIG_TEXT, GIL, GROUP, OPERATOR, House, a_package
+from promotion.workflows import decisions, operations
+from tests.fakes import ANN, BEN, CHO, CONFIG_TEXT, GIL, GROUP, OPERATOR, House, a_package, signed_in
 
 FREEZE = '[[freeze]]\nstart = 2026-11-20T00:00:00Z\nend = 2026-12-31T00:00:00Z\nreason = "year end"\n'
 
@@ -247,3 +247,22 @@ def test_nothing_is_adopted_where_something_was_live_before() -> None:
     house.revoke(1)
     with pytest.raises(Refused, match="was live in dev before; what enters now is asked for"):
         operations.adopt(a_package(2), "dev", OPERATOR, "It served before.", world=house.world)
+
+
+@pytest.mark.parametrize("operation", ["rolled back", "revoked", "asked again"])
+def test_an_operation_records_how_its_person_signed_in_and_by_which_group(operation: str) -> None:
+    house = House()
+    house.climb(1, to="dev")
+    house.climb(2, to="dev")
+    ann = signed_in(ANN, house.now)
+    if operation == "rolled back":
+        house.roll_back("dev", by=ann)
+    elif operation == "revoked":
+        house.revoke(2, by=ann)
+    else:
+        house.roll_back("dev", by=ann)
+        decisions.ask_again(house.asked(2, "dev"), ann, "It was the cache.", world=house.world)
+    how = house.events()[-1].actor.authentication
+    assert how is not None
+    assert (how.issuer, how.subject, how.group) == ("https://login.example.com", "ann", "dev-approvers")
+    assert how.issued_at == house.now
