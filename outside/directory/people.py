@@ -49,9 +49,11 @@ TWIN_TWO = _account("twin2", "Twin Two", APPROVERS, mail="shared@example.com")
 GUS = _account("gus", "Gus Gone", APPROVERS)
 HAL = _account("hal", "Hal Half", APPROVERS)
 IDA = _account("ida", "Ida Ill", APPROVERS)
+JAN = _account("jan", "Jan Jansen", APPROVERS)
+KIM = _account("kim", "Kim Kept", APPROVERS)
 REMO = _account("remo", "Remo Renamed", RENAMED)
 PEOPLE = (
-    ANN, BEN, CHO, DAN, EVE, MANY_GROUPS, JOERG, OFF, NO_MAIL, TWIN_ONE, TWIN_TWO, GUS, HAL, IDA, REMO,
+    ANN, BEN, CHO, DAN, EVE, MANY_GROUPS, JOERG, OFF, NO_MAIL, TWIN_ONE, TWIN_TWO, GUS, HAL, IDA, JAN, KIM, REMO,
 )  # fmt: skip
 # The account by which the providers read the directory.
 SERVICE = _account("svc-ldap", "Reads LDAP")

@@ -78,6 +78,22 @@ def test_a_requester_known_by_the_mail_of_userinfo_does_not_approve(there: Insta
         assert there.post(page, link, there.document(page)["csrf"]).status == 403
 
 
+def test_its_own_session_keeps_the_groups_of_its_login_in_new_tokens(
+    there: Installation, directory: Directory, tally: Tally
+) -> None:
+    """A renewed token holds what the provider read at its own login, however new the token is."""
+    with tally.of(people.KIM):
+        link = there.ask("each-kept")
+        page = there.sign_in(people.KIM, link)
+        expect(page.get_by_label("Your reason")).to_be_visible()
+        directory.remove_member(APPROVERS, people.KIM)
+        there.press_approve(page)
+        page.get_by_role("link", name="Sign in again").click()
+        expect(page.get_by_label("Your reason")).to_have_value("Read the evidence.")
+        there.decides(page)
+        assert there.status("each-kept") == "Approved"
+
+
 def test_a_renamed_group_known_by_its_name_gives_no_right_any_more(
     there: Installation, directory: Directory, tally: Tally
 ) -> None:
