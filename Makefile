@@ -20,7 +20,7 @@ TIMED := $(PYTHON) tools/timed.py
 # A file is one worker's: what its tests share is made once. The order of tests/conftest.py stays, the long files first.
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo local test test-quick test-outside test-outside-all coverage wheel check synth deploy accept image bench bench-long faults lock format clean
+.PHONY: help demo local test test-quick test-outside test-outside-all coverage wheel check synth deploy accept image bench bench-long faults lock sbom format clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -79,6 +79,9 @@ bench-long: $(VENV) $(NODE)  ## The benchmarks that take an hour
 
 faults: $(VENV) $(NODE)  ## Kills and cuts everything that can be killed or cut, over and over
 	python -m benchmarks.faults
+
+sbom: $(VENV)  ## Bills of materials and licences of all that is deployed, in build/sbom/
+	python -m tools.sbom
 
 format: $(VENV)  ## Formats and sorts imports
 	ruff check --fix-only --quiet . && ruff format .

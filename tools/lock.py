@@ -21,6 +21,7 @@ PRODUCT = Path("requirements.in")
 # What is deployed has the versions that the tests ran on.
 DEPLOYED = (Path("lambdas", "requirements.in"), Path("inference", "requirements.in"))
 OTHERS = (
+    "tools/*/requirements.in",
     "benchmarks/requirements.in",
     "local/containers/requirements.in",
     "outside/**/requirements.in",
