@@ -21,7 +21,7 @@ from promotion.config.loading import Config
 from promotion.config.resources import partition_of, suffix_of
 
 # Functions that read artifacts, and functions that read evidence: infra/grants.py.
-ARTIFACT_READERS = ("on_model_registered", "prepare_inference", "on_inference_completed")
+ARTIFACT_READERS = ("on_model_registered", "prepare_inference", "on_inference_completed", "on_live_changed")
 EVIDENCE_READERS = ("on_inference_completed", "web", "on_projection_due")
 PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability")
 
@@ -216,6 +216,14 @@ def share(
             **executing,
             actions=["s3:ListBucket", "s3:GetBucketLocation"],
             resources=[store.evidence.bucket_arn],
+        )
+    )
+    store.let_into_evidence(
+        iam.PolicyStatement(
+            sid="RunsReadCopies",
+            **executing,
+            actions=["s3:GetObject"],
+            resources=[store.evidence.arn_for_objects(f"{names.COPIES}/*")],
         )
     )
     if image is not None:

@@ -45,12 +45,14 @@ class Endpoints(Construct):
         store: Store,
         wiring: Wiring,
         machines: Mapping[str, InferenceMachine],
+        inference_image: str,
     ) -> None:
         super().__init__(scope, name)
         self._functions, self._wiring = functions, wiring
         served = [each for each in settings.environments if each.endpoint is not None]
         here = [each for each in served if each.name in machines]
-        functions.add(MODULE, Size(120))
+        # It may have to copy what is live first.
+        functions.add(MODULE, Size(900))
         roles = {
             each.name: machines[each.name].execution_role.role_arn
             if each.name in machines
@@ -63,6 +65,8 @@ class Endpoints(Construct):
                 names.LEDGER_TABLE: store.ledger.table_name,
                 names.SIGNING_KEY_ARN: store.signing_key.key_arn,
                 names.RECORD_FUNCTION: functions["record"].function_name,
+                names.EVIDENCE_BUCKET: store.evidence.bucket_name,
+                names.INFERENCE_IMAGE: inference_image,
                 names.EXECUTION_ROLES: Stack.of(self).to_json_string(roles),
             },
         )
@@ -73,6 +77,8 @@ class Endpoints(Construct):
                 permissions.read_parameters(),
                 permissions.read_public_key(),
                 permissions.invoke(functions["record"].function_arn),
+                *permissions.read_artifacts(),
+                *permissions.keep_copies(),
                 *permissions.act_elsewhere("reader"),
                 *(permissions.act_elsewhere("endpoints") if len(here) < len(served) else []),
             ],

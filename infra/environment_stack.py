@@ -65,7 +65,6 @@ class EnvironmentStack(Stack):
                 self, "Prepare", far.here("lambda", f"function:{far.service}-prepare-inference")
             ),
             machine_name=far.machine(environment),
-            image=None,
             role_names={
                 purpose: names.environment_role(far.prefix, environment, purpose)
                 for purpose in ("machine", "execution")

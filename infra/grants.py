@@ -19,7 +19,7 @@ TOLD: Mapping[str, tuple[str, ...]] = {
         names.RECORD_FUNCTION,
         names.EVIDENCE_BUCKET,
         names.HASHING_ROLE_ARN,
-        names.HASHING_IMAGE,
+        names.INFERENCE_IMAGE,
     ),
     "on_approval_changed": (names.RECORD_FUNCTION, names.REGISTERED_FUNCTION),
     "decide": (
@@ -63,7 +63,7 @@ TOLD: Mapping[str, tuple[str, ...]] = {
         names.EVIDENCE_BUCKET,
     ),
     "sweep": (names.LEDGER_TABLE, names.RECORD_FUNCTION, names.REGISTERED_FUNCTION),
-    "prepare_inference": (names.LEDGER_TABLE, names.SIGNING_KEY_ARN, names.EVIDENCE_BUCKET),
+    "prepare_inference": (names.LEDGER_TABLE, names.SIGNING_KEY_ARN, names.EVIDENCE_BUCKET, names.INFERENCE_IMAGE),
     "on_inference_completed": (names.RECORD_FUNCTION, names.EVIDENCE_BUCKET),
     "on_monitoring_completed": (names.RECORD_FUNCTION,),
     "on_drift_detected": (names.RECORD_FUNCTION,),
@@ -82,7 +82,7 @@ class Duties:
     permissions: Permissions
     registry_role: iam.IRole
     hashing_role: iam.IRole
-    hashing_image: str
+    inference_image: str
     configuration_set: str
     alarm_topic: str
     public_url: str
@@ -109,7 +109,7 @@ class Duties:
             names.EVIDENCE_BUCKET: store.evidence.bucket_name,
             names.ANCHOR_BUCKET: store.anchors.bucket_name,
             names.HASHING_ROLE_ARN: self.hashing_role.role_arn,
-            names.HASHING_IMAGE: self.hashing_image,
+            names.INFERENCE_IMAGE: self.inference_image,
             names.ALARM_TOPIC_ARN: self.alarm_topic,
             names.CONFIGURATION_SET: self.configuration_set,
         }
@@ -193,6 +193,7 @@ class Duties:
                 *may.find_inputs(),
                 may.read_ledger(),
                 may.write_run_context(),
+                *may.keep_copies(),
                 *may.act_elsewhere("reader"),
             ],
             "on_inference_completed": [*may.read_evidence(), *may.read_artifacts(), may.describe_runs(), record],

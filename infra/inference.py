@@ -40,7 +40,6 @@ class InferenceMachine(Construct):
         bus: events.IEventBus,
         prepare: lambda_.IFunction,
         machine_name: str,
-        image: str | None,
         role_names: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(scope, name)
@@ -68,8 +67,6 @@ class InferenceMachine(Construct):
             "subnets": list(wanted.subnets),
             "security_groups": list(wanted.security_groups),
         }
-        if image := wanted.image or image:
-            told["image"] = image
         stack = Stack.of(self)
         role = iam.Role(
             self,
@@ -203,6 +200,7 @@ class InferenceMachine(Construct):
                 ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
                 [f"{written}/*/{self._environment.name}/*"],
             ),
+            allow(["s3:GetObject"], [f"{written}/{names.COPIES}/*"]),
             *permissions.run_jobs(),
         ]:
             role.add_to_policy(statement)

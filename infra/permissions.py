@@ -151,6 +151,15 @@ class Permissions:
     def write_run_context(self) -> iam.PolicyStatement:
         return allow(["s3:PutObject"], [f"{self._store.evidence.bucket_arn}/*/context/*"])
 
+    def keep_copies(self) -> list[iam.PolicyStatement]:
+        """Copies of approved artifacts: made, and looked for."""
+        bucket = self._store.evidence.bucket_arn
+        return [
+            allow(["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"], [f"{bucket}/{names.COPIES}/*"]),
+            # Without it a copy that is not there is a 403.
+            allow(["s3:ListBucket"], [bucket]),
+        ]
+
     def write_anchors(self) -> iam.PolicyStatement:
         return allow(["s3:PutObject"], [f"{self._store.anchors.bucket_arn}/*"])
 

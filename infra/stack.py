@@ -14,6 +14,7 @@ from constructs import Construct
 from infra.accounts import Elsewhere, share
 from infra.api import Api
 from infra.cdk_nag import explain_wildcards
+from infra.endpoints import MODULE as ENDPOINTS
 from infra.endpoints import Endpoints
 from infra.events import Wiring
 from infra.functions import Functions
@@ -66,6 +67,7 @@ class PromotionStack(Stack):
             if image_root
             else None
         )
+        image = settings.inference.image or (self.image.uri if self.image else "")
         self.machines = {
             environment.name: self._machine(environment.name, name)
             for environment in settings.environments
@@ -80,7 +82,7 @@ class PromotionStack(Stack):
             permissions=self.permissions,
             registry_role=self.registry_role,
             hashing_role=hashing_role(self, self.store, self.permissions, role_name=f"{name}-hashing" if far else None),
-            hashing_image=settings.inference.image or (self.image.uri if self.image else ""),
+            inference_image=image,
             configuration_set=self.sender.set_name,
             alarm_topic=topic.topic_arn,
             public_url=self.api.url,
@@ -109,7 +111,10 @@ class PromotionStack(Stack):
                 store=self.store,
                 wiring=self.wiring,
                 machines=self.machines,
+                inference_image=image,
             )
+        copying = [module for module in ("prepare_inference", ENDPOINTS) if module in self.functions.by_name]
+        self.store.guard_copies([self.functions.role(module).role_arn for module in copying])
         share(self, self._elsewhere, self.wiring, self.store, self.functions, self.image)
         self.monitoring = Monitoring(
             self,
@@ -159,7 +164,6 @@ class PromotionStack(Stack):
             bus=self.wiring.bus,
             prepare=self.functions["prepare_inference"],
             machine_name=f"{service}-inference-{environment}",
-            image=self.image.uri if self.image else None,
             # The bus's policy names the role before it is there.
             role_names={"machine": names.environment_role(self._prefix, environment, "machine")}
             if self._settings.elsewhere

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from aws_cdk import Duration, RemovalPolicy, Tags
 from aws_cdk import aws_dynamodb as dynamodb
@@ -100,6 +100,30 @@ class Store(Construct):
             policy.document.add_statements(statement)
         else:
             self.evidence.add_to_resource_policy(statement)
+
+    def guard_copies(self, makers: Sequence[str]) -> None:
+        """Denies everybody but the given roles to write copies of approved artifacts, and those to write one over another.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html
+        """
+        for sid, conditions in (
+            ("CopiesAreOurs", {"ArnNotEquals": {"aws:PrincipalArn": list(makers)}}),
+            # The parts of an upload carry no such header, and create nothing.
+            (
+                "CopiesStay",
+                {"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}},
+            ),
+        ):
+            self.let_into_evidence(
+                iam.PolicyStatement(
+                    sid=sid,
+                    effect=iam.Effect.DENY,
+                    principals=[iam.AnyPrincipal()],
+                    actions=["s3:PutObject", "s3:ReplicateObject"],
+                    resources=[self.evidence.arn_for_objects(f"{names.COPIES}/*")],
+                    conditions=conditions,
+                )
+            )
 
     def _ledger(self) -> dynamodb.ITable:
         if "ledger" in self._kept:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from local import ADMINISTRATOR_ARN
+from local import ADMINISTRATOR_ARN, IMAGE
 from local.identity_provider import CLIENT_ID
 from promotion import names
 from promotion.config import loading
@@ -46,6 +46,8 @@ def write(source: Path, target: Path, *, issuer: str, client_id: str = CLIENT_ID
     _bring_home(document)
     # The local address is 127.0.0.1, whatever domain the deployed service has.
     document.pop("web", None)
+    # No image is built here; jobs run this program itself, whatever their image.
+    document["inference"] = {"image": IMAGE, **document.get("inference", {})}
     # Nothing was left on this machine: its state ends with it.
     document.pop("ledger_table", None)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -77,6 +77,8 @@ HASH_JOBS: Final = "promotion-hash-"
 HASHES: Final = "hashes"
 # Lists of the members of artifacts, below the evidence bucket, each under its own SHA-256.
 MANIFESTS: Final = "manifests"
+# No group is called so, and no run writes there.
+COPIES: Final = "_approved"
 MODEL_PACKAGE_ARN: Final = "MODEL_PACKAGE_ARN"
 
 # Projection targets, in the order in which a revocation must reach them: the registry before anything else.
@@ -111,7 +113,7 @@ RECORD_FUNCTION: Final = "RECORD_FUNCTION"
 REGISTERED_FUNCTION: Final = "REGISTERED_FUNCTION"
 EVIDENCE_BUCKET: Final = "EVIDENCE_BUCKET"
 HASHING_ROLE_ARN: Final = "HASHING_ROLE_ARN"
-HASHING_IMAGE: Final = "HASHING_IMAGE"
+INFERENCE_IMAGE: Final = "INFERENCE_IMAGE"
 ANCHOR_BUCKET: Final = "ANCHOR_BUCKET"
 EXECUTION_ROLES: Final = "EXECUTION_ROLES"
 

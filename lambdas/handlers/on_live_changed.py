@@ -6,6 +6,7 @@ It does one step a call; SageMaker's event at the end of a step invokes it again
 from __future__ import annotations
 
 import json
+import os
 from functools import cache
 from typing import Any
 
@@ -24,6 +25,7 @@ from lambdas.shared.dependencies import (
     signer,
 )
 from promotion import names
+from promotion.aws.artifact_copies import with_copy
 from promotion.aws.sagemaker_endpoints import REFUSALS, Endpoints, passes
 from promotion.client.resolve import resolve
 from promotion.config.settings import Endpoint
@@ -120,6 +122,13 @@ def _wanted(view: GroupSnapshot, state: EnvironmentState, settings: Endpoint) ->
         raise Behind(
             f"the live record is of event {model.sequence}, and event {state.live_sequence} changed what is live"
         )
+    model = with_copy(
+        model,
+        s3=client("s3"),
+        bucket=setting(names.EVIDENCE_BUCKET),
+        own_image=os.environ.get(names.INFERENCE_IMAGE) or "",
+        always=config().artifacts.keep_copy,
+    )
     return endpoint_plan.wanted(
         model,
         settings,

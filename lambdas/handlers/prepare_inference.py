@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from lambdas.shared.dependencies import (
     client,
     config,
+    inference_image,
     ledger,
     logger,
     now,
@@ -24,6 +25,7 @@ from lambdas.shared.dependencies import (
     signer,
 )
 from promotion import names
+from promotion.aws.artifact_copies import with_copy
 from promotion.aws.artifacts import Denied, read_json
 from promotion.client.artifact import split_uri
 from promotion.client.live_record import LiveModel
@@ -65,6 +67,11 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         inputs, model.content_types, state.package.response_types if state else (),
         content_type=evaluation.content_type, accept=evaluation.accept,
     )  # fmt: skip
+    image = inference_image()
+    model = with_copy(
+        model, s3=client("s3"), bucket=setting(names.EVIDENCE_BUCKET), own_image=image,
+        always=config().artifacts.keep_copy,
+    )  # fmt: skip
     run = _run_id(model, now())
     settings = event.get("settings") or {}
     output = event.get("output") or f"s3://{settings['evidence_bucket']}/{group}/{environment}/{run}"
@@ -74,7 +81,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     _write_context(context, model, run)
     return requests(
         model, run=run, inputs=inputs, references=references if _exists(references) else "", output=output.rstrip("/"),
-        settings=settings, context=context, form=form, score_options=evaluation.score_arguments,
+        settings=settings, image=image, context=context, form=form, score_options=evaluation.score_arguments,
     )  # fmt: skip
 
 
@@ -94,6 +101,7 @@ def requests(
     references: str,
     output: str,
     settings: dict[str, Any],
+    image: str,
     context: str,
     form: TransformFormat,
     score_options: Sequence[str] = (),
@@ -165,7 +173,7 @@ def requests(
             "ProcessingJobName": f"{name}-score",
             "RoleArn": role,
             "AppSpecification": {
-                "ImageUri": settings.get("image") or model.containers[0].image,
+                "ImageUri": image,
                 "ContainerEntrypoint": ["python", "-m", "inference", "score"],
                 "ContainerArguments": arguments,
             },

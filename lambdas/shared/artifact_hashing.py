@@ -16,7 +16,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 from msgspec.structs import replace
 
-from lambdas.shared.dependencies import client, config, logger, now, recorder, setting
+from lambdas.shared.dependencies import client, config, inference_image, logger, now, recorder, setting
 from promotion import names
 from promotion.aws.artifacts import pinned, read_json
 from promotion.domain.instance_types import volume_key
@@ -131,6 +131,7 @@ def _try(package: Package, attempt: int, failed: Mapping[str, Any] | None) -> di
 
 
 def _start(package: Package, attempt: int) -> None:
+    image = inference_image()
     result = result_uri(package.arn, attempt)
     plan = result.removesuffix(".json") + ".plan.json"
     # A file, because an argument holds 256 characters and a key 1,024; pinned, because a retry reads what is there by then.
@@ -143,7 +144,7 @@ def _start(package: Package, attempt: int) -> None:
         "ProcessingJobName": job_name(package.arn, attempt),
         "RoleArn": setting(names.HASHING_ROLE_ARN),
         "AppSpecification": {
-            "ImageUri": setting(names.HASHING_IMAGE) or package.containers[0].image,
+            "ImageUri": image,
             "ContainerEntrypoint": ["python", "-m", "inference", "hash"],
             "ContainerArguments": ["--plan", plan, "--output", result],
         },

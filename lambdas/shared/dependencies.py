@@ -20,6 +20,7 @@ from promotion.aws.ledger import DynamoLedger
 from promotion.aws.recorder import Recorder
 from promotion.config import loading as configuration
 from promotion.config.loading import Config, duration
+from promotion.errors import Invalid
 from promotion.ledger.append import Context
 from promotion.links.sessions import Sessions
 from promotion.links.tokens import Keyring
@@ -55,6 +56,18 @@ def setting(name: str) -> str:
 
 def prefix() -> str:
     return os.environ.get(names.PREFIX) or names.DEFAULT_PREFIX
+
+
+def inference_image() -> str:
+    """The service's own image, which hashes artifacts and scores runs: a package's own could say of itself what it likes.
+
+    Raises:
+        Invalid: none is built or named.
+    """
+    image = os.environ.get(names.INFERENCE_IMAGE) or ""
+    if not image:
+        raise Invalid("inference.image", "no image of this service was built at the deployment; name one.")
+    return image
 
 
 def region() -> str:

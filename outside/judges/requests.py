@@ -31,10 +31,10 @@ from tests.faults.plant import plant
 # A call: service, operation, request.
 Call = tuple[str, str, Mapping[str, Any]]
 GROUP = "chat-Summaries"
+IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/promotion@sha256:" + "a" * 64
 SETTINGS = {
     "execution_role_arn": "arn:aws:iam::123456789012:role/promotion-dev-execution",
     "evidence_bucket": "promotion-evidence",
-    "image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/promotion@sha256:" + "a" * 64,
 }
 
 
@@ -178,6 +178,7 @@ def _run(config: Config, model: LiveModel) -> Iterator[Call]:
             references="s3://promotion-models/references.jsonl",
             output=f"s3://promotion-evidence/{GROUP}/{model.environment}/{run}",
             settings={**SETTINGS, **network},
+            image=IMAGE,
             context=f"s3://promotion-evidence/{GROUP}/{model.environment}/{run}/context/",
             form=transform_format("s3://promotion-models/input.jsonl", model.content_types, ()),
         )

@@ -181,7 +181,8 @@ class Registry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Artifacts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Buckets of model artifacts with their KMS keys, and how artifacts are hashed.
 
-    Up to a size the function hashes an artifact itself; larger ones are hashed by a job.
+    Up to a size the function hashes an artifact itself; larger ones are hashed by a job. `keep_copy`: also run the service's own
+    image on a copy that nobody can change, as other images always are.
     """
 
     buckets: tuple[str, ...] = ()
@@ -189,6 +190,7 @@ class Artifacts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     region: str | None = None
     hash_in_function_up_to_gb: Annotated[float, Meta(ge=0.0)] = 10.0
     hash_instance_type: str = "ml.m5.xlarge"
+    keep_copy: bool = False
 
 
 class Monitor(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -49,9 +49,19 @@ def pinned_image(container: LiveContainer) -> str:
     """
     if not container.image_digest or "@" in container.image:
         return container.image
-    repository, slash, name = container.image.rpartition("/")
+    return f"{repository(container.image)}@{container.image_digest}"
+
+
+def repository(image: str) -> str:
+    """Return an image's address without its tag and digest."""
+    place, slash, name = image.partition("@")[0].rpartition("/")
     # A colon before the last slash is a registry's port.
-    return f"{repository}{slash}{name.partition(':')[0]}@{container.image_digest}"
+    return f"{place}{slash}{name.partition(':')[0]}"
+
+
+def same_repository(image: str, other: str) -> bool:
+    """Return True if two images are of one repository, whatever their tags."""
+    return repository(image) == repository(other)
 
 
 def variables(container: LiveContainer, model: LiveModel) -> dict[str, str]:

@@ -18,13 +18,20 @@ from promotion.ledger.append import Receipt
 from promotion.workflows import endpoints as hosting
 from promotion.workflows.commands import RecordEndpoint, dispatch
 from tests.adapters.conftest import Aws, Hand
-from tests.fakes import CONFIG_TEXT, GROUP, OPERATOR, PREFIX, House
+from tests.fakes import CONFIG_TEXT, GROUP, OPERATOR, PREFIX, House, a_package
 
 NAME = f"promotion-dev-{GROUP}"
 SECTION = "[environments.endpoint]\nlargest_latency_ms = 500.0\n"
 MAILED = 'approvers = ["ann@example.com", "ben@example.com"]\n'
 TEXT = CONFIG_TEXT.replace(MAILED, MAILED + SECTION, 1)
 ROLE = "arn:aws:iam::123456789012:role/execution"
+
+
+class HasEveryCopy:
+    """S3 in which each approved artifact has been copied."""
+
+    def head_object(self, **_: str) -> dict[str, Any]:
+        return {}
 
 
 class Installation:
@@ -35,7 +42,10 @@ class Installation:
         self.hand = hand
         self.sagemaker, self.cloudwatch = aws.client("sagemaker"), aws.client("cloudwatch")
         self.refusal = ""
+        self.s3 = HasEveryCopy()
         monkeypatch.setenv(names.EXECUTION_ROLES, f'{{"dev": "{ROLE}"}}')
+        monkeypatch.setenv(names.EVIDENCE_BUCKET, "evidence")
+        monkeypatch.setenv(names.INFERENCE_IMAGE, a_package(1).containers[0].image)
         on_live_changed._roles.cache_clear()
         for name, value in (
             ("client", lambda service: getattr(self, service)),
@@ -118,6 +128,16 @@ def test_a_promotion_makes_an_endpoint_and_its_alarms(made: Installation) -> Non
     made.ends_well()
     assert made.step() == "settled"
     assert (made.known.status, made.known.version, made.known.name) == (names.ENDPOINT_IN_SERVICE, 1, NAME)
+
+
+def test_another_image_serves_from_a_copy_that_nobody_can_replace(
+    made: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(names.INFERENCE_IMAGE, "123456789012.dkr.ecr.us-east-1.amazonaws.com/ours:1")
+    made.serve(1)
+    model = made.sagemaker.describe_model(ModelName=made.described["EndpointConfigName"])
+    sha256 = a_package(1).containers[0].sha256
+    assert model["PrimaryContainer"]["ModelDataUrl"] == f"s3://evidence/{names.COPIES}/{sha256}/model.tar.gz"
 
 
 def test_what_serves_is_held_to_the_approved_bytes_and_runs_as_the_environments_role(made: Installation) -> None:

@@ -43,7 +43,7 @@ def settings(folder: Path) -> Iterator[dict[str, str]]:
         names.REGISTERED_FUNCTION: "on_model_registered",
         names.EVIDENCE_BUCKET: EVIDENCE,
         names.HASHING_ROLE_ARN: "arn:aws:iam::123456789012:role/hashing",
-        names.HASHING_IMAGE: "inference:1",
+        names.INFERENCE_IMAGE: "inference:1",
         names.ANCHOR_BUCKET: ANCHORS,
         names.SIGNING_KEY_ARN: "",
         names.LINK_KEYS_SECRET_ARN: "",

@@ -31,6 +31,8 @@ OTHERS = {
         "read the ledger",
         "read what is live",
         "read the public key",
+        "read artifacts",
+        "make a copy",
         "say what happened",
         "serve dev",
         "run as dev's models",

@@ -117,6 +117,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
         output="s3://evidence/summaries/dev/dev-v3-1",
         settings=settings,
         context="s3://evidence/summaries/dev/dev-v3-1/context/",
+        image="123456789012.dkr.ecr.us-east-1.amazonaws.com/inference:1",
         form=transform_format("input.jsonl", (), ()),
     )
     dependencies.config.cache_clear()

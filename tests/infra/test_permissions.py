@@ -100,6 +100,7 @@ def calls(template: Template) -> dict[str, tuple[str, str, dict[str, str]]]:
         "write artifacts": ("s3:PutObject", ARTIFACT, {}),
         "read evidence": ("s3:GetObject", f"{evidence}/summaries/dev/run/metrics.json", {}),
         "write a run's context": ("s3:PutObject", f"{evidence}/summaries/dev/run/context/gates.json", {}),
+        "make a copy": ("s3:PutObject", f"{evidence}/{names.COPIES}/0a/model.tar.gz", {}),
         "write evidence": ("s3:PutObject", f"{evidence}/summaries/dev/run/metrics.json", {}),
         "start a job that hashes": ("sagemaker:CreateProcessingJob", f"{jobs}/{names.HASH_JOBS}summaries-v3-0-1", {}),
         "start another job": ("sagemaker:CreateProcessingJob", f"{jobs}/promotion-prod-v3-score", {}),
@@ -184,6 +185,7 @@ MAY = {
         "read artifacts",
         "read the ledger",
         "write a run's context",
+        "make a copy",
     },
     "on_inference_completed": {
         "read evidence",
@@ -213,6 +215,22 @@ def test_a_function_may_do_its_work_and_nothing_else(template: Template, module:
     statements = template.statements(template.role_of(module))
     granted = {name for name, call in calls(template).items() if allowed(statements, *call)}
     assert granted == MAY[module]
+
+
+def test_copies_are_written_by_who_makes_them_and_never_one_over_another(template: Template) -> None:
+    _, policy = template.the("AWS::S3::BucketPolicy", "StoreEvidencePolicy")
+    denied = {s["Sid"]: s for s in policy["PolicyDocument"]["Statement"] if str(s.get("Sid", "")).startswith("Copies")}
+    assert {s["Effect"] for s in denied.values()} == {"Deny"}
+    for statement in denied.values():
+        assert set(actions(statement)) == {"s3:PutObject", "s3:ReplicateObject"}
+        assert statement["Resource"].endswith(f"/{names.COPIES}/*")
+        assert statement["Principal"] == {"AWS": "*"}
+    makers = denied["CopiesAreOurs"]["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]
+    assert makers == [f"<{template.role_of('prepare_inference')}.Arn>"]
+    assert denied["CopiesStay"]["Condition"] == {
+        "Null": {"s3:if-none-match": "true"},
+        "Bool": {"s3:ObjectCreationOperation": "true"},
+    }
 
 
 def test_the_ledger_is_appended_to_by_three_functions_alone(template: Template) -> None:

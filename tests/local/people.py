@@ -76,7 +76,7 @@ def artifact(content: bytes = b"bytes") -> bytes:
     return packed.getvalue()
 
 
-def register(service: LocalService, group: str, *, body: bytes | None = None, **extra: Any) -> str:
+def register(service: LocalService, group: str, *, body: bytes | None = None, image: str = IMAGE, **extra: Any) -> str:
     """Puts an artifact into S3 and registers it as a plain boto3 client would; returns the package's ARN."""
     session = service.session()
     session.client("s3").put_object(
@@ -87,7 +87,7 @@ def register(service: LocalService, group: str, *, body: bytes | None = None, **
     groups = {each["ModelPackageGroupName"] for page in pages for each in page["ModelPackageGroupSummaryList"]}
     if group not in groups:
         sagemaker.create_model_package_group(ModelPackageGroupName=group)
-    container = {"Image": IMAGE, "ModelDataUrl": f"s3://promotion-models/{group}/model.tar.gz"}
+    container = {"Image": image, "ModelDataUrl": f"s3://promotion-models/{group}/model.tar.gz"}
     arn: str = sagemaker.create_model_package(
         ModelPackageGroupName=group,
         InferenceSpecification={

@@ -1,0 +1,204 @@
+"""Copies of approved artifacts: what a container gets is what was approved, whatever is put in the original's place."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace as with_fields
+
+from lambdas.handlers import prepare_inference
+from lambdas.shared import dependencies
+from promotion import names
+from promotion.aws import artifact_copies
+from promotion.aws.artifact_copies import keep_copy, with_copy
+from promotion.client.live_record import LiveContainer, LiveModel
+from promotion.errors import IntegrityError, Invalid
+from tests.adapters.conftest import MODELS, Aws
+from tests.fakes import GROUP, PREFIX, House, a_package
+
+EVIDENCE, PLAIN = "evidence", "plain"
+KEY = f"{GROUP}/model.tar.gz"
+OURS, THEIRS = "1.dkr.ecr.eu-central-1.amazonaws.com/inference:7", "1.dkr.ecr.eu-central-1.amazonaws.com/xgboost:7"
+APPROVED, OTHER = b"the bytes that were approved", b"the bytes that somebody put there"
+
+
+@pytest.fixture
+def s3(aws: Aws) -> Any:
+    for bucket in (EVIDENCE, PLAIN):
+        aws.s3.create_bucket(Bucket=bucket)
+    aws.s3.put_bucket_versioning(Bucket=EVIDENCE, VersioningConfiguration={"Status": "Enabled"})
+    return aws.s3
+
+
+def put(s3: Any, content: bytes, bucket: str = MODELS) -> str:
+    """Put an artifact, and return its version id; empty where the bucket keeps none."""
+    return str(s3.put_object(Bucket=bucket, Key=KEY, Body=content).get("VersionId", ""))
+
+
+def container(version_id: str, bucket: str = MODELS, approved: bytes = APPROVED) -> LiveContainer:
+    return LiveContainer(
+        image=THEIRS,
+        image_digest="",
+        model_data_url=f"s3://{bucket}/{KEY}",
+        model_data_version_id=version_id,
+        sha256=hashlib.sha256(approved).hexdigest(),
+        manifest_sha256="",
+    )
+
+
+def read(s3: Any, uri: str) -> bytes:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+
+def left(s3: Any) -> tuple[int, int]:
+    """How many copies there are, and how many uploads that came to no end."""
+    objects = s3.list_object_versions(Bucket=EVIDENCE, Prefix=f"{names.COPIES}/").get("Versions", [])
+    return len(objects), len(s3.list_multipart_uploads(Bucket=EVIDENCE).get("Uploads", []))
+
+
+def test_what_replaces_the_original_reaches_no_container(s3: Any) -> None:
+    approved = container(put(s3, APPROVED))
+    copy = keep_copy(s3, EVIDENCE, approved)
+    put(s3, OTHER)
+    assert read(s3, copy) == APPROVED
+    assert keep_copy(s3, EVIDENCE, approved) == copy
+    assert read(s3, copy) == APPROVED
+
+
+def test_a_copy_is_of_the_approved_version_though_a_newer_one_is_there(s3: Any) -> None:
+    approved = container(put(s3, APPROVED))
+    put(s3, OTHER)
+    assert read(s3, keep_copy(s3, EVIDENCE, approved)) == APPROVED
+
+
+def test_a_large_artifact_is_copied_part_by_part(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifact_copies, "COPIED_PART_BYTES", 5 << 20)
+    large = bytes(range(256)) * (12 << 12)
+    assert read(s3, keep_copy(s3, EVIDENCE, container(put(s3, large), approved=large))) == large
+
+
+def test_a_copy_is_written_once(s3: Any) -> None:
+    approved = container(put(s3, APPROVED))
+    for _ in range(3):
+        keep_copy(s3, EVIDENCE, approved)
+    assert left(s3) == (1, 0)
+
+
+def test_of_two_that_copy_at_once_one_writes(s3: Any) -> None:
+    approved = container(put(s3, APPROVED))
+    head, asked = s3.head_object, []
+
+    class Slow:
+        """S3 for a caller that looked before the other one wrote."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(s3, name)
+
+        def head_object(self, **given: Any) -> Any:
+            asked.append(given)
+            if len(asked) == 1:
+                try:
+                    return head(**given)
+                finally:
+                    keep_copy(s3, EVIDENCE, approved)
+            return head(**given)
+
+    assert read(s3, keep_copy(Slow(), EVIDENCE, approved)) == APPROVED
+    assert left(s3) == (1, 0)
+
+
+def test_without_versions_the_bytes_are_compared_on_their_way(s3: Any) -> None:
+    approved = container(put(s3, APPROVED, PLAIN), PLAIN)
+    put(s3, OTHER, PLAIN)
+    with pytest.raises(IntegrityError, match="not those that were approved"):
+        keep_copy(s3, EVIDENCE, approved)
+    assert left(s3) == (0, 0)
+    put(s3, APPROVED, PLAIN)
+    assert read(s3, keep_copy(s3, EVIDENCE, approved)) == APPROVED
+
+
+def test_of_an_approved_version_that_is_gone_there_is_no_copy(s3: Any) -> None:
+    version = put(s3, APPROVED)
+    s3.delete_object(Bucket=MODELS, Key=KEY, VersionId=version)
+    with pytest.raises(IntegrityError, match="gone"):
+        keep_copy(s3, EVIDENCE, container(version))
+    assert left(s3) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("image", "own_image", "always", "copied"),
+    [
+        (THEIRS, OURS, False, True),
+        (OURS, OURS, False, False),
+        (OURS.replace(":7", "@sha256:ab"), OURS, False, False),
+        (OURS, OURS, True, True),
+        (OURS, "", False, True),
+    ],
+)
+def test_who_compares_files_with_the_manifest_needs_no_copy(
+    s3: Any, image: str, own_image: str, always: bool, copied: bool
+) -> None:
+    model = LiveModel(
+        model_package_group=GROUP, model_package_version=1, model_package_arn="arn", environment="dev",
+        containers=(replace(container(put(s3, APPROVED)), image=image),), content_types=(), approved_by=(),
+        approved_at="", approval_id="", sequence=1, key_id="", record={},
+    )  # fmt: skip
+    found = with_copy(model, s3=s3, bucket=EVIDENCE, own_image=own_image, always=always)
+    assert (found.containers[0].model_data_url != model.containers[0].model_data_url) is copied
+
+
+@pytest.fixture
+def prepared(s3: Any, aws: Aws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> House:
+    """A model live in dev whose artifact is in S3, and a function that prepares its runs."""
+    house = House()
+    version = put(s3, APPROVED)
+    [given] = a_package(1).containers
+    url, sha256 = f"s3://{MODELS}/{KEY}", hashlib.sha256(APPROVED).hexdigest()
+    held = with_fields(given, model_data_url=url, model_data_version_id=version, sha256=sha256)
+    house.register(1, containers=(held,))
+    house.decide(1, "dev")
+    house.project()
+    s3.put_object(Bucket=MODELS, Key="input.jsonl", Body=b"{}\n")
+    monkeypatch.setenv(names.EVIDENCE_BUCKET, EVIDENCE)
+    monkeypatch.setenv(names.INFERENCE_IMAGE, OURS)
+    for name, value in (
+        ("client", aws.client),
+        ("config", lambda: house.config),
+        ("ledger", lambda: house.ledger),
+        ("parameter_store", lambda purpose: house.ssm),
+        ("prefix", lambda: PREFIX),
+        ("now", lambda: house.now),
+        ("_public_key", lambda: house.signer.public_key),
+    ):
+        monkeypatch.setattr(prepare_inference, name, value)
+    return house
+
+
+def run() -> dict[str, Any]:
+    settings = {"execution_role_arn": "arn:aws:iam::123456789012:role/dev", "evidence_bucket": EVIDENCE}
+    places = {name: f"s3://{MODELS}/{name}.jsonl" for name in ("input", "references")}
+    return prepare_inference.handler({"group": GROUP, "environment": "dev", "settings": settings, **places}, None)
+
+
+def test_a_prepared_run_keeps_to_the_approved_bytes_whatever_is_put_there_later(prepared: House, s3: Any) -> None:
+    wanted = run()["create_model"]["PrimaryContainer"]
+    put(s3, OTHER)
+    assert read(s3, wanted["ModelDataUrl"]) == APPROVED
+    assert wanted["ModelDataUrl"].startswith(f"s3://{EVIDENCE}/{names.COPIES}/")
+
+
+def test_a_run_is_scored_by_the_services_own_image(prepared: House) -> None:
+    assert run()["score"]["AppSpecification"]["ImageUri"] == OURS
+
+
+def test_without_an_image_of_ours_no_run_is_prepared(prepared: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(names.INFERENCE_IMAGE, "")
+    with pytest.raises(Invalid, match=r"inference\.image"):
+        run()
+    with pytest.raises(Invalid, match=r"inference\.image"):
+        dependencies.inference_image()
