@@ -135,6 +135,9 @@ def _parser() -> Parser:
     found.add_argument(
         "--minimum-sequence", type=_positive, metavar="N", default=0, help="refuse a record of an earlier event"
     )
+    found.add_argument(
+        "--remember", metavar="FILE", help="keep the event's number in a file, and refuse a record of an earlier one"
+    )
     found.add_argument("--public-key", help=_PUBLIC_KEY)
 
     found = command("status", _status, "what is live where, and what waits")
@@ -241,7 +244,7 @@ def _resolve(options: argparse.Namespace) -> int:
 
     model = resolve(
         options.group, options.environment, artifact=options.artifact or options.by_version, by_version=options.by_version,
-        public_key=options.public_key, minimum_sequence=options.minimum_sequence,
+        public_key=options.public_key, minimum_sequence=options.minimum_sequence, remember=options.remember,
     )  # fmt: skip
     if options.json:
         _say(dict(model.record))

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from promotion import names
+from promotion.client import seen_sequences
 from promotion.client.live_record import LiveModel, live_model, parse_live, signed_bytes
+from promotion.client.seen_sequences import seen
 from promotion.client.signature import holds, public_keys
 from promotion.errors import IntegrityError, Invalid, NotApproved
 
@@ -34,6 +36,7 @@ def resolve(
     public_key: str | None = None,
     prefix: str | None = None,
     minimum_sequence: int = 0,
+    remember: str | os.PathLike[str] | None = None,
     cache_seconds: float = 0.0,
     ssm: Any = None,
     s3: Any = None,
@@ -45,21 +48,22 @@ def resolve(
     `model_data_url` by `model_data_version_id`. `public_key` is a PEM, or the path of a file of
     PEMs; see `find_public_key` for where it is looked for. `cache_seconds` lets an answer serve again for that long;
     a revocation then takes as long to be seen. A record of an event before `minimum_sequence` is refused: keep the highest
-    `sequence` that you have seen, and nobody can put an older record back.
+    `sequence` that you have seen, and nobody can put an older record back. `remember` names a file that does so by itself.
 
     Raises:
         NotApproved: nothing was approved there, or it was revoked.
         IntegrityError: the record or the bytes are not those that were approved.
-        Invalid: no public key is configured.
+        Invalid: no public key is configured, or `remember` names a file that is none of ours.
     """
     prefix = prefix or os.environ.get(names.PREFIX) or names.DEFAULT_PREFIX
     key = (prefix, group, environment, public_key or os.environ.get(names.PUBLIC_KEY) or "")
+    name = names.live_parameter(prefix, group, environment)
+    minimum = max(minimum_sequence, seen(remember, name) if remember is not None else 0)
     cached = _cache.get(key)
     if cache_seconds > 0 and cached and not artifact and time.monotonic() - cached[0] < cache_seconds:
-        _refuse_older(names.live_parameter(prefix, group, environment), cached[1].sequence, minimum_sequence)
+        _refuse_older(name, cached[1].sequence, minimum)
         return cached[1]
     ssm = ssm or _client("ssm")
-    name = names.live_parameter(prefix, group, environment)
     try:
         value = ssm.get_parameter(Name=name)["Parameter"]["Value"]
     except ssm.exceptions.ParameterNotFound:
@@ -69,7 +73,9 @@ def resolve(
     if not holds(keys, signed_bytes(record), record["signature"]):
         raise IntegrityError(f"{name}: the signature is not that of the configured public key.")
     # Before it says that it is revoked, too: that may be what was put back.
-    _refuse_older(name, record["sequence"], minimum_sequence)
+    _refuse_older(name, record["sequence"], minimum)
+    if remember is not None:
+        seen_sequences.remember(remember, name, record["sequence"])
     model = live_model(record)
     if artifact:
         for container in model.containers:

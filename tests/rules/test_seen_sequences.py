@@ -1,0 +1,91 @@
+"""A record that was live before is refused by who remembers a later one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from promotion.client.resolve import resolve
+from promotion.client.seen_sequences import remember, seen
+from promotion.errors import IntegrityError, Invalid, NotApproved
+from tests.fakes import GROUP, PREFIX, House
+
+LIVE = f"{PREFIX}/{GROUP}/dev/live"
+
+
+@pytest.fixture
+def house() -> House:
+    house = House()
+    house.climb(1, to="dev")
+    house.project()
+    return house
+
+
+@pytest.fixture
+def resolved(house: House, tmp_path: Path) -> Callable[[], int]:
+    """What a pipeline does that remembers: the version it gets."""
+    given: dict[str, Any] = {"public_key": house.signer.public_key, "prefix": PREFIX, "ssm": house.ssm}
+    return lambda: resolve(GROUP, "dev", remember=tmp_path / "kept" / "seen.json", **given).model_package_version
+
+
+def test_the_same_and_later_records_are_taken(house: House, resolved: Callable[[], int]) -> None:
+    assert (resolved(), resolved()) == (1, 1)
+    house.climb(2, to="dev")
+    house.project()
+    assert resolved() == 2
+
+
+def test_an_older_record_that_was_put_back_is_refused(house: House, resolved: Callable[[], int]) -> None:
+    older = house.ssm.values[LIVE]
+    house.climb(2, to="dev")
+    house.project()
+    assert resolved() == 2
+    house.ssm.values[LIVE] = older
+    with pytest.raises(IntegrityError, match="an older one was put back"):
+        resolved()
+
+
+def test_a_revocation_is_remembered_too(house: House, resolved: Callable[[], int]) -> None:
+    older = house.ssm.values[LIVE]
+    house.revoke(1)
+    house.project()
+    with pytest.raises(NotApproved):
+        resolved()
+    house.ssm.values[LIVE] = older
+    with pytest.raises(IntegrityError, match="an older one was put back"):
+        resolved()
+
+
+def test_a_forged_record_is_not_remembered(house: House, resolved: Callable[[], int], tmp_path: Path) -> None:
+    assert resolved() == 1
+    kept = (tmp_path / "kept" / "seen.json").read_bytes()
+    true = house.ssm.values[LIVE]
+    house.ssm.values[LIVE] = true.replace('"sequence":', '"sequence":9')
+    with pytest.raises(IntegrityError, match="signature"):
+        resolved()
+    assert (tmp_path / "kept" / "seen.json").read_bytes() == kept
+    house.ssm.values[LIVE] = true
+    assert resolved() == 1
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"a": "1"}', '{"a": true}', "[" * 5000])
+def test_a_damaged_file_is_no_reason_to_begin_anew(tmp_path: Path, text: str) -> None:
+    place = tmp_path / "seen.json"
+    place.write_text(text)
+    with pytest.raises(Invalid, match="delete it to begin anew"):
+        seen(place, LIVE)
+    with pytest.raises(Invalid, match="delete it to begin anew"):
+        remember(place, LIVE, 7)
+    assert place.read_text() == text
+
+
+def test_a_lower_sequence_takes_nothing_back_and_others_stay(tmp_path: Path) -> None:
+    place = tmp_path / "seen.json"
+    remember(place, LIVE, 7)
+    remember(place, "another", 3)
+    remember(place, LIVE, 5)
+    assert (seen(place, LIVE), seen(place, "another"), seen(place, "none")) == (7, 3, 0)
+    assert [each.name for each in tmp_path.iterdir()] == ["seen.json"]
