@@ -19,6 +19,7 @@ from local.aws.callers import service_session
 from local.deployment import Deployment
 from local.runtime import envelope
 from local.runtime.function import Outcome
+from local.sources.dead_letters import undelivered_event
 
 log = logging.getLogger("local.events")
 _PLACEHOLDER = re.compile(r"<([A-Za-z0-9_.-]+)>")
@@ -66,7 +67,8 @@ class Bus:
             log.warning("rule %s: not delivered to %s: %s", rule_arn.rsplit("/", 1)[-1], target["Arn"], failure)
             dead_letter = target.get("DeadLetterConfig", {}).get("Arn")
             if dead_letter:
-                self._to_queue(rule_arn, dead_letter, json.dumps(event), None)
+                said = undelivered_event(rule_arn, target["Arn"], str(failure))
+                self._to_queue(rule_arn, dead_letter, json.dumps(event), None, said)
         except Exception:
             log.exception("rule %s: delivery to %s broke", rule_arn, target["Arn"])
 
@@ -93,7 +95,14 @@ class Bus:
         client = boto3.client("stepfunctions", region_name=REGION, endpoint_url=self._aws_url, **session)
         client.start_execution(stateMachineArn=target["Arn"], input=text)
 
-    def _to_queue(self, rule_arn: str, queue_arn: str, text: str, group: str | None) -> None:
+    def _to_queue(
+        self,
+        rule_arn: str,
+        queue_arn: str,
+        text: str,
+        group: str | None,
+        attributes: dict[str, Any] | None = None,
+    ) -> None:
         context = {"aws:SourceArn": rule_arn, "aws:SourceAccount": ACCOUNT, "aws:SecureTransport": "true"}
         if not policies.decision(
             "sqs:SendMessage",
@@ -105,15 +114,17 @@ class Bus:
         ):
             log.warning("the policy of %s does not let EventBridge send for %s", queue_arn, rule_arn)
             return
-        send(queue_arn, text, group)
+        send(queue_arn, text, group, attributes)
         self._woken()
 
 
-def send(queue_arn: str, text: str, group: str | None = None) -> None:
+def send(queue_arn: str, text: str, group: str | None = None, attributes: dict[str, Any] | None = None) -> None:
     """A message from an AWS service into a queue."""
     queue = queue_arn.rsplit(":", 1)[-1]
     fifo = {"group_id": group or "events", "deduplication_id": None} if queue.endswith(".fifo") else {}
-    sqs_backends[ACCOUNT][REGION].send_message(queue_name=queue, message_body=text, **fifo)
+    sqs_backends[ACCOUNT][REGION].send_message(
+        queue_name=queue, message_body=text, message_attributes=attributes, **fifo
+    )
 
 
 def target_input(target: Mapping[str, Any], event: Mapping[str, Any]) -> str:

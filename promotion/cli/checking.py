@@ -217,13 +217,19 @@ def _deliver(document: dict[str, Any], attributes: dict[str, Any]) -> bool:
     A failed asynchronous call: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
     A rule's event has its target's ARN in the message's attributes.
     """
+    context = document.get("requestContext")
     if "requestPayload" in document:
-        function, payload = document["requestContext"]["functionArn"], document["requestPayload"]
+        function, payload = (
+            context.get("functionArn") if isinstance(context, dict) else None,
+            document["requestPayload"],
+        )
     elif "TARGET_ARN" in attributes:
-        function, payload = attributes["TARGET_ARN"]["StringValue"], document
+        function, payload = attributes["TARGET_ARN"].get("StringValue"), document
     else:
         # Of the ledger's stream: which groups it was about, the cursors know. What is anything else stays.
         return "DDBStreamBatchInfo" in document
+    if not isinstance(function, str) or ":function:" not in function:
+        return False
     # The ARN of a failed call ends with the version that failed.
     function = ":".join(function.split(":")[:7])
     client("lambda").invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(payload).encode())

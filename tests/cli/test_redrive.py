@@ -29,11 +29,12 @@ def test_what_is_not_known_stays_in_the_queue_and_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stream = json.dumps({"DDBStreamBatchInfo": {}})
-    queue = Queue('{"detail": "\\u001b[2J"}', stream, "[1]", "no JSON\x1b[2J")
+    strange = ('{"requestPayload": {}}', '{"requestPayload": {}, "requestContext": {"functionArn": ["x"]}}')
+    queue = Queue('{"detail": "\\u001b[2J"}', stream, "[1]", "no JSON\x1b[2J", *strange)
     monkeypatch.setattr(checking, "client", lambda service: queue)
-    assert checking._take("undelivered", checking._deliver) == 3
+    assert checking._take("undelivered", checking._deliver) == 5
     assert stream not in queue.messages.values()
-    assert len(queue.messages) == 3
+    assert len(queue.messages) == 5
     said = capsys.readouterr().err
-    assert said.count("left in the queue") == 3
+    assert said.count("left in the queue") == 5
     assert "\x1b" not in said

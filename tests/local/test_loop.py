@@ -154,12 +154,15 @@ def test_without_the_permission_the_event_is_undelivered() -> None:
         sqs = service.session().client("sqs")
         queues = [url for url in sqs.list_queues()["QueueUrls"] if "ndelivered" in url]
 
-        def message() -> str:
-            found = sqs.receive_message(QueueUrl=queues[0]).get("Messages", [])
-            return found[0]["Body"] if found else ""
+        def message() -> dict[str, Any]:
+            found = sqs.receive_message(QueueUrl=queues[0], MessageAttributeNames=["All"]).get("Messages", [])
+            return dict(found[0]) if found else {}
 
-        event = json.loads(service.wait_for(message))
-        assert event["detail"]["ModelPackageGroupName"] == "undelivered"
+        left = service.wait_for(message)
+        assert json.loads(left["Body"])["detail"]["ModelPackageGroupName"] == "undelivered"
+        # As on AWS, which names the target beside the event.
+        target = left["MessageAttributes"]["TARGET_ARN"]["StringValue"]
+        assert target.endswith(f":{function_name(service, 'on_model_registered')}")
         assert service.mailbox() == []
 
 
