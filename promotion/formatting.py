@@ -130,14 +130,14 @@ def is_known(value: float | None) -> bool:
 
 
 def number(value: float | None) -> str:
-    """A number as people read it: four significant digits, no trailing zeros."""
+    """A number as people read it: four significant digits, no trailing zeros; at most 11 characters, so that a sign has room."""
     if value is None or not math.isfinite(value):
         return "missing"
-    if abs(value) >= 10_000 and float(value).is_integer():
+    if 10_000 <= abs(value) < 1e8 and float(value).is_integer():
         return f"{value:,.0f}"
     return f"{value:.4g}"
 
 
 def share(value: float | None) -> str:
     """A share as people read it: 0.05 is 5%."""
-    return f"{number(value * 100)}%" if is_known(value) and value is not None else "missing"
+    return f"{number(value * 100)}%" if value is not None and is_known(value * 100) else "missing"

@@ -62,7 +62,9 @@ def board(visit: Visit) -> Response[Any]:
     for group in dict.fromkeys(unreadable):
         logger.error("states can't be read", extra={"model_package_group": group})
     wanted = (app.current_event.query_string_parameters or {}).get("q", "")
-    document = board_document(states, session.person, config(), links=links(), now=now(), wanted=wanted)
+    document = board_document(
+        states, session.person, config(), links=links(), now=now(), wanted=wanted, unreadable=unreadable
+    )
     document["csrf"] = form_keys().csrf_token(session)
     return visit.page("board", document, session.person)
 

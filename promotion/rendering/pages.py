@@ -76,6 +76,7 @@ def _environment() -> Environment:
         "local": path_of,
         "moment": formatting.moment,
         "number": number,
+        "one_line": formatting.one_line,
         "size": formatting.size,
     }
     environment.globals |= {

@@ -40,8 +40,12 @@ def board_document(
     now: datetime,
     csrf: str = "",
     wanted: str = "",
+    unreadable: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Groups by environments, and first of all what waits for the person; `wanted` filters groups by part of a name."""
+    """Groups by environments, and first of all what waits for the person; `wanted` filters groups by part of a name.
+
+    `unreadable` names groups whose states can't be read: nothing else is known of them.
+    """
     wanted = one_line(wanted, 63)
     groups: dict[str, dict[str, EnvironmentState]] = {}
     for state in states:
@@ -69,6 +73,7 @@ def board_document(
     return {
         "environments": list(config.environment_names),
         "waiting": waiting,
+        "unreadable": [one_line(group, 63) for group in dict.fromkeys(unreadable)],
         "attention": attention,
         "groups": rows,
         "groups_total": len(groups),

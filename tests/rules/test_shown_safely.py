@@ -1,0 +1,61 @@
+"""What others wrote takes no more room than it may, and turns no line of a page."""
+
+from __future__ import annotations
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from promotion.domain.model import Metric
+from promotion.formatting import change, number, share
+from promotion.rendering.documents.overviews import board_document
+from tests.fakes import a_registration
+from tests.rules.stage import ANN, LINKS, Stage, page
+
+NUMBERS = st.floats(allow_nan=True, allow_infinity=True) | st.integers(-(10**300), 10**300).map(float)
+TURNING = "accu\u202eracy\u2066"
+
+
+@given(NUMBERS)
+@example(-1e308)
+@example(-99_999_999.0)
+@example(123_456_789.0)
+def test_no_number_has_more_than_twelve_characters(value: float) -> None:
+    assert len(number(value)) <= 11
+    assert len(share(value)) <= 12
+
+
+@given(NUMBERS, NUMBERS)
+@example(-1e308, 0.0)
+@example(99_999_999.0, 0.0)
+def test_no_change_has_more_than_twelve_characters(new: float, old: float) -> None:
+    assert len(change(new, old)) <= 12
+
+
+def test_counts_are_still_written_out() -> None:
+    assert (number(12_345.0), number(99_999_999.0), number(0.12345), share(0.05)) == (
+        "12,345",
+        "99,999,999",
+        "0.1235",
+        "5%",
+    )
+
+
+def test_a_name_of_a_metric_turns_no_line_of_a_page() -> None:
+    stage = Stage()
+    stage.registers(1, evidence=a_registration(metrics={TURNING: Metric(value=0.5)}, latency_ms={TURNING: 3.0}))
+    for shown in (
+        page("version", stage.version(1)),
+        page("model", stage.model()),
+        page("request", stage.request("dev", 1)),
+    ):
+        assert not {"\u202e", "\u2066"} & set(shown)
+        assert "accuracy" in shown
+
+
+def test_the_board_names_models_whose_states_cannot_be_read() -> None:
+    stage = Stage()
+    broken = ["churn", "fraud\u202e"]
+    document = board_document([], ANN, stage.config, links=LINKS, now=stage.now, unreadable=broken)
+    assert document["unreadable"] == ["churn", "fraud"]
+    assert "What the ledger says of churn and fraud can" in page("board", document)
+    assert "promotion verify" in page("board", document)
