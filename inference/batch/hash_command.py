@@ -9,6 +9,9 @@ import sys
 from collections.abc import Callable
 from typing import IO, Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
+
 from inference.batch import storage
 from promotion import names
 from promotion.client.artifact import HashedArtifact, Manifest, hash_artifact
@@ -42,7 +45,8 @@ def planned(uri: str, output: str = "") -> dict[str, Any]:
 
     The list of each artifact's members is written into the bucket of `output`, under its SHA-256.
 
-    An archive that can't be read to its end is a finding, and stands in the result; trouble with reading it is trouble.
+    Whatever is wrong with an archive is a finding, and stands in the result. Trouble of S3 is raised: the service starts the job
+    again.
     """
     plan = json.loads(storage.read_bytes(uri))
     bucket = output.removeprefix("s3://").partition("/")[0] if output.startswith("s3://") else ""
@@ -57,12 +61,17 @@ def planned(uri: str, output: str = "") -> dict[str, Any]:
 def _of_plan(entry: dict[str, str], keep: Callable[[Manifest], None]) -> dict[str, Any]:
     artifact = entry["artifact"]
     found: dict[str, Any] = {"artifact": artifact, "version_id": entry["version_id"]}
-    size, opened = storage.opened_pinned(artifact, entry["version_id"], entry["etag"])
     try:
+        size, opened = storage.opened_pinned(artifact, entry["version_id"], entry["etag"])
         with opened as stream:
             hashed = _hashed(stream, artifact.rpartition("/")[2], size)
     except Invalid as error:
         return found | {"problem": error.reason}
+    except (BotoCoreError, ClientError, HTTPError, OSError):
+        raise
+    except Exception as error:
+        log.exception("%s can't be hashed", artifact)
+        return found | {"problem": f"the artifact can't be read ({type(error).__name__})."}
     keep(hashed.manifest)
     return found | _digests(hashed)
 
