@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.break_defences import Breakage, breakages
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py(?:::\w+)*)`", PAGE)))
@@ -25,3 +27,10 @@ def test_the_test_is_there(name: str) -> None:
         found = [each for each in inside if isinstance(each, ast.FunctionDef | ast.ClassDef) and each.name == part]
         assert found, f"{part} is not in {file}"
         inside = found[0].body
+
+
+@pytest.mark.parametrize("each", breakages(), ids=lambda each: each.test)
+def test_a_defence_that_is_broken_on_purpose_is_there_and_on_the_page(each: Breakage) -> None:
+    assert f"`{each.test}`" in PAGE
+    assert (ROOT / each.file).read_text(encoding="utf-8").count(each.old) == 1
+    assert each.new != each.old
