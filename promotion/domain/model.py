@@ -125,6 +125,11 @@ class Container(Struct, frozen=True, kw_only=True):
     manifest_sha256: str = ""
     environment: dict[str, str] = {}
 
+    @property
+    def image_can_move(self) -> bool:
+        """True if a tag alone names the image: whoever may push it can put another image in its place."""
+        return bool(self.image) and not self.image_digest and "@" not in self.image
+
 
 class Metric(Struct, frozen=True, kw_only=True):
     """A number about a model; `low` and `high` bound its 95 % confidence interval, `n` counts the samples."""

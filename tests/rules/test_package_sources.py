@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from promotion.client.live_record import LiveContainer
 from promotion.domain.package_sources import beside_artifact
 from promotion.domain.sagemaker_model import pinned_image
+from tests.rules.stage import Stage, package, page
 
 PREFIX_SOURCE = {"S3DataSource": {"S3Uri": "s3://m/model/", "S3DataType": "S3Prefix", "CompressionType": "None"}}
 SINGLE_FILE = {"S3DataSource": {"S3Uri": "s3://m/model.bin", "S3DataType": "S3Object", "CompressionType": "None"}}
@@ -58,3 +60,21 @@ def test_an_image_is_used_by_its_approved_digest(image: str, digest: str, expect
         image=image, image_digest=digest, model_data_url="", model_data_version_id="", sha256="", manifest_sha256=""
     )
     assert pinned_image(container) == expected
+
+
+@pytest.mark.parametrize(
+    ("image", "digest", "moves"),
+    [
+        ("1.dkr.ecr.eu-west-1.amazonaws.com/hf:2.1", "", True),
+        ("1.dkr.ecr.eu-west-1.amazonaws.com/hf", "", True),
+        ("1.dkr.ecr.eu-west-1.amazonaws.com/hf:2.1", "sha256:1", False),
+        ("1.dkr.ecr.eu-west-1.amazonaws.com/hf@sha256:1", "", False),
+    ],
+)
+def test_page_and_mail_say_that_a_tag_can_be_moved(image: str, digest: str, moves: bool) -> None:
+    stage = Stage()
+    [container] = package(1).containers
+    stage.registers(1, containers=(replace(container, image=image, image_digest=digest),))
+    [mail] = stage.mails("Approval Requested")
+    for shown in (page("request", stage.request("dev", 1)), page("version", stage.version(1)), mail.text, mail.html):
+        assert ("can be moved to another image" in " ".join(shown.split())) is moves

@@ -185,6 +185,7 @@ def _container(container: Container) -> dict[str, Any]:
     return {
         "image": container.image,
         "image_digest": container.image_digest,
+        "image_can_move": container.image_can_move,
         "model_data_url": container.model_data_url,
         "model_data_version_id": container.model_data_version_id,
         "size": container.size,

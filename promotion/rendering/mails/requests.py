@@ -107,12 +107,18 @@ def _ask(o: Occasion, request: Request, *, reminder: bool = False) -> Letter:
             *([(f"Against v{live.version}", against["text"])] if live and against["text"] else []),
             *_weakest(o, evidence, rows),
             *_notes(package, readable(request.changed, LONGEST_NOTE)[0]),
+            *_moving_image(package),
             *_people(o, package, name),
             ("Decide by", f"{o.moment(request.expires_at)}, in {left}" + _quorum(rules.quorum)),
         ],
         samples=_samples(o, evidence),
         why=f"You receive this because you are an approver or stakeholder of {name}.",
     )
+
+
+def _moving_image(package: dict[str, Any]) -> list[tuple[str, str]]:
+    moves = any(container["image_can_move"] for container in package["containers"])
+    return [("Image", "Named by a tag, which can be moved to another image after the approval.")] if moves else []
 
 
 def _unsaid(problems: list[str], evidence: Evidence, gates: tuple[GateResult, ...]) -> list[str]:
