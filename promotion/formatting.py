@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import unicodedata
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -95,6 +96,12 @@ def listed(words: list[str] | tuple[str, ...], last: str = "and") -> str:
     return f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
+def listed_names(names: Sequence[str], last: str = "and") -> str:
+    """Names listed once each, in quotation marks where one holds a comma: `“ML, dev” and “ML, test”`."""
+    once = list(dict.fromkeys(names))
+    return listed([f"“{name}”" for name in once] if any("," in name for name in once) and len(once) > 1 else once, last)
+
+
 def one_line(text: str, longest: int = 200) -> str:
     """Text for a heading, a subject or a header: no line ends, no control characters, nothing that turns its direction."""
     if len(text) <= longest and text.isascii() and text.isprintable() and text == text.strip() and "  " not in text:
@@ -133,9 +140,48 @@ def number(value: float | None) -> str:
     """A number as people read it: four significant digits, no trailing zeros; at most 11 characters, so that a sign has room."""
     if value is None or not math.isfinite(value):
         return "missing"
-    if 10_000 <= abs(value) < 1e8 and float(value).is_integer():
-        return f"{value:,.0f}"
+    if 10_000 <= abs(value) < 1e8:
+        # Whole numbers in full; others with four digits, never as 1.603e+04.
+        return f"{value if float(value).is_integer() else float(f'{value:.4g}'):,.0f}"
     return f"{value:.4g}"
+
+
+def duration(milliseconds: float | None) -> str:
+    """A time that something took: `88 ms`, `16.0 s`, `2.5 min`."""
+    if milliseconds is None or not math.isfinite(milliseconds) or abs(milliseconds) < 1000:
+        return f"{number(milliseconds)} ms" if is_known(milliseconds) else "missing"
+    seconds = milliseconds / 1000
+    if seconds >= 120:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
+
+
+def quantity(name: str, value: float | None) -> str:
+    """A number by the unit that its name ends in: `peak_memory_bytes` 841871360 is 842 MB, `load_ms` 16030 is 16.0 s."""
+    if name.endswith("_ms"):
+        return duration(value)
+    if name.endswith("_bytes") and value is not None and math.isfinite(value):
+        return size(value)
+    return number(value)
+
+
+def spoken(name: str) -> str:
+    """The name of a quantity without its unit: `peak_memory_bytes` is `Peak memory`."""
+    said = name.removesuffix("_bytes").removesuffix("_ms").replace("_per_s", " per second").replace("_", " ")
+    return said[:1].upper() + said[1:]
+
+
+def principal(text: str) -> str:
+    """An AWS principal as people name it: `dee (IAM user)`, `dee (role MLEngineer)`; any other text as it is."""
+    if not text.startswith("arn:") or text.count(":") < 5:
+        return text
+    _, _, service, _, account, resource = text.split(":", 5)
+    kind, *path = resource.split("/")
+    if service == "sts" and kind == "assumed-role" and len(path) > 1:
+        return f"{path[-1]} (role {path[0]})"
+    if service == "iam" and kind in ("user", "role") and path:
+        return f"{path[-1]} ({'IAM user' if kind == 'user' else 'role'})"
+    return f"the root user of account {account}" if service == "iam" and kind == "root" else text
 
 
 def share(value: float | None) -> str:

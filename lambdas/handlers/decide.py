@@ -162,6 +162,8 @@ def _shown_again(
         return None
     said = f"Your {error.field} can’t be kept: {error.reason}" if isinstance(error, Invalid) else str(error)
     document |= {"problem": f"Nothing was recorded. {said}", "reason": form.get("reason", "")}
+    if isinstance(error, Invalid) and error.field == "reason":
+        document["wrong_reason"] = error.reason
     return visit.page("request", document, session.person, visit.refusal(error, session.person).status_code)
 
 

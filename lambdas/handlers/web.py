@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
@@ -30,7 +28,6 @@ from promotion import names
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.picture_store import read_picture
 from promotion.domain import policy
-from promotion.domain.policy import Situation
 from promotion.domain.request_ids import parse_request_id
 from promotion.errors import Invalid, LinkInvalid, PromotionError
 from promotion.links.sessions import Session
@@ -42,10 +39,9 @@ from promotion.workflows import decisions
 app = APIGatewayHttpResolver()
 http_app.not_found(app)
 READ = ("GET", "HEAD")
-# A page waits for a decision to be applied, which takes a second or so: no script has to look again, and no page reloads
-# under who reads it (https://www.w3.org/TR/WCAG22/#timing-adjustable). Past this, its reader looks again.
-PAGE_WAITS_S = 6.0
-PAGE_LOOKS_EVERY_S = 0.2
+# A page that shows a decision before it is applied is loaded again after so many seconds, and only in the first minute: there
+# is no form on it in which something could be typed (https://www.w3.org/TR/WCAG22/#timing-adjustable).
+REFRESH_AFTER_S = 2
 JUST_DECIDED = timedelta(minutes=1)
 
 
@@ -84,7 +80,7 @@ def request(visit: Visit, token: str) -> Response[Any]:
         return visit.refusal(error, session.person)
     if policy.may_decide_at_all(session.person, situation) and (again := sign_in_renewal.renewed(visit, session)):
         return again
-    live = view.environment(name).live
+    live, applied = view.environment(name).live, _cursors().read(group)
     samples, slices = read_samples_and_slices(client("s3"), situation.request.evidence)
     document = request_document(
         situation,
@@ -92,7 +88,7 @@ def request(visit: Visit, token: str) -> Response[Any]:
         csrf=form_keys().csrf_token(session),
         links=links(),
         live=view.find_version(live) if live is not None else None,
-        applied=_cursors().read(group) if visit.wants_json else _follow(group, situation),
+        applied=applied,
         samples=samples,
         slices=slices,
         picture=None if visit.wants_json else partial(read_picture, client("s3")),
@@ -100,7 +96,10 @@ def request(visit: Visit, token: str) -> Response[Any]:
     if document["may_decide"] or document["may_reject"] or document["may_ask_again"]:
         document |= _typed_before(visit)
     expired = document["state"] == "Expired"
-    return visit.page("request", document, session.person, HTTPStatus.GONE if expired else HTTPStatus.OK)
+    page = visit.page("request", document, session.person, HTTPStatus.GONE if expired else HTTPStatus.OK)
+    if not visit.wants_json and is_followed(situation, applied, within=JUST_DECIDED):
+        page.headers["Refresh"] = str(REFRESH_AFTER_S)
+    return page
 
 
 @http_app.route(app, "/models/<group>", *READ)
@@ -137,6 +136,8 @@ def version(visit: Visit, group: str, version: str) -> Response[Any]:
     if state is None:
         return _unknown(visit, session, f"This service knows no version {version[:20]} of {group[:64]}.")
     events = [event for event in ledger().events(group) if event.version == state.version]
+    versions = {found.version: found for found in ledger().versions(group)}
+    wanted = (app.current_event.query_string_parameters or {}).get("with", "")
     document = version_document(
         state,
         ledger().view(group),
@@ -146,6 +147,8 @@ def version(visit: Visit, group: str, version: str) -> Response[Any]:
         csrf=form_keys().csrf_token(session),
         links=links(),
         now=now(),
+        numbers=list(versions),
+        other=versions.get(int(wanted)) if wanted.isascii() and wanted.isdecimal() and len(wanted) < 10 else None,
     )
     return visit.page("version", document, session.person)
 
@@ -174,14 +177,6 @@ def _typed_before(visit: Visit) -> dict[str, str]:
     button = {names.APPROVED: "approve", names.REJECTED: "reject"}.get(kept.get("verdict", ""), "ask again")
     said = f"You are signed in again, and nothing was recorded yet. You were about to {button}: press the button once more."
     return {"problem": said, "reason": kept.get("reason", "")}
-
-
-def _follow(group: str, situation: Situation) -> Mapping[str, int]:
-    """The cursors of a group; where a decision was made just now, once they have reached it, or `PAGE_WAITS_S` later."""
-    until = time.monotonic() + PAGE_WAITS_S
-    while is_followed(situation, applied := _cursors().read(group), within=JUST_DECIDED) and time.monotonic() < until:
-        time.sleep(PAGE_LOOKS_EVERY_S)
-    return applied
 
 
 def _cursors() -> DynamoCursors:

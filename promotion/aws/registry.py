@@ -14,7 +14,7 @@ from promotion.aws import Client
 from promotion.domain.model import Actor, Container, Package, Requester, VersionState, registry_status
 from promotion.domain.package_changes import changes, is_served
 from promotion.domain.package_sources import beside_artifact
-from promotion.domain.registration import attached_to, baseline_of, licence_of
+from promotion.domain.registration import attached_to, baseline_of, described, licence_of
 from promotion.errors import Invalid
 from promotion.ledger.events import Event, version_of
 from promotion.ledger.fold import touched as touched_by
@@ -218,6 +218,7 @@ def describe(client: Client, arn: str, requesters: Mapping[str, str]) -> tuple[P
         licence=licence_of(metadata),
         attached=attached_to(found),
         baseline_uri=baseline_of(found),
+        described=described(found),
     )
     if not containers:
         # Recorded all the same: the page and the mail say it, and nobody can approve.

@@ -15,6 +15,7 @@ from promotion import names
 from promotion.domain.gate_result import GateResult, Measured
 from promotion.domain.request_ids import request_id
 from promotion.domain.same_person import find_match, has_address
+from promotion.formatting import principal
 
 FORMER_KEPT = 50
 RUNS_REMEMBERED = 20
@@ -53,8 +54,8 @@ class Actor(Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """Display name, or the subject if there is none."""
-        return self.name or self.subject
+        """Display name, or the subject if there is none; an ARN by the name of its user or role."""
+        return self.name or principal(self.subject)
 
     @property
     def all_names(self) -> tuple[str, ...]:
@@ -178,6 +179,7 @@ class Package(Struct, frozen=True, kw_only=True):
 
     `card` has the sections of its model card that a decision rests on, as title and text; `metadata` also has what AWS knows
     of its making; `licence`, `attached` and `baseline_uri` are for gates and drift (promotion/domain/registration.py).
+    `described` has what else the registry says, in words: domain, task, framework, reports, who created it.
     `problem` says why nobody may approve it yet: the artifact is still being hashed, or can't be read.
     """
 
@@ -195,6 +197,7 @@ class Package(Struct, frozen=True, kw_only=True):
     licence: str = ""
     attached: tuple[str, ...] = ()
     baseline_uri: str = ""
+    described: dict[str, str] = {}
     hashing: bool = False
     problem: str = ""
 

@@ -12,11 +12,12 @@ from promotion.config.loading import Config
 from promotion.config.settings import Environment, PeopleGroup
 from promotion.domain import requesters
 from promotion.domain.canonical_json import digest
+from promotion.domain.gate_result import GateKind
 from promotion.domain.gate_sentences import gate_why
 from promotion.domain.model import Actor, EnvironmentState, Person, Request, VersionState
 from promotion.domain.package_changes import is_served
 from promotion.errors import AlreadyDecided, Refused
-from promotion.formatting import listed
+from promotion.formatting import listed_names
 
 Kind = Literal["state", "expired", "policy"]
 
@@ -191,7 +192,10 @@ def _verdict(person: Person, verdict: str, s: Situation, breaking_glass: bool) -
         completes = len(request.approvals) + 1 >= rules.quorum
         return Judgement(may=True, breaks_glass=not (request.gates_open and in_group and completes))
     if not request.gates_open:
-        shut = " ".join(gate_why(gate) for gate in request.gates if not gate.open)
+        failed = [gate for gate in request.gates if not gate.open]
+        # Of a run that failed, everything else is missing too: once is enough.
+        runs = [gate for gate in failed if gate.kind is GateKind.RUN]
+        shut = " ".join(gate_why(gate) for gate in runs or failed)
         may = f"{s.config.break_glass.group.label} may pass a failed gate." if s.config.break_glass else ""
         return _refused(
             "gate_shut", f"A quality gate failed. {shut}", may or "A version that passes the gate may enter."
@@ -299,7 +303,7 @@ def reading_groups(config: Config) -> list[PeopleGroup]:
 
 def readers(config: Config) -> str:
     """Return the names of the groups that may read, for the message to people in none of them."""
-    return listed(list(dict.fromkeys(group.label for group in reading_groups(config))), "or")
+    return listed_names([group.label for group in reading_groups(config)], "or")
 
 
 def known_groups(config: Config) -> frozenset[str]:
@@ -323,7 +327,7 @@ def may_roll_back(actor: Person | Actor, name: str, group: str, config: Config) 
 def may_revoke(actor: Person | Actor, group: str, config: Config) -> Judgement:
     """Decide whether somebody may revoke a version everywhere: any environment's approvers and operators."""
     rules = [config.environment(name, group) for name in config.environment_names]
-    labels = ", ".join(dict.fromkeys(rule.approver_group.label for rule in rules))
+    labels = listed_names([rule.approver_group.label for rule in rules])
     return _approver_or_operator(actor, {rule.approver_group.id for rule in rules}, f"Members of {labels} may.")
 
 

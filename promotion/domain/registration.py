@@ -12,10 +12,20 @@ from typing import Any
 from msgspec.structs import replace
 
 from promotion.domain.model import Evidence, Package
+from promotion.formatting import one_line, principal
 
 LONGEST_LICENCE = 256
 # Metadata keys, in lower case with `-` as `_`; British and American, the model's own and that of what it was made from.
 _LICENCE_KEYS = ("licence", "license", "base_model_licence", "base_model_license")
+LONGEST_DESCRIBED = 400
+_REPORTS_SHOWN = {
+    "Bias report": ("Bias", "Report"),
+    "Bias report before training": ("Bias", "PreTrainingReport"),
+    "Bias report after training": ("Bias", "PostTrainingReport"),
+    "Explainability report": ("Explainability", "Report"),
+    "Model quality statistics": ("ModelQuality", "Statistics"),
+    "Data quality statistics": ("ModelDataQuality", "Statistics"),
+}
 _REPORTS = {
     "Bias": ("Report", "PreTrainingReport", "PostTrainingReport"),
     "Explainability": ("Report",),
@@ -40,6 +50,36 @@ def attached_to(description: Mapping[str, Any]) -> tuple[str, ...]:
     metrics = _part(description, "ModelMetrics")
     reports = (_part(_part(metrics, kind), name) for kind, names in _REPORTS.items() for name in names)
     return (*found, "report") if any(report.get("S3Uri") for report in reports) else tuple(found)
+
+
+def described(description: Mapping[str, Any]) -> dict[str, str]:
+    """Domain, task, framework, instance types, addresses of reports and creator, as a described package has them."""
+    specification = _part(description, "InferenceSpecification")
+    containers = specification.get("Containers") or [{}]
+    first = containers[0] if isinstance(containers[0], Mapping) else {}
+    identity = _part(_part(description, "CreatedBy"), "IamIdentity")
+    said = {
+        "Domain": description.get("Domain"),
+        "Task": description.get("Task"),
+        "Framework": " ".join(str(first.get(key) or "") for key in ("Framework", "FrameworkVersion")).strip(),
+        "Nearest model": first.get("NearestModelName"),
+        "Content types": _words(specification.get("SupportedContentTypes")),
+        "Response types": _words(specification.get("SupportedResponseMIMETypes")),
+        "Instances, real-time": _words(specification.get("SupportedRealtimeInferenceInstanceTypes")),
+        "Instances, batch": _words(specification.get("SupportedTransformInstanceTypes")),
+        "Created by": principal(str(identity.get("Arn") or ""))
+        or _part(description, "CreatedBy").get("UserProfileName"),
+        **{label: _report(description, *path) for label, path in _REPORTS_SHOWN.items()},
+    }
+    return {label: one_line(str(value), LONGEST_DESCRIBED) for label, value in said.items() if value}
+
+
+def _report(description: Mapping[str, Any], kind: str, name: str) -> str:
+    return str(_part(_part(_part(description, "ModelMetrics"), kind), name).get("S3Uri") or "")
+
+
+def _words(values: Any) -> str:
+    return ", ".join(str(value) for value in values) if isinstance(values, list | tuple) else ""
 
 
 def baseline_of(description: Mapping[str, Any]) -> str:

@@ -71,6 +71,9 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "ago": formatting.ago,
+        "duration": formatting.duration,
+        "quantity": formatting.quantity,
+        "spoken": formatting.spoken,
         "counted": formatting.counted,
         "listed": formatting.listed,
         "local": path_of,

@@ -234,12 +234,17 @@ class Stage:
         told: dict[str, Any] = {"csrf": "csrf-token", "links": LINKS, "now": self.now}
         return model_document(self.group, versions, view.environments, self.events, person, self.config, **told)
 
-    def version(self, number: int, person: Person = ANN) -> dict[str, Any]:
+    def version(self, number: int, person: Person = ANN, *, with_: int | None = None) -> dict[str, Any]:
         view = self.view
-        state = view.version(number)
-        return version_document(
-            state, view, self.events, person, self.config, csrf="csrf-token", links=LINKS, now=self.now
-        )
+        state, other = view.version(number), view.version(with_) if with_ is not None else None
+        told: dict[str, Any] = {
+            "csrf": "csrf-token",
+            "links": LINKS,
+            "now": self.now,
+            "numbers": view.versions,
+            "other": other,
+        }
+        return version_document(state, view, self.events, person, self.config, **told)
 
     def board(self, person: Person = ANN, *others: EnvironmentState, wanted: str = "") -> dict[str, Any]:
         states = [*self.view.environments.values(), *others]

@@ -41,6 +41,18 @@ def shut_gate() -> Stage:
     return stage
 
 
+def run_failed() -> Stage:
+    """Version 1 is live in dev, and the run that was to measure it there failed."""
+    stage = first_request()
+    stage.decides("dev", 1)
+    stage.later(hours=1)
+    problem = "TransformJobFailed: AlgorithmError: the container ended, exit status 1: config.json is missing"
+    stage.runs(
+        "dev", 1, replace(measured(0.5), run_id="dev-v1", status="Failed", problem=problem, metrics={}, counts={})
+    )
+    return stage
+
+
 def quorum() -> Stage:
     """One of two people has approved version 1 for prod."""
     stage = Stage()
@@ -170,6 +182,7 @@ def pages() -> dict[str, str]:
         "request-first": page("request", first_request().request("dev", 1)),
         "request-open": page("request", second.request("test", 2, samples=SAMPLES, slices=slices, picture=picture)),
         "request-shut": page("request", shut.request("test", 1)),
+        "request-run-failed": page("request", run_failed().request("test", 1)),
         "request-refused": page("request", refused),
         "request-auditor": page("request", second.request("test", 2, AUD), AUD),
         "request-glass": page("request", glass.request("test", 1, GIL), GIL),
@@ -190,6 +203,7 @@ def pages() -> dict[str, str]:
         "model-trouble": page("model", in_trouble().model()),
         "model-auditor": page("model", undo.model(AUD), AUD),
         "version": page("version", second.version(2)),
+        "version-compared": page("version", second.version(2, with_=1)),
         "version-revoked": page("version", undo.version(2, AUD), AUD),
         "version-hostile": page("version", hostile().version(1)),
         "message": page("message", message),

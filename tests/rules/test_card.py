@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.model import VersionState
 from promotion.rendering.documents.card import card_sections, differences, made_by, package_document
 from tests.rules import stories
@@ -86,8 +87,13 @@ def test_what_aws_knows_of_a_models_making_is_lineage() -> None:
 
 def test_what_is_missing_is_named() -> None:
     state = stories.nothing_known().view.version(1)
-    missing = package_document(state.package, None, CONFIG.environment_names)["missing"]
-    assert {"base model", "licence", "training data", "description", "model card"} <= set(missing)
+    gates = (
+        GateResult(kind=GateKind.LICENCE, open=False, allowed=("mit",)),
+        GateResult(kind=GateKind.ATTACHED, open=False, required="model_card"),
+    )
+    missing = package_document(state.package, None, CONFIG.environment_names, gates)["missing"]
+    assert missing == ["licence", "model card"]
+    assert package_document(state.package, None, CONFIG.environment_names)["missing"] == []
 
 
 def test_the_services_own_fields_are_nobodys_metadata() -> None:

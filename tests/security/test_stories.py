@@ -198,7 +198,26 @@ class TestHostileModels:
         assert "<script" not in mails(house, "dee@example.com", "scripted v1: rejected")[0]["html"]
 
 
+class TestComparing:
+    def test_a_version_is_compared_with_any_other_and_with_none_that_is_not_there(self, house: House) -> None:
+        for query, compared in (("?with=1", True), ("?with=99", False), ("?with=x", False), ("", False)):
+            page = house.send("GET", f"/models/two/versions/2{query}", who=ANN)
+            assert page.status == 200
+            assert "There is no place where both" in page.text or "As registered" in page.text
+            assert ("In the package" in page.text) is compared
+
+
 class TestDeciding:
+    def test_the_page_answers_at_once_and_loads_itself_again_until_it_is_applied(self, house: House) -> None:
+        house.register("at-once")
+        house.took(house.decide("at-once:1:dev:1", ANN))
+        first = house.send("GET", house.link("at-once:1:dev:1"), who=ANN)
+        assert "You approved this" in first.text
+        assert ("refresh" in {key.lower() for key in first.headers}) == ("Look again" in first.text)
+        house.applied("at-once:1:dev:1")
+        later = house.send("GET", house.link("at-once:1:dev:1"), who=ANN)
+        assert "refresh" not in {key.lower() for key in later.headers}
+
     def test_the_page_follows_until_it_is_applied(self, house: House) -> None:
         house.register("followed")
         asked = "followed:1:dev:1"

@@ -23,12 +23,14 @@ from promotion.rendering.documents.evidence import (
     slice_documents,
 )
 from promotion.rendering.documents.pictures import PictureSource, drawn
+from promotion.rendering.documents.run_log import run_log
 from promotion.rendering.documents.story import (
     against_live,
     approved_before,
     consequences,
     gates_said,
     outcome,
+    yours,
 )
 
 # How long a page follows a decision before it says that something is wrong.
@@ -69,7 +71,7 @@ def request_document(
     lower = frozenset(gate.metric for gate in s.rules.gates if gate.metric and gate.lower_is_better)
     rows = comparison(request.evidence, before, request.gates, lower)
     done = _applied(s, applied)
-    packaged = package_document(package, request.evidence, config.environment_names)
+    packaged = package_document(package, request.evidence, config.environment_names, request.gates)
     requester = packaged["requester"]["name"] if packaged["requester"] else ""
     return {
         "request_id": request.id,
@@ -119,16 +121,19 @@ def request_document(
         "evidence": evidence_document(request.evidence, before, digest=request.evidence_digest),
         "runs": runs_document(request),
         "gates": gate_documents(request.gates),
-        "gates_said": gates_said(request.gates, name),
+        "gates_said": gates_said(request.gates, name, request.evidence.environment),
         "comparison": rows,
         "against_live": against_live(rows, request.version, serving, name),
         "live": _live(live, s.environment, links),
         "differences": differences(s.version, live, config.environment_names) if live else [],
         "samples": sample_documents(samples),
+        "registered": _registered(s, config.environment_names[0], lower),
+        "run_log": run_log(package.arn, request.evidence),
         "pictures": _pictures(request.evidence, rows, picture),
         "slices": slice_documents(slices, request.evidence.metrics),
         "package": packaged,
         "consequences": consequences(request, s.environment, config, requester, s.now) if state == "Pending" else None,
+        "yours": yours(request, person, s.environment, config, requester),
         "outcome": outcome(state, request, s.environment, s.newest) if state != "Pending" else None,
         "applied": done,
         "following": is_followed(s, applied),
@@ -138,6 +143,7 @@ def request_document(
             "version": links.version(request.group, request.version),
             "model": links.model(request.group),
             "board": links.board(),
+            "waiting": f"{links.board()}?show=waiting",
         },
     }
 
@@ -167,6 +173,15 @@ def _admitted_on(live: VersionState | None, environment: str) -> Evidence | None
     """The evidence on which what is live was admitted."""
     request = live.requests.get(environment) if live else None
     return request.evidence if request else None
+
+
+def _registered(s: Situation, first: str, lower: frozenset[str]) -> list[dict[str, Any]]:
+    """Metrics as registered beside those that the run measured; empty where the request is judged on the registered ones."""
+    asked, measured = s.version.requests.get(first), s.request.evidence
+    if measured.source != "inference" or asked is None or asked.evidence.source != "registration":
+        return []
+    rows = comparison(measured, asked.evidence, (), lower)
+    return [row for row in rows if row["live"] is not None]
 
 
 def _live(live: VersionState | None, environment: EnvironmentState, links: Links) -> dict[str, Any] | None:

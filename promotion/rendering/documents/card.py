@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.model import Container, Evidence, Package, VersionState
 from promotion.formatting import iso, one_line, readable, size
 
@@ -40,18 +41,19 @@ _CARD = (
     ("What it was trained to do", "training_details", "objective_function"),
     ("Training, observed", "training_details", "training_observations"),
 )
+_OF_A_BASE_MODEL = frozenset({"Base model", "Base model’s revision", "Licence accepted"})
 _OWN_KEYS = frozenset({"requested_by"})
 
 
-def package_document(package: Package, evidence: Evidence | None, environments: tuple[str, ...]) -> dict[str, Any]:
-    """A package as plain data. `missing` names what a reader would look for and not find."""
+def package_document(
+    package: Package, evidence: Evidence | None, environments: tuple[str, ...], gates: Iterable[GateResult] = ()
+) -> dict[str, Any]:
+    """A package as plain data. `missing` names what is not given although `gates` or the kind of model ask for it."""
     text, left_out = readable(package.description, LONGEST_DESCRIPTION)
     lineage = _lineage(package.metadata, evidence)
-    missing = [row["label"].lower() for row in lineage if not row["value"]]
-    if not text:
-        missing.append("description")
-    if not package.card:
-        missing.append("model card")
+    expected = _expected(lineage, gates)
+    missing = [row["label"].lower() for row in lineage if not row["value"] and row["label"] in expected]
+    missing += ["model card"] if "model card" in expected and not package.card else []
     return {
         "arn": package.arn,
         "containers": [_container(container) for container in package.containers],
@@ -63,12 +65,25 @@ def package_document(package: Package, evidence: Evidence | None, environments: 
         "description_left_out": left_out,
         "created_at": iso(package.created_at) if package.created_at else None,
         "metadata": metadata(package, environments),
+        "described": {**package.described},
         "lineage": lineage,
         "card": [{"title": title, "text": text} for title, text in package.card],
         "missing": missing,
         "hashing": package.hashing,
         "problem": readable(package.problem, 1000)[0],
     }
+
+
+def _expected(lineage: list[dict[str, str]], gates: Iterable[GateResult]) -> set[str]:
+    """What a reader would look for: what gates ask for, and of a model that was made from another, which and on what terms."""
+    given = {row["label"] for row in lineage if row["value"]}
+    expected = {"Base model", "Base model’s revision", "Licence"} if given & _OF_A_BASE_MODEL else set()
+    for gate in gates:
+        if gate.kind is GateKind.LICENCE:
+            expected.add("Licence")
+        elif gate.kind is GateKind.ATTACHED and gate.required == "model_card":
+            expected.add("model card")
+    return expected
 
 
 def requester_document(package: Package) -> dict[str, Any] | None:

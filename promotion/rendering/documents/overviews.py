@@ -9,6 +9,7 @@ from typing import Any
 from promotion import names
 from promotion.config.loading import Config
 from promotion.domain import policy
+from promotion.domain.gate_result import GateResult
 from promotion.domain.model import (
     EndpointState,
     EnvironmentState,
@@ -23,6 +24,7 @@ from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot, falls_back
 from promotion.links.urls import Links
 from promotion.rendering.documents.card import package_document
+from promotion.rendering.documents.compared import compared_document
 from promotion.rendering.documents.evidence import evidence_document, finite, gate_documents
 from promotion.rendering.documents.story import live_in
 from promotion.rendering.sentences import sentence
@@ -128,8 +130,13 @@ def version_document(
     csrf: str,
     links: Links,
     now: datetime,
+    numbers: Iterable[int] = (),
+    other: VersionState | None = None,
 ) -> dict[str, Any]:
-    """One version: its status in each environment, its package, its evidence from each, and its own history."""
+    """One version: its status in each environment, its package, its evidence from each, and its own history.
+
+    `numbers` are those of all versions, `other` is a version to compare it with.
+    """
     group, version, environments = state.group, state.version, view.environments
     revoking = policy.may_revoke(person, group, config) if person is not None else None
     registered = _registered_evidence(state, config.environment_names[0])
@@ -167,8 +174,10 @@ def version_document(
             }
             for name in config.environment_names
         ],
-        "package": package_document(state.package, registered, config.environment_names),
+        "package": package_document(state.package, registered, config.environment_names, _gates(state)),
         "evidence": [evidence_document(evidence, None, digest=digest) for evidence, digest in measured],
+        "others": sorted((number for number in numbers if number != version), reverse=True),
+        "compared": compared_document(state, other, config.environment_names) if other is not None else None,
         "may_revoke": revoking is not None and revoking.may and not state.revoked,
         "who_may_revoke": revoking.who_may if revoking is not None else "",
         "events": event_documents(own),
@@ -219,6 +228,11 @@ def event_documents(events: Sequence[Event]) -> list[dict[str, Any]]:
         }
         for event in newest
     ]
+
+
+def _gates(state: VersionState) -> list[GateResult]:
+    """The gates of a version's requests."""
+    return [gate for request in state.requests.values() for gate in request.gates]
 
 
 def _cell(state: EnvironmentState | None, name: str, links: Links, now: datetime) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from promotion.domain.model import Evidence
-from promotion.formatting import listed, number, one_line
+from promotion.formatting import duration, listed, number, one_line
 
 PictureSource = Callable[[str], bytes | None]
 PICTURES_SHOWN = 4
@@ -47,7 +47,7 @@ def drawn(
 def alternative(name: str, evidence: Evidence, rows: Sequence[Mapping[str, Any]]) -> str:
     """Return a picture's text alternative."""
     if name.startswith("latency") and evidence.latency_ms:
-        said = listed([f"{key} {number(value)} ms" for key, value in evidence.latency_ms.items()])
+        said = listed([f"{key} {duration(value)}" for key, value in evidence.latency_ms.items()])
         return f"Distribution of latency: {said}."
     if name.startswith("metrics"):
         parts = []

@@ -8,17 +8,22 @@ from typing import Any
 
 from promotion import names
 from promotion.config.loading import Config
-from promotion.domain.gate_result import GateResult
+from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.gate_sentences import gate_why
-from promotion.domain.model import EnvironmentState, Request, VersionState
+from promotion.domain.model import EnvironmentState, Person, Request, VersionState
 from promotion.formatting import ELLIPSIS, counted, iso, listed, moment, one_line, span
 
 SHUT_GATES_SAID = 5
 METRICS_SAID = 8
 
 
-def gates_said(gates: Sequence[GateResult], environment: str) -> dict[str, str]:
-    """The gates in one line, and its tone: `open`, `shut` or `none`."""
+def gates_said(gates: Sequence[GateResult], environment: str, ran_in: str | None = None) -> dict[str, str]:
+    """The gates in one line, and its tone: `open`, `shut` or `none`. A run that failed, in `ran_in`, is the whole story."""
+    failed_run = next((gate for gate in gates if gate.kind is GateKind.RUN and not gate.open), None)
+    if failed_run is not None:
+        where = f" in {ran_in}" if ran_in else ""
+        why = _ended(one_line(failed_run.problem or "No reason was given", 300))
+        return {"tone": "shut", "title": f"The inference run{where} failed", "text": why}
     shut = [gate for gate in gates if not gate.open]
     if not gates:
         return {
@@ -139,6 +144,33 @@ def outcome(state: str, request: Request, environment: EnvironmentState, newest:
             "text": f"Nobody decided by {moment(request.expires_at)}. That is not a rejection: it can be asked again.",
         }
     return {"tone": "bad", "title": "Revoked", "text": f"Version {version} was revoked everywhere{at}."}
+
+
+def yours(
+    request: Request, person: Person | None, environment: EnvironmentState, config: Config, requester: str
+) -> dict[str, str] | None:
+    """What the reader decided on a request, and what follows; None where they did not vote."""
+    vote = next((vote for vote in request.votes if person is not None and vote.actor.subject == person.subject), None)
+    if vote is None:
+        return None
+    if vote.verdict == names.REJECTED:
+        told = f" {requester} is told your reason and can ask again." if requester else ""
+        return {
+            "title": "You rejected this",
+            "text": f"Version {request.version} stays out of {request.environment}.{told}",
+        }
+    rules, following = config.environment(request.environment, request.group), config.next(request.environment)
+    lacking = rules.quorum - len(request.approvals)
+    if request.state == "Pending" and lacking > 0:
+        more = f"{counted(lacking, 'more approval')} by other people needed before it goes live."
+        return {"title": "You approved this", "text": more}
+    if environment.live == request.version and following:
+        after = f"Next is {following}: its approvers are asked once there is evidence from {request.environment}."
+    elif environment.live == request.version:
+        after = f"Pipelines in {request.environment} use it from their next run on."
+    else:
+        after = "It is not what is live there now."
+    return {"title": "You approved this", "text": after}
 
 
 def approved_before(version: VersionState, name: str, config: Config) -> list[dict[str, Any]]:

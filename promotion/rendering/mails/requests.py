@@ -64,7 +64,10 @@ def _ask(o: Occasion, request: Request, *, reminder: bool = False) -> Letter:
     before = live.requests[name].evidence if live and name in live.requests else None
     lower = frozenset(gate.metric for gate in rules.gates if gate.metric and gate.lower_is_better)
     rows = comparison(evidence, before, gates, lower)
-    checks, against = gates_said(gates, name), against_live(rows, o.version, live.version if live else None, name)
+    checks, against = (
+        gates_said(gates, name, evidence.environment),
+        against_live(rows, o.version, live.version if live else None, name),
+    )
     package = package_document(o.state.package, evidence, o.config.environment_names)
     environment = replace(o.view.environment(name), live=live.version if live else None)
     refused = _refused_to_all(o, request, environment)

@@ -1,0 +1,184 @@
+"""The page of a request: what the registry has, each failure once, numbers for people, and the way on after deciding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from promotion.domain.model import Actor, Requester
+from promotion.domain.registration import described
+from promotion.formatting import duration, listed_names, number, principal, quantity
+from promotion.rendering.documents.run_log import run_log
+from tests.rules import stories
+from tests.rules.markup import Document
+from tests.rules.stage import ANN, CHO, GIL, Stage, measured, package, page
+
+DESCRIPTION = {
+    "Domain": "MACHINE_LEARNING",
+    "Task": "CLASSIFICATION",
+    "InferenceSpecification": {
+        "Containers": [{"Framework": "XGBOOST", "FrameworkVersion": "1.7"}],
+        "SupportedContentTypes": ["text/csv"],
+    },
+    "ModelMetrics": {"Bias": {"Report": {"S3Uri": "s3://b/bias.json"}}, "Explainability": {"Report": {"S3Uri": "s3://b/why.json"}}},
+    "CreatedBy": {"IamIdentity": {"Arn": "arn:aws:sts::123456789012:assumed-role/MLEngineer/dee"}},
+}  # fmt: skip
+
+
+def words(stage: Stage, environment: str, version: int, **more: Any) -> str:
+    return Document(page("request", stage.request(environment, version, **more))).words
+
+
+def test_what_the_registry_describes_is_on_the_page() -> None:
+    stage = Stage()
+    stage.registers(1, described=described(DESCRIPTION))
+    said = words(stage, "dev", 1)
+    for part in (
+        "MACHINE_LEARNING",
+        "CLASSIFICATION",
+        "XGBOOST 1.7",
+        "text/csv",
+        "s3://b/bias.json",
+        "s3://b/why.json",
+    ):
+        assert part in said
+
+
+def test_an_unknown_requester_is_shown_by_who_created_the_package() -> None:
+    stage = Stage()
+    stage.registers(1, requester=None, described=described(DESCRIPTION))
+    assert "Registered by: unknown; created by dee (role MLEngineer)" in words(stage, "dev", 1)
+
+
+def test_only_what_a_gate_or_the_kind_of_model_asks_for_is_not_given() -> None:
+    stage = Stage()
+    stage.registers(1, metadata={}, description="")
+    assert "Not given" not in words(stage, "dev", 1)
+    stage.registers(2, metadata={"base_model": "google/flan-t5-small"}, description="")
+    assert "Not given: base model’s revision and licence." in words(stage, "dev", 2)
+
+
+def test_a_run_that_failed_is_told_once_with_its_log() -> None:
+    html = page("request", stories.run_failed().request("test", 1))
+    said = Document(html).words
+    assert "The inference run in dev failed" in said
+    # The tile that says what happened, and the box that says why nobody can approve.
+    assert said.count("config.json is missing") == 2
+    assert "rougeL is missing" not in said
+    assert "logStreamNameFilter$3Dpromotion-dev-v1" in html
+
+
+def test_reported_and_registered_metrics_have_no_log() -> None:
+    arn = package(1).arn
+    assert run_log(arn, measured(0.5)) is not None
+    assert run_log(arn, replace(measured(0.5), reporter="arn:aws:iam::1:role/r")) is None
+    assert run_log(arn, replace(measured(0.5), source="registration")) is None
+
+
+def test_registered_metrics_stand_beside_those_of_the_run() -> None:
+    stage = stories.open_gate()
+    said = words(stage, "test", 2)
+    assert "Registered and measured" in said
+    assert "Measured in dev" in said
+    assert "Registered and measured" not in words(stories.first_request(), "dev", 1)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "title", "after"),
+    [
+        ("Approved", "You approved this", "Next is test: its approvers are asked once there is evidence from dev."),
+        ("Rejected", "You rejected this", "Dee is told your reason and can ask again."),
+    ],
+)
+def test_who_has_just_decided_reads_that_they_did_and_what_follows(verdict: str, title: str, after: str) -> None:
+    stage = stories.first_request()
+    stage.decides("dev", 1, verdict, by=ANN)
+    said = words(stage, "dev", 1)
+    assert title in said or verdict == "Rejected"  # after a rejection the form to ask again stands there
+    assert "Nothing to decide" not in said
+    if verdict == "Approved":
+        assert after in said
+        assert "Requests that wait for you" in said
+    assert stage.request("dev", 1, ANN)["yours"] == {
+        "title": title,
+        "text": stage.request("dev", 1, ANN)["yours"]["text"],
+    }
+    assert after in stage.request("dev", 1, ANN)["yours"]["text"]
+    assert stage.request("dev", 1, GIL)["yours"] is None
+
+
+def test_a_vote_short_of_the_quorum_says_how_many_more_are_needed() -> None:
+    said = words(stories.quorum(), "prod", 1)
+    assert "You approved this 1 more approval by other people needed before it goes live." in said
+    assert stories.quorum().request("prod", 1, CHO)["yours"] is None
+
+
+def test_any_two_versions_can_be_compared() -> None:
+    stage = stories.open_gate()
+    for one, other in ((2, 1), (1, 2)):
+        said = Document(page("version", stage.version(one, with_=other))).words
+        assert f"v{other}v{one}Change" in said
+        assert "Measured in dev" in said
+        assert "training_data" in said
+    assert "v1v2Change" not in Document(page("version", stage.version(2))).words
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(16030.4, "16,030"), (841871360.0, "841,871,360"), (0.09029, "0.09029"), (1.603e16, "1.603e+16"), (12.0, "12")],
+)
+def test_numbers_have_four_digits_and_no_exponent_that_people_can_do_without(value: float, said: str) -> None:
+    assert number(value) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (88, "88 ms"),
+        (1234, "1.23 s"),
+        (16030, "16.0 s"),
+        (150_000, "2.5 min"),
+        (float("nan"), "missing"),
+        (None, "missing"),
+    ],
+)
+def test_durations_are_in_the_unit_that_people_use(value: float | None, said: str) -> None:
+    assert duration(value) == said
+
+
+def test_a_quantity_is_read_by_the_unit_in_its_name() -> None:
+    assert quantity("peak_memory_bytes", 841871360) == "842 MB"
+    assert quantity("load_ms", 16030) == "16.0 s"
+    assert quantity("rougeL", 0.5) == "0.5"
+
+
+@pytest.mark.parametrize(
+    ("arn", "said"),
+    [
+        ("arn:aws:iam::123456789012:user/team/dee", "dee (IAM user)"),
+        ("arn:aws:iam::123456789012:role/service-role/Trainer", "Trainer (role)"),
+        ("arn:aws:sts::123456789012:assumed-role/MLEngineer/dee@example.com", "dee@example.com (role MLEngineer)"),
+        ("arn:aws:iam::123456789012:root", "the root user of account 123456789012"),
+        ("arn:aws:s3:::bucket", "arn:aws:s3:::bucket"),
+        ("Ann Adler", "Ann Adler"),
+        ("arn:", "arn:"),
+    ],
+)
+def test_a_principal_is_named_and_not_shown_as_an_arn(arn: str, said: str) -> None:
+    assert principal(arn) == said
+    assert Actor(kind="operator", subject=arn).label == said
+
+
+def test_a_name_given_by_the_provider_wins_over_the_arn() -> None:
+    actor = Actor(kind="requester", subject="arn:aws:iam::123456789012:user/dee", name="Dee")
+    stage = Stage()
+    stage.registers(1, requester=Requester(actor=actor, declared_by="identity"))
+    assert "Registered by Dee (recorded by AWS)" in words(stage, "dev", 1)
+
+
+def test_names_that_hold_commas_are_listed_so_that_they_can_be_told_apart() -> None:
+    assert listed_names(["ML, dev", "ML, test", "ML, dev"], "or") == "“ML, dev” or “ML, test”"
+    assert listed_names(["ops", "ML"]) == "ops and ML"
+    assert listed_names(["ML, dev"]) == "ML, dev"
