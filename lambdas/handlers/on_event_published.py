@@ -8,8 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from lambdas.shared.dependencies import client, config, ledger, links, logger
-from promotion.aws.channels import Topic, Webhook
-from promotion.config.settings import Channel
+from promotion.aws.channels import sender
 from promotion.errors import Invalid
 from promotion.ledger.events import Event
 from promotion.rendering.channels import notice
@@ -42,7 +41,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     if channel is None or not channel.tells(found.kind, found.group):
         return {"ignored": "not for this channel"}
     view = ledger().view(found.group)
-    _sender(channel).tell(notice(found, view=view, config=config(), links=links()))
+    sender(channel, client).tell(notice(found, view=view, config=config(), links=links()))
     about = {"model_package_group": found.group, "model_package_version": found.version}
     logger.info(
         "channel told", extra={"channel": told.channel, "kind": found.kind, "sequence": found.sequence, **about}
@@ -61,9 +60,3 @@ def _event(detail: Published) -> Event:
             return event
         break
     raise Invalid("event_id", f"{detail.model_package_group} has no such event at {detail.sequence}.")
-
-
-def _sender(channel: Channel) -> Topic | Webhook:
-    if channel.topic is not None:
-        return Topic(client("sns"), channel.topic)
-    return Webhook(client("secretsmanager"), channel.webhook_secret or "", channel.style)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from promotion.aws import Client
+from promotion.config.settings import Channel
 from promotion.errors import Invalid
 from promotion.rendering.channels import STYLES, Notice, plain
 
@@ -77,6 +79,13 @@ class Webhook:
         if parts.scheme != "https" or not parts.hostname or parts.username is not None:
             raise Invalid(self._secret, 'the secret holds no https:// address, nor {"url": "https://…"}.')
         return address
+
+
+def sender(channel: Channel, client: Callable[[str], Any]) -> Topic | Webhook:
+    """What tells a configured channel; `client` gives AWS's client of a service."""
+    if channel.topic is not None:
+        return Topic(client("sns"), channel.topic)
+    return Webhook(client("secretsmanager"), channel.webhook_secret or "", channel.style)
 
 
 class ChannelFailed(Exception):

@@ -15,6 +15,7 @@ from importlib import metadata
 from typing import Any
 
 from promotion import names
+from promotion.cli import looking
 from promotion.cli.parsing import Parser
 from promotion.errors import IntegrityError, Invalid, NotApproved, PromotionError, Refused
 from promotion.formatting import readable
@@ -220,6 +221,8 @@ def _parser() -> Parser:
     found.add_argument("version", type=_positive, metavar="VERSION")
     found.add_argument("--reason", required=True, metavar="T")
 
+    looking.add(command, _positive)
+
     found = command("completion", _completion, "print a script for tab completion in your shell")
     found.add_argument("shell", choices=["bash", "zsh"], metavar="bash|zsh")
     return parser
@@ -242,10 +245,17 @@ def _completion(options: argparse.Namespace) -> int:
 def _resolve(options: argparse.Namespace) -> int:
     from promotion.client.resolve import resolve
 
-    model = resolve(
-        options.group, options.environment, artifact=options.artifact or options.by_version, by_version=options.by_version,
-        public_key=options.public_key, minimum_sequence=options.minimum_sequence, remember=options.remember,
-    )  # fmt: skip
+    try:
+        model = resolve(
+            options.group, options.environment, artifact=options.artifact or options.by_version, by_version=options.by_version,
+            public_key=options.public_key, minimum_sequence=options.minimum_sequence, remember=options.remember,
+        )  # fmt: skip
+    except NotApproved:
+        from promotion.cli.service import check_place
+
+        # Nothing approved is another matter than another account, or a name that is no environment.
+        check_place(options.environment)
+        raise
     if options.json:
         _say(dict(model.record))
         return 0

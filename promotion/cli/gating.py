@@ -45,9 +45,10 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
 
 def explain_version(group: str, version: int, environment: str, *, as_json: bool) -> int:
     """By the ledger: as it was judged where the version has asked, else as it would be if it asked now."""
-    from promotion.cli.service import config, ledger
+    from promotion.cli.service import config_of, ledger
 
-    rules, settings = config().environment(environment, group), config()
+    settings = config_of(group)
+    rules = settings.environment(environment, group)
     view = ledger().view(group)
     state = view.find_version(version)
     if state is None:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from promotion import names
-from promotion.cli.service import config, ledger
+from promotion.cli.service import config, installation, ledger
 from promotion.cli.tables import table
 from promotion.domain.model import EndpointState, EnvironmentState
 from promotion.errors import Invalid
@@ -33,7 +33,7 @@ def status(group: str | None, *, as_json: bool) -> int:
         )
     if group is not None and not states and not broken:
         raise Invalid("GROUP", f"this service knows no model package group {group}.")
-    order = config().environment_names
+    order = _order()
     states.sort(key=lambda state: (state.group, order.index(state.name) if state.name in order else len(order)))
     if as_json:
         print(json.dumps([_document(state) for state in states], indent=2))
@@ -58,6 +58,14 @@ def status(group: str | None, *, as_json: bool) -> int:
     return 1 if broken else 0
 
 
+def _order() -> list[str]:
+    """Names of the environments in order: the configuration's, or without one those that are deployed."""
+    try:
+        return list(config().environment_names)
+    except Invalid:
+        return list(installation().get("inference_machines") or ())
+
+
 def told(endpoint: EndpointState) -> str:
     """An endpoint as it was last seen, in a line."""
     serves = f"serves v{endpoint.version}" if endpoint.version is not None else "serves nothing"
@@ -77,6 +85,8 @@ def history(group: str, version: int | None, *, as_json: bool, as_csv: bool = Fa
         raise Invalid("GROUP", f"this service knows no model package group {group}.")
     check_chain(events, head)
     shown = [event for event in events if version is None or event.version == version]
+    if not shown:
+        raise Invalid("--version", f"{group} has no version {version} that this service knows of.")
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode())
         return 0

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import boto3
-from botocore.exceptions import ClientError
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
 
 from promotion import names
 from promotion.aws.accounts import Accounts, RoutedParameters
@@ -17,6 +19,7 @@ from promotion.aws.ledger import DynamoLedger
 from promotion.config import loading as configuration
 from promotion.config.loading import Config
 from promotion.errors import Invalid, Refused
+from promotion.ledger.payloads import PolicyChanged
 
 
 def prefix() -> str:
@@ -41,7 +44,8 @@ def installation() -> dict[str, Any]:
         found = json.loads(ssm.get_parameter(Name=name)["Parameter"]["Value"])
     except ssm.exceptions.ParameterNotFound:
         raise Invalid(
-            name, f"no service is deployed here; is {names.PREFIX}, the account or the region another?"
+            name,
+            f"no service is deployed in {place()}; is {names.PREFIX}, the account or the region another?",
         ) from None
     return dict(found)
 
@@ -71,8 +75,58 @@ def _there(environment: str) -> Any:
         ) from None
 
 
+def place() -> str:
+    """The account and the region that commands go to, as far as AWS says."""
+    region = client("ssm").meta.region_name
+    try:
+        return f"account {client('sts').get_caller_identity()['Account']}, {region}"
+    except (BotoCoreError, ClientError):
+        return str(region)
+
+
+def check_place(environment: str) -> None:
+    """Hold an environment's name against those that are deployed; what can't be looked up is not judged.
+
+    Raises:
+        Invalid: no service is deployed here, or it has no such environment.
+    """
+    try:
+        known = list(installation().get("inference_machines") or ())
+    except (BotoCoreError, ClientError):
+        return
+    if known and environment not in known:
+        raise Invalid("ENV", f"there is no environment {environment}; there are {', '.join(known)}.")
+
+
 def config() -> Config:
     return configuration.load()
+
+
+def config_of(group: str) -> Config:
+    """The configuration; without a file, what the ledger of `group` recorded of it: environments, gates, groups, freezes.
+
+    Raises:
+        Invalid: the file is wrong, or there is none and the ledger has no policy either.
+    """
+    try:
+        return config()
+    except Invalid:
+        if os.environ.get(names.CONFIG) or Path(names.CONFIG_FILE).exists():
+            raise
+        recorded = _recorded(group)
+        if recorded is None:
+            raise
+        return recorded
+
+
+def _recorded(group: str) -> Config | None:
+    """The policy in force, from the newest event that recorded it."""
+    policies = [event.payload.policy for event in ledger().events(group) if isinstance(event.payload, PolicyChanged)]
+    if not policies:
+        return None
+    # Who signs in where, and who mails, is no part of a policy, and nothing here asks for it.
+    unknown = {"identity": {"issuer": "", "client_id": ""}, "mail": {"sender": ""}}
+    return msgspec.convert({**unknown, **policies[-1]}, Config, strict=False)
 
 
 def ledger() -> DynamoLedger:

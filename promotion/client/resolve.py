@@ -22,9 +22,11 @@ from promotion.client.signature import holds, public_keys
 from promotion.errors import IntegrityError, Invalid, NotApproved
 
 _lock = threading.Lock()
-_clients: dict[str, Any] = {}
-# The cache is keyed by public key: a record verified with one key is not verified for another.
-_cache: dict[tuple[str, str, str, str], tuple[float, LiveModel]] = {}
+_clients: dict[tuple[str, ...], Any] = {}
+# What boto3 takes account and region from.
+_PLACE = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL")
+# A client belongs to one account and region. A record verified with one key is not verified for another.
+_cache: dict[tuple[Any, str, str, str, str], tuple[float, LiveModel]] = {}
 
 
 def resolve(
@@ -56,22 +58,23 @@ def resolve(
         Invalid: no public key is configured, or `remember` names a file that is none of ours.
     """
     prefix = prefix or os.environ.get(names.PREFIX) or names.DEFAULT_PREFIX
-    key = (prefix, group, environment, public_key or os.environ.get(names.PUBLIC_KEY) or "")
+    ssm = ssm or _client("ssm")
+    key = (ssm, prefix, group, environment, public_key or os.environ.get(names.PUBLIC_KEY) or "")
     name = names.live_parameter(prefix, group, environment)
     minimum = max(minimum_sequence, seen(remember, name) if remember is not None else 0)
     cached = _cache.get(key)
     if cache_seconds > 0 and cached and not artifact and time.monotonic() - cached[0] < cache_seconds:
         _refuse_older(name, cached[1].sequence, minimum)
         return cached[1]
-    ssm = ssm or _client("ssm")
     try:
         value = ssm.get_parameter(Name=name)["Parameter"]["Value"]
     except ssm.exceptions.ParameterNotFound:
-        raise NotApproved(f"{group} has nothing approved for {environment}: there is no {name}.") from None
+        raise NotApproved(f"{group} has nothing approved for {environment}: there is no {name}{_where(ssm)}.") from None
     record = parse_live(value, group=group, environment=environment)
-    keys = public_keys(public_key or find_public_key())
-    if not holds(keys, signed_bytes(record), record["signature"]):
-        raise IntegrityError(f"{name}: the signature is not that of the configured public key.")
+    source = public_key or find_public_key()
+    if not holds(public_keys(source), signed_bytes(record), record["signature"]):
+        of = "" if source.lstrip().startswith("-----") else f", {source}"
+        raise IntegrityError(f"{name}{_where(ssm)}: the signature is not that of the configured public key{of}.")
     # Before it says that it is revoked, too: that may be what was put back.
     _refuse_older(name, record["sequence"], minimum)
     if remember is not None:
@@ -156,10 +159,17 @@ def check_artifact(url: str, version_id: str, sha256: str, *, by_version: bool =
 
 
 def _client(service: str) -> Any:
-    """One client a service: making one costs more than using it."""
+    """One client a service and place: making one costs more than using it."""
+    place = (service, *(os.environ.get(name, "") for name in _PLACE))
     with _lock:
-        if service not in _clients:
+        if place not in _clients:
             import boto3
 
-            _clients[service] = boto3.client(service)
-        return _clients[service]
+            _clients[place] = boto3.client(service)
+        return _clients[place]
+
+
+def _where(client: Any) -> str:
+    """The region of a client, for messages."""
+    region = getattr(getattr(client, "meta", None), "region_name", "")
+    return f" in {region}" if isinstance(region, str) and region else ""

@@ -80,8 +80,8 @@ def checked_reason(text: str) -> str:
     # Joiners, which hold visible characters together, and all others that nobody sees.
     if not one_line(text).strip("\u200c\u200d "):
         raise Invalid("reason", "say why, in a sentence.")
-    # As it will be written: a quote or a line break takes two bytes there, and a history page has 4 KB.
-    if (length := len(dump(text).encode())) > LONGEST_REASON_BYTES:
+    # As it will be written, without the quotation marks around it: a quote or a line break takes two bytes there.
+    if (length := len(dump(text).encode()) - 2) > LONGEST_REASON_BYTES:
         # Characters are what the person can count; how many bytes each takes depends on the script.
         over = -(-(length - LONGEST_REASON_BYTES) * len(text) // length)
         raise Invalid(

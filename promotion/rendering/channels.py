@@ -5,10 +5,12 @@ There is nothing in it to press: who decides signs in.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from promotion.config.loading import Config
 from promotion.formatting import number, one_line, readable
@@ -24,6 +26,8 @@ PROBLEMS_TOLD = 3
 LONGEST_LINE = 400
 # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html: ASCII, no line breaks, at most 100.
 LONGEST_SUBJECT = 100
+# https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using: 28 KB.
+LARGEST_TEAMS_BYTES = 27_000
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~>-])")
 
 
@@ -87,7 +91,7 @@ def plain(told: Notice) -> tuple[str, str]:
     """Subject and text, for SNS."""
     # Of what ASCII lacks, the apostrophe that we write ourselves has a likeness there.
     title = told.title.replace("’", "'")
-    subject = one_line(title.encode("ascii", "replace").decode(), LONGEST_SUBJECT)
+    subject = one_line(title.encode("ascii", "replace").decode(), LONGEST_SUBJECT).replace("…", ".")
     return subject, "\n".join(
         [told.title, *(f"- {line}" for line in told.lines), "", f"{told.link[0]}: {told.link[1]}"]
     )
@@ -108,6 +112,14 @@ def slack(told: Notice) -> dict[str, Any]:
 
 def teams(told: Notice) -> dict[str, Any]:
     """An adaptive card as Teams' webhooks take it: https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors"""
+    card = _card(told)
+    while len(json.dumps(card)) > LARGEST_TEAMS_BYTES and told.lines:
+        told = replace(told, lines=told.lines[:-1])
+        card = _card(told)
+    return card
+
+
+def _card(told: Notice) -> dict[str, Any]:
     label, address = told.link
     blocks = [{"type": "TextBlock", "text": _markdown(told.title), "weight": "Bolder", "size": "Medium", "wrap": True}]
     blocks += [{"type": "TextBlock", "text": _markdown(line), "wrap": True, "spacing": "Small"} for line in told.lines]

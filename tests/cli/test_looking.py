@@ -1,0 +1,193 @@
+"""`promotion diff`, `open` and `notify`, and what is said where there is nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+from msgspec.structs import replace
+
+from promotion import cli, names
+from promotion.aws import channels as aws_channels
+from promotion.cli import reading, service
+from promotion.cli.tables import table
+from promotion.client import resolve as client
+from promotion.config.loading import Config
+from promotion.config.settings import Channel
+from promotion.errors import Invalid, NotApproved
+from promotion.ledger.append import checked_reason
+from tests.rules import stories
+from tests.rules.stage import CONFIG, Stage
+
+INSTALLATION = {"api_url": "https://promotion.example.com", "inference_machines": {"dev": "", "test": "", "prod": ""}}
+
+
+class Ledger:
+    """What the commands read of a story."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+
+    def version(self, group: str, number: int) -> Any:
+        return self.stage.view.find_version(number) if group == self.stage.group else None
+
+    def head(self, group: str) -> Any:
+        return SimpleNamespace(sequence=len(self.stage.events) if group == self.stage.group else 0)
+
+    def events(self, group: str) -> list[Any]:
+        return self.stage.events if group == self.stage.group else []
+
+    def view(self, group: str) -> Any:
+        return self.stage.view
+
+    def environments(self, unreadable: list[str]) -> Iterator[Any]:
+        return iter(self.stage.view.environments.values())
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stage:
+    """A service whose ledger holds two versions, seen from a folder without a promotion.toml."""
+    stage = stories.open_gate()
+    monkeypatch.delenv(names.CONFIG, raising=False)
+    monkeypatch.chdir(tmp_path)
+    for module in (service, reading):
+        monkeypatch.setattr(module, "ledger", lambda: Ledger(stage))
+        monkeypatch.setattr(module, "installation", lambda: INSTALLATION)
+    return stage
+
+
+def test_two_versions_side_by_side(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["diff", stage.group, "1", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "measured in dev:" in said
+    assert "rougeL" in said
+    assert "+0.02 within the noise" in said
+    assert "training_data       news-2026-01  news-2026-02" in said
+
+
+def test_the_difference_as_json(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--json", "diff", stage.group, "2", "1"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["version"], found["with"]) == (1, 2)
+    assert {part["place"] for part in found["parts"]} == {"registered", "dev"}
+
+
+def test_a_version_that_is_not_there_is_named(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["diff", stage.group, "1", "99"]) == cli.TROUBLE
+    assert "has no version 99" in capsys.readouterr().err
+
+
+def test_the_address_of_a_page(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["open", stage.group]) == 0
+    assert cli.main(["open", stage.group, "2"]) == 0
+    assert capsys.readouterr().out.split() == [
+        f"https://promotion.example.com/models/{stage.group}",
+        f"https://promotion.example.com/models/{stage.group}/versions/2",
+    ]
+    assert cli.main(["open", "nothing"]) == cli.TROUBLE
+    assert cli.main(["open", stage.group, "9"]) == cli.TROUBLE
+
+
+def test_status_needs_no_configuration(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["status"]) == 0
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()[1:3]] == ["dev", "test"]
+
+
+def test_a_configuration_that_is_named_and_missing_is_no_reason_to_look_elsewhere(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(names.CONFIG, "nothing.toml")
+    with pytest.raises(Invalid, match="there is no such file"):
+        service.config_of(stage.group)
+
+
+def test_without_a_file_the_policy_is_that_of_the_ledger(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    found: Config = service.config_of(stage.group)
+    assert found.environment_names == CONFIG.environment_names
+    assert found.environment("test", stage.group).gates == CONFIG.environment("test", stage.group).gates
+    with pytest.raises(Invalid, match="there is no such file"):
+        service.config_of("nothing")
+    assert cli.main(["gates", "explain", stage.group, "2", "test"]) == 0
+    assert "All passed." in capsys.readouterr().out
+
+
+def test_a_misspelt_environment_is_no_model_that_was_not_approved(stage: Stage) -> None:
+    with pytest.raises(Invalid, match="there is no environment tst; there are dev, test, prod"):
+        service.check_place("tst")
+    service.check_place("test")
+
+
+class Topics:
+    """SNS, which takes what it is given."""
+
+    def __init__(self) -> None:
+        self.published: list[dict[str, Any]] = []
+
+    def publish(self, **given: Any) -> None:
+        self.published.append(given)
+
+
+def test_a_test_message_goes_to_each_channel_and_says_what_came_of_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sns = Topics()
+
+    class Deaf:
+        def tell(self, told: Any) -> None:
+            raise aws_channels.ChannelFailed("the webhook answered 404")
+
+    own = aws_channels.sender
+    monkeypatch.setattr(
+        aws_channels, "sender", lambda channel, client: own(channel, client) if channel.topic else Deaf()
+    )
+    channels = {"topic": Channel(topic="arn:aws:sns:us-east-1:1:t"), "chat": Channel(webhook_secret="arn")}
+    monkeypatch.setattr(service, "config", lambda: replace(CONFIG, channels=channels))
+    monkeypatch.setattr(service, "client", lambda name: sns)
+    assert cli.main(["notify", "--test"]) == cli.TROUBLE
+    assert capsys.readouterr().out.splitlines() == ["topic: sent", "chat: the webhook answered 404"]
+    assert cli.main(["notify", "topic", "--test"]) == 0
+    assert len(sns.published) == 2
+    assert sns.published[0]["Subject"] == "Test of this channel"
+    assert set(sns.published[0]["MessageAttributes"]) == {"kind"}
+    assert cli.main(["notify", "nothing", "--test"]) == cli.TROUBLE
+
+
+def test_nothing_is_sent_by_mistake(stage: Stage) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["notify"])
+
+
+def test_a_table_fits_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    table([("GROUP", "ENV"), ("a" * 100, "dev")], width=40)
+    assert capsys.readouterr().out.splitlines() == ["GROUP".ljust(35) + "  ENV", "a" * 34 + "…  dev"]
+
+
+def test_a_table_that_is_piped_keeps_every_character(capsys: pytest.CaptureFixture[str]) -> None:
+    table([("GROUP",), ("a" * 150,)])
+    assert "a" * 150 in capsys.readouterr().out
+
+
+def test_a_reason_of_2000_bytes_is_taken() -> None:
+    assert checked_reason("x" * 2000) == "x" * 2000
+    with pytest.raises(Invalid, match="about 1 character too long"):
+        checked_reason("x" * 2001)
+
+
+def test_what_was_resolved_in_one_region_is_nothing_in_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setattr(client, "_clients", {})
+    with mock_aws():
+        for region in ("us-east-1", "eu-west-1"):
+            monkeypatch.setenv("AWS_REGION", region)
+            monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+            with pytest.raises(NotApproved, match=f"in {region}"):
+                client.resolve("news", "dev", cache_seconds=60)
+        assert len(client._clients) == 2
+        assert boto3.client("ssm").meta.region_name == "eu-west-1"
