@@ -23,6 +23,7 @@ _POST = [apigateway.HttpMethod.POST]
 ROUTES: list[tuple[str, list[apigateway.HttpMethod], str]] = [
     ("/", _GET, "web"),
     ("/approvals/{token}", _GET, "web"),
+    ("/models", _GET, "web"),
     ("/models/{group}", _GET, "web"),
     ("/models/{group}/versions/{version}", _GET, "web"),
     ("/login", _GET, "sign_in"),
@@ -30,6 +31,8 @@ ROUTES: list[tuple[str, list[apigateway.HttpMethod], str]] = [
     ("/callback", _POST, "sign_in"),
     ("/healthz", _GET, "web"),
     ("/static/{name}", _GET, "web"),
+    # Any other address: a page that says so, with a way back.
+    ("/{proxy+}", _GET, "web"),
     ("/logout", _POST, "sign_in"),
     ("/approvals/{token}", _POST, "decide"),
     ("/approvals/{token}/again", _POST, "decide"),

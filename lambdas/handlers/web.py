@@ -33,7 +33,8 @@ from promotion.errors import Invalid, LinkInvalid, PromotionError
 from promotion.links.sessions import Session
 from promotion.rendering import pages
 from promotion.rendering.documents.approval_request import is_followed, request_document
-from promotion.rendering.documents.overviews import board_document, model_document, version_document
+from promotion.rendering.documents.board import BoardFilter, board_document
+from promotion.rendering.documents.overviews import model_document, version_document
 from promotion.workflows import decisions
 
 app = APIGatewayHttpResolver()
@@ -49,6 +50,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return http_app.serve(app, event, context, "web")
 
 
+@http_app.route(app, "/models", *READ)
 @http_app.route(app, "/", *READ)
 def board(visit: Visit) -> Response[Any]:
     """GET /: the board with live versions and pending requests."""
@@ -57,7 +59,7 @@ def board(visit: Visit) -> Response[Any]:
     states = list(ledger().environments(unreadable))
     for group in dict.fromkeys(unreadable):
         logger.error("states can't be read", extra={"model_package_group": group})
-    wanted = (app.current_event.query_string_parameters or {}).get("q", "")
+    wanted = BoardFilter.read(app.current_event.query_string_parameters or {}, config())
     document = board_document(
         states, session.person, config(), links=links(), now=now(), wanted=wanted, unreadable=unreadable
     )

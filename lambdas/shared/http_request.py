@@ -58,7 +58,9 @@ class Request:
         self.headers = {key.lower(): value for key, value in (event.get("headers") or {}).items()}
         self.method: str = event["requestContext"]["http"]["method"]
         self.path: str = event["rawPath"]
-        self.wants_json = _prefers_json(self.headers.get("accept", ""))
+        # A link to a page's JSON can't send a header.
+        asked = (event.get("queryStringParameters") or {}).get("format") == "json"
+        self.wants_json = asked or _prefers_json(self.headers.get("accept", ""))
         self.csrf = ""
         self.typed = ""
         self.cookies = dict((part.split("=", 1) if "=" in part else (part, "")) for part in event.get("cookies") or ())
@@ -214,7 +216,8 @@ def not_found(app: APIGatewayHttpResolver) -> None:
     @app.not_found
     def unknown(_: Exception) -> Response[Any]:
         visit = Request(app.current_event.raw_event)
-        return visit.message(HTTPStatus.NOT_FOUND, "Not found", "There is nothing at this address.", code="unknown")
+        text = "There is nothing at this address."
+        return visit.message(HTTPStatus.NOT_FOUND, "Not found", text, link=("/", "To the board"), code="unknown")
 
 
 def respond(

@@ -32,7 +32,8 @@ from promotion.links.tokens import Keyring
 from promotion.links.urls import Links
 from promotion.rendering import pages
 from promotion.rendering.documents.approval_request import request_document
-from promotion.rendering.documents.overviews import board_document, model_document, version_document
+from promotion.rendering.documents.board import BoardFilter, board_document
+from promotion.rendering.documents.overviews import model_document, version_document
 from promotion.rendering.mail import Message, compose
 from promotion.workflows import decisions, operations
 from promotion.workflows.decisions import Context
@@ -246,9 +247,10 @@ class Stage:
         }
         return version_document(state, view, self.events, person, self.config, **told)
 
-    def board(self, person: Person = ANN, *others: EnvironmentState, wanted: str = "") -> dict[str, Any]:
+    def board(self, person: Person = ANN, *others: EnvironmentState, wanted: str = "", **query: str) -> dict[str, Any]:
         states = [*self.view.environments.values(), *others]
-        return board_document(states, person, self.config, links=LINKS, now=self.now, csrf="csrf-token", wanted=wanted)
+        chosen = BoardFilter.read({"q": wanted, **query}, self.config)
+        return board_document(states, person, self.config, links=LINKS, now=self.now, csrf="csrf-token", wanted=chosen)
 
 
 def page(name: str, document: Mapping[str, Any], person: Person = ANN) -> str:

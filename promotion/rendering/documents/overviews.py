@@ -1,4 +1,4 @@
-"""The board, a model's page and a version's page, as plain data."""
+"""A model's page and a version's page, as plain data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from promotion.config.loading import Config
 from promotion.domain import policy
 from promotion.domain.gate_result import GateResult
 from promotion.domain.model import (
-    EndpointState,
     EnvironmentState,
     Evidence,
     Head,
@@ -23,6 +22,7 @@ from promotion.formatting import iso, one_line, readable
 from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot, falls_back
 from promotion.links.urls import Links
+from promotion.rendering.documents.board import cell_document
 from promotion.rendering.documents.card import package_document
 from promotion.rendering.documents.compared import compared_document
 from promotion.rendering.documents.evidence import evidence_document, finite, gate_documents
@@ -31,59 +31,6 @@ from promotion.rendering.sentences import sentence
 
 EVENTS_SHOWN = 200
 METRICS_DRAWN = 6
-
-
-def board_document(
-    states: Iterable[EnvironmentState],
-    person: Person | None,
-    config: Config,
-    *,
-    links: Links,
-    now: datetime,
-    csrf: str = "",
-    wanted: str = "",
-    unreadable: Iterable[str] = (),
-) -> dict[str, Any]:
-    """Groups by environments, and first of all what waits for the person; `wanted` filters groups by part of a name.
-
-    `unreadable` names groups whose states can't be read: nothing else is known of them.
-    """
-    wanted = one_line(wanted, 63)
-    groups: dict[str, dict[str, EnvironmentState]] = {}
-    for state in states:
-        groups.setdefault(state.group, {})[state.name] = state
-    shown = sorted(group for group in groups if wanted.lower() in group.lower())
-    rows: list[dict[str, Any]] = []
-    waiting: list[dict[str, Any]] = []
-    attention: list[dict[str, Any]] = []
-    for group in shown:
-        cells = [_cell(groups[group].get(name), name, links, now) for name in config.environment_names]
-        rows.append({"group": group, "link": links.model(group), "environments": cells})
-        for cell in cells:
-            troubled = cell["broken_since"] or cell["drift"]
-            if troubled and person is not None and policy.may_roll_back(person, cell["name"], group, config).may:
-                attention.append({**cell, "group": group, "environment": cell["name"], "link": links.model(group)})
-            if cell["pending"] is not None and not cell["pending"]["expired"]:
-                rules = config.environment(cell["name"], group)
-                state = groups[group][cell["name"]]
-                if person is not None and policy.waits_for(person, state, rules):
-                    asked = {**cell["pending"], "group": group, "environment": cell["name"], "quorum": rules.quorum}
-                    stopped = policy.stops_everybody(state, rules, config, now)
-                    waiting.append({**asked, "live": cell["live"], "gated": bool(rules.gates), "stopped": stopped})
-    waiting.sort(key=lambda asked: (asked["stopped"] != "", asked["expires_at"]))
-    attention.sort(key=lambda cell: (not cell["broken_since"], cell["broken_since"] or cell["drift_since"] or ""))
-    return {
-        "environments": list(config.environment_names),
-        "waiting": waiting,
-        "unreadable": [one_line(group, 63) for group in dict.fromkeys(unreadable)],
-        "attention": attention,
-        "groups": rows,
-        "groups_total": len(groups),
-        "wanted": wanted,
-        "now": iso(now),
-        "csrf": csrf,
-        "links": {"board": links.board()},
-    }
 
 
 def model_document(
@@ -235,62 +182,6 @@ def _gates(state: VersionState) -> list[GateResult]:
     return [gate for request in state.requests.values() for gate in request.gates]
 
 
-def _cell(state: EnvironmentState | None, name: str, links: Links, now: datetime) -> dict[str, Any]:
-    state = state or EnvironmentState(group="", name=name)
-    pending: dict[str, Any] | None = None
-    if state.pending is not None and state.pending_since and state.pending_expires_at:
-        pending = {
-            "request_id": state.pending_id,
-            "version": state.pending,
-            "since": iso(state.pending_since),
-            "expires_at": iso(state.pending_expires_at),
-            "expired": now >= state.pending_expires_at,
-            "gates_open": state.pending_gates_open,
-            "votes": state.pending_votes,
-            "link": links.approval(state.pending_id),
-        }
-    return {
-        "name": name,
-        "live": state.live,
-        "since": iso(state.live_since) if state.live_since else None,
-        "by": [one_line(who, 80) for who in state.live_by],
-        "revoked": state.revoked,
-        **_trouble(state),
-        "endpoint": _endpoint(state.endpoint),
-        "pending": pending,
-    }
-
-
-def _trouble(state: EnvironmentState) -> dict[str, Any]:
-    """List problems of the live version: drift, a failed integrity check; and a started retraining."""
-    since, started = state.drift_since, state.retrained_at
-    retraining = state.drift and started is not None and since is not None and started >= since
-    return {
-        "drift": state.drift,
-        "drift_since": iso(since) if since else None,
-        "drifting": [
-            "inference runs" if who == names.INFERENCE_SOURCE else one_line(who, 80) for who in state.drifting
-        ],
-        "retraining_since": iso(started) if started and retraining else None,
-        "retraining": state.retraining if retraining else "",
-        "broken_since": iso(state.broken_since) if state.broken_since else None,
-    }
-
-
-def _endpoint(state: EndpointState) -> dict[str, Any] | None:
-    """The real-time endpoint, as it was last seen; None where there never was one."""
-    if not state.status and not state.removed:
-        return None
-    return {
-        "name": state.name,
-        "status": state.status,
-        "version": state.version,
-        "problem": readable(state.problem, 600)[0],
-        "since": iso(state.since) if state.since else None,
-        "removed": state.removed,
-    }
-
-
 def _environment(
     state: EnvironmentState | None,
     group: str,
@@ -310,7 +201,7 @@ def _environment(
     targets = sorted(kept, key=lambda number: number in back)
     judged = policy.may_roll_back(person, name, group, config) if person is not None else None
     return {
-        **_cell(state, name, links, now),
+        **cell_document(state, name, links, now),
         "approver_group": rules.approver_group.label,
         "quorum": rules.quorum,
         "targets": targets,
