@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import zoneinfo
+
 import pytest
 
 from promotion.config.loading import parse
+from promotion.errors import Invalid
 from tests.fakes import CONFIG_TEXT
 
 
@@ -27,3 +30,17 @@ def test_domains_that_are_named_replace_them() -> None:
     config = parse(CONFIG_TEXT.replace("[mail]", '[mail]\ndomains = ["Partner.example"]'))
     assert config.may_write_to("dee@partner.example")
     assert not config.may_write_to("dee@example.com")
+
+
+def zoned(name: str) -> str:
+    return parse(CONFIG_TEXT.replace("[mail]\n", f'[mail]\ntime_zone = "{name}"\n')).mail.time_zone
+
+
+def test_a_time_zone_is_one_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert zoned("Europe/Berlin") == "Europe/Berlin"
+    with pytest.raises(Invalid, match="as the IANA database does"):
+        zoned("Berlin")
+    # Where the machine has no such database, a function has to start all the same.
+    monkeypatch.setattr(zoneinfo, "available_timezones", set)
+    assert zoned("Berlin") == "Berlin"
+    assert zoned("UTC") == "UTC"
