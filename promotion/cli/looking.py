@@ -62,9 +62,10 @@ def _diff(options: argparse.Namespace) -> int:
         table(rows, indent="  ")
     if not compared["parts"]:
         print("There is no place where both were measured.")
-    rows = [("PACKAGE", before, after)]
-    rows += [(row["what"], row["live"], row["candidate"]) for row in compared["differences"]]
-    table(rows) if len(rows) > 1 else print("Nothing differs in the package: same bytes, image, settings and metadata.")
+    found_in = [(row["what"], row["live"], row["candidate"]) for row in compared["differences"]]
+    table([("PACKAGE", before, after), *found_in]) if found_in else print(
+        "Nothing differs in the package: same bytes, image, settings and metadata."
+    )
     return 0
 
 

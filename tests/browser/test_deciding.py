@@ -42,7 +42,7 @@ def test_from_the_mail_to_the_applied_decision(house: House, opens: Opens) -> No
     page = opens("/_local/mailbox")
     page.get_by_role("link", name="clicked-through v1").first.click()
     shot(page, "flow-1-mail")
-    link = page.frame_locator("iframe").get_by_role("link", name="Look at it, and decide").first
+    link = page.frame_locator("iframe").get_by_role("link", name="Review and decide").first
     target = link.get_attribute("href")
     assert target is not None
     assert urlsplit(target).path == house.link("clicked-through:1:dev:1")

@@ -229,7 +229,19 @@ def test_without_the_policy_statement_the_parameter_stays_as_it_was() -> None:
         assert live(service, "unwritten") is None
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/nowhere"), ("PUT", "/healthz"), ("GET", "/_local/nowhere")])
-def test_what_has_no_route_is_not_found(service: LocalService, method: str, path: str) -> None:
-    answer = httpx.request(method, f"{service.url}{path}", timeout=60)
+def test_a_method_that_has_no_route_is_not_found(service: LocalService) -> None:
+    answer = httpx.put(f"{service.url}/healthz", timeout=60)
     assert (answer.status_code, answer.json()) == (404, {"message": "Not Found"})
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/approvals", "/_local/nowhere"])
+def test_any_other_address_is_a_page_with_a_way_back(service: LocalService, path: str) -> None:
+    answer = httpx.get(f"{service.url}{path}", timeout=60)
+    assert answer.status_code == 404
+    assert '<a class="button" href="/">To the board</a>' in answer.text
+
+
+def test_models_is_the_board(service: LocalService) -> None:
+    with Person(service, "ann") as person:
+        person.sign_in("/models")
+        assert person.json("/models")["environments"] == person.json("/?format=json")["environments"]
