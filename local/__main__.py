@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from local import synth
@@ -66,7 +67,8 @@ def main() -> int:
         host = Host(Options(ports, home, config, template, inference))
         _say("Starting AWS, the identity provider and the functions …")
         host.start()
-        if not options.private:
+        # A second service leaves the key of the first alone: PROMOTION_PUBLIC_KEY, which is printed, says which one.
+        if not options.private and ports == Ports():
             _publish_key(host.public_key)
         _say(welcome(ports, home, time.monotonic() - started))
         while True:
@@ -116,12 +118,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--config", type=Path, help="a promotion.toml (default: PROMOTION_CONFIG, else the repository's)"
     )
-    parser.add_argument("--home", type=Path, default=ROOT / "build" / "local", help="where logs and the public key go")
+    parser.add_argument("--home", type=Path, help="where logs and the public key go (default: build/local)")
     parser.add_argument("--template", type=Path, help="a synthesized template, instead of synthesizing one")
     parser.add_argument("--private", action="store_true", help="leave this Python environment's public key alone")
     options = parser.parse_args()
-    options.home = options.home.resolve()
+    options.home = (options.home or _home(os.environ)).resolve()
     return options
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    """A folder for each port, so that two services on one checkout keep their keys and logs apart."""
+    port = environ.get("PORT", "")
+    return ROOT / "build" / ("local" if port in ("", str(Ports.http)) else f"local-{port}")
 
 
 if __name__ == "__main__":

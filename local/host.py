@@ -23,6 +23,7 @@ from local.aws.callers import service_session
 from local.aws.front import Front
 from local.aws.invoke import InvokeApi
 from local.aws.runtime import RuntimeApi
+from local.beginning import Beginning
 from local.children import Children
 from local.clock import Clock
 from local.deployment import Deployment
@@ -103,7 +104,8 @@ class Host:
         build(Builder(template, self.deployment, place, self.children, ports.http_url))
         self._fill_in(client_secret)
         self._start_sources()
-        self._http = HttpApi(self.deployment, OwnPages(self.mailbox, self.clock).answer, self._trouble)
+        own = OwnPages(self.mailbox, self.clock, Beginning(ports, home, self.client))
+        self._http = HttpApi(self.deployment, own.answer, self._trouble)
         self._http.start(ports.http)
         if self._idp is not None:
             self._idp.wait_ready()

@@ -6,6 +6,7 @@ import json
 import re
 from html import escape
 
+from local.beginning import HTML, Beginning
 from local.clock import Clock
 from local.mailbox import Mail, Mailbox
 from local.payload import Request, Response, message
@@ -42,8 +43,13 @@ header { padding: .9rem 1.2rem; border-bottom: 1px solid var(--line) }
 header h2 { margin: 0 0 .3rem; font-size: 1.15rem; overflow-wrap: anywhere }
 iframe { flex: 1; border: 0; width: 100%; background: #fff }
 .empty { padding: 2rem }
+nav h1 a { display: inline; padding: 0 0 0 .5rem; border: 0; font-weight: 400; text-decoration: underline }
+.back { display: none; margin: 0; padding: .9rem 1.2rem 0 }
 @media (max-width: 700px) {
   body { display: block; height: auto } nav { border: 0 } main { height: auto } iframe { min-height: 90vh }
+  /* One thing at a time: the list, or the mail that was opened. */
+  body.opened nav, body:not(.opened) main { display: none }
+  .back { display: block }
 }
 """
 
@@ -51,13 +57,16 @@ iframe { flex: 1; border: 0; width: 100%; background: #fff }
 class OwnPages:
     """Answers what lies under /_local/."""
 
-    def __init__(self, mailbox: Mailbox, clock: Clock) -> None:
+    def __init__(self, mailbox: Mailbox, clock: Clock, begin: Beginning) -> None:
         self._mailbox = mailbox
         self._clock = clock
+        self._begin = begin
 
     def answer(self, request: Request) -> Response | None:
         path = request.path.removeprefix("/_local/")
         if request.method in {"GET", "HEAD"}:
+            if path == "":
+                return Response(200, self._begin.page().encode(), HTML)
             if path == "mailbox.json":
                 mails = [mail.described() for mail in self._mailbox.newest_first()]
                 return Response(200, json.dumps(mails, ensure_ascii=False).encode(), _JSON)
@@ -69,6 +78,8 @@ class OwnPages:
                 return self._part(int(found[1]), int(found[3]) if found[3] else None)
         if request.method == "POST" and path == "clock":
             return self._advance(request)
+        if request.method == "POST" and path == "sample":
+            return self._begin.sample(request)
         return None
 
     def _advance(self, request: Request) -> Response:
@@ -98,15 +109,18 @@ class OwnPages:
 
     def _page(self, chosen: int | None) -> Response:
         mails = self._mailbox.newest_first()
+        opened = " class='opened'" if chosen is not None else ""
         if chosen is None and mails:
             chosen = mails[0].number
         shown = next((mail for mail in mails if mail.number == chosen), None)
         listed = "".join(_line(mail, mail is shown) for mail in mails) or "<p class='empty quiet'>No mail yet.</p>"
         page = (
-            "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
+            "<!doctype html><html lang='en'><meta charset='utf-8'>"
+            "<meta name='viewport' content='width=device-width, initial-scale=1'>"
             f"<title>Mailbox ({len(mails)})</title><style>{_STYLE}</style>"
-            f"<nav aria-label='Mails'><h1>Mailbox <small>({len(mails)})</small></h1>{listed}</nav>"
-            f"<main>{_shown(shown)}</main></html>"
+            f"<body{opened}><nav aria-label='Mails'><h1>Mailbox <small>({len(mails)})</small> "
+            f"<a href='/_local/'>Overview</a></h1>{listed}</nav>"
+            f"<main><p class='back'><a href='/_local/mailbox'>All mails</a></p>{_shown(shown)}</main></body></html>"
         )
         return Response(200, page.encode(), _HTML)
 
