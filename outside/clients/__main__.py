@@ -7,7 +7,6 @@ environment. `clients` and `clients_ok` go into build/bench/serving.json.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from outside.clients.proxy import proxy
 from outside.clients.serving import served
+from outside.environments import environment
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m outside.clients", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
     names = parser.parse_args(arguments).names or known
-    pythons = {name: environment(name) for name in names}
+    pythons = {name: environment(HERE / "locks" / f"{name}.txt", PLACE / name) for name in names}
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         addresses = stack.enter_context(served(Path(scratch)))
         runtime = proxy({"decoder": int(addresses["DECODER"].rsplit(":", 1)[1])})
@@ -55,24 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     FIGURES.write_text(json.dumps({**figures, "clients": len(names), "clients_ok": len(names) - len(failed)}, indent=1))
     logging.info("%d of %d clients pass", len(names) - len(failed), len(names))
     return int(bool(failed))
-
-
-def environment(name: str) -> str:
-    """The Python of a client's own environment, made where its lock has changed."""
-    lock = HERE / "locks" / f"{name}.txt"
-    if not lock.exists():
-        return sys.executable
-    place = PLACE / name
-    digest, told = hashlib.sha256(lock.read_bytes()).hexdigest(), place / "installed"
-    if not told.exists() or told.read_text() != digest:
-        logging.info("%s: making its environment", name)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True)
-        options = ["--quiet", "--disable-pip-version-check"]
-        if b"--hash=" in lock.read_bytes():
-            options.append("--require-hashes")
-        subprocess.run([place / "bin" / "pip", "install", *options, "-r", lock], check=True)
-        told.write_text(digest)
-    return str(place / "bin" / "python")
 
 
 def passes(name: str, python: str, addresses: dict[str, str]) -> bool:

@@ -1,0 +1,1 @@
+"""Registering as docs/registering.md says, with the SDKs as they are published."""

@@ -1,0 +1,133 @@
+"""`python -m outside.registering [NAME …]`: each snippet of docs/registering.md in its SDK's own environment.
+
+Then the page of what it registered has to show all that the snippet gave. locks/NAME.txt names an SDK's packages with their
+hashes; build/outside/registering-NAME is its environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from local import MODELS_BUCKET
+from local.http_client import Visitor
+from local.service import LocalService
+from local.welcome import environment as variables
+from outside.environments import environment
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+PAGE = ROOT / "docs" / "registering.md"
+IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/churn:1"
+SECONDS = 300
+# What the page has to show of each, by the name of its snippet.
+METRICS = {"boto3": "accuracy", "sagemaker_v2": "accuracy", "sagemaker_v3": "accuracy", "mlflow": "accuracy"}
+GROUPS = {
+    "boto3": "churn-boto3",
+    "aws_cli": "churn-cli",
+    "sagemaker_v2": "churn-v2",
+    "sagemaker_v3": "churn-v3",
+    "mlflow": "churn-mlflow",
+}
+
+
+def snippets() -> dict[str, tuple[str, str]]:
+    """The page's snippets by name: their language and their text."""
+    found = re.findall(r"^<!-- run: (\w+) -->\n```(\w+)\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    return {name: (language, text) for name, language, text in found}
+
+
+def files() -> dict[str, str]:
+    """The files that the page shows, by name."""
+    return dict(re.findall(r"^<!-- file: ([\w.]+) -->\n```\w+\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the snippets that are named, or all; returns 1 where one fails, or its page lacks something."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    known = snippets()
+    parser = argparse.ArgumentParser(prog="python -m outside.registering", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
+    chosen = parser.parse_args(arguments).names or list(known)
+    place = ROOT / "build" / "outside"
+    pythons = {name: environment(HERE / "locks" / f"{name}.txt", place / f"registering-{name}") for name in chosen}
+    with LocalService(inference=False) as service, tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        _furnish(folder)
+        ann = Visitor(service.url, "ann").sign_in()
+        failed = [name for name in chosen if not _passes(name, *known[name], pythons[name], folder, service, ann)]
+    logging.info("%d of %d snippets pass", len(chosen) - len(failed), len(chosen))
+    return int(bool(failed))
+
+
+def _furnish(folder: Path) -> None:
+    with tarfile.open(folder / "model.tar.gz", "w:gz") as tar:
+        member = tarfile.TarInfo("model.bin")
+        member.size = 5
+        tar.addfile(member, io.BytesIO(b"bytes"))
+    for name, text in files().items():
+        (folder / name).write_text(text)
+
+
+def _passes(
+    name: str, language: str, text: str, python: str, folder: Path, service: LocalService, ann: Visitor
+) -> bool:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "PYTHON", "MLFLOW_"))}
+    own = {
+        **variables(service.ports, service.home),
+        "BUCKET": MODELS_BUCKET,
+        "IMAGE": IMAGE,
+        "PATH": f"{Path(python).parent}{os.pathsep}{clean.get('PATH', '')}",
+        "HOME": str(folder),
+    }
+    command = [python, "-c", text] if language == "python" else ["sh", "-euc", text]
+    done = subprocess.run(
+        command, cwd=folder, env={**clean, **own}, timeout=SECONDS, capture_output=True, text=True, check=False
+    )
+    problems = [done.stderr[-3000:]] if done.returncode else _lacks(name, service, ann)
+    logging.info("%-14s %s", name, "failed" if problems else "ok")
+    for problem in problems:
+        logging.info("%s", problem)
+    return not problems
+
+
+def _lacks(name: str, service: LocalService, ann: Visitor) -> list[str]:
+    """What the version's page lacks of what its snippet gave."""
+    group = GROUPS[name]
+    document: dict[str, Any] = service.wait_for(lambda: _version(ann, group))
+    package = document["package"]
+    said = {
+        "requester": (package["requester"] or {}).get("name") == "dee@example.com",
+        "description": bool(package["description"]),
+        "artifact": bool(package["containers"][0]["sha256"]) and not package["problem"],
+        "content types": package["described"].get("Content types") == "text/csv",
+        "metrics": name not in METRICS or METRICS[name] in document["evidence"][0]["metrics"],
+    }
+    if name == "boto3":
+        said |= {
+            "model card": any("leaving" in section["text"] for section in package["card"]),
+            "reports": {"Bias report", "Explainability report"} <= set(package["described"]),
+            "domain and task": package["described"].get("Task") == "CLASSIFICATION",
+            "lineage": {"apache-2.0", "contracts-2026-10", "4f1c2d9"} <= {row["value"] for row in package["lineage"]},
+        }
+    return [f"the page lacks its {what}" for what, there in said.items() if not there]
+
+
+def _version(ann: Visitor, group: str) -> dict[str, Any]:
+    found: dict[str, Any] = ann.read(f"/models/{group}/versions/1")
+    ready = "package" in found and found["package"]["containers"][0]["sha256"] and found["evidence"]
+    return found if ready else {}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
