@@ -89,6 +89,9 @@ def _passes(
         "IMAGE": IMAGE,
         "PATH": f"{Path(python).parent}{os.pathsep}{clean.get('PATH', '')}",
         "HOME": str(folder),
+        # In place of a tracking server.
+        "MLFLOW_TRACKING_URI": str(folder / "mlruns"),
+        "MLFLOW_ALLOW_FILE_STORE": "true",
     }
     command = [python, "-c", text] if language == "python" else ["sh", "-euc", text]
     done = subprocess.run(
@@ -110,7 +113,8 @@ def _lacks(name: str, service: LocalService, ann: Visitor) -> list[str]:
         "requester": (package["requester"] or {}).get("name") == "dee@example.com",
         "description": bool(package["description"]),
         "artifact": bool(package["containers"][0]["sha256"]) and not package["problem"],
-        "content types": package["described"].get("Content types") == "text/csv",
+        # SDK 3's resources have no field for them: docs/registering.md says so.
+        "content types": name == "sagemaker_v3" or package["described"].get("Content types") == "text/csv",
         "metrics": name not in METRICS or METRICS[name] in document["evidence"][0]["metrics"],
     }
     if name == "boto3":

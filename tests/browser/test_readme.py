@@ -1,4 +1,4 @@
-"""The pictures that the README shows: drawn from what pages and mails are now, and told when they no longer are.
+"""The pictures of the README's tour: drawn from what pages and mails are now, and told when they no longer are.
 
 `UPDATE_SNAPSHOTS=1 pytest tests/browser/test_readme.py` draws them anew. Each says in itself of which HTML it was drawn, so
 that the fonts of a machine change nothing.
@@ -27,13 +27,21 @@ DRAWN_OF = "Drawn of"
 # In letters that every machine has a font for.
 PEOPLE = ("Ann Adler", "Ben Okri", "Yael Cohen", "Wang Xiaoming", "Zoë Ångström")
 # How much of each is shown, in CSS pixels.
-SHOWN = {"mail": (700, 735), "request": (1280, 1130), "board": (1280, 1900)}
+SHOWN = {
+    "mail": (700, 560),
+    "request": (1280, 1130),
+    "approved": (1280, 620),
+    "board": (1280, 1300),
+    "compare": (1280, 1000),
+    "model": (1280, 1130),
+}
+PAGES = {"request": "request-open", "approved": "request-applied", "compare": "version-compared", "model": "model"}
 
 
 def source_of(name: str) -> str:
     if name == "mail":
-        return (SNAPSHOTS / "mails" / "metrics-shut.html").read_text(encoding="utf-8")
-    html = many_groups(PEOPLE) if name == "board" else stories.pages()["request-open"]
+        return (SNAPSHOTS / "mails" / "registration.html").read_text(encoding="utf-8")
+    html = many_groups(PEOPLE) if name == "board" else stories.pages()[PAGES[name]]
     return html.replace("</head>", f"<style>{pages.stylesheet()}</style></head>")
 
 
@@ -52,6 +60,8 @@ def test_a_picture_of_the_readme_shows_what_is_there_now(name: str, browser: Bro
 def draw(html: str, path: Path, browser: Browser, width: int, height: int, digest: str) -> None:
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme="light")
     page.set_content(html, wait_until="load")
+    if path.stem == "compare":
+        page.locator("#compare").evaluate("heading => heading.scrollIntoView()")
     seen = Image.open(BytesIO(page.screenshot()))
     page.close()
     about = PngInfo()
