@@ -243,32 +243,9 @@ def _completion(options: argparse.Namespace) -> int:
 
 
 def _resolve(options: argparse.Namespace) -> int:
-    from promotion.client.resolve import resolve
+    from promotion.cli import resolving
 
-    try:
-        model = resolve(
-            options.group, options.environment, artifact=options.artifact or options.by_version, by_version=options.by_version,
-            public_key=options.public_key, minimum_sequence=options.minimum_sequence, remember=options.remember,
-        )  # fmt: skip
-    except NotApproved:
-        from promotion.cli.service import check_place
-
-        # Nothing approved is another matter than another account, or a name that is no environment.
-        check_place(options.environment)
-        raise
-    if options.json:
-        _say(dict(model.record))
-        return 0
-    print(f"{model.model_package_group} v{model.model_package_version} is live in {model.environment}")
-    print(f"  package   {model.model_package_arn}")
-    for container in model.containers:
-        print(f"  artifact  {container.model_data_url}")
-        if container.model_data_version_id:
-            print(f"  version   {container.model_data_version_id}")
-        print(f"  sha256    {container.sha256}{'  (verified)' if options.artifact or options.by_version else ''}")
-        print(f"  image     {container.image}")
-    print(f"  approved  {model.approved_at} by {', '.join(model.approved_by)}")
-    return 0
+    return resolving.run(options)
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from promotion.domain.gate_sentences import gate_why
 from promotion.domain.model import Actor, EnvironmentState, Person, Request, VersionState
 from promotion.domain.package_changes import is_served
 from promotion.errors import AlreadyDecided, Refused
-from promotion.formatting import listed_names
+from promotion.formatting import listed, listed_names
 
 Kind = Literal["state", "expired", "policy"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -191,3 +192,21 @@ def test_what_was_resolved_in_one_region_is_nothing_in_another(monkeypatch: pyte
                 client.resolve("news", "dev", cache_seconds=60)
         assert len(client._clients) == 2
         assert boto3.client("ssm").meta.region_name == "eu-west-1"
+
+
+def test_a_pipelines_installation_says_that_nothing_is_approved(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*_: object, **__: object) -> None:
+        raise NotApproved("news has nothing approved for dev.")
+
+    monkeypatch.setattr("promotion.cli.resolving.resolve", nothing)
+    monkeypatch.setitem(sys.modules, "promotion.cli.service", None)
+    assert cli.main(["resolve", "news", "dev"]) == cli.NOTHING_APPROVED
+
+
+def test_a_wrong_environment_ends_with_one(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*_: object, **__: object) -> None:
+        raise NotApproved("news has nothing approved for tst.")
+
+    monkeypatch.setattr("promotion.cli.resolving.resolve", nothing)
+    assert cli.main(["resolve", "news", "tst"]) == cli.TROUBLE
+    assert cli.main(["resolve", "news", "dev"]) == cli.NOTHING_APPROVED

@@ -90,7 +90,7 @@ class TestSigningIn:
         page = eve.sign_in()
         assert page.status_code == 403
         assert "You are signed in as eve@example.com. Your sign-in brought no groups at all" in page.text
-        assert "Members of ML approvers, dev" in page.text
+        assert "Members of “ML approvers, dev”" in page.text
 
     def test_signing_out_ends_it(self, house: House, browsers: Callable[[str], Browser]) -> None:
         ann = browsers("ann")

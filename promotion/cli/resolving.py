@@ -1,0 +1,49 @@
+"""`promotion resolve`: the approved model, in a shell."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from promotion.client.resolve import resolve
+from promotion.errors import NotApproved
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the model that is live in an environment.
+
+    Raises:
+        NotApproved: nothing is.
+        IntegrityError: it is not what was approved.
+        Invalid: there is no such environment, or no service here.
+    """
+    try:
+        model = resolve(
+            options.group, options.environment, artifact=options.artifact or options.by_version, by_version=options.by_version,
+            public_key=options.public_key, minimum_sequence=options.minimum_sequence, remember=options.remember,
+        )  # fmt: skip
+    except NotApproved:
+        _check_place(options.environment)
+        raise
+    if options.json:
+        print(json.dumps(dict(model.record), indent=2, default=str))
+        return 0
+    print(f"{model.model_package_group} v{model.model_package_version} is live in {model.environment}")
+    print(f"  package   {model.model_package_arn}")
+    for container in model.containers:
+        print(f"  artifact  {container.model_data_url}")
+        if container.model_data_version_id:
+            print(f"  version   {container.model_data_version_id}")
+        print(f"  sha256    {container.sha256}{'  (verified)' if options.artifact or options.by_version else ''}")
+        print(f"  image     {container.image}")
+    print(f"  approved  {model.approved_at} by {', '.join(model.approved_by)}")
+    return 0
+
+
+def _check_place(environment: str) -> None:
+    """Tell nothing approved from another account, and from a name that is no environment."""
+    try:
+        from promotion.cli.service import check_place
+    except ModuleNotFoundError:
+        return  # A pipeline has boto3 and cryptography alone.
+    check_place(environment)
