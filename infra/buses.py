@@ -16,6 +16,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra.accounts import Elsewhere
+from infra.events import of_reporters
 from promotion import names
 
 
@@ -32,6 +33,7 @@ class BusStack(Stack):
         senders: Sequence[str],
         sources: Sequence[str],
         writers: Sequence[str],
+        reporters: Sequence[str] = (),
         **stack: Any,
     ) -> None:
         super().__init__(scope, name, description=description, **stack)
@@ -53,7 +55,7 @@ class BusStack(Stack):
                 principals=[iam.AnyPrincipal()],
                 actions=["events:PutEvents"],
                 resources=[bus.event_bus_arn],
-                conditions={"ArnNotLike": {"aws:PrincipalArn": [*writers, *self._deployers(senders)]}},
+                conditions={"ArnNotLike": {"aws:PrincipalArn": [*writers, *reporters, *self._deployers(senders)]}},
             )
         )
         bus.add_to_resource_policy(
@@ -65,12 +67,14 @@ class BusStack(Stack):
                 resources=[bus.event_bus_arn],
                 conditions={
                     "StringEquals": {"aws:PrincipalAccount": list(senders)},
-                    "StringNotEquals": {"events:source": list(sources)},
+                    "StringNotEquals": {"events:source": [*sources, *([names.REPORT_SOURCE] if reporters else [])]},
                     # The check of PutTargets is about no event in particular.
                     "Null": {"events:source": "false"},
                 },
             )
         )
+        for statement in of_reporters(bus.event_bus_arn, reporters, [*writers, *self._deployers(senders)]):
+            bus.add_to_resource_policy(statement)
 
     def _deployers(self, senders: Sequence[str]) -> list[str]:
         """Return the deployment roles and account roots; both can administer their account anyway."""
@@ -101,6 +105,7 @@ def registry_bus(scope: Construct, far: Elsewhere, **stack: Any) -> BusStack:
         senders=sorted(set(settings.elsewhere.values())),
         sources=sources,
         writers=[far.function_role("on_projection_due"), *machines, *far.roles("reporter")],
+        reporters=settings.inference.reporters,
         **stack,
     )
 

@@ -70,7 +70,9 @@ class Wiring(Construct):
             {"AwsSolutions-SQS3": "This is a dead-letter queue: of rules, schedules and the ledger's stream."},
         )
 
-    def connect(self, functions: Functions, store: Store, *, groups: tuple[str, ...]) -> None:
+    def connect(
+        self, functions: Functions, store: Store, *, groups: tuple[str, ...], reporters: tuple[str, ...] = ()
+    ) -> None:
         """Starts each function by what it is named for."""
         for module, statuses in (
             ("on_model_registered", [names.PENDING]),
@@ -107,7 +109,10 @@ class Wiring(Construct):
             "OnInferenceCompleted",
             description="Starts lambdas/handlers/on_inference_completed.py",
             event_bus=self.bus,
-            event_pattern=events.EventPattern(source=[names.INFERENCE_SOURCE], detail_type=[names.INFERENCE_COMPLETED]),
+            event_pattern=events.EventPattern(
+                source=[names.INFERENCE_SOURCE, *([names.REPORT_SOURCE] if reporters else [])],
+                detail_type=[names.INFERENCE_COMPLETED],
+            ),
             targets=[self._function(functions, "on_inference_completed")],
         )
         for module, schedule in (
@@ -214,8 +219,11 @@ class Wiring(Construct):
                 ],
             )
 
-    def guard_bus(self, writers: Sequence[str]) -> None:
-        """Shuts the bus to all but `writers`: an identity policy elsewhere must not be enough to fake an event."""
+    def guard_bus(self, writers: Sequence[str], reporters: Sequence[str] = ()) -> None:
+        """Shuts the bus to all but `writers`: an identity policy elsewhere must not be enough to fake an event.
+
+        `reporters` may put events of evaluations of their own.
+        """
         if not isinstance(self.bus, events.EventBus):
             return
         self.bus.add_to_resource_policy(
@@ -225,9 +233,11 @@ class Wiring(Construct):
                 principals=[iam.AnyPrincipal()],
                 actions=["events:PutEvents"],
                 resources=[self.bus.event_bus_arn],
-                conditions={"ArnNotEquals": {"aws:PrincipalArn": list(writers)}},
+                conditions={"ArnNotEquals": {"aws:PrincipalArn": [*writers, *reporters]}},
             )
         )
+        for statement in of_reporters(self.bus.event_bus_arn, reporters, writers):
+            self.bus.add_to_resource_policy(statement)
 
     def _function(
         self, functions: Functions, module: str, given: events.RuleTargetInput | None = None
@@ -239,6 +249,37 @@ class Wiring(Construct):
             retry_attempts=185,
             max_event_age=Duration.hours(24),
         )
+
+
+def of_reporters(bus: str, reporters: Sequence[str], writers: Sequence[str]) -> list[iam.PolicyStatement]:
+    """Let reporters put events under their own source, and under no other: not those who are `writers` as well."""
+    if not reporters:
+        return []
+    accounts = sorted({arn.split(":")[4] for arn in reporters if arn.count(":") > 4} - {"", "*"})
+    named = [account for account in accounts if account.isdecimal()]
+    let_in = iam.PolicyStatement(
+        sid="ReportersTell",
+        principals=[iam.AccountPrincipal(account) for account in named],
+        actions=["events:PutEvents"],
+        resources=[bus],
+        conditions={
+            "ArnLike": {"aws:PrincipalArn": list(reporters)},
+            "StringEquals": {"events:source": names.REPORT_SOURCE},
+        },
+    )
+    nothing_else = iam.PolicyStatement(
+        sid="ReportersOnlyReport",
+        effect=iam.Effect.DENY,
+        principals=[iam.AnyPrincipal()],
+        actions=["events:PutEvents"],
+        resources=[bus],
+        conditions={
+            "ArnLike": {"aws:PrincipalArn": list(reporters)},
+            "ArnNotLike": {"aws:PrincipalArn": list(writers)},
+            "StringNotEquals": {"events:source": names.REPORT_SOURCE},
+        },
+    )
+    return [*([let_in] if named else []), nothing_else]
 
 
 def group_patterns(groups: tuple[str, ...]) -> list[Any]:

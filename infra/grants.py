@@ -30,7 +30,7 @@ TOLD: Mapping[str, tuple[str, ...]] = {
         names.SIGNING_KEY_ARN,
         names.PUBLIC_URL,
     ),
-    "operate": (names.LEDGER_TABLE, names.SIGNING_KEY_ARN, names.PUBLIC_URL),
+    "operate": (names.LEDGER_TABLE, names.SIGNING_KEY_ARN, names.PUBLIC_URL, names.EVIDENCE_BUCKET),
     "record": (names.LEDGER_TABLE, names.SIGNING_KEY_ARN),
     "sign_in": (
         names.SIGN_IN_KEYS_SECRET_ARN,
@@ -147,7 +147,7 @@ class Duties:
                 form_keys,
                 read_sessions,
             ],
-            "operate": [may.read_ledger(), may.append_to_ledger(), may.sign()],
+            "operate": [may.read_ledger(), may.append_to_ledger(), may.sign(), *may.write_reports()],
             "record": [may.read_ledger(), may.append_to_ledger(), may.sign()],
             "sign_in": [read_sessions, make_sessions, sign_in_keys, form_keys, client_secret],
             "web": [

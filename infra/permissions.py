@@ -160,6 +160,11 @@ class Permissions:
             allow(["s3:ListBucket"], [bucket]),
         ]
 
+    def write_reports(self) -> list[iam.PolicyStatement]:
+        """What teams report of evaluations of their own, where anybody may; never the folder of a run."""
+        place = f"{self._store.evidence.bucket_arn}/*/report-*/score/*"
+        return [allow(["s3:PutObject"], [place])] if self._settings.inference.reporters else []
+
     def write_anchors(self) -> iam.PolicyStatement:
         return allow(["s3:PutObject"], [f"{self._store.anchors.bucket_arn}/*"])
 

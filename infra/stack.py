@@ -90,14 +90,15 @@ class PromotionStack(Stack):
         duties.tell()
         duties.permit()
         self.api.route(self.functions)
-        self.wiring.connect(self.functions, self.store, groups=settings.groups)
+        self.wiring.connect(self.functions, self.store, groups=settings.groups, reporters=settings.inference.reporters)
         self.wiring.follow_drift(self.functions, settings)
         self.wiring.tell_channels(self.functions, settings)
         self.wiring.guard_bus(
             [
                 self.functions.role("on_projection_due").role_arn,
                 *(machine.role.role_arn for machine in self.machines.values()),
-            ]
+            ],
+            settings.inference.reporters,
         )
         if any(environment.endpoint for environment in settings.environments):
             self.endpoints = Endpoints(

@@ -43,6 +43,8 @@ def write(source: Path, target: Path, *, issuer: str, client_id: str = CLIENT_ID
             document["identity"].pop(setting, None)
     operators = document.get("operators", {})
     document["operators"] = {**operators, "principals": [*operators.get("principals", []), ADMINISTRATOR_ARN]}
+    runs = document.get("inference", {})
+    document["inference"] = {**runs, "reporters": [*runs.get("reporters", []), ADMINISTRATOR_ARN]}
     _bring_home(document)
     # The local address is 127.0.0.1, whatever domain the deployed service has.
     document.pop("web", None)

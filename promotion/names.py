@@ -68,6 +68,8 @@ ENDPOINT_REMOVED: Final = "Removed"
 ENDPOINT_RESTORED: Final = "Restored"
 EVENT_SOURCE: Final = "promotion"
 INFERENCE_SOURCE: Final = "promotion.inference"
+# Source of the events by which teams report evaluations of their own.
+REPORT_SOURCE: Final = "promotion.report"
 SAGEMAKER_SOURCE: Final = "aws.sagemaker"
 PACKAGE_STATE_CHANGE: Final = "SageMaker Model Package State Change"
 PROCESSING_STATE_CHANGE: Final = "SageMaker Processing Job State Change"

@@ -1,4 +1,7 @@
-"""An inference run ended: read its metrics again from S3, whoever sent the event proves nothing, and have them recorded."""
+"""An inference run ended, or a team reports one of its own: read the metrics again from S3, and have them recorded.
+
+Whoever sent the event proves nothing. Who reports is known by the account that EventBridge names, and no closer.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from lambdas.shared.dependencies import client, config, count, logger, recorder, setting
+from lambdas.shared.reports import check_subject
 from promotion import names
 from promotion.aws.artifacts import Denied, read_json
 from promotion.aws.runs import instance_times
@@ -43,7 +48,10 @@ class RunReport(Struct, frozen=True, kw_only=True):
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     try:
         report = msgspec.convert(event.get("detail"), RunReport)
-        evidence = read_evidence(report)
+        reporter = ""
+        if event.get("source") == names.REPORT_SOURCE:
+            report, reporter = _reported(report, event)
+        evidence = read_evidence(report, reporter)
     except Denied:
         # The run completed, and this function lacks a right: tried again, and then heard of by alarm and dead-letter queue.
         logger.exception("metrics not readable", extra={"event_id": event.get("id")})
@@ -85,14 +93,32 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     return {"sequence": receipt.sequence, "note": receipt.note}
 
 
-def read_evidence(report: RunReport) -> Evidence:
-    """Read a run's results from S3, from the folder that only its environment's pipeline can write.
+def _reported(report: RunReport, event: dict[str, Any]) -> tuple[RunReport, str]:
+    """A team's own evaluation, under a name that is no run's of ours, and the account that put the event.
+
+    Raises:
+        Invalid: nobody may report, or it reports a failure, of which only our own machines know.
+    """
+    if not config().inference.reporters:
+        raise Invalid("source", f"{names.REPORT_SOURCE}: [inference] reporters in promotion.toml names nobody.")
+    if report.status != "Completed" or report.model_package_version is None:
+        raise Invalid("status", "an evaluation that is reported is Completed, and of a version.")
+    return replace(report, run_id=f"report-{event['id']}"), str(event["account"])
+
+
+def read_evidence(report: RunReport, reporter: str = "") -> Evidence:
+    """Read a run's results from S3, from the folder of its group and environment; `reporter` is whose they are, if not ours.
 
     Raises:
         Denied: this function may not read the metrics.
         Invalid: the metrics lie elsewhere, can't be read, or are of another model.
     """
-    known: dict[str, Any] = {"source": "inference", "environment": report.environment, "run_id": report.run_id}
+    known: dict[str, Any] = {
+        "source": "inference",
+        "environment": report.environment,
+        "run_id": report.run_id,
+        "reporter": reporter,
+    }
     group = report.model_package_group or report.request.group
     if not group or not config().governs(group):
         raise Invalid("model_package_group", f"{group!r} is not governed by this service.")
@@ -107,17 +133,17 @@ def read_evidence(report: RunReport) -> Evidence:
     known["metrics_sha256"] = digest
     if not isinstance(document, dict):
         raise Invalid("metrics_uri", "a metrics document is a JSON object.")
-    for field, wanted in (
-        ("model_package_group", report.model_package_group),
-        ("model_package_version", report.model_package_version),
-        ("environment", report.environment),
-    ):
-        if document.get(field) != wanted:
-            raise Invalid(field, f"the event says {wanted!r}, the metrics say {document.get(field)!r}.")
+    check_subject(
+        document,
+        group=report.model_package_group,
+        version=report.model_package_version,
+        environment=report.environment,
+        said=True,
+    )
     base = report.metrics_uri.rpartition("/")[0]
     pictures = document.get("pictures")
     named = [str(name) for name in pictures if "/" not in str(name)] if isinstance(pictures, list) else []
-    if (spent := cost(instance_times(client("sagemaker"), report.run_id))) is not None:
+    if not reporter and (spent := cost(instance_times(client("sagemaker"), report.run_id))) is not None:
         known |= {"cost_usd": spent.usd, "cost_basis": spent.basis}
     return evidence_of(
         document, metrics_uri=report.metrics_uri, pictures=tuple(f"{base}/{name}" for name in named), **known

@@ -1,4 +1,4 @@
-"""Operations by command: roll back, revoke, adopt, remove and restore an endpoint.
+"""Operations by command: roll back, revoke, adopt, remove and restore an endpoint; report an evaluation.
 
 API Gateway accepts only signed requests, and STS names the signer. Neither the event's shape nor its authorizer is
 trusted: everybody with lambda:InvokeFunction can write both.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -15,14 +16,16 @@ import msgspec
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
 from lambdas.shared.appending import about, signing, version_number
-from lambdas.shared.dependencies import config, ledger, logger, region, setting
+from lambdas.shared.dependencies import client, config, ledger, logger, region, setting
 from lambdas.shared.http_request import JSON, Answered, Request, not_found, respond, serve
+from lambdas.shared.reports import LARGEST_REPORT_BYTES, Report, keep
 from promotion import names
 from promotion.aws import caller_identity
+from promotion.domain import policy
 from promotion.domain.model import Actor, Package
 from promotion.errors import Invalid, PromotionError, Refused
-from promotion.ledger.append import Receipt
-from promotion.workflows import endpoints, operations
+from promotion.ledger.append import Receipt, known
+from promotion.workflows import decisions, endpoints, operations
 
 app = APIGatewayHttpResolver()
 not_found(app)
@@ -36,7 +39,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 @app.post("/operations")
 def operate() -> Response[Any]:
     """An operation by command: JSON in and out, the caller confirmed by STS."""
-    request = Request(app.current_event.raw_event)
+    # Whoever reports sends a file and pictures; API Gateway has let in signed callers only.
+    request = Request(app.current_event.raw_event, largest_body=LARGEST_REPORT_BYTES)
     request.wants_json = True
     try:
         request.check_host()
@@ -47,10 +51,7 @@ def operate() -> Response[Any]:
             request.body(),
             setting(names.PUBLIC_URL),
         )
-        operator = _operator(arn)
-        if operator is None:
-            raise Refused(f"{arn} is no operator.", code="not_operator", who_may=caller_identity.WHO_MAY)
-        receipt = _operation(form, operator)
+        receipt = _report(form, arn) if form.get("operation") == "report" else _operation(form, _operator(arn))
     except Answered as answered:
         return answered.response
     except PromotionError as error:
@@ -79,8 +80,30 @@ def _operation(form: dict[str, str], operator: Actor) -> Receipt:
         case "refold":
             return Receipt(group=group, note=f"{ledger().refold(group)} states folded again")
         case other:
-            known = "rollback, revoke, adopt, endpoint_remove, endpoint_restore or refold"
-            raise Invalid("operation", f"{other!r} is not {known}.")
+            those = "rollback, revoke, adopt, endpoint_remove, endpoint_restore, refold or report"
+            raise Invalid("operation", f"{other!r} is not {those}.")
+
+
+def _report(form: dict[str, str], arn: str) -> Receipt:
+    """Keep what a reporter measured beside the runs, and record it as the evidence of one.
+
+    Raises:
+        Refused: they are no reporter, or the version is not approved in the environment.
+        Invalid: the file is no metrics document, or says that it is about another version.
+    """
+    if not _is_named(arn, config().inference.reporters):
+        who = "Principals under [inference] reporters in promotion.toml."
+        raise Refused(f"{arn} may not report evaluations.", code="not_reporter", who_may=who)
+    world = signing()
+    report = Report.of(form)
+    if not config().governs(report.group):
+        raise Invalid("group", f"{report.group[:64]!r} is not governed by this service.")
+    config().environment(report.environment, report.group)
+    # Looked at before anything is written; the append looks again.
+    policy.may_be_reported(known(ledger().view(report.group), report.version), report.environment).require()
+    evidence = keep(report, arn, client("s3"), setting(names.EVIDENCE_BUCKET), world.now)
+    actor = Actor(kind="operator", subject=arn)
+    return decisions.record_inference(report.group, report.version, evidence, world=world, actor=actor)
 
 
 def _attested(text: str) -> Package:
@@ -103,10 +126,19 @@ def _attested(text: str) -> Package:
     return package
 
 
-def _operator(arn: str) -> Actor | None:
-    """The IAM principal as an operator, or None where the configuration doesn't name it. A session counts as its role."""
+def _operator(arn: str) -> Actor:
+    """The IAM principal as an operator.
+
+    Raises:
+        Refused: the configuration doesn't name it.
+    """
+    if not _is_named(arn, config().operators.principals):
+        raise Refused(f"{arn} is no operator.", code="not_operator", who_may=caller_identity.WHO_MAY)
+    return Actor(kind="operator", subject=arn)
+
+
+def _is_named(arn: str, patterns: Sequence[str]) -> bool:
+    """Whether one of the patterns names an IAM principal. A session counts as its role."""
     role = _ASSUMED_ROLE.fullmatch(arn)
     known_as = {arn, f"arn:{role[1]}:iam::{role[2]}:role/{role[3]}"} if role else {arn}
-    if any(fnmatch.fnmatchcase(name, pattern) for name in known_as - {""} for pattern in config().operators.principals):
-        return Actor(kind="operator", subject=arn)
-    return None
+    return any(fnmatch.fnmatchcase(name, pattern) for name in known_as - {""} for pattern in patterns)

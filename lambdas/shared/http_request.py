@@ -53,8 +53,9 @@ class Request:
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
     """
 
-    def __init__(self, event: Mapping[str, Any]) -> None:
+    def __init__(self, event: Mapping[str, Any], *, largest_body: int = LARGEST_BODY_BYTES) -> None:
         self._event = event
+        self._largest_body = largest_body
         self.headers = {key.lower(): value for key, value in (event.get("headers") or {}).items()}
         self.method: str = event["requestContext"]["http"]["method"]
         self.path: str = event["rawPath"]
@@ -71,7 +72,7 @@ class Request:
             raise Answered(self.message(HTTPStatus.BAD_REQUEST, "Unknown host", "This service has another address."))
 
     def form(self) -> dict[str, str]:
-        """The fields of the body, a form or a JSON object; 413 above 64 KB, 400 where it can't be read."""
+        """The fields of the body, a form or a JSON object; 413 where it is too large, 400 where it can't be read."""
         try:
             fields = _fields(self.body().decode("utf-8"), self.headers.get("content-type", ""))
             # What another site has somebody post is not theirs, and not shown to them as if it were.
@@ -84,22 +85,25 @@ class Request:
             raise Answered(self.message(HTTPStatus.BAD_REQUEST, "Not understood", str(error), code="body")) from None
 
     def body(self) -> bytes:
-        """The body as it was sent; 413 above 64 KB.
+        """The body as it was sent; 413 above 64 KB, or what the route takes.
 
         Raises:
             ValueError: its encoding is broken.
         """
         raw = self._event.get("body") or ""
-        if len(raw) > 2 * LARGEST_BODY_BYTES:
+        if len(raw) > 2 * self._largest_body:
             raise Answered(self._too_large())
         body = base64.b64decode(raw, validate=True) if self._event.get("isBase64Encoded") else raw.encode()
-        if len(body) > LARGEST_BODY_BYTES:
+        if len(body) > self._largest_body:
             raise Answered(self._too_large())
         return body
 
     def _too_large(self) -> Response[Any]:
         return self.message(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Too large", "A form may hold 64 KB.", code="too_large"
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            "Too large",
+            f"A body may hold {self._largest_body >> 10} KB.",
+            code="too_large",
         )
 
     def comes_from_us(self) -> bool:

@@ -222,6 +222,12 @@ def _parser() -> Parser:
     found.add_argument("--reason", required=True, metavar="T")
 
     looking.add(command, _positive)
+    found = command("report", _report, "report your own evaluation of a version, in place of an inference run")
+    found.add_argument("group", metavar="GROUP")
+    found.add_argument("environment", metavar="ENV")
+    found.add_argument("version", type=_positive, metavar="VERSION")
+    found.add_argument("--metrics", required=True, metavar="FILE", help="metrics, as JSON")
+    found.add_argument("--picture", action="append", default=[], metavar="FILE", help="a PNG to show; repeatable")
 
     found = command("completion", _completion, "print a script for tab completion in your shell")
     found.add_argument("shell", choices=["bash", "zsh"], metavar="bash|zsh")
@@ -308,6 +314,13 @@ def _adopt(options: argparse.Namespace) -> int:
     from promotion.cli import operating
 
     return operating.adopt(options.group, options.environment, options.version, options.reason, as_json=options.json)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from promotion.cli import operating
+
+    where = (options.group, options.environment, options.version)
+    return operating.report(*where, options.metrics, options.picture, as_json=options.json)
 
 
 def _endpoint(options: argparse.Namespace) -> int:

@@ -1,8 +1,11 @@
-"""`promotion rollback`, `revoke` and `adopt`: asked of the function `operate`, signed as the caller's IAM principal."""
+"""`promotion rollback`, `revoke`, `adopt` and `report`: asked of the function `operate`, signed as the caller's IAM principal."""
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -60,6 +63,21 @@ def adopt(group: str, environment: str, version: int, reason: str, *, as_json: b
     package = msgspec.structs.replace(package, containers=tuple(hash_container(s3, c) for c in package.containers))
     given = {"environment": environment, "reason": reason, "package": msgspec.json.encode(package).decode()}
     return operate("adopt", given, as_json=as_json)
+
+
+def report(group: str, environment: str, version: int, metrics: str, pictures: Sequence[str], *, as_json: bool) -> int:
+    """Send a metrics file and pictures, by their file names.
+
+    Raises:
+        Invalid: a file can't be read, or is no text.
+    """
+    try:
+        drawn = {Path(file).name: base64.b64encode(Path(file).read_bytes()).decode() for file in pictures}
+        document = Path(metrics).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid("FILE", f"it can't be read: {error}") from None
+    given = {"group": group, "environment": environment, "version": str(version), "metrics": document}
+    return operate("report", {**given, "pictures": json.dumps(drawn)}, as_json=as_json)
 
 
 def _post(document: dict[str, str]) -> dict[str, Any]:

@@ -39,7 +39,10 @@ class Evaluation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Inference(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The inference machine of each environment."""
+    """The inference machine of each environment.
+
+    `reporters` are IAM principals (ARNs, `*` as wildcard) who may report an evaluation of their own in place of a run.
+    """
 
     instance_type: str = "ml.g5.xlarge"
     transform_ami_version: str | None = None
@@ -60,6 +63,7 @@ class Inference(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     volume_key: str | None = None
     output_key: str | None = None
     network_isolation: bool = True
+    reporters: tuple[str, ...] = ()
 
     @property
     def data_buckets(self) -> tuple[str, ...]:

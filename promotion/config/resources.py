@@ -105,6 +105,8 @@ def _names(config: Config) -> Iterator[Named]:
             yield f"environments[{index}].execution_role", environment.execution_role, ROLE, "ARN of a role"
     for principal in config.operators.principals:
         yield "operators.principals", principal, PRINCIPAL, "ARN of an IAM principal"
+    for principal in inference.reporters:
+        yield "inference.reporters", principal, PRINCIPAL, "ARN of an IAM principal"
     if config.web.domain_name is not None:
         yield "web.domain_name", config.web.domain_name, DOMAIN, "name of a domain, without https:// and path"
     if config.web.certificate_arn is not None:

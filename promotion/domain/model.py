@@ -146,7 +146,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
 
     `metrics_sha256` holds the document at `metrics_uri` to what it was when it was recorded: what else it has to show (samples,
     slices) is read again when a page needs it. `input_digest` and `references_digest` are SHA-256 of what the run read;
-    `reporter` is the ARN of the principal that reported it.
+    `reporter` is the ARN of the principal that reported it, or the account that one put an event from; empty for our own runs.
     """
 
     source: Literal["registration", "inference"]

@@ -331,6 +331,14 @@ def may_revoke(actor: Person | Actor, group: str, config: Config) -> Judgement:
     return _approver_or_operator(actor, {rule.approver_group.id for rule in rules}, f"Members of {labels} may.")
 
 
+def may_be_reported(version: VersionState, name: str) -> Judgement:
+    """Decide whether a team's own evaluation of a version counts as a run in `name`: it has to be approved there."""
+    if not version.revoked and version.statuses.get(name) == names.APPROVED:
+        return ALLOWED
+    why = f"Version {version.version} is not approved for {name}, so that no evaluation there counts."
+    return _refused("not_approved_there", why, "")
+
+
 def _approver_or_operator(actor: Person | Actor, groups: set[str], who_may: str) -> Judgement:
     if isinstance(actor, Person):
         if actor.groups & groups:

@@ -8,6 +8,7 @@ from promotion import names
 from promotion.ledger import payloads
 from promotion.ledger.events import Event
 from promotion.ledger.payloads import Unknown
+from promotion.rendering.documents.evidence import reported_by
 
 
 def sentence(event: Event) -> str:
@@ -60,6 +61,8 @@ def sentence(event: Event) -> str:
             return f"{by or 'somebody'} changed {what} in the registry: {', '.join(sorted(changes))}"
         case payloads.InferenceCompleted(evidence=evidence, status=status):
             problem = f": {evidence.problem}" if evidence.problem else ""
+            if evidence.reporter:
+                return f"{reported_by(evidence)} reported an evaluation of {what}{where}{problem}"
             return f"inference on {what}{where} {_RUN_ENDED.get(status, 'completed')}{problem}"
         case payloads.IntegrityBroken(problem=problem):
             return f"{what}{where} was found to differ from what was approved{f': {problem}' if problem else ''}"

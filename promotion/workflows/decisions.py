@@ -175,13 +175,15 @@ def record_decision(
     return append(group, step, world)
 
 
-def record_inference(group: str, version: int, evidence: Evidence, *, world: Context) -> Receipt:
+def record_inference(group: str, version: int, evidence: Evidence, *, world: Context, actor: Actor = SYSTEM) -> Receipt:
     """Record the results of a run in `evidence.environment`; the version's first one requests approval for the next.
 
     A further run adds its evidence to the open request. What was closed there, by a person or by time, no run opens again.
+    An evaluation that `actor` reports instead counts as a run.
 
     Raises:
         Invalid: the version or the environment is unknown.
+        Refused: it is reported, and the version is not approved there.
     """
     name = evidence.environment or ""
     world.config.environment(name, group)
@@ -193,6 +195,8 @@ def record_inference(group: str, version: int, evidence: Evidence, *, world: Con
         kept = view.environment(name).kept
         if kept is not None and kept.version == version:
             return f"it measured the package that was version {version} before"
+        if evidence.reporter:
+            policy.may_be_reported(state, name).require()
         found = carried(evidence, state.package)
         drifting, drift = after_run(view, version, found, world)
         following = world.config.next(name)
@@ -207,7 +211,7 @@ def record_inference(group: str, version: int, evidence: Evidence, *, world: Con
                 gates=added.gates,
                 told=added.told,
             ),
-            SYSTEM,
+            actor,
             version=version,
             environment=name,
             evidence_digest=digest(found),

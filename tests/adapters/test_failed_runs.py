@@ -30,7 +30,7 @@ def test_a_failed_run_is_counted_by_its_environment(
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "team-a-promotion")
     monkeypatch.setenv(names.PREFIX, "/team-a/promotion")
     monkeypatch.setattr(on_inference_completed, "recorder", Recorder)
-    monkeypatch.setattr(on_inference_completed, "read_evidence", lambda report: SimpleNamespace(problem=""))
+    monkeypatch.setattr(on_inference_completed, "read_evidence", lambda report, reporter: SimpleNamespace(problem=""))
     detail = {"environment": "prod", "run_id": "r1", "status": status, "model_package_group": "summaries"}
     on_inference_completed.handler({"detail": detail}, None)
     found = counted(capsys.readouterr().out)

@@ -274,6 +274,9 @@ def test_an_environments_bus_believes_the_service_alone(
         (role(ACCOUNTS["prod"], "promotion-prod-reporter"), names.EVENT_SOURCE, False),
         (role(ACCOUNTS["prod"], "promotion-prod-execution"), names.INFERENCE_SOURCE, False),
         (role(OTHERS, "promotion-prod-reporter"), names.INFERENCE_SOURCE, False),
+        (role("555555555555", "evaluation"), names.REPORT_SOURCE, True),
+        (role("555555555555", "evaluation"), names.INFERENCE_SOURCE, False),
+        (role("555555555555", "another"), names.REPORT_SOURCE, False),
     ],
 )
 def test_the_services_bus_takes_reports_from_the_reporters_alone(

@@ -43,6 +43,8 @@ OTHERS = {
         "read artifacts",
         "read evidence",
         "write evidence",
+        "keep a report",
+        "write a run's score",
         "write a run's context",
         "see dev's alarms",
         "log a job",

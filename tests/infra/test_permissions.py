@@ -101,6 +101,8 @@ def calls(template: Template) -> dict[str, tuple[str, str, dict[str, str]]]:
         "read evidence": ("s3:GetObject", f"{evidence}/summaries/dev/run/metrics.json", {}),
         "write a run's context": ("s3:PutObject", f"{evidence}/summaries/dev/run/context/gates.json", {}),
         "make a copy": ("s3:PutObject", f"{evidence}/{names.COPIES}/0a/model.tar.gz", {}),
+        "keep a report": ("s3:PutObject", f"{evidence}/summaries/dev/report-dev-v1/score/metrics.json", {}),
+        "write a run's score": ("s3:PutObject", f"{evidence}/summaries/dev/dev-v1-260101/score/metrics.json", {}),
         "write evidence": ("s3:PutObject", f"{evidence}/summaries/dev/run/metrics.json", {}),
         "start a job that hashes": ("sagemaker:CreateProcessingJob", f"{jobs}/{names.HASH_JOBS}summaries-v3-0-1", {}),
         "start another job": ("sagemaker:CreateProcessingJob", f"{jobs}/promotion-prod-v3-score", {}),
@@ -140,7 +142,7 @@ MAY = {
         "read form keys",
         "check a session",
     },
-    "operate": {"read the ledger", "append to the ledger", "change the ledger's heads", "sign"},
+    "operate": {"read the ledger", "append to the ledger", "change the ledger's heads", "sign", "keep a report"},
     "record": {"read the ledger", "append to the ledger", "change the ledger's heads", "sign"},
     "sign_in": {
         "make a session",
@@ -281,19 +283,46 @@ def test_the_registry_role_opens_to_the_projector_with_the_approvers_name(templa
     assert trusted == {"sts:AssumeRole": {projector}, "sts:SetSourceIdentity": {projector}}
 
 
+def bus_policies(template: Template) -> list[dict[str, Any]]:
+    return [each["Statement"] for each in template.of_type("AWS::Events::EventBusPolicy").values()]
+
+
 def test_the_bus_takes_events_from_projector_and_machines_alone(template: Template) -> None:
-    (policy,) = template.of_type("AWS::Events::EventBusPolicy").values()
-    bus = policy["Statement"]["Resource"]
+    policies = bus_policies(template)
+    bus = policies[0]["Resource"]
     anything: list[dict[str, Any]] = [{"Effect": "Allow", "Action": "events:PutEvents", "Resource": "*"}]
 
     def may_put(principal: str) -> bool:
-        return allowed([*anything, policy["Statement"]], "events:PutEvents", bus, {"aws:PrincipalArn": principal})
+        context = {"aws:PrincipalArn": principal, "events:source": names.INFERENCE_SOURCE}
+        return allowed([*anything, *policies], "events:PutEvents", bus, context)
 
     assert may_put(f"<{template.role_of('on_projection_due')}.Arn>")
     for environment in ("Dev", "Test", "Uat", "Prod"):
         assert may_put(f"<{template.the('AWS::IAM::Role', f'Inference{environment}Role')[0]}.Arn>")
     assert not may_put(f"<{template.role_of('web')}.Arn>")
     assert not may_put("arn:aws:iam::123456789012:role/Admin")
+
+
+@pytest.mark.parametrize(
+    ("caller", "source", "open_"),
+    [
+        ("evaluation-churn", names.REPORT_SOURCE, True),
+        ("evaluation-churn", names.INFERENCE_SOURCE, False),
+        ("evaluation-churn", names.EVENT_SOURCE, False),
+        ("another", names.REPORT_SOURCE, False),
+    ],
+)
+def test_reporters_put_events_under_their_own_source_alone(
+    template: Template, caller: str, source: str, open_: bool
+) -> None:
+    policies = bus_policies(template)
+    context = {"aws:PrincipalArn": f"arn:aws:iam::555555555555:role/{caller}", "events:source": source}
+    assert allowed(policies, "events:PutEvents", policies[0]["Resource"], context) is open_
+
+
+def test_the_service_is_started_by_reports_too(template: Template) -> None:
+    _, rule = template.the("AWS::Events::Rule", "WiringOnInferenceCompleted")
+    assert rule["EventPattern"]["source"] == [names.INFERENCE_SOURCE, names.REPORT_SOURCE]
 
 
 @pytest.mark.parametrize("environment", ["Dev", "Test", "Uat", "Prod"])

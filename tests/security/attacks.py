@@ -455,6 +455,13 @@ attack(
 )
 attack("a command by a function's role", 403, command(REVOCATION, "web"), by_gateway=True)
 attack("a command to approve", 400, command({"operation": "approve", "group": "open", "version": "1", "reason": "x"}))
+REPORT = {"operation": "report", "group": "open", "environment": "dev", "version": "1", "metrics": '{"rougeL": 0.99}'}
+attack("a report by a function's role", 403, command(REPORT, "web"), by_gateway=True)
+attack("a report of what nobody approved", 403, command(REPORT))
+attack("a report without numbers", 400, command({**REPORT, "metrics": "0.99"}))
+attack("a report of another version's numbers", 400, command({**REPORT, "metrics": '{"model_package_version": 2}'}))
+attack("a report of a version that isn't there", 404, command({**REPORT, "version": "999"}))
+attack("a report above what a function takes", 413, command({**REPORT, "pictures": "A" * (5 << 20)}))
 attack("a command that is no object", 400, command("[1]"))
 attack("a command without a reason", 400, command({**REVOCATION, "reason": ""}))
 attack("a command over a word", 404, command({**REVOCATION, "version": "all"}))

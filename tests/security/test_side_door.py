@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.security.house import ANN, BUCKET, House
 
@@ -168,6 +169,40 @@ def test_a_run_is_believed_by_its_metrics_and_not_by_its_event(house: House) -> 
     for detail in (None, {}, {**report, "model_package_group": ["x"]}, {**report, "environment": "moon"}):
         assert "refused" in house.invoke("on_inference_completed", {"detail": detail})
     assert house.state("forged-run") == before
+
+
+def test_a_report_is_the_callers_by_arn_and_asks_for_the_next_environment(house: House, tmp_path: Path) -> None:
+    house.register("reported")
+    house.took(house.decide("reported:1:dev:1", ANN))
+    house.applied("reported:1:dev:1")
+    metrics = tmp_path / "evaluation.json"
+    metrics.write_text('{"rougeL": {"value": 0.71, "n": 400}}')
+    done = promotion(house, "report", "reported", "dev", "1", "--metrics", str(metrics))
+    assert f"{CONSOLE} reported an evaluation of v1 in dev" in done.stdout, done.stderr
+    shown = house.read(house.link("reported:1:test:1"))["evidence"]
+    assert (shown["reported_by"], shown["metrics"]["rougeL"]["value"]) == (CONSOLE, 0.71)
+    kept = house.aws("s3").get_object(Bucket=evidence_bucket(house), Key=shown["metrics_uri"].split("/", 3)[3])
+    assert kept["Body"].read() == metrics.read_bytes()
+
+
+def test_a_reporter_puts_events_under_their_own_source_alone(house: House) -> None:
+    house.register("told")
+    house.took(house.decide("told:1:dev:1", ANN))
+    house.applied("told:1:dev:1")
+    key = "told/dev/mine/score/metrics.json"
+    report = {"model_package_group": "told", "model_package_version": 1, "environment": "dev"}
+    house.aws("s3").put_object(Bucket=BUCKET, Key=key, Body=json.dumps({**report, "rougeL": 0.8}).encode())
+    detail = {**report, "run_id": "mine", "status": "Completed", "metrics_uri": f"s3://{BUCKET}/{key}"}
+
+    def put(source: str) -> None:
+        entry = {"Source": source, "DetailType": "Inference Completed", "Detail": json.dumps(detail)}
+        house.aws("events").put_events(Entries=[{**entry, "EventBusName": house.installation["event_bus"]}])
+
+    with pytest.raises(ClientError, match="AccessDenied"):
+        put("promotion.inference")
+    put("promotion.report")
+    house.wait_for(lambda: [each for each in events(house, "told") if each["environment"] == "test"])
+    assert house.read(house.link("told:1:test:1"))["evidence"]["reported_by"] == "account 123456789012"
 
 
 def test_a_run_of_what_was_never_registered_is_nothing(house: House) -> None:

@@ -20,6 +20,7 @@ COMMANDS = (
     {"operation": "revoke", "group": "open", "version": "1", "reason": "x"},
     {"operation": "rollback", "group": "open", "environment": "dev", "reason": "x"},
     {"operation": "adopt", "environment": "prod", "reason": "x", "package": json.dumps(PACKAGE)},
+    {"operation": "report", "group": "open", "environment": "dev", "version": "1", "metrics": '{"rougeL": 0.99}'},
 )
 
 

@@ -21,6 +21,7 @@ LONGEST_SAMPLE = 1200
 LONGEST_NAME = 60
 LONGEST_BOUND = 200
 LONGEST_ENGINE_VALUE = 80
+LONGEST_REPORTER = 200
 
 _ABOUT_A_METRIC = frozenset({GateKind.MIN, GateKind.MAX, GateKind.SAMPLES, GateKind.REGRESSION})
 _LOWER_IS_BETTER = ("loss", "perplexity", "wer", "cer", "mae", "mse", "rmse", "error")
@@ -123,6 +124,7 @@ def evidence_document(evidence: Evidence, live: Evidence | None, *, digest: str 
         "source": evidence.source,
         "environment": evidence.environment,
         "run_id": evidence.run_id,
+        "reported_by": reported_by(evidence),
         "status": evidence.status,
         "problem": readable(evidence.problem, 1000)[0],
         "task": evidence.task,
@@ -147,6 +149,12 @@ def evidence_document(evidence: Evidence, live: Evidence | None, *, digest: str 
         "attached": list(evidence.attached),
         "problems": problems(evidence, live),
     }
+
+
+def reported_by(evidence: Evidence) -> str:
+    """Who measured it, where no run of this service did: a principal's ARN, or the account that an event came from."""
+    reporter = one_line(evidence.reporter, LONGEST_REPORTER)
+    return f"account {reporter}" if reporter.isdecimal() else reporter
 
 
 def problems(evidence: Evidence, live: Evidence | None) -> list[str]:

@@ -13,7 +13,7 @@ from promotion.formatting import duration, listed, number, one_line
 PictureSource = Callable[[str], bytes | None]
 PICTURES_SHOWN = 4
 LARGEST_PICTURE_BYTES = 1 << 20
-_PNG = b"\x89PNG\r\n\x1a\n"
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Drawn(Struct, frozen=True, kw_only=True):
@@ -37,7 +37,7 @@ def drawn(
         if not address.startswith("s3://"):
             address = f"{evidence.metrics_uri.rpartition('/')[0]}/{address}"
         data = source(address) if address.startswith("s3://") else None
-        if data is None or not data.startswith(_PNG) or len(data) > LARGEST_PICTURE_BYTES:
+        if data is None or not data.startswith(PNG) or len(data) > LARGEST_PICTURE_BYTES:
             lost.append(name)
         else:
             found.append(Drawn(name=name, data=data, alternative=alternative(name, evidence, rows)))

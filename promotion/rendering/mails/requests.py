@@ -18,6 +18,7 @@ from promotion.rendering.documents.evidence import (
     comparison,
     evidence_document,
     gate_documents,
+    reported_by,
     sample_documents,
     stopped_by,
     worst_slices,
@@ -108,6 +109,7 @@ def _ask(o: Occasion, request: Request, *, reminder: bool = False) -> Letter:
         facts=[
             *([("Failed", checks["text"])] if checks["tone"] == "shut" else []),
             *([(f"Against v{live.version}", against["text"])] if live and against["text"] else []),
+            *_reporter(evidence),
             *_weakest(o, evidence, rows),
             *_notes(package, readable(request.changed, LONGEST_NOTE)[0]),
             *_moving_image(package),
@@ -122,6 +124,11 @@ def _ask(o: Occasion, request: Request, *, reminder: bool = False) -> Letter:
 def _moving_image(package: dict[str, Any]) -> list[tuple[str, str]]:
     moves = any(container["image_can_move"] for container in package["containers"])
     return [("Image", "Named by a tag, which can be moved to another image after the approval.")] if moves else []
+
+
+def _reporter(evidence: Evidence) -> list[tuple[str, str]]:
+    """Whose numbers these are, where no run of this service measured them."""
+    return [("Numbers reported by", f"{reported_by(evidence)}; not measured here")] if evidence.reporter else []
 
 
 def _unsaid(problems: list[str], evidence: Evidence, gates: tuple[GateResult, ...]) -> list[str]:

@@ -1,0 +1,130 @@
+"""Evaluations that teams report: checked as a run's own results are, and kept beside them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+from lambdas.shared.appending import version_number
+from promotion.aws import Client
+from promotion.domain.metrics import evidence_of
+from promotion.domain.model import Evidence
+from promotion.errors import Invalid
+from promotion.rendering.documents.pictures import LARGEST_PICTURE_BYTES, PICTURES_SHOWN, PNG
+
+# Lambda takes 6 MB, in which the body is JSON within JSON.
+LARGEST_REPORT_BYTES = 4 << 20
+_PICTURE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}\.png", re.ASCII)
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """What a team measured of a version: its metrics file as it is, and pictures by file name."""
+
+    group: str
+    environment: str
+    version: int
+    metrics: bytes
+    document: Mapping[str, Any]
+    pictures: dict[str, bytes]
+
+    @classmethod
+    def of(cls, form: Mapping[str, str]) -> Report:
+        """The report that a form holds.
+
+        Raises:
+            Invalid: it is none, or its file is about something else.
+        """
+        group, environment = form.get("group", ""), form.get("environment", "")
+        version = version_number(form.get("version", ""))
+        document = _object(form.get("metrics", ""), "metrics")
+        check_subject(document, group=group, version=version, environment=environment)
+        return cls(
+            group=group,
+            environment=environment,
+            version=version,
+            metrics=form["metrics"].encode(),
+            document=document,
+            pictures=_pictures(form.get("pictures", "")),
+        )
+
+
+def check_subject(
+    document: Mapping[str, Any], *, group: str, version: int | None, environment: str, said: bool = False
+) -> None:
+    """Hold what a metrics document says it is about to what is reported; with `said`, it has to say it.
+
+    Raises:
+        Invalid: it is about something else.
+    """
+    for field, wanted in (
+        ("model_package_group", group),
+        ("model_package_version", version),
+        ("environment", environment),
+    ):
+        if (said or field in document) and document.get(field) != wanted:
+            raise Invalid(field, f"the report says {wanted!r}, the metrics say {document.get(field)!r}.")
+
+
+def keep(report: Report, arn: str, s3: Client, bucket: str, now: datetime) -> Evidence:
+    """Write a report below its group and environment, and return it as evidence of what `arn` reported.
+
+    Raises:
+        Invalid: there is no metric in it.
+    """
+    digest = hashlib.sha256(report.metrics).hexdigest()
+    run = f"report-{report.environment[:12]}-v{report.version}-{now:%y%m%d-%H%M%S}-{digest[:6]}"
+    folder = f"{report.group}/{report.environment}/{run}/score"
+    evidence = evidence_of(
+        report.document,
+        source="inference",
+        environment=report.environment,
+        run_id=run,
+        metrics_uri=f"s3://{bucket}/{folder}/metrics.json",
+        metrics_sha256=digest,
+        pictures=tuple(f"s3://{bucket}/{folder}/{name}" for name in report.pictures),
+        reporter=arn,
+    )
+    if not evidence.metrics:
+        raise Invalid("metrics", "the file has no metric: a name with a number, or with {value, low, high, n}.")
+    for name, data in report.pictures.items():
+        s3.put_object(Bucket=bucket, Key=f"{folder}/{name}", Body=data, ContentType="image/png")
+    s3.put_object(Bucket=bucket, Key=f"{folder}/metrics.json", Body=report.metrics, ContentType="application/json")
+    return evidence
+
+
+def _object(text: str, field: str) -> Mapping[str, Any]:
+    try:
+        found = json.loads(text)
+        # A lone surrogate can be written in JSON, but is no text: no ledger, page or mail takes it.
+        json.dumps(found, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise Invalid(field, "it has to be a JSON object.")
+    return found
+
+
+def _pictures(text: str) -> dict[str, bytes]:
+    """Pictures by file name, from a JSON object of base64."""
+    given = _object(text, "pictures") if text else {}
+    if len(given) > PICTURES_SHOWN:
+        raise Invalid("pictures", f"at most {PICTURES_SHOWN} are shown.")
+    found: dict[str, bytes] = {}
+    for name, data in given.items():
+        if not _PICTURE_NAME.fullmatch(name):
+            raise Invalid("pictures", f"{name[:80]!r} is no name of a picture: letters, digits, - and _, and .png.")
+        try:
+            found[name] = base64.b64decode(data, validate=True)
+        except (binascii.Error, TypeError, ValueError):
+            raise Invalid("pictures", f"{name} is not base64.") from None
+        if not found[name].startswith(PNG) or len(found[name]) > LARGEST_PICTURE_BYTES:
+            raise Invalid("pictures", f"{name} is no PNG of at most {LARGEST_PICTURE_BYTES >> 20} MiB.")
+    return found
