@@ -13,7 +13,9 @@ import boto3
 from local import REGION
 from local.aws.callers import service_session
 from local.children import Children, describe, plain_environment
+from local.containers.images import command_of
 from local.moto_patches.jobs import Job
+from promotion.errors import Invalid
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _TAIL_CHARACTERS = 600
@@ -105,6 +107,23 @@ def ended(process: subprocess.Popen[bytes], log: Path) -> JobFailed:
     """The failure of a container that ended by itself, with the last it said."""
     tail = log.read_text(errors="replace")[-_TAIL_CHARACTERS:].strip().rpartition("\n")[2]
     return JobFailed(f"AlgorithmError: the container ended, {describe(process)}: {tail}")
+
+
+def command_for(container: Mapping[str, Any]) -> list[str]:
+    """The command that stands for a container's image here.
+
+    Raises:
+        JobFailed: this machine runs no such image.
+    """
+    try:
+        return command_of(str(container.get("Image", "")))
+    except Invalid as error:
+        raise JobFailed(f"ClientError: {error.reason}") from None
+
+
+def containers_of(model: Any) -> list[Mapping[str, Any]]:
+    """The containers of a model as moto keeps it, in their order."""
+    return [model.primary_container] if model.primary_container else list(model.containers)
 
 
 def check_not_stopped(job: Job) -> None:

@@ -8,11 +8,9 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from moto.cloudwatch.models import cloudwatch_backends
@@ -20,7 +18,7 @@ from moto.sagemaker.models import sagemaker_backends
 
 from local import ACCOUNT, REGION
 from local.children import Children
-from local.jobs.container import JobFailed, Storage, ended, start
+from local.jobs.container import JobFailed, Storage, command_for, containers_of, ended, start
 from local.jobs.transform import ask, fetch_model
 from local.moto_patches import events
 from local.moto_patches import sagemaker_endpoints as mended
@@ -142,7 +140,9 @@ class EndpointHost:
         backend = sagemaker_backends[ACCOUNT][REGION]
         [variant] = backend.endpoint_configs[config_name].production_variants
         model = backend._models[variant["ModelName"]]
-        container: Mapping[str, Any] = model.primary_container or model.containers[0]
+        container, *others = containers_of(model)
+        if others:
+            raise JobFailed("ClientError: an endpoint here serves one container; a pipeline runs in batch jobs.")
         folder = self._home / re.sub(r"[^A-Za-z0-9.-]", "-", config_name)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -157,7 +157,7 @@ class EndpointHost:
                 "SM_MODEL_DIR": str(folder / "model"),
                 "HOST": "127.0.0.1",
             }
-            process = start(["python", "-m", "inference", "serve"], environment, storage, log_file, self._children)
+            process = start(command_for(container), environment, storage, log_file, self._children)
             server = Server(process, held.number, folder, log_file)
             try:
                 self._wait_until_healthy(server, patience)

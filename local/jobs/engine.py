@@ -16,7 +16,7 @@ from moto.sagemaker.models import sagemaker_backends
 from local import ACCOUNT, REGION
 from local.children import Children
 from local.jobs import processing, transform
-from local.jobs.container import JobFailed, JobStopped, Storage
+from local.jobs.container import JobFailed, JobStopped, Storage, containers_of
 from local.moto_patches import jobs as mended
 from local.moto_patches.jobs import Job
 
@@ -51,8 +51,7 @@ class JobEngine:
             if kind == "transform":
                 model = sagemaker_backends[ACCOUNT][REGION]._models[request["ModelName"]]
                 storage = Storage(self._aws_url, model.execution_role_arn, job.name)
-                container = model.primary_container or model.containers[0]
-                transform.run(request, container, storage, folder, self._children, job)
+                transform.run(request, containers_of(model), storage, folder, self._children, job)
             else:
                 storage = Storage(self._aws_url, request["RoleArn"], job.name)
                 processing.run(request, storage, folder, self._children, job)

@@ -1,4 +1,4 @@
-"""Batch Transform: unpacks the model, starts the container's server, and posts the input's lines to it."""
+"""Batch Transform: unpacks the model, starts its containers' servers, and posts the input's lines to the first of them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import subprocess
 import tarfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inference.batch import data_processing
 from local.children import Children
-from local.jobs.container import JobFailed, Storage, check_not_stopped, ended, split, start
+from local.jobs.container import JobFailed, Storage, check_not_stopped, command_for, ended, split, start
+from local.jobs.data_processing import Processing
 from local.moto_patches.jobs import Job
 from local.ports import Held
 
@@ -28,42 +29,40 @@ _MEBIBYTE = 1 << 20
 
 def run(
     request: Mapping[str, Any],
-    container: Mapping[str, Any],
+    containers: Sequence[Mapping[str, Any]],
     storage: Storage,
     folder: Path,
     children: Children,
     job: Job,
 ) -> None:
-    """Runs one transform job to its end.
+    """Runs one transform job to its end; of several containers each answers what the one before it answered.
 
     Raises:
         JobFailed: with what becomes the job's FailureReason.
         JobStopped: somebody stopped it.
     """
-    model = folder / "model"
-    fetch_model(container, storage, model)
-    log = folder / "container.log"
-    environment = {
-        **(container.get("Environment") or {}),
-        **(request.get("Environment") or {}),
-        "SAGEMAKER_BATCH": "true",
-        "SM_MODEL_DIR": str(model),
-    }
-    with _serving(environment, storage, log, children) as (process, port):
-        _wait_for_ping(process, port, log, job)
-        settings = _settings(request, port)
+    with ExitStack() as stack:
+        serving = []
+        for number, container in enumerate(containers):
+            place = folder if number == 0 else folder / f"container-{number}"
+            variables = {**(request.get("Environment") or {}), "SAGEMAKER_BATCH": "true"}
+            each = stack.enter_context(_serving(container, variables, storage, place, children))
+            each.wait_for_ping(job)
+            serving.append(each)
+        settings = _settings(request, serving[0].port)
         source = request["TransformInput"]
         uri = source["DataSource"]["S3DataSource"]["S3Uri"]
         bucket, _ = split(uri)
         output = request["TransformOutput"]
-        processing = _Processing(request.get("DataProcessing") or {})
+        processing = Processing(request.get("DataProcessing") or {}, source.get("ContentType"))
 
         def answer(body: bytes) -> bytes:
             check_not_stopped(job)
-            if process.poll() is not None:
-                raise ended(process, log)
-            asked = processing.asked(body)
-            return processing.answered(body, _post(port, asked, source.get("ContentType"), output.get("Accept")))
+            said, content_type = processing.asked(body), source.get("ContentType")
+            for each in serving:
+                each.check_alive()
+                said, content_type = _post(each.port, said, content_type, output.get("Accept"))
+            return processing.answered(body, said)
 
         for key, name in storage.keys(uri):
             content = storage.read(bucket, key)
@@ -76,16 +75,53 @@ def run(
             )
 
 
+@dataclass(frozen=True)
+class _Serving:
+    """A container's process, its port, and where it writes what it says."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    def check_alive(self) -> None:
+        if self.process.poll() is not None:
+            raise ended(self.process, self.log)
+
+    def wait_for_ping(self, job: Job) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            check_not_stopped(job)
+            self.check_alive()
+            try:
+                if ask(self.port, "GET", "/ping", timeout=2)[0] == 200:
+                    return
+            except OSError:
+                pass
+            if time.monotonic() > deadline:
+                raise JobFailed(f"ClientError: the container did not answer /ping within {_START_SECONDS} s.")
+            time.sleep(0.05)
+
+
 @contextmanager
 def _serving(
-    environment: Mapping[str, str], storage: Storage, log: Path, children: Children
-) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """`serve` and its port, which is held until it has ended."""
+    container: Mapping[str, Any], variables: Mapping[str, str], storage: Storage, place: Path, children: Children
+) -> Iterator[_Serving]:
+    """A container with its model, on a port that is held until it has ended."""
+    command = command_for(container)
+    place.mkdir(exist_ok=True)
+    fetch_model(container, storage, place / "model")
+    log = place / "container.log"
     with Held() as held:
-        given = {**environment, "SAGEMAKER_BIND_TO_PORT": str(held.number), "HOST": "127.0.0.1"}
-        process = start(["python", "-m", "inference", "serve"], given, storage, log, children)
+        environment = {
+            **(container.get("Environment") or {}),
+            **variables,
+            "SM_MODEL_DIR": str(place / "model"),
+            "SAGEMAKER_BIND_TO_PORT": str(held.number),
+            "HOST": "127.0.0.1",
+        }
+        process = start(command, environment, storage, log, children)
         try:
-            yield process, held.number
+            yield _Serving(process, held.number, log)
         finally:
             children.stop(process, grace_seconds=30)
 
@@ -108,22 +144,6 @@ def fetch_model(container: Mapping[str, Any], storage: Storage, model: Path) -> 
     except (tarfile.TarError, OSError, EOFError) as broken:
         raise JobFailed(f"ClientError: {url} can't be unpacked: {broken}") from None
     archive.unlink()
-
-
-def _wait_for_ping(process: subprocess.Popen[bytes], port: int, log: Path, job: Job) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        check_not_stopped(job)
-        if process.poll() is not None:
-            raise ended(process, log)
-        try:
-            if ask(port, "GET", "/ping", timeout=2)[0] == 200:
-                return
-        except OSError:
-            pass
-        if time.monotonic() > deadline:
-            raise JobFailed(f"ClientError: the container did not answer /ping within {_START_SECONDS} s.")
-        time.sleep(0.05)
 
 
 def _settings(request: Mapping[str, Any], port: int) -> dict[str, Any]:
@@ -157,57 +177,6 @@ def _in_order(answer: Callable[[bytes], bytes], bodies: Iterator[bytes], concurr
             yield waiting.popleft().result()
 
 
-class _Processing:
-    """DataProcessing: what of each record is sent, and what of each answer is kept, joined with its record or not."""
-
-    def __init__(self, wanted: Mapping[str, str]) -> None:
-        self._input = data_processing.Path.parse("InputFilter", wanted.get("InputFilter") or "$")
-        self._output = data_processing.Path.parse("OutputFilter", wanted.get("OutputFilter") or "$")
-        self._joined = wanted.get("JoinSource") == "Input"
-
-    def asked(self, body: bytes) -> bytes:
-        """What is sent of a request's records."""
-        if self._input.whole:
-            return body
-        return _lines_of(self._of(self._input, json.loads(line)) for line in _split(body))
-
-    def answered(self, body: bytes, answer: bytes) -> bytes:
-        """What is kept of the answers to `body`.
-
-        Raises:
-            JobFailed: SageMaker has no place for the error of one record; it ends the job.
-        """
-        if self._output.whole and not self._joined:
-            return answer
-        records, answers = _split(body), _split(answer)
-        if self._joined and len(records) != len(answers):
-            raise JobFailed(f"ClientError: {len(answers)} answers to {len(records)} records can't be joined.")
-        values = (json.loads(line) for line in answers)
-        if self._joined:
-            values = (
-                data_processing.join(json.loads(line), value) for line, value in zip(records, values, strict=True)
-            )
-        return _lines_of(self._of(self._output, value) for value in values)
-
-    @staticmethod
-    def _of(path: data_processing.Path, value: Any) -> Any:
-        try:
-            return path.of(value)
-        except data_processing.NothingFound as nothing:
-            raise JobFailed(f"ClientError: {nothing}") from None
-
-
-def _lines_of(values: Iterator[Any]) -> bytes:
-    try:
-        return b"".join(json.dumps(value).encode() + b"\n" for value in values)
-    except ValueError as broken:
-        raise JobFailed(f"ClientError: Unable to parse data as JSON: {broken}") from None
-
-
-def _split(body: bytes) -> list[bytes]:
-    return body.removesuffix(b"\n").split(b"\n")
-
-
 def _payloads(content: bytes, split_type: str, settings: Mapping[str, Any]) -> Iterator[bytes]:
     """An object's bytes as requests: whole, line by line, or as many lines as fit."""
     if split_type != "Line":
@@ -228,17 +197,18 @@ def _payloads(content: bytes, split_type: str, settings: Mapping[str, Any]) -> I
         yield bytes(payload)
 
 
-def _post(port: int, body: bytes, content_type: str | None, accept: str | None) -> bytes:
+def _post(port: int, body: bytes, content_type: str | None, accept: str | None) -> tuple[bytes, str | None]:
+    """A container's answer, and what it says that it is."""
     headers = {"Content-Type": content_type or "application/octet-stream"}
     if accept:
         headers["Accept"] = accept
     try:
-        status, answer = ask(port, "POST", "/invocations", body, headers, timeout=_ANSWER_SECONDS)
+        status, answer, kind = _asked(port, "POST", "/invocations", body, headers, timeout=_ANSWER_SECONDS)
     except OSError as broken:
         raise JobFailed(f"AlgorithmError: the container closed the connection: {broken}") from None
     if status != 200:
         raise JobFailed(f"ClientError: the container answered {status}: {answer[:300].decode(errors='replace')}")
-    return answer
+    return answer, kind or content_type
 
 
 def _assembled(answers: list[bytes], assemble_with: str | None) -> bytes:
@@ -258,11 +228,18 @@ def ask(
     timeout: float,
 ) -> tuple[int, bytes]:
     """A container's status and answer to one request."""
+    return _asked(port, method, path, body, headers, timeout=timeout)[:2]
+
+
+def _asked(
+    port: int, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None, *, timeout: float
+) -> tuple[int, bytes, str | None]:
+    """A container's status, answer and content type."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         connection.request(method, path, body, dict(headers or {}))
         answer = connection.getresponse()
-        return answer.status, answer.read()
+        return answer.status, answer.read(), answer.getheader("Content-Type")
     except http.client.HTTPException as broken:
         raise OSError(str(broken)) from None
     finally:

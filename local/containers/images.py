@@ -1,0 +1,63 @@
+"""Which images this machine runs, and by which command: ours, XGBoost's, scikit-learn's, and those of one's own file."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import tomllib
+from pathlib import Path
+
+from local.containers import packages
+from promotion.errors import Invalid
+
+# A file of one's own: image patterns to commands, as TOML.
+LOCAL_CONTAINERS = "LOCAL_CONTAINERS"
+_SERVER = Path(__file__).with_name("tabular.py")
+_OWN = ["python", "-m", "inference", "serve"]
+# By the repository, without registry, tag and digest. The field's containers for texts answer as the inference image does.
+_OURS = (
+    "*/inference",
+    "*promotion*",
+    "*huggingface-pytorch-inference*",
+    "*huggingface-pytorch-tgi*",
+    "*djl-inference*",
+)
+_TABULAR = {"*sagemaker-xgboost*": "xgboost", "*sagemaker-scikit-learn*": "scikit-learn"}
+
+
+def command_of(image: str) -> list[str]:
+    """The command that serves what a container of this image would.
+
+    Raises:
+        Invalid: this machine runs no such container, or the file of one's own can't be read.
+    """
+    registry, _, name = image.partition("@")[0].rpartition("/")
+    name = f"{registry.partition('/')[2]}/{name.partition(':')[0]}"
+    for pattern, command in _configured().items():
+        if fnmatch.fnmatchcase(image, pattern):
+            return command
+    for pattern, kind in _TABULAR.items():
+        if fnmatch.fnmatchcase(name, pattern):
+            return [packages.python(), str(_SERVER), kind]
+    if any(fnmatch.fnmatchcase(name, pattern) for pattern in _OURS):
+        return _OWN
+    raise Invalid(
+        "Image",
+        f"{image} is not run on this machine, which has no Docker: it runs the inference image, XGBoost's and scikit-learn's. "
+        f"For another, name a command in the file of {LOCAL_CONTAINERS} (docs/local.md).",
+    )
+
+
+def _configured() -> dict[str, list[str]]:
+    """The commands of one's own, by patterns of whole image names."""
+    file = os.environ.get(LOCAL_CONTAINERS)
+    if not file:
+        return {}
+    try:
+        found = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise Invalid(LOCAL_CONTAINERS, f"{file} can't be read: {error}") from None
+    for pattern, command in found.items():
+        if not isinstance(command, list) or not command or not all(isinstance(part, str) for part in command):
+            raise Invalid(LOCAL_CONTAINERS, f"{file}, {pattern!r}: a command is a list of texts.")
+    return found

@@ -1,0 +1,78 @@
+"""DataProcessing of a batch transform job: what of each record is sent, and what of each answer is kept."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from inference.batch import data_processing
+from local.jobs.container import JobFailed
+
+_CSV = "text/csv"
+
+
+class Processing:
+    """DataProcessing: what of each record is sent, and what of each answer is kept, joined with its record or not."""
+
+    def __init__(self, wanted: Mapping[str, str], content_type: str | None = None) -> None:
+        self._csv = (content_type or "").partition(";")[0].strip() == _CSV
+        self._input = data_processing.Path.parse("InputFilter", wanted.get("InputFilter") or "$")
+        self._output = data_processing.Path.parse("OutputFilter", wanted.get("OutputFilter") or "$")
+        self._joined = wanted.get("JoinSource") == "Input"
+
+    def asked(self, body: bytes) -> bytes:
+        """What is sent of a request's records."""
+        if self._input.whole:
+            return body
+        records = map(_cells if self._csv else json.loads, _split(body))
+        return (_rows_of if self._csv else _lines_of)(self._of(self._input, record) for record in records)
+
+    def answered(self, body: bytes, answer: bytes) -> bytes:
+        """What is kept of the answers to `body`.
+
+        Raises:
+            JobFailed: SageMaker has no place for the error of one record; it ends the job.
+        """
+        if self._output.whole and not self._joined:
+            return answer
+        records, answers = _split(body), _split(answer)
+        if self._joined and len(records) != len(answers):
+            raise JobFailed(f"ClientError: {len(answers)} answers to {len(records)} records can't be joined.")
+        values = (json.loads(line) for line in answers)
+        if self._joined:
+            values = (
+                data_processing.join(json.loads(line), value) for line, value in zip(records, values, strict=True)
+            )
+        return _lines_of(self._of(self._output, value) for value in values)
+
+    @staticmethod
+    def _of(path: data_processing.Path, value: Any) -> Any:
+        try:
+            return path.of(value)
+        except data_processing.NothingFound as nothing:
+            raise JobFailed(f"ClientError: {nothing}") from None
+
+
+def _lines_of(values: Iterator[Any]) -> bytes:
+    try:
+        return b"".join(json.dumps(value).encode() + b"\n" for value in values)
+    except ValueError as broken:
+        raise JobFailed(f"ClientError: Unable to parse data as JSON: {broken}") from None
+
+
+def _cells(line: bytes) -> list[str]:
+    return next(csv.reader([line.decode()]), [])
+
+
+def _rows_of(rows: Iterable[Any]) -> bytes:
+    """Records of CSV again; what a filter makes of one is a row, or a cell of one."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(row if isinstance(row, list) else [row] for row in rows)
+    return text.getvalue().encode()
+
+
+def _split(body: bytes) -> list[bytes]:
+    return body.removesuffix(b"\n").split(b"\n")

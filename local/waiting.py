@@ -1,0 +1,27 @@
+"""Waiting for what the demo's service does, and the error where it doesn't."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+PATIENCE_S = 300.0
+
+
+class Unexpected(Exception):
+    """The loop did not do what it should; the message says which step."""
+
+
+def until(what: str, look: Callable[[], Any], patience_s: float = PATIENCE_S, pause_s: float = 0.1) -> Any:
+    """Look until there is something to see, and return it.
+
+    Raises:
+        Unexpected: there was nothing in time.
+    """
+    deadline = time.monotonic() + patience_s
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            raise Unexpected(f"waited {patience_s:.0f} s in vain for {what}.")
+        time.sleep(pause_s)
+    return found
