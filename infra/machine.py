@@ -98,7 +98,7 @@ def definition(
         "NothingToRun": {"Type": "Succeed"},
         "CreateModel": _sagemaker(
             "createModel",
-            _fields("create_model", "ModelName", "PrimaryContainer", "EnableNetworkIsolation")
+            _fields("create_model", "ModelName", "Containers", "EnableNetworkIsolation")
             | {"ExecutionRoleArn": role}
             | vpc,
             next_state="StartTransform",
@@ -115,7 +115,7 @@ def definition(
                     "MaxPayloadInMB",
                     "MaxConcurrentTransforms",
                 ),
-                *("ModelClientConfig", "TransformInput", "TransformOutput", "TransformResources"),
+                *("ModelClientConfig", "TransformInput", "TransformOutput", "TransformResources", "DataProcessing"),
             ),
             next_state="BeginTransform",
         ),

@@ -15,6 +15,7 @@ from urllib3.exceptions import HTTPError
 from inference.batch import storage
 from promotion import names
 from promotion.client.artifact import HashedArtifact, Manifest, hash_artifact
+from promotion.domain.model_layout import is_document, layout_problem
 from promotion.errors import Invalid
 
 log = logging.getLogger("inference")
@@ -58,7 +59,7 @@ def planned(uri: str, output: str = "") -> dict[str, Any]:
     return {"artifacts": [_of_plan(entry, keep) for entry in plan["artifacts"]]}
 
 
-def _of_plan(entry: dict[str, str], keep: Callable[[Manifest], None]) -> dict[str, Any]:
+def _of_plan(entry: dict[str, Any], keep: Callable[[Manifest], None]) -> dict[str, Any]:
     artifact = entry["artifact"]
     found: dict[str, Any] = {"artifact": artifact, "version_id": entry["version_id"]}
     try:
@@ -72,6 +73,11 @@ def _of_plan(entry: dict[str, str], keep: Callable[[Manifest], None]) -> dict[st
     except Exception as error:
         log.exception("%s can't be hashed", artifact)
         return found | {"problem": f"the artifact can't be read ({type(error).__name__})."}
+    # The variables are there where the package has this very image.
+    if (environment := entry.get("environment")) is not None:
+        paths = [member.path for member in hashed.manifest.members]
+        if problem := layout_problem(paths, hashed.documents, environment):
+            return found | {"problem": f"the inference image can't load it: {problem}"}
     keep(hashed.manifest)
     return found | _digests(hashed)
 
@@ -81,7 +87,7 @@ def _digests(hashed: HashedArtifact) -> dict[str, Any]:
 
 
 def _hashed(stream: IO[bytes], name: str, size: int) -> HashedArtifact:
-    return hash_artifact(_Telling(stream, name, size), size=size)
+    return hash_artifact(_Telling(stream, name, size), size=size, keep=is_document)
 
 
 class _Telling:

@@ -70,6 +70,10 @@ def run_once(
     model: LiveModel, options: argparse.Namespace, settings: Settings, stamp: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Verify, transform, score and upload; returns the metrics."""
+    if len(model.containers) > 1:
+        raise Invalid(
+            "containers", f"a direct run takes one container, and this model is a pipeline of {len(model.containers)}."
+        )
     container = model.containers[0]
     folder = artifact_folder(model, options.cache or default_cache(), quiet=options.quiet)
     make = partial(

@@ -108,7 +108,9 @@ def score(
         "throughput": _throughput(totals),
         "engine": {"workers": len({run.worker for run in runs}), **totals.counts.engine},
         "slices": _slices(scored, wanted, inputs),
-        "drift": drifting.drift(baseline, (text for _, text in input_texts(inputs))) if baseline and inputs else {},
+        "drift": drifting.drift(baseline, (text for _, text in input_texts(inputs)))
+        if baseline and inputs and "vocabulary" in baseline
+        else {},
         "samples": _samples(outputs, inputs, scored, wanted),
     }
     if not classified and not measures.rouge_applies([str(value) for value in wanted.values.values()]):

@@ -132,7 +132,8 @@ def score_table(
         "task": options.task or "", "metrics": {}, "counts": {"records": answers.rows, "errors": 0}, "slices": {},
         "drift": {}, "samples": [],
     }  # fmt: skip
-    if inputs is not None and baseline:
+    # A profile of texts is for another kind of model.
+    if inputs is not None and baseline and "vocabulary" not in baseline:
         document["drift"], document["ks"] = table_drift(
             baseline, read_table(inputs, header=options.header, what="inputs")
         )

@@ -162,7 +162,8 @@ def with_digests(
         )
         if by_job or sum(sizes) > limit:
             return replace(sized, hashing=True)
-        hashed = (hash_container(s3, each, on_chunk=budget, keep=keep) for each in package.containers)
+        own = setting(names.HASHING_IMAGE)
+        hashed = (hash_container(s3, each, on_chunk=budget, keep=keep, own_image=own) for each in package.containers)
         return replace(package, containers=tuple(hashed))
     except _OutOfTimeError:
         return replace(sized, hashing=True)

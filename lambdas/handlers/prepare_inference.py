@@ -65,7 +65,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     state = ledger().view(group).find_version(model.model_package_version)
     form = transform_format(
         inputs, model.content_types, state.package.response_types if state else (),
-        content_type=evaluation.content_type, accept=evaluation.accept,
+        content_type=evaluation.content_type, accept=evaluation.accept, input_filter=evaluation.input_filter,
     )  # fmt: skip
     image = inference_image()
     model = with_copy(
@@ -156,6 +156,7 @@ def requests(
                 "ContentType": form.content_type,
                 "SplitType": form.split_type,
             },
+            "DataProcessing": {"InputFilter": form.input_filter, "OutputFilter": "$", "JoinSource": "None"},
             "TransformOutput": {
                 "S3OutputPath": f"{output}/transform/",
                 "AssembleWith": form.assemble_with,
@@ -251,8 +252,9 @@ def _baseline(state: VersionState | None) -> dict[str, Any] | None:
     except Invalid as error:
         logger.warning("baseline not read", extra={"reason": str(error)})
         return None
-    # SageMaker's own statistics may stand there as well: they are no profile of texts.
-    return document if isinstance(document, dict) and {"length", "vocabulary"} <= document.keys() else None
+    # A profile of texts, or of columns: ours, or SageMaker's own statistics. The score takes the one that its task reads.
+    known = ({"length", "vocabulary"}, {"columns"}, {"features"})
+    return document if isinstance(document, dict) and any(each <= document.keys() for each in known) else None
 
 
 def _approval(model: LiveModel, run: str) -> dict[str, Any]:

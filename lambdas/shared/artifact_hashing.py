@@ -21,6 +21,7 @@ from promotion import names
 from promotion.aws.artifacts import pinned, read_json
 from promotion.domain.instance_types import volume_key
 from promotion.domain.model import Container, Package
+from promotion.domain.model_layout import is_image
 from promotion.errors import Invalid
 from promotion.ledger.append import Receipt
 from promotion.workflows.commands import RecordArtifact
@@ -135,7 +136,15 @@ def _start(package: Package, attempt: int) -> None:
     result = result_uri(package.arn, attempt)
     plan = result.removesuffix(".json") + ".plan.json"
     # A file, because an argument holds 256 characters and a key 1,024; pinned, because a retry reads what is there by then.
-    document = [{"artifact": each.model_data_url, **pinned(client("s3"), each)} for each in package.containers]
+    document = [
+        {
+            "artifact": each.model_data_url,
+            **pinned(client("s3"), each),
+            # What the inference image could not load is found here too, not after the approvals.
+            **({"environment": each.environment} if is_image(each.image, setting(names.HASHING_IMAGE)) else {}),
+        }
+        for each in package.containers
+    ]
     bucket, _, key = plan.removeprefix("s3://").partition("/")
     client("s3").put_object(Bucket=bucket, Key=key, Body=json.dumps({"artifacts": document}).encode())
     wanted = config().inference

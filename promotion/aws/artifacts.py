@@ -14,6 +14,7 @@ from promotion.aws import Client
 from promotion.client.artifact import Manifest, hash_artifact, split_uri
 from promotion.domain.metrics import evidence_of
 from promotion.domain.model import Container, Evidence
+from promotion.domain.model_layout import is_document, is_image, layout_problem
 from promotion.domain.registration import attached_to, licence_of
 from promotion.errors import Invalid
 
@@ -59,13 +60,15 @@ def hash_container(
     *,
     on_chunk: Callable[[], None] = lambda: None,
     keep: Callable[[Manifest], None] = lambda manifest: None,
+    own_image: str = "",
 ) -> Container:
     """A container with the digests of its artifact, read once, by its S3 version where the bucket keeps versions.
 
     `on_chunk` is called at least once a MiB; what it raises ends the reading. `keep` is called with the list of members.
+    `own_image` is this service's inference image: what it could not load is refused here.
 
     Raises:
-        Invalid: there is no artifact, it can't be read, or the archive is damaged.
+        Invalid: there is no artifact, it can't be read, the archive is damaged, or its files are none that the image loads.
     """
     bucket, key = split_uri(container.model_data_url, "ModelDataUrl")
     head = _head(s3, container)
@@ -73,7 +76,13 @@ def hash_container(
     extra: dict[str, Any] = {"VersionId": version_id} if version_id and version_id != "null" else {}
     # The entity tag holds the read to the object that was looked at, in a bucket without versions too.
     body = s3.get_object(Bucket=bucket, Key=key, IfMatch=head["ETag"], **extra)["Body"]
-    hashed = hash_artifact(body, size=int(head["ContentLength"]), on_chunk=on_chunk)
+    ours = is_image(container.image, own_image)
+    kept = is_document if ours else _nothing
+    hashed = hash_artifact(body, size=int(head["ContentLength"]), on_chunk=on_chunk, keep=kept)
+    if ours:
+        paths = [member.path for member in hashed.manifest.members]
+        if problem := layout_problem(paths, hashed.documents, container.environment):
+            raise Invalid("ModelDataUrl", f"the inference image can't load it: {problem}")
     keep(hashed.manifest)
     return replace(
         container,
@@ -82,6 +91,10 @@ def hash_container(
         sha256=hashed.sha256,
         manifest_sha256=hashed.manifest.sha256,
     )
+
+
+def _nothing(path: str, size: int) -> bool:
+    return False
 
 
 def _head(s3: Client, container: Container) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from promotion.domain.model import Actor, Container, Package, Requester, Version
 from promotion.domain.package_changes import changes, is_served
 from promotion.domain.package_sources import beside_artifact
 from promotion.domain.registration import attached_to, baseline_of, described, licence_of
+from promotion.domain.sagemaker_model import unservable
 from promotion.errors import Invalid
 from promotion.ledger.events import Event, version_of
 from promotion.ledger.fold import touched as touched_by
@@ -223,7 +224,9 @@ def describe(client: Client, arn: str, requesters: Mapping[str, str]) -> tuple[P
     if not containers:
         # Recorded all the same: the page and the mail say it, and nobody can approve.
         package = replace(package, problem="InferenceSpecification.Containers: the package has no container to serve.")
-    elif problem := beside_artifact((found["InferenceSpecification"] or {})["Containers"]):
+    elif problem := (
+        beside_artifact((found["InferenceSpecification"] or {})["Containers"]) or unservable(package.containers)
+    ):
         package = replace(package, problem=problem)
     return package, found
 

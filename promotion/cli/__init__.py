@@ -16,7 +16,7 @@ from typing import Any
 
 from promotion import names
 from promotion.cli import looking
-from promotion.cli.parsing import Parser
+from promotion.cli.parsing import Parser, common_options
 from promotion.errors import IntegrityError, Invalid, NotApproved, PromotionError, Refused
 from promotion.formatting import readable
 
@@ -88,34 +88,16 @@ def _settle(options: argparse.Namespace) -> None:
         os.environ["AWS_PROFILE"] = options.profile
 
 
-def _common(*, suppressed: bool) -> Parser:
-    """Options of every command, before or after its name; an option left out after it keeps the value before it."""
-    absent = argparse.SUPPRESS if suppressed else None
-    common = Parser(add_help=False)
-    common.add_argument(
-        "--json", action="store_true", default=argparse.SUPPRESS if suppressed else False, help="answer in JSON"
-    )
-    common.add_argument(
-        "--config",
-        metavar="FILE",
-        default=absent,
-        help="the promotion.toml in effect (default: PROMOTION_CONFIG, or ./promotion.toml)",
-    )
-    common.add_argument("--region", metavar="NAME", default=absent, help="AWS region (default: AWS_DEFAULT_REGION)")
-    common.add_argument("--profile", metavar="NAME", default=absent, help="AWS profile (default: AWS_PROFILE)")
-    return common
-
-
 def _parser() -> Parser:
     parser = Parser(
         prog="promotion",
         description="Approval and promotion of models, from a shell.",
-        parents=[_common(suppressed=False)],
+        parents=[common_options(suppressed=False)],
         epilog="promotion COMMAND --help has more. `promotion completion --help` says how to have TAB complete.",
     )
     parser.add_argument("--version", action="version", version=f"{DISTRIBUTION} {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    common = _common(suppressed=True)
+    common = common_options(suppressed=True)
 
     def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, parents=[common], help=text, description=text)

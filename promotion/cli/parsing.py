@@ -33,3 +33,21 @@ class Parser(argparse.ArgumentParser):
 def _meant(word: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1)
     return f". Did you mean {close[0]}?" if close else ""
+
+
+def common_options(*, suppressed: bool) -> Parser:
+    """Options of every command, before or after its name; an option left out after it keeps the value before it."""
+    absent = argparse.SUPPRESS if suppressed else None
+    common = Parser(add_help=False)
+    common.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS if suppressed else False, help="answer in JSON"
+    )
+    common.add_argument(
+        "--config",
+        metavar="FILE",
+        default=absent,
+        help="the promotion.toml in effect (default: PROMOTION_CONFIG, or ./promotion.toml)",
+    )
+    common.add_argument("--region", metavar="NAME", default=absent, help="AWS region (default: AWS_DEFAULT_REGION)")
+    common.add_argument("--profile", metavar="NAME", default=absent, help="AWS profile (default: AWS_PROFILE)")
+    return common

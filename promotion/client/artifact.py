@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +87,12 @@ class Manifest:
 
 @dataclass(frozen=True)
 class HashedArtifact:
-    """An artifact as it was read once, from first byte to last."""
+    """An artifact as it was read once, from first byte to last; `documents` are the members that were to be kept, by path."""
 
     size: int
     sha256: str
     manifest: Manifest
+    documents: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class _HashingStream:
@@ -117,6 +118,7 @@ def hash_artifact(
     *,
     size: int | None = None,
     on_chunk: Callable[[], None] = lambda: None,
+    keep: Callable[[str, int], bool] = lambda path, size: False,
 ) -> HashedArtifact:
     """Hash an artifact and its members in one pass, in linear time, with a few MiB besides the manifest.
 
@@ -124,26 +126,33 @@ def hash_artifact(
         stream: The artifact's bytes.
         size: Number of its bytes, if known.
         on_chunk: Called at least once a MiB and a member; what it raises ends the pass.
+        keep: Whether the content of a member, by its path and size, is kept as well.
 
     Raises:
         Invalid: It is not a tar archive compressed with gzip, is damaged, or holds what no model needs.
     """
     reader = _HashingStream(stream)
     found: dict[str, Member] = {}
+    documents: dict[str, bytes] = {}
     for member, content in read_archive(reader, size=size):
         on_chunk()
         if member.kind == "file":
             digest = hashlib.sha256()
+            kept: list[bytes] | None = [] if keep(member.path, member.size) else None
             for chunk in content:
                 digest.update(chunk)
+                if kept is not None:
+                    kept.append(bytes(chunk))
                 on_chunk()
+            if kept is not None:
+                documents[member.path] = b"".join(kept)
             found[member.path] = Member(member.path, member.size, digest.hexdigest())
         elif member.kind == "link":
             # It unpacks to a file of the same bytes.
             same = found[member.target]
             found[member.path] = Member(member.path, same.size, same.sha256)
     members = tuple(sorted(found.values(), key=lambda member: member.path))
-    return HashedArtifact(reader.size, reader.hexdigest(), Manifest(members))
+    return HashedArtifact(reader.size, reader.hexdigest(), Manifest(members), documents)
 
 
 def manifest_of_folder(folder: str | os.PathLike[str]) -> Manifest:

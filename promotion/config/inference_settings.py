@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 class Evaluation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Input, references and scoring of a group's inference runs; None is derived from package and files.
 
+    `input_filter` is Batch Transform's InputFilter: what of each record the model is given, such as `$[1:]`.
     `task` is regression, binary-classification or multiclass-classification for models that answer with numbers or classes;
     the fields name columns by name or by position from 0; `threshold` and `positive` are for binary models.
     """
@@ -18,6 +19,7 @@ class Evaluation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     references: str | None = None
     content_type: str | None = None
     accept: str | None = None
+    input_filter: Annotated[str, Meta(pattern=r"^\$", max_length=63)] | None = None
     task: Literal["regression", "binary-classification", "multiclass-classification"] | None = None
     prediction_field: str | None = None
     reference_field: str | None = None

@@ -384,8 +384,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "freeze": self.freeze,
             "operators": self.operators,
             "bypass": self.bypass,
-            # Whose numbers gates judge; absent where there are none, as in the policies of earlier releases.
-            **({"reporters": self.inference.reporters} if self.inference.reporters else {}),
+            **(
+                {"reporters": reporters} if (reporters := self.inference.reporters) else {}
+            ),  # Whose numbers gates judge.
         }
         plain = dict(without_defaults(policy))
         # On what machine a model is served decides nothing about whether it may be.

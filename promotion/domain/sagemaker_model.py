@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from promotion.client.live_record import LiveContainer, LiveModel
+from promotion.domain.model import Container
 from promotion.errors import Invalid
 
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ContainerDefinition.html, Environment
 MOST_VARIABLES = 100
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModel.html, Containers
+MOST_CONTAINERS = 15
 MOST_VARIABLES_BYTES = 32 << 10
+# As long as an approval's id gets.
+_LONG = "x" * 128
 
 
 def model_request(
@@ -22,22 +27,26 @@ def model_request(
     security_groups: Sequence[str],
     isolated: bool,
 ) -> dict[str, Any]:
-    """CreateModel's request for what is live: its own container, held to the approved bytes.
+    """CreateModel's request for what is live: its own containers, each held to its approved bytes.
+
+    Several are a serial pipeline, each answering what the one before it answered; that is CreateModel's default.
 
     Raises:
-        Invalid: the container has more variables than SageMaker takes.
+        Invalid: a container has more variables than SageMaker takes.
     """
-    container = model.containers[0]
     network = {"VpcConfig": {"Subnets": list(subnets), "SecurityGroupIds": list(security_groups)}} if subnets else {}
     return {
         "ModelName": name,
         "ExecutionRoleArn": role,
         "EnableNetworkIsolation": isolated,
-        "PrimaryContainer": {
-            "Image": pinned_image(container),
-            "ModelDataUrl": container.model_data_url,
-            "Environment": variables(container, model),
-        },
+        "Containers": [
+            {
+                "Image": pinned_image(container),
+                "ModelDataUrl": container.model_data_url,
+                "Environment": variables(container, model, place=f"containers[{number}]"),
+            }
+            for number, container in enumerate(model.containers)
+        ],
         **network,
     }
 
@@ -64,20 +73,44 @@ def same_repository(image: str, other: str) -> bool:
     return repository(image) == repository(other)
 
 
-def variables(container: LiveContainer, model: LiveModel) -> dict[str, str]:
+def variables(container: LiveContainer, model: LiveModel, *, place: str = "containers[0]") -> dict[str, str]:
     """The container's own variables, and what holds it to the approved bytes.
 
     Raises:
         Invalid: SageMaker takes no more than 100, of 32 KB together.
     """
-    found = {
-        **container.environment,
-        "PROMOTION_MANIFEST_SHA256": container.manifest_sha256,
-        "PROMOTION_APPROVAL_ID": model.approval_id,
-    }
-    if len(found) > MOST_VARIABLES:
-        raise Invalid("containers[0].environment", f"SageMaker takes {MOST_VARIABLES} variables, two of them ours.")
-    size = sum(len(name.encode()) + len(value.encode()) for name, value in found.items())
-    if size > MOST_VARIABLES_BYTES:
-        raise Invalid("containers[0].environment", f"SageMaker takes 32 KB of variables, and these have {size} bytes.")
+    found = _with_ours(container.environment, container.manifest_sha256, model.approval_id)
+    if problem := _too_many(found):
+        raise Invalid(f"{place}.environment", problem)
     return found
+
+
+def unservable(containers: Sequence[Container]) -> str:
+    """Why SageMaker would not create a model of a package's containers; empty where it would.
+
+    It is told when a version is registered, so that nobody approves what no environment can run.
+    """
+    if len(containers) > MOST_CONTAINERS:
+        return f"InferenceSpecification.Containers: SageMaker takes {MOST_CONTAINERS}, and there are {len(containers)}."
+    for number, container in enumerate(containers):
+        place = f"InferenceSpecification.Containers[{number}]"
+        if not container.image:
+            return f"{place}.Image: it names none."
+        if problem := _too_many(_with_ours(container.environment, _LONG[:64], _LONG)):
+            return f"{place}.Environment: {problem}"
+    return ""
+
+
+def _with_ours(environment: Mapping[str, str], manifest_sha256: str, approval_id: str) -> dict[str, str]:
+    return {
+        **environment,
+        "PROMOTION_MANIFEST_SHA256": manifest_sha256,
+        "PROMOTION_APPROVAL_ID": approval_id,
+    }
+
+
+def _too_many(variables: Mapping[str, str]) -> str:
+    if len(variables) > MOST_VARIABLES:
+        return f"SageMaker takes {MOST_VARIABLES} variables, two of them ours."
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in variables.items())
+    return f"SageMaker takes 32 KB of variables, and these have {size} bytes." if size > MOST_VARIABLES_BYTES else ""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from promotion.errors import Invalid
+
 JSON_LINES, CSV, JSON, PARQUET = "application/jsonlines", "text/csv", "application/json", "application/x-parquet"
 # One record a line, so that a job may split its input and put several records into a request.
 BY_LINE = (JSON_LINES, CSV)
@@ -23,6 +25,7 @@ class TransformFormat(Struct, frozen=True, kw_only=True):
     split_type: str
     batch_strategy: str
     assemble_with: str
+    input_filter: str = "$"
 
 
 def transform_format(
@@ -32,6 +35,7 @@ def transform_format(
     *,
     content_type: str | None = None,
     accept: str | None = None,
+    input_filter: str | None = None,
 ) -> TransformFormat:
     """The format of a job on the input at `uri`, for a package that declares these types.
 
@@ -41,16 +45,23 @@ def transform_format(
         response_types: what the package answers with; empty where it does not say.
         content_type: what the configuration says in place of both.
         accept: the same for answers.
+        input_filter: what of each record the model is given, as a JSONPath.
+
+    Raises:
+        Invalid: there is a filter, and records that it can't be applied to.
     """
     given = content_type or _content_type(uri, content_types)
     wanted = accept or _accept(given, response_types)
     by_line = given in BY_LINE
+    if input_filter and given not in (*BY_LINE, JSON):
+        raise Invalid("input_filter", f"SageMaker filters CSV and JSON, and the input is {given}.")
     return TransformFormat(
         content_type=given,
         accept=wanted,
         split_type="Line" if by_line else "None",
         batch_strategy="MultiRecord" if by_line else "SingleRecord",
         assemble_with="Line" if wanted in BY_LINE or by_line else "None",
+        input_filter=input_filter or "$",
     )
 
 

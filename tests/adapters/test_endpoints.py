@@ -144,8 +144,8 @@ def test_what_serves_is_held_to_the_approved_bytes_and_runs_as_the_environments_
     made.serve(1)
     model = made.sagemaker.describe_model(ModelName=made.described["EndpointConfigName"])
     approved = made.house.view().version(1).package.containers[0]
-    assert model["PrimaryContainer"]["Environment"]["PROMOTION_MANIFEST_SHA256"] == approved.manifest_sha256
-    assert model["PrimaryContainer"]["ModelDataUrl"] == approved.model_data_url
+    assert model["Containers"][0]["Environment"]["PROMOTION_MANIFEST_SHA256"] == approved.manifest_sha256
+    assert model["Containers"][0]["ModelDataUrl"] == approved.model_data_url
     assert model["ExecutionRoleArn"] == ROLE
 
 

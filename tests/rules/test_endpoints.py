@@ -57,7 +57,7 @@ def found(status: str = "InService", config: str = "another", **given: Any) -> F
 
 
 def test_the_container_is_held_to_the_approved_bytes() -> None:
-    container = wanted().model["PrimaryContainer"]
+    container = wanted().model["Containers"][0]
     assert container["Environment"] == {
         "HF_TASK": "summarization",
         "PROMOTION_MANIFEST_SHA256": "b" * 64,

@@ -66,3 +66,9 @@ def test_a_place_that_is_none_is_refused_with_its_pattern() -> None:
     text = f'{CONFIG_TEXT}\n[groups_override."churn-*".inference]\ninput = "golden.csv"\n'
     with pytest.raises(Invalid, match=r'groups_override."churn-\*".inference.input.*is no place in S3'):
         parse(text)
+
+
+def test_a_filter_is_for_records_that_sagemaker_can_filter() -> None:
+    assert transform_format("s3://b/x.csv", (), (), input_filter="$[1:]").input_filter == "$[1:]"
+    with pytest.raises(Invalid, match="filters CSV and JSON"):
+        transform_format("s3://b/images/", ("image/png",), (), input_filter="$[1:]")

@@ -1,0 +1,122 @@
+"""What the inference image could not load is told at registration, by name; other images' files are theirs."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Mapping
+
+import pytest
+
+from promotion.client.artifact import hash_artifact
+from promotion.domain.model import Container
+from promotion.domain.model_layout import is_document, is_image, layout_problem
+from promotion.domain.sagemaker_model import unservable
+
+PLAIN: dict[str, str] = {
+    "config.json": '{"model_type": "t5"}',
+    "model.safetensors": "x",
+    "tokenizer.json": "{}",
+}
+
+
+def problem(files: Mapping[str, str], **environment: str) -> str:
+    """What is said of an artifact with these files."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, text in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(text.encode())
+            tar.addfile(info, io.BytesIO(text.encode()))
+    hashed = hash_artifact(io.BytesIO(packed.getvalue()), keep=is_document)
+    return layout_problem([member.path for member in hashed.manifest.members], hashed.documents, environment)
+
+
+def without(*names: str) -> dict[str, str]:
+    return {name: text for name, text in PLAIN.items() if name not in names}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        PLAIN,
+        {f"model/{name}": text for name, text in PLAIN.items()},
+        {**PLAIN, "code/inference.py": "x", "code/requirements.txt": "x", "pytorch_model.bin": "x"},
+        {**PLAIN, "checkpoint-500/optimizer.pt": "x", "config.json": "\ufeff{}"},
+        {**without("tokenizer.json"), "spm.model": "x"},
+        {**without("tokenizer.json"), "config.json": '{"model_type": "byt5"}'},
+        {"adapter_config.json": "{}", "base.json": "{}", "adapter_model.safetensors": "x"},
+    ],
+)
+def test_what_the_image_loads_is_no_problem(files: dict[str, str]) -> None:
+    assert problem(files) == ""
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (without("config.json"), "config.json is missing"),
+        ({f"{folder}/{name}": text for folder in ("a", "b") for name, text in PLAIN.items()}, "several folders"),
+        ({**without("model.safetensors"), "pytorch_model.bin": "x"}, "none (found: pytorch_model.bin"),
+        ({**without("model.safetensors"), "model.gguf": "x"}, "model.gguf"),
+        ({**PLAIN, "modeling.py": "x"}, "modeling.py: code"),
+        ({**PLAIN, "config.json": '{"auto_map": {}}'}, "config.json: auto_map"),
+        ({**PLAIN, "tokenizer_config.json": '{"auto_map": {}}'}, "tokenizer_config.json: auto_map"),
+        ({**PLAIN, "config.json": "{broken"}, "config.json can't be read"),
+        ({**PLAIN, "generation_config.json": "[]"}, "generation_config.json holds no object"),
+        (
+            {**PLAIN, "model.safetensors.index.json": '{"weight_map": {"a": "model-2.safetensors"}}'},
+            "names model-2.safetensors, which is missing",
+        ),
+        (without("tokenizer.json"), "the tokenizer is missing"),
+        ({"adapter_config.json": "{}", "adapter_model.safetensors": "x"}, "bound to no base"),
+    ],
+)
+def test_what_the_image_does_not_load_is_told_by_name(files: dict[str, str], said: str) -> None:
+    assert said in problem(files)
+
+
+def test_variables_that_no_start_survives_are_told_too() -> None:
+    assert "names a model on a hub" in problem(PLAIN, HF_MODEL_ID="gpt2")
+    assert "is not a task" in problem(PLAIN, HF_TASK="text-classification")
+    assert problem(PLAIN, HF_TASK="translation_en_to_de") == ""
+
+
+@pytest.mark.parametrize(
+    ("image", "ours"),
+    [
+        ("1.dkr.ecr.eu-west-1.amazonaws.com/promotion:abc", True),
+        ("1.dkr.ecr.eu-west-1.amazonaws.com/promotion@sha256:ab", True),
+        ("1.dkr.ecr.eu-west-1.amazonaws.com/other:abc", False),
+        ("2.dkr.ecr.eu-west-1.amazonaws.com/promotion:abc", False),
+    ],
+)
+def test_our_image_is_told_by_its_repository(image: str, ours: bool) -> None:
+    assert is_image(image, "1.dkr.ecr.eu-west-1.amazonaws.com/promotion:latest") is ours
+
+
+def test_without_an_image_of_ours_nothing_is_judged() -> None:
+    assert not is_image("anything:1", "")
+
+
+def test_large_documents_are_not_kept() -> None:
+    assert is_document("model/config.json", 10)
+    assert not is_document("config.json", 2 << 20)
+    assert not is_document("vocab.json", 10)
+
+
+@pytest.mark.parametrize(
+    ("containers", "said"),
+    [
+        ([Container(image="a:1")] * 15, ""),
+        ([Container(image="a:1")] * 16, "SageMaker takes 15"),
+        ([Container(image="a:1"), Container(image="")], "Containers[1].Image"),
+        ([Container(image="a:1", environment={f"V{i}": "" for i in range(98)})], ""),
+        ([Container(image="a:1", environment={f"V{i}": "" for i in range(99)})], "100 variables"),
+        ([Container(image="a:1", environment={"V": "x" * (32 << 10)})], "32 KB"),
+    ],
+)
+def test_what_no_model_can_be_made_of_is_told_at_registration(containers: list[Container], said: str) -> None:
+    found = unservable(containers)
+    assert said in found
+    assert bool(said) == bool(found)
