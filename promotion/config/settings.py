@@ -384,11 +384,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "freeze": self.freeze,
             "operators": self.operators,
             "bypass": self.bypass,
-            **(
-                {"reporters": reporters} if (reporters := self.inference.reporters) else {}
-            ),  # Whose numbers gates judge.
+            "reporters": self.inference.reporters,
         }
-        plain = dict(without_defaults(policy))
+        plain = {key: value for key, value in without_defaults(policy).items() if value or key != "reporters"}
         # On what machine a model is served decides nothing about whether it may be.
         environments = [{k: v for k, v in each.items() if k != "endpoint"} for each in plain["environments"]]
         return {**plain, "environments": environments}
