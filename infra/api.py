@@ -36,6 +36,7 @@ ROUTES: list[tuple[str, list[apigateway.HttpMethod], str]] = [
     ("/logout", _POST, "sign_in"),
     ("/approvals/{token}", _POST, "decide"),
     ("/approvals/{token}/again", _POST, "decide"),
+    ("/approvals/{token}/withdraw", _POST, "decide"),
     ("/models/{group}/{environment}/rollback", _POST, "decide"),
     ("/models/{group}/versions/{version}/revoke", _POST, "decide"),
 ]

@@ -52,6 +52,7 @@ NOTHING = Cell(recorded=False)
 REFUSED = Cell(refused=True, recorded=False)
 THIS, OTHER = "this version", "another version, or none"
 ASKED = Cell(to="Pending", mails=("approvers",))
+STOPPED = Cell(to="Pending", mails=("approvers", "requester"))
 PENDING, APPROVED, REJECTED = "PendingManualApproval", "Approved", "Rejected"
 OUTSIDE = Cell(mails=("approvers of every environment",))
 
@@ -67,20 +68,26 @@ EVENTS: dict[str, Happening] = {
     ),
     "told again": Happening(about="the same registration comes once more", other=NOTHING),
     "first run passes": Happening(about="in the environment before, where it is live", cells={"Waiting": ASKED}),
-    "first run fails a gate": Happening(about="the same, below a gate of this environment", cells={"Waiting": ASKED}),
-    "first run fails": Happening(about="the same, without a result", cells={"Waiting": ASKED}),
+    "first run fails a gate": Happening(about="the same, below a gate of this environment", cells={"Waiting": STOPPED}),
+    "first run fails": Happening(about="the same, without a result", cells={"Waiting": STOPPED}),
     "first run, late": Happening(
         about="a newer version asks or is live here by then",
         cells={"Waiting": Cell(to="Superseded", mails=("requester",))},
     ),
     "run": Happening(
-        about="a further one in the environment before, with the same verdict; one that failed is the same",
+        about="a further one in the environment before, with the same verdict, or one more that fails",
         cells={"Waiting": RECORDED},
         other=RECORDED,
     ),
-    "run, another verdict": Happening(
-        about="the gates of the open request pass, or fail, unlike before",
-        cells={"Pending": Cell(mails=("approvers",))},
+    "run fails": Happening(
+        about="a further one in the environment before, without a result, after one that had one",
+        other=Cell(mails=("requester",)),
+    ),
+    "run, gates pass now": Happening(
+        about="the gates of the open request failed before", cells={"Pending": Cell(mails=("approvers",))}
+    ),
+    "run, gates fail now": Happening(
+        about="the gates of the open request passed before", cells={"Pending": Cell(mails=("approvers", "requester"))}
     ),
     "approved, more needed": Happening(about="below the quorum", cells={"Pending": RECORDED}, other=REFUSED),
     "approved": Happening(
@@ -106,7 +113,11 @@ EVENTS: dict[str, Happening] = {
         about="while something newer is pending or live",
         cells=dict.fromkeys(("Waiting", "Approved", "Replaced", "Revoked", *CLOSED), REFUSED),
     ),
-    "half its time": Happening(about="has passed, outside of freezes", cells={"Pending": Cell(mails=("approvers",))}),
+    "half its time": Happening(
+        about="has passed, outside of freezes; not to those who have voted",
+        cells={"Pending": Cell(mails=("approvers",))},
+    ),
+    "half its time, stopped": Happening(about="the same, of what no approver may approve", cells={"Pending": RECORDED}),
     "its time": Happening(
         about="has passed, outside of freezes", cells={"Pending": Cell(to="Expired", mails=("requester",))}
     ),

@@ -21,7 +21,7 @@ from promotion.ledger.append import Receipt, checked_reason
 from promotion.ledger.request_state import request_of
 from promotion.links.sessions import Session
 from promotion.rendering.documents.approval_request import request_document
-from promotion.workflows import decisions, operations
+from promotion.workflows import decisions, operations, withdrawing
 
 app = APIGatewayHttpResolver()
 http_app.not_found(app)
@@ -70,11 +70,7 @@ def decide(visit: Visit, token: str) -> Response[Any]:
 @http_app.route(app, "/approvals/<token>/again", "POST")
 def ask_again(visit: Visit, token: str) -> Response[Any]:
     """A request that was closed is asked again, saying what has changed."""
-    session = visit.reader()
-    try:
-        asked = _asked(token)
-    except PromotionError as error:
-        return visit.refusal(error, session.person)
+    session, asked = _requester_or_reader(visit, token)
     form = visit.form()
     try:
         checked_reason(form.get("reason", ""))
@@ -87,6 +83,20 @@ def ask_again(visit: Visit, token: str) -> Response[Any]:
         return _shown_again(visit, asked, session, form, error) or visit.refusal(error, session.person, back)
     _log("asked again", session, asked=asked, sequence=receipt.sequence, **_asked_of(asked))
     return http_app.redirect(links().approval(_request_of(receipt)), cookies=sign_in_renewal.form_done(visit))
+
+
+@http_app.route(app, "/approvals/<token>/withdraw", "POST")
+def withdraw(visit: Visit, token: str) -> Response[Any]:
+    """A pending request is withdrawn by its requester."""
+    session, asked = _requester_or_reader(visit, token)
+    form = visit.form()
+    try:
+        visit.check_origin(session, form)
+        receipt = withdrawing.withdraw(asked, session.person, form.get("reason", ""), world=signing())
+    except PromotionError as error:
+        return visit.refusal(error, session.person, (f"/approvals/{token}", "Back to the request"))
+    _log("withdrawn", session, asked=asked, sequence=receipt.sequence, **_asked_of(asked))
+    return http_app.redirect(f"/approvals/{token}")
 
 
 @http_app.route(app, "/models/<group>/<environment>/rollback", "POST")
@@ -181,6 +191,19 @@ def _asked(token: str) -> str:
         raise LinkInvalid from None
     decisions.find_request(world().ledger.view(group), version, name, attempt)
     return asked
+
+
+def _requester_or_reader(visit: Visit, token: str) -> tuple[Session, str]:
+    """The session and the request, for its requester and for all who may read everything; 403 for others, 404 without one."""
+    session = visit.visitor()
+    try:
+        asked = _asked(token)
+    except PromotionError as error:
+        visit.require_reader(session.person)
+        raise http_app.Answered(visit.refusal(error, session.person)) from None
+    group, version, _, _ = parse_request_id(asked)
+    visit.require_reader(session.person, world().ledger.view(group).version(version).package)
+    return session, asked
 
 
 def _request_of(receipt: Receipt) -> str:

@@ -70,16 +70,19 @@ def board(visit: Visit) -> Response[Any]:
 @http_app.route(app, "/approvals/<token>", *READ)
 def request(visit: Visit, token: str) -> Response[Any]:
     """A request with its evidence, and the form to decide for those who may."""
-    session = visit.reader()
+    session = visit.visitor()
     try:
         asked = keyring().request_of(token)
         group, _, name, _ = parse_request_id(asked)
         view = ledger().view(group)
         situation = decisions.situation(view, asked, world=world(), seen=registry_look.glance(asked))
     except (LinkInvalid, Invalid):
+        visit.require_reader(session.person)
         return visit.refusal(LinkInvalid(), session.person)
     except PromotionError as error:
+        visit.require_reader(session.person)
         return visit.refusal(error, session.person)
+    visit.require_reader(session.person, situation.version.package)
     if policy.may_decide_at_all(session.person, situation) and (again := sign_in_renewal.renewed(visit, session)):
         return again
     live, applied = view.environment(name).live, _cursors().read(group)
@@ -130,11 +133,12 @@ def model(visit: Visit, group: str) -> Response[Any]:
 @http_app.route(app, "/models/<group>/versions/<version>", *READ)
 def version(visit: Visit, group: str, version: str) -> Response[Any]:
     """One version: what it is made of, where it stands, and all that happened to it."""
-    session = visit.reader()
+    session = visit.visitor()
     # One address a version: `01` is none.
     numbered = version.isascii() and version.isdecimal() and len(version) < 10 and not version.startswith("0")
     known = names.GROUP_PATTERN.fullmatch(group) and numbered
     state = ledger().version(group, int(version)) if known else None
+    visit.require_reader(session.person, state.package if state is not None else None)
     if state is None:
         return _unknown(visit, session, f"This service knows no version {version[:20]} of {group[:64]}.")
     events = [event for event in ledger().events(group) if event.version == state.version]

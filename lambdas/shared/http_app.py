@@ -24,8 +24,8 @@ from lambdas.shared.http_request import (
     serve,
 )
 from promotion import names
-from promotion.domain import policy
-from promotion.domain.model import Person
+from promotion.domain import own_models, policy
+from promotion.domain.model import Package, Person
 from promotion.formatting import counted, listed, one_line
 from promotion.links.sessions import Session
 
@@ -56,15 +56,25 @@ class Visit(Request):
         cookie = self.cookies.get(session_cookie_name(), "")
         return sessions().session(cookie, now=now(), known=policy.known_groups(config())) if cookie else None
 
-    def reader(self) -> Session:
-        """The session of somebody who may read: asked to sign in where there is none, 403 for strangers."""
+    def visitor(self) -> Session:
+        """The session of anybody who is signed in; who isn't is asked to sign in."""
         session = self.session()
         if session is None:
             raise Answered(self._signed_out())
         self.csrf = form_keys().csrf_token(session)
-        if not policy.may_read(session.person, config()):
-            raise Answered(self._not_a_reader(session.person))
         return session
+
+    def reader(self) -> Session:
+        """The session of somebody who may read everything: 403 for others."""
+        session = self.visitor()
+        self.require_reader(session.person)
+        return session
+
+    def require_reader(self, person: Person, package: Package | None = None) -> None:
+        """403 for those who may read neither everything nor, as its requester, the version `package`."""
+        if policy.may_read(person, config()) or (package is not None and own_models.is_requester(person, package)):
+            return
+        raise Answered(self._not_a_reader(person))
 
     def _not_a_reader(self, person: Person) -> Response[Any]:
         """Explain a refusal: the reader's identity and groups, whom to ask, and what to check if they are wrong."""
@@ -80,8 +90,8 @@ class Visit(Request):
         )
         text = (
             f"You are signed in as {one_line(person.email or person.name or person.subject, 120)}. {groups}\n"
-            f"Members of {may} may. If you registered a model, its mails tell you what was decided and why; one of them can "
-            "show you the rest, and ask again for you.\n"
+            f"Members of {may} may, and a version’s requester may read that version: if you registered this one, sign in with "
+            "the address that its requested_by names.\n"
             "Should you be one of them yourself? Ask whoever runs your directory to put you into the group, and sign in again. "
             f"Wanted are, by the ids that a token has to carry: {wanted}."
         )

@@ -96,6 +96,15 @@ def require_confirmed(s: Situation, verdict: str, *, confirmed: bool) -> None:
         raise Refused(f"{' '.join(said)} Tick that you have seen this, to approve.", code="unconfirmed")
 
 
+def stop(s: Situation) -> Judgement:
+    """Return why approving would be refused to any approver, whatever state the request is in; else `ALLOWED`.
+
+    The approver who is asked about has nothing to do with the version.
+    """
+    anyone = Person(subject="", name="", groups=frozenset({s.rules.approver_group.id}))
+    return _verdict(anyone, names.APPROVED, s, breaking_glass=False) or ALLOWED
+
+
 def may_decide_at_all(person: Person, s: Situation) -> bool:
     """Decide whether `person` may give any verdict on a request now."""
     return any(may_decide(person, verdict, s).may for verdict in names.VERDICTS)
@@ -112,6 +121,8 @@ def _request_state(person: Person, s: Situation) -> Judgement | None:
     if state in ("Approved", "Rejected"):
         by = ", ".join(vote.actor.label for vote in request.votes if vote.verdict == state)
         return _moved_on("decided", f"This request was already {state.lower()}" + (f" by {by}." if by else "."))
+    if state == "Withdrawn":
+        return _moved_on("withdrawn", "This request was withdrawn; its requester may ask again.")
     if state == "Expired":
         said = f"This request expired on {request.expires_at:%Y-%m-%d %H:%M} UTC. Nobody decided; ask again."
         return Judgement(may=False, kind="expired", code="expired", why_not=said)
@@ -255,8 +266,17 @@ def may_ask_again(person: Person, s: Situation) -> Judgement:
     possible = may_be_asked_again(s)
     if not possible.may:
         return possible
+    if s.rules.approver_group.id in person.groups:
+        return ALLOWED
     requester = s.version.package.requester
-    if s.rules.approver_group.id in person.groups or (requester and requesters.is_exactly(person, requester)):
+    if requester and requesters.is_exactly(person, requester):
+        if s.request.changed and s.request.state_at(s.now) in ("Expired", "Withdrawn"):
+            # Asked once with what has changed, it is the approvers' turn: else a rejection could be asked round for ever.
+            return _refused(
+                "asked_again",
+                "You asked again already, and nobody has decided since.",
+                f"Members of {s.rules.approver_group.label} may ask again.",
+            )
         return ALLOWED
     return _refused(
         "not_approver",

@@ -181,7 +181,7 @@ class InferenceCompleted(_Payload, frozen=True, kw_only=True, omit_defaults=True
     """`drifting` is None if the run measured no drift.
 
     `request_id` names the open request for the next environment that this evidence is added to, `gates` are what its gates say
-    of it. `told` where that is mailed: the gates say something else than before.
+    of it. `told` where that is mailed: the gates say something else than before, or the run is the first of failed ones.
     """
 
     kind: ClassVar[str] = names.INFERENCE_COMPLETED

@@ -12,7 +12,7 @@ from promotion.ledger.payloads import Payload, Unknown
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.links.urls import Links
 from promotion.rendering.documents.pictures import PictureSource
-from promotion.rendering.mails import notices, registry, requests
+from promotion.rendering.mails import notices, registry, requests, stops
 from promotion.rendering.mails.context import Occasion, SampleSource, SliceSource
 from promotion.rendering.mails.layout import Letter, Message, mime, written
 
@@ -25,6 +25,8 @@ def _write(o: Occasion, payload: Payload | Unknown) -> list[Letter]:
             return requests.requested(o)
         case payloads.ApproverReminded():
             return requests.reminded(o)
+        case payloads.ArtifactHashed():
+            return stops.artifact_failed(o, payload)
         case payloads.InferenceCompleted():
             return requests.measured(o, payload)
         case payloads.DecisionRecorded():
@@ -54,8 +56,7 @@ def _write(o: Occasion, payload: Payload | Unknown) -> list[Letter]:
         case payloads.PackageRemoved():
             return registry.removed(o)
         case (
-            payloads.ArtifactHashed()
-            | payloads.ModelAdopted()
+            payloads.ModelAdopted()
             | payloads.RequestWithdrawn()
             | payloads.DriftEnded()
             | payloads.RetrainingStarted()

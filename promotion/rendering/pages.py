@@ -28,6 +28,7 @@ _STATUSES = {
     names.REJECTED: ("Rejected", "bad"),
     names.EXPIRED: ("Expired", "idle"),
     names.SUPERSEDED: ("Superseded", "idle"),
+    names.WITHDRAWN: ("Withdrawn", "idle"),
     names.REVOKED: ("Revoked", "bad"),
     names.ROLLED_BACK: ("Rolled back", "idle"),
 }

@@ -13,7 +13,17 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.domain import freezes, policy
 from promotion.domain.canonical_json import digest
-from promotion.domain.model import SYSTEM, Actor, Container, EnvironmentState, Evidence, Package, Person, Request
+from promotion.domain.model import (
+    SYSTEM,
+    Actor,
+    Container,
+    EnvironmentState,
+    Evidence,
+    Package,
+    Person,
+    Request,
+    VersionState,
+)
 from promotion.domain.package_changes import RegistryView
 from promotion.domain.registration import carried
 from promotion.domain.request_ids import parse_request_id
@@ -209,7 +219,7 @@ def record_inference(group: str, version: int, evidence: Evidence, *, world: Con
                 drifting=drifting,
                 request_id=added.request_id,
                 gates=added.gates,
-                told=added.told,
+                told=added.told or _fails_anew(state, name, found),
             ),
             actor,
             version=version,
@@ -245,7 +255,9 @@ def record_failure(group: str, name: str, run_id: str, problem: str, *, broken: 
         evidence = Evidence(source="inference", environment=name, run_id=run_id, status="Failed", problem=problem)
         facts = [
             happened(
-                payloads.InferenceCompleted(evidence=evidence, status=evidence.status, run_id=run_id),
+                payloads.InferenceCompleted(
+                    evidence=evidence, status=evidence.status, run_id=run_id, told=_fails_anew(state, name, evidence)
+                ),
                 SYSTEM,
                 version=live,
                 environment=name,
@@ -258,6 +270,12 @@ def record_failure(group: str, name: str, run_id: str, problem: str, *, broken: 
         return facts
 
     return append(group, step, world)
+
+
+def _fails_anew(state: VersionState, name: str, found: Evidence) -> bool:
+    """Return True if a run failed and the one before it there did not: its requester is told once, not every hour."""
+    before = state.evidence.get(name)
+    return found.status == "Failed" and (before is None or before.status != "Failed")
 
 
 def ask_again(asked: str, actor: Person | Actor, changed: str, *, world: Context) -> Receipt:

@@ -36,7 +36,7 @@ def test_the_page_has_the_routes_that_there_are() -> None:
 
 
 def test_every_refusal_of_the_rules_is_explained() -> None:
-    places = ("domain/policy", "domain/requesters", "workflows/decisions", "workflows/operations")
+    places = ("domain/policy", "domain/own_models", "domain/requesters", "workflows/decisions", "workflows/operations")
     sources = [(ROOT / "promotion" / f"{place}.py").read_text() for place in places]
     sources.append((ROOT / "lambdas" / "handlers" / "operate.py").read_text())
     raised = set(re.findall(r'(?:code=|_refused\(\s*|_moved_on\(\s*)"(\w+)"', "\n".join(sources)))

@@ -58,8 +58,10 @@ class Acts:
         place = (version, name)
         if verdict is None:
             self.oracle.measured.pop((version, before), None)
+            self.oracle.failed.add((version, before))
         else:
             self.oracle.measured[version, before] = verdict
+            self.oracle.failed.discard((version, before))
         if event.startswith("first run"):
             self.oracle.passes[place] = bool(verdict)
             self.oracle.asked[place] = self.house.now
@@ -68,7 +70,7 @@ class Acts:
             if self.oracle.passes[place] and not verdict:
                 self.oracle.failed_at[place] = self.house.now
             self.oracle.passes[place] = verdict
-        if event == "run, another verdict":
+        if event in ("run, gates pass now", "run, gates fail now"):
             self.oracle.told[place] = self.house.now
 
     def _vote(self, version: int, name: str, by: Person, verdict: str, *, confirmed: bool = False) -> None:

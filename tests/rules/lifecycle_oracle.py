@@ -51,6 +51,7 @@ class Oracle:
     asked: dict[Place, datetime] = field(default_factory=dict)
     passes: dict[Place, bool] = field(default_factory=dict)
     measured: dict[Place, bool] = field(default_factory=dict)
+    failed: set[Place] = field(default_factory=set)
     told: dict[Place, datetime] = field(default_factory=dict)
     votes: dict[Place, int] = field(default_factory=dict)
     reminded: set[Place] = field(default_factory=set)
@@ -127,11 +128,16 @@ def roles(addresses: set[str], event: Event) -> Iterator[str]:
         yield EVERYBODY if own <= addresses else ALL_APPROVERS
         assert addresses - own == everyone
         return
-    if addresses >= approvers:
+    # A reminder goes to those alone who have not voted.
+    if addresses >= approvers or (event.kind == names.APPROVER_REMINDED and addresses & approvers):
         yield "approvers"
     if own & addresses:
         yield "requester"
     assert not addresses - approvers - own, addresses
+
+
+def before_of(name: str) -> str:
+    return ORDER[ORDER.index(name) - 1]
 
 
 def state_of(view: GroupSnapshot, version: int, name: str) -> str:

@@ -33,6 +33,7 @@ from tests.rules.lifecycle_oracle import (
     REVOKED,
     WEIGHTS,
     Place,
+    before_of,
     roles,
     state_of,
 )
@@ -151,7 +152,9 @@ class Walk(Acts):
             if waited >= timedelta(hours=72):
                 beside.append(("its time", (version, name)))
             elif waited >= timedelta(hours=36) and (version, name) not in self.oracle.reminded:
-                beside.append(("half its time", (version, name)))
+                passed = name == FIRST or self.oracle.state(version, before_of(name)) in ("Approved", "Replaced")
+                half = "half its time" if passed and self.oracle.passes[version, name] else "half its time, stopped"
+                beside.append((half, (version, name)))
         first, *others = beside or [("", (0, FIRST))]
 
         def act() -> None:
@@ -164,12 +167,15 @@ class Walk(Acts):
         )
 
     def _running(self, version: int, name: str) -> Iterator[Step]:
-        before = ORDER[ORDER.index(name) - 1]
+        before = before_of(name)
         place, state = (version, name), self.oracle.state(version, name)
         for verdict in (True, False, None):
-            event = "run"
+            anew = verdict is None and (version, before) not in self.oracle.failed
+            event = "run fails" if anew else "run"
             asks = state == "Waiting" and self.oracle.state(version, before) == "Approved"
             late = asks and self.oracle.newer_there(version, name)
+            if (late and anew) or (asks and verdict is None and not anew):
+                continue
             if late:
                 event = "first run, late"
             elif asks:
@@ -178,7 +184,7 @@ class Walk(Acts):
                 told = self.oracle.told.get(place)
                 if told is not None and self.house.now - told < timedelta(days=1):
                     continue
-                event = "run, another verdict"
+                event = "run, gates pass now" if verdict else "run, gates fail now"
             beside = self._others(version, name, "a newer one asks", older=True) if asks and not late else []
             yield Step(event, place, partial(self._measure, version, before, verdict), beside,
                        partial(self._ran, version, name, before, verdict, event))  # fmt: skip
@@ -191,9 +197,7 @@ class Walk(Acts):
         event, beside, after = "approved" if complete else "approved, more needed", [], lambda: None
         if pending and version in o.changed:
             event = "approved, changed since"
-        elif (
-            pending and name != FIRST and o.state(version, ORDER[ORDER.index(name) - 1]) not in ("Approved", "Replaced")
-        ):
+        elif pending and name != FIRST and o.state(version, before_of(name)) not in ("Approved", "Replaced"):
             event = "approved out of order"
         elif pending and not o.passes[place]:
             event = "approved against a gate"
@@ -353,9 +357,11 @@ class Walk(Acts):
     def _mails(self, written: list[Event], expected: list[tuple[str, Place, Cell | None]]) -> None:
         house, told = self.house, Counter[tuple[int, str]]()
         for event in written:
-            for letter in letters(event, view=house.view(), config=house.config, links=LINKS, picture=lambda uri: None):
-                if letter.to:
-                    told.update((event.version or 0, role) for role in roles({*letter.to, *letter.cc}, event))
+            sent = letters(event, view=house.view(), config=house.config, links=LINKS, picture=lambda uri: None)
+            people = [{*letter.to, *letter.cc} for letter in sent if letter.to]
+            if event.environment is None and people:
+                people = [set().union(*people)]
+            told.update((event.version or 0, role) for each in people for role in roles(each, event))
         wanted = Counter[tuple[int, str]]()
         for version in {place[0] for _, place, _ in expected}:
             for _, place, found in expected:

@@ -34,7 +34,8 @@ STORIES: dict[str, Callable[[], Stage]] = {
 MAILS: dict[str, Message] = {
     "registration": stories.first_request().mails(names.APPROVAL_REQUESTED)[0],
     "metrics-open": stories.open_gate().mails(names.APPROVAL_REQUESTED)[-1],
-    "metrics-shut": stories.shut_gate().mails(names.APPROVAL_REQUESTED)[-1],
+    "metrics-shut": stories.shut_gate().mails(names.APPROVAL_REQUESTED)[-2],
+    "stopped": stories.shut_gate().mails(names.APPROVAL_REQUESTED)[-1],
     "nothing-known": stories.nothing_known().mails(names.APPROVAL_REQUESTED)[0],
     "hostile": stories.hostile().mails(names.APPROVAL_REQUESTED)[0],
     "promoted": stories.approved().mails(names.MODEL_PROMOTED)[-1],
@@ -106,7 +107,7 @@ def test_the_link_that_decides_comes_first(story: str) -> None:
     for event in (stage := STORIES[story]()).events:
         if event.kind != names.APPROVAL_REQUESTED:
             continue
-        [message] = compose(event, view=stage.view, config=CONFIG, links=LINKS, picture=picture)
+        message = compose(event, view=stage.view, config=CONFIG, links=LINKS, picture=picture)[0]
         attempt = event.data["attempt"]
         expected = LINKS.approval(f"{event.group}:{event.version}:{event.environment}:{attempt}")
         assert links_in(message.text)[0] == expected
@@ -272,7 +273,8 @@ def test_a_thousand_metrics_and_the_longest_texts_stay_under_what_mail_programs_
     environment = replace(CONFIG.environments[0], gates=gates)
     stage = Stage(replace(CONFIG, environments=(environment, *CONFIG.environments[1:])))
     stage.registers(1, description=stories.HOSTILE, evidence=registered(0.5, metrics=metrics))
-    [message] = stage.mails(names.APPROVAL_REQUESTED)
+    message, own = stage.mails(names.APPROVAL_REQUESTED)
+    assert len(own.html.encode()) < 102_000
     assert len(message.html.encode()) < 102_000
     assert "more metrics on the page" in message.text
     assert len(message.subject) <= 160

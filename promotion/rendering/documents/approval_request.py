@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from promotion import names
-from promotion.domain import policy, signing
+from promotion.domain import own_models, policy, signing
 from promotion.domain.model import EnvironmentState, Evidence, Person, VersionState
 from promotion.domain.policy import Judgement, Situation
 from promotion.formatting import iso, one_line, readable
@@ -72,7 +72,8 @@ def request_document(
     rows = comparison(request.evidence, before, request.gates, lower)
     done = _applied(s, applied)
     packaged = package_document(package, request.evidence, config.environment_names, request.gates)
-    requester = packaged["requester"]["name"] if packaged["requester"] else ""
+    told = config.may_write_to(requester_address(package))
+    requester = packaged["requester"]["name"] if packaged["requester"] and told else ""
     return {
         "request_id": request.id,
         "state": state,
@@ -84,6 +85,8 @@ def request_document(
         "why_code": may.code,
         "who_may": may.who_may,
         "may_ask_again": may_ask_again(person, s).may,
+        "may_withdraw": person is not None and own_models.may_withdraw(person, s).may,
+        "reads_all": person is None or policy.may_read(person, config),
         "csrf": csrf,
         "model_package_group": request.group,
         "model_package_version": request.version,
@@ -102,7 +105,8 @@ def request_document(
         "closed_at": iso(request.closed_at) if request.closed_at else None,
         "now": iso(s.now),
         "signature": _signature(person, s),
-        "requester_told": config.may_write_to(requester_address(package)),
+        "requester_told": told,
+        "nobody_else_decides": own_models.nobody_else_decides(package.requester, s.rules),
         "quorum": s.rules.quorum,
         "approvals": len(request.approvals),
         "approver_group": s.rules.approver_group.label,

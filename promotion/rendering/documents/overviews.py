@@ -126,6 +126,7 @@ def version_document(
         "others": sorted((number for number in numbers if number != version), reverse=True),
         "compared": compared_document(state, other, config.environment_names) if other is not None else None,
         "may_revoke": revoking is not None and revoking.may and not state.revoked,
+        "reads_all": person is None or policy.may_read(person, config),
         "who_may_revoke": revoking.who_may if revoking is not None else "",
         "events": event_documents(own),
         "events_left_out": max(0, len(own) - EVENTS_SHOWN),

@@ -137,6 +137,9 @@ def outcome(state: str, request: Request, environment: EnvironmentState, newest:
             "title": f"Rejected by {by or 'the service'}",
             "text": f"Decided{at}. Version {version} stays out of {name}; {stays}.",
         }
+    if state == names.WITHDRAWN:
+        what = f"The requester withdrew it{at}: nobody decided, and the same version can be asked for again."
+        return {"tone": "calm", "title": "Withdrawn", "text": what}
     if state == names.EXPIRED:
         return {
             "tone": "calm",

@@ -73,9 +73,9 @@ class Occasion(Struct, frozen=True, kw_only=True):
         return (address,) if self.config.may_write_to(address) else ()
 
     @property
-    def requester_name(self) -> str:
-        requester = self.state.package.requester
-        return one_line(requester.actor.label, 120) if requester else ""
+    def signs_in(self) -> str:
+        """How a requester opens the page that a mail leads to."""
+        return "The page opens to you once you sign in with this address. You can read there; approvers decide."
 
     @property
     def model_link(self) -> str:

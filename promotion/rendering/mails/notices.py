@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from promotion import names
 from promotion.domain.request_ids import parse_request_id
 from promotion.formatting import listed, number, one_line, readable
@@ -9,6 +11,7 @@ from promotion.ledger import payloads
 from promotion.rendering.documents.card import requester_address
 from promotion.rendering.mails.context import Occasion
 from promotion.rendering.mails.layout import Letter
+from promotion.rendering.mails.stops import stop_of
 
 LONGEST_NOTE = 1200
 
@@ -27,8 +30,7 @@ def decided(o: Occasion, payload: payloads.DecisionRecorded) -> list[Letter]:
                 lede=[f"{by} rejected it on {o.moment(o.event.time)}. It stays out of {name}."],
                 quote=o.reason,
                 action=("See the request, or ask again", o.links.approval(o.request_id)),
-                action_note="Once something has changed, the same version can ask again on that page. "
-                + _readers(name, o),
+                action_note="Once something has changed, you can ask again on that page. " + o.signs_in,
                 why="You receive this because you registered this version.",
             )
         ]
@@ -49,12 +51,6 @@ def decided(o: Occasion, payload: payloads.DecisionRecorded) -> list[Letter]:
             why=f"Every approver of {name} is told when the glass is broken.",
         )
     ]
-
-
-def _readers(name: str, o: Occasion) -> str:
-    """For a requester, whom the page may not open to: no mail can know their groups."""
-    label = o.config.environment(name, o.event.group).approver_group.label
-    return f"The page opens to approvers and auditors; if you are neither, ask one of {label}."
 
 
 def promoted(o: Occasion, payload: payloads.ModelPromoted) -> list[Letter]:
@@ -79,14 +75,18 @@ def promoted(o: Occasion, payload: payloads.ModelPromoted) -> list[Letter]:
             lede=[f"Approved by {by} on {o.moment(o.event.time)}; {place}.{after}"],
             quote="\n".join(f"{one_line(v.actor.label, 120)}: {readable(v.reason, 600)[0]}" for v in votes if v.reason),
             action=("See the decision", link),
-            action_note=_readers(name, o),
+            action_note=o.signs_in,
             why="You receive this because you registered this version.",
         )
     ]
 
 
 def expired(o: Occasion) -> list[Letter]:
+    """To the requester; with the cause where nobody could have approved."""
     name = o.environment
+    stop = stop_of(o, o.state.requests[name])
+    again = "That is not a rejection: you can ask again on the page."
+    cause = f"Nobody could approve it: {stop.why_not} {stop.who_may}".strip()
     return [
         Letter(
             to=o.requester or o.approvers(name),
@@ -94,9 +94,9 @@ def expired(o: Occasion) -> list[Letter]:
             tone="calm",
             kicker=f"Request for {name}",
             headline=f"Nobody decided on {o.title} for {name}",
-            lede=["The request expired. That is not a rejection: you can ask again on the page."],
-            action=("Ask again", o.links.approval(o.request_id)),
-            action_note=_readers(name, o) if o.requester else "",
+            lede=[f"The request expired. {again}"] if stop.may else ["The request expired.", cause],
+            action=("Ask again" if stop.may else "See what stops it", o.links.approval(o.request_id)),
+            action_note=o.signs_in if o.requester else "",
             why="You receive this because you registered this version."
             if o.requester
             else f"You receive this because you are an approver of {name}.",
@@ -121,8 +121,8 @@ def superseded(o: Occasion, payload: payloads.RequestSuperseded) -> list[Letter]
             kicker=f"Request for {name}",
             headline=f"{o.title} was superseded by v{newer.version}",
             lede=[f"{came}; nobody will decide on version {o.version} there."],
-            action=("See the newer request", o.links.approval(by)) if by else ("See the model", o.model_link),
-            action_note=_readers(name, o),
+            action=("See the request", o.links.approval(o.request_id)),
+            action_note=o.signs_in,
             why="You receive this because you registered the older version.",
         )
     ]
@@ -131,10 +131,11 @@ def superseded(o: Occasion, payload: payloads.RequestSuperseded) -> list[Letter]
 def rolled_back(o: Occasion, payload: payloads.ModelRolledBack) -> list[Letter]:
     name, by, before = o.environment, o.by, payload.from_version
     from_version = f" from v{before}" if before else ""
-    return [
+    return _and_requester(
+        o,
         Letter(
             to=o.approvers(name),
-            cc=o.copies(name, requester=True),
+            cc=o.copies(name),
             subject=f"[{name}] {o.group}: rolled back to v{o.version}{from_version}",
             tone="bad",
             kicker=f"Rolled back in {name}",
@@ -147,8 +148,8 @@ def rolled_back(o: Occasion, payload: payloads.ModelRolledBack) -> list[Letter]:
             action=("See the model", o.model_link),
             action_note="A later version comes back the same way.",
             why=f"Every approver of {name} is told of a rollback.",
-        )
-    ]
+        ),
+    )
 
 
 def revoked(o: Occasion, payload: payloads.ModelRevoked) -> list[Letter]:
@@ -160,10 +161,11 @@ def revoked(o: Occasion, payload: payloads.ModelRevoked) -> list[Letter]:
         lede.append(f"{name} falls back to version {fallback}." if fallback else nothing)
     if not fallbacks:
         lede.append("It was live nowhere.")
-    return [
+    return _and_requester(
+        o,
         Letter(
             to=o.approvers(*o.config.environment_names),
-            cc=o.copies(*o.config.environment_names, requester=True),
+            cc=o.copies(*o.config.environment_names),
             subject=f"[revoked] {o.title}: revoked everywhere by {by}",
             tone="bad",
             kicker="Revoked everywhere",
@@ -172,8 +174,8 @@ def revoked(o: Occasion, payload: payloads.ModelRevoked) -> list[Letter]:
             quote=o.reason,
             action=("See the model", o.model_link),
             why="Every approver is told of a revocation.",
-        )
-    ]
+        ),
+    )
 
 
 def bypassed(o: Occasion, payload: payloads.ApprovalBypassed) -> list[Letter]:
@@ -299,10 +301,11 @@ def endpoint_changed(o: Occasion, payload: payloads.EndpointChanged) -> list[Let
         return []
     said = readable(payload.problem, LONGEST_NOTE)[0]
     failed = status == names.ENDPOINT_FAILED
-    return [
+    return _and_requester(
+        o,
         Letter(
             to=o.approvers(name),
-            cc=o.copies(name, requester=True),
+            cc=o.copies(name),
             subject=f"[{name}] {o.title}: endpoint {status.lower()}",
             tone="bad" if failed else "calm",
             kicker=f"Endpoint in {name}",
@@ -312,5 +315,21 @@ def endpoint_changed(o: Occasion, payload: payloads.EndpointChanged) -> list[Let
             action=("See the model", o.model_link),
             action_note=f"promotion endpoint restore {o.group} {name} tries again." if failed else "",
             why=f"You receive this because you are an approver or stakeholder of {name}.",
-        )
-    ]
+        ),
+    )
+
+
+def _and_requester(o: Occasion, letter: Letter) -> list[Letter]:
+    """A letter to approvers, and its copy for a requester who isn't one: with links that open to them."""
+    told = {address.casefold() for address in (*letter.to, *letter.cc)}
+    if not o.requester or o.requester[0].casefold() in told:
+        return [letter]
+    own = replace(
+        letter,
+        to=o.requester,
+        cc=(),
+        action=("See the version", o.version_link),
+        action_note=o.signs_in,
+        why="You receive this because you registered this version.",
+    )
+    return [letter, own]

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.domain import policy
+from promotion.domain import own_models, policy
 from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.model import EnvironmentState, Evidence, Person, Request, VersionState
 from promotion.formatting import listed, number, readable, span
@@ -25,6 +25,7 @@ from promotion.rendering.documents.evidence import (
 )
 from promotion.rendering.documents.pictures import drawn
 from promotion.rendering.documents.story import against_live, approved_before, gates_said
+from promotion.rendering.mails import stops
 from promotion.rendering.mails.context import Occasion
 from promotion.rendering.mails.layout import Letter, Picture
 
@@ -39,7 +40,8 @@ def requested(o: Occasion) -> list[Letter]:
     now = o.state.requests.get(o.environment)
     if now is None or now.attempt > request.attempt or (now.id == request.id and now.state == "Superseded"):
         return []
-    return [_ask(o, request)]
+    # Who asks again sees on the page what stops it.
+    return [_ask(o, request), *(stops.stopped(o, request) if o.event.actor.kind == "system" else [])]
 
 
 def reminded(o: Occasion) -> list[Letter]:
@@ -47,15 +49,24 @@ def reminded(o: Occasion) -> list[Letter]:
     # A reminder that comes late, of something decided since, would only confuse.
     if request is None or request.id != o.request_id or request.state_at(o.event.time) != "Pending":
         return []
-    return [_ask(o, request, reminder=True)]
+    if not _refused_to_all(o, request, o.view.environment(request.environment)).may:
+        # Approvers can do nothing about it but reject it, and were told; the requester, who can, was told too.
+        return []
+    voters = {vote.actor.email.casefold() for vote in request.votes}
+    letter = _ask(o, request, reminder=True)
+    return [replace(letter, to=tuple(address for address in letter.to if address.casefold() not in voters))]
 
 
 def measured(o: Occasion, payload: payloads.InferenceCompleted) -> list[Letter]:
     """A further run by which the gates of an open request say something else than before."""
+    if payload.status == "Failed":
+        return stops.run_failed(o, payload)
     if not payload.told:
         return []
     asked = [request for request in o.state.requests.values() if request.id == payload.request_id]
-    return [_ask(o, request) for request in asked if request.state_at(o.event.time) == "Pending"]
+    pending = [request for request in asked if request.state_at(o.event.time) == "Pending"]
+    found = [_ask(o, request) for request in pending]
+    return found + [letter for request in pending if not request.gates_open for letter in stops.stopped(o, request)]
 
 
 def _ask(o: Occasion, request: Request, *, reminder: bool = False) -> Letter:
@@ -80,15 +91,23 @@ def _ask(o: Occasion, request: Request, *, reminder: bool = False) -> Letter:
         headline, button = f"{o.title} can’t enter {name}", "See why"
         why = checks["title"] if refused.code == "gate_shut" else refused.why_not.rstrip(".")
         lede = f"{why}: you can only reject it."
+        if refused.code in ("artifact", "requester_unknown"):
+            lede += f" {refused.who_may}"
     else:
         subject = f"[{name}] {o.title}: approve for {name}"
         headline, button = f"Approve {o.title} for {name}?", "Review and decide"
         lede = f"{checks['title']}; {against['title'][:1].lower()}{against['title'][1:]}."
     if reminder:
-        subject = f"[{name}] {o.title}: {f'still {stopped}' if stopped else f'still pending, {left} left'}"
+        subject = f"[{name}] {o.title}: still pending, {left} left"
         lede = f"Requested {span(o.event.time - request.requested_at)} ago; nobody has decided yet."
+    asked = own_models.asked_people(o.approvers(name), o.state.package.requester, rules)
+    if not asked:
+        lede = (
+            f"You are the only approver whom the configuration names for {name}, and may not approve your own model: nobody "
+            "else was asked. Whoever runs this service can name another under approvers."
+        )
     return Letter(
-        to=o.approvers(name),
+        to=asked or o.approvers(name),
         cc=() if reminder else o.copies(name),
         subject=subject,
         tone="stopped" if stopped else "ask",

@@ -1,0 +1,79 @@
+"""Mails to a requester about what stops their version, with the cause and what to do, when it happens."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from promotion.domain import policy
+from promotion.domain.gate_result import GateKind
+from promotion.domain.model import Request
+from promotion.formatting import readable
+from promotion.ledger import payloads
+from promotion.rendering.mails.context import Occasion
+from promotion.rendering.mails.layout import Letter
+
+LONGEST_CAUSE = 1200
+_WHY = "You receive this because you registered this version."
+_TO_DO = {
+    "artifact": "Mend what is named above, and register it again: approvers are asked for the new version.",
+    "gate_shut": "Register a version that passes, or have it measured again: what a further run finds is judged anew.",
+}
+
+
+def stop_of(o: Occasion, request: Request) -> policy.Judgement:
+    """Return why approving `request` would be refused to any approver; `may` where it would not, or only for a time."""
+    situation = policy.Situation(
+        config=o.config,
+        request=request,
+        version=o.state,
+        environment=o.view.environment(request.environment),
+        now=o.event.time,
+    )
+    found = policy.stop(situation)
+    return policy.ALLOWED if found.code in ("hashing", "frozen") else found
+
+
+def stopped(o: Occasion, request: Request) -> list[Letter]:
+    """One letter to the requester of a request that nobody can approve; none where a failed run has its own."""
+    found = stop_of(o, request)
+    if found.may or any(gate.kind is GateKind.RUN for gate in request.gates):
+        return []
+    name = request.environment
+    return [_letter(o, name, f"{o.title} can’t enter {name}", "stopped", found, o.links.approval(request.id))]
+
+
+def artifact_failed(o: Occasion, payload: payloads.ArtifactHashed) -> list[Letter]:
+    """A letter to the requester once hashing has failed for good, about the requests that wait for it."""
+    if payload.hashing or not payload.problem:
+        return []
+    pending = [request for request in o.state.requests.values() if request.state_at(o.event.time) == "Pending"]
+    return [letter for request in pending[:1] for letter in stopped(o, request)]
+
+
+def run_failed(o: Occasion, payload: payloads.InferenceCompleted) -> list[Letter]:
+    """A letter to the requester about the first of failed runs in a row."""
+    if payload.status != "Failed" or not payload.told:
+        return []
+    name = o.environment
+    following = o.config.next(name)
+    held = f" Until a run completes, nobody can approve it for {following} on this one." if following else ""
+    found = policy.Judgement(may=False, code="run", why_not=f"The inference run in {name} failed.{held}")
+    letter = _letter(
+        o, name, f"The inference run of {o.title} in {name} failed", "inference run failed", found, o.version_link
+    )
+    lede = [*letter.lede, "Mend the model, or the input in S3; the next run is started by the team of the environment."]
+    return [replace(letter, lede=lede, quote=readable(payload.evidence.problem, LONGEST_CAUSE)[0])]
+
+
+def _letter(o: Occasion, name: str, headline: str, what: str, found: policy.Judgement, link: str) -> Letter:
+    return Letter(
+        to=o.requester,
+        subject=f"[{name}] {o.title}: {what}",
+        tone="stopped",
+        kicker=f"Stopped in {name}",
+        headline=headline,
+        lede=[readable(found.why_not, LONGEST_CAUSE)[0], *([_TO_DO[found.code]] if found.code in _TO_DO else [])],
+        action=("See what stops it", link),
+        action_note=o.signs_in,
+        why=_WHY,
+    )
