@@ -92,9 +92,13 @@ def definition(
         },
         "IsThereAnythingToRun": {
             "Type": "Choice",
-            "Choices": [{"Variable": "$.run", "BooleanEquals": True, "Next": "CreateModel"}],
+            "Choices": [
+                {"Variable": "$.run", "BooleanEquals": True, "Next": "CreateModel"},
+                {"Variable": "$.unmeasured", "IsPresent": True, "Next": "ReportUnmeasured"},
+            ],
             "Default": "NothingToRun",
         },
+        "ReportUnmeasured": {**_put_event(bus, {"Detail.$": "$.report"}), "Next": "NothingToRun"},
         "NothingToRun": {"Type": "Succeed"},
         "CreateModel": _sagemaker(
             "createModel",

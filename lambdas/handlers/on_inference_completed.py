@@ -23,7 +23,7 @@ from promotion.domain.metrics import evidence_of
 from promotion.domain.model import Evidence
 from promotion.errors import Invalid, PromotionError
 from promotion.rendering.documents.costs import cost
-from promotion.workflows.commands import RecordFailure, RecordInference
+from promotion.workflows.commands import RecordFailure, RecordInference, RecordUnmeasured
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -42,6 +42,7 @@ class RunReport(Struct, frozen=True, kw_only=True):
     request: Request = Request()
     model_package_version: int | None = None
     metrics_uri: str = ""
+    reason: str = ""
     error: Any = None
 
 
@@ -51,6 +52,8 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         reporter = ""
         if event.get("source") == names.REPORT_SOURCE:
             report, reporter = _reported(report, event)
+        if report.status == names.SKIPPED:
+            return _unmeasured(report)
         evidence = read_evidence(report, reporter)
     except Denied:
         # The run completed, and this function lacks a right: tried again, and then heard of by alarm and dead-letter queue.
@@ -104,6 +107,23 @@ def _reported(report: RunReport, event: dict[str, Any]) -> tuple[RunReport, str]
     if report.status != "Completed" or report.model_package_version is None:
         raise Invalid("status", "an evaluation that is reported is Completed, and of a version.")
     return replace(report, run_id=f"report-{event['id']}"), str(event["account"])
+
+
+def _unmeasured(report: RunReport) -> dict[str, Any]:
+    """Have it recorded that a machine found nothing to run on."""
+    group, version = report.model_package_group, report.model_package_version
+    if version is None or not config().governs(group):
+        raise Invalid("model_package_group", f"{group!r} is not governed by this service.")
+    about = {"model_package_group": group, "model_package_version": version, "environment": report.environment}
+    try:
+        receipt = recorder().record(
+            RecordUnmeasured(group=group, environment=report.environment, version=version, reason=report.reason[:1000])
+        )
+    except PromotionError as error:
+        logger.error("run refused", extra={"reason": str(error), **about})
+        return {"refused": str(error)}
+    logger.info("nothing measured", extra={"sequence": receipt.sequence, "note": receipt.note, **about})
+    return {"sequence": receipt.sequence, "note": receipt.note}
 
 
 def read_evidence(report: RunReport, reporter: str = "") -> Evidence:

@@ -40,7 +40,7 @@ PROCESSING = "/opt/ml/processing"
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """The requests of a run, or `run: false` with the reason why there is nothing to do.
+    """The requests of a run, or `run: false` with the reason why there is nothing to do; what is `unmeasured` is reported.
 
     Raises:
         IntegrityError: the record or the artifact is not what was approved; the machine reports it.
@@ -61,7 +61,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     inputs = _found(event.get("input") or (evaluation.input or "").format(**places))
     references = _found(event.get("references") or (evaluation.references or "").format(**places))
     if not _exists(inputs):
-        return _nothing(f"there is no input at {inputs}")
+        return _unmeasured(model, f"There is no input at {inputs}")
     state = ledger().view(group).find_version(model.model_package_version)
     form = transform_format(
         inputs, model.content_types, state.package.response_types if state else (),
@@ -336,6 +336,19 @@ def _input(name: str, uri: str) -> dict[str, Any]:
 def _nothing(reason: str) -> dict[str, Any]:
     logger.info("nothing to run", extra={"reason": reason})
     return {"run": False, "reason": reason}
+
+
+def _unmeasured(model: LiveModel, reason: str) -> dict[str, Any]:
+    """Nothing to run on: the machine reports it, so that somebody is told."""
+    report = {
+        "environment": model.environment,
+        "model_package_group": model.model_package_group,
+        "model_package_version": model.model_package_version,
+        "run_id": _run_id(model, now()),
+        "status": names.SKIPPED,
+        "reason": reason,
+    }
+    return {**_nothing(reason), "unmeasured": True, "report": report}
 
 
 def _text(event: dict[str, Any], field: str) -> str:

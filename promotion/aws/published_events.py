@@ -231,6 +231,7 @@ def detail_of(event: Event, arn: str) -> Detail | None:
             | payloads.ModelAdopted()
             | payloads.PackageRemoved()
             | payloads.PackageChanged()
+            | payloads.InferenceSkipped()
             | payloads.IntegrityBroken()
             | payloads.DriftEnded()
             | payloads.RetrainingStarted()

@@ -114,6 +114,7 @@ class Environment(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     endpoint: Endpoint | None = None
     decision: Decision = msgspec.field(default_factory=Decision)
     signature: bool = False
+    without_run: Literal["ask", "wait"] | None = None
 
     @property
     def lifetime(self) -> timedelta:
@@ -135,6 +136,7 @@ class EnvironmentOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_on
     on_revoke: Literal["fall_back", "nothing"] | None = None
     decision: Decision | None = None
     signature: bool | None = None
+    without_run: Literal["ask", "wait"] | None = None
 
 
 class GroupOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

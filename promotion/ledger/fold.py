@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from promotion import names
+from promotion.domain import without_run
 from promotion.domain.canonical_json import digest
 from promotion.domain.model import FOLD_VERSION, RUNS_REMEMBERED, EnvironmentState, Head, VersionState
 from promotion.ledger import drift_state, endpoint_state, payloads, request_state
@@ -81,6 +82,10 @@ def _change(view: GroupSnapshot, event: Event, payload: Payload | Unknown) -> No
             view.put_version(replace(view.version(version_of(event)), removed=True))
         case payloads.InferenceCompleted():
             _inference(view, event, payload)
+        case payloads.InferenceSkipped():
+            state = view.version(version_of(event))
+            runs = (*state.runs, without_run.mark(environment_of(event)))[-RUNS_REMEMBERED:]
+            view.put_version(replace(state, runs=runs))
         case payloads.IntegrityBroken():
             drift_state.broken(view, event)
         case payloads.DriftDetected():

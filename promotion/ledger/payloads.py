@@ -194,6 +194,14 @@ class InferenceCompleted(_Payload, frozen=True, kw_only=True, omit_defaults=True
     told: bool = False
 
 
+class InferenceSkipped(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """Nothing measures the version in this environment, for `reason`. `asks`: the next one is asked all the same."""
+
+    kind: ClassVar[str] = names.INFERENCE_SKIPPED
+    reason: str
+    asks: bool = False
+
+
 class IntegrityBroken(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """The artifact that is live differs from the one that was approved."""
 
@@ -285,6 +293,7 @@ Payload = (
     | PackageRemoved
     | PackageChanged
     | InferenceCompleted
+    | InferenceSkipped
     | IntegrityBroken
     | DriftDetected
     | DriftEnded

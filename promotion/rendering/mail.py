@@ -29,6 +29,8 @@ def _write(o: Occasion, payload: Payload | Unknown) -> list[Letter]:
             return stops.artifact_failed(o, payload)
         case payloads.InferenceCompleted():
             return requests.measured(o, payload)
+        case payloads.InferenceSkipped():
+            return stops.not_measured(o, payload)
         case payloads.DecisionRecorded():
             return notices.decided(o, payload)
         case payloads.ModelPromoted():

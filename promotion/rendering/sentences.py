@@ -64,6 +64,9 @@ def sentence(event: Event) -> str:
             if evidence.reporter:
                 return f"{reported_by(evidence)} reported an evaluation of {what}{where}{problem}"
             return f"inference on {what}{where} {_RUN_ENDED.get(status, 'completed')}{problem}"
+        case payloads.InferenceSkipped(reason=reason, asks=asks):
+            waits = "" if asks else "; nobody is asked until results are reported"
+            return f"{what} was not measured{where}: {reason}{waits}"
         case payloads.IntegrityBroken(problem=problem):
             return f"{what}{where} was found to differ from what was approved{f': {problem}' if problem else ''}"
         case payloads.DriftDetected():

@@ -15,7 +15,7 @@ from msgspec import Struct
 from promotion.domain.model import Container, EndpointState, EnvironmentState, Evidence, Package
 from promotion.errors import Invalid
 from promotion.ledger.append import Context, Receipt
-from promotion.workflows import decisions, drift, endpoints, operations, registry_changes
+from promotion.workflows import decisions, drift, endpoints, operations, registry_changes, unmeasured
 
 
 class _Command(Struct, frozen=True, kw_only=True, tag_field="operation"):
@@ -63,6 +63,15 @@ class RecordFailure(_Command, frozen=True, kw_only=True, tag="failure"):
     run_id: str
     problem: str
     broken: bool
+
+
+class RecordUnmeasured(_Command, frozen=True, kw_only=True, tag="unmeasured"):
+    """Nothing measures a version in an environment: there is no input."""
+
+    group: str
+    environment: str
+    version: int
+    reason: str
 
 
 class KeepTime(_Command, frozen=True, kw_only=True, tag="keep_time"):
@@ -117,6 +126,7 @@ Command = (
     | RecordArtifact
     | RecordInference
     | RecordFailure
+    | RecordUnmeasured
     | KeepTime
     | RecordBypass
     | RecordMonitoring
@@ -173,6 +183,8 @@ def dispatch(command: Command, context: Context) -> Receipt:
             return decisions.record_inference(c.group, c.version, c.evidence, world=context)
         case RecordFailure():
             return decisions.record_failure(c.group, c.environment, c.run_id, c.problem, broken=c.broken, world=context)
+        case RecordUnmeasured():
+            return unmeasured.record_unmeasured(c.group, c.version, c.environment, c.reason, world=context)
         case KeepTime():
             return decisions.keep_time(c.environment, world=context)
         case RecordBypass():

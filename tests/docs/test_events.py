@@ -127,7 +127,7 @@ def test_a_pipelines_report_is_read_as_its_schema_says() -> None:
     required = {
         name
         for name in RunReport.__struct_fields__
-        if name not in ("model_package_version", "metrics_uri", "error", "request")
+        if name not in ("model_package_version", "metrics_uri", "reason", "error", "request")
     }
     assert set(document("pipeline-report.schema.json")["required"]) == required
 

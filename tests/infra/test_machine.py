@@ -82,7 +82,7 @@ class Run:
         """The detail of the one event that it put."""
         entries = [
             entry
-            for state in ("Report", "ReportFailure", "ReportUnprepared")
+            for state in ("Report", "ReportFailure", "ReportUnprepared", "ReportUnmeasured")
             for asked in self.asked.get(state, [])
             for entry in asked["Entries"]
         ]
@@ -159,6 +159,7 @@ def script(prepared: dict[str, Any], **answers: Any) -> dict[str, list[Any]]:
         "Report": DONE,
         "ReportFailure": DONE,
         "ReportUnprepared": DONE,
+        "ReportUnmeasured": DONE,
     }
     return {state: answer if isinstance(answer, list) else [answer] for state, answer in {**usual, **answers}.items()}
 
@@ -222,10 +223,20 @@ def test_a_run_goes_from_prepare_to_report(monkeypatch: pytest.MonkeyPatch, prep
     assert asked["Payload"]["settings"]["environment"] == "dev"
 
 
-def test_nothing_live_or_no_input_runs_nothing(monkeypatch: pytest.MonkeyPatch, prepared: dict[str, Any]) -> None:
+def test_nothing_live_runs_nothing(monkeypatch: pytest.MonkeyPatch, prepared: dict[str, Any]) -> None:
     run = execute(monkeypatch, script(prepared, Prepare={"Payload": {"run": False, "reason": "nothing is live"}}))
     assert (run.status, run.states[-1]) == ("SUCCEEDED", "NothingToRun")
     assert set(run.asked) == {"Prepare"}
+
+
+def test_an_input_that_is_missing_is_reported_and_no_failure(
+    monkeypatch: pytest.MonkeyPatch, prepared: dict[str, Any]
+) -> None:
+    report = {"environment": "dev", "status": names.SKIPPED, "reason": "There is no input"}
+    nothing = {"run": False, "reason": "There is no input", "unmeasured": True, "report": report}
+    run = execute(monkeypatch, script(prepared, Prepare={"Payload": nothing}))
+    assert (run.status, run.states[-1], run.report) == ("SUCCEEDED", "NothingToRun", report)
+    assert set(run.asked) == {"Prepare", "ReportUnmeasured"}
 
 
 def test_an_artifact_that_changed_is_reported_and_nothing_predicted(
@@ -329,7 +340,7 @@ def test_every_task_has_a_timeout_a_retry_and_somewhere_to_go_when_it_fails() ->
     states = machine.definition(environment="dev", prepare_function="f", bus="b", settings={"execution_role_arn": "r"})[
         "States"
     ]
-    last_words = {"Report", "ReportFailure", "ReportUnprepared"}
+    last_words = {"Report", "ReportFailure", "ReportUnprepared", "ReportUnmeasured"}
     for name, state in states.items():
         if state["Type"] == "Task":
             assert state["TimeoutSeconds"] > 0, name

@@ -21,6 +21,7 @@ COMMANDS: list[Command] = [
     commands.RecordArtifact(group=GROUP, version=1, containers=a_package(1).containers),
     commands.RecordInference(group=GROUP, version=1, evidence=a_run("prod", run="again")),
     commands.RecordFailure(group=GROUP, environment="prod", run_id="r", problem="no room", broken=True),
+    commands.RecordUnmeasured(group=GROUP, environment="dev", version=1, reason="There is no input"),
     commands.KeepTime(environment=House().view().environment("prod")),
     commands.RecordBypass(group=GROUP, version=1, status=names.REJECTED, by="mallory", at=BEGINNING),
     commands.RecordMonitoring(group=GROUP, environment="prod", source="hourly", violations=2, reason="Two."),

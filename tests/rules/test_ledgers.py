@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from promotion import names
 from promotion.domain.model import FOLD_VERSION, EnvironmentState, VersionState
 from promotion.ledger.fold import read_state, refolded
 from promotion.ledger.payloads import PAYLOADS
@@ -23,6 +24,9 @@ RELEASES = sorted(path.parent for path in (ROOT / "tests" / "ledgers").glob("*/l
 # SHA-256 over every event's hash, in order: what a release wrote stays what it was.
 WRITTEN = {"0.1.0": "8cb19971ed5caaef2b883789a6ba3577226add8d2238bdceb4826f86252a52e9"}
 
+# Kinds of events since the last release; the next one's recording has them (tests/ledgers/record.py).
+UNRELEASED = {names.INFERENCE_SKIPPED}
+
 
 @pytest.fixture(scope="module", params=RELEASES, ids=lambda path: str(path.name))
 def release(request: pytest.FixtureRequest) -> Path:
@@ -32,7 +36,7 @@ def release(request: pytest.FixtureRequest) -> Path:
 def test_every_release_has_a_recording_with_every_kind_it_knew() -> None:
     assert [path.name for path in RELEASES] == sorted(WRITTEN)
     house, recorded = house_of(RELEASES[-1])
-    assert {kind for group in recorded["heads"] for kind in house.kinds(group)} == set(PAYLOADS)
+    assert {kind for group in recorded["heads"] for kind in house.kinds(group)} == set(PAYLOADS) - UNRELEASED
 
 
 def test_what_an_earlier_release_wrote_is_read_and_verified_clean(release: Path) -> None:

@@ -60,3 +60,23 @@ def test_a_requester_is_told_at_once_what_stops_a_version(house: House) -> None:
     assert "there is no object at" in " ".join(told["text"].split())
     assert told["links"][0].endswith(house.link("no-bytes:1:dev:1"))
     assert house.send("GET", house.link("no-bytes:1:dev:1"), who=DEE).status == 200
+
+
+def test_team_and_requester_hear_at_once_that_nothing_measures_a_version(house: House) -> None:
+    house.register("unmeasured")
+    house.took(house.decide("unmeasured:1:dev:1", ANN))
+    report = {
+        "environment": "dev", "model_package_group": "unmeasured", "model_package_version": 1, "run_id": "dev-v1",
+        "status": "Skipped", "reason": "There is no input at s3://promotion-models/unmeasured/dev/input.jsonl",
+    }  # fmt: skip
+    for _ in range(2):
+        assert "refused" not in house.invoke("on_inference_completed", {"detail": report})
+    house.wait_for(lambda: mails(house, "unmeasured v1: not measured in dev"))
+    everybody = [mail for mail in house.service.mailbox() if "unmeasured v1: not measured" in mail["subject"]]
+    assert sorted(mail["to"] for mail in everybody) == [["ann@example.com", "ben@example.com"], ["dee@example.com"]]
+    assert "promotion report unmeasured dev 1 --metrics FILE" in " ".join(everybody[0]["text"].split())
+    page = house.read("/models/unmeasured/versions/1")
+    assert "was not measured in dev: There is no input" in page["events"][0]["sentence"]
+    # What is reported later asks as a run does.
+    house.ran("unmeasured", 1, "dev", 0.9, run_id="late")
+    house.asked("unmeasured:1:test:1")

@@ -167,6 +167,8 @@ def problems(evidence: Evidence, live: Evidence | None) -> list[str]:
             found.append("No metrics were registered with this version: nothing here says how good it is.")
         if problem and problem != "no metrics were registered":
             found.append(f"The registered metrics can't be used: {problem}{stop}")
+    elif is_unmeasured(evidence):
+        found.append(f"Not measured in {evidence.environment}: {problem}{stop}")
     elif evidence.status != "Completed":
         where = f" in {evidence.environment}" if evidence.environment else ""
         found.append(f"The inference run{where} {_STATUS[evidence.status]}: {problem or 'it gave no reason'}{stop}")
@@ -192,6 +194,11 @@ def problems(evidence: Evidence, live: Evidence | None) -> list[str]:
         said = [f"{c['what']} was {c['live']}, now {c['candidate']}" for c in changes]
         found.append(f"It did not run as what is live did: {listed(said)}.")
     return found
+
+
+def is_unmeasured(evidence: Evidence) -> bool:
+    """Return True if there was no run: nothing measured the version, and the request was made all the same."""
+    return evidence.source == "inference" and evidence.status == "Missing" and not evidence.run_id
 
 
 def engine_changes(evidence: Evidence, live: Evidence | None) -> list[dict[str, str]]:

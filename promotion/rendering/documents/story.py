@@ -11,6 +11,7 @@ from promotion.config.loading import Config
 from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.gate_sentences import gate_why
 from promotion.domain.model import EnvironmentState, Person, Request, VersionState
+from promotion.domain.without_run import what_follows
 from promotion.formatting import ELLIPSIS, counted, iso, listed, moment, one_line, span
 
 SHUT_GATES_SAID = 5
@@ -90,7 +91,7 @@ def consequences(
     if config.previous(name) is None:
         approve += " SageMaker’s registry then shows it as Approved."
     if following:
-        approve += f" Inference in {name} runs on it, and with those results the approvers of {following} are asked."
+        approve += f" {what_follows(config, name, request.group)}"
     else:
         approve += f" Pipelines in {name} use it from their next run on; there is no environment after it."
     if lacking > 1:

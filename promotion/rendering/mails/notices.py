@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from promotion import names
 from promotion.domain.request_ids import parse_request_id
+from promotion.domain.without_run import what_follows
 from promotion.formatting import listed, number, one_line, readable
 from promotion.ledger import payloads
 from promotion.rendering.documents.card import requester_address
@@ -56,12 +57,7 @@ def decided(o: Occasion, payload: payloads.DecisionRecorded) -> list[Letter]:
 def promoted(o: Occasion, payload: payloads.ModelPromoted) -> list[Letter]:
     name, replaces = o.environment, payload.replaces
     by = listed([one_line(who, 120) for who in payload.approvers]) or "the service"
-    following = o.config.next(name)
-    after = (
-        f" Inference runs on it there next; with its results the approvers of {following} are asked."
-        if following
-        else ""
-    )
+    after = f" {what_follows(o.config, name, o.event.group)}".rstrip()
     place = f"in place of version {replaces}" if replaces else "the first one there"
     link = o.links.approval(o.request_id) if o.request_id else o.version_link
     votes = o.state.requests[name].votes if name in o.state.requests else ()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from promotion.domain import policy
+from promotion.domain import policy, without_run
 from promotion.domain.gate_result import GateKind
 from promotion.domain.model import Request
-from promotion.formatting import readable
+from promotion.formatting import listed, readable
 from promotion.ledger import payloads
 from promotion.rendering.mails.context import Occasion
 from promotion.rendering.mails.layout import Letter
@@ -63,6 +63,33 @@ def run_failed(o: Occasion, payload: payloads.InferenceCompleted) -> list[Letter
     )
     lede = [*letter.lede, "Mend the model, or the input in S3; the next run is started by the team of the environment."]
     return [replace(letter, lede=lede, quote=readable(payload.evidence.problem, LONGEST_CAUSE)[0])]
+
+
+def not_measured(o: Occasion, payload: payloads.InferenceSkipped) -> list[Letter]:
+    """Letters to the environment's team and to the requester, where results are missing and nobody is asked."""
+    if payload.asks:
+        return []
+    name, following = o.environment, o.config.next(o.environment) or ""
+    wanted = listed(without_run.measured_gates(o.config, following, o.event.group)[:6])
+    needs = f" Gates into {following} need {wanted}." if wanted else ""
+    letter = Letter(
+        to=o.approvers(name),
+        cc=o.copies(name),
+        subject=f"[{name}] {o.title}: not measured in {name}",
+        tone="stopped",
+        kicker=f"Not measured in {name}",
+        headline=f"{o.title} is live in {name}, and nothing measures it there",
+        lede=[
+            f"{readable(payload.reason, LONGEST_CAUSE)[0]}. Nobody is asked for {following} until there are results.{needs}",
+            f"Put input and references there and run the environment's inference machine, or report an evaluation of your own: "
+            f"promotion report {o.group} {name} {o.version} --metrics FILE.",
+        ],
+        action=("See the version", o.version_link),
+        why=f"You receive this because you are an approver or stakeholder of {name}.",
+    )
+    told = {address.casefold() for address in (*letter.to, *letter.cc)}
+    own = [address for address in o.requester if address.casefold() not in told]
+    return [letter, *([replace(letter, to=tuple(own), cc=(), action_note=o.signs_in, why=_WHY)] if own else [])]
 
 
 def _letter(o: Occasion, name: str, headline: str, what: str, found: policy.Judgement, link: str) -> Letter:
