@@ -80,7 +80,9 @@ def register(arn: str, *, by_job: bool = False, budget: Callable[[], None] = lam
         budget: Called while an artifact is read; raises once a job has to take over.
     """
     try:
-        package, description = describe(client("sagemaker"), arn, config().identity.requesters)
+        package, description = describe(
+            client("sagemaker"), arn, config().identity.requesters, config().environment_names
+        )
     except Invalid as error:
         logger.error("package refused", extra={"model_package_arn": arn, "reason": str(error)})
         return {"refused": str(error)}

@@ -14,7 +14,7 @@ from promotion.aws import Client
 from promotion.domain.model import Actor, Container, Package, Requester, VersionState, registry_status
 from promotion.domain.package_changes import changes, is_served
 from promotion.domain.package_sources import beside_artifact
-from promotion.domain.registration import attached_to, baseline_of, described, licence_of
+from promotion.domain.registration import attached_to, baseline_of, described, lacks_room, licence_of
 from promotion.domain.sagemaker_model import unservable
 from promotion.errors import Invalid
 from promotion.ledger.events import Event, version_of
@@ -65,7 +65,8 @@ class RegistryTarget:
             return None
         metadata, cycle = found.get("CustomerMetadataProperties") or {}, found.get("ModelLifeCycle") or {}
         said = {"ModelApprovalStatus": str(found.get("ModelApprovalStatus"))}
-        said |= {f"CustomerMetadataProperties.{name}": str(metadata.get(name)) for name in state.statuses}
+        fields = () if state.package.no_room else state.statuses
+        said |= {f"CustomerMetadataProperties.{name}": str(metadata.get(name)) for name in fields}
         if state.furthest:
             said |= {f"ModelLifeCycle.{name}": str(cycle.get(name)) for name in ("Stage", "StageStatus")}
         return said
@@ -74,7 +75,8 @@ class RegistryTarget:
         """Return the expected fields, in the same form."""
         wanted = self.wanted(state)
         said = {"ModelApprovalStatus": str(wanted["ModelApprovalStatus"])}
-        said |= {f"CustomerMetadataProperties.{name}": value for name, value in state.statuses.items()}
+        fields = wanted["CustomerMetadataProperties"]
+        said |= {f"CustomerMetadataProperties.{name}": value for name, value in fields.items()}
         said |= {f"ModelLifeCycle.{name}": value for name, value in wanted.get("ModelLifeCycle", {}).items()}
         return said
 
@@ -82,7 +84,7 @@ class RegistryTarget:
         """Return the fields that the registry should have for a version."""
         wanted: dict[str, Any] = {
             "ModelApprovalStatus": registry_status(state, self._environments[0]),
-            "CustomerMetadataProperties": dict(state.statuses),
+            "CustomerMetadataProperties": {} if state.package.no_room else dict(state.statuses),
         }
         if state.furthest:
             wanted["ModelLifeCycle"] = {
@@ -191,8 +193,12 @@ def _description(state: VersionState, first: str) -> str:
     return f"Decided for {first}{by}."[:1024]
 
 
-def describe(client: Client, arn: str, requesters: Mapping[str, str]) -> tuple[Package, dict[str, Any]]:
+def describe(
+    client: Client, arn: str, requesters: Mapping[str, str], environments: Sequence[str] = ()
+) -> tuple[Package, dict[str, Any]]:
     """A package as the registry describes it, before its artifact has been hashed, and the raw description.
+
+    `environments` are those that are to have a field each among its metadata.
 
     Raises:
         Invalid: it is not a version in a group; the field is named.
@@ -220,6 +226,7 @@ def describe(client: Client, arn: str, requesters: Mapping[str, str]) -> tuple[P
         attached=attached_to(found),
         baseline_uri=baseline_of(found),
         described=described(found),
+        no_room=lacks_room(found.get("CustomerMetadataProperties") or {}, environments),
     )
     if not containers:
         # Recorded all the same: the page and the mail say it, and nobody can approve.

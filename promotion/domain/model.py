@@ -180,7 +180,8 @@ class Package(Struct, frozen=True, kw_only=True):
     `card` has the sections of its model card that a decision rests on, as title and text; `metadata` also has what AWS knows
     of its making; `licence`, `attached` and `baseline_uri` are for gates and drift (promotion/domain/registration.py).
     `described` has what else the registry says, in words: domain, task, framework, reports, who created it.
-    `problem` says why nobody may approve it yet: the artifact is still being hashed, or can't be read.
+    `problem` says why nobody may approve it yet: the artifact is still being hashed, or can't be read. `no_room`: its metadata
+    is so full that the registry takes none of this service's fields.
     """
 
     group: str
@@ -200,6 +201,7 @@ class Package(Struct, frozen=True, kw_only=True):
     described: dict[str, str] = {}
     hashing: bool = False
     problem: str = ""
+    no_room: bool = False
 
 
 class Vote(Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ It is read once, when a version is registered, and goes with the version from en
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -15,6 +15,8 @@ from promotion.domain.model import Evidence, Package
 from promotion.formatting import one_line, principal
 
 LONGEST_LICENCE = 256
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModelPackage.html, CustomerMetadataProperties
+MOST_PROPERTIES = 50
 # Metadata keys, in lower case with `-` as `_`; British and American, the model's own and that of what it was made from.
 _LICENCE_KEYS = ("licence", "license", "base_model_licence", "base_model_license")
 LONGEST_DESCRIBED = 400
@@ -94,6 +96,11 @@ def baseline_of(description: Mapping[str, Any]) -> str:
 def carried(evidence: Evidence, package: Package) -> Evidence:
     """Evidence of a run with what its version was registered with: no run can measure a licence."""
     return replace(evidence, licence=package.licence, attached=package.attached)
+
+
+def lacks_room(properties: Mapping[str, Any], environments: Sequence[str]) -> bool:
+    """Return True if CustomerMetadataProperties can't take one field for each environment beside what is there."""
+    return len({*properties, *environments}) > MOST_PROPERTIES
 
 
 def _is_a_card(model_card: Any) -> bool:

@@ -25,6 +25,8 @@ def _write(o: Occasion, payload: Payload | Unknown) -> list[Letter]:
             return requests.requested(o)
         case payloads.ApproverReminded():
             return requests.reminded(o)
+        case payloads.ModelRegistered():
+            return stops.no_room(o)
         case payloads.ArtifactHashed():
             return stops.artifact_failed(o, payload)
         case payloads.InferenceCompleted():

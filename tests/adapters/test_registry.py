@@ -215,3 +215,33 @@ def test_the_service_acts_in_its_own_name_where_nobody_decided() -> None:
     assert source_identity(ANN.as_actor()) == "ann"
     operator = Actor(kind="operator", subject="arn:aws:sts::123456789012:assumed-role/operations/jane@example.com")
     assert source_identity(operator) == "jane@example.com"
+
+
+def test_metadata_without_room_for_our_fields_is_seen_at_registration() -> None:
+    arn = "arn:aws:sagemaker:us-east-1:123456789012:model-package/news/1"
+
+    class Registry:
+        def __init__(self, properties: int) -> None:
+            self.properties = {f"key-{number}": "x" for number in range(properties)}
+
+        def describe_model_package(self, **_: Any) -> dict[str, Any]:
+            return {
+                "ModelPackageArn": arn,
+                "ModelPackageGroupName": "news",
+                "ModelPackageVersion": 1,
+                "CustomerMetadataProperties": self.properties,
+            }
+
+    full = [describe(Registry(count), arn, {}, ORDER)[0].no_room for count in (46, 47, 48, 50)]  # type: ignore[arg-type]
+    assert full == [False, False, True, True]
+
+
+def test_without_room_status_and_life_cycle_follow_and_no_field_is_sent() -> None:
+    house = House()
+    house.register(1, no_room=True)
+    house.decide(1, "dev")
+    assert house.project() == []
+    sent = {key for update in house.sagemaker.updates for key in update}
+    assert sent >= {"ModelApprovalStatus", "ModelLifeCycle"}
+    assert "CustomerMetadataProperties" not in sent
+    assert house.lines() == []

@@ -78,6 +78,15 @@ class TestStops:
         assert "Ask again" not in said(told)
 
 
+def test_metadata_without_room_is_said_at_registration_on_page_and_to_the_requester() -> None:
+    stage = Stage()
+    stage.registers(1, no_room=True)
+    [told] = to_dee(stage, names.MODEL_REGISTERED)
+    assert "50 properties are the most" in said(told)
+    assert "50 properties are the most" in page("request", stage.request("dev", 1))
+    stage.decides("dev", 1)
+
+
 class TestApprovers:
     def test_they_are_not_reminded_of_what_they_cannot_approve(self) -> None:
         stage = Stage()

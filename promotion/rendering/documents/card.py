@@ -42,6 +42,11 @@ _CARD = (
     ("Training, observed", "training_details", "training_observations"),
 )
 _OF_A_BASE_MODEL = frozenset({"Base model", "Base model’s revision", "Licence accepted"})
+NO_ROOM = (
+    "Its metadata in the registry is full: 50 properties are the most, and there is no room for one field per environment. "
+    "ModelApprovalStatus, Parameter Store and this page follow decisions all the same; register it with fewer properties to "
+    "have the fields too."
+)
 _OWN_KEYS = frozenset({"requested_by"})
 
 
@@ -71,6 +76,7 @@ def package_document(
         "missing": missing,
         "hashing": package.hashing,
         "problem": readable(package.problem, 1000)[0],
+        "note": NO_ROOM if package.no_room else "",
     }
 
 

@@ -9,6 +9,7 @@ from promotion.domain.gate_result import GateKind
 from promotion.domain.model import Request
 from promotion.formatting import listed, readable
 from promotion.ledger import payloads
+from promotion.rendering.documents.card import NO_ROOM
 from promotion.rendering.mails.context import Occasion
 from promotion.rendering.mails.layout import Letter
 
@@ -40,6 +41,16 @@ def stopped(o: Occasion, request: Request) -> list[Letter]:
         return []
     name = request.environment
     return [_letter(o, name, f"{o.title} can’t enter {name}", "stopped", found, o.links.approval(request.id))]
+
+
+def no_room(o: Occasion) -> list[Letter]:
+    """A letter to the requester of a version that was registered with metadata too full for this service's fields."""
+    package = o.state.package
+    if not package.no_room:
+        return []
+    name = o.config.environment_names[0]
+    found = policy.Judgement(may=True, why_not=NO_ROOM)
+    return [_letter(o, name, f"{o.title} has no room for statuses", "no room in its metadata", found, o.version_link)]
 
 
 def artifact_failed(o: Occasion, payload: payloads.ArtifactHashed) -> list[Letter]:
@@ -96,11 +107,11 @@ def _letter(o: Occasion, name: str, headline: str, what: str, found: policy.Judg
     return Letter(
         to=o.requester,
         subject=f"[{name}] {o.title}: {what}",
-        tone="stopped",
-        kicker=f"Stopped in {name}",
+        tone="calm" if found.may else "stopped",
+        kicker=f"Registered for {name}" if found.may else f"Stopped in {name}",
         headline=headline,
         lede=[readable(found.why_not, LONGEST_CAUSE)[0], *([_TO_DO[found.code]] if found.code in _TO_DO else [])],
-        action=("See what stops it", link),
+        action=("See the version" if found.may else "See what stops it", link),
         action_note=o.signs_in,
         why=_WHY,
     )
