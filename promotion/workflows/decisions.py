@@ -22,7 +22,6 @@ from promotion.domain.model import (
     Package,
     Person,
     Request,
-    VersionState,
 )
 from promotion.domain.package_changes import RegistryView
 from promotion.domain.registration import carried
@@ -37,7 +36,7 @@ from promotion.ledger.request_state import current_request
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.workflows import registry_changes
 from promotion.workflows.drift import after_run
-from promotion.workflows.requests import AddedRun, add_run, ask, expiry
+from promotion.workflows.requests import AddedRun, add_run, ask, expiry, fails_anew
 
 __all__ = [
     "Context",
@@ -219,7 +218,7 @@ def record_inference(group: str, version: int, evidence: Evidence, *, world: Con
                 drifting=drifting,
                 request_id=added.request_id,
                 gates=added.gates,
-                told=added.told or _fails_anew(state, name, found),
+                told=added.told or fails_anew(state, name, found),
             ),
             actor,
             version=version,
@@ -256,7 +255,7 @@ def record_failure(group: str, name: str, run_id: str, problem: str, *, broken: 
         facts = [
             happened(
                 payloads.InferenceCompleted(
-                    evidence=evidence, status=evidence.status, run_id=run_id, told=_fails_anew(state, name, evidence)
+                    evidence=evidence, status=evidence.status, run_id=run_id, told=fails_anew(state, name, evidence)
                 ),
                 SYSTEM,
                 version=live,
@@ -270,12 +269,6 @@ def record_failure(group: str, name: str, run_id: str, problem: str, *, broken: 
         return facts
 
     return append(group, step, world)
-
-
-def _fails_anew(state: VersionState, name: str, found: Evidence) -> bool:
-    """Return True if a run failed and the one before it there did not: its requester is told once, not every hour."""
-    before = state.evidence.get(name)
-    return found.status == "Failed" and (before is None or before.status != "Failed")
 
 
 def ask_again(asked: str, actor: Person | Actor, changed: str, *, world: Context) -> Receipt:

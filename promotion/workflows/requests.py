@@ -110,6 +110,12 @@ def add_run(view: GroupSnapshot, state: VersionState, following: str, evidence: 
     return AddedRun(request_id=request.id, gates=gates, told=turned and not quiet)
 
 
+def fails_anew(state: VersionState, name: str, found: Evidence) -> bool:
+    """Return True if a run failed and the one before it there did not: its requester is told once, not every hour."""
+    before = state.evidence.get(name)
+    return found.status == "Failed" and (before is None or before.status != "Failed")
+
+
 def expiry(request: Request) -> list[NewEvent]:
     """Return the event by which a request expires."""
     return [

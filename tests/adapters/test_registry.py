@@ -232,7 +232,7 @@ def test_metadata_without_room_for_our_fields_is_seen_at_registration() -> None:
                 "CustomerMetadataProperties": self.properties,
             }
 
-    full = [describe(Registry(count), arn, {}, ORDER)[0].no_room for count in (46, 47, 48, 50)]  # type: ignore[arg-type]
+    full = [describe(Registry(count), arn, {}, ORDER)[0].no_room for count in (46, 47, 48, 50)]
     assert full == [False, False, True, True]
 
 
