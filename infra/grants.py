@@ -120,6 +120,7 @@ class Duties:
         """Grants: `decide`, `operate` and `record` append to the ledger, the projector writes to the targets, and none may invoke
         the first two."""
         may, functions, wiring = self.permissions, self.functions, self.wiring
+        append = [may.read_ledger(), may.append_to_ledger(), may.sign(), *may.sign_changes()]
         record = may.invoke(functions["record"].function_arn)
         register = may.invoke(functions["on_model_registered"].function_arn)
         link_keys = allow(["secretsmanager:GetSecretValue"], [self.store.link_keys.secret_arn])
@@ -138,17 +139,9 @@ class Duties:
                 may.keep_manifests(),
             ],
             "on_approval_changed": [may.describe_packages(), record, register],
-            "decide": [
-                may.read_ledger(),
-                may.append_to_ledger(),
-                may.sign(),
-                may.describe_packages(),
-                link_keys,
-                form_keys,
-                read_sessions,
-            ],
-            "operate": [may.read_ledger(), may.append_to_ledger(), may.sign(), *may.write_reports()],
-            "record": [may.read_ledger(), may.append_to_ledger(), may.sign()],
+            "decide": [*append, may.describe_packages(), link_keys, form_keys, read_sessions],
+            "operate": [*append, *may.write_reports()],
+            "record": append,
             "sign_in": [read_sessions, make_sessions, sign_in_keys, form_keys, client_secret],
             "web": [
                 may.read_ledger(),

@@ -70,6 +70,11 @@ class Permissions:
         """By the one algorithm that a key of this kind knows, ECDSA over SHA-256."""
         return allow(["kms:Sign"], [self._store.signing_key.key_arn])
 
+    def sign_changes(self) -> list[iam.PolicyStatement]:
+        """By keys of before too: a change of keys is signed by both."""
+        former = [each.key_id for each in self._settings.signing.former if each.key_id.startswith("arn:")]
+        return [allow(["kms:Sign"], former)] if former else []
+
     def describe_packages(self) -> iam.PolicyStatement:
         return allow(["sagemaker:DescribeModelPackage"], self.packages())
 

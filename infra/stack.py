@@ -51,7 +51,9 @@ class PromotionStack(Stack):
         self._elsewhere = Elsewhere(settings, prefix)
         far = bool(settings.elsewhere)
         evidence = self._elsewhere.evidence_bucket if far else None
-        self.store = Store(self, "Store", alias=name, evidence_name=evidence, kept=kept)
+        self.store = Store(
+            self, "Store", alias=name, evidence_name=evidence, kept=kept, signing_key=settings.signing.key
+        )
         self.api = Api(self, "Api", web=settings.web)
         bus = self._elsewhere.here("events", f"event-bus/{name}") if far else None
         self.wiring = Wiring(self, "Wiring", bus_name=name, bus_arn=bus)

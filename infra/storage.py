@@ -22,6 +22,7 @@ class Store(Construct):
     """Everything with state. Its logical ids are held by a test: a renamed table would be a new, empty one.
 
     `kept` is what an earlier installation left (promotion/aws/kept.py): it is gone on with, and belongs to no stack any more.
+    `signing_key` is the ARN of a key that signs in place of the stack's own, which stays where it is.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Store(Construct):
         alias: str,
         evidence_name: str | None = None,
         kept: Mapping[str, str] | None = None,
+        signing_key: str | None = None,
     ) -> None:
         super().__init__(scope, name)
         self._kept = kept or {}
@@ -40,7 +42,10 @@ class Store(Construct):
         # Kept as well: without cursors the projector would bring up every target from the first event, mails included.
         self.projections: dynamodb.ITable = self._projections()
         # Asymmetric, so that a pipeline verifies offline; kept, because nobody can check what a deleted key has signed.
-        self.signing_key: kms.IKey = self._signing_key(alias)
+        own = self._signing_key(alias)
+        self.signing_key: kms.IKey = (
+            kms.Key.from_key_arn(self, "SigningKeyInForce", signing_key) if signing_key else own
+        )
         # Who makes links can't make sessions, nor the token of a form: a secret each.
         self.link_keys = _keys(self, "LinkKeys", "Signs the ids in approval links")
         self.form_keys = _keys(self, "FormKeys", "Signs the tokens of forms")
@@ -134,7 +139,8 @@ class Store(Construct):
                 table_stream_arn=self._kept["stream"],
                 global_indexes=[names.BOARD_INDEX],
             )
-        ledger = _table(self, "Ledger", stream=dynamodb.StreamViewType.NEW_IMAGE, deletion_protection=True)
+        # Old images too, though nothing reads them: without them a table takes no replica, and no stream changes its kind.
+        ledger = _table(self, "Ledger", stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES, deletion_protection=True)
         ledger.add_global_secondary_index(
             index_name=names.BOARD_INDEX,
             partition_key=dynamodb.Attribute(name="board_pk", type=_TEXT),
@@ -161,6 +167,8 @@ class Store(Construct):
             description="Signs what is live",
             key_spec=kms.KeySpec.ECC_NIST_P256,
             key_usage=kms.KeyUsage.SIGN_VERIFY,
+            # Costs nothing until it is replicated, and no key becomes one later.
+            multi_region=True,
             removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         )
         key.add_alias(name)

@@ -21,11 +21,13 @@ from msgspec.structs import replace
 
 from promotion import names
 from promotion.aws.attestations import AttestationTarget, EvidenceBucket
+from promotion.aws.keys import held_by
 from promotion.aws.parameters import ParameterTarget, read_below
 from promotion.aws.publisher import EventsTarget
 from promotion.aws.registry import RegistryTarget
 from promotion.client.signature import holds, public_keys
 from promotion.config.loading import Config, parse
+from promotion.config.signing_settings import FormerKey, Signing
 from promotion.domain.canonical_json import canonical
 from promotion.domain.model import (
     Actor,
@@ -339,14 +341,32 @@ class House:
         self.ssm, self.sagemaker, self.bus, self.mail = FakeSsm(), FakeSageMaker(), FakeBus(), MailLog()
         self.anchors: list[Anchor] = []
         self.s3 = FakeS3()
+        self.former: list[LocalSigner] = []
 
     @property
     def world(self) -> Context:
-        return Context(ledger=self.ledger, config=self.config, now=self.now, sign=self.signer.sign)
+        return Context(
+            ledger=self.ledger,
+            config=self.config,
+            now=self.now,
+            sign=self.signer.sign,
+            key_id=self.signer.key_id,
+            sign_formerly=self.sign_formerly,
+        )
 
     @property
     def registry(self) -> RegistryTarget:
         return RegistryTarget(lambda identity: self.sagemaker, self.config.environment_names)
+
+    def sign_formerly(self, key_id: str, message: bytes) -> bytes | None:
+        return next((each.sign(message) for each in self.former if each.key_id == key_id), None)
+
+    def another_key(self, *, lost: bool = False) -> None:
+        """The signing key is replaced now; the one of before goes on signing unless it is lost."""
+        before = FormerKey(key_id=self.signer.key_id, public_key=self.signer.public_key, until=self.now)
+        self.former += [] if lost else [self.signer]
+        self.signer = LocalSigner(f"{before.key_id}-next")
+        self.config = replace(self.config, signing=Signing(former=(*self.config.signing.former, before)))
 
     @property
     def evidence(self) -> EvidenceBucket:
@@ -393,6 +413,8 @@ class House:
             holds=self.signer.holds,
             prefix=PREFIX,
             key_id=self.signer.key_id,
+            held=held_by(self.config.signing.former),
+            former=frozenset(each.key_id for each in self.config.signing.former),
         )
 
     def view(self, group: str = GROUP) -> GroupSnapshot:

@@ -21,6 +21,7 @@ from promotion import names
 from promotion.aws.anchors import AnchorBucket
 from promotion.aws.checking import Installation, check
 from promotion.aws.cursors import DynamoCursors
+from promotion.aws.keys import held_by
 from promotion.aws.parameters import ParameterTarget
 from promotion.aws.registry import RegistryTarget
 from promotion.client.signature import holds, public_keys
@@ -83,6 +84,8 @@ def installation() -> Installation:
             holds=lambda message, signature: holds(keys, message, signature),
             prefix=prefix(),
             key_id=signer().key_id,
+            held=held_by(config().signing.former),
+            former=frozenset(former.key_id for former in config().signing.former),
         ),
         ledger=ledger(),
         table=setting(names.LEDGER_TABLE),

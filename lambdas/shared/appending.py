@@ -7,15 +7,31 @@ import time
 from typing import Any
 
 import msgspec
+from botocore.exceptions import ClientError
 
-from lambdas.shared.dependencies import signer, world
+from lambdas.shared.dependencies import client, config, logger, signer, world
+from promotion.aws.keys import KmsSigner
 from promotion.errors import Invalid
 from promotion.ledger.append import Context, Receipt
 
 
 def signing() -> Context:
     """Context for writers: signs heads, backs off after a lost race."""
-    return msgspec.structs.replace(world(), sign=signer().sign, pause=_pause)
+    key = signer()
+    return msgspec.structs.replace(
+        world(), sign=key.sign, key_id=key.key_id, sign_formerly=_sign_formerly, pause=_pause
+    )
+
+
+def _sign_formerly(key_id: str, message: bytes) -> bytes | None:
+    """Sign with a key of before, once for each group; None if it is no former key, or can't sign any more."""
+    if key_id not in {former.key_id for former in config().signing.former}:
+        return None
+    try:
+        return KmsSigner(client("kms"), key_id).sign(message)
+    except ClientError:
+        logger.exception("the former key did not sign", extra={"key_id": key_id})
+        return None
 
 
 def _pause(attempt: int) -> None:

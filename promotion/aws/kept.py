@@ -37,7 +37,7 @@ def find(table: str, client: Callable[[str], Client]) -> dict[str, str]:
         raise Invalid(
             "ledger_table",
             f"{table} has no stream of new images, and a restored table never has: aws dynamodb update-table --table-name "
-            f"{table} --stream-specification StreamEnabled=true,StreamViewType=NEW_IMAGE",
+            f"{table} --stream-specification StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES",
         )
     tags = {
         tag["Key"]: tag["Value"]

@@ -6,13 +6,16 @@ import base64
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 
 from botocore.exceptions import ClientError
 
 from promotion import names
 from promotion.aws import Client
 from promotion.client.live_record import SIGNING_ALGORITHM
+from promotion.client.signature import holds, public_keys
+from promotion.config.signing_settings import FormerKey
 from promotion.errors import Invalid
 from promotion.links.tokens import Keyring
 
@@ -45,6 +48,16 @@ class KmsSigner:
         body = base64.encodebytes(der).decode().replace("\n", "")
         lines = [body[at : at + 64] for at in range(0, len(body), 64)]
         return "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""])
+
+
+def held_by(former: Sequence[FormerKey]) -> Callable[[bytes, str, datetime], bool]:
+    """Return a check of signatures that were made by a key of before, while it was in force."""
+    known = [(public_keys(each.public_key), each.until) for each in former]
+
+    def held(message: bytes, signature: str, at: datetime) -> bool:
+        return any(at <= until and holds(keys, message, signature) for keys, until in known)
+
+    return held
 
 
 class Secrets:

@@ -259,7 +259,7 @@ class DynamoLedger:
             KeyConditionExpression=condition,
             ExpressionAttributeValues=values,
             # Not what stands beside it for the console: a long history is shorter on its way.
-            ProjectionExpression="sk, #state, #hash, #signature",
+            ProjectionExpression="sk, #state, #hash, #signature, key_id",
             ExpressionAttributeNames={"#state": "state", "#hash": "hash", "#signature": "signature"},
             ConsistentRead=True,
             ScanIndexForward=not newest_first,
@@ -313,7 +313,7 @@ def _environment_item(state: EnvironmentState) -> dict[str, Any]:
 def _event_item(event: Event) -> dict[str, Any]:
     item = {**_key(event.group, _event_key(event.sequence)), "state": {"S": event.text}, "hash": {"S": event.hash}}
     if event.signature:
-        item["signature"] = {"S": event.signature}
+        item |= {"signature": {"S": event.signature}, "key_id": {"S": event.key_id}}
     # Beside the whole event, what people look for in the console.
     item |= {
         "kind": {"S": event.kind},
@@ -326,7 +326,8 @@ def _event_item(event: Event) -> dict[str, Any]:
 
 def _read_event(item: dict[str, Any]) -> Event:
     signature = item["signature"]["S"] if "signature" in item else ""
-    return read_event(StoredEvent(text=item["state"]["S"], hash=item["hash"]["S"], signature=signature))
+    key_id = item["key_id"]["S"] if "key_id" in item else ""
+    return read_event(StoredEvent(text=item["state"]["S"], hash=item["hash"]["S"], signature=signature, key_id=key_id))
 
 
 def _read(item: dict[str, Any], kind: type[State]) -> State:

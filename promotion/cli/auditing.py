@@ -62,7 +62,8 @@ def attest(group: str, version: int, environment: str, output: str | None, model
         raise Invalid(
             "GROUP VERSION ENV", f"{place} has no attestation yet: `promotion rebuild {group}` has it written."
         )
-    keys = public_keys(KmsSigner(client("kms"), installation()["signing_key_arn"]).public_key_pem())
+    present = KmsSigner(client("kms"), installation()["signing_key_arn"]).public_key_pem()
+    keys = public_keys("".join([present, *_former_keys()]))
     found = attestation.read_predicate(opened(envelope, lambda message, signature: holds(keys, message, signature)))
     if found.ledger.hash != promotions[-1].hash:
         raise IntegrityError(f"the attestation of {place} is of another event than the ledger's.")
@@ -74,6 +75,16 @@ def attest(group: str, version: int, environment: str, output: str | None, model
         print(f"{model_signature}: check the unpacked folder with the package model-signing, by the public key.")
     _give(json.dumps(envelope, indent=1).encode() + b"\n", output)
     return 0
+
+
+def _former_keys() -> list[str]:
+    """Public halves of the keys that signed before, by the configuration; none where there is no promotion.toml."""
+    from promotion.cli.service import config
+
+    try:
+        return [former.public_key for former in config().signing.former]
+    except Invalid:
+        return []
 
 
 def _give(document: bytes, output: str | None) -> None:

@@ -16,7 +16,7 @@ from promotion import names
 from promotion.aws.anchors import AnchorBucket
 from promotion.aws.checking import Installation, check
 from promotion.aws.cursors import DynamoCursors
-from promotion.aws.keys import KmsSigner
+from promotion.aws.keys import KmsSigner, held_by
 from promotion.aws.parameters import ParameterTarget
 from promotion.aws.registry import RegistryTarget
 from promotion.cli.service import client, config, installation, ledger, parameters, prefix
@@ -259,6 +259,8 @@ def _installation() -> Installation:
             holds=lambda message, signature: holds(keys, message, signature),
             prefix=prefix(),
             key_id=signer.key_id,
+            held=held_by(config().signing.former),
+            former=frozenset(former.key_id for former in config().signing.former),
         ),
         ledger=ledger(),
         table=known["ledger_table"],

@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from promotion import names
 from promotion.aws.accounts import Accounts
-from promotion.aws.doctor import cross_account, deployed, first_deployment, readiness, upgrade
+from promotion.aws.doctor import cross_account, deployed, first_deployment, limits, readiness, upgrade
 from promotion.aws.doctor.findings import Account, Check, Finding, examine, fail, not_checked, ok
 from promotion.aws.doctor.provider import provider
 from promotion.cli import sign_in
@@ -65,6 +65,7 @@ _CONDITION: _Checks = (
     ("alarms", deployed.alarms),
     ("release", upgrade.release),
     ("states", upgrade.states),
+    ("parameters", limits.parameters),
 )
 # These hold what is deployed against the file, so that they need both.
 _BOTH: _Checks = (

@@ -25,6 +25,7 @@ from promotion.config.settings import (
     Web,
     duration,
 )
+from promotion.config.signing_settings import Signing
 from promotion.errors import Invalid
 
 _MAIL_ADDRESS = re.compile(r"[^@\s<>\",;]+@[^@\s<>\",;]+\.[^@\s<>\",;]+|[^@\s<>\",;]+@localhost")
@@ -141,7 +142,21 @@ def check(config: Config, source: str) -> None:
         _check_channel(channel, name, refuse)
     if (config.web.domain_name is None) != (config.web.certificate_arn is None):
         refuse("web", "domain_name and certificate_arn go together.")
+    _check_signing(config.signing, refuse)
     resources.check(config, refuse)
+
+
+def _check_signing(signing: Signing, refuse: Refuse) -> None:
+    known = {signing.key} if signing.key else set()
+    for index, former in enumerate(signing.former):
+        place = f"signing.former[{index}]"
+        if former.key_id in known:
+            refuse(f"{place}.key_id", f"{former.key_id} is there twice, or signs still.")
+        known.add(former.key_id)
+        if former.until.tzinfo is None:
+            refuse(f"{place}.until", "give it a time zone, such as 2026-12-20T00:00:00Z.")
+        if "-----BEGIN PUBLIC KEY-----" not in former.public_key:
+            refuse(f"{place}.public_key", "this is no public key in PEM form; put its text here, not a file's name.")
 
 
 def _check_networks(config: Config, refuse: Refuse) -> None:

@@ -21,6 +21,7 @@ from promotion.config.people_settings import Identity as Identity
 from promotion.config.people_settings import PeopleGroup as PeopleGroup
 from promotion.config.people_settings import Web as Web
 from promotion.config.recorded import without_defaults
+from promotion.config.signing_settings import Signing
 from promotion.errors import Invalid
 
 _DURATION = re.compile(r"(\d+)(m|h|d|w)")
@@ -251,6 +252,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     break_glass: BreakGlass | None = None
     freeze: tuple[FreezeWindow, ...] = ()
     registry: Registry = msgspec.field(default_factory=Registry)
+    signing: Signing = Signing()
     artifacts: Artifacts = msgspec.field(default_factory=Artifacts)
     inference: Inference = msgspec.field(default_factory=Inference)
     web: Web = msgspec.field(default_factory=Web)
@@ -342,10 +344,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         }
 
     def at(self, name: str) -> Config:
-        """The file as one environment's jobs read it: its own network and keys stand under `[inference]`.
-
-        The network of `[inference]` is the registry account's, and no other's.
-        """
+        """The file as one environment's jobs read it; the network of `[inference]` is the registry account's alone."""
         environment = self.rung(name)
         own = {
             field: getattr(environment, field) for field in ("subnets", "security_groups", "volume_key", "output_key")

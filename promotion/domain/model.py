@@ -383,7 +383,7 @@ class EnvironmentState(Struct, frozen=True, kw_only=True):
 
 
 class Head(Struct, frozen=True, kw_only=True):
-    """The latest ledger position of a group (sequence and hash), with its signature in base64."""
+    """The latest ledger position of a group (sequence and hash), with its signature in base64 and the key that made it."""
 
     schema: int = SCHEMA
     group: str
@@ -392,6 +392,7 @@ class Head(Struct, frozen=True, kw_only=True):
     event_id: str = ""
     policy_digest: str = ""
     signature: str = ""
+    key_id: str = ""
 
 
 def registry_status(version: VersionState, first: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
@@ -9,13 +10,13 @@ from typing import Protocol
 from msgspec import Struct
 
 from promotion.config.loading import Config
-from promotion.domain.model import SYSTEM, VersionState
+from promotion.domain.model import SYSTEM, Head, VersionState
 from promotion.errors import Conflict, Invalid
 from promotion.formatting import counted, one_line
-from promotion.ledger.events import Event, NewEvent, chained, happened, signed
+from promotion.ledger.events import Event, NewEvent, chained, happened, key_change_bytes, signed
 from promotion.ledger.fold import evolve
 from promotion.ledger.parameter_documents import dump
-from promotion.ledger.payloads import PolicyChanged
+from promotion.ledger.payloads import PolicyChanged, SigningKeyChanged
 from promotion.ledger.snapshot import GroupSnapshot
 
 # Attempts of a step if another writer appends first.
@@ -57,16 +58,24 @@ def _at_once(attempt: int) -> None:
     """No pause."""
 
 
+def _cannot_sign(key_id: str, message: bytes) -> bytes | None:
+    """No key of before."""
+    return None
+
+
 class Context(Struct, frozen=True, kw_only=True):
     """Dependencies of a workflow: the ledger, the configuration in force, and the time.
 
-    `sign` signs the head of what is appended; `pause` is called with the number of the attempt that lost a race.
+    `sign` signs the head of what is appended with the key `key_id`; `sign_formerly` signs with a key of before, by its id, and
+    returns None if that can't sign any more. `pause` is called with the number of the attempt that lost a race.
     """
 
     ledger: Ledger
     config: Config
     now: datetime
     sign: Callable[[bytes], bytes] | None = None
+    key_id: str = ""
+    sign_formerly: Callable[[str, bytes], bytes | None] = _cannot_sign
     pause: Callable[[int], None] = _at_once
 
 
@@ -104,9 +113,11 @@ def append(group: str, step: Callable[[GroupSnapshot], list[NewEvent] | str], wo
             # The text itself, once: a digest alone would tell an auditor that a rule changed, but never which.
             change = PolicyChanged(before=view.head.policy_digest, after=digest, policy=world.config.policy())
             facts = [happened(change, SYSTEM), *facts]
+        if world.sign is not None and view.head.key_id not in ("", world.key_id):
+            facts = [_key_changed(view.head, world, world.sign), *facts]
         events = chained(view.head, facts, time=world.now, policy_digest=digest)
         if world.sign is not None:
-            events = signed(events, world.sign)
+            events = signed(events, world.sign, world.key_id)
         for event in events:
             evolve(view, event)
         try:
@@ -118,6 +129,14 @@ def append(group: str, step: Callable[[GroupSnapshot], list[NewEvent] | str], wo
             continue
         return Receipt(group=group, events=tuple(events))
     raise AssertionError("unreachable")
+
+
+def _key_changed(head: Head, world: Context, sign: Callable[[bytes], bytes]) -> NewEvent:
+    """Another key signs from here on: the change signed by both, or by the new one alone where the other is lost."""
+    text = key_change_bytes(head.group, head.hash, head.key_id, world.key_id)
+    made = {head.key_id: world.sign_formerly(head.key_id, text), world.key_id: sign(text)}
+    signatures = {key: base64.b64encode(each).decode() for key, each in made.items() if each is not None}
+    return happened(SigningKeyChanged(before=head.key_id, after=world.key_id, signatures=signatures), SYSTEM)
 
 
 def known(view: GroupSnapshot, version: int) -> VersionState:

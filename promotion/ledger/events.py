@@ -32,12 +32,13 @@ class StoredEvent(Struct, frozen=True, kw_only=True):
     """An event as the ledger, and an export, keep it.
 
     `hash` is SHA-256, hex, over the UTF-8 bytes of `text`. The last event of each append has a `signature` over the head that
-    it makes, in base64.
+    it makes, in base64, and the `key_id` of the key that made it.
     """
 
     text: str
     hash: str
     signature: str = ""
+    key_id: str = ""
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -63,6 +64,7 @@ class Event(Struct, frozen=True, kw_only=True):
     must_understand: tuple[str, ...] = ()
     hash: str = ""
     signature: str = ""
+    key_id: str = ""
     text: str = ""
 
     @property
@@ -76,7 +78,7 @@ class Event(Struct, frozen=True, kw_only=True):
 
     def stored(self) -> StoredEvent:
         """The event as it is kept."""
-        return StoredEvent(text=self.text, hash=self.hash, signature=self.signature)
+        return StoredEvent(text=self.text, hash=self.hash, signature=self.signature, key_id=self.key_id)
 
     def part_digest(self, name: str) -> str:
         """SHA-256, hex, over the JSON of one field of `data`, as the text has it; empty where it has none."""
@@ -115,7 +117,8 @@ def read_event(stored: StoredEvent) -> Event:
         )
     if unknown := sorted(set(event.must_understand) - UNDERSTOOD):
         raise IntegrityError(f"{place} needs a reader that knows {', '.join(unknown)}. Install a newer release.")
-    return msgspec.structs.replace(event, text=stored.text, hash=stored.hash, signature=stored.signature)
+    beside = {"hash": stored.hash, "signature": stored.signature, "key_id": stored.key_id}
+    return msgspec.structs.replace(event, text=stored.text, **beside)
 
 
 class NewEvent(Struct, frozen=True, kw_only=True):
@@ -211,6 +214,7 @@ def head_after(head: Head, events: Sequence[Event]) -> Head:
         event_id=last.event_id,
         policy_digest=last.policy_digest,
         signature=last.signature,
+        key_id=last.key_id,
     )
 
 
@@ -223,11 +227,17 @@ def head_bytes(group: str, sequence: int, hash_: str) -> bytes:
     return canonical(document)
 
 
-def signed(events: Sequence[Event], sign: Callable[[bytes], bytes]) -> list[Event]:
+def key_change_bytes(group: str, previous_hash: str, before: str, after: str) -> bytes:
+    """Return the canonical bytes that both keys sign where one takes the other's place."""
+    document = {"document": "promotion signing key change", "group": group, "previous_hash": previous_hash}
+    return canonical({**document, "before": before, "after": after})
+
+
+def signed(events: Sequence[Event], sign: Callable[[bytes], bytes], key_id: str = "") -> list[Event]:
     """`events` with the last one carrying the signature of the head that they make."""
     last = events[-1]
     signature = base64.b64encode(sign(head_bytes(last.group, last.sequence, last.hash))).decode()
-    return [*events[:-1], msgspec.structs.replace(last, signature=signature)]
+    return [*events[:-1], msgspec.structs.replace(last, signature=signature, key_id=key_id)]
 
 
 class Difference(Struct, frozen=True, kw_only=True):

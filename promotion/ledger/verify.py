@@ -6,6 +6,7 @@ Pure over Protocols. The truth is folded from the events anew; the stored states
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -22,9 +23,10 @@ from promotion.ledger.comparing import (
     state_difference,
     version_difference,
 )
-from promotion.ledger.events import Difference, Event, chain_problems, head_bytes
+from promotion.ledger.events import Difference, Event, chain_problems, head_bytes, key_change_bytes
 from promotion.ledger.fold import evolve
 from promotion.ledger.parameter_documents import live_record, says_the_same
+from promotion.ledger.payloads import SigningKeyChanged
 from promotion.ledger.snapshot import GroupSnapshot
 
 # How often a chain is read anew because somebody appended meanwhile.
@@ -85,8 +87,17 @@ class Found(Struct, frozen=True, kw_only=True):
     repair: Callable[[], None] | None = None
 
 
+def _never_held(message: bytes, signature: str, at: datetime) -> bool:
+    """No key of before."""
+    return False
+
+
 class Verifier(Struct, frozen=True, kw_only=True):
-    """Dependencies of a verification run; `holds` checks a base64 signature over a message."""
+    """Dependencies of a verification run.
+
+    `holds` checks a base64 signature over a message by the key that signs now, `held` one that was made at a time by a key of
+    before; `former` are the ids of those.
+    """
 
     ledger: Book
     packages: Registry
@@ -94,6 +105,8 @@ class Verifier(Struct, frozen=True, kw_only=True):
     holds: Callable[[bytes, str], bool]
     prefix: str
     key_id: str
+    held: Callable[[bytes, str, datetime], bool] = _never_held
+    former: frozenset[str] = frozenset()
 
     def group(
         self,
@@ -161,8 +174,9 @@ class Verifier(Struct, frozen=True, kw_only=True):
             group = name.removeprefix(f"{self.prefix}/").partition("/")[0]
             if group not in groups and name != names.service_parameter(self.prefix):
                 key = parsed(parameters[name]).get("key_id", "")
-                said = "a record signed by this service" if key == self.key_id else "something"
-                if key and key != self.key_id:
+                own = key == self.key_id or key in self.former
+                said = "a record signed by this service" if own else "something"
+                if key and not own:
                     said = f"a record signed by {key}: do two services share the prefix {self.prefix}?"
                 found.append(
                     Found(difference=parameter_difference(name, "nothing, for the ledger has no such group", said))
@@ -170,31 +184,53 @@ class Verifier(Struct, frozen=True, kw_only=True):
         return found
 
     def _signatures(self, head: Head, events: Sequence[Event]) -> Iterator[Difference]:
+        """Hold each signature to the key of its time: once the present key has signed, no former one does."""
+        present = False
         for event in events:
             message = head_bytes(event.group, event.sequence, event.hash)
             if event.signature and not self.holds(message, event.signature):
-                where = f"{event.group} event {event.sequence}"
-                yield Difference(
-                    what="ledger", where=where, expected="a signature of the signing key", found="another's"
-                )
-        if head.sequence and not self.holds(head_bytes(head.group, head.sequence, head.hash), head.signature):
-            said = "another's" if head.signature else "none"
-            yield Difference(
-                what="ledger", where=f"{head.group} head", expected="a signature of the signing key", found=said
-            )
+                if present or not self.held(message, event.signature, event.time):
+                    yield _signature(f"{event.group} event {event.sequence}", "the signing key", "another's")
+            elif event.signature:
+                present = True
+            if isinstance(event.payload, SigningKeyChanged):
+                yield from self._key_change(event, event.payload)
+        message = head_bytes(head.group, head.sequence, head.hash)
+        at = events[-1].time if events else datetime.max.replace(tzinfo=UTC)
+        if head.sequence and not self._held(message, head.signature, at):
+            yield _signature(f"{head.group} head", "the signing key", "another's" if head.signature else "none")
+
+    def _held(self, message: bytes, signature: str, at: datetime) -> bool:
+        return self.holds(message, signature) or self.held(message, signature, at)
+
+    def _key_change(self, event: Event, change: SigningKeyChanged) -> Iterator[Difference]:
+        """Hold a change of keys to the signatures of those that are known; the former key's is missing where it was lost."""
+        text = key_change_bytes(event.group, event.previous_hash, change.before, change.after)
+        where = f"{event.group} event {event.sequence}"
+        for key, signature in {change.after: "", **change.signatures}.items():
+            # The key that goes signs at a time that is no longer its own.
+            at = event.time if key == change.after else datetime.min.replace(tzinfo=UTC)
+            known = key == self.key_id or key in self.former
+            if known and not self._held(text, signature, at):
+                yield _signature(where, key, "another's" if signature else "none")
 
     def _ahead(self, head: Head, parameters: Mapping[str, str]) -> Iterator[Difference]:
         """Live records, signed, of events that the ledger doesn't have any more."""
         for name, value in sorted(parameters.items()):
             record = parsed(value)
             sequence = record.get("sequence")
-            if isinstance(sequence, int) and sequence > head.sequence and self._signed(record):
+            if isinstance(sequence, int) and sequence > head.sequence and self._ever_signed(record):
                 yield Difference(
                     what="ledger",
                     where=f"{head.group} head",
                     expected=f"event {sequence} or later, which {name} was signed for",
                     found=f"event {head.sequence}: its tail was cut, or an older copy restored",
                 )
+
+    def _ever_signed(self, record: Mapping[str, Any]) -> bool:
+        """Whether the present key signed a record, or any of before: an older ledger may be of its time."""
+        signature, message = record.get("signature"), signed_bytes(record)
+        return isinstance(signature, str) and self._held(message, signature, datetime.min.replace(tzinfo=UTC))
 
     def _signed(self, record: Mapping[str, Any]) -> bool:
         return isinstance(record.get("signature"), str) and self.holds(signed_bytes(record), record["signature"])
@@ -277,6 +313,10 @@ class Verifier(Struct, frozen=True, kw_only=True):
         place = (record.get("model_package_group"), record.get("environment"))
         if place != (wanted["model_package_group"], wanted["environment"]):
             return parameter_difference(parameter, expected, f"the record of {place[0]} in {place[1]}")
+        if record.get("key_id") in self.former:
+            return parameter_difference(
+                parameter, f"a signature of {self.key_id}", f"one of {record['key_id']}, which signed before"
+            )
         if record.get("key_id") != self.key_id:
             return parameter_difference(
                 parameter,
@@ -332,6 +372,10 @@ def _behind(group: str, head: Head, cursors: Mapping[str, int] | None) -> dict[s
         for target in names.TARGETS
         if cursors.get(target, 0) != head.sequence
     }
+
+
+def _signature(where: str, key: str, found: str) -> Difference:
+    return Difference(what="ledger", where=where, expected=f"a signature of {key}", found=found)
 
 
 def _unreadable(group: str, things: str, error: Exception) -> Found:

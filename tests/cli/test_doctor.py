@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from local import moto_patches
 from promotion import names
 from promotion.aws.doctor import deployed as condition
-from promotion.aws.doctor import readiness, upgrade
+from promotion.aws.doctor import limits, readiness, upgrade
 from promotion.aws.doctor.findings import Account, Finding, examine
 from promotion.aws.doctor.provider import provider as look_at_provider
 from promotion.aws.keys import KmsSigner
@@ -335,6 +335,18 @@ def test_states_of_another_fold_are_counted_and_are_no_failure(aws: Aws, monkeyp
     (found,) = upgrade.states(here)
     assert (found.state, f"of fold {FOLD_VERSION + 1}" in found.found) == ("ok", True)
     assert "rebuild --states" in found.do
+
+
+@pytest.mark.parametrize(("limit", "state"), [(10_000, "ok"), (4, "warn")])
+def test_parameters_near_the_limit_are_told_of(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, limit: int, state: str
+) -> None:
+    for name in ("/promotion/a/dev/live", "/promotion/a/versions/1", "/promotion/b/dev/live", "/elsewhere/x"):
+        aws.ssm.put_parameter(Name=name, Value="{}", Type="String")
+    monkeypatch.setattr(names, "MOST_PARAMETERS", limit)
+    (found,) = limits.parameters(account())
+    assert (found.state, found.found.startswith("3 under /promotion")) == (state, True)
+    assert ("What grows" in found.do) == (state == "warn")
 
 
 def test_what_was_set_aside_is_a_failure(aws: Aws) -> None:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from promotion.config import settings
+from promotion.config.signing_settings import FormerKey, Signing
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
 SECTIONS: dict[str, type[msgspec.Struct]] = {
@@ -23,6 +24,8 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`[break_glass]`": settings.BreakGlass,
     "`[[freeze]]`": settings.FreezeWindow,
     "`[registry]`": settings.Registry,
+    "`[signing]`": Signing,
+    "`[[signing.former]]`": FormerKey,
     "`[artifacts]`": settings.Artifacts,
     "`[inference]`": settings.Inference,
     "`[groups_override.PATTERN.inference]`": settings.Evaluation,

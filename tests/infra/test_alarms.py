@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import boto3
@@ -58,6 +58,8 @@ REFERS_TO = {
     "ses:configuration-set": "AWS::SES::ConfigurationSet",
     "TableName": "AWS::DynamoDB::Table",
 }
+# Namespace, name, dimensions and value.
+Emitted: TypeAlias = tuple[str, str, Mapping[str, str], float]
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def _one(metric: Mapping[str, Any], statistic: str, period_s: int) -> Watched:
     return Watched(metric["Namespace"], metric["MetricName"], dimensions, statistic, period_s)
 
 
-def goes_off(alarm: Mapping[str, Any], emitted: Sequence[tuple[str, str, Mapping[str, str], float]]) -> bool:
+def goes_off(alarm: Mapping[str, Any], emitted: Sequence[Emitted]) -> bool:
     """Whether an alarm on one metric of ours goes off, if `emitted` is all that came in each of its periods."""
     [metric] = watched(alarm)
     found = [
@@ -97,7 +99,7 @@ def goes_off(alarm: Mapping[str, Any], emitted: Sequence[tuple[str, str, Mapping
     elif not found:
         return False
     else:
-        value = {"Sum": sum, "Maximum": max}[metric.statistic](found)
+        value = {"Sum": sum(found), "Maximum": max(found)}[metric.statistic]
     match alarm["ComparisonOperator"]:
         case "GreaterThanOrEqualToThreshold":
             return bool(value >= alarm["Threshold"])
@@ -106,12 +108,12 @@ def goes_off(alarm: Mapping[str, Any], emitted: Sequence[tuple[str, str, Mapping
     raise AssertionError(alarm["ComparisonOperator"])
 
 
-def emitted(said: str) -> list[tuple[str, str, Mapping[str, str], float]]:
+def emitted(said: str) -> list[Emitted]:
     """What CloudWatch makes of the lines in the embedded metric format.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
     """
-    found = []
+    found: list[Emitted] = []
     for line in said.splitlines():
         document = json.loads(line) if line.startswith("{") and "_aws" in line else {}
         for directive in document.get("_aws", {}).get("CloudWatchMetrics", ()):

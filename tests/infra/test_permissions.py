@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from infra.cdk_nag import WILDCARDS
 from infra.functions import SIZES
 from promotion import names
 from tests.infra.simulation import allowed
-from tests.infra.synthesized import Template, actions, every_statement, resources
+from tests.infra.synthesized import Template, actions, every_statement, resources, synthesize
 
 HERE = "<AWS::Region>:<AWS::AccountId>"
 PACKAGE = f"arn:<AWS::Partition>:sagemaker:{HERE}:model-package/summaries/3"
@@ -404,3 +405,24 @@ def test_every_wildcard_has_a_reason(template: Template) -> None:
         for resource in resources(statement):
             if "*" in resource:
                 assert any(re.fullmatch(pattern, resource) for pattern in WILDCARDS), f"{name}: {resource}"
+
+
+def test_a_key_of_before_signs_the_change_and_another_key_signs_from_then_on(tmp_path: Path) -> None:
+    old = "arn:aws:kms:us-east-1:123456789012:key/11111111-1111-1111-1111-111111111111"
+    new = "arn:aws:kms:us-east-1:123456789012:key/22222222-2222-2222-2222-222222222222"
+    signing = (
+        f'\n[signing]\nkey = "{new}"\n[[signing.former]]\nkey_id = "{old}"\nuntil = 2026-12-01T00:00:00Z\n'
+        'public_key = """-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"""\n'
+    )
+    config = tmp_path / "promotion.toml"
+    config.write_text(
+        (Path(__file__).parent / "promotion.toml").read_text(encoding="utf-8") + signing, encoding="utf-8"
+    )
+    made = synthesize(config, tmp_path / "out")
+    for module in ("decide", "operate", "record"):
+        statements = made.statements(made.role_of(module))
+        assert allowed(statements, "kms:Sign", old)
+        assert allowed(statements, "kms:Sign", new)
+        assert made.function(module)[1]["Environment"]["Variables"][names.SIGNING_KEY_ARN] == new
+    assert not allowed(made.statements(made.role_of("on_projection_due")), "kms:Sign", old)
+    assert made.the("AWS::KMS::Key", "StoreSigningKey")[0] == "StoreSigningKey0A1284B9", "the stack's own stays"

@@ -96,3 +96,13 @@ def test_no_log_is_kept_for_ever(template: Template) -> None:
 def test_the_signing_key_signs_and_does_nothing_else(template: Template) -> None:
     _, key = template.the("AWS::KMS::Key", "StoreSigningKey0A1284B9")
     assert (key["KeySpec"], key["KeyUsage"]) == ("ECC_NIST_P256", "SIGN_VERIFY")
+
+
+def test_what_a_replica_in_another_region_needs_and_nobody_can_change_later_is_there(template: Template) -> None:
+    """docs/decisions has why."""
+    _, key = template.the("AWS::KMS::Key", "StoreSigningKey0A1284B9")
+    assert key["MultiRegion"] is True
+    _, ledger = template.the("AWS::DynamoDB::Table", "StoreLedger")
+    assert ledger["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+    for name in ("StoreEvidence", "StoreAnchors"):
+        assert template.the("AWS::S3::Bucket", name)[1]["VersioningConfiguration"] == {"Status": "Enabled"}

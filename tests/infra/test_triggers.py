@@ -123,7 +123,7 @@ def test_only_a_new_head_of_the_ledger_wakes_the_projector(template: Template) -
     _, mapping = template.the("AWS::Lambda::EventSourceMapping", "FunctionsOnLedgerAppendedLedgerStream")
     ledger, table = template.the("AWS::DynamoDB::Table", "StoreLedger")
     assert mapping["EventSourceArn"] == f"<{ledger}.StreamArn>"
-    assert table["StreamSpecification"] == {"StreamViewType": "NEW_IMAGE"}
+    assert table["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
     (only,) = mapping["FilterCriteria"]["Filters"]
     pattern = EventPattern.load(only["Pattern"])
     head = {"dynamodb": {"Keys": {"pk": {"S": "GROUP#summaries"}, "sk": {"S": "HEAD"}}}}
