@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from lambdas.shared import artifact_hashing
 from lambdas.shared.changes import parse_change, record_bypass
-from lambdas.shared.dependencies import client, config, logger, prefix, recorder, setting
+from lambdas.shared.dependencies import client, config, logger, own_image, prefix, recorder, setting
 from promotion import names
 from promotion.aws.accounts import share_group
 from promotion.aws.artifacts import hash_container, is_transient, registered_evidence, size_of
@@ -164,7 +164,7 @@ def with_digests(
         )
         if by_job or sum(sizes) > limit:
             return replace(sized, hashing=True)
-        own = setting(names.HASHING_IMAGE)
+        own = own_image()
         hashed = (hash_container(s3, each, on_chunk=budget, keep=keep, own_image=own) for each in package.containers)
         return replace(package, containers=tuple(hashed))
     except _OutOfTimeError:

@@ -141,7 +141,7 @@ def _start(package: Package, attempt: int) -> None:
             "artifact": each.model_data_url,
             **pinned(client("s3"), each),
             # What the inference image could not load is found here too, not after the approvals.
-            **({"environment": each.environment} if is_image(each.image, setting(names.HASHING_IMAGE)) else {}),
+            **({"environment": each.environment} if is_image(each.image, image) else {}),
         }
         for each in package.containers
     ]

@@ -58,14 +58,18 @@ def prefix() -> str:
     return os.environ.get(names.PREFIX) or names.DEFAULT_PREFIX
 
 
+def own_image() -> str:
+    """The service's own image; empty where none is built or named, as on one machine."""
+    return os.environ.get(names.INFERENCE_IMAGE) or ""
+
+
 def inference_image() -> str:
     """The service's own image, which hashes artifacts and scores runs: a package's own could say of itself what it likes.
 
     Raises:
         Invalid: none is built or named.
     """
-    image = os.environ.get(names.INFERENCE_IMAGE) or ""
-    if not image:
+    if not (image := own_image()):
         raise Invalid("inference.image", "no image of this service was built at the deployment; name one.")
     return image
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from promotion.domain.model import Metric
 from promotion.formatting import change, number, share
-from promotion.rendering.documents.overviews import board_document
+from promotion.rendering.documents.board import board_document
 from tests.fakes import a_registration
 from tests.rules.stage import ANN, LINKS, Stage, page
 
