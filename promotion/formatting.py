@@ -140,9 +140,10 @@ def number(value: float | None) -> str:
     """A number as people read it: four significant digits, no trailing zeros; at most 11 characters, so that a sign has room."""
     if value is None or not math.isfinite(value):
         return "missing"
-    if 10_000 <= abs(value) < 1e8:
-        # Whole numbers in full; others with four digits, never as 1.603e+04.
-        return f"{value if float(value).is_integer() else float(f'{value:.4g}'):,.0f}"
+    # Whole numbers in full; others with four digits, never as 1.603e+04.
+    rounded = value if float(value).is_integer() else float(f"{value:.4g}")
+    if 10_000 <= abs(rounded) < 1e9:
+        return f"{rounded:,.0f}"
     return f"{value:.4g}"
 
 

@@ -25,8 +25,6 @@ def _write(o: Occasion, payload: Payload | Unknown) -> list[Letter]:
             return requests.requested(o)
         case payloads.ApproverReminded():
             return requests.reminded(o)
-        case payloads.ModelRegistered():
-            return stops.no_room(o)
         case payloads.ArtifactHashed():
             return stops.artifact_failed(o, payload)
         case payloads.InferenceCompleted():
@@ -54,7 +52,7 @@ def _write(o: Occasion, payload: Payload | Unknown) -> list[Letter]:
         case payloads.EndpointChanged():
             return notices.endpoint_changed(o, payload)
         case payloads.ModelRegistered():
-            return registry.registered(o, payload)
+            return [*registry.registered(o, payload), *stops.no_room(o)]
         case payloads.PackageChanged():
             return registry.changed(o, payload)
         case payloads.PackageRemoved():
