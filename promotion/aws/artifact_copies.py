@@ -32,7 +32,7 @@ _THERE = ("PreconditionFailed", "ConditionalRequestConflict")
 
 
 def with_copy(model: LiveModel, *, s3: Client, bucket: str, own_image: str, always: bool) -> LiveModel:
-    """Return the model with the address of an unchangeable copy, which is made unless it is there.
+    """Return the model with the addresses of unchangeable copies, each made unless it is there.
 
     Args:
         model: What is live.
@@ -44,11 +44,14 @@ def with_copy(model: LiveModel, *, s3: Client, bucket: str, own_image: str, alwa
     Raises:
         IntegrityError: The approved object version is gone, or its bytes are others.
     """
-    first, *others = model.containers
-    if not first.model_data_url or (not always and own_image and same_repository(first.image, own_image)):
-        return model
-    copied = dataclasses.replace(first, model_data_url=keep_copy(s3, bucket, first))
-    return dataclasses.replace(model, containers=(copied, *others))
+
+    def as_it_runs(container: LiveContainer) -> LiveContainer:
+        own = bool(own_image) and same_repository(container.image, own_image)
+        if not container.model_data_url or (own and not always):
+            return container
+        return dataclasses.replace(container, model_data_url=keep_copy(s3, bucket, container))
+
+    return dataclasses.replace(model, containers=tuple(map(as_it_runs, model.containers)))
 
 
 def keep_copy(s3: Client, bucket: str, container: LiveContainer) -> str:

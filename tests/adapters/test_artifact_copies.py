@@ -202,3 +202,16 @@ def test_without_an_image_of_ours_no_run_is_prepared(prepared: House, monkeypatc
         run()
     with pytest.raises(Invalid, match=r"inference\.image"):
         dependencies.inference_image()
+
+
+def test_every_container_of_a_model_gets_its_own_copy(s3: Any) -> None:
+    first = container(put(s3, APPROVED))
+    second = container(put(s3, OTHER), approved=OTHER)
+    model = LiveModel(
+        model_package_group=GROUP, model_package_version=1, model_package_arn="arn", environment="dev",
+        containers=(replace(first, image=OURS), first, second), content_types=(), approved_by=(),
+        approved_at="", approval_id="", sequence=1, key_id="", record={},
+    )  # fmt: skip
+    ours, *theirs = with_copy(model, s3=s3, bucket=EVIDENCE, own_image=OURS, always=False).containers
+    assert ours.model_data_url == first.model_data_url
+    assert [read(s3, each.model_data_url) for each in theirs] == [APPROVED, OTHER]
