@@ -186,7 +186,7 @@ def run() -> dict[str, Any]:
 
 
 def test_a_prepared_run_keeps_to_the_approved_bytes_whatever_is_put_there_later(prepared: House, s3: Any) -> None:
-    wanted = run()["create_model"]["PrimaryContainer"]
+    wanted = run()["create_model"]["Containers"][0]
     put(s3, OTHER)
     assert read(s3, wanted["ModelDataUrl"]) == APPROVED
     assert wanted["ModelDataUrl"].startswith(f"s3://{EVIDENCE}/{names.COPIES}/")

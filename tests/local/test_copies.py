@@ -30,7 +30,7 @@ def test_a_container_of_another_image_gets_a_copy_that_nobody_else_may_write(
     prepared = json.loads(answer["Payload"].read())
     assert "FunctionError" not in answer, prepared
 
-    url = prepared["create_model"]["PrimaryContainer"]["ModelDataUrl"]
+    url = prepared["create_model"]["Containers"][0]["ModelDataUrl"]
     bucket, _, key = url.removeprefix("s3://").partition("/")
     assert (bucket, prepared["score"]["AppSpecification"]["ImageUri"]) == (evidence, variables["INFERENCE_IMAGE"])
     approved = s3.get_object(Bucket=BUCKET, Key=f"{GROUP}/model.tar.gz")["Body"].read()
