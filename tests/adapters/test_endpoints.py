@@ -137,7 +137,7 @@ def test_another_image_serves_from_a_copy_that_nobody_can_replace(
     made.serve(1)
     model = made.sagemaker.describe_model(ModelName=made.described["EndpointConfigName"])
     sha256 = a_package(1).containers[0].sha256
-    assert model["PrimaryContainer"]["ModelDataUrl"] == f"s3://evidence/{names.COPIES}/{sha256}/model.tar.gz"
+    assert model["Containers"][0]["ModelDataUrl"] == f"s3://evidence/{names.COPIES}/{sha256}/model.tar.gz"
 
 
 def test_what_serves_is_held_to_the_approved_bytes_and_runs_as_the_environments_role(made: Installation) -> None:
