@@ -68,6 +68,10 @@ EVENTS: dict[str, Happening] = {
     ),
     "told again": Happening(about="the same registration comes once more", other=NOTHING),
     "first run passes": Happening(about="in the environment before, where it is live", cells={"Waiting": ASKED}),
+    "first run passes, changed since": Happening(
+        about="the same, where the registry has another image, model data or setting than was reviewed before",
+        cells={"Waiting": STOPPED},
+    ),
     "first run fails a gate": Happening(about="the same, below a gate of this environment", cells={"Waiting": STOPPED}),
     "first run fails": Happening(about="the same, without a result", cells={"Waiting": STOPPED}),
     "first run, late": Happening(

@@ -180,6 +180,8 @@ class Walk(Acts):
                 event = "first run, late"
             elif asks:
                 event = {True: "first run passes", False: "first run fails a gate", None: "first run fails"}[verdict]
+                if verdict and version in self.oracle.changed:
+                    event = "first run passes, changed since"
             elif state == "Pending" and verdict is not None and verdict != self.oracle.passes[place]:
                 told = self.oracle.told.get(place)
                 if told is not None and self.house.now - told < timedelta(days=1):
