@@ -153,6 +153,7 @@ class Walk(Acts):
                 beside.append(("its time", (version, name)))
             elif waited >= timedelta(hours=36) and (version, name) not in self.oracle.reminded:
                 passed = name == FIRST or self.oracle.state(version, before_of(name)) in ("Approved", "Replaced")
+                passed = passed and version not in self.oracle.changed
                 half = "half its time" if passed and self.oracle.passes[version, name] else "half its time, stopped"
                 beside.append((half, (version, name)))
         first, *others = beside or [("", (0, FIRST))]
