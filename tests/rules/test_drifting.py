@@ -11,9 +11,11 @@ from promotion import names
 from promotion.config.loading import Config, parse
 from promotion.errors import Invalid
 from promotion.ledger.append import Receipt
+from promotion.rendering.mail import letters
 from promotion.workflows.decisions import record_inference
 from promotion.workflows.drift import record_monitoring, record_retraining
 from tests.fakes import ANN, CHO, CONFIG_TEXT, GROUP, House, a_run
+from tests.rules.stage import LINKS
 
 PIPELINE = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/retrain-summariser"
 SETTINGS = f"""
@@ -223,3 +225,15 @@ def test_a_run_on_few_records_says_nothing_about_drift(house: House) -> None:
     receipt = run(house, 4.0, counts={"records": 12, "errors": 0})
     assert receipt.events[0].data.get("drifting") is None
     assert drifts(house) == []
+
+
+def test_a_mail_names_the_columns_that_drift_most(house: House) -> None:
+    drift = {f"column_{at}_psi": at / 100 for at in range(100)}
+    record_inference(GROUP, 1, a_run("prod", run="prod-1-many", drift=drift), world=house.world)
+    event = next(event for event in house.events() if event.kind == names.DRIFT_DETECTED)
+    (letter,) = letters(event, view=house.view(), config=house.config, links=LINKS)
+    assert "(PSI of column 99 0.99)" in letter.subject
+    assert (
+        "column 99 0.99, column 98 0.98, column 97 0.97, column 96 0.96 and column 95 0.95, the largest of 100"
+        in letter.lede[1]
+    )

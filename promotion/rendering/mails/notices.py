@@ -15,6 +15,8 @@ from promotion.rendering.mails.layout import Letter
 from promotion.rendering.mails.stops import stop_of
 
 LONGEST_NOTE = 1200
+# A table has a hundred columns; those that drift most are named.
+DRIFTS_SAID = 5
 
 
 def decided(o: Occasion, payload: payloads.DecisionRecorded) -> list[Letter]:
@@ -223,7 +225,8 @@ def integrity_broken(o: Occasion, payload: payloads.IntegrityBroken) -> list[Let
 
 def drifted(o: Occasion, payload: payloads.DriftDetected) -> list[Letter]:
     name, settings = o.environment, o.config.drift
-    said = [f"{one_line(k, 60).removesuffix('_psi').replace('_', ' ')} {number(v)}" for k, v in payload.drift.items()]
+    largest = sorted(payload.drift.items(), key=lambda each: -each[1])
+    said = [f"{one_line(k, 60).removesuffix('_psi').replace('_', ' ')} {number(v)}" for k, v in largest[:DRIFTS_SAID]]
     environment = o.view.environment(name)
     # A mail that comes late may find another version live.
     asked = settings.ask_to_roll_back and environment.live == o.version
@@ -233,7 +236,8 @@ def drifted(o: Occasion, payload: payloads.DriftDetected) -> list[Letter]:
     ]
     if said:
         above = f"; above {number(payload.bound)} it counts as drift" if payload.bound is not None else ""
-        lede.append(f"Measured, as population stability indices: {listed(said)}{above}.")
+        more = f", the largest of {len(largest)}" if len(largest) > len(said) else ""
+        lede.append(f"Measured, as population stability indices: {listed(said)}{more}{above}.")
     if payload.retraining:
         pipeline = one_line(payload.retraining, 300).rpartition("/")[2]
         lede.append(
