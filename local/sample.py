@@ -11,19 +11,26 @@ from local import MODELS_BUCKET, REGION
 GROUP = "sample"
 
 
+def artifact(weights: bytes) -> bytes:
+    """A model.tar.gz with the files of a T5 model, whose weights are `weights`: good to register, not to run."""
+    files = {"config.json": b'{"model_type": "t5"}', "tokenizer.json": b"{}", "model.safetensors": weights}
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
 def register(client: Any) -> str:
     """Register one more version of the sample; `client` gives AWS's client of a service. Returns its ARN."""
     s3, sagemaker = client("s3"), client("sagemaker")
     known = sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]
     if GROUP not in {group["ModelPackageGroupName"] for group in known}:
         sagemaker.create_model_package_group(ModelPackageGroupName=GROUP)
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
-        member = tarfile.TarInfo("model.bin")
-        member.size = 5
-        tar.addfile(member, io.BytesIO(b"bytes"))
     key = f"{GROUP}/model.tar.gz"
-    s3.put_object(Bucket=MODELS_BUCKET, Key=key, Body=archive.getvalue())
+    s3.put_object(Bucket=MODELS_BUCKET, Key=key, Body=artifact(b"sample"))
     made = sagemaker.create_model_package(
         ModelPackageGroupName=GROUP,
         ModelPackageDescription="A sample, to look at the mail and the page. Nothing serves it.",

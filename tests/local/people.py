@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import re
-import tarfile
 from html import unescape
 from typing import Any, Self
 
 import httpx
 
+from local import sample
 from local.service import LocalService
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/inference:1"
@@ -67,13 +66,8 @@ class Person:
 
 
 def artifact(content: bytes = b"bytes") -> bytes:
-    """A model.tar.gz with one member."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        member = tarfile.TarInfo("model.bin")
-        member.size = len(content)
-        tar.addfile(member, io.BytesIO(content))
-    return packed.getvalue()
+    """A model.tar.gz that can be registered; `content` makes it another."""
+    return sample.artifact(content)
 
 
 def register(service: LocalService, group: str, *, body: bytes | None = None, image: str = IMAGE, **extra: Any) -> str:
