@@ -122,28 +122,17 @@ def test_it_says_where_to_look_and_how_to_begin(service: LocalService) -> None:
         f"export AWS_ENDPOINT_URL={service.aws_url}",
         "export AWS_ACCESS_KEY_ID=test",
         "export PROMOTION_PUBLIC_KEY=",
-        "create_model_package(",
+        f"{service.url}/_local/",
+        "docs/registering.md",
         "ann approves everywhere",
         "Ctrl-C",
     ):
         assert expected in service.output
 
 
-def test_the_package_it_prints_can_be_registered(service: LocalService) -> None:
-    service.wait_for(lambda: "Ctrl-C ends it" in service.output)
-    snippet = service.output.partition("<<'EOF'\n")[2].partition("  EOF")[0]
-    lines = "\n".join(line.removeprefix("  ") for line in snippet.splitlines())
-    done = subprocess.run(
-        [sys.executable, "-"],
-        input=lines,
-        env={**os.environ, **service.environment()},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert "model-package/first/1" in done.stdout, done.stderr
-    service.wait_for(lambda: [mail for mail in service.mailbox() if "first v1" in mail["subject"]])
+def test_the_button_of_its_first_page_registers_a_model(service: LocalService) -> None:
+    assert httpx.post(f"{service.url}/_local/sample", timeout=60, follow_redirects=True).status_code == 200
+    service.wait_for(lambda: [mail for mail in service.mailbox() if "sample v1" in mail["subject"]])
 
 
 def test_a_signed_route_refuses_who_does_not_sign_or_signs_wrongly(service: LocalService) -> None:
