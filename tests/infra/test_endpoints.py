@@ -149,7 +149,11 @@ def test_an_environment_elsewhere_opens_a_role_to_that_function_alone(tmp_path: 
     bus = Template(tmp_path / "out" / "promotion-EventBus.template.json")
     _, policy = bus.the("AWS::Events::EventBusPolicy", "BuscdkNothingElse")
     condition = policy["Statement"]["Condition"]
-    assert condition["StringNotEquals"]["events:source"] == [names.INFERENCE_SOURCE, "aws.sagemaker"]
+    assert condition["StringNotEquals"]["events:source"] == [
+        names.INFERENCE_SOURCE,
+        "aws.sagemaker",
+        names.REPORT_SOURCE,
+    ]
     assert "444444444444" in condition["StringEquals"]["aws:PrincipalAccount"]
     assert service.the("AWS::Events::Rule", "EndpointsOnEndpointElsewhere")[1]["EventBusName"]
     becoming = [s for s in statements(service) if "sts:AssumeRole" in actions(s)]

@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError, EventStreamError
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
+from local import sample
 from local.aws import event_stream
 from local.aws.runtime import RuntimeApi
 from local.service import LocalService
@@ -193,15 +194,15 @@ def test_an_endpoint_follows_what_is_live_to_the_end(harbour: Harbour, tmp_path:
     assert harbour.invoked()["approval_id"] == f"{GROUP}:1:dev:1"
 
     # A version that never gets healthy: the one before goes on serving, and people are told why.
-    harbour.promote(packed({"config.json": b"{}", "pytorch_model.bin": b"not to be opened"}))
+    harbour.promote(sample.artifact(b"not to be opened"))
     failed = harbour.seen(lambda endpoint: endpoint["status"] == "Failed")
     assert failed["version"] == 1
-    assert "Only safetensors weights are opened" in failed["problem"]
+    assert "HF_TASK is not set" in failed["problem"]
     assert harbour.invoked()["approval_id"] == f"{GROUP}:1:dev:1"
     [mail] = harbour.service.wait_for(
         lambda: [m for m in mails_to(harbour.service, "ann@example.com", GROUP) if "endpoint failed" in m["subject"]]
     )
-    assert "Only safetensors weights are opened" in mail["text"]
+    assert "HF_TASK is not set" in mail["text"]
     assert "Version 1 goes on answering there." in " ".join(mail["text"].split())
     said = harbour.command("status", GROUP)
     assert f"the endpoint {ENDPOINT} failed and serves v1" in said.stdout, said.stderr
