@@ -11,9 +11,10 @@ from typing import Any
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
 from lambdas.shared import http_app, registry_look, sign_in_renewal
-from lambdas.shared.appending import about, signing, version_number
+from lambdas.shared.appending import about, signing
 from lambdas.shared.dependencies import config, keyring, links, logger, world
 from lambdas.shared.http_app import Visit
+from lambdas.shared.version_numbers import version_number
 from promotion import names
 from promotion.domain.request_ids import parse_request_id
 from promotion.errors import Invalid, LinkInvalid, PromotionError

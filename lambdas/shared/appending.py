@@ -11,7 +11,6 @@ from botocore.exceptions import ClientError
 
 from lambdas.shared.dependencies import client, config, logger, signer, world
 from promotion.aws.keys import KmsSigner
-from promotion.errors import Invalid
 from promotion.ledger.append import Context, Receipt
 
 
@@ -37,12 +36,6 @@ def _sign_formerly(key_id: str, message: bytes) -> bytes | None:
 def _pause(attempt: int) -> None:
     """A moment of random length: those who lost a race don't all start the next one together."""
     time.sleep(random.uniform(0, min(0.02 * 2**attempt, 1.0)))  # noqa: S311 - spreads load, guards nothing
-
-
-def version_number(text: str, field: str = "version") -> int:
-    if not (text.isascii() and text.isdecimal()) or len(text) > 9:
-        raise Invalid(field, f"{text[:40]!r} is not a version number.")
-    return int(text)
 
 
 def about(receipt: Receipt) -> dict[str, Any]:

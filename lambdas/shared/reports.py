@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from lambdas.shared.appending import version_number
+from lambdas.shared.version_numbers import version_number
 from promotion.aws import Client
 from promotion.domain.metrics import evidence_of
 from promotion.domain.model import Evidence

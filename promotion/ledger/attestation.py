@@ -186,7 +186,8 @@ def signature_key(event: Event, container: int) -> str:
 
 
 def _place(event: Event) -> str:
-    return f"{names.ATTESTATIONS}/{event.group}/{event.version}/{event.environment}/{event.sequence:010d}"
+    # No folder is called like an environment: its inference machine may write into all that are.
+    return f"{names.ATTESTATIONS}/{event.group}.v{event.version}/{event.sequence:010d}-{event.environment}"
 
 
 def _predicate(state: VersionState, request: Request, event: Event, promoted: ModelPromoted) -> Predicate:

@@ -38,7 +38,10 @@ OTHERS = {
         "run as dev's models",
     },
     r"RegistryRole": {"describe a package", "write the registry"},
-    r"HashingRole": {"read artifacts", "read what was hashed", "say what to hash", "say what was hashed", "log a job"},
+    r"HashingRole": {
+        *("read artifacts", "read what was hashed", "say what to hash", "say what was hashed", "log a job"),
+        "keep a manifest",
+    },
     r"InferenceDevExecutionRole": {
         "read artifacts",
         "read evidence",

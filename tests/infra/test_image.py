@@ -15,6 +15,7 @@ import boto3
 import pytest
 
 from infra import image, start_build
+from promotion import names
 from tests.infra.synthesized import ROOT, run_app
 from tests.infra.test_bundle import pinned
 
@@ -44,9 +45,13 @@ def test_a_pushed_tag_never_moves_and_every_image_is_scanned(resources: dict[str
 
 def test_machines_run_the_image_by_its_digest(resources: dict[str, dict[str, Any]]) -> None:
     built = next(name for name, one in resources.items() if one["Type"] == "Custom::InferenceImage")
-    for one in resources.values():
-        if one["Type"] == "AWS::StepFunctions::StateMachine":
-            assert {"Fn::GetAtt": [built, "Uri"]} in one["Properties"]["DefinitionString"]["Fn::Join"][1]
+    told = [
+        one["Properties"]["Environment"]["Variables"]
+        for one in resources.values()
+        if one["Type"] == "AWS::Lambda::Function"
+        and one["Properties"].get("Handler", "").endswith("prepare_inference.handler")
+    ]
+    assert [variables[names.INFERENCE_IMAGE] for variables in told] == [{"Fn::GetAtt": [built, "Uri"]}]
 
 
 def test_an_image_of_ones_own_is_not_built(tmp_path: Path) -> None:

@@ -104,7 +104,9 @@ def test_buckets_that_were_left_take_nothing_without_tls(again: tuple[Template, 
     for name in ("Evidence", "Anchors"):
         _, policy = found.the("AWS::S3::BucketPolicy", f"Store{name}Policy")
         assert policy["Bucket"] == LEFT[name.lower()]
-        [insecure] = [s for s in policy["PolicyDocument"]["Statement"] if "Bool" in s["Condition"]]
+        [insecure] = [
+            s for s in policy["PolicyDocument"]["Statement"] if "aws:SecureTransport" in s["Condition"].get("Bool", {})
+        ]
         assert (insecure["Effect"], insecure["Action"]) == ("Deny", "s3:*")
 
 

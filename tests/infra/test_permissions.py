@@ -112,7 +112,7 @@ def calls(template: Template) -> dict[str, tuple[str, str, dict[str, str]]]:
         "say what was hashed": ("s3:PutObject", f"{evidence}/{names.HASHES}/0a-1.json", {}),
         "run as what hashes": ("iam:PassRole", hashing, {"iam:PassedToService": "sagemaker.amazonaws.com"}),
         "keep a manifest": ("s3:PutObject", f"{evidence}/{names.MANIFESTS}/ab.json", {}),
-        "attest": ("s3:PutObject", f"{evidence}/{names.ATTESTATIONS}/summaries/1/prod/0000000009.json", {}),
+        "attest": ("s3:PutObject", f"{evidence}/{names.ATTESTATIONS}/summaries.v1/0000000009-prod.json", {}),
         "write anchors": ("s3:PutObject", f"{anchors}/2026/11/20.json", {}),
         "delete anchors": ("s3:DeleteObject", f"{anchors}/2026/11/20.json", {}),
         "lift an object lock": ("s3:BypassGovernanceRetention", f"{anchors}/2026/11/20.json", {}),

@@ -62,7 +62,7 @@ def test_each_promotion_is_attested_beside_the_evidence(house: House) -> None:
     house.project()
     found = [key for key in house.s3.objects if key.endswith(".json") and key.startswith("attestations/")]
     assert sorted(found) == sorted(
-        f"attestations/{GROUP}/1/{event.environment}/{event.sequence:010d}.json" for event in promotions(house)
+        f"attestations/{GROUP}.v1/{event.sequence:010d}-{event.environment}.json" for event in promotions(house)
     )
 
 
