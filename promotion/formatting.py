@@ -136,6 +136,10 @@ def is_known(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
+# Of a number or a share, so that tables and mails stay in shape whatever a metrics file says.
+MOST_CHARACTERS = 12
+
+
 def number(value: float | None) -> str:
     """A number as people read it: four significant digits, no trailing zeros; at most 11 characters, so that a sign has room."""
     if value is None or not math.isfinite(value):
@@ -187,4 +191,7 @@ def principal(text: str) -> str:
 
 def share(value: float | None) -> str:
     """A share as people read it: 0.05 is 5%."""
-    return f"{number(value * 100)}%" if value is not None and is_known(value * 100) else "missing"
+    if value is None or not is_known(value * 100):
+        return "missing"
+    text = number(value * 100)
+    return f"{text if len(text) < MOST_CHARACTERS else f'{value * 100:.4g}'}%"

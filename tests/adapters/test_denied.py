@@ -32,7 +32,7 @@ def test_metrics_that_may_not_be_read_are_denied_and_not_missing() -> None:
 def test_a_completed_run_whose_metrics_are_denied_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tried again, and then in the dead-letter queue with an alarm."""
 
-    def denied(report: Any) -> None:
+    def denied(report: Any, reporter: str) -> None:
         raise Denied("metrics_uri", "can't be read")
 
     monkeypatch.setattr(on_inference_completed, "read_evidence", denied)

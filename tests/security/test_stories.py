@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from local.http_client import Visitor
+from promotion import names
 from promotion.links.tokens import LONGEST_COOKIE, Keyring
 from tests.local.people import Person as Browser
 from tests.security.house import ANN, AUD, BEN, EVE, GIL, House, person
@@ -224,7 +225,7 @@ class TestDeciding:
         house.took(house.decide(asked, ANN))
         house.applied(asked)
         after = house.read(house.link(asked))
-        assert after["applied"] == {"registry": True, "parameters": True, "events": True, "mail": True}
+        assert after["applied"] == dict.fromkeys(names.TARGETS, True)
         assert after["following"] is False
         assert "The registry and Parameter Store are up to date." in house.send("GET", house.link(asked), who=ANN).text
 
@@ -337,4 +338,4 @@ def test_people_of_the_local_service_are_who_they_are_said_to_be(house: House) -
     stranger = house.send("GET", "/", who=EVE)
     assert stranger.status == 403
     assert "You are signed in as eve@example.com." in stranger.text
-    assert "ask again for you" in stranger.text
+    assert "a version’s requester may read that version" in stranger.text
