@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
 from typing import Any
@@ -15,12 +16,13 @@ def artifact(weights: bytes) -> bytes:
     """A model.tar.gz with the files of a T5 model, whose weights are `weights`: good to register, not to run."""
     files = {"config.json": b'{"model_type": "t5"}', "tokenizer.json": b"{}", "model.safetensors": weights}
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+    with tarfile.open(fileobj=packed, mode="w") as tar:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-    return packed.getvalue()
+    # The same bytes whenever it is packed: another version with the same weights doesn't change the one before.
+    return gzip.compress(packed.getvalue(), mtime=0)
 
 
 def register(client: Any) -> str:
