@@ -78,7 +78,7 @@ def page(f: dict[str, Any]) -> str:
     ]
     rows = [
         ("The template of four environments, `app.py` alone", f"{f['synth_s']} s", "at most 20 s"),
-        ("A function's bundle, unpacked", f"{f['bundle_mb']} MB", f"at most {MOST_MB} MB"),
+        ("A function's bundle, unpacked, boto3 included", f"{f['bundle_mb']} MB", f"at most {MOST_MB} MB"),
         ("A function's cold import against boto3's alone, the slowest", f"{slowest}", "at most 2"),
         ("The same without bytecode, as the bundle is uploaded", f"{bare}", ""),
         ("A warm function's own time, AWS calls taken out, the busiest", f"{busiest} ms", "at most 5 ms"),
@@ -89,7 +89,7 @@ def page(f: dict[str, Any]) -> str:
         f"{tables.table(rows, tables.HEADS[:3])}\n\n"
         "Times are processor time. A bundle holds no bytecode: this machine's Python writes another's than Lambda's, and Lambda "
         "can keep none,\nso that it compiles at every cold start.\n\n"
-        "Making clients counts as a function's own time, and so does composing mails: `on_projection_due` brings four targets "
+        "Making clients counts as a function's own time, and so does composing mails: `on_projection_due` brings five targets "
         "past all that has\nhappened since it last ran, three events a decision. `verify` is not among them: once a day it reads "
         f"the whole ledger, here\n{VERSIONS} versions of one group, and its time grows with it.\n\n"
         f"{tables.table(functions, FUNCTION_HEADS)}\n\n"
