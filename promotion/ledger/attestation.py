@@ -7,6 +7,7 @@ when, and on what evidence. docs/attestation.schema.json is generated from `Pred
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -167,6 +168,10 @@ def read_predicate(found: Mapping[str, Any]) -> Predicate:
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of the predicate."""
     made = msgspec.json.schema(Predicate)
+    for each in made["$defs"].values():
+        # Python 3.13 takes the indentation out of docstrings by itself, 3.11 doesn't.
+        if "description" in each:
+            each["description"] = inspect.cleandoc(each["description"])
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": PREDICATE, **made}
 
 
