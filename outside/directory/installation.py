@@ -123,7 +123,8 @@ class Installation:
     def status(self, group: str) -> str:
         """The approval status in the registry."""
         sagemaker = self.service.session().client("sagemaker")
-        (package,) = sagemaker.list_model_packages(ModelPackageGroupName=group)["ModelPackageSummaryList"]
+        pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
+        (package,) = (each for page in pages for each in page["ModelPackageSummaryList"])
         return str(package["ModelApprovalStatus"])
 
     def after(self, moment: float, seconds: float) -> None:
