@@ -244,7 +244,8 @@ def test_an_endpoint_follows_what_is_live_to_the_end(harbour: Harbour, tmp_path:
     removed = harbour.command("endpoint", "remove", GROUP, "dev", "--reason", "Nobody calls it.")
     assert removed.returncode == 0, removed.stderr
     harbour.seen(lambda endpoint: endpoint["removed"] and endpoint["status"] == "Withdrawn")
-    assert harbour.sagemaker.list_endpoints()["Endpoints"] == []
+    pages = harbour.sagemaker.get_paginator("list_endpoints").paginate()
+    assert [endpoint for page in pages for endpoint in page["Endpoints"]] == []
     with pytest.raises(ClientError, match="not found"):
         harbour.invoked()
     assert not [line for line in left_of(harbour.service.home / "endpoints") if "inference" in line]
