@@ -19,7 +19,7 @@ from promotion import names
 from promotion.aws import Client
 from promotion.client.artifact import split_uri
 from promotion.client.live_record import LiveContainer, LiveModel
-from promotion.domain.sagemaker_model import same_repository
+from promotion.domain.model_layout import is_image
 from promotion.errors import IntegrityError
 
 # S3 copies parts of at most 5 GiB, and an object has at most 10,000 of them.
@@ -46,7 +46,7 @@ def with_copy(model: LiveModel, *, s3: Client, bucket: str, own_image: str, alwa
     """
 
     def as_it_runs(container: LiveContainer) -> LiveContainer:
-        own = bool(own_image) and same_repository(container.image, own_image)
+        own = is_image(container.image, own_image)
         if not container.model_data_url or (own and not always):
             return container
         return dataclasses.replace(container, model_data_url=keep_copy(s3, bucket, container))

@@ -14,45 +14,27 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
+from promotion.client.gzip_stream import CHUNK_BYTES, FIELD, LONGEST_HEADER_BYTES, ZEROS, GzipStream, Readable
 from promotion.errors import Invalid
 
-FIELD = "ModelDataUrl"
-CHUNK_BYTES = 1 << 20
 # Room for the largest models that one machine loads; a bomb is far beyond it.
 LARGEST_UNPACKED_BYTES = 1 << 40
 # Weights hardly shrink. What unpacks to so many times its size, and to more than this, only costs time and disk.
 MOST_TIMES, ALWAYS_ALLOWED_BYTES = 50, 4 << 30
 MOST_MEMBERS = 250_000
-# A PAX or GNU header, or the map of a sparse file; tarfile reads it into memory whole, whatever length it claims.
-LONGEST_HEADER_BYTES = 1 << 20
 # The names of all members together, which a manifest keeps in memory.
 MOST_NAME_BYTES = 32 << 20
 # Linux takes a path of 4,096 bytes, the folder that it is unpacked into included, of names of 255 bytes each.
 LONGEST_PATH_BYTES, LONGEST_NAME_BYTES, DEEPEST = 3_800, 255, 64
 
-_READ_BYTES = 1 << 16
 _BLOCK = tarfile.BLOCKSIZE
-_ZEROS = memoryview(bytes(CHUNK_BYTES))
 _LONG_HEADERS = (
     tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
 )  # fmt: skip
 # Keywords that say where or how long a member is, and so may stand in a member's own header alone.
 _OF_ONE_MEMBER = ("path", "linkpath", "size", "hdrcharset")
-_OTHER_FORMATS = {
-    b"BZh": "compressed with bzip2",
-    b"\xfd7zXZ\x00": "compressed with xz",
-    b"\x28\xb5\x2f\xfd": "compressed with zstd",
-    b"PK\x03\x04": "a zip file",
-}
-
-
-class Readable(Protocol):
-    """A stream that is read in order, once."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Read at most `size` bytes; fewer only at the end of the stream, all of them for -1."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +61,9 @@ def read_archive(
         Invalid: It is not a gzip-compressed tar archive, is damaged, or holds what no model needs.
     """
     with _damage_refused():
-        unpacked = _Unpacked(stream)
+        unpacked = GzipStream(stream)
         yield from _members(unpacked, size, largest)
-        unpacked.expect_end()
+        unpacked.expect_end(ALWAYS_ALLOWED_BYTES)
 
 
 def member_path(name: str) -> str:
@@ -130,117 +112,6 @@ def _damaged(error: object) -> Invalid:
     return Invalid(FIELD, f"the archive is damaged and can't be read to its end: {str(error) or type(error).__name__}")
 
 
-class _Unpacked:
-    """The tar stream inside of a gzip stream, decompressed a piece at a time.
-
-    Has what tarfile needs to parse a header: `read` and `tell`. `header_left` bounds what it may read for one.
-    """
-
-    def __init__(self, stream: Readable) -> None:
-        self._stream = stream
-        self._gzip = zlib.decompressobj(wbits=31)
-        self._piece = memoryview(b"")
-        self._position = 0
-        self._ended = False
-        self.compressed = 0
-        self.header_left: int | None = None
-        head = self._compressed()
-        if head[:2] != b"\x1f\x8b":
-            what = next((text for magic, text in _OTHER_FORMATS.items() if head.startswith(magic)), "")
-            if head[257:262] == b"ustar":
-                what = "a tar archive without compression"
-            raise Invalid(
-                FIELD,
-                f"the artifact is {what or 'not an archive'}; SageMaker unpacks tar archives compressed with gzip "
-                "(model.tar.gz). Pack it with tar -czf and register it again.",
-            )
-        self._waiting = head
-
-    def tell(self) -> int:
-        return self._position
-
-    def read(self, size: int) -> bytes:
-        """Exactly `size` bytes, fewer at the end. For headers: small."""
-        if self.header_left is not None:
-            self.header_left -= size
-            if size > LONGEST_HEADER_BYTES + _BLOCK or self.header_left < 0:
-                raise Invalid(FIELD, f"the archive has a header of more than {LONGEST_HEADER_BYTES} bytes.")
-        if size <= len(self._piece):
-            block, self._piece = bytes(self._piece[:size]), self._piece[size:]
-            self._position += size
-            return block
-        parts = list(self.pieces(size))
-        return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
-
-    def peek(self, size: int) -> bytes:
-        """The next `size` bytes, which stay to be read; fewer at the end."""
-        while len(self._piece) < size:
-            rest = bytes(self._piece)
-            if not self._fill():
-                self._piece = memoryview(rest)
-                break
-            self._piece = memoryview(rest + bytes(self._piece)) if rest else self._piece
-        return bytes(self._piece[:size])
-
-    def pieces(self, size: int) -> Iterator[memoryview]:
-        """At most `size` bytes in pieces of at most 1 MiB, without copying them; fewer at the end."""
-        while size:
-            if not len(self._piece) and not self._fill():
-                return
-            piece, self._piece = self._piece[:size], self._piece[size:]
-            size -= len(piece)
-            self._position += len(piece)
-            yield piece
-
-    def expect_end(self) -> None:
-        """Read the padding after the end marker, up to the stream's end.
-
-        Raises:
-            Invalid: There is more than padding.
-        """
-        left = ALWAYS_ALLOWED_BYTES
-        for piece in self.pieces(left):
-            left -= len(piece)
-            if piece != _ZEROS[: len(piece)]:
-                raise Invalid(FIELD, "the archive goes on after its end marker; pack it again as one archive.")
-        if not left:
-            raise Invalid(FIELD, f"the archive has more than {ALWAYS_ALLOWED_BYTES} bytes of padding.")
-
-    def _compressed(self) -> bytes:
-        data = self._stream.read(_READ_BYTES)
-        self.compressed += len(data)
-        return data
-
-    def _fill(self) -> bool:
-        """Decompress the next piece; False at the end of the last gzip member."""
-        while not self._ended:
-            data = self._waiting or self._compressed()
-            if not data:
-                raise EOFError("the gzip stream was cut short")
-            piece = self._gzip.decompress(data, CHUNK_BYTES)
-            self._waiting = self._gzip.unconsumed_tail
-            if self._gzip.eof:
-                self._next_gzip_member(self._gzip.unused_data)
-            if piece:
-                self._piece = memoryview(piece)
-                return True
-        return False
-
-    def _next_gzip_member(self, rest: bytes) -> None:
-        """Go on with the gzip member that follows, as gzip does; zeros after the last one are padding."""
-        while len(rest) < 2 and (more := self._compressed()):
-            rest += more
-        if rest[:2] == b"\x1f\x8b":
-            self._gzip = zlib.decompressobj(wbits=31)
-            self._waiting = rest
-            return
-        self._ended, self._waiting = True, b""
-        while rest:
-            if rest.strip(b"\0"):
-                raise Invalid(FIELD, "bytes that are no archive follow the end of the gzip stream; pack it again.")
-            rest = self._compressed()
-
-
 class _Header(tarfile.TarInfo):
     """A header of a sensible length."""
 
@@ -282,7 +153,9 @@ class _Names:
             self._folders.add(path)
 
 
-def _members(stream: _Unpacked, size: int | None, largest: int) -> Iterator[tuple[ArchiveMember, Iterator[memoryview]]]:
+def _members(
+    stream: GzipStream, size: int | None, largest: int
+) -> Iterator[tuple[ArchiveMember, Iterator[memoryview]]]:
     # It begins with an archive without members; each header is then read by the documented `fromtarfile`.
     parser: Any = tarfile.TarFile(
         fileobj=io.BytesIO(bytes(2 * _BLOCK)), tarinfo=_Header, encoding="utf-8", errors="surrogateescape"
@@ -316,7 +189,7 @@ def _members(stream: _Unpacked, size: int | None, largest: int) -> Iterator[tupl
         _skip(stream, begun + _padded(stored))
 
 
-def _has_next(stream: _Unpacked) -> bool:
+def _has_next(stream: GzipStream) -> bool:
     """Return True if another header follows; the end marker is two blocks of zeros."""
     block = stream.peek(_BLOCK)
     if len(block) < _BLOCK:
@@ -324,7 +197,7 @@ def _has_next(stream: _Unpacked) -> bool:
     return bool(block.strip(b"\0"))
 
 
-def _next_header(parser: Any, stream: _Unpacked) -> tarfile.TarInfo:
+def _next_header(parser: Any, stream: GzipStream) -> tarfile.TarInfo:
     # The blocks of the headers themselves included.
     stream.header_left = LONGEST_HEADER_BYTES + 16 * _BLOCK
     found: tarfile.TarInfo = _Header.fromtarfile(parser)
@@ -378,7 +251,7 @@ _KINDS = {
 }
 
 
-def _sparse(stream: _Unpacked, stored: list[tuple[int, int]], member: ArchiveMember) -> Iterator[memoryview]:
+def _sparse(stream: GzipStream, stored: list[tuple[int, int]], member: ArchiveMember) -> Iterator[memoryview]:
     """A sparse file as it unpacks: zeros where nothing is stored."""
     written = 0
     for offset, length in stored:
@@ -392,11 +265,11 @@ def _sparse(stream: _Unpacked, stored: list[tuple[int, int]], member: ArchiveMem
 
 def _zeros(count: int) -> Iterator[memoryview]:
     while count > 0:
-        yield _ZEROS[:count]
+        yield ZEROS[:count]
         count -= CHUNK_BYTES
 
 
-def _skip(stream: _Unpacked, end: int) -> None:
+def _skip(stream: GzipStream, end: int) -> None:
     """Read up to the position `end`."""
     for _ in stream.pieces(end - stream.tell()):
         pass

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from promotion.client.archive import Readable, read_archive
+from promotion.client.archive import read_archive
+from promotion.client.gzip_stream import Readable
 from promotion.errors import IntegrityError, Invalid
 
 # Nothing but plain values: a canonical text is written an entry at a time, so that a manifest is never in memory twice.

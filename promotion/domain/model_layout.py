@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from promotion.domain.sagemaker_model import repository
+
 CONFIG = "config.json"
 # Kept while an artifact is hashed, up to this size each.
 DOCUMENTS = (CONFIG, "tokenizer_config.json", "generation_config.json", "adapter_config.json")
@@ -28,7 +30,7 @@ WITHOUT_TOKENIZER_FILES = ("byt5", "canine", "perceiver")
 
 def is_image(image: str, own: str) -> bool:
     """Whether an image is the one at `own`, whatever its tag or digest."""
-    return bool(own) and _repository(image) == _repository(own)
+    return bool(own) and repository(image) == repository(own)
 
 
 def is_document(path: str, size: int) -> bool:
@@ -96,8 +98,3 @@ def _of_folder(folder: PurePosixPath, files: list[PurePosixPath], documents: Map
     if not here & set(TOKENIZERS) and config.get("model_type") not in WITHOUT_TOKENIZER_FILES:
         return f"the tokenizer is missing: none of {', '.join(TOKENIZERS)} is there."
     return ""
-
-
-def _repository(image: str) -> str:
-    repository, slash, name = image.partition("@")[0].rpartition("/")
-    return f"{repository}{slash}{name.partition(':')[0]}"

@@ -68,11 +68,6 @@ def repository(image: str) -> str:
     return f"{place}{slash}{name.partition(':')[0]}"
 
 
-def same_repository(image: str, other: str) -> bool:
-    """Return True if two images are of one repository, whatever their tags."""
-    return repository(image) == repository(other)
-
-
 def variables(container: LiveContainer, model: LiveModel, *, place: str = "containers[0]") -> dict[str, str]:
     """The container's own variables, and what holds it to the approved bytes.
 
