@@ -31,7 +31,8 @@ from lambdas.shared.dependencies import ledger, signer
 from promotion import names
 from promotion.aws.ledger import DynamoLedger
 from promotion.domain.canonical_json import canonical
-from promotion.domain.model import SYSTEM, EnvironmentState
+from promotion.domain.model import EnvironmentState
+from promotion.domain.people import SYSTEM
 from promotion.ledger.events import NewEvent, chained, signed
 from promotion.ledger.fold import evolve
 from promotion.rendering.mail import letters

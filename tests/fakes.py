@@ -29,19 +29,8 @@ from promotion.client.signature import holds, public_keys
 from promotion.config.loading import Config, parse
 from promotion.config.signing_settings import FormerKey, Signing
 from promotion.domain.canonical_json import canonical
-from promotion.domain.model import (
-    Actor,
-    Authentication,
-    Container,
-    EnvironmentState,
-    Evidence,
-    Head,
-    Metric,
-    Package,
-    Person,
-    Requester,
-    VersionState,
-)
+from promotion.domain.model import Container, EnvironmentState, Evidence, Head, Metric, Package, VersionState
+from promotion.domain.people import Actor, Authentication, Person, Requester
 from promotion.domain.request_ids import request_id
 from promotion.errors import Conflict
 from promotion.ledger.append import Context, Receipt

@@ -23,7 +23,8 @@ from lambdas.shared.version_numbers import version_number
 from promotion import names
 from promotion.aws import caller_identity
 from promotion.domain import policy
-from promotion.domain.model import Actor, Package
+from promotion.domain.model import Package
+from promotion.domain.people import Actor
 from promotion.errors import Invalid, PromotionError, Refused
 from promotion.ledger.append import Receipt, known
 from promotion.workflows import decisions, endpoints, operations

@@ -25,7 +25,8 @@ from lambdas.shared.http_request import (
 )
 from promotion import names
 from promotion.domain import own_models, policy
-from promotion.domain.model import Package, Person
+from promotion.domain.model import Package
+from promotion.domain.people import Person
 from promotion.formatting import counted, listed, one_line
 from promotion.links.sessions import Session
 

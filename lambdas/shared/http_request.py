@@ -18,7 +18,7 @@ from aws_lambda_powertools.shared.cookies import Cookie
 
 from lambdas.shared.dependencies import count, logger, setting
 from promotion import names
-from promotion.domain.model import Person
+from promotion.domain.people import Person
 from promotion.errors import AlreadyDecided, Conflict, Invalid, LinkInvalid, NotApproved, ProviderUnavailable, Refused
 from promotion.rendering import pages
 

@@ -11,9 +11,10 @@ from msgspec.structs import replace
 
 from promotion import names
 from promotion.aws import Client
-from promotion.domain.model import Actor, Container, Package, Requester, VersionState, registry_status
+from promotion.domain.model import Container, Package, VersionState, registry_status
 from promotion.domain.package_changes import changes, is_served
 from promotion.domain.package_sources import beside_artifact
+from promotion.domain.people import Actor, Requester
 from promotion.domain.registration import attached_to, baseline_of, described, lacks_room, licence_of
 from promotion.domain.sagemaker_model import unservable
 from promotion.errors import Invalid

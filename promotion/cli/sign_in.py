@@ -19,7 +19,7 @@ from promotion.aws.keys import Secrets
 from promotion.config.identity import groups as groups_of
 from promotion.config.loading import Config
 from promotion.domain import policy, signing
-from promotion.domain.model import Person
+from promotion.domain.people import Person
 from promotion.domain.same_person import has_address
 from promotion.errors import ProviderUnavailable, SignInFailed
 from promotion.formatting import listed, one_line

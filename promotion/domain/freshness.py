@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from promotion.config.settings import Decision
-from promotion.domain.model import Authentication
+from promotion.domain.people import Authentication
 
 # A round trip to the provider, and the time to read a page again and press a button.
 ROUND_TRIP = timedelta(minutes=5)

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from promotion.config.loading import Config
 from promotion.config.settings import Environment
 from promotion.domain import policy, requesters
-from promotion.domain.model import Package, Person, Requester
+from promotion.domain.model import Package
+from promotion.domain.people import Person, Requester
 from promotion.domain.policy import ALLOWED, Judgement, Situation
 
 

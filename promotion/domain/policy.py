@@ -14,8 +14,9 @@ from promotion.domain import requesters
 from promotion.domain.canonical_json import digest
 from promotion.domain.gate_result import GateKind
 from promotion.domain.gate_sentences import gate_why
-from promotion.domain.model import Actor, EnvironmentState, Person, Request, VersionState
+from promotion.domain.model import EnvironmentState, Request, VersionState
 from promotion.domain.package_changes import is_served
+from promotion.domain.people import Actor, Person
 from promotion.errors import AlreadyDecided, Refused
 from promotion.formatting import listed, listed_names
 

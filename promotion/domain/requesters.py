@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from promotion.domain.model import Person, Requester
+from promotion.domain.people import Person, Requester
 from promotion.domain.same_person import find_match, has_address, spellings
 from promotion.formatting import one_line
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from promotion import names
 from promotion.config.settings import Decision, Environment
-from promotion.domain.model import Person
+from promotion.domain.people import Person
 from promotion.formatting import iso, one_line
 
 

@@ -10,7 +10,8 @@ from typing import Protocol
 from msgspec import Struct
 
 from promotion.config.loading import Config
-from promotion.domain.model import SYSTEM, Head, VersionState
+from promotion.domain.model import Head, VersionState
+from promotion.domain.people import SYSTEM
 from promotion.errors import Conflict, Invalid
 from promotion.formatting import counted, one_line
 from promotion.ledger.events import Event, NewEvent, chained, happened, key_change_bytes, signed

@@ -18,7 +18,8 @@ from msgspec import Struct
 
 from promotion import names
 from promotion.domain.gate_result import GateResult
-from promotion.domain.model import Actor, Container, Metric, Request, VersionState
+from promotion.domain.model import Container, Metric, Request, VersionState
+from promotion.domain.people import Actor
 from promotion.errors import IntegrityError, require
 from promotion.ledger.events import Event
 from promotion.ledger.payloads import ModelPromoted

@@ -16,7 +16,8 @@ import msgspec
 from msgspec import Struct
 
 from promotion.domain.canonical_json import canonical
-from promotion.domain.model import SCHEMA, Actor, Head
+from promotion.domain.model import SCHEMA, Head
+from promotion.domain.people import Actor
 from promotion.errors import IntegrityError, require
 from promotion.formatting import one_line
 from promotion.ledger.payloads import Payload, Unknown, read_payload, recorded

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from promotion.domain.model import Authentication, Person
+from promotion.domain.people import Authentication, Person
 
 if TYPE_CHECKING:
     from promotion.links.sessions import Session

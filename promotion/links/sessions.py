@@ -15,7 +15,7 @@ from itsdangerous.signer import SigningAlgorithm
 from msgspec import Struct
 
 from promotion.client.signature import holds, public_keys
-from promotion.domain.model import Person
+from promotion.domain.people import Person
 from promotion.links.session_fields import session_arguments, session_fields
 
 LONGEST_COOKIE = 3072

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from promotion import formatting, names
-from promotion.domain.model import Person
+from promotion.domain.people import Person
 from promotion.formatting import number
 from promotion.links.urls import path_of
 from promotion.rendering.documents import charts, grid

@@ -7,7 +7,8 @@ from typing import Any
 from markupsafe import Markup
 
 from promotion.domain.gate_sentences import gate_name, gate_why
-from promotion.domain.model import Authentication, Request
+from promotion.domain.model import Request
+from promotion.domain.people import Authentication
 from promotion.domain.request_ids import parse_request_id
 from promotion.errors import Invalid
 from promotion.formatting import iso, listed

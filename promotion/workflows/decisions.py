@@ -13,17 +13,9 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.domain import freezes, policy
 from promotion.domain.canonical_json import digest
-from promotion.domain.model import (
-    SYSTEM,
-    Actor,
-    Container,
-    EnvironmentState,
-    Evidence,
-    Package,
-    Person,
-    Request,
-)
+from promotion.domain.model import Container, EnvironmentState, Evidence, Package, Request
 from promotion.domain.package_changes import RegistryView
+from promotion.domain.people import SYSTEM, Actor, Person
 from promotion.domain.registration import carried
 from promotion.domain.request_ids import parse_request_id
 from promotion.domain.signing import signature

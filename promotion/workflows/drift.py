@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.config.loading import duration
 from promotion.domain.gates import largest_drift
-from promotion.domain.model import SYSTEM, EnvironmentState, Evidence
+from promotion.domain.model import EnvironmentState, Evidence
+from promotion.domain.people import SYSTEM
 from promotion.formatting import number
 from promotion.ledger import payloads
 from promotion.ledger.append import Context, Receipt, append, known

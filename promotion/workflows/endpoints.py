@@ -7,7 +7,8 @@ from collections.abc import Callable
 from promotion import names
 from promotion.domain import policy
 from promotion.domain.endpoint_plan import same
-from promotion.domain.model import SYSTEM, Actor, EndpointState
+from promotion.domain.model import EndpointState
+from promotion.domain.people import SYSTEM, Actor
 from promotion.errors import Refused
 from promotion.ledger import payloads
 from promotion.ledger.append import Context, Receipt, append, checked_reason, known

@@ -7,7 +7,8 @@ from datetime import datetime
 
 from promotion import names
 from promotion.domain import policy
-from promotion.domain.model import SYSTEM, Actor, EnvironmentState, Package, Person, registry_status
+from promotion.domain.model import EnvironmentState, Package, registry_status
+from promotion.domain.people import SYSTEM, Actor, Person
 from promotion.errors import AlreadyDecided, NotApproved, Refused
 from promotion.ledger import payloads
 from promotion.ledger.append import Context, Receipt, append, checked_reason, known

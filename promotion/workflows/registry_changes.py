@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from promotion.domain import package_changes
 from promotion.domain.canonical_json import digest
-from promotion.domain.model import SYSTEM, Evidence, Package, VersionState
+from promotion.domain.model import Evidence, Package, VersionState
+from promotion.domain.people import SYSTEM
 from promotion.formatting import iso, listed
 from promotion.ledger import payloads
 from promotion.ledger.append import Context, Receipt, append, known

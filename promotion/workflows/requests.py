@@ -10,7 +10,8 @@ from promotion.domain import freezes, policy
 from promotion.domain.canonical_json import digest
 from promotion.domain.gate_result import GateResult
 from promotion.domain.gates import evaluate
-from promotion.domain.model import SYSTEM, Actor, EnvironmentState, Evidence, Package, Request, VersionState
+from promotion.domain.model import EnvironmentState, Evidence, Package, Request, VersionState
+from promotion.domain.people import SYSTEM, Actor
 from promotion.domain.request_ids import request_id
 from promotion.ledger import payloads
 from promotion.ledger.append import Context

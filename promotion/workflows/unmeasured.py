@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from promotion import names
 from promotion.domain import without_run
-from promotion.domain.model import SYSTEM, Evidence
+from promotion.domain.model import Evidence
+from promotion.domain.people import SYSTEM
 from promotion.domain.registration import carried
 from promotion.ledger import payloads
 from promotion.ledger.append import Context, Receipt, append, known

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from promotion.domain import own_models
-from promotion.domain.model import Person
+from promotion.domain.people import Person
 from promotion.domain.request_ids import parse_request_id
 from promotion.ledger import payloads
 from promotion.ledger.append import Context, Receipt, append, checked_reason

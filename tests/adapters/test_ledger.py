@@ -12,7 +12,8 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from promotion import names
 from promotion.aws.ledger import DynamoLedger
-from promotion.domain.model import FOLD_VERSION, Actor, EnvironmentState
+from promotion.domain.model import FOLD_VERSION, EnvironmentState
+from promotion.domain.people import Actor
 from promotion.errors import Conflict, PromotionError
 from promotion.ledger.append import Context
 from promotion.ledger.events import NewEvent, chained, check_chain

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from promotion import names
 from promotion.aws.registry import RegistryTarget, describe, is_gone, source_identity
-from promotion.domain.model import Actor
+from promotion.domain.people import Actor
 from promotion.errors import Invalid
 from tests.adapters.conftest import Aws
 from tests.fakes import ANN, GROUP, House

@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from promotion.aws.keys import SECRET_LIFETIME_S, SECRET_REREAD_S, Secrets
-from promotion.domain.model import Person
+from promotion.domain.people import Person
 from promotion.errors import LinkInvalid
 from promotion.links.sessions import Session
 from promotion.links.tokens import Keyring

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from promotion.domain.model import Person
+from promotion.domain.people import Person
 from tests.security.house import House
 
 ROOT = Path(__file__).resolve().parents[2]

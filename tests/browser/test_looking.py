@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from promotion.domain.model import Person
+from promotion.domain.people import Person
 from tests.browser.conftest import Opens, shot
 from tests.security.house import ANN, AUD, EVE, GIL, House
 

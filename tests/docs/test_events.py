@@ -14,7 +14,8 @@ from lambdas.handlers.on_inference_completed import RunReport
 from promotion import names
 from promotion.aws.published_events import DETAILS
 from promotion.aws.publisher import detail
-from promotion.domain.model import SYSTEM, Evidence, Head, Package
+from promotion.domain.model import Evidence, Head, Package
+from promotion.domain.people import SYSTEM
 from promotion.ledger.events import Event, NewEvent, chained
 from promotion.ledger.fold import evolve
 from promotion.ledger.snapshot import GroupSnapshot

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from promotion.domain.model import Person
+from promotion.domain.people import Person
 from promotion.errors import SignInFailed
 from tests.identity.claim_sets import CLAIM_SETS, ClaimSet
 from tests.identity.provider import Application, Provider

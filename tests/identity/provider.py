@@ -20,7 +20,7 @@ from joserfc.jwk import ECKey, Key, RSAKey
 
 from promotion.aws.identity import IdentityProvider
 from promotion.config.loading import parse
-from promotion.domain.model import Person
+from promotion.domain.people import Person
 from promotion.links.tokens import SignIn
 
 CLIENT_ID = "promotion"

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from promotion.config.loading import parse
 from promotion.domain import requesters
-from promotion.domain.model import Actor, Requester
+from promotion.domain.people import Actor, Requester
 from promotion.errors import SignInFailed
 from tests.identity.claim_checks import is_right, person_for
 from tests.identity.claim_sets import CLAIM_SETS, ClaimSet

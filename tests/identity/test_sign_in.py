@@ -13,7 +13,7 @@ import pytest
 from joserfc.jwk import RSAKey
 
 from promotion.aws.identity import discovery as identity
-from promotion.domain.model import Authentication, Person
+from promotion.domain.people import Authentication, Person
 from promotion.errors import ProviderUnavailable, SignInFailed
 from tests.identity.provider import (
     CLIENT_ID,

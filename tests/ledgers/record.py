@@ -15,7 +15,8 @@ import msgspec
 
 from promotion import names
 from promotion.config.loading import parse
-from promotion.domain.model import SYSTEM, Authentication, Container, EndpointState
+from promotion.domain.model import Container, EndpointState
+from promotion.domain.people import SYSTEM, Authentication
 from promotion.ledger import decision_export, payloads
 from promotion.ledger.append import append
 from promotion.ledger.events import happened

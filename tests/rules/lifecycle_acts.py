@@ -7,7 +7,7 @@ from random import Random
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.domain.model import Person
+from promotion.domain.people import Person
 from promotion.domain.request_ids import request_id
 from promotion.workflows import decisions, operations
 from tests.fakes import ANN, GROUP, OPERATOR, House, a_package, a_run

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from promotion import names
-from promotion.domain.model import Actor, Requester
+from promotion.domain.people import Actor, Requester
 from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
 from tests.fakes import CONFIG, GROUP

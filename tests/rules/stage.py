@@ -11,18 +11,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from promotion.config.loading import Config, parse
-from promotion.domain.model import (
-    Actor,
-    Container,
-    EnvironmentState,
-    Evidence,
-    Head,
-    Metric,
-    Package,
-    Person,
-    Requester,
-    VersionState,
-)
+from promotion.domain.model import Container, EnvironmentState, Evidence, Head, Metric, Package, VersionState
+from promotion.domain.people import Actor, Person, Requester
 from promotion.domain.request_ids import request_id
 from promotion.errors import Conflict
 from promotion.ledger.events import Event, NewEvent, chained, head_after

@@ -7,7 +7,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.domain.model import SYSTEM, Actor, Evidence, Requester
+from promotion.domain.model import Evidence
+from promotion.domain.people import SYSTEM, Actor, Requester
 from promotion.ledger.events import NewEvent
 from tests.rules.stage import ANN, AUD, CHO, GIL, SAMPLES, Stage, measured, page, picture, registered
 

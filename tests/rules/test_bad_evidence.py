@@ -11,7 +11,8 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from msgspec.structs import replace
 
-from promotion.domain.model import Actor, Evidence, Metric, Requester
+from promotion.domain.model import Evidence, Metric
+from promotion.domain.people import Actor, Requester
 from promotion.rendering.documents.card import card_sections
 from tests.rules.markup import Document
 from tests.rules.stage import BEGINNING, Stage, measured, page, registered

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promotion.domain.model import Actor, EnvironmentState, Requester
+from promotion.domain.model import EnvironmentState
+from promotion.domain.people import Actor, Requester
 from promotion.rendering.documents.board import GROUPS_ON_A_PAGE, BoardFilter, board_document
 from tests.rules import stories
 from tests.rules.markup import Document

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.config.loading import parse
 from promotion.domain.canonical_json import canonical
-from promotion.domain.model import SYSTEM
+from promotion.domain.people import SYSTEM
 from promotion.errors import Invalid
 from promotion.ledger import decision_export
 from promotion.ledger.append import append

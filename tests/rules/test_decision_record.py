@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from promotion.cli import auditing
-from promotion.domain.model import Authentication, Person
+from promotion.domain.people import Authentication, Person
 from promotion.errors import IntegrityError, Invalid
 from promotion.ledger import decision_export
 from promotion.rendering import record

@@ -9,7 +9,7 @@ import pytest
 
 from promotion.config.settings import Decision
 from promotion.domain.freshness import demands, too_old
-from promotion.domain.model import Authentication
+from promotion.domain.people import Authentication
 from tests.fakes import BEGINNING
 
 NOW = BEGINNING

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from promotion.domain.canonical_json import canonical
-from promotion.domain.model import SYSTEM, Actor, Head
+from promotion.domain.model import Head
+from promotion.domain.people import SYSTEM, Actor
 from promotion.errors import IntegrityError
 from promotion.ledger.events import (
     Event,

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from promotion.domain.model import Authentication
+from promotion.domain.people import Authentication
 from promotion.errors import LinkInvalid
 from promotion.links.sessions import Session
 from promotion.links.tokens import LONGEST_TOKEN, Keyring, SignIn, safe_return

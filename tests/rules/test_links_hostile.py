@@ -13,7 +13,7 @@ from itsdangerous import URLSafeSerializer
 from itsdangerous.encoding import base64_encode
 from msgspec.structs import replace
 
-from promotion.domain.model import Person
+from promotion.domain.people import Person
 from promotion.errors import LinkInvalid
 from promotion.links.sessions import LONGEST_COOKIE, Session, Sessions
 from promotion.links.tokens import Keyring, SignIn, claimed_request_of, safe_return

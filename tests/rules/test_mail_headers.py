@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from promotion import names
 from promotion.config.settings import Gate
-from promotion.domain.model import Actor, Metric, Requester
+from promotion.domain.model import Metric
+from promotion.domain.people import Actor, Requester
 from promotion.formatting import one_line
 from promotion.rendering.mail import mime
 from tests.rules import stories

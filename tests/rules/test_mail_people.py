@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from promotion import names
-from promotion.domain.model import Actor, Requester
+from promotion.domain.people import Actor, Requester
 from promotion.rendering.documents.card import requester_address
 from promotion.rendering.mail import compose
 from tests.rules import stories

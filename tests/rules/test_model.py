@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from promotion import names
-from promotion.domain.model import Person, registry_status
+from promotion.domain.model import registry_status
+from promotion.domain.people import Person
 from promotion.errors import PromotionError
 from promotion.ledger.events import Event, check_chain
 from promotion.ledger.snapshot import GroupSnapshot

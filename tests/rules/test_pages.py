@@ -13,7 +13,8 @@ import pytest
 from promotion import names
 from promotion.config.settings import FreezeWindow
 from promotion.domain import policy
-from promotion.domain.model import EnvironmentState, Person
+from promotion.domain.model import EnvironmentState
+from promotion.domain.people import Person
 from promotion.formatting import ago
 from promotion.rendering.documents.approval_request import FOLLOWED_FOR, may_ask_again
 from promotion.rendering.pages import stylesheet

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.config.loading import parse
 from promotion.domain import policy
-from promotion.domain.model import Actor, Person, Requester
+from promotion.domain.people import Actor, Person, Requester
 from promotion.errors import Refused
 from promotion.workflows import decisions
 from tests.fakes import ANN, BEN, CHO, CONFIG_TEXT, GIL, OPERATOR, House

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.config.loading import Config, parse
 from promotion.domain import policy
-from promotion.domain.model import Actor, Person, Requester
+from promotion.domain.people import Actor, Person, Requester
 from promotion.domain.request_ids import request_id
 from promotion.errors import AlreadyDecided, PromotionError, Refused
 from promotion.workflows import decisions, operations
@@ -361,7 +361,7 @@ class TestOperations:
     def test_the_service_itself_undoes_nothing(self) -> None:
         stage = registered_stage()
         stage.decides("dev", 1)
-        from promotion.domain.model import SYSTEM
+        from promotion.domain.people import SYSTEM
 
         with pytest.raises(Refused):
             operations.revoke(GROUP, 1, SYSTEM, "Why not.", world=stage.world)

@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from promotion import names
 from promotion.config.loading import parse
-from promotion.domain.model import Actor, Package, Requester
+from promotion.domain.model import Package
 from promotion.domain.package_changes import RegistryView
+from promotion.domain.people import Actor, Requester
 from promotion.errors import Refused
 from promotion.ledger.events import Event
 from promotion.rendering.mail import letters

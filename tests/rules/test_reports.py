@@ -14,7 +14,7 @@ from lambdas.handlers import on_inference_completed
 from lambdas.shared import reports
 from promotion import names
 from promotion.config.loading import parse
-from promotion.domain.model import Actor
+from promotion.domain.people import Actor
 from promotion.errors import Invalid, Refused
 from promotion.rendering.sentences import sentence
 from promotion.workflows import decisions

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from promotion.domain.model import Actor, Requester
+from promotion.domain.people import Actor, Requester
 from promotion.domain.registration import described
 from promotion.formatting import duration, listed_names, number, principal, quantity
 from promotion.rendering.documents.run_log import run_log

@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.domain.model import Actor, Metric, Person, Requester
+from promotion.domain.model import Metric
+from promotion.domain.people import Actor, Person, Requester
 from promotion.errors import AlreadyDecided, Refused
 from promotion.rendering.mail import Message
 from promotion.workflows import decisions, withdrawing

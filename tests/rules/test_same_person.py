@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from promotion.domain import requesters
-from promotion.domain.model import Actor, Authentication, Person, Requester
+from promotion.domain.people import Actor, Authentication, Person, Requester
 
 ANN = Person(
     subject="b0c4-opaque",

@@ -99,7 +99,7 @@ def forged(house: House, by: LocalSigner, **later: float) -> None:
     house.later(**later)
     head = house.ledger.head(GROUP)
     payload = SigningKeyChanged(before="x", after=house.signer.key_id)
-    from promotion.domain.model import SYSTEM
+    from promotion.domain.people import SYSTEM
     from promotion.ledger.events import happened
 
     [event] = signed(

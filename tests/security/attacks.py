@@ -21,7 +21,7 @@ from itsdangerous import URLSafeSerializer
 from msgspec.structs import replace
 
 from promotion.aws.caller_identity import PROOF_HEADER, prove
-from promotion.domain.model import Person
+from promotion.domain.people import Person
 from promotion.links.sessions import Session
 from promotion.links.tokens import Keyring, SignIn
 from tests.fakes import session_key

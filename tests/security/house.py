@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from local.service import LocalService
 from promotion import names
 from promotion.aws.keys import KmsSigner
-from promotion.domain.model import Person
+from promotion.domain.people import Person
 from promotion.domain.request_ids import request_id
 from promotion.links.sessions import Session, Sessions
 from promotion.links.tokens import Keyring

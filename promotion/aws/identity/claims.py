@@ -9,7 +9,7 @@ from typing import Any
 
 from promotion.config.settings import Identity
 from promotion.domain.identifiers import comparable_group
-from promotion.domain.model import Authentication, Person
+from promotion.domain.people import Authentication, Person
 from promotion.errors import SignInFailed
 from promotion.formatting import one_line
 

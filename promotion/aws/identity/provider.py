@@ -19,7 +19,7 @@ from promotion.aws.identity.client_authentication import ClientAuthentication
 from promotion.aws.identity.discovery import ALGORITHMS, Discovery
 from promotion.config.loading import Config
 from promotion.domain import policy
-from promotion.domain.model import Person
+from promotion.domain.people import Person
 from promotion.errors import ProviderUnavailable, SignInFailed
 from promotion.links.tokens import SignIn
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from promotion import names
 from promotion.domain import own_models, policy, signing
-from promotion.domain.model import EnvironmentState, Evidence, Person, VersionState
+from promotion.domain.model import EnvironmentState, Evidence, VersionState
+from promotion.domain.people import Person
 from promotion.domain.policy import Judgement, Situation
 from promotion.formatting import iso, one_line, readable
 from promotion.links.urls import Links

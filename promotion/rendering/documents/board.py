@@ -13,7 +13,8 @@ from msgspec.structs import asdict, replace
 from promotion import names
 from promotion.config.loading import Config
 from promotion.domain import policy
-from promotion.domain.model import EndpointState, EnvironmentState, Person
+from promotion.domain.model import EndpointState, EnvironmentState
+from promotion.domain.people import Person
 from promotion.formatting import iso, one_line, readable
 from promotion.links.urls import Links
 

@@ -10,14 +10,8 @@ from promotion import names
 from promotion.config.loading import Config
 from promotion.domain import policy
 from promotion.domain.gate_result import GateResult
-from promotion.domain.model import (
-    EnvironmentState,
-    Evidence,
-    Head,
-    Person,
-    Request,
-    VersionState,
-)
+from promotion.domain.model import EnvironmentState, Evidence, Head, Request, VersionState
+from promotion.domain.people import Person
 from promotion.formatting import iso, one_line, readable
 from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot, falls_back

@@ -10,7 +10,8 @@ from promotion import names
 from promotion.config.loading import Config
 from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.gate_sentences import gate_why
-from promotion.domain.model import EnvironmentState, Person, Request, VersionState
+from promotion.domain.model import EnvironmentState, Request, VersionState
+from promotion.domain.people import Person
 from promotion.domain.without_run import what_follows
 from promotion.formatting import ELLIPSIS, counted, iso, listed, moment, one_line, span
 

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.domain import own_models, policy
 from promotion.domain.gate_result import GateKind, GateResult
-from promotion.domain.model import EnvironmentState, Evidence, Person, Request, VersionState
+from promotion.domain.model import EnvironmentState, Evidence, Request, VersionState
+from promotion.domain.people import Person
 from promotion.formatting import listed, number, readable, span
 from promotion.ledger import payloads
 from promotion.ledger.request_state import request_of
