@@ -39,7 +39,7 @@ from promotion.ledger.fold import read_state, refolded
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.ledger.verify import Anchor, Found, Verifier
 from promotion.links.sessions import Sessions
-from promotion.workflows import decisions, operations
+from promotion.workflows import decisions, operations, runs
 from promotion.workflows.projector import Failure, Target, project
 
 PREFIX = "/promotion"
@@ -450,7 +450,7 @@ class House:
         self, version: int, environment: str, rouge: float = 0.7, *, group: str = GROUP, run: str = ""
     ) -> Receipt:
         evidence = a_run(environment, rouge, run or f"{environment}-{version}-{self.now:%H%M%S%f}")
-        return decisions.record_inference(group, version, evidence, world=self.world)
+        return runs.record_inference(group, version, evidence, world=self.world)
 
     def climb(self, version: int, to: str = "prod", group: str = GROUP, rouge: float = 0.7) -> None:
         """A version goes live in every environment up to `to`."""

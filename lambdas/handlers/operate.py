@@ -27,7 +27,7 @@ from promotion.domain.model import Package
 from promotion.domain.people import Actor
 from promotion.errors import Invalid, PromotionError, Refused
 from promotion.ledger.append import Receipt, known
-from promotion.workflows import decisions, endpoints, operations
+from promotion.workflows import endpoints, operations, runs
 
 app = APIGatewayHttpResolver()
 not_found(app)
@@ -105,7 +105,7 @@ def _report(form: dict[str, str], arn: str) -> Receipt:
     policy.may_be_reported(known(ledger().view(report.group), report.version), report.environment).require()
     evidence = keep(report, arn, client("s3"), setting(names.EVIDENCE_BUCKET), world.now)
     actor = Actor(kind="operator", subject=arn)
-    return decisions.record_inference(report.group, report.version, evidence, world=world, actor=actor)
+    return runs.record_inference(report.group, report.version, evidence, world=world, actor=actor)
 
 
 def _attested(text: str) -> Package:

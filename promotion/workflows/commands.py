@@ -15,7 +15,7 @@ from msgspec import Struct
 from promotion.domain.model import Container, EndpointState, EnvironmentState, Evidence, Package
 from promotion.errors import Invalid
 from promotion.ledger.append import Context, Receipt
-from promotion.workflows import decisions, drift, endpoints, operations, registry_changes, unmeasured
+from promotion.workflows import decisions, drift, endpoints, operations, registry_changes, runs, unmeasured
 
 
 class _Command(Struct, frozen=True, kw_only=True, tag_field="operation"):
@@ -180,9 +180,9 @@ def dispatch(command: Command, context: Context) -> Receipt:
                 c.group, c.version, c.containers, c.problem, world=context, hashing=c.hashing
             )
         case RecordInference():
-            return decisions.record_inference(c.group, c.version, c.evidence, world=context)
+            return runs.record_inference(c.group, c.version, c.evidence, world=context)
         case RecordFailure():
-            return decisions.record_failure(c.group, c.environment, c.run_id, c.problem, broken=c.broken, world=context)
+            return runs.record_failure(c.group, c.environment, c.run_id, c.problem, broken=c.broken, world=context)
         case RecordUnmeasured():
             return unmeasured.record_unmeasured(c.group, c.version, c.environment, c.reason, world=context)
         case KeepTime():

@@ -20,7 +20,7 @@ from promotion.domain.people import SYSTEM, Authentication
 from promotion.ledger import decision_export, payloads
 from promotion.ledger.append import append
 from promotion.ledger.events import happened
-from promotion.workflows import decisions, drift, endpoints, operations
+from promotion.workflows import decisions, drift, endpoints, operations, runs
 from tests.fakes import ANN, CONFIG_TEXT, DEE, GIL, GROUP, OPERATOR, House, a_package, a_registration, a_run
 
 FOLDER = Path(__file__).parent
@@ -79,8 +79,8 @@ def _measured(house: House) -> None:
     """Runs that drift and fail, a monitor, a retraining, an endpoint."""
     house.later(minutes=1)
     drifting = a_run("prod", run="drifts", drift={"length_psi": 0.4}, input_digest="ab" * 32, precision="float16")
-    decisions.record_inference(GROUP, 3, drifting, world=house.world)
-    decisions.record_failure(GROUP, "prod", "broken", "The bytes are others.", broken=True, world=house.world)
+    runs.record_inference(GROUP, 3, drifting, world=house.world)
+    runs.record_failure(GROUP, "prod", "broken", "The bytes are others.", broken=True, world=house.world)
     drift.record_monitoring(GROUP, "prod", "monitor hourly", 2, "Two violations.", world=house.world)
     drift.record_monitoring(GROUP, "prod", "monitor hourly", 0, "", world=house.world)
     drift.record_retraining(GROUP, "prod", 3, "arn:pipeline", "arn:pipeline/execution/1", world=house.world)

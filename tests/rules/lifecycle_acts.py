@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.domain.people import Person
 from promotion.domain.request_ids import request_id
-from promotion.workflows import decisions, operations
+from promotion.workflows import decisions, operations, runs
 from tests.fakes import ANN, GROUP, OPERATOR, House, a_package, a_run
 from tests.rules.lifecycle_oracle import FIRST, ORDER, Oracle, Place, requester
 
@@ -52,7 +52,7 @@ class Acts:
         more = {"status": "Failed", "problem": "no room"} if verdict is None else {}
         evidence = a_run(name, 0.7 if verdict else 0.3, f"run-{self.runs}", **more)
         for _ in range(self.random.choice([1, 1, 2])):
-            decisions.record_inference(GROUP, version, evidence, world=self.house.world)
+            runs.record_inference(GROUP, version, evidence, world=self.house.world)
 
     def _ran(self, version: int, name: str, before: str, verdict: bool | None, event: str) -> None:
         place = (version, name)

@@ -25,7 +25,7 @@ from promotion.rendering.documents.approval_request import request_document
 from promotion.rendering.documents.board import BoardFilter, board_document
 from promotion.rendering.documents.overviews import model_document, version_document
 from promotion.rendering.mail import Message, compose
-from promotion.workflows import decisions, operations
+from promotion.workflows import decisions, operations, runs
 from promotion.workflows.decisions import Context
 
 GROUP = "news-summariser"
@@ -163,7 +163,7 @@ class Stage:
         decisions.record_decision(asked, by, verdict, reason, world=self.world, breaking_glass=glass)
 
     def runs(self, environment: str, version: int, evidence: Evidence) -> None:
-        decisions.record_inference(self.group, version, replace(evidence, environment=environment), world=self.world)
+        runs.record_inference(self.group, version, replace(evidence, environment=environment), world=self.world)
 
     def climbs(self, version: int, rouge: float, *, to: str = "test") -> None:
         """A version comes to ask for environment `to`, approved in all before it."""

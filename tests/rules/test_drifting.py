@@ -12,8 +12,8 @@ from promotion.config.loading import Config, parse
 from promotion.errors import Invalid
 from promotion.ledger.append import Receipt
 from promotion.rendering.mail import letters
-from promotion.workflows.decisions import record_inference
 from promotion.workflows.drift import record_monitoring, record_retraining
+from promotion.workflows.runs import record_inference
 from tests.fakes import ANN, CHO, CONFIG_TEXT, GROUP, House, a_run
 from tests.rules.stage import LINKS
 

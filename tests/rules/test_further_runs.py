@@ -8,7 +8,7 @@ from benchmarks import control
 from promotion import names
 from promotion.domain.model import Metric
 from promotion.errors import Refused
-from promotion.workflows import decisions
+from promotion.workflows import decisions, runs
 from tests.fakes import ANN, CHO, GROUP, House, a_run
 from tests.rules.stage import ANN as ANN_OF_STAGE
 from tests.rules.stage import LINKS, Stage, measured, page
@@ -25,7 +25,7 @@ def house() -> House:
 
 def failed(house: House, run: str) -> None:
     evidence = a_run("test", run=run, status="Failed", problem="ResourceLimitExceeded", metrics={})
-    decisions.record_inference(GROUP, 1, evidence, world=house.world)
+    runs.record_inference(GROUP, 1, evidence, world=house.world)
 
 
 def test_a_further_run_keeps_the_request_its_link_and_its_votes(house: House) -> None:
@@ -69,7 +69,7 @@ def test_a_run_after_one_that_failed_opens_its_request() -> None:
     house = House()
     house.climb(1, to="dev")
     broken = a_run("dev", run="d-1", status="Failed", problem="no room", metrics={"rougeL": Metric()})
-    decisions.record_inference(GROUP, 1, broken, world=house.world)
+    runs.record_inference(GROUP, 1, broken, world=house.world)
     house.measure(1, "dev", run="d-2")
     house.decide(1, "test")
     assert house.live("test") == 1

@@ -17,7 +17,7 @@ from promotion.domain.model import Container, Metric
 from promotion.errors import AlreadyDecided, Conflict, Invalid, Refused
 from promotion.ledger.events import chained
 from promotion.ledger.fold import evolve
-from promotion.workflows import decisions
+from promotion.workflows import decisions, runs
 from tests.fakes import ANN, BEN, CHO, CONFIG_TEXT, DAN, GROUP, House, a_package, a_run
 
 
@@ -321,7 +321,7 @@ def test_gates_compare_with_the_evidence_that_admitted_what_is_live(house: House
 def test_a_metric_that_is_missing_keeps_a_version_out(house: House) -> None:
     house.climb(1, to="dev")
     evidence = a_run("dev", metrics={"rougeL": Metric(value=None)})
-    decisions.record_inference(GROUP, 1, evidence, world=house.world)
+    runs.record_inference(GROUP, 1, evidence, world=house.world)
     with pytest.raises(Refused, match="rougeL is missing"):
         house.decide(1, "test")
 

@@ -17,7 +17,7 @@ from promotion.config.loading import parse
 from promotion.domain.people import Actor
 from promotion.errors import Invalid, Refused
 from promotion.rendering.sentences import sentence
-from promotion.workflows import decisions
+from promotion.workflows import runs
 from tests.fakes import CONFIG_TEXT, GROUP, House, a_run
 from tests.rules.stage import Stage, measured, page
 
@@ -48,7 +48,7 @@ def pictures(**files: bytes) -> str:
 
 def report(house: House, version: int = 1, environment: str = "dev", **changes: Any) -> None:
     evidence = a_run(environment, run=f"report-{environment}-{version}", reporter=ARN, **changes)
-    decisions.record_inference(GROUP, version, evidence, world=house.world, actor=REPORTER)
+    runs.record_inference(GROUP, version, evidence, world=house.world, actor=REPORTER)
 
 
 def test_a_report_counts_as_the_run_and_names_its_reporter() -> None:
