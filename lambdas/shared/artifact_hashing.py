@@ -19,9 +19,9 @@ from msgspec.structs import replace
 from lambdas.shared.dependencies import client, config, inference_image, logger, now, recorder, setting
 from promotion import names
 from promotion.aws.artifacts import pinned, read_json
+from promotion.client.image_address import is_image
 from promotion.domain.instance_types import volume_key
 from promotion.domain.model import Container, Package
-from promotion.domain.model_layout import is_image
 from promotion.errors import Invalid
 from promotion.ledger.append import Receipt
 from promotion.workflows.commands import RecordArtifact

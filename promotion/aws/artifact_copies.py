@@ -18,8 +18,8 @@ from botocore.exceptions import ClientError
 from promotion import names
 from promotion.aws import Client
 from promotion.client.artifact import split_uri
+from promotion.client.image_address import is_image
 from promotion.client.live_record import LiveContainer, LiveModel
-from promotion.domain.model_layout import is_image
 from promotion.errors import IntegrityError
 
 # S3 copies parts of at most 5 GiB, and an object has at most 10,000 of them.

@@ -12,9 +12,10 @@ from msgspec.structs import replace
 
 from promotion.aws import Client
 from promotion.client.artifact import Manifest, hash_artifact, split_uri
+from promotion.client.image_address import is_image
 from promotion.domain.metrics import evidence_of
 from promotion.domain.model import Container, Evidence
-from promotion.domain.model_layout import is_document, is_image, layout_problem
+from promotion.domain.model_layout import is_document, layout_problem
 from promotion.domain.registration import attached_to, licence_of
 from promotion.errors import Invalid
 

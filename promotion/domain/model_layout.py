@@ -11,8 +11,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from promotion.domain.sagemaker_model import repository
-
 CONFIG = "config.json"
 # Kept while an artifact is hashed, up to this size each.
 DOCUMENTS = (CONFIG, "tokenizer_config.json", "generation_config.json", "adapter_config.json")
@@ -26,11 +24,6 @@ TOKENIZERS = (
     "source.spm", "spm_char.model", "vocab.txt", "vocab.json", "vocab-src.json", "prophetnet.tokenizer", "byte_maps.json",
 )  # fmt: skip
 WITHOUT_TOKENIZER_FILES = ("byt5", "canine", "perceiver")
-
-
-def is_image(image: str, own: str) -> bool:
-    """Whether an image is the one at `own`, whatever its tag or digest."""
-    return bool(own) and repository(image) == repository(own)
 
 
 def is_document(path: str, size: int) -> bool:

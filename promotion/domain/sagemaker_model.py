@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from promotion.client.image_address import repository
 from promotion.client.live_record import LiveContainer, LiveModel
 from promotion.domain.model import Container
 from promotion.errors import Invalid
@@ -59,13 +60,6 @@ def pinned_image(container: LiveContainer) -> str:
     if not container.image_digest or "@" in container.image:
         return container.image
     return f"{repository(container.image)}@{container.image_digest}"
-
-
-def repository(image: str) -> str:
-    """Return an image's address without its tag and digest."""
-    place, slash, name = image.partition("@")[0].rpartition("/")
-    # A colon before the last slash is a registry's port.
-    return f"{place}{slash}{name.partition(':')[0]}"
 
 
 def variables(container: LiveContainer, model: LiveModel, *, place: str = "containers[0]") -> dict[str, str]:

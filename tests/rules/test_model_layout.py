@@ -9,8 +9,9 @@ from collections.abc import Mapping
 import pytest
 
 from promotion.client.artifact import hash_artifact
+from promotion.client.image_address import is_image
 from promotion.domain.model import Container
-from promotion.domain.model_layout import is_document, is_image, layout_problem
+from promotion.domain.model_layout import is_document, layout_problem
 from promotion.domain.sagemaker_model import unservable
 
 PLAIN: dict[str, str] = {
