@@ -38,7 +38,6 @@ _PARTS: dict[str, tuple[type, str]] = {
 }
 _LEVERS: dict[str, dict[str, Any]] = {
     "no step ahead": {"ahead": False},
-    "inputs read twice": {"one_read": False},
     "256 rows, keys and values for each layer": {"absorbed": False, "rows": 256},
     "512 rows": {"rows": 512},
 }
@@ -97,8 +96,6 @@ def measure(work: Work = LARGE, device: str = "cuda") -> dict[str, Any]:
         | {
             "tokens": sum(len(result.sequences[0]) for _, result in engine.generate(prompts)),
             "attention": type(engine._encoder).__name__,
-            # Tokens in a tile, warps and stages of the kernel that reads inputs once; none where two products are faster.
-            "one_read": getattr(engine._attend, "args", None),
             "steps_recorded": len(engine._kept[1]._recorded) if engine._kept else 0,
             # It waits after each part, and so is slower.
             "seconds": where(lambda: list(engine.generate(prompts)), _PARTS, clock.now),

@@ -7,10 +7,8 @@ Both run on a CPU too, where tests hold them to the same results: recorded with 
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
 from inspect import signature
 from itertools import accumulate
 from typing import Any, Protocol
@@ -21,7 +19,6 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder
-from inference.engines.sources import Attend, by_products
 from inference.engines.transfers import onto
 from inference.engines.weights import Side, Weights
 
@@ -278,43 +275,3 @@ class AtOnce:
         inner = self._side.heads * self._side.head_size
         query, keys_values = torch.split(projected, [inner, 2 * inner], dim=1)
         return attend_at_once(self._side, query, keys_values, self._lengths, self._lengths)
-
-
-@torch.inference_mode()
-def fastest_attention(weights: Weights, *, slots: int = 256, sources: int = 500) -> Attend:
-    """Return the fastest cross-attention on this machine among those with equal results, by a trial."""
-    width, dtype, device = weights.width, weights.dtype, weights.device
-    try:
-        from inference.engines.one_read import ways
-
-        queries = torch.randn(slots, weights.decoder.heads, width, device=device, dtype=dtype)
-        outputs = torch.randn(slots, sources, width, device=device, dtype=dtype)
-        hidden = torch.zeros(slots, 1, sources, device=device, dtype=dtype)
-        hidden[1::2, :, sources // 3 :] = float("-inf")
-        given = queries, outputs, hidden, 3.0 * width**-0.5
-        expected = by_products(*given)
-    except (ImportError, RuntimeError):
-        # No Triton, or no memory to try it in.
-        return by_products
-    known = (by_products, *ways(width, dtype))
-    return min(known, key=lambda way: _trial(lambda: way(*given), expected))
-
-
-def _trial(run: Callable[[], Tensor], expected: Tensor, times: int = 10) -> float:
-    """Seconds for so many runs; without end where something else is found."""
-    device, begun = expected.device, float("-inf")
-    waits: Callable[[], object] = partial(torch.cuda.synchronize, device) if device.type == "cuda" else int
-    try:
-        # On average: single numbers of 16 bits may well be far apart.
-        if bool((run() - expected).abs().mean() < 0.05 * expected.abs().mean()):
-            waits()
-            begun = time.perf_counter()
-            for _ in range(times):
-                run()
-            waits()
-        else:
-            log.warning("A kernel that reads inputs once is not taken, because it finds something else here.")
-    except Exception as error:  # noqa: BLE001  # whatever a compiler may raise, there is a way without it
-        log.warning("A kernel that reads inputs once is not taken, because it does not work here: %s", error)
-        return float("inf")
-    return time.perf_counter() - begun

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from inference.engines.sources import Attend, ByLayer, OneOutput, Sources, by_products
+from inference.engines.sources import ByLayer, OneOutput, Sources
 from inference.engines.tables import Pages, resized
 from inference.engines.weights import Weights
 
@@ -34,7 +34,6 @@ class Decoder:
         absorbed: bool = True,
         turned: bool | None = None,
         pages: Pages | None = None,
-        attend: Attend = by_products,
     ) -> None:
         self._weights, self._pages = weights, pages or Pages()
         self.slots, self.width, self.reach, self.may_shrink = slots, width, reach, True
@@ -44,7 +43,7 @@ class Decoder:
         # Keys beside values; the texts of one slot alternate, so that its first steps stand together.
         self._cache = self._pages.zeros((layers, slots, reach * width, 2 * inner), dtype, device)
         self._sources: Sources = (
-            OneOutput(weights, slots, longest_source, self._pages, attend)
+            OneOutput(weights, slots, longest_source, self._pages)
             if absorbed
             else ByLayer(weights, slots, longest_source, self._pages, turned=turned)
         )

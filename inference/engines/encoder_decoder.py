@@ -17,14 +17,13 @@ from transformers import PreTrainedModel
 from inference.engines import Arrivals, Description, Generated, Prompt, TextEngine
 from inference.engines.batching import out_of_memory
 from inference.engines.beams import Beams
-from inference.engines.cuda import Graphs, cuda_encoder, fastest_attention, free_bytes
+from inference.engines.cuda import Graphs, cuda_encoder, free_bytes
 from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder
 from inference.engines.families import read_weights, reader_of
 from inference.engines.generate import GenerateEngine
 from inference.engines.search import Rules, Search, Streams, most_new_tokens
 from inference.engines.slots import Entrance, Table
-from inference.engines.sources import by_products
 from inference.engines.tables import Pages
 
 log = logging.getLogger("inference")
@@ -50,7 +49,6 @@ class Levers:
     live_rows: int | None = None  # the same with continuous batching; None: as many
     short: int = 1  # batch-size multiplier for short inputs, which take no more memory
     absorbed: bool | None = None  # one encoder output for all layers; None: where it pays
-    one_read: bool = True  # the former in one kernel, on a GPU on which that is faster
     turned: bool | None = None  # else: how each layer's values lie; None: where it pays
     fused: bool = True
     refill: bool = True
@@ -90,7 +88,6 @@ class EncoderDecoderEngine:
         self.rules = rules
         on_cuda = model.device.type == "cuda"
         self._encoder = cuda_encoder(self._weights) if on_cuda else Encoder(self._weights)
-        self._attend = fastest_attention(self._weights) if on_cuda and self._levers.one_read else by_products
         self._on_cuda = on_cuda
         # Bytes that a table may take: half of a GPU, of which the rest is for the encoder and for what is computed.
         self._room = free_bytes(model.device) // 2 if on_cuda else None
@@ -210,7 +207,6 @@ class EncoderDecoderEngine:
             absorbed=self._absorbed,
             turned=self._levers.turned,
             pages=self._pages,
-            attend=self._attend,
         )
         return decoder, Graphs(decoder) if self._on_cuda else None
 

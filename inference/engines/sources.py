@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -105,17 +105,6 @@ class _Sources:
             self._pages.take_back(table.numbers)
 
 
-# Attention of each slot's queries, (slots, queries, width), to the same inputs as keys and as values, (slots, sources, width);
-# beside them what is hidden, (slots, 1, sources), and what scores are multiplied by.
-Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
-
-
-def by_products(queries: Tensor, outputs: Tensor, hidden: Tensor, scale: float) -> Tensor:
-    """(slots, queries, width)"""
-    scores = torch.baddbmm(hidden, queries, outputs.transpose(1, 2), alpha=scale)
-    return torch.bmm(scores.softmax(dim=-1), outputs)
-
-
 class OneOutput(_Sources):
     """The encoder's output, once for all layers: absorbed cross-attention.
 
@@ -123,9 +112,8 @@ class OneOutput(_Sources):
     compute when a record enters, and one product for all heads and beams.
     """
 
-    def __init__(self, weights: Weights, slots: int, longest: int, pages: Pages, attend: Attend = by_products) -> None:
+    def __init__(self, weights: Weights, slots: int, longest: int, pages: Pages) -> None:
         super().__init__(weights, slots, longest, pages)
-        self._attend = attend
         self._outputs = _Table(pages.zeros((slots, longest, weights.width), weights.dtype, weights.device), 0, 1, pages)
 
     def _tables(self) -> Sequence[_Table]:
@@ -142,7 +130,8 @@ class OneOutput(_Sources):
         by_head = cross.query(rows).view(-1, side.heads, side.head_size).transpose(0, 1)  # (heads, rows, head size)
         query = torch.bmm(by_head, cross.key_by_head).transpose(0, 1)  # (rows, heads, width of model)
         query = query.reshape(count, -1, model_width)
-        found = self._attend(query, outputs, hidden, side.score_scale)  # (count, width * heads, width of model)
+        scores = torch.baddbmm(hidden, query, outputs.transpose(1, 2), alpha=side.score_scale)
+        found = torch.bmm(scores.softmax(dim=-1), outputs)  # (count, width * heads, width of model)
         found = found.view(-1, side.heads, model_width).transpose(0, 1)
         result = torch.bmm(found, cross.value_by_head).transpose(0, 1).reshape(rows.shape[0], -1)
         return result if cross.value_bias is None else result + cross.value_bias
