@@ -6,7 +6,6 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -25,7 +24,7 @@ def parse(text: str, *, source: str = names.CONFIG_FILE) -> Config:
         Invalid: with the place in the file and the reason.
     """
     try:
-        document: Mapping[str, Any] = tomllib.loads(text)
+        document: Mapping[str, object] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise Invalid(source, f"this is not TOML: {error}") from None
     try:

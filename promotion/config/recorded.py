@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 
-def without_defaults(value: Any) -> Any:
+def without_defaults(value: object) -> Any:
     """Plain data of `value`, each struct without the fields that equal their defaults."""
     if isinstance(value, msgspec.Struct):
         return {
@@ -26,5 +26,5 @@ def without_defaults(value: Any) -> Any:
     return msgspec.to_builtins(value)
 
 
-def _default(field: msgspec.structs.FieldInfo) -> Any:
+def _default(field: msgspec.structs.FieldInfo) -> object:
     return field.default_factory() if callable(field.default_factory) else field.default

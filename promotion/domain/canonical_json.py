@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 import msgspec
 
 
-def canonical(value: Any) -> bytes:
+def canonical(value: object) -> bytes:
     """JSON of `value` with sorted keys and no spaces.
 
     The text is stored, and hashes are over the stored text: a struct that is read and encoded again may have more fields.
@@ -16,6 +15,6 @@ def canonical(value: Any) -> bytes:
     return msgspec.json.encode(value, order="sorted")
 
 
-def digest(value: Any) -> str:
+def digest(value: object) -> str:
     """Return the SHA-256, hex, of `value`'s canonical JSON; only for new records, see `canonical`."""
     return hashlib.sha256(canonical(value)).hexdigest()

@@ -32,7 +32,7 @@ def looks_like_percent(name: str, value: float | None) -> bool:
     return value is not None and value > 1 and (plain in _SHARES or plain.startswith("rouge"))
 
 
-def read_metrics(document: Any) -> dict[str, Metric]:
+def read_metrics(document: object) -> dict[str, Metric]:
     """Read metrics: the service's own form, SageMaker's model quality form, or a flat name-to-number map.
 
     SageMaker: https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality-metrics.html
@@ -40,10 +40,9 @@ def read_metrics(document: Any) -> dict[str, Metric]:
     Raises:
         Invalid: it is none of these.
     """
-    if not isinstance(document, Mapping):
-        raise Invalid("ModelMetrics", "a metrics document is a JSON object.")
+    document = _mapping(document)
     if isinstance(document.get("metrics"), Mapping):
-        document = document["metrics"]
+        document = _mapping(document["metrics"])
     found: dict[str, Metric] = {}
     for name, value in document.items():
         if str(name).endswith("_metrics") and isinstance(value, Mapping):
@@ -59,7 +58,7 @@ def read_metrics(document: Any) -> dict[str, Metric]:
     return dict(list(found.items())[:MOST_METRICS])
 
 
-def evidence_of(document: Any, **known: Any) -> Evidence:
+def evidence_of(document: object, **known: Any) -> Evidence:
     """Read evidence from a metrics document.
 
     Parts of a wrong type are left out, and every part is kept below the size of a ledger item.
@@ -68,6 +67,7 @@ def evidence_of(document: Any, **known: Any) -> Evidence:
         Invalid: the document is not a JSON object.
     """
     metrics = read_metrics(document)
+    document = _mapping(document)
 
     def numbers(field: str) -> dict[str, float]:
         part = document.get(field)
@@ -89,7 +89,13 @@ def evidence_of(document: Any, **known: Any) -> Evidence:
     )
 
 
-def _metric(value: Mapping[str, Any]) -> Metric:
+def _mapping(document: object) -> Mapping[str, object]:
+    if not isinstance(document, Mapping):
+        raise Invalid("ModelMetrics", "a metrics document is a JSON object.")
+    return document
+
+
+def _metric(value: Mapping[str, object]) -> Metric:
     n = _number(value.get("n"))
     # No interval from `standard_deviation`: common evaluation scripts put the spread of the residuals there.
     return Metric(
@@ -100,7 +106,7 @@ def _metric(value: Mapping[str, Any]) -> Metric:
     )
 
 
-def _scalars(part: Mapping[str, Any]) -> dict[str, Any]:
+def _scalars(part: Mapping[str, object]) -> dict[str, object]:
     """Plain values by name; text cut where it gets long."""
     found = {_name(key): value for key, value in part.items() if isinstance(value, str | int | float)}
     kept = list(found.items())[:MOST_METRICS]
@@ -111,11 +117,11 @@ def _scalars(part: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _name(key: Any) -> str:
+def _name(key: object) -> str:
     return str(key)[:LONGEST_NAME]
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
     """A number that is one: no text, no truth value, finite."""
     return _finite(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
-from typing import Any
 
 CONFIG = "config.json"
 # Kept while an artifact is hashed, up to this size each.
@@ -68,7 +67,7 @@ def layout_problem(paths: Iterable[str], documents: Mapping[str, bytes], environ
 def _of_folder(folder: PurePosixPath, files: list[PurePosixPath], documents: Mapping[str, bytes]) -> str:
     """What the documents in the model's folder tell."""
     here = {path.name for path in files if path.parent == folder}
-    read: dict[str, dict[str, Any]] = {}
+    read: dict[str, dict[str, object]] = {}
     for path, content in documents.items():
         if PurePosixPath(path).parent != folder:
             continue

@@ -7,12 +7,11 @@ put other bytes there after the approval.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 _PACK = "Pack it into model.tar.gz (code below code/) and register the version again."
 
 
-def beside_artifact(containers: Sequence[Mapping[str, Any]]) -> str:
+def beside_artifact(containers: Sequence[Mapping[str, object]]) -> str:
     """Return the first source besides the artifacts in a described package's containers; empty without."""
     for number, container in enumerate(containers):
         place = f"InferenceSpecification.Containers[{number}]"
@@ -35,5 +34,5 @@ def beside_artifact(containers: Sequence[Mapping[str, Any]]) -> str:
     return ""
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def _mapping(value: object) -> Mapping[str, object]:
     return value if isinstance(value, Mapping) else {}

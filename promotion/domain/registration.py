@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -34,7 +33,7 @@ _REPORTS = {
 }
 
 
-def licence_of(metadata: Mapping[str, Any]) -> str:
+def licence_of(metadata: Mapping[str, object]) -> str:
     """Return the licence in the metadata; `A AND B` if model and base model have different ones."""
     known = {
         str(key).lower().replace("-", "_").replace(" ", "_"): str(value).strip() for key, value in metadata.items()
@@ -46,7 +45,7 @@ def licence_of(metadata: Mapping[str, Any]) -> str:
     return " AND ".join(named.values())[:LONGEST_LICENCE]
 
 
-def attached_to(description: Mapping[str, Any]) -> tuple[str, ...]:
+def attached_to(description: Mapping[str, object]) -> tuple[str, ...]:
     """Which of `model_card` and `report` a described package has. A card that isn't a JSON object is none."""
     found = ["model_card"] if _is_a_card(description.get("ModelCard")) else []
     metrics = _part(description, "ModelMetrics")
@@ -54,11 +53,12 @@ def attached_to(description: Mapping[str, Any]) -> tuple[str, ...]:
     return (*found, "report") if any(report.get("S3Uri") for report in reports) else tuple(found)
 
 
-def described(description: Mapping[str, Any]) -> dict[str, str]:
+def described(description: Mapping[str, object]) -> dict[str, str]:
     """Domain, task, framework, instance types, addresses of reports and creator, as a described package has them."""
     specification = _part(description, "InferenceSpecification")
-    containers = specification.get("Containers") or [{}]
-    first = containers[0] if isinstance(containers[0], Mapping) else {}
+    containers = specification.get("Containers")
+    first = containers[0] if isinstance(containers, list) and containers else {}
+    first = first if isinstance(first, Mapping) else {}
     identity = _part(_part(description, "CreatedBy"), "IamIdentity")
     said = {
         "Domain": description.get("Domain"),
@@ -76,15 +76,15 @@ def described(description: Mapping[str, Any]) -> dict[str, str]:
     return {label: one_line(str(value), LONGEST_DESCRIBED) for label, value in said.items() if value}
 
 
-def _report(description: Mapping[str, Any], kind: str, name: str) -> str:
+def _report(description: Mapping[str, object], kind: str, name: str) -> str:
     return str(_part(_part(_part(description, "ModelMetrics"), kind), name).get("S3Uri") or "")
 
 
-def _words(values: Any) -> str:
+def _words(values: object) -> str:
     return ", ".join(str(value) for value in values) if isinstance(values, list | tuple) else ""
 
 
-def baseline_of(description: Mapping[str, Any]) -> str:
+def baseline_of(description: Mapping[str, object]) -> str:
     """S3 address of the training data's profile, the baseline for drift; empty without one.
 
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DriftCheckBaselines.html
@@ -98,18 +98,18 @@ def carried(evidence: Evidence, package: Package) -> Evidence:
     return replace(evidence, licence=package.licence, attached=package.attached)
 
 
-def lacks_room(properties: Mapping[str, Any], environments: Sequence[str]) -> bool:
+def lacks_room(properties: Mapping[str, object], environments: Sequence[str]) -> bool:
     """Return True if CustomerMetadataProperties can't take one field for each environment beside what is there."""
     return len({*properties, *environments}) > MOST_PROPERTIES
 
 
-def _is_a_card(model_card: Any) -> bool:
+def _is_a_card(model_card: object) -> bool:
     try:
-        return isinstance(json.loads(_part({"card": model_card}, "card").get("ModelCardContent") or ""), dict)
+        return isinstance(json.loads(str(_part({"card": model_card}, "card").get("ModelCardContent") or "")), dict)
     except (TypeError, ValueError, RecursionError):
         return False
 
 
-def _part(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def _part(document: Mapping[str, object], key: str) -> Mapping[str, object]:
     part = document.get(key)
     return part if isinstance(part, Mapping) else {}

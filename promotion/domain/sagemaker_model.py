@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from promotion.client.image_address import repository
 from promotion.client.live_record import LiveContainer, LiveModel
@@ -27,7 +26,7 @@ def model_request(
     subnets: Sequence[str],
     security_groups: Sequence[str],
     isolated: bool,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """CreateModel's request for what is live: its own containers, each held to its approved bytes.
 
     Several are a serial pipeline, each answering what the one before it answered; that is CreateModel's default.

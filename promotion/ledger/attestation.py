@@ -11,7 +11,6 @@ import inspect
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -28,7 +27,7 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "urn:model-promotion:approval:1"
 MODEL_PREDICATE = "https://model_signing/signature/v1.0"
 
-Members = Sequence[Mapping[str, Any]]
+Members = Sequence[Mapping[str, object]]
 
 
 class Person(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -99,7 +98,7 @@ class Predicate(Struct, frozen=True, kw_only=True):
     ledger: Place
 
 
-def statement(state: VersionState, event: Event, members: Sequence[Members]) -> dict[str, Any]:
+def statement(state: VersionState, event: Event, members: Sequence[Members]) -> dict[str, object]:
     """Return the in-toto statement of a promotion.
 
     Args:
@@ -117,7 +116,7 @@ def statement(state: VersionState, event: Event, members: Sequence[Members]) -> 
             f"event {event.sequence} of {event.group} is no promotion of {state.version} as it stands."
         )
     containers = state.package.containers
-    subjects: list[dict[str, Any]] = []
+    subjects: list[dict[str, object]] = []
     for number, (container, files) in enumerate(zip(containers, members, strict=True)):
         before = f"{number}/" if len(containers) > 1 else ""
         subjects.append({"name": container.model_data_url, "digest": {"sha256": container.sha256}})
@@ -130,7 +129,7 @@ def statement(state: VersionState, event: Event, members: Sequence[Members]) -> 
     }
 
 
-def model_statement(container: Container, members: Members) -> dict[str, Any]:
+def model_statement(container: Container, members: Members) -> dict[str, object]:
     """Return the OpenSSF model signing statement about an artifact's members, as they lie in a folder once unpacked.
 
     https://github.com/ossf/model-signing-spec: the subject's digest is SHA-256 over the members' digests, in order.
@@ -152,7 +151,7 @@ def model_statement(container: Container, members: Members) -> dict[str, Any]:
     }
 
 
-def read_predicate(found: Mapping[str, Any]) -> Predicate:
+def read_predicate(found: Mapping[str, object]) -> Predicate:
     """Return the predicate of a statement.
 
     Raises:
@@ -166,7 +165,7 @@ def read_predicate(found: Mapping[str, Any]) -> Predicate:
         raise IntegrityError(f"this attestation can't be read: {error}.") from None
 
 
-def schema() -> dict[str, Any]:
+def schema() -> dict[str, object]:
     """Return the JSON Schema of the predicate."""
     made = msgspec.json.schema(Predicate)
     for each in made["$defs"].values():

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 
 from promotion.client.live_record import read_json
-from promotion.domain.model import FOLD_VERSION, VersionState
+from promotion.domain.model import FOLD_VERSION, EnvironmentState, VersionState
 from promotion.ledger.events import Difference, Event
 from promotion.ledger.parameter_documents import entry, version_document
+
+State = TypeVar("State", VersionState, EnvironmentState)
 
 
 def version_difference(
@@ -30,7 +32,7 @@ def version_difference(
     for field, wanted in version_document(state).items():
         if document.get(field) != wanted:
             return parameter_difference(f"{base} {field}", short(wanted), short(document.get(field)))
-    entries: list[Any] = []
+    entries: list[object] = []
     for name, page in [*sorted(pages.items()), (base, json.dumps(document.get("history")))]:
         try:
             found = read_json(page)
@@ -42,8 +44,9 @@ def version_difference(
     for event, kept in zip(events, entries, strict=False):
         wanted = entry(event)
         if kept != wanted:
-            said = kept.get("sequence") if isinstance(kept, dict) else "something else"
-            changed = f"one with another {_first_change(wanted, kept)}" if said == event.sequence else f"event {said}"
+            fields = kept if isinstance(kept, dict) else {"sequence": "something else"}
+            said = fields.get("sequence")
+            changed = f"one with another {_first_change(wanted, fields)}" if said == event.sequence else f"event {said}"
             return parameter_difference(f"{base} history", f"event {event.sequence}", changed)
     if len(entries) != len(events):
         return parameter_difference(f"{base} history", f"{len(events)} events", f"{len(entries)}")
@@ -52,7 +55,7 @@ def version_difference(
     return None
 
 
-def state_difference(where: str, wanted: Any, text: str | None, kind: type[Any]) -> Iterator[Difference]:
+def state_difference(where: str, wanted: State | None, text: str | None, kind: type[State]) -> Iterator[Difference]:
     """Yield the first difference of a stored state, as JSON, from the state folded from the events."""
     if wanted is None or text is None:
         if wanted is not text:
@@ -71,7 +74,7 @@ def state_difference(where: str, wanted: Any, text: str | None, kind: type[Any])
     yield Difference(what="ledger", where=f"{where}, {field}", expected=short(mine[field]), found=short(theirs[field]))
 
 
-def _first_change(wanted: Mapping[str, Any], kept: Mapping[str, Any]) -> str:
+def _first_change(wanted: Mapping[str, object], kept: Mapping[str, object]) -> str:
     return next((key for key in [*wanted, *kept] if wanted.get(key) != kept.get(key)), "field")
 
 
@@ -86,7 +89,7 @@ def parameter_difference(where: str, expected: str, found: str) -> Difference:
     return Difference(what="parameter", where=where, expected=expected, found=found)
 
 
-def record_summary(record: Mapping[str, Any]) -> str:
+def record_summary(record: Mapping[str, object]) -> str:
     """Return a live record in a few words."""
     if record.get("revoked"):
         return f"revoked, of event {record.get('sequence')}"
@@ -95,7 +98,7 @@ def record_summary(record: Mapping[str, Any]) -> str:
     return f"v{record['model_package_version']} of event {record.get('sequence')}"
 
 
-def parsed(value: str) -> dict[str, Any]:
+def parsed(value: str) -> dict[str, object]:
     """Return the JSON object of a parameter; empty if it is none."""
     try:
         found = read_json(value)
@@ -104,7 +107,7 @@ def parsed(value: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def short(value: Any) -> str:
+def short(value: object) -> str:
     """Return a value as at most 120 characters."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 120 else f"{text[:119]}…"

@@ -5,7 +5,7 @@ An episode begins with the first report, and ends when no source reports it any 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -15,7 +15,7 @@ from promotion.ledger.payloads import DriftDetected, InferenceCompleted, Retrain
 from promotion.ledger.snapshot import GroupSnapshot
 
 # Initial drift fields of a version that goes live.
-OVER: Final[dict[str, Any]] = {"drift": False, "drifting": (), "drift_since": None, "broken_since": None}
+OVER: Final[dict[str, object]] = {"drift": False, "drifting": (), "drift_since": None, "broken_since": None}
 
 
 def ran(view: GroupSnapshot, event: Event, payload: InferenceCompleted) -> None:

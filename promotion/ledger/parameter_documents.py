@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from promotion import names
 from promotion.client.live_record import SCHEMA, readable, signed_bytes
@@ -21,9 +20,9 @@ LARGEST_VALUE_BYTES = 8192
 _BESIDE_CONTAINERS_BYTES = 3072
 
 
-def live_record(view: GroupSnapshot, environment: EnvironmentState, key_id: str) -> dict[str, Any] | None:
+def live_record(view: GroupSnapshot, environment: EnvironmentState, key_id: str) -> dict[str, object] | None:
     """The record that should be live in an environment, unsigned; None where nothing ever was."""
-    record: dict[str, Any] = {
+    record: dict[str, object] = {
         "schema": SCHEMA,
         "model_package_group": view.group,
         "environment": environment.name,
@@ -48,7 +47,7 @@ def live_record(view: GroupSnapshot, environment: EnvironmentState, key_id: str)
     }
 
 
-def version_document(state: VersionState) -> dict[str, Any]:
+def version_document(state: VersionState) -> dict[str, object]:
     """A version's attributes, before its history is put to them."""
     package = state.package
     first = package.containers[0] if package.containers else None
@@ -71,7 +70,7 @@ def fits_a_parameter(package: Package) -> bool:
     return size <= LARGEST_VALUE_BYTES - _BESIDE_CONTAINERS_BYTES
 
 
-def same_record(found: str, wanted: dict[str, Any]) -> bool:
+def same_record(found: str, wanted: dict[str, object]) -> bool:
     """Return True if a live parameter's value is signed and equal to `wanted`."""
     try:
         record = json.loads(found)
@@ -80,7 +79,7 @@ def same_record(found: str, wanted: dict[str, Any]) -> bool:
     return isinstance(record, dict) and bool(record.get("signature")) and says_the_same(record, wanted)
 
 
-def says_the_same(record: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+def says_the_same(record: Mapping[str, object], wanted: Mapping[str, object]) -> bool:
     """Compare a record with `wanted`; only in their common fields if another release wrote the record."""
     if record.get("schema") != wanted["schema"] and readable(record.get("schema")):
         both = record.keys() & wanted.keys() - {"schema", "signature"}
@@ -88,7 +87,7 @@ def says_the_same(record: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return signed_bytes(record) == signed_bytes(wanted)
 
 
-def _containers(package: Package) -> list[dict[str, Any]]:
+def _containers(package: Package) -> list[dict[str, object]]:
     return [
         {
             "image": container.image,
@@ -107,9 +106,9 @@ def _containers(package: Package) -> list[dict[str, Any]]:
 PAGE_BYTES = 4096
 
 
-def entry(event: Event) -> dict[str, Any]:
+def entry(event: Event) -> dict[str, object]:
     """Return an event's entry for Parameter Store: actor, time, kind, reason, and the ledger's hash."""
-    found: dict[str, Any] = {
+    found: dict[str, object] = {
         "sequence": event.sequence,
         "time": event.time.isoformat().replace("+00:00", "Z"),
         "actor": event.actor.subject,
@@ -122,20 +121,22 @@ def entry(event: Event) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def dump(value: Any) -> str:
+def dump(value: object) -> str:
     """JSON for a parameter's value, with `{{` escaped: Parameter Store refuses it."""
     # Two braces never touch outside a string in JSON, so this escape stands inside one.
     return canonical(value).decode().replace("{{", "{\\u007b")
 
 
-def seal(entries: Sequence[dict[str, Any]], spare_bytes: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def seal(
+    entries: Sequence[dict[str, object]], spare_bytes: int
+) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     """Split `entries` into a page to be written once and what stays in the version's own parameter.
 
     The page is empty while all entries fit in `spare_bytes`. Otherwise it takes the oldest that fit in PAGE_BYTES.
     """
     if len(dump(list(entries)).encode()) <= spare_bytes:
         return [], list(entries)
-    page: list[dict[str, Any]] = []
+    page: list[dict[str, object]] = []
     for found in entries:
         if page and len(dump([*page, found]).encode()) > PAGE_BYTES:
             break

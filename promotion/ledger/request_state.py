@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from msgspec.structs import replace
 
 from promotion import names
@@ -172,7 +170,7 @@ def add_evidence(view: GroupSnapshot, event: Event, payload: payloads.InferenceC
         view.put_environment(replace(environment, pending_gates_open=request.gates_open))
 
 
-def close(view: GroupSnapshot, event: Event, how: RequestState, **changes: Any) -> None:
+def close(view: GroupSnapshot, event: Event, how: RequestState, **changes: object) -> None:
     """Close a request, with its status in the environment unless it was approved."""
     name = environment_of(event)
     _change_request(view, event, state=how, closed_at=event.time, closed_sequence=event.sequence, **changes)
@@ -185,7 +183,7 @@ def close(view: GroupSnapshot, event: Event, how: RequestState, **changes: Any) 
         view.put_environment(nothing_pending(environment))
 
 
-def _change_request(view: GroupSnapshot, event: Event, **changes: Any) -> None:
+def _change_request(view: GroupSnapshot, event: Event, **changes: object) -> None:
     state, name = view.version(version_of(event)), environment_of(event)
     request = replace(state.requests[name], **changes)
     view.put_version(replace(state, requests={**state.requests, name: request}))

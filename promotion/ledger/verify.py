@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -227,13 +227,14 @@ class Verifier(Struct, frozen=True, kw_only=True):
                     found=f"event {head.sequence}: its tail was cut, or an older copy restored",
                 )
 
-    def _ever_signed(self, record: Mapping[str, Any]) -> bool:
+    def _ever_signed(self, record: Mapping[str, object]) -> bool:
         """Whether the present key signed a record, or any of before: an older ledger may be of its time."""
         signature, message = record.get("signature"), signed_bytes(record)
         return isinstance(signature, str) and self._held(message, signature, datetime.min.replace(tzinfo=UTC))
 
-    def _signed(self, record: Mapping[str, Any]) -> bool:
-        return isinstance(record.get("signature"), str) and self.holds(signed_bytes(record), record["signature"])
+    def _signed(self, record: Mapping[str, object]) -> bool:
+        signature = record.get("signature")
+        return isinstance(signature, str) and self.holds(signed_bytes(record), signature)
 
     def _states(self, view: GroupSnapshot) -> Iterator[Difference]:
         """Find stored states that differ from those folded from the events.
@@ -300,7 +301,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
     def _put_live(self, view: GroupSnapshot, name: str) -> None:
         self.store.put_live(view, name, anew=True)
 
-    def _live(self, parameter: str, wanted: Mapping[str, Any], value: str | None) -> Difference | None:
+    def _live(self, parameter: str, wanted: Mapping[str, object], value: str | None) -> Difference | None:
         expected = record_summary(wanted)
         if value is None:
             return parameter_difference(parameter, expected, "nothing")
@@ -383,7 +384,7 @@ def _unreadable(group: str, things: str, error: Exception) -> Found:
     return Found(difference=Difference(what="ledger", where=group, expected=f"{things} that can be read", found=said))
 
 
-def _bind(act: Callable[..., None], *arguments: Any) -> Callable[[], None]:
+def _bind(act: Callable[..., None], *arguments: object) -> Callable[[], None]:
     return lambda: act(*arguments)
 
 

@@ -17,6 +17,7 @@ from promotion.formatting import number, one_line, readable
 from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.links.urls import Links
+from promotion.rendering.documents.rows import MetricRow
 from promotion.rendering.mail import letters
 from promotion.rendering.mails.layout import Letter
 from promotion.rendering.sentences import sentence
@@ -76,7 +77,7 @@ def _lines(letter: Letter) -> list[str]:
     return lines
 
 
-def _metric(row: dict[str, Any]) -> str:
+def _metric(row: MetricRow) -> str:
     live = row["live"]
     against = f" (live {number(live['value'])})" if live else ""
     gates = "; ".join(f"{_verdict(gate['open'])}: {gate['bound']}" for gate in row["gates"])

@@ -6,7 +6,6 @@ import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -34,7 +33,7 @@ _STATUSES = {
 }
 
 
-def render(name: str, document: Mapping[str, Any], *, person: Person | None) -> str:
+def render(name: str, document: Mapping[str, object], *, person: Person | None) -> str:
     """The page `name` (one of PAGES) of a document.
 
     Any document may bring `problem`, a sentence shown first, and `reason`, what was typed before the POST was refused.
@@ -50,7 +49,7 @@ def render(name: str, document: Mapping[str, Any], *, person: Person | None) -> 
     )
 
 
-def render_record(document: Mapping[str, Any]) -> str:
+def render_record(document: Mapping[str, object]) -> str:
     """Render the record of a decision: a file that stands alone, with its own style."""
     return _environment().get_template("record/record.html").render(d=document)
 

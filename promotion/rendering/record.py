@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from markupsafe import Markup
 
 from promotion.domain.gate_sentences import gate_name, gate_why
@@ -55,7 +53,7 @@ def problems(text: bytes, found: Bundle) -> list[str]:
     ]
 
 
-def _document(found: Bundle) -> dict[str, Any]:
+def _document(found: Bundle) -> dict[str, object]:
     _, version, _, _ = parse_request_id(found.request_id)
     events = found.read_events()
     own = [event for event in events if event.version == version]
@@ -79,7 +77,7 @@ def _document(found: Bundle) -> dict[str, Any]:
     }
 
 
-def _request(request: Request) -> dict[str, Any]:
+def _request(request: Request) -> dict[str, object]:
     return {
         "group": request.group,
         "version": request.version,
@@ -92,7 +90,7 @@ def _request(request: Request) -> dict[str, Any]:
     }
 
 
-def _decision(event: Event) -> dict[str, Any]:
+def _decision(event: Event) -> dict[str, object]:
     decided = event.payload
     assert isinstance(decided, DecisionRecorded)
     signed, actor = decided.signature, event.actor

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, assert_never
+from typing import assert_never
 
 import msgspec
 from msgspec import Struct
@@ -142,7 +142,7 @@ def message(command: Command) -> bytes:
     return msgspec.json.encode({"operation": arguments.pop("operation"), "arguments": arguments})
 
 
-def read(event: Mapping[str, Any]) -> Command:
+def read(event: Mapping[str, object]) -> Command:
     """A command from what a function was invoked with.
 
     Raises:

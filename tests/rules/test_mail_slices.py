@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from promotion import names
-from promotion.rendering.documents.evidence import worst_slices
+from promotion.domain.model import Evidence, Metric
+from promotion.rendering.documents.evidence import comparison, worst_slices
+from promotion.rendering.documents.rows import MetricRow
 from tests.rules import stories
 
 SLICES: dict[str, Any] = {
@@ -32,8 +34,14 @@ def test_the_name_of_a_slice_is_text() -> None:
     assert "<b>Kiel</b>" in told[-1].text
 
 
-def row(metric: str, *, lower: bool = False) -> dict[str, Any]:
-    return {"metric": metric, "candidate": {"value": 0.5}, "lower_is_better": lower}
+def row(metric: str, *, lower: bool = False) -> MetricRow:
+    (found,) = comparison(
+        Evidence(source="registration", metrics={metric: Metric(value=0.5)}),
+        None,
+        (),
+        frozenset({metric} if lower else ()),
+    )
+    return found
 
 
 def test_the_worst_is_the_largest_where_lower_is_better() -> None:

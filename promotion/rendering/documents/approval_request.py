@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
 
 from promotion import names
 from promotion.domain import own_models, policy, signing
@@ -24,6 +23,7 @@ from promotion.rendering.documents.evidence import (
     slice_documents,
 )
 from promotion.rendering.documents.pictures import PictureSource, drawn
+from promotion.rendering.documents.rows import MetricRow
 from promotion.rendering.documents.run_log import run_log
 from promotion.rendering.documents.story import (
     against_live,
@@ -50,10 +50,10 @@ def request_document(
     links: Links,
     live: VersionState | None,
     applied: Mapping[str, int] | None,
-    samples: Sequence[Mapping[str, Any]] | None,
-    slices: Mapping[str, Any] | None = None,
+    samples: Sequence[Mapping[str, object]] | None,
+    slices: Mapping[str, object] | None = None,
     picture: PictureSource | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """An approval request as `person` sees it at `situation.now`.
 
     `live` is the version that is live in the request's environment; `applied` has each projection target's cursor; `picture`
@@ -180,7 +180,7 @@ def _admitted_on(live: VersionState | None, environment: str) -> Evidence | None
     return request.evidence if request else None
 
 
-def _registered(s: Situation, first: str, lower: frozenset[str]) -> list[dict[str, Any]]:
+def _registered(s: Situation, first: str, lower: frozenset[str]) -> list[MetricRow]:
     """Metrics as registered beside those that the run measured; empty where the request is judged on the registered ones."""
     asked, measured = s.version.requests.get(first), s.request.evidence
     if measured.source != "inference" or asked is None or asked.evidence.source != "registration":
@@ -189,7 +189,7 @@ def _registered(s: Situation, first: str, lower: frozenset[str]) -> list[dict[st
     return [row for row in rows if row["live"] is not None]
 
 
-def _live(live: VersionState | None, environment: EnvironmentState, links: Links) -> dict[str, Any] | None:
+def _live(live: VersionState | None, environment: EnvironmentState, links: Links) -> dict[str, object] | None:
     if live is None:
         return None
     return {
@@ -207,7 +207,7 @@ def _newest(s: Situation, links: Links) -> str | None:
     return links.approval(s.request.superseded_by) if s.request.superseded_by else None
 
 
-def _pictures(evidence: Evidence, rows: list[dict[str, Any]], source: PictureSource | None) -> list[dict[str, str]]:
+def _pictures(evidence: Evidence, rows: list[MetricRow], source: PictureSource | None) -> list[dict[str, str]]:
     """Return a run's pictures as data URLs, for pages only; a missing picture's numbers are shown in any case."""
     found = drawn(evidence, rows, source, most=PICTURES_ON_PAGE)[0] if source is not None else []
     return [

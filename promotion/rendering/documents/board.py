@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlencode
 
 from msgspec import Struct
@@ -17,6 +17,7 @@ from promotion.domain.model import EndpointState, EnvironmentState
 from promotion.domain.people import Person
 from promotion.formatting import iso, one_line, readable
 from promotion.links.urls import Links
+from promotion.rendering.documents.rows import Cell, Pending, Trouble
 
 GROUPS_ON_A_PAGE = 100
 LONGEST_FILTER = 63
@@ -55,7 +56,7 @@ class BoardFilter(Struct, frozen=True, kw_only=True):
         """Return True if groups are left out."""
         return bool(self.q or self.owner or self.environment or self.show)
 
-    def address(self, **changes: Any) -> str:
+    def address(self, **changes: object) -> str:
         """The address of the board with this filter, and `changes` of it."""
         wanted = {**asdict(replace(self, **{name: value for name, value in changes.items() if name != "format"}))}
         kept = {name: value for name, value in wanted.items() if value and value not in ("name", 1)}
@@ -72,7 +73,7 @@ def board_document(
     csrf: str = "",
     wanted: BoardFilter | None = None,
     unreadable: Iterable[str] = (),
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Groups by environments, and first of all what waits for the person; `wanted` says which and in which order.
 
     `unreadable` names groups whose states can't be read: nothing else is known of them.
@@ -157,9 +158,9 @@ def _waiting(
     links: Links,
     now: datetime,
     wanted: BoardFilter,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Requests of a group that wait for the person."""
-    found: list[dict[str, Any]] = []
+    found: list[dict[str, object]] = []
     for environment in config.environment_names:
         state = group.get(environment)
         if person is None or state is None or wanted.environment not in ("", environment):
@@ -182,7 +183,7 @@ def _attention(
     links: Links,
     now: datetime,
     wanted: BoardFilter,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Live versions of a group that are in trouble, where the person may roll back."""
     return [
         {
@@ -219,7 +220,7 @@ def _sorted(found: list[str], groups: Mapping[str, Group], sort: Sort) -> list[s
     return sorted(found)
 
 
-def cell_document(state: EnvironmentState | None, name: str, links: Links, now: datetime) -> dict[str, Any]:
+def cell_document(state: EnvironmentState | None, name: str, links: Links, now: datetime) -> Cell:
     """What is live in an environment, what is wrong with it, and what is pending."""
     state = state or EnvironmentState(group="", name=name)
     return {
@@ -234,7 +235,7 @@ def cell_document(state: EnvironmentState | None, name: str, links: Links, now: 
     }
 
 
-def _trouble(state: EnvironmentState) -> dict[str, Any]:
+def _trouble(state: EnvironmentState) -> Trouble:
     """List problems of the live version: drift, a failed integrity check; and a started retraining."""
     since, started = state.drift_since, state.retrained_at
     retraining = state.drift and started is not None and since is not None and started >= since
@@ -250,7 +251,7 @@ def _trouble(state: EnvironmentState) -> dict[str, Any]:
     }
 
 
-def _endpoint(state: EndpointState) -> dict[str, Any] | None:
+def _endpoint(state: EndpointState) -> dict[str, object] | None:
     """The real-time endpoint, as it was last seen; None where there never was one."""
     if not state.status and not state.removed:
         return None
@@ -264,7 +265,7 @@ def _endpoint(state: EndpointState) -> dict[str, Any] | None:
     }
 
 
-def _pending(state: EnvironmentState, links: Links, now: datetime) -> dict[str, Any] | None:
+def _pending(state: EnvironmentState, links: Links, now: datetime) -> Pending | None:
     """The pending version of an environment, and its request's address."""
     if state.pending is None or not state.pending_since or not state.pending_expires_at:
         return None

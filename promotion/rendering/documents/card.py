@@ -92,7 +92,7 @@ def _expected(lineage: list[dict[str, str]], gates: Iterable[GateResult]) -> set
     return expected
 
 
-def requester_document(package: Package) -> dict[str, Any] | None:
+def requester_document(package: Package) -> dict[str, object] | None:
     """Return the requester of a version and the source of that name; None if unknown."""
     if package.requester is None:
         return None
@@ -151,7 +151,7 @@ def differences(candidate: VersionState, live: VersionState, environments: tuple
     return found
 
 
-def card_sections(model_card: Any) -> tuple[tuple[str, str], ...]:
+def card_sections(model_card: object) -> tuple[tuple[str, str], ...]:
     """Intended use, limitations, risks and data from a package's ModelCard, as title and text; empty where there is none."""
     content = model_card.get("ModelCardContent") if isinstance(model_card, Mapping) else None
     if not content:
@@ -172,19 +172,19 @@ def card_sections(model_card: Any) -> tuple[tuple[str, str], ...]:
     return tuple(found) or (("Model card", "One is attached, but none of its sections says what a decision rests on."),)
 
 
-def made_by(properties: Any) -> dict[str, str]:
+def made_by(properties: object) -> dict[str, str]:
     """Return AWS's MetadataProperties under the names of the usual metadata keys."""
     given = properties if isinstance(properties, Mapping) else {}
     words = {"CommitId": "commit", "Repository": "repository", "GeneratedBy": "training_job"}
     return {word: str(given[key]) for key, word in words.items() if given.get(key)}
 
 
-def _datasets(job: Mapping[str, Any]) -> str:
+def _datasets(job: Mapping[str, object]) -> str:
     places = job.get("training_datasets")
     return "\n".join(one_line(str(place), 300) for place in places[:10]) if isinstance(places, list) else ""
 
 
-def _part(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def _part(document: Mapping[str, object], key: str) -> Mapping[str, object]:
     part = document.get(key)
     return part if isinstance(part, Mapping) else {}
 
@@ -202,7 +202,7 @@ def _lineage(given: Mapping[str, str], evidence: Evidence | None) -> list[dict[s
     ]
 
 
-def _container(container: Container) -> dict[str, Any]:
+def _container(container: Container) -> dict[str, object]:
     return {
         "image": container.image,
         "image_digest": container.image_digest,

@@ -4,19 +4,19 @@ are classes of the stylesheet, so that they follow the dark.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
 from promotion.formatting import number
+from promotion.rendering.documents.rows import MetricRow, Series
 
 STRIP_HEIGHT = 28
 PLOT_HEIGHT = 132
 LABELS_SHOWN = 8
 
 
-def strip(row: Mapping[str, Any]) -> Markup:
+def strip(row: MetricRow) -> Markup:
     """One metric on its scale: a bar for the candidate with its interval, a mark for live, and where its gate shuts.
 
     The table beside it says the same in words, so readers of the page by ear are spared it.
@@ -46,7 +46,7 @@ def strip(row: Mapping[str, Any]) -> Markup:
     )
 
 
-def over_versions(series: Mapping[str, Any], live: Sequence[int] = ()) -> Markup:
+def over_versions(series: Series, live: Sequence[int] = ()) -> Markup:
     """A metric over the versions, with intervals; versions that are live somewhere are filled."""
     points = series["points"]
     values: list[float] = [v for p in points for v in (p["value"], p["low"], p["high"]) if v is not None]

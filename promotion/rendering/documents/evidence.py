@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.gate_sentences import gate_bound, gate_name, gate_why
 from promotion.domain.model import Evidence, Metric, Request
 from promotion.formatting import ELLIPSIS, change, counted, iso, listed, number, one_line, readable
 from promotion.rendering.documents.costs import dollars
+from promotion.rendering.documents.rows import GateDocument, MetricDocument, MetricRow, Scale, SliceRow
 
 # Below this many samples a mean says little, and a normal approximation less.
 FEW_SAMPLES = 30
@@ -36,7 +36,7 @@ _COUNTS = {
 }
 
 
-def gate_documents(gates: Iterable[GateResult]) -> list[dict[str, Any]]:
+def gate_documents(gates: Iterable[GateResult]) -> list[GateDocument]:
     """Gates as plain data, the shut ones first."""
     return [
         {
@@ -80,7 +80,7 @@ def comparison(
     live: Evidence | None,
     gates: Sequence[GateResult],
     lower_is_better: frozenset[str] = frozenset(),
-) -> list[dict[str, Any]]:
+) -> list[MetricRow]:
     """One row for each metric of either side, those with a gate first: values, intervals, difference, verdict.
 
     `noise` is True where both confidence intervals overlap: nobody should promote on such a difference.
@@ -88,7 +88,7 @@ def comparison(
     judged = {_metric_of(gate): None for gate in gates if _metric_of(gate)}
     before = live.metrics if live else {}
     order = [*judged, *evidence.metrics, *before]
-    rows: list[dict[str, Any]] = []
+    rows: list[MetricRow] = []
     for name in dict.fromkeys(order):
         mine = [gate for gate in gates if _metric_of(gate) == name]
         new, old = evidence.metrics.get(name, Metric()), before.get(name, Metric())
@@ -111,11 +111,11 @@ def comparison(
     return rows
 
 
-def metric_document(metric: Metric) -> dict[str, Any]:
+def metric_document(metric: Metric) -> MetricDocument:
     return {"value": finite(metric.value), "low": finite(metric.low), "high": finite(metric.high), "n": metric.n}
 
 
-def evidence_document(evidence: Evidence, live: Evidence | None, *, digest: str = "") -> dict[str, Any]:
+def evidence_document(evidence: Evidence, live: Evidence | None, *, digest: str = "") -> dict[str, object]:
     """Evidence as plain data, with the digest that its event has.
 
     `problems` says in sentences what a reader must not miss, and what is missing.
@@ -215,7 +215,7 @@ def engine_changes(evidence: Evidence, live: Evidence | None) -> list[dict[str, 
     return found
 
 
-def sample_documents(samples: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
+def sample_documents(samples: Sequence[Mapping[str, object]] | None) -> list[dict[str, object]]:
     """At most five predictions, the worst first, each text cut where it gets long."""
     usable = [sample for sample in samples or () if isinstance(sample, Mapping)]
     scored = sorted(usable, key=_score_or_last)
@@ -232,9 +232,9 @@ def sample_documents(samples: Sequence[Mapping[str, Any]] | None) -> list[dict[s
     ]
 
 
-def slice_documents(slices: Mapping[str, Any] | None, overall: Mapping[str, Metric]) -> list[dict[str, Any]]:
+def slice_documents(slices: Mapping[str, object] | None, overall: Mapping[str, Metric]) -> list[SliceRow]:
     """Metrics by slice of the data, with the distance from the whole; slices that can't be read are left out."""
-    found: list[dict[str, Any]] = []
+    found: list[SliceRow] = []
     for field, values in (slices or {}).items():
         for value, metrics in values.items() if isinstance(values, Mapping) else ():
             for name, metric in metrics.items() if isinstance(metrics, Mapping) else ():
@@ -254,7 +254,7 @@ def slice_documents(slices: Mapping[str, Any] | None, overall: Mapping[str, Metr
     return found
 
 
-def worst_slices(slices: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], count: int) -> list[dict[str, Any]]:
+def worst_slices(slices: Mapping[str, object], rows: Sequence[MetricRow], count: int) -> list[SliceRow]:
     """The slices in which the metric that matters most does worst: the first of `rows` (`comparison`) that was measured
     by slice."""
     for row in rows:
@@ -270,7 +270,7 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _ordered(values: Mapping[str, Any], first: tuple[str, ...]) -> dict[str, Any]:
+def _ordered(values: Mapping[str, object], first: tuple[str, ...]) -> dict[str, object]:
     """The ledger sorts keys by name; readers look for some of them first."""
     return {key: values[key] for key in (*first, *values) if key in values}
 
@@ -299,7 +299,7 @@ def _overlap(new: Metric, old: Metric) -> bool | None:
     return new.low <= old.high and old.low <= new.high
 
 
-def _scale(name: str, metrics: list[Metric], gates: Sequence[GateResult], lower: bool) -> dict[str, Any]:
+def _scale(name: str, metrics: list[Metric], gates: Sequence[GateResult], lower: bool) -> Scale:
     """Return the bars' scale and its strictest bound: 0 to 1 for shares, 0 to 100 for BLEU and similar."""
     bounds = [bound for gate in gates if (bound := _bound(gate)) is not None]
     known = [v for m in metrics for v in (m.value, m.low, m.high) if v is not None] + bounds
@@ -318,12 +318,12 @@ def _bound(gate: GateResult) -> float | None:
     return None if gate.kind is GateKind.SAMPLES else finite(gate.threshold)
 
 
-def _score_or_last(sample: Mapping[str, Any]) -> float:
+def _score_or_last(sample: Mapping[str, object]) -> float:
     score = _score(sample)
     return math.inf if score is None else score
 
 
-def _score(sample: Mapping[str, Any]) -> float | None:
+def _score(sample: Mapping[str, object]) -> float | None:
     score = sample.get("score")
     return float(score) if isinstance(score, int | float) and math.isfinite(score) else None
 
@@ -336,7 +336,7 @@ def _spoken(name: str) -> str:
     return name.replace("_psi", "").replace("_", " ")
 
 
-def runs_document(request: Request) -> dict[str, Any] | None:
+def runs_document(request: Request) -> dict[str, object] | None:
     """All completed runs of a request, newest first, with count and spread; None for one run, which is the evidence itself."""
     if request.runs < 2:
         return None

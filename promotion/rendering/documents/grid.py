@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from html import escape
-from typing import Any
 
 from markupsafe import Markup
 
 from promotion.formatting import ago
 from promotion.links.urls import path_of
+from promotion.rendering.documents.rows import Cell, Cells
 
 NOTHING = '<span class="gone"><span aria-hidden="true">–</span><span class="unseen">nothing live</span></span>'
 _ASKS = {"expired": ("idle", "expired"), "open": ("open", "pending"), "shut": ("shut", "gate failed")}
 
 
-def cells(row: Mapping[str, Any], now: str, signs: Mapping[str, str]) -> Markup:
+def cells(row: Cells, now: str, signs: Mapping[str, str]) -> Markup:
     """The environments of a group: what is live and since when, what is wrong with it, and what is pending approval.
 
     `signs` are the drawn signs `shut` and `warn`.
@@ -26,7 +26,7 @@ def cells(row: Mapping[str, Any], now: str, signs: Mapping[str, str]) -> Markup:
     return Markup("".join(_cell(cell, at, signs) for cell in row["environments"]))  # noqa: S704
 
 
-def _cell(cell: Mapping[str, Any], now: datetime, signs: Mapping[str, str]) -> str:
+def _cell(cell: Cell, now: datetime, signs: Mapping[str, str]) -> str:
     name, pending = escape(cell["name"]), cell["pending"]
     said = [f'<td role="cell" data-label="{name}">', _live(cell, now) or ("" if pending else NOTHING)]
     if cell["broken_since"]:
@@ -46,7 +46,7 @@ def _cell(cell: Mapping[str, Any], now: datetime, signs: Mapping[str, str]) -> s
     return "".join(said)
 
 
-def _live(cell: Mapping[str, Any], now: datetime) -> str:
+def _live(cell: Cell, now: datetime) -> str:
     if cell["live"] is None:
         return '<span class="badge bad">revoked</span>' if cell["revoked"] else ""
     by = cell["by"]

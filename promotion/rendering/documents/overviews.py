@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from promotion import names
 from promotion.config.loading import Config
@@ -20,6 +19,7 @@ from promotion.rendering.documents.board import cell_document
 from promotion.rendering.documents.card import package_document
 from promotion.rendering.documents.compared import compared_document
 from promotion.rendering.documents.evidence import evidence_document, finite, gate_documents
+from promotion.rendering.documents.rows import Point, Series
 from promotion.rendering.documents.story import live_in
 from promotion.rendering.sentences import sentence
 
@@ -38,7 +38,7 @@ def model_document(
     csrf: str,
     links: Links,
     now: datetime,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """A model package group: what is live where, its versions with their metrics, what may be undone, and what happened."""
     view = GroupSnapshot(Head(group=group), environments=dict(environments), versions={v.version: v for v in versions})
     newest_first = sorted(versions, key=lambda state: state.version, reverse=True)
@@ -73,7 +73,7 @@ def version_document(
     now: datetime,
     numbers: Iterable[int] = (),
     other: VersionState | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """One version: its status in each environment, its package, its evidence from each, and its own history.
 
     `numbers` are those of all versions, `other` is a version to compare it with.
@@ -135,7 +135,7 @@ def version_document(
     }
 
 
-def request_summary(request: Request, links: Links, now: datetime) -> dict[str, Any]:
+def request_summary(request: Request, links: Links, now: datetime) -> dict[str, object]:
     """A request in a list: where it stands, without its evidence."""
     return {
         "request_id": request.id,
@@ -151,7 +151,7 @@ def request_summary(request: Request, links: Links, now: datetime) -> dict[str, 
     }
 
 
-def event_documents(events: Sequence[Event]) -> list[dict[str, Any]]:
+def event_documents(events: Sequence[Event]) -> list[dict[str, object]]:
     """The newest events first, each as a sentence, with what leads back to the ledger."""
     newest = sorted(events, key=lambda event: event.sequence, reverse=True)[:EVENTS_SHOWN]
     return [
@@ -186,7 +186,7 @@ def _environment(
     config: Config,
     links: Links,
     now: datetime,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """An environment of a model, with what it could be rolled back to; the first of `targets` is what it would be."""
     state = state or EnvironmentState(group=group, name=name)
     rules = config.environment(name, group)
@@ -210,7 +210,7 @@ def _environment(
 
 def _version_row(
     state: VersionState, view: GroupSnapshot, config: Config, links: Links, now: datetime
-) -> dict[str, Any]:
+) -> dict[str, object]:
     requester = state.package.requester
     evidence = _comparable_evidence(state, config.environment_names[0])
     return {
@@ -230,18 +230,25 @@ def _version_row(
     }
 
 
-def _series(versions: Sequence[VersionState], config: Config, group: str) -> list[dict[str, Any]]:
+def _series(versions: Sequence[VersionState], config: Config, group: str) -> list[Series]:
     """Each metric over the versions, those with a gate first, then the most common: points with their intervals."""
     first = config.environment_names[0]
     gates = [gate.metric for name in config.environment_names for gate in config.environment(name, group).gates]
     gated = {metric: rank for rank, metric in enumerate(dict.fromkeys(gates))}
-    points: dict[str, list[dict[str, Any]]] = {}
+    points: dict[str, list[Point]] = {}
     for state in versions:
         evidence = _comparable_evidence(state, first)
         for name, metric in (evidence.metrics if evidence else {}).items():
-            if finite(metric.value) is not None:
-                point = {"version": state.version, "value": metric.value, "low": metric.low, "high": metric.high}
-                points.setdefault(name, []).append({**point, "registered": evidence is not state.evidence.get(first)})
+            if (value := finite(metric.value)) is not None:
+                measured = evidence is state.evidence.get(first)
+                point: Point = {
+                    "version": state.version,
+                    "value": value,
+                    "low": metric.low,
+                    "high": metric.high,
+                    "registered": not measured,
+                }
+                points.setdefault(name, []).append(point)
     # One point is no course.
     points = {name: found for name, found in points.items() if len(found) > 1}
     common = sorted(points, key=lambda name: (gated.get(name, len(gated)), -len(points[name]), name))[:METRICS_DRAWN]

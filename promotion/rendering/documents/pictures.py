@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
 from promotion.domain.model import Evidence
 from promotion.formatting import duration, listed, number, one_line
+from promotion.rendering.documents.rows import MetricRow
 
 PictureSource = Callable[[str], bytes | None]
 PICTURES_SHOWN = 4
@@ -25,7 +25,7 @@ class Drawn(Struct, frozen=True, kw_only=True):
 
 
 def drawn(
-    evidence: Evidence, rows: Sequence[Mapping[str, Any]], source: PictureSource, *, most: int = PICTURES_SHOWN
+    evidence: Evidence, rows: Sequence[MetricRow], source: PictureSource, *, most: int = PICTURES_SHOWN
 ) -> tuple[list[Drawn], list[str]]:
     """The first `most` pictures of a run that can be read, and the names of those that can't; `rows` are its metrics."""
     found: list[Drawn] = []
@@ -44,7 +44,7 @@ def drawn(
     return found, lost
 
 
-def alternative(name: str, evidence: Evidence, rows: Sequence[Mapping[str, Any]]) -> str:
+def alternative(name: str, evidence: Evidence, rows: Sequence[MetricRow]) -> str:
     """Return a picture's text alternative."""
     if name.startswith("latency") and evidence.latency_ms:
         said = listed([f"{key} {duration(value)}" for key, value in evidence.latency_ms.items()])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import quote
 
 from promotion.domain.model import Evidence
@@ -12,7 +11,7 @@ _GROUP = "/aws/sagemaker/TransformJobs"
 _CONSOLES = {"aws-us-gov": "console.amazonaws-us-gov.com", "aws-cn": "console.amazonaws.cn"}
 
 
-def run_log(package_arn: str, evidence: Evidence) -> dict[str, Any] | None:
+def run_log(package_arn: str, evidence: Evidence) -> dict[str, object] | None:
     """Name and address of a run's log; None for registered and reported metrics, which have none."""
     parts = package_arn.split(":")
     if evidence.source != "inference" or not evidence.run_id or evidence.reporter or len(parts) < 6:

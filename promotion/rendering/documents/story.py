@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from promotion import names
 from promotion.config.loading import Config
@@ -14,6 +13,7 @@ from promotion.domain.model import EnvironmentState, Request, VersionState
 from promotion.domain.people import Person
 from promotion.domain.without_run import what_follows
 from promotion.formatting import ELLIPSIS, counted, iso, listed, moment, one_line, span
+from promotion.rendering.documents.rows import Approved, MetricRow
 
 SHUT_GATES_SAID = 5
 METRICS_SAID = 8
@@ -44,7 +44,7 @@ def gates_said(gates: Sequence[GateResult], environment: str, ran_in: str | None
     return {"tone": "shut", "title": title, "text": why}
 
 
-def against_live(rows: Sequence[Mapping[str, Any]], version: int, live: int | None, environment: str) -> dict[str, str]:
+def against_live(rows: Sequence[MetricRow], version: int, live: int | None, environment: str) -> dict[str, str]:
     """Compare the candidate with the live version in one line, with a tone: `better`, `worse`, `mixed` or `none`."""
     if live == version:
         return {"tone": "none", "title": "Live now", "text": f"Version {version} is what is live in {environment}."}
@@ -178,10 +178,10 @@ def yours(
     return {"title": "You approved this", "text": after}
 
 
-def approved_before(version: VersionState, name: str, config: Config) -> list[dict[str, Any]]:
+def approved_before(version: VersionState, name: str, config: Config) -> list[Approved]:
     """List the approvers of a version in the environments before `name`, in order."""
     order = config.environment_names
-    found: list[dict[str, Any]] = []
+    found: list[Approved] = []
     for environment in order[: order.index(name)] if name in order else ():
         request = version.requests.get(environment)
         if request is not None and request.approvals:

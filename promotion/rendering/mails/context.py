@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from msgspec import Struct
 
@@ -17,8 +16,8 @@ from promotion.links.urls import Links
 from promotion.rendering.documents.card import requester_address
 from promotion.rendering.documents.pictures import PictureSource
 
-SampleSource = Callable[[str], Sequence[Mapping[str, Any]]]
-SliceSource = Callable[[str], Mapping[str, Any]]
+SampleSource = Callable[[str], Sequence[Mapping[str, object]]]
+SliceSource = Callable[[str], Mapping[str, object]]
 
 LONGEST_REASON_SHOWN = 2000
 

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from promotion import formatting
 from promotion.formatting import number, one_line
+from promotion.rendering.documents.rows import GateDocument, MetricRow
 
 # Gmail clips what is longer (https://support.google.com/mail/answer/6594), and with it the end of the evidence.
 LARGEST_HTML_BYTES = 100_000
@@ -53,13 +54,13 @@ class Letter(Struct, frozen=True, kw_only=True):
     quote: str = ""
     version: int | None = None
     live: int | None = None
-    rows: Sequence[dict[str, Any]] = ()
-    gates: Sequence[dict[str, Any]] = ()
+    rows: Sequence[MetricRow] = ()
+    gates: Sequence[GateDocument] = ()
     problems: Sequence[str] = ()
     pictures: tuple[Picture, ...] = ()
     lost_pictures: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = ()
-    samples: Sequence[dict[str, Any]] = ()
+    samples: Sequence[dict[str, object]] = ()
     why: str = ""
 
 
@@ -152,7 +153,7 @@ def _text(letter: Letter) -> str:
     return _encodable("\n".join(kept).rstrip() + "\n")
 
 
-def _shown(letter: Letter) -> dict[str, Any]:
+def _shown(letter: Letter) -> dict[str, object]:
     """Return the templates' data: the mail, with long lists truncated and the number left out."""
     failed_first = sorted(letter.rows, key=lambda row: row["open"] is not False)
     # Whatever is left out, the last fact stays: until when.
@@ -171,7 +172,7 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", errors="replace").decode()
 
 
-def bar(row: dict[str, Any]) -> list[tuple[int, str]]:
+def bar(row: MetricRow) -> list[tuple[int, str]]:
     """A metric as a row of table cells, (percent of the width, what it is): the one drawing that every mail program shows.
 
     Cells are `fill`, `bound` (the line where the gate fails), `lack` (what is missing up to it) and `rest`.

@@ -17,14 +17,15 @@ from promotion.ledger.request_state import request_of
 from promotion.rendering.documents.card import package_document
 from promotion.rendering.documents.evidence import (
     comparison,
-    evidence_document,
     gate_documents,
+    problems,
     reported_by,
     sample_documents,
     stopped_by,
     worst_slices,
 )
 from promotion.rendering.documents.pictures import drawn
+from promotion.rendering.documents.rows import MetricRow, SliceRow
 from promotion.rendering.documents.story import against_live, approved_before, gates_said
 from promotion.rendering.mails import stops
 from promotion.rendering.mails.context import Occasion
@@ -122,7 +123,7 @@ def _ask(o: Occasion, request: Request, *, reminder: bool = False) -> Letter:
         gates=[gate for gate in gate_documents(gates) if not gate["metric"]],
         problems=[
             *([refused.why_not] if refused.code in ("hashing", "frozen") else []),
-            *_unsaid(evidence_document(evidence, before)["problems"], evidence, gates),
+            *_unsaid(problems(evidence, before), evidence, gates),
         ][:PROBLEMS_IN_MAIL],
         pictures=pictures,
         lost_pictures=lost,
@@ -194,7 +195,7 @@ def _live(o: Occasion, name: str) -> VersionState | None:
     return o.view.find_version(older[-1]) if older else None
 
 
-def _pictures(o: Occasion, evidence: Evidence, rows: list[dict[str, Any]]) -> tuple[tuple[Picture, ...], list[str]]:
+def _pictures(o: Occasion, evidence: Evidence, rows: list[MetricRow]) -> tuple[tuple[Picture, ...], list[str]]:
     """The first picture of a run with its alternative text, or the names of those that could not be read."""
     found, lost = drawn(evidence, rows, o.picture, most=1)
     return tuple(
@@ -203,13 +204,13 @@ def _pictures(o: Occasion, evidence: Evidence, rows: list[dict[str, Any]]) -> tu
     ), ([] if found else lost)
 
 
-def _weakest(o: Occasion, evidence: Evidence, rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def _weakest(o: Occasion, evidence: Evidence, rows: list[MetricRow]) -> list[tuple[str, str]]:
     """The slice of the data in which the metric that matters most does worst."""
     found = worst_slices(o.slices(evidence.metrics_uri), rows, 1) if evidence.metrics_uri else []
     return [("Weakest slice", f"{s['slice']}: {s['metric']} {number(s['value'])}{_distance(s)}") for s in found]
 
 
-def _distance(row: dict[str, Any]) -> str:
+def _distance(row: SliceRow) -> str:
     change = f", {row['change']} from the whole" if row["change"] else ""
     return change + (f", n = {row['n']:,}" if row["n"] is not None else "")
 
@@ -235,7 +236,7 @@ def _quorum(quorum: int) -> str:
     return f"; {quorum} approvals needed" if quorum > 1 else ""
 
 
-def _samples(o: Occasion, evidence: Evidence) -> list[dict[str, Any]]:
+def _samples(o: Occasion, evidence: Evidence) -> list[dict[str, object]]:
     if not o.config.mail.samples_in_mail or not evidence.metrics_uri:
         return []
     return [

@@ -1,0 +1,129 @@
+"""The parts of documents that more than one page or mail reads: metric rows, gates, slices, cells of the board."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class MetricDocument(TypedDict):
+    """A metric; `low` and `high` bound its 95 % confidence interval, `n` counts the samples."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int | None
+
+
+class GateDocument(TypedDict):
+    """A quality gate with its result, in numbers and in sentences."""
+
+    name: str
+    kind: str
+    metric: str
+    open: bool
+    limit: float | None
+    value: float | None
+    live_value: float | None
+    bound: str
+    margin: float | None
+    why: str
+
+
+class Scale(TypedDict, total=False):
+    """The scale of a metric's bar: it ends at `end`; the strictest gate stands at `bound`. Empty where no bar is drawn."""
+
+    end: float
+    bound: float | None
+
+
+class MetricRow(TypedDict):
+    """A metric of a candidate beside the same metric of the live version."""
+
+    metric: str
+    candidate: MetricDocument
+    live: MetricDocument | None
+    difference: float | None
+    change: str
+    lower_is_better: bool
+    better: bool | None
+    noise: bool | None
+    open: bool | None
+    gates: list[GateDocument]
+    scale: Scale
+
+
+class SliceRow(TypedDict):
+    """A metric in one slice of the data, and its distance from the metric of the whole."""
+
+    slice: str
+    metric: str
+    value: float
+    change: str
+    n: object
+
+
+class Approved(TypedDict):
+    """Who approved a version into an environment, and when (ISO 8601)."""
+
+    environment: str
+    by: list[str]
+    at: str
+
+
+class Point(TypedDict):
+    """A metric of one version."""
+
+    version: int
+    value: float
+    low: float | None
+    high: float | None
+    registered: bool
+
+
+class Series(TypedDict):
+    """A metric over the versions."""
+
+    metric: str
+    points: list[Point]
+
+
+class Trouble(TypedDict):
+    """What is wrong with the live version of an environment. Times are in ISO 8601."""
+
+    drift: bool
+    drift_since: str | None
+    drifting: list[str]
+    retraining_since: str | None
+    retraining: str
+    broken_since: str | None
+
+
+class Pending(TypedDict):
+    """The pending request of an environment. Times are in ISO 8601."""
+
+    request_id: str
+    version: int
+    since: str
+    expires_at: str
+    expired: bool
+    gates_open: bool
+    votes: int
+    link: str
+
+
+class Cell(Trouble):
+    """An environment of a group on the board."""
+
+    name: str
+    live: int | None
+    since: str | None
+    by: list[str]
+    revoked: bool
+    endpoint: dict[str, object] | None
+    pending: Pending | None
+
+
+class Cells(TypedDict):
+    """The part of a board's row that has its cells."""
+
+    environments: list[Cell]
