@@ -118,6 +118,10 @@ class PromotionStack(Stack):
             )
         copying = [module for module in ("prepare_inference", ENDPOINTS) if module in self.functions.by_name]
         self.store.guard_copies([self.functions.role(module).role_arn for module in copying])
+        self.store.guard_runs(
+            {name: machine.execution_role.role_arn for name, machine in self.machines.items()}
+            | {name: self._elsewhere.role(name, "execution") for name in settings.elsewhere}
+        )
         share(self, self._elsewhere, self.wiring, self.store, self.functions, self.image)
         self.monitoring = Monitoring(
             self,

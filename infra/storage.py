@@ -130,6 +130,26 @@ class Store(Construct):
                 )
             )
 
+    def guard_runs(self, roles: Mapping[str, str]) -> None:
+        """Denies the runs of an environment to write below the folder of another; `roles` are those they run as.
+
+        A `*` in a policy matches slashes too, so a run of dev may write below any folder that is called `dev`: also below
+        `{group}/prod/{run}/transform/`, whose files prod's score reads.
+        """
+        for name, role in roles.items():
+            others = [other for other in roles if other != name]
+            if others:
+                self.let_into_evidence(
+                    iam.PolicyStatement(
+                        sid=f"RunsOf{name.title().replace('-', '')}Stay",
+                        effect=iam.Effect.DENY,
+                        principals=[iam.AnyPrincipal()],
+                        actions=["s3:PutObject"],
+                        resources=[self.evidence.arn_for_objects(f"*/{other}/*{name}/*") for other in others],
+                        conditions={"ArnEquals": {"aws:PrincipalArn": role}},
+                    )
+                )
+
     def _ledger(self) -> dynamodb.ITable:
         if "ledger" in self._kept:
             return dynamodb.Table.from_table_attributes(

@@ -310,6 +310,8 @@ def test_a_run_writes_evidence_of_its_own_environment_alone(home: Template) -> N
         mine = [s for s in statements if place.startswith(bucket) and any("/*" in r for r in resources(s))]
         assert lets_in(mine, runs, "s3:PutObject", place, tls) is open_
         assert not lets_in(mine, runs, "s3:DeleteObject", place, tls)
+    beside = f"{bucket}/summaries/prod/run/transform/test/more.jsonl.out"
+    assert not lets_in(statements, runs, "s3:PutObject", beside, tls)
 
 
 def test_runs_are_prepared_for_the_environments_accounts_alone(home: Template) -> None:

@@ -284,6 +284,10 @@ def test_the_registry_role_opens_to_the_projector_with_the_approvers_name(templa
     assert trusted == {"sts:AssumeRole": {projector}, "sts:SetSourceIdentity": {projector}}
 
 
+# The identity policy of somebody who may put any event anywhere.
+ANY_EVENT: list[dict[str, Any]] = [{"Effect": "Allow", "Action": "events:PutEvents", "Resource": "*"}]
+
+
 def bus_policies(template: Template) -> list[dict[str, Any]]:
     return [each["Statement"] for each in template.of_type("AWS::Events::EventBusPolicy").values()]
 
@@ -291,11 +295,10 @@ def bus_policies(template: Template) -> list[dict[str, Any]]:
 def test_the_bus_takes_events_from_projector_and_machines_alone(template: Template) -> None:
     policies = bus_policies(template)
     bus = policies[0]["Resource"]
-    anything: list[dict[str, Any]] = [{"Effect": "Allow", "Action": "events:PutEvents", "Resource": "*"}]
 
     def may_put(principal: str) -> bool:
         context = {"aws:PrincipalArn": principal, "events:source": names.INFERENCE_SOURCE}
-        return allowed([*anything, *policies], "events:PutEvents", bus, context)
+        return allowed([*ANY_EVENT, *policies], "events:PutEvents", bus, context)
 
     assert may_put(f"<{template.role_of('on_projection_due')}.Arn>")
     for environment in ("Dev", "Test", "Uat", "Prod"):
@@ -318,7 +321,9 @@ def test_reporters_put_events_under_their_own_source_alone(
 ) -> None:
     policies = bus_policies(template)
     context = {"aws:PrincipalArn": f"arn:aws:iam::555555555555:role/{caller}", "events:source": source}
-    assert allowed(policies, "events:PutEvents", policies[0]["Resource"], context) is open_
+    bus = policies[0]["Resource"]
+    assert allowed(policies, "events:PutEvents", bus, context) is open_
+    assert allowed([*ANY_EVENT, *policies], "events:PutEvents", bus, context) is open_
 
 
 def test_the_service_is_started_by_reports_too(template: Template) -> None:
@@ -346,6 +351,27 @@ def test_an_inference_run_touches_only_its_own_jobs_and_its_own_evidence(templat
     assert not allowed(execution, "s3:PutObject", f"{evidence}/{names.HASHES}/0a1b-1.json")
     assert not allowed(execution, "s3:PutObject", ARTIFACT)
     assert not allowed(execution, "s3:DeleteObject", f"{evidence}/summaries/{own}/run/score/metrics.json")
+
+
+@pytest.mark.parametrize("environment", ["Dev", "Test", "Uat", "Prod"])
+def test_a_run_writes_nothing_below_a_folder_of_its_environments_name_in_anothers(
+    template: Template, environment: str
+) -> None:
+    """What it may write is `*/dev/*`, and that star matches slashes: S3 itself has to deny the rest."""
+    name, _ = template.the("AWS::IAM::Role", f"Inference{environment}ExecutionRole")
+    bucket = f"<{template.the('AWS::S3::Bucket', 'StoreEvidence')[0]}.Arn>"
+    _, policy = template.the("AWS::S3::BucketPolicy", "StoreEvidencePolicy")
+    runs = [each for each in policy["PolicyDocument"]["Statement"] if str(each.get("Sid", "")).startswith("RunsOf")]
+    statements = [*template.statements(name), *runs]
+    who, own = {"aws:PrincipalArn": f"<{name}.Arn>"}, environment.lower()
+    for other in {"dev", "test", "uat", "prod"} - {own}:
+        run = f"{bucket}/summaries/{other}/{other}-v1-260101"
+        for place in (f"{run}/transform/{own}/more.jsonl.out", f"{run}/{own}/score/metrics.json", f"{run}-{own}/x"):
+            assert not allowed(statements, "s3:PutObject", place, who)
+        assert not allowed(statements, "s3:PutObject", f"{bucket}/summaries/{other}/{own}/score/metrics.json", who)
+        # Inputs in folders that are called as an environment is come out again below the run's own.
+        assert allowed(statements, "s3:PutObject", f"{bucket}/summaries/{own}/run/transform/{other}/x.out", who)
+        assert allowed(statements, "s3:PutObject", f"{bucket}/{other}/{own}/run/score/metrics.json", who)
 
 
 def test_what_hashes_reads_artifacts_and_leaves_nothing_but_digests(template: Template) -> None:
