@@ -27,7 +27,7 @@ from lambdas.shared.http_app import Visit
 from promotion import names
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.picture_store import read_picture
-from promotion.domain import policy
+from promotion.domain import own_models, policy
 from promotion.domain.request_ids import parse_request_id
 from promotion.errors import Invalid, LinkInvalid, PromotionError
 from promotion.links.sessions import Session
@@ -142,7 +142,9 @@ def version(visit: Visit, group: str, version: str) -> Response[Any]:
     if state is None:
         return _unknown(visit, session, f"This service knows no version {version[:20]} of {group[:64]}.")
     events = [event for event in ledger().events(group) if event.version == state.version]
-    versions = {found.version: found for found in ledger().versions(group)}
+    # A requester without a group may compare with versions of their own.
+    may_read = partial(own_models.may_read, session.person, config=config())
+    versions = {found.version: found for found in ledger().versions(group) if may_read(found.package)}
     wanted = (app.current_event.query_string_parameters or {}).get("with", "")
     document = version_document(
         state,

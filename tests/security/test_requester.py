@@ -29,6 +29,18 @@ def test_a_requester_reads_their_own_versions_alone(house: House) -> None:
     assert house.decide("own:1:dev:1", DEE).status == 403
 
 
+def test_a_requester_compares_with_versions_of_their_own_alone(house: House) -> None:
+    house.register("shared")
+    house.register("shared", CustomerMetadataProperties={"requested_by": "kim@example.com", "dataset": "kims-secret"})
+    house.register("shared")
+    for query, others in (("?with=2", [3]), ("?with=3", [3]), ("", [3])):
+        document = house.read(f"/models/shared/versions/1{query}", DEE)
+        assert document["others"] == others
+        assert bool(document["compared"]) is (query == "?with=3")
+        assert "kims-secret" not in house.send("GET", f"/models/shared/versions/1{query}", who=DEE).text
+    assert house.read("/models/shared/versions/1?with=2", ANN)["compared"]
+
+
 def test_a_requester_withdraws_and_asks_again(house: House) -> None:
     house.register("mine")
     link = house.link("mine:1:dev:1")
