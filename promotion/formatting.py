@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,10 @@ ELLIPSIS = "…"
 _TURNING = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 # Zero-width joiners hold emoji and Persian words together.
 _JOINING = frozenset("\u200c\u200d")
+# Those, control characters other than tabs and line ends, and what nobody sees.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+)
 
 
 def iso(time: datetime) -> str:
@@ -126,6 +131,14 @@ def readable(text: str, longest: int) -> tuple[str, int]:
         return kept, 0
     shown = kept[:longest].rstrip()
     return shown + ELLIPSIS, len(kept) - len(shown)
+
+
+def seen(value: object) -> object:
+    """What a template is about to write: a text without characters that turn its direction or that nobody sees.
+
+    Templates apply it to every expression, so that a field which nobody thought of turns no line of a page.
+    """
+    return _UNSEEN.sub("", value) if type(value) is str else value
 
 
 def _time(time: datetime | str) -> datetime:

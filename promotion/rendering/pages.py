@@ -65,6 +65,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=formatting.seen,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from promotion.domain.model import Metric
 from promotion.formatting import change, number, share
+from promotion.rendering.channels import notice, plain, slack, teams
 from promotion.rendering.documents.board import board_document
 from tests.fakes import a_registration
-from tests.rules.stage import ANN, LINKS, Stage, page
+from tests.rules.stage import ANN, LINKS, Stage, measured, page, tiny_png
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True) | st.integers(-(10**300), 10**300).map(float)
 TURNING = "accu\u202eracy\u2066"
@@ -50,6 +54,53 @@ def test_a_name_of_a_metric_turns_no_line_of_a_page() -> None:
     ):
         assert not {"\u202e", "\u2066"} & set(shown)
         assert "accuracy" in shown
+
+
+def test_no_name_of_a_runs_document_turns_a_line_anywhere() -> None:
+    """Names of metrics, slices, latencies, engines and drift, in pages, comparisons, mails and messages."""
+    hostile: dict[str, Any] = {
+        "metrics": {
+            "rougeL": Metric(value=0.7, n=40),
+            "exact_match": Metric(value=0.5, n=40),
+            TURNING: Metric(value=0.5, low=0.4, high=0.6, n=40),
+        },
+        **{field: {TURNING: 3.0} for field in ("latency_ms", "throughput", "drift")},
+        "engine": {TURNING: TURNING, "name": TURNING, "device": TURNING},
+        "licence": TURNING,
+        "attached": (TURNING,),
+        "task": TURNING,
+        "problem": TURNING,
+        "cost_usd": 1.0,
+        "cost_basis": TURNING,
+        "pictures": (f"s3://evidence/{TURNING}.png", f"s3://evidence/metrics{TURNING}.png"),
+    }
+    stage = Stage()
+    stage.registers(1, evidence=a_registration(**hostile))
+    stage.decides("dev", 1)
+    for run in ("dev-1", TURNING):
+        stage.runs("dev", 1, measured(0.7, run_id=run, **{**hostile, "reporter": TURNING}))
+    stage.decides("test", 1)
+    stage.registers(2, evidence=a_registration(**hostile))
+    slices = {TURNING: {TURNING: {TURNING: {"value": 0.5, "n": 3}}}}
+    samples = [{"id": TURNING, "input": TURNING, "output": TURNING, "reference": TURNING, "score": 0.1}]
+    shown = {
+        "model": page("model", stage.model()),
+        "request": page(
+            "request", stage.request("test", 1, slices=slices, samples=samples, picture=lambda _: tiny_png())
+        ),
+        "board": page("board", stage.board(wanted=TURNING, owner=TURNING)),
+        "a version": page("version", stage.version(1)),
+        "two versions": page("version", stage.version(2, with_=1)),
+        "mails": "".join(f"{mail.subject}{mail.text}{mail.html}" for mail in stage.mails()),
+        "messages": "".join(_messages(stage)),
+    }
+    assert {name for name, text in shown.items() if {"\u202e", "\u2066"} & set(text)} == set()
+
+
+def _messages(stage: Stage) -> list[str]:
+    told = [notice(event, view=stage.view, config=stage.config, links=LINKS) for event in stage.events]
+    cards = [json.dumps([slack(each), teams(each)], ensure_ascii=False) for each in told]
+    return [*cards, *(text for each in told for text in plain(each))]
 
 
 def test_the_board_names_models_whose_states_cannot_be_read() -> None:

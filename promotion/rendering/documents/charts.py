@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from promotion.formatting import number
+from promotion.formatting import number, one_line
 from promotion.rendering.documents.rows import MetricRow, Series
 
 STRIP_HEIGHT = 28
@@ -74,7 +74,7 @@ def over_versions(series: Series, live: Sequence[int] = ()) -> Markup:
         if (len(points) - 1 - index) % step == 0:
             drawn.append(_text(at, PLOT_HEIGHT - 7, f"v{point['version']}"))
     first, last = points[0], points[-1]
-    said = f"{series['metric']} from {number(first['value'])} in version {first['version']}"
+    said = f"{one_line(series['metric'], 120)} from {number(first['value'])} in version {first['version']}"
     said += f" to {number(last['value'])} in version {last['version']}" if len(points) > 1 else ""
     return Markup('<svg class="plot" width="100%" height="{}" role="img" aria-label="{}">{}</svg>').format(
         PLOT_HEIGHT, escape(said), Markup("").join(drawn)

@@ -333,7 +333,7 @@ def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def _spoken(name: str) -> str:
-    return name.replace("_psi", "").replace("_", " ")
+    return one_line(name.replace("_psi", "").replace("_", " "), LONGEST_NAME)
 
 
 def runs_document(request: Request) -> dict[str, object] | None:

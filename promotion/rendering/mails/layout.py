@@ -203,6 +203,7 @@ def _environment(*, html: bool) -> Environment:
         loader=FileSystemLoader(Path(__file__).parents[1] / "templates"),
         autoescape=html,  # noqa: S701 - the other is plain text, where escapes would be read as they stand
         undefined=StrictUndefined,
+        finalize=formatting.seen,
         trim_blocks=True,
         lstrip_blocks=True,
     )
