@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from promotion.cli.tables import tell
 from promotion.client.envelope import opened
 from promotion.client.resolve import find_public_key
 from promotion.client.signature import holds, public_keys
@@ -122,10 +123,10 @@ def check_bundle(path: str, public_key: str | None) -> int:
     request = decision_export.request_of(found)
     events = found.read_events()
     last = events[-1]
-    print(f"{found.request_id} is as it was recorded: {request.state.lower()}.")
+    tell(f"{found.request_id} is as it was recorded: {request.state.lower()}.")
     for event in events:
         if event.version == request.version:
-            print(f"{event.sequence:>5}  {event.time:%Y-%m-%d %H:%M:%S}  {sentence(event)}")
+            tell(f"{event.sequence:>5}  {event.time:%Y-%m-%d %H:%M:%S}  {sentence(event)}")
     print(f"Signed up to event {last.sequence} ({last.hash[:12]}), under the policy {last.policy_digest[:12]}.")
     return 0
 
@@ -143,13 +144,13 @@ def _say_attestation(envelope: dict[str, object], signed: Callable[[bytes, str],
     statement = opened(envelope, signed)
     found = attestation.read_predicate(statement)
     package = found.package
-    print(
+    tell(
         f"{package.group} v{package.version} was promoted into {found.environment} at {found.promoted_at:%Y-%m-%d %H:%M:%S} UTC."
     )
     for each in found.approvals:
-        print(f"  approved by {each.by.name or each.by.subject} at {each.at:%Y-%m-%d %H:%M:%S}: {each.reason}")
+        tell(f"  approved by {each.by.name or each.by.subject} at {each.at:%Y-%m-%d %H:%M:%S}: {each.reason}")
     for subject in statement.get("subject", []):
-        print(f"  {subject['digest']['sha256']}  {subject['name']}")
+        tell(f"  {subject['digest']['sha256']}  {subject['name']}")
     print(
         f"Signed; event {found.ledger.sequence} ({found.ledger.hash[:12]}), under the policy {found.policy_digest[:12]}."
     )

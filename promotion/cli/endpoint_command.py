@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from promotion import names
 from promotion.cli.reading import told
 from promotion.cli.service import client, config, ledger, prefix
+from promotion.cli.tables import tell
 from promotion.errors import Invalid
 
 
@@ -38,9 +39,9 @@ def status(group: str, environment: str, *, as_json: bool) -> int:
         )
         return 0
     seen = state.endpoint.status or state.endpoint.removed
-    print(f"{group} in {environment}: {told(state.endpoint) if seen else f'the endpoint {name} is not there yet.'}")
+    tell(f"{group} in {environment}: {told(state.endpoint) if seen else f'the endpoint {name} is not there yet.'}")
     print(f"  live       {f'v{state.live}' if state.live is not None else 'nothing'}")
-    print(f"  SageMaker  {_said(found)}")
+    tell(f"  SageMaker  {_said(found)}")
     return 0
 
 

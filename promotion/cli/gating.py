@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from promotion.cli.tables import table
+from promotion.cli.tables import table, tell
 from promotion.config import loading as configuration
 from promotion.config.loading import Config
 from promotion.domain.gate_result import GateResult
@@ -138,10 +138,10 @@ def _tell(found: Explained, *, as_json: bool) -> int:
     shut = [gate for gate in found.gates if not gate.open]
     who = f"{found.model_package_group}{version} into {found.environment}"
     if found.problem:
-        print(f"{who}: {found.problem}")
+        tell(f"{who}: {found.problem}")
         return code
     how = "as its request was judged" if found.judged == "recorded" else "as it stands now"
-    print(f"{who}, on {found.evidence}, {how}:")
+    tell(f"{who}, on {found.evidence}, {how}:")
     if not found.gates:
         print(f"  no gates are set for {found.environment}")
         return code
@@ -158,7 +158,7 @@ def _tell(found: Explained, *, as_json: bool) -> int:
     ]
     table(rows, indent="  ")
     for gate in shut:
-        print(f"  {gate_why(gate)}")
+        tell(f"  {gate_why(gate)}")
     print(f"{len(shut)} of {len(found.gates)} failed." if shut else "All passed.")
     return code
 

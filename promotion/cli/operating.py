@@ -16,6 +16,7 @@ from botocore.awsrequest import AWSRequest
 
 from promotion.aws.caller_identity import PROOF_HEADER, prove
 from promotion.cli.service import client, config, installation
+from promotion.cli.tables import tell
 from promotion.errors import Invalid, PromotionError, Refused
 
 TIMEOUT_S = 30
@@ -36,9 +37,9 @@ def operate(operation: str, given: dict[str, str], *, as_json: bool) -> int:
     from promotion.rendering.sentences import sentence
 
     for event in msgspec.convert(answer["events"], tuple[Event, ...]):
-        print(f"{event.sequence:>5}  {sentence(event)}")
+        tell(f"{event.sequence:>5}  {sentence(event)}")
     if answer.get("note"):
-        print(f"{given.get('group', operation)}: {answer['note']}")
+        tell(f"{given.get('group', operation)}: {answer['note']}")
     return 0
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from promotion import names
 from promotion.cli.service import config, installation, ledger
-from promotion.cli.tables import table
+from promotion.cli.tables import table, tell
 from promotion.domain.model import EndpointState, EnvironmentState
 from promotion.errors import Invalid
 from promotion.formatting import one_line
@@ -94,7 +94,7 @@ def history(group: str, version: int | None, *, as_json: bool, as_csv: bool = Fa
         _csv(shown)
         return 0
     for event in shown:
-        print(f"{event.sequence:>5}  {event.time:%Y-%m-%d %H:%M:%S}  {sentence(event)}  [{event.hash[:10]}]")
+        tell(f"{event.sequence:>5}  {event.time:%Y-%m-%d %H:%M:%S}  {sentence(event)}  [{event.hash[:10]}]")
     return 0
 
 

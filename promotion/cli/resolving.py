@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
+from promotion.cli.tables import tell
 from promotion.client.resolve import resolve
 from promotion.errors import NotApproved
 
@@ -28,15 +29,15 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(dict(model.record), indent=2, default=str))
         return 0
-    print(f"{model.model_package_group} v{model.model_package_version} is live in {model.environment}")
-    print(f"  package   {model.model_package_arn}")
+    tell(f"{model.model_package_group} v{model.model_package_version} is live in {model.environment}")
+    tell(f"  package   {model.model_package_arn}")
     for container in model.containers:
-        print(f"  artifact  {container.model_data_url}")
+        tell(f"  artifact  {container.model_data_url}")
         if container.model_data_version_id:
-            print(f"  version   {container.model_data_version_id}")
-        print(f"  sha256    {container.sha256}{'  (verified)' if options.artifact or options.by_version else ''}")
-        print(f"  image     {container.image}")
-    print(f"  approved  {model.approved_at} by {', '.join(model.approved_by)}")
+            tell(f"  version   {container.model_data_version_id}")
+        tell(f"  sha256    {container.sha256}{'  (verified)' if options.artifact or options.by_version else ''}")
+        tell(f"  image     {container.image}")
+    tell(f"  approved  {model.approved_at} by {', '.join(model.approved_by)}")
     return 0
 
 

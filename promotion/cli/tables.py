@@ -1,4 +1,4 @@
-"""Rows of text in columns."""
+"""Rows of text in columns, and lines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from promotion.formatting import one_line
+from promotion.formatting import one_line, seen
 
 LEAST_WIDTH = 8
 
@@ -22,3 +22,8 @@ def table(rows: Sequence[Sequence[str]], *, indent: str = "", width: int | None 
     for row in rows:
         row = [one_line(cell, most) for cell, most in zip(row, widths, strict=True)]
         print(indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def tell(text: str) -> None:
+    """Print a line in which others may have written: as one line, without what a terminal would act on."""
+    print(" ".join(str(seen(text)).splitlines()))

@@ -1,0 +1,44 @@
+"""What others wrote moves no cursor of a terminal, hides no line and begins none."""
+
+from __future__ import annotations
+
+import pytest
+
+from promotion.cli import main, reading, resolving
+from promotion.client.live_record import LiveContainer, LiveModel
+from promotion.workflows import runs
+from tests.fakes import GROUP, House, a_run
+
+HOSTILE = "gone\x1b[2J\x1b[H\rAll is well.\nApproved\x9b8m\u202e\u2066"
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    found = capsys.readouterr().out.removesuffix("\n").split("\n")
+    assert [line for line in found if not line.isprintable()] == []
+    return found
+
+
+def test_a_history(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    house = House()
+    house.climb(1, to="dev")
+    runs.record_inference(GROUP, 1, a_run("dev", status="Failed", problem=HOSTILE), world=house.world)
+    monkeypatch.setattr(reading, "ledger", lambda: house.ledger)
+    assert main(["history", GROUP]) == 0
+    shown = lines(capsys)
+    assert len(shown) == len(house.events())
+    assert "All is well. Approved" in shown[-1] + shown[-2]
+
+
+def test_a_live_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    container = LiveContainer(
+        image=HOSTILE, image_digest="", model_data_url=f"s3://m/{HOSTILE}", model_data_version_id=HOSTILE, sha256="",
+        manifest_sha256="",
+    )  # fmt: skip
+    model = LiveModel(
+        model_package_group=GROUP, model_package_version=1, model_package_arn=HOSTILE, environment="dev",
+        containers=(container,), content_types=(), approved_by=(HOSTILE,), approved_at="", approval_id="", sequence=1,
+        key_id="", record={},
+    )  # fmt: skip
+    monkeypatch.setattr(resolving, "resolve", lambda *_, **__: model)
+    assert main(["resolve", GROUP, "dev"]) == 0
+    assert len(lines(capsys)) == 7
