@@ -108,6 +108,23 @@ def test_what_was_signed_for_one_purpose_serves_no_other() -> None:
     assert KEYS.sign_in(TOKEN, now=NOW) is None
     assert not KEYS.csrf_is_good(session(), TOKEN)
     assert not KEYS.csrf_is_good(session(), cookie.rpartition(".")[2])
+    payload, signature = TOKEN.rpartition(".")[::2]
+    assert not KEYS.csrf_is_good(replace(session(), id=payload), signature)
+
+
+def test_the_signature_of_one_purpose_holds_for_no_other() -> None:
+    """Whatever shape the signed value has: a key of links, and one of forms, may be the same by somebody's mistake."""
+    kept = KEYS.kept_form({"verdict": "Approved"}, NOW + timedelta(minutes=5))
+    sign_in = SignIn(state="s", nonce="n", verifier="v", return_to="/", expires_at=NOW + timedelta(minutes=5))
+    signed = {
+        "approval-link": TOKEN,
+        "sign-in": KEYS.sign_in_cookie(sign_in),
+        "sign-in-state": KEYS.sign_in_state("/"),
+        "kept-form": kept,
+    }
+    for purpose in signed:
+        holds = [made_for for made_for, text in signed.items() if KEYS._loads(purpose, text, 4096) is not None]
+        assert holds == [purpose]
 
 
 def test_a_number_or_a_list_signed_as_a_token_is_none() -> None:
