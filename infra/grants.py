@@ -16,6 +16,8 @@ from promotion import names
 # Each function learns what it needs and no more.
 TOLD: Mapping[str, tuple[str, ...]] = {
     "on_model_registered": (
+        names.LEDGER_TABLE,
+        names.SIGNING_KEY_ARN,
         names.RECORD_FUNCTION,
         names.EVIDENCE_BUCKET,
         names.HASHING_ROLE_ARN,
@@ -30,7 +32,13 @@ TOLD: Mapping[str, tuple[str, ...]] = {
         names.SIGNING_KEY_ARN,
         names.PUBLIC_URL,
     ),
-    "operate": (names.LEDGER_TABLE, names.SIGNING_KEY_ARN, names.PUBLIC_URL, names.EVIDENCE_BUCKET),
+    "operate": (
+        names.LEDGER_TABLE,
+        names.SIGNING_KEY_ARN,
+        names.PUBLIC_URL,
+        names.EVIDENCE_BUCKET,
+        names.REGISTERED_FUNCTION,
+    ),
     "record": (names.LEDGER_TABLE, names.SIGNING_KEY_ARN),
     "sign_in": (
         names.SIGN_IN_KEYS_SECRET_ARN,
@@ -62,7 +70,7 @@ TOLD: Mapping[str, tuple[str, ...]] = {
         names.CONFIGURATION_SET,
         names.EVIDENCE_BUCKET,
     ),
-    "sweep": (names.LEDGER_TABLE, names.RECORD_FUNCTION, names.REGISTERED_FUNCTION),
+    "sweep": (names.LEDGER_TABLE, names.SIGNING_KEY_ARN, names.RECORD_FUNCTION, names.REGISTERED_FUNCTION),
     "prepare_inference": (names.LEDGER_TABLE, names.SIGNING_KEY_ARN, names.EVIDENCE_BUCKET, names.INFERENCE_IMAGE),
     "on_inference_completed": (names.RECORD_FUNCTION, names.EVIDENCE_BUCKET),
     "on_monitoring_completed": (names.RECORD_FUNCTION,),
@@ -133,6 +141,8 @@ class Duties:
             "on_model_registered": [
                 may.describe_packages(),
                 *may.read_artifacts(),
+                may.read_ledger(),
+                *may.know_installation(),
                 record,
                 *may.share_groups(),
                 *may.start_hashing(self.hashing_role.role_arn),
@@ -140,7 +150,7 @@ class Duties:
             ],
             "on_approval_changed": [may.describe_packages(), record, register],
             "decide": [*append, may.describe_packages(), link_keys, form_keys, read_sessions],
-            "operate": [*append, *may.write_reports()],
+            "operate": [*append, *may.write_reports(), register],
             "record": append,
             "sign_in": [read_sessions, make_sessions, sign_in_keys, form_keys, client_secret],
             "web": [
@@ -175,7 +185,7 @@ class Duties:
                 may.list_packages(),
                 may.describe_packages(),
                 may.read_ledger(),
-                may.describe_ledger(),
+                *may.know_installation(),
                 record,
                 register,
             ],

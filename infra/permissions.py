@@ -40,9 +40,12 @@ class Permissions:
         table = self._store.ledger.table_arn
         return allow(["dynamodb:GetItem", "dynamodb:Query"], [table, f"{table}/index/{names.BOARD_INDEX}"])
 
-    def describe_ledger(self) -> iam.PolicyStatement:
-        """When it was made: what was registered before is no lost registration."""
-        return allow(["dynamodb:DescribeTable"], [self._store.ledger.table_arn])
+    def know_installation(self) -> list[iam.PolicyStatement]:
+        """When the ledger and its key were made: nobody is asked about what was registered before."""
+        return [
+            allow(["dynamodb:DescribeTable"], [self._store.ledger.table_arn]),
+            allow(["kms:DescribeKey"], [self._store.signing_key.key_arn]),
+        ]
 
     def append_to_ledger(self) -> iam.PolicyStatement:
         """Puts and updates, never deletes; a transaction is authorised as the actions of its items."""

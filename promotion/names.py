@@ -24,6 +24,7 @@ VERDICTS: Final = (APPROVED, REJECTED)
 
 # Kinds of ledger events. Those in PUBLISHED are also detail-types on the service's bus.
 MODEL_REGISTERED: Final = "Model Registered"
+REGISTRATION_ASKED: Final = "Registration Asked"
 ARTIFACT_HASHED: Final = "Artifact Hashed"
 APPROVAL_REQUESTED: Final = "Approval Requested"
 APPROVER_REMINDED: Final = "Approver Reminded"

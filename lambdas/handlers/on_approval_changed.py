@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from typing import Any
 
 from lambdas.shared.changes import is_own, parse_change, record_bypass
-from lambdas.shared.dependencies import client, config, logger, now, setting
+from lambdas.shared.dependencies import client, config, logger, setting
 from promotion import names
 from promotion.errors import Invalid, PromotionError
-
-# A package that was made before this service came is none of its business, whatever changes about it; EventBridge delivers
-# for a day.
-NEW = timedelta(hours=25)
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
@@ -34,7 +29,9 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         receipt = record_bypass(found)
     except Invalid as error:
         if error.field == "version":
-            return _born_approved(change.ModelPackageArn, found)
+            # Never Pending, so that nobody was asked: it is registered now, and its status noticed then.
+            _read_anew(change.ModelPackageArn, group, "born approved")
+            return {"registering": change.ModelPackageArn}
         logger.warning("not recorded", extra={"model_package_group": group, "reason": str(error)})
         return {"refused": str(error)}
     except PromotionError as error:
@@ -44,15 +41,6 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         # What else somebody changed of it is looked at where packages are read.
         _read_anew(change.ModelPackageArn, found["ModelPackageGroupName"], "changed")
     return {"sequence": receipt.sequence, "note": receipt.note}
-
-
-def _born_approved(arn: str, found: dict[str, Any]) -> dict[str, Any]:
-    """A version that was never Pending, so that nobody was asked: it is registered now, and its status noticed then."""
-    if now() - found["CreationTime"] > NEW:
-        logger.warning("older than the service, never adopted", extra={"model_package_arn": arn})
-        return {"ignored": "registered before this service came; `promotion adopt` takes it over"}
-    _read_anew(arn, found["ModelPackageGroupName"], "born approved")
-    return {"registering": arn}
 
 
 def _read_anew(arn: str, group: str, why: str) -> None:

@@ -13,7 +13,17 @@ from msgspec.structs import replace
 
 from lambdas.shared import artifact_hashing
 from lambdas.shared.changes import parse_change, record_bypass
-from lambdas.shared.dependencies import client, config, logger, own_image, prefix, recorder, setting
+from lambdas.shared.dependencies import (
+    client,
+    config,
+    installed_at,
+    ledger,
+    logger,
+    own_image,
+    prefix,
+    recorder,
+    setting,
+)
 from promotion import names
 from promotion.aws.accounts import share_group
 from promotion.aws.artifacts import hash_container, is_transient, registered_evidence, size_of
@@ -24,6 +34,7 @@ from promotion.config.resources import partition_of
 from promotion.domain.model import Package
 from promotion.errors import Invalid
 from promotion.formatting import one_line
+from promotion.ledger.payloads import RegistrationAsked
 from promotion.workflows.commands import Register
 
 _BYTES_PER_GB = 1 << 30
@@ -47,13 +58,30 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         return {"ignored": "group not governed"}
     if event.get("hashing"):
         return look_after(change.ModelPackageArn)
-    return register(change.ModelPackageArn, by_job=bool(event.get("by_job")), budget=_budget(context))
+    try:
+        asked = _asked(group, change.ModelPackageArn, event["asked"]) if "asked" in event else ""
+    except Invalid as error:
+        logger.error("event refused", extra={"reason": str(error), "event_id": event.get("id")})
+        return {"refused": str(error)}
+    return register(change.ModelPackageArn, by_job=bool(event.get("by_job")), budget=_budget(context), asked=asked)
 
 
 def look_after(arn: str) -> dict[str, Any]:
     """Go on with hashing a package that is registered already."""
     package, _ = describe(client("sagemaker"), arn, config().identity.requesters)
     return artifact_hashing.look_after(package)
+
+
+def _asked(group: str, arn: str, sequence: int) -> str:
+    """What the request of a package says that an operator asked for: the ledger tells so, and not whoever invokes this.
+
+    Raises:
+        Invalid: no such event is in the ledger.
+    """
+    event = ledger().event(group, int(sequence))
+    if event is None or not isinstance(event.payload, RegistrationAsked) or event.payload.arn != arn:
+        raise Invalid("asked", f"event {sequence} of {group} asks for no such package.")
+    return f"Registered before this service came; {event.actor.label} asked for it: {event.payload.reason}"
 
 
 class _OutOfTimeError(Exception):
@@ -71,13 +99,16 @@ def _budget(context: object) -> Callable[[], None]:
     return check
 
 
-def register(arn: str, *, by_job: bool = False, budget: Callable[[], None] = lambda: None) -> dict[str, Any]:
+def register(
+    arn: str, *, by_job: bool = False, budget: Callable[[], None] = lambda: None, asked: str = ""
+) -> dict[str, Any]:
     """Read a package, hash its artifact, and have it recorded with the request for the first environment.
 
     Args:
         arn: The model package's ARN.
         by_job: Let a job hash the artifact, for the function didn't get to the end of it before.
         budget: Called while an artifact is read; raises once a job has to take over.
+        asked: What the request says, where an operator asked for the version by hand.
     """
     try:
         package, description = describe(
@@ -86,6 +117,9 @@ def register(arn: str, *, by_job: bool = False, budget: Callable[[], None] = lam
     except Invalid as error:
         logger.error("package refused", extra={"model_package_arn": arn, "reason": str(error)})
         return {"refused": str(error)}
+    if not asked and _is_older(package):
+        logger.info("older than the service, never asked for", extra={"model_package_arn": arn})
+        return {"ignored": "registered before this service came; `promotion ask` or `promotion adopt` takes it over"}
     status, approval = description.get("ModelPackageStatus", "Completed"), description.get("ModelApprovalStatus")
     if status not in ("Completed", "Failed"):
         # Its own event comes once SageMaker has made it; where that is lost, the sweep finds it.
@@ -100,7 +134,7 @@ def register(arn: str, *, by_job: bool = False, budget: Callable[[], None] = lam
         kept.keep_manifest(manifest)
     evidence = registered_evidence(client("s3"), description)
     unasked = "Failed" if status == "Failed" else names.REJECTED if approval == names.REJECTED else ""
-    receipt = recorder().record(Register(package=package, evidence=evidence, unasked=unasked))
+    receipt = recorder().record(Register(package=package, evidence=evidence, unasked=unasked, changed=asked))
     logger.info(
         "model registered",
         extra={
@@ -119,6 +153,12 @@ def register(arn: str, *, by_job: bool = False, budget: Callable[[], None] = lam
         # Never Pending, so that nobody was asked; or set elsewhere while its artifact was hashed.
         receipt = record_bypass(description)
     return {"sequence": receipt.sequence, "note": receipt.note}
+
+
+def _is_older(package: Package) -> bool:
+    """Return True for a package that was made before this service came, and that it never took over."""
+    made = package.created_at
+    return made is not None and made < installed_at() and ledger().version(package.group, package.version) is None
 
 
 def _failure(description: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Operations by command: roll back, revoke, adopt, remove and restore an endpoint; report an evaluation.
+"""Operations by command: roll back, revoke, ask, adopt, remove and restore an endpoint; report an evaluation.
 
 API Gateway accepts only signed requests, and STS names the signer. Neither the event's shape nor its authorizer is
 trusted: everybody with lambda:InvokeFunction can write both.
@@ -7,6 +7,7 @@ trusted: everybody with lambda:InvokeFunction can write both.
 from __future__ import annotations
 
 import fnmatch
+import json
 import re
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -72,6 +73,8 @@ def _operation(form: dict[str, str], operator: Actor) -> Receipt:
             return operations.roll_back(group, name, operator, reason, world=signing(), to_version=to_version)
         case "revoke":
             return operations.revoke(group, version_number(form.get("version", "")), operator, reason, world=signing())
+        case "ask":
+            return _ask(group, version_number(form.get("version", "")), form.get("arn", ""), operator, reason)
         case "adopt":
             package = _attested(form.get("package", ""))
             return operations.adopt(package, form.get("environment", ""), operator, reason, world=signing())
@@ -82,8 +85,29 @@ def _operation(form: dict[str, str], operator: Actor) -> Receipt:
         case "refold":
             return Receipt(group=group, note=f"{ledger().refold(group)} states folded again")
         case other:
-            those = "rollback, revoke, adopt, endpoint_remove, endpoint_restore, refold or report"
+            those = "rollback, revoke, ask, adopt, endpoint_remove, endpoint_restore, refold or report"
             raise Invalid("operation", f"{other!r} is not {those}.")
+
+
+def _ask(group: str, version: int, arn: str, operator: Actor, reason: str) -> Receipt:
+    """Ask for a version; one that is older than this service is registered, once the ledger has who asked for it.
+
+    Raises:
+        Invalid: nobody governs its group, or the ARN is another version's.
+    """
+    _check_package(group, version, arn)
+    receipt = operations.ask_for(group, version, arn, operator, reason, world=signing())
+    asked = [event.sequence for event in receipt.events if event.kind == names.REGISTRATION_ASKED]
+    if asked:
+        event = {
+            "id": "asked",
+            "detail": {"ModelPackageArn": arn, "ModelPackageGroupName": group},
+            "asked": asked[0],
+        }
+        client("lambda").invoke(
+            FunctionName=setting(names.REGISTERED_FUNCTION), InvocationType="Event", Payload=json.dumps(event).encode()
+        )
+    return receipt
 
 
 def _report(form: dict[str, str], arn: str) -> Receipt:
@@ -118,14 +142,23 @@ def _attested(text: str) -> Package:
         package = msgspec.json.decode(text, type=Package)
     except msgspec.DecodeError as error:
         raise Invalid("package", f"this is no package: {error}") from None
-    if not config().governs(package.group) or not names.GROUP_PATTERN.fullmatch(package.group):
-        raise Invalid("package.group", f"{package.group[:64]} is not governed by this service.")
-    # SageMaker writes group names in lower case into ARNs.
-    if not package.arn.lower().endswith(f":model-package/{package.group}/{package.version}".lower()):
-        raise Invalid("package.arn", f"this is not the ARN of {package.group} version {package.version}.")
+    _check_package(package.group, package.version, package.arn, "package.")
     if not package.containers or not all(container.sha256 for container in package.containers):
         raise Invalid("package.containers", "what is attested has to be hashed.")
     return package
+
+
+def _check_package(group: str, version: int, arn: str, place: str = "") -> None:
+    """Check that a group is governed, and that an ARN is that of one of its versions.
+
+    Raises:
+        Invalid: it is not.
+    """
+    if not config().governs(group) or not names.GROUP_PATTERN.fullmatch(group):
+        raise Invalid(f"{place}group", f"{group[:64]} is not governed by this service.")
+    # SageMaker writes group names in lower case into ARNs.
+    if not arn.lower().endswith(f":model-package/{group}/{version}".lower()):
+        raise Invalid(f"{place}arn", f"this is not the ARN of {group} version {version}.")
 
 
 def _operator(arn: str) -> Actor:

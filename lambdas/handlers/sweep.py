@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
-from functools import cache
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
 
-from lambdas.shared.dependencies import client, config, count, ledger, logger, now, recorder, setting
+from lambdas.shared.dependencies import client, config, count, installed_at, ledger, logger, now, recorder, setting
 from promotion import names
 from promotion.aws.artifacts import MISSING
 from promotion.aws.registry import is_gone
@@ -79,15 +78,6 @@ def _newest_pending(group: str) -> Iterator[dict[str, Any]]:
         )
     )
     yield from itertools.islice((summary for page in pages for summary in page["ModelPackageSummaryList"]), LOOKED_AT)
-
-
-@cache
-def installed_at() -> datetime:
-    """When the ledger was made. What was registered before had no event that could be lost."""
-    made: datetime = client("dynamodb").describe_table(TableName=setting(names.LEDGER_TABLE))["Table"][
-        "CreationDateTime"
-    ]
-    return made
 
 
 def _find_lost(group: str) -> int:

@@ -172,6 +172,19 @@ def links() -> Links:
     return Links(base_url=setting(names.PUBLIC_URL), keyring=keyring())
 
 
+@cache
+def installed_at() -> datetime:
+    """When this service was first deployed: what was registered before, nobody is asked about.
+
+    The older of the ledger's table and the key that signs it, so that neither a restored table nor another key moves it.
+    """
+    table: datetime = client("dynamodb").describe_table(TableName=setting(names.LEDGER_TABLE))["Table"][
+        "CreationDateTime"
+    ]
+    key: datetime = client("kms").describe_key(KeyId=setting(names.SIGNING_KEY_ARN))["KeyMetadata"]["CreationDate"]
+    return min(table, key)
+
+
 def now() -> datetime:
     return datetime.now(UTC)
 

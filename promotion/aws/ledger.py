@@ -169,6 +169,11 @@ class DynamoLedger:
         for item in self._query(group, "EVENT#", after=f"EVENT#{after:010d}"):
             yield _read_event(item)
 
+    def event(self, group: str, sequence: int) -> Event | None:
+        """One event of a group; None where there is none."""
+        item = self._get(group, _event_key(sequence))
+        return _read_event(item) if item is not None else None
+
     def board(
         self, *, start: dict[str, Any] | None = None, limit: int = 400, unreadable: list[str] | None = None
     ) -> tuple[list[EnvironmentState], Any]:

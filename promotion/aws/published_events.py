@@ -226,6 +226,7 @@ def detail_of(event: Event, arn: str) -> Detail | None:
             kind = DETAILS[event.kind]
         case (
             payloads.ModelRegistered()
+            | payloads.RegistrationAsked()
             | payloads.ArtifactHashed()
             | payloads.ApproverReminded()
             | payloads.ModelAdopted()

@@ -197,6 +197,11 @@ def _parser() -> Parser:
     found.add_argument("environment", metavar="ENV")
     found.add_argument("--reason", metavar="T", help="required, except with status")
 
+    found = command("ask", _ask, "have approvers asked about a version, also one older than the service")
+    found.add_argument("group", metavar="GROUP")
+    found.add_argument("version", type=_positive, metavar="VERSION")
+    found.add_argument("--reason", default="Asked for by hand.", metavar="T")
+
     found = command("adopt", _adopt, "record a version that was live before the service was installed")
     found.add_argument("group", metavar="GROUP")
     found.add_argument("environment", metavar="ENV")
@@ -290,6 +295,12 @@ def _revoke(options: argparse.Namespace) -> int:
 
     given = {"group": options.group, "version": str(options.version), "reason": options.reason}
     return operating.operate("revoke", given, as_json=options.json)
+
+
+def _ask(options: argparse.Namespace) -> int:
+    from promotion.cli import operating
+
+    return operating.ask(options.group, options.version, options.reason, as_json=options.json)
 
 
 def _adopt(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`promotion rollback`, `revoke`, `adopt` and `report`: asked of the function `operate`, signed as the caller's IAM principal."""
+"""`promotion rollback`, `revoke`, `ask`, `adopt`, `report`: asked of the function `operate`, signed as the caller's principal."""
 
 from __future__ import annotations
 
@@ -43,27 +43,36 @@ def operate(operation: str, given: dict[str, str], *, as_json: bool) -> int:
     return 0
 
 
+def ask(group: str, version: int, reason: str, *, as_json: bool) -> int:
+    """Have the approvers of the first environment asked about a version."""
+    given = {"group": group, "version": str(version), "arn": _arn(group, version), "reason": reason}
+    return operate("ask", given, as_json=as_json)
+
+
 def adopt(group: str, environment: str, version: int, reason: str, *, as_json: bool) -> int:
     """Describe and hash the version here, and have it attested."""
     from promotion.aws.artifacts import hash_container
     from promotion.aws.registry import describe
 
     sagemaker, s3 = client("sagemaker"), client("s3")
-    arn = next(
-        (
-            summary["ModelPackageArn"]
-            for page in sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
-            for summary in page["ModelPackageSummaryList"]
-            if summary["ModelPackageVersion"] == version
-        ),
-        None,
-    )
-    if arn is None:
-        raise Invalid("VERSION", f"{group} has no version {version} in the registry.")
-    package, _ = describe(sagemaker, arn, config().identity.requesters)
+    package, _ = describe(sagemaker, _arn(group, version), config().identity.requesters)
     package = msgspec.structs.replace(package, containers=tuple(hash_container(s3, c) for c in package.containers))
     given = {"environment": environment, "reason": reason, "package": msgspec.json.encode(package).decode()}
     return operate("adopt", given, as_json=as_json)
+
+
+def _arn(group: str, version: int) -> str:
+    """The ARN of a version in the registry.
+
+    Raises:
+        Invalid: there is none.
+    """
+    pages = client("sagemaker").get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
+    for page in pages:
+        for summary in page["ModelPackageSummaryList"]:
+            if summary["ModelPackageVersion"] == version:
+                return str(summary["ModelPackageArn"])
+    raise Invalid("VERSION", f"{group} has no version {version} in the registry.")
 
 
 def report(group: str, environment: str, version: int, metrics: str, pictures: Sequence[str], *, as_json: bool) -> int:

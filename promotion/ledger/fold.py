@@ -98,7 +98,7 @@ def _change(view: GroupSnapshot, event: Event, payload: Payload | Unknown) -> No
             endpoint_state.changed(view, event, payload)
         case payloads.PackageChanged():
             _package_changed(view, event, payload)
-        case payloads.PolicyChanged() | payloads.SigningKeyChanged() | Unknown():
+        case payloads.RegistrationAsked() | payloads.PolicyChanged() | payloads.SigningKeyChanged() | Unknown():
             pass
         case _:
             assert_never(payload)

@@ -33,6 +33,15 @@ class ModelRegistered(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     unasked: str = ""
 
 
+class RegistrationAsked(_Payload, frozen=True, kw_only=True, omit_defaults=True):
+    """An operator asked for a version that is older than the installation. The event itself has no version: none is known yet."""
+
+    kind: ClassVar[str] = names.REGISTRATION_ASKED
+    version: int
+    arn: str
+    reason: str = ""
+
+
 class ArtifactHashed(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """The artifact was hashed, or failed; `hashing`: it is tried again. `containers` have the digests."""
 
@@ -278,6 +287,7 @@ class Unknown(Struct, frozen=True):
 
 Payload = (
     ModelRegistered
+    | RegistrationAsked
     | ArtifactHashed
     | ApprovalRequested
     | ApproverReminded

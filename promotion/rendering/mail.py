@@ -58,7 +58,8 @@ def _write(o: Occasion, payload: Payload | Unknown) -> list[Letter]:
         case payloads.PackageRemoved():
             return registry.removed(o)
         case (
-            payloads.ModelAdopted()
+            payloads.RegistrationAsked()
+            | payloads.ModelAdopted()
             | payloads.RequestWithdrawn()
             | payloads.DriftEnded()
             | payloads.RetrainingStarted()

@@ -22,6 +22,8 @@ def sentence(event: Event) -> str:
         case payloads.ModelRegistered(unasked=unasked):
             said = {names.REJECTED: ", as Rejected: nobody is asked", "Failed": ", but SageMaker could not make it"}
             return f"{what} was registered by {who}{said.get(unasked, '')}"
+        case payloads.RegistrationAsked(version=number):
+            return f"{who} asked for v{number}, which was registered before this service came{why}"
         case payloads.ArtifactHashed(problem=problem):
             if not problem:
                 return f"the artifact of {what} was read and hashed"

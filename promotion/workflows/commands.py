@@ -23,11 +23,12 @@ class _Command(Struct, frozen=True, kw_only=True, tag_field="operation"):
 
 
 class Register(_Command, frozen=True, kw_only=True, tag="register"):
-    """A package was registered."""
+    """A package was registered; `changed` is what its request says where somebody asked for it."""
 
     package: Package
     evidence: Evidence
     unasked: str = ""
+    changed: str = ""
 
 
 class RecordRemoved(_Command, frozen=True, kw_only=True, tag="removed"):
@@ -172,7 +173,7 @@ def dispatch(command: Command, context: Context) -> Receipt:
         case Register():
             if not context.config.governs(c.package.group):
                 raise Invalid("model_package_group", f"{c.package.group} is not governed by this service.")
-            return decisions.register(c.package, c.evidence, world=context, unasked=c.unasked)
+            return decisions.register(c.package, c.evidence, world=context, unasked=c.unasked, changed=c.changed)
         case RecordRemoved():
             return registry_changes.record_removed(c.group, c.version, world=context)
         case RecordArtifact():

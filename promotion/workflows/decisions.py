@@ -42,18 +42,18 @@ __all__ = [
 ]
 
 
-def register(package: Package, evidence: Evidence, *, world: Context, unasked: str = "") -> Receipt:
+def register(package: Package, evidence: Evidence, *, world: Context, unasked: str = "", changed: str = "") -> Receipt:
     """Record a registered version and request approval for the first environment, or what changed of a known one.
 
     Registering again is nothing new: several events for one change, and the echo of our own writes, make one request. With
-    `unasked`, the reason, a new version is recorded and nobody is asked.
+    `unasked`, the reason, a new version is recorded and nobody is asked. `changed` is said on the request of a new version.
     """
     package = bounded(package)
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
         state = view.find_version(package.version)
         if state is None:
-            return registry_changes.registered(view, package, evidence, world, unasked=unasked)
+            return registry_changes.registered(view, package, evidence, world, unasked=unasked, changed=changed)
         return registry_changes.seen_again(view, state, package, evidence, world, unasked=unasked)
 
     return append(package.group, step, world)

@@ -14,6 +14,7 @@ from promotion.ledger import payloads
 from promotion.ledger.append import Context, Receipt, append, checked_reason, known
 from promotion.ledger.events import NewEvent, happened
 from promotion.ledger.snapshot import GroupSnapshot, falls_back
+from promotion.workflows import decisions
 
 
 def roll_back(
@@ -78,6 +79,28 @@ def revoke(group: str, version: int, actor: Person | Actor, reason: str, *, worl
         ]
 
     return append(group, step, world)
+
+
+def ask_for(group: str, version: int, arn: str, actor: Actor, reason: str, *, world: Context) -> Receipt:
+    """Ask for a version in the first environment; one that the ledger doesn't know is registered after this event.
+
+    Raises:
+        Refused: it was never asked for there, or the actor is no operator.
+        AlreadyDecided: its request is open, was approved, or a newer version is live there or asks.
+    """
+    reason = checked_reason(reason)
+    policy.may_revoke(actor, group, world.config).require()
+    first = world.config.environment_names[0]
+    state = world.ledger.view(group).find_version(version)
+    if state is None:
+        asked = payloads.RegistrationAsked(version=version, arn=arn, reason=reason)
+        return append(group, lambda view: [happened(asked, actor)], world)
+    if (request := state.requests.get(first)) is None:
+        raise Refused(
+            f"Version {version} is in the ledger, and nobody was asked for {first}; register it again.",
+            code="not_asked",
+        )
+    return decisions.ask_again(request.id, actor, reason, world=world)
 
 
 def adopt(package: Package, name: str, actor: Actor, reason: str, *, world: Context) -> Receipt:

@@ -16,11 +16,11 @@ from promotion.workflows.requests import ask
 
 
 def registered(
-    view: GroupSnapshot, package: Package, evidence: Evidence, world: Context, *, unasked: str = ""
+    view: GroupSnapshot, package: Package, evidence: Evidence, world: Context, *, unasked: str = "", changed: str = ""
 ) -> list[NewEvent]:
     """Return the events of a version that is new to the ledger: its registration, and its first request unless `unasked`."""
     fact = _registration(package, evidence, world, unasked)
-    return [fact] if unasked else [fact, *ask(view, package, _first(world), evidence, SYSTEM, world)]
+    return [fact] if unasked else [fact, *ask(view, package, _first(world), evidence, SYSTEM, world, changed=changed)]
 
 
 def seen_again(

@@ -137,15 +137,23 @@ class People:
 
     def adopt(self, version: int, environment: str) -> int:
         """By the command: an IAM principal, whom STS confirms; once more where the answer was an error."""
-        from lambdas.handlers import operate
         from lambdas.shared.dependencies import ledger
 
         with self.unharmed():
             package = ledger().view(GROUP).version(version).package
-        form = {
+        return self._operate({
             "operation": "adopt", "environment": environment, "reason": "It served before.",
             "package": msgspec.json.encode(package).decode(),
-        }  # fmt: skip
+        })  # fmt: skip
+
+    def ask(self, version: int) -> int:
+        """By the command: an operator asks about a version that is older than the service."""
+        given = {"operation": "ask", "group": GROUP, "version": str(version), "arn": self.arn(version)}
+        return self._operate({**given, "reason": "It is good."})
+
+    def _operate(self, form: dict[str, str]) -> int:
+        from lambdas.handlers import operate
+
         event = {
             "version": "2.0", "rawPath": "/operations", "rawQueryString": "", "isBase64Encoded": False,
             "headers": {"host": URL.removeprefix("https://"), "content-type": "application/json"},

@@ -1,4 +1,4 @@
-"""What waited in the registry before the service was installed is no lost registration."""
+"""Nobody is asked about what was registered before the service was installed, whatever tells of it; an operator may ask."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ import pytest
 import time_machine
 from moto.sagemaker.models import sagemaker_backends
 
-from tests.faults.plant import plant
+from lambdas.shared.dependencies import ledger
+from promotion import names
+from tests.fakes import GROUP, OPERATOR
+from tests.faults.plant import Plant, plant
+
+
+def older(service: Plant, by: timedelta) -> None:
+    """A package that was registered before the service was there to be told."""
+    service.register(tell=False)
+    (package,) = sagemaker_backends["123456789012"]["us-east-1"].model_packages.values()
+    package.creation_time -= by
 
 
 @pytest.mark.parametrize(("older_by", "found"), [(timedelta(days=400), False), (timedelta(0), True)])
@@ -17,10 +27,46 @@ def test_the_sweep_registers_nothing_that_is_older_than_the_ledger(
     tmp_path: Path, older_by: timedelta, found: bool
 ) -> None:
     with plant(tmp_path) as service:
-        service.register(tell=False)
-        (package,) = sagemaker_backends["123456789012"]["us-east-1"].model_packages.values()
-        package.creation_time -= older_by
+        older(service, older_by)
         with time_machine.travel(datetime.now(UTC) + timedelta(minutes=10), tick=True):
             service.sweep()
         assert bool(service.story()) is found
         assert bool(service.mails) is found
+
+
+@pytest.mark.parametrize("status", [names.PENDING, names.APPROVED, names.REJECTED])
+def test_an_event_about_an_older_package_registers_nothing(tmp_path: Path, status: str) -> None:
+    with plant(tmp_path) as service:
+        # Minutes before the first deployment, and not a day.
+        older(service, timedelta(minutes=5))
+        service.flip(1, status)
+        service.settle()
+        assert service.story() == []
+        assert service.mails == []
+
+
+def test_an_operator_asks_about_an_older_package(tmp_path: Path) -> None:
+    with plant(tmp_path) as service:
+        older(service, timedelta(days=400))
+        assert service.ask(1) == 200
+        service.settle()
+        kinds = [kind for kind, *_ in service.story()]
+        assert kinds[1:] == [names.REGISTRATION_ASKED, names.MODEL_REGISTERED, names.APPROVAL_REQUESTED]
+        with service.unharmed():
+            (asked, *_), state = list(ledger().events(GROUP, after=1)), ledger().version(GROUP, 1)
+        assert asked.actor.subject == OPERATOR.subject
+        assert state is not None
+        assert OPERATOR.label in state.requests["dev"].changed
+        assert state.package.containers[0].sha256, "the service has hashed it itself"
+        assert service.mails
+        assert service.ask(1) == 409, "its request is open"
+        assert service.differences() == []
+
+
+def test_nobody_claims_that_an_operator_asked(tmp_path: Path) -> None:
+    with plant(tmp_path) as service:
+        older(service, timedelta(days=400))
+        detail = {"ModelPackageArn": service.arn(1), "ModelPackageGroupName": GROUP}
+        service.asynchronous.append(("on_model_registered", {"detail": detail, "asked": 1}, 0))
+        service.settle()
+        assert service.story() == []

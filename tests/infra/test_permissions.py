@@ -124,6 +124,7 @@ def calls(template: Template) -> dict[str, tuple[str, str, dict[str, str]]]:
 MAY = {
     "on_model_registered": {
         "describe a package",
+        "read the ledger",
         "read artifacts",
         "say what happened",
         "start a job that hashes",
@@ -143,7 +144,14 @@ MAY = {
         "read form keys",
         "check a session",
     },
-    "operate": {"read the ledger", "append to the ledger", "change the ledger's heads", "sign", "keep a report"},
+    "operate": {
+        "read the ledger",
+        "append to the ledger",
+        "change the ledger's heads",
+        "sign",
+        "keep a report",
+        "register again",
+    },
     "record": {"read the ledger", "append to the ledger", "change the ledger's heads", "sign"},
     "sign_in": {
         "make a session",

@@ -189,7 +189,7 @@ def test_every_kind_reads_like_a_story(kind: str) -> None:
     data = {
         "reason": "so", "verdict": "Approved", "from_version": 4, "request_id": "g:3:prod:1", "status": "Completed",
         "evidence": {"source": "registration"}, "gates": [], "attempt": 1, "expires_at": BEGINNING, "source": "monitor",
-        "execution": "e", "environments": [], "before": "a", "after": "b",
+        "execution": "e", "environments": [], "before": "a", "after": "b", "version": 3, "arn": "a",
         "package": {"group": GROUP, "version": 3, "arn": "a", "containers": []},
     }  # fmt: skip
     event = Event(
