@@ -12,7 +12,7 @@ from benchmarks.__main__ import found
 
 ROOT = Path(__file__).resolve().parents[2]
 
-PARTS = ["approver", "control", "cost", "deploy", "evidence", "inference", "loop", "realtime", "serving"]
+PARTS = ["approver", "control", "cost", "deploy", "evidence", "growth", "inference", "loop", "realtime", "serving"]
 
 
 def test_every_benchmark_is_found() -> None:
