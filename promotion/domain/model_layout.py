@@ -7,6 +7,7 @@ Only what names and small documents tell: the weights themselves are read by the
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
@@ -22,6 +23,14 @@ TOKENIZERS = (
     "tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "spm.model", "sentencepiece.model",
     "source.spm", "spm_char.model", "vocab.txt", "vocab.json", "vocab-src.json", "prophetnet.tokenizer", "byte_maps.json",
 )  # fmt: skip
+# What has the interpreter, the loader, a compiler or a library run something else, before a single file is compared: with
+# PYTHONPATH=/opt/ml/model/code, Python begins with the archive's own code/sitecustomize.py.
+_RUNS_CODE = re.compile(
+    "PYTHON(?!UNBUFFERED$|DONTWRITEBYTECODE$|HASHSEED$|IOENCODING$|UTF8$).*|LD_.*|GLIBC_TUNABLES|GCONV_PATH|LOCPATH|OPENSSL_.*|"
+    "PATH|HOME|ENV|BASH_.*|XDG_.*|MPL.*|CC|CXX|TRITON_.*|TORCHINDUCTOR_.*|CUDA_(INJECTION.*|HOME|PATH)|NCCL_.*|HF_MODULES_CACHE|"
+    "VLLM_(?!START_SECONDS$).*",
+    re.ASCII,
+)
 WITHOUT_TOKENIZER_FILES = ("byt5", "canine", "perceiver")
 
 
@@ -40,6 +49,10 @@ def layout_problem(paths: Iterable[str], documents: Mapping[str, bytes], environ
         environment: the container's variables.
     """
     files = [PurePosixPath(path) for path in paths]
+    if runs := sorted(filter(_RUNS_CODE.fullmatch, environment)):
+        return (
+            f"{runs[0]}: the inference image is given no variable by which Python or the system loads code, or runs it."
+        )
     if hub := environment.get("HF_MODEL_ID"):
         return f"HF_MODEL_ID={hub} names a model on a hub, and only approved files are run."
     task = environment.get("HF_TASK", "")

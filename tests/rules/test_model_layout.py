@@ -33,6 +33,51 @@ def problem(files: Mapping[str, str], **environment: str) -> str:
     return layout_problem([member.path for member in hashed.manifest.members], hashed.documents, environment)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "PYTHONPATH",
+            "PYTHONHOME",
+            "PYTHONSTARTUP",
+            "PYTHONWARNINGS",
+            "PYTHONUSERBASE",
+            "PYTHONPYCACHEPREFIX",
+            "PYTHON",
+        ),
+        *("LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "GCONV_PATH", "OPENSSL_CONF", "PATH", "HOME", "BASH_ENV", "ENV"),
+        *("CC", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "CUDA_INJECTION64_PATH", "NCCL_NET_PLUGIN"),
+        *("HF_MODULES_CACHE", "VLLM_COMMAND", "VLLM_PLUGINS"),
+    ],
+)
+def test_no_variable_has_the_image_run_the_archives_own_code(name: str) -> None:
+    """`code/` is left unrun: Python would begin with its sitecustomize.py, if PYTHONPATH named the folder."""
+    files = {**PLAIN, "code/sitecustomize.py": "print('anything')"}
+    assert problem(files, **{name: "/opt/ml/model/code"}).startswith(f"{name}: ")
+
+
+def test_other_variables_are_the_packages_own() -> None:
+    usual = (
+        "HF_TASK",
+        "SAGEMAKER_PROGRAM",
+        "SM_NUM_GPUS",
+        "PYTHONUNBUFFERED",
+        "OMP_NUM_THREADS",
+        "CUDA_VISIBLE_DEVICES",
+    )
+    ours = (
+        "INFERENCE_DTYPE",
+        "MAX_TOTAL_TOKENS",
+        "VLLM_START_SECONDS",
+        "HYPER_PARAMS",
+        "TEAM",
+        "HOMEPAGE",
+        "OPTION_ENV",
+    )
+    values = dict.fromkeys((*usual, *ours), "1") | {"HF_TASK": "summarization"}
+    assert problem(PLAIN, **values) == ""
+
+
 def without(*names: str) -> dict[str, str]:
     return {name: text for name, text in PLAIN.items() if name not in names}
 
