@@ -166,6 +166,8 @@ CLAIM_SETS: tuple[ClaimSet, ...] = (
     _set("any", "a dotted name that exists as a whole", claims={"groups": ..., "a.b": ["ml-dev"], "a": {"b": ["staff"]}},
          settings={"groups_claim": "a.b"}),
     _set("any", "unverified as text", claims={"email_verified": "false"}, email=""),
+    _set("any", "mail that nobody verified, as a user name in capitals",
+         claims={"email": "dee@example.com", "email_verified": False, "preferred_username": " Dee@Example.com"}, email=""),
     _set("any", "the UPN where mail is not verified", claims={"email_verified": False, "upn": "a@corp.example.com"},
          email="a@corp.example.com"),
 )  # fmt: skip

@@ -151,9 +151,13 @@ def _text(claims: Mapping[str, Any], name: str, longest: int) -> str:
     found = claims.get(name)
     if not isinstance(found, str):
         return ""
-    if _is_unverified(claims) and found == claims.get("email"):
+    if _is_unverified(claims) and _folded(found) == _folded(claims.get("email")):
         return ""
     return one_line(found, longest)
+
+
+def _folded(text: object) -> str:
+    return one_line(str(text), LONGEST_SUBJECT).casefold()
 
 
 def _is_unverified(claims: Mapping[str, Any]) -> bool:
