@@ -52,6 +52,10 @@ def main(wanted: list[str]) -> int:
             shutil.copy2(ROOT / name, target)
         for name in BESIDE:
             (copy / name).symlink_to(ROOT / name)
+        tests = list(dict.fromkeys(each.test for each in chosen))
+        # All at once is quicker; one that fails is found by itself below.
+        if _outcome(copy, tests) == PASSED:
+            unbroken = dict.fromkeys(tests, PASSED)
         held = [_is_noticed(copy, each, unbroken) for each in chosen]
     print(f"{sum(held)} of {len(held)} breakages were noticed")
     return 0 if all(held) else 1
@@ -73,13 +77,13 @@ def _is_noticed(copy: Path, each: Breakage, unbroken: dict[str, str]) -> bool:
         print(f"no longer there: {each.file}: {each.old}", flush=True)
         return False
     if each.test not in unbroken:
-        unbroken[each.test] = _outcome(copy, each.test)
+        unbroken[each.test] = _outcome(copy, [each.test])
     if unbroken[each.test] != PASSED:
         print(f"UNBROKEN: {unbroken[each.test]}: {each.test}", flush=True)
         return False
     place.write_text(whole.replace(each.old, each.new), encoding="utf-8")
     try:
-        outcome = _outcome(copy, each.test)
+        outcome = _outcome(copy, [each.test])
     finally:
         place.write_text(whole, encoding="utf-8")
     # Anything else than a failed test, such as a module that can't be imported, has noticed nothing.
@@ -88,11 +92,11 @@ def _is_noticed(copy: Path, each: Breakage, unbroken: dict[str, str]) -> bool:
     return outcome == FAILED
 
 
-def _outcome(copy: Path, test: str) -> str:
+def _outcome(copy: Path, tests: list[str]) -> str:
     """How pytest ended, in words."""
     try:
         finished = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test],
+            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests],
             cwd=copy,
             env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
