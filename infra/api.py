@@ -34,6 +34,7 @@ ROUTES: list[tuple[str, list[apigateway.HttpMethod], str]] = [
     # Any other address: a page that says so, with a way back.
     ("/{proxy+}", _GET, "web"),
     ("/logout", _POST, "sign_in"),
+    ("/backchannel-logout", _POST, "sign_in"),
     ("/approvals/{token}", _POST, "decide"),
     ("/approvals/{token}/again", _POST, "decide"),
     ("/approvals/{token}/withdraw", _POST, "decide"),

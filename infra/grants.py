@@ -78,6 +78,10 @@ TOLD: Mapping[str, tuple[str, ...]] = {
     "on_event_published": (names.LEDGER_TABLE, names.LINK_KEYS_SECRET_ARN, names.PUBLIC_URL),
     "verify": (names.LEDGER_TABLE, names.PROJECTIONS_TABLE, names.SIGNING_KEY_ARN, names.ANCHOR_BUCKET),
 }
+# With `[identity] backchannel_logout`, whoever reads sessions learns which ones the identity provider has ended.
+TOLD_OF_ENDED: Mapping[str, tuple[str, ...]] = dict.fromkeys(
+    ("sign_in", "web", "decide"), (names.ENDED_SESSIONS_TABLE,)
+)
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,10 @@ class Duties:
         }
         for module, variables in TOLD.items():
             functions.tell(module, **{variable: known[variable] for variable in variables})
+        if store.ended_sessions is not None:
+            known[names.ENDED_SESSIONS_TABLE] = store.ended_sessions.table_name
+            for module, variables in TOLD_OF_ENDED.items():
+                functions.tell(module, **{variable: known[variable] for variable in variables})
 
     def permit(self) -> None:
         """Grants: `decide`, `operate` and `record` append to the ledger, the projector writes to the targets, and none may invoke
@@ -217,3 +225,8 @@ class Duties:
         }
         for module, statements in granted.items():
             functions.permit(module, statements)
+        if self.store.ended_sessions is not None:
+            ended = [self.store.ended_sessions.table_arn]
+            for module in TOLD_OF_ENDED:
+                functions.permit(module, [allow(["dynamodb:GetItem"], ended)])
+            functions.permit("sign_in", [allow(["dynamodb:PutItem"], ended)])

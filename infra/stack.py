@@ -52,7 +52,13 @@ class PromotionStack(Stack):
         far = bool(settings.elsewhere)
         evidence = self._elsewhere.evidence_bucket if far else None
         self.store = Store(
-            self, "Store", alias=name, evidence_name=evidence, kept=kept, signing_key=settings.signing.key
+            self,
+            "Store",
+            alias=name,
+            evidence_name=evidence,
+            kept=kept,
+            signing_key=settings.signing.key,
+            ends_sessions=settings.identity.backchannel_logout,
         )
         self.api = Api(self, "Api", web=settings.web)
         bus = self._elsewhere.here("events", f"event-bus/{name}") if far else None

@@ -22,7 +22,8 @@ class Store(Construct):
     """Everything with state. Its logical ids are held by a test: a renamed table would be a new, empty one.
 
     `kept` is what an earlier installation left (promotion/aws/kept.py): it is gone on with, and belongs to no stack any more.
-    `signing_key` is the ARN of a key that signs in place of the stack's own, which stays where it is.
+    `signing_key` is the ARN of a key that signs in place of the stack's own, which stays where it is. With `ends_sessions` there
+    is a table of the sessions that the identity provider has ended.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Store(Construct):
         evidence_name: str | None = None,
         kept: Mapping[str, str] | None = None,
         signing_key: str | None = None,
+        ends_sessions: bool = False,
     ) -> None:
         super().__init__(scope, name)
         self._kept = kept or {}
@@ -41,6 +43,12 @@ class Store(Construct):
         self.ledger: dynamodb.ITable = self._ledger()
         # Kept as well: without cursors the projector would bring up every target from the first event, mails included.
         self.projections: dynamodb.ITable = self._projections()
+        # None of it outlives the longest session.
+        self.ended_sessions: dynamodb.ITable | None = (
+            _table(self, "EndedSessions", time_to_live_attribute="expires_at", removal_policy=RemovalPolicy.DESTROY)
+            if ends_sessions
+            else None
+        )
         # Asymmetric, so that a pipeline verifies offline; kept, because nobody can check what a deleted key has signed.
         own = self._signing_key(alias)
         self.signing_key: kms.IKey = (
@@ -241,7 +249,13 @@ def _keys(scope: Construct, name: str, description: str) -> secretsmanager.Secre
     )
 
 
-def _table(scope: Construct, name: str, **settings: object) -> dynamodb.Table:
+def _table(
+    scope: Construct,
+    name: str,
+    *,
+    removal_policy: RemovalPolicy = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
+    **settings: object,
+) -> dynamodb.Table:
     return dynamodb.Table(
         scope,
         name,
@@ -252,7 +266,7 @@ def _table(scope: Construct, name: str, **settings: object) -> dynamodb.Table:
             point_in_time_recovery_enabled=True
         ),
         encryption=dynamodb.TableEncryption.AWS_MANAGED,
-        removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
+        removal_policy=removal_policy,
         **settings,  # type: ignore[arg-type]
     )
 

@@ -70,6 +70,10 @@ class IdentityProvider:
             "client_secret": client_secret,
             "redirect_uris": [f"{ports.http_url}/callback"],
             "post_logout_redirect_uris": [f"{ports.http_url}/"],
+            # It tells the service when a session of its own ends, where the service listens.
+            "backchannel_logout_uri": f"{ports.http_url}/backchannel-logout"
+            if config.identity.backchannel_logout
+            else None,
             "groups_claim": config.identity.groups_claim,
             "cookie_key": secrets.token_urlsafe(32),
             "people": people(config),

@@ -7,7 +7,7 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
-from lambdas.shared import http_app, sign_in_flow
+from lambdas.shared import back_channel, http_app, sign_in_flow
 from lambdas.shared.dependencies import config, identity, setting
 from lambdas.shared.http_app import Visit
 from promotion import names
@@ -42,6 +42,12 @@ def callback_by_form(visit: Visit) -> Response[Any]:
             visit, SignInFailed("The identity provider wasn't asked to answer with a form.")
         )
     return sign_in_flow.finish(visit, visit.form())
+
+
+@http_app.route(app, "/backchannel-logout", "POST")
+def backchannel_logout(visit: Visit) -> Response[Any]:
+    """The identity provider itself ends sessions: no browser, so neither session, Origin nor CSRF token."""
+    return back_channel.end_sessions(visit)
 
 
 @http_app.route(app, "/logout", "POST")

@@ -15,6 +15,7 @@ from botocore.config import Config as BotoConfig
 
 from promotion import names
 from promotion.aws.accounts import Accounts, RoutedParameters
+from promotion.aws.ended_sessions import EndedSessions
 from promotion.aws.keys import KmsSigner, Secrets
 from promotion.aws.ledger import DynamoLedger
 from promotion.aws.recorder import Recorder
@@ -166,6 +167,14 @@ def session_maker() -> Sessions:
     """Makes sessions: the role of `sign_in` alone may have KMS sign them."""
     key = KmsSigner(client("kms"), setting(names.SESSION_KEY_ARN))
     return Sessions(key.public_key_pem(), key.sign, longest=duration(config().identity.session_lifetime))
+
+
+@cache
+def ended_sessions() -> EndedSessions | None:
+    """Sessions that the identity provider has ended; None where it isn't to say so."""
+    if not config().identity.backchannel_logout:
+        return None
+    return EndedSessions(client("dynamodb"), setting(names.ENDED_SESSIONS_TABLE))
 
 
 def links() -> Links:

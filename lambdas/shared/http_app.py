@@ -11,7 +11,7 @@ from urllib.parse import quote
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.shared.cookies import Cookie, SameSite
 
-from lambdas.shared.dependencies import config, form_keys, now, sessions, setting
+from lambdas.shared.dependencies import config, ended_sessions, form_keys, now, sessions, setting
 from lambdas.shared.http_request import (
     HTML,
     JSON,
@@ -54,8 +54,11 @@ class Visit(Request):
     """A request of a person, who has a session or gets none of what needs one."""
 
     def session(self) -> Session | None:
+        """The session in this browser's cookie; None where there is none, or the identity provider has ended it."""
         cookie = self.cookies.get(session_cookie_name(), "")
-        return sessions().session(cookie, now=now(), known=policy.known_groups(config())) if cookie else None
+        session = sessions().session(cookie, now=now(), known=policy.known_groups(config())) if cookie else None
+        ended = ended_sessions()
+        return None if session is None or (ended is not None and ended.has(session)) else session
 
     def visitor(self) -> Session:
         """The session of anybody who is signed in; who isn't is asked to sign in."""

@@ -24,6 +24,8 @@ from promotion.links.tokens import SignIn, claimed_request_of, safe_return
 
 MOST_SIGN_INS = 5
 SIGN_IN_COOKIE_S = 600
+# Longer ones would leave no room in the cookie; a session without one ends with its person.
+LONGEST_SID = 255
 BEGIN_AGAIN = "This sign-in was not begun here, or took too long. Begin again."
 
 
@@ -73,12 +75,16 @@ def finish(visit: Visit, said: Mapping[str, str]) -> Response[Any]:
 
 def _session(code: str, sign_in: SignIn) -> Session:
     moment = now()
+    provider = identity()
+    claims = provider.claims_for(code, sign_in, now=moment)
+    sid = claims.get("sid")
     return Session(
         id=secrets.token_urlsafe(18),
-        person=identity().finish(code, sign_in, now=moment),
+        person=provider.person(claims),
         expires_at=moment + duration(config().identity.session_lifetime),
         made_at=moment,
         made_for=digest(sign_in.return_to),
+        sid=sid if isinstance(sid, str) and len(sid) <= LONGEST_SID else "",
     )
 
 

@@ -58,6 +58,10 @@ function serve(settings) {
         post_logout_redirect_uris: settings.post_logout_redirect_uris,
         grant_types: ['authorization_code'],
         response_types: ['code'],
+        ...(settings.backchannel_logout_uri && {
+          backchannel_logout_uri: settings.backchannel_logout_uri,
+          backchannel_logout_session_required: true,
+        }),
       },
     ],
     pkce: { required: () => true },
@@ -69,7 +73,13 @@ function serve(settings) {
     // Claims belong into the ID token, as Entra ID puts them there.
     conformIdTokenClaims: false,
     scopes: ['openid', 'profile', 'email', 'offline_access'],
-    features: { devInteractions: { enabled: false }, rpInitiatedLogout: { enabled: true } },
+    features: {
+      devInteractions: { enabled: false },
+      rpInitiatedLogout: { enabled: true },
+      backchannelLogout: { enabled: Boolean(settings.backchannel_logout_uri) },
+    },
+    // The service is on loopback, which this provider would not call, and its function may start first.
+    fetch: (url, { dispatcher, signal, ...options }) => globalThis.fetch(url, options),
     interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },
     cookies: { keys: [settings.cookie_key] },
     ttl: { Session: 43200, Grant: 43200, Interaction: 3600, AccessToken: 3600, IdToken: 3600, AuthorizationCode: 120 },
@@ -101,6 +111,7 @@ function serve(settings) {
     },
   });
   provider.on('server_error', (_, error) => console.error(error));
+  provider.on('backchannel.error', (_, error) => console.error(error));
 
   provider.use(async (ctx, next) => {
     if (ctx.path === '/_local/healthz') {

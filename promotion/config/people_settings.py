@@ -62,6 +62,7 @@ class Identity(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     requesters: dict[str, str] = {}
     ca_bundle: str | None = None
     proxy: str | None = None
+    backchannel_logout: bool = False
 
 
 class Web(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

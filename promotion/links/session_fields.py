@@ -40,6 +40,8 @@ def session_fields(session: Session) -> dict[str, Any]:
         fields["b"] = int(session.made_at.timestamp())
     if session.made_for:
         fields["f"] = session.made_for
+    if session.sid:
+        fields["o"] = session.sid
     if person.authentication is not None:
         fields["a"] = _authentication_fields(person, person.authentication)
     return fields
@@ -70,6 +72,7 @@ def session_arguments(found: Mapping[str, Any], known: Iterable[str]) -> dict[st
         "expires_at": _time(found["e"]),
         "made_at": _time(found.get("b")),
         "made_for": str(found.get("f", "")),
+        "sid": str(found.get("o", "")),
     }
 
 

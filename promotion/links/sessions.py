@@ -30,7 +30,8 @@ _PURPOSE = b"promotion.session\0"
 class Session(Struct, frozen=True, kw_only=True):
     """A signed-in person, until `expires_at`. `id` is random and binds CSRF tokens to this session.
 
-    `made_at` is when it began, and `made_for` the path that its sign-in was to come back to.
+    `made_at` is when it began, and `made_for` the path that its sign-in was to come back to. `sid` is the provider's own
+    session, where its ID token names it.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Session(Struct, frozen=True, kw_only=True):
     expires_at: datetime
     made_at: datetime | None = None
     made_for: str = ""
+    sid: str = ""
 
 
 class _Ecdsa(SigningAlgorithm):

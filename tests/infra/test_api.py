@@ -34,7 +34,7 @@ def test_every_page_has_get_and_head_and_every_form_only_post(template: Template
 
 def test_what_people_decide_is_answered_by_decide_and_who_they_are_by_sign_in(template: Template) -> None:
     expected = {"POST /operations": "operate"}
-    for path in ("/login", "/callback", "/logout"):
+    for path in ("/login", "/callback", "/logout", "/backchannel-logout"):
         expected |= {f"{method} {path}": "sign_in" for method in ("GET", "HEAD", "POST")}
     for key, function in answering(template).items():
         module = expected.get(key, "decide" if key.startswith("POST ") else "web")

@@ -130,6 +130,7 @@ def test_a_session_keeps_how_its_person_was_authenticated() -> None:
         amr=("pwd", "mfa"),
     )
     whole = replace(SESSION, person=replace(ANN, authentication=how), made_at=BEGINNING, made_for="/approvals/x")
+    whole = replace(whole, sid="session-at-the-provider")
     assert SESSIONS.session(SESSIONS.cookie(whole), now=BEGINNING) == whole
 
 

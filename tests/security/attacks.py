@@ -25,6 +25,8 @@ from promotion.domain.people import Person
 from promotion.links.sessions import Session
 from promotion.links.tokens import Keyring, SignIn
 from tests.fakes import session_key
+from tests.identity.provider import STRANGER as STRANGERS_KEY
+from tests.identity.provider import signed
 from tests.security.house import ANN, AUD, BEN, CHO, DEE, EVE, GIL, Answer, House, person
 
 OPEN, SHUT, QUORUM = "open:1:dev:1", "shut:1:test:1", "quorum:1:test:1"
@@ -421,6 +423,38 @@ attack(
     callback("state=s&error_description=%3Cscript%3Ealert(1)%3C/script%3E", sign_in_cookie),
 )
 attack("a session as a sign-in", 403, callback("code=x&state=s", lambda h: h.cookie(ANN).partition("=")[2]))
+
+# Ending other people's sessions.
+
+
+def logging_out(token: str | None) -> Try:
+    body = urlencode({"logout_token": token}) if token is not None else ""
+    return lambda house: house.send("POST", "/backchannel-logout", body=body, headers={"Origin": None})
+
+
+def made_up_logout(house: House) -> str:
+    claims = {
+        "iss": house.service.idp_url,
+        "aud": "promotion",
+        "iat": int(datetime.now(UTC).timestamp()),
+        "jti": "x",
+        "sub": "ann",
+        "events": {"http://schemas.openid.net/event/backchannel-logout": {}},
+    }
+    return signed(claims, STRANGERS_KEY, {"typ": "logout+jwt"})
+
+
+attack("a logout without a token", 400, logging_out(None))
+attack("a logout by a word", 400, logging_out("ann"))
+attack("a logout by a session", 400, lambda h: logging_out(h.cookie(ANN).partition("=")[2])(h))
+attack("a logout by a stranger's token", 400, lambda h: logging_out(made_up_logout(h))(h))
+attack(
+    "a logout with two tokens",
+    400,
+    lambda h: h.send("POST", "/backchannel-logout", body="logout_token=a&logout_token=b"),
+)
+attack("a logout at a foreign host", 400, lambda h: h.send("POST", "/backchannel-logout", headers=EVIL_HOST))
+attack("a logout by GET", 404, lambda h: h.send("GET", "/backchannel-logout?logout_token=x", who=ANN))
 
 # Commands.
 

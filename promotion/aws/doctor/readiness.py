@@ -15,7 +15,7 @@ from promotion.formatting import counted, listed
 # What the deployed template asks for: https://docs.aws.amazon.com/cdk/v2/guide/bootstrapping-env.html#bootstrap-version
 BOOTSTRAP_PARAMETER = "/cdk-bootstrap/hnb659fds/version"
 BOOTSTRAP_VERSION = 6
-# AWS refuses signatures that are five minutes off; a sign-in stops sooner (CLOCK_SKEW_S in promotion/aws/identity.py).
+# AWS refuses signatures that are five minutes off; a sign-in stops sooner (CLOCK_SKEW_S in promotion/aws/identity).
 SIGNATURE_SKEW_S = 300
 SIGN_IN_SKEW_S = 60
 _UNTOUCHED = (".example.com", "@example.com")

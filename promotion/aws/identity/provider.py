@@ -17,6 +17,7 @@ from joserfc.jwk import KeySet
 from promotion.aws.identity.claims import LONGEST_SUBJECT, find, is_overage, person_of, wants_userinfo
 from promotion.aws.identity.client_authentication import ClientAuthentication
 from promotion.aws.identity.discovery import ALGORITHMS, Discovery
+from promotion.aws.identity.logout_token import CLOCK_SKEW_S, Logout, is_number, logout_of
 from promotion.config.loading import Config
 from promotion.domain import policy
 from promotion.domain.people import Person
@@ -24,7 +25,6 @@ from promotion.errors import ProviderUnavailable, SignInFailed
 from promotion.links.tokens import SignIn
 
 SIGN_IN_LIFETIME = timedelta(minutes=10)
-CLOCK_SKEW_S = 60
 
 
 class IdentityProvider:
@@ -97,8 +97,32 @@ class IdentityProvider:
             SignInFailed: the code or the token is not good, or the groups can't be told from it.
             ProviderUnavailable: it doesn't answer.
         """
-        claims = self.claims_for(code, sign_in, now=now)
+        return self.person(self.claims_for(code, sign_in, now=now))
+
+    def person(self, claims: Mapping[str, Any]) -> Person:
+        """The person that verified claims describe.
+
+        Raises:
+            SignInFailed: the groups can't be told from them.
+        """
         return person_of(claims, self._identity, policy.known_groups(self._config))
+
+    def logout(self, token: str, *, now: datetime) -> Logout:
+        """What a logout token of the provider ends.
+
+        Raises:
+            SignInFailed: it is not the provider's, or no logout token for this application.
+            ProviderUnavailable: its keys can't be read.
+        """
+        # Anybody may send one: a name made up for a key must not have the provider asked each time.
+        found = self._verified(token, "logout token", new_key=None)
+        return logout_of(
+            found.header,
+            found.claims,
+            issuer=self._discovery.metadata()["issuer"],
+            client_id=self._identity.client_id,
+            now=now,
+        )
 
     def claims_for(self, code: str, sign_in: SignIn, *, now: datetime) -> Mapping[str, Any]:
         """Verified claims: one request to the provider, a second where the ID token leaves things out.
@@ -160,7 +184,7 @@ class IdentityProvider:
 
     def _claims(self, token: str, nonce: str, *, now: datetime) -> Mapping[str, Any]:
         """The claims of an ID token, once its signature, issuer, audience, times and nonce hold."""
-        claims = self._verified(token).claims
+        claims = self._verified(token, "ID token", new_key=_key_id(token)).claims
         moment = now.timestamp()
         audience = claims.get("aud")
         audiences = [audience] if isinstance(audience, str) else audience
@@ -170,12 +194,12 @@ class IdentityProvider:
             raise SignInFailed("The ID token was made for another application.")
         if (len(audiences) > 1 or "azp" in claims) and claims.get("azp") != self._identity.client_id:
             raise SignInFailed("The ID token was issued to another application.")
-        if not _is_number(claims.get("exp")) or moment > claims["exp"] + CLOCK_SKEW_S:
+        if not is_number(claims.get("exp")) or moment > claims["exp"] + CLOCK_SKEW_S:
             raise SignInFailed("The ID token has expired.")
-        if not _is_number(claims.get("iat")):
+        if not is_number(claims.get("iat")):
             raise SignInFailed("The ID token doesn't say when it was issued (iat).")
         for name in ("iat", "nbf"):
-            if name in claims and (not _is_number(claims[name]) or claims[name] > moment + CLOCK_SKEW_S):
+            if name in claims and (not is_number(claims[name]) or claims[name] > moment + CLOCK_SKEW_S):
                 raise SignInFailed("The ID token is not valid yet; is a clock wrong?")
         brought = claims.get("nonce")
         if not isinstance(brought, str) or not secrets.compare_digest(brought.encode(errors="replace"), nonce.encode()):
@@ -185,20 +209,20 @@ class IdentityProvider:
             raise SignInFailed("The ID token names nobody.")
         return claims
 
-    def _verified(self, token: str) -> jwt.Token:
+    def _verified(self, token: str, kind: str, *, new_key: str | None) -> jwt.Token:
         keys = self._discovery.keys()
         try:
             return _decoded(token, keys)
         except (JoseError, ValueError, TypeError, RecursionError) as error:
             trouble = type(error).__name__
         # A key we don't know may be a new one: the provider's keys are read again, once.
-        newer = self._discovery.newer_keys(_key_id(token))
+        newer = self._discovery.newer_keys(new_key)
         if newer is not None:
             try:
                 return _decoded(token, newer)
             except (JoseError, ValueError, TypeError, RecursionError) as error:
                 trouble = type(error).__name__
-        raise SignInFailed(f"The ID token's signature does not hold ({trouble}).")
+        raise SignInFailed(f"The {kind}'s signature does not hold ({trouble}).")
 
 
 def _decoded(token: str, keys: KeySet) -> jwt.Token:
@@ -215,7 +239,3 @@ def _key_id(token: str) -> str | None:
     except (JoseError, ValueError, TypeError, KeyError, RecursionError):
         return None
     return found if isinstance(found, str) else None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,69 @@
+"""Sessions that the identity provider has ended, in a table of their own, until they would be over anyway.
+
+A session itself is kept in its cookie alone: docs/decisions/009-sessions-live-in-cookies.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from promotion.aws import Client
+from promotion.errors import SignInFailed
+from promotion.links.sessions import LONGEST_SESSION, Session
+
+# Longer than a session lasts and a logout token is taken, clocks included.
+KEPT = LONGEST_SESSION + timedelta(hours=2)
+
+
+class EndedSessions:
+    """One item for each session or person that a logout token named, and one for the token itself. No name is in the clear."""
+
+    def __init__(self, client: Client, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def end(self, *, token_id: str, subject: str, sid: str, now: datetime) -> None:
+        """End the session `sid`; every session of `subject` where no `sid` is given.
+
+        Sessions whose ID token named no `sid` end with their person's, whichever was meant.
+
+        Raises:
+            SignInFailed: the token has been taken before.
+        """
+        moment = int(now.timestamp())
+        over = {"at": {"N": str(moment)}, "expires_at": {"N": str(moment + int(KEPT.total_seconds()))}}
+        ended = [("sid", sid), ("unnamed", subject)] if sid else [("sub", subject)]
+        writes = [{"Put": {"TableName": self._table, "Item": {**_key(*each), **over}}} for each in ended if each[1]]
+        once = {"TableName": self._table, "Item": {**_key("jti", token_id), **over}}
+        try:
+            self._client.transact_write_items(
+                TransactItems=[{"Put": {**once, "ConditionExpression": "attribute_not_exists(pk)"}}, *writes]
+            )
+        except ClientError as error:
+            if _was_there(error):
+                raise SignInFailed("This logout token has been taken before.") from None
+            raise
+
+    def has(self, session: Session) -> bool:
+        """Whether a session was ended after it had begun."""
+        subject = session.person.subject
+        named = [("sid", session.sid)] if session.sid else [("unnamed", subject)]
+        return any(self._ended_after(session.made_at, *each) for each in (*named, ("sub", subject)))
+
+    def _ended_after(self, begun: datetime | None, kind: str, name: str) -> bool:
+        item = self._client.get_item(TableName=self._table, Key=_key(kind, name), ConsistentRead=True).get("Item")
+        return item is not None and (begun is None or int(begun.timestamp()) <= int(item["at"]["N"]))
+
+
+def _key(kind: str, name: str) -> dict[str, Any]:
+    return {"pk": {"S": f"{kind}#{hashlib.sha256(name.encode()).hexdigest()}"}, "sk": {"S": "ended"}}
+
+
+def _was_there(error: ClientError) -> bool:
+    """Whether the token's own item, the first of the transaction, was there."""
+    reasons: list[dict[str, Any]] = error.response.get("CancellationReasons") or []
+    return bool(reasons) and reasons[0].get("Code") == "ConditionalCheckFailed"
