@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from infra.assembly import assemble
 from promotion import names
 from promotion.errors import Invalid, Refused
+
+if TYPE_CHECKING:
+    from promotion.aws.clients import ClientFor
 
 
 def check_departures() -> None:
@@ -30,7 +35,7 @@ def check_departures() -> None:
     session = boto3.Session(region_name=os.environ.get("CDK_DEFAULT_REGION"))
     prefix = os.environ.get(names.PREFIX) or names.DEFAULT_PREFIX
     try:
-        departures.check(loading.load(), lambda service: session.client(service, config=patience), prefix)
+        departures.check(loading.load(), cast("ClientFor", partial(session.client, config=patience)), prefix)
     except (BotoCoreError, ClientError) as error:
         print(f"Nobody looked for models in environments that have left promotion.toml: {error}", file=sys.stderr)
 

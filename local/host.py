@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 from moto.core.config import default_user_config
 
 from local import ADMINISTRATOR_KEY, ADMINISTRATOR_SECRET, MODELS_BUCKET, REGION, config_overrides, moto_patches
@@ -25,6 +24,7 @@ from local.aws.invoke import InvokeApi
 from local.aws.runtime import RuntimeApi
 from local.beginning import Beginning
 from local.children import Children
+from local.clients import any_client
 from local.clock import Clock
 from local.deployment import Deployment
 from local.http_api import HttpApi
@@ -149,7 +149,7 @@ class Host:
         self.clock.stop()
 
     def client(self, service: str) -> Any:
-        return boto3.client(
+        return any_client(
             service,
             endpoint_url=self.options.ports.aws_url,
             region_name=REGION,

@@ -255,4 +255,5 @@ class BoundSession:
     def client(self, service: str, **options: Any) -> Any:
         """A boto3 client; `options` are boto3's own."""
         with self._making:
-            return self._shared.client(service, endpoint_url=self._url, **{**self.credentials, **options})
+            make: Callable[..., Any] = self._shared.client
+            return make(service, endpoint_url=self._url, **{**self.credentials, **options})

@@ -99,6 +99,11 @@ GIL = Person(subject="gil", name="Gil", email="gil@example.com", groups=frozense
 OPERATOR = Actor(kind="operator", subject="arn:aws:sts::123456789012:assumed-role/operations/pipeline")
 
 
+def as_client(fake: object) -> Any:
+    """A fake in the place of one of boto3's clients."""
+    return fake
+
+
 class LocalSigner:
     """A P-256 key of this process, in KMS's place."""
 
@@ -289,8 +294,8 @@ class FakeSageMaker:
 
     def describe_model_package(self, *, ModelPackageName: str) -> dict[str, Any]:  # noqa: N803
         if ModelPackageName not in self.packages:
-            said = {"Code": "ValidationException", "Message": f"ModelPackage {ModelPackageName} does not exist."}
-            raise ClientError({"Error": said}, "DescribeModelPackage")
+            said = f"ModelPackage {ModelPackageName} does not exist."
+            raise ClientError({"Error": {"Code": "ValidationException", "Message": said}}, "DescribeModelPackage")
         return dict(self.packages[ModelPackageName])
 
     def update_model_package(self, *, ModelPackageArn: str, **changes: Any) -> None:  # noqa: N803
@@ -345,7 +350,7 @@ class House:
 
     @property
     def registry(self) -> RegistryTarget:
-        return RegistryTarget(lambda identity: self.sagemaker, self.config.environment_names)
+        return RegistryTarget(lambda identity: as_client(self.sagemaker), self.config.environment_names)
 
     def sign_formerly(self, key_id: str, message: bytes) -> bytes | None:
         return next((each.sign(message) for each in self.former if each.key_id == key_id), None)
@@ -359,18 +364,18 @@ class House:
 
     @property
     def evidence(self) -> EvidenceBucket:
-        return EvidenceBucket(self.s3, "evidence")
+        return EvidenceBucket(as_client(self.s3), "evidence")
 
     @property
     def parameters(self) -> ParameterTarget:
-        return ParameterTarget(self.ssm, self.signer, PREFIX)
+        return ParameterTarget(as_client(self.ssm), self.signer, PREFIX)
 
     @property
     def targets(self) -> dict[str, Target]:
         return {
             names.REGISTRY: self.registry,
             names.PARAMETERS: self.parameters,
-            names.EVENTS: EventsTarget(self.bus, "promotion"),
+            names.EVENTS: EventsTarget(as_client(self.bus), "promotion"),
             names.MAIL: self.mail,
             names.ATTESTATIONS: AttestationTarget(self.evidence, self.signer, self.ledger.events),
         }
@@ -385,7 +390,7 @@ class House:
     def verify(self, group: str = GROUP) -> list[Found]:
         return self.verifier.group(
             group,
-            parameters=dict(read_below(self.ssm, f"{PREFIX}/{group}")),
+            parameters=dict(read_below(as_client(self.ssm), f"{PREFIX}/{group}")),
             anchors=self.anchors,
             cursors=self.cursors.read(group),
         )

@@ -23,7 +23,8 @@ _GONE = ("404", "NoSuchKey", "NoSuchBucket", "NoSuchVersion")
 @lru_cache(maxsize=8)
 def client(service: str) -> Any:
     """One client a service."""
-    return boto3.client(service)
+    make: Callable[..., Any] = boto3.client
+    return make(service)
 
 
 @dataclass(frozen=True, slots=True)

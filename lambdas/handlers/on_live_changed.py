@@ -219,8 +219,6 @@ def _public_key() -> str:
 
 def _endpoints(environment: str) -> Endpoints:
     if environment in config().elsewhere:
-        there = elsewhere("endpoints")
-        sagemaker, cloudwatch = (there.client(environment, service) for service in ("sagemaker", "cloudwatch"))
-    else:
-        sagemaker, cloudwatch = client("sagemaker"), client("cloudwatch")
-    return Endpoints(sagemaker, cloudwatch, prefix(), environment)
+        there = elsewhere("endpoints").clients(environment)
+        return Endpoints(there("sagemaker"), there("cloudwatch"), prefix(), environment)
+    return Endpoints(client("sagemaker"), client("cloudwatch"), prefix(), environment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -55,7 +56,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     return {"sequences": sequences}
 
 
-def examined(job: dict[str, Any], monitor: Monitor) -> Found:
+def examined(job: Mapping[str, Any], monitor: Monitor) -> Found:
     """Read the result of a monitoring execution."""
     message = str(job.get("ExitMessage") or "")
     if not message.startswith(VIOLATIONS_FOUND):
@@ -79,7 +80,7 @@ def examined(job: dict[str, Any], monitor: Monitor) -> Found:
     return Found(violations=max(1, len(violations)), reason=reason, report=place)
 
 
-def _reports(job: dict[str, Any]) -> Any:
+def _reports(job: Mapping[str, Any]) -> Iterator[str]:
     """Yield the addresses of violation reports among the job's outputs."""
     for output in (job.get("ProcessingOutputConfig") or {}).get("Outputs") or ():
         folder = str((output.get("S3Output") or {}).get("S3Uri") or "")

@@ -298,7 +298,11 @@ def _exists(uri: str) -> bool:
     bucket, key = split_uri(uri, "input")
     try:
         # A page may be empty and still not be the last.
-        pages = client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key, MaxKeys=1)
+        pages = (
+            client("s3")
+            .get_paginator("list_objects_v2")
+            .paginate(Bucket=bucket, Prefix=key, PaginationConfig={"PageSize": 1})
+        )
         return any(page.get("Contents") for page in pages)
     except ClientError as error:
         code = error.response["Error"]["Code"]

@@ -149,7 +149,7 @@ def _start(package: Package, attempt: int) -> None:
     client("s3").put_object(Bucket=bucket, Key=key, Body=json.dumps({"artifacts": document}).encode())
     wanted = config().inference
     vpc = {"Subnets": list(wanted.subnets), "SecurityGroupIds": list(wanted.security_groups)}
-    request = {
+    request: dict[str, Any] = {
         "ProcessingJobName": job_name(package.arn, attempt),
         "RoleArn": setting(names.HASHING_ROLE_ARN),
         "AppSpecification": {

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import boto3
 from aws_lambda_powertools import Logger
@@ -28,6 +29,8 @@ from promotion.links.tokens import Keyring
 from promotion.links.urls import Links
 
 if TYPE_CHECKING:
+    from promotion.aws.accounts import Parameters
+    from promotion.aws.clients import CachedClients
     from promotion.aws.identity import IdentityProvider
 
 
@@ -43,7 +46,9 @@ class _Correlated(logging.Filter):
 
 logger = Logger(service=names.SERVICE)
 logger.addFilter(_Correlated())
-_RETRIES = {"mode": "standard", "total_max_attempts": 4}
+_RETRIES = BotoConfig(retries={"mode": "standard", "total_max_attempts": 4})
+# Parameter Store takes 3 writes a second: adaptive retries slow down to what it takes, rather than give up.
+_SLOWING_DOWN = BotoConfig(retries={"mode": "adaptive", "total_max_attempts": 8})
 
 
 def setting(name: str) -> str:
@@ -81,10 +86,12 @@ def region() -> str:
 
 
 @cache
-def client(service: str) -> Any:
-    # Parameter Store takes 3 writes a second: adaptive retries slow down to what it takes, rather than give up.
-    retries = {"mode": "adaptive", "total_max_attempts": 8} if service == "ssm" else _RETRIES
-    return boto3.client(service, config=BotoConfig(retries=retries))
+def _client(service: str) -> object:
+    make: Callable[..., object] = boto3.client
+    return make(service, config=_SLOWING_DOWN if service == "ssm" else _RETRIES)
+
+
+client = cast("CachedClients", _client)
 
 
 @cache
@@ -120,7 +127,7 @@ def elsewhere(purpose: str) -> Accounts:
 
 
 @cache
-def parameter_store(purpose: str) -> Any:
+def parameter_store(purpose: str) -> Parameters:
     """SSM, as `reader` or `writer` also in the accounts that environments have of their own."""
     environments = tuple(config().elsewhere)
     if not environments:

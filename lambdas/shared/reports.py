@@ -9,16 +9,18 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from lambdas.shared.version_numbers import version_number
-from promotion.aws import Client
 from promotion.domain.metrics import evidence_of
 from promotion.domain.model import Evidence
 from promotion.errors import Invalid
 from promotion.rendering.documents.pictures import LARGEST_PICTURE_BYTES, PICTURES_SHOWN, PNG
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 # Lambda takes 6 MB, in which the body is JSON within JSON.
 LARGEST_REPORT_BYTES = 4 << 20
@@ -73,7 +75,7 @@ def check_subject(
             raise Invalid(field, f"the report says {wanted!r}, the metrics say {document.get(field)!r}.")
 
 
-def keep(report: Report, arn: str, s3: Client, bucket: str, now: datetime) -> Evidence:
+def keep(report: Report, arn: str, s3: S3Client, bucket: str, now: datetime) -> Evidence:
     """Write a report below its group and environment, and return it as evidence of what `arn` reported.
 
     Raises:

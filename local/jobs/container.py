@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import boto3
-
 from local import REGION
 from local.aws.callers import service_session
 from local.children import Children, describe, plain_environment
+from local.clients import any_client
 from local.containers.images import command_of
 from local.moto_patches.jobs import Job
 from promotion.errors import Invalid
@@ -35,7 +34,7 @@ class Storage:
     def __init__(self, aws_url: str, role_arn: str, job_name: str) -> None:
         self.credentials = service_session(role_arn, job_name, "sagemaker.amazonaws.com")
         self.aws_url = aws_url
-        self._s3 = boto3.client("s3", endpoint_url=aws_url, region_name=REGION, **self.credentials)
+        self._s3 = any_client("s3", endpoint_url=aws_url, region_name=REGION, **self.credentials)
 
     def keys(self, uri: str) -> Iterator[tuple[str, str]]:
         """Every object under a prefix: its key, and its name relative to the prefix's folder."""

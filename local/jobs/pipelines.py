@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import Any
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local import REGION
 from local.aws.callers import service_session
+from local.clients import any_client
 from local.moto_patches import pipelines as mended
 from local.moto_patches.pipelines import Execution
 
@@ -49,7 +49,7 @@ class PipelineExecutor:
         log.info("pipeline %s starts", execution.arn)
         try:
             session = service_session(pipeline.role_arn, "pipeline", "sagemaker.amazonaws.com")
-            client = boto3.client("sagemaker", region_name=REGION, endpoint_url=self._aws_url, **session)
+            client = any_client("sagemaker", region_name=REGION, endpoint_url=self._aws_url, **session)
             for step in in_order(json.loads(pipeline.pipeline_definition)["Steps"]):
                 self._step(client, step, execution, parameters, pipeline.role_arn)
         except (StepFailed, ClientError, BotoCoreError, PermissionError) as failed:

@@ -211,7 +211,8 @@ def _validate_instance_type(self: Any, instance_type: str) -> None:
 @cache
 def _instance_types() -> frozenset[str]:
     model = botocore.session.get_session().get_service_model("sagemaker")
-    return frozenset(model.shape_for("ProductionVariantInstanceType").enum)
+    shape: Any = model.shape_for("ProductionVariantInstanceType")
+    return frozenset(shape.enum)
 
 
 def _existing(backend: Any, name: str) -> Endpoint:

@@ -6,7 +6,6 @@ import datetime as dt
 import uuid
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import (
@@ -24,6 +23,7 @@ from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 
 from local import ADMINISTRATOR_KEY, ADMINISTRATOR_SECRET
 from local.aws import callers
+from local.clients import any_client
 
 # Where tasks find AWS; set by the local service. Without it moto's own client is used.
 endpoint: list[str] = []
@@ -54,7 +54,7 @@ def mend() -> None:
                 if role
                 else {"aws_access_key_id": ADMINISTRATOR_KEY, "aws_secret_access_key": ADMINISTRATOR_SECRET}
             )
-            return boto3.client(
+            return any_client(
                 service,
                 region_name=region,
                 endpoint_url=endpoint[0],

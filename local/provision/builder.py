@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol
 
-import boto3
 from botocore.config import Config
 
 from local import ADMINISTRATOR_KEY, ADMINISTRATOR_SECRET, REGION
 from local.children import Children
+from local.clients import any_client
 from local.deployment import Deployment
 from local.runtime.function import Place
 from local.template import Made, Resource, Template, TemplateError
@@ -115,7 +115,7 @@ class _AnyAttribute(dict[str, Any]):
 
 @cache
 def _client(service: str, url: str) -> Any:
-    return boto3.client(
+    return any_client(
         service,
         endpoint_url=url,
         region_name=REGION,

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from moto.sqs.models import sqs_backends
 
 from local import ACCOUNT, REGION
 from local.aws import access, policies
 from local.aws.callers import service_session
+from local.clients import any_client
 from local.deployment import Deployment
 from local.runtime import envelope
 from local.runtime.function import Outcome
@@ -92,7 +92,7 @@ class Bus:
             log.info("LOCAL_INFERENCE=0: %s not started", target["Arn"].rsplit(":", 1)[-1])
             return
         session = service_session(target["RoleArn"], "events", "events.amazonaws.com")
-        client = boto3.client("stepfunctions", region_name=REGION, endpoint_url=self._aws_url, **session)
+        client = any_client("stepfunctions", region_name=REGION, endpoint_url=self._aws_url, **session)
         client.start_execution(stateMachineArn=target["Arn"], input=text)
 
     def _to_queue(

@@ -7,12 +7,12 @@ import logging
 import threading
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from local import ACCOUNT, REGION
 from local.aws.callers import service_session
+from local.clients import any_client
 from local.deployment import EventSource
 from local.runtime.function import Function
 
@@ -50,7 +50,7 @@ class QueueReader:
 
     def _poll(self, woken: threading.Event) -> None:
         session = service_session(self._function.settings.role_arn, "queue", "lambda.amazonaws.com")
-        client = boto3.client(
+        client = any_client(
             "sqs",
             region_name=REGION,
             endpoint_url=self._aws_url,

@@ -8,12 +8,12 @@ import logging
 import threading
 from typing import Any
 
-import boto3
 from botocore.exceptions import ClientError
 from moto.events.models import EventPattern
 
 from local import REGION
 from local.aws.callers import service_session
+from local.clients import any_client
 from local.deployment import EventSource
 from local.runtime.function import Function
 from local.sources.bus import send
@@ -33,7 +33,7 @@ class StreamReader(threading.Thread):
         self._stopping = stopping
         self.woken = threading.Event()
         session = service_session(function.settings.role_arn, "stream", "lambda.amazonaws.com")
-        self._client = boto3.client("dynamodbstreams", region_name=REGION, endpoint_url=aws_url, **session)
+        self._client = any_client("dynamodbstreams", region_name=REGION, endpoint_url=aws_url, **session)
         self._patterns = [EventPattern.load(json.dumps(pattern)) for pattern in source.filters]
 
     def run(self) -> None:

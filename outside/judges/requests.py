@@ -17,7 +17,6 @@ from unittest import mock
 
 import botocore.client
 import botocore.session
-from botocore.model import Shape
 from botocore.validate import ParamValidator
 
 from lambdas.handlers import prepare_inference
@@ -48,7 +47,7 @@ def findings(call: Call) -> list[str]:
     return [*filter(None, report.splitlines()), *_beyond(request, shape, operation)]
 
 
-def _beyond(value: Any, shape: Shape, at: str) -> Iterator[str]:
+def _beyond(value: Any, shape: Any, at: str) -> Iterator[str]:
     """What botocore leaves to AWS."""
     said = shape.metadata
     match shape.type_name:
@@ -117,13 +116,14 @@ def of_journeys(names: Sequence[str] = ()) -> list[tuple[str, Call]]:
 @contextmanager
 def _listening(hear: Callable[[Call], object]) -> Iterator[None]:
     """Every request of every client, before anybody answers it."""
-    original = botocore.client.BaseClient._make_api_call
+    base: Any = botocore.client.BaseClient
+    original = base._make_api_call
 
     def call(client: Any, operation: str, given: dict[str, Any]) -> Any:
         hear((client.meta.service_model.service_name, operation, given))
         return original(client, operation, given)
 
-    with mock.patch.object(botocore.client.BaseClient, "_make_api_call", call):
+    with mock.patch.object(base, "_make_api_call", call):
         yield
 
 

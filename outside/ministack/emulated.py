@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
 
-import boto3
-
+from local.clients import any_client
 from local.ports import Held
 from tests.infra.synthesized import ROOT, run_app
 
@@ -73,7 +72,7 @@ class Emulator:
     def client(self, service: str) -> Any:
         """A client as the account's administrator."""
         endpoint = f"http://127.0.0.1:{self.sagemaker_port}" if service == "sagemaker" else self.url
-        return boto3.client(
+        return any_client(
             service,
             region_name=REGION,
             endpoint_url=endpoint,

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from local.clients import any_client
 from local.ports import Held
 from outside.ministack.emulated import ACCOUNT, REGION, Emulator, eventually, running, within_reach
 from outside.ministack.test_one_account import CLIENT_SECRET, GROUP, approval_link, approve, identity_provider, register
@@ -26,7 +26,7 @@ CONFIG = ROOT / "tests" / "infra" / "promotion.toml"
 
 def client_there(emulator: Emulator, service: str) -> Any:
     """A client as the administrator of the environment's account: the emulator knows an account by its key."""
-    return boto3.client(
+    return any_client(
         service,
         region_name=REGION,
         endpoint_url=emulator.url,
@@ -74,7 +74,7 @@ def as_function(emulator: Emulator, module: str) -> Any:
     """STS as a function of ours: here the account's administrator may take on what a service may."""
     role = f"arn:aws:iam::{ACCOUNT}:role/promotion-{module}"
     found = emulator.client("sts").assume_role(RoleArn=role, RoleSessionName="tries")["Credentials"]
-    return boto3.client(
+    return any_client(
         "sts",
         region_name=REGION,
         endpoint_url=emulator.url,

@@ -5,14 +5,30 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import boto3
 from botocore.exceptions import ClientError
 
 from promotion import names
-from promotion.aws import Client
 from promotion.config.resources import partition_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_ssm.type_defs import (
+        GetParameterResultTypeDef,
+        GetParametersByPathResultTypeDef,
+        PutParameterRequestTypeDef,
+        PutParameterResultTypeDef,
+    )
+    from mypy_boto3_sts import STSClient
+    from typing_extensions import Unpack
+
+    from promotion.aws.clients import ClientFor
+
+    Parameters: TypeAlias = "SSMClient | RoutedParameters"
 
 SESSION_LIFETIME_S = 900
 READS = ["sagemaker:DescribeModelPackage", "sagemaker:DescribeModelPackageGroup", "sagemaker:ListModelPackages"]
@@ -22,14 +38,22 @@ STATEMENT = "PromotionReads"
 class Accounts:
     """Clients in the environments' accounts, as the role of one purpose there."""
 
-    def __init__(self, sts: Client, accounts: Mapping[str, str], *, prefix: str, purpose: str) -> None:
+    def __init__(self, sts: STSClient, accounts: Mapping[str, str], *, prefix: str, purpose: str) -> None:
         self._sts = sts
         self._accounts = accounts
         self._prefix = prefix
         self._purpose = purpose
-        self._kept: dict[tuple[str, str], tuple[float, Client]] = {}
+        self._kept: dict[tuple[str, str], tuple[float, SSMClient]] = {}
 
-    def client(self, environment: str, service: str = "ssm") -> Client:
+    def clients(self, environment: str) -> ClientFor:
+        """Clients by service, in the account of `environment`."""
+        return cast("ClientFor", partial(self._client, environment))
+
+    def client(self, environment: str) -> SSMClient:
+        """The client of Parameter Store in the account of `environment`."""
+        return self.clients(environment)("ssm")
+
+    def _client(self, environment: str, service: Literal["ssm"]) -> SSMClient:
         """A client of a service, in the account of `environment`."""
         kept = self._kept.get((environment, service))
         if kept and time.monotonic() < kept[0]:
@@ -42,7 +66,7 @@ class Accounts:
             ExternalId=names.external_id(self._prefix, environment),
             DurationSeconds=SESSION_LIFETIME_S,
         )["Credentials"]
-        made: Client = boto3.client(
+        made = boto3.client(
             service,
             aws_access_key_id=credentials["AccessKeyId"],
             aws_secret_access_key=credentials["SecretAccessKey"],
@@ -58,44 +82,46 @@ class RoutedParameters:
     Everything else, the versions' histories above all, stays in the registry's.
     """
 
-    def __init__(self, home: Client, environments: Sequence[str], elsewhere: Callable[[str], Client]) -> None:
+    def __init__(self, home: SSMClient, environments: Sequence[str], elsewhere: Callable[[str], SSMClient]) -> None:
         self._home = home
         self._environments = tuple(environments)
         self._elsewhere = elsewhere
         self.exceptions = home.exceptions
 
-    def get_parameter(self, *, Name: str) -> Any:  # noqa: N803 - the API's own names
+    def get_parameter(self, *, Name: str) -> GetParameterResultTypeDef:  # noqa: N803 - the API's own names
         return self._of(Name).get_parameter(Name=Name)
 
-    def put_parameter(self, *, Name: str, **given: Any) -> Any:  # noqa: N803
-        return self._of(Name).put_parameter(Name=Name, **given)
+    def put_parameter(self, **given: Unpack[PutParameterRequestTypeDef]) -> PutParameterResultTypeDef:
+        return self._of(given["Name"]).put_parameter(**given)
 
-    def delete_parameter(self, *, Name: str) -> Any:  # noqa: N803
+    def delete_parameter(self, *, Name: str) -> Mapping[str, object]:  # noqa: N803
         return self._of(Name).delete_parameter(Name=Name)
 
-    def get_paginator(self, operation: str) -> _Pages:
+    def get_paginator(self, operation: Literal["get_parameters_by_path"], /) -> _Pages:
         """Pages of the registry's account first, then of each other."""
         return _Pages(operation, [lambda: self._home, *(self._in(name) for name in self._environments)])
 
-    def _in(self, environment: str) -> Callable[[], Client]:
+    def _in(self, environment: str) -> Callable[[], SSMClient]:
         return lambda: self._elsewhere(environment)
 
-    def _of(self, name: str) -> Client:
+    def _of(self, name: str) -> SSMClient:
         *_, environment, last = name.rsplit("/", 2)
         return self._elsewhere(environment) if last == "live" and environment in self._environments else self._home
 
 
 class _Pages:
-    def __init__(self, operation: str, clients: Sequence[Callable[[], Client]]) -> None:
+    def __init__(
+        self, operation: Literal["get_parameters_by_path"], clients: Sequence[Callable[[], SSMClient]]
+    ) -> None:
         self._operation = operation
         self._clients = clients
 
-    def paginate(self, **given: Any) -> Iterator[Any]:
+    def paginate(self, *, Path: str, Recursive: bool) -> Iterator[GetParametersByPathResultTypeDef]:  # noqa: N803
         for client in self._clients:
-            yield from client().get_paginator(self._operation).paginate(**given)
+            yield from client().get_paginator(self._operation).paginate(Path=Path, Recursive=Recursive)
 
 
-def share_group(client: Client, package_arn: str, group: str, readers: Sequence[str]) -> bool:
+def share_group(client: SageMakerClient, package_arn: str, group: str, readers: Sequence[str]) -> bool:
     """Grant `readers` (role ARNs) access by the group's resource policy; return True if it was updated.
 
     Statements of others stay as they are, and a policy that can't be read is an error, never an empty one.
@@ -119,7 +145,7 @@ def share_group(client: Client, package_arn: str, group: str, readers: Sequence[
     return True
 
 
-def _policy(client: Client, group: str) -> dict[str, Any]:
+def _policy(client: SageMakerClient, group: str) -> dict[str, Any]:
     try:
         text = client.get_model_package_group_policy(ModelPackageGroupName=group)["ResourcePolicy"]
     except ClientError as error:

@@ -10,10 +10,13 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from promotion.aws import Client
 from promotion.domain.model import SCHEMA, Head
 from promotion.ledger.verify import Anchor
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 _NAME = re.compile(r"heads/([^/]+)/(\d{10})-([0-9a-f]{64})\.json")
 
@@ -21,7 +24,7 @@ _NAME = re.compile(r"heads/([^/]+)/(\d{10})-([0-9a-f]{64})\.json")
 class AnchorBucket:
     """Reads and writes anchors. The bucket's default retention locks what is put there."""
 
-    def __init__(self, client: Client, bucket: str) -> None:
+    def __init__(self, client: S3Client, bucket: str) -> None:
         self._client = client
         self._bucket = bucket
 

@@ -11,16 +11,20 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from botocore.exceptions import ClientError
 
 from promotion import names
-from promotion.aws import Client
 from promotion.client.artifact import split_uri
 from promotion.client.image_address import is_image
 from promotion.client.live_record import LiveContainer, LiveModel
 from promotion.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from botocore.response import StreamingBody
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, CopySourceTypeDef
 
 # S3 copies parts of at most 5 GiB, and an object has at most 10,000 of them.
 COPIED_PART_BYTES = 1 << 30
@@ -31,7 +35,15 @@ _MISSING = ("404", "NoSuchKey", "NoSuchVersion", "NoSuchBucket")
 _THERE = ("PreconditionFailed", "ConditionalRequestConflict")
 
 
-def with_copy(model: LiveModel, *, s3: Client, bucket: str, own_image: str, always: bool) -> LiveModel:
+class _Upload(TypedDict):
+    """A multipart upload, as S3's calls name it."""
+
+    Bucket: str
+    Key: str
+    UploadId: str
+
+
+def with_copy(model: LiveModel, *, s3: S3Client, bucket: str, own_image: str, always: bool) -> LiveModel:
     """Return the model with the addresses of unchangeable copies, each made unless it is there.
 
     Args:
@@ -54,7 +66,7 @@ def with_copy(model: LiveModel, *, s3: Client, bucket: str, own_image: str, alwa
     return dataclasses.replace(model, containers=tuple(map(as_it_runs, model.containers)))
 
 
-def keep_copy(s3: Client, bucket: str, container: LiveContainer) -> str:
+def keep_copy(s3: S3Client, bucket: str, container: LiveContainer) -> str:
     """Return the address of the copy of a container's artifact; make it unless it is there.
 
     Raises:
@@ -66,7 +78,7 @@ def keep_copy(s3: Client, bucket: str, container: LiveContainer) -> str:
     return f"s3://{bucket}/{key}"
 
 
-def _exists(s3: Client, bucket: str, key: str) -> bool:
+def _exists(s3: S3Client, bucket: str, key: str) -> bool:
     try:
         s3.head_object(Bucket=bucket, Key=key)
     except ClientError as error:
@@ -76,10 +88,10 @@ def _exists(s3: Client, bucket: str, key: str) -> bool:
     return True
 
 
-def _copy(s3: Client, container: LiveContainer, bucket: str, key: str) -> None:
+def _copy(s3: S3Client, container: LiveContainer, bucket: str, key: str) -> None:
     """Write the copy as a multipart upload: its end is the only write that S3 lets depend on nothing being there yet."""
-    upload = {"Bucket": bucket, "Key": key}
-    upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]
+    begun = s3.create_multipart_upload(Bucket=bucket, Key=key)
+    upload: _Upload = {"Bucket": bucket, "Key": key, "UploadId": begun["UploadId"]}
     try:
         parts = (
             _by_version(s3, container, upload) if container.model_data_version_id else _by_hash(s3, container, upload)
@@ -97,13 +109,13 @@ def _copy(s3: Client, container: LiveContainer, bucket: str, key: str) -> None:
         raise
 
 
-def _by_version(s3: Client, container: LiveContainer, upload: dict[str, str]) -> list[dict[str, Any]]:
+def _by_version(s3: S3Client, container: LiveContainer, upload: _Upload) -> list[CompletedPartTypeDef]:
     """Copy the approved object version inside of S3; a version never changes."""
     bucket, key = split_uri(container.model_data_url, "ModelDataUrl")
-    source = {"Bucket": bucket, "Key": key, "VersionId": container.model_data_version_id}
-    size = int(s3.head_object(**source)["ContentLength"])
+    source: CopySourceTypeDef = {"Bucket": bucket, "Key": key, "VersionId": container.model_data_version_id}
+    size = s3.head_object(Bucket=bucket, Key=key, VersionId=container.model_data_version_id)["ContentLength"]
 
-    def part(number: int) -> dict[str, Any]:
+    def part(number: int) -> CompletedPartTypeDef:
         begin = (number - 1) * COPIED_PART_BYTES
         end = min(begin + COPIED_PART_BYTES, size) - 1
         copied = s3.upload_part_copy(
@@ -115,10 +127,11 @@ def _by_version(s3: Client, container: LiveContainer, upload: dict[str, str]) ->
         return list(pool.map(part, range(1, -(-size // COPIED_PART_BYTES) + 1)))
 
 
-def _by_hash(s3: Client, container: LiveContainer, upload: dict[str, str]) -> list[dict[str, Any]]:
+def _by_hash(s3: S3Client, container: LiveContainer, upload: _Upload) -> list[CompletedPartTypeDef]:
     """Send the object on, for a bucket that keeps no versions: what is there is known only once it has been read."""
     bucket, key = split_uri(container.model_data_url, "ModelDataUrl")
-    digest, parts = hashlib.sha256(), []
+    digest = hashlib.sha256()
+    parts: list[CompletedPartTypeDef] = []
     for number, piece in enumerate(_pieces(s3.get_object(Bucket=bucket, Key=key)["Body"]), 1):
         digest.update(piece)
         sent = s3.upload_part(**upload, PartNumber=number, Body=piece)
@@ -131,6 +144,6 @@ def _by_hash(s3: Client, container: LiveContainer, upload: dict[str, str]) -> li
     return parts
 
 
-def _pieces(body: Any) -> Iterator[bytes]:
+def _pieces(body: StreamingBody) -> Iterator[bytes]:
     while piece := body.read(SENT_PART_BYTES):
         yield piece

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from msgspec.structs import replace
 
-from promotion.aws import Client
 from promotion.client.artifact import Manifest, hash_artifact, split_uri
 from promotion.client.image_address import is_image
 from promotion.domain.metrics import evidence_of
@@ -18,6 +17,9 @@ from promotion.domain.model import Container, Evidence
 from promotion.domain.model_layout import is_document, layout_problem
 from promotion.domain.registration import attached_to, licence_of
 from promotion.errors import Invalid
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 LARGEST_METRICS_BYTES = 4 << 20
 # What is said of an artifact that isn't there; it may be put there later.
@@ -34,7 +36,7 @@ def is_transient(error: Exception) -> bool:
     return isinstance(error, BotoCoreError)
 
 
-def size_of(s3: Client, container: Container) -> int:
+def size_of(s3: S3Client, container: Container) -> int:
     """Size in bytes of a container's artifact.
 
     Raises:
@@ -44,7 +46,7 @@ def size_of(s3: Client, container: Container) -> int:
     return int(head["ContentLength"])
 
 
-def pinned(s3: Client, container: Container) -> dict[str, str]:
+def pinned(s3: S3Client, container: Container) -> dict[str, str]:
     """Return conditions that pin later reads to the current object: its version id, if any, and its ETag.
 
     Raises:
@@ -56,7 +58,7 @@ def pinned(s3: Client, container: Container) -> dict[str, str]:
 
 
 def hash_container(
-    s3: Client,
+    s3: S3Client,
     container: Container,
     *,
     on_chunk: Callable[[], None] = lambda: None,
@@ -98,7 +100,7 @@ def _nothing(path: str, size: int) -> bool:
     return False
 
 
-def _head(s3: Client, container: Container) -> dict[str, Any]:
+def _head(s3: S3Client, container: Container) -> dict[str, Any]:
     if not container.model_data_url:
         raise Invalid("ModelDataUrl", "the package names no artifact; register it with ModelDataUrl.")
     bucket, key = split_uri(container.model_data_url, "ModelDataUrl")
@@ -120,7 +122,7 @@ class Denied(Invalid):
     """The object is there, or may be, and this role may not read it: a fault of the deployment."""
 
 
-def read_json(s3: Client, uri: str, field: str) -> tuple[Any, str]:
+def read_json(s3: S3Client, uri: str, field: str) -> tuple[Any, str]:
     """A JSON document of at most 4 MiB, and the SHA-256, hex, of its bytes.
 
     Raises:
@@ -150,7 +152,7 @@ def read_json(s3: Client, uri: str, field: str) -> tuple[Any, str]:
         raise Invalid(field, f"{uri} is not JSON.") from None
 
 
-def read_details(s3: Client, evidence: Evidence) -> dict[str, Any]:
+def read_details(s3: S3Client, evidence: Evidence) -> dict[str, Any]:
     """The metrics document behind an inference run's evidence; empty where it can't be read, or is no longer what it was."""
     if evidence.source != "inference" or not evidence.metrics_uri:
         return {}
@@ -161,7 +163,7 @@ def read_details(s3: Client, evidence: Evidence) -> dict[str, Any]:
     return document if isinstance(document, dict) and digest == evidence.metrics_sha256 else {}
 
 
-def registered_evidence(s3: Client, description: dict[str, Any]) -> Evidence:
+def registered_evidence(s3: S3Client, description: dict[str, Any]) -> Evidence:
     """The evidence that a package was registered with; what is missing or unreadable is said, not raised."""
     metrics = description.get("ModelMetrics") or {}
     quality = ((metrics.get("ModelQuality") or {}).get("Statistics") or {}).get("S3Uri", "")

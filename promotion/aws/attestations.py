@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import ClientError
 
 from promotion import names
-from promotion.aws import Client
 from promotion.client.artifact import Manifest
 from promotion.client.envelope import bundle, seal
 from promotion.domain.model import Container, VersionState
@@ -19,6 +18,9 @@ from promotion.ledger.decision_export import folded
 from promotion.ledger.events import Event
 from promotion.ledger.payloads import ModelPromoted
 from promotion.ledger.snapshot import GroupSnapshot
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 _MISSING = ("NoSuchKey", "404", "NotFound")
 
@@ -38,7 +40,7 @@ class Signer(Protocol):
 class EvidenceBucket:
     """Manifests by their digest, and the attestation of each promotion."""
 
-    def __init__(self, client: Client, bucket: str) -> None:
+    def __init__(self, client: S3Client, bucket: str) -> None:
         self._client = client
         self._bucket = bucket
 

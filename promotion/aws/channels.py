@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from promotion.aws import Client
 from promotion.config.settings import Channel
 from promotion.errors import Invalid
 from promotion.rendering.channels import STYLES, Notice, plain
 
 if TYPE_CHECKING:
     import requests
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_sns import SNSClient
+
+    from promotion.aws.clients import ClientFor
 
 CONNECT_S, ANSWER_S = 3.05, 10
 
@@ -21,7 +23,7 @@ CONNECT_S, ANSWER_S = 3.05, 10
 class Topic:
     """An SNS topic; kind, group and environment are attributes, for subscribers' filters."""
 
-    def __init__(self, client: Client, arn: str) -> None:
+    def __init__(self, client: SNSClient, arn: str) -> None:
         self._client = client
         self._arn = arn
 
@@ -41,7 +43,9 @@ class Topic:
 class Webhook:
     """A chat's incoming webhook. Its address is a secret: who has it can write there, so no message of ours names it."""
 
-    def __init__(self, secrets: Client, secret: str, style: str, session: requests.Session | None = None) -> None:
+    def __init__(
+        self, secrets: SecretsManagerClient, secret: str, style: str, session: requests.Session | None = None
+    ) -> None:
         self._secrets = secrets
         self._secret = secret
         self._style = style
@@ -81,7 +85,7 @@ class Webhook:
         return address
 
 
-def sender(channel: Channel, client: Callable[[str], Any]) -> Topic | Webhook:
+def sender(channel: Channel, client: ClientFor) -> Topic | Webhook:
     """What tells a configured channel; `client` gives AWS's client of a service."""
     if channel.topic is not None:
         return Topic(client("sns"), channel.topic)

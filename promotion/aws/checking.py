@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 from msgspec import Struct
 
 from promotion import names
-from promotion.aws import Client
 from promotion.aws.anchors import AnchorBucket
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.ledger import DynamoLedger
@@ -17,6 +17,9 @@ from promotion.client.live_record import read_json
 from promotion.ledger.events import Difference
 from promotion.ledger.verify import Anchor, Found, Verifier
 
+if TYPE_CHECKING:
+    from promotion.aws.accounts import Parameters
+
 
 class Installation(Struct, frozen=True, kw_only=True):
     """Resources of an installation, with their `verifier`; `table` is the ledger's name as the caller knows it."""
@@ -24,7 +27,7 @@ class Installation(Struct, frozen=True, kw_only=True):
     verifier: Verifier
     ledger: DynamoLedger
     table: str
-    ssm: Client
+    ssm: Parameters
     anchors: AnchorBucket | None = None
     cursors: DynamoCursors | None = None
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 from botocore.exceptions import ClientError
 
 from promotion import names
-from promotion.aws import Client
+from promotion.aws.clients import ClientFor
 from promotion.aws.ledger import DynamoLedger
 from promotion.config.loading import Config
 from promotion.domain.model import EnvironmentState
 from promotion.errors import Refused
 
 
-def left_behind(config: Config, client: Callable[[str], Client], prefix: str) -> list[EnvironmentState]:
+def left_behind(config: Config, client: ClientFor, prefix: str) -> list[EnvironmentState]:
     """Environments with live models that the new configuration no longer contains; none if not deployed."""
     try:
         found = client("ssm").get_parameter(Name=names.service_parameter(prefix))
@@ -32,7 +31,7 @@ def left_behind(config: Config, client: Callable[[str], Client], prefix: str) ->
     ]
 
 
-def check(config: Config, client: Callable[[str], Client], prefix: str) -> None:
+def check(config: Config, client: ClientFor, prefix: str) -> None:
     """Nothing, where no environment is left behind.
 
     Raises:

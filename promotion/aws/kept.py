@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from botocore.exceptions import ClientError
 
 from promotion import names
-from promotion.aws import Client
+from promotion.aws.clients import ClientFor
 from promotion.errors import Invalid
 
 _KEY = {"pk": "HASH", "sk": "RANGE"}
 
 
-def find(table: str, client: Callable[[str], Client]) -> dict[str, str]:
+def find(table: str, client: ClientFor) -> dict[str, str]:
     """Names and ARNs of everything kept, by the words of `names.KEPT`; `stream` is the ledger's.
 
     A table that was restored from a backup has no tags: then the ledger is all that is kept, and the rest is the stack's own.
@@ -32,8 +30,12 @@ def find(table: str, client: Callable[[str], Client]) -> dict[str, str]:
     indexes = {index["IndexName"] for index in found.get("GlobalSecondaryIndexes", ())}
     if keys != _KEY or names.BOARD_INDEX not in indexes:
         raise Invalid("ledger_table", f"{table} is no ledger of this service.")
-    stream = found.get("StreamSpecification") or {}
-    if not stream.get("StreamEnabled") or stream.get("StreamViewType") not in ("NEW_IMAGE", "NEW_AND_OLD_IMAGES"):
+    stream = found.get("StreamSpecification")
+    if (
+        not stream
+        or not stream.get("StreamEnabled")
+        or stream.get("StreamViewType") not in ("NEW_IMAGE", "NEW_AND_OLD_IMAGES")
+    ):
         raise Invalid(
             "ledger_table",
             f"{table} has no stream of new images, and a restored table never has: aws dynamodb update-table --table-name "

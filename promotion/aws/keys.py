@@ -8,16 +8,20 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
 from promotion import names
-from promotion.aws import Client
 from promotion.client.live_record import SIGNING_ALGORITHM
 from promotion.client.signature import holds, public_keys
 from promotion.config.signing_settings import FormerKey
 from promotion.errors import Invalid
 from promotion.links.tokens import Keyring
+
+if TYPE_CHECKING:
+    from mypy_boto3_kms import KMSClient
+    from mypy_boto3_secretsmanager import SecretsManagerClient
 
 SECRET_LIFETIME_S = 300.0
 SECRET_REREAD_S = 15.0
@@ -26,7 +30,7 @@ SECRET_REREAD_S = 15.0
 class KmsSigner:
     """Signs with an ECC_NIST_P256 key in KMS; its private half never leaves it."""
 
-    def __init__(self, client: Client, key_arn: str) -> None:
+    def __init__(self, client: KMSClient, key_arn: str) -> None:
         self._client = client
         self.key_id = key_arn
 
@@ -63,7 +67,7 @@ def held_by(former: Sequence[FormerKey]) -> Callable[[bytes, str, datetime], boo
 class Secrets:
     """Secrets read once and kept for five minutes, so that a rotation is seen without a new deployment."""
 
-    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, client: SecretsManagerClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._clock = clock
         self._kept: dict[tuple[str, str], tuple[float, dict[str, object]]] = {}

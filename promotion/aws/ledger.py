@@ -10,19 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from botocore.exceptions import ClientError
 
 from promotion import names
-from promotion.aws import Client
 from promotion.domain.canonical_json import canonical
 from promotion.domain.model import EnvironmentState, Head, VersionState
 from promotion.errors import UNREADABLE, Conflict
 from promotion.ledger.events import Event, StoredEvent, head_after, read_event
 from promotion.ledger.fold import read_state, refolded
 from promotion.ledger.snapshot import GroupSnapshot
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import ConditionCheckTypeDef, TransactWriteItemTypeDef
 
 State = TypeVar("State")
 
@@ -35,7 +38,7 @@ MOST_ACTIONS = 100
 class DynamoLedger:
     """Reads and appends."""
 
-    def __init__(self, client: Client, table: str) -> None:
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
         self._client = client
         self._table = table
 
@@ -106,14 +109,14 @@ class DynamoLedger:
             if versions.get(number) != canonical(state).decode()
         ]
         for start in range(0, len(items), MOST_ACTIONS - 1):
-            unmoved = {
+            unmoved: ConditionCheckTypeDef = {
                 "TableName": self._table,
                 "Key": _key(group, HEAD),
                 "ConditionExpression": "#hash = :hash",
                 "ExpressionAttributeNames": {"#hash": "hash"},
                 "ExpressionAttributeValues": {":hash": {"S": head.hash}},
             }
-            puts = [
+            puts: list[TransactWriteItemTypeDef] = [
                 {"Put": {"TableName": self._table, "Item": each}} for each in items[start : start + MOST_ACTIONS - 1]
             ]
             try:

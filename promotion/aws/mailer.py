@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from promotion.aws import Client
 from promotion.aws.artifacts import read_details
 from promotion.aws.picture_store import read_picture
 from promotion.config.loading import Config
@@ -17,6 +16,10 @@ from promotion.ledger.snapshot import GroupSnapshot
 from promotion.links.urls import Links
 from promotion.rendering.mail import compose, mime
 from promotion.rendering.mails.layout import Message
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sesv2 import SESV2Client
 
 # https://docs.aws.amazon.com/ses/latest/dg/quotas.html: of To, Cc and Bcc together.
 MOST_RECIPIENTS = 50
@@ -41,14 +44,14 @@ class MailTarget:
     one_by_one = True
 
     def __init__(
-        self, client: Client, s3: Client, config: Config, links: Links, configuration_set: str | None = None
+        self, client: SESV2Client, s3: S3Client, config: Config, links: Links, configuration_set: str | None = None
     ) -> None:
         self._client = client
         self._s3 = s3
         self._config = config
         self._links = links
         # Said with each mail: an identity that was there before the service has another set as its default, or none.
-        self._set = {"ConfigurationSetName": configuration_set} if configuration_set else {}
+        self._set: dict[str, Any] = {"ConfigurationSetName": configuration_set} if configuration_set else {}
 
     def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
         for event in events:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from promotion import names
-from promotion.aws import Client
 from promotion.client.live_record import signed_bytes
 from promotion.domain.model import VersionState
 from promotion.ledger.events import Event
@@ -25,6 +24,9 @@ from promotion.ledger.parameter_documents import (
 )
 from promotion.ledger.snapshot import GroupSnapshot
 
+if TYPE_CHECKING:
+    from promotion.aws.accounts import Parameters
+
 
 class Signer(Protocol):
     """Signs live records."""
@@ -40,7 +42,7 @@ class ParameterTarget:
 
     one_by_one = False
 
-    def __init__(self, client: Client, signer: Signer, prefix: str) -> None:
+    def __init__(self, client: Parameters, signer: Signer, prefix: str) -> None:
         self._client = client
         self._signer = signer
         self._prefix = prefix
@@ -150,14 +152,14 @@ class ParameterTarget:
         )
 
 
-def read_below(client: Client, path: str) -> Iterator[tuple[str, str]]:
+def read_below(client: Parameters, path: str) -> Iterator[tuple[str, str]]:
     """Names and values of all parameters below a path."""
     for answer in client.get_paginator("get_parameters_by_path").paginate(Path=path, Recursive=True):
         for parameter in answer["Parameters"]:
             yield parameter["Name"], parameter["Value"]
 
 
-def read_history(client: Client, prefix: str, group: str, version: int) -> list[dict[str, Any]]:
+def read_history(client: Parameters, prefix: str, group: str, version: int) -> list[dict[str, Any]]:
     """Every event of a version in order, from Parameter Store alone."""
     base = names.version_parameter(prefix, group, version)
     pages = {name: json.loads(value) for name, value in read_below(client, f"{base}/history")}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from botocore.exceptions import ClientError
 
-from promotion.aws import Client
 from promotion.client.artifact import split_uri
 from promotion.rendering.documents.pictures import LARGEST_PICTURE_BYTES
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
-def read_picture(s3: Client, uri: str) -> bytes | None:
+
+def read_picture(s3: S3Client, uri: str) -> bytes | None:
     """A picture's bytes, or None where it isn't there, may not be read, or is too large to show."""
     bucket, key = split_uri(uri, "pictures")
     try:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from promotion import names
-from promotion.aws import Client
 from promotion.aws.published_events import detail_of
 from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
+
+if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
 
 # https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html
 MOST_ENTRIES = 10
@@ -23,7 +25,7 @@ class EventsTarget:
 
     one_by_one = False
 
-    def __init__(self, client: Client, bus: str) -> None:
+    def __init__(self, client: EventBridgeClient, bus: str) -> None:
         self._client = client
         self._bus = bus
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from promotion.aws import Client
 from promotion.errors import Invalid, PromotionError
 from promotion.ledger.append import Receipt
 from promotion.workflows.commands import Command, message
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
 
 
 class Recorder:
     """Invokes `record` and waits for its receipt."""
 
-    def __init__(self, client: Client, function: str) -> None:
+    def __init__(self, client: LambdaClient, function: str) -> None:
         self._client = client
         self._function = function
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.aws import Client
 from promotion.domain.model import Container, Package, VersionState, registry_status
 from promotion.domain.package_changes import changes, is_served
 from promotion.domain.package_sources import beside_artifact
@@ -24,6 +23,9 @@ from promotion.ledger.payloads import ApprovalBypassed, ApprovalRequested, Decis
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.rendering.documents.card import card_sections, made_by
 
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
 _NOT_IN_SOURCE_IDENTITY = re.compile(r"[^\w+=,.@-]", re.ASCII)
 
 
@@ -35,7 +37,7 @@ class RegistryTarget:
 
     one_by_one = False
 
-    def __init__(self, client_for: Callable[[str], Client], environments: Sequence[str]) -> None:
+    def __init__(self, client_for: Callable[[str], SageMakerClient], environments: Sequence[str]) -> None:
         self._client_for = client_for
         self._environments = tuple(environments)
 
@@ -64,7 +66,7 @@ class RegistryTarget:
             raise
         if _is_another(found, state):
             return None
-        metadata, cycle = found.get("CustomerMetadataProperties") or {}, found.get("ModelLifeCycle") or {}
+        metadata, cycle = found.get("CustomerMetadataProperties", {}), found.get("ModelLifeCycle", {})
         said = {"ModelApprovalStatus": str(found.get("ModelApprovalStatus"))}
         fields = () if state.package.no_room else state.statuses
         said |= {f"CustomerMetadataProperties.{name}": str(metadata.get(name)) for name in fields}
@@ -94,7 +96,7 @@ class RegistryTarget:
             }
         return wanted
 
-    def _bring(self, client: Client, state: VersionState, *, decides: bool) -> None:
+    def _bring(self, client: SageMakerClient, state: VersionState, *, decides: bool) -> None:
         arn = state.package.arn
         found = client.describe_model_package(ModelPackageName=arn)
         if _is_another(found, state):
@@ -110,12 +112,12 @@ class RegistryTarget:
                 ApprovalDescription=_description(state, self._environments[0]),
             )
         changes: dict[str, Any] = {}
-        before = found.get("CustomerMetadataProperties") or {}
+        before = found.get("CustomerMetadataProperties", {})
         fields = {k: v for k, v in wanted["CustomerMetadataProperties"].items() if before.get(k) != v}
         if fields:
             changes["CustomerMetadataProperties"] = fields
         cycle = wanted.get("ModelLifeCycle")
-        known = found.get("ModelLifeCycle") or {}
+        known = found.get("ModelLifeCycle", {})
         if cycle and (known.get("Stage"), known.get("StageStatus")) != (cycle["Stage"], cycle["StageStatus"]):
             changes["ModelLifeCycle"] = cycle
         if changes:
@@ -195,7 +197,7 @@ def _description(state: VersionState, first: str) -> str:
 
 
 def describe(
-    client: Client, arn: str, requesters: Mapping[str, str], environments: Sequence[str] = ()
+    client: SageMakerClient, arn: str, requesters: Mapping[str, str], environments: Sequence[str] = ()
 ) -> tuple[Package, dict[str, Any]]:
     """A package as the registry describes it, before its artifact has been hashed, and the raw description.
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from promotion.aws import Client
 from promotion.rendering.documents.costs import InstanceTime
 
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
 
-def instance_times(client: Client, run_id: str) -> list[InstanceTime]:
+
+def instance_times(client: SageMakerClient, run_id: str) -> list[InstanceTime]:
     """The time of a run's instances; empty where SageMaker knows no such jobs, or won't say: only their cost hangs on it.
 
     Jobs are called as lambdas/handlers/prepare_inference.py calls them.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import ClientError
 
 from promotion import names
-from promotion.aws import Client
 from promotion.config.settings import Endpoint
 from promotion.domain.endpoint_plan import (
     TAG_APPROVAL,
@@ -25,6 +24,11 @@ from promotion.domain.endpoint_plan import (
     every_alarm,
 )
 
+if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch import CloudWatchClient
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sagemaker.type_defs import DeploymentConfigTypeDef, TagTypeDef
+
 # What people can do something about; anything else is tried again by who delivered the event.
 REFUSALS = frozenset({"ResourceLimitExceeded", "ValidationException", "AccessDeniedException"})
 
@@ -32,7 +36,7 @@ REFUSALS = frozenset({"ResourceLimitExceeded", "ValidationException", "AccessDen
 class Endpoints:
     """The endpoints of one environment, in its account."""
 
-    def __init__(self, sagemaker: Client, cloudwatch: Client, prefix: str, environment: str) -> None:
+    def __init__(self, sagemaker: SageMakerClient, cloudwatch: CloudWatchClient, prefix: str, environment: str) -> None:
         self._sagemaker = sagemaker
         self._cloudwatch = cloudwatch
         self._prefix = prefix
@@ -112,7 +116,7 @@ class Endpoints:
         answer = self._sagemaker.update_endpoint(
             EndpointName=wanted.endpoint,
             EndpointConfigName=wanted.name,
-            DeploymentConfig=deployment(settings, names_, revoked=revoked),
+            DeploymentConfig=cast("DeploymentConfigTypeDef", deployment(settings, names_, revoked=revoked)),
         )
         # After the update, not before: who dies in between tries once more, rather than take it for tried.
         self._sagemaker.add_tags(ResourceArn=answer["EndpointArn"], Tags=_tag_list({TAG_ATTEMPT: wanted.name}))
@@ -140,13 +144,11 @@ class Endpoints:
         """Names of ours after a stem: of configurations, and of models whose configuration was never made or is gone."""
         ours = re.compile(rf"{re.escape(stem)}-\d+-[0-9a-f]{{8}}")
         found: set[str] = set()
-        for operation, key, name in (
-            ("list_endpoint_configs", "EndpointConfigs", "EndpointConfigName"),
-            ("list_models", "Models", "ModelName"),
-        ):
-            for page in self._sagemaker.get_paginator(operation).paginate(NameContains=stem):
-                found |= {each[name] for each in page[key] if ours.fullmatch(each[name])}
-        return iter(sorted(found))
+        for configs in self._sagemaker.get_paginator("list_endpoint_configs").paginate(NameContains=stem):
+            found |= {each["EndpointConfigName"] for each in configs["EndpointConfigs"]}
+        for models in self._sagemaker.get_paginator("list_models").paginate(NameContains=stem):
+            found |= {each["ModelName"] for each in models["Models"]}
+        return iter(sorted(name for name in found if ours.fullmatch(name)))
 
     def _tags(self, arn: str) -> dict[str, str]:
         pages = self._sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
@@ -168,7 +170,7 @@ def _of_endpoint(wanted: Wanted) -> dict[str, str]:
     return {key: wanted.tags[key] for key in (TAG_GROUP, TAG_ENVIRONMENT)}
 
 
-def _tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
+def _tag_list(tags: Mapping[str, str]) -> list[TagTypeDef]:
     # A tag's value may not have all that an approval's id may: https://docs.aws.amazon.com/tag-editor/latest/userguide/tagging.html
     return [
         {"Key": key, "Value": re.sub(r"[^\w .:/=+@-]", "-", value)[:256] if key == TAG_APPROVAL else value}

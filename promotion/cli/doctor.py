@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import boto3
 import msgspec
@@ -27,6 +27,9 @@ from promotion.client.resolve import find_public_key
 from promotion.config import loading as configuration
 from promotion.config.loading import Config
 from promotion.errors import Invalid
+
+if TYPE_CHECKING:
+    from promotion.aws.clients import ClientFor
 
 # A doctor who waits minutes for each deaf service is not asked twice.
 _PATIENCE = BotoConfig(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 2})
@@ -130,7 +133,7 @@ def examined() -> tuple[list[Finding], Account]:
 def _afar(account: Account) -> Iterator[Finding]:
     sts, elsewhere = account.client("sts"), account.settings.elsewhere
     accounts = Accounts(sts, elsewhere, prefix=account.prefix, purpose=cross_account.OPERATOR)
-    return cross_account.look(account, accounts.client)
+    return cross_account.look(account, accounts.clients)
 
 
 def _all(checks: _Checks, account: Account) -> list[Finding]:
@@ -154,9 +157,7 @@ def _account(settings: Config | None) -> Account:
     if not region:
         raise Invalid("AWS_REGION", "no region is set; set it, or AWS_PROFILE.")
 
-    @cache
-    def client(service: str) -> Any:
-        return session.client(service, config=_PATIENCE)
+    client = cast("ClientFor", cache(partial(session.client, config=_PATIENCE)))
 
     emulated = any(name.startswith("AWS_ENDPOINT_URL") and value for name, value in os.environ.items())
     return Account(client=client, region=region, prefix=prefix(), emulated=emulated, config=settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
@@ -45,16 +45,16 @@ def status(group: str, environment: str, *, as_json: bool) -> int:
     return 0
 
 
-def _described(name: str) -> dict[str, Any]:
+def _described(name: str) -> dict[str, object]:
     try:
-        answer = client("sagemaker").describe_endpoint(EndpointName=name)
+        answer: Mapping[str, object] = client("sagemaker").describe_endpoint(EndpointName=name)
     except (ClientError, BotoCoreError) as error:
         return {"unknown": str(error)}
     wanted = ("EndpointStatus", "EndpointConfigName", "FailureReason", "LastModifiedTime")
     return {key: answer[key] for key in wanted if answer.get(key) is not None}
 
 
-def _said(found: dict[str, Any]) -> str:
+def _said(found: Mapping[str, object]) -> str:
     if "unknown" in found:
         return str(found["unknown"])
     reason = f": {found['FailureReason']}" if found.get("FailureReason") else ""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import msgspec
@@ -21,14 +22,24 @@ from promotion.config.loading import Config
 from promotion.errors import Invalid, Refused
 from promotion.ledger.payloads import PolicyChanged
 
+if TYPE_CHECKING:
+    from mypy_boto3_ssm import SSMClient
+
+    from promotion.aws.accounts import Parameters
+    from promotion.aws.clients import CachedClients
+
 
 def prefix() -> str:
     return os.environ.get(names.PREFIX) or names.DEFAULT_PREFIX
 
 
 @cache
-def client(service: str) -> Any:
-    return boto3.client(service)
+def _client(service: str) -> object:
+    make: Callable[..., object] = boto3.client
+    return make(service)
+
+
+client = cast("CachedClients", _client)
 
 
 @cache
@@ -56,13 +67,13 @@ def afar() -> Accounts:
     return Accounts(client("sts"), config().elsewhere, prefix=prefix(), purpose=OPERATOR)
 
 
-def parameters() -> Any:
+def parameters() -> Parameters:
     """SSM, in all accounts that there are."""
     elsewhere = tuple(config().elsewhere)
     return RoutedParameters(client("ssm"), elsewhere, _there) if elsewhere else client("ssm")
 
 
-def _there(environment: str) -> Any:
+def _there(environment: str) -> SSMClient:
     try:
         return afar().client(environment)
     except ClientError as error:

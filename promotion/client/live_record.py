@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from promotion.errors import IntegrityError, NotApproved
 from promotion.formatting import one_line
@@ -20,7 +20,7 @@ from promotion.formatting import one_line
 SCHEMA = 1
 # Extensions that this release supports in a record's `must_understand`; none yet.
 UNDERSTOOD: frozenset[str] = frozenset()
-SIGNING_ALGORITHM = "ECDSA_SHA_256"
+SIGNING_ALGORITHM: Final = "ECDSA_SHA_256"
 # No document of ours is nested deeper. Far below what Python can follow, so that whoever looks at it later can too.
 DEEPEST = 32
 

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,8 @@ def _client(service: str) -> Any:
         if place not in _clients:
             import boto3
 
-            _clients[place] = boto3.client(service)
+            make: Callable[..., Any] = boto3.client
+            _clients[place] = make(service)
         return _clients[place]
 
 

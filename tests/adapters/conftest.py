@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,7 +27,8 @@ class Aws:
     """Clients, and the tables as infra/storage.py makes them."""
 
     def client(self, service: str) -> Any:
-        return boto3.client(service, config=Config(retries={"total_max_attempts": 2}))
+        make: Callable[..., Any] = boto3.client
+        return make(service, config=Config(retries={"total_max_attempts": 2}))
 
     @cached_property
     def dynamodb(self) -> Any:

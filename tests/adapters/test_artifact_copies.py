@@ -18,7 +18,7 @@ from promotion.aws.artifact_copies import keep_copy, with_copy
 from promotion.client.live_record import LiveContainer, LiveModel
 from promotion.errors import IntegrityError, Invalid
 from tests.adapters.conftest import MODELS, Aws
-from tests.fakes import GROUP, PREFIX, House, a_package
+from tests.fakes import GROUP, PREFIX, House, a_package, as_client
 
 EVIDENCE, PLAIN = "evidence", "plain"
 KEY = f"{GROUP}/model.tar.gz"
@@ -108,7 +108,7 @@ def test_of_two_that_copy_at_once_one_writes(s3: Any) -> None:
                     keep_copy(s3, EVIDENCE, approved)
             return head(**given)
 
-    assert read(s3, keep_copy(Slow(), EVIDENCE, approved)) == APPROVED
+    assert read(s3, keep_copy(as_client(Slow()), EVIDENCE, approved)) == APPROVED
     assert left(s3) == (1, 0)
 
 

@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from promotion.aws.channels import ChannelFailed, Topic, Webhook
 from promotion.errors import Invalid
 from promotion.rendering.channels import Notice
+from tests.fakes import as_client
 
 TOLD = Notice(
     kind="Model Promoted",
@@ -73,7 +74,7 @@ class Chat:
     def webhook(self, secret: str | None = None, style: str = "slack") -> Webhook:
         session = requests.Session()
         session.trust_env, session.verify = False, str(self.authority)
-        return Webhook(FakeSecrets(secret or self.address), "arn:secret", style, session)
+        return Webhook(as_client(FakeSecrets(secret or self.address)), "arn:secret", style, session)
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +114,8 @@ def test_a_refusal_is_raised_without_the_address(chat: Chat, status: int) -> Non
 def test_a_chat_that_cannot_be_reached_is_raised_without_the_address(chat: Chat) -> None:
     # The same server, but for whoever does not know its certificate; and a port where nobody listens.
     for webhook in (
-        Webhook(FakeSecrets(chat.address), "arn:secret", "slack"),
-        Webhook(FakeSecrets("https://127.0.0.1:9/hooks/T0/secret"), "arn:secret", "slack"),
+        Webhook(as_client(FakeSecrets(chat.address)), "arn:secret", "slack"),
+        Webhook(as_client(FakeSecrets("https://127.0.0.1:9/hooks/T0/secret")), "arn:secret", "slack"),
     ):
         with pytest.raises(ChannelFailed) as failed:
             webhook.tell(TOLD)

@@ -11,6 +11,7 @@ from botocore.stub import Stubber
 from lambdas.handlers import on_inference_completed, prepare_inference
 from promotion.aws.artifacts import Denied, read_json
 from promotion.errors import Invalid
+from tests.fakes import as_client
 
 
 @pytest.mark.parametrize(("code", "said"), [("AccessDenied", "may not list"), ("NoSuchBucket", "no bucket lake")])
@@ -26,7 +27,7 @@ def test_metrics_that_may_not_be_read_are_denied_and_not_missing() -> None:
     with Stubber(boto3.client("s3", region_name="us-east-1")) as stub:
         stub.add_client_error("get_object", "AccessDenied", "no kms:Decrypt")
         with pytest.raises(Denied, match="no kms:Decrypt"):
-            read_json(stub.client, "s3://evidence/g/dev/r/score/metrics.json", "metrics_uri")
+            read_json(as_client(stub.client), "s3://evidence/g/dev/r/score/metrics.json", "metrics_uri")
 
 
 def test_a_completed_run_whose_metrics_are_denied_raises(monkeypatch: pytest.MonkeyPatch) -> None:

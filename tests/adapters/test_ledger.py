@@ -21,7 +21,7 @@ from promotion.ledger.fold import evolve
 from promotion.ledger.verify import read_chain
 from promotion.workflows import decisions, operations
 from tests.adapters.conftest import LEDGER, Aws
-from tests.fakes import ANN, BEGINNING, CONFIG, GROUP, House, a_package, a_registration
+from tests.fakes import ANN, BEGINNING, CONFIG, GROUP, House, a_package, a_registration, as_client
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_of_fifty_parallel_appends_one_wins(aws: Aws) -> None:
 def test_a_lost_answer_is_recognised_as_success(house: House, aws: Aws) -> None:
     house.register(1)
     lost = LosesAnswers(aws.dynamodb)
-    house.ledger = DynamoLedger(lost, LEDGER)  # type: ignore[assignment]
+    house.ledger = DynamoLedger(as_client(lost), LEDGER)  # type: ignore[assignment]
     with pytest.raises(ReadTimeoutError):
         house.decide(1, "dev")
     view, before = aws.ledger.view(GROUP), list(aws.ledger.events(GROUP))
@@ -114,13 +114,13 @@ def test_throttling_is_no_conflict(aws: Aws) -> None:
     class Throttled:
         def transact_write_items(self, **_: Any) -> None:
             reasons = [{"Code": "ThrottlingError"}, {"Code": "None"}]
-            said = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
+            said: Any = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
             raise ClientError(said, "TransactWriteItems")
 
     view = aws.ledger.view(GROUP)
     events = chained(view.head, [note("X")], time=BEGINNING, policy_digest="")
     with pytest.raises(ClientError):
-        DynamoLedger(Throttled(), LEDGER).append(view, events)
+        DynamoLedger(as_client(Throttled()), LEDGER).append(view, events)
 
 
 def test_two_clicks_at_once_make_one_vote(house: House, aws: Aws) -> None:
@@ -163,7 +163,7 @@ def test_a_decision_makes_as_many_calls_after_a_long_history(house: House, aws: 
     for version in (1, 2):
         house.register(version)
         counting = Counting(aws.dynamodb)
-        house.ledger = DynamoLedger(counting, LEDGER)  # type: ignore[assignment]
+        house.ledger = DynamoLedger(as_client(counting), LEDGER)  # type: ignore[assignment]
         house.decide(version, "dev")
         counts.append(counting.calls)
         house.ledger = aws.ledger  # type: ignore[assignment]
@@ -242,4 +242,4 @@ def test_states_are_not_written_over_what_somebody_appends_meanwhile(house: Hous
             aws.dynamodb.transact_write_items(**request)
 
     with pytest.raises(Conflict):
-        DynamoLedger(AppendsInBetween(), LEDGER).refold(GROUP)
+        DynamoLedger(as_client(AppendsInBetween()), LEDGER).refold(GROUP)

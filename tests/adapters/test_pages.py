@@ -14,6 +14,7 @@ from botocore.stub import Stubber
 from promotion import names
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.kept import find
+from tests.fakes import as_client
 
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ("promotion", "lambdas", "inference", "infra", "tools", "examples", "app.py")
@@ -106,4 +107,4 @@ def test_what_a_ledger_belongs_with_is_found_on_a_later_page_of_its_tags() -> No
         stub.add_response("list_tags_of_resource", {"Tags": [], "NextToken": "more"})
         tags = [{"Key": names.KEPT["evidence"], "Value": "evidence-bucket"}]
         stub.add_response("list_tags_of_resource", {"Tags": tags})
-        assert find("ledger", lambda service: client)["evidence"] == "evidence-bucket"
+        assert find("ledger", as_client(lambda service: client))["evidence"] == "evidence-bucket"

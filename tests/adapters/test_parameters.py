@@ -12,7 +12,7 @@ from promotion.aws.parameters import ParameterTarget, read_below, read_history
 from promotion.client.signature import public_keys
 from promotion.ledger.parameter_documents import PAGE_BYTES, entry
 from tests.adapters.conftest import Aws
-from tests.fakes import GROUP, PREFIX, House, LocalSigner
+from tests.fakes import GROUP, PREFIX, House, LocalSigner, as_client
 
 VERSION = f"{PREFIX}/{GROUP}/versions/1"
 
@@ -67,7 +67,7 @@ def test_dying_between_page_and_parameter_loses_and_doubles_nothing(house: House
     house.climb(1, to="dev")
     for number in range(50):
         house.measure(1, "dev", run=f"run-{number}")
-    dying = ParameterTarget(DiesAfter(aws.ssm, puts), aws.signer, PREFIX)
+    dying = ParameterTarget(as_client(DiesAfter(aws.ssm, puts)), aws.signer, PREFIX)
     house.project(targets={names.PARAMETERS: dying})
     house.measure(1, "dev", run="later")
     house.project(targets={names.PARAMETERS: house.parameters})

@@ -17,7 +17,7 @@ from promotion.aws.registry import RegistryTarget, describe, is_gone, source_ide
 from promotion.domain.people import Actor
 from promotion.errors import Invalid
 from tests.adapters.conftest import Aws
-from tests.fakes import ANN, GROUP, House
+from tests.fakes import ANN, GROUP, House, as_client
 
 ORDER = ("dev", "test", "prod")
 
@@ -195,7 +195,7 @@ def test_a_package_outside_a_group_is_refused_by_field(stub: Stubber) -> None:
     }  # fmt: skip
     stub.add_response("describe_model_package", described)
     with pytest.raises(Invalid) as invalid:
-        describe(stub.client, "n", {})
+        describe(as_client(stub.client), "n", {})
     assert invalid.value.field == "ModelPackageGroupName"
 
 
@@ -232,7 +232,7 @@ def test_metadata_without_room_for_our_fields_is_seen_at_registration() -> None:
                 "CustomerMetadataProperties": self.properties,
             }
 
-    full = [describe(Registry(count), arn, {}, ORDER)[0].no_room for count in (46, 47, 48, 50)]
+    full = [describe(as_client(Registry(count)), arn, {}, ORDER)[0].no_room for count in (46, 47, 48, 50)]
     assert full == [False, False, True, True]
 
 

@@ -13,6 +13,7 @@ from promotion.domain.people import Person
 from promotion.errors import LinkInvalid
 from promotion.links.sessions import Session
 from promotion.links.tokens import Keyring
+from tests.fakes import as_client
 
 ARN, OTHER = "arn:of-links", "arn:of-forms"
 OLD, NEW = "the key that signed until now, long enough", "the key that signs from now on, long enough"
@@ -46,7 +47,7 @@ class Clock:
 
 def a_function() -> tuple[SecretsManager, Clock, Secrets]:
     manager, clock = SecretsManager(), Clock()
-    return manager, clock, Secrets(manager, clock)
+    return manager, clock, Secrets(as_client(manager), clock)
 
 
 def takes(keyring: Keyring, key: str) -> bool:

@@ -68,14 +68,14 @@ def _without_quotas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "quota", lambda *_, **__: iter(()))
 
 
-def looked(config: Config, client_in: Any) -> dict[str, Finding]:
+def looked(config: Config, clients_in: Any) -> dict[str, Finding]:
     account = Account(client=boto3.client, region="us-east-1", prefix="/promotion", emulated=False, config=config)
-    return {finding.check: finding for finding in cross_account.look(account, client_in)}
+    return {finding.check: finding for finding in cross_account.look(account, clients_in)}
 
 
 def test_the_doctor_looks_into_the_account_of_each_environment(config: Config) -> None:
     deploy(there(config))
-    found = looked(config, lambda environment, name: there(config)(name))
+    found = looked(config, lambda environment: there(config))
     states = {check: finding.state for check, finding in found.items()}
     assert states["account of prod"] == "ok"
     assert states["prod: CDK bootstrap"] == "ok"
@@ -86,7 +86,7 @@ def test_the_doctor_looks_into_the_account_of_each_environment(config: Config) -
 
 
 def test_what_is_missing_there_is_said_of_there(config: Config) -> None:
-    found = looked(config, lambda environment, name: there(config)(name))
+    found = looked(config, lambda environment: there(config))
     assert found["prod: CDK bootstrap"].state == "fail"
     assert found["prod: machine"].state == "fail"
 

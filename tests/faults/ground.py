@@ -69,7 +69,7 @@ def deploy(environment: dict[str, str]) -> None:
     text = [{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk", "board_pk", "board_sk")]
     key = [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]
     board = [{"AttributeName": "board_pk", "KeyType": "HASH"}, {"AttributeName": "board_sk", "KeyType": "RANGE"}]
-    dynamodb = boto3.client("dynamodb")
+    dynamodb: Any = boto3.client("dynamodb")
     dynamodb.create_table(
         TableName="ledger", AttributeDefinitions=text, KeySchema=key, BillingMode="PAY_PER_REQUEST",
         GlobalSecondaryIndexes=[{"IndexName": "board", "KeySchema": board, "Projection": {"ProjectionType": "ALL"}}],
@@ -87,8 +87,8 @@ def deploy(environment: dict[str, str]) -> None:
     )  # fmt: skip
     kms = boto3.client("kms")
     for name in (names.SIGNING_KEY_ARN, names.SESSION_KEY_ARN):
-        key = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
-        os.environ[name] = key["KeyMetadata"]["Arn"]
+        made = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
+        os.environ[name] = made["KeyMetadata"]["Arn"]
     for name in (names.LINK_KEYS_SECRET_ARN, names.FORM_KEYS_SECRET_ARN, names.SIGN_IN_KEYS_SECRET_ARN):
         secret = boto3.client("secretsmanager").create_secret(Name=name, SecretString=json.dumps({"key": name * 2}))
         os.environ[name] = secret["ARN"]
@@ -113,4 +113,5 @@ def function(module: str) -> Callable[[dict[str, Any], Any], Any]:
 
 @cache
 def client(service: str) -> Any:
-    return boto3.client(service)
+    make: Callable[..., Any] = boto3.client
+    return make(service)

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from unittest import mock
 from urllib.parse import urlencode
 
@@ -199,7 +199,7 @@ class People:
         }  # fmt: skip
         self.asynchronous.append(("on_inference_completed", {"detail": detail}, 0))
 
-    def flip(self, version: int, status: str) -> None:
+    def flip(self, version: int, status: Literal["Approved", "PendingManualApproval", "Rejected"]) -> None:
         """Somebody sets an approval status in Studio."""
         with self.unharmed():
             boto3.client("sagemaker").update_model_package(

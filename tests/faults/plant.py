@@ -34,6 +34,9 @@ from tests.faults.ground import ANCHORS, DEAD, MODELS, RETRAINING, WAKE, client,
 from tests.faults.ground import function as function
 from tests.faults.people import Killed, People
 
+# boto3's stubs leave out what is private.
+_CLIENT: Any = botocore.client.BaseClient
+
 Mode = Literal["killed before", "killed after", "throttled", "answer lost"]
 MODES: tuple[Mode, ...] = ("killed before", "killed after", "throttled", "answer lost")
 BEGINNING = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
@@ -330,7 +333,7 @@ def plant(folder: Path, *, hash_up_to_gb: float = 10.0) -> Iterator[Plant]:
     moto_patches.apply()
     dependencies.logger.setLevel("CRITICAL")
     made = Plant()
-    original = botocore.client.BaseClient._make_api_call
+    original = _CLIENT._make_api_call
 
     def call(client: Any, operation: str, given: dict[str, Any]) -> Any:
         return made.call(client, operation, given, original)
@@ -355,12 +358,12 @@ def plant(folder: Path, *, hash_up_to_gb: float = 10.0) -> Iterator[Plant]:
 
 @contextmanager
 def _patched(call: Callable[..., Any]) -> Iterator[None]:
-    original = botocore.client.BaseClient._make_api_call
-    botocore.client.BaseClient._make_api_call = call
+    original = _CLIENT._make_api_call
+    _CLIENT._make_api_call = call
     try:
         yield
     finally:
-        botocore.client.BaseClient._make_api_call = original
+        _CLIENT._make_api_call = original
 
 
 def _tells(made: Plant) -> Callable[[Any], None]:

@@ -150,8 +150,8 @@ def test_a_damaged_archive_is_a_finding_and_not_tried_again(service: Plant) -> N
 def test_a_job_that_sagemaker_refuses_is_told_and_tried_again(service: Plant) -> None:
     def refuses(call: str, given: dict[str, Any]) -> bool:
         if call == "sagemaker:CreateProcessingJob":
-            error = {"Code": "ResourceLimitExceeded", "Message": "The account-level limit is 0 Instances."}
-            raise ClientError({"Error": error}, "CreateProcessingJob")
+            said = "The account-level limit is 0 Instances."
+            raise ClientError({"Error": {"Code": "ResourceLimitExceeded", "Message": said}}, "CreateProcessingJob")
         return False
 
     service.poison = refuses

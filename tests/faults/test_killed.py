@@ -57,7 +57,7 @@ def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             ground.deploy(environment)
             boto3.client("sesv2").create_email_identity(EmailIdentity="example.com")
             boto3.client("events").create_event_bus(Name="promotion")
-            specification = {
+            specification: Any = {
                 "Containers": [{"Image": "i"}], "SupportedContentTypes": ["a/b"], "SupportedResponseMIMETypes": ["a/b"],
             }  # fmt: skip
             boto3.client("sagemaker").create_model_package(

@@ -74,7 +74,7 @@ def lose_and_restore(copy: list[dict[str, Any]]) -> None:
         AttributeDefinitions=described["AttributeDefinitions"],
         BillingMode="PAY_PER_REQUEST",
         GlobalSecondaryIndexes=[
-            {key: index[key] for key in ("IndexName", "KeySchema", "Projection")}
+            {"IndexName": index["IndexName"], "KeySchema": index["KeySchema"], "Projection": index["Projection"]}
             for index in described["GlobalSecondaryIndexes"]
         ],
     )

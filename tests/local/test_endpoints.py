@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tarfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -175,7 +175,8 @@ def test_an_endpoint_follows_what_is_live_to_the_end(harbour: Harbour, tmp_path:
     with pytest.raises(ClientError) as refused:
         harbour.runtime.invoke_endpoint(EndpointName=ENDPOINT, ContentType="application/json", Body=b'{"num_beams": 4}')
     assert refused.value.response["Error"]["Code"] == "ModelError"
-    assert refused.value.response["OriginalStatusCode"] == 400
+    answer: Mapping[str, object] = {**refused.value.response}
+    assert answer["OriginalStatusCode"] == 400
 
     # Streaming, by the same name.
     streamed = harbour.runtime.invoke_endpoint_with_response_stream(
@@ -255,6 +256,7 @@ def test_an_endpoint_follows_what_is_live_to_the_end(harbour: Harbour, tmp_path:
 def test_a_frame_is_what_botocore_reads(payload: bytes) -> None:
     buffer = EventStreamBuffer()
     buffer.add_data(event_stream.event("PayloadPart", payload))
+    message: Any
     [message] = list(buffer)
     assert message.headers[":event-type"] == "PayloadPart"
     assert message.headers[":message-type"] == "event"

@@ -156,7 +156,7 @@ def test_a_role_that_may_not_invoke_the_api_is_refused(service: LocalService) ->
     url = f"{service.url}/operations"
     request = AWSRequest("POST", url, data=b"{}", headers={"Content-Type": "application/json"})
     key, secret, token = (held[name] for name in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token"))
-    SigV4Auth(Credentials(key, secret, token), "execute-api", "us-east-1").add_auth(request)
+    SigV4Auth(Credentials(str(key), str(secret), token), "execute-api", "us-east-1").add_auth(request)
     answer = httpx.post(url, content=b"{}", headers=dict(request.headers.items()), timeout=60)
     assert (answer.status_code, answer.json()) == (403, {"message": "Forbidden"})
 

@@ -18,7 +18,7 @@ from promotion.domain.people import Actor
 from promotion.errors import Invalid, Refused
 from promotion.rendering.sentences import sentence
 from promotion.workflows import runs
-from tests.fakes import CONFIG_TEXT, GROUP, House, a_run
+from tests.fakes import CONFIG_TEXT, GROUP, House, a_run, as_client
 from tests.rules.stage import Stage, measured, page
 
 ARN = "arn:aws:sts::555555555555:assumed-role/evaluation/churn"
@@ -92,7 +92,7 @@ def test_no_report_brings_back_what_was_rolled_back_or_revoked() -> None:
 def test_a_report_is_kept_below_its_group_and_environment_with_its_digest() -> None:
     bucket = Bucket()
     given = reports.Report.of(form(pictures=pictures(roc_png=PNG)))
-    evidence = reports.keep(given, ARN, bucket, "evidence", NOW)
+    evidence = reports.keep(given, ARN, as_client(bucket), "evidence", NOW)
     folder = f"s3://evidence/{GROUP}/dev/{evidence.run_id}/score"
     assert bucket.objects == {f"{folder}/roc.png": PNG, f"{folder}/metrics.json": given.metrics}
     assert evidence.run_id.startswith("report-dev-v1-261120-090000-")
@@ -121,7 +121,7 @@ def test_a_report_is_kept_below_its_group_and_environment_with_its_digest() -> N
 def test_what_is_no_report_is_refused_by_field_and_nothing_is_kept(changes: dict[str, str], field: str) -> None:
     bucket = Bucket()
     with pytest.raises(Invalid) as refused:
-        reports.keep(reports.Report.of(form(**changes)), ARN, bucket, "evidence", NOW)
+        reports.keep(reports.Report.of(form(**changes)), ARN, as_client(bucket), "evidence", NOW)
     assert refused.value.field == field
     assert bucket.objects == {}
 

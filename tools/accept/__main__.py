@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -29,6 +29,9 @@ from promotion.errors import PromotionError
 from tools.accept import assumptions, report, steps
 from tools.accept.report import Report, Step
 from tools.accept.world import PREFIX, Approver, Failed, World
+
+if TYPE_CHECKING:
+    from promotion.aws.clients import ClientFor
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "build" / "accept"
@@ -103,9 +106,7 @@ def world(approver: Approver, *, patience: float = 1.0, pause_s: float = 5.0) ->
     """
     session = boto3.Session()
 
-    @cache
-    def client(name: str) -> Any:
-        return session.client(name)
+    client = cast("ClientFor", cache(session.client))
 
     found = service.installation()
     emulated = any(name.startswith("AWS_ENDPOINT_URL") and value for name, value in os.environ.items())

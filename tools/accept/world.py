@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
+from promotion.aws.clients import ClientFor
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.ledger import DynamoLedger
 from promotion.config.loading import Config
@@ -50,7 +51,7 @@ class World:
     config: Config
     prefix: str
     installation: dict[str, Any]
-    client: Callable[[str], Any]
+    client: ClientFor
     caller: str
     group: str
     approver: Approver

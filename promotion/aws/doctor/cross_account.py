@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.aws import Client
+from promotion.aws.clients import ClientFor
 from promotion.aws.doctor import readiness
 from promotion.aws.doctor.findings import Account, Check, Finding, examine, fail, not_checked, ok, warn
 from promotion.config.resources import partition_of
@@ -18,12 +18,12 @@ from promotion.formatting import counted
 OPERATOR = "operator"
 
 
-def look(account: Account, client_in: Callable[[str, str], Client]) -> Iterator[Finding]:
-    """Each account, one after the other. `client_in` gives clients by environment and service, as the operators' role."""
+def look(account: Account, clients_in: Callable[[str], ClientFor]) -> Iterator[Finding]:
+    """Each account, one after the other. `clients_in` gives an environment's clients, as the operators' role."""
     for environment, number in account.settings.elsewhere.items():
         said = f"account of {environment}"
         try:
-            client_in(environment, "ssm")
+            clients_in(environment)("ssm")
         except ClientError as error:
             role = names.environment_role(account.prefix, environment, OPERATOR)
             do = (
@@ -32,7 +32,7 @@ def look(account: Account, client_in: Callable[[str, str], Client]) -> Iterator[
             )
             yield not_checked(said, f"{number} didn't let you in: {error.response['Error']['Code']}.", do)
             continue
-        there = replace(account, client=partial(client_in, environment))
+        there = replace(account, client=clients_in(environment))
         checks: tuple[tuple[str, Check], ...] = (
             (said, partial(_parameters, there, environment, number)),
             ("CDK bootstrap", partial(readiness.bootstrap, there)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import requests
@@ -16,6 +17,9 @@ from promotion.client.signature import public_keys
 from promotion.errors import Invalid
 from promotion.formatting import counted, listed
 from promotion.rendering.mails.layout import Message, mime
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
 
 TIMEOUT_S = 15.0
 # More than a busy hour leaves waiting.
@@ -127,9 +131,9 @@ def queues(account: Account) -> Iterator[Finding]:
 
 
 def _depth(account: Account, url: str) -> int:
-    names_ = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    names_: list[QueueAttributeNameType] = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     found = account.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names_)["Attributes"]
-    return sum(int(found.get(name, 0)) for name in names_)
+    return sum(int(found.get(name, "0")) for name in names_)
 
 
 def alarms(account: Account) -> Iterator[Finding]:

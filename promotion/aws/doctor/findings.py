@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from msgspec import Struct
 
-from promotion.aws import Client
+from promotion.aws.clients import ClientFor
 from promotion.config.loading import Config
 from promotion.errors import PromotionError
 from promotion.formatting import one_line
@@ -37,7 +37,7 @@ class Finding(Struct, frozen=True, kw_only=True):
 class Account(Struct, frozen=True, kw_only=True):
     """The account to check; `service` is the stack's own description, or None before a deployment."""
 
-    client: Callable[[str], Client]
+    client: ClientFor
     region: str
     prefix: str
     emulated: bool

@@ -6,13 +6,16 @@ Not looked at again once something is deployed: what the stack made is there the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
 from promotion import names
 from promotion.aws.doctor.findings import Account, Finding, fail, ok, warn
 from promotion.formatting import counted, listed
+
+if TYPE_CHECKING:
+    from mypy_boto3_kms.type_defs import KeyMetadataTypeDef
 
 # The build of the inference image: infra/image.py. Both names are Service Quotas' own.
 BUILDS = "Concurrently running builds for Linux/Large environment"
@@ -115,7 +118,7 @@ def keys(account: Account) -> Iterator[Finding]:
         yield _key(key, found, shared=bool(settings.elsewhere) and key in settings.artifacts.keys)
 
 
-def _key(key: str, found: dict[str, Any], *, shared: bool) -> Finding:
+def _key(key: str, found: KeyMetadataTypeDef, *, shared: bool) -> Finding:
     if found["KeyState"] != _USABLE or found["KeyUsage"] != "ENCRYPT_DECRYPT":
         said = f"{key} is {found['KeyState']}, for {found['KeyUsage']}."
         return fail("keys", said, "Take a key that is enabled, for encryption.")
@@ -134,7 +137,7 @@ def taken(account: Account) -> Iterator[Finding]:
         there.append(f"alias/{service}-signing")
     if settings.elsewhere:
         evidence = f"{service}-evidence-{settings.registry.account}-{settings.registry.region}"
-        s3, events, iam = (account.client(name) for name in ("s3", "events", "iam"))
+        s3, events, iam = account.client("s3"), account.client("events"), account.client("iam")
         if settings.ledger_table is None and _found(lambda: s3.head_bucket(Bucket=evidence)):
             there.append(f"bucket {evidence}")
         if _found(lambda: events.describe_event_bus(Name=service)):
@@ -158,7 +161,7 @@ def domain(account: Account) -> Iterator[Finding]:
     web = account.settings.web
     if web.domain_name is None or web.certificate_arn is None:
         return
-    acm, api = account.client("acm"), account.client("apigatewayv2")
+    name, acm, api = web.domain_name, account.client("acm"), account.client("apigatewayv2")
     try:
         found = acm.describe_certificate(CertificateArn=web.certificate_arn)["Certificate"]
     except ClientError as error:
@@ -172,7 +175,7 @@ def domain(account: Account) -> Iterator[Finding]:
         yield fail("domain", f"its certificate is {found['Status']}.", "Make its DNS record of validation, and wait.")
     elif not {web.domain_name, wild} & set(covered):
         yield fail("domain", f"its certificate is for {listed(covered)}.", "Ask ACM for one that covers it.")
-    elif _found(lambda: api.get_domain_name(DomainName=web.domain_name)):
+    elif _found(lambda: api.get_domain_name(DomainName=name)):
         yield fail("domain", f"{web.domain_name} is an API's domain already.", "Take it away there, or choose another.")
     else:
         yield ok("domain", f"a certificate for {web.domain_name} is issued.")
@@ -182,14 +185,16 @@ def network(account: Account) -> Iterator[Finding]:
     """Subnets and security groups that jobs run in."""
     inference = account.settings.inference
     client = account.client("ec2")
-    for what, given, operation, key in (
-        ("subnet", inference.subnets, client.describe_subnets, "SubnetIds"),
-        ("security group", inference.security_groups, client.describe_security_groups, "GroupIds"),
-    ):
+    subnets, groups = list(inference.subnets), list(inference.security_groups)
+    checks: tuple[tuple[str, list[str], Callable[[], object]], ...] = (
+        ("subnet", subnets, lambda: client.describe_subnets(SubnetIds=subnets)),
+        ("security group", groups, lambda: client.describe_security_groups(GroupIds=groups)),
+    )
+    for what, given, describe in checks:
         if not given:
             continue
         try:
-            operation(**{key: list(given)})
+            describe()
         except ClientError as error:
             if "NotFound" not in error.response["Error"]["Code"]:
                 raise
@@ -213,7 +218,7 @@ def roles(account: Account) -> Iterator[Finding]:
             yield fail("roles", f"there is no role {role}.", f"Make it, or mend execution_role of {environment.name}.")
 
 
-def _found(ask: Callable[[], Any]) -> bool:
+def _found(ask: Callable[[], object]) -> bool:
     """Return True if AWS knows what is asked about."""
     try:
         ask()

@@ -10,8 +10,11 @@ from promotion.aws.doctor.findings import Account, Finding, ok, warn
 
 def parameters(account: Account) -> Iterator[Finding]:
     """Count the parameters under the prefix; near the limit of standard ones, say what to do."""
-    filters = [{"Key": "Path", "Option": "Recursive", "Values": [account.prefix]}]
-    pages = account.client("ssm").get_paginator("describe_parameters").paginate(ParameterFilters=filters)
+    pages = (
+        account.client("ssm")
+        .get_paginator("describe_parameters")
+        .paginate(ParameterFilters=[{"Key": "Path", "Option": "Recursive", "Values": [account.prefix]}])
+    )
     number = sum(len(page["Parameters"]) for page in pages)
     said = f"{number:,} under {account.prefix}, of {names.MOST_PARAMETERS:,} standard ones that an account may have."
     if number < names.MOST_PARAMETERS * names.NEAR_LIMIT:
