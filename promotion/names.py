@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 SERVICE: Final = "promotion"
 # This release, as pyproject.toml has it. The deployed one is in the service parameter.
 RELEASE: Final = "0.1.0"
 
-# Values of a package's environment field in CustomerMetadataProperties.
+# Values of a package's environment field in CustomerMetadataProperties. A request's states are a type of their own
+# (`RequestState` in promotion/domain/model.py), so that mypy tells the two apart.
+Status: TypeAlias = Literal[
+    "PendingManualApproval", "Approved", "Rejected", "Expired", "Superseded", "Withdrawn", "Revoked", "RolledBack"
+]
+Verdict: TypeAlias = Literal["Approved", "Rejected"]
 PENDING: Final = "PendingManualApproval"
 APPROVED: Final = "Approved"
 REJECTED: Final = "Rejected"
@@ -19,10 +24,45 @@ SUPERSEDED: Final = "Superseded"
 WITHDRAWN: Final = "Withdrawn"
 REVOKED: Final = "Revoked"
 ROLLED_BACK: Final = "RolledBack"
-STATUSES: Final = (PENDING, APPROVED, REJECTED, EXPIRED, SUPERSEDED, WITHDRAWN, REVOKED, ROLLED_BACK)
-VERDICTS: Final = (APPROVED, REJECTED)
+STATUSES: Final[tuple[Status, ...]] = (
+    PENDING,
+    APPROVED,
+    REJECTED,
+    EXPIRED,
+    SUPERSEDED,
+    WITHDRAWN,
+    REVOKED,
+    ROLLED_BACK,
+)
+VERDICTS: Final[tuple[Verdict, ...]] = (APPROVED, REJECTED)
 
 # Kinds of ledger events. Those in PUBLISHED are also detail-types on the service's bus.
+EventKind: TypeAlias = Literal[
+    "Model Registered",
+    "Artifact Hashed",
+    "Approval Requested",
+    "Approver Reminded",
+    "Decision Recorded",
+    "Model Promoted",
+    "Model Rolled Back",
+    "Model Revoked",
+    "Model Adopted",
+    "Request Expired",
+    "Request Superseded",
+    "Request Withdrawn",
+    "Approval Bypassed",
+    "Package Removed",
+    "Package Changed",
+    "Inference Completed",
+    "Inference Skipped",
+    "Drift Detected",
+    "Drift Ended",
+    "Retraining Started",
+    "Endpoint Changed",
+    "Policy Changed",
+    "Signing Key Changed",
+    "Integrity Broken",
+]
 MODEL_REGISTERED: Final = "Model Registered"
 REGISTRATION_ASKED: Final = "Registration Asked"
 ARTIFACT_HASHED: Final = "Artifact Hashed"
@@ -63,6 +103,7 @@ PUBLISHED: Final = (
     ENDPOINT_CHANGED,
 )
 # Statuses of an `Endpoint Changed` event: an observed one, or an operator's command.
+EndpointStatus: TypeAlias = Literal["InService", "Failed", "Withdrawn", "Removed", "Restored"]
 ENDPOINT_IN_SERVICE: Final = "InService"
 ENDPOINT_FAILED: Final = "Failed"
 ENDPOINT_WITHDRAWN: Final = "Withdrawn"
@@ -88,13 +129,14 @@ COPIES: Final = "_approved"
 MODEL_PACKAGE_ARN: Final = "MODEL_PACKAGE_ARN"
 
 # Projection targets, in the order in which a revocation must reach them: the registry before anything else.
+TargetName: TypeAlias = Literal["registry", "parameters", "events", "mail", "attestations"]
 REGISTRY: Final = "registry"
 PARAMETERS: Final = "parameters"
 EVENTS: Final = "events"
 MAIL: Final = "mail"
 # Also the place below the evidence bucket.
 ATTESTATIONS: Final = "attestations"
-TARGETS: Final = (REGISTRY, PARAMETERS, EVENTS, MAIL, ATTESTATIONS)
+TARGETS: Final[tuple[TargetName, ...]] = (REGISTRY, PARAMETERS, EVENTS, MAIL, ATTESTATIONS)
 
 # Environment variables of the functions.
 CONFIG: Final = "PROMOTION_CONFIG"

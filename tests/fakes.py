@@ -371,7 +371,7 @@ class House:
         return ParameterTarget(as_client(self.ssm), self.signer, PREFIX)
 
     @property
-    def targets(self) -> dict[str, Target]:
+    def targets(self) -> dict[names.TargetName, Target]:
         return {
             names.REGISTRY: self.registry,
             names.PARAMETERS: self.parameters,
@@ -383,7 +383,7 @@ class House:
     def later(self, **length: float) -> None:
         self.now += timedelta(**length)
 
-    def project(self, group: str = GROUP, targets: Mapping[str, Target] | None = None) -> list[Failure]:
+    def project(self, group: str = GROUP, targets: Mapping[names.TargetName, Target] | None = None) -> list[Failure]:
         failures, _ = project(group, ledger=self.ledger, cursors=self.cursors, targets=targets or self.targets)
         return failures
 

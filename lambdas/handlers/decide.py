@@ -33,7 +33,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 @http_app.route(app, "/approvals/<token>", "POST")
-def decide(visit: Visit, token: str) -> Response[Any]:
+def decide(visit: Visit, token: str) -> Response[str]:
     """A verdict by a signed-in person."""
     session = visit.reader()
     try:
@@ -69,7 +69,7 @@ def decide(visit: Visit, token: str) -> Response[Any]:
 
 
 @http_app.route(app, "/approvals/<token>/again", "POST")
-def ask_again(visit: Visit, token: str) -> Response[Any]:
+def ask_again(visit: Visit, token: str) -> Response[str]:
     """A request that was closed is asked again, saying what has changed."""
     session, asked = _requester_or_reader(visit, token)
     form = visit.form()
@@ -87,7 +87,7 @@ def ask_again(visit: Visit, token: str) -> Response[Any]:
 
 
 @http_app.route(app, "/approvals/<token>/withdraw", "POST")
-def withdraw(visit: Visit, token: str) -> Response[Any]:
+def withdraw(visit: Visit, token: str) -> Response[str]:
     """A pending request is withdrawn by its requester."""
     session, asked = _requester_or_reader(visit, token)
     form = visit.form()
@@ -101,7 +101,7 @@ def withdraw(visit: Visit, token: str) -> Response[Any]:
 
 
 @http_app.route(app, "/models/<group>/<environment>/rollback", "POST")
-def roll_back(visit: Visit, group: str, environment: str) -> Response[Any]:
+def roll_back(visit: Visit, group: str, environment: str) -> Response[str]:
     """Back to a version that was live there."""
 
     def act(session: Session, form: dict[str, str]) -> Receipt:
@@ -115,7 +115,7 @@ def roll_back(visit: Visit, group: str, environment: str) -> Response[Any]:
 
 
 @http_app.route(app, "/models/<group>/versions/<version>/revoke", "POST")
-def revoke(visit: Visit, group: str, version: str) -> Response[Any]:
+def revoke(visit: Visit, group: str, version: str) -> Response[str]:
     """Out of every environment at once."""
 
     def act(session: Session, form: dict[str, str]) -> Receipt:
@@ -126,7 +126,7 @@ def revoke(visit: Visit, group: str, version: str) -> Response[Any]:
     return _operation(visit, group, act)
 
 
-def _operation(visit: Visit, group: str, act: Callable[[Session, dict[str, str]], Receipt]) -> Response[Any]:
+def _operation(visit: Visit, group: str, act: Callable[[Session, dict[str, str]], Receipt]) -> Response[str]:
     session = visit.reader()
     form = visit.form()
     try:
@@ -144,7 +144,7 @@ def _operation(visit: Visit, group: str, act: Callable[[Session, dict[str, str]]
 
 def _shown_again(
     visit: Visit, asked: str, session: Session, form: dict[str, str], error: PromotionError
-) -> Response[Any] | None:
+) -> Response[str] | None:
     """The request's page with what was typed, and why it was refused; None for scripts, for forms that aren't ours, and where
     there is no form to type it into any more.
 

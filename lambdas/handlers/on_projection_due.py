@@ -132,7 +132,7 @@ def cursors_table() -> DynamoCursors:
     return DynamoCursors(client("dynamodb"), setting(names.PROJECTIONS_TABLE))
 
 
-def targets() -> dict[str, Target]:
+def targets() -> dict[names.TargetName, Target]:
     """The targets, in the order in which a revocation has to reach them."""
     order = config().environment_names
     return {

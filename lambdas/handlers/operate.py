@@ -40,7 +40,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 @app.post("/operations")
-def operate() -> Response[Any]:
+def operate() -> Response[str]:
     """An operation by command: JSON in and out, the caller confirmed by STS."""
     # Whoever reports sends a file and pictures; API Gateway has let in signed callers only.
     request = Request(app.current_event.raw_event, largest_body=LARGEST_REPORT_BYTES)

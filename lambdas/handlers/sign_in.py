@@ -23,19 +23,19 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 @http_app.route(app, "/login", *READ)
-def login(visit: Visit) -> Response[Any]:
+def login(visit: Visit) -> Response[str]:
     """Off to the identity provider, remembering where to come back to."""
     return sign_in_flow.begin(visit, app.current_event.query_string_parameters or {})
 
 
 @http_app.route(app, "/callback", *READ)
-def callback(visit: Visit) -> Response[Any]:
+def callback(visit: Visit) -> Response[str]:
     """Back from the identity provider, with a code or an error."""
     return sign_in_flow.finish(visit, app.current_event.query_string_parameters or {})
 
 
 @http_app.route(app, "/callback", "POST")
-def callback_by_form(visit: Visit) -> Response[Any]:
+def callback_by_form(visit: Visit) -> Response[str]:
     """Back from an identity provider that answers with a form: from its own page, so that no Origin or CSRF token fits."""
     if config().identity.response_mode != "form_post":
         return sign_in_flow.not_signed_in(
@@ -51,7 +51,7 @@ def backchannel_logout(visit: Visit) -> Response[Any]:
 
 
 @http_app.route(app, "/logout", "POST")
-def logout(visit: Visit) -> Response[Any]:
+def logout(visit: Visit) -> Response[str]:
     """The session ends in this browser."""
     session = visit.session()
     if session is not None:

@@ -52,7 +52,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 @http_app.route(app, "/models", *READ)
 @http_app.route(app, "/", *READ)
-def board(visit: Visit) -> Response[Any]:
+def board(visit: Visit) -> Response[str]:
     """GET /: the board with live versions and pending requests."""
     session = visit.reader()
     unreadable: list[str] = []
@@ -68,7 +68,7 @@ def board(visit: Visit) -> Response[Any]:
 
 
 @http_app.route(app, "/approvals/<token>", *READ)
-def request(visit: Visit, token: str) -> Response[Any]:
+def request(visit: Visit, token: str) -> Response[str]:
     """A request with its evidence, and the form to decide for those who may."""
     session = visit.visitor()
     try:
@@ -108,7 +108,7 @@ def request(visit: Visit, token: str) -> Response[Any]:
 
 
 @http_app.route(app, "/models/<group>", *READ)
-def model(visit: Visit, group: str) -> Response[Any]:
+def model(visit: Visit, group: str) -> Response[str]:
     """A model package group: environments, versions, history, and the forms to roll back and revoke."""
     session = visit.reader()
     versions = ledger().versions(group) if names.GROUP_PATTERN.fullmatch(group) else []
@@ -131,7 +131,7 @@ def model(visit: Visit, group: str) -> Response[Any]:
 
 
 @http_app.route(app, "/models/<group>/versions/<version>", *READ)
-def version(visit: Visit, group: str, version: str) -> Response[Any]:
+def version(visit: Visit, group: str, version: str) -> Response[str]:
     """One version: what it is made of, where it stands, and all that happened to it."""
     session = visit.visitor()
     # One address a version: `01` is none.
@@ -162,14 +162,14 @@ def version(visit: Visit, group: str, version: str) -> Response[Any]:
 
 
 @http_app.route(app, "/healthz", *READ)
-def health(visit: Visit) -> Response[Any]:
+def health(visit: Visit) -> Response[str]:
     """Health check: the function can read its ledger."""
     ledger().head("healthz")
     return http_app.respond(HTTPStatus.OK, http_app.JSON, '{"status": "ok"}')
 
 
 @app.route("/static/<name>", method=list(READ))
-def static(name: str) -> Response[Any]:
+def static(name: str) -> Response[str]:
     """The style sheet, and nothing that depends on who asks."""
     if name != "style.css":
         return http_app.respond(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", "There is no such file.")
@@ -191,5 +191,5 @@ def _cursors() -> DynamoCursors:
     return DynamoCursors(client("dynamodb"), setting(names.PROJECTIONS_TABLE))
 
 
-def _unknown(visit: Visit, session: Session, text: str) -> Response[Any]:
+def _unknown(visit: Visit, session: Session, text: str) -> Response[str]:
     return visit.message(HTTPStatus.NOT_FOUND, "Not found", text, person=session.person, code="unknown")

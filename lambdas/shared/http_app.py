@@ -80,7 +80,7 @@ class Visit(Request):
             return
         raise Answered(self._not_a_reader(person))
 
-    def _not_a_reader(self, person: Person) -> Response[Any]:
+    def _not_a_reader(self, person: Person) -> Response[str]:
         """Explain a refusal: the reader's identity and groups, whom to ask, and what to check if they are wrong."""
         may = policy.readers(config())
         brought = person.groups_brought if person.groups_brought is not None else len(person.groups)
@@ -103,7 +103,7 @@ class Visit(Request):
         more = {"who_may": f"Members of {may}."}
         return self.message(HTTPStatus.FORBIDDEN, title, text, person=person, code="not_reader", more=more)
 
-    def _signed_out(self) -> Response[Any]:
+    def _signed_out(self) -> Response[str]:
         sign_in = f"/login?return_to={quote(self.page_of_the_form(), safe='/')}"
         if self.method in ("GET", "HEAD") and not self.wants_json:
             return redirect(sign_in, HTTPStatus.FOUND)
@@ -143,11 +143,11 @@ class Visit(Request):
             )
 
 
-def route(app: APIGatewayHttpResolver, rule: str, *methods: str) -> Callable[[Callable[..., Response[Any]]], Any]:
+def route(app: APIGatewayHttpResolver, rule: str, *methods: str) -> Callable[[Callable[..., Response[str]]], Any]:
     """Register a handler that takes a `Visit`, then the path's parameters; its refusals become answers."""
 
-    def register(handler: Callable[..., Response[Any]]) -> Any:
-        def call(**parameters: str) -> Response[Any]:
+    def register(handler: Callable[..., Response[str]]) -> Any:
+        def call(**parameters: str) -> Response[str]:
             visit = Visit(app.current_event.raw_event)
             try:
                 visit.check_host()

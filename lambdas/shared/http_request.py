@@ -42,7 +42,7 @@ SECURITY_HEADERS = {
 class Answered(Exception):
     """The request has its answer before the handler got to it."""
 
-    def __init__(self, response: Response[Any]) -> None:
+    def __init__(self, response: Response[str]) -> None:
         super().__init__(response.status_code)
         self.response = response
 
@@ -98,7 +98,7 @@ class Request:
             raise Answered(self._too_large())
         return body
 
-    def _too_large(self) -> Response[Any]:
+    def _too_large(self) -> Response[str]:
         return self.message(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             "Too large",
@@ -116,7 +116,7 @@ class Request:
 
     def page(
         self, name: str, document: dict[str, Any], person: Person | None, status: int = HTTPStatus.OK
-    ) -> Response[Any]:
+    ) -> Response[str]:
         """A document as JSON or as the HTML page `name`, as the client asked."""
         if self.wants_json:
             return respond(status, JSON, json.dumps(document, ensure_ascii=False, default=str))
@@ -132,7 +132,7 @@ class Request:
         link: tuple[str, str] | None = None,
         code: str = "",
         more: Mapping[str, Any] | None = None,
-    ) -> Response[Any]:
+    ) -> Response[str]:
         """A page, or JSON, that says one thing."""
         document: dict[str, Any] = {
             "error": code or title,
@@ -148,13 +148,13 @@ class Request:
             document["reason"] = self.typed
         return self.page("message", document, person, status)
 
-    def refusal(self, error: Exception, person: Person | None, link: tuple[str, str] | None = None) -> Response[Any]:
+    def refusal(self, error: Exception, person: Person | None, link: tuple[str, str] | None = None) -> Response[str]:
         """The answer to what the rules refused."""
         more = {"why_not": str(error), "who_may": getattr(error, "who_may", "")}
         code = getattr(error, "code", "")
         text = "\n".join(part for part in (str(error), more["who_may"]) if part)
 
-        def say(status: int, title: str, fallback: str = "") -> Response[Any]:
+        def say(status: int, title: str, fallback: str = "") -> Response[str]:
             return self.message(status, title, text, person=person, link=link, code=code or fallback, more=more)
 
         match error:
@@ -218,7 +218,7 @@ def not_found(app: APIGatewayHttpResolver) -> None:
     """Answer addresses that the API passes on but no handler knows: with a page like any other."""
 
     @app.not_found
-    def unknown(_: Exception) -> Response[Any]:
+    def unknown(_: Exception) -> Response[str]:
         visit = Request(app.current_event.raw_event)
         text = "There is nothing at this address."
         return visit.message(HTTPStatus.NOT_FOUND, "Not found", text, link=("/", "To the board"), code="unknown")
@@ -231,7 +231,7 @@ def respond(
     *,
     headers: Mapping[str, str] | None = None,
     cookies: list[Cookie] | None = None,
-) -> Response[Any]:
+) -> Response[str]:
     return Response(
         status_code=int(status),
         content_type=content_type,
@@ -241,7 +241,7 @@ def respond(
     )
 
 
-def redirect(to: str, status: int = HTTPStatus.SEE_OTHER, *, cookies: list[Cookie] | None = None) -> Response[Any]:
+def redirect(to: str, status: int = HTTPStatus.SEE_OTHER, *, cookies: list[Cookie] | None = None) -> Response[str]:
     return respond(status, "text/plain; charset=utf-8", "", headers={"Location": to}, cookies=cookies)
 
 

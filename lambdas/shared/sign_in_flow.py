@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.shared.cookies import Cookie
@@ -29,7 +28,7 @@ LONGEST_SID = 255
 BEGIN_AGAIN = "This sign-in was not begun here, or took too long. Begin again."
 
 
-def begin(visit: Visit, query: Mapping[str, str]) -> Response[Any]:
+def begin(visit: Visit, query: Mapping[str, str]) -> Response[str]:
     """Send the browser to the provider, remembering where to come back to.
 
     With `renew`, for a decision: as its environment wants people to have signed in.
@@ -48,7 +47,7 @@ def begin(visit: Visit, query: Mapping[str, str]) -> Response[Any]:
     return http_app.redirect(address, HTTPStatus.FOUND, cookies=[remembered, *_too_many(visit)])
 
 
-def finish(visit: Visit, said: Mapping[str, str]) -> Response[Any]:
+def finish(visit: Visit, said: Mapping[str, str]) -> Response[str]:
     """Take the provider's answer: a code or an error, with the state that this browser was sent off with."""
     state = said.get("state", "")
     name = cookie_name(state)
@@ -88,7 +87,7 @@ def _session(code: str, sign_in: SignIn) -> Session:
     )
 
 
-def _begun_elsewhere(visit: Visit, state: str) -> Response[Any]:
+def _begun_elsewhere(visit: Visit, state: str) -> Response[str]:
     """An answer whose sign-in isn't remembered: on to its request where somebody is signed in, else begin again towards it."""
     back = sign_in_keys().returns_to(state)
     if back is not None and visit.session() is not None:
@@ -96,7 +95,7 @@ def _begun_elsewhere(visit: Visit, state: str) -> Response[Any]:
     return not_signed_in(visit, SignInFailed(BEGIN_AGAIN), back or "/")
 
 
-def not_signed_in(visit: Visit, error: Exception, return_to: str = "/") -> Response[Any]:
+def not_signed_in(visit: Visit, error: Exception, return_to: str = "/") -> Response[str]:
     """The page that says why, with a link that begins again towards the same page."""
     unavailable = isinstance(error, ProviderUnavailable)
     status = HTTPStatus.SERVICE_UNAVAILABLE if unavailable else HTTPStatus.FORBIDDEN

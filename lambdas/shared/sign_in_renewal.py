@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.shared.cookies import Cookie
@@ -31,7 +30,7 @@ def too_old(session: Session, path: str, *, made_for_this: bool) -> str:
     return next((why for why in found if why), "")
 
 
-def renewed(visit: Visit, session: Session) -> Response[Any] | None:
+def renewed(visit: Visit, session: Session) -> Response[str] | None:
     """A redirect that renews a sign-in before somebody reads what they may decide on; None where nothing is to renew.
 
     Not twice in a row: a provider that can't bring what is asked for would be a circle.
@@ -44,7 +43,7 @@ def renewed(visit: Visit, session: Session) -> Response[Any] | None:
     return http_app.redirect(login(visit.path, renew=True), HTTPStatus.FOUND)
 
 
-def late(visit: Visit, session: Session, form: Mapping[str, str]) -> Response[Any] | None:
+def late(visit: Visit, session: Session, form: Mapping[str, str]) -> Response[str] | None:
     """The answer to a decision whose sign-in is too old: 401, with a link to sign in and the form kept; None where it isn't."""
     back = visit.page_of_the_form()
     why = too_old(session, visit.path, made_for_this=_follows_the_form(visit, session, form, back))

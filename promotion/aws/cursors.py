@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from promotion import names
+
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
@@ -26,7 +28,7 @@ class DynamoCursors:
         )
         return {item["sk"]["S"]: int(item["sequence"]["N"]) for page in pages for item in page["Items"]}
 
-    def advance(self, group: str, target: str, sequence: int) -> None:
+    def advance(self, group: str, target: names.TargetName, sequence: int) -> None:
         key: dict[str, Any] = {"pk": {"S": f"GROUP#{group}"}, "sk": {"S": target}}
         try:
             self._client.put_item(
@@ -41,11 +43,11 @@ class DynamoCursors:
             if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
                 raise
 
-    def put(self, group: str, target: str, sequence: int) -> None:
+    def put(self, group: str, target: names.TargetName, sequence: int) -> None:
         """Set a cursor, back if need be."""
         key: dict[str, Any] = {"pk": {"S": f"GROUP#{group}"}, "sk": {"S": target}}
         self._client.put_item(TableName=self._table, Item={**key, "sequence": {"N": str(sequence)}})
 
-    def reset(self, group: str, target: str) -> None:
+    def reset(self, group: str, target: names.TargetName) -> None:
         """Have a target projected again from the first event."""
         self._client.delete_item(TableName=self._table, Key={"pk": {"S": f"GROUP#{group}"}, "sk": {"S": target}})

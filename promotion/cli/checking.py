@@ -30,7 +30,7 @@ from promotion.ledger.verify import Found, Verifier
 SETTLES_WITHIN_S = 20.0
 REBUILT_WITHIN_S = 900.0
 # Targets that `rebuild` projects again from the first event; what is attested already stays as it is.
-REBUILT = (names.REGISTRY, names.PARAMETERS, names.ATTESTATIONS)
+REBUILT: tuple[names.TargetName, ...] = (names.REGISTRY, names.PARAMETERS, names.ATTESTATIONS)
 POLL_S = 0.5
 
 
@@ -117,7 +117,8 @@ def rebuild(group: str | None) -> int:
         at = cursors.read(name)
         for target in REBUILT:
             cursors.reset(name, target)
-        for target in (names.EVENTS, names.MAIL):
+        said_once: tuple[names.TargetName, ...] = (names.EVENTS, names.MAIL)
+        for target in said_once:
             # Ahead of the head, where an older copy of the ledger was restored: what comes next must not be passed over.
             if at.get(target, 0) > head:
                 cursors.put(name, target, head)

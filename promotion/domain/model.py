@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from promotion import names
 from promotion.domain.gate_result import GateResult, Measured
@@ -118,14 +119,15 @@ class Vote(Struct, frozen=True, kw_only=True):
     """A vote on a request, with the digest of what was shown and the signature's meaning (21 CFR 11.50)."""
 
     actor: Actor
-    verdict: str
+    verdict: names.Verdict
     reason: str
     at: datetime
     evidence_digest: str = ""
     meaning: str = ""
 
 
-RequestState = Literal["Pending", "Approved", "Rejected", "Expired", "Superseded", "Withdrawn", "Revoked"]
+ClosedState = Literal["Approved", "Rejected", "Expired", "Superseded", "Withdrawn", "Revoked"]
+RequestState = Literal["Pending", ClosedState]
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -204,7 +206,7 @@ class VersionState(Struct, frozen=True, kw_only=True):
     fold: int = 0
     package: Package
     package_digest: str = ""
-    statuses: dict[str, str] = {}
+    statuses: dict[str, names.Status] = {}
     requests: dict[str, Request] = {}
     approvals: dict[str, Approval] = {}
     evidence: dict[str, Evidence] = {}
@@ -232,6 +234,10 @@ class VersionState(Struct, frozen=True, kw_only=True):
     def version(self) -> int:
         """Number of the version."""
         return self.package.version
+
+    def with_status(self, environment: str, status: names.Status) -> VersionState:
+        """Return the version with another status in an environment."""
+        return replace(self, statuses={**self.statuses, environment: status})
 
 
 class EndpointState(Struct, frozen=True, kw_only=True):

@@ -64,7 +64,7 @@ class Situation(Struct, frozen=True, kw_only=True):
 ALLOWED = Judgement(may=True)
 
 
-def may_decide(person: Person, verdict: str, s: Situation, *, breaking_glass: bool = False) -> Judgement:
+def may_decide(person: Person, verdict: names.Verdict, s: Situation, *, breaking_glass: bool = False) -> Judgement:
     """Decide whether `person` may give `verdict` on a request now."""
     return (
         _request_state(person, s)
@@ -87,7 +87,7 @@ def to_confirm(s: Situation) -> tuple[str, ...]:
     return tuple(found)
 
 
-def require_confirmed(s: Situation, verdict: str, *, confirmed: bool) -> None:
+def require_confirmed(s: Situation, verdict: names.Verdict, *, confirmed: bool) -> None:
     """Refuse an approval whose unusual circumstances were not confirmed.
 
     Raises:
@@ -138,7 +138,7 @@ def _request_state(person: Person, s: Situation) -> Judgement | None:
     return None
 
 
-def _person(person: Person, verdict: str, s: Situation) -> Judgement | None:
+def _person(person: Person, verdict: names.Verdict, s: Situation) -> Judgement | None:
     rules = s.rules
     # Breaking the glass lets something in; keeping it out stays the approvers' business.
     holds_glass = verdict == names.APPROVED and _holds_glass(person, s.config)
@@ -151,7 +151,7 @@ def _person(person: Person, verdict: str, s: Situation) -> Judgement | None:
     return None
 
 
-def _verdict(person: Person, verdict: str, s: Situation, breaking_glass: bool) -> Judgement | None:
+def _verdict(person: Person, verdict: names.Verdict, s: Situation, breaking_glass: bool) -> Judgement | None:
     if verdict == names.REJECTED:
         return None
     request, rules = s.request, s.rules

@@ -26,7 +26,7 @@ class Signature(Struct, frozen=True, kw_only=True, omit_defaults=True):
     shown_sha256: str
 
 
-def meaning(verdict: str, group: str, version: int, environment: str) -> str:
+def meaning(verdict: names.Verdict, group: str, version: int, environment: str) -> str:
     """Declaration that the signer makes."""
     if verdict == names.APPROVED:
         return f"I approve {group} version {version} for use in {environment}, having reviewed the evidence."
@@ -39,7 +39,7 @@ def required_of(rules: Environment) -> Decision:
 
 
 def signature(
-    person: Person, verdict: str, rules: Environment, *, group: str, version: int, shown: str, now: datetime
+    person: Person, verdict: names.Verdict, rules: Environment, *, group: str, version: int, shown: str, now: datetime
 ) -> Signature:
     """Signature recorded with a decision; `shown` is the digest of what the signer was shown."""
     return Signature(

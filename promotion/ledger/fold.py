@@ -210,7 +210,7 @@ def _rolled_back(view: GroupSnapshot, event: Event, payload: payloads.ModelRolle
     # Going forward again the older version is superseded, as it was the first time; only what was left behind as bad is not
     # gone back to by default.
     forward = before is not None and number > before
-    outgoing = names.SUPERSEDED if forward else names.ROLLED_BACK
+    outgoing: names.Status = names.SUPERSEDED if forward else names.ROLLED_BACK
     go_live(view, event, number, name, Live(order=payload.order, outgoing=outgoing))
 
 

@@ -16,7 +16,7 @@ class Live(Struct, frozen=True, kw_only=True):
     """Change of the live version: status of the replaced version, and the approvers if it was approved."""
 
     order: tuple[str, ...]
-    outgoing: str
+    outgoing: names.Status
     approves: bool = False
     request_id: str = ""
     approved_by: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ def go_live(view: GroupSnapshot, event: Event, number: int, name: str, live: Liv
     if before is not None and before != number and not view.version(before).revoked:
         previous = view.version(before)
         passed = tuple(each for each in previous.passed if each != name or live.outgoing != names.ROLLED_BACK)
-        view.put_version(replace(previous, statuses={**previous.statuses, name: live.outgoing}, passed=passed))
+        view.put_version(replace(previous.with_status(name, live.outgoing), passed=passed))
     state = view.version(number)
     approval = state.approvals.get(name)
     if live.approves or approval is None:
@@ -53,8 +53,7 @@ def go_live(view: GroupSnapshot, event: Event, number: int, name: str, live: Liv
         furthest = name
     view.put_version(
         replace(
-            state,
-            statuses={**state.statuses, name: names.APPROVED},
+            state.with_status(name, names.APPROVED),
             approvals={**state.approvals, name: approval},
             furthest=furthest,
             passed=tuple(dict.fromkeys((*state.passed, name))),

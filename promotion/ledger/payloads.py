@@ -18,7 +18,7 @@ from promotion.domain.signing import Signature
 
 
 class _Payload(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    kind: ClassVar[str]
+    kind: ClassVar[names.EventKind]
 
 
 class ModelRegistered(_Payload, frozen=True, kw_only=True, omit_defaults=True):
@@ -27,7 +27,7 @@ class ModelRegistered(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     `unasked` says why nobody is asked about it: it was registered as Rejected, or SageMaker could not make it.
     """
 
-    kind: ClassVar[str] = names.MODEL_REGISTERED
+    kind: ClassVar[names.EventKind] = names.MODEL_REGISTERED
     package: Package
     environments: tuple[str, ...]
     unasked: str = ""
@@ -45,7 +45,7 @@ class RegistrationAsked(_Payload, frozen=True, kw_only=True, omit_defaults=True)
 class ArtifactHashed(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """The artifact was hashed, or failed; `hashing`: it is tried again. `containers` have the digests."""
 
-    kind: ClassVar[str] = names.ARTIFACT_HASHED
+    kind: ClassVar[names.EventKind] = names.ARTIFACT_HASHED
     problem: str = ""
     hashing: bool = False
     containers: tuple[Container, ...] = ()
@@ -54,7 +54,7 @@ class ArtifactHashed(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 class ApprovalRequested(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """Approval was requested, with the evidence and gate results that approvers are shown."""
 
-    kind: ClassVar[str] = names.APPROVAL_REQUESTED
+    kind: ClassVar[names.EventKind] = names.APPROVAL_REQUESTED
     attempt: int
     expires_at: datetime
     evidence: Evidence
@@ -65,16 +65,16 @@ class ApprovalRequested(_Payload, frozen=True, kw_only=True, omit_defaults=True)
 class ApproverReminded(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """The approvers of a pending request were reminded."""
 
-    kind: ClassVar[str] = names.APPROVER_REMINDED
+    kind: ClassVar[names.EventKind] = names.APPROVER_REMINDED
     request_id: str
 
 
 class DecisionRecorded(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """One vote; the event's `evidence_digest` is that of what the voter was shown."""
 
-    kind: ClassVar[str] = names.DECISION_RECORDED
+    kind: ClassVar[names.EventKind] = names.DECISION_RECORDED
     request_id: str
-    verdict: str
+    verdict: names.Verdict
     reason: str = ""
     quorum: int = 1
     votes: int = 0
@@ -85,7 +85,7 @@ class DecisionRecorded(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 class ModelPromoted(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """`approved_by` are subjects, for scripts, because they last; `approvers` are names, for people."""
 
-    kind: ClassVar[str] = names.MODEL_PROMOTED
+    kind: ClassVar[names.EventKind] = names.MODEL_PROMOTED
     request_id: str = ""
     approved_by: tuple[str, ...] = ()
     approvers: tuple[str, ...] = ()
@@ -97,7 +97,7 @@ class ModelPromoted(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 class ModelRolledBack(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """An environment went back from `from_version` to an earlier version."""
 
-    kind: ClassVar[str] = names.MODEL_ROLLED_BACK
+    kind: ClassVar[names.EventKind] = names.MODEL_ROLLED_BACK
     from_version: int | None = None
     reason: str = ""
     order: tuple[str, ...] = ()
@@ -106,7 +106,7 @@ class ModelRolledBack(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 class ModelRevoked(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """`falls_back` maps each environment where it was live to the version live there instead, or null."""
 
-    kind: ClassVar[str] = names.MODEL_REVOKED
+    kind: ClassVar[names.EventKind] = names.MODEL_REVOKED
     reason: str = ""
     falls_back: dict[str, int | None] = {}
     order: tuple[str, ...] = ()
@@ -115,7 +115,7 @@ class ModelRevoked(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 class ModelAdopted(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """An operator recorded a version that served before the service was installed."""
 
-    kind: ClassVar[str] = names.MODEL_ADOPTED
+    kind: ClassVar[names.EventKind] = names.MODEL_ADOPTED
     reason: str = ""
     approved_by: tuple[str, ...] = ()
     order: tuple[str, ...] = ()
@@ -124,7 +124,7 @@ class ModelAdopted(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 class RequestExpired(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """A pending request expired without a decision."""
 
-    kind: ClassVar[str] = names.REQUEST_EXPIRED
+    kind: ClassVar[names.EventKind] = names.REQUEST_EXPIRED
     request_id: str
 
 
@@ -134,7 +134,7 @@ class RequestSuperseded(_Payload, frozen=True, kw_only=True, omit_defaults=True)
     With `evidence`, the version came after a newer one: its request was never open, and this is what it would have rested on.
     """
 
-    kind: ClassVar[str] = names.REQUEST_SUPERSEDED
+    kind: ClassVar[names.EventKind] = names.REQUEST_SUPERSEDED
     request_id: str
     by: str = ""
     evidence: Evidence | None = None
@@ -145,7 +145,7 @@ class RequestSuperseded(_Payload, frozen=True, kw_only=True, omit_defaults=True)
 class RequestWithdrawn(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """A pending request was withdrawn by the service."""
 
-    kind: ClassVar[str] = names.REQUEST_WITHDRAWN
+    kind: ClassVar[names.EventKind] = names.REQUEST_WITHDRAWN
     request_id: str
     reason: str = ""
 
@@ -153,7 +153,7 @@ class RequestWithdrawn(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 class ApprovalBypassed(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """`seen` names the change, so that its second event is no second bypass."""
 
-    kind: ClassVar[str] = names.APPROVAL_BYPASSED
+    kind: ClassVar[names.EventKind] = names.APPROVAL_BYPASSED
     status: str
     by: str = ""
     expected: str = ""
@@ -164,7 +164,7 @@ class ApprovalBypassed(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 class PackageRemoved(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """The version is no longer in the registry."""
 
-    kind: ClassVar[str] = names.PACKAGE_REMOVED
+    kind: ClassVar[names.EventKind] = names.PACKAGE_REMOVED
     by: str = ""
 
 
@@ -177,7 +177,7 @@ class PackageChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     before it stays live.
     """
 
-    kind: ClassVar[str] = names.PACKAGE_CHANGED
+    kind: ClassVar[names.EventKind] = names.PACKAGE_CHANGED
     changes: dict[str, tuple[str, str]] = {}
     by: str = ""
     package: Package | None = None
@@ -193,7 +193,7 @@ class InferenceCompleted(_Payload, frozen=True, kw_only=True, omit_defaults=True
     of it. `told` where that is mailed: the gates say something else than before, or the run is the first of failed ones.
     """
 
-    kind: ClassVar[str] = names.INFERENCE_COMPLETED
+    kind: ClassVar[names.EventKind] = names.INFERENCE_COMPLETED
     evidence: Evidence
     status: str = "Completed"
     run_id: str = ""
@@ -206,7 +206,7 @@ class InferenceCompleted(_Payload, frozen=True, kw_only=True, omit_defaults=True
 class InferenceSkipped(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """Nothing measures the version in this environment, for `reason`. `asks`: the next one is asked all the same."""
 
-    kind: ClassVar[str] = names.INFERENCE_SKIPPED
+    kind: ClassVar[names.EventKind] = names.INFERENCE_SKIPPED
     reason: str
     asks: bool = False
 
@@ -214,7 +214,7 @@ class InferenceSkipped(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 class IntegrityBroken(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """The artifact that is live differs from the one that was approved."""
 
-    kind: ClassVar[str] = names.INTEGRITY_BROKEN
+    kind: ClassVar[names.EventKind] = names.INTEGRITY_BROKEN
     problem: str = ""
     run_id: str = ""
 
@@ -222,7 +222,7 @@ class IntegrityBroken(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 class DriftDetected(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """A source reported drift of the live version's input."""
 
-    kind: ClassVar[str] = names.DRIFT_DETECTED
+    kind: ClassVar[names.EventKind] = names.DRIFT_DETECTED
     source: str = names.INFERENCE_SOURCE
     reason: str = ""
     run_id: str = ""
@@ -237,14 +237,14 @@ class DriftDetected(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 class DriftEnded(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """A source that had reported drift reports none any more."""
 
-    kind: ClassVar[str] = names.DRIFT_ENDED
+    kind: ClassVar[names.EventKind] = names.DRIFT_ENDED
     source: str
 
 
 class RetrainingStarted(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """The retraining pipeline was started; `execution` is its ARN."""
 
-    kind: ClassVar[str] = names.RETRAINING_STARTED
+    kind: ClassVar[names.EventKind] = names.RETRAINING_STARTED
     execution: str
     pipeline: str = ""
 
@@ -252,7 +252,7 @@ class RetrainingStarted(_Payload, frozen=True, kw_only=True, omit_defaults=True)
 class EndpointChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """A real-time endpoint was observed in another status, or removed or restored by an operator."""
 
-    kind: ClassVar[str] = names.ENDPOINT_CHANGED
+    kind: ClassVar[names.EventKind] = names.ENDPOINT_CHANGED
     status: str
     endpoint: str = ""
     serves: int | None = None
@@ -264,7 +264,7 @@ class EndpointChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 class PolicyChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """`policy` is the text itself, without what is left at its default; `after` is its SHA-256."""
 
-    kind: ClassVar[str] = names.POLICY_CHANGED
+    kind: ClassVar[names.EventKind] = names.POLICY_CHANGED
     before: str = ""
     after: str = ""
     policy: dict[str, Any] = {}
@@ -273,7 +273,7 @@ class PolicyChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 class SigningKeyChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """Another key signs from here on. `signatures` are both keys' over the same text: key id to base64."""
 
-    kind: ClassVar[str] = names.SIGNING_KEY_CHANGED
+    kind: ClassVar[names.EventKind] = names.SIGNING_KEY_CHANGED
     before: str
     after: str
     signatures: dict[str, str] = {}

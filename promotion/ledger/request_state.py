@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from promotion import names
 from promotion.domain.gate_result import Measured
-from promotion.domain.model import RUNS_REMEMBERED, EnvironmentState, Request, RequestState, Vote
+from promotion.domain.model import RUNS_REMEMBERED, ClosedState, EnvironmentState, Request, Vote
 from promotion.domain.request_ids import parse_request_id, request_id
 from promotion.ledger import payloads
 from promotion.ledger.events import Event, environment_of, version_of
@@ -83,7 +83,7 @@ def requested(view: GroupSnapshot, event: Event) -> None:
         replace(
             state,
             requests={**state.requests, environment.name: request},
-            statuses={**state.statuses, environment.name: names.PENDING},
+            statuses=state.with_status(environment.name, names.PENDING).statuses,
             status_since=event.time if again else state.status_since,
         )
     )
@@ -170,13 +170,13 @@ def add_evidence(view: GroupSnapshot, event: Event, payload: payloads.InferenceC
         view.put_environment(replace(environment, pending_gates_open=request.gates_open))
 
 
-def close(view: GroupSnapshot, event: Event, how: RequestState, **changes: object) -> None:
+def close(view: GroupSnapshot, event: Event, how: ClosedState, **changes: object) -> None:
     """Close a request, with its status in the environment unless it was approved."""
     name = environment_of(event)
     _change_request(view, event, state=how, closed_at=event.time, closed_sequence=event.sequence, **changes)
     state = view.version(version_of(event))
     if how != "Approved" and state.statuses.get(name) == names.PENDING:
-        view.put_version(replace(state, statuses={**state.statuses, name: how}))
+        view.put_version(state.with_status(name, how))
     environment = view.environment(name)
     request = state.requests[name]
     if environment.pending_id == request_id(request.group, request.version, name, request.attempt):

@@ -130,29 +130,29 @@ def record_decision(
         Invalid: the verdict or the reason is malformed.
         Refused: the rules say no; AlreadyDecided where the request has moved on.
     """
-    verdict, reason = checked_verdict(verdict), checked_reason(reason)
+    decided, reason = checked_verdict(verdict), checked_reason(reason)
     group, version, name, attempt = parse_request_id(asked)
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
         request, newest = find_request(view, version, name, attempt)
         situation = _situation(view, request, newest, world, seen)
-        judgement = policy.may_decide(person, verdict, situation, breaking_glass=breaking_glass)
+        judgement = policy.may_decide(person, decided, situation, breaking_glass=breaking_glass)
         judgement.require()
-        policy.require_confirmed(situation, verdict, confirmed=confirmed)
+        policy.require_confirmed(situation, decided, confirmed=confirmed)
         shown = policy.shown_digest(situation.version, request)
         rules = situation.rules
         signed = (
-            signature(person, verdict, rules, group=group, version=version, shown=shown, now=world.now)
+            signature(person, decided, rules, group=group, version=version, shown=shown, now=world.now)
             if rules.signature
             else None
         )
         decision = happened(
             payloads.DecisionRecorded(
                 request_id=request.id,
-                verdict=verdict,
+                verdict=decided,
                 reason=reason,
                 quorum=rules.quorum,
-                votes=len(request.approvals) + (verdict == names.APPROVED),
+                votes=len(request.approvals) + (decided == names.APPROVED),
                 broke_glass=judgement.breaks_glass,
                 signature=signed,
             ),
@@ -161,7 +161,7 @@ def record_decision(
             environment=name,
             evidence_digest=shown,
         )
-        if verdict == names.REJECTED:
+        if decided == names.REJECTED:
             return [decision]
         voters = [*(vote.actor for vote in request.approvals), person.as_actor()]
         if len(voters) < situation.rules.quorum and not judgement.breaks_glass:
@@ -231,15 +231,16 @@ def keep_time(state: EnvironmentState, *, world: Context) -> Receipt:
     return append(state.group, step, world)
 
 
-def checked_verdict(text: str) -> str:
+def checked_verdict(text: str) -> names.Verdict:
     """A verdict.
 
     Raises:
         Invalid: it is neither of the two.
     """
-    if text not in names.VERDICTS:
-        raise Invalid("verdict", f"choose {' or '.join(names.VERDICTS)}.")
-    return text
+    for verdict in names.VERDICTS:
+        if text == verdict:
+            return verdict
+    raise Invalid("verdict", f"choose {' or '.join(names.VERDICTS)}.")
 
 
 def find_request(view: GroupSnapshot, version: int, name: str, attempt: int) -> tuple[Request, bool]:

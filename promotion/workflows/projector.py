@@ -42,7 +42,7 @@ class Cursors(Protocol):
     def read(self, group: str) -> dict[str, int]:
         """Sequence number of the last projected event, by target; 0 where it hasn't begun."""
 
-    def advance(self, group: str, target: str, sequence: int) -> None:
+    def advance(self, group: str, target: names.TargetName, sequence: int) -> None:
         """Move a cursor forward, never back."""
 
 
@@ -50,13 +50,13 @@ class Failure(Struct, frozen=True, kw_only=True):
     """A target that could not be brought along, and why."""
 
     group: str
-    target: str
+    target: names.TargetName
     sequence: int
     error: str
 
 
 def project(
-    group: str, *, ledger: Ledger, cursors: Cursors, targets: Mapping[str, Target]
+    group: str, *, ledger: Ledger, cursors: Cursors, targets: Mapping[names.TargetName, Target]
 ) -> tuple[list[Failure], dict[str, int]]:
     """Project what is new to every target, in the order given; one that fails doesn't hold the others up.
 
@@ -81,7 +81,7 @@ def project(
 
 
 def _project_one(
-    group: str, name: str, target: Target, start: int, until: int, ledger: Ledger, cursors: Cursors
+    group: str, name: names.TargetName, target: Target, start: int, until: int, ledger: Ledger, cursors: Cursors
 ) -> int:
     # Read once, a page at a time as it is needed: a long history is not asked for anew with every batch.
     events = takewhile(lambda event: event.sequence <= until, ledger.events(group, after=start))

@@ -11,6 +11,7 @@ from promotion import names
 from promotion.aws.parameters import ParameterTarget, read_below, read_history
 from promotion.client.signature import public_keys
 from promotion.ledger.parameter_documents import PAGE_BYTES, entry
+from promotion.workflows.projector import Target
 from tests.adapters.conftest import Aws
 from tests.fakes import GROUP, PREFIX, House, LocalSigner, as_client
 
@@ -160,7 +161,8 @@ def test_a_cached_answer_serves_for_its_life_and_no_longer(
     clock = [1000.0]
     monkeypatch.setattr("promotion.client.resolve.time.monotonic", lambda: clock[0])
     monkeypatch.setattr("promotion.client.resolve._cache", {})
-    pem, only = aws.signer.public_key_pem(), {names.PARAMETERS: house.parameters}
+    pem = aws.signer.public_key_pem()
+    only: dict[names.TargetName, Target] = {names.PARAMETERS: house.parameters}
 
     def live(cache_seconds: float = 0.0) -> int:
         found = resolve(GROUP, "dev", public_key=pem, prefix=PREFIX, ssm=aws.ssm, cache_seconds=cache_seconds)

@@ -377,7 +377,8 @@ class Walk(Acts):
         """States, registry and parameters, after projections of which some died on the way."""
         house, o = self.house, self.oracle
         if self.random.random() < 0.1:
-            target = self.random.choice([names.REGISTRY, names.PARAMETERS, names.EVENTS])
+            choices: list[names.TargetName] = [names.REGISTRY, names.PARAMETERS, names.EVENTS]
+            target = self.random.choice(choices)
             dying = FailingOnce(house.targets[target], TimeoutError(), after=self.random.random() < 0.5)
             house.project(targets={**house.targets, target: dying})
         assert house.project() == []

@@ -19,6 +19,7 @@ from promotion.errors import IntegrityError
 from promotion.ledger import attestation
 from promotion.ledger.events import Event
 from promotion.ledger.payloads import ModelPromoted
+from promotion.workflows.projector import Target
 from tests.fakes import ANN, CHO, GROUP, House, LocalSigner
 
 MEMBERS = Manifest((Member("config.json", 2, "11" * 32), Member("weights/model.safetensors", 9, "22" * 32)))
@@ -104,7 +105,9 @@ def test_an_attestation_is_written_once(house: House) -> None:
 
 
 def test_a_late_attestation_is_of_the_promotion_and_not_of_what_was_asked_since(house: House) -> None:
-    others = {name: target for name, target in house.targets.items() if name != names.ATTESTATIONS}
+    others: dict[names.TargetName, Target] = {
+        name: target for name, target in house.targets.items() if name != names.ATTESTATIONS
+    }
     house.climb(2)
     house.project(targets=others)
     house.roll_back("prod", 1)

@@ -188,7 +188,7 @@ class Lives(RuleBasedStateMachine):
         assert self.house.project(group) == []
 
     @rule(group=groups, name=st.sampled_from(names.TARGETS), after=st.booleans())
-    def die(self, group: str, name: str, after: bool) -> None:
+    def die(self, group: str, name: names.TargetName, after: bool) -> None:
         dying = Dying(self.house.targets[name], after=after and name != names.MAIL)
         self.house.project(group, {**self.house.targets, name: dying})
 

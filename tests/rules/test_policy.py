@@ -32,14 +32,14 @@ def at_prod(house: House) -> policy.Situation:
     return decisions.situation(house.view(), house.asked(1, "prod"), world=house.world)
 
 
-def code(person: Person, verdict: str, situation: policy.Situation, **more: Any) -> str:
+def code(person: Person, verdict: names.Verdict, situation: policy.Situation, **more: Any) -> str:
     judgement = policy.may_decide(person, verdict, situation, **more)
     assert judgement.may == (not judgement.code)
     return judgement.code
 
 
 @pytest.mark.parametrize("verdict", names.VERDICTS)
-def test_only_the_environments_own_approvers_decide(verdict: str) -> None:
+def test_only_the_environments_own_approvers_decide(verdict: names.Verdict) -> None:
     situation = at_dev(House())
     assert code(ANN, verdict, situation) == code(BEN, verdict, situation) == ""
     for person in (CHO, AUD, EVE, GIL):

@@ -33,7 +33,12 @@ EVERYBODY = (ANN, BEN, CHO, AUD, GIL, EVE, DEE_SIGNED_IN, BOTH)
 
 
 def judged(
-    stage: Stage, person: Person, verdict: str = names.APPROVED, *, glass: bool = False, environment: str = "dev"
+    stage: Stage,
+    person: Person,
+    verdict: names.Verdict = names.APPROVED,
+    *,
+    glass: bool = False,
+    environment: str = "dev",
 ) -> policy.Judgement:
     asked = stage.view.version(1).requests[environment].id
     return policy.may_decide(
@@ -56,7 +61,7 @@ def changed(config: Config, environment: str, **changes: Any) -> Config:
 class TestGroups:
     @pytest.mark.parametrize("person", [CHO, AUD, EVE, GIL], ids=lambda person: person.subject)
     @pytest.mark.parametrize("verdict", names.VERDICTS)
-    def test_who_is_not_in_the_group_decides_nothing(self, person: Person, verdict: str) -> None:
+    def test_who_is_not_in_the_group_decides_nothing(self, person: Person, verdict: names.Verdict) -> None:
         judgement = judged(registered_stage(), person, verdict)
         assert (judgement.may, judgement.code) == (False, "not_approver")
         assert judgement.who_may == "Members of ML approvers, dev may decide."
@@ -268,7 +273,7 @@ class TestBreakingTheGlass:
         assert "Prod is on fire, and nobody answers." in told[0].text
 
     @pytest.mark.parametrize("verdict", names.VERDICTS)
-    def test_holding_it_is_no_vote(self, verdict: str) -> None:
+    def test_holding_it_is_no_vote(self, verdict: names.Verdict) -> None:
         assert judged(registered_stage(), GIL, verdict).code == "not_approver"
         assert judged(registered_stage(), GIL, names.REJECTED, glass=True).code == "not_approver"
 
@@ -452,10 +457,11 @@ def test_the_page_offers_exactly_what_the_post_takes(moves: list[str], person: P
     for version, state in stage.view.versions.items():
         for name, request in state.requests.items():
             page = stage.request(name, version, person)
-            offers = [
+            offers: list[tuple[bool, names.Verdict, bool]] = [
                 (page["may_decide"], "Approved", False),
                 (page["may_reject"], "Rejected", False),
-            ] + ([(True, "Approved", True)] if page["may_break_glass"] else [])
+            ]
+            offers += [(True, "Approved", True)] if page["may_break_glass"] else []
             for offered, verdict, glass in offers:
                 assert _is_taken(stage, request.id, person, verdict, glass) == offered, (name, verdict, glass)
 
@@ -496,7 +502,7 @@ def test_every_promotion_has_its_quorum_of_different_people_or_a_broken_glass(mo
             assert len(set(event.data["approved_by"])) >= quorum
 
 
-def _is_taken(stage: Stage, asked: str, person: Person, verdict: str, glass: bool) -> bool:
+def _is_taken(stage: Stage, asked: str, person: Person, verdict: names.Verdict, glass: bool) -> bool:
     """Whether the POST would be taken, tried on a ledger that is thrown away."""
     copy = Stage(stage.config, group=stage.group)
     copy.now = stage.now

@@ -45,7 +45,7 @@ def test_projecting_again_changes_nothing(house: House) -> None:
 
 
 @pytest.mark.parametrize("broken", names.TARGETS)
-def test_one_target_that_is_down_does_not_hold_the_others_up(house: House, broken: str) -> None:
+def test_one_target_that_is_down_does_not_hold_the_others_up(house: House, broken: names.TargetName) -> None:
     [failure] = house.project(targets={**house.targets, broken: Down()})
     assert (failure.group, failure.target, failure.error) == (GROUP, broken, "RuntimeError: it is down")
     cursors = house.cursors.read(GROUP)
@@ -80,7 +80,7 @@ def test_an_event_appended_meanwhile_waits_for_the_next_pass(house: House) -> No
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("target", [names.REGISTRY, names.PARAMETERS])
 def test_dying_before_the_cursor_is_written_does_it_again_without_a_difference(
-    house: House, target: str, after: bool
+    house: House, target: names.TargetName, after: bool
 ) -> None:
     failing = FailingOnce(house.targets[target], TimeoutError(), after=after)
     assert [failure.target for failure in house.project(targets={**house.targets, target: failing})] == [target]
@@ -119,7 +119,7 @@ def test_a_long_history_goes_in_steps(house: House) -> None:
         def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
             sizes.append(len(events))
 
-    house.project(targets={"counting": Counting()})
+    house.project(targets={names.EVENTS: Counting()})
     assert sizes == [BATCH, house.view().head.sequence - BATCH]
 
 

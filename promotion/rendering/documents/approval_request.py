@@ -166,7 +166,7 @@ def may_ask_again(person: Person | None, s: Situation) -> Judgement:
     return policy.may_ask_again(person, s) if person is not None else _signed_out()
 
 
-def _may(person: Person | None, verdict: str, s: Situation) -> Judgement:
+def _may(person: Person | None, verdict: names.Verdict, s: Situation) -> Judgement:
     return policy.may_decide(person, verdict, s) if person is not None else _signed_out()
 
 
