@@ -28,7 +28,7 @@ app = APIGatewayHttpResolver()
 http_app.not_found(app)
 
 
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+def handler(event: dict[str, object], context: object) -> dict[str, Any]:
     return http_app.serve(app, event, context, "decide")
 
 
@@ -211,11 +211,11 @@ def _request_of(receipt: Receipt) -> str:
     return request_of(receipt.events[-1]).id
 
 
-def _asked_of(asked: str) -> dict[str, Any]:
+def _asked_of(asked: str) -> dict[str, object]:
     """Return the request's place by the field names that all log lines share."""
     group, version, name, _ = parse_request_id(asked)
     return {"model_package_group": group, "model_package_version": version, "environment": name}
 
 
-def _log(what: str, session: Session, **extra: Any) -> None:
+def _log(what: str, session: Session, **extra: object) -> None:
     logger.info(what, extra={"subject": session.person.subject, **extra})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from lambdas.shared.changes import is_own, parse_change, record_bypass
 from lambdas.shared.dependencies import client, config, logger, setting
@@ -11,7 +10,7 @@ from promotion import names
 from promotion.errors import Invalid, PromotionError
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+def handler(event: dict[str, object], context: object) -> dict[str, object]:
     try:
         change = parse_change(event)
     except Invalid as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from msgspec import Struct
 
@@ -28,7 +26,7 @@ class DriftReport(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+def handler(event: dict[str, object], context: object) -> dict[str, object]:
     try:
         drift = msgspec.convert(event.get("detail"), DriftReport)
     except msgspec.ValidationError as error:

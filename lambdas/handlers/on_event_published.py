@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from msgspec import Struct
 
@@ -29,7 +27,7 @@ class Told(Struct, frozen=True, kw_only=True):
     detail: Published
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+def handler(event: dict[str, object], context: object) -> dict[str, object]:
     """Raises what the channel raised, so that Lambda tries again, and keeps in a queue what it gives up on."""
     try:
         told = msgspec.convert(event, Told)

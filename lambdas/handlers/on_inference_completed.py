@@ -43,10 +43,10 @@ class RunReport(Struct, frozen=True, kw_only=True):
     model_package_version: int | None = None
     metrics_uri: str = ""
     reason: str = ""
-    error: Any = None
+    error: object = None
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+def handler(event: dict[str, object], context: object) -> dict[str, Any]:
     try:
         report = msgspec.convert(event.get("detail"), RunReport)
         reporter = ""
@@ -96,7 +96,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     return {"sequence": receipt.sequence, "note": receipt.note}
 
 
-def _reported(report: RunReport, event: dict[str, Any]) -> tuple[RunReport, str]:
+def _reported(report: RunReport, event: dict[str, object]) -> tuple[RunReport, str]:
     """A team's own evaluation, under a name that is no run's of ours, and the account that put the event.
 
     Raises:
@@ -109,7 +109,7 @@ def _reported(report: RunReport, event: dict[str, Any]) -> tuple[RunReport, str]
     return replace(report, run_id=f"report-{event['id']}"), str(event["account"])
 
 
-def _unmeasured(report: RunReport) -> dict[str, Any]:
+def _unmeasured(report: RunReport) -> dict[str, object]:
     """Have it recorded that a machine found nothing to run on."""
     group, version = report.model_package_group, report.model_package_version
     if version is None or not config().governs(group):
@@ -170,12 +170,12 @@ def read_evidence(report: RunReport, reporter: str = "") -> Evidence:
     )
 
 
-def _is_integrity(error: Any) -> bool:
+def _is_integrity(error: object) -> bool:
     """Return True if a run failed by an integrity check: the function's error or the container's exit code."""
     return isinstance(error, dict) and error.get("Error") == "IntegrityError"
 
 
-def _problem(error: Any) -> str:
+def _problem(error: object) -> str:
     if isinstance(error, dict):
         cause = str(error.get("Cause", ""))
         # What a function raised arrives as JSON with its trace; people want the message.

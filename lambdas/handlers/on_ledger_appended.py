@@ -12,7 +12,7 @@ from promotion import names
 from promotion.aws.ledger import group_of
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: object) -> dict[str, object]:
     """Reports the first record that could not be queued, so that the stream goes on from there."""
     for record in event["Records"]:
         keys = record["dynamodb"]["Keys"]

@@ -202,7 +202,7 @@ def _named(group: str, environment: str) -> str:
     return names.endpoint_name(settings.name, prefix(), environment, group) if settings else ""
 
 
-def _place(group: str, environment: str) -> dict[str, Any]:
+def _place(group: str, environment: str) -> dict[str, object]:
     return {"model_package_group": group, "environment": environment}
 
 

@@ -42,7 +42,7 @@ _BYTES_PER_GB = 1 << 30
 _KEPT_FOR_RECORDING_MS = 60_000
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+def handler(event: Mapping[str, object], context: object) -> dict[str, object]:
     if event.get("detail-type") == names.PROCESSING_STATE_CHANGE:
         arn = artifact_hashing.package_of(event)
         return look_after(arn) if arn else {"ignored": "not a job that hashes"}
@@ -66,7 +66,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     return register(change.ModelPackageArn, by_job=bool(event.get("by_job")), budget=_budget(context), asked=asked)
 
 
-def look_after(arn: str) -> dict[str, Any]:
+def look_after(arn: str) -> dict[str, object]:
     """Go on with hashing a package that is registered already."""
     package, _ = describe(client("sagemaker"), arn, config().identity.requesters)
     return artifact_hashing.look_after(package)
@@ -101,7 +101,7 @@ def _budget(context: object) -> Callable[[], None]:
 
 def register(
     arn: str, *, by_job: bool = False, budget: Callable[[], None] = lambda: None, asked: str = ""
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Read a package, hash its artifact, and have it recorded with the request for the first environment.
 
     Args:

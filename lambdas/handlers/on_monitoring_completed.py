@@ -38,7 +38,7 @@ class Found(Struct, frozen=True, kw_only=True):
     report: str = ""
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+def handler(event: dict[str, object], context: object) -> dict[str, object]:
     try:
         change = msgspec.convert(event.get("detail"), JobChange)
     except msgspec.ValidationError as error:
@@ -56,7 +56,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     return {"sequences": sequences}
 
 
-def examined(job: Mapping[str, Any], monitor: Monitor) -> Found:
+def examined(job: Mapping[str, object], monitor: Monitor) -> Found:
     """Read the result of a monitoring execution."""
     message = str(job.get("ExitMessage") or "")
     if not message.startswith(VIOLATIONS_FOUND):

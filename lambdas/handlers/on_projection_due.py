@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -34,16 +34,19 @@ from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.workflows.projector import Failure, Target, project
 
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
 # Receives after which a failing target is set aside; infra/ gives the queue a higher limit of its own, as a backstop.
 TRIES = 4
 # How long a message waits before its next try: the queue's own minutes, meant for a function that died, would hold up what
 # happens next to the group.
 WAITS_S = (2, 6, 15)
 SESSION_LIFETIME_S = 900
-_sessions: dict[str, tuple[float, Any]] = {}
+_sessions: dict[str, tuple[float, SageMakerClient]] = {}
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: object) -> dict[str, object]:
     """Reports messages whose group has a target left behind, so that they come again."""
     left: list[dict[str, str]] = []
     for record in event["Records"]:
@@ -146,7 +149,7 @@ def targets() -> dict[names.TargetName, Target]:
     }
 
 
-def registry_client(identity: str) -> Any:
+def registry_client(identity: str) -> SageMakerClient:
     """A SageMaker client under the registry role, with the deciding person as source identity, for CloudTrail."""
     kept = _sessions.get(identity)
     if kept and time.monotonic() < kept[0]:

@@ -35,7 +35,7 @@ not_found(app)
 _ASSUMED_ROLE = re.compile(r"arn:(aws[\w-]*):sts::(\d{12}):assumed-role/(?:[^/]+/)*([^/]+)/[^/]+")
 
 
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+def handler(event: dict[str, object], context: object) -> dict[str, Any]:
     return serve(app, event, context, "operate")
 
 

@@ -222,7 +222,7 @@ def _write_context(context: str, model: LiveModel, run: str) -> None:
     """
     view = ledger().view(model.model_package_group)
     following = config().next(model.environment)
-    gates: list[dict[str, Any]] = []
+    gates: list[dict[str, object]] = []
     live: dict[str, float | None] = {}
     if following is not None:
         gates = [
@@ -234,14 +234,14 @@ def _write_context(context: str, model: LiveModel, run: str) -> None:
         request = view.version(there).requests.get(following) if there is not None else None
         live = {name: metric.value for name, metric in request.evidence.metrics.items()} if request else {}
     bucket, folder = split_uri(context, "context")
-    documents: dict[str, Any] = {"approval": _approval(model, run), "gates": gates, "live": live}
+    documents: dict[str, object] = {"approval": _approval(model, run), "gates": gates, "live": live}
     if (baseline := _baseline(view.find_version(model.model_package_version))) is not None:
         documents["baseline"] = baseline
     for name, document in documents.items():
         client("s3").put_object(Bucket=bucket, Key=f"{folder}{name}.json", Body=json.dumps(document).encode())
 
 
-def _baseline(state: VersionState | None) -> dict[str, Any] | None:
+def _baseline(state: VersionState | None) -> dict[str, object] | None:
     """Return the baseline for drift; without one drift is not measured, and a gate on drift fails."""
     if state is None or not state.package.baseline_uri:
         return None
@@ -257,7 +257,7 @@ def _baseline(state: VersionState | None) -> dict[str, Any] | None:
     return document if isinstance(document, dict) and any(each <= document.keys() for each in known) else None
 
 
-def _approval(model: LiveModel, run: str) -> dict[str, Any]:
+def _approval(model: LiveModel, run: str) -> dict[str, object]:
     """Return the metadata that a run carries."""
     return {
         "approval_id": model.approval_id,
@@ -325,7 +325,7 @@ def _found(uri: str) -> str:
     return table if _exists(table) else uri
 
 
-def _input(name: str, uri: str) -> dict[str, Any]:
+def _input(name: str, uri: str) -> dict[str, object]:
     return {
         "InputName": name,
         "S3Input": {
@@ -337,12 +337,12 @@ def _input(name: str, uri: str) -> dict[str, Any]:
     }
 
 
-def _nothing(reason: str) -> dict[str, Any]:
+def _nothing(reason: str) -> dict[str, object]:
     logger.info("nothing to run", extra={"reason": reason})
     return {"run": False, "reason": reason}
 
 
-def _unmeasured(model: LiveModel, reason: str) -> dict[str, Any]:
+def _unmeasured(model: LiveModel, reason: str) -> dict[str, object]:
     """Nothing to run on: the machine reports it, so that somebody is told."""
     report = {
         "environment": model.environment,
@@ -355,7 +355,7 @@ def _unmeasured(model: LiveModel, reason: str) -> dict[str, Any]:
     return {**_nothing(reason), "unmeasured": True, "report": report}
 
 
-def _text(event: dict[str, Any], field: str) -> str:
+def _text(event: dict[str, object], field: str) -> str:
     value = event.get(field)
     if not isinstance(value, str) or not value:
         raise Invalid(field, "a run needs a model package group and an environment.")

@@ -5,8 +5,6 @@ A compromised function can record an observation here, but can't approve, reject
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from lambdas.shared.appending import about, signing
@@ -15,11 +13,11 @@ from promotion.errors import PromotionError
 from promotion.workflows import commands
 
 
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+def handler(event: dict[str, object], context: object) -> dict[str, object]:
     return from_service(event)
 
 
-def from_service(event: dict[str, Any]) -> dict[str, Any]:
+def from_service(event: dict[str, object]) -> dict[str, object]:
     """Record what another function of this service saw happen. None of these operations decides anything."""
     operation = str(event.get("operation"))
     try:

@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import ClientError
 
@@ -18,6 +18,9 @@ from promotion.domain.model import EnvironmentState
 from promotion.errors import IntegrityError, PromotionError
 from promotion.workflows.commands import KeepTime, RecordRemoved
 
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker.type_defs import ModelPackageSummaryTypeDef
+
 Subject = TypeVar("Subject")
 
 # A registration younger than this is still on its way by its own event.
@@ -28,7 +31,7 @@ TRIED_FOR = timedelta(hours=1)
 LOOKED_AT = 20
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+def handler(event: dict[str, object], context: object) -> dict[str, object]:
     broken: list[tuple[str, Exception]] = []
     found = sum(_each(_find_lost, group, group, broken) for group in _governed_groups())
     unreadable: list[str] = []
@@ -64,7 +67,7 @@ def _governed_groups() -> list[str]:
     return [group for group in found if config().governs(group)]
 
 
-def _newest_pending(group: str) -> Iterator[dict[str, Any]]:
+def _newest_pending(group: str) -> Iterator[ModelPackageSummaryTypeDef]:
     """The newest packages of a group that wait for approval; with a filter, a page may be empty and still not the last."""
     pages = (
         client("sagemaker")

@@ -28,7 +28,7 @@ from promotion.client.signature import holds, public_keys
 from promotion.ledger.verify import Found, Verifier
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+def handler(event: dict[str, object], context: object) -> dict[str, Any]:
     found, anchored, groups, failed = 0, 0, 0, 0
     parameters = 0
 

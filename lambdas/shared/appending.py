@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from typing import Any
 
 import msgspec
 from botocore.exceptions import ClientError
@@ -38,7 +37,7 @@ def _pause(attempt: int) -> None:
     time.sleep(random.uniform(0, min(0.02 * 2**attempt, 1.0)))  # noqa: S311 - spreads load, guards nothing
 
 
-def about(receipt: Receipt) -> dict[str, Any]:
+def about(receipt: Receipt) -> dict[str, object]:
     """The same of what was appended."""
     version = next((event.version for event in reversed(receipt.events) if event.version is not None), None)
     return {"model_package_group": receipt.group, "model_package_version": version}

@@ -37,9 +37,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _REFUSALS = ("AccessDeniedException", "ResourceLimitExceeded", "ValidationException")
 
 
-def look_after(package: Package) -> dict[str, Any]:
+def look_after(package: Package) -> dict[str, object]:
     """Start the job for `package`, wait for it, have its result recorded, or try again: whatever comes next."""
-    failed: Mapping[str, Any] | None = None
+    failed: Mapping[str, object] | None = None
     try:
         for attempt in range(1, MOST_TRIES + 1):
             job = describe_job(job_name(package.arn, attempt))
@@ -68,7 +68,7 @@ def result_uri(arn: str, attempt: int) -> str:
     return f"s3://{setting(names.EVIDENCE_BUCKET)}/{names.HASHES}/{hashlib.sha256(arn.encode()).hexdigest()}-{attempt}.json"
 
 
-def describe_job(name: str) -> dict[str, Any] | None:
+def describe_job(name: str) -> Mapping[str, Any] | None:
     """A processing job as SageMaker knows it, or None."""
     try:
         return dict(client("sagemaker").describe_processing_job(ProcessingJobName=name))
@@ -111,7 +111,7 @@ def read_result(package: Package, uri: str) -> tuple[Container, ...]:
     return tuple(containers)
 
 
-def _try(package: Package, attempt: int, failed: Mapping[str, Any] | None) -> dict[str, Any]:
+def _try(package: Package, attempt: int, failed: Mapping[str, object] | None) -> dict[str, object]:
     """Start attempt number `attempt`, once its time has come; what went wrong before stands on the page meanwhile."""
     if failed is not None:
         _record(package, problem=f"Hashing failed, and is tried again. {_reason(failed)}", hashing=True)
@@ -180,7 +180,7 @@ def _start(package: Package, attempt: int) -> None:
 
 def _record(
     package: Package, *, containers: tuple[Container, ...] = (), problem: str = "", hashing: bool = False
-) -> dict[str, Any]:
+) -> dict[str, object]:
     receipt: Receipt = recorder().record(
         RecordArtifact(
             group=package.group,
@@ -196,11 +196,11 @@ def _record(
     return {"sequence": receipt.sequence, "note": receipt.note}
 
 
-def _about(package: Package) -> dict[str, Any]:
+def _about(package: Package) -> dict[str, object]:
     return {"model_package_group": package.group, "model_package_version": package.version}
 
 
-def _reason(job: Mapping[str, Any] | None) -> str:
+def _reason(job: Mapping[str, object] | None) -> str:
     """Return SageMaker's reason for a failed job."""
     found = job or {}
     said = found.get("FailureReason") or found.get("ExitMessage") or found.get("ProcessingJobStatus", "")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from promotion.aws.artifacts import read_details
 from promotion.domain.model import Evidence
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
-def read_samples_and_slices(s3: Any, evidence: Evidence) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+
+def read_samples_and_slices(s3: S3Client, evidence: Evidence) -> tuple[list[dict[str, object]], dict[str, object]]:
     """Sample predictions of a run, for signed-in eyes only, and its metrics by record field; empty where there are none."""
     document = read_details(s3, evidence)
     samples, slices = document.get("samples"), document.get("slices")

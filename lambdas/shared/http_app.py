@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import TypeAlias
 from urllib.parse import quote
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
@@ -48,6 +48,10 @@ __all__ = [
     "session_cookie_name",
     "sign_in_cookie_name",
 ]
+
+
+# A function that takes a `Visit`, then the path's parameters.
+Route: TypeAlias = Callable[..., Response[str]]
 
 
 class Visit(Request):
@@ -143,10 +147,10 @@ class Visit(Request):
             )
 
 
-def route(app: APIGatewayHttpResolver, rule: str, *methods: str) -> Callable[[Callable[..., Response[str]]], Any]:
+def route(app: APIGatewayHttpResolver, rule: str, *methods: str) -> Callable[[Route], Route]:
     """Register a handler that takes a `Visit`, then the path's parameters; its refusals become answers."""
 
-    def register(handler: Callable[..., Response[str]]) -> Any:
+    def register(handler: Route) -> Route:
         def call(**parameters: str) -> Response[str]:
             visit = Visit(app.current_event.raw_event)
             try:

@@ -10,7 +10,7 @@ import binascii
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
@@ -21,6 +21,9 @@ from promotion import names
 from promotion.domain.people import Person
 from promotion.errors import AlreadyDecided, Conflict, Invalid, LinkInvalid, NotApproved, ProviderUnavailable, Refused
 from promotion.rendering import pages
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
 
 LARGEST_BODY_BYTES = 64 << 10
 HTML = "text/html; charset=utf-8"
@@ -115,7 +118,7 @@ class Request:
         return (ours_by_name or ours_by_site) and site in (None, "same-origin", "none")
 
     def page(
-        self, name: str, document: dict[str, Any], person: Person | None, status: int = HTTPStatus.OK
+        self, name: str, document: dict[str, object], person: Person | None, status: int = HTTPStatus.OK
     ) -> Response[str]:
         """A document as JSON or as the HTML page `name`, as the client asked."""
         if self.wants_json:
@@ -131,10 +134,10 @@ class Request:
         person: Person | None = None,
         link: tuple[str, str] | None = None,
         code: str = "",
-        more: Mapping[str, Any] | None = None,
+        more: Mapping[str, object] | None = None,
     ) -> Response[str]:
         """A page, or JSON, that says one thing."""
-        document: dict[str, Any] = {
+        document: dict[str, object] = {
             "error": code or title,
             "title": title,
             "message": text,
@@ -180,13 +183,13 @@ class Request:
                 return say(HTTPStatus.BAD_REQUEST, "Not understood", "invalid")
 
 
-def serve(app: APIGatewayHttpResolver, event: dict[str, Any], context: Any, function: str) -> dict[str, Any]:
+def serve(app: APIGatewayHttpResolver, event: dict[str, Any], context: object, function: str) -> dict[str, object]:
     """Answer an event: HEAD as GET without a body, and every answer with the security headers.
 
     `function` is the module that answers, as its alarm names it.
     """
     try:
-        answer = app.resolve(event, context)
+        answer = app.resolve(event, cast("LambdaContext", context))
     except Exception:  # noqa: BLE001 - every trouble has to end in a page
         # The person gets a page and the log has the trace: the function itself has no error, so its answers are counted.
         logger.exception("broke")
@@ -203,7 +206,7 @@ def serve(app: APIGatewayHttpResolver, event: dict[str, Any], context: Any, func
     return answer
 
 
-def _broken(event: Mapping[str, Any]) -> dict[str, Any]:
+def _broken(event: Mapping[str, object]) -> dict[str, object]:
     text = (
         "Something broke on our side. If you were deciding, look at the request again: it says whether it was recorded."
     )

@@ -50,14 +50,14 @@ class EvidenceBucket:
             Bucket=self._bucket, Key=f"{names.MANIFESTS}/{manifest.sha256}.json", Body=manifest.canonical()
         )
 
-    def members(self, container: Container) -> list[dict[str, Any]]:
+    def members(self, container: Container) -> list[dict[str, object]]:
         """The files of a container's artifact; empty if no manifest was kept, or it is not the one that was approved."""
         body = self._read(f"{names.MANIFESTS}/{container.manifest_sha256}.json")
         if body is None or hashlib.sha256(body).hexdigest() != container.manifest_sha256:
             return []
         return list(json.loads(body))
 
-    def attestation(self, event: Event) -> dict[str, Any] | None:
+    def attestation(self, event: Event) -> dict[str, object] | None:
         """The envelope of a promotion; None if none was written."""
         return self._document(object_key(event))
 
@@ -65,7 +65,7 @@ class EvidenceBucket:
         """The model signature of a container of a promoted version; None if none was written."""
         return self._document(signature_key(event, container))
 
-    def put_once(self, key: str, document: dict[str, Any]) -> None:
+    def put_once(self, key: str, document: dict[str, object]) -> None:
         """Write a document, unless there is one."""
         try:
             self._client.put_object(
@@ -76,7 +76,7 @@ class EvidenceBucket:
             if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict"):
                 raise
 
-    def _document(self, key: str) -> dict[str, Any] | None:
+    def _document(self, key: str) -> dict[str, object] | None:
         body = self._read(key)
         return None if body is None else dict(json.loads(body))
 
@@ -124,5 +124,5 @@ class AttestationTarget:
         until = (each for each in self._history(event.group) if each.sequence <= event.sequence)
         return folded(until, state.version).version(state.version)
 
-    def _sealed(self, about: dict[str, Any]) -> dict[str, Any]:
+    def _sealed(self, about: dict[str, object]) -> dict[str, object]:
         return seal(about, self._signer.sign, self._signer.key_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from promotion.config.settings import Channel
@@ -98,7 +98,7 @@ class ChannelFailed(Exception):
 
 def _address_in(text: str) -> str:
     try:
-        document: Any = json.loads(text)
+        document: object = json.loads(text)
     except ValueError:
         return text
     return str(document.get("url", "")) if isinstance(document, dict) else ""

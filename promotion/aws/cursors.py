@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
@@ -10,6 +10,7 @@ from promotion import names
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
 
 
 class DynamoCursors:
@@ -29,7 +30,7 @@ class DynamoCursors:
         return {item["sk"]["S"]: int(item["sequence"]["N"]) for page in pages for item in page["Items"]}
 
     def advance(self, group: str, target: names.TargetName, sequence: int) -> None:
-        key: dict[str, Any] = {"pk": {"S": f"GROUP#{group}"}, "sk": {"S": target}}
+        key: dict[str, AttributeValueTypeDef] = {"pk": {"S": f"GROUP#{group}"}, "sk": {"S": target}}
         try:
             self._client.put_item(
                 TableName=self._table,
@@ -45,7 +46,7 @@ class DynamoCursors:
 
     def put(self, group: str, target: names.TargetName, sequence: int) -> None:
         """Set a cursor, back if need be."""
-        key: dict[str, Any] = {"pk": {"S": f"GROUP#{group}"}, "sk": {"S": target}}
+        key: dict[str, AttributeValueTypeDef] = {"pk": {"S": f"GROUP#{group}"}, "sk": {"S": target}}
         self._client.put_item(TableName=self._table, Item={**key, "sequence": {"N": str(sequence)}})
 
     def reset(self, group: str, target: names.TargetName) -> None:

@@ -73,16 +73,16 @@ class MailTarget:
                         **self._set,
                     )
 
-    def _samples(self, view: GroupSnapshot, event: Event, uri: str) -> Sequence[Mapping[str, Any]]:
+    def _samples(self, view: GroupSnapshot, event: Event, uri: str) -> Sequence[Mapping[str, object]]:
         """The samples behind an event's evidence: asked for only where the configuration lets them into mail."""
         found = self._details(view, event, uri).get("samples")
         return [sample for sample in found if isinstance(sample, dict)] if isinstance(found, list) else ()
 
-    def _slices(self, view: GroupSnapshot, event: Event, uri: str) -> Mapping[str, Any]:
+    def _slices(self, view: GroupSnapshot, event: Event, uri: str) -> Mapping[str, object]:
         found = self._details(view, event, uri).get("slices")
         return found if isinstance(found, dict) else {}
 
-    def _details(self, view: GroupSnapshot, event: Event, uri: str) -> Mapping[str, Any]:
+    def _details(self, view: GroupSnapshot, event: Event, uri: str) -> Mapping[str, object]:
         state = view.find_version(event.version) if event.version is not None else None
         request = state.requests.get(event.environment or "") if state else None
         if request is None or request.evidence.metrics_uri != uri:

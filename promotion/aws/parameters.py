@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from promotion import names
 from promotion.client.live_record import signed_bytes
@@ -35,6 +35,14 @@ class Signer(Protocol):
 
     def sign(self, message: bytes) -> bytes:
         """DER-encoded ECDSA signature on P-256 with SHA-256."""
+
+
+class _History(TypedDict):
+    """The part of a version's parameter that has its newest events."""
+
+    history: list[dict[str, object]]
+    pages: int
+    last: int
 
 
 class ParameterTarget:
@@ -85,8 +93,8 @@ class ParameterTarget:
         if found is None and not events:
             # Somebody deleted it: `verify` tells, and a document without its history would be no better.
             return
-        document: dict[str, Any] = json.loads(found) if found else {"history": [], "pages": 0, "last": 0}
-        entries: list[dict[str, Any]] = list(document["history"])
+        document: _History = json.loads(found) if found else {"history": [], "pages": 0, "last": 0}
+        entries = list(document["history"])
         entries += [entry(event) for event in events if event.sequence > document["last"]]
         last = max(document["last"], *(event.sequence for event in events), 0)
         text = self._fill(state, document["pages"], entries, last, anew=False)
@@ -112,7 +120,7 @@ class ParameterTarget:
         """Take away a parameter that the ledger knows nothing of."""
         self._client.delete_parameter(Name=name)
 
-    def _fill(self, state: VersionState, pages: int, entries: list[dict[str, Any]], last: int, *, anew: bool) -> str:
+    def _fill(self, state: VersionState, pages: int, entries: list[dict[str, object]], last: int, *, anew: bool) -> str:
         """Seal pages until what is left fits the version's own parameter; returns that one's value."""
         while True:
             wanted = {**version_document(state), "last": last, "pages": pages}
@@ -126,7 +134,7 @@ class ParameterTarget:
             else:
                 entries = self._write_page(state, pages, page) + entries
 
-    def _write_page(self, state: VersionState, number: int, page: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _write_page(self, state: VersionState, number: int, page: list[dict[str, object]]) -> list[dict[str, object]]:
         """Write a page once; returns those of its entries that an earlier page of this number left over."""
         parameter = self._page_name(state, number)
         try:
@@ -159,9 +167,9 @@ def read_below(client: Parameters, path: str) -> Iterator[tuple[str, str]]:
             yield parameter["Name"], parameter["Value"]
 
 
-def read_history(client: Parameters, prefix: str, group: str, version: int) -> list[dict[str, Any]]:
+def read_history(client: Parameters, prefix: str, group: str, version: int) -> list[dict[str, object]]:
     """Every event of a version in order, from Parameter Store alone."""
     base = names.version_parameter(prefix, group, version)
     pages = {name: json.loads(value) for name, value in read_below(client, f"{base}/history")}
-    newest: list[dict[str, Any]] = json.loads(client.get_parameter(Name=base)["Parameter"]["Value"])["history"]
+    newest: list[dict[str, object]] = json.loads(client.get_parameter(Name=base)["Parameter"]["Value"])["history"]
     return [found for name in sorted(pages) for found in pages[name]] + newest

@@ -267,7 +267,7 @@ def detail_of(event: Event, arn: str) -> Detail | None:
     )
 
 
-def schema_of(kind: str) -> dict[str, Any]:
+def schema_of(kind: str) -> dict[str, object]:
     """The JSON Schema of a detail-type."""
     found = msgspec.json.schema(DETAILS[kind])
     (name,) = found["$defs"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,6 +15,7 @@ from promotion.ledger.snapshot import GroupSnapshot
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_events.type_defs import PutEventsRequestEntryTypeDef
 
 # https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html
 MOST_ENTRIES = 10
@@ -30,7 +31,7 @@ class EventsTarget:
         self._bus = bus
 
     def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
-        entries: list[Any] = [
+        entries: list[PutEventsRequestEntryTypeDef] = [
             {
                 "Source": names.EVENT_SOURCE,
                 "DetailType": event.kind,
@@ -48,7 +49,7 @@ class EventsTarget:
                 raise RuntimeError(f"the bus refused {len(refused)} events: {refused[0].get('ErrorMessage')}")
 
 
-def detail(view: GroupSnapshot, event: Event) -> dict[str, Any] | None:
+def detail(view: GroupSnapshot, event: Event) -> dict[str, object] | None:
     """Return the detail of a bus event: actor, change, place, reason and ledger position; None for kinds not published."""
     state = view.find_version(event.version) if event.version is not None else None
     found = detail_of(event, state.package.arn if state else "")

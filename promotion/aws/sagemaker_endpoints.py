@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, cast
 
 from botocore.exceptions import ClientError
 
@@ -178,7 +178,7 @@ def _tag_list(tags: Mapping[str, str]) -> list[TagTypeDef]:
     ]
 
 
-def _ignoring_existing(call: Any, **given: Any) -> None:
+def _ignoring_existing(call: Callable[..., object], **given: object) -> None:
     try:
         call(**given)
     except ClientError as error:
@@ -186,7 +186,7 @@ def _ignoring_existing(call: Any, **given: Any) -> None:
             raise
 
 
-def _ignoring_missing(call: Any, **given: Any) -> None:
+def _ignoring_missing(call: Callable[..., object], **given: object) -> None:
     try:
         call(**given)
     except ClientError as error:

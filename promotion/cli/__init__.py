@@ -12,7 +12,6 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
-from typing import Any
 
 from promotion import names
 from promotion.cli import looking
@@ -374,7 +373,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _fail(options: argparse.Namespace, code: int, error: Exception) -> int:
     if options.json:
-        said: dict[str, Any] = {"error": getattr(error, "code", "") or type(error).__name__, "message": str(error)}
+        said: dict[str, object] = {"error": getattr(error, "code", "") or type(error).__name__, "message": str(error)}
         if isinstance(error, Invalid) and error.field:
             said["field"] = error.field
         _say(said)
@@ -386,7 +385,7 @@ def _fail(options: argparse.Namespace, code: int, error: Exception) -> int:
     return code
 
 
-def _say(document: Any) -> None:
+def _say(document: object) -> None:
     print(json.dumps(document, indent=2, default=str))
 
 

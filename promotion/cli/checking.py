@@ -6,8 +6,8 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 from botocore.exceptions import ClientError
@@ -25,6 +25,9 @@ from promotion.client.signature import holds, public_keys
 from promotion.errors import UNREADABLE, Invalid
 from promotion.formatting import one_line
 from promotion.ledger.verify import Found, Verifier
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.type_defs import MessageAttributeValueOutputTypeDef
 
 # A decision made a moment ago is still on its way; what stays behind longer than this is said.
 SETTLES_WITHIN_S = 20.0
@@ -102,7 +105,7 @@ def _settled(service: Installation, group: str, differences: list[Found]) -> lis
     return differences
 
 
-def _anchored(service: Installation, group: str) -> dict[str, Any]:
+def _anchored(service: Installation, group: str) -> dict[str, object]:
     return dict(service.anchors.known(group)) if service.anchors else {}
 
 
@@ -152,7 +155,7 @@ def redrive() -> int:
     known = installation()
     groups: set[str] = set()
 
-    def project(failed: dict[str, Any], attributes: dict[str, Any]) -> bool:
+    def project(failed: dict[str, object], attributes: Mapping[str, MessageAttributeValueOutputTypeDef]) -> bool:
         group = failed.get("group")
         if not isinstance(group, str) or not names.GROUP_PATTERN.fullmatch(group):
             return False
@@ -186,7 +189,9 @@ def wake(groups: Iterable[str]) -> None:
         )
 
 
-def _take(queue_url: str, act: Callable[[dict[str, Any], dict[str, Any]], bool]) -> int:
+def _take(
+    queue_url: str, act: Callable[[dict[str, object], Mapping[str, MessageAttributeValueOutputTypeDef]], bool]
+) -> int:
     """Deal with the messages of a queue and delete them; those that `act` doesn't know stay there, and are counted."""
     sqs = client("sqs")
     left: set[str] = set()
@@ -212,7 +217,7 @@ def _take(queue_url: str, act: Callable[[dict[str, Any], dict[str, Any]], bool])
                 print(f"promotion: left in the queue, not known: {one_line(message['Body'])}", file=sys.stderr)
 
 
-def _deliver(document: dict[str, Any], attributes: dict[str, Any]) -> bool:
+def _deliver(document: Mapping[str, object], attributes: Mapping[str, MessageAttributeValueOutputTypeDef]) -> bool:
     """Start the function that a rule, or Lambda itself, could not start or finish.
 
     A failed asynchronous call: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html

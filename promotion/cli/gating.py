@@ -163,7 +163,7 @@ def _tell(found: Explained, *, as_json: bool) -> int:
     return code
 
 
-def _document(gate: GateResult) -> dict[str, Any]:
+def _document(gate: GateResult) -> dict[str, object]:
     """A result with its sentences."""
     said = {"name": gate_name(gate), "bound": gate_bound(gate), "why": gate_why(gate)}
     return {**said, **msgspec.to_builtins(gate)}

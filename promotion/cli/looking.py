@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from promotion.errors import Invalid, PromotionError
 from promotion.formatting import number, one_line
+from promotion.rendering.documents.rows import MetricDocument
 
 TEST_KIND = "Test"
 
@@ -69,11 +70,11 @@ def _diff(options: argparse.Namespace) -> int:
     return 0
 
 
-def _value(metric: Mapping[str, Any] | None) -> str:
+def _value(metric: MetricDocument | None) -> str:
     return number(metric["value"]) if metric and metric["value"] is not None else "-"
 
 
-def _change(row: Mapping[str, Any]) -> str:
+def _change(row: Mapping[str, object]) -> str:
     if not row["change"]:
         return "-"
     if row["better"] is None:

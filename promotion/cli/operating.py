@@ -6,7 +6,6 @@ import base64
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import boto3
 import msgspec
@@ -90,7 +89,7 @@ def report(group: str, environment: str, version: int, metrics: str, pictures: S
     return operate("report", {**given, "pictures": json.dumps(drawn)}, as_json=as_json)
 
 
-def _post(document: dict[str, str]) -> dict[str, Any]:
+def _post(document: dict[str, str]) -> dict[str, object]:
     session = boto3.Session()
     credentials = session.get_credentials()
     if credentials is None:

@@ -6,7 +6,6 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
@@ -107,14 +106,14 @@ def _csv(events: Sequence[Event]) -> None:
         rows.writerow({name: _cell(row.get(name)) for name in columns})
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     """A value for a spreadsheet, which would take text that begins like this for a formula."""
     text = "" if value is None else str(value)
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
-def _document(state: EnvironmentState) -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.to_builtins(state)
+def _document(state: EnvironmentState) -> dict[str, object]:
+    found: dict[str, object] = msgspec.to_builtins(state)
     return {**found, "model_package_group": state.group, "environment": state.name}
 
 
