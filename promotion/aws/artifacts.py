@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -20,6 +20,7 @@ from promotion.errors import Invalid
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 LARGEST_METRICS_BYTES = 4 << 20
 # What is said of an artifact that isn't there; it may be put there later.
@@ -100,12 +101,12 @@ def _nothing(path: str, size: int) -> bool:
     return False
 
 
-def _head(s3: S3Client, container: Container) -> dict[str, Any]:
+def _head(s3: S3Client, container: Container) -> HeadObjectOutputTypeDef:
     if not container.model_data_url:
         raise Invalid("ModelDataUrl", "the package names no artifact; register it with ModelDataUrl.")
     bucket, key = split_uri(container.model_data_url, "ModelDataUrl")
     try:
-        return dict(s3.head_object(Bucket=bucket, Key=key))
+        return s3.head_object(Bucket=bucket, Key=key)
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code in _MISSING:
@@ -152,7 +153,7 @@ def read_json(s3: S3Client, uri: str, field: str) -> tuple[Any, str]:
         raise Invalid(field, f"{uri} is not JSON.") from None
 
 
-def read_details(s3: S3Client, evidence: Evidence) -> dict[str, Any]:
+def read_details(s3: S3Client, evidence: Evidence) -> dict[str, object]:
     """The metrics document behind an inference run's evidence; empty where it can't be read, or is no longer what it was."""
     if evidence.source != "inference" or not evidence.metrics_uri:
         return {}
@@ -163,7 +164,7 @@ def read_details(s3: S3Client, evidence: Evidence) -> dict[str, Any]:
     return document if isinstance(document, dict) and digest == evidence.metrics_sha256 else {}
 
 
-def registered_evidence(s3: S3Client, description: dict[str, Any]) -> Evidence:
+def registered_evidence(s3: S3Client, description: Mapping[str, Any]) -> Evidence:
     """The evidence that a package was registered with; what is missing or unreadable is said, not raised."""
     metrics = description.get("ModelMetrics") or {}
     quality = ((metrics.get("ModelQuality") or {}).get("Statistics") or {}).get("S3Uri", "")

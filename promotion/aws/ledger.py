@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 from botocore.exceptions import ClientError
@@ -25,7 +25,14 @@ from promotion.ledger.snapshot import GroupSnapshot
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_dynamodb.type_defs import ConditionCheckTypeDef, TransactWriteItemTypeDef
+    from mypy_boto3_dynamodb.paginator import QueryPaginator
+    from mypy_boto3_dynamodb.type_defs import (
+        AttributeValueTypeDef,
+        ConditionCheckTypeDef,
+        TransactWriteItemTypeDef,
+    )
+
+    Item: TypeAlias = dict[str, AttributeValueTypeDef]
 
 State = TypeVar("State")
 
@@ -43,7 +50,7 @@ class DynamoLedger:
         self._table = table
 
     @cached_property
-    def _pages(self) -> Any:
+    def _pages(self) -> QueryPaginator:
         # Making one takes half a millisecond, and a projection asks a dozen times.
         return self._client.get_paginator("query")
 
@@ -178,8 +185,8 @@ class DynamoLedger:
         return _read_event(item) if item is not None else None
 
     def board(
-        self, *, start: dict[str, Any] | None = None, limit: int = 400, unreadable: list[str] | None = None
-    ) -> tuple[list[EnvironmentState], Any]:
+        self, *, start: Item | None = None, limit: int = 400, unreadable: list[str] | None = None
+    ) -> tuple[list[EnvironmentState], Item | None]:
         """One page of environment states over all groups, by group and name, and where the next page starts.
 
         The names of groups whose states nobody can read, nor fold again, are put into `unreadable`.
@@ -196,7 +203,7 @@ class DynamoLedger:
         rows = [self._board_state(item, unreadable) for item in answer["Items"]]
         return [row for row in rows if row is not None], answer.get("LastEvaluatedKey")
 
-    def _board_state(self, item: dict[str, Any], unreadable: list[str] | None) -> EnvironmentState | None:
+    def _board_state(self, item: Item, unreadable: list[str] | None) -> EnvironmentState | None:
         """One row; what another release folded is good enough for a list, what can't be read is folded again."""
         try:
             return msgspec.json.decode(item["state"]["S"], type=EnvironmentState)
@@ -213,7 +220,7 @@ class DynamoLedger:
 
     def environments(self, unreadable: list[str] | None = None) -> Iterator[EnvironmentState]:
         """Environment states of all groups; names of those that can't be read are put into `unreadable`."""
-        start: Any = None
+        start: Item | None = None
         while True:
             found, start = self.board(start=start, unreadable=unreadable)
             yield from found
@@ -246,15 +253,13 @@ class DynamoLedger:
         # The time may differ: the step may have been done again later, with nothing else changed.
         return item is not None and _read_event(item).event_id == event.event_id
 
-    def _get(self, group: str, key: str) -> dict[str, Any] | None:
+    def _get(self, group: str, key: str) -> Item | None:
         answer = self._client.get_item(TableName=self._table, Key=_key(group, key), ConsistentRead=True)
-        item: dict[str, Any] | None = answer.get("Item")
+        item: Item | None = answer.get("Item")
         return item
 
-    def _query(
-        self, group: str, prefix: str, *, after: str = "", newest_first: bool = False
-    ) -> Iterable[dict[str, Any]]:
-        values: dict[str, Any] = {":pk": {"S": _partition(group)}}
+    def _query(self, group: str, prefix: str, *, after: str = "", newest_first: bool = False) -> Iterable[Item]:
+        values: Item = {":pk": {"S": _partition(group)}}
         if after:
             condition = "pk = :pk AND sk BETWEEN :after AND :last"
             # Sorts after every key with this prefix.
@@ -305,21 +310,25 @@ def _version_key(number: int) -> str:
     return f"VERSION#{number:010d}"
 
 
-def _key(group: str, key: str) -> dict[str, Any]:
+def _key(group: str, key: str) -> Item:
     return {"pk": {"S": _partition(group)}, "sk": {"S": key}}
 
 
-def _item(group: str, key: str, state: Any) -> dict[str, Any]:
+def _item(group: str, key: str, state: object) -> Item:
     return {**_key(group, key), "state": {"S": canonical(state).decode()}}
 
 
-def _environment_item(state: EnvironmentState) -> dict[str, Any]:
+def _environment_item(state: EnvironmentState) -> Item:
     item = _item(state.group, f"ENV#{state.name}", state)
     return {**item, "board_pk": {"S": BOARD}, "board_sk": {"S": f"{state.group}#{state.name}"}}
 
 
-def _event_item(event: Event) -> dict[str, Any]:
-    item = {**_key(event.group, _event_key(event.sequence)), "state": {"S": event.text}, "hash": {"S": event.hash}}
+def _event_item(event: Event) -> Item:
+    item: Item = {
+        **_key(event.group, _event_key(event.sequence)),
+        "state": {"S": event.text},
+        "hash": {"S": event.hash},
+    }
     if event.signature:
         item |= {"signature": {"S": event.signature}, "key_id": {"S": event.key_id}}
     # Beside the whole event, what people look for in the console.
@@ -332,11 +341,11 @@ def _event_item(event: Event) -> dict[str, Any]:
     return item
 
 
-def _read_event(item: dict[str, Any]) -> Event:
+def _read_event(item: Item) -> Event:
     signature = item["signature"]["S"] if "signature" in item else ""
     key_id = item["key_id"]["S"] if "key_id" in item else ""
     return read_event(StoredEvent(text=item["state"]["S"], hash=item["hash"]["S"], signature=signature, key_id=key_id))
 
 
-def _read(item: dict[str, Any], kind: type[State]) -> State:
+def _read(item: Item, kind: type[State]) -> State:
     return msgspec.json.decode(item["state"]["S"], type=kind)

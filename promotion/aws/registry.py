@@ -124,13 +124,13 @@ class RegistryTarget:
             client.update_model_package(ModelPackageArn=arn, **changes)
 
 
-def _is_another(found: Mapping[str, Any], state: VersionState) -> bool:
+def _is_another(found: Mapping[str, object], state: VersionState) -> bool:
     """Return True if a described package was made at another time than the version's."""
     made, known = found.get("CreationTime"), state.package.created_at
     return made is not None and known is not None and made != known
 
 
-def _serves_another(found: Mapping[str, Any], state: VersionState) -> bool:
+def _serves_another(found: Mapping[str, object], state: VersionState) -> bool:
     """Return True if the registry has other containers than those that were approved: nobody reviewed them."""
     if "InferenceSpecification" not in found:
         return False

@@ -6,7 +6,7 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from promotion.client.live_record import read_json
@@ -21,7 +21,7 @@ def signed_text(payload: bytes, payload_type: str = IN_TOTO) -> bytes:
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
 
 
-def seal(statement: dict[str, Any], sign: Callable[[bytes], bytes], key_id: str) -> dict[str, Any]:
+def seal(statement: Mapping[str, object], sign: Callable[[bytes], bytes], key_id: str) -> dict[str, Any]:
     """Return an in-toto statement in an envelope with one signature (DER, base64)."""
     payload = json.dumps(statement, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
     signature = base64.b64encode(sign(signed_text(payload))).decode()
@@ -32,7 +32,7 @@ def seal(statement: dict[str, Any], sign: Callable[[bytes], bytes], key_id: str)
     }
 
 
-def bundle(envelope: dict[str, Any], public_key_pem: str) -> dict[str, Any]:
+def bundle(envelope: Mapping[str, object], public_key_pem: str) -> dict[str, Any]:
     """Return an envelope in a Sigstore bundle, for verification with a public key (the file `model.sig`)."""
     hint = hashlib.sha256(public_key_pem.encode()).hexdigest()
     return {

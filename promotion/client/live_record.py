@@ -53,10 +53,10 @@ class LiveModel:
     approval_id: str
     sequence: int
     key_id: str
-    record: Mapping[str, Any]
+    record: Mapping[str, object]
 
 
-def signed_bytes(record: Mapping[str, Any]) -> bytes:
+def signed_bytes(record: Mapping[str, object]) -> bytes:
     """Return the bytes that the signature covers."""
     unsigned = {key: value for key, value in record.items() if key != "signature"}
     return json.dumps(unsigned, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
@@ -89,7 +89,7 @@ def read_json(text: str) -> Any:
     return found
 
 
-def readable(schema: Any) -> bool:
+def readable(schema: object) -> bool:
     """Return True if this release reads records of `schema`: its own, the previous and the next one."""
     return type(schema) is int and schema >= 1 and abs(schema - SCHEMA) <= 1
 
@@ -98,7 +98,7 @@ class _NamedTwice(ValueError):
     pass
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """An object of JSON; a name that stands in it twice would be read one way here and another elsewhere."""
     found = dict(pairs)
     if len(found) != len(pairs):

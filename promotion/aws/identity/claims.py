@@ -23,11 +23,11 @@ _ADDRESSES = ("email", "preferred_username", "upn", "unique_name")
 _MOST_METHODS = 20
 
 
-def find(claims: Mapping[str, Any], name: str) -> Any:
+def find(claims: Mapping[str, object], name: str) -> object:
     """The claim `name`: the one of that whole name, else what a dotted path leads to; None where there is none."""
     if name in claims:
         return claims[name]
-    found: Any = claims
+    found: object = claims
     for part in name.split("."):
         if not isinstance(found, Mapping) or part not in found:
             return None
@@ -35,7 +35,7 @@ def find(claims: Mapping[str, Any], name: str) -> Any:
     return found
 
 
-def is_overage(claims: Mapping[str, Any], name: str) -> bool:
+def is_overage(claims: Mapping[str, object], name: str) -> bool:
     """Return True if the token leaves out the groups because there are too many.
 
     Entra ID does so beyond 200, and sends a claim that says where to ask instead.
@@ -47,7 +47,7 @@ def is_overage(claims: Mapping[str, Any], name: str) -> bool:
     )
 
 
-def wants_userinfo(claims: Mapping[str, Any], identity: Identity) -> bool:
+def wants_userinfo(claims: Mapping[str, object], identity: Identity) -> bool:
     """Return True if the ID token lacks groups, a mail address or a name that the userinfo endpoint may have.
 
     A UPN alone is not enough: a requester who is known by mail would not be recognized by it.
@@ -55,7 +55,7 @@ def wants_userinfo(claims: Mapping[str, Any], identity: Identity) -> bool:
     return find(claims, identity.groups_claim) is None or "email" not in claims or "name" not in claims
 
 
-def groups_in(claims: Mapping[str, Any], identity: Identity, known: Iterable[str]) -> list[str]:
+def groups_in(claims: Mapping[str, object], identity: Identity, known: Iterable[str]) -> list[str]:
     """All groups that claims bring, as text.
 
     Raises:
@@ -105,7 +105,7 @@ def known_among(groups: Iterable[str], known: Iterable[str]) -> frozenset[str]:
     return frozenset(group for group in known if comparable_group(group) in brought)
 
 
-def person_of(claims: Mapping[str, Any], identity: Identity, known: Iterable[str]) -> Person:
+def person_of(claims: Mapping[str, object], identity: Identity, known: Iterable[str]) -> Person:
     """The person that verified claims describe.
 
     Raises:
@@ -115,7 +115,7 @@ def person_of(claims: Mapping[str, Any], identity: Identity, known: Iterable[str
     groups = groups_in(claims, identity, known)
     addresses = _addresses(claims)
     return Person(
-        subject=claims["sub"],
+        subject=str(claims["sub"]),
         # It will stand in registry entries, records and mail subjects: one line, and nothing that turns its direction.
         name=next(text for text in (_text(claims, name, LONGEST_NAME) for name in _SHOWN_AS) if text),
         email=addresses[0] if addresses else "",
@@ -126,13 +126,13 @@ def person_of(claims: Mapping[str, Any], identity: Identity, known: Iterable[str
     )
 
 
-def _authentication(claims: Mapping[str, Any], identity: Identity) -> Authentication:
+def _authentication(claims: Mapping[str, object], identity: Identity) -> Authentication:
     amr = claims.get("amr")
     methods = [amr] if isinstance(amr, str) else amr if isinstance(amr, list) else []
     acr = claims.get("acr")
     return Authentication(
         issuer=identity.issuer.rstrip("/"),
-        subject=claims["sub"],
+        subject=str(claims["sub"]),
         names={name: text for name in NAME_CLAIMS if (text := _text(claims, name, LONGEST_SUBJECT))},
         issued_at=_time(claims.get("iat")),
         auth_time=_time(claims.get("auth_time")),
@@ -141,12 +141,12 @@ def _authentication(claims: Mapping[str, Any], identity: Identity) -> Authentica
     )
 
 
-def _addresses(claims: Mapping[str, Any]) -> list[str]:
+def _addresses(claims: Mapping[str, object]) -> list[str]:
     found = (_text(claims, name, LONGEST_SUBJECT) for name in _ADDRESSES)
     return [text for text in found if "@" in text]
 
 
-def _text(claims: Mapping[str, Any], name: str, longest: int) -> str:
+def _text(claims: Mapping[str, object], name: str, longest: int) -> str:
     """A claim's text in one line; empty where it is missing, no text, or a mail address that nobody has verified."""
     found = claims.get(name)
     if not isinstance(found, str):
@@ -160,7 +160,7 @@ def _folded(text: object) -> str:
     return one_line(str(text), LONGEST_SUBJECT).casefold()
 
 
-def _is_unverified(claims: Mapping[str, Any]) -> bool:
+def _is_unverified(claims: Mapping[str, object]) -> bool:
     # Some providers write it as text (OpenID Connect Core 1.0, section 5.1, wants a boolean).
     return str(claims.get("email_verified")).casefold() == "false"
 

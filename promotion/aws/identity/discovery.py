@@ -68,7 +68,7 @@ class Discovery:
         found = self.metadata().get(name)
         return str(found) if self._is_usable(found) else ""
 
-    def _is_usable(self, address: Any) -> bool:
+    def _is_usable(self, address: object) -> bool:
         # Over plain http our client secret, or the keys that we trust, would be anybody's on the way.
         return str(address or "").startswith(("https://", f"{_origin(self._identity.issuer)}/"))
 
@@ -135,7 +135,7 @@ class Discovery:
         return document
 
 
-def refusal(said: Mapping[str, Any], otherwise: str) -> str:
+def refusal(said: Mapping[str, object], otherwise: str) -> str:
     """An error answer's code and description in one line, without control and invisible characters."""
     code = one_line(str(said.get("error") or otherwise), 80)
     description = one_line(str(said.get("error_description") or ""), LONGEST_REASON).rstrip(".")

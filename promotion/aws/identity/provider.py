@@ -6,7 +6,6 @@ import secrets
 import warnings
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 from urllib.parse import urlencode
 
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
@@ -124,7 +123,7 @@ class IdentityProvider:
             now=now,
         )
 
-    def claims_for(self, code: str, sign_in: SignIn, *, now: datetime) -> Mapping[str, Any]:
+    def claims_for(self, code: str, sign_in: SignIn, *, now: datetime) -> Mapping[str, object]:
         """Verified claims: one request to the provider, a second where the ID token leaves things out.
 
         Raises:
@@ -163,7 +162,7 @@ class IdentityProvider:
         query = urlencode({"client_id": self._identity.client_id, "post_logout_redirect_uri": back_to})
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{query}" if endpoint else ""
 
-    def _with_userinfo(self, claims: Mapping[str, Any], access_token: Any) -> Mapping[str, Any]:
+    def _with_userinfo(self, claims: Mapping[str, object], access_token: object) -> Mapping[str, object]:
         """Claims with what the userinfo endpoint adds; the ID token's own come first (OpenID Connect Core 1.0, section 5.3)."""
         endpoint = self._discovery.endpoint("userinfo_endpoint")
         if not endpoint or not isinstance(access_token, str):
@@ -182,7 +181,7 @@ class IdentityProvider:
             raise SignInFailed("The userinfo endpoint speaks of another person than the ID token.")
         return {**said, **claims}
 
-    def _claims(self, token: str, nonce: str, *, now: datetime) -> Mapping[str, Any]:
+    def _claims(self, token: str, nonce: str, *, now: datetime) -> Mapping[str, object]:
         """The claims of an ID token, once its signature, issuer, audience, times and nonce hold."""
         claims = self._verified(token, "ID token", new_key=_key_id(token)).claims
         moment = now.timestamp()
