@@ -23,6 +23,7 @@ from promotion.domain.endpoint_plan import (
     deployment,
     every_alarm,
 )
+from promotion.errors import require
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -69,8 +70,8 @@ class Endpoints:
         if step == "delete":
             self._delete(endpoint)
         elif step in ("create", "update"):
-            assert wanted is not None
-            assert settings is not None
+            wanted = require(wanted, f"the step to {step} {endpoint}", "model")
+            settings = require(settings, f"the step to {step} {endpoint}", "settings")
             self._make_ready(wanted, settings)
             if step == "create":
                 self._create(wanted)

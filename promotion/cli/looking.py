@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from promotion.errors import Invalid, PromotionError
 from promotion.formatting import number, one_line
 from promotion.rendering.documents.rows import MetricDocument
+
+if TYPE_CHECKING:
+    from promotion.domain.model import VersionState
 
 TEST_KIND = "Test"
 
@@ -42,13 +45,13 @@ def _diff(options: argparse.Namespace) -> int:
     from promotion.cli.tables import table
     from promotion.rendering.documents.compared import compared_document
 
-    found = {number: ledger().version(options.group, number) for number in (options.one, options.other)}
-    for version, state in found.items():
+    def known(version: int) -> VersionState:
+        state = ledger().version(options.group, version)
         if state is None:
             raise Invalid("VERSION", f"{options.group} has no version {version} that this service knows of.")
-    one, other = found[options.one], found[options.other]
-    assert one is not None
-    assert other is not None
+        return state
+
+    one, other = known(options.one), known(options.other)
     compared = compared_document(other, one, config_of(options.group).environment_names)
     if options.json:
         print(json.dumps(compared, indent=2, ensure_ascii=False))

@@ -21,7 +21,7 @@ from promotion.config.loading import Config
 from promotion.domain import policy, signing
 from promotion.domain.people import Person
 from promotion.domain.same_person import has_address
-from promotion.errors import ProviderUnavailable, SignInFailed
+from promotion.errors import ProviderUnavailable, SignInFailed, require
 from promotion.formatting import listed, one_line
 
 VARIABLE = "IDP_CLIENT_SECRET"
@@ -109,8 +109,7 @@ def _names(person: Person) -> Iterator[Finding]:
 
 
 def _strength(person: Person, config: Config) -> Iterator[Finding]:
-    how = person.authentication
-    assert how is not None
+    how = require(person.authentication, "the sign-in", "authentication")
     at = f"{how.auth_time:%Y-%m-%d %H:%M:%S} UTC" if how.auth_time else "not said"
     yield ok("sign-in: how", f"auth_time {at}; acr {how.acr or 'none'}; amr {listed(list(how.amr)) or 'none'}.")
     for rules in config.environments:

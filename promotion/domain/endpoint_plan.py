@@ -20,6 +20,7 @@ from promotion.domain import instance_types
 from promotion.domain.canonical_json import canonical
 from promotion.domain.model import EndpointState
 from promotion.domain.sagemaker_model import model_request
+from promotion.errors import require
 
 VARIANT = "AllTraffic"
 # Tags of endpoints, their configurations and models. What has none of these names is somebody else's and stays as it is.
@@ -217,8 +218,9 @@ def every_alarm(endpoint: str) -> list[str]:
 def seen(step: Step, wanted: Wanted | None, found: Found | None, before: EndpointState) -> EndpointState | None:
     """Return the endpoint state to append, or None if it is unchanged or still in transition."""
     if step in ("foreign", "failed"):
-        assert found is not None
-        assert wanted is not None or step == "foreign"
+        found = require(found, f"the step {step}", "endpoint")
+        if step == "failed":
+            wanted = require(wanted, "the step failed", "model")
         problem = (
             found.problem
             or "SageMaker went back to what served before: an alarm went off, or the new one never got healthy."

@@ -18,7 +18,7 @@ from promotion import names
 from promotion.domain.model import Head, Package, Request
 from promotion.domain.policy import shown_digest
 from promotion.domain.request_ids import parse_request_id
-from promotion.errors import IntegrityError, Invalid
+from promotion.errors import IntegrityError, Invalid, require
 from promotion.ledger.events import Event, StoredEvent, head_bytes, read_event
 from promotion.ledger.fold import evolve
 from promotion.ledger.payloads import (
@@ -173,8 +173,7 @@ def folded(events: Iterable[Event], version: int) -> GroupSnapshot:
         view = view or GroupSnapshot(Head(group=event.group))
         if event.version == version:
             evolve(view, event)
-    assert view is not None
-    return view
+    return require(view, f"version {version}", "events")
 
 
 def _asks(event: Event, environment: str, attempt: int) -> bool:

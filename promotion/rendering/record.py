@@ -8,7 +8,7 @@ from promotion.domain.gate_sentences import gate_name, gate_why
 from promotion.domain.model import Request
 from promotion.domain.people import Authentication
 from promotion.domain.request_ids import parse_request_id
-from promotion.errors import Invalid
+from promotion.errors import IntegrityError, Invalid
 from promotion.formatting import iso, listed
 from promotion.ledger import decision_export
 from promotion.ledger.decision_export import Bundle
@@ -92,7 +92,8 @@ def _request(request: Request) -> dict[str, object]:
 
 def _decision(event: Event) -> dict[str, object]:
     decided = event.payload
-    assert isinstance(decided, DecisionRecorded)
+    if not isinstance(decided, DecisionRecorded):
+        raise IntegrityError(f"event {event.sequence} of {event.group} is no decision.")
     signed, actor = decided.signature, event.actor
     return {
         "environment": event.environment,

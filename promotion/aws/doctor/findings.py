@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from promotion.aws.clients import ClientFor
 from promotion.config.loading import Config
-from promotion.errors import PromotionError
+from promotion.errors import PromotionError, require
 from promotion.formatting import one_line
 
 State = Literal["ok", "warn", "fail", "not checked"]
@@ -47,14 +47,12 @@ class Account(Struct, frozen=True, kw_only=True):
     @property
     def settings(self) -> Config:
         """The configuration, for checks that aren't made without one."""
-        assert self.config is not None
-        return self.config
+        return require(self.config, "this installation", "configuration")
 
     @property
     def deployed(self) -> Mapping[str, Any]:
         """The stack's description, for checks that are made only after a deployment."""
-        assert self.service is not None
-        return self.service
+        return require(self.service, "this account", "deployed service")
 
 
 def ok(check: str, found: str) -> Finding:

@@ -75,8 +75,7 @@ class Discovery:
     def keys(self) -> KeySet:
         """The provider's keys, read once an hour."""
         if self._keys is None or time.monotonic() - self._keys[0] >= DISCOVERY_LIFETIME_S:
-            self._read_keys()
-        assert self._keys is not None
+            return self._read_keys()
         return self._keys[1]
 
     def newer_keys(self, key_id: str | None) -> KeySet | None:
@@ -93,15 +92,16 @@ class Discovery:
         if not is_new and (age < KEYS_REREAD_S or missed_lately):
             return None
         self._missed = (moment, key_id)
-        self._read_keys()
-        return self.keys()
+        return self._read_keys()
 
-    def _read_keys(self) -> None:
+    def _read_keys(self) -> KeySet:
         document = self.request("GET", self.metadata()["jwks_uri"])
         listed = document.get("keys")
         if not isinstance(listed, list):
             raise ProviderUnavailable("The identity provider's keys can't be read.")
-        self._keys = (time.monotonic(), KeySet([key for key in map(_key, listed[:MOST_KEYS]) if key is not None]))
+        found = KeySet([key for key in map(_key, listed[:MOST_KEYS]) if key is not None])
+        self._keys = (time.monotonic(), found)
+        return found
 
     def request(self, method: str, url: str, **extra: Any) -> dict[str, Any]:
         """The JSON object that an address of the provider answers with.

@@ -10,7 +10,7 @@ from msgspec import Struct
 from promotion.config.loading import Config
 from promotion.domain.model import VersionState
 from promotion.formatting import moment, one_line, readable
-from promotion.ledger.events import Event
+from promotion.ledger.events import Event, environment_of, version_of
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.links.urls import Links
 from promotion.rendering.documents.card import requester_address
@@ -37,13 +37,11 @@ class Occasion(Struct, frozen=True, kw_only=True):
 
     @property
     def version(self) -> int:
-        assert self.event.version is not None, self.event.kind
-        return self.event.version
+        return version_of(self.event)
 
     @property
     def environment(self) -> str:
-        assert self.event.environment is not None, self.event.kind
-        return self.event.environment
+        return environment_of(self.event)
 
     @property
     def state(self) -> VersionState:

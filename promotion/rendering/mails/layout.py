@@ -125,7 +125,8 @@ def mime(message: Message, sender: str, *, reply_to: str | None = None) -> bytes
     mail.set_content(message.text, cte="quoted-printable")
     mail.add_alternative(message.html, subtype="html", cte="quoted-printable")
     html = mail.get_body(("html",))
-    assert isinstance(html, EmailMessage)
+    if not isinstance(html, EmailMessage):
+        raise TypeError("a mail without a part in HTML takes no pictures.")
     for content_id, name, data, _ in message.pictures:
         html.add_related(data, "image", "png", cid=f"<{content_id}>", filename=name, disposition="inline")
     # The same letter is the same bytes, however often it is sent again.
