@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from inference.records.parameters import Generation
 from promotion.errors import Invalid
+
+if TYPE_CHECKING:
+    from inference.records.parameters import Generation
 
 # NLLB's codes (eng_Latn) and mBART's (en_XX) where the tokenizer has no table of its own.
 _CODE = re.compile("[a-z]{2,3}_[A-Za-z]{2,4}")

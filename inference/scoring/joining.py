@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inference.errors import RecordInvalid
 from inference.records.counts import Run
 from inference.records.json_lines import split_lines
 from inference.records.requests import decode_record
@@ -207,7 +206,7 @@ def _records(file: Path, unusable: _Unusable | None = None) -> Iterator[tuple[in
     for number, line in _lines(file):
         try:
             yield number, decode_record(line)
-        except RecordInvalid as error:
+        except Invalid as error:
             if unusable is not None:
                 unusable.add(Invalid(f"{file.name} line {number}", error.reason))
 

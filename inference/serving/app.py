@@ -20,7 +20,6 @@ from starlette.routing import Route
 from inference.decoders import Piece
 from inference.decoders.task import TextGeneration
 from inference.errors import RecordInvalid, TooLong
-from inference.models.configuration import TEXT_TO_TEXT
 from inference.records import requests
 from inference.records.json_lines import dump_line, split_lines
 from inference.serving import Host, HostFailed
@@ -32,6 +31,7 @@ from inference.serving.openai_api import OpenAiForm, is_openai, models
 from inference.serving.settings import CUSTOM_ATTRIBUTES, JSON_LINES, Hosting
 from inference.serving.tgi_api import TgiForm, info
 from inference.tasks.pipeline import Begun, Pipeline
+from inference.tasks.tasks import TextToText
 from promotion.errors import Invalid
 
 LINES = ("application/jsonlines", "application/x-ndjson", "application/jsonl", "application/x-jsonlines")
@@ -239,7 +239,7 @@ class App:
             chat = is_openai(value) if decodes else None
             if chat is not None:
                 return OpenAiForm(value, chat=chat, model=pipeline.approval_id or "model")
-            return OwnForm(value, self._hosting.task_field if pipeline.task.name == TEXT_TO_TEXT else None)
+            return OwnForm(value, self._hosting.task_field if pipeline.task.name == TextToText.name else None)
         return TgiForm(value, listed=path == "/", stream={"/generate": False, "/generate_stream": True}.get(path))
 
     async def _lines(self, request: Request, body: bytearray, pipeline: Pipeline, host: Host, accept: str) -> Response:

@@ -212,6 +212,11 @@ class Retraining(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     parameters: dict[str, str] = {}
     again_after: str = "24h"
 
+    @property
+    def pause(self) -> timedelta:
+        """`again_after` as a duration."""
+        return duration(self.again_after)
+
 
 class Drift(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """When a live model's input counts as drifting, and what follows."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.config.loading import duration
 from promotion.domain.gates import largest_drift
 from promotion.domain.model import EnvironmentState, Evidence
 from promotion.domain.people import SYSTEM
@@ -107,7 +106,7 @@ def _retraining(view: GroupSnapshot, environment: EnvironmentState, world: Conte
     since, last = environment.drift_since, environment.retrained_at
     if since is not None and last is not None and last >= since:
         return "", "this drift has started a retraining already"
-    if last is not None and world.now < last + duration(configured.again_after):
+    if last is not None and world.now < last + configured.pause:
         return "", f"the last one was started less than {configured.again_after} ago"
     if (newer := _on_its_way(view, environment)) is not None:
         return "", f"version {newer} is on its way"
