@@ -1,13 +1,16 @@
-"""AWS Signature Version 4, checked on the receiving side."""
+"""AWS Signature Version 4, checked on the receiving side: botocore signs the request anew, and the signatures are compared."""
 
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import hmac
 import re
 from collections.abc import Mapping
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, urlencode
+
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from local.aws import callers
 from local.aws.callers import Caller, UnknownCaller
@@ -62,25 +65,17 @@ def verify(
     signed = match["headers"].split(";")
     if "host" not in signed or any(name not in headers for name in signed):
         raise SignatureInvalid("A signed header is missing from the request.")
-    canonical = "\n".join(
-        (
-            method,
-            quote(path, safe="/-_.~"),
-            "&".join(
-                f"{quote(k, safe='-_.~')}={quote(v, safe='-_.~')}"
-                for k, v in sorted(parse_qsl(query, keep_blank_values=True))
-            ),
-            "".join(f"{name}:{' '.join(headers[name].split())}\n" for name in signed),
-            match["headers"],
-            hashlib.sha256(body).hexdigest(),
-        )
+    request = AWSRequest(
+        method=method,
+        url=f"https://{headers['host']}{path}",
+        headers={name: headers[name] for name in signed},
+        data=body,
+        params=parse_qsl(query, keep_blank_values=True),
     )
-    scope = f"{match['date']}/{match['region']}/{service}/aws4_request"
-    to_sign = "\n".join(("AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()))
-    key = f"AWS4{caller.secret_key}".encode()
-    for part in (match["date"], match["region"], service, "aws4_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    if not hmac.compare_digest(hmac.digest(key, to_sign.encode(), "sha256").hex(), match["signature"]):
+    request.context["timestamp"] = stamp
+    signer = SigV4Auth(Credentials(match["key"], caller.secret_key), service, match["region"])
+    wanted = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+    if not hmac.compare_digest(wanted, match["signature"]):
         raise SignatureInvalid("The request signature we calculated does not match the signature you provided.")
     return caller
 
