@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import hmac
 import re
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from botocore.auth import SigV4Auth
@@ -65,12 +67,18 @@ def verify(
     signed = match["headers"].split(";")
     if "host" not in signed or any(name not in headers for name in signed):
         raise SignatureInvalid("A signed header is missing from the request.")
+    # botocore would believe this header.
+    digest = hashlib.sha256(body).hexdigest()
+    if headers.get("x-amz-content-sha256", digest) != digest:
+        raise SignatureInvalid("The provided 'x-amz-content-sha256' header does not match what was computed.")
+    # A list, as a name may come twice; botocore takes one, though its types do not say so.
+    given: Any = parse_qsl(query, keep_blank_values=True)
     request = AWSRequest(
         method=method,
         url=f"https://{headers['host']}{path}",
         headers={name: headers[name] for name in signed},
         data=body,
-        params=parse_qsl(query, keep_blank_values=True),
+        params=given,
     )
     request.context["timestamp"] = stamp
     signer = SigV4Auth(Credentials(match["key"], caller.secret_key), service, match["region"])

@@ -11,7 +11,6 @@ ROOT = Path(__file__).resolve().parents[2]
 # In the root lock, but not in the image: what the Lambdas, the pages and the tests stand on.
 ABSENT = (
     "msgspec",
-    "authlib",
     "joserfc",
     "itsdangerous",
     "aws_lambda_powertools",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from typing import Any
 
 import pytest
@@ -18,8 +19,12 @@ URL = "http://127.0.0.1:8000/operations?b=2&a=x%20y"
 BODY = b'{"operation":"rollback"}'
 
 
-def signed(service: str = "execute-api", secret: str = "test", key: str = "test") -> dict[str, str]:
-    request = AWSRequest("POST", URL, data=BODY, headers={"Host": "127.0.0.1:8000", "Content-Type": "application/json"})
+def signed(
+    service: str = "execute-api", secret: str = "test", key: str = "test", *, digest: str | None = None
+) -> dict[str, str]:
+    headers = {"Host": "127.0.0.1:8000", "Content-Type": "application/json"}
+    headers |= {"X-Amz-Content-SHA256": digest} if digest else {}
+    request = AWSRequest("POST", URL, data=BODY, headers=headers)
     SigV4Auth(Credentials(key, secret), service, "us-east-1").add_auth(request)
     return {name.lower(): value for name, value in request.headers.items()}
 
@@ -48,6 +53,13 @@ def test_a_signature_of_botocore_passes() -> None:
 def test_what_was_not_signed_does_not_pass(changed: dict[str, Any]) -> None:
     with pytest.raises(SignatureInvalid, match="does not match"):
         verify(signed(), **changed)
+
+
+def test_another_body_under_the_signed_digest_does_not_pass() -> None:
+    digest = hashlib.sha256(BODY).hexdigest()
+    assert verify(signed(digest=digest)) == ADMINISTRATOR_ARN
+    with pytest.raises(SignatureInvalid, match="x-amz-content-sha256"):
+        verify(signed(digest=digest), body=b"{}")
 
 
 def test_a_wrong_secret_does_not_pass() -> None:

@@ -162,8 +162,9 @@ def _thumbprints(certificate: str) -> dict[str, str]:
         return {}
     found = x509.load_pem_x509_certificate(certificate.encode())
     sha1 = found.fingerprint(hashes.SHA1())  # noqa: S303 - the header's name says SHA-1
-    return {"x5t": _text(sha1), "x5t#S256": _text(found.fingerprint(hashes.SHA256()))}
+    return {"x5t": base64url(sha1), "x5t#S256": base64url(found.fingerprint(hashes.SHA256()))}
 
 
-def _text(digest: bytes) -> str:
+def base64url(digest: bytes) -> str:
+    """Bytes in base64 for URLs, without padding."""
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import warnings
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
-from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from joserfc import jws, jwt
 from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import KeySet
 
 from promotion.aws.identity.claims import LONGEST_SUBJECT, find, is_overage, person_of, wants_userinfo
-from promotion.aws.identity.client_authentication import ClientAuthentication
+from promotion.aws.identity.client_authentication import ClientAuthentication, base64url
 from promotion.aws.identity.discovery import ALGORITHMS, Discovery
 from promotion.aws.identity.logout_token import CLOCK_SKEW_S, Logout, is_number, logout_of
 from promotion.config.loading import Config
@@ -67,7 +67,7 @@ class IdentityProvider:
             "scope": " ".join(self._identity.scopes),
             "state": sign_in.state,
             "nonce": sign_in.nonce,
-            "code_challenge": create_s256_code_challenge(sign_in.verifier),
+            "code_challenge": base64url(hashlib.sha256(sign_in.verifier.encode()).digest()),
             "code_challenge_method": "S256",
             **({"response_mode": "form_post"} if self._identity.response_mode == "form_post" else {}),
             **(demands or {}),
