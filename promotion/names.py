@@ -39,6 +39,7 @@ VERDICTS: Final[tuple[Verdict, ...]] = (APPROVED, REJECTED)
 # Kinds of ledger events. Those in PUBLISHED are also detail-types on the service's bus.
 EventKind: TypeAlias = Literal[
     "Model Registered",
+    "Registration Asked",
     "Artifact Hashed",
     "Approval Requested",
     "Approver Reminded",

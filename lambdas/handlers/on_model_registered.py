@@ -72,13 +72,13 @@ def look_after(arn: str) -> dict[str, object]:
     return artifact_hashing.look_after(package)
 
 
-def _asked(group: str, arn: str, sequence: int) -> str:
+def _asked(group: str, arn: str, sequence: object) -> str:
     """What the request of a package says that an operator asked for: the ledger tells so, and not whoever invokes this.
 
     Raises:
         Invalid: no such event is in the ledger.
     """
-    event = ledger().event(group, int(sequence))
+    event = ledger().event(group, sequence) if isinstance(sequence, int) else None
     if event is None or not isinstance(event.payload, RegistrationAsked) or event.payload.arn != arn:
         raise Invalid("asked", f"event {sequence} of {group} asks for no such package.")
     return f"Registered before this service came; {event.actor.label} asked for it: {event.payload.reason}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+LOCK = ROOT / "requirements.txt"
 INFERENCE = "inference"
 # torch is 200 MB to fetch for every run: `make test-outside-all` does.
 EXTRAS = ("", "cli", "lambda", *([INFERENCE] if os.environ.get("OUTSIDE_ALL") else []))
@@ -62,14 +64,35 @@ def installed(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pyt
     place = folder / "venv"
     venv.create(place, with_pip=True)
     pip = [str(place / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    lock = ROOT / "requirements.txt"
     if extra == INFERENCE:
         subprocess.run([*pip, "-r", str(ROOT / "inference" / "torch.txt")], check=True)
-    versions = folder / "versions.txt"
-    versions.write_text("\n".join(re.findall(r"^[\w.-]+==[^\s\\]+", lock.read_text(), re.MULTILINE)))
-    subprocess.run([*pip, "-c", str(versions), f"{wheel}[{extra}]" if extra else str(wheel)], check=True)
+    needed = folder / "requirements.txt"
+    needed.write_text("".join(_entries(_names(pip, f"{wheel}[{extra}]" if extra else str(wheel), folder))))
+    subprocess.run([*pip, "--require-hashes", "--no-deps", "-r", str(needed)], check=True)
+    subprocess.run([*pip, "--no-deps", str(wheel)], check=True)
+    subprocess.run([str(place / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "check"], check=True)
     (folder / "empty").mkdir()
     return Installed(extra, place, folder / "empty")
+
+
+def _names(pip: list[str], asked: str, folder: Path) -> set[str]:
+    """What pip would install besides the wheel, at the lock's versions; nothing is installed."""
+    versions, report = folder / "versions.txt", folder / "report.json"
+    versions.write_text("\n".join(re.findall(r"^[\w.-]+==[^\s\\]+", LOCK.read_text(encoding="utf-8"), re.MULTILINE)))
+    subprocess.run([*pip, "--dry-run", "--report", str(report), "-c", str(versions), asked], check=True)
+    named = {str(each["metadata"]["name"]) for each in json.loads(report.read_text(encoding="utf-8"))["install"]}
+    return {_plain(name) for name in named} - {"model-promotion"}
+
+
+def _entries(names: set[str]) -> list[str]:
+    """Their entries of the lock, with the hashes."""
+    entries = re.findall(r"^[\w.-]+==[^\n]*\\\n(?:    --hash[^\n]*\n)+", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
+    return [entry for entry in entries if _plain(entry.partition("==")[0]) in names]
+
+
+def _plain(name: str) -> str:
+    """A distribution's name as the index has it: https://packaging.python.org/specifications/name-normalization/"""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def subcommands(text: str) -> list[str]:

@@ -36,7 +36,7 @@ class ModelRegistered(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 class RegistrationAsked(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """An operator asked for a version that is older than the installation. The event itself has no version: none is known yet."""
 
-    kind: ClassVar[str] = names.REGISTRATION_ASKED
+    kind: ClassVar[names.EventKind] = names.REGISTRATION_ASKED
     version: int
     arn: str
     reason: str = ""

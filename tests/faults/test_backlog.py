@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import time_machine
@@ -35,7 +36,9 @@ def test_the_sweep_registers_nothing_that_is_older_than_the_ledger(
 
 
 @pytest.mark.parametrize("status", [names.PENDING, names.APPROVED, names.REJECTED])
-def test_an_event_about_an_older_package_registers_nothing(tmp_path: Path, status: str) -> None:
+def test_an_event_about_an_older_package_registers_nothing(
+    tmp_path: Path, status: names.Verdict | Literal["PendingManualApproval"]
+) -> None:
     with plant(tmp_path) as service:
         # Minutes before the first deployment, and not a day.
         older(service, timedelta(minutes=5))
