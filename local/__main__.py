@@ -103,7 +103,7 @@ def synthesized(config: Path, home: Path) -> dict[str, object]:
 
 
 def _publish_key(pem: str) -> None:
-    """Where this environment's `promotion resolve` looks for the key: configuration, never a parameter."""
+    """Place of the public key for `promotion resolve`: configuration, never a parameter."""
     target = Path(sys.prefix) / "etc" / names.SERVICE / names.PUBLIC_KEY_FILE
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(pem)

@@ -1,4 +1,4 @@
-"""What the demo leaves behind: its report, and every mail as files that show what the mail client would."""
+"""Files that the demo writes: its report, and every mail as a mail client shows it."""
 
 from __future__ import annotations
 

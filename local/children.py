@@ -86,7 +86,7 @@ class Children:
 
 
 def plain_environment(**extra: str) -> dict[str, str]:
-    """What a child may know of this machine: nothing that would change which AWS it talks to."""
+    """Environment of a child process, without what would change the AWS that it calls."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "LD_LIBRARY_PATH", "SYSTEMROOT")
     return {name: os.environ[name] for name in kept if name in os.environ} | extra
 

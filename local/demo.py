@@ -277,7 +277,7 @@ def run(demo: Demo) -> None:
 
 
 def check(demo: Demo) -> None:
-    """What must be so at the end, read back by boto3, and by the command.
+    """Check the end state, read by boto3 and by the command.
 
     Raises:
         Unexpected: it is not.

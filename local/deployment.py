@@ -1,4 +1,4 @@
-"""What was made of the template, besides what moto keeps: functions, who may invoke them, event sources, routes."""
+"""Resources of the template that moto does not keep: functions, their permissions, event sources, routes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Deployment:
         return next((f for f in self.functions.values() if f.settings.name == name), None)
 
     def may_invoke(self, service: str, source_arn: str, function_arn: str) -> bool:
-        """Whether the function's own policy lets an AWS service invoke it on behalf of `source_arn`."""
+        """Return True if the function's policy lets an AWS service invoke it for `source_arn`."""
         return any(
             permission.function_arn == function_arn
             and permission.principal == service

@@ -200,7 +200,7 @@ class Host:
         MonitoringScheduler(self._stopping).start()
 
     def _fill_in(self, client_secret: str) -> None:
-        """What a person does once after a deployment: the bucket of models, the client secret, the public key."""
+        """Do what a person does once after a deployment: models' bucket, client secret, public key."""
         self.client("s3").create_bucket(Bucket=MODELS_BUCKET)
         self.client("s3").put_bucket_versioning(Bucket=MODELS_BUCKET, VersioningConfiguration={"Status": "Enabled"})
         secret = self._variable(names.IDENTITY_SECRET_ARN)
@@ -221,7 +221,7 @@ class Host:
         return next((value for value in values if value), None)
 
     def _task_root(self) -> Path:
-        """Where functions find what AWS finds in the bundle: the source, and the configuration."""
+        """Folder that stands for the bundle: source and configuration."""
         task_root = self.options.home / "task"
         task_root.mkdir(parents=True, exist_ok=True)
         for name, target in (
@@ -261,7 +261,7 @@ class Host:
             reader.wake()
 
     def _trouble(self) -> str | None:
-        """What keeps the service from serving, or None."""
+        """Reason why the service can't serve; None if it can."""
         try:
             with urllib.request.urlopen(f"{self.options.ports.aws_url}/moto-api/", timeout=10) as answer:  # noqa: S310
                 aws = answer.status == 200

@@ -111,7 +111,7 @@ def _pip_settings() -> Iterator[str]:
 
 
 def tried(buildah: Buildah) -> dict[str, Any]:
-    """What a container of the image says and does.
+    """Run a container of the image, and return its answers.
 
     Raises:
         AssertionError: something that it must not.
@@ -148,7 +148,7 @@ def tried(buildah: Buildah) -> dict[str, Any]:
 
 
 def _refusal(buildah: Buildah, container: str, options: list[str]) -> str:
-    """What `serve` says that must not serve: it ends by itself, and /ping never answers 200."""
+    """Output of a `serve` that must not serve: it exits, and /ping never answers 200."""
     with _started(buildah, container, options) as (process, url):
         assert not _ready(process, url), "it serves what was not approved"
     said = _said(process)
@@ -181,7 +181,7 @@ def _started(buildah: Buildah, container: str, options: list[str]) -> Iterator[t
 
 
 def _ready(process: subprocess.Popen[bytes], url: str) -> bool:
-    """Whether /ping answers 200 before the process ends, or has had its time."""
+    """Return True if /ping answers 200 before the process exits or the time is over."""
     deadline = time.monotonic() + STARTS_WITHIN_S
     while time.monotonic() < deadline and process.poll() is None:
         with suppress(URLError, ConnectionError):

@@ -88,7 +88,7 @@ def _parameters(pattern: str, path: str) -> dict[str, str] | None:
 def event(
     request: Request, route_key: str, parameters: Mapping[str, str], deployment: Deployment, caller: Caller | None
 ) -> dict[str, Any]:
-    """What the function gets."""
+    """The event for the function."""
     joined: dict[str, str] = {}
     for name, value in request.headers:
         if name != "cookie":
@@ -156,7 +156,7 @@ def event(
 
 
 def response(payload: bytes) -> Response:
-    """What a client gets of a function's answer. An answer without statusCode is itself the body, as JSON."""
+    """The client's response from a function's answer. An answer without statusCode is itself the body, as JSON."""
     try:
         answer = json.loads(payload)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Which ports the local service takes, and what it says when one is taken."""
+"""Ports of the local service, and the message when one is taken."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class LocalService:
 
     @property
     def output(self) -> str:
-        """What it has printed so far."""
+        """Output so far."""
         return "".join(self._output)
 
     def start(self) -> Self:
@@ -211,7 +211,7 @@ class LocalService:
         return value
 
     def logs(self, function: str = "*") -> str:
-        """What the functions wrote: all of them, or the one of `lambdas.<function>`."""
+        """Logs of all functions, or of `lambdas.<function>`."""
         return "".join(
             path.read_text(errors="replace") for path in sorted((self.home / "logs").glob(f"{function}.log"))
         )

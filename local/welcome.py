@@ -1,4 +1,4 @@
-"""What the local service says once it is up: where to look, who to be, and how to begin."""
+"""Welcome text of the local service: addresses, people, first steps."""
 
 from __future__ import annotations
 

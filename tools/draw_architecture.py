@@ -81,7 +81,7 @@ class Picture:
         self._kinds = {self.name(name): resource["Type"] for name, resource in resources.items()}
 
     def waking(self) -> set[Arrow]:
-        """What wakes which function and machine."""
+        """Triggers of the functions and machines."""
         found: set[Arrow] = set()
         for resource in self._resources.values():
             properties = resource.get("Properties", {})
@@ -108,7 +108,7 @@ class Picture:
                 yield start, said, self._referred(plain(target["Arn"]))
 
     def writing(self) -> set[Arrow]:
-        """Who may write where."""
+        """Write permissions."""
         found: set[Arrow] = set()
         for role, action, where in self.grants():
             # A rule's own right to start its machine is drawn as what wakes, and everybody may give up.
@@ -117,7 +117,7 @@ class Picture:
         return {arrow for arrow in found if arrow[2]}
 
     def grants(self) -> Iterator[Arrow]:
-        """Who, action, where: rights to write, of functions and machines by their own names."""
+        """Write permissions as (function or machine, action, resource)."""
         owners = {
             self._referred(plain(one["Properties"]["Role" if "Role" in one["Properties"] else "RoleArn"])): self.name(
                 name
@@ -211,7 +211,7 @@ def page(document: Mapping[str, Any], service: Mapping[str, Any], environment: M
 
 
 def between(service: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
-    """What goes from one account to the other and back."""
+    """Traffic between the accounts."""
     here, there = Picture(service), Picture(environment)
     arrows: set[Arrow] = set()
     inside: dict[str, dict[str, str]] = {"here": {}, "there": {}}

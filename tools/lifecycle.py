@@ -29,7 +29,7 @@ REGISTERED = ("Waiting", "Pending", "Approved", "Replaced", *CLOSED)
 
 
 class Cell(Struct, frozen=True, kw_only=True):
-    """What an event does. `to` is empty where the state stays, `registry` where `ModelApprovalStatus` is not written."""
+    """Effect of an event. `to` is empty where the state stays, `registry` where `ModelApprovalStatus` is not written."""
 
     to: str = ""
     mails: tuple[str, ...] = ()
@@ -218,7 +218,7 @@ EVENTS: dict[str, Happening] = {
 
 
 def cell(event: str, state: str) -> Cell | None:
-    """What an event does in a state; None where it can't happen."""
+    """Return the effect of an event in a state; None if it can't happen."""
     happening = EVENTS[event]
     found = happening.cells.get(state)
     return found if found is not None or state == "Unregistered" else happening.other

@@ -41,7 +41,7 @@ def asked() -> Iterator[Path]:
 
 
 def lock_of(wanted: Path) -> Path:
-    """Where the lock of such a file is."""
+    """Path of the lock of such a file."""
     return wanted.with_suffix(".txt")
 
 

@@ -18,7 +18,7 @@ def page(kind: str) -> str:
 
 
 def path(kind: str) -> Path:
-    """Where the file of a detail-type is."""
+    """Path of a detail-type's file."""
     return FOLDER / f"{kind.lower().replace(' ', '-')}.schema.json"
 
 

@@ -1,4 +1,4 @@
-"""Whether a caller may do what a call asks, by the policies that stand in IAM and on the resource."""
+"""Decide whether a caller may make a call, by IAM's policies and the resource's."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check(caller: Caller, operation: Operation) -> None:
 
 
 def allowed(caller: Caller, need: Need) -> bool:
-    """Whether identity and resource policies together allow one need."""
+    """Return True if identity and resource policies together allow one need."""
     context: dict[str, Any] = {
         # Plain HTTP here stands for the TLS of AWS, which policies rightly insist on.
         "aws:SecureTransport": "true",
@@ -67,7 +67,7 @@ def allowed(caller: Caller, need: Need) -> bool:
 
 
 def _trusted(caller: Caller, need: Need) -> bool:
-    """Whether the role to be assumed agrees; other calls have no second side."""
+    """Return True if the role's trust policy allows assuming it, and for every other call."""
     if need.action not in {"sts:AssumeRole", "sts:SetSourceIdentity"}:
         return True
     root = f"arn:aws:iam::{ACCOUNT}:root"

@@ -1,4 +1,4 @@
-"""Who calls: the administrator, an IAM user, or a session of a role, by access key."""
+"""Callers by access key: the administrator, an IAM user, or a session of a role."""
 
 from __future__ import annotations
 

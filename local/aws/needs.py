@@ -1,4 +1,4 @@
-"""What a call must be allowed to do: IAM action, resource and condition keys, from its operation and parameters.
+"""Permissions that a call needs: IAM action, resource and condition keys, from its operation and parameters.
 
 AWS documents this per service in its Service Authorization Reference; here are the services that the stack uses.
 Anything else needs the action of its own name on any resource.

@@ -1,4 +1,4 @@
-"""What a request to AWS asks for: the service, the operation, and its parameters, whatever the wire protocol."""
+"""Parse a request to AWS, of any wire protocol: service, operation and parameters."""
 
 from __future__ import annotations
 

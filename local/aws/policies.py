@@ -1,4 +1,4 @@
-"""What IAM policy documents allow: actions, resources and conditions, as AWS evaluates them within one account."""
+"""Evaluate IAM policy documents (actions, resources, conditions) as AWS does within one account."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def decision(
     on_resource: Iterable[Document] = (),
     principals: Sequence[str] = (),
 ) -> bool:
-    """Whether a call may go ahead: some policy allows it and none denies it.
+    """Return True if some policy allows a call and none denies it.
 
     `identity` are the caller's own policies, `on_resource` those of what is called; the latter speak of `principals`, the
     names under which the caller may be meant.
@@ -42,7 +42,7 @@ def decision(
 
 
 def trusts(document: Document, action: str, principals: Sequence[str], context: Context) -> bool:
-    """Whether a role's trust policy lets one of `principals` do `action` (sts:AssumeRole, sts:SetSourceIdentity)."""
+    """Return True if a role's trust policy lets one of `principals` do `action` (sts:AssumeRole, sts:SetSourceIdentity)."""
     return decision(action, "*", context, identity=(), on_resource=(document,), principals=principals)
 
 

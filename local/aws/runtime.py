@@ -117,7 +117,7 @@ def _refused(name: str, port: int | None, body: bytes) -> Answer | None:
 
 
 def _model_error(status: int, message: str, name: str) -> Answer:
-    """What the container refused or failed at: 424, with its own status and words."""
+    """The container's refusal or failure: 424, with its own status and message."""
     said = f'Received {"client" if 400 <= status < 500 else "server"} error ({status}) from primary with message "{message}".'
     return _error(
         424,

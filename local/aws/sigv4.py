@@ -38,7 +38,7 @@ def verify(
     service: str,
     now: tuple[dt.datetime, ...],
 ) -> Caller:
-    """Who signed this request to `service`. Header names are lower case; `path` is as it was on the wire.
+    """Return the caller who signed this request to `service`. Header names are lower case; `path` is as it was on the wire.
 
     The signature's time must be near one of `now`: clients outside live in real time, functions in the local time.
 

@@ -1,4 +1,4 @@
-"""Which images this machine runs, and by which command: ours, XGBoost's, scikit-learn's, and those of one's own file."""
+"""Images that this machine runs, with their commands: ours, XGBoost's, scikit-learn's, and those of a file."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ CSV, JSON, JSON_LINES, LIBSVM = "text/csv", "application/json", "application/jso
 
 
 class ScikitLearn(DefaultInferenceHandler):  # type: ignore[misc]
-    """What scikit-learn's container does where the script says nothing; the script has `model_fn`."""
+    """Defaults of scikit-learn's container for what the script lacks; the script has `model_fn`."""
 
     def default_input_fn(self, input_data: Any, content_type: str, context: Any = None) -> Any:
         """CSV as numbers, one row a record, also where there is one record; the rest as the toolkit reads it."""
@@ -97,7 +97,7 @@ class XGBoost(DefaultInferenceHandler):  # type: ignore[misc]
 
 
 class Context:
-    """What the toolkit asks of a model server about one request."""
+    """The view of one request that the toolkit expects of a model server."""
 
     def __init__(self, headers: dict[str, str]) -> None:
         self.system_properties = {"model_dir": str(MODEL)}
@@ -109,7 +109,7 @@ class Context:
         self.status = code
 
     def set_response_content_type(self, index: int, value: str) -> None:
-        """What the answer is."""
+        """Content type of the answer."""
         self.content_type = value
 
 

@@ -1,4 +1,4 @@
-"""What every job's container has: a process of the project, the role's credentials, and S3."""
+"""Container of a job: a process of the project, with the role's credentials and S3."""
 
 from __future__ import annotations
 

@@ -24,14 +24,14 @@ class Processing:
         self._joined = wanted.get("JoinSource") == "Input"
 
     def asked(self, body: bytes) -> bytes:
-        """What is sent of a request's records."""
+        """Return the part of a request's records that is sent."""
         if self._input.whole:
             return body
         records = map(_cells if self._csv else json.loads, _split(body))
         return (_rows_of if self._csv else _lines_of)(self._of(self._input, record) for record in records)
 
     def answered(self, body: bytes, answer: bytes) -> bytes:
-        """What is kept of the answers to `body`.
+        """Return the part of the answers to `body` that is kept.
 
         Raises:
             JobFailed: SageMaker has no place for the error of one record; it ends the job.

@@ -1,4 +1,4 @@
-"""Where moto differs from AWS, one file a service; each mend says what AWS does. `apply()` mends this process's moto.
+"""Patches where moto differs from AWS, one file a service; each says what AWS does. `apply()` patches this process.
 
 The tests' in-process moto is mended the same way, so that adapters are tried against AWS's behaviour, not moto's.
 """

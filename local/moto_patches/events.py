@@ -75,7 +75,7 @@ def publish(source: str, detail_type: str, detail: dict[str, Any], resources: li
 
 
 def _matches(pattern: Any, node: Any, wanted: dict[str, Any]) -> bool:
-    """Where the event has an array of objects, one of them must match all of the pattern at that place."""
+    """Match an array of objects: one of them must match the whole pattern of that place."""
     for key, value in wanted.items():
         if key == "$or":
             if not any(_matches(pattern, node, each) for each in value):

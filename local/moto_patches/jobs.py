@@ -45,7 +45,7 @@ class Job:
         return status
 
     def say(self, message: str) -> None:
-        """What the container leaves in /opt/ml/output/message; AWS keeps a kilobyte of it."""
+        """The container's /opt/ml/output/message; AWS keeps a kilobyte of it."""
         self._kept.exit_message = message[:1024] or None
 
     def start(self) -> None:

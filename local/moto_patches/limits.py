@@ -1,4 +1,4 @@
-"""What SageMaker refuses of jobs, models and endpoint configurations; moto takes anything.
+"""Limits that SageMaker sets to jobs, models and endpoint configurations; moto has none.
 
 The instance families with local storage are listed here by name, apart from the product's own pattern: one fault would hide
 the other. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/InstanceStorage.html

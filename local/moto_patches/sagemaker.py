@@ -119,7 +119,7 @@ def mend() -> None:
                 del backend.model_packages[key]
 
     def delete_model_package(self: Any) -> ActionResult:
-        """What is deleted is gone at once; its number is given to no other version of this group."""
+        """Delete at once; no other version of the group gets the number."""
         backend = self.sagemaker_backend
         package = backend.describe_model_package(json.loads(self.body)["ModelPackageName"])
         del backend.model_packages[package.arn]

@@ -44,7 +44,7 @@ IGNORED: Mapping[str, str] = {
 
 @dataclass
 class Builder:
-    """What making resources needs: AWS by its API, the template so far, and where functions run."""
+    """Dependencies of the builders: AWS's API, the template so far, and the functions' surroundings."""
 
     template: Template
     deployment: Deployment

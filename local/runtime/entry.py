@@ -1,4 +1,4 @@
-"""What a function process runs: awslambdaric, in the local time. Started as a script; arguments: handler, clock file."""
+"""Entry point of a function's process: awslambdaric, in the local time. Started as a script; arguments: handler, clock file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Lambda sends to the on-failure destination of an asynchronous invocation: the event, and what became of it.
+"""The record that Lambda sends to the on-failure destination of an asynchronous invocation: event and result.
 
 https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
 """

@@ -26,7 +26,7 @@ log = logging.getLogger("local.functions")
 
 @dataclass(frozen=True)
 class Settings:
-    """What the template says about a function."""
+    """Settings of a function in the template."""
 
     name: str
     arn: str
@@ -46,7 +46,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an invocation came to; `error` is None or the kind of failure, as in the header X-Amz-Function-Error.
+    """Result of an invocation; `error` is None or the kind of failure, as in the header X-Amz-Function-Error.
 
     `seconds` is how long the handler had it, without the wait for a process: on AWS there would have been another.
     """
@@ -58,7 +58,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Place:
-    """Where functions run: their files, logs and clock, and how they get their role's credentials."""
+    """Surroundings of the functions: files, logs, clock, and credentials of their roles."""
 
     task_root: Path
     logs: Path

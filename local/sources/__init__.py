@@ -1,1 +1,1 @@
-"""What makes functions run without being called: rules, schedules, the ledger's stream, queues."""
+"""Event sources: rules, schedules, the ledger's stream, queues."""

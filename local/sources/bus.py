@@ -128,7 +128,7 @@ def send(queue_arn: str, text: str, group: str | None = None, attributes: dict[s
 
 
 def target_input(target: Mapping[str, Any], event: Mapping[str, Any]) -> str:
-    """What a target gets of an event: all of it, a constant, a part, or a template with parts filled in."""
+    """Input of a rule's target: the event, a constant, a part, or a filled template."""
     if target.get("Input") is not None:
         return str(target["Input"])
     if target.get("InputPath") is not None:

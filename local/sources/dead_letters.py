@@ -1,4 +1,4 @@
-"""What EventBridge says beside an event that a rule could not deliver."""
+"""Message attributes of an event that a rule could not deliver, as EventBridge sets them."""
 
 from __future__ import annotations
 

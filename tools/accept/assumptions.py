@@ -1,4 +1,4 @@
-"""What only a live account can confirm, one line each: holds, doesn't, or couldn't tell, with what to do.
+"""Assumptions that only a live account can confirm: each holds, fails or stays unknown, with what to do.
 
 They are the ends of docs/deploy.md and of what readers of AWS's documentation could not decide. Each looks at what the steps
 have seen, or asks AWS itself; none changes anything.
@@ -26,7 +26,7 @@ EMULATED = "AWS is an emulator here."
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is known of an assumption after the steps."""
+    """Result of an assumption after the steps."""
 
     state: State
     found: str

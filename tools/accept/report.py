@@ -1,4 +1,4 @@
-"""What an acceptance says: beforehand what it costs, afterwards what it found, in a file that can be sent on."""
+"""Report of an acceptance: its costs beforehand, its findings afterwards, as a file."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether every step passed, and no assumption is known not to hold."""
+        """Return True if every step passed and no assumption failed."""
         return self.passed == len(self.steps) and all(each.state != "doesn't" for each in self.assumptions.values())
 
 
 def price(world: World) -> str:
-    """What a run costs, in a sentence; list prices, of the region that benchmarks/prices.json is about."""
+    """Cost of a run in a sentence, at the list prices of benchmarks/prices.json."""
     wanted = world.config.inference
     known = [_hourly(wanted.instance_type), _hourly(wanted.score_instance_type)]
     machines = f"{wanted.instance_count} × {wanted.instance_type} and one {wanted.score_instance_type}"
@@ -66,7 +66,7 @@ def _hourly(instance_type: str) -> float | None:
 
 
 def beforehand(world: World) -> str:
-    """What is about to happen."""
+    """Announcement of the steps, before they run."""
     return (
         f"Account {world.account}, {world.installation['region']}: registers two tiny models in a group of its own,\n"
         f"{world.group}, and takes one of them through {world.environment}.\n"

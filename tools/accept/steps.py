@@ -119,7 +119,7 @@ def click(world: World) -> str:
 
 
 def resolved(world: World) -> str:
-    """What a pipeline reads: the record's signature and the artifact's bytes hold."""
+    """Resolve as a pipeline does: check the record's signature and the artifact's bytes."""
     model = resolve(
         world.group, world.environment, artifact=True, public_key=world.public_key, prefix=world.prefix,
         ssm=world.client("ssm"), s3=world.client("s3"),

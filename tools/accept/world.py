@@ -1,4 +1,4 @@
-"""What the steps work with: the account, the installation, the group that is made for them, and what they have seen."""
+"""State of an acceptance: account, installation, the group made for it, and results so far."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Failed(Exception):
 
 
 class Approver(Protocol):
-    """Who clicks."""
+    """The approver whose decisions the acceptance makes."""
 
     def ask(self, group: str, version: int, environment: str, page: str) -> None:
         """Have the version approved, or ask somebody to do it; returns without waiting for a person."""
@@ -77,7 +77,7 @@ class World:
 
     @property
     def bucket(self) -> str:
-        """Where the artifact is put."""
+        """Address of the artifact."""
         buckets = self.config.artifacts.buckets
         return buckets[0] if buckets else f"sagemaker-{self.installation['region']}-{self.account}"
 
@@ -91,7 +91,7 @@ class World:
 
     @cached_property
     def machine(self) -> dict[str, Any]:
-        """What the inference machine of the environment is told: image, role, evidence bucket."""
+        """Settings of the environment's inference machine: image, role, evidence bucket."""
         arn = self.installation["inference_machines"][self.environment]
         found = self.client("stepfunctions").describe_state_machine(stateMachineArn=arn)
         told: dict[str, Any] = json.loads(found["definition"])["States"]["Settings"]["Result"]

@@ -1,1 +1,1 @@
-"""What the product is made of, for people who have to account for it."""
+"""Bills of materials and licences of the product."""
