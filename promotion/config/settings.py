@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import re
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from promotion.config.durations import duration as duration
 from promotion.config.inference_settings import Evaluation as Evaluation
 from promotion.config.inference_settings import Inference as Inference
 from promotion.config.people_settings import Decision as Decision
@@ -24,22 +24,8 @@ from promotion.config.recorded import without_defaults
 from promotion.config.signing_settings import Signing
 from promotion.errors import Invalid
 
-_DURATION = re.compile(r"(\d+)(m|h|d|w)")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 Quorum = Annotated[int, Meta(ge=1, le=20)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
-
-
-def duration(text: str) -> timedelta:
-    """`72h`, `30m`, `7d` or `2w` as a timedelta.
-
-    Raises:
-        Invalid: anything else.
-    """
-    match = _DURATION.fullmatch(text)
-    if match is None or int(match[1]) == 0:
-        raise Invalid("", f"{text!r} is not a duration; write a number and m, h, d or w, such as 72h.")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 class Gate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
