@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import boto3
@@ -47,7 +46,7 @@ def aws() -> Iterator[None]:
 
 def there(config: Config) -> Any:
     accounts = Accounts(boto3.client("sts"), config.elsewhere, prefix="/promotion", purpose=cross_account.OPERATOR)
-    return partial(accounts.client, "prod")
+    return accounts.clients("prod")
 
 
 def deploy(client: Any) -> None:
