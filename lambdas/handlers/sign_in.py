@@ -44,7 +44,7 @@ def callback_by_form(visit: Visit) -> Response[str]:
 
 
 @http_app.route(app, "/backchannel-logout", "POST")
-def backchannel_logout(visit: Visit) -> Response[Any]:
+def backchannel_logout(visit: Visit) -> Response[str]:
     """The identity provider itself ends sessions: no browser, so neither session, Origin nor CSRF token."""
     return back_channel.end_sessions(visit)
 

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from promotion.aws import Client
 from promotion.errors import SignInFailed
 from promotion.links.sessions import LONGEST_SESSION, Session
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, PutTypeDef, TransactWriteItemTypeDef
 
 # Longer than a session lasts and a logout token is taken, clocks included.
 KEPT = LONGEST_SESSION + timedelta(hours=2)
@@ -22,7 +25,7 @@ KEPT = LONGEST_SESSION + timedelta(hours=2)
 class EndedSessions:
     """One item for each session or person that a logout token named, and one for the token itself. No name is in the clear."""
 
-    def __init__(self, client: Client, table: str) -> None:
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
         self._client = client
         self._table = table
 
@@ -37,12 +40,16 @@ class EndedSessions:
         moment = int(now.timestamp())
         over = {"at": {"N": str(moment)}, "expires_at": {"N": str(moment + int(KEPT.total_seconds()))}}
         ended = [("sid", sid), ("unnamed", subject)] if sid else [("sub", subject)]
-        writes = [{"Put": {"TableName": self._table, "Item": {**_key(*each), **over}}} for each in ended if each[1]]
-        once = {"TableName": self._table, "Item": {**_key("jti", token_id), **over}}
+        writes: list[TransactWriteItemTypeDef] = [
+            {"Put": {"TableName": self._table, "Item": {**_key(*each), **over}}} for each in ended if each[1]
+        ]
+        once: PutTypeDef = {
+            "TableName": self._table,
+            "Item": {**_key("jti", token_id), **over},
+            "ConditionExpression": "attribute_not_exists(pk)",
+        }
         try:
-            self._client.transact_write_items(
-                TransactItems=[{"Put": {**once, "ConditionExpression": "attribute_not_exists(pk)"}}, *writes]
-            )
+            self._client.transact_write_items(TransactItems=[{"Put": once}, *writes])
         except ClientError as error:
             if _was_there(error):
                 raise SignInFailed("This logout token has been taken before.") from None
@@ -59,11 +66,11 @@ class EndedSessions:
         return item is not None and (begun is None or int(begun.timestamp()) <= int(item["at"]["N"]))
 
 
-def _key(kind: str, name: str) -> dict[str, Any]:
+def _key(kind: str, name: str) -> dict[str, AttributeValueTypeDef]:
     return {"pk": {"S": f"{kind}#{hashlib.sha256(name.encode()).hexdigest()}"}, "sk": {"S": "ended"}}
 
 
 def _was_there(error: ClientError) -> bool:
     """Whether the token's own item, the first of the transaction, was there."""
-    reasons: list[dict[str, Any]] = error.response.get("CancellationReasons") or []
-    return bool(reasons) and reasons[0].get("Code") == "ConditionalCheckFailed"
+    reasons = error.response.get("CancellationReasons") or [{}]
+    return reasons[0].get("Code") == "ConditionalCheckFailed"

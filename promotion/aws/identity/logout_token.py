@@ -30,7 +30,7 @@ class Logout(Struct, frozen=True, kw_only=True):
 
 
 def logout_of(
-    header: Mapping[str, Any], claims: Mapping[str, Any], *, issuer: str, client_id: str, now: datetime
+    header: Mapping[str, object], claims: Mapping[str, object], *, issuer: str, client_id: str, now: datetime
 ) -> Logout:
     """Check a logout token whose signature holds.
 
@@ -59,7 +59,7 @@ def logout_of(
     return logout
 
 
-def _check_times(claims: Mapping[str, Any], moment: float) -> None:
+def _check_times(claims: Mapping[str, object], moment: float) -> None:
     issued: Any = claims.get("iat")
     expires: Any = claims.get("exp", moment)
     if not is_number(issued):
@@ -77,7 +77,7 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _text(claims: Mapping[str, Any], name: str) -> str:
+def _text(claims: Mapping[str, object], name: str) -> str:
     """A claim's text; empty where it is missing, no text, or longer than such texts are."""
     found = claims.get(name)
     return found if isinstance(found, str) and len(found) <= LONGEST_SUBJECT else ""

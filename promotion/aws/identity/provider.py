@@ -98,7 +98,7 @@ class IdentityProvider:
         """
         return self.person(self.claims_for(code, sign_in, now=now))
 
-    def person(self, claims: Mapping[str, Any]) -> Person:
+    def person(self, claims: Mapping[str, object]) -> Person:
         """The person that verified claims describe.
 
         Raises:
