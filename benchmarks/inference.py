@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import platform
 import random
 import statistics
 import subprocess
@@ -26,19 +25,19 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-import transformers
 from rouge_score.rouge_scorer import RougeScorer
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from benchmarks import inference_decoders, inference_gpu, inference_profile, inference_zero_shot
+from benchmarks.inference_machine import machine
 from benchmarks.inference_report import headline, write
 from examples.corpus import logs, training_logs
 from examples.training import END, PAD, UNKNOWN, batches, fit, padded, tokenizer_of
 from inference.engines import Prompt
-from inference.engines.encoder_decoder import EncoderDecoderEngine, Levers, text_engine
-from inference.engines.families import read_weights
+from inference.engines.encoder_decoder import EncoderDecoderEngine, EngineConfig, text_engine
 from inference.engines.generate import GenerateEngine
+from inference.engines.weight_reading import read_weights
 from inference.records.parameters import Generation
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,7 +85,7 @@ def compare(
     name: str, model: Any, tokenizer: Any, articles: Sequence[tuple[int, ...]], references: list[str], rounds: int
 ) -> dict[str, Any]:
     """Every variant once a round, greedy ones first; by "name: variant"."""
-    base = Levers.of(model.device)
+    base = EngineConfig.of(model.device)
     half = torch.bfloat16
     greedy: dict[str, Run] = {
         "Hugging Face, arrival, 4": hugging_face(model, articles, arrival(articles, 4)),
@@ -94,22 +93,11 @@ def compare(
         "Hugging Face, sorted, 4": hugging_face(model, articles, by_length(articles, 4)),
         "plain path, token budget": own(GenerateEngine(model), articles),
         "engine": own(engine(model, base), articles),
-        "engine, unfused": own(engine(model, replace(base, fused=False)), articles),
-        "engine, one encoder output for all layers": own(engine(model, replace(base, absorbed=True)), articles),
-        "engine, values not turned": own(engine(model, replace(base, turned=False)), articles),
-        "engine, no refill": own(engine(model, replace(base, refill=False)), articles),
-        "engine, arrival": own(engine(model, replace(base, by_length=False)), articles),
-        "engine, 16 rows for short inputs too": own(engine(model, replace(base, short=1)), articles),
         "engine, bf16": own(engine(model, replace(base, dtype=half)), articles),
     }
     beams: dict[str, Run] = {
         "Hugging Face, beam 4": hugging_face(model, articles, arrival(articles, 4), BEAMS),
         "engine, beam 4": own(engine(model, base), articles, BEAMS),
-        "engine, beam 4, one encoder output for all layers": own(
-            engine(model, replace(base, absorbed=True)), articles, BEAMS
-        ),
-        "engine, beam 4, values not turned": own(engine(model, replace(base, turned=False)), articles, BEAMS),
-        "engine, beam 4, 16 rows": own(engine(model, replace(base, beam_rows=16, short=1)), articles, BEAMS),
         "engine, beam 4, bf16": own(engine(model, replace(base, dtype=half)), articles, BEAMS),
     }
     peer = CTranslate2.start()
@@ -178,10 +166,10 @@ def own(engine: Any, articles: Sequence[tuple[int, ...]], beams: int = 1) -> Run
     return run
 
 
-def engine(model: Any, levers: Levers) -> EncoderDecoderEngine:
+def engine(model: Any, config: EngineConfig) -> EncoderDecoderEngine:
     chosen = text_engine(model)
     assert isinstance(chosen, EncoderDecoderEngine)
-    return EncoderDecoderEngine(model, chosen.rules, levers=levers)
+    return EncoderDecoderEngine(model, chosen.rules, config=config)
 
 
 class CTranslate2:
@@ -269,9 +257,9 @@ def _work(job: tuple[str, list[tuple[int, ...]]]) -> int:
     kind, articles = job
     if not _LOADED:
         _LOADED["model"] = trained()[0]
-        levers = Levers.of(torch.device("cpu"))
-        _LOADED["engine"] = engine(_LOADED["model"], levers)
-        _LOADED["engine_bf16"] = engine(_LOADED["model"], replace(levers, dtype=torch.bfloat16))
+        config = EngineConfig.of(torch.device("cpu"))
+        _LOADED["engine"] = engine(_LOADED["model"], config)
+        _LOADED["engine_bf16"] = engine(_LOADED["model"], replace(config, dtype=torch.bfloat16))
     if kind == "hugging_face":
         return len(hugging_face(_LOADED["model"], articles, arrival(articles, 4))()[0])
     return len(own(_LOADED[kind], articles)()[0])
@@ -356,7 +344,7 @@ def rouge(tokenizer: Any, said: Texts, references: list[str]) -> dict[str, float
 
 def profile(model: Any, articles: Sequence[tuple[int, ...]]) -> dict[str, Any]:
     """Where the time goes, greedy and by beams, beside the least that the encoder can take on this processor."""
-    own_engine = engine(model, Levers.of(model.device))
+    own_engine = engine(model, EngineConfig.of(model.device))
     plain, greedy = read_weights(model, fused=False), own(own_engine, articles)
     said = [len(text) + 1 for text in greedy()[0]]  # with its end
     least = inference_profile.least_encoder_seconds(plain, articles)
@@ -373,19 +361,6 @@ def profile(model: Any, articles: Sequence[tuple[int, ...]]) -> dict[str, Any]:
 def size(model: Any) -> dict[str, Any]:
     parameters = sum(parameter.numel() for parameter in copy.copy(model).parameters())
     return {"kind": "T5, gated-gelu, tied, 4 + 4 layers, width 256", "parameters": parameters}
-
-
-def machine() -> dict[str, Any]:
-    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    named = next((line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")), "?")
-    flags = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8") if flag in info]
-    versions = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
-    load = os.getloadavg()[0]
-    return {"cpu": named, "cores": os.cpu_count(), "flags": flags, "load_average_before": load, **versions}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Decoder models: one text after the other against `generate_batch` and the step engine; part of benchmarks.inference."""
+"""Decoder models: one text after the other against the step engine; part of benchmarks.inference."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from examples.training import END, PAD, UNKNOWN, tokenizer_of
 from inference.decoders import Continuation, Piece, Ticket
-from inference.decoders.paged import PagedEngine
 from inference.decoders.settings import Decoding, Limits
 from inference.decoders.steps import StepEngine
 
@@ -64,12 +63,7 @@ def measure(rounds: int) -> dict[str, Any]:
             pass
         return said(pieces)
 
-    def pages() -> Rows:
-        pieces, made = tickets()
-        PagedEngine(model, tokenizer, limits, StepEngine(model, tokenizer, limits)).answer(made)
-        return said(pieces)
-
-    variants: dict[str, Callable[[], Rows]] = {"one by one": one_by_one, "generate_batch": pages, "step engine": steps}
+    variants: dict[str, Callable[[], Rows]] = {"one by one": one_by_one, "step engine": steps}
     seconds: dict[str, list[float]] = {}
     found: dict[str, Rows] = {}
     for _ in range(rounds):
@@ -92,7 +86,7 @@ def measure(rounds: int) -> dict[str, Any]:
 
 
 def _clock(device: torch.device) -> float:
-    """Of the whole process: `generate_batch` works on a thread of its own."""
+    """Of the whole process."""
     if device.type == "cuda":
         torch.cuda.synchronize()
         return time.perf_counter()

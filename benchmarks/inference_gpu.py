@@ -23,7 +23,7 @@ from inference.engines import Pair, Prompt
 from inference.engines.cuda import Graphs
 from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder
-from inference.engines.encoder_decoder import EncoderDecoderEngine, Levers, text_engine
+from inference.engines.encoder_decoder import EncoderDecoderEngine, EngineConfig, text_engine
 from inference.engines.nli import NliEngine
 from inference.engines.search import Rules, Streams
 from inference.records.parameters import Generation
@@ -36,11 +36,7 @@ _PARTS: dict[str, tuple[type, str]] = {
     "steps": (Graphs, "__call__"),
     "choosing": (Streams, "choose"),
 }
-_LEVERS: dict[str, dict[str, Any]] = {
-    "no step ahead": {"ahead": False},
-    "256 rows, keys and values for each layer": {"absorbed": False, "rows": 256},
-    "512 rows": {"rows": 512},
-}
+_CONFIGS: dict[str, dict[str, Any]] = {"no step ahead": {"ahead": False}, "512 rows": {"rows": 512}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +95,8 @@ def measure(work: Work = LARGE, device: str = "cuda") -> dict[str, Any]:
             "steps_recorded": len(engine._kept[1]._recorded) if engine._kept else 0,
             # It waits after each part, and so is slower.
             "seconds": where(lambda: list(engine.generate(prompts)), _PARTS, clock.now),
-            "levers_per_s": {
-                name: _with(changes, texts, engine.rules, prompts, clock) for name, changes in _LEVERS.items()
+            "configs_per_s": {
+                name: _with(changes, texts, engine.rules, prompts, clock) for name, changes in _CONFIGS.items()
             },
         },
         "pairs": clock.compared(
@@ -115,9 +111,9 @@ def measure(work: Work = LARGE, device: str = "cuda") -> dict[str, Any]:
 
 
 def _with(changes: dict[str, Any], texts: Any, rules: Rules, prompts: Sequence[Prompt], clock: _Clock) -> float:
-    """Texts a second with a lever turned."""
+    """Texts a second with another configuration."""
     gc.collect()  # the last one's tables
-    engine = EncoderDecoderEngine(texts, rules, levers=replace(Levers.of(texts.device), **changes))
+    engine = EncoderDecoderEngine(texts, rules, config=replace(EngineConfig.of(texts.device), **changes))
     list(engine.generate(prompts))
     return len(prompts) / clock.seconds(lambda: list(engine.generate(prompts)))
 

@@ -13,8 +13,8 @@ from torch.nn import functional
 from inference.engines.beams import Beams
 from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder, TextByText
+from inference.engines.huge_pages import HugePagePool
 from inference.engines.search import Streams
-from inference.engines.tables import Pages
 from inference.engines.weights import Linear, Weights
 
 PARTS: dict[str, tuple[type, str]] = {
@@ -118,7 +118,7 @@ def least_decoder_seconds(
     products = 2.0 * (once * sum(map(len, articles)) + each * sum(said))
     token = 2 * side.heads * side.head_size * weights.dtype.itemsize * len(layers)
     read = float(token * sum(len(article) * count for article, count in zip(articles, said, strict=True)))
-    table = Pages().zeros((512, 1_008, 64), weights.dtype, weights.device)  # far more than any cache
+    table = HugePagePool().zeros((512, 1_008, 64), weights.dtype, weights.device)  # far more than any cache
     query = torch.ones(512, 1, 64, dtype=weights.dtype).transpose(1, 2)
     rate = table.nbytes / _best(lambda: torch.bmm(table, query))
     return {

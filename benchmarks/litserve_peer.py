@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,6 @@ class Peer(litserve.LitAPI):  # type: ignore[misc]  # it publishes no types
 
         torch.set_num_threads(1)
         self.pipeline = load_pipeline(Path(sys.argv[1]), task=None, hub_id=None, hyper_params=None, approval_id=None)
-        # As many rows a step as our own server has, rather than the fewer that suit batch jobs.
-        engine = self.pipeline.task._engine
-        engine._levers = replace(engine._levers, rows=engine._levers.live_rows or engine._levers.rows)
 
     def decode_request(self, request):  # type: ignore[no-untyped-def]  # LitServe takes a type for a schema
         return request

@@ -4,7 +4,6 @@ settings.py  what one request may ask for, and how much: parameters and limits
 asking.py    a record becomes prompts: plain text, messages through the artifact's chat template
 words.py     token ids become text as they come: characters that span tokens, stops, ends
 steps.py     the engine: one step for everybody, whoever came and whoever left meanwhile
-paged.py     whole answers by transformers' generate_batch, for batch jobs
 vllm.py      the same by vLLM, in a process of its own
 task.py      the task that the pipeline sees
 opening.py   a loaded decoder and its limits become that task

@@ -9,7 +9,6 @@ from typing import Any
 from transformers import AutoConfig
 
 from inference.decoders import Continuing
-from inference.decoders.paged import PagedEngine
 from inference.decoders.probe import agree, failure, prompts_for
 from inference.decoders.settings import DEFAULT_TOTAL_TOKENS, Limits
 from inference.decoders.steps import StepEngine
@@ -18,7 +17,7 @@ from inference.decoders.vllm import VllmEngine
 from inference.decoders.whole import WholeEngine, asks_more
 from inference.errors import ModelBroken
 from inference.models.generation_defaults import FILE
-from inference.models.loading import INFERENCE_ENGINE, OWN, PAGED, Loaded, gpus_of
+from inference.models.loading import INFERENCE_ENGINE, OWN, Loaded, gpus_of
 
 log = logging.getLogger("inference")
 
@@ -35,7 +34,6 @@ def text_generation(loaded: Loaded, environment: Mapping[str, str]) -> TextGener
     on_cuda = loaded.model is None or loaded.model.device.type == "cuda"
     limits = Limits.of(environment, reach=_reach(config), on_cuda=on_cuda)
     engine: Continuing
-    paged = None
     more = asks_more(loaded.generation_config)
     if (loaded.generation_config.num_return_sequences or 1) > 1:
         raise ModelBroken(f"{FILE}: num_return_sequences is above 1, and a prompt gets one text; take it out.")
@@ -46,10 +44,8 @@ def text_generation(loaded: Loaded, environment: Mapping[str, str]) -> TextGener
             )
         engine = VllmEngine.start(loaded, limits, gpus=gpus_of(environment), environment=environment)
     else:
-        engine = steps = _fastest(loaded, limits, more)
-        if environment.get(INFERENCE_ENGINE, "").strip() == PAGED and isinstance(steps, StepEngine):
-            paged = PagedEngine(loaded.model, loaded.tokenizer, limits, steps)
-    return TextGeneration(loaded, limits, engine, paged)
+        engine = _fastest(loaded, limits, more)
+    return TextGeneration(loaded, limits, engine)
 
 
 def _fastest(loaded: Loaded, limits: Limits, more: Sequence[str]) -> StepEngine | WholeEngine:

@@ -9,7 +9,6 @@ from typing import Any
 
 from inference.decoders import Continuation, Continuing, Piece, Ticket
 from inference.decoders.asking import Asking
-from inference.decoders.paged import PagedEngine
 from inference.decoders.settings import Decoding, Limits
 from inference.decoders.words import ends_of
 from inference.engines import Description
@@ -29,8 +28,6 @@ class Collected:
     first: float = 0.0
     seconds: float = 0.0
     pieces: list[Piece] = field(default_factory=list)
-    # Whether its pieces come all at once, and so have no first one to be timed.
-    at_once: bool = False
 
     def add(self, piece: Piece) -> None:
         self.seconds = time.perf_counter() - self.started
@@ -48,7 +45,7 @@ class Collected:
     def answer(self, *, chat: bool) -> Answer:
         """The whole answer, with what is asked of it besides."""
         last, settings = self.pieces[-1], self.prompt.settings
-        tokens_in, first = len(self.prompt.tokens), None if self.at_once else self.first
+        tokens_in = len(self.prompt.tokens)
         if last.error:
             return Answer(TextGeneration.nothing, tokens_in, seconds=self.seconds, error=last.error)
         fields: dict[str, Any] = {"generated_text": full_text(self.prompt, last)}
@@ -66,7 +63,7 @@ class Collected:
         if chat:
             # What JumpStart's Llama-2-chat answers to messages, beside what TGI does.
             fields["generation"] = {"role": "assistant", "content": last.generated_text}
-        return Answer(fields, tokens_in, self.tokens_out, seconds=self.seconds, first_token_seconds=first)
+        return Answer(fields, tokens_in, self.tokens_out, seconds=self.seconds, first_token_seconds=self.first)
 
 
 class TextGeneration:
@@ -76,16 +73,15 @@ class TextGeneration:
     nothing: Mapping[str, Any] = {"generated_text": ""}
     literal = False
 
-    def __init__(self, loaded: Loaded, limits: Limits, engine: Continuing, paged: PagedEngine | None = None) -> None:
-        """`paged` answers complete texts in batch jobs; `engine` answers streams, and all requests without `paged`."""
-        self.engine, self.limits, self._paged = engine, limits, paged
+    def __init__(self, loaded: Loaded, limits: Limits, engine: Continuing) -> None:
+        self.engine, self.limits = engine, limits
         with told_by_file():
             defaults = Decoding.of_model(loaded.generation_config)
         self._asking = Asking(loaded.tokenizer, limits, defaults, ends_of(loaded.generation_config))
 
     @property
     def description(self) -> Description:
-        return self._paged.description if self._paged else self.engine.description
+        return self.engine.description
 
     def check_job(self, job: Mapping[str, Any]) -> None:
         self._asking.defaults.updated(job)
@@ -110,16 +106,10 @@ class TextGeneration:
                 row.append(place)
             places.append(row)
         # Longest first: rows that stand together pad each other least.
-        tickets = [Ticket(one.prompt, one.add) for one in sorted(found, key=lambda one: -one.prompt.most_tokens)]
-        if self._paged:
-            for one in found:
-                one.at_once = self._paged.does(one.prompt)
-            self._paged.answer(tickets)
-        else:
-            for ticket in tickets:
-                self.engine.submit(ticket)
-            while self.engine.step():
-                pass
+        for one in sorted(found, key=lambda one: -one.prompt.most_tokens):
+            self.engine.submit(Ticket(one.prompt, one.add))
+        while self.engine.step():
+            pass
         chats = [False] * len(found)
         for request, row in zip(requests, places, strict=True):
             for place in row:

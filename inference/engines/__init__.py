@@ -7,8 +7,8 @@ Duplicate texts are removed before; the caller restores the order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 from inference.records.parameters import Generation
 from inference.records.requests import Departure
@@ -68,6 +68,13 @@ class Description:
     name: str
     device: str
     dtype: str
+    # How many faster engines failed their check at start, and so don't answer.
+    fallbacks: int = 0
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return the fields by name, without fallbacks where there were none."""
+        return {name: value for name, value in asdict(self).items() if value != 0}
 
 
 # Returns prompts that arrived meanwhile, at most the given number, without waiting. Their indices continue the count.

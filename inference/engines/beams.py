@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from inference.engines import Prompt
+from inference.engines.huge_pages import resized
 from inference.engines.search import Choice, Rules, Sequences, Standing, constrained, most_new_tokens
-from inference.engines.tables import resized
 from inference.engines.transfers import onto
 
 # Worse than any score; finite, as in transformers, because sums of it are compared.

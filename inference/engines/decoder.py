@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from inference.engines.sources import ByLayer, OneOutput, Sources
-from inference.engines.tables import Pages, resized
+from inference.engines.cross_attention import CrossAttentionCache, EncoderOutputCache, KeyValueCache
+from inference.engines.huge_pages import HugePagePool, resized
 from inference.engines.weights import Weights
 
 _NEVER = float("-inf")
@@ -32,20 +32,19 @@ class Decoder:
         longest_source: int,
         reach: int,
         absorbed: bool = True,
-        turned: bool | None = None,
-        pages: Pages | None = None,
+        pages: HugePagePool | None = None,
     ) -> None:
-        self._weights, self._pages = weights, pages or Pages()
-        self.slots, self.width, self.reach, self.may_shrink = slots, width, reach, True
+        self._weights, self._pages = weights, pages or HugePagePool()
+        self.slots, self.width, self.reach = slots, width, reach
         side, dtype, device = weights.decoder, weights.dtype, weights.device
         inner = side.heads * side.head_size
         layers = len(weights.decoder_layers)
         # Keys beside values; the texts of one slot alternate, so that its first steps stand together.
         self._cache = self._pages.zeros((layers, slots, reach * width, 2 * inner), dtype, device)
-        self._sources: Sources = (
-            OneOutput(weights, slots, longest_source, self._pages)
+        self._sources: CrossAttentionCache = (
+            EncoderOutputCache(weights, slots, longest_source, self._pages)
             if absorbed
-            else ByLayer(weights, slots, longest_source, self._pages, turned=turned)
+            else KeyValueCache(weights, slots, longest_source, self._pages)
         )
         self.tokens = torch.zeros(slots, width, dtype=torch.int64, device=device)
         self.positions = torch.zeros(slots, dtype=torch.int64, device=device)
@@ -97,7 +96,7 @@ class Decoder:
 
         A table that is read whole is multiplied up to eight times as fast as the front part of a longer one.
         """
-        if self.may_shrink and self._sources.room_for(longest_source) <= 0.8 * self.longest_source:
+        if longest_source <= 0.8 * self.longest_source:
             self._sources.resize(self.slots, longest_source)
 
     def release(self) -> None:

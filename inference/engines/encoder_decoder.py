@@ -20,11 +20,12 @@ from inference.engines.beams import Beams
 from inference.engines.cuda import Graphs, cuda_encoder, free_bytes
 from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder
-from inference.engines.families import read_weights, reader_of
 from inference.engines.generate import GenerateEngine
+from inference.engines.huge_pages import HugePagePool
+from inference.engines.scheduler import PrefillQueue, Scheduler
 from inference.engines.search import Rules, Search, Streams, most_new_tokens
-from inference.engines.slots import Entrance, Table
-from inference.engines.tables import Pages
+from inference.engines.start_check import checked
+from inference.engines.weight_reading import read_weights, reader_of
 
 log = logging.getLogger("inference")
 
@@ -33,48 +34,38 @@ NAME = "encoder-decoder"
 _MOST_BEAMS = 16
 # A GPU reads rows that begin at odd places slower.
 _ALIGNED = 16
-# Tokens of an input beside which a row's own few take little of the table, or of a step's time.
-_LONG = 1_024
+# Tokens of an input; of longer ones a CPU's table has half as many.
+_SHORT = 512
 # Where memory runs out for so few rows, it is a matter for the plain path, which can do with one.
 _FEWEST_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Levers:
+class EngineConfig:
     """Performance settings of the engine; only `dtype` changes the generated text."""
 
     encoder_tokens: int  # in one packed batch
     rows: int  # in one step: slots times texts in each
     beam_rows: int | None = None  # the same of beams, which share their slot's input; None: as many
-    live_rows: int | None = None  # the same with continuous batching; None: as many
-    short: int = 1  # batch-size multiplier for short inputs, which take no more memory
-    absorbed: bool | None = None  # one encoder output for all layers; None: where it pays
-    turned: bool | None = None  # else: how each layer's values lie; None: where it pays
-    fused: bool = True
-    refill: bool = True
-    by_length: bool = True
     ahead: bool = False  # a step is under way before the tokens of the last one are read
-    dtype: torch.dtype | None = None
+    dtype: torch.dtype | None = None  # None: the model's own
 
     @classmethod
-    def of(cls, device: torch.device) -> Levers:
+    def of(cls, device: torch.device) -> EngineConfig:
         """On a CPU small batches stay in the cache; a GPU wants to be filled."""
-        return cls(65_536, 2_048, fused=False, ahead=True) if device.type == "cuda" else cls(1_024, 16, 64, 32, 2)
+        return cls(65_536, 2_048, ahead=True) if device.type == "cuda" else cls(1_024, 32, 128)
 
-    def halved(self) -> Levers | None:
+    def halved(self) -> EngineConfig | None:
         """For half the memory; None where there is little to halve."""
-        if self.short > 1:
-            return replace(self, short=1)
         if self.rows <= _FEWEST_ROWS:
             return None
-        beams, live = (None if rows is None else max(1, rows // 2) for rows in (self.beam_rows, self.live_rows))
-        tokens, rows = max(1, self.encoder_tokens // 2), self.rows // 2
-        return replace(self, encoder_tokens=tokens, rows=rows, beam_rows=beams, live_rows=live)
+        beams = None if self.beam_rows is None else max(1, self.beam_rows // 2)
+        return replace(self, encoder_tokens=max(1, self.encoder_tokens // 2), rows=self.rows // 2, beam_rows=beams)
 
-    def rows_for(self, longest: int, *, beams: bool, live: bool) -> int:
-        """Return the sequences per step for inputs of at most `longest` tokens; later prompts can be longer."""
-        rows = (self.beam_rows if beams else None) or (self.live_rows if live else None) or self.rows
-        return rows if live else rows * max(1, min(self.short, _LONG // longest))
+    def rows_for(self, longest: int, *, beams: bool) -> int:
+        """Return the sequences per step for inputs of at most `longest` tokens; half as many take as much memory."""
+        rows = (self.beam_rows if beams else None) or self.rows
+        return rows if longest <= _SHORT else max(1, rows // 2)
 
 
 class EncoderDecoderEngine:
@@ -82,9 +73,9 @@ class EncoderDecoderEngine:
 
     joins = True
 
-    def __init__(self, model: PreTrainedModel, rules: Rules, *, levers: Levers | None = None) -> None:
-        self._levers = levers or Levers.of(model.device)
-        self._weights = read_weights(model, dtype=self._levers.dtype, fused=self._levers.fused)
+    def __init__(self, model: PreTrainedModel, rules: Rules, *, config: EngineConfig | None = None) -> None:
+        self._config = config or EngineConfig.of(model.device)
+        self._weights = read_weights(model, dtype=self._config.dtype)
         self.rules = rules
         on_cuda = model.device.type == "cuda"
         self._encoder = cuda_encoder(self._weights) if on_cuda else Encoder(self._weights)
@@ -96,7 +87,7 @@ class EncoderDecoderEngine:
         self._by_plain = self._by_own = 0
         # On a GPU the last decoder, with what was recorded of it; None while it is in use.
         self._kept: tuple[Decoder, Graphs] | None = None
-        self._pages = Pages()  # elsewhere the memory of the last one's tables
+        self._pages = HugePagePool()  # elsewhere the memory of the last one's tables
 
     @property
     def description(self) -> Description:
@@ -105,11 +96,6 @@ class EncoderDecoderEngine:
         if self._by_own and self._by_plain:
             name = f"{NAME}+{self._plain.description.name}"
         return Description(name, self._device, self._dtype)
-
-    @property
-    def _absorbed(self) -> bool:
-        # A CPU computes a product of few rows slower than it reads keys and values of each layer's own.
-        return self._on_cuda if self._levers.absorbed is None else self._levers.absorbed
 
     def does(self, prompt: Prompt) -> bool:
         """Return True if this engine answers `prompt`, False if `generate` does."""
@@ -146,25 +132,26 @@ class EncoderDecoderEngine:
 
     def _go_on(self, work: _Work, kind: Kind) -> None:
         """After memory ran out: with half as much at once, or by the plain path, in batches that it halves until they fit."""
-        self._kept, self._pages = None, Pages()
+        self._kept, self._pages = None, HugePagePool()
         torch.cuda.empty_cache()
-        fewer = self._levers.halved()
+        fewer = self._config.halved()
         work.again(kind, by_plain=fewer is None)
         if fewer is not None:
             log.warning("Memory ran out; the engine goes on with %d rows a step.", fewer.rows)
-            self._levers = fewer
+            self._config = fewer
 
     def _run(self, work: _Work, kind: Kind) -> Iterator[tuple[int, Generated]]:
         """Generate for prompts of one kind of search and `width` sequences each, until none is left or joins."""
-        (beams, width), prompts, levers = kind, work.open, self._levers
+        (beams, width), prompts, config = kind, work.open, self._config
         indices = work.kinds.pop(kind)
         reach = max(most_new_tokens(prompts[index].settings) for index in indices)
         source = max(len(prompts[index].tokens) for index in indices)
-        rows = levers.rows_for(source, beams=beams, live=work.arrivals is not None)
-        most = max(1, rows // width)
+        # A longer one may join later; and a GPU's own room is counted in bytes.
+        counted = 1 if work.arrivals is not None or self._room is not None else source
+        most = max(1, config.rows_for(counted, beams=beams) // width)
         if self._room is not None:
             slot = Decoder.bytes_a_slot(
-                self._weights, width, longest_source=source, reach=reach, absorbed=self._absorbed
+                self._weights, width, longest_source=source, reach=reach, absorbed=self._on_cuda
             )
             most = max(1, min(most, self._room // slot))
         slots = min(len(indices), most)
@@ -174,16 +161,13 @@ class EncoderDecoderEngine:
             if beams
             else Streams(self.rules, decoder.slots, width)
         )
-        if not levers.by_length:
-            # A longer text may come in later.
-            decoder.may_shrink = False
-        entrance = Entrance(self._encoder, prompts, levers.encoder_tokens, by_length=levers.by_length)
-        entrance.add(indices)
-        table = Table(decoder, search, prompts, entrance, graphs, most, ahead=levers.ahead)
-        table.enlarge(slots, reach, source)
+        queue = PrefillQueue(self._encoder, prompts, config.encoder_tokens)
+        queue.add(indices)
+        scheduler = Scheduler(decoder, search, prompts, queue, graphs, most, ahead=config.ahead)
+        scheduler.enlarge(slots, reach, source)
         try:
-            while table.fill(lambda room: work.joining(kind, room), whole=not levers.refill):
-                yield from table.step()
+            while scheduler.fill(lambda room: work.joining(kind, room)):
+                yield from scheduler.step()
         finally:
             if graphs is None:
                 decoder.release()
@@ -204,8 +188,7 @@ class EncoderDecoderEngine:
             width,
             longest_source=source,
             reach=reach,
-            absorbed=self._absorbed,
-            turned=self._levers.turned,
+            absorbed=self._on_cuda,
             pages=self._pages,
         )
         return decoder, Graphs(decoder) if self._on_cuda else None
@@ -256,4 +239,7 @@ def text_engine(model: PreTrainedModel) -> TextEngine:
     rules = Rules.of_model(model.generation_config, start) if start is not None else None
     if rules is None or reader_of(model) is None:
         return GenerateEngine(model)
+    if model.device.type == "cuda":
+        vocabulary = model.get_input_embeddings().num_embeddings
+        return checked(lambda: EncoderDecoderEngine(model, rules), GenerateEngine(model), vocabulary)
     return EncoderDecoderEngine(model, rules)

@@ -64,7 +64,10 @@ class NliEngine:
         model = self._model.to(dtype)
         self._packed = bart_pairs.bart_pairs(model) if self._may_pack else None
         name = "bart-pairs" if self._packed else "nli"
-        self.description = Description(name, str(model.device), str(dtype).removeprefix("torch."))
+        fell_back = self._may_pack and self._packed is None and bart_pairs.does(model)
+        self.description = Description(
+            name, str(model.device), str(dtype).removeprefix("torch."), fallbacks=int(fell_back)
+        )
 
     def score(self, pairs: Sequence[Pair]) -> Iterator[tuple[int, Entailment]]:
         unread: deque[tuple[list[int], float, Iterator[Result]]] = deque()

@@ -56,8 +56,8 @@ SM_NUM_GPUS = "SM_NUM_GPUS"
 INFERENCE_ENGINE = "INFERENCE_ENGINE"
 INFERENCE_DTYPE = "INFERENCE_DTYPE"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-OWN, PAGED, VLLM, CTRANSLATE2 = "own", "generate_batch", "vllm", "ctranslate2"
-ENGINES = (OWN, PAGED, VLLM, CTRANSLATE2)
+OWN, VLLM, CTRANSLATE2 = "own", "vllm", "ctranslate2"
+ENGINES = (OWN, VLLM, CTRANSLATE2)
 # Eight bits of CTranslate2's alone.
 INT8 = "int8"
 

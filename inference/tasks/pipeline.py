@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from inference.errors import HyperParametersInvalid, RecordInvalid
@@ -96,7 +96,7 @@ class Pipeline:
     ) -> Answered:
         """Output lines for all that was parsed, from the answers to what could be."""
         good = iter(answers)
-        counts = Counts(records=len(parsed), engine=asdict(self.task.description))
+        counts = Counts(records=len(parsed), engine=self.task.description.facts)
         values: list[Any] = []
         for request in parsed:
             if isinstance(request, RecordInvalid):
@@ -137,7 +137,7 @@ class Pipeline:
         for answer in answers:
             if answer.error:
                 raise RecordInvalid("", answer.error, request.id)
-        counts = Counts(records=1, engine=asdict(self.task.description))
+        counts = Counts(records=1, engine=self.task.description.facts)
         _count(counts, request, answers)
         bodies = [{**_identity(request.id), **answer.fields} for answer in answers]
         # A peak is the process's, not one request's, and reading it would cost more than counting all else.

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import inference_gpu, inference_profile
 from benchmarks.inference_report import GOALS, headline, limit, met
 from inference.engines.decoder import Decoder
-from inference.engines.families import read_weights
+from inference.engines.weight_reading import read_weights
 from tests.inference.test_engine_exact import own, prompts, t5
 
 NONE: dict[str, float | None] = dict.fromkeys(GOALS)

@@ -450,7 +450,7 @@ def test_weights_are_counted_by_their_headers(loaded: Loaded, llama_folder: Path
     [
         ({"SM_NUM_GPUS": "four"}, "must be a whole number"),
         ({"SM_NUM_GPUS": "64", "INFERENCE_ENGINE": "own"}, "is 64, and this machine has"),
-        ({"INFERENCE_ENGINE": "fast"}, "must be own, generate_batch, vllm or ctranslate2"),
+        ({"INFERENCE_ENGINE": "fast"}, "must be own, vllm or ctranslate2"),
     ],
     ids=str,
 )

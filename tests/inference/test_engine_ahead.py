@@ -28,7 +28,7 @@ def test_a_step_ahead_says_the_same_to_who_joins(
 ) -> None:
     """Also where one joins whose next token depends on what was said, and the last step has to be read first."""
     model, asked = MODELS[name](), prompts(**settings) + prompts(5, no_repeat_ngram_size=2, **settings) + prompts(6, 9)
-    engine = EncoderDecoderEngine(model, own(model).rules, levers=AHEAD)
+    engine = EncoderDecoderEngine(model, own(model).rules, config=AHEAD)
     engine._on_cuda = True
     monkeypatch.setattr(encoder_decoder, "Graphs", Recorded)
     groups = [asked[2:9], [], asked[9:16], asked[16:]]

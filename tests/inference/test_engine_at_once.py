@@ -14,8 +14,8 @@ from transformers import PreTrainedModel
 from inference.engines import bart_pairs, cuda, nli
 from inference.engines.bart_pairs import BartPairs
 from inference.engines.encoder import Encoder
-from inference.engines.families import read_weights
 from inference.engines.nli import NliEngine
+from inference.engines.weight_reading import read_weights
 from tests.inference.test_bart_pairs import MODELS, bart, pairs
 from tests.inference.test_engine_exact import bart as texts_bart
 
@@ -115,6 +115,12 @@ class BartForSequenceClassification:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
+    def __call__(self, input_ids: Any, **options: Any) -> Any:
+        return self._model(input_ids=input_ids, **options)
+
+    def to(self, dtype: torch.dtype) -> BartForSequenceClassification:
+        return self
+
 
 def on_gpu(dtype: torch.dtype) -> Any:
     return BartForSequenceClassification(dtype)
@@ -128,6 +134,21 @@ def test_a_gpu_computes_pairs_at_once_in_16_bits(dtype: torch.dtype, monkeypatch
 
     assert found is not None
     assert found.logits([(0, 5, 2)]).shape == (1, 3)
+
+
+def test_a_kernel_that_finds_something_else_is_left_out_and_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unseeing(query: Tensor, key: Tensor, value: Tensor, *given: Any, **named: Any) -> tuple[Tensor]:
+        return (torch.zeros_like(query),)
+
+    monkeypatch.setattr(cuda, "packed_attention", unseeing)
+
+    assert NliEngine(on_gpu(torch.float16)).description.fallbacks == 1
+    assert "apart from the model's own here" in caplog.text
+
+    monkeypatch.setattr(cuda, "packed_attention", by_text)
+    assert NliEngine(on_gpu(torch.float16)).description.facts.keys() == {"name", "device", "dtype"}
 
 
 def test_float32_on_a_gpu_is_left_to_transformers() -> None:

@@ -28,9 +28,9 @@ from inference.engines.cuda import (
 from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder
 from inference.engines.encoder_decoder import EncoderDecoderEngine, text_engine
-from inference.engines.families import read_weights
 from inference.engines.generate import GenerateEngine
 from inference.engines.search import most_new_tokens
+from inference.engines.weight_reading import read_weights
 from inference.engines.weights import Linear
 from tests.inference.test_engine_exact import MODELS, bart, own, prompts, sequences, t5
 

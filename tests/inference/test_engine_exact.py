@@ -10,14 +10,14 @@ import pytest
 import torch
 from transformers import BartConfig, BartForConditionalGeneration, PreTrainedModel, T5Config, T5ForConditionalGeneration
 
-from inference.engines import Prompt
-from inference.engines.encoder_decoder import EncoderDecoderEngine, Levers, text_engine
-from inference.engines.families import read_weights
+from inference.engines import Prompt, weight_reading
+from inference.engines.encoder_decoder import EncoderDecoderEngine, EngineConfig, text_engine
 from inference.engines.generate import GenerateEngine
+from inference.engines.weight_reading import read_weights
 from inference.records.parameters import Generation
 
 VOCABULARY = 64
-SMALL = Levers(encoder_tokens=60, rows=8)
+SMALL = EngineConfig(encoder_tokens=60, rows=8)
 
 
 def t5(**changes: Any) -> PreTrainedModel:
@@ -70,10 +70,10 @@ def sequences(engine: Any, asked: Sequence[Prompt]) -> list[tuple[tuple[int, ...
     return [found[index].sequences for index in range(len(asked))]
 
 
-def own(model: PreTrainedModel, levers: Levers = SMALL) -> EncoderDecoderEngine:
+def own(model: PreTrainedModel, config: EngineConfig = SMALL) -> EncoderDecoderEngine:
     engine = text_engine(model)
     assert isinstance(engine, EncoderDecoderEngine)
-    return EncoderDecoderEngine(model, engine.rules, levers=levers)
+    return EncoderDecoderEngine(model, engine.rules, config=config)
 
 
 MODELS = {
@@ -123,35 +123,30 @@ def test_models_say_different_things_of_different_lengths(name: str) -> None:
     assert len({len(texts[0]) for texts in found}) >= 2
 
 
-LEVERS: dict[str, dict[str, Any]] = {
-    "keys and values for each layer": {"absorbed": False},
-    "values as they come": {"absorbed": False, "turned": False},
-    "one encoder output for all layers": {"absorbed": True},
-    "unfused": {"fused": False},
-    "waiting for the whole table": {"refill": False},
-    "in order of arrival": {"by_length": False},
+CONFIGS: dict[str, dict[str, Any]] = {
     "one text a batch, one slot": {"encoder_tokens": 1, "rows": 1},
     "all at once": {"encoder_tokens": 10_000, "rows": 1_000},
     "more rows of beams": {"beam_rows": 24},
-    "more rows of short inputs": {"rows": 3, "short": 4},
     "a step ahead": {"ahead": True},
 }
 
 
-@pytest.mark.parametrize("lever", LEVERS)
+@pytest.mark.parametrize("changes", CONFIGS)
 @pytest.mark.parametrize("name", ["t5, gated, untied", "bart"])
-def test_a_lever_changes_speed_only(name: str, lever: str) -> None:
+def test_a_configuration_changes_speed_only(name: str, changes: str) -> None:
     model = MODELS[name]()
     asked = prompts() + prompts(num_beams=3, num_return_sequences=2) + prompts(do_sample=True, num_return_sequences=2)
 
-    assert sequences(own(model, replace(SMALL, **LEVERS[lever])), asked) == sequences(own(model), asked)
+    assert sequences(own(model, replace(SMALL, **CONFIGS[changes])), asked) == sequences(own(model), asked)
 
 
 @pytest.mark.parametrize("name", ["t5", "t5, gated by silu", "bart, scaled, relu"])
-def test_unfused_products_know_each_activation(name: str) -> None:
+def test_unfused_products_know_each_activation(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = MODELS[name]()
+    expected = sequences(own(model), prompts())
+    monkeypatch.setattr(weight_reading, "can_fuse", lambda device, dtype: False)
 
-    assert sequences(own(model, replace(SMALL, fused=False)), prompts()) == sequences(own(model), prompts())
+    assert sequences(own(model), prompts()) == expected
 
 
 def test_weights_of_another_family_are_not_read() -> None:
@@ -234,7 +229,7 @@ def test_running_out_of_memory_with_many_rows_goes_on_with_half_as_many(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = t5()
-    engine = own(model, Levers(encoder_tokens=200, rows=40, live_rows=64))
+    engine = own(model, EngineConfig(encoder_tokens=200, rows=40, beam_rows=64))
     encode, calls = engine._encoder.encode, []
 
     def little_memory(texts: Sequence[Sequence[int]]) -> list[torch.Tensor]:
@@ -249,20 +244,17 @@ def test_running_out_of_memory_with_many_rows_goes_on_with_half_as_many(
     assert sequences(engine, asked) == sequences(GenerateEngine(model), asked)
     assert engine.description.name == "encoder-decoder"
     assert max(calls[2:]) <= 100 < calls[0]
-    assert (engine._levers.rows, engine._levers.live_rows, engine._levers.beam_rows) == (20, 32, None)
+    assert (engine._config.rows, engine._config.beam_rows) == (20, 32)
     assert "goes on with 20 rows" in caplog.text
 
 
 def test_short_inputs_have_more_rows_for_the_same_memory() -> None:
-    levers = Levers(1_024, 16, beam_rows=64, live_rows=32, short=2)
+    config = EngineConfig(1_024, 32, beam_rows=128)
 
-    greedy = [levers.rows_for(longest, beams=False, live=False) for longest in (1, 512, 513, 1_024, 5_000)]
-    assert greedy == [32, 32, 16, 16, 16]
-    assert levers.rows_for(100, beams=True, live=False) == 128
-    # A longer one may come in later.
-    assert [levers.rows_for(100, beams=beams, live=True) for beams in (False, True)] == [32, 64]
-    fewer = levers.halved()
-    assert fewer == replace(levers, short=1)
+    assert [config.rows_for(longest, beams=False) for longest in (1, 512, 513, 5_000)] == [32, 32, 16, 16]
+    assert [config.rows_for(longest, beams=True) for longest in (100, 1_024)] == [128, 64]
+    fewer = config.halved()
+    assert fewer == EngineConfig(512, 16, beam_rows=64)
     assert fewer.halved() is None
 
 

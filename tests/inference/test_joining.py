@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from inference.engines import LEFT, Generated, Prompt, decoder, encoder_decoder
-from inference.engines.encoder_decoder import EncoderDecoderEngine, Levers
+from inference.engines.encoder_decoder import EncoderDecoderEngine, EngineConfig
 from inference.engines.generate import GenerateEngine
 from inference.models.loading import load
 from inference.records.requests import Departure, Request
@@ -25,7 +25,7 @@ from tests.inference.samples import sentences
 from tests.inference.test_engine_cuda import Recorded
 from tests.inference.test_engine_exact import MODELS, own, prompts, sequences, t5
 
-LIVE = Levers(encoder_tokens=60, rows=8, live_rows=6)
+LIVE = EngineConfig(encoder_tokens=60, rows=6)
 
 
 class Door:
@@ -62,10 +62,14 @@ def in_groups(asked: Sequence[Prompt]) -> list[list[Prompt]]:
     "settings", [{}, {"num_beams": 3}, {"do_sample": True, "num_return_sequences": 2}, {"no_repeat_ngram_size": 2}], ids=str
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["t5", "bart"])
-@pytest.mark.parametrize("absorbed", [True, False])
-def test_who_joins_gets_what_generate_gives(name: str, settings: dict[str, Any], absorbed: bool) -> None:
+@pytest.mark.parametrize("on_cuda", [True, False])
+def test_who_joins_gets_what_generate_gives(
+    name: str, settings: dict[str, Any], on_cuda: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, groups = MODELS[name](), in_groups(prompts(longest=30, **settings))
-    engine = own(model, replace(LIVE, absorbed=absorbed))
+    engine = own(model, LIVE)
+    monkeypatch.setattr(engine, "_on_cuda", on_cuda)
+    monkeypatch.setattr(encoder_decoder, "Graphs", Recorded)
 
     found, door = joined(engine, groups)
 

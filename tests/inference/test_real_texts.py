@@ -28,7 +28,7 @@ from examples import train_summarizer
 from examples.corpus import held_out_logs, training_logs
 from examples.training import END, PAD, UNKNOWN, tokenizer_of
 from inference.engines import Prompt
-from inference.engines.encoder_decoder import EncoderDecoderEngine, Levers, text_engine
+from inference.engines.encoder_decoder import EncoderDecoderEngine, EngineConfig, text_engine
 from inference.engines.generate import GenerateEngine
 from inference.engines.nli import NliEngine
 from inference.models.loading import load
@@ -104,7 +104,7 @@ def test_half_precision_costs_less_than_half_a_point_of_rouge(summarizer: Path, 
     engine = text_engine(loaded.model)
     assert isinstance(engine, EncoderDecoderEngine)
     half = EncoderDecoderEngine(
-        loaded.model, engine.rules, levers=replace(Levers.of(loaded.model.device), dtype=torch.bfloat16)
+        loaded.model, engine.rules, config=replace(EngineConfig.of(loaded.model.device), dtype=torch.bfloat16)
     )
     logs, scorer = held_out_logs(120), text_scorer()
     prompts = [

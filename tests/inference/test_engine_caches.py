@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from inference.engines import Prompt
-from inference.engines.encoder_decoder import Levers
-from inference.engines.families import read_weights
-from inference.engines.sources import ByLayer, OneOutput, Sources
-from inference.engines.tables import Pages
+from inference.engines.cross_attention import CrossAttentionCache, EncoderOutputCache, KeyValueCache
+from inference.engines.encoder_decoder import EngineConfig
+from inference.engines.huge_pages import HugePagePool
+from inference.engines.weight_reading import read_weights
 from inference.engines.weights import Weights
 from inference.records.parameters import Generation
 from tests.inference.test_engine_exact import bart, own, sequences, t5
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("shape", [(3, 5), (9, 1_024, 513)], ids=str)
 def test_a_table_comes_empty_and_can_be_written(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    table = Pages().zeros(shape, dtype, CPU)
+    table = HugePagePool().zeros(shape, dtype, CPU)
 
     assert (table.shape, table.dtype, table.is_contiguous()) == (shape, dtype, True)
     assert not table.any()
@@ -33,16 +33,16 @@ def test_a_table_comes_empty_and_can_be_written(shape: tuple[int, ...], dtype: t
 
 
 def test_a_large_table_begins_with_a_large_page() -> None:
-    assert Pages().zeros((3, 1_024, 1_024), torch.float32, CPU).data_ptr() % (2 << 20) == 0
+    assert HugePagePool().zeros((3, 1_024, 1_024), torch.float32, CPU).data_ptr() % (2 << 20) == 0
 
 
 def test_a_table_that_does_not_fit_says_so() -> None:
     with pytest.raises(MemoryError, match="does not fit into memory"):
-        Pages().zeros((1 << 60,), torch.float32, CPU)
+        HugePagePool().zeros((1 << 60,), torch.float32, CPU)
 
 
 def test_the_next_table_gets_the_smallest_piece_that_it_fits_into_empty() -> None:
-    pages = Pages()
+    pages = HugePagePool()
     tables = [pages.zeros((4, megabytes, 1_024, 256), torch.float32, CPU).fill_(7) for megabytes in (4, 2, 3)]
     places = [table.data_ptr() for table in tables]
     for table in tables:
@@ -59,7 +59,7 @@ def test_the_next_table_gets_the_smallest_piece_that_it_fits_into_empty() -> Non
 
 def test_a_run_leaves_its_memory_to_the_next() -> None:
     model = t5(d_model=256, d_kv=64, num_heads=4)
-    engine = own(model, Levers(encoder_tokens=600, rows=8))
+    engine = own(model, EngineConfig(encoder_tokens=600, rows=8))
     asked = [Prompt((*range(3, 60),) * 10, Generation(max_new_tokens=3), key) for key in range(8)]
     first = sequences(engine, asked)
     kept = sorted(piece.data_ptr() for piece in engine._pages._kept)
@@ -69,7 +69,7 @@ def test_a_run_leaves_its_memory_to_the_next() -> None:
     assert sorted(piece.data_ptr() for piece in engine._pages._kept) == kept
 
 
-def looked(weights: Weights, sources: Sources, slots: Sequence[int], width: int) -> list[Tensor]:
+def looked(weights: Weights, sources: CrossAttentionCache, slots: Sequence[int], width: int) -> list[Tensor]:
     """What each of these slots' texts see in the second layer."""
     rows = torch.randn(4 * width, weights.width, generator=torch.Generator().manual_seed(5)).to(weights.dtype)
     found = sources.look(1, weights.decoder_layers[1].cross, rows, 4, sources.longest).view(4, width, -1)
@@ -86,10 +86,10 @@ def test_both_ways_of_keeping_inputs_see_the_same_whatever_their_size(
     weights = read_weights(make(), dtype=dtype)
     inputs = [(0.2 * torch.randn(length, weights.width)).to(dtype) for length in (9, 40, 64, 9)]
     found = []
-    for kind in (OneOutput, ByLayer):
+    for kind in (EncoderOutputCache, KeyValueCache):
         for path in ((64,), (300,), (300, 64), (64, 300)):
             with torch.inference_mode():
-                sources = kind(weights, 4, path[0], Pages())
+                sources = kind(weights, 4, path[0], HugePagePool())
                 for slot, encoded in enumerate(inputs):
                     sources.admit(slot, encoded)
                 for longest in path[1:]:
@@ -104,12 +104,12 @@ def test_both_ways_of_keeping_inputs_see_the_same_whatever_their_size(
     assert not torch.allclose(found[0][0], found[0][1], rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("kind", [OneOutput, ByLayer])
-def test_a_moved_input_is_seen_from_its_new_slot(kind: type[OneOutput] | type[ByLayer]) -> None:
+@pytest.mark.parametrize("kind", [EncoderOutputCache, KeyValueCache])
+def test_a_moved_input_is_seen_from_its_new_slot(kind: type[EncoderOutputCache] | type[KeyValueCache]) -> None:
     weights = read_weights(t5())
     encoded = torch.randn(30, weights.width)
     with torch.inference_mode():
-        sources = kind(weights, 4, 30, Pages())
+        sources = kind(weights, 4, 30, HugePagePool())
         for slot in range(4):
             sources.admit(slot, encoded if slot == 3 else encoded[: 5 + slot].neg())
         rows = torch.randn(1, weights.width).expand(4, -1)

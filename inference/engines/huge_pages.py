@@ -16,7 +16,7 @@ _PAGE = 2 << 20
 _MOST_KEPT = 5
 
 
-class Pages:
+class HugePagePool:
     """Huge-page pool for tables, reused from request to request.
 
     On a CPU large tables lie in pages of 2 MiB, where the system has them: one core reads these by up to half as fast again
@@ -54,7 +54,7 @@ class Pages:
             self._kept = sorted([*self._kept, piece], key=Tensor.numel)[-_MOST_KEPT:]
 
 
-def resized(table: Tensor, shape: Sequence[int], filling: float = 0.0, pages: Pages | None = None) -> Tensor:
+def resized(table: Tensor, shape: Sequence[int], filling: float = 0.0, pages: HugePagePool | None = None) -> Tensor:
     """Copy as much of `table` as fits into a new one of `shape`; `pages` supplies it and takes the old one."""
     found = table.new_full(tuple(shape), filling) if pages is None else pages.zeros(shape, table.dtype, table.device)
     kept = tuple(slice(0, min(one, other)) for one, other in zip(table.shape, shape, strict=True))

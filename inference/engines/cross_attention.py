@@ -8,24 +8,17 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from inference.engines.tables import Pages, resized
+from inference.engines.huge_pages import HugePagePool, resized
 from inference.engines.weights import CrossAttention, Weights
 
 _NEVER = float("-inf")
-# Numbers in a line of the cache.
-_LINE = 16
 
 
-class Sources(Protocol):
+class CrossAttentionCache(Protocol):
     """Cross-attention cache; `longest` is its capacity in tokens for one input."""
 
     longest: int
-
-    def room_for(self, longest: int) -> int:
-        """Return the value that `longest` has after a resize to it."""
-        ...
 
     def admit(self, slot: int, encoded: Tensor) -> None:
         """Keep the encoder's output, (length, width)."""
@@ -58,7 +51,7 @@ class _Table:
     numbers: Tensor
     slots: int
     sources: int
-    pages: Pages | None = None
+    pages: HugePagePool | None = None
     filling: float = 0.0
 
     def resize(self, slots: int, longest: int) -> None:
@@ -70,11 +63,11 @@ class _Table:
         self.numbers.select(self.slots, target).copy_(self.numbers.select(self.slots, source))
 
 
-class _Sources:
+class _CrossAttentionCache:
     """Shared by both kinds of cache: the mask of used positions, and resizing."""
 
-    def __init__(self, weights: Weights, slots: int, longest: int, pages: Pages) -> None:
-        self._side, self.longest, self._pages = weights.decoder, self.room_for(longest), pages
+    def __init__(self, weights: Weights, slots: int, longest: int, pages: HugePagePool) -> None:
+        self._side, self.longest, self._pages = weights.decoder, longest, pages
         # Additive mask: 0 or -inf. An unused slot attends to its empty cache, as a fully masked softmax would be NaN.
         hidden = torch.zeros(slots, 1, self.longest, dtype=weights.dtype, device=weights.device)
         self._hidden = _Table(hidden, 0, 2, filling=_NEVER)
@@ -82,17 +75,13 @@ class _Sources:
     def _tables(self) -> Sequence[_Table]:
         raise NotImplementedError
 
-    def room_for(self, longest: int) -> int:
-        """The length of a table for inputs of up to `longest`."""
-        return longest
-
     def _show(self, slot: int, length: int) -> None:
         # What a longer text left behind stays there, hidden.
         self._hidden.numbers[slot, 0, :length] = 0
         self._hidden.numbers[slot, 0, length:] = _NEVER
 
     def resize(self, slots: int, longest: int) -> None:
-        self.longest = self.room_for(longest)
+        self.longest = longest
         for table in (self._hidden, *self._tables()):
             table.resize(slots, self.longest)
 
@@ -105,14 +94,14 @@ class _Sources:
             self._pages.take_back(table.numbers)
 
 
-class OneOutput(_Sources):
+class EncoderOutputCache(_CrossAttentionCache):
     """The encoder's output, once for all layers: absorbed cross-attention.
 
     The key's weight is folded into the query and the value's is applied after the attention: less memory, nothing to
     compute when a record enters, and one product for all heads and beams.
     """
 
-    def __init__(self, weights: Weights, slots: int, longest: int, pages: Pages) -> None:
+    def __init__(self, weights: Weights, slots: int, longest: int, pages: HugePagePool) -> None:
         super().__init__(weights, slots, longest, pages)
         self._outputs = _Table(pages.zeros((slots, longest, weights.width), weights.dtype, weights.device), 0, 1, pages)
 
@@ -137,29 +126,15 @@ class OneOutput(_Sources):
         return result if cross.value_bias is None else result + cross.value_bias
 
 
-class ByLayer(_Sources):
-    """Each layer's own keys and values, by head.
+class KeyValueCache(_CrossAttentionCache):
+    """Each layer's own keys and values, by head."""
 
-    `turned`, the inputs' places lie along the values' rows, and both products have the table on their left. In float32 MKL
-    then reads either at the memory's rate for one query, and in half the time for four; bfloat16 has other kernels.
-    """
-
-    def __init__(self, weights: Weights, slots: int, longest: int, pages: Pages, *, turned: bool | None = None) -> None:
-        self._turned = weights.dtype == torch.float32 if turned is None else turned
+    def __init__(self, weights: Weights, slots: int, longest: int, pages: HugePagePool) -> None:
         super().__init__(weights, slots, longest, pages)
         self._layers, side = weights.decoder_layers, weights.decoder
-        outer = (len(self._layers), slots, side.heads)
-        upright, lying = (*outer, self.longest, side.head_size), (*outer, side.head_size, self.longest)
-        self._keys = _Table(pages.zeros(upright, weights.dtype, weights.device), 1, 3, pages)
-        values = pages.zeros(lying if self._turned else upright, weights.dtype, weights.device)
-        self._values = _Table(values, 1, 4 if self._turned else 3, pages)
-
-    def room_for(self, longest: int) -> int:
-        """Whole lines of the cache; rows that begin a power of two of bytes apart would drive each other out of it."""
-        if not self._turned:
-            return longest
-        lines = -(-longest // _LINE)
-        return _LINE * (lines + (lines % 4 == 0))
+        shape = (len(self._layers), slots, side.heads, longest, side.head_size)
+        self._keys = _Table(pages.zeros(shape, weights.dtype, weights.device), 1, 3, pages)
+        self._values = _Table(pages.zeros(shape, weights.dtype, weights.device), 1, 3, pages)
 
     def _tables(self) -> Sequence[_Table]:
         return self._keys, self._values
@@ -167,18 +142,8 @@ class ByLayer(_Sources):
     def admit(self, slot: int, encoded: Tensor) -> None:
         length, side = encoded.shape[0], self._side
         for layer, keys, values in zip(self._layers, self._keys.numbers, self._values.numbers, strict=True):
-            if self._turned:
-                # A product writes the values as they are kept; they would take longer to turn than to compute.
-                weight, bias = layer.cross.keys_values.weight, layer.cross.keys_values.bias
-                of_key, of_value = weight.chunk(2)
-                key, value = functional.linear(encoded, of_key), functional.linear(of_value, encoded)
-                if bias is not None:
-                    key, value = key + bias.chunk(2)[0], value + bias.chunk(2)[1].unsqueeze(1)
-                keys[slot, :, :length] = key.view(length, side.heads, side.head_size).transpose(0, 1)
-                values[slot, :, :, :length] = value.view(side.heads, side.head_size, length)
-            else:
-                both = layer.cross.keys_values(encoded).view(length, 2, side.heads, side.head_size)
-                keys[slot, :, :length], values[slot, :, :length] = both.permute(1, 2, 0, 3)
+            both = layer.cross.keys_values(encoded).view(length, 2, side.heads, side.head_size)
+            keys[slot, :, :length], values[slot, :, :length] = both.permute(1, 2, 0, 3)
         self._show(slot, length)
 
     def look(self, index: int, cross: CrossAttention, rows: Tensor, count: int, sources: int) -> Tensor:
@@ -188,15 +153,8 @@ class ByLayer(_Sources):
         if side.score_scale != 1.0:
             query = query * side.score_scale
         keys = self._keys.numbers[index, :count, :, :sources].flatten(0, 1)
+        values = self._values.numbers[index, :count, :, :sources].flatten(0, 1)
         hidden = self._hidden.numbers[:count, :, :sources].unsqueeze(1)
-        if not self._turned:
-            values = self._values.numbers[index, :count, :, :sources].flatten(0, 1)
-            scores = torch.bmm(query, keys.transpose(1, 2)).view(count, side.heads, width, sources) + hidden
-            found = torch.bmm(scores.softmax(dim=-1).flatten(0, 1), values)  # (count * heads, width, head size)
-        else:
-            values = self._values.numbers[index, :count, :, :, :sources].flatten(0, 1)
-            products = torch.bmm(keys, query.transpose(1, 2)).transpose(1, 2)  # (count * heads, width, sources)
-            scores = products.new_empty(count, side.heads, width, sources)
-            torch.add(products.view(count, side.heads, width, sources), hidden, out=scores)
-            found = torch.bmm(values, scores.softmax(dim=-1).flatten(0, 1).transpose(1, 2)).transpose(1, 2)
+        scores = torch.bmm(query, keys.transpose(1, 2)).view(count, side.heads, width, sources) + hidden
+        found = torch.bmm(scores.softmax(dim=-1).flatten(0, 1), values)  # (count * heads, width, head size)
         return found.view(count, side.heads, width, side.head_size).transpose(1, 2).reshape(rows.shape[0], -1)

@@ -21,14 +21,11 @@ _KEY_STEP, _SOURCE_STEP = 32, 64
 _PATIENCE = 4
 
 
-class Entrance:
+class PrefillQueue:
     """Prefill queue: prompts that wait for a slot, encoded in packed batches on demand."""
 
-    def __init__(
-        self, encoder: Encoder, prompts: Mapping[int, Prompt], batch_tokens: int, *, by_length: bool = True
-    ) -> None:
-        self._encoder, self._prompts = encoder, prompts
-        self._batch_tokens, self._by_length = batch_tokens, by_length
+    def __init__(self, encoder: Encoder, prompts: Mapping[int, Prompt], batch_tokens: int) -> None:
+        self._encoder, self._prompts, self._batch_tokens = encoder, prompts, batch_tokens
         self._waiting: deque[int] = deque()
         self._encoded: deque[tuple[int, Tensor, float]] = deque()
 
@@ -37,8 +34,7 @@ class Entrance:
 
     def add(self, indices: Sequence[int]) -> None:
         # Longest first: neighbouring slots have similar lengths, and a lack of memory shows in the first batch.
-        ordered = sorted(indices, key=lambda index: -len(self._prompts[index].tokens)) if self._by_length else indices
-        self._waiting += ordered
+        self._waiting += sorted(indices, key=lambda index: -len(self._prompts[index].tokens))
 
     def next(self) -> tuple[int, Tensor, float] | None:
         """Return the next prompt's index, its encoder output, and the time at which its batch began; None if empty."""
@@ -68,7 +64,7 @@ class _Row:
     over: bool = False
 
 
-class Table:
+class Scheduler:
     """Scheduler of the slots; those in use are contiguous, from slot 0."""
 
     def __init__(
@@ -76,7 +72,7 @@ class Table:
         decoder: Decoder,
         search: Search,
         prompts: Mapping[int, Prompt],
-        entrance: Entrance,
+        queue: PrefillQueue,
         graphs: Graphs | None,
         most_slots: int,
         *,
@@ -86,32 +82,28 @@ class Table:
 
         A sequence that had finished by then gets one more token, which is discarded.
         """
-        self._decoder, self._search, self._prompts, self._entrance = decoder, search, prompts, entrance
+        self._decoder, self._search, self._prompts, self._queue = decoder, search, prompts, queue
         self._graphs, self._most, self._ahead = graphs, most_slots, ahead
         self._step: Callable[[int, int, int], Tensor] = graphs or decoder.step
         self._rows: list[_Row] = []
         self._unread: deque[tuple[Choice, list[_Row]]] = deque()
         self._shut = 0  # steps since the last admission
 
-    def fill(self, joining: Callable[[int], Sequence[int]], *, whole: bool) -> bool:
-        """Fill free slots with queued prompts, or else compact the slots; return True if any is in use.
-
-        With `whole`, no sequence is admitted before all have finished (static batching).
-        """
+    def fill(self, joining: Callable[[int], Sequence[int]]) -> bool:
+        """Fill free slots with queued prompts, or else compact the slots; return True if any is in use."""
         free = [slot for slot, row in enumerate(self._rows) if row.over]
-        if not whole or len(free) == len(self._rows):
-            self._shut += 1
-            used = len(self._rows) - len(free) + len(self._entrance)
-            room = self._most - used
-            opens = self._shut >= _PATIENCE or room >= self._most / 2
-            if room > 0 and opens and (joined := joining(room)):
-                self._shut = 0
-                self._entrance.add(joined)
-                self._make_room(used + len(joined), joined)
-            while free and self._admit(free[0]):
-                free.pop(0)
-            while not free and len(self._rows) < self._decoder.slots and self._admit(len(self._rows)):
-                pass
+        self._shut += 1
+        used = len(self._rows) - len(free) + len(self._queue)
+        room = self._most - used
+        opens = self._shut >= _PATIENCE or room >= self._most / 2
+        if room > 0 and opens and (joined := joining(room)):
+            self._shut = 0
+            self._queue.add(joined)
+            self._make_room(used + len(joined), joined)
+        while free and self._admit(free[0]):
+            free.pop(0)
+        while not free and len(self._rows) < self._decoder.slots and self._admit(len(self._rows)):
+            pass
         for slot in reversed(free):
             last = len(self._rows) - 1
             if slot != last:
@@ -185,7 +177,7 @@ class Table:
                     yield row.index, Generated(sequences, time.perf_counter() - row.started)
 
     def _admit(self, slot: int) -> bool:
-        found = self._entrance.next()
+        found = self._queue.next()
         if found is None:
             return False
         index, output, started = found

@@ -1,0 +1,297 @@
+"""Inference on the shapes that people run: random weights made on the spot, fixed lengths, all ways interleaved.
+
+`python -m benchmarks.inference_shapes [SHAPE …]` measures each shape in a process of its own and writes its figures into
+build/bench/inference.json. Ratios are of CPU time at one thread to transformers' `generate` by 4 in order of arrival.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    BartForSequenceClassification,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
+from benchmarks.inference_machine import machine
+from inference.decoders import Continuation, Piece, Ticket
+from inference.decoders.settings import Decoding, Limits
+from inference.decoders.steps import StepEngine
+from inference.engines import Pair, Prompt, TextEngine
+from inference.engines.ctranslate2_engine import ctranslate2_engine
+from inference.engines.encoder_decoder import text_engine
+from inference.engines.generate import GenerateEngine, padded
+from inference.engines.nli import NliEngine
+from inference.models.loading import load
+from inference.records.parameters import Generation
+from promotion.errors import PromotionError
+
+ROOT = Path(__file__).resolve().parent.parent
+FIGURES = ROOT / "build" / "bench" / "inference.json"
+# Tokens of eight news articles, and of 32 short texts.
+ARTICLES = (260, 510, 1_024, 690, 750, 430, 960, 800)
+SHORT = (40, 88, 122, 65, 30, 101, 77, 54) * 4
+NEW_TOKENS = 40
+NAME = "Hugging Face, arrival, 4"
+# What a way answers, as far as it can be compared with others.
+Answers = list[tuple[int, ...]]
+Run = Callable[[], Answers]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A model's shape, and what it is asked."""
+
+    make: Callable[[], Any]
+    measure: Callable[[Any, Shape], dict[str, Run]]
+    lengths: tuple[int, ...] = ()
+    rounds: int = 3
+
+
+def t5(width: int, heads: int, hidden: int, layers: int) -> Callable[[], Any]:
+    """FLAN-T5's layout: gated, with a head of its own."""
+    config = T5Config(
+        vocab_size=32_128, d_model=width, d_kv=64, num_heads=heads, d_ff=hidden, num_layers=layers,
+        num_decoder_layers=layers, feed_forward_proj="gated-gelu", tie_word_embeddings=False, dropout_rate=0.0,
+        decoder_start_token_id=0, pad_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    return lambda: T5ForConditionalGeneration(config)
+
+
+def bart(width: int, heads: int, hidden: int, layers: int, **classes: Any) -> BartConfig:
+    return BartConfig(
+        vocab_size=50_265, d_model=width, encoder_layers=layers, decoder_layers=layers, encoder_attention_heads=heads,
+        decoder_attention_heads=heads, encoder_ffn_dim=hidden, decoder_ffn_dim=hidden, max_position_embeddings=1_024,
+        dropout=0.0, **classes,
+    )  # fmt: skip
+
+
+def qwen() -> Any:
+    """A decoder of 0.5 billion parameters, as Qwen2.5's smallest."""
+    return Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=151_936, hidden_size=896, intermediate_size=4_864, num_hidden_layers=24, num_attention_heads=14,
+            num_key_value_heads=2, max_position_embeddings=2_048, tie_word_embeddings=True, pad_token_id=0, bos_token_id=1,
+            eos_token_id=2,
+        )
+    )  # fmt: skip
+
+
+def rows_of(lengths: Sequence[int], vocabulary: int, end: int | None) -> Answers:
+    """Random texts of these lengths, the same in each run."""
+    chance = torch.Generator().manual_seed(1)
+    rows = [torch.randint(3, vocabulary, (length,), generator=chance).tolist() for length in lengths]
+    return [tuple(row if end is None else [*row[:-1], end]) for row in rows]
+
+
+def texts(model: Any, shape: Shape) -> dict[str, Run]:
+    """Every way for a model that writes texts."""
+    rows = rows_of(shape.lengths, model.config.vocab_size, model.config.eos_token_id)
+    model.generation_config.min_new_tokens = NEW_TOKENS
+    ways: dict[str, Run] = {
+        NAME: by_four(model, rows),
+        "plain path": own(GenerateEngine(model), rows),
+        "engine": own(text_engine(model), rows),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        tokenizer(model.config.vocab_size).save_pretrained(folder)
+        for kind in ("float32", "int8"):
+            try:
+                ways[f"CTranslate2, {kind}"] = own(ctranslate2_engine(load(Path(folder)), kind), rows)
+            except PromotionError as error:
+                print(f"  {error}", file=sys.stderr)
+    return ways
+
+
+@torch.inference_mode()
+def _generate(model: Any, rows: Answers, count: int) -> Answers:
+    said: Answers = []
+    for start in range(0, len(rows), count):
+        tokens, mask = padded(rows[start : start + count], 0)
+        output = model.generate(
+            input_ids=tokens, attention_mask=mask, max_new_tokens=NEW_TOKENS, do_sample=False, num_beams=1
+        )
+        said += [tuple(row[1 : NEW_TOKENS + 1]) for row in output.tolist()]
+    return said
+
+
+def by_four(model: Any, rows: Answers) -> Run:
+    return lambda: _generate(model, rows, 4)
+
+
+def own(engine: TextEngine, rows: Answers) -> Run:
+    settings = Generation(max_new_tokens=NEW_TOKENS)
+    prompts = [Prompt(row, settings, key) for key, row in enumerate(rows)]
+
+    def run() -> Answers:
+        found = dict(engine.generate(prompts))
+        return [found[index].sequences[0] for index in range(len(prompts))]
+
+    return run
+
+
+def pairs(model: Any, shape: Shape) -> dict[str, Run]:
+    """Zero-shot classification: each text's pairs in a call, padded, against all pairs in one."""
+    rows = rows_of(shape.lengths, model.config.vocab_size, model.config.eos_token_id)
+    asked = [Pair(row, None) for row in rows]
+
+    @torch.inference_mode()
+    def by_text() -> Answers:
+        found: Answers = []
+        for start in range(0, len(rows), 4):
+            tokens, mask = padded(rows[start : start + 4], 1)
+            logits = model(input_ids=tokens, attention_mask=mask, use_cache=False).logits
+            found += [_rounded(row[0], row[2]) for row in logits.tolist()]
+        return found
+
+    def score(engine: NliEngine) -> Run:
+        def run() -> Answers:
+            found = dict(engine.score(asked))
+            return [_rounded(found[index].contradiction, found[index].entailment) for index in range(len(asked))]
+
+        return run
+
+    return {NAME: by_text, "plain path": score(NliEngine(model, packed=False)), "engine": score(NliEngine(model))}
+
+
+def _rounded(*logits: float) -> tuple[int, ...]:
+    """Logits, to a thousandth."""
+    return tuple(round(logit * 1_000) for logit in logits)
+
+
+def continuations(model: Any, shape: Shape) -> dict[str, Run]:
+    """A decoder: one text after the other, and all of them in steps."""
+    rows, new = rows_of(shape.lengths, model.config.vocab_size, None), 24
+    model.generation_config.min_new_tokens = new
+    words = tokenizer(100)
+
+    @torch.inference_mode()
+    def one_by_one() -> Answers:
+        found = []
+        for row in rows:
+            tokens = torch.tensor([row])
+            output = model.generate(tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=new, do_sample=False)
+            found.append(tuple(output[0, len(row) :].tolist()))
+        return found
+
+    def steps() -> Answers:
+        engine = StepEngine(model, words, Limits.of({}, reach=2_048, on_cuda=False))
+        pieces: list[list[Piece]] = [[] for _ in rows]
+        for key, row in enumerate(rows):
+            engine.submit(Ticket(Continuation("", row, Decoding(max_new_tokens=new), key), pieces[key].append))
+        while engine.step():
+            pass
+        return [tuple(piece.id for piece in one) for one in pieces]
+
+    return {NAME: one_by_one, "engine": steps}
+
+
+def tokenizer(size: int) -> PreTrainedTokenizerFast:
+    """A tokenizer of so many made-up words, for a folder that has to have one."""
+    words = ["<pad>", "</s>", "<unk>", *(f"t{number}" for number in range(3, size))]
+    made = Tokenizer(WordLevel({word: place for place, word in enumerate(words)}, unk_token="<unk>"))
+    made.pre_tokenizer = WhitespaceSplit()
+    made.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+
+
+CLASSES = {"id2label": {0: "contradiction", 1: "neutral", 2: "entailment"}, "num_labels": 3,
+           "label2id": {"contradiction": 0, "neutral": 1, "entailment": 2}}  # fmt: skip
+SMALL, BASE = t5(512, 6, 1_024, 8), t5(768, 12, 2_048, 12)
+SHAPES = {
+    "flan-t5-small, articles": Shape(SMALL, texts, ARTICLES),
+    "flan-t5-small, short texts": Shape(SMALL, texts, SHORT),
+    "flan-t5-base, articles": Shape(BASE, texts, ARTICLES, rounds=1),
+    "flan-t5-base, short texts": Shape(BASE, texts, SHORT, rounds=1),
+    "bart-base, articles": Shape(
+        lambda: BartForConditionalGeneration(bart(768, 12, 3_072, 6)), texts, ARTICLES, rounds=1
+    ),
+    "bart-large-mnli": Shape(
+        lambda: BartForSequenceClassification(bart(1_024, 16, 4_096, 12, **CLASSES)),
+        pairs,
+        (34, 22, 41, 28) * 8,
+        rounds=2,
+    ),
+    "decoder of 0.5 billion": Shape(qwen, continuations, (64, 96, 40, 72, 120, 33, 50, 81), rounds=1),
+}
+
+
+def measure(name: str) -> dict[str, Any]:
+    """Figures of one shape: every way once a round, CPU seconds of the whole process."""
+    set_verbosity_error()
+    disable_progress_bar()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    shape = SHAPES[name]
+    model = shape.make().eval()
+    ways = shape.measure(model, shape)
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    said: dict[str, Answers] = {}
+    for _ in range(shape.rounds):
+        for way, run in ways.items():
+            begun = time.process_time()
+            said[way] = run()
+            seconds[way].append(time.process_time() - begun)
+            print(f"  {name}: {way} {seconds[way][-1]:.2f} s", file=sys.stderr, flush=True)
+    best = {way: min(times) for way, times in seconds.items()}
+    rounds = {
+        way: [one / other for one, other in zip(seconds[NAME], times, strict=True)] for way, times in seconds.items()
+    }
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "cpu_s": {way: round(one, 2) for way, one in best.items()},
+        "ratios": {way: round(best[NAME] / one, 3) for way, one in best.items()},
+        "ratios_of_rounds": {way: [round(one, 2) for one in some] for way, some in rounds.items()},
+        "identical": {
+            way: sum(one == other for one, other in zip(some, said[NAME], strict=True)) / len(some)
+            for way, some in said.items()
+        },
+        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1_024,
+    }
+
+
+def main(names: Sequence[str]) -> None:
+    """Measure `names`, each in a process of its own, and put them beside what is in the file."""
+    for name in names or SHAPES:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.inference_shapes", "--one", name],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+        shapes = figures.get("shapes", {}) | {name: json.loads(done.stdout.splitlines()[-1])}
+        FIGURES.parent.mkdir(parents=True, exist_ok=True)
+        FIGURES.write_text(json.dumps(figures | {"machine": machine(), "shapes": shapes}, indent=2))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        print(json.dumps(measure(sys.argv[2])))
+    else:
+        main(sys.argv[1:])
