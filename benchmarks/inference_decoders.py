@@ -11,7 +11,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from examples.training import END, PAD, UNKNOWN, tokenizer_of
-from inference.decoders import Continuation, Piece, Ticket
+from inference.decoders import GenerationRequest, RequestHandle, TokenEvent
 from inference.decoders.settings import Decoding, Limits
 from inference.decoders.steps import StepEngine
 
@@ -45,23 +45,26 @@ def measure(rounds: int) -> dict[str, Any]:
             found.append(output[0, len(row) :].tolist())
         return found
 
-    def tickets() -> tuple[list[list[Piece]], list[Ticket]]:
-        pieces: list[list[Piece]] = [[] for _ in rows]
+    def handles() -> tuple[list[list[TokenEvent]], list[RequestHandle]]:
+        events: list[list[TokenEvent]] = [[] for _ in rows]
         settings = Decoding(max_new_tokens=NEW_TOKENS)
-        made = [Ticket(Continuation("", tuple(row), settings, key), pieces[key].append) for key, row in enumerate(rows)]
-        return pieces, made
+        made = [
+            RequestHandle(GenerationRequest("", tuple(row), settings, key), events[key].append)
+            for key, row in enumerate(rows)
+        ]
+        return events, made
 
-    def said(pieces: list[list[Piece]]) -> Rows:
-        return [[piece.id for piece in one] for one in pieces]
+    def said(events: list[list[TokenEvent]]) -> Rows:
+        return [[event.id for event in one] for one in events]
 
     def steps() -> Rows:
         engine = StepEngine(model, tokenizer, limits)
-        pieces, made = tickets()
-        for ticket in made:
-            engine.submit(ticket)
+        events, made = handles()
+        for handle in made:
+            engine.submit(handle)
         while engine.step():
             pass
-        return said(pieces)
+        return said(events)
 
     variants: dict[str, Callable[[], Rows]] = {"one by one": one_by_one, "step engine": steps}
     seconds: dict[str, list[float]] = {}

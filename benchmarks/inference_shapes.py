@@ -38,7 +38,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from benchmarks.inference_machine import machine
-from inference.decoders import Continuation, Piece, Ticket
+from inference.decoders import GenerationRequest, RequestHandle, TokenEvent
 from inference.decoders.settings import Decoding, Limits
 from inference.decoders.steps import StepEngine
 from inference.engines import Pair, Prompt, TextEngine
@@ -201,12 +201,14 @@ def continuations(model: Any, shape: Shape) -> dict[str, Run]:
 
     def steps() -> Answers:
         engine = StepEngine(model, words, Limits.of({}, reach=2_048, on_cuda=False))
-        pieces: list[list[Piece]] = [[] for _ in rows]
+        events: list[list[TokenEvent]] = [[] for _ in rows]
         for key, row in enumerate(rows):
-            engine.submit(Ticket(Continuation("", row, Decoding(max_new_tokens=new), key), pieces[key].append))
+            engine.submit(
+                RequestHandle(GenerationRequest("", row, Decoding(max_new_tokens=new), key), events[key].append)
+            )
         while engine.step():
             pass
-        return [tuple(piece.id for piece in one) for one in pieces]
+        return [tuple(event.id for event in one) for one in events]
 
     return {NAME: one_by_one, "engine": steps}
 

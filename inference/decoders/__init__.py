@@ -20,7 +20,7 @@ from inference.engines import Description
 
 
 @dataclass(frozen=True, slots=True)
-class Continuation:
+class GenerationRequest:
     """A prompt to generate from; `key` seeds its sampling, and depends on the text, not on its place in a batch."""
 
     text: str
@@ -36,7 +36,7 @@ class Continuation:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TokenEvent:
     """A generated token; `text` is empty while a character is incomplete, `finish` and the rest are set on the last."""
 
     id: int
@@ -49,23 +49,23 @@ class Piece:
 
 
 @dataclass(slots=True, eq=False)
-class Ticket:
-    """Handle of a request in progress; the engine's thread calls `emit`, any thread can call `leave`."""
+class RequestHandle:
+    """Handle of a request in progress; the engine's thread calls `emit`, any thread can call `cancel`."""
 
-    prompt: Continuation
-    emit: Callable[[Piece], None]
+    prompt: GenerationRequest
+    emit: Callable[[TokenEvent], None]
     left: bool = field(default=False)
     # Callback by which an engine learns of the cancellation.
-    let_go: Callable[[], None] | None = None
+    on_cancel: Callable[[], None] | None = None
 
-    def leave(self) -> None:
+    def cancel(self) -> None:
         """Cancel the request: its client has disconnected."""
         self.left = True
-        if self.let_go is not None:
-            self.let_go()
+        if self.on_cancel is not None:
+            self.on_cancel()
 
 
-class Continuing(Protocol):
+class DecoderEngine(Protocol):
     """Decoder engine with continuous batching, which streams its tokens."""
 
     @property
@@ -78,8 +78,8 @@ class Continuing(Protocol):
         """True while the engine can work."""
         ...
 
-    def submit(self, ticket: Ticket) -> None:
-        """Queue a request, from any thread; its last piece has a `finish`, unless it was cancelled."""
+    def submit(self, handle: RequestHandle) -> None:
+        """Queue a request, from any thread; its last event has a `finish`, unless it was cancelled."""
         ...
 
     def step(self) -> bool:
@@ -89,6 +89,6 @@ class Continuing(Protocol):
     def close(self) -> None: ...
 
 
-def failed(why: str) -> Piece:
-    """Return the last piece of a request that failed."""
-    return Piece(-1, "", 0.0, True, "error", "", why)
+def failed(why: str) -> TokenEvent:
+    """Return the last event of a request that failed."""
+    return TokenEvent(-1, "", 0.0, True, "error", "", why)

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from inference.decoders import Continuation
+from inference.decoders import GenerationRequest
 from inference.decoders.messages import plain
 from inference.decoders.settings import NAMES, Decoding, Limits
 from inference.engines.sampling import record_key
@@ -96,7 +96,7 @@ class Asking:
             raise Invalid(name, f"the model's chat template refuses these messages: {error}") from None
         return text
 
-    def _prepared(self, text: str, settings: Decoding, chat: bool) -> Continuation:
+    def _prepared(self, text: str, settings: Decoding, chat: bool) -> GenerationRequest:
         # JSON can spell half a character; a tokenizer can't read one.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         bos = self._tokenizer.bos_token
@@ -109,7 +109,7 @@ class Asking:
         tokens = self._ids(text, special) if settings.truncate is None else self._end(text, special, settings.truncate)
         settings = self._limits.check(len(tokens), settings.within(len(tokens)))
         shown = tuple(self._tokenizer.decode([token]) for token in tokens) if settings.decoder_input_details else ()
-        return Continuation(text, tokens, settings, record_key(settings.seed, text), shown)
+        return GenerationRequest(text, tokens, settings, record_key(settings.seed, text), shown)
 
     def _without_own_ends(self, own: dict[str, Any]) -> dict[str, Any]:
         """Raise Invalid where another end than the model's is asked for; padding is never part of an answer."""
@@ -143,7 +143,7 @@ def _ids(asked: Any) -> set[Any]:
     return {one if isinstance(one, int) and not isinstance(one, bool) else None for one in found}
 
 
-def _drawn(prompt: Continuation, settings: Decoding) -> Iterable[Continuation]:
+def _drawn(prompt: GenerationRequest, settings: Decoding) -> Iterable[GenerationRequest]:
     """Yield `prompt` as often as it is answered, each with a seed of its own; the first is as if it were alone."""
     yield prompt
     for number in range(1, settings.num_return_sequences):

@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import AutoConfig
 
-from inference.decoders import Continuing
+from inference.decoders import DecoderEngine
 from inference.decoders.probe import agree, failure, prompts_for
 from inference.decoders.settings import DEFAULT_TOTAL_TOKENS, Limits
 from inference.decoders.steps import StepEngine
@@ -33,7 +33,7 @@ def text_generation(loaded: Loaded, environment: Mapping[str, str]) -> TextGener
     config = whole.get_text_config()
     on_cuda = loaded.model is None or loaded.model.device.type == "cuda"
     limits = Limits.of(environment, reach=_reach(config), on_cuda=on_cuda)
-    engine: Continuing
+    engine: DecoderEngine
     more = asks_more(loaded.generation_config)
     if (loaded.generation_config.num_return_sequences or 1) > 1:
         raise ModelBroken(f"{FILE}: num_return_sequences is above 1, and a prompt gets one text; take it out.")

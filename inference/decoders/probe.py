@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from inference.decoders import Continuation, Continuing, Piece, Ticket
+from inference.decoders import DecoderEngine, GenerationRequest, RequestHandle, TokenEvent
 from inference.decoders.settings import Decoding, Limits
 
 # Of different lengths, so that one is padded beside the other.
@@ -18,17 +18,17 @@ _NEW_TOKENS = 3
 log = logging.getLogger("inference")
 
 
-def answers(engine: Continuing, prompts: Sequence[Continuation]) -> list[list[Piece]]:
-    """Return each prompt's pieces, answered on this thread."""
-    found: list[list[Piece]] = [[] for _ in prompts]
-    for prompt, pieces in zip(prompts, found, strict=True):
-        engine.submit(Ticket(prompt, pieces.append))
+def answers(engine: DecoderEngine, prompts: Sequence[GenerationRequest]) -> list[list[TokenEvent]]:
+    """Return each prompt's events, answered on this thread."""
+    found: list[list[TokenEvent]] = [[] for _ in prompts]
+    for prompt, events in zip(prompts, found, strict=True):
+        engine.submit(RequestHandle(prompt, events.append))
     while engine.step():
         pass
     return found
 
 
-def prompts_for(tokenizer: Any, limits: Limits) -> list[Continuation]:
+def prompts_for(tokenizer: Any, limits: Limits) -> list[GenerationRequest]:
     """Return two short prompts within the limits."""
     new = min(_NEW_TOKENS, limits.total_tokens - 1)
     most = min(limits.input_length, limits.total_tokens - new)
@@ -36,25 +36,27 @@ def prompts_for(tokenizer: Any, limits: Limits) -> list[Continuation]:
     for text in _TEXTS:
         tokens = tuple(tokenizer(text)["input_ids"])[:most]
         if tokens:
-            found.append(Continuation(text, tokens, Decoding(max_new_tokens=new), 0))
+            found.append(GenerationRequest(text, tokens, Decoding(max_new_tokens=new), 0))
     return found
 
 
-def failure(engine: Continuing, prompts: Sequence[Continuation]) -> str | None:
+def failure(engine: DecoderEngine, prompts: Sequence[GenerationRequest]) -> str | None:
     """Return why `engine` fails on one of `prompts`, or None."""
-    for pieces in answers(engine, prompts):
-        last = pieces[-1] if pieces else None
+    for events in answers(engine, prompts):
+        last = events[-1] if events else None
         if last is None or last.finish is None or last.error:
             return last.error if last is not None and last.error else "it says nothing"
     return None
 
 
-def agree(engine: Continuing, reference: Continuing, prompts: Sequence[Continuation], dtype: torch.dtype) -> bool:
+def agree(
+    engine: DecoderEngine, reference: DecoderEngine, prompts: Sequence[GenerationRequest], dtype: torch.dtype
+) -> bool:
     """Return True if both agree: token by token in float32; without an error in 16 bits, where ties are frequent."""
     mine = answers(engine, prompts)
-    if any(not pieces or pieces[-1].error for pieces in mine):
+    if any(not events or events[-1].error for events in mine):
         return False
     if dtype != torch.float32:
         return True
     theirs = answers(reference, prompts)
-    return [[piece.id for piece in pieces] for pieces in mine] == [[piece.id for piece in pieces] for pieces in theirs]
+    return [[event.id for event in events] for events in mine] == [[event.id for event in events] for events in theirs]

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache, PreTrainedModel
 
-from inference.decoders import Ticket, failed
+from inference.decoders import RequestHandle, failed
 from inference.decoders.settings import Limits
 from inference.decoders.words import Saying, Speech
 from inference.engines import Description
@@ -37,7 +37,7 @@ log = logging.getLogger("inference")
 class _Row:
     """One text under way. It can begin anew at any token, so a step that failed costs time and nothing else."""
 
-    ticket: Ticket
+    handle: RequestHandle
     tokens: list[int]
     saying: Saying
     draws: Tensor | None  # float64, (most new tokens,)
@@ -55,7 +55,7 @@ class StepEngine:
         takes = inspect.signature(model.forward).parameters
         self._places, self._last_only = "position_ids" in takes, "logits_to_keep" in takes
         self._waiting: deque[_Row] = deque()
-        self._coming: deque[Ticket] = deque()
+        self._coming: deque[RequestHandle] = deque()
         self._lock = threading.Lock()
         self._rows: list[_Row] = []
         self._most_rows = MOST_ROWS
@@ -66,9 +66,9 @@ class StepEngine:
     def alive(self) -> bool:
         return True
 
-    def submit(self, ticket: Ticket) -> None:
+    def submit(self, handle: RequestHandle) -> None:
         with self._lock:
-            self._coming.append(ticket)
+            self._coming.append(handle)
 
     def close(self) -> None:
         """Release nothing: the owner releases the model."""
@@ -79,10 +79,10 @@ class StepEngine:
         with self._lock:
             coming = list(self._coming)
             self._coming.clear()
-        self._waiting.extend(self._row(ticket) for ticket in coming)
-        if any(row.ticket.left for row in self._waiting):
-            self._waiting = deque(row for row in self._waiting if not row.ticket.left)
-        self._keep([place for place, row in enumerate(self._rows) if not row.ticket.left])
+        self._waiting.extend(self._row(handle) for handle in coming)
+        if any(row.handle.left for row in self._waiting):
+            self._waiting = deque(row for row in self._waiting if not row.handle.left)
+        self._keep([place for place, row in enumerate(self._rows) if not row.handle.left])
         newcomers = self._newcomers()
         if newcomers:
             self._begin(newcomers)
@@ -90,8 +90,8 @@ class StepEngine:
             self._grow()
         return bool(self._rows or self._waiting or self._coming)
 
-    def _row(self, ticket: Ticket) -> _Row:
-        prompt, settings = ticket.prompt, ticket.prompt.settings
+    def _row(self, handle: RequestHandle) -> _Row:
+        prompt, settings = handle.prompt, handle.prompt.settings
         assert settings.max_new_tokens is not None
         draws = torch.from_numpy(uniform_draws(prompt.key, 0, settings.max_new_tokens)) if settings.do_sample else None
         seen = None
@@ -99,19 +99,19 @@ class StepEngine:
             seen = torch.zeros(self._model.config.get_text_config().vocab_size, dtype=torch.bool)
             seen[list(prompt.tokens)] = True
             seen = seen.to(self._model.device)
-        return _Row(ticket, list(prompt.tokens), self.speech.of(prompt), draws, seen)
+        return _Row(handle, list(prompt.tokens), self.speech.of(prompt), draws, seen)
 
     def _newcomers(self) -> list[_Row]:
         """Admit waiting requests in order of arrival, within the prefill and the total token budget."""
         found: list[_Row] = []
-        longest = max((row.ticket.prompt.most_tokens for row in self._rows), default=0)
+        longest = max((row.handle.prompt.most_tokens for row in self._rows), default=0)
         prefill = 0
         while self._waiting:
             row = self._waiting[0]
             others = len(self._rows) + len(found)
             if others >= self._most_rows or (found and (row.alone or found[0].alone)):
                 break
-            longest = max(longest, row.ticket.prompt.most_tokens)
+            longest = max(longest, row.handle.prompt.most_tokens)
             prefill = max(prefill, len(row.tokens))
             if others and (others + 1) * longest > self._limits.batch_total_tokens:
                 break
@@ -147,7 +147,7 @@ class StepEngine:
             self._most_rows = len(self._rows)
             self._waiting.appendleft(rows[0])
         else:
-            rows[0].ticket.emit(failed(why))
+            rows[0].handle.emit(failed(why))
 
     def _grow(self) -> None:
         """One more token for each row."""
@@ -166,7 +166,7 @@ class StepEngine:
         self._rows, self._cache = [], []
         _tidy()
         if len(rows) == 1:
-            rows[0].ticket.emit(failed(why))
+            rows[0].handle.emit(failed(why))
             return
         if short:
             self._most_rows = len(rows) // 2
@@ -201,13 +201,13 @@ class StepEngine:
         """Emit each row's next token to its client, and evict finished rows."""
         for place, row in enumerate(rows):
             if row.seen is not None:
-                penalty, here = row.ticket.prompt.settings.repetition_penalty, scores[place]
+                penalty, here = row.handle.prompt.settings.repetition_penalty, scores[place]
                 scores[place] = torch.where(row.seen, torch.where(here > 0, here / penalty, here * penalty), here)
         chosen = scores.argmax(dim=-1)
         drawn = [(place, row.draws) for place, row in enumerate(rows) if row.draws is not None]
         if drawn:
             places = [place for place, _ in drawn]
-            settings = [rows[place].ticket.prompt.settings for place in places]
+            settings = [rows[place].handle.prompt.settings for place in places]
             chosen[places] = pick(
                 scores[places],
                 torch.stack([draws[rows[place].made] for place, draws in drawn]),
@@ -229,10 +229,10 @@ class StepEngine:
         row.made += 1
         if row.seen is not None:
             row.seen[token] = True
-        piece = row.saying.piece(token, logprob)
-        over = row.made == row.ticket.prompt.settings.max_new_tokens
-        finish = piece.finish or ("length" if over else None)
-        row.ticket.emit(row.saying.last(piece, finish) if finish else piece)
+        event = row.saying.event(token, logprob)
+        over = row.made == row.handle.prompt.settings.max_new_tokens
+        finish = event.finish or ("length" if over else None)
+        row.handle.emit(row.saying.last(event, finish) if finish else event)
         return finish is not None
 
     def _keep(self, places: list[int]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from inference.decoders import Continuation, Continuing, Piece, Ticket
+from inference.decoders import DecoderEngine, GenerationRequest, RequestHandle, TokenEvent
 from inference.decoders.asking import Asking
 from inference.decoders.settings import Decoding, Limits
 from inference.decoders.words import ends_of
@@ -21,38 +21,38 @@ from inference.tasks.tasks import Answer, spread
 
 @dataclass(slots=True)
 class Collected:
-    """All pieces of one continuation."""
+    """All events of one continuation."""
 
-    prompt: Continuation
+    prompt: GenerationRequest
     started: float = field(default_factory=time.perf_counter)
     first: float = 0.0
     seconds: float = 0.0
-    pieces: list[Piece] = field(default_factory=list)
+    events: list[TokenEvent] = field(default_factory=list)
 
-    def add(self, piece: Piece) -> None:
+    def add(self, event: TokenEvent) -> None:
         self.seconds = time.perf_counter() - self.started
         self.first = self.first or self.seconds
-        self.pieces.append(piece)
+        self.events.append(event)
 
     @property
     def done(self) -> bool:
-        return bool(self.pieces) and self.pieces[-1].finish is not None
+        return bool(self.events) and self.events[-1].finish is not None
 
     @property
     def tokens_out(self) -> int:
-        return sum(piece.id >= 0 for piece in self.pieces)
+        return sum(event.id >= 0 for event in self.events)
 
     def answer(self, *, chat: bool) -> Answer:
         """The whole answer, with what is asked of it besides."""
-        last, settings = self.pieces[-1], self.prompt.settings
+        last, settings = self.events[-1], self.prompt.settings
         tokens_in = len(self.prompt.tokens)
         if last.error:
             return Answer(TextGeneration.nothing, tokens_in, seconds=self.seconds, error=last.error)
         fields: dict[str, Any] = {"generated_text": full_text(self.prompt, last)}
         if settings.details:
             tokens = [
-                {"id": piece.id, "text": piece.text, "logprob": piece.logprob, "special": piece.special}
-                for piece in self.pieces
+                {"id": event.id, "text": event.text, "logprob": event.logprob, "special": event.special}
+                for event in self.events
             ]
             # Their logarithms are not computed; TGI's form allows for that, and has none for the first in any case.
             prefill = [
@@ -73,7 +73,7 @@ class TextGeneration:
     nothing: Mapping[str, Any] = {"generated_text": ""}
     literal = False
 
-    def __init__(self, loaded: Loaded, limits: Limits, engine: Continuing) -> None:
+    def __init__(self, loaded: Loaded, limits: Limits, engine: DecoderEngine) -> None:
         self.engine, self.limits = engine, limits
         with told_by_file():
             defaults = Decoding.of_model(loaded.generation_config)
@@ -107,7 +107,7 @@ class TextGeneration:
             places.append(row)
         # Longest first: rows that stand together pad each other least.
         for one in sorted(found, key=lambda one: -one.prompt.most_tokens):
-            self.engine.submit(Ticket(one.prompt, one.add))
+            self.engine.submit(RequestHandle(one.prompt, one.add))
         while self.engine.step():
             pass
         chats = [False] * len(found)
@@ -164,12 +164,12 @@ def _together(answers: Sequence[Answer]) -> Answer:
     )
 
 
-def full_text(prompt: Continuation, last: Piece) -> str:
+def full_text(prompt: GenerationRequest, last: TokenEvent) -> str:
     """The generated text, after its prompt where that was asked for."""
     return (prompt.text if prompt.settings.return_full_text else "") + (last.generated_text or "")
 
 
-def details(prompt: Continuation, last: Piece, tokens_out: int) -> dict[str, Any]:
+def details(prompt: GenerationRequest, last: TokenEvent, tokens_out: int) -> dict[str, Any]:
     """Return TGI's `details` of a finished text."""
     return {
         "finish_reason": last.finish,

@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import IO, Any
 
-from inference.decoders import Piece, Ticket, failed
+from inference.decoders import RequestHandle, TokenEvent, failed
 from inference.decoders.settings import Limits
 from inference.decoders.words import Speech
 from inference.engines import Description
@@ -95,10 +95,10 @@ class VllmEngine:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def submit(self, ticket: Ticket) -> None:
+    def submit(self, handle: RequestHandle) -> None:
         with self._changed:
             self._open += 1
-        self._readers.submit(self._follow, ticket)
+        self._readers.submit(self._follow, handle)
 
     def step(self) -> bool:
         """Wait for something to end; the work is done elsewhere."""
@@ -141,48 +141,48 @@ class VllmEngine:
         lines = self._said.read().decode(errors="replace").strip().splitlines()
         return " / ".join(lines[-3:])[-1_000:] or "nothing"
 
-    def _follow(self, ticket: Ticket) -> None:
+    def _follow(self, handle: RequestHandle) -> None:
         """Read one text to its end, on a thread of the pool."""
         try:
-            if not ticket.left:
-                self._read(ticket)
+            if not handle.left:
+                self._read(handle)
         except (OSError, http.client.HTTPException, ValueError, KeyError, AttributeError) as error:
-            if not ticket.left:
+            if not handle.left:
                 log.error("vLLM failed: %s", error)
-                ticket.emit(failed(f"vLLM failed: {type(error).__name__}"))
+                handle.emit(failed(f"vLLM failed: {type(error).__name__}"))
         finally:
             with self._changed:
                 self._open -= 1
                 self._changed.notify_all()
 
-    def _read(self, ticket: Ticket) -> None:
-        saying = self._speech.of(ticket.prompt)
+    def _read(self, handle: RequestHandle) -> None:
+        saying = self._speech.of(handle.prompt)
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=600)
         try:
             connection.request(
-                "POST", "/v1/completions", json.dumps(_asked(ticket)), {"Content-Type": "application/json"}
+                "POST", "/v1/completions", json.dumps(_asked(handle)), {"Content-Type": "application/json"}
             )
-            ticket.let_go = partial(_shut, connection)
+            handle.on_cancel = partial(_shut, connection)
             answer = connection.getresponse()
             if answer.status != 200:
                 said = answer.read(2_000).decode(errors="replace")
                 log.error("vLLM refused: %s", said)
-                ticket.emit(failed(f"vLLM refused it with {answer.status}"))
+                handle.emit(failed(f"vLLM refused it with {answer.status}"))
                 return
-            held: Piece | None = None
+            held: TokenEvent | None = None
             for token, logprob, reason in _tokens(answer):
-                if ticket.left:
+                if handle.left:
                     return
-                # A piece goes out once the next is there: only then is it known not to be the last.
+                # An event goes out once the next is there: only then is it known not to be the last.
                 if held is not None and token is not None:
-                    ticket.emit(held)
+                    handle.emit(held)
                     held = None
                 if token is not None:
-                    held = saying.piece(token, logprob)
+                    held = saying.event(token, logprob)
                 if held is not None and (held.finish or reason):
-                    ticket.emit(saying.last(held, held.finish or ("length" if reason == "length" else "eos_token")))
+                    handle.emit(saying.last(held, held.finish or ("length" if reason == "length" else "eos_token")))
                     return
-            ticket.emit(saying.last(held, "length") if held else failed("vLLM said nothing"))
+            handle.emit(saying.last(held, "length") if held else failed("vLLM said nothing"))
         finally:
             connection.close()
 
@@ -193,12 +193,12 @@ def _shut(connection: http.client.HTTPConnection) -> None:
         connection.sock.shutdown(socket.SHUT_RDWR)
 
 
-def _asked(ticket: Ticket) -> dict[str, Any]:
+def _asked(handle: RequestHandle) -> dict[str, Any]:
     """The request, in vLLM's names."""
-    settings = ticket.prompt.settings
+    settings = handle.prompt.settings
     asked: dict[str, Any] = {
         "model": _MODEL,
-        "prompt": list(ticket.prompt.tokens),
+        "prompt": list(handle.prompt.tokens),
         "stream": True,
         "max_tokens": settings.max_new_tokens,
         "temperature": settings.temperature if settings.do_sample else 0,
@@ -209,7 +209,7 @@ def _asked(ticket: Ticket) -> dict[str, Any]:
         "logprobs": 1,
         "return_token_ids": True,
         # The same text has the same draws, as with the other engine; their numbers are vLLM's own.
-        "seed": ticket.prompt.key % 2**63,
+        "seed": handle.prompt.key % 2**63,
     }
     if settings.do_sample and settings.top_k:
         asked["top_k"] = settings.top_k

@@ -20,7 +20,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 from transformers.generation.stopping_criteria import StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
-from inference.decoders import Piece, Ticket, failed
+from inference.decoders import RequestHandle, TokenEvent, failed
 from inference.decoders.words import Saying, Speech
 from inference.engines import Description
 from inference.engines.batching import out_of_memory
@@ -65,7 +65,7 @@ class WholeEngine:
     def __init__(self, model: PreTrainedModel, tokenizer: Any) -> None:
         self._model, self._tokenizer = model, tokenizer
         self.speech = Speech(tokenizer, model.generation_config)
-        self._waiting: deque[Ticket] = deque()
+        self._waiting: deque[RequestHandle] = deque()
         self._lock = threading.Lock()
         self.description = Description(NAME, str(model.device), str(model.dtype).removeprefix("torch."))
 
@@ -73,9 +73,9 @@ class WholeEngine:
     def alive(self) -> bool:
         return True
 
-    def submit(self, ticket: Ticket) -> None:
+    def submit(self, handle: RequestHandle) -> None:
         with self._lock:
-            self._waiting.append(ticket)
+            self._waiting.append(handle)
 
     def close(self) -> None:
         """Release nothing: the owner releases the model."""
@@ -83,14 +83,14 @@ class WholeEngine:
     def step(self) -> bool:
         """Answer the text that has waited longest."""
         with self._lock:
-            ticket = self._waiting.popleft() if self._waiting else None
-        if ticket is not None and not ticket.left:
-            self._answer(ticket)
+            handle = self._waiting.popleft() if self._waiting else None
+        if handle is not None and not handle.left:
+            self._answer(handle)
         return bool(self._waiting)
 
-    def _answer(self, ticket: Ticket) -> None:
+    def _answer(self, handle: RequestHandle) -> None:
         try:
-            self._generate(ticket)
+            self._generate(handle)
             return
         except Exception as error:
             short = out_of_memory(error)
@@ -99,15 +99,15 @@ class WholeEngine:
             why = "it does not fit into memory" if short else f"the model fails on it: {type(error).__name__}"
         # Outside the except block: the traceback holds the failed pass's tensors.
         gc.collect()
-        ticket.emit(failed(why))
+        handle.emit(failed(why))
 
     # no_grad, not inference_mode: some models keep their state in place.
     @torch.no_grad()
-    def _generate(self, ticket: Ticket) -> None:
-        prompt, model = ticket.prompt, self._model
-        config = self._config(ticket)
+    def _generate(self, handle: RequestHandle) -> None:
+        prompt, model = handle.prompt, self._model
+        config = self._config(handle)
         tokens = torch.tensor([prompt.tokens], device=model.device)  # (1, tokens)
-        telling = _Telling(ticket, self.speech.of(prompt))
+        telling = _Telling(handle, self.speech.of(prompt))
         beams = config.num_beams or 1
         with torch.random.fork_rng(enabled=bool(config.do_sample)):
             if config.do_sample:
@@ -132,8 +132,8 @@ class WholeEngine:
         logits = self._model(input_ids=output[:1]).logits[0, -new - 1 : -1].float()  # (new, vocabulary)
         return logits.log_softmax(dim=-1).gather(1, output[0, -new:].unsqueeze(1)).squeeze(1).tolist()  # type: ignore[no-any-return]
 
-    def _config(self, ticket: Ticket) -> GenerationConfig:
-        settings, config = ticket.prompt.settings, copy.deepcopy(self._model.generation_config)
+    def _config(self, handle: RequestHandle) -> GenerationConfig:
+        settings, config = handle.prompt.settings, copy.deepcopy(self._model.generation_config)
         ends = sorted(self.speech.ends)
         pad = config.pad_token_id if config.pad_token_id is not None else self._tokenizer.pad_token_id
         most = settings.max_new_tokens or 0
@@ -142,7 +142,7 @@ class WholeEngine:
             "min_new_tokens": None if config.min_new_tokens is None else min(config.min_new_tokens, most),
             "min_length": None
             if config.min_length is None
-            else min(config.min_length, len(ticket.prompt.tokens) + most),
+            else min(config.min_length, len(handle.prompt.tokens) + most),
             "max_new_tokens": settings.max_new_tokens,
             "max_length": None,
             "do_sample": settings.do_sample,
@@ -187,16 +187,16 @@ class _Criterion(StoppingCriteria):  # type: ignore[misc]  # transformers publis
 class _Telling(BaseStreamer):  # type: ignore[misc]  # transformers publishes no types
     """Tells a watcher each token, one late: only the next one, or the end, shows whether it was the last."""
 
-    def __init__(self, ticket: Ticket, saying: Saying) -> None:
-        self._ticket, self._saying = ticket, saying
-        self._held: Piece | None = None
-        self._count = -1 if (ticket.prompt.tokens) else 0
+    def __init__(self, handle: RequestHandle, saying: Saying) -> None:
+        self._handle, self._saying = handle, saying
+        self._held: TokenEvent | None = None
+        self._count = -1 if (handle.prompt.tokens) else 0
         self._finished = False
         self.listener, self.criterion = _Listener(), _Criterion(self)
 
     @property
     def over(self) -> bool:
-        return self._finished or self._ticket.left
+        return self._finished or self._handle.left
 
     def put(self, value: Tensor) -> None:
         if self._count < 0:
@@ -212,19 +212,19 @@ class _Telling(BaseStreamer):  # type: ignore[misc]  # transformers publishes no
         if self._finished:
             return
         if self._held is not None:
-            self._ticket.emit(self._held)
-        piece = self._saying.piece(token, logprob)
+            self._handle.emit(self._held)
+        event = self._saying.event(token, logprob)
         self._count = max(self._count, 0) + 1
-        self._held = piece
-        if piece.finish is not None:
+        self._held = event
+        if event.finish is not None:
             self._finished = True
             self._held = None
-            self._ticket.emit(self._saying.last(piece, piece.finish))
+            self._handle.emit(self._saying.last(event, event.finish))
 
     def end(self) -> None:
         """Nothing follows: what is held was the last."""
         if self._held is not None:
-            most = self._ticket.prompt.settings.max_new_tokens or 0
+            most = self._handle.prompt.settings.max_new_tokens or 0
             finish = "length" if self._count >= most else "stop_sequence"
             held, self._held, self._finished = self._held, None, True
-            self._ticket.emit(self._saying.last(held, finish))
+            self._handle.emit(self._saying.last(held, finish))

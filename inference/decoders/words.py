@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from inference.decoders import Continuation, Piece
+from inference.decoders import GenerationRequest, TokenEvent
 
 # How many tokens of the prompt a first word may depend on.
 _BEFORE = 5
@@ -60,13 +60,13 @@ class Words:
 
 
 class Saying:
-    """Incremental detokenizer of one request: a piece for each token."""
+    """Incremental detokenizer of one request: an event for each token."""
 
-    def __init__(self, speech: Speech, prompt: Continuation) -> None:
+    def __init__(self, speech: Speech, prompt: GenerationRequest) -> None:
         self._speech, self._words = speech, Words(speech.tokenizer, prompt.tokens, prompt.settings.stop)
         self._stopped = False
 
-    def piece(self, token: int, logprob: float) -> Piece:
+    def event(self, token: int, logprob: float) -> TokenEvent:
         """The next token; `finish` where it ends the text by itself."""
         speech, special = self._speech, token in self._speech.special
         if special:
@@ -74,13 +74,13 @@ class Saying:
         else:
             text, self._stopped = self._words.add(token)
         finish = "eos_token" if token in speech.ends else "stop_sequence" if self._stopped else None
-        return Piece(token, text, logprob, special, finish)
+        return TokenEvent(token, text, logprob, special, finish)
 
-    def last(self, piece: Piece, finish: str) -> Piece:
-        """`piece` as the text's last: with what was held back of a character, and the whole text."""
+    def last(self, event: TokenEvent, finish: str) -> TokenEvent:
+        """`event` as the text's last: with what was held back of a character, and the whole text."""
         rest = "" if self._stopped else self._words.rest()
-        text = piece.text if piece.special else piece.text + rest
-        return Piece(piece.id, text, piece.logprob, piece.special, finish, self._words.text)
+        text = event.text if event.special else event.text + rest
+        return TokenEvent(event.id, text, event.logprob, event.special, finish, self._words.text)
 
 
 def ends_of(generation_config: Any) -> list[int]:
@@ -97,5 +97,5 @@ class Speech:
         self.ends = {token for token in (*ends_of(generation_config), tokenizer.eos_token_id) if token is not None}
         self.special = set(tokenizer.all_special_ids)
 
-    def of(self, prompt: Continuation) -> Saying:
+    def of(self, prompt: GenerationRequest) -> Saying:
         return Saying(self, prompt)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from inference.records.parameters import Generation
-from inference.records.requests import Departure
+from inference.records.requests import CancelToken
 
 # Error in place of an answer whose client has disconnected.
 LEFT = "the client has left"
@@ -27,11 +27,11 @@ class Prompt:
     tokens: tuple[int, ...]
     settings: Generation
     key: int
-    clients: tuple[Departure, ...] = ()
+    clients: tuple[CancelToken, ...] = ()
 
     @property
     def left(self) -> bool:
-        return bool(self.clients) and all(client.gone for client in self.clients)
+        return bool(self.clients) and all(client.cancelled for client in self.clients)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,10 +34,10 @@ _DATA = frozenset({"id", "metadata"})
 
 
 @dataclass(slots=True, eq=False)
-class Departure:
+class CancelToken:
     """Cancel token of a client: set on any thread, read between steps."""
 
-    gone: bool = False
+    cancelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Request:
     prepared: tuple[Any, ...] = ()
     stream: bool = False
     chat: bool = False
-    departure: Departure = field(default_factory=Departure, compare=False)
+    cancel_token: CancelToken = field(default_factory=CancelToken, compare=False)
 
 
 def decode_record(line: bytes) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from inference.decoders import Piece
+from inference.decoders import TokenEvent
 from inference.records.requests import Request
 from inference.tasks.tasks import Answer
 from promotion.errors import PromotionError
@@ -42,8 +42,8 @@ class Host(Protocol):
         """
         ...
 
-    def stream(self, request: Request) -> AsyncIterator[Piece]:
-        """The pieces of the one text of a request; closed early, it lets go of it."""
+    def stream(self, request: Request) -> AsyncIterator[TokenEvent]:
+        """The events of the one text of a request; closed early, it lets go of it."""
         ...
 
     def run(self) -> None:

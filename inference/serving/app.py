@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from inference.decoders import Piece
+from inference.decoders import TokenEvent
 from inference.decoders.task import TextGeneration
 from inference.errors import RecordInvalid, TooLong
 from inference.records import requests
@@ -267,37 +267,37 @@ class App:
         headers: dict[str, str],
         leave: _Once,
     ) -> Response:
-        """Return the stream, once its first piece is there: an early failure still gets its own status."""
+        """Return the stream, once its first event is there: an early failure still gets its own status."""
         lines = accept in LINES or (accept != SSE_TYPE and self._hosting.stream_form == JSON_LINES)
         shown = form.events(asked, lines=lines)
         [prompt] = asked.prepared
-        pieces = host.stream(asked)
+        tokens = host.stream(asked)
         try:
-            first: Piece = await _unless_left(request, anext(pieces))
+            first: TokenEvent = await _unless_left(request, anext(tokens))
         except BaseException:
-            await _closed(pieces)
+            await _closed(tokens)
             raise
         if first.error:
-            await _closed(pieces)
+            await _closed(tokens)
             raise HostFailed(f"the text could not be generated: {first.error}.")
         to_first = time.perf_counter() - begun.clock
         self._meter.first(to_first)
 
         async def events() -> AsyncIterator[bytes]:
-            number, piece, whole = 1, first, False
+            number, event, whole = 1, first, False
             try:
-                yield shown.piece(piece, number)
-                while piece.finish is None:
-                    piece = await anext(pieces)
-                    number += piece.id >= 0
-                    told = shown.piece(piece, number)
+                yield shown.event(event, number)
+                while event.finish is None:
+                    event = await anext(tokens)
+                    number += event.id >= 0
+                    told = shown.event(event, number)
                     if told:
                         yield told
                 yield shown.end()
                 whole = True
             finally:
                 # Also where the client has left: it makes room for the next.
-                await _closed(pieces)
+                await _closed(tokens)
                 leave()
                 self._meter.tokens(len(prompt.tokens), number)
                 if not whole:
@@ -338,9 +338,9 @@ class _Stream(StreamingResponse):
             self._leave()
 
 
-async def _closed(pieces: AsyncIterator[Any]) -> None:
+async def _closed(stream: AsyncIterator[Any]) -> None:
     with contextlib.suppress(RuntimeError):
-        await pieces.aclose()  # type: ignore[attr-defined]
+        await stream.aclose()  # type: ignore[attr-defined]
 
 
 async def _unless_left(request: Request, work: Awaitable[Result]) -> Result:
@@ -350,21 +350,21 @@ async def _unless_left(request: Request, work: Awaitable[Result]) -> Result:
         ClientDisconnect: nobody waits any more.
     """
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_departure(request))
+    left = asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((task, left), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
         raise ClientDisconnect
     finally:
-        gone.cancel()
+        left.cancel()
         if not task.done():
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
 
-async def _departure(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 

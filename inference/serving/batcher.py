@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
-from inference.decoders import Piece
+from inference.decoders import TokenEvent
 from inference.records.requests import Request
 from inference.serving import HostFailed
 from inference.serving.meter import Meter
@@ -39,11 +39,11 @@ class _Line:
     came: float = field(default_factory=time.monotonic)
     taken: int = 0
     outcomes: dict[int, Outcome] = field(default_factory=dict)
-    gone: bool = False
+    cancelled: bool = False
 
     @property
     def waiting(self) -> int:
-        return 0 if self.gone else len(self.requests) - self.taken
+        return 0 if self.cancelled else len(self.requests) - self.taken
 
 
 # A request, by its client's line and its number there.
@@ -94,12 +94,12 @@ class Batcher:
         try:
             return await line.future
         except asyncio.CancelledError:
-            line.gone = True
+            line.cancelled = True
             for request in requests:
-                request.departure.gone = True
+                request.cancel_token.cancelled = True
             raise
 
-    def stream(self, request: Request) -> AsyncIterator[Piece]:
+    def stream(self, request: Request) -> AsyncIterator[TokenEvent]:
         """Refuse the request: these models don't stream."""
         raise HostFailed("this model does not stream.")
 

@@ -5,44 +5,44 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from inference.decoders import Continuation, Piece
+from inference.decoders import GenerationRequest, TokenEvent
 from inference.decoders.task import details, full_text
 
 SSE_TYPE, LINES_TYPE = "text/event-stream", "application/jsonlines"
 
 
-def server_sent(prompt: Continuation, piece: Piece, number: int) -> bytes:
+def server_sent(prompt: GenerationRequest, event: TokenEvent, number: int) -> bytes:
     """One event; `number` counts from 1."""
-    if piece.error:
-        return b"data:" + dump({"error": piece.error, "error_type": "generation"}) + b"\n\n"
-    last = piece.finish is not None
-    event = {
+    if event.error:
+        return b"data:" + dump({"error": event.error, "error_type": "generation"}) + b"\n\n"
+    last = event.finish is not None
+    told = {
         "index": number,
-        "token": {"id": piece.id, "text": piece.text, "logprob": piece.logprob, "special": piece.special},
-        "generated_text": full_text(prompt, piece) if last else None,
-        "details": details(prompt, piece, number) if last else None,
+        "token": {"id": event.id, "text": event.text, "logprob": event.logprob, "special": event.special},
+        "generated_text": full_text(prompt, event) if last else None,
+        "details": details(prompt, event, number) if last else None,
     }
-    return b"data:" + dump(event) + b"\n\n"
+    return b"data:" + dump(told) + b"\n\n"
 
 
-def json_line(prompt: Continuation, piece: Piece, number: int) -> bytes:
+def json_line(prompt: GenerationRequest, event: TokenEvent, number: int) -> bytes:
     """One line."""
-    token: dict[str, Any] = {"id": piece.id, "text": piece.text, "log_prob": piece.logprob}
-    if piece.special:
+    token: dict[str, Any] = {"id": event.id, "text": event.text, "log_prob": event.logprob}
+    if event.special:
         token["special_token"] = True
     line: dict[str, Any] = {"token": token}
-    if piece.error:
+    if event.error:
         token["log_prob"] = -1
         ended: dict[str, Any] = {
             "finish_reason": "error",
             "generated_tokens": None,
             "inputs": None,
-            "error": piece.error,
+            "error": event.error,
         }
         line |= {"generated_text": "", "details": ended}
-    elif piece.finish is not None:
-        line["generated_text"] = full_text(prompt, piece)
-        ended = {"finish_reason": piece.finish, "generated_tokens": number, "inputs": prompt.text}
+    elif event.finish is not None:
+        line["generated_text"] = full_text(prompt, event)
+        ended = {"finish_reason": event.finish, "generated_tokens": number, "inputs": prompt.text}
         line["details"] = ended
     return dump(line) + b"\n"
 

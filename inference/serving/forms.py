@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from starlette.responses import Response
 
-from inference.decoders import Piece
+from inference.decoders import TokenEvent
 from inference.records.json_lines import dump_line
 from inference.records.requests import Request
 from inference.serving.formats import LINES_TYPE, SSE_TYPE, json_line, server_sent
@@ -24,12 +24,12 @@ class Events(Protocol):
 
     media_type: str
 
-    def piece(self, piece: Piece, number: int) -> bytes:
-        """Return `piece` as one event of the stream; `number` counts from 1."""
+    def event(self, event: TokenEvent, number: int) -> bytes:
+        """Return `event` as one event of the stream; `number` counts from 1."""
         ...
 
     def end(self) -> bytes:
-        """Return the bytes that follow the last piece."""
+        """Return the bytes that follow the last event."""
         ...
 
 
@@ -89,9 +89,9 @@ class OwnEvents:
         self.media_type = LINES_TYPE if lines else SSE_TYPE
         self._prompt, self._form = asked.prepared[0], json_line if lines else server_sent
 
-    def piece(self, piece: Piece, number: int) -> bytes:
+    def event(self, event: TokenEvent, number: int) -> bytes:
         """Return one event; `number` counts from 1."""
-        return self._form(self._prompt, piece, number)
+        return self._form(self._prompt, event, number)
 
     def end(self) -> bytes:
         """Return nothing: these streams have no last event."""

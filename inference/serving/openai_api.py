@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inference.decoders import Piece
+from inference.decoders import TokenEvent
 from inference.records.neutral import off
 from inference.records.requests import Request
 from inference.serving.formats import SSE_TYPE, dump
@@ -185,20 +185,20 @@ class _Chunks:
         self._text, self._told, self._made, self._failed = "", 0, 0, False
         self._begun = False
 
-    def piece(self, piece: Piece, number: int) -> bytes:
+    def event(self, event: TokenEvent, number: int) -> bytes:
         self._made = number
-        if piece.error:
+        if event.error:
             self._failed = True
-            return _event({"error": {"message": piece.error, "type": "server_error", "param": None, "code": None}})
-        if not piece.special:
-            self._text += piece.text
-        if piece.finish is not None:
-            self._text = piece.generated_text or self._text
-            if piece.finish == "stop_sequence":
+            return _event({"error": {"message": event.error, "type": "server_error", "param": None, "code": None}})
+        if not event.special:
+            self._text += event.text
+        if event.finish is not None:
+            self._text = event.generated_text or self._text
+            if event.finish == "stop_sequence":
                 self._text = _without_stop(self._text, self._stops)
             new, self._told = self._text[self._told :], len(self._text)
             told = self._form.chunk(self._first() + new, None) if new or not self._begun else b""
-            return told + self._form.chunk(None, _finish(piece.finish))
+            return told + self._form.chunk(None, _finish(event.finish))
         safe = len(self._text) - _held(self._text, self._stops)
         new, self._told = self._text[self._told : safe], max(self._told, safe)
         if not new and self._begun:

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from inference.decoders import Piece, Ticket, failed
+from inference.decoders import RequestHandle, TokenEvent, failed
 from inference.decoders.task import Collected, TextGeneration, grouped
 from inference.records.requests import Request
 from inference.serving.meter import Meter
@@ -22,7 +22,7 @@ class StepHost:
         """Make a host for a text generation task; `run` does the steps, on a thread of its own."""
         self._engine, self._meter = task.engine, meter
         self._work, self._stopped = threading.Event(), False
-        self._open: set[Ticket] = set()
+        self._open: set[RequestHandle] = set()
 
     @property
     def alive(self) -> bool:
@@ -45,39 +45,39 @@ class StepHost:
             if not missing and not future.done():
                 future.set_result(None)
 
-        def emitter(one: Collected) -> Callable[[Piece], None]:
-            def emit(piece: Piece) -> None:
-                one.add(piece)
-                if piece.finish is not None:
+        def emitter(one: Collected) -> Callable[[TokenEvent], None]:
+            def emit(event: TokenEvent) -> None:
+                one.add(event)
+                if event.finish is not None:
                     _call(loop, count)
 
             return emit
 
-        tickets = [Ticket(one.prompt, emitter(one)) for one in collected]
-        self._submit(tickets)
+        handles = [RequestHandle(one.prompt, emitter(one)) for one in collected]
+        self._submit(handles)
         try:
             await future
         finally:
-            self._let_go(tickets)
+            self._cancel(handles)
         found = iter(one.answer(chat=chat) for (chat, _), one in zip(prompts, collected, strict=True))
         for one in collected:
             self._meter.first(one.first)
         return [grouped(request, [next(found) for _ in request.prepared]) for request in requests]
 
-    async def stream(self, request: Request) -> AsyncIterator[Piece]:
-        """Yield the pieces of one request's text as they are generated."""
+    async def stream(self, request: Request) -> AsyncIterator[TokenEvent]:
+        """Yield the events of one request's text as they are generated."""
         loop = asyncio.get_running_loop()
-        pieces: asyncio.Queue[Piece] = asyncio.Queue()
-        ticket = Ticket(request.prepared[0], lambda piece: _call(loop, lambda: pieces.put_nowait(piece)))
-        self._submit([ticket])
+        events: asyncio.Queue[TokenEvent] = asyncio.Queue()
+        handle = RequestHandle(request.prepared[0], lambda event: _call(loop, lambda: events.put_nowait(event)))
+        self._submit([handle])
         try:
             while True:
-                piece = await pieces.get()
-                yield piece
-                if piece.finish is not None:
+                event = await events.get()
+                yield event
+                if event.finish is not None:
                     return
         finally:
-            self._let_go([ticket])
+            self._cancel([handle])
 
     def run(self) -> None:
         """Run the engine's steps until stopped."""
@@ -92,22 +92,22 @@ class StepHost:
         """Stop the engine and fail the requests that are open."""
         self._stopped = True
         self._work.set()
-        for ticket in list(self._open):
-            ticket.leave()
-            ticket.emit(failed("the server is being stopped"))
+        for handle in list(self._open):
+            handle.cancel()
+            handle.emit(failed("the server is being stopped"))
 
-    def _submit(self, tickets: Sequence[Ticket]) -> None:
-        self._meter.passing(len(tickets))
-        self._open.update(tickets)
-        for ticket in tickets:
-            self._engine.submit(ticket)
+    def _submit(self, handles: Sequence[RequestHandle]) -> None:
+        self._meter.passing(len(handles))
+        self._open.update(handles)
+        for handle in handles:
+            self._engine.submit(handle)
         self._work.set()
 
-    def _let_go(self, tickets: Sequence[Ticket]) -> None:
+    def _cancel(self, handles: Sequence[RequestHandle]) -> None:
         """Cancel the requests; those that are finished are not affected."""
-        for ticket in tickets:
-            ticket.leave()
-            self._open.discard(ticket)
+        for handle in handles:
+            handle.cancel()
+            self._open.discard(handle)
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:

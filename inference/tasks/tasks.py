@@ -23,7 +23,7 @@ from inference.models.languages import Languages
 from inference.models.loading import Loaded
 from inference.models.tokenizing import Encoded, Encoder, decoder_reach
 from inference.records.parameters import Generation, Labels
-from inference.records.requests import Departure, Request, generation_request, zero_shot_request
+from inference.records.requests import CancelToken, Request, generation_request, zero_shot_request
 from promotion.errors import Invalid
 
 log = logging.getLogger("inference")
@@ -172,13 +172,13 @@ class TextToText(_Plain):
         def enter(requests: Sequence[Request]) -> list[Prompt]:
             nonlocal came, prompted
             wanted: dict[tuple[str, Generation], list[tuple[int, int]]] = {}
-            waiting: dict[tuple[str, Generation], list[Departure]] = {}
+            waiting: dict[tuple[str, Generation], list[CancelToken]] = {}
             for request in requests:
                 assert isinstance(request.settings, Generation)
                 open_requests[came], missing[came] = {}, len(request.texts)
                 for place, text in enumerate(request.texts):
                     wanted.setdefault((text, request.settings), []).append((came, place))
-                    waiting.setdefault((text, request.settings), []).append(request.departure)
+                    waiting.setdefault((text, request.settings), []).append(request.cancel_token)
                 came += 1
             encoded = self._encoded(list(wanted))
             prompts = []

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from inference.__main__ import main
 from inference.batch.opening import task_for
-from inference.decoders import Continuation, Piece, Ticket
+from inference.decoders import GenerationRequest, RequestHandle, TokenEvent
 from inference.decoders.settings import Decoding, Limits
 from inference.decoders.steps import StepEngine
 from inference.decoders.task import Collected, TextGeneration
@@ -260,20 +260,20 @@ def engine_of(loaded: Loaded, model: Any, batch: int = 4_096) -> tuple[StepEngin
     return StepEngine(model, loaded.tokenizer, limits), limits
 
 
-def continuation(loaded: Loaded, text: str, tokens: int) -> Continuation:
-    return Continuation(text, tuple(loaded.tokenizer(text)["input_ids"]), Decoding(max_new_tokens=tokens), 1)
+def continuation(loaded: Loaded, text: str, tokens: int) -> GenerationRequest:
+    return GenerationRequest(text, tuple(loaded.tokenizer(text)["input_ids"]), Decoding(max_new_tokens=tokens), 1)
 
 
-def watch(engine: StepEngine, prompt: Continuation) -> tuple[Collected, Ticket]:
+def watch(engine: StepEngine, prompt: GenerationRequest) -> tuple[Collected, RequestHandle]:
     seen = Collected(prompt)
-    ticket = Ticket(prompt, seen.add)
-    engine.submit(ticket)
-    return seen, ticket
+    handle = RequestHandle(prompt, seen.add)
+    engine.submit(handle)
+    return seen, handle
 
 
 def said(one: Collected) -> list[tuple[int, str]]:
     """Logarithms aside, whose last bits depend on the shape of a batch."""
-    return [(piece.id, piece.text) for piece in one.pieces]
+    return [(event.id, event.text) for event in one.events]
 
 
 def run(engine: StepEngine) -> None:
@@ -286,7 +286,7 @@ def test_a_text_that_breaks_the_model_ends_alone(loaded: Loaded) -> None:
     plain, _ = engine_of(loaded, loaded.model)
     wanted = [watch(plain, prompt)[0] for prompt in prompts]
     run(plain)
-    spoken = {piece.id for one in wanted for piece in one.pieces}
+    spoken = {event.id for one in wanted for event in one.events}
     sign, broken = next(
         (sign, token) for sign in "~^%$#" if (token := loaded.tokenizer(sign)["input_ids"][-1]) not in spoken
     )
@@ -298,7 +298,7 @@ def test_a_text_that_breaks_the_model_ends_alone(loaded: Loaded) -> None:
     run(engine)
 
     assert [said(one) for one in found[:2]] == [said(one) for one in wanted]
-    assert found[2].pieces[-1].error == "the model fails on it: ValueError"
+    assert found[2].events[-1].error == "the model fails on it: ValueError"
     assert 2 in model.rows
 
 
@@ -308,9 +308,9 @@ def test_a_text_that_breaks_a_later_step_ends_alone(loaded: Loaded) -> None:
     wanted = [watch(plain, prompt)[0] for prompt in prompts]
     run(plain)
     # A token that only the first text says, in the middle.
-    others = {piece.id for piece in wanted[1].pieces} | {token for prompt in prompts for token in prompt.tokens}
+    others = {event.id for event in wanted[1].events} | {token for prompt in prompts for token in prompt.tokens}
     at, token = next(
-        (place, piece.id) for place, piece in enumerate(wanted[0].pieces) if place > 1 and piece.id not in others
+        (place, event.id) for place, event in enumerate(wanted[0].events) if place > 1 and event.id not in others
     )
 
     engine, _ = engine_of(loaded, Watched(loaded.model, broken=token))
@@ -319,7 +319,7 @@ def test_a_text_that_breaks_a_later_step_ends_alone(loaded: Loaded) -> None:
 
     assert said(found[1]) == said(wanted[1])
     assert said(found[0])[: at + 1] == said(wanted[0])[: at + 1]
-    assert found[0].pieces[-1].finish == "error"
+    assert found[0].events[-1].finish == "error"
 
 
 def test_where_memory_is_short_fewer_stand_together_and_all_are_answered(loaded: Loaded) -> None:
@@ -333,7 +333,7 @@ def test_where_memory_is_short_fewer_stand_together_and_all_are_answered(loaded:
     found = [watch(engine, prompt)[0] for prompt in prompts]
     run(engine)
 
-    assert [one.pieces[-1].generated_text for one in found] == [one.pieces[-1].generated_text for one in wanted]
+    assert [one.events[-1].generated_text for one in found] == [one.events[-1].generated_text for one in wanted]
     assert max(model.rows[-8:]) <= 3
 
 
@@ -354,14 +354,14 @@ def test_whoever_leaves_makes_room_while_waiting_and_between_steps(loaded: Loade
     seen = [watch(engine, continuation(loaded, "the fox", 200)) for _ in range(3)]
     engine.step()
     engine.step()
-    seen[1][1].leave()
-    seen[0][1].leave()
+    seen[1][1].cancel()
+    seen[0][1].cancel()
     engine.step()
 
-    assert len(seen[0][0].pieces) == 2
-    assert seen[1][0].pieces == []
-    assert len(seen[2][0].pieces) == 1
-    seen[2][1].leave()
+    assert len(seen[0][0].events) == 2
+    assert seen[1][0].events == []
+    assert len(seen[2][0].events) == 1
+    seen[2][1].cancel()
     assert engine.step() is False
 
 
@@ -375,8 +375,8 @@ def test_a_newcomer_joins_those_under_way(loaded: Loaded) -> None:
     run(engine)
 
     assert model.rows[5:10] == [1, 2, 2, 2, 1]
-    assert len(first.pieces) == 20
-    assert [piece.finish for piece in second.pieces] == [None, None, None, "length"]
+    assert len(first.events) == 20
+    assert [event.finish for event in second.events] == [None, None, None, "length"]
 
 
 @given(st.text(max_size=30), st.lists(st.integers(3, 319), max_size=20))
@@ -385,10 +385,10 @@ def test_pieces_are_the_text(text: str, more: list[int]) -> None:
     tokens = [*tokenizer(text, add_special_tokens=False)["input_ids"], *more]
     words = Words(tokenizer, [0], ())
 
-    pieces = [words.add(token)[0] for token in tokens]
-    pieces.append(words.rest())
+    events = [words.add(token)[0] for token in tokens]
+    events.append(words.rest())
 
-    assert "".join(pieces) == words.text == tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
+    assert "".join(events) == words.text == tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
 
 
 TOKENIZER = byte_tokenizer()
@@ -397,9 +397,9 @@ TOKENIZER = byte_tokenizer()
 def test_no_piece_holds_half_a_character(decoder: Pipeline) -> None:
     words = Words(TOKENIZER, [0], ())
 
-    pieces = [words.add(token)[0] for token in TOKENIZER("a東🦊", add_special_tokens=False)["input_ids"]]
+    events = [words.add(token)[0] for token in TOKENIZER("a東🦊", add_special_tokens=False)["input_ids"]]
 
-    assert [piece for piece in pieces if piece] == ["a", "東", "🦊"]
+    assert [event for event in events if event] == ["a", "東", "🦊"]
 
 
 def test_time_to_the_first_token_is_counted(decoder: Pipeline) -> None:
@@ -482,11 +482,11 @@ def test_an_encoder_decoder_on_several_gpus_is_dealt_out_and_has_one_worker(
 def test_the_last_piece_carries_the_whole_text(decoder: Pipeline) -> None:
     task = decoder.task
     assert isinstance(task, TextGeneration)
-    pieces: list[Piece] = []
+    events: list[TokenEvent] = []
     [prompt] = decoder.parse_record({"inputs": "the fox", "parameters": {"max_new_tokens": 6}}).prepared
-    task.engine.submit(Ticket(prompt, pieces.append))
+    task.engine.submit(RequestHandle(prompt, events.append))
     while task.engine.step():
         pass
 
-    assert [piece.generated_text for piece in pieces[:-1]] == [None] * 5
-    assert pieces[-1].generated_text == "".join(piece.text for piece in pieces)
+    assert [event.generated_text for event in events[:-1]] == [None] * 5
+    assert events[-1].generated_text == "".join(event.text for event in events)

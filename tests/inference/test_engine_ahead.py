@@ -14,7 +14,7 @@ from torch import Tensor
 from inference.engines import LEFT, Prompt, encoder_decoder, search, transfers
 from inference.engines.decoder import Decoder
 from inference.engines.encoder_decoder import EncoderDecoderEngine
-from inference.records.requests import Departure
+from inference.records.requests import CancelToken
 from tests.inference.test_engine_cuda import Recorded
 from tests.inference.test_engine_exact import MODELS, SMALL, own, prompts, sequences, t5
 
@@ -68,7 +68,7 @@ def test_a_step_ahead_is_under_way_when_the_last_one_is_read_and_none_beyond_the
 
 
 def test_who_leaves_a_step_ahead_is_told_once() -> None:
-    gone = Departure()
+    gone = CancelToken()
     asked = [replace(prompt, clients=(gone,)) if place == 1 else prompt for place, prompt in enumerate(prompts(4))]
     model = t5()
     model.generation_config.min_new_tokens = 10
@@ -78,7 +78,7 @@ def test_who_leaves_a_step_ahead_is_told_once() -> None:
         nonlocal steps
         steps += 1
         if steps == 3:
-            gone.gone = True
+            gone.cancelled = True
         return ()
 
     found = list(own(model, AHEAD).generate(asked, after_three))

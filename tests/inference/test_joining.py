@@ -16,7 +16,7 @@ from inference.engines import LEFT, Generated, Prompt, decoder, encoder_decoder
 from inference.engines.encoder_decoder import EncoderDecoderEngine, EngineConfig
 from inference.engines.generate import GenerateEngine
 from inference.models.loading import load
-from inference.records.requests import Departure, Request
+from inference.records.requests import CancelToken, Request
 from inference.serving import HostFailed
 from inference.serving.batcher import Batcher
 from inference.serving.meter import Meter
@@ -166,10 +166,10 @@ def test_running_out_of_memory_leaves_also_who_joined_to_generate(monkeypatch: p
 
 
 def test_one_who_joined_and_left_takes_no_more_steps() -> None:
-    model, gone = t5(), Departure()
+    model, gone = t5(), CancelToken()
     stays, leaves = prompts(2, max_new_tokens=30)
     leaves = replace(leaves, clients=(gone,))
-    gone.gone = True
+    gone.cancelled = True
 
     found = dict(own(model, LIVE).generate([stays], Door([[leaves]])))
 

@@ -318,7 +318,7 @@ def test_a_text_nobody_waits_for_takes_no_more_steps(t5_folder: Path) -> None:
     assert isinstance(task._engine, EncoderDecoderEngine)
     gone, stays = (task.parse({"inputs": text, "max_new_tokens": 12}, None) for text in ("the fox", "a lazy dog"))
     wanted = task.answer([stays])
-    gone.departure.gone = True
+    gone.cancel_token.cancelled = True
 
     left, stayed = task.answer([gone, stays])
 
