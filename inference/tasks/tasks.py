@@ -24,6 +24,7 @@ from inference.models.loading import Loaded
 from inference.models.tokenizing import Encoded, Encoder, decoder_reach
 from inference.records.parameters import Generation, Labels
 from inference.records.requests import CancelToken, Request, generation_request, zero_shot_request
+from inference.tasks.score_cache import ScoreCache, Scored
 from promotion.errors import Invalid
 
 log = logging.getLogger("inference")
@@ -243,6 +244,7 @@ class ZeroShot(_Plain):
         """Make the task from a loaded model; the engine computes pairs of text and hypothesis."""
         self._engine = engine or NliEngine(loaded.model)
         self._encoder = Encoder(loaded.tokenizer, loaded.model)
+        self._cache = ScoreCache()
 
     @property
     def description(self) -> Description:
@@ -269,7 +271,7 @@ class ZeroShot(_Plain):
         return sum(len(hypotheses) * self._encoder.about(text) + sum(hypotheses) for text in request.texts)
 
     def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
-        """Answer all requests, in order; equal pairs are computed once."""
+        """Answer all requests, in order; equal pairs are computed once, in this call and those before."""
         pairs: dict[tuple[str, str], int] = {}
         wanted: dict[tuple[str, Labels], list[int]] = {}
         places: list[list[int]] = []
@@ -282,20 +284,31 @@ class ZeroShot(_Plain):
                     order[text, settings] = len(order)
                     wanted[text, settings] = [pairs.setdefault((text, one), len(pairs)) for one in settings.hypotheses]
             places.append([order[text, settings] for text in request.texts])
-        encoded = self._encoder.encode_pairs([text for text, _ in pairs], [one for _, one in pairs]) if pairs else []
-        logits: list[Entailment | None] = [None] * len(encoded)
-        for index, scored in self._engine.score([Pair(source.tokens, source.types) for source in encoded]):
-            logits[index] = scored
+        scores = self._scores(list(pairs))
         answers = []
         for (text, settings), used in wanted.items():
-            found = [result for place in used if (result := logits[place]) is not None]
-            tokens_in = sum(len(encoded[place].tokens) for place in used)
-            truncated = any(encoded[place].truncated for place in used)
-            error = next((result.error for result in found if result.error), None)
-            seconds = max(result.seconds for result in found)
-            fields = self.nothing if error else ranked(text, settings, found)
+            found = [scores[place] for place in used]
+            tokens_in, truncated = sum(one.tokens for one in found), any(one.truncated for one in found)
+            error = next((one.logits.error for one in found if one.logits.error), None)
+            seconds = max(one.logits.seconds for one in found)
+            fields = self.nothing if error else ranked(text, settings, [one.logits for one in found])
             answers.append(Answer(fields, tokens_in, 0, truncated, seconds=seconds, error=error))
         return spread(answers, places)
+
+    def _scores(self, pairs: Sequence[tuple[str, str]]) -> list[Scored]:
+        """Each pair's score, from the cache or from the engine."""
+        known = [self._cache.get(*pair) for pair in pairs]
+        missing = [place for place, one in enumerate(known) if one is None]
+        scores = {
+            place: replace(one, logits=replace(one.logits, seconds=0.0)) for place, one in enumerate(known) if one
+        }
+        if missing:
+            encoded = self._encoder.encode_pairs(*map(list, zip(*(pairs[place] for place in missing), strict=True)))
+            for index, logits in self._engine.score([Pair(source.tokens, source.types) for source in encoded]):
+                place, source = missing[index], encoded[index]
+                scores[place] = Scored(logits, len(source.tokens), source.truncated)
+                self._cache.put(*pairs[place], scores[place])
+        return [scores[place] for place in range(len(pairs))]
 
 
 def answer_each(task: Task, requests: Sequence[Request]) -> list[list[Answer]]:
