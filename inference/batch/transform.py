@@ -17,7 +17,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO, Any
 
 from tqdm import tqdm
@@ -156,13 +158,36 @@ def _work(payload: list[bytes | None]) -> Answered:
     return _worker.answer(payload)
 
 
-class _Here(Executor):
-    """Works in this process, at once: one worker needs no other."""
+class _Beside(Executor):
+    """One thread of this process computes, while another reads what comes next and writes what is done.
+
+    A daemon: whoever interrupts the command does not wait for the payload under way.
+    """
+
+    def __init__(self) -> None:
+        self._work: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        threading.Thread(target=self._run, name="model", daemon=True).start()
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        future.set_result(fn(*args, **kwargs))
+        self._work.put((future, partial(fn, *args, **kwargs)))
         return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        while cancel_futures and not self._work.empty():
+            if (waiting := self._work.get()) is not None:
+                waiting[0].cancel()
+        self._work.put(None)
+
+    def _run(self) -> None:
+        while (one := self._work.get()) is not None:
+            future, work = one
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(work())
+            except BaseException as error:  # noqa: BLE001  # it is raised where the result is asked for
+                future.set_exception(error)
 
 
 class Transform:
@@ -174,7 +199,7 @@ class Transform:
         self._identity = json.dumps({"settings": asdict(settings), **identity}, sort_keys=True)
         if settings.max_concurrent_transforms == 1:
             _start_worker(make, settings)
-            self._executor: Executor = _Here()
+            self._executor: Executor = _Beside()
         else:
             # Fork would share torch's thread pools in a state that they can't leave.
             context = multiprocessing.get_context("spawn")
@@ -203,10 +228,10 @@ class Transform:
         if ended is not None:
             return ended
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.part")
+        part = target.with_name(f".{target.name}.part")
         journal_path = target.with_name(f".{target.name}.journal")
         try:
-            return self._file(source, target, partial, journal_path, job, quiet)
+            return self._file(source, target, part, journal_path, job, quiet)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -216,14 +241,14 @@ class Transform:
                 "make room and start again: it goes on from there."
             ) from None
 
-    def _file(self, source: Path, target: Path, partial: Path, journal_path: Path, job: str, quiet: bool) -> Run:
-        done = _read_journal(journal_path, job) if partial.exists() else None
-        if done is None or partial.stat().st_size < done.written_bytes:
+    def _file(self, source: Path, target: Path, part: Path, journal_path: Path, job: str, quiet: bool) -> Run:
+        done = _read_journal(journal_path, job) if part.exists() else None
+        if done is None or part.stat().st_size < done.written_bytes:
             done = _Journal(job, 0, 0, 0, None)
         counts = Counts.of_json(done.run or {})
         started = float(done.run["started"]) if done.run else time.time()
         bar = tqdm(total=_count_lines(source), initial=done.lines, unit=" records", desc=source.name, disable=quiet)
-        with bar, opened(source) as given, partial.open("r+b" if partial.exists() else "w+b") as out:
+        with bar, opened(source) as given, part.open("r+b" if part.exists() else "w+b") as out:
             out.truncate(done.written_bytes)
             out.seek(done.written_bytes)
             given.seek(done.read_bytes)
@@ -243,7 +268,7 @@ class Transform:
             os.fsync(out.fileno())
             ends_at = out.tell()
         run = Run(worker_name(), started, time.time(), counts)
-        partial.replace(target)
+        part.replace(target)
         # Last: it says that the output is whole, and whose.
         told = {**run.as_json(), "job": job, "bytes": ends_at}
         target.with_name(target.name + RUN_SUFFIX).write_text(json.dumps(told) + "\n")
@@ -255,7 +280,7 @@ class Transform:
         waiting: deque[tuple[int, Future[Answered]]] = deque()
         for size, payload in payloads(given, self._settings):
             waiting.append((size, self._executor.submit(_work, payload)))
-            if len(waiting) > self._settings.max_concurrent_transforms or isinstance(self._executor, _Here):
+            if len(waiting) > self._settings.max_concurrent_transforms:
                 size, future = waiting.popleft()
                 yield size, future.result()
         while waiting:
