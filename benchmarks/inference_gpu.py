@@ -9,7 +9,8 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +19,6 @@ import transformers
 from torch import Tensor
 from transformers import BartConfig, BartForSequenceClassification, T5Config, T5ForConditionalGeneration
 
-from benchmarks.inference_profile import where
 from inference.engines import Pair, Prompt
 from inference.engines.cuda import Graphs
 from inference.engines.decoder import Decoder
@@ -116,6 +116,46 @@ def _with(changes: dict[str, Any], texts: Any, rules: Rules, prompts: Sequence[P
     engine = EncoderDecoderEngine(texts, rules, config=replace(EngineConfig.of(texts.device), **changes))
     list(engine.generate(prompts))
     return len(prompts) / clock.seconds(lambda: list(engine.generate(prompts)))
+
+
+def where(
+    run: Callable[[], Any],
+    parts: Mapping[str, tuple[type, str]],
+    clock: Callable[[], float] = time.thread_time,
+) -> dict[str, float]:
+    """Seconds by `clock` in each of `parts` in one run, by default CPU seconds of this thread, and in all that is in none."""
+    spent = dict.fromkeys(parts, 0.0)
+    with _timed(parts, clock, spent):
+        begun = clock()
+        run()
+        whole = clock() - begun
+    found = {name: seconds for name, seconds in spent.items() if seconds}
+    return {**found, "the rest": whole - sum(spent.values()), "whole": whole}
+
+
+@contextmanager
+def _timed(
+    parts: Mapping[str, tuple[type, str]], clock: Callable[[], float], spent: dict[str, float]
+) -> Iterator[None]:
+    plain = {name: getattr(kind, method) for name, (kind, method) in parts.items()}
+
+    def timed(name: str) -> Callable[..., Any]:
+        def call(*given: Any, **named: Any) -> Any:
+            begun = clock()
+            try:
+                return plain[name](*given, **named)
+            finally:
+                spent[name] += clock() - begun
+
+        return call
+
+    for name, (kind, method) in parts.items():
+        setattr(kind, method, timed(name))
+    try:
+        yield
+    finally:
+        for name, (kind, method) in parts.items():
+            setattr(kind, method, plain[name])
 
 
 def _models(work: Work, device: str) -> tuple[Any, Any]:

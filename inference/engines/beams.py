@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from inference.engines import Prompt
-from inference.engines.huge_pages import resized
+from inference.engines.buffers import resized
 from inference.engines.search import Choice, Rules, Sequences, Standing, constrained, most_new_tokens
 from inference.engines.transfers import onto
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from inference.engines.huge_pages import HugePagePool, resized
+from inference.engines.buffers import resized
 from inference.engines.weights import CrossAttention, Weights
 
 _NEVER = float("-inf")
@@ -32,10 +32,6 @@ class CrossAttentionCache(Protocol):
         """Copy slot `source` to `target`."""
         ...
 
-    def release(self) -> None:
-        """Give the memory back; nothing here may be used any more."""
-        ...
-
     def look(self, index: int, cross: CrossAttention, rows: Tensor, count: int, sources: int) -> Tensor:
         """Attention of layer `index` to the first `count` slots' inputs, of which none is longer than `sources`.
 
@@ -51,13 +47,12 @@ class _Table:
     numbers: Tensor
     slots: int
     sources: int
-    pages: HugePagePool | None = None
     filling: float = 0.0
 
     def resize(self, slots: int, longest: int) -> None:
         shape = list(self.numbers.shape)
         shape[self.slots], shape[self.sources] = slots, longest
-        self.numbers = resized(self.numbers, shape, self.filling, self.pages)
+        self.numbers = resized(self.numbers, shape, self.filling)
 
     def move(self, source: int, target: int) -> None:
         self.numbers.select(self.slots, target).copy_(self.numbers.select(self.slots, source))
@@ -66,8 +61,8 @@ class _Table:
 class _CrossAttentionCache:
     """Shared by both kinds of cache: the mask of used positions, and resizing."""
 
-    def __init__(self, weights: Weights, slots: int, longest: int, pages: HugePagePool) -> None:
-        self._side, self.longest, self._pages = weights.decoder, longest, pages
+    def __init__(self, weights: Weights, slots: int, longest: int) -> None:
+        self._side, self.longest = weights.decoder, longest
         # Additive mask: 0 or -inf. An unused slot attends to its empty cache, as a fully masked softmax would be NaN.
         hidden = torch.zeros(slots, 1, self.longest, dtype=weights.dtype, device=weights.device)
         self._hidden = _Table(hidden, 0, 2, filling=_NEVER)
@@ -89,10 +84,6 @@ class _CrossAttentionCache:
         for table in (self._hidden, *self._tables()):
             table.move(source, target)
 
-    def release(self) -> None:
-        for table in self._tables():
-            self._pages.take_back(table.numbers)
-
 
 class EncoderOutputCache(_CrossAttentionCache):
     """The encoder's output, once for all layers: absorbed cross-attention.
@@ -101,9 +92,9 @@ class EncoderOutputCache(_CrossAttentionCache):
     compute when a record enters, and one product for all heads and beams.
     """
 
-    def __init__(self, weights: Weights, slots: int, longest: int, pages: HugePagePool) -> None:
-        super().__init__(weights, slots, longest, pages)
-        self._outputs = _Table(pages.zeros((slots, longest, weights.width), weights.dtype, weights.device), 0, 1, pages)
+    def __init__(self, weights: Weights, slots: int, longest: int) -> None:
+        super().__init__(weights, slots, longest)
+        self._outputs = _Table(_zeros(weights, slots, longest, weights.width), 0, 1)
 
     def _tables(self) -> Sequence[_Table]:
         return (self._outputs,)
@@ -129,12 +120,12 @@ class EncoderOutputCache(_CrossAttentionCache):
 class KeyValueCache(_CrossAttentionCache):
     """Each layer's own keys and values, by head."""
 
-    def __init__(self, weights: Weights, slots: int, longest: int, pages: HugePagePool) -> None:
-        super().__init__(weights, slots, longest, pages)
+    def __init__(self, weights: Weights, slots: int, longest: int) -> None:
+        super().__init__(weights, slots, longest)
         self._layers, side = weights.decoder_layers, weights.decoder
         shape = (len(self._layers), slots, side.heads, longest, side.head_size)
-        self._keys = _Table(pages.zeros(shape, weights.dtype, weights.device), 1, 3, pages)
-        self._values = _Table(pages.zeros(shape, weights.dtype, weights.device), 1, 3, pages)
+        self._keys = _Table(_zeros(weights, *shape), 1, 3)
+        self._values = _Table(_zeros(weights, *shape), 1, 3)
 
     def _tables(self) -> Sequence[_Table]:
         return self._keys, self._values
@@ -158,3 +149,7 @@ class KeyValueCache(_CrossAttentionCache):
         scores = torch.bmm(query, keys.transpose(1, 2)).view(count, side.heads, width, sources) + hidden
         found = torch.bmm(scores.softmax(dim=-1).flatten(0, 1), values)  # (count * heads, width, head size)
         return found.view(count, side.heads, width, side.head_size).transpose(1, 2).reshape(rows.shape[0], -1)
+
+
+def _zeros(weights: Weights, *shape: int) -> Tensor:
+    return torch.zeros(shape, dtype=weights.dtype, device=weights.device)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from inference.engines.buffers import resized
 from inference.engines.cross_attention import CrossAttentionCache, EncoderOutputCache, KeyValueCache
-from inference.engines.huge_pages import HugePagePool, resized
 from inference.engines.weights import Weights
 
 _NEVER = float("-inf")
@@ -32,19 +32,18 @@ class Decoder:
         longest_source: int,
         reach: int,
         absorbed: bool = True,
-        pages: HugePagePool | None = None,
     ) -> None:
-        self._weights, self._pages = weights, pages or HugePagePool()
+        self._weights = weights
         self.slots, self.width, self.reach = slots, width, reach
         side, dtype, device = weights.decoder, weights.dtype, weights.device
         inner = side.heads * side.head_size
         layers = len(weights.decoder_layers)
         # Keys beside values; the texts of one slot alternate, so that its first steps stand together.
-        self._cache = self._pages.zeros((layers, slots, reach * width, 2 * inner), dtype, device)
+        self._cache = torch.zeros((layers, slots, reach * width, 2 * inner), dtype=dtype, device=device)
         self._sources: CrossAttentionCache = (
-            EncoderOutputCache(weights, slots, longest_source, self._pages)
+            EncoderOutputCache(weights, slots, longest_source)
             if absorbed
-            else KeyValueCache(weights, slots, longest_source, self._pages)
+            else KeyValueCache(weights, slots, longest_source)
         )
         self.tokens = torch.zeros(slots, width, dtype=torch.int64, device=device)
         self.positions = torch.zeros(slots, dtype=torch.int64, device=device)
@@ -84,7 +83,7 @@ class Decoder:
             return
         self.slots, self.reach, longest_source = after
         layers, _, _, both = self._cache.shape
-        self._cache = resized(self._cache, (layers, self.slots, self.reach * width, both), pages=self._pages)
+        self._cache = resized(self._cache, (layers, self.slots, self.reach * width, both))
         self._sources.resize(self.slots, longest_source)
         self.tokens, self.positions = resized(self.tokens, (self.slots, width)), resized(self.positions, (self.slots,))
         if self._descent is not None:
@@ -98,11 +97,6 @@ class Decoder:
         """
         if longest_source <= 0.8 * self.longest_source:
             self._sources.resize(self.slots, longest_source)
-
-    def release(self) -> None:
-        """Give the tables' memory to the next decoder; this one may not be used any more."""
-        self._pages.take_back(self._cache)
-        self._sources.release()
 
     def move(self, source: int, target: int) -> None:
         """Copy slot `source` to `target`."""

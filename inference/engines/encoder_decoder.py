@@ -21,7 +21,6 @@ from inference.engines.cuda import Graphs, cuda_encoder, free_bytes
 from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder
 from inference.engines.generate import GenerateEngine
-from inference.engines.huge_pages import HugePagePool
 from inference.engines.scheduler import PrefillQueue, Scheduler
 from inference.engines.search import Rules, Search, Streams, most_new_tokens
 from inference.engines.start_check import checked
@@ -87,7 +86,6 @@ class EncoderDecoderEngine:
         self._by_plain = self._by_own = 0
         # On a GPU the last decoder, with what was recorded of it; None while it is in use.
         self._kept: tuple[Decoder, Graphs] | None = None
-        self._pages = HugePagePool()  # elsewhere the memory of the last one's tables
 
     @property
     def description(self) -> Description:
@@ -132,7 +130,7 @@ class EncoderDecoderEngine:
 
     def _go_on(self, work: _Work, kind: Kind) -> None:
         """After memory ran out: with half as much at once, or by the plain path, in batches that it halves until they fit."""
-        self._kept, self._pages = None, HugePagePool()
+        self._kept = None
         torch.cuda.empty_cache()
         fewer = self._config.halved()
         work.again(kind, by_plain=fewer is None)
@@ -169,9 +167,7 @@ class EncoderDecoderEngine:
             while scheduler.fill(lambda room: work.joining(kind, room)):
                 yield from scheduler.step()
         finally:
-            if graphs is None:
-                decoder.release()
-            else:
+            if graphs is not None:
                 self._kept = decoder, graphs
 
     def _decoder(self, slots: int, width: int, source: int, reach: int) -> tuple[Decoder, Graphs | None]:
@@ -189,7 +185,6 @@ class EncoderDecoderEngine:
             longest_source=source,
             reach=reach,
             absorbed=self._on_cuda,
-            pages=self._pages,
         )
         return decoder, Graphs(decoder) if self._on_cuda else None
 
