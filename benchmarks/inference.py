@@ -47,12 +47,12 @@ from inference.decoders import GenerationRequest, RequestHandle, TokenEvent
 from inference.decoders.settings import Decoding, Limits
 from inference.decoders.steps import StepEngine
 from inference.engines import Pair, Prompt, TextEngine
-from inference.engines.ctranslate2_engine import ctranslate2_engine
 from inference.engines.encoder_decoder import text_engine
 from inference.engines.generate import GenerateEngine, padded
 from inference.engines.nli import NliEngine
 from inference.models.loading import load
 from inference.records.parameters import Generation
+from inference.tasks.ctranslate2 import ctranslate2_engine
 from promotion.errors import PromotionError
 
 ROOT = Path(__file__).resolve().parent.parent

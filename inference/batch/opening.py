@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from inference.decoders.opening import text_generation
-from inference.engines import TextEngine
-from inference.engines.ctranslate2_engine import ctranslate2_engine
 from inference.errors import ModelBroken
 from inference.models.configuration import TEXT_GENERATION, TEXT_TO_TEXT, ZERO_SHOT
-from inference.models.loading import CTRANSLATE2, INFERENCE_DTYPE, INFERENCE_ENGINE, Loaded
+from inference.models.loading import Loaded
+from inference.tasks.ctranslate2 import requested_engine
 from inference.tasks.tasks import Task, TextToText, ZeroShot
 
 log = logging.getLogger("inference")
@@ -34,17 +33,11 @@ def task_for(loaded: Loaded, environment: Mapping[str, str] | None = None) -> Ta
     environment = environment or {}
     if loaded.task == TEXT_GENERATION:
         return text_generation(loaded, environment)
-    task = TextToText(loaded, _engine(loaded, environment)) if loaded.task == TEXT_TO_TEXT else ZeroShot(loaded)
+    task = (
+        TextToText(loaded, requested_engine(loaded, environment)) if loaded.task == TEXT_TO_TEXT else ZeroShot(loaded)
+    )
     _answer_first(task)
     return task
-
-
-def _engine(loaded: Loaded, environment: Mapping[str, str]) -> TextEngine | None:
-    """The engine that `environment` asks for; None leaves the choice to the task."""
-    if environment.get(INFERENCE_ENGINE, "").strip() != CTRANSLATE2:
-        return None
-    compute_type = environment.get(INFERENCE_DTYPE, "").strip() or str(loaded.model.dtype).removeprefix("torch.")
-    return ctranslate2_engine(loaded, compute_type)
 
 
 def _answer_first(task: Task) -> None:

@@ -10,35 +10,20 @@ Source: https://opennmt.net/CTranslate2/python/ctranslate2.Translator.html
 
 from __future__ import annotations
 
-import json
-import logging
-import shutil
-import tempfile
 import time
-import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import torch
-
 from inference.engines import LEFT, Arrivals, Description, Generated, Prompt, TextEngine
-from inference.engines.encoder_decoder import text_engine
 from inference.engines.search import Rules, most_new_tokens
-from inference.errors import ModelBroken
-from inference.models.loading import INFERENCE_DTYPE, INFERENCE_ENGINE, Loaded
 from inference.records.parameters import Generation
-from promotion.errors import Invalid
 
 NAME = "ctranslate2"
 # Padding included, in one forward pass; CTranslate2 sorts by length within a call.
 BATCH_TOKENS = 2_048
 # Prompts of one call: results come once a call has ended.
 CALL_PROMPTS = 512
-COMPUTE_TYPES = ("float32", "int8", "bfloat16", "float16")
-
-log = logging.getLogger("inference")
 
 
 class CTranslate2Engine:
@@ -125,63 +110,6 @@ class CTranslate2Engine:
         self._by_own += len(asked)
         for index, one in zip(asked, found, strict=True):
             yield index, Generated((tuple(self._places[word] for word in one.hypotheses[0]),), seconds)
-
-
-def ctranslate2_engine(loaded: Loaded, compute_type: str) -> TextEngine:
-    """The model of `loaded`, converted for CTranslate2, with our own engine behind it.
-
-    Args:
-        loaded: a verified and loaded text-to-text model.
-        compute_type: one of COMPUTE_TYPES; int8 only where it was asked for.
-
-    Raises:
-        Invalid: CTranslate2 is not installed, the processor has no instructions for `compute_type`, or the model's generation
-            settings ask for more than CTranslate2 does, or its converter does not know the model.
-        ModelBroken: the converted model has no vocabulary.
-    """
-    try:
-        import ctranslate2
-    except ImportError:
-        raise Invalid(
-            INFERENCE_ENGINE, f"is {NAME}, which is not installed: pip install 'model-promotion[ctranslate2]'."
-        ) from None
-    device = "cuda" if loaded.model.device.type == "cuda" else "cpu"
-    known = ctranslate2.get_supported_compute_types(device)
-    if compute_type not in known:
-        offered = ", ".join(kind for kind in COMPUTE_TYPES if kind in known)
-        raise Invalid(
-            INFERENCE_DTYPE, f"is {compute_type}, which this {device} has no instructions for; take {offered}."
-        )
-    start = getattr(loaded.model.config, "decoder_start_token_id", None)
-    rules = Rules.of_model(loaded.model.generation_config, start) if start is not None else None
-    if rules is None:
-        raise Invalid(INFERENCE_ENGINE, f"is {NAME}, which can't do what generation_config.json asks for.")
-    target = Path(tempfile.mkdtemp(prefix="ctranslate2-"))
-    began = time.perf_counter()
-    try:
-        converter = ctranslate2.converters.TransformersConverter(str(loaded.folder), low_cpu_mem_usage=True)
-        converter.convert(str(target), quantization=compute_type, force=True)
-    # AttributeError: a converter that looks for what this release of transformers no longer writes, as for BART.
-    except (ValueError, RuntimeError, NotImplementedError, AttributeError) as error:
-        shutil.rmtree(target, ignore_errors=True)
-        raise Invalid(INFERENCE_ENGINE, f"is {NAME}, whose converter does not know this model: {error}") from error
-    translator = ctranslate2.Translator(
-        str(target), device=device, compute_type=compute_type, inter_threads=1, intra_threads=torch.get_num_threads()
-    )
-    engine = CTranslate2Engine(translator, _vocabulary(target), rules, compute_type, text_engine(loaded.model))
-    # The weights are in memory now; the directory goes with the engine.
-    weakref.finalize(engine, shutil.rmtree, target, ignore_errors=True)
-    log.info("converted %s for CTranslate2, %s, in %.1f s", loaded.folder, compute_type, time.perf_counter() - began)
-    return engine
-
-
-def _vocabulary(folder: Path) -> list[str]:
-    """The target vocabulary of a converted model, by token id."""
-    for name in ("shared_vocabulary.json", "target_vocabulary.json"):
-        if (folder / name).is_file():
-            words: list[str] = json.loads((folder / name).read_text(encoding="utf-8"))
-            return words
-    raise ModelBroken("CTranslate2 wrote no vocabulary.")
 
 
 def _shared(settings: Generation) -> Generation:

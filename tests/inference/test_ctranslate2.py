@@ -11,11 +11,11 @@ import pytest
 
 from inference.batch.opening import task_for
 from inference.engines import Description, Prompt
-from inference.engines.ctranslate2_engine import ctranslate2_engine
 from inference.engines.generate import GenerateEngine
 from inference.models.loading import Loaded, load
 from inference.models.processor import computes_16_bits, flags
 from inference.records.parameters import Generation
+from inference.tasks.ctranslate2 import ctranslate2_engine
 from inference.tasks.pipeline import Pipeline
 from promotion.errors import Invalid
 
