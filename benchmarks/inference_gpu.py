@@ -25,7 +25,7 @@ from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder
 from inference.engines.encoder_decoder import EncoderDecoderEngine, EngineConfig, text_engine
 from inference.engines.nli import NliEngine
-from inference.engines.search import Rules, Streams
+from inference.engines.search import Rules, TokenSearch
 from inference.records.parameters import Generation
 
 ARTICLES_PER_S, PAIRS_PER_S = 735, 11_200
@@ -34,7 +34,7 @@ _PARTS: dict[str, tuple[type, str]] = {
     "encoder": (Encoder, "encode"),
     "into the table": (Decoder, "admit"),
     "steps": (Graphs, "__call__"),
-    "choosing": (Streams, "choose"),
+    "choosing": (TokenSearch, "choose"),
 }
 _CONFIGS: dict[str, dict[str, Any]] = {"no step ahead": {"ahead": False}, "512 rows": {"rows": 512}}
 

@@ -22,7 +22,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from inference.decoders import RequestHandle, failed
 from inference.decoders.settings import Limits
-from inference.decoders.words import Saying, Speech
+from inference.decoders.words import Detokenizer, Detokenizers
 from inference.engines import Description
 from inference.engines.batching import out_of_memory
 from inference.engines.sampling import pick, uniform_draws
@@ -39,7 +39,7 @@ class _Row:
 
     handle: RequestHandle
     tokens: list[int]
-    saying: Saying
+    detokenizer: Detokenizer
     draws: Tensor | None  # float64, (most new tokens,)
     seen: Tensor | None  # bool, (vocabulary,): what a repetition is
     made: int = 0
@@ -51,7 +51,7 @@ class StepEngine:
 
     def __init__(self, model: PreTrainedModel, tokenizer: Any, limits: Limits) -> None:
         self._model, self._tokenizer, self._limits = model, tokenizer, limits
-        self.speech = Speech(tokenizer, model.generation_config)
+        self.detokenizers = Detokenizers(tokenizer, model.generation_config)
         takes = inspect.signature(model.forward).parameters
         self._places, self._last_only = "position_ids" in takes, "logits_to_keep" in takes
         self._waiting: deque[_Row] = deque()
@@ -99,7 +99,7 @@ class StepEngine:
             seen = torch.zeros(self._model.config.get_text_config().vocab_size, dtype=torch.bool)
             seen[list(prompt.tokens)] = True
             seen = seen.to(self._model.device)
-        return _Row(handle, list(prompt.tokens), self.speech.of(prompt), draws, seen)
+        return _Row(handle, list(prompt.tokens), self.detokenizers.of(prompt), draws, seen)
 
     def _newcomers(self) -> list[_Row]:
         """Admit waiting requests in order of arrival, within the prefill and the total token budget."""
@@ -229,10 +229,10 @@ class StepEngine:
         row.made += 1
         if row.seen is not None:
             row.seen[token] = True
-        event = row.saying.event(token, logprob)
+        event = row.detokenizer.event(token, logprob)
         over = row.made == row.handle.prompt.settings.max_new_tokens
         finish = event.finish or ("length" if over else None)
-        row.handle.emit(row.saying.last(event, finish) if finish else event)
+        row.handle.emit(row.detokenizer.last(event, finish) if finish else event)
         return finish is not None
 
     def _keep(self, places: list[int]) -> None:

@@ -26,7 +26,7 @@ from typing import IO, Any
 
 from inference.decoders import RequestHandle, TokenEvent, failed
 from inference.decoders.settings import Limits
-from inference.decoders.words import Speech
+from inference.decoders.words import Detokenizers
 from inference.engines import Description
 from inference.errors import ModelBroken
 from inference.models.loading import Loaded
@@ -47,7 +47,7 @@ class VllmEngine:
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, said: IO[bytes], loaded: Loaded) -> None:
         self._process, self._port, self._said = process, port, said
-        self._speech = Speech(loaded.tokenizer, loaded.generation_config)
+        self._detokenizers = Detokenizers(loaded.tokenizer, loaded.generation_config)
         self._readers = ThreadPoolExecutor(_MOST_AT_ONCE, thread_name_prefix="vllm")
         self._changed = threading.Condition()
         self._open = 0
@@ -156,7 +156,7 @@ class VllmEngine:
                 self._changed.notify_all()
 
     def _read(self, handle: RequestHandle) -> None:
-        saying = self._speech.of(handle.prompt)
+        detokenizer = self._detokenizers.of(handle.prompt)
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=600)
         try:
             connection.request(
@@ -178,11 +178,13 @@ class VllmEngine:
                     handle.emit(held)
                     held = None
                 if token is not None:
-                    held = saying.event(token, logprob)
+                    held = detokenizer.event(token, logprob)
                 if held is not None and (held.finish or reason):
-                    handle.emit(saying.last(held, held.finish or ("length" if reason == "length" else "eos_token")))
+                    handle.emit(
+                        detokenizer.last(held, held.finish or ("length" if reason == "length" else "eos_token"))
+                    )
                     return
-            handle.emit(saying.last(held, "length") if held else failed("vLLM said nothing"))
+            handle.emit(detokenizer.last(held, "length") if held else failed("vLLM said nothing"))
         finally:
             connection.close()
 

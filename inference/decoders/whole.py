@@ -21,7 +21,7 @@ from transformers.generation.stopping_criteria import StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from inference.decoders import RequestHandle, TokenEvent, failed
-from inference.decoders.words import Saying, Speech
+from inference.decoders.words import Detokenizer, Detokenizers
 from inference.engines import Description
 from inference.engines.batching import out_of_memory
 
@@ -64,7 +64,7 @@ class WholeEngine:
 
     def __init__(self, model: PreTrainedModel, tokenizer: Any) -> None:
         self._model, self._tokenizer = model, tokenizer
-        self.speech = Speech(tokenizer, model.generation_config)
+        self.detokenizers = Detokenizers(tokenizer, model.generation_config)
         self._waiting: deque[RequestHandle] = deque()
         self._lock = threading.Lock()
         self.description = Description(NAME, str(model.device), str(model.dtype).removeprefix("torch."))
@@ -107,7 +107,7 @@ class WholeEngine:
         prompt, model = handle.prompt, self._model
         config = self._config(handle)
         tokens = torch.tensor([prompt.tokens], device=model.device)  # (1, tokens)
-        telling = _Telling(handle, self.speech.of(prompt))
+        telling = _Telling(handle, self.detokenizers.of(prompt))
         beams = config.num_beams or 1
         with torch.random.fork_rng(enabled=bool(config.do_sample)):
             if config.do_sample:
@@ -134,7 +134,7 @@ class WholeEngine:
 
     def _config(self, handle: RequestHandle) -> GenerationConfig:
         settings, config = handle.prompt.settings, copy.deepcopy(self._model.generation_config)
-        ends = sorted(self.speech.ends)
+        ends = sorted(self.detokenizers.ends)
         pad = config.pad_token_id if config.pad_token_id is not None else self._tokenizer.pad_token_id
         most = settings.max_new_tokens or 0
         changes = {
@@ -187,8 +187,8 @@ class _Criterion(StoppingCriteria):  # type: ignore[misc]  # transformers publis
 class _Telling(BaseStreamer):  # type: ignore[misc]  # transformers publishes no types
     """Tells a watcher each token, one late: only the next one, or the end, shows whether it was the last."""
 
-    def __init__(self, handle: RequestHandle, saying: Saying) -> None:
-        self._handle, self._saying = handle, saying
+    def __init__(self, handle: RequestHandle, detokenizer: Detokenizer) -> None:
+        self._handle, self._detokenizer = handle, detokenizer
         self._held: TokenEvent | None = None
         self._count = -1 if (handle.prompt.tokens) else 0
         self._finished = False
@@ -213,13 +213,13 @@ class _Telling(BaseStreamer):  # type: ignore[misc]  # transformers publishes no
             return
         if self._held is not None:
             self._handle.emit(self._held)
-        event = self._saying.event(token, logprob)
+        event = self._detokenizer.event(token, logprob)
         self._count = max(self._count, 0) + 1
         self._held = event
         if event.finish is not None:
             self._finished = True
             self._held = None
-            self._handle.emit(self._saying.last(event, event.finish))
+            self._handle.emit(self._detokenizer.last(event, event.finish))
 
     def end(self) -> None:
         """Nothing follows: what is held was the last."""
@@ -227,4 +227,4 @@ class _Telling(BaseStreamer):  # type: ignore[misc]  # transformers publishes no
             most = self._handle.prompt.settings.max_new_tokens or 0
             finish = "length" if self._count >= most else "stop_sequence"
             held, self._held, self._finished = self._held, None, True
-            self._handle.emit(self._saying.last(held, finish))
+            self._handle.emit(self._detokenizer.last(held, finish))

@@ -59,21 +59,24 @@ class Words:
         return text
 
 
-class Saying:
+class Detokenizer:
     """Incremental detokenizer of one request: an event for each token."""
 
-    def __init__(self, speech: Speech, prompt: GenerationRequest) -> None:
-        self._speech, self._words = speech, Words(speech.tokenizer, prompt.tokens, prompt.settings.stop)
+    def __init__(self, detokenizers: Detokenizers, prompt: GenerationRequest) -> None:
+        self._detokenizers, self._words = (
+            detokenizers,
+            Words(detokenizers.tokenizer, prompt.tokens, prompt.settings.stop),
+        )
         self._stopped = False
 
     def event(self, token: int, logprob: float) -> TokenEvent:
         """The next token; `finish` where it ends the text by itself."""
-        speech, special = self._speech, token in self._speech.special
+        detokenizers, special = self._detokenizers, token in self._detokenizers.special
         if special:
-            text = speech.tokenizer.decode([token])
+            text = detokenizers.tokenizer.decode([token])
         else:
             text, self._stopped = self._words.add(token)
-        finish = "eos_token" if token in speech.ends else "stop_sequence" if self._stopped else None
+        finish = "eos_token" if token in detokenizers.ends else "stop_sequence" if self._stopped else None
         return TokenEvent(token, text, logprob, special, finish)
 
     def last(self, event: TokenEvent, finish: str) -> TokenEvent:
@@ -89,7 +92,7 @@ def ends_of(generation_config: Any) -> list[int]:
     return [token for token in (ends if isinstance(ends, list) else [ends]) if token is not None]
 
 
-class Speech:
+class Detokenizers:
     """Detokenizer of a model, with its special tokens and end tokens."""
 
     def __init__(self, tokenizer: Any, generation_config: Any) -> None:
@@ -97,5 +100,5 @@ class Speech:
         self.ends = {token for token in (*ends_of(generation_config), tokenizer.eos_token_id) if token is not None}
         self.special = set(tokenizer.all_special_ids)
 
-    def of(self, prompt: GenerationRequest) -> Saying:
-        return Saying(self, prompt)
+    def of(self, prompt: GenerationRequest) -> Detokenizer:
+        return Detokenizer(self, prompt)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from inference.engines import Prompt
 from inference.engines.buffers import resized
-from inference.engines.search import Choice, Rules, Sequences, Standing, constrained, most_new_tokens
+from inference.engines.search import Choice, Progress, Rules, Sequences, constrained, most_new_tokens
 from inference.engines.transfers import onto
 
 # Worse than any score; finite, as in transformers, because sums of it are compared.
@@ -66,7 +66,7 @@ class Beams:
         count, width, vocabulary = scores.shape
         device, made = scores.device, self._made[:count]
         likely = torch.log_softmax(scores.float(), dim=-1)
-        likely = constrained(likely, self._rules, self._standings(count))
+        likely = constrained(likely, self._rules, self._progress(count))
         likely = (likely + self._scores[:count].unsqueeze(2)).flatten(1)  # (count, width * vocabulary)
         likely, places = likely.topk(self._kept)  # (count, kept)
         parents, tokens = places // vocabulary, places % vocabulary
@@ -85,12 +85,12 @@ class Beams:
         done = self._done(ended)
         return Choice(tokens.gather(1, next_places), parents.gather(1, next_places), lambda: done)
 
-    def _standings(self, count: int) -> list[Standing]:
+    def _progress(self, count: int) -> list[Progress]:
         ngrams = [prompt.settings.no_repeat_ngram_size if prompt else 0 for prompt in self._prompts[:count]]
         made = self._made[:count]
         texts = self._texts[:count, :, : max(made)].tolist() if any(ngrams) else [[]] * count
         return [
-            Standing([row[:length] for row in rows], length, limit, ngram)
+            Progress([row[:length] for row in rows], length, limit, ngram)
             for rows, length, limit, ngram in zip(texts, made, self._limits[:count], ngrams, strict=True)
         ]
 

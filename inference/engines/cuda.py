@@ -69,7 +69,7 @@ class Graphs:
         """Do the decoder's step; the next call overwrites the result."""
         rounded = min(self._decoder.slots, max(_FEWEST_SLOTS, 1 << (count - 1).bit_length()))
         size = (rounded, keys, sources)
-        # Who was there before may have gone to the end of all positions.
+        # A slot that is free may stand at the end of all positions.
         self._decoder.positions[count:rounded] = 0
         self._runs[size] += 1
         if self._records and self._runs[size] > _RUNS_BEFORE_RECORDING and size not in self._recorded:

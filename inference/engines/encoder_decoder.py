@@ -1,7 +1,7 @@
 """The engine for T5 and BART: texts wait in a queue, are encoded in small packed batches, and grow in a table of slots.
 
 A text that has ended leaves at once and the next one takes its slot, so that no step computes for what is over; in real
-time, whoever comes joins at the next step. What the engine does not do, `generate` does: the plain path stays its
+time, prompts that arrive join at the next step. What the engine does not do, `generate` does: the plain path stays its
 reference and its fallback.
 """
 
@@ -22,7 +22,7 @@ from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder
 from inference.engines.generate import GenerateEngine
 from inference.engines.scheduler import PrefillQueue, Scheduler
-from inference.engines.search import Rules, Search, Streams, most_new_tokens
+from inference.engines.search import Rules, Search, TokenSearch, most_new_tokens
 from inference.engines.start_check import checked
 from inference.engines.weight_reading import read_weights, reader_of
 
@@ -157,7 +157,7 @@ class EncoderDecoderEngine:
         search: Search = (
             Beams(self.rules, decoder.slots, width, decoder.reach, self._weights.device)
             if beams
-            else Streams(self.rules, decoder.slots, width)
+            else TokenSearch(self.rules, decoder.slots, width)
         )
         queue = PrefillQueue(self._encoder, prompts, config.encoder_tokens)
         queue.add(indices)

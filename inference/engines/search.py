@@ -89,7 +89,7 @@ class Search(Protocol):
 
 
 @dataclass(slots=True)
-class Texts:
+class SlotState:
     """The texts of one slot that is not searched by beams."""
 
     prompt: Prompt
@@ -101,12 +101,12 @@ class Texts:
     read: int = field(default=0)  # of those made
 
 
-class Streams:
+class TokenSearch:
     """Greedy search, and sampling: texts that do not compete with each other."""
 
     def __init__(self, rules: Rules, slots: int, width: int) -> None:
         self._rules, self._width = rules, width
-        self._slots: list[Texts | None] = [None] * slots
+        self._slots: list[SlotState | None] = [None] * slots
         self.reads_texts = False
 
     def begin(self, slot: int, prompt: Prompt) -> None:
@@ -115,7 +115,7 @@ class Streams:
         if settings.do_sample:
             rows = [torch.from_numpy(uniform_draws(prompt.key, sequence, limit)) for sequence in range(width)]
             draws = torch.stack(rows)
-        self._slots[slot] = Texts(prompt, limit, draws, [[] for _ in range(width)], [True] * width)
+        self._slots[slot] = SlotState(prompt, limit, draws, [[] for _ in range(width)], [True] * width)
         self.reads_texts |= settings.no_repeat_ngram_size > 0
 
     def move(self, source: int, target: int) -> None:
@@ -129,7 +129,7 @@ class Streams:
         scores = constrained(
             scores,
             self._rules,
-            [Standing(slot.rows, slot.made, slot.limit, slot.prompt.settings.no_repeat_ngram_size) for slot in slots],
+            [Progress(slot.rows, slot.made, slot.limit, slot.prompt.settings.no_repeat_ngram_size) for slot in slots],
         )
         tokens = scores.argmax(dim=-1)
         drawn = [number for number, slot in enumerate(slots) if slot.draws is not None]
@@ -141,7 +141,7 @@ class Streams:
         numbers = fetched(tokens)
         return Choice(tokens, None, lambda: self._read(slots, numbers()))
 
-    def _read(self, slots: Sequence[Texts], tokens: Sequence[Sequence[int]]) -> dict[int, Sequences]:
+    def _read(self, slots: Sequence[SlotState], tokens: Sequence[Sequence[int]]) -> dict[int, Sequences]:
         done = {}
         for number, (slot, chosen) in enumerate(zip(slots, tokens, strict=True)):
             slot.read += 1
@@ -156,7 +156,7 @@ class Streams:
                 done[number] = tuple(map(tuple, slot.rows))
         return done
 
-    def _draw(self, scores: Tensor, slots: Sequence[Texts]) -> Tensor:
+    def _draw(self, scores: Tensor, slots: Sequence[SlotState]) -> Tensor:
         """Tokens, int64, (slots, width), each by its own number and its own record's settings."""
         settings = [slot.prompt.settings for slot in slots for _ in range(self._width)]
         # A finished sequence that is not known to be finished has no draw left; its last one serves as well.
@@ -174,7 +174,7 @@ class Streams:
         return tokens.view(-1, self._width)
 
 
-class Standing(NamedTuple):
+class Progress(NamedTuple):
     """Progress of one slot's sequences."""
 
     rows: Sequence[Sequence[int]]
@@ -183,7 +183,7 @@ class Standing(NamedTuple):
     ngram: int
 
 
-def constrained(scores: Tensor, rules: Rules, standings: Sequence[Standing]) -> Tensor:
+def constrained(scores: Tensor, rules: Rules, progress: Sequence[Progress]) -> Tensor:
     """`scores`, (slots, width, vocabulary), with what `rules` forbid next at -inf, and then float32.
 
     All slots' at once: on a GPU each write costs as much as a hundredth of the step.
@@ -192,7 +192,7 @@ def constrained(scores: Tensor, rules: Rules, standings: Sequence[Standing]) -> 
     kept: list[tuple[int, int, int]] = []  # slot, text, token
     never: list[tuple[int, int, int]] = []
     texts = range(scores.shape[1])
-    for slot, one in enumerate(standings):
+    for slot, one in enumerate(progress):
         first = rules.forced_first if one.made == 0 else None
         forced = (rules.forced_last if one.made == one.limit - 1 else ()) or (() if first is None else (first,))
         if forced:
