@@ -66,7 +66,7 @@ class RegistryTarget:
             raise
         if _is_another(found, state):
             return None
-        metadata, cycle = found.get("CustomerMetadataProperties", {}), found.get("ModelLifeCycle", {})
+        metadata, cycle = _part(found, "CustomerMetadataProperties"), _part(found, "ModelLifeCycle")
         said = {"ModelApprovalStatus": str(found.get("ModelApprovalStatus"))}
         fields = () if state.package.no_room else state.statuses
         said |= {f"CustomerMetadataProperties.{name}": str(metadata.get(name)) for name in fields}
@@ -112,16 +112,21 @@ class RegistryTarget:
                 ApprovalDescription=_description(state, self._environments[0]),
             )
         changes: dict[str, Any] = {}
-        before = found.get("CustomerMetadataProperties", {})
+        before = _part(found, "CustomerMetadataProperties")
         fields = {k: v for k, v in wanted["CustomerMetadataProperties"].items() if before.get(k) != v}
         if fields:
             changes["CustomerMetadataProperties"] = fields
         cycle = wanted.get("ModelLifeCycle")
-        known = found.get("ModelLifeCycle", {})
+        known = _part(found, "ModelLifeCycle")
         if cycle and (known.get("Stage"), known.get("StageStatus")) != (cycle["Stage"], cycle["StageStatus"]):
             changes["ModelLifeCycle"] = cycle
         if changes:
             client.update_model_package(ModelPackageArn=arn, **changes)
+
+
+def _part(found: Mapping[str, object], name: str) -> Mapping[str, object]:
+    part = found.get(name)
+    return part if isinstance(part, Mapping) else {}
 
 
 def _is_another(found: Mapping[str, object], state: VersionState) -> bool:

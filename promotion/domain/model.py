@@ -119,7 +119,7 @@ class Vote(Struct, frozen=True, kw_only=True):
     """A vote on a request, with the digest of what was shown and the signature's meaning (21 CFR 11.50)."""
 
     actor: Actor
-    verdict: names.Verdict
+    verdict: str
     reason: str
     at: datetime
     evidence_digest: str = ""
@@ -206,7 +206,8 @@ class VersionState(Struct, frozen=True, kw_only=True):
     fold: int = 0
     package: Package
     package_digest: str = ""
-    statuses: dict[str, names.Status] = {}
+    # Written as `names.Status` (`with_status`), read as text: a state of another release may know more of them.
+    statuses: dict[str, str] = {}
     requests: dict[str, Request] = {}
     approvals: dict[str, Approval] = {}
     evidence: dict[str, Evidence] = {}

@@ -74,7 +74,7 @@ class DecisionRecorded(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
     kind: ClassVar[names.EventKind] = names.DECISION_RECORDED
     request_id: str
-    verdict: names.Verdict
+    verdict: str
     reason: str = ""
     quorum: int = 1
     votes: int = 0
