@@ -164,6 +164,8 @@ class Permissions:
         bucket = self._store.evidence.bucket_arn
         return [
             allow(["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"], [f"{bucket}/{names.COPIES}/*"]),
+            # Which object versions a folder of files was approved with.
+            allow(["s3:GetObject"], [f"{bucket}/{names.MANIFESTS}/*"]),
             # Without it a copy that is not there is a 403.
             allow(["s3:ListBucket"], [bucket]),
         ]

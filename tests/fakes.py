@@ -237,6 +237,7 @@ class FakeSsm:
     class exceptions:  # noqa: N801 - as boto3 names it
         ParameterNotFound = _ParameterNotFound
         ParameterAlreadyExists = _ParameterAlreadyExists
+        ClientError = ClientError
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}

@@ -15,6 +15,7 @@ from urllib3.exceptions import HTTPError
 from inference.batch import storage
 from promotion import names
 from promotion.client.artifact import HashedArtifact, Manifest, hash_artifact
+from promotion.client.folder_artifact import ListedObject, hash_folder
 from promotion.domain.model_layout import is_document, layout_problem
 from promotion.errors import Invalid
 
@@ -61,11 +62,15 @@ def planned(uri: str, output: str = "") -> dict[str, Any]:
 
 def _of_plan(entry: dict[str, Any], keep: Callable[[Manifest], None]) -> dict[str, Any]:
     artifact = entry["artifact"]
-    found: dict[str, Any] = {"artifact": artifact, "version_id": entry["version_id"]}
+    found: dict[str, Any] = {"artifact": artifact, "version_id": entry.get("version_id", "")}
     try:
-        size, opened = storage.opened_pinned(artifact, entry["version_id"], entry["etag"])
-        with opened as stream:
-            hashed = _hashed(stream, artifact.rpartition("/")[2], size)
+        if "objects" in entry:
+            listed = [ListedObject(*each) for each in entry["objects"]]
+            hashed = hash_folder(storage.client("s3"), artifact, listed, keep=is_document)
+        else:
+            size, opened = storage.opened_pinned(artifact, entry["version_id"], entry["etag"])
+            with opened as stream:
+                hashed = _hashed(stream, artifact.rpartition("/")[2], size)
     except Invalid as error:
         return found | {"problem": error.reason}
     except (BotoCoreError, ClientError, HTTPError, OSError):
@@ -78,12 +83,14 @@ def _of_plan(entry: dict[str, Any], keep: Callable[[Manifest], None]) -> dict[st
         paths = [member.path for member in hashed.manifest.members]
         if problem := layout_problem(paths, hashed.documents, environment):
             return found | {"problem": f"the inference image can't load it: {problem}"}
-    keep(hashed.manifest)
+    for manifest in hashed.manifests:
+        keep(manifest)
     return found | _digests(hashed)
 
 
 def _digests(hashed: HashedArtifact) -> dict[str, Any]:
-    return {"size": hashed.size, "sha256": hashed.sha256, "manifest_sha256": hashed.manifest.sha256}
+    files = {"files": len(hashed.objects.members)} if hashed.objects else {}
+    return {"size": hashed.size, "sha256": hashed.sha256, "manifest_sha256": hashed.manifest.sha256, **files}
 
 
 def _hashed(stream: IO[bytes], name: str, size: int) -> HashedArtifact:

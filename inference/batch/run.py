@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,8 @@ from inference.models.unpack import extract
 from inference.records.parameters import hyper_parameters
 from inference.scoring.score import gates_of, read_document, score
 from promotion import names, resolve
-from promotion.client.live_record import LiveModel
+from promotion.client.folder_artifact import find_object_list, hash_folder, is_folder, list_folder, object_chunks
+from promotion.client.live_record import LiveContainer, LiveModel
 from promotion.errors import IntegrityError, Invalid, NotApproved, PromotionError
 
 log = logging.getLogger("inference")
@@ -134,17 +135,10 @@ def artifact_folder(model: LiveModel, cache: Path, *, quiet: bool = False) -> Pa
             return folder
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".fetch-") as scratch:
-        archive, fresh = Path(scratch) / "model.tar.gz", Path(scratch) / "model"
+        fresh = Path(scratch) / "model"
         with tqdm(unit="B", unit_scale=True, desc="artifact", disable=quiet, file=sys.stderr) as bar:
-            found = storage.download_hashed(
-                container.model_data_url, container.model_data_version_id, archive, bar.update
-            )
-        if found != container.sha256:
-            raise IntegrityError(
-                f"{container.model_data_url}: the bytes are not those that were approved "
-                f"(SHA-256 {found}, approved {container.sha256}). Nothing was predicted."
-            )
-        extract(archive, fresh)
+            fetch = _fetch_folder if is_folder(container.model_data_url) else _fetch_archive
+            fetch(container, Path(scratch), fresh, bar.update)
         verify_folder(fresh, container.manifest_sha256)
         try:
             fresh.rename(folder)
@@ -152,6 +146,33 @@ def artifact_folder(model: LiveModel, cache: Path, *, quiet: bool = False) -> Pa
             # Another run has put the same bytes there meanwhile.
             verify_folder(folder, container.manifest_sha256)
     return folder
+
+
+def _fetch_archive(container: LiveContainer, scratch: Path, folder: Path, progress: Callable[[int], object]) -> None:
+    archive = scratch / "model.tar.gz"
+    found = storage.download_hashed(container.model_data_url, container.model_data_version_id, archive, progress)
+    if found != container.sha256:
+        raise IntegrityError(
+            f"{container.model_data_url}: the bytes are not those that were approved "
+            f"(SHA-256 {found}, approved {container.sha256}). Nothing was predicted."
+        )
+    extract(archive, folder)
+
+
+def _fetch_folder(container: LiveContainer, scratch: Path, folder: Path, progress: Callable[[int], object]) -> None:
+    """Download a folder's approved object versions, or the newest ones if their list can't be read: they are compared anyway."""
+    s3, url = storage.client("s3"), container.model_data_url
+    prefix = os.environ.get(names.PREFIX) or names.DEFAULT_PREFIX
+    approved = find_object_list(storage.client("ssm"), s3, prefix, container.sha256)
+    if approved is None:
+        approved = hash_folder(s3, url, list_folder(s3, url)).manifest
+    for member in approved.members:
+        path = folder / member.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as sink:
+            for chunk in object_chunks(s3, url, member):
+                sink.write(chunk)
+                progress(len(chunk))
 
 
 def default_cache() -> Path:

@@ -70,7 +70,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     image = inference_image()
     model = with_copy(
         model, s3=client("s3"), bucket=setting(names.EVIDENCE_BUCKET), own_image=image,
-        always=config().artifacts.keep_copy,
+        always=config().artifacts.keep_copy, for_transform=True,
     )  # fmt: skip
     run = _run_id(model, now())
     settings = event.get("settings") or {}

@@ -107,7 +107,8 @@ def read_result(package: Package, uri: str) -> tuple[Container, ...]:
         if not all(map(_SHA256.fullmatch, digests.values())):
             raise Invalid("hashing", f"{uri} has no digests.")
         pin = str(each.get("version_id") or "")
-        containers.append(replace(container, model_data_version_id=pin, size=int(each["size"]), **digests))
+        size, files = int(each["size"]), int(each.get("files", 0))
+        containers.append(replace(container, model_data_version_id=pin, size=size, files=files, **digests))
     return tuple(containers)
 
 

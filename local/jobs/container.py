@@ -14,6 +14,7 @@ from local.children import Children, describe, plain_environment
 from local.clients import any_client
 from local.containers.images import command_of
 from local.moto_patches.jobs import Job
+from promotion.client.folder_artifact import list_folder
 from promotion.errors import Invalid
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -65,6 +66,14 @@ class Storage:
         bucket, _ = split(uri)
         for key, name in self.keys(uri):
             self.download(f"s3://{bucket}/{key}", folder / name)
+
+    def files(self, uri: str) -> list[str]:
+        """Paths of an uncompressed model's files, as SageMaker places them below /opt/ml/model.
+
+        Raises:
+            Invalid: one of them can't be placed.
+        """
+        return [each.path for each in list_folder(self._s3, uri)]
 
     def write(self, uri: str, content: bytes) -> None:
         bucket, key = split(uri)

@@ -21,6 +21,7 @@ from local.jobs.container import JobFailed, Storage, check_not_stopped, command_
 from local.jobs.data_processing import Processing
 from local.moto_patches.jobs import Job
 from local.ports import Held
+from promotion.errors import Invalid
 
 _START_SECONDS = 600
 _ANSWER_SECONDS = 600
@@ -131,7 +132,16 @@ def fetch_model(container: Mapping[str, Any], storage: Storage, model: Path) -> 
     source = (container.get("ModelDataSource") or {}).get("S3DataSource")
     model.mkdir(parents=True)
     if source is not None and source.get("CompressionType") == "None":
-        storage.download_all(source["S3Uri"], model)
+        uri = source["S3Uri"]
+        if source["S3DataType"] == "S3Object":
+            storage.download(uri, model / uri.rpartition("/")[2])
+            return
+        try:
+            files = storage.files(uri)
+        except Invalid as broken:
+            raise JobFailed(f"ClientError: {broken}") from None
+        for path in files:
+            storage.download(uri + path, model / path)
         return
     url = container.get("ModelDataUrl") or (source or {}).get("S3Uri")
     if url is None:

@@ -106,11 +106,21 @@ def _create(kind: str, title: str, create: Callable[[Any], ActionResult]) -> Cal
             raise ResourceInUseException(message=f"{title} {name} already exists; names are used once.")
         if kind == "transform" and given["ModelName"] not in self.sagemaker_backend._models:
             raise ValidationError(message=f'Could not find model "{given["ModelName"]}".')
+        if kind == "transform" and _names_a_folder(self.sagemaker_backend._models[given["ModelName"]]):
+            raise ValidationError(
+                message="SageMaker Batch currently doesn't support Model entity with container definitions which use "
+                "ModelDataSource attribute."
+            )
         answer = create(self)
         begin(kind, given, _jobs(self, kind)[name])
         return answer
 
     return create_job
+
+
+def _names_a_folder(model: Any) -> bool:
+    containers = [model.primary_container] if model.primary_container else list(model.containers)
+    return any(container.get("ModelDataSource") for container in containers)
 
 
 def begin(kind: str, given: Mapping[str, Any], kept: Any) -> None:

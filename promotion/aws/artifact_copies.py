@@ -3,20 +3,33 @@
 SageMaker reads an artifact by its plain address when a container starts, so that whoever may write there can put other bytes in
 its place after the check. A copy lies below a prefix of ours, under the SHA-256 of its bytes, where only the functions that make
 copies may write, and they never overwrite (the evidence bucket's policy, infra/storage.py).
+
+A folder of files (promotion/client/folder_artifact.py) is copied file by file; for a batch transform, which takes no folder, the
+approved files are packed as one archive.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import hashlib
-from collections.abc import Iterator
+import io
+import tarfile
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from botocore.exceptions import ClientError
 
 from promotion import names
-from promotion.client.artifact import split_uri
+from promotion.client.artifact import Manifest, Member, split_uri
+from promotion.client.folder_artifact import (
+    CHUNK_BYTES,
+    is_folder,
+    object_chunks,
+    object_list_key,
+    read_object_list,
+)
 from promotion.client.image_address import is_image
 from promotion.client.live_record import LiveContainer, LiveModel
 from promotion.errors import IntegrityError
@@ -31,6 +44,7 @@ COPIED_PART_BYTES = 1 << 30
 COPIES_AT_ONCE = 16
 # Parts that go through this process; only the last one may be under 5 MiB.
 SENT_PART_BYTES = 64 << 20
+_ARCHIVE = "model.tar.gz"
 _MISSING = ("404", "NoSuchKey", "NoSuchVersion", "NoSuchBucket")
 _THERE = ("PreconditionFailed", "ConditionalRequestConflict")
 
@@ -43,7 +57,9 @@ class _Upload(TypedDict):
     UploadId: str
 
 
-def with_copy(model: LiveModel, *, s3: S3Client, bucket: str, own_image: str, always: bool) -> LiveModel:
+def with_copy(
+    model: LiveModel, *, s3: S3Client, bucket: str, own_image: str, always: bool, for_transform: bool = False
+) -> LiveModel:
     """Return the model with the addresses of unchangeable copies, each made unless it is there.
 
     Args:
@@ -52,16 +68,20 @@ def with_copy(model: LiveModel, *, s3: S3Client, bucket: str, own_image: str, al
         bucket: The bucket of the copies.
         own_image: The service's own image: its containers compare their files with the manifest, and need no copy.
         always: Make a copy for those as well.
+        for_transform: Pack folders, whichever the image. SageMaker: "Currently you cannot use ModelDataSource in conjunction
+            with SageMaker batch transform" (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ContainerDefinition.html).
 
     Raises:
-        IntegrityError: The approved object version is gone, or its bytes are others.
+        IntegrityError: An approved object version is gone, or its bytes are others.
     """
 
     def as_it_runs(container: LiveContainer) -> LiveContainer:
         own = is_image(container.image, own_image)
-        if not container.model_data_url or (own and not always):
+        packed = for_transform and is_folder(container.model_data_url)
+        if not container.model_data_url or (own and not always and not packed):
             return container
-        return dataclasses.replace(container, model_data_url=keep_copy(s3, bucket, container))
+        keep = keep_packed if packed else keep_copy
+        return dataclasses.replace(container, model_data_url=keep(s3, bucket, container))
 
     return dataclasses.replace(model, containers=tuple(map(as_it_runs, model.containers)))
 
@@ -72,10 +92,56 @@ def keep_copy(s3: S3Client, bucket: str, container: LiveContainer) -> str:
     Raises:
         IntegrityError: The approved object version is gone, or its bytes are others.
     """
-    key = f"{names.COPIES}/{container.sha256}/model.tar.gz"
+    if is_folder(container.model_data_url):
+        return _keep_folder(s3, bucket, container)
+    key = f"{names.COPIES}/{container.sha256}/{_ARCHIVE}"
     if not _exists(s3, bucket, key):
-        _copy(s3, container, bucket, key)
+        source, name = split_uri(container.model_data_url, "ModelDataUrl")
+        _copy(s3, _Original(source, name, container.model_data_version_id, container.sha256), bucket, key)
     return f"s3://{bucket}/{key}"
+
+
+def keep_packed(s3: S3Client, bucket: str, container: LiveContainer) -> str:
+    """Return the address of an archive with the approved files of a folder; make it unless it is there.
+
+    Raises:
+        IntegrityError: An approved object version is gone, or its bytes are others.
+    """
+    key = f"{names.COPIES}/{container.sha256}/{_ARCHIVE}"
+    if not _exists(s3, bucket, key):
+        objects = _object_list(s3, bucket, container)
+        _write_once(s3, bucket, key, lambda upload: _packed(s3, container.model_data_url, objects, upload))
+    return f"s3://{bucket}/{key}"
+
+
+def _keep_folder(s3: S3Client, bucket: str, container: LiveContainer) -> str:
+    # Beside the archive and not around it: SageMaker takes everything below a prefix.
+    folder = f"{names.COPIES}/{container.sha256}/files/"
+    objects = _object_list(s3, bucket, container)
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder)
+    there = {each["Key"] for page in pages for each in page.get("Contents", ())}
+    source, prefix = split_uri(container.model_data_url, "ModelDataSource")
+
+    def copied(member: Member) -> None:
+        original = _Original(source, prefix + member.path, member.version_id or "", member.sha256)
+        if member.size:
+            _copy(s3, original, bucket, folder + member.path)
+        else:
+            _put_empty(s3, bucket, folder + member.path)
+
+    with ThreadPoolExecutor(COPIES_AT_ONCE) as pool:
+        list(pool.map(copied, (each for each in objects.members if folder + each.path not in there)))
+    return f"s3://{bucket}/{folder}"
+
+
+def _object_list(s3: S3Client, bucket: str, container: LiveContainer) -> Manifest:
+    found = read_object_list(s3, bucket, container.sha256)
+    if found is None:
+        raise IntegrityError(
+            f"{container.model_data_url}: the list of its approved object versions is gone from "
+            f"s3://{bucket}/{object_list_key(container.sha256)}."
+        )
+    return found
 
 
 def _exists(s3: S3Client, bucket: str, key: str) -> bool:
@@ -88,32 +154,60 @@ def _exists(s3: S3Client, bucket: str, key: str) -> bool:
     return True
 
 
-def _copy(s3: S3Client, container: LiveContainer, bucket: str, key: str) -> None:
-    """Write the copy as a multipart upload: its end is the only write that S3 lets depend on nothing being there yet."""
-    begun = s3.create_multipart_upload(Bucket=bucket, Key=key)
-    upload: _Upload = {"Bucket": bucket, "Key": key, "UploadId": begun["UploadId"]}
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Original:
+    """An approved object; without a version id its bytes are compared on their way."""
+
+    bucket: str
+    key: str
+    version_id: str
+    sha256: str
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+def _copy(s3: S3Client, original: _Original, bucket: str, key: str) -> None:
+    copied = _by_version if original.version_id else _by_hash
     try:
-        parts = (
-            _by_version(s3, container, upload) if container.model_data_version_id else _by_hash(s3, container, upload)
-        )
-        s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
-    except BaseException as error:
-        s3.abort_multipart_upload(**upload)
-        if isinstance(error, ClientError):
-            code = error.response["Error"]["Code"]
-            if code in _THERE:
-                # Another call was quicker, with the same bytes.
-                return
-            if code in _MISSING:
-                raise IntegrityError(f"{container.model_data_url}: the approved artifact is gone.") from None
+        _write_once(s3, bucket, key, lambda upload: copied(s3, original, upload))
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _MISSING:
+            raise IntegrityError(f"{original.uri}: the approved artifact is gone.") from None
         raise
 
 
-def _by_version(s3: S3Client, container: LiveContainer, upload: _Upload) -> list[CompletedPartTypeDef]:
+def _write_once(s3: S3Client, bucket: str, key: str, send: Callable[[_Upload], list[CompletedPartTypeDef]]) -> None:
+    """Write an object as a multipart upload: its end is the only write that S3 lets depend on nothing being there yet."""
+    begun = s3.create_multipart_upload(Bucket=bucket, Key=key)
+    upload: _Upload = {"Bucket": bucket, "Key": key, "UploadId": begun["UploadId"]}
+    try:
+        s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": send(upload)}, IfNoneMatch="*")
+    except BaseException as error:
+        s3.abort_multipart_upload(**upload)
+        if not _is_there(error):
+            raise
+
+
+def _put_empty(s3: S3Client, bucket: str, key: str) -> None:
+    """Write a file of no bytes, of which an upload has no part."""
+    try:
+        s3.put_object(Bucket=bucket, Key=key, Body=b"", IfNoneMatch="*")
+    except ClientError as error:
+        if not _is_there(error):
+            raise
+
+
+def _is_there(error: BaseException) -> bool:
+    """Whether another call was quicker, with the same bytes."""
+    return isinstance(error, ClientError) and error.response["Error"]["Code"] in _THERE
+
+
+def _by_version(s3: S3Client, original: _Original, upload: _Upload) -> list[CompletedPartTypeDef]:
     """Copy the approved object version inside of S3; a version never changes."""
-    bucket, key = split_uri(container.model_data_url, "ModelDataUrl")
-    source: CopySourceTypeDef = {"Bucket": bucket, "Key": key, "VersionId": container.model_data_version_id}
-    size = s3.head_object(Bucket=bucket, Key=key, VersionId=container.model_data_version_id)["ContentLength"]
+    source: CopySourceTypeDef = {"Bucket": original.bucket, "Key": original.key, "VersionId": original.version_id}
+    size = s3.head_object(Bucket=original.bucket, Key=original.key, VersionId=original.version_id)["ContentLength"]
 
     def part(number: int) -> CompletedPartTypeDef:
         begin = (number - 1) * COPIED_PART_BYTES
@@ -127,21 +221,77 @@ def _by_version(s3: S3Client, container: LiveContainer, upload: _Upload) -> list
         return list(pool.map(part, range(1, -(-size // COPIED_PART_BYTES) + 1)))
 
 
-def _by_hash(s3: S3Client, container: LiveContainer, upload: _Upload) -> list[CompletedPartTypeDef]:
+def _by_hash(s3: S3Client, original: _Original, upload: _Upload) -> list[CompletedPartTypeDef]:
     """Send the object on, for a bucket that keeps no versions: what is there is known only once it has been read."""
-    bucket, key = split_uri(container.model_data_url, "ModelDataUrl")
-    digest = hashlib.sha256()
-    parts: list[CompletedPartTypeDef] = []
-    for number, piece in enumerate(_pieces(s3.get_object(Bucket=bucket, Key=key)["Body"]), 1):
+    digest, sink = hashlib.sha256(), _Parts(s3, upload)
+    for piece in _pieces(s3.get_object(Bucket=original.bucket, Key=original.key)["Body"]):
         digest.update(piece)
-        sent = s3.upload_part(**upload, PartNumber=number, Body=piece)
-        parts.append({"PartNumber": number, "ETag": sent["ETag"]})
-    if digest.hexdigest() != container.sha256:
+        sink.write(piece)
+    if digest.hexdigest() != original.sha256:
         raise IntegrityError(
-            f"{container.model_data_url}: the bytes are not those that were approved (SHA-256 {digest.hexdigest()}, "
-            f"approved {container.sha256})."
+            f"{original.uri}: the bytes are not those that were approved (SHA-256 {digest.hexdigest()}, "
+            f"approved {original.sha256})."
         )
-    return parts
+    return sink.finished()
+
+
+def _packed(s3: S3Client, url: str, objects: Manifest, upload: _Upload) -> list[CompletedPartTypeDef]:
+    """Send the approved files as a tar archive in gzip's form, uncompressed: weights hardly shrink."""
+    sink = _Parts(s3, upload)
+    with (
+        gzip.GzipFile(filename="", fileobj=sink, mode="wb", compresslevel=0, mtime=0) as packed,
+        tarfile.TarFile(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT, copybufsize=CHUNK_BYTES) as archive,
+    ):
+        for member in objects.members:
+            header = tarfile.TarInfo(member.path)
+            header.size, header.mode = member.size, 0o644
+            chunks = object_chunks(s3, url, member)
+            archive.addfile(header, _Content(chunks))
+            # The end of the chunks is where their digest is compared.
+            if any(chunks):
+                raise IntegrityError(f"{url}{member.path}: it is longer than what was approved.")
+    return sink.finished()
+
+
+class _Content(io.RawIOBase):
+    """Chunks as a file to read."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._left = b""
+
+    def read(self, size: int = -1) -> bytes:
+        while len(self._left) < size and (chunk := next(self._chunks, b"")):
+            self._left += chunk
+        data, self._left = self._left[:size], self._left[size:]
+        return data
+
+
+class _Parts(io.RawIOBase):
+    """A file to write that is sent as the parts of an upload."""
+
+    def __init__(self, s3: S3Client, upload: _Upload) -> None:
+        self._s3, self._upload = s3, upload
+        self._waiting = bytearray()
+        self._parts: list[CompletedPartTypeDef] = []
+
+    def write(self, data: Any) -> int:
+        self._waiting += data
+        while len(self._waiting) >= SENT_PART_BYTES:
+            self._send(SENT_PART_BYTES)
+        return len(data)
+
+    def finished(self) -> list[CompletedPartTypeDef]:
+        """Send what is left, and return the parts."""
+        if self._waiting or not self._parts:
+            self._send(len(self._waiting))
+        return self._parts
+
+    def _send(self, size: int) -> None:
+        number = len(self._parts) + 1
+        sent = self._s3.upload_part(**self._upload, PartNumber=number, Body=bytes(self._waiting[:size]))
+        del self._waiting[:size]
+        self._parts.append({"PartNumber": number, "ETag": sent["ETag"]})
 
 
 def _pieces(body: StreamingBody) -> Iterator[bytes]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 from msgspec.structs import replace
 
-from promotion.client.artifact import Manifest, hash_artifact, split_uri
+from promotion.client.artifact import HashedArtifact, Manifest, hash_artifact, split_uri
+from promotion.client.folder_artifact import ListedObject, hash_folder, is_folder, list_folder
 from promotion.client.image_address import is_image
 from promotion.domain.metrics import evidence_of
 from promotion.domain.model import Container, Evidence
@@ -43,16 +44,22 @@ def size_of(s3: S3Client, container: Container) -> int:
     Raises:
         Invalid: there is no artifact, or it can't be read.
     """
+    if is_folder(container.model_data_url):
+        return sum(each.size for each in _listed(s3, container))
     head = _head(s3, container)
     return int(head["ContentLength"])
 
 
-def pinned(s3: S3Client, container: Container) -> dict[str, str]:
+def pinned(s3: S3Client, container: Container) -> dict[str, Any]:
     """Return conditions that pin later reads to the current object: its version id, if any, and its ETag.
+
+    Of a folder in S3 each object is pinned by its ETag.
 
     Raises:
         Invalid: there is no artifact, or it can't be read.
     """
+    if is_folder(container.model_data_url):
+        return {"objects": [[each.path, each.size, each.etag] for each in _listed(s3, container)]}
     head = _head(s3, container)
     version_id = head.get("VersionId", "")
     return {"version_id": "" if version_id == "null" else version_id, "etag": head["ETag"]}
@@ -74,31 +81,53 @@ def hash_container(
     Raises:
         Invalid: there is no artifact, it can't be read, the archive is damaged, or its files are none that the image loads.
     """
+    ours = is_image(container.image, own_image)
+    kept = is_document if ours else _nothing
+    version_id = ""
+    if is_folder(container.model_data_url):
+        listed = _listed(s3, container)
+        hashed = hash_folder(s3, container.model_data_url, listed, on_chunk=on_chunk, keep=kept)
+    else:
+        version_id, hashed = _hash_archive(s3, container, on_chunk, kept)
+    if ours:
+        paths = [member.path for member in hashed.manifest.members]
+        if problem := layout_problem(paths, hashed.documents, container.environment):
+            raise Invalid("ModelDataUrl", f"the inference image can't load it: {problem}")
+    for manifest in hashed.manifests:
+        keep(manifest)
+    return replace(
+        container,
+        model_data_version_id=version_id,
+        size=hashed.size,
+        files=len(hashed.manifest.members) if hashed.objects else 0,
+        sha256=hashed.sha256,
+        manifest_sha256=hashed.manifest.sha256,
+    )
+
+
+def _hash_archive(
+    s3: Client, container: Container, on_chunk: Callable[[], None], kept: Callable[[str, int], bool]
+) -> tuple[str, HashedArtifact]:
+    """Read an archive in the state in which it is now; return its object version, too, if the bucket keeps versions."""
     bucket, key = split_uri(container.model_data_url, "ModelDataUrl")
     head = _head(s3, container)
     version_id = head.get("VersionId", "")
     extra: dict[str, Any] = {"VersionId": version_id} if version_id and version_id != "null" else {}
     # The entity tag holds the read to the object that was looked at, in a bucket without versions too.
     body = s3.get_object(Bucket=bucket, Key=key, IfMatch=head["ETag"], **extra)["Body"]
-    ours = is_image(container.image, own_image)
-    kept = is_document if ours else _nothing
     hashed = hash_artifact(body, size=int(head["ContentLength"]), on_chunk=on_chunk, keep=kept)
-    if ours:
-        paths = [member.path for member in hashed.manifest.members]
-        if problem := layout_problem(paths, hashed.documents, container.environment):
-            raise Invalid("ModelDataUrl", f"the inference image can't load it: {problem}")
-    keep(hashed.manifest)
-    return replace(
-        container,
-        model_data_version_id=extra.get("VersionId", ""),
-        size=hashed.size,
-        sha256=hashed.sha256,
-        manifest_sha256=hashed.manifest.sha256,
-    )
+    return extra.get("VersionId", ""), hashed
 
 
 def _nothing(path: str, size: int) -> bool:
     return False
+
+
+def _listed(s3: S3Client, container: Container) -> list[ListedObject]:
+    try:
+        return list_folder(s3, container.model_data_url)
+    except ClientError as error:
+        raise _unreadable(container, error) from None
 
 
 def _head(s3: S3Client, container: Container) -> HeadObjectOutputTypeDef:
@@ -108,15 +137,20 @@ def _head(s3: S3Client, container: Container) -> HeadObjectOutputTypeDef:
     try:
         return s3.head_object(Bucket=bucket, Key=key)
     except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code in _MISSING:
-            raise Invalid("ModelDataUrl", f"{MISSING} {container.model_data_url}.") from None
-        if code in ("403", "AccessDenied"):
-            raise Invalid(
-                "ModelDataUrl",
-                f"{container.model_data_url} can't be read; name its bucket under [artifacts] buckets in promotion.toml.",
-            ) from None
-        raise
+        raise _unreadable(container, error) from None
+
+
+def _unreadable(container: Container, error: ClientError) -> Invalid | ClientError:
+    """What to raise where S3 doesn't show an artifact; trouble of S3 itself stays what it is."""
+    code = str(error.response["Error"]["Code"])
+    if code in _MISSING:
+        return Invalid("ModelDataUrl", f"{MISSING} {container.model_data_url}.")
+    if code in ("403", "AccessDenied"):
+        return Invalid(
+            "ModelDataUrl",
+            f"{container.model_data_url} can't be read; name its bucket under [artifacts] buckets in promotion.toml.",
+        )
+    return error
 
 
 class Denied(Invalid):

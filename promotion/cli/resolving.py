@@ -32,10 +32,14 @@ def run(options: argparse.Namespace) -> int:
     tell(f"{model.model_package_group} v{model.model_package_version} is live in {model.environment}")
     tell(f"  package   {model.model_package_arn}")
     for container in model.containers:
-        tell(f"  artifact  {container.model_data_url}")
+        count = f"  ({len(container.objects.members)} files)" if container.objects else ""
+        tell(f"  artifact  {container.model_data_url}{count}")
         if container.model_data_version_id:
             tell(f"  version   {container.model_data_version_id}")
         tell(f"  sha256    {container.sha256}{'  (verified)' if options.artifact or options.by_version else ''}")
+        if container.objects and options.by_version:
+            for each in container.objects.members:
+                tell(f"  file      {each.path}  {each.version_id or 'the bucket keeps no versions'}")
         tell(f"  image     {container.image}")
     tell(f"  approved  {model.approved_at} by {', '.join(model.approved_by)}")
     return 0

@@ -36,18 +36,23 @@ def split_uri(uri: str, field: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file in an artifact; a symbolic link (in folders only, never in archives) has `link` and no hash."""
+    """A file in an artifact; a symbolic link (in folders only, never in archives) has `link` and no hash.
+
+    `version_id` is there for an object in S3: its object version, empty where the bucket keeps none.
+    """
 
     path: str
     size: int = 0
     sha256: str = ""
     link: str | None = None
+    version_id: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the member as it is written into the manifest: its path with a link, or with size and digest."""
         if self.link is not None:
             return {"path": self.path, "link": self.link}
-        return {"path": self.path, "size": self.size, "sha256": self.sha256}
+        version = {} if self.version_id is None else {"version_id": self.version_id}
+        return {"path": self.path, "size": self.size, "sha256": self.sha256, **version}
 
 
 @dataclass(frozen=True)
@@ -88,12 +93,21 @@ class Manifest:
 
 @dataclass(frozen=True)
 class HashedArtifact:
-    """An artifact as it was read once, from first byte to last; `documents` are the members that were to be kept, by path."""
+    """An artifact as it was read once, from first byte to last; `documents` are the members that were to be kept, by path.
+
+    `objects` is there for a folder in S3 (promotion/client/folder_artifact.py): its files with their object versions.
+    """
 
     size: int
     sha256: str
     manifest: Manifest
     documents: Mapping[str, bytes] = field(default_factory=dict)
+    objects: Manifest | None = None
+
+    @property
+    def manifests(self) -> tuple[Manifest, ...]:
+        """The lists to keep: the files, and the object versions where there are any."""
+        return (self.manifest,) if self.objects is None else (self.manifest, self.objects)
 
 
 class _HashingStream:

@@ -12,10 +12,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from promotion.errors import IntegrityError, NotApproved
 from promotion.formatting import one_line
+
+if TYPE_CHECKING:
+    from promotion.client.artifact import Manifest
 
 SCHEMA = 1
 # Extensions that this release supports in a record's `must_understand`; none yet.
@@ -27,7 +30,11 @@ DEEPEST = 32
 
 @dataclass(frozen=True)
 class LiveContainer:
-    """One container of the live model; digests are SHA-256 in hex."""
+    """One container of the live model; digests are SHA-256 in hex.
+
+    An address that ends in a slash is a folder in S3 (promotion/client/folder_artifact.py): `model_data_version_id` is empty, and
+    `sha256` is that of the list of its files with their object versions. `objects` is that list, once `resolve` has read it.
+    """
 
     image: str
     image_digest: str
@@ -36,6 +43,7 @@ class LiveContainer:
     sha256: str
     manifest_sha256: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    objects: Manifest | None = None
 
 
 @dataclass(frozen=True)

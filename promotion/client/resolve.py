@@ -12,12 +12,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from promotion import names
 from promotion.client import seen_sequences
-from promotion.client.live_record import LiveModel, live_model, parse_live, signed_bytes
+from promotion.client.folder_artifact import (
+    check_newest,
+    check_versions,
+    find_object_list,
+    is_folder,
+    object_list_key,
+)
+from promotion.client.live_record import LiveContainer, LiveModel, live_model, parse_live, signed_bytes
 from promotion.client.seen_sequences import seen
 from promotion.client.signature import holds, public_keys
 from promotion.errors import IntegrityError, Invalid, NotApproved
@@ -48,7 +56,8 @@ def resolve(
 
     With `artifact`, each container's object in S3 is read and hashed too: the newest one at its address, which is what a reader
     of that address gets. With `by_version` it is the approved object version instead, for a caller who reads
-    `model_data_url` by `model_data_version_id`. `public_key` is a PEM, or the path of a file of
+    `model_data_url` by `model_data_version_id`. Of a folder in S3 (an address that ends in a slash) that is every object; their
+    versions are the container's `objects`, where the list of them can be read. `public_key` is a PEM, or the path of a file of
     PEMs; see `find_public_key` for where it is looked for. `cache_seconds` lets an answer serve again for that long;
     a revocation then takes as long to be seen. A record of an event before `minimum_sequence` is refused: keep the highest
     `sequence` that you have seen, and nobody can put an older record back. `remember` names a file that does so by itself.
@@ -82,12 +91,34 @@ def resolve(
         seen_sequences.remember(remember, name, record["sequence"])
     model = live_model(record)
     if artifact:
-        for container in model.containers:
-            if container.model_data_url:
-                version_id = container.model_data_version_id
-                check_artifact(container.model_data_url, version_id, container.sha256, by_version=by_version, s3=s3)
+        reader = s3 or _client("s3")
+        found = (_checked(each, by_version, ssm=ssm, s3=reader, prefix=prefix) for each in model.containers)
+        model = replace(model, containers=tuple(found))
     _cache[key] = (time.monotonic(), model)
     return model
+
+
+def _checked(container: LiveContainer, by_version: bool, *, ssm: Any, s3: Any, prefix: str) -> LiveContainer:
+    """Check a container's artifact; return the container, with its object versions if it is a folder and they can be read."""
+    url = container.model_data_url
+    if not is_folder(url):
+        if url:
+            version_id = container.model_data_version_id
+            check_artifact(url, version_id, container.sha256, by_version=by_version, s3=s3)
+        return container
+    approved = find_object_list(ssm, s3, prefix, container.sha256)
+    if not by_version:
+        check_newest(s3, url, container.manifest_sha256, approved)
+    elif approved is None:
+        raise Invalid(
+            "by_version",
+            f"the list of approved object versions of {url} can't be read: it is {object_list_key(container.sha256)} in the "
+            f"service's evidence bucket, which {names.service_parameter(prefix)} names. Allow ssm:GetParameter and "
+            "s3:GetObject on both.",
+        )
+    else:
+        check_versions(s3, url, approved)
+    return replace(container, objects=approved)
 
 
 def _refuse_older(name: str, sequence: int, minimum: int) -> None:

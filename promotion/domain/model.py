@@ -22,17 +22,22 @@ RUNS_REMEMBERED = 20
 SCHEMA = 1
 # Number of the rules that fold events into states. A stored state of another fold is folded again, not believed.
 # Raise it with every change of a state's fields or of promotion/ledger/fold.py that gives other states.
-FOLD_VERSION = 3
+FOLD_VERSION = 4
 
 
 class Container(Struct, frozen=True, kw_only=True):
-    """One container of a package, with the digests of its bytes once they are known."""
+    """One container of a package, with the digests of its bytes once they are known.
+
+    An address that ends in a slash is a folder in S3: it has `files` files, no version id, and `sha256` is that of the list of
+    their object versions (promotion/client/folder_artifact.py).
+    """
 
     image: str
     image_digest: str = ""
     model_data_url: str = ""
     model_data_version_id: str = ""
     size: int = 0
+    files: int = 0
     sha256: str = ""
     manifest_sha256: str = ""
     environment: dict[str, str] = {}

@@ -24,14 +24,26 @@ def beside_artifact(containers: Sequence[Mapping[str, object]]) -> str:
         for name in ("AdditionalModelDataSources", "AdditionalS3DataSource"):
             if container.get(name):
                 return f"{place}.{name}: it is outside of the approved artifact and isn't hashed. {_PACK}"
-        source = _mapping(_mapping(container.get("ModelDataSource")).get("S3DataSource"))
-        if source.get("S3DataType") == "S3Prefix" or source.get("CompressionType") == "None":
-            return (
-                f"{place}.ModelDataSource: uncompressed models (S3DataType {source.get('S3DataType')}, CompressionType "
-                f"{source.get('CompressionType')}) aren't supported. Pack the files as one model.tar.gz, S3Object with "
-                "CompressionType Gzip, and register the version again."
-            )
+        if problem := _unknown_form(_mapping(_mapping(container.get("ModelDataSource")).get("S3DataSource"))):
+            return f"{place}.ModelDataSource: {problem}"
     return ""
+
+
+def _unknown_form(source: Mapping[str, object]) -> str:
+    """Why an S3DataSource is neither an archive nor a folder of files; empty if it is one of them."""
+    form = (source.get("S3DataType"), source.get("CompressionType"))
+    if source.get("ManifestS3Uri"):
+        return f"ManifestS3Uri names files anywhere, and they aren't hashed. {_PACK}"
+    if not source or form == ("S3Object", "Gzip"):
+        return ""
+    if form == ("S3Prefix", "None"):
+        if str(source.get("S3Uri", "")).endswith("/"):
+            return ""
+        return "S3Uri has to end with a slash, as SageMaker wants it of an S3Prefix; register the version again."
+    return (
+        f"S3DataType {form[0]} with CompressionType {form[1]} isn't supported. Name a folder (S3Prefix, None, an S3Uri that "
+        "ends with a slash) or one model.tar.gz (S3Object, Gzip), and register the version again."
+    )
 
 
 def _mapping(value: object) -> Mapping[str, object]:

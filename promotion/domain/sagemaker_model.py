@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from promotion.client.folder_artifact import is_folder
 from promotion.client.image_address import repository
 from promotion.client.live_record import LiveContainer, LiveModel
 from promotion.domain.model import Container
@@ -42,13 +43,21 @@ def model_request(
         "Containers": [
             {
                 "Image": pinned_image(container),
-                "ModelDataUrl": container.model_data_url,
+                **model_data(container.model_data_url),
                 "Environment": variables(container, model, place=f"containers[{number}]"),
             }
             for number, container in enumerate(model.containers)
         ],
         **network,
     }
+
+
+def model_data(url: str) -> dict[str, Any]:
+    """CreateModel's fields for an artifact: one archive, or a folder whose files SageMaker places as they are."""
+    if not is_folder(url):
+        return {"ModelDataUrl": url}
+    source = {"S3Uri": url, "S3DataType": "S3Prefix", "CompressionType": "None"}
+    return {"ModelDataSource": {"S3DataSource": source}}
 
 
 def pinned_image(container: LiveContainer) -> str:

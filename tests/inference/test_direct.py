@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shutil
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from inference.__main__ import main
 from inference.batch import storage
 from promotion.client import resolve as resolving
 from promotion.client.artifact import hash_artifact
+from promotion.client.folder_artifact import hash_folder, list_folder
 from promotion.client.live_record import signed_bytes
 from tests.inference.samples import sentences
 
@@ -184,6 +186,26 @@ def test_an_approved_version_is_run_even_after_a_newer_upload(world: Context, ar
     boto3.client("s3").put_object(Bucket=BUCKET, Key="model.tar.gz", Body=b"something else")
 
     assert world.run() == 0
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_folder_is_run_as_it_was_approved_or_not_at_all(
+    world: Context, archive: bytes, t5_folder: Path, listed: bool
+) -> None:
+    s3, ssm, url = boto3.client("s3"), boto3.client("ssm"), f"s3://{BUCKET}/folder/"
+    for path in t5_folder.iterdir():
+        s3.put_object(Bucket=BUCKET, Key=f"folder/{path.name}", Body=path.read_bytes())
+    hashed = hash_folder(s3, url, list_folder(s3, url))
+    if listed:
+        assert hashed.objects is not None
+        s3.put_object(Bucket=BUCKET, Key=f"manifests/{hashed.sha256}.json", Body=hashed.objects.canonical())
+        known = json.dumps({"event_bus": BUS, "evidence_bucket": BUCKET})
+        ssm.put_parameter(Name="/promotion/_service", Value=known, Type="String", Overwrite=True)
+    world.approve(archive, model_data_url=url, model_data_version_id="", sha256=hashed.sha256)
+    assert world.run() == 0
+    shutil.rmtree(world.tmp_path / "cache")
+    s3.put_object(Bucket=BUCKET, Key="folder/added.bin", Body=b"something else")
+    assert world.run() == (0 if listed else 4)
 
 
 def test_a_forged_record_is_refused(world: Context, archive: bytes) -> None:

@@ -13,9 +13,14 @@ from promotion.domain.package_sources import beside_artifact
 from promotion.domain.sagemaker_model import pinned_image
 from tests.rules.stage import Stage, package, page
 
-PREFIX_SOURCE = {"S3DataSource": {"S3Uri": "s3://m/model/", "S3DataType": "S3Prefix", "CompressionType": "None"}}
 SINGLE_FILE = {"S3DataSource": {"S3Uri": "s3://m/model.bin", "S3DataType": "S3Object", "CompressionType": "None"}}
 ARCHIVE = {"S3DataSource": {"S3Uri": "s3://m/m.tar.gz", "S3DataType": "S3Object", "CompressionType": "Gzip"}}
+
+
+def source(**changes: str) -> dict[str, Any]:
+    """An uncompressed model."""
+    folder = {"S3Uri": "s3://m/model/", "S3DataType": "S3Prefix", "CompressionType": "None"}
+    return {"S3DataSource": folder | changes}
 
 
 @pytest.mark.parametrize(
@@ -25,8 +30,10 @@ ARCHIVE = {"S3DataSource": {"S3Uri": "s3://m/m.tar.gz", "S3DataType": "S3Object"
         ({"Environment": {"EXTRA": '{"adapters": ["S3://m/a"]}'}}, "Environment.EXTRA"),
         ({"AdditionalModelDataSources": [{"ChannelName": "draft"}]}, "AdditionalModelDataSources"),
         ({"AdditionalS3DataSource": {"S3Uri": "s3://m/x"}}, "AdditionalS3DataSource"),
-        ({"ModelDataSource": PREFIX_SOURCE}, "uncompressed models"),
-        ({"ModelDataSource": SINGLE_FILE}, "uncompressed models"),
+        ({"ModelDataSource": SINGLE_FILE}, "S3DataType S3Object with CompressionType None isn't supported"),
+        ({"ModelDataSource": source(CompressionType="Gzip")}, "S3Prefix with CompressionType Gzip isn't supported"),
+        ({"ModelDataSource": source(S3Uri="s3://m/model")}, "has to end with a slash"),
+        ({"ModelDataSource": source(ManifestS3Uri="s3://hub/manifest.csv")}, "ManifestS3Uri"),
     ],
 )
 def test_what_lies_beside_the_artifact_is_named(container: dict[str, Any], place: str) -> None:
@@ -40,9 +47,10 @@ def test_what_lies_beside_the_artifact_is_named(container: dict[str, Any], place
         {},
         {"Environment": {"SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code", "HF_TASK": "summarization"}},
         {"ModelDataSource": ARCHIVE},
+        {"ModelDataSource": source()},
     ],
 )
-def test_an_archive_with_its_code_inside_is_complete(container: dict[str, Any]) -> None:
+def test_an_artifact_with_its_code_inside_is_complete(container: dict[str, Any]) -> None:
     assert beside_artifact([container]) == ""
 
 
@@ -81,3 +89,15 @@ def test_page_and_mail_say_that_a_tag_can_be_moved(image: str, digest: str, move
         # In the open: nobody has to unfold anything to be told.
         seen = re.sub(r"<details.*?</details>", "", shown, flags=re.DOTALL)
         assert ("can be moved to another image" in " ".join(seen.split())) is moves
+
+
+def test_pages_say_how_many_files_a_folder_has() -> None:
+    stage = Stage()
+    [container] = package(1).containers
+    folder = replace(container, model_data_url="s3://m/model/", model_data_version_id="", files=7)
+    stage.registers(1, containers=(folder,))
+    for shown in (page("request", stage.request("dev", 1)), page("version", stage.version(1))):
+        words = " ".join(shown.split())
+        assert " in 7 files" in words
+        assert "s3://m/model/</code>, a folder of 7 files" in words
+        assert "SHA-256 of the list of object versions" in words
