@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ CLASSIFICATION = ("accuracy", "macro_f1")
 RESAMPLES = 1_000
 # Beyond this many records a resample of all of them says no more, and takes minutes.
 _MOST_RESAMPLED = 50_000
+_CORPUS_RESAMPLES, _MOST_OF_A_CORPUS = 100, 1_000
 _WORD = re.compile(r"\w")
 _WITHOUT_SPACES = frozenset({"ja", "ko", "th", "lo", "km", "my"})
 
@@ -106,14 +107,35 @@ def corpus_estimates(
     for name in names:
         tokens = "zh" if language == "zh" else "char" if language in _WITHOUT_SPACES else None
         metric = CHRF() if name == "chrf" else BLEU(effective_order=len(outputs) == 1, tokenize=tokens)
-        score = metric.corpus_score(list(outputs), streams, n_bootstrap=RESAMPLES if len(outputs) > 1 else 1)
-        # Its bootstrap has no public name; without one, the interval is the value.
-        middle, half = float(getattr(score, "_mean", score.score)), float(getattr(score, "_ci", 0.0))
+        try:
+            score = metric.corpus_score(list(outputs), streams, n_bootstrap=RESAMPLES if len(outputs) > 1 else 1)
+            # Its bootstrap has no public name; without one, the interval is the value.
+            middle, half = float(getattr(score, "_mean", score.score)), float(getattr(score, "_ci", 0.0))
+        except TypeError:
+            # Its bootstrap takes the mean of floats and NumPy's where a resample is worth nothing, and Python's refuses that.
+            score = metric.corpus_score(list(outputs), streams)
+            middle, half = _corpus_interval(metric, outputs, streams, score.score)
         if half < 0 or np.isnan(half):
             middle, half = score.score, 0.0
-        estimate = Estimate(score.score, max(0.0, middle - half), min(100.0, middle + half), len(outputs))
+        # A perfect corpus has 100.00000000000004 of sacrebleu.
+        value, low, high = (float(np.clip(each, 0, 100)) for each in (score.score, middle - half, middle + half))
+        estimate = Estimate(value, low, high, len(outputs))
         found[name] = (estimate, str(metric.get_signature()))
     return found
+
+
+def _corpus_interval(
+    metric: CHRF | BLEU, outputs: Sequence[str], streams: Sequence[Sequence[str | None]], value: float
+) -> tuple[float, float]:
+    """Value and half of the 95 % interval of a corpus, from resamples of at most so many rows, their spread scaled."""
+    size = min(len(outputs), _MOST_OF_A_CORPUS)
+    random, drawn = np.random.default_rng(0), []
+    for _ in range(_CORPUS_RESAMPLES):
+        rows = random.integers(0, len(outputs), size)
+        chosen = [[stream[row] for row in rows] for stream in streams]
+        drawn.append(float(metric.corpus_score([outputs[row] for row in rows], chosen).score))
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return value, float(high - low) / 2 * float(np.sqrt(size / len(outputs)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +146,19 @@ class Confusion:
     counts: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, pairs: Sequence[tuple[str, str]]) -> Confusion:
+    def of(cls, pairs: Iterable[tuple[str, str]]) -> Confusion:
         """`pairs` are (reference, prediction)."""
-        labels = tuple(sorted({label for pair in pairs for label in pair}))
+        return cls.counted(Counter(pairs))
+
+    @classmethod
+    def counted(cls, pairs: Mapping[tuple[str, str], int]) -> Confusion:
+        """`pairs` are (reference, prediction), each with how often it occurs."""
+        labels = tuple(sorted({label for pair, times in pairs.items() if times for label in pair}))
         place = {label: index for index, label in enumerate(labels)}
         counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
-        for (reference, prediction), times in Counter(pairs).items():
+        for (reference, prediction), times in pairs.items():
+            if not times:
+                continue
             counts[place[reference], place[prediction]] += times
         return cls(labels, counts)
 

@@ -201,8 +201,10 @@ def _judge(outputs: Path, wanted: References, runs: list[Run], translates: bool,
             if references is None:
                 scored.missing += not part.error
             elif part.label is not None:
-                scored.pairs.append((references[0], part.label))
-                scored.rows.append({"accuracy": float(part.label == references[0])})
+                # Of several right classes it is the answered one; a wrong answer counts against the first.
+                right = part.label if part.label in references else references[0]
+                scored.pairs.append((right, part.label))
+                scored.rows.append({"accuracy": float(part.label == right)})
                 scored.keys.append(key)
             elif not part.error:
                 _judge_text(scored, scorer, part, references, translates)

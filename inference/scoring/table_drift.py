@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -122,7 +122,7 @@ def _profile_numbers(values: Floats) -> dict[str, Any] | None:
     }
 
 
-def _profile_texts(values: Sequence[str]) -> dict[str, Any] | None:
+def _profile_texts(values: Collection[str]) -> dict[str, Any] | None:
     counts = Counter(values)
     if not 1 <= len(counts) <= MOST_CATEGORIES:
         return None
@@ -136,7 +136,7 @@ def _counts(values: Floats, edges: Sequence[float] | Floats) -> list[float]:
     return [float(count) for count in np.bincount(places, minlength=len(edges) + 1)]
 
 
-def _counted(values: Sequence[str], known: Sequence[str]) -> list[float]:
+def _counted(values: Collection[str], known: Sequence[str]) -> list[float]:
     """Count each known category, and all others together."""
     counts = Counter(values)
     found = [float(counts[value]) for value in known]

@@ -29,6 +29,8 @@ MOST_RESAMPLED = 20_000
 CALIBRATION_BINS = 10
 # Log loss of a certain and wrong answer would be infinite.
 _SMALLEST_PROBABILITY = 1e-15
+# A reference this close to 0 makes a relative error of nothing; scikit-learn's own bound.
+_SMALLEST_DIVISOR = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def regression(truth: Floats, answer: Floats) -> Judged:
     _require_rows(truth)
     error = answer - truth
     rows = {"mae": np.abs(error), "mse": error**2}
-    if np.all(truth != 0):
+    if np.abs(truth).min() > _SMALLEST_DIVISOR:
         rows["mape"] = np.abs(error / truth)
     means = dict(zip(rows, mean_estimates(np.stack(list(rows.values()), axis=1)), strict=True))
     squared = means.pop("mse")
@@ -115,11 +117,11 @@ def binary(truth: npt.NDArray[np.bool_], score: Floats, *, threshold: float = 0.
             "brier": (score - label) ** 2,
         }
         estimates |= dict(zip(rows, mean_estimates(np.stack(list(rows.values()), axis=1)), strict=True))
-        estimates |= _resampled({"calibration_error": calibration_error}, label, score)
+        estimates |= _resampled({"calibration_error": calibration_error}, label, score, never_negative=True)
     estimates |= _at_threshold(truth, decided)
-    pairs = [(str(int(one)), str(int(other))) for one, other in zip(truth, decided, strict=True)]
+    pairs = {(str(t), str(d)): int(((truth == t) & (decided == d)).sum()) for t in (0, 1) for d in (0, 1)}
     by_row = {"accuracy": (decided == truth).astype(np.float64), "positive_rate": decided.astype(np.float64)}
-    return Judged(BINARY, estimates, Confusion.of(pairs), label, score, by_row)
+    return Judged(BINARY, estimates, Confusion.counted(pairs), label, score, by_row)
 
 
 def multiclass(truth: Sequence[str], answer: Sequence[str]) -> Judged:
@@ -129,7 +131,7 @@ def multiclass(truth: Sequence[str], answer: Sequence[str]) -> Judged:
         truth: Names of the true classes.
         answer: Names of the answered classes, of equal length.
     """
-    confusion = Confusion.of(list(zip(truth, answer, strict=True)))
+    confusion = Confusion.of(zip(truth, answer, strict=True))
     right = np.array([one == other for one, other in zip(truth, answer, strict=True)], dtype=np.float64)
     return Judged(MULTICLASS, confusion.estimates(), confusion, by_row={"accuracy": right})
 
@@ -183,9 +185,18 @@ def _require_rows(rows: Floats) -> None:
 
 
 def _resampled(
-    measures: Mapping[str, Callable[[Floats, Floats], float]], truth: Floats, answer: Floats, *, seed: int = 0
+    measures: Mapping[str, Callable[[Floats, Floats], float]],
+    truth: Floats,
+    answer: Floats,
+    *,
+    seed: int = 0,
+    never_negative: bool = False,
 ) -> dict[str, Estimate]:
-    """Each measure of all rows, with the interval that resampling rows gives."""
+    """Each measure of all rows, with the interval that resampling rows gives.
+
+    A measure that is never negative is larger in resamples, because their noise adds to it: there the interval is that of its
+    spread around the value, and ends at 0.
+    """
     count = len(truth)
     size = min(count, MOST_RESAMPLED)
     random = np.random.default_rng(seed)
@@ -203,7 +214,7 @@ def _resampled(
     for name, measure in measures.items():
         value = measure(truth, answer)
         low, high = np.percentile(drawn[name], [2.5, 97.5]) if drawn[name] else (value, value)
-        found[name] = Estimate(
-            value, float(value + (low - value) * scale), float(value + (high - value) * scale), count
-        )
+        middle = float(np.mean(drawn[name])) if drawn[name] and never_negative else value
+        low, high = (float(value + (end - middle) * scale) for end in (low, high))
+        found[name] = Estimate(value, max(low, 0.0) if never_negative else low, high, count)
     return found

@@ -70,9 +70,13 @@ class Table:
         """A column as float64, shape (rows,), NaN where a cell is empty or no number."""
         return _numbers(self.columns[name])
 
-    def texts(self, name: str) -> list[str]:
-        """A column as text: 1.0 and 1 are the same class, and so are true and 1."""
-        return [class_name(value) for value in self.columns[name].to_pylist()]
+    def texts(self, name: str) -> npt.NDArray[np.object_]:
+        """A column as text, shape (rows,): 1.0 and 1 are the same class, and so are true and 1."""
+        # A text once, however many rows have it.
+        column = self.columns[name].combine_chunks().dictionary_encode()
+        known = np.array([*map(class_name, column.dictionary.to_pylist()), ""], dtype=object)
+        found: npt.NDArray[np.object_] = known[column.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)]
+        return found
 
     def is_numeric(self, name: str) -> bool:
         """Return True if every cell that is not empty holds a number."""

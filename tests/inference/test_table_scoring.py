@@ -18,7 +18,7 @@ from sklearn import metrics as sk
 
 from inference.scoring.score import score
 from inference.scoring.table_drift import profile_table, table_drift
-from inference.scoring.table_metrics import calibration_error
+from inference.scoring.table_metrics import binary, calibration_error
 from inference.scoring.table_score import TableOptions
 from inference.scoring.tables import read_table
 from promotion.errors import Invalid
@@ -253,3 +253,11 @@ def test_the_command_takes_columns_by_name(tmp_path: Path) -> None:
     assert "rmse" in done.stdout
     document = json.loads((tmp_path / "score" / "metrics.json").read_text())
     assert document["metrics"]["rmse"]["n"] == 300
+
+
+@pytest.mark.parametrize("count", [200, 30_000])
+def test_the_interval_of_a_calibration_error_has_the_error_in_it(count: int) -> None:
+    chance = np.random.default_rng(count)
+    score = chance.uniform(0, 1, count)
+    found = binary(chance.uniform(0, 1, count) < score, score).estimates["calibration_error"]
+    assert 0 <= found.low <= found.value <= found.high
