@@ -2,7 +2,7 @@
 
 transformers switches a BigBird for good to full attention at the first short text; sparse experts of Switch and NLLB drop
 tokens by a capacity that a whole batch shares, and their encoder gives more than its hidden state; FNet mixes padding into
-every token, and XLNet classifies by the last place, which may be padding.
+every token, ConvBERT and Nystromformer into those beside it, and XLNet classifies by the last place, which may be padding.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 # By `model_type`: each record has a pass of its own, from its token ids on.
-ONE_BY_ONE = frozenset({"bigbird_pegasus", "big_bird", "switch_transformers", "nllb-moe", "fnet", "xlnet"})
+ONE_BY_ONE = frozenset(
+    {"bigbird_pegasus", "big_bird", "switch_transformers", "nllb-moe", "fnet", "xlnet", "convbert", "nystromformer"}
+)
 
 
 def one_by_one(model: Any) -> bool:

@@ -70,7 +70,9 @@ def _check_layers(folder: Path, config: dict[str, Any]) -> None:
     counted = [(key, value) for key in _LAYERS if isinstance(value := config.get(key), int)]
     if not counted:
         return
-    tensors = sum(1 for path in folder.glob("*.safetensors") for _ in _tensors(path))
+    # macOS leaves "._model.safetensors" beside a file, which is none.
+    weights = [path for path in folder.glob("*.safetensors") if not path.name.startswith(".")]
+    tensors = sum(1 for path in weights for _ in _tensors(path))
     for key, value in counted:
         if value > max(tensors, 1):
             raise ModelBroken(

@@ -1,7 +1,7 @@
 """`python -m outside.clients [NAME …]`: every published client in its own environment, against real server processes.
 
 Each file of scripts/ is one client; locks/NAME.txt names its packages with their hashes, and build/outside/NAME is its
-environment. `clients` and `clients_ok` go into build/bench/serving.json.
+environment. With all of them, `clients` and `clients_ok` go into build/bench/serving.json.
 """
 
 from __future__ import annotations
@@ -50,9 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stack.callback(runtime.shutdown)
         addresses["RUNTIME"] = f"http://127.0.0.1:{runtime.server_address[1]}"
         failed = [name for name in names if not passes(name, pythons[name], addresses)]
-    figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
-    FIGURES.parent.mkdir(parents=True, exist_ok=True)
-    FIGURES.write_text(json.dumps({**figures, "clients": len(names), "clients_ok": len(names) - len(failed)}, indent=1))
+    if set(names) == set(known):
+        figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+        FIGURES.parent.mkdir(parents=True, exist_ok=True)
+        figures |= {"clients": len(names), "clients_ok": len(names) - len(failed)}
+        FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
     logging.info("%d of %d clients pass", len(names) - len(failed), len(names))
     return int(bool(failed))
 

@@ -112,8 +112,8 @@ def _texts(name: str, prefix: str, fields: Mapping[str, Any], kind: str = "t5", 
 
 TEXT_ROWS = [
     _texts("t5", "T5", _T5),
-    _texts("t5-gated-untied", "T5", {**_T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
-    _texts("mt5", "MT5", _T5),
+    _texts("t5-gated-untied", "T5", {**_T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}, factor=7.0),
+    _texts("mt5", "MT5", _T5, factor=7.0),
     _texts("umt5", "UMT5", _T5),
     _texts("longt5-local", "LongT5", {**_T5, "local_radius": 7, "encoder_attention_type": "local"}),
     _texts("longt5-global", "LongT5",

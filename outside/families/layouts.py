@@ -242,7 +242,7 @@ LAYOUTS = [
     Layout("shards with an index", LLAMA, _sharded(), SAME),
     Layout("shards beside consolidated weights", LLAMA, _sharded(consolidated=True), SAME),
     Layout("shards without an index", LLAMA, _sharded(index=False), "weights do not load"),
-    Layout("a shard is missing", LLAMA, _sharded(missing=True), "weights do not load"),
+    Layout("a shard is missing", LLAMA, _sharded(missing=True), "which is missing"),
     Layout("truncated weights", T5, _write("model.safetensors", b"\x10\x00"), "weights do not load"),
     Layout("pickled weights only", T5, _pickled, "Only safetensors weights"),
     Layout("pickled weights beside", T5, _write("pytorch_model.bin"), SAME),

@@ -30,7 +30,7 @@ from transformers.utils import logging as transformers_logging
 T = TypeVar("T")
 FIGURES = ROOT / "build" / "bench" / "serving.json"
 # Of a sample: each so manyth row.
-_STEP = 9
+_STEP, _LAYOUT_STEP = 19, 12
 
 
 def main() -> int:
@@ -45,9 +45,9 @@ def main() -> int:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     started = time.monotonic()
-    step = 1 if options.all or options.only else _STEP
+    step, layout_step = (1, 1) if options.all or options.only else (_STEP, _LAYOUT_STEP)
     rows = [row for row in ROWS if re.search(options.only, f"{row.task} {row.name}")][::step]
-    layouts = [layout for layout in LAYOUTS if re.search(options.only, f"layout {layout.name}")][::step]
+    layouts = [layout for layout in LAYOUTS if re.search(options.only, f"layout {layout.name}")][::layout_step]
     families = _each(rows, lambda row: f"{row.task} {row.name}", _family)
     packed = _each(layouts, lambda layout: f"layout {layout.name}", _layout)
     good = families["equal"] + families["refused"]
