@@ -16,7 +16,7 @@ from inference.batch import storage
 from promotion import names
 from promotion.client.artifact import HashedArtifact, Manifest, hash_artifact
 from promotion.client.folder_artifact import ListedObject, hash_folder
-from promotion.domain.model_layout import is_document, layout_problem
+from promotion.domain.model_layout import bytes_kept, layout_problem
 from promotion.errors import Invalid
 
 log = logging.getLogger("inference")
@@ -66,7 +66,7 @@ def _of_plan(entry: dict[str, Any], keep: Callable[[Manifest], None]) -> dict[st
     try:
         if "objects" in entry:
             listed = [ListedObject(*each) for each in entry["objects"]]
-            hashed = hash_folder(storage.client("s3"), artifact, listed, keep=is_document)
+            hashed = hash_folder(storage.client("s3"), artifact, listed, keep=bytes_kept)
         else:
             size, opened = storage.opened_pinned(artifact, entry["version_id"], entry["etag"])
             with opened as stream:
@@ -80,8 +80,8 @@ def _of_plan(entry: dict[str, Any], keep: Callable[[Manifest], None]) -> dict[st
         return found | {"problem": f"the artifact can't be read ({type(error).__name__})."}
     # The variables are there where the package has this very image.
     if (environment := entry.get("environment")) is not None:
-        paths = [member.path for member in hashed.manifest.members]
-        if problem := layout_problem(paths, hashed.documents, environment):
+        sizes = {member.path: member.size for member in hashed.manifest.members}
+        if problem := layout_problem(sizes, hashed.documents, environment):
             return found | {"problem": f"the inference image can't load it: {problem}"}
     for manifest in hashed.manifests:
         keep(manifest)
@@ -94,7 +94,7 @@ def _digests(hashed: HashedArtifact) -> dict[str, Any]:
 
 
 def _hashed(stream: IO[bytes], name: str, size: int) -> HashedArtifact:
-    return hash_artifact(_Telling(stream, name, size), size=size, keep=is_document)
+    return hash_artifact(_Telling(stream, name, size), size=size, keep=bytes_kept)
 
 
 class _Telling:

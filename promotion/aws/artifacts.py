@@ -13,9 +13,10 @@ from msgspec.structs import replace
 from promotion.client.artifact import HashedArtifact, Manifest, hash_artifact, split_uri
 from promotion.client.folder_artifact import ListedObject, hash_folder, is_folder, list_folder
 from promotion.client.image_address import is_image
+from promotion.client.kept_documents import Wanted, nothing
 from promotion.domain.metrics import evidence_of
 from promotion.domain.model import Container, Evidence
-from promotion.domain.model_layout import is_document, layout_problem
+from promotion.domain.model_layout import bytes_kept, layout_problem
 from promotion.domain.registration import attached_to, licence_of
 from promotion.errors import Invalid
 
@@ -82,7 +83,7 @@ def hash_container(
         Invalid: there is no artifact, it can't be read, the archive is damaged, or its files are none that the image loads.
     """
     ours = is_image(container.image, own_image)
-    kept = is_document if ours else _nothing
+    kept = bytes_kept if ours else nothing
     version_id = ""
     if is_folder(container.model_data_url):
         listed = _listed(s3, container)
@@ -90,8 +91,8 @@ def hash_container(
     else:
         version_id, hashed = _hash_archive(s3, container, on_chunk, kept)
     if ours:
-        paths = [member.path for member in hashed.manifest.members]
-        if problem := layout_problem(paths, hashed.documents, container.environment):
+        sizes = {member.path: member.size for member in hashed.manifest.members}
+        if problem := layout_problem(sizes, hashed.documents, container.environment):
             raise Invalid("ModelDataUrl", f"the inference image can't load it: {problem}")
     for manifest in hashed.manifests:
         keep(manifest)
@@ -106,7 +107,7 @@ def hash_container(
 
 
 def _hash_archive(
-    s3: Client, container: Container, on_chunk: Callable[[], None], kept: Callable[[str, int], bool]
+    s3: Client, container: Container, on_chunk: Callable[[], None], kept: Wanted
 ) -> tuple[str, HashedArtifact]:
     """Read an archive in the state in which it is now; return its object version, too, if the bucket keeps versions."""
     bucket, key = split_uri(container.model_data_url, "ModelDataUrl")
@@ -117,10 +118,6 @@ def _hash_archive(
     body = s3.get_object(Bucket=bucket, Key=key, IfMatch=head["ETag"], **extra)["Body"]
     hashed = hash_artifact(body, size=int(head["ContentLength"]), on_chunk=on_chunk, keep=kept)
     return extra.get("VersionId", ""), hashed
-
-
-def _nothing(path: str, size: int) -> bool:
-    return False
 
 
 def _listed(s3: S3Client, container: Container) -> list[ListedObject]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from promotion.client.archive import read_archive
 from promotion.client.gzip_stream import Readable
+from promotion.client.kept_documents import KeptDocuments, Wanted, nothing
 from promotion.errors import IntegrityError, Invalid
 
 # Nothing but plain values: a canonical text is written an entry at a time, so that a manifest is never in memory twice.
@@ -133,7 +134,7 @@ def hash_artifact(
     *,
     size: int | None = None,
     on_chunk: Callable[[], None] = lambda: None,
-    keep: Callable[[str, int], bool] = lambda path, size: False,
+    keep: Wanted = nothing,
 ) -> HashedArtifact:
     """Hash an artifact and its members in one pass, in linear time, with a few MiB besides the manifest.
 
@@ -141,33 +142,30 @@ def hash_artifact(
         stream: The artifact's bytes.
         size: Number of its bytes, if known.
         on_chunk: Called at least once a MiB and a member; what it raises ends the pass.
-        keep: Whether the content of a member, by its path and size, is kept as well.
+        keep: How much of a member is kept as well.
 
     Raises:
         Invalid: It is not a tar archive compressed with gzip, is damaged, or holds what no model needs.
     """
     reader = _HashingStream(stream)
     found: dict[str, Member] = {}
-    documents: dict[str, bytes] = {}
+    documents = KeptDocuments(keep)
     for member, content in read_archive(reader, size=size):
         on_chunk()
         if member.kind == "file":
             digest = hashlib.sha256()
-            kept: list[bytes] | None = [] if keep(member.path, member.size) else None
+            kept = documents.begin(member.path, member.size)
             for chunk in content:
                 digest.update(chunk)
-                if kept is not None:
-                    kept.append(bytes(chunk))
+                kept(chunk)
                 on_chunk()
-            if kept is not None:
-                documents[member.path] = b"".join(kept)
             found[member.path] = Member(member.path, member.size, digest.hexdigest())
         elif member.kind == "link":
             # It unpacks to a file of the same bytes.
             same = found[member.target]
             found[member.path] = Member(member.path, same.size, same.sha256)
     members = tuple(sorted(found.values(), key=lambda member: member.path))
-    return HashedArtifact(reader.size, reader.hexdigest(), Manifest(members), documents)
+    return HashedArtifact(reader.size, reader.hexdigest(), Manifest(members), documents.contents)
 
 
 def manifest_of_folder(folder: str | os.PathLike[str]) -> Manifest:

@@ -19,6 +19,7 @@ from typing import Any
 from promotion import names
 from promotion.client.archive import LARGEST_UNPACKED_BYTES, member_path
 from promotion.client.artifact import HashedArtifact, Manifest, Member, split_uri
+from promotion.client.kept_documents import KeptDocuments, Wanted, nothing
 from promotion.errors import IntegrityError, Invalid
 
 FIELD = "ModelDataSource"
@@ -83,7 +84,7 @@ def hash_folder(
     listed: Sequence[ListedObject],
     *,
     on_chunk: Callable[[], None] = lambda: None,
-    keep: Callable[[str, int], bool] = lambda path, size: False,
+    keep: Wanted = nothing,
 ) -> HashedArtifact:
     """Read the listed objects, and only in the state in which they were listed.
 
@@ -92,30 +93,29 @@ def hash_folder(
         url: The prefix.
         listed: Its objects.
         on_chunk: Called at least once a MiB and an object; what it raises ends the reading.
-        keep: Whether the content of a file, by its path and size, is kept as well.
+        keep: How much of a file is kept as well.
     """
     bucket, prefix = split_uri(url, FIELD)
     members: list[Member] = []
-    documents: dict[str, bytes] = {}
+    documents = KeptDocuments(keep)
     for each in listed:
         answer = s3.get_object(Bucket=bucket, Key=prefix + each.path, IfMatch=each.etag)
         digest = hashlib.sha256()
-        kept: list[bytes] | None = [] if keep(each.path, each.size) else None
+        kept = documents.begin(each.path, each.size)
         on_chunk()
         with closing(answer["Body"]) as body:
             for chunk in body.iter_chunks(CHUNK_BYTES):
                 digest.update(chunk)
-                if kept is not None:
-                    kept.append(chunk)
+                kept(chunk)
                 on_chunk()
-        if kept is not None:
-            documents[each.path] = b"".join(kept)
         version = answer.get("VersionId") or ""
         members.append(
             Member(each.path, each.size, digest.hexdigest(), version_id="" if version == "null" else version)
         )
     objects = Manifest(tuple(members))
-    return HashedArtifact(sum(each.size for each in listed), objects.sha256, files_of(objects), documents, objects)
+    return HashedArtifact(
+        sum(each.size for each in listed), objects.sha256, files_of(objects), documents.contents, objects
+    )
 
 
 def files_of(objects: Manifest) -> Manifest:

@@ -1,15 +1,18 @@
 """What the inference image would refuse of a model's files, told when a version is registered.
 
-Only what names and small documents tell: the weights themselves are read by the container, which refuses the rest at its start
-(inference/models/). A package with another image is never judged: its own container knows its own files.
+Only what names, small documents and the headers of weight files tell: the weights themselves are read by the container, which
+refuses the rest at its start (inference/models/). A package with another image is never judged: its own container knows its own
+files.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import PurePosixPath
+
+from promotion.domain import weight_files
 
 CONFIG = "config.json"
 # Kept while an artifact is hashed, up to this size each.
@@ -34,21 +37,32 @@ _RUNS_CODE = re.compile(
 WITHOUT_TOKENIZER_FILES = ("byt5", "canine", "perceiver")
 
 
-def is_document(path: str, size: int) -> bool:
-    """Whether a member of an artifact is kept to be judged."""
+def bytes_kept(path: str, size: int, begin: bytes) -> int:
+    """How many bytes of a member of an artifact are kept to be judged: documents whole, of weights the header.
+
+    Args:
+        path: The member's.
+        size: Its bytes.
+        begin: What was read of it so far, nothing at first.
+    """
     name = PurePosixPath(path).name
-    return size <= LARGEST_DOCUMENT and (name in DOCUMENTS or name.endswith(INDEX_SUFFIX))
+    if name in DOCUMENTS or name.endswith(INDEX_SUFFIX):
+        return size if size <= LARGEST_DOCUMENT else 0
+    # macOS leaves "._model.safetensors" beside a file, which is none.
+    if name.endswith(weight_files.SUFFIX) and not name.startswith("."):
+        return weight_files.header_bytes(begin, size)
+    return 0
 
 
-def layout_problem(paths: Iterable[str], documents: Mapping[str, bytes], environment: Mapping[str, str]) -> str:
+def layout_problem(sizes: Mapping[str, int], documents: Mapping[str, bytes], environment: Mapping[str, str]) -> str:
     """Return why the inference image could not load these files; empty where nothing tells that it could not.
 
     Args:
-        paths: every file of the artifact.
-        documents: contents by path, of those that `is_document` names.
+        sizes: bytes of every file of the artifact, by path.
+        documents: contents by path, as much as `bytes_kept` names.
         environment: the container's variables.
     """
-    files = [PurePosixPath(path) for path in paths]
+    files = [PurePosixPath(path) for path in sizes]
     if runs := sorted(filter(_RUNS_CODE.fullmatch, environment)):
         return (
             f"{runs[0]}: the inference image is given no variable by which Python or the system loads code, or runs it."
@@ -74,11 +88,16 @@ def layout_problem(paths: Iterable[str], documents: Mapping[str, bytes], environ
         return (
             f"{scripts[0]}: code of the model's own is not run; write it below {CODE_FOLDER}/, or take another image."
         )
-    return "" if adapter else _of_folder(top or folders[0], files, documents)
+    heads = {path: content for path, content in documents.items() if path.endswith(weight_files.SUFFIX)}
+    told = {path: content for path, content in documents.items() if path not in heads}
+    problem, indexes = ("", {}) if adapter else _of_folder(top or folders[0], files, told)
+    return problem or weight_files.weights_problem(sizes, heads, indexes)
 
 
-def _of_folder(folder: PurePosixPath, files: list[PurePosixPath], documents: Mapping[str, bytes]) -> str:
-    """What the documents in the model's folder tell."""
+def _of_folder(
+    folder: PurePosixPath, files: list[PurePosixPath], documents: Mapping[str, bytes]
+) -> tuple[str, dict[str, dict[str, str]]]:
+    """What the documents in the model's folder tell: a problem, and the tensors of each index with the files that hold them."""
     here = {path.name for path in files if path.parent == folder}
     read: dict[str, dict[str, object]] = {}
     for path, content in documents.items():
@@ -88,18 +107,21 @@ def _of_folder(folder: PurePosixPath, files: list[PurePosixPath], documents: Map
         try:
             found = json.loads(content.decode("utf-8-sig"))
         except (ValueError, RecursionError) as error:
-            return f"{name} can't be read: {str(error)[:200]}"
+            return f"{name} can't be read: {str(error)[:200]}", {}
         if not isinstance(found, dict):
-            return f"{name} holds no object."
+            return f"{name} holds no object.", {}
         read[name] = found
     if named := next((name for name, found in read.items() if "auto_map" in found), None):
-        return f"{named}: auto_map names code of the model's own, which is not run."
+        return f"{named}: auto_map names code of the model's own, which is not run.", {}
+    indexes: dict[str, dict[str, str]] = {}
     for name, found in read.items():
         shards = found.get("weight_map") if name.endswith(INDEX_SUFFIX) else None
-        missing = sorted(set(map(str, shards.values())) - here) if isinstance(shards, dict) else []
-        if missing:
-            return f"{name} names {missing[0]}, which is missing."
+        if not isinstance(shards, dict):
+            continue
+        if missing := sorted(set(map(str, shards.values())) - here):
+            return f"{name} names {missing[0]}, which is missing.", {}
+        indexes[name] = {str(tensor): str(folder / str(file)) for tensor, file in shards.items()}
     config = read.get(CONFIG, {})
     if not here & set(TOKENIZERS) and config.get("model_type") not in WITHOUT_TOKENIZER_FILES:
-        return f"the tokenizer is missing: none of {', '.join(TOKENIZERS)} is there."
-    return ""
+        return f"the tokenizer is missing: none of {', '.join(TOKENIZERS)} is there.", {}
+    return "", indexes

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import io
+import json
+import struct
 import tarfile
 from collections.abc import Mapping
 
 import pytest
 
+from promotion.client import kept_documents
 from promotion.client.artifact import hash_artifact
 from promotion.client.image_address import is_image
 from promotion.domain.model import Container
-from promotion.domain.model_layout import is_document, layout_problem
+from promotion.domain.model_layout import bytes_kept, layout_problem
 from promotion.domain.sagemaker_model import unservable
+
+
+def weights(*tensors: str) -> str:
+    """A weight file of so many zeros."""
+    header = json.dumps(
+        {name: {"dtype": "F32", "shape": [1], "data_offsets": [4 * n, 4 * n + 4]} for n, name in enumerate(tensors)}
+    )
+    return (struct.pack("<Q", len(header)) + header.encode() + bytes(4 * len(tensors))).decode()
+
 
 PLAIN: dict[str, str] = {
     "config.json": '{"model_type": "t5"}',
-    "model.safetensors": "x",
+    "model.safetensors": weights("a", "b"),
     "tokenizer.json": "{}",
 }
 
@@ -29,8 +41,9 @@ def problem(files: Mapping[str, str], **environment: str) -> str:
             info = tarfile.TarInfo(name)
             info.size = len(text.encode())
             tar.addfile(info, io.BytesIO(text.encode()))
-    hashed = hash_artifact(io.BytesIO(packed.getvalue()), keep=is_document)
-    return layout_problem([member.path for member in hashed.manifest.members], hashed.documents, environment)
+    hashed = hash_artifact(io.BytesIO(packed.getvalue()), keep=bytes_kept)
+    sizes = {member.path: member.size for member in hashed.manifest.members}
+    return layout_problem(sizes, hashed.documents, environment)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +104,14 @@ def without(*names: str) -> dict[str, str]:
         {**PLAIN, "checkpoint-500/optimizer.pt": "x", "config.json": "\ufeff{}"},
         {**without("tokenizer.json"), "spm.model": "x"},
         {**without("tokenizer.json"), "config.json": '{"model_type": "byt5"}'},
-        {"adapter_config.json": "{}", "base.json": "{}", "adapter_model.safetensors": "x"},
+        {"adapter_config.json": "{}", "base.json": "{}", "adapter_model.safetensors": weights("a")},
+        {**PLAIN, "._model.safetensors": "Mac OS X"},
+        {
+            **without("model.safetensors"),
+            "model-1.safetensors": weights("a"),
+            "model-2.safetensors": weights("b", "c"),
+            "model.safetensors.index.json": '{"weight_map": {"a": "model-1.safetensors", "c": "model-2.safetensors"}}',
+        },
     ],
 )
 def test_what_the_image_loads_is_no_problem(files: dict[str, str]) -> None:
@@ -114,6 +134,16 @@ def test_what_the_image_loads_is_no_problem(files: dict[str, str]) -> None:
             {**PLAIN, "model.safetensors.index.json": '{"weight_map": {"a": "model-2.safetensors"}}'},
             "names model-2.safetensors, which is missing",
         ),
+        (
+            {**PLAIN, "model.safetensors.index.json": '{"weight_map": {"lost": "model.safetensors"}}'},
+            "model.safetensors.index.json has lost in model.safetensors, and it isn't there",
+        ),
+        ({**PLAIN, "model.safetensors": "x"}, "model.safetensors is damaged"),
+        ({**PLAIN, "model.safetensors": PLAIN["model.safetensors"][:-1]}, "it was cut off"),
+        ({**PLAIN, "model.safetensors": PLAIN["model.safetensors"][:30]}, "model.safetensors is damaged"),
+        ({**PLAIN, "model.safetensors": "\x7f" * 100}, "model.safetensors is damaged"),
+        ({**PLAIN, "model.safetensors": weights("a").replace("[0, 4]", "[0, 9]")}, "it was cut off"),
+        ({**PLAIN, "model.safetensors": weights("a").replace("[0, 4]", "{0}[4]")}, "model.safetensors is damaged"),
         (without("tokenizer.json"), "the tokenizer is missing"),
         ({"adapter_config.json": "{}", "adapter_model.safetensors": "x"}, "bound to no base"),
     ],
@@ -145,10 +175,23 @@ def test_without_an_image_of_ours_nothing_is_judged() -> None:
     assert not is_image("anything:1", "")
 
 
-def test_large_documents_are_not_kept() -> None:
-    assert is_document("model/config.json", 10)
-    assert not is_document("config.json", 2 << 20)
-    assert not is_document("vocab.json", 10)
+def test_large_documents_are_not_kept_and_of_weights_the_header_alone() -> None:
+    assert bytes_kept("model/config.json", 10, b"") == 10
+    assert bytes_kept("config.json", 2 << 20, b"") == 0
+    assert bytes_kept("vocab.json", 10, b"") == 0
+    assert bytes_kept("a.safetensors", 1 << 30, b"") == 8
+    assert bytes_kept("a.safetensors", 1 << 30, struct.pack("<Q", 900)) == 908
+    assert bytes_kept("a.safetensors", 1 << 40, struct.pack("<Q", 1 << 39)) == 8
+
+
+def test_all_that_is_kept_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_documents, "LARGEST_KEPT_BYTES", 30)
+    kept = kept_documents.KeptDocuments(bytes_kept)
+    for number in range(4):
+        take = kept.begin(f"{number}/config.json", 12)
+        for chunk in (b"{}    ", memoryview(b"      ")):
+            take(chunk)
+    assert kept.contents == {"0/config.json": b"{}          ", "1/config.json": b"{}          "}
 
 
 @pytest.mark.parametrize(

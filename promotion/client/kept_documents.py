@@ -1,0 +1,45 @@
+"""Contents, or beginnings, of some members of an artifact, kept while it is hashed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+# How many bytes of a member to keep, by its path, its size and what was read of it so far, which is nothing at first; asked again
+# when so many are there.
+Wanted = Callable[[str, int, bytes], int]
+# Of all members together: what is beyond is not kept, and so not looked at.
+LARGEST_KEPT_BYTES = 64 << 20
+
+
+def nothing(path: str, size: int, begin: bytes) -> int:
+    """Keep nothing."""
+    return 0
+
+
+class KeptDocuments:
+    """What was kept, by path."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted, self._left = wanted, LARGEST_KEPT_BYTES
+        self.contents: dict[str, bytes] = {}
+
+    def begin(self, path: str, size: int) -> Callable[[bytes | memoryview], None]:
+        """Begin with a member; return what takes its chunks, in order."""
+        most = self._wanted(path, size, b"")
+        if most:
+            self.contents[path] = b""
+
+        def take(chunk: bytes | memoryview) -> None:
+            nonlocal most
+            rest = memoryview(chunk)
+            while rest and (room := min(most - len(self.contents.get(path, b"")), len(rest))) > 0:
+                if room > self._left:
+                    most, _ = 0, self.contents.pop(path)
+                    return
+                self._left -= room
+                self.contents[path] += bytes(rest[:room])
+                rest = rest[room:]
+                if len(self.contents[path]) == most:
+                    most = self._wanted(path, size, self.contents[path])
+
+        return take
