@@ -52,7 +52,7 @@ def model_request(
     }
 
 
-def model_data(url: str) -> dict[str, Any]:
+def model_data(url: str) -> dict[str, object]:
     """CreateModel's fields for an artifact: one archive, or a folder whose files SageMaker places as they are."""
     if not is_folder(url):
         return {"ModelDataUrl": url}

@@ -234,7 +234,9 @@ def test_an_endpoint_gets_a_folder_and_a_transform_an_archive(
     model = a_model(live(registered(s3), image))
     found = with_copy(model, s3=s3, bucket=EVIDENCE, own_image=OURS, always=always, for_transform=for_transform)
     assert found.containers[0].model_data_url.endswith(place)
-    request = model_request(found, name="m", role="r", subnets=(), security_groups=(), isolated=True)
+    request: dict[str, Any] = dict(
+        model_request(found, name="m", role="r", subnets=(), security_groups=(), isolated=True)
+    )
     wanted = request["Containers"][0]
     if for_transform:
         assert "ModelDataSource" not in wanted
