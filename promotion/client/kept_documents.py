@@ -20,6 +20,7 @@ class KeptDocuments:
     """What was kept, by path."""
 
     def __init__(self, wanted: Wanted) -> None:
+        """Keep as much of each member as `wanted` says."""
         self._wanted, self._left = wanted, LARGEST_KEPT_BYTES
         self.contents: dict[str, bytes] = {}
 
