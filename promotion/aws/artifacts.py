@@ -107,7 +107,7 @@ def hash_container(
 
 
 def _hash_archive(
-    s3: Client, container: Container, on_chunk: Callable[[], None], kept: Wanted
+    s3: S3Client, container: Container, on_chunk: Callable[[], None], kept: Wanted
 ) -> tuple[str, HashedArtifact]:
     """Read an archive in the state in which it is now; return its object version, too, if the bucket keeps versions."""
     bucket, key = split_uri(container.model_data_url, "ModelDataUrl")
