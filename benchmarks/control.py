@@ -5,7 +5,7 @@ Writes build/bench/control.json: `decision_calls_at_10`, `decision_calls_at_1000
 `burst_lost`, `burst_drained_s` (of simulated time, at Parameter Store's 3 writes a second), `faults_injected`, `faults_survived`,
 `storm_30`, `reruns_24` (mails and votes), `lifecycle_steps`, `lifecycle_cells` (of docs/lifecycle.md), `lifecycle_cells_walked`,
 `schema_fields_added` (to a copy of the code, one for each struct) and `hashes_changed` (of a recorded ledger, read by it).
-`hashing_ratio`, `hashing_ms_per_member`, `hashing_peak_mb`: benchmarks/hashing.py.
+`hashing_ratio`, `hashing_ms_per_member`, `hashing_peak_mb`: benchmarks/hashing.py; `three_years`: benchmarks/three_years.py.
 In one process on moto: counts are those of AWS, times are this machine's. docs/benchmarks/control.md has the table.
 """
 
@@ -25,7 +25,7 @@ from typing import Any
 import boto3
 import time_machine
 
-from benchmarks import faults, hashing, tables
+from benchmarks import faults, hashing, tables, three_years
 from lambdas.handlers.on_projection_due import cursors_table
 from lambdas.shared.dependencies import ledger, signer
 from promotion import names
@@ -64,6 +64,7 @@ def main(*, long: bool) -> dict[str, Any]:
         figures = {**decisions(Path(folder)), **board(Path(folder)), **burst(Path(folder)), **_faults(long=long)}
         figures |= upgrade(Path(folder) / "later")
     figures |= {**lifecycle(), "storm_30": storm_30(), "reruns_24": reruns_24(), **hashing.figures()}
+    figures["three_years"] = three_years.figures(long=long)
     figures |= {"cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "python": platform.python_version()}
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -160,6 +161,7 @@ def page(f: dict[str, Any]) -> str:
         ("Hashing, a member", f"{f['hashing_ms_per_member']:.3f} ms", "at most 0.3 ms",
          "the worse of 20,000 and 200,000 members"),
         ("Memory of hashing", f"{f['hashing_peak_mb']:.1f} MB", "at most 100 MB", "above the process before it starts"),
+        *three_years.rows(f["three_years"]),
         ("Faults injected", f"{f['faults_injected']}", "", _said_of_faults(f["journeys"], f["faults_every"])),
         ("Faults survived", f"{f['faults_survived']}", "all", "as docs/history.md says what that means"),
     ]  # fmt: skip

@@ -68,6 +68,12 @@ class Elsewhere:
         return f"{self.service}-inference-{environment}"
 
     @property
+    def announced(self) -> list[str]:
+        """Sources of the events that the environments' accounts are told."""
+        scheduled = self.settings.inference.schedule is not None
+        return [names.EVENT_SOURCE, *([names.SCHEDULE_SOURCE] if scheduled else [])]
+
+    @property
     def machines(self) -> dict[str, str]:
         """ARNs of the inference machines in other accounts."""
         return {
@@ -192,7 +198,7 @@ def share(
             event_bus=wiring.bus,
             # A revocation belongs to no environment, and concerns all.
             event_pattern=events.EventPattern(
-                source=[names.EVENT_SOURCE], detail={"environment": [environment, {"exists": False}]}
+                source=far.announced, detail={"environment": [environment, {"exists": False}]}
             ),
             targets=[targets.EventBus(bus, role=forwarder, dead_letter_queue=wiring.undelivered)],
         )

@@ -142,9 +142,6 @@ def _check(settings: Config, source: str) -> None:
         check_region(settings, here, refuse)
     if settings.elsewhere and not settings.artifacts.buckets:
         refuse("artifacts.buckets", "other accounts must be let into them: name them.")
-    for group in settings.groups if settings.inference.schedule else ():
-        if re.search(r"[*?\[]", group):
-            refuse("inference.schedule", f"a tick must know whose model to run, and groups has the pattern {group!r}.")
 
 
 def _environment(settings: Config) -> Environment | None:

@@ -17,6 +17,7 @@ from constructs import Construct
 
 from infra.accounts import Elsewhere
 from infra.events import of_reporters
+from infra.schedule import PUBLISHERS, RUNS
 from promotion import names
 
 
@@ -92,6 +93,7 @@ def registry_bus(scope: Construct, far: Elsewhere, **stack: Any) -> BusStack:
     if any(settings.rung(environment).endpoint is not None for environment in settings.elsewhere):
         # What SageMaker says of endpoints keeps SageMaker's name on its way here.
         sources.append(names.SAGEMAKER_SOURCE)
+    publishers = [name for name in PUBLISHERS if name != RUNS or settings.inference.schedule is not None]
     machines = [
         far.here("iam", f"role/{names.environment_role(far.prefix, each.name, 'machine')}")
         for each in settings.environments
@@ -104,7 +106,7 @@ def registry_bus(scope: Construct, far: Elsewhere, **stack: Any) -> BusStack:
         description="What happened to models",
         senders=sorted(set(settings.elsewhere.values())),
         sources=sources,
-        writers=[far.function_role("on_projection_due"), *machines, *far.roles("reporter")],
+        writers=[*map(far.function_role, publishers), *machines, *far.roles("reporter")],
         reporters=settings.inference.reporters,
         **stack,
     )
@@ -118,7 +120,7 @@ def environment_bus(scope: Construct, far: Elsewhere, environment: str, **stack:
         bus_name=far.service,
         description=f"What happened to models in {environment}",
         senders=[far.account],
-        sources=[names.EVENT_SOURCE],
+        sources=far.announced,
         writers=[far.here("iam", f"role/{far.service}-forwarder"), far.role(environment, "machine")],
         **stack,
     )

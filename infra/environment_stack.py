@@ -70,14 +70,12 @@ class EnvironmentStack(Stack):
                 for purpose in ("machine", "execution")
             },
         )
-        self.machine.start_on_promotion(undelivered)
+        self.machine.start_on_promotion(undelivered, scheduled=far.settings.inference.schedule is not None)
         if served:
             role = self.machine.execution_role
             serving = may_serve(permissions, rung, settings, far.prefix, role.role_arn)
             self._opened("endpoints", "serves what is live here", [MODULE], serving)
             role.add_to_principal_policy(may_roll_back(permissions, rung, far.prefix))
-        if schedule := far.settings.inference.schedule:
-            self.machine.start_on_schedule(schedule, far.settings.groups, undelivered)
         self._report(undelivered)
         topic = watch_machine(self, self.machine, undelivered, names.far_topic(far.prefix, environment))
         self._open_to_operators(permissions, reading, undelivered, topic)

@@ -23,6 +23,8 @@ from promotion.config.loading import Config
 
 # Parameter Store takes 3 writes a second from the whole account: more projectors would only wait for each other.
 PROJECTORS = 4
+# Calls of `verify` at once: the ledger, the registry and Parameter Store serve the pipelines meanwhile.
+VERIFIERS = 4
 
 
 class Wiring(Construct):
@@ -64,6 +66,15 @@ class Wiring(Construct):
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
             retention_period=Duration.days(14),
+        )
+        # Pages of groups, from `verify` to itself.
+        self.verifications = sqs.Queue(
+            self,
+            "Verifications",
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            visibility_timeout=Duration.seconds(6 * SIZES["verify"].timeout_s),
+            dead_letter_queue=sqs.DeadLetterQueue(queue=self.undelivered, max_receive_count=3),
         )
         acknowledge(
             self.undelivered,
@@ -162,6 +173,13 @@ class Wiring(Construct):
             batch_size=1,
             max_concurrency=PROJECTORS,
             report_batch_item_failures=True,
+        )
+
+        functions["verify"].add_event_source_mapping(
+            "Verifications",
+            event_source_arn=self.verifications.queue_arn,
+            batch_size=1,
+            max_concurrency=VERIFIERS,
         )
 
     def follow_drift(self, functions: Functions, settings: Config) -> None:

@@ -76,7 +76,14 @@ TOLD: Mapping[str, tuple[str, ...]] = {
     "on_monitoring_completed": (names.RECORD_FUNCTION,),
     "on_drift_detected": (names.RECORD_FUNCTION,),
     "on_event_published": (names.LEDGER_TABLE, names.LINK_KEYS_SECRET_ARN, names.PUBLIC_URL),
-    "verify": (names.LEDGER_TABLE, names.PROJECTIONS_TABLE, names.SIGNING_KEY_ARN, names.ANCHOR_BUCKET),
+    "verify": (
+        names.LEDGER_TABLE,
+        names.PROJECTIONS_TABLE,
+        names.SIGNING_KEY_ARN,
+        names.ANCHOR_BUCKET,
+        names.EVIDENCE_BUCKET,
+        names.VERIFY_QUEUE_URL,
+    ),
 }
 # With `[identity] backchannel_logout`, whoever reads sessions learns which ones the identity provider has ended.
 TOLD_OF_ENDED: Mapping[str, tuple[str, ...]] = dict.fromkeys(
@@ -114,6 +121,7 @@ class Duties:
             names.EVENT_BUS_NAME: wiring.bus.event_bus_name,
             names.PUBLIC_URL: self.public_url,
             names.WAKE_QUEUE_URL: wiring.wake.queue_url,
+            names.VERIFY_QUEUE_URL: wiring.verifications.queue_url,
             names.DEAD_LETTER_QUEUE_URL: wiring.dead_letters.queue_url,
             names.REGISTRY_ROLE_ARN: self.registry_role.role_arn,
             names.RECORD_FUNCTION: functions["record"].function_name,
@@ -184,6 +192,7 @@ class Duties:
                 link_keys,
                 *may.read_evidence(),
                 may.keep_attestations(),
+                *may.fold_runs(),
                 may.read_public_key(),
                 may.send(wiring.dead_letters),
                 allow(["sns:Publish"], [self.alarm_topic]),
@@ -220,6 +229,10 @@ class Duties:
                 may.read_projections(),
                 may.write_anchors(),
                 may.read_anchors(),
+                *may.read_folded_runs(),
+                may.keep_checkpoints(),
+                may.consume(wiring.verifications),
+                may.send(wiring.verifications),
                 *may.act_elsewhere("reader"),
             ],
         }

@@ -110,16 +110,20 @@ class InferenceMachine(Construct):
             "InferenceTimedOut": self.machine.metric_timed_out(period=period),
         }
 
-    def start_on_promotion(self, undelivered: sqs.IQueue) -> None:
-        """Starts a run when a model has gone live here, by whichever way."""
+    def start_on_promotion(self, undelivered: sqs.IQueue, *, scheduled: bool) -> None:
+        """Starts a run when a model has gone live here, by whichever way; and when a schedule says so, if there is one."""
         events.Rule(
             self,
             "OnPromotion",
             description=f"Starts the inference machine of {self._environment.name}",
             event_bus=self._bus,
             event_pattern=events.EventPattern(
-                source=[names.EVENT_SOURCE],
-                detail_type=[names.MODEL_PROMOTED, names.MODEL_ROLLED_BACK],
+                source=[names.EVENT_SOURCE, *([names.SCHEDULE_SOURCE] if scheduled else [])],
+                detail_type=[
+                    names.MODEL_PROMOTED,
+                    names.MODEL_ROLLED_BACK,
+                    *([names.RUN_SCHEDULED] if scheduled else []),
+                ],
                 detail={"environment": [self._environment.name]},
             ),
             targets=[
@@ -135,25 +139,6 @@ class InferenceMachine(Construct):
                 )
             ],
         )
-
-    def start_on_schedule(self, schedule: str, groups: tuple[str, ...], undelivered: sqs.IQueue) -> None:
-        """Starts a run per group and tick."""
-        for index, group in enumerate(groups):
-            events.Rule(
-                self,
-                f"Schedule{index or ''}",
-                description=f"Starts the inference machine of {self._environment.name} for {group}",
-                schedule=events.Schedule.expression(schedule),
-                targets=[
-                    targets.SfnStateMachine(
-                        self.machine,
-                        input=events.RuleTargetInput.from_object(
-                            {"group": group, "environment": self._environment.name}
-                        ),
-                        dead_letter_queue=undelivered,
-                    )
-                ],
-            )
 
     def _may(self, permissions: Permissions, prepare: lambda_.IFunction) -> list[iam.PolicyStatement]:
         arn = permissions.arn

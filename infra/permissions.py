@@ -156,6 +156,22 @@ class Permissions:
     def keep_attestations(self) -> iam.PolicyStatement:
         return allow(["s3:PutObject"], [f"{self._store.evidence.bucket_arn}/{names.ATTESTATIONS}/*"])
 
+    def read_folded_runs(self) -> list[iam.PolicyStatement]:
+        """Objects with the events of repeated runs; without ListBucket a missing one is a 403."""
+        bucket = self._store.evidence.bucket_arn
+        return [allow(["s3:GetObject"], [f"{bucket}/{names.FOLDED_RUNS}/*"]), allow(["s3:ListBucket"], [bucket])]
+
+    def keep_checkpoints(self) -> iam.PolicyStatement:
+        """What a verification goes on from; what vouches for it is among the anchors."""
+        return allow(["s3:GetObject", "s3:PutObject"], [f"{self._store.evidence.bucket_arn}/{names.CHECKPOINTS}/*"])
+
+    def fold_runs(self) -> list[iam.PolicyStatement]:
+        """Keep the events of repeated runs, and delete the pages of histories that had them."""
+        return [
+            allow(["s3:PutObject"], [f"{self._store.evidence.bucket_arn}/{names.FOLDED_RUNS}/*"]),
+            allow(["ssm:DeleteParameter"], [self.arn("ssm", f"parameter{self._prefix}/*/versions/*/history/*")]),
+        ]
+
     def write_run_context(self) -> iam.PolicyStatement:
         return allow(["s3:PutObject"], [f"{self._store.evidence.bucket_arn}/*/context/*"])
 

@@ -25,6 +25,7 @@ from infra.inference import InferenceMachine
 from infra.mail import Sender
 from infra.monitoring import Monitoring, alarm_topic
 from infra.permissions import Permissions
+from infra.schedule import PUBLISHERS, schedule_runs
 from infra.storage import Store
 from promotion import names
 from promotion.config.loading import Config
@@ -101,9 +102,13 @@ class PromotionStack(Stack):
         self.wiring.connect(self.functions, self.store, groups=settings.groups, reporters=settings.inference.reporters)
         self.wiring.follow_drift(self.functions, settings)
         self.wiring.tell_channels(self.functions, settings)
+        if settings.inference.schedule is not None:
+            schedule_runs(
+                self, settings.inference.schedule, self.functions, self.permissions, self.wiring, self.store.ledger
+            )
         self.wiring.guard_bus(
             [
-                self.functions.role("on_projection_due").role_arn,
+                *(self.functions.role(name).role_arn for name in PUBLISHERS if name in self.functions.by_name),
                 *(machine.role.role_arn for machine in self.machines.values()),
             ],
             settings.inference.reporters,
@@ -182,9 +187,7 @@ class PromotionStack(Stack):
             if self._settings.elsewhere
             else None,
         )
-        made.start_on_promotion(self.wiring.undelivered)
-        if settings.inference.schedule:
-            made.start_on_schedule(settings.inference.schedule, settings.groups, self.wiring.undelivered)
+        made.start_on_promotion(self.wiring.undelivered, scheduled=settings.inference.schedule is not None)
         return made
 
     def _service_parameter(self) -> None:

@@ -114,6 +114,9 @@ ENDPOINT_RESTORED: Final = "Restored"
 SKIPPED: Final = "Skipped"
 EVENT_SOURCE: Final = "promotion"
 INFERENCE_SOURCE: Final = "promotion.inference"
+# Source and detail-type of the events that start the runs of a schedule.
+SCHEDULE_SOURCE: Final = "promotion.schedule"
+RUN_SCHEDULED: Final = "Run Scheduled"
 # Source of the events by which teams report evaluations of their own.
 REPORT_SOURCE: Final = "promotion.report"
 SAGEMAKER_SOURCE: Final = "aws.sagemaker"
@@ -125,6 +128,10 @@ HASH_JOBS: Final = "promotion-hash-"
 HASHES: Final = "hashes"
 # Lists of the members of artifacts, below the evidence bucket, each under its own SHA-256.
 MANIFESTS: Final = "manifests"
+# Events of runs that Parameter Store has as one entry, below the evidence bucket.
+FOLDED_RUNS: Final = "folded-runs"
+# What verifications go on from: below the evidence bucket, and the digests below the anchors' bucket.
+CHECKPOINTS: Final = "checkpoints"
 # No group is called so, and no run writes there.
 COPIES: Final = "_approved"
 MODEL_PACKAGE_ARN: Final = "MODEL_PACKAGE_ARN"
@@ -153,6 +160,7 @@ SIGN_IN_KEYS_SECRET_ARN: Final = "SIGN_IN_KEYS_SECRET_ARN"
 SESSION_KEY_ARN: Final = "SESSION_KEY_ARN"
 IDENTITY_SECRET_ARN: Final = "IDENTITY_SECRET_ARN"
 EVENT_BUS_NAME: Final = "EVENT_BUS_NAME"
+VERIFY_QUEUE_URL: Final = "VERIFY_QUEUE_URL"
 PUBLIC_URL: Final = "PUBLIC_URL"
 WAKE_QUEUE_URL: Final = "WAKE_QUEUE_URL"
 DEAD_LETTER_QUEUE_URL: Final = "DEAD_LETTER_QUEUE_URL"

@@ -170,7 +170,10 @@ class MemoryLedger:
     def events(self, group: str, *, after: int = 0) -> Iterator[Event]:
         for key in self._keys(group, "EVENT#"):
             if int(key[1].removeprefix("EVENT#")) > after:
-                yield read_event(self._read(key, StoredEvent))
+                yield self._event(key)
+
+    def _event(self, key: tuple[str, str]) -> Event:
+        return read_event(self._read(key, StoredEvent))
 
     def environments(self, unreadable: list[str] | None = None) -> Iterator[EnvironmentState]:
         yield from (self._read(key, EnvironmentState) for key in sorted(self.items) if key[1].startswith("ENV#"))
@@ -257,6 +260,8 @@ class FakeSsm:
         self.writes += 1
 
     def delete_parameter(self, *, Name: str) -> None:  # noqa: N803
+        if Name not in self.values:
+            raise _ParameterNotFound(Name)
         del self.values[Name]
 
     def get_paginator(self, operation: str) -> FakeSsm:
@@ -369,7 +374,7 @@ class House:
 
     @property
     def parameters(self) -> ParameterTarget:
-        return ParameterTarget(as_client(self.ssm), self.signer, PREFIX)
+        return ParameterTarget(as_client(self.ssm), self.signer, PREFIX, ledger=self.ledger, bucket=self.evidence)
 
     @property
     def targets(self) -> dict[names.TargetName, Target]:
@@ -410,6 +415,7 @@ class House:
             key_id=self.signer.key_id,
             held=held_by(self.config.signing.former),
             former=frozenset(each.key_id for each in self.config.signing.former),
+            kept_runs=self.evidence.folded_runs,
         )
 
     def view(self, group: str = GROUP) -> GroupSnapshot:

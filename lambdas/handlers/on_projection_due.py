@@ -138,14 +138,15 @@ def cursors_table() -> DynamoCursors:
 def targets() -> dict[names.TargetName, Target]:
     """The targets, in the order in which a revocation has to reach them."""
     order = config().environment_names
+    evidence = EvidenceBucket(client("s3"), setting(names.EVIDENCE_BUCKET))
     return {
         names.REGISTRY: RegistryTarget(registry_client, order),
-        names.PARAMETERS: ParameterTarget(parameter_store("writer"), signer(), prefix()),
+        names.PARAMETERS: ParameterTarget(
+            parameter_store("writer"), signer(), prefix(), ledger=ledger(), bucket=evidence
+        ),
         names.EVENTS: EventsTarget(client("events"), setting(names.EVENT_BUS_NAME)),
         names.MAIL: MailTarget(client("sesv2"), client("s3"), config(), links(), setting(names.CONFIGURATION_SET)),
-        names.ATTESTATIONS: AttestationTarget(
-            EvidenceBucket(client("s3"), setting(names.EVIDENCE_BUCKET)), signer(), ledger().events
-        ),
+        names.ATTESTATIONS: AttestationTarget(evidence, signer(), ledger().events),
     }
 
 

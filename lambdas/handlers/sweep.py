@@ -1,4 +1,7 @@
-"""Every few minutes: registrations whose event was lost, artifacts that a job hashes, requests whose time is over, reminders."""
+"""Every few minutes: registrations whose event was lost, artifacts that a job hashes, requests whose time is over, reminders.
+
+It reads what was registered lately and what is open, not what exists; once a day it looks at all states.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.shared.dependencies import client, config, count, installed_at, ledger, logger, now, recorder, setting
 from promotion import names
 from promotion.aws.artifacts import MISSING
 from promotion.aws.registry import is_gone
-from promotion.domain.model import EnvironmentState
+from promotion.domain.model import EnvironmentState, VersionState
 from promotion.errors import IntegrityError, PromotionError
 from promotion.workflows.commands import KeepTime, RecordRemoved
 
@@ -27,19 +30,23 @@ Subject = TypeVar("Subject")
 GRACE = timedelta(minutes=2)
 # A registration that isn't recorded after this is too much for the function: a job reads its artifact.
 TRIED_FOR = timedelta(hours=1)
-# How many of a group's newest packages are looked at: a lost event is minutes old, not years.
-LOOKED_AT = 20
+# How far back packages are looked at: a lost event is minutes old, unless the sweep itself did not run for days.
+LOST_FOR = timedelta(days=14)
+PAGE = 100
+# In these first minutes of a day (UTC) all states are read: the index of open groups is only as old as a group's last append.
+WHOLE_WITHIN = timedelta(minutes=5)
 
 
 def handler(event: dict[str, object], context: object) -> dict[str, object]:
     broken: list[tuple[str, Exception]] = []
-    found = sum(_each(_find_lost, group, group, broken) for group in _governed_groups())
+    looked: set[str] = set()
+    found = _find_all_lost(looked, broken)
     unreadable: list[str] = []
-    states = [state for state in ledger().environments(unreadable) if state.pending is not None]
+    states = _open_states(unreadable)
     count(names.OLDEST_REQUEST_METRIC, _oldest_hours(states))
     timed = sum(_each(_keep_time, state, state.group, broken) for state in states)
     for state in states:
-        _each(_look_for, state, state.group, broken)
+        _each(lambda each: _look_for(each, looked), state, state.group, broken)
     broken += [(group, IntegrityError(f"{group}: its states can't be read.")) for group in dict.fromkeys(unreadable)]
     for group, error in broken:
         logger.error(
@@ -61,55 +68,77 @@ def _each(act: Callable[[Subject], int], subject: Subject, group: str, broken: l
         return 0
 
 
-def _governed_groups() -> list[str]:
-    pages = client("sagemaker").get_paginator("list_model_package_groups").paginate()
-    found = [summary["ModelPackageGroupName"] for page in pages for summary in page["ModelPackageGroupSummaryList"]]
-    return [group for group in found if config().governs(group)]
+def _open_states(unreadable: list[str]) -> list[EnvironmentState]:
+    time = now()
+    if time - time.replace(hour=0, minute=0, second=0, microsecond=0) < WHOLE_WITHIN:
+        return [state for state in ledger().environments(unreadable) if state.pending is not None]
+    return list(ledger().open_environments(unreadable))
 
 
-def _newest_pending(group: str) -> Iterator[ModelPackageSummaryTypeDef]:
-    """The newest packages of a group that wait for approval; with a filter, a page may be empty and still not the last."""
+def _find_all_lost(looked: set[str], broken: list[tuple[str, Exception]]) -> int:
+    """Look at what was registered lately and waits for approval; the ARNs of that are put into `looked`."""
+    found = 0
+    try:
+        for summary in _lately_pending():
+            group = summary["ModelPackageGroupName"]
+            looked.add(summary["ModelPackageArn"])
+            if config().governs(group):
+                found += _each(_find_lost, summary, group, broken)
+    except (ClientError, BotoCoreError) as error:
+        # Requests are timed all the same.
+        broken.append(("the registry", error))
+    return found
+
+
+def _lately_pending() -> Iterator[ModelPackageSummaryTypeDef]:
+    """Versioned packages of all groups that wait for approval, the newest first."""
     pages = (
         client("sagemaker")
         .get_paginator("list_model_packages")
         .paginate(
-            ModelPackageGroupName=group,
+            ModelPackageType="Versioned",
             ModelApprovalStatus=names.PENDING,
             SortBy="CreationTime",
             SortOrder="Descending",
-            PaginationConfig={"PageSize": LOOKED_AT},
+            PaginationConfig={"PageSize": PAGE},
         )
     )
-    yield from itertools.islice((summary for page in pages for summary in page["ModelPackageSummaryList"]), LOOKED_AT)
+    # With a filter, a page may be empty and still not the last.
+    summaries = (summary for page in pages for summary in page["ModelPackageSummaryList"])
+    yield from itertools.takewhile(lambda summary: now() - summary["CreationTime"] < LOST_FOR, summaries)
 
 
-def _find_lost(group: str) -> int:
-    lost = 0
-    for summary in _newest_pending(group):
-        known = ledger().version(group, summary["ModelPackageVersion"])
-        made = summary["CreationTime"]
-        is_lost = known is None and made >= installed_at() and now() - made > GRACE
-        # The end of a job may be told by an event that was lost, and what failed is to be tried again.
-        is_hashed = known is not None and known.package.hashing
-        # An artifact that was missing may have been put there since; of that no event tells.
-        is_mended = known is not None and MISSING in known.package.problem
-        if is_lost or is_hashed or is_mended:
-            detail = {"ModelPackageArn": summary["ModelPackageArn"], "ModelPackageGroupName": group}
-            client("lambda").invoke(
-                FunctionName=setting(names.REGISTERED_FUNCTION),
-                InvocationType="Event",
-                Payload=json.dumps(
-                    {
-                        "id": "sweep",
-                        "detail": detail,
-                        "hashing": is_hashed,
-                        # The function was tried before, and ended or was ended with nothing recorded.
-                        "by_job": is_lost and now() - summary["CreationTime"] > TRIED_FOR,
-                    }
-                ).encode(),
-            )
-        lost += is_lost
-    return lost
+def _find_lost(summary: ModelPackageSummaryTypeDef) -> int:
+    known = ledger().version(summary["ModelPackageGroupName"], summary["ModelPackageVersion"])
+    made = summary["CreationTime"]
+    is_lost = known is None and made >= installed_at() and now() - made > GRACE
+    if is_lost or (known is not None and _is_unfinished(known)):
+        # By a job where the function was tried before, and ended or was ended with nothing recorded.
+        _register_again(
+            summary["ModelPackageArn"],
+            summary["ModelPackageGroupName"],
+            hashing=known is not None and known.package.hashing,
+            by_job=is_lost and now() - made > TRIED_FOR,
+        )
+    return int(is_lost)
+
+
+def _is_unfinished(known: VersionState) -> bool:
+    """Return True if the artifact is to be looked at again, of which no event may tell.
+
+    The end of a job may be told by an event that was lost, what failed is to be tried again, and an artifact that was missing
+    may have been put there since.
+    """
+    return known.package.hashing or MISSING in known.package.problem
+
+
+def _register_again(arn: str, group: str, *, hashing: bool, by_job: bool) -> None:
+    detail = {"ModelPackageArn": arn, "ModelPackageGroupName": group}
+    client("lambda").invoke(
+        FunctionName=setting(names.REGISTERED_FUNCTION),
+        InvocationType="Event",
+        Payload=json.dumps({"id": "sweep", "detail": detail, "hashing": hashing, "by_job": by_job}).encode(),
+    )
 
 
 def _oldest_hours(states: Sequence[EnvironmentState]) -> float:
@@ -121,11 +150,13 @@ def _oldest_hours(states: Sequence[EnvironmentState]) -> float:
     )
 
 
-def _look_for(state: EnvironmentState) -> int:
-    """A package that was deleted while it waits for approval: no event tells of it."""
+def _look_for(state: EnvironmentState, looked: set[str]) -> int:
+    """A package that was deleted while it waits for approval, or registered long ago and is still unfinished."""
     known = ledger().version(state.group, state.pending or 0)
     if known is None or known.removed:
         return 0
+    if _is_unfinished(known) and known.package.arn not in looked:
+        _register_again(known.package.arn, state.group, hashing=known.package.hashing, by_job=False)
     try:
         client("sagemaker").describe_model_package(ModelPackageName=known.package.arn)
         return 0

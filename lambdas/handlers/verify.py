@@ -1,9 +1,15 @@
-"""Once a day: is all as the ledger says, and the ledger as it was? What is whole is anchored; what differs raises an alarm."""
+"""Once a day: is all as the ledger says, and the ledger as it was? What is whole is anchored; what differs raises an alarm.
+
+Groups are verified a page at a time: the pages of a large installation go through a queue, to several calls at once.
+"""
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 from lambdas.shared.dependencies import (
     client,
@@ -19,29 +25,55 @@ from lambdas.shared.dependencies import (
 )
 from promotion import names
 from promotion.aws.anchors import AnchorBucket
-from promotion.aws.checking import Installation, check
+from promotion.aws.attestations import EvidenceBucket
+from promotion.aws.checking import Installation, check_groups, known_groups, strangers
+from promotion.aws.checkpoints import CheckpointBuckets
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.keys import held_by
-from promotion.aws.parameters import ParameterTarget
+from promotion.aws.parameters import ParameterTarget, read_below
 from promotion.aws.registry import RegistryTarget
 from promotion.client.signature import holds, public_keys
 from promotion.ledger.verify import Found, Verifier
 
+# Groups that one call verifies. Where there are more, they are spread over the queue, a page a message.
+PAGE = 50
+# A call that has less time left puts the groups that it has not come to onto the queue again. A group takes seconds.
+LEAST_LEFT_MS = 180_000
 
-def handler(event: dict[str, object], context: object) -> dict[str, Any]:
-    found, anchored, groups, failed = 0, 0, 0, 0
-    parameters = 0
 
-    def seen(number: int) -> None:
-        nonlocal parameters
-        parameters = number
+class Lambda(Protocol):
+    """What Lambda says of a call."""
 
-    for group, differences in check(installation(), seen=seen):
-        groups += bool(group)
-        found += len(differences)
-        for difference in differences:
-            logger.error("differs", extra={"model_package_group": group, "difference": difference.difference.line})
-        if group and not any(_is_ledgers(each) for each in differences):
+    def get_remaining_time_in_millis(self) -> int:
+        """Return how long the call may still take."""
+
+
+def handler(event: dict[str, Any], context: Lambda | None) -> dict[str, Any]:
+    """Begin a verification, on the schedule; or verify the groups of a message from the queue."""
+    if "Records" in event:
+        pages = [json.loads(record["body"])["groups"] for record in event["Records"]]
+        return _verify([group for page in pages for group in page], context, found=0)
+    here = installation()
+    parameters = dict(read_below(here.ssm, here.verifier.prefix))
+    groups = known_groups(here)
+    count(names.PARAMETERS_METRIC, len(parameters))
+    logger.info("verification begins", extra={"groups": len(groups), "parameters": len(parameters)})
+    found = _told("", strangers(here, groups, parameters))
+    if len(groups) <= PAGE:
+        return _verify(groups, context, found=found)
+    for start in range(0, len(groups), PAGE):
+        _queue(groups[start : start + PAGE])
+    count(names.DIFFERENCES_METRIC, found)
+    return {"groups": 0, "differences": found, "anchored": 0, "queued": len(groups)}
+
+
+def _verify(groups: list[str], context: Lambda | None, *, found: int) -> dict[str, Any]:
+    """Verify groups and anchor those whose chain is whole; count the differences, with those `found` before."""
+    here, anchored, verified, failed = installation(), 0, 0, 0
+    for group, differences in check_groups(here, _while_time_is_left(groups, context), pause=time.sleep):
+        verified += 1
+        found += _told(group, differences)
+        if not any(_is_ledgers(each) for each in differences):
             try:
                 anchored += _anchor(group)
             except Exception:  # noqa: BLE001 - logged and counted; the others are gone on with
@@ -49,11 +81,27 @@ def handler(event: dict[str, object], context: object) -> dict[str, Any]:
                 logger.exception("not anchored", extra={"model_package_group": group})
                 failed += 1
     count(names.DIFFERENCES_METRIC, found + failed)
-    count(names.PARAMETERS_METRIC, parameters)
-    logger.info(
-        "verified", extra={"groups": groups, "differences": found, "anchored": anchored, "parameters": parameters}
-    )
-    return {"groups": groups, "differences": found, "anchored": anchored}
+    logger.info("verified", extra={"groups": verified, "differences": found, "anchored": anchored})
+    return {"groups": verified, "differences": found, "anchored": anchored, "queued": len(groups) - verified}
+
+
+def _while_time_is_left(groups: list[str], context: Lambda | None) -> Iterator[str]:
+    """Yield groups until the call's time is nearly over; the rest goes onto the queue."""
+    for done, group in enumerate(groups):
+        if done and context is not None and context.get_remaining_time_in_millis() < LEAST_LEFT_MS:
+            _queue(groups[done:])
+            return
+        yield group
+
+
+def _queue(groups: list[str]) -> None:
+    client("sqs").send_message(QueueUrl=setting(names.VERIFY_QUEUE_URL), MessageBody=json.dumps({"groups": groups}))
+
+
+def _told(group: str, differences: list[Found]) -> int:
+    for each in differences:
+        logger.error("differs", extra={"model_package_group": group, "difference": each.difference.line})
+    return len(differences)
 
 
 def _is_ledgers(found: Found) -> bool:
@@ -76,20 +124,30 @@ def anchors() -> AnchorBucket:
 
 def installation() -> Installation:
     keys = public_keys(signer().public_key_pem())
+    evidence = EvidenceBucket(client("s3"), setting(names.EVIDENCE_BUCKET))
     return Installation(
         verifier=Verifier(
             ledger=ledger(),
             packages=RegistryTarget(lambda identity: client("sagemaker"), config().environment_names),
-            store=ParameterTarget(parameter_store("reader"), signer(), prefix()),
+            store=ParameterTarget(
+                parameter_store("reader"),
+                signer(),
+                prefix(),
+                ledger=ledger(),
+                bucket=evidence,
+            ),
             holds=lambda message, signature: holds(keys, message, signature),
             prefix=prefix(),
             key_id=signer().key_id,
             held=held_by(config().signing.former),
             former=frozenset(former.key_id for former in config().signing.former),
+            kept_runs=evidence.folded_runs,
         ),
         ledger=ledger(),
         table=setting(names.LEDGER_TABLE),
         ssm=parameter_store("reader"),
         anchors=anchors(),
         cursors=DynamoCursors(client("dynamodb"), setting(names.PROJECTIONS_TABLE)),
+        checkpoints=CheckpointBuckets(client("s3"), setting(names.EVIDENCE_BUCKET), setting(names.ANCHOR_BUCKET)),
+        now=now,
     )

@@ -33,7 +33,7 @@ from promotion.links.sessions import Session
 from promotion.rendering import pages
 from promotion.rendering.documents.approval_request import is_followed, request_document
 from promotion.rendering.documents.board import BoardFilter, board_document
-from promotion.rendering.documents.overviews import model_document, version_document
+from promotion.rendering.documents.overviews import EVENTS_SHOWN, model_document, version_document
 from promotion.workflows import decisions
 
 app = APIGatewayHttpResolver()
@@ -43,6 +43,8 @@ READ = ("GET", "HEAD")
 # is no form on it in which something could be typed (https://www.w3.org/TR/WCAG22/#timing-adjustable).
 REFRESH_AFTER_S = 2
 JUST_DECIDED = timedelta(minutes=1)
+# Events of a group that the page of a version looks for its own in; older ones are a link further.
+LOOKED_AT = 1000
 
 
 def handler(event: dict[str, object], context: object) -> dict[str, object]:
@@ -117,7 +119,7 @@ def model(visit: Visit, group: str) -> Response[str]:
         group,
         versions,
         ledger().view(group).environments,
-        list(ledger().events(group)),
+        ledger().newest_events(group, most=EVENTS_SHOWN, before=_before()),
         session.person,
         config(),
         csrf=form_keys().csrf_token(session),
@@ -140,7 +142,7 @@ def version(visit: Visit, group: str, version: str) -> Response[str]:
     visit.require_reader(session.person, state.package if state is not None else None)
     if state is None:
         return _unknown(visit, session, f"This service knows no version {version[:20]} of {group[:64]}.")
-    events = [event for event in ledger().events(group) if event.version == state.version]
+    events = ledger().newest_events(group, most=LOOKED_AT, before=_before())
     # A requester without a group may compare with versions of their own.
     may_read = partial(own_models.may_read, session.person, config=config())
     versions = {found.version: found for found in ledger().versions(group) if may_read(found.package)}
@@ -184,6 +186,12 @@ def _typed_before(visit: Visit) -> dict[str, str]:
     button = {names.APPROVED: "approve", names.REJECTED: "reject"}.get(kept.get("verdict", ""), "ask again")
     said = f"You are signed in again, and nothing was recorded yet. You were about to {button}: press the button once more."
     return {"problem": said, "reason": kept.get("reason", "")}
+
+
+def _before() -> int:
+    """The event whose predecessors a history shows, from the address; 0 for the newest."""
+    wanted = (app.current_event.query_string_parameters or {}).get("before", "")
+    return int(wanted) if wanted.isascii() and wanted.isdecimal() and len(wanted) < 10 else 0
 
 
 def _cursors() -> DynamoCursors:

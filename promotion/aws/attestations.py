@@ -7,15 +7,18 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
 from botocore.exceptions import ClientError
 
 from promotion import names
 from promotion.client.artifact import Manifest
 from promotion.client.envelope import bundle, seal
 from promotion.domain.model import Container, VersionState
+from promotion.errors import IntegrityError
 from promotion.ledger.attestation import model_statement, object_key, signature_key, statement
 from promotion.ledger.decision_export import folded
-from promotion.ledger.events import Event
+from promotion.ledger.events import Event, read_event
+from promotion.ledger.folded_runs import FoldedRuns, RunsObject
 from promotion.ledger.payloads import ModelPromoted
 from promotion.ledger.snapshot import GroupSnapshot
 
@@ -64,6 +67,38 @@ class EvidenceBucket:
     def model_signature(self, event: Event, container: int) -> dict[str, Any] | None:
         """The model signature of a container of a promoted version; None if none was written."""
         return self._document(signature_key(event, container))
+
+    def folded_events(self, runs: FoldedRuns | None) -> list[Event]:
+        """Events of the runs that one entry in Parameter Store stands for, in order.
+
+        Raises:
+            IntegrityError: an object is missing, or is not what the entry names.
+        """
+        found: list[Event] = []
+        while runs is not None:
+            kept = self.folded_runs(runs.object)
+            if kept is None or kept.runs != runs:
+                raise IntegrityError(f"{runs.object} is not what the history names.")
+            found = [*map(read_event, kept.events), *found]
+            runs = kept.previous
+        return found
+
+    def folded_runs(self, key: str) -> RunsObject | None:
+        """Return an object with the events of folded runs; None if there is none, or it can't be read."""
+        body = self._read(key)
+        try:
+            return None if body is None else msgspec.json.decode(body, type=RunsObject)
+        except (msgspec.DecodeError, ValueError):
+            return None
+
+    def put(self, key: str, document: dict[str, object], *, once: bool) -> None:
+        """Write a document; with `once` only if there is none."""
+        if once:
+            self.put_once(key, document)
+            return
+        self._client.put_object(
+            Bucket=self._bucket, Key=key, Body=json.dumps(document).encode(), ContentType="application/json"
+        )
 
     def put_once(self, key: str, document: dict[str, object]) -> None:
         """Write a document, unless there is one."""

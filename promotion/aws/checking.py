@@ -2,75 +2,179 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 from msgspec import Struct
+from msgspec.structs import replace
 
 from promotion import names
 from promotion.aws.anchors import AnchorBucket
-from promotion.aws.cursors import DynamoCursors
-from promotion.aws.ledger import DynamoLedger
+from promotion.aws.checkpoints import Checkpoints
 from promotion.aws.parameters import read_below
 from promotion.client.live_record import read_json
+from promotion.ledger.checked import Book
+from promotion.ledger.checkpoint import Checkpoint
 from promotion.ledger.events import Difference
-from promotion.ledger.verify import Anchor, Found, Verifier
+from promotion.ledger.verify import Found, Verifier
+
+# How long what differs is given to settle, look after look, in seconds. A projection takes a second or two; a target that
+# failed is tried again within 23.
+SETTLES_S = (1.0, 5.0, 20.0)
+
+
+class Ledger(Book, Protocol):
+    """The ledger, as far as it is read here."""
+
+    def groups(self) -> list[str]:
+        """Return the names of all groups that have events."""
+
+
+class Cursors(Protocol):
+    """How far each target has come."""
+
+    def read(self, group: str) -> dict[str, int]:
+        """Return the sequence number of the last projected event, by target."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
 
 if TYPE_CHECKING:
     from promotion.aws.accounts import Parameters
 
 
 class Installation(Struct, frozen=True, kw_only=True):
-    """Resources of an installation, with their `verifier`; `table` is the ledger's name as the caller knows it."""
+    """Resources of an installation, with their `verifier`; `table` is the ledger's name as the caller knows it.
+
+    With `checkpoints` a verification goes on from the last one that found nothing; without, it reads everything.
+    """
 
     verifier: Verifier
-    ledger: DynamoLedger
+    ledger: Ledger
     table: str
     ssm: Parameters
     anchors: AnchorBucket | None = None
-    cursors: DynamoCursors | None = None
+    cursors: Cursors | None = None
+    checkpoints: Checkpoints | None = None
+    now: Callable[[], datetime] = _now
+
+
+class Look(Struct, frozen=True, kw_only=True):
+    """What one look at a group found; `moving` while the group is appended to or projected."""
+
+    found: list[Found]
+    moving: bool = False
+
+    def confirmed(self, before: Look) -> Look:
+        """This look with those differences alone that the look before it had as well."""
+        known = {each.difference.line for each in before.found}
+        return replace(self, found=[each for each in self.found if each.difference.line in known])
 
 
 def check(
-    installation: Installation, group: str | None = None, *, seen: Callable[[int], None] = lambda number: None
+    installation: Installation,
+    group: str | None = None,
+    *,
+    seen: Callable[[int], None] = lambda number: None,
+    pause: Callable[[float], None] = lambda seconds: None,
 ) -> Iterator[tuple[str, list[Found]]]:
-    """Differences by group, one group after the other; those that belong to none come last, under no name.
+    """Differences by group; those that belong to none come last, under no name.
 
     Groups are looked for in the ledger, among the anchors and among the parameters: a group whose ledger was wiped is still
-    known to the others. What differs is read anew once, all of the group's together, before it is called a difference: all
-    parameters are read before the first group, and meanwhile the service goes on. A group that can't be read is named, and
-    the others are gone on with. `seen` is called with the number of parameters.
+    known to the others. A group that can't be read is named, and the others are gone on with. What differs is looked at again
+    after `pause`, all groups together, before it is called a difference: the service goes on meanwhile. `seen` is called with
+    the number of parameters.
     """
     prefix = installation.verifier.prefix
-    parameters = dict(read_below(installation.ssm, f"{prefix}/{group}" if group else prefix))
+    parameters = {} if group else dict(read_below(installation.ssm, prefix))
     seen(len(parameters))
-    anchors = installation.anchors.known(group) if installation.anchors else {}
-    groups = [group] if group else sorted({*installation.ledger.groups(), *anchors})
-    for name in groups:
-        below = {key: value for key, value in parameters.items() if key.startswith(f"{prefix}/{name}/")}
-        kept = anchors.get(name, ())
-        try:
-            yield name, _group(installation, name, below, kept) and _group(installation, name, None, kept)
-        except (ClientError, BotoCoreError) as error:
-            difference = Difference(what="unverified", where=name, expected="an answer of AWS", found=str(error))
-            yield name, [Found(difference=difference)]
+    groups = [group] if group else known_groups(installation)
+    yield from check_groups(installation, groups, pause=pause)
     if group is None:
-        yield "", [*_service(installation, parameters), *installation.verifier.strangers(groups, parameters)]
+        yield "", strangers(installation, groups, parameters)
 
 
-def _group(
-    installation: Installation, name: str, parameters: Mapping[str, str] | None, anchors: Sequence[Anchor]
-) -> list[Found]:
-    """Differences of one group; its parameters are read now where None were."""
-    # In this order: where the cursors are at the head that is read last, the parameters are not older than it.
-    cursors = installation.cursors.read(name) if installation.cursors else None
-    if parameters is None:
+def known_groups(installation: Installation) -> list[str]:
+    """Groups of the ledger, and those that only an anchor knows of."""
+    anchored = installation.anchors.known() if installation.anchors else {}
+    return sorted({*installation.ledger.groups(), *anchored})
+
+
+def strangers(installation: Installation, groups: Sequence[str], parameters: Mapping[str, str]) -> list[Found]:
+    """Differences that belong to no group: another service under the prefix, or an intruder's parameters."""
+    return [*_service(installation, parameters), *installation.verifier.strangers(groups, parameters)]
+
+
+def check_groups(
+    installation: Installation, groups: Iterable[str], *, pause: Callable[[float], None]
+) -> Iterator[tuple[str, list[Found]]]:
+    """Differences of some groups: what is clean at once first, then what differs, once it has settled."""
+    open_: dict[str, Look] = {}
+    for name in groups:
+        found = look(installation, name, whole=False)
+        if found.found:
+            open_[name] = found
+        else:
+            yield name, []
+    yield from _settled(installation, open_, pause)
+
+
+def _settled(
+    installation: Installation,
+    looks: dict[str, Look],
+    pause: Callable[[float], None],
+) -> Iterator[tuple[str, list[Found]]]:
+    """Look again at groups that differ, until they differ in the same way and stand still."""
+    for seconds in SETTLES_S:
+        if not looks:
+            return
+        pause(seconds)
+        for name, before in sorted(looks.items()):
+            again = look(installation, name, whole=True).confirmed(before)
+            looks[name] = again
+            if not again.found or not again.moving:
+                del looks[name]
+                yield name, again.found
+    for name, last in sorted(looks.items()):
+        yield name, last.found
+
+
+def look(installation: Installation, name: str, *, whole: bool) -> Look:
+    """Look at one group: its cursors, its parameters and its head, in this order and together.
+
+    Where the cursors are at the head that is read last, the parameters are not older than it. Unless `whole`, it goes on from
+    the group's checkpoint, if there is one that is not too old. What is clean becomes the next checkpoint.
+    """
+    try:
+        anchors = installation.anchors.known(name).get(name, ()) if installation.anchors else ()
+        cursors = installation.cursors.read(name) if installation.cursors else None
         parameters = dict(read_below(installation.ssm, f"{installation.verifier.prefix}/{name}"))
-    return installation.verifier.group(name, parameters=parameters, anchors=anchors, cursors=cursors)
+        since = _since(installation, name, whole=whole)
+        verifier = installation.verifier
+        found, made = verifier.verified(since, parameters=parameters, anchors=anchors, cursors=cursors)
+        if made is not None and made != since and installation.checkpoints is not None:
+            installation.checkpoints.keep(made)
+        if not found or cursors is None:
+            return Look(found=found)
+        head = installation.ledger.head(name).sequence
+        return Look(found=found, moving=any(cursors.get(target, 0) != head for target in names.TARGETS))
+    except (ClientError, BotoCoreError) as error:
+        difference = Difference(what="unverified", where=name, expected="an answer of AWS", found=str(error))
+        return Look(found=[Found(difference=difference)])
 
 
-def _service(installation: Installation, parameters: dict[str, str]) -> list[Found]:
+def _since(installation: Installation, name: str, *, whole: bool) -> Checkpoint:
+    """The checkpoint to go on from; one before the first event where everything is to be read."""
+    now = installation.now()
+    kept = None if whole or installation.checkpoints is None else installation.checkpoints.read(name)
+    return Checkpoint(group=name, whole_at=now) if kept is None or kept.is_due(now) else kept
+
+
+def _service(installation: Installation, parameters: Mapping[str, str]) -> list[Found]:
     """Check that the service registered under this prefix is this installation."""
     name = names.service_parameter(installation.verifier.prefix)
     try:

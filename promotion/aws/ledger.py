@@ -3,7 +3,8 @@
 One partition a group. An event's item has the text that its hash is over in `state`, and `hash` and `signature` beside it. A
 state that another release folded, or that can't be read, is folded again from the events. Keys: `HEAD`, `EVENT#{sequence}`,
 `VERSION#{version}`, `ENV#{environment}`. Environment items are also in the index `board`, so that a page of the board is one
-query.
+query. So is the head of a group while a request of it is open, under a key of its own: who looks for open requests reads
+those groups, and no others.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 State = TypeVar("State")
 
 BOARD = "BOARD"
+OPEN = "OPEN"
 HEAD = "HEAD"
 # TransactWriteItems takes 100 actions: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
 MOST_ACTIONS = 100
@@ -151,7 +153,8 @@ class DynamoLedger:
             Conflict: somebody appended first; nothing was written.
         """
         after = head_after(view.head, events)
-        actions: list[Any] = [{"Put": self._head_put(view.head, after)}]
+        is_open = any(state.pending is not None for state in view.environments.values())
+        actions: list[Any] = [{"Put": self._head_put(view.head, after, is_open=is_open)}]
         once = "attribute_not_exists(pk)"
         actions += [{"Put": {"Item": _event_item(event), "ConditionExpression": once}} for event in events]
         actions += [
@@ -183,6 +186,22 @@ class DynamoLedger:
         """One event of a group; None where there is none."""
         item = self._get(group, _event_key(sequence))
         return _read_event(item) if item is not None else None
+
+    def newest_events(self, group: str, *, most: int, before: int = 0) -> list[Event]:
+        """The newest `most` events of a group, the newest first; with `before`, those before that sequence number."""
+        pages = self._pages.paginate(
+            TableName=self._table,
+            KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
+            ExpressionAttributeValues={
+                ":pk": {"S": _partition(group)},
+                ":first": {"S": _event_key(0)},
+                ":last": {"S": _event_key(before - 1) if before else "EVENT#\x7f"},
+            },
+            ConsistentRead=True,
+            ScanIndexForward=False,
+            PaginationConfig={"MaxItems": most, "PageSize": most},
+        )
+        return [_read_event(item) for page in pages for item in page["Items"]]
 
     def board(
         self, *, start: Item | None = None, limit: int = 400, unreadable: list[str] | None = None
@@ -227,16 +246,39 @@ class DynamoLedger:
             if not start:
                 return
 
+    def open_environments(self, unreadable: list[str] | None = None) -> Iterator[EnvironmentState]:
+        """Environment states with an open request; names of groups that can't be read are put into `unreadable`.
+
+        What it reads grows with the groups that have one, not with those that exist.
+        """
+        pages = self._pages.paginate(
+            TableName=self._table,
+            IndexName=names.BOARD_INDEX,
+            KeyConditionExpression="board_pk = :open",
+            ExpressionAttributeValues={":open": {"S": OPEN}},
+        )
+        groups = [item["board_sk"]["S"] for page in pages for item in page["Items"]]
+        for group in groups:
+            try:
+                found = list(self.view(group).environments.values())
+            except UNREADABLE:
+                if unreadable is not None:
+                    unreadable.append(group)
+                continue
+            yield from (state for state in found if state.pending is not None)
+
     def groups(self) -> list[str]:
         """Names of all groups that have events."""
         unreadable: list[str] = []
         found = [state.group for state in self.environments(unreadable)]
         return list(dict.fromkeys([*found, *unreadable]))
 
-    def _head_put(self, before: Head, after: Head) -> dict[str, Any]:
+    def _head_put(self, before: Head, after: Head, *, is_open: bool) -> dict[str, Any]:
         put: dict[str, Any] = {"Item": _item(after.group, HEAD, after)}
         put["Item"]["sequence"] = {"N": str(after.sequence)}
         put["Item"]["hash"] = {"S": after.hash}
+        if is_open:
+            put["Item"] |= {"board_pk": {"S": OPEN}, "board_sk": {"S": after.group}}
         if before.sequence == 0:
             put["ConditionExpression"] = "attribute_not_exists(pk)"
         else:

@@ -1,23 +1,34 @@
-"""Parameter Store: the signed live records, each version's attributes, and its history in write-once pages."""
+"""Parameter Store: the signed live records, each version's attributes, and its history in write-once pages.
+
+A page is never changed. Where repeated runs are folded into one entry, the history is laid out anew in pages with higher
+numbers, the version's own parameter then counts those, and the pages of before are deleted.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, TypedDict
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from promotion import names
+from promotion.aws.attestations import EvidenceBucket
 from promotion.client.live_record import signed_bytes
 from promotion.domain.model import VersionState
+from promotion.ledger.comparing import EMPTIED, is_page, page_number
 from promotion.ledger.events import Event
 from promotion.ledger.fold import touched
+from promotion.ledger.folded_runs import Fold, fold_runs
 from promotion.ledger.parameter_documents import (
     LIVE_KINDS,
     PAGE_BYTES,
     dump,
     entry,
     live_record,
+    pages_of,
     same_record,
     seal,
     version_document,
@@ -37,23 +48,26 @@ class Signer(Protocol):
         """DER-encoded ECDSA signature on P-256 with SHA-256."""
 
 
-class _History(TypedDict):
-    """The part of a version's parameter that has its newest events."""
+class Events(Protocol):
+    """Reads the ledger's events."""
 
-    history: list[dict[str, object]]
-    pages: int
-    last: int
+    def events(self, group: str, *, after: int = 0) -> Iterator[Event]:
+        """Yield the group's events after a sequence number, in order."""
 
 
 class ParameterTarget:
-    """Writes under `prefix`."""
+    """Writes under `prefix`; events of folded runs, read from `ledger`, go into `bucket`."""
 
     one_by_one = False
 
-    def __init__(self, client: Parameters, signer: Signer, prefix: str) -> None:
+    def __init__(
+        self, client: Parameters, signer: Signer, prefix: str, *, ledger: Events, bucket: EvidenceBucket
+    ) -> None:
         self._client = client
         self._signer = signer
         self._prefix = prefix
+        self._ledger = ledger
+        self._bucket = bucket
 
     def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
         # What is live comes first: it is what pipelines wait for.
@@ -93,11 +107,16 @@ class ParameterTarget:
         if found is None and not events:
             # Somebody deleted it: `verify` tells, and a document without its history would be no better.
             return
-        document: _History = json.loads(found) if found else {"history": [], "pages": 0, "last": 0}
-        entries = list(document["history"])
+        document: dict[str, Any] = json.loads(found) if found else {"history": [], "pages": 0, "last": 0}
+        entries: list[dict[str, object]] = list(document["history"])
         entries += [entry(event) for event in events if event.sequence > document["last"]]
         last = max(document["last"], *(event.sequence for event in events), 0)
-        text = self._fill(state, document["pages"], entries, last, anew=False)
+        numbers = pages_of(document)
+        if document.get("clearing"):
+            self._clear(parameter, numbers)
+        if self._overflows(state, numbers, entries, last) and (laid := self._fold(state, numbers, entries, last)):
+            numbers, entries = laid
+        text = self._fill(state, numbers, entries, last, anew=False)
         if text != found:
             self._put(parameter, text, overwrite=True)
 
@@ -107,32 +126,102 @@ class ParameterTarget:
         Pages beyond those needed are emptied rather than deleted: a deleted name can't be made again for 30 seconds.
         """
         base = names.version_parameter(self._prefix, state.group, state.version)
-        text = self._fill(state, 0, [entry(event) for event in events], events[-1].sequence, anew=True)
-        used = int(json.loads(text)["pages"])
+        entries, last, none = [entry(event) for event in events], events[-1].sequence, range(1, 1)
+        if self._overflows(state, none, entries, last):
+            entries, folds = fold_runs(entries, state.group, state.version)
+            for fold in folds:
+                self._keep_runs(state, fold, once=False)
+        text = self._fill(state, none, entries, last, anew=True)
+        used = pages_of(json.loads(text))
         for name, value in read_below(self._client, f"{base}/history"):
-            number = name.rpartition("/")[2]
             # What has no number is nobody's page: `verify` names it and takes it away.
-            if number.isascii() and number.isdecimal() and int(number[:9]) > used and value != "[]":
-                self._put(name, "[]", overwrite=True)
+            if is_page(name, base) and page_number(name) not in used and value != EMPTIED:
+                self._put(name, EMPTIED, overwrite=True)
         self._put(base, text, overwrite=True)
 
     def remove(self, name: str) -> None:
         """Take away a parameter that the ledger knows nothing of."""
         self._client.delete_parameter(Name=name)
 
-    def _fill(self, state: VersionState, pages: int, entries: list[dict[str, object]], last: int, *, anew: bool) -> str:
-        """Seal pages until what is left fits the version's own parameter; returns that one's value."""
+    def _fold(
+        self, state: VersionState, numbers: range, entries: list[dict[str, object]], last: int
+    ) -> tuple[range, list[dict[str, object]]] | None:
+        """Fold repeated runs and lay the history out in new pages; None if there is nothing to fold.
+
+        Whoever reads meanwhile finds the pages of before until the version's own parameter counts the new ones. A try after a
+        process that died goes the same way: it writes over new pages that nobody counts yet, and clears away old ones.
+
+        Returns:
+            The numbers of the new pages, and the entries in the version's own parameter.
+        """
+        base = names.version_parameter(self._prefix, state.group, state.version)
+        # What was damaged is left: `verify` says so, and its repair folds.
+        older = self._older(base, numbers)
+        if older is None:
+            return None
+        try:
+            folded, folds = fold_runs([*older, *entries], state.group, state.version)
+        except (KeyError, msgspec.ValidationError):
+            return None
+        if not folds:
+            return None
+        for fold in folds:
+            self._keep_runs(state, fold, once=True)
+        fresh = range(numbers.stop, numbers.stop)
+        text = self._fill(state, fresh, folded, last, anew=True, clearing=True)
+        self._put(base, text, overwrite=True)
+        document = json.loads(text)
+        self._clear(base, pages_of(document))
+        return pages_of(document), list(document["history"])
+
+    def _older(self, base: str, numbers: range) -> list[dict[str, object]] | None:
+        """Entries of the pages of a history; None if one can't be read."""
+        pages = _pages(self._client, base)
+        try:
+            return [found for number in numbers for found in json.loads(pages[number])]
+        except (KeyError, ValueError, TypeError):
+            return None
+
+    def _keep_runs(self, state: VersionState, fold: Fold, *, once: bool) -> None:
+        first, last = fold.sequences[0], fold.sequences[-1]
+        events = takewhile(lambda event: event.sequence <= last, self._ledger.events(state.group, after=first - 1))
+        document = fold.document(state.group, state.version, events)
+        self._bucket.put(fold.after.object, msgspec.to_builtins(document), once=once)
+
+    def _clear(self, base: str, numbers: range) -> None:
+        """Delete the pages that a history doesn't count any more."""
+        for number, name in sorted((page_number(name), name) for name in _page_names(self._client, base)):
+            if number not in numbers:
+                try:
+                    self.remove(name)
+                except self._client.exceptions.ParameterNotFound:
+                    continue
+
+    def _overflows(self, state: VersionState, numbers: range, entries: list[dict[str, object]], last: int) -> bool:
+        return bool(_sealed(_document(state, numbers, last), entries)[0])
+
+    def _fill(
+        self,
+        state: VersionState,
+        numbers: range,
+        entries: list[dict[str, object]],
+        last: int,
+        *,
+        anew: bool,
+        clearing: bool = False,
+    ) -> str:
+        """Seal pages after `numbers` until what is left fits the version's own parameter; returns that one's value."""
         while True:
-            wanted = {**version_document(state), "last": last, "pages": pages}
-            spare = PAGE_BYTES - len(dump({**wanted, "history": []}).encode()) + 2
-            page, entries = seal(entries, spare)
+            wanted = _document(state, numbers, last) | ({"clearing": True} if clearing else {})
+            page, entries = _sealed(wanted, entries)
             if not page:
                 return dump({**wanted, "history": entries})
-            pages += 1
+            number = numbers.stop
+            numbers = range(numbers.start, number + 1)
             if anew:
-                self._put(self._page_name(state, pages), dump(page), overwrite=True)
+                self._put(self._page_name(state, number), dump(page), overwrite=True)
             else:
-                entries = self._write_page(state, pages, page) + entries
+                entries = self._write_page(state, number, page) + entries
 
     def _write_page(self, state: VersionState, number: int, page: list[dict[str, object]]) -> list[dict[str, object]]:
         """Write a page once; returns those of its entries that an earlier page of this number left over."""
@@ -168,8 +257,30 @@ def read_below(client: Parameters, path: str) -> Iterator[tuple[str, str]]:
 
 
 def read_history(client: Parameters, prefix: str, group: str, version: int) -> list[dict[str, object]]:
-    """Every event of a version in order, from Parameter Store alone."""
+    """A version's history in order, from Parameter Store alone; repeated runs of long ago are one entry."""
     base = names.version_parameter(prefix, group, version)
-    pages = {name: json.loads(value) for name, value in read_below(client, f"{base}/history")}
-    newest: list[dict[str, object]] = json.loads(client.get_parameter(Name=base)["Parameter"]["Value"])["history"]
-    return [found for name in sorted(pages) for found in pages[name]] + newest
+    document = json.loads(client.get_parameter(Name=base)["Parameter"]["Value"])
+    pages = _pages(client, base)
+    newest: list[dict[str, object]] = document["history"]
+    return [found for number in pages_of(document) for found in json.loads(pages[number])] + newest
+
+
+def _document(state: VersionState, numbers: range, last: int) -> dict[str, object]:
+    """A version's own parameter without its history."""
+    first = {"first_page": numbers.start} if numbers.start > 1 else {}
+    return {**version_document(state), "last": last, "pages": len(numbers), **first}
+
+
+def _sealed(
+    document: dict[str, object], entries: list[dict[str, object]]
+) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    return seal(entries, PAGE_BYTES - len(dump({**document, "history": []}).encode()) + 2)
+
+
+def _pages(client: Parameters, base: str) -> dict[int, str]:
+    """Values of a history's pages by number."""
+    return {page_number(name): value for name, value in read_below(client, f"{base}/history") if is_page(name, base)}
+
+
+def _page_names(client: Parameters, base: str) -> list[str]:
+    return [name for name, _ in read_below(client, f"{base}/history") if is_page(name, base)]

@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from promotion import names
 from promotion.aws.anchors import AnchorBucket
+from promotion.aws.attestations import EvidenceBucket
 from promotion.aws.checking import Installation, check
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.keys import KmsSigner, held_by
@@ -29,8 +30,6 @@ from promotion.ledger.verify import Found, Verifier
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageAttributeValueOutputTypeDef
 
-# A decision made a moment ago is still on its way; what stays behind longer than this is said.
-SETTLES_WITHIN_S = 20.0
 REBUILT_WITHIN_S = 900.0
 # Targets that `rebuild` projects again from the first event; what is attested already stays as it is.
 REBUILT: tuple[names.TargetName, ...] = (names.REGISTRY, names.PARAMETERS, names.ATTESTATIONS)
@@ -88,21 +87,9 @@ def _check(service: Installation, group: str | None) -> list[tuple[str, Found]]:
     if group is not None and not ledger().head(group).sequence and group not in _anchored(service, group):
         raise Invalid("GROUP", f"this service knows no model package group {group}.")
     found: list[tuple[str, Found]] = []
-    for name, differences in check(service, group):
-        if differences and all(each.difference.what == "projection" for each in differences):
-            differences = _settled(service, name, differences)
+    for name, differences in check(service, group, pause=time.sleep):
         found += [(name, each) for each in differences]
-    return found
-
-
-def _settled(service: Installation, group: str, differences: list[Found]) -> list[Found]:
-    deadline = time.monotonic() + SETTLES_WITHIN_S
-    while differences and time.monotonic() < deadline:
-        time.sleep(POLL_S)
-        differences = next(iter(check(service, group)))[1]
-        if any(each.difference.what != "projection" for each in differences):
-            break
-    return differences
+    return sorted(found, key=lambda each: (not each[0], each[0]))
 
 
 def _anchored(service: Installation, group: str) -> dict[str, object]:
@@ -257,16 +244,24 @@ def _installation() -> Installation:
         print(f"promotion: {error.reason} Verifying with KMS's {signer.key_id} instead.", file=sys.stderr)
         keys = public_keys(signer.public_key_pem())
     bucket = known.get("anchor_bucket")
+    evidence = EvidenceBucket(client("s3"), known.get("evidence_bucket", ""))
     return Installation(
         verifier=Verifier(
             ledger=ledger(),
             packages=RegistryTarget(lambda identity: client("sagemaker"), config().environment_names),
-            store=ParameterTarget(parameters(), signer, prefix()),
+            store=ParameterTarget(
+                parameters(),
+                signer,
+                prefix(),
+                ledger=ledger(),
+                bucket=evidence,
+            ),
             holds=lambda message, signature: holds(keys, message, signature),
             prefix=prefix(),
             key_id=signer.key_id,
             held=held_by(config().signing.former),
             former=frozenset(former.key_id for former in config().signing.former),
+            kept_runs=evidence.folded_runs,
         ),
         ledger=ledger(),
         table=known["ledger_table"],

@@ -3,37 +3,75 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 
+from promotion import names
 from promotion.client.live_record import read_json
-from promotion.domain.model import FOLD_VERSION, EnvironmentState, VersionState
-from promotion.ledger.events import Difference, Event
-from promotion.ledger.parameter_documents import entry, version_document
+from promotion.domain.model import FOLD_VERSION, EnvironmentState, Head, VersionState
+from promotion.ledger.events import Difference
+from promotion.ledger.folded_runs import FIELD, FoldedRuns, RunsObject, counted_events, sequence_of
+from promotion.ledger.parameter_documents import pages_of, version_document
+
+# A page that is needed no more since a repair: a deleted name can't be made again for 30 seconds.
+EMPTIED = "[]"
+LONGEST_NUMBER = 9
 
 State = TypeVar("State", VersionState, EnvironmentState)
 
 
 def version_difference(
-    base: str, state: VersionState, events: Sequence[Event], value: str | None, pages: Mapping[str, str]
+    base: str,
+    state: VersionState,
+    wanted: Sequence[dict[str, object]],
+    value: str | None,
+    pages: Mapping[str, str],
+    objects: Callable[[str], RunsObject | None] | None,
 ) -> Difference | None:
-    """Compare a version's parameters with its state and events; `value` and `pages` are what is stored.
+    """Compare a version's parameters with its state and history; `value` and `pages` are what is stored.
+
+    `wanted` has the entries of its events, folded no further than what is stored. `objects` reads an object with the events of
+    folded runs; without it they are not looked at.
 
     Returns:
         The first difference; None if there is none.
     """
+    events = counted_events(wanted)
     if value is None:
-        return parameter_difference(base, f"v{state.version} with {len(events)} events", "nothing")
+        return parameter_difference(base, f"v{state.version} with {events} events", "nothing")
     document = parsed(value)
     if not document:
-        return parameter_difference(base, f"v{state.version} with {len(events)} events", "something that is no record")
-    for field, wanted in version_document(state).items():
-        if document.get(field) != wanted:
-            return parameter_difference(f"{base} {field}", short(wanted), short(document.get(field)))
+        return parameter_difference(base, f"v{state.version} with {events} events", "something that is no record")
+    for field, attribute in version_document(state).items():
+        if document.get(field) != attribute:
+            return parameter_difference(f"{base} {field}", short(attribute), short(document.get(field)))
+    numbers = pages_of(document)
+    stray = [name for name, page in pages.items() if page_number(name) not in numbers and page != EMPTIED]
+    if stray:
+        return parameter_difference(min(stray), "nothing, for it is no page of this history", "a value")
+    entries = stored_entries(base, document, pages)
+    if isinstance(entries, Difference):
+        return entries
+    for told, kept in zip(wanted, entries, strict=False):
+        if kept != told:
+            fields = kept if isinstance(kept, dict) else {"sequence": "something else"}
+            said, at = fields.get("sequence"), told["sequence"]
+            changed = f"one with another {_first_change(told, fields)}" if said == at else f"event {said}"
+            return parameter_difference(f"{base} history", f"event {at}", changed)
+    if len(entries) != len(wanted):
+        return parameter_difference(f"{base} history", f"{len(wanted)} events", f"{len(entries)}")
+    if document.get("last") != sequence_of(wanted[-1]):
+        return parameter_difference(f"{base} last", short(wanted[-1]["sequence"]), short(document.get("last")))
+    return _object_difference(wanted, objects) if objects is not None else None
+
+
+def stored_entries(base: str, document: Mapping[str, object], pages: Mapping[str, str]) -> list[object] | Difference:
+    """Entries of a version's history as they stand in Parameter Store, in order; a difference if they can't be read."""
     entries: list[object] = []
-    for name, page in [*sorted(pages.items()), (base, json.dumps(document.get("history")))]:
+    ordered = sorted(pages.items(), key=lambda each: page_number(each[0]))
+    for name, page in [*ordered, (base, json.dumps(document.get("history")))]:
         try:
             found = read_json(page)
         except ValueError:
@@ -41,17 +79,22 @@ def version_difference(
         if not isinstance(found, list):
             return parameter_difference(name, "a list of events", "something else")
         entries += found
-    for event, kept in zip(events, entries, strict=False):
-        wanted = entry(event)
-        if kept != wanted:
-            fields = kept if isinstance(kept, dict) else {"sequence": "something else"}
-            said = fields.get("sequence")
-            changed = f"one with another {_first_change(wanted, fields)}" if said == event.sequence else f"event {said}"
-            return parameter_difference(f"{base} history", f"event {event.sequence}", changed)
-    if len(entries) != len(events):
-        return parameter_difference(f"{base} history", f"{len(events)} events", f"{len(entries)}")
-    if document.get("last") != events[-1].sequence:
-        return parameter_difference(f"{base} last", str(events[-1].sequence), short(document.get("last")))
+    return entries
+
+
+def _object_difference(
+    entries: Sequence[Mapping[str, object]], objects: Callable[[str], RunsObject | None]
+) -> Difference | None:
+    """Hold the S3 objects that folded entries name to the digests of those entries."""
+    for named in entries:
+        if FIELD not in named:
+            continue
+        runs = msgspec.convert(named[FIELD], FoldedRuns)
+        found, expected_ = objects(runs.object), f"the events of {runs.count} runs, up to event {runs.last}"
+        if found is None:
+            return Difference(what="evidence", where=runs.object, expected=expected_, found="nothing")
+        if found.runs != runs or not found.holds():
+            return Difference(what="evidence", where=runs.object, expected=expected_, found="something else")
     return None
 
 
@@ -81,7 +124,28 @@ def _first_change(wanted: Mapping[str, object], kept: Mapping[str, object]) -> s
 def is_page(name: str, base: str) -> bool:
     """Whether a parameter is a page of a version's history, by its name."""
     number = name.removeprefix(f"{base}/history/")
-    return number != name and number.isascii() and number.isdecimal()
+    return number != name and number.isascii() and number.isdecimal() and len(number) <= LONGEST_NUMBER
+
+
+def page_number(name: str) -> int:
+    """The number of a page of a version's history, by its name."""
+    return int(name.rpartition("/")[2])
+
+
+def late_targets(group: str, head: Head, cursors: Mapping[str, int] | None) -> dict[str, Difference]:
+    """Targets that the projector has not brought to the head yet."""
+    if cursors is None:
+        return {}
+    return {
+        target: Difference(
+            what="projection",
+            where=f"{group} {target}",
+            expected=f"event {head.sequence}",
+            found=f"event {cursors.get(target, 0)}: it is on its way, or in the dead-letter queue",
+        )
+        for target in names.TARGETS
+        if cursors.get(target, 0) != head.sequence
+    }
 
 
 def parameter_difference(where: str, expected: str, found: str) -> Difference:

@@ -256,10 +256,11 @@ class Difference(Struct, frozen=True, kw_only=True):
         return f"{self.what} {where}: expected {expected}, found {found}"
 
 
-def chain_problems(events: Iterable[Event], head: Head) -> list[Difference]:
+def chain_problems(events: Iterable[Event], head: Head, *, after: int = 0, previous: str = GENESIS) -> list[Difference]:
     """List the problems of a group's hash chain; empty if the chain is intact.
 
-    Finds an event altered, removed or inserted, and a head that isn't the last event's.
+    Finds an event altered, removed or inserted, and a head that isn't the last event's. `events` follow the event `after`,
+    whose hash is `previous`.
     """
     problems: list[Difference] = []
 
@@ -267,7 +268,7 @@ def chain_problems(events: Iterable[Event], head: Head) -> list[Difference]:
         where = f"{head.group} event {sequence}" if sequence else f"{head.group} head"
         problems.append(Difference(what="ledger", where=where, expected=expected, found=found))
 
-    previous, sequence, last = GENESIS, 0, ""
+    sequence, last = after, head.event_id
     for event in events:
         if event.sequence > head.sequence:
             wrong(event.sequence, f"nothing after the head, event {head.sequence}", f"an event, {event.kind!r}")

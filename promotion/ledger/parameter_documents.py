@@ -121,6 +121,12 @@ def entry(event: Event) -> dict[str, object]:
     return {key: value for key, value in found.items() if value is not None}
 
 
+def pages_of(document: Mapping[str, object]) -> range:
+    """Numbers of the pages that a version's document counts; those before were folded, and are gone."""
+    first, count = document.get("first_page", 1), document.get("pages", 0)
+    return range(first, first + count) if isinstance(first, int) and isinstance(count, int) else range(0)
+
+
 def dump(value: object) -> str:
     """JSON for a parameter's value, with `{{` escaped: Parameter Store refuses it."""
     # Two braces never touch outside a string in JSON, so this escape stands inside one.

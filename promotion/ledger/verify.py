@@ -5,9 +5,8 @@ Pure over Protocols. The truth is folded from the events anew; the stored states
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
-from typing import Protocol
 
 from msgspec import Struct
 
@@ -15,35 +14,28 @@ from promotion import names
 from promotion.client.live_record import signed_bytes
 from promotion.domain.model import EnvironmentState, Head, VersionState
 from promotion.errors import UNREADABLE, PromotionError
+from promotion.ledger.checked import Book, Registry, Store
+from promotion.ledger.checkpoint import Checkpoint, History
+from promotion.ledger.checkpoint import after as next_checkpoint
 from promotion.ledger.comparing import (
     is_page,
+    late_targets,
     parameter_difference,
     parsed,
     record_summary,
     state_difference,
+    stored_entries,
     version_difference,
 )
 from promotion.ledger.events import Difference, Event, chain_problems, head_bytes, key_change_bytes
 from promotion.ledger.fold import evolve
-from promotion.ledger.parameter_documents import live_record, says_the_same
+from promotion.ledger.folded_runs import RunsObject, expected
+from promotion.ledger.parameter_documents import entry, live_record, says_the_same
 from promotion.ledger.payloads import SigningKeyChanged
 from promotion.ledger.snapshot import GroupSnapshot
 
 # How often a chain is read anew because somebody appended meanwhile.
 READS = 5
-
-
-class Book(Protocol):
-    """The ledger, as far as it is read here."""
-
-    def head(self, group: str) -> Head:
-        """Return the group's head."""
-
-    def events(self, group: str, *, after: int = 0) -> Iterator[Event]:
-        """Yield the group's events after a sequence number, in order."""
-
-    def stored_states(self, group: str) -> tuple[dict[str, str], dict[int, str]]:
-        """Return the stored states as JSON: of environments by name, of versions by number."""
 
 
 class Anchor(Struct, frozen=True, kw_only=True):
@@ -52,32 +44,6 @@ class Anchor(Struct, frozen=True, kw_only=True):
     name: str
     sequence: int
     hash: str
-
-
-class Registry(Protocol):
-    """The registry's fields of a version, found and expected."""
-
-    def found(self, state: VersionState) -> dict[str, str] | None:
-        """Return the fields in the registry; None if the version was deleted there."""
-
-    def expected(self, state: VersionState) -> dict[str, str]:
-        """Return the fields that the registry should have."""
-
-    def repair(self, state: VersionState) -> None:
-        """Write the expected fields into the registry."""
-
-
-class Store(Protocol):
-    """Parameter Store, to repair differences."""
-
-    def put_live(self, view: GroupSnapshot, name: str, *, anew: bool = False) -> None:
-        """Write an environment's live parameter; `anew` writes it even if it is unchanged."""
-
-    def rewrite_version(self, state: VersionState, events: Sequence[Event]) -> None:
-        """Write a version's parameters from its state and events."""
-
-    def remove(self, name: str) -> None:
-        """Delete a parameter."""
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -92,11 +58,15 @@ def _never_held(message: bytes, signature: str, at: datetime) -> bool:
     return False
 
 
+def _none_kept(key: str) -> None:
+    """No object was kept."""
+
+
 class Verifier(Struct, frozen=True, kw_only=True):
     """Dependencies of a verification run.
 
     `holds` checks a base64 signature over a message by the key that signs now, `held` one that was made at a time by a key of
-    before; `former` are the ids of those.
+    before; `former` are the ids of those. `kept_runs` reads an S3 object with the events of folded runs.
     """
 
     ledger: Book
@@ -107,6 +77,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
     key_id: str
     held: Callable[[bytes, str, datetime], bool] = _never_held
     former: frozenset[str] = frozenset()
+    kept_runs: Callable[[str], RunsObject | None] = _none_kept
 
     def group(
         self,
@@ -116,38 +87,54 @@ class Verifier(Struct, frozen=True, kw_only=True):
         anchors: Sequence[Anchor] = (),
         cursors: Mapping[str, int] | None = None,
     ) -> list[Found]:
-        """All differences of one group, `parameters` being all of its parameters by name.
+        """All differences of one group from its first event, `parameters` being all of its parameters by name.
 
         While the chain itself is broken nothing else is compared, let alone repaired: what is right is no longer known.
         Whatever stands in an item or a parameter, what comes out is a difference.
         """
+        since = Checkpoint(group=group)
+        return self.verified(since, parameters=parameters, anchors=anchors, cursors=cursors)[0]
+
+    def verified(
+        self,
+        since: Checkpoint,
+        *,
+        parameters: Mapping[str, str],
+        anchors: Sequence[Anchor] = (),
+        cursors: Mapping[str, int] | None = None,
+    ) -> tuple[list[Found], Checkpoint | None]:
+        """Differences of a group, of what is newer than a checkpoint, and the next checkpoint if there are none.
+
+        All states and parameters are compared, packages only of versions that changed since, or are live or pending.
+        """
         try:
-            head, events = read_chain(self.ledger, group)
+            head, events = read_chain(self.ledger, since.group, after=since.sequence)
         except UNREADABLE as error:
-            return [_unreadable(group, "events", error)]
+            return [_unreadable(since.group, "events", error)], None
         try:
-            return self._differences(group, head, events, parameters, anchors, cursors)
+            return self._differences(since, head, events, parameters, anchors, cursors)
         except UNREADABLE as error:
-            return [_unreadable(group, "events, states and parameters", error)]
+            return [_unreadable(since.group, "events, states and parameters", error)], None
 
     def _differences(
         self,
-        group: str,
+        since: Checkpoint,
         head: Head,
         events: Sequence[Event],
         parameters: Mapping[str, str],
         anchors: Sequence[Anchor],
         cursors: Mapping[str, int] | None,
-    ) -> list[Found]:
+    ) -> tuple[list[Found], Checkpoint | None]:
+        group = since.group
         broken = [
-            *chain_problems(events, head),
-            *self._signatures(head, events),
-            *_anchored(group, head, events, anchors),
+            *chain_problems(events, head, after=since.sequence, previous=since.previous_hash),
+            *self._signatures(head, events, since),
+            *_anchored(since, head, events, anchors),
         ]
         broken += self._ahead(head, parameters)
         if broken:
-            return [Found(difference=difference) for difference in broken]
-        view = GroupSnapshot(Head(group=group))
+            return [Found(difference=difference) for difference in broken], None
+        view = since.view()
         for event in events:
             evolve(view, event)
         view.head = head
@@ -155,17 +142,22 @@ class Verifier(Struct, frozen=True, kw_only=True):
             states = [Found(difference=difference) for difference in self._states(view)]
         except UNREADABLE as error:
             states = [_unreadable(group, "states", error)]
-        behind = _behind(group, head, cursors)
+        behind = late_targets(group, head, cursors)
+        changed = view.changed_versions if since.sequence else set(view.versions)
+        histories = {number: since.history(number) + _entries(events, number) for number in view.versions}
         by_target = {
-            names.REGISTRY: list(self._registry(view)),
-            names.PARAMETERS: list(self._parameters(view, events, parameters)),
+            names.REGISTRY: list(self._registry(view, changed)),
+            names.PARAMETERS: list(self._parameters(view, histories, parameters, changed)),
         }
         found = [each for target, differing in by_target.items() if target not in behind for each in differing]
         late = [
             Found(difference=difference, repair=_all_of(by_target.get(target, [])))
             for target, difference in behind.items()
         ]
-        return [*states, *found, *late]
+        differences = [*states, *found, *late]
+        if differences or not head.sequence:
+            return differences, None
+        return [], next_checkpoint(since, head, events, view, histories)
 
     def strangers(self, groups: Sequence[str], parameters: Mapping[str, str]) -> list[Found]:
         """Parameters of groups that this ledger has never heard of: another service under the same prefix, or an intruder."""
@@ -183,7 +175,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
                 )
         return found
 
-    def _signatures(self, head: Head, events: Sequence[Event]) -> Iterator[Difference]:
+    def _signatures(self, head: Head, events: Sequence[Event], since: Checkpoint) -> Iterator[Difference]:
         """Hold each signature to the key of its time: once the present key has signed, no former one does."""
         present = False
         for event in events:
@@ -196,7 +188,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
             if isinstance(event.payload, SigningKeyChanged):
                 yield from self._key_change(event, event.payload)
         message = head_bytes(head.group, head.sequence, head.hash)
-        at = events[-1].time if events else datetime.max.replace(tzinfo=UTC)
+        at = events[-1].time if events else since.at or datetime.max.replace(tzinfo=UTC)
         if head.sequence and not self._held(message, head.signature, at):
             yield _signature(f"{head.group} head", "the signing key", "another's" if head.signature else "none")
 
@@ -249,9 +241,12 @@ class Verifier(Struct, frozen=True, kw_only=True):
             where = f"{view.group} state of {name}"
             yield from state_difference(where, view.environments.get(name), environments.get(name), EnvironmentState)
 
-    def _registry(self, view: GroupSnapshot) -> Iterator[Found]:
+    def _registry(self, view: GroupSnapshot, changed: Set[int]) -> Iterator[Found]:
         live = {environment.live for environment in view.environments.values()}
+        pending = {environment.pending for environment in view.environments.values()}
         for number, state in sorted(view.versions.items()):
+            if number not in changed | live | pending:
+                continue
             expected, found = self.packages.expected(state), self.packages.found(state)
             arn = state.package.arn
             if found is None:
@@ -270,8 +265,12 @@ class Verifier(Struct, frozen=True, kw_only=True):
                     yield Found(difference=said, repair=_bind(self.packages.repair, state))
 
     def _parameters(
-        self, view: GroupSnapshot, events: Sequence[Event], parameters: Mapping[str, str]
+        self, view: GroupSnapshot, histories: dict[int, History], parameters: Mapping[str, str], changed: Set[int]
     ) -> Iterator[Found]:
+        """Compare all parameters; `histories` become as they stand in Parameter Store.
+
+        Objects with folded runs are read of versions that have `changed`.
+        """
         known: set[str] = set()
         for name, environment in sorted(view.environments.items()):
             parameter = names.live_parameter(self.prefix, view.group, name)
@@ -287,16 +286,24 @@ class Verifier(Struct, frozen=True, kw_only=True):
             elif (difference := self._live(parameter, wanted, value)) is not None:
                 yield Found(difference=difference, repair=_bind(self._put_live, view, name))
         for number, state in sorted(view.versions.items()):
-            own = [event for event in events if event.version == number]
             base = names.version_parameter(self.prefix, view.group, number)
             pages = {n: v for n, v in parameters.items() if is_page(n, base)}
             known |= {base, *pages}
-            difference = version_difference(base, state, own, parameters.get(base), pages)
+            value = parameters.get(base)
+            stored = stored_entries(base, parsed(value or ""), pages)
+            entries = [] if isinstance(stored, Difference) else stored
+            histories[number] = expected(histories[number], entries, view.group, number)
+            objects = self.kept_runs if number in changed else None
+            difference = version_difference(base, state, histories[number], value, pages, objects)
             if difference is not None:
-                yield Found(difference=difference, repair=_bind(self.store.rewrite_version, state, own))
+                yield Found(difference=difference, repair=_bind(self._rewrite, state))
         for parameter in sorted(parameters.keys() - known):
             said = parameter_difference(parameter, "nothing", "a value that nobody here wrote")
             yield Found(difference=said, repair=_bind(self.store.remove, parameter))
+
+    def _rewrite(self, state: VersionState) -> None:
+        own = [event for event in self.ledger.events(state.group) if event.version == state.version]
+        self.store.rewrite_version(state, own)
 
     def _put_live(self, view: GroupSnapshot, name: str) -> None:
         self.store.put_live(view, name, anew=True)
@@ -335,44 +342,35 @@ class Verifier(Struct, frozen=True, kw_only=True):
         return parameter_difference(parameter, expected, f"{edited}, and a signature that doesn't hold")
 
 
-def read_chain(ledger: Book, group: str) -> tuple[Head, list[Event]]:
-    """A group's head and all events, as of one moment."""
+def read_chain(ledger: Book, group: str, *, after: int = 0) -> tuple[Head, list[Event]]:
+    """A group's head and all events, or those after one, as of one moment."""
     head = ledger.head(group)
     for _ in range(READS):
-        events = list(ledger.events(group))
-        after = ledger.head(group)
-        if after == head:
+        events = list(ledger.events(group, after=after))
+        now = ledger.head(group)
+        if now == head:
             return head, events
-        before, head = head, after
+        before, head = head, now
     # A busy group: what came while it was read is for the next time.
     return before, [event for event in events if event.sequence <= before.sequence]
 
 
-def _anchored(group: str, head: Head, events: Sequence[Event], anchors: Sequence[Anchor]) -> Iterator[Difference]:
-    by_sequence = {event.sequence: event.hash for event in events}
-    for anchor in anchors:
+def _anchored(
+    since: Checkpoint, head: Head, events: Sequence[Event], anchors: Sequence[Anchor]
+) -> Iterator[Difference]:
+    by_sequence = {since.sequence: since.hash} | {event.sequence: event.hash for event in events}
+    for anchor in (each for each in anchors if each.sequence >= since.sequence):
         found = by_sequence.get(anchor.sequence)
         if found == anchor.hash:
             continue
         said = found[:12] if found else f"a ledger that ends at event {head.sequence}"
-        expected = f"the hash {anchor.hash[:12]}, as {anchor.name} has it"
-        yield Difference(what="ledger", where=f"{group} event {anchor.sequence}", expected=expected, found=said)
+        wanted = f"the hash {anchor.hash[:12]}, as {anchor.name} has it"
+        where = f"{since.group} event {anchor.sequence}"
+        yield Difference(what="ledger", where=where, expected=wanted, found=said)
 
 
-def _behind(group: str, head: Head, cursors: Mapping[str, int] | None) -> dict[str, Difference]:
-    """Targets that the projector has not brought to the head yet."""
-    if cursors is None:
-        return {}
-    return {
-        target: Difference(
-            what="projection",
-            where=f"{group} {target}",
-            expected=f"event {head.sequence}",
-            found=f"event {cursors.get(target, 0)}: it is on its way, or in the dead-letter queue",
-        )
-        for target in names.TARGETS
-        if cursors.get(target, 0) != head.sequence
-    }
+def _entries(events: Sequence[Event], number: int) -> History:
+    return [entry(event) for event in events if event.version == number]
 
 
 def _signature(where: str, key: str, found: str) -> Difference:

@@ -243,3 +243,12 @@ def test_states_are_not_written_over_what_somebody_appends_meanwhile(house: Hous
 
     with pytest.raises(Conflict):
         DynamoLedger(as_client(AppendsInBetween()), LEDGER).refold(GROUP)
+
+
+def test_the_newest_events_are_read_from_the_end(house: House, aws: Aws) -> None:
+    house.climb(1)
+    sequences = [event.sequence for event in aws.ledger.events(GROUP)]
+    assert [event.sequence for event in aws.ledger.newest_events(GROUP, most=5)] == sequences[::-1][:5]
+    assert [event.sequence for event in aws.ledger.newest_events(GROUP, most=3, before=6)] == [5, 4, 3]
+    assert aws.ledger.newest_events(GROUP, most=3, before=1) == []
+    assert len(aws.ledger.newest_events(GROUP, most=500)) == len(sequences)

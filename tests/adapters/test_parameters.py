@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from promotion import names
 from promotion.aws.parameters import ParameterTarget, read_below, read_history
 from promotion.client.signature import public_keys
+from promotion.ledger.folded_runs import FIELD, FoldedRuns, sequence_of
 from promotion.ledger.parameter_documents import PAGE_BYTES, entry
 from promotion.workflows.projector import Target
 from tests.adapters.conftest import Aws
@@ -30,26 +32,29 @@ def told(house: House, version: int) -> list[dict[str, Any]]:
     return [entry(event) for event in house.events() if event.version == version]
 
 
-def test_five_hundred_events_of_a_version_read_back_from_parameter_store_alone(house: House, aws: Aws) -> None:
+def test_a_long_history_reads_back_from_parameter_store_and_the_objects_that_it_names(house: House, aws: Aws) -> None:
     house.climb(1, to="dev")
     number = 0
-    while len(told(house, 1)) < 500:
+    while len(told(house, 1)) < 200:
         house.measure(1, "dev", run=f"run-{number}")
         number += 1
         if number % 7 == 0:
             house.project(targets={names.PARAMETERS: house.parameters})
     house.project(targets={names.PARAMETERS: house.parameters})
-    expected = told(house, 1)
-    assert len(expected) >= 500
+    expected = read_history(aws.ssm, PREFIX, GROUP, 1)
+    [one] = [msgspec.convert(each[FIELD], FoldedRuns) for each in expected if FIELD in each]
+    whole = [*map(entry, house.evidence.folded_events(one)), *(each for each in expected if FIELD not in each)]
+    assert sorted(whole, key=sequence_of) == told(house, 1)
     by_path = dict(read_below(aws.ssm, f"{PREFIX}/{GROUP}/versions"))
     pages = sorted(name for name in by_path if "/history/" in name)
     assert [found for name in pages for found in json.loads(by_path[name])] + json.loads(by_path[VERSION])[
         "history"
     ] == (expected)
-    assert read_history(aws.ssm, PREFIX, GROUP, 1) == expected
-    assert pages == [f"{VERSION}/history/{page:04d}" for page in range(1, len(pages) + 1)]
+    document = json.loads(by_path[VERSION])
+    first = document["first_page"]
+    assert pages == [f"{VERSION}/history/{page:04d}" for page in range(first, first + len(pages))]
     assert all(len(value.encode()) <= PAGE_BYTES for value in by_path.values())
-    assert json.loads(by_path[VERSION])["pages"] == len(pages)
+    assert document["pages"] == len(pages)
 
 
 def test_a_page_is_written_once(house: House, aws: Aws) -> None:
@@ -65,10 +70,14 @@ def test_a_page_is_written_once(house: House, aws: Aws) -> None:
 @pytest.mark.parametrize("puts", range(1, 9))
 def test_dying_between_page_and_parameter_loses_and_doubles_nothing(house: House, aws: Aws, puts: int) -> None:
     """Dies after the n-th write; another event comes before it is tried again."""
-    house.climb(1, to="dev")
-    for number in range(50):
-        house.measure(1, "dev", run=f"run-{number}")
-    dying = ParameterTarget(as_client(DiesAfter(aws.ssm, puts)), aws.signer, PREFIX)
+    for version in (1, 2):
+        house.climb(version, to="dev")
+    for _ in range(40):
+        house.roll_back("dev", to=1)
+        house.roll_back("dev", to=2)
+    dying = ParameterTarget(
+        as_client(DiesAfter(aws.ssm, puts)), aws.signer, PREFIX, ledger=house.ledger, bucket=house.evidence
+    )
     house.project(targets={names.PARAMETERS: dying})
     house.measure(1, "dev", run="later")
     house.project(targets={names.PARAMETERS: house.parameters})

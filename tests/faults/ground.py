@@ -21,6 +21,7 @@ from tests.fakes import GROUP
 URL = "https://promotion.example.com"
 MODELS, EVIDENCE, ANCHORS = "promotion-models", "evidence", "anchors"
 WAKE, DEAD = "https://sqs/wake.fifo", "https://sqs/dead.fifo"
+VERIFICATIONS = "https://sqs/verifications"
 RETRAINING = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/retrain"
 
 
@@ -36,6 +37,7 @@ def settings(folder: Path) -> Iterator[dict[str, str]]:
         names.PUBLIC_URL: URL,
         names.CONFIGURATION_SET: "mails",
         names.WAKE_QUEUE_URL: WAKE,
+        names.VERIFY_QUEUE_URL: VERIFICATIONS,
         names.DEAD_LETTER_QUEUE_URL: DEAD,
         names.ALARM_TOPIC_ARN: "arn:aws:sns:us-east-1:123456789012:alarms",
         names.REGISTRY_ROLE_ARN: "arn:aws:iam::123456789012:role/registry",

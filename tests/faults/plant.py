@@ -28,7 +28,7 @@ from local import moto_patches
 from local.moto_patches import sagemaker as registry_mend
 from promotion import names
 from tests.fakes import CONFIG_TEXT, GROUP
-from tests.faults.ground import ANCHORS, DEAD, MODELS, RETRAINING, WAKE, client, deploy, forget, settings
+from tests.faults.ground import ANCHORS, DEAD, MODELS, RETRAINING, VERIFICATIONS, WAKE, client, deploy, forget, settings
 
 # Whoever measures a function puts a watch in its place, here.
 from tests.faults.ground import function as function
@@ -277,6 +277,9 @@ class Plant(People):
         return sagemaker_backends["123456789012"]["us-east-1"].processing_jobs[name]
 
     def _send(self, given: dict[str, Any]) -> dict[str, Any]:
+        if given["QueueUrl"] == VERIFICATIONS:
+            self.asynchronous.append(("verify", {"Records": [{"body": given["MessageBody"]}]}, 0))
+            return {"MessageId": "m"}
         identity = given["QueueUrl"] + given["MessageDeduplicationId"]
         if identity not in self.deduplicated:
             self.deduplicated.add(identity)

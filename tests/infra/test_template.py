@@ -134,7 +134,7 @@ def test_another_prefix_is_another_installation(template: Template, tmp_path: Pa
         ("quorum = 2", 'account = "210987654321"', "registry.account"),
         ("quorum = 2", 'region = "eu-west-1"', "environments[3].region"),
         ('name = "test"', 'name = "dev"', "environments[1].name"),
-        ('[inference]\nbucket = "promotion-models"', '[inference]\nschedule = "rate(1 day)"', "inference.schedule"),
+        ('[inference]\nbucket = "promotion-models"', '[inference]\nschedule = "daily"', "inference.schedule"),
         ('bucket = "promotion-models"', 'subnets = ["subnet-1"]', "inference.security_groups"),
     ],
 )

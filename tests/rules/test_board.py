@@ -118,3 +118,10 @@ def test_any_address_makes_a_board(query: dict[str, str]) -> None:
         ANN, wanted=query.get("q", ""), **{k: v for k, v in query.items() if k != "q"}
     )
     Document(page("board", document))
+
+
+def test_a_long_list_of_what_waits_is_cut_and_counted() -> None:
+    states = [pending(f"waits-{number:03d}", hours=1) for number in range(150)]
+    found: dict[str, Any] = dict(board_document(states, ANN, CONFIG, links=LINKS, now=NOW))
+    assert (len(found["waiting"]), found["waiting_total"]) == (100, 150)
+    assert "And 50 more requests, in the table below." in page("board", found)

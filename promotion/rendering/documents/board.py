@@ -20,6 +20,8 @@ from promotion.links.urls import Links
 from promotion.rendering.documents.rows import Cell, Pending, Trouble
 
 GROUPS_ON_A_PAGE = 100
+# Requests that wait for the reader, and versions in trouble, that one page lists.
+MOST_LISTED = 100
 LONGEST_FILTER = 63
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -99,9 +101,11 @@ def board_document(
     attention.sort(key=lambda cell: (not cell["broken_since"], cell["broken_since"] or cell["drift_since"] or ""))
     return {
         "environments": columns,
-        "waiting": waiting,
+        "waiting": waiting[:MOST_LISTED],
+        "waiting_total": len(waiting),
         "unreadable": [one_line(group, 63) for group in dict.fromkeys(unreadable)],
-        "attention": attention,
+        "attention": attention[:MOST_LISTED],
+        "attention_total": len(attention),
         "groups": [
             {
                 "group": name,

@@ -43,6 +43,8 @@ def model_document(
     view = GroupSnapshot(Head(group=group), environments=dict(environments), versions={v.version: v for v in versions})
     newest_first = sorted(versions, key=lambda state: state.version, reverse=True)
     revoking = policy.may_revoke(person, group, config) if person is not None else None
+    shown = event_documents(events)
+    left_out = sorted(event.sequence for event in events)[-EVENTS_SHOWN:][0] - 1 if events else 0
     return {
         "model_package_group": group,
         "environments": [
@@ -53,11 +55,15 @@ def model_document(
         "series": _series(sorted(versions, key=lambda state: state.version), config, group),
         "may_revoke": revoking is not None and revoking.may,
         "who_may_revoke": revoking.who_may if revoking is not None else "",
-        "events": event_documents(events),
-        "events_left_out": max(0, len(events) - EVENTS_SHOWN),
+        "events": shown,
+        "events_left_out": left_out,
         "now": iso(now),
         "csrf": csrf,
-        "links": {"self": links.model(group), "board": links.board()},
+        "links": {
+            "self": links.model(group),
+            "board": links.board(),
+            "earlier": f"{links.model(group)}?before={left_out + 1}" if left_out else None,
+        },
     }
 
 
@@ -76,7 +82,8 @@ def version_document(
 ) -> dict[str, object]:
     """One version: its status in each environment, its package, its evidence from each, and its own history.
 
-    `numbers` are those of all versions, `other` is a version to compare it with.
+    `events` are those of the group that were looked at, the newest or those before an event; `numbers` are those of all
+    versions, `other` is a version to compare it with.
     """
     group, version, environments = state.group, state.version, view.environments
     revoking = policy.may_revoke(person, group, config) if person is not None else None
@@ -88,6 +95,7 @@ def version_document(
         if name in state.evidence
     ]
     own = [event for event in events if event.version == version]
+    left_out = _left_out(own, events)
     return {
         "model_package_group": group,
         "model_package_version": version,
@@ -123,7 +131,7 @@ def version_document(
         "reads_all": person is None or policy.may_read(person, config),
         "who_may_revoke": revoking.who_may if revoking is not None else "",
         "events": event_documents(own),
-        "events_left_out": max(0, len(own) - EVENTS_SHOWN),
+        "events_left_out": left_out,
         "now": iso(now),
         "csrf": csrf,
         "links": {
@@ -131,6 +139,7 @@ def version_document(
             "revoke": links.revoke(group, version),
             "model": links.model(group),
             "board": links.board(),
+            "earlier": f"{links.version(group, version)}?before={left_out + 1}" if left_out else None,
         },
     }
 
@@ -170,6 +179,16 @@ def event_documents(events: Sequence[Event]) -> list[dict[str, object]]:
         }
         for event in newest
     ]
+
+
+def _left_out(own: Sequence[Event], events: Sequence[Event]) -> int:
+    """How many events of the group are older than those looked at; 0 once the version's own are all there."""
+    sequences = sorted((event.sequence for event in own), reverse=True)
+    if len(sequences) > EVENTS_SHOWN:
+        return sequences[EVENTS_SHOWN - 1] - 1
+    if any(event.kind == names.MODEL_REGISTERED for event in own):
+        return 0
+    return min((event.sequence for event in events), default=1) - 1
 
 
 def _gates(state: VersionState) -> list[GateResult]:

@@ -1,0 +1,54 @@
+"""The schedule of inference runs: one rule, and the function that announces a run of each live model.
+
+Only where `[inference] schedule` is set is any of this made. Rules don't grow with groups: a bus takes 300.
+https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html
+"""
+
+from __future__ import annotations
+
+from aws_cdk import Duration
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_lambda_destinations as destinations
+from constructs import Construct
+
+from infra.events import Wiring
+from infra.functions import Functions, Size
+from infra.permissions import Permissions
+from promotion import names
+
+RUNS = "schedule_runs"
+# Functions that put events onto the service's bus.
+PUBLISHERS = ("on_projection_due", RUNS)
+
+
+def schedule_runs(
+    scope: Construct,
+    schedule: str,
+    functions: Functions,
+    permissions: Permissions,
+    wiring: Wiring,
+    ledger: dynamodb.ITable,
+) -> None:
+    """Make the function and the rule that starts it."""
+    functions.add(RUNS, Size(300))
+    bus = wiring.bus
+    functions.tell(RUNS, **{names.LEDGER_TABLE: ledger.table_name, names.EVENT_BUS_NAME: bus.event_bus_name})
+    functions.permit(RUNS, [permissions.read_ledger(), permissions.publish(bus.event_bus_arn, names.SCHEDULE_SOURCE)])
+    # Not tried again by itself: the runs that were announced would start a second time.
+    functions[RUNS].configure_async_invoke(on_failure=destinations.SqsDestination(wiring.undelivered), retry_attempts=0)
+    events.Rule(
+        scope,
+        "ScheduledRuns",
+        description=f"Starts lambdas/handlers/{RUNS}.py",
+        schedule=events.Schedule.expression(schedule),
+        targets=[
+            targets.LambdaFunction(
+                functions[RUNS],
+                dead_letter_queue=wiring.undelivered,
+                retry_attempts=185,
+                max_event_age=Duration.hours(24),
+            )
+        ],
+    )

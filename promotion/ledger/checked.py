@@ -1,0 +1,49 @@
+"""What a verification reads and repairs: the ledger, the registry, Parameter Store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from promotion.domain.model import Head, VersionState
+from promotion.ledger.events import Event
+from promotion.ledger.snapshot import GroupSnapshot
+
+
+class Book(Protocol):
+    """The ledger, as far as it is read here."""
+
+    def head(self, group: str) -> Head:
+        """Return the group's head."""
+
+    def events(self, group: str, *, after: int = 0) -> Iterator[Event]:
+        """Yield the group's events after a sequence number, in order."""
+
+    def stored_states(self, group: str) -> tuple[dict[str, str], dict[int, str]]:
+        """Return the stored states as JSON: of environments by name, of versions by number."""
+
+
+class Registry(Protocol):
+    """The registry's fields of a version, found and expected."""
+
+    def found(self, state: VersionState) -> dict[str, str] | None:
+        """Return the fields in the registry; None if the version was deleted there."""
+
+    def expected(self, state: VersionState) -> dict[str, str]:
+        """Return the fields that the registry should have."""
+
+    def repair(self, state: VersionState) -> None:
+        """Write the expected fields into the registry."""
+
+
+class Store(Protocol):
+    """Parameter Store, to repair differences."""
+
+    def put_live(self, view: GroupSnapshot, name: str, *, anew: bool = False) -> None:
+        """Write an environment's live parameter; `anew` writes it even if it is unchanged."""
+
+    def rewrite_version(self, state: VersionState, events: Sequence[Event]) -> None:
+        """Write a version's parameters from its state and events."""
+
+    def remove(self, name: str) -> None:
+        """Delete a parameter."""

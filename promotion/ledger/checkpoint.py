@@ -1,0 +1,98 @@
+"""A checkpoint: what a verification that found nothing has folded, so that the next one goes on from there.
+
+Its digest is kept under Object Lock beside the anchors; a checkpoint that differs from it, or that another release folded, is
+no checkpoint, and everything is verified from the first event.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+from msgspec import Struct
+
+from promotion.domain.canonical_json import canonical
+from promotion.domain.model import FOLD_VERSION, SCHEMA, EnvironmentState, Head, VersionState
+from promotion.ledger.events import GENESIS, Event
+from promotion.ledger.snapshot import GroupSnapshot
+
+# After so long everything is verified from the first event.
+WHOLE_EVERY = timedelta(days=30)
+
+History = list[dict[str, object]]
+
+
+class Checkpoint(Struct, frozen=True, kw_only=True):
+    """A group as of an event, verified.
+
+    `at` is the event's time, `whole_at` when the group was verified from its first event. `histories` are the entries of each
+    version as they stand in Parameter Store, by number.
+    """
+
+    schema: int = SCHEMA
+    fold: int = FOLD_VERSION
+    group: str
+    sequence: int = 0
+    hash: str = ""
+    at: datetime | None = None
+    whole_at: datetime | None = None
+    environments: tuple[EnvironmentState, ...] = ()
+    versions: tuple[VersionState, ...] = ()
+    histories: dict[str, History] = {}
+
+    @property
+    def previous_hash(self) -> str:
+        """The hash that the next event follows."""
+        return self.hash or GENESIS
+
+    def view(self) -> GroupSnapshot:
+        """The states as of the checkpoint, to fold further events into."""
+        return GroupSnapshot(
+            Head(group=self.group, sequence=self.sequence, hash=self.hash),
+            environments={state.name: state for state in self.environments},
+            versions={state.version: state for state in self.versions},
+        )
+
+    def history(self, version: int) -> History:
+        """Entries of a version up to the checkpoint."""
+        return self.histories.get(str(version), [])
+
+    def is_due(self, now: datetime) -> bool:
+        """Return True if everything is to be verified again."""
+        return self.whole_at is None or not timedelta(0) <= now - self.whole_at < WHOLE_EVERY
+
+    def text(self) -> bytes:
+        """The checkpoint as it is kept."""
+        return canonical(self)
+
+
+def digest_of(text: bytes) -> str:
+    """SHA-256, hex, of a checkpoint as it is kept."""
+    return hashlib.sha256(text).hexdigest()
+
+
+def read_checkpoint(text: bytes, group: str) -> Checkpoint | None:
+    """Return a kept checkpoint; None if this release can't go on from it."""
+    try:
+        found = msgspec.json.decode(text, type=Checkpoint)
+    except (msgspec.DecodeError, ValueError):
+        return None
+    return found if found.group == group and found.fold == FOLD_VERSION and found.sequence else None
+
+
+def after(
+    since: Checkpoint, head: Head, events: Sequence[Event], view: GroupSnapshot, histories: Mapping[int, History]
+) -> Checkpoint:
+    """Return the checkpoint of a group whose `events` after `since` were verified."""
+    return Checkpoint(
+        group=since.group,
+        sequence=head.sequence,
+        hash=head.hash,
+        at=events[-1].time if events else since.at,
+        whole_at=since.whole_at,
+        environments=tuple(state for _, state in sorted(view.environments.items())),
+        versions=tuple(state for _, state in sorted(view.versions.items())),
+        histories={str(version): entries for version, entries in sorted(histories.items())},
+    )

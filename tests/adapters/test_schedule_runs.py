@@ -1,0 +1,89 @@
+"""A tick of the schedule announces a run of each live model, and of nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from lambdas.handlers import schedule_runs
+from promotion import names
+from promotion.config.loading import Config
+from tests.fakes import CONFIG, GROUP, House
+
+
+class Bus:
+    """Refuses the entries at the given places, each as often as it says."""
+
+    def __init__(self, refused: dict[int, int] | None = None) -> None:
+        self.taken: list[dict[str, Any]] = []
+        self.calls = 0
+        self._refused = refused or {}
+
+    def put_events(self, *, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803 - as boto3 names it
+        assert 0 < len(Entries) <= 10, "PutEvents takes 10"
+        self.calls += 1
+        answers: list[dict[str, str]] = []
+        for place, entry in enumerate(Entries):
+            if self._refused.get(place, 0) > 0:
+                self._refused[place] -= 1
+                answers.append({"ErrorCode": "ThrottlingException"})
+            else:
+                self.taken.append(entry)
+                answers.append({"EventId": "x"})
+        return {"FailedEntryCount": sum("ErrorCode" in each for each in answers), "Entries": answers}
+
+
+@pytest.fixture
+def house() -> House:
+    house = House()
+    house.climb(1, to="test")
+    house.climb(1, to="dev", group="fraud")
+    house.register(1, group="asked-only")
+    return house
+
+
+def tick(monkeypatch: pytest.MonkeyPatch, house: House, bus: Bus, config: Config = CONFIG) -> list[tuple[str, str]]:
+    monkeypatch.setattr(schedule_runs, "ledger", lambda: house.ledger)
+    monkeypatch.setattr(schedule_runs, "config", lambda: config)
+    monkeypatch.setattr(schedule_runs, "client", lambda service: {"events": bus}[service])
+    monkeypatch.setenv(names.EVENT_BUS_NAME, "promotion")
+    schedule_runs.handler({}, None)
+    assert {(each["Source"], each["DetailType"], each["EventBusName"]) for each in bus.taken} == {
+        (names.SCHEDULE_SOURCE, names.RUN_SCHEDULED, "promotion")
+    }
+    details = [json.loads(each["Detail"]) for each in bus.taken]
+    return [(each["model_package_group"], each["environment"]) for each in details]
+
+
+def test_what_is_live_runs_and_what_is_not_does_not(monkeypatch: pytest.MonkeyPatch, house: House) -> None:
+    assert sorted(tick(monkeypatch, house, Bus())) == [("fraud", "dev"), (GROUP, "dev"), (GROUP, "test")]
+
+
+def test_a_group_that_is_governed_no_more_does_not_run(monkeypatch: pytest.MonkeyPatch, house: House) -> None:
+    assert tick(monkeypatch, house, Bus(), replace(CONFIG, groups=("fraud",))) == [("fraud", "dev")]
+
+
+def test_ten_at_once_are_announced_and_none_is_forgotten(monkeypatch: pytest.MonkeyPatch, house: House) -> None:
+    for number in range(23):
+        house.climb(1, to="dev", group=f"group-{number:02d}")
+    bus = Bus()
+    assert len(set(tick(monkeypatch, house, bus))) == 26
+    assert bus.calls == 3
+
+
+def test_what_the_bus_refuses_is_put_again_and_nothing_else(monkeypatch: pytest.MonkeyPatch, house: House) -> None:
+    bus = Bus({1: 1})
+    assert sorted(tick(monkeypatch, house, bus)) == [("fraud", "dev"), (GROUP, "dev"), (GROUP, "test")]
+    assert bus.calls == 2
+
+
+def test_what_it_goes_on_refusing_is_an_error_once_all_others_are_out(
+    monkeypatch: pytest.MonkeyPatch, house: House
+) -> None:
+    bus = Bus({0: 99})
+    with pytest.raises(RuntimeError, match="refused 1 of 3 runs"):
+        tick(monkeypatch, house, bus)
+    assert len(bus.taken) == 2

@@ -1,0 +1,87 @@
+"""A verification says nothing of what is only on its way, however busy the service is, and all that stays."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from promotion import names
+from promotion.aws.checking import SETTLES_S, check
+from tests.fakes import GROUP, PREFIX, House
+from tests.loaded import Loaded
+
+LIVE = f"{PREFIX}/{GROUP}-0/dev/live"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ten_verifications_under_load_find_nothing(seed: int) -> None:
+    loaded = Loaded(seed)
+    found = [each for _ in range(10) for each in loaded.verify()]
+    assert [each.difference.line for _, each in found] == []
+    assert loaded.acts > 100, "there was load"
+
+
+def test_what_stays_is_told_under_load_too() -> None:
+    loaded = Loaded(seed=7)
+    loaded.house.ssm.values[f"{PREFIX}/{GROUP}-0/canary/live"] = "{}"
+    lines = {each.difference.line for _ in range(3) for _, each in loaded.verify()}
+    assert lines == {
+        f"parameter {PREFIX}/{GROUP}-0/canary/live: expected nothing, found a value that nobody here wrote"
+    }
+
+
+def settled(house: House, *, during: Any = None) -> tuple[list[str], list[float]]:
+    installation, waited = Loaded.__new__(Loaded), list[float]()
+    installation.house, installation.groups = house, [GROUP]
+
+    def pause(seconds: float) -> None:
+        waited.append(seconds)
+        if during is not None:
+            during(len(waited))
+
+    class Still:
+        """Reads of this one find a service that stands still but for the pauses."""
+
+        random = staticmethod(lambda: 1.0)
+
+    installation._random = Still()  # type: ignore[assignment]
+    found = check(installation.installation(), GROUP, pause=pause)
+    return [each.difference.line for _, differences in found for each in differences], waited
+
+
+def test_what_is_as_it_should_be_waits_for_nothing() -> None:
+    house = House()
+    house.climb(1)
+    house.project()
+    assert settled(house) == ([], [])
+
+
+def test_what_is_projected_while_it_waits_is_no_difference() -> None:
+    house = House()
+    house.climb(1)
+    lines, waited = settled(house, during=lambda look: house.project() if look == 2 else None)
+    assert (lines, waited) == ([], list(SETTLES_S[:2]))
+
+
+def test_what_is_never_projected_is_told_after_all_pauses() -> None:
+    house = House()
+    house.climb(1)
+    lines, waited = settled(house)
+    assert [line.split(":")[0] for line in lines] == [f"projection {GROUP} {target}" for target in names.TARGETS]
+    assert waited == list(SETTLES_S)
+
+
+def test_a_difference_where_nothing_moves_is_told_after_the_first_pause() -> None:
+    house = House()
+    house.climb(1)
+    house.project()
+    record = json.loads(house.ssm.values[f"{PREFIX}/{GROUP}/prod/live"])
+    house.ssm.values[f"{PREFIX}/{GROUP}/prod/live"] = json.dumps({**record, "approved_by": ["eve"]})
+    lines, waited = settled(house)
+    assert lines == [
+        f"parameter {PREFIX}/{GROUP}/prod/live: expected v1 of event 14, found approved_by edited, and a signature that "
+        "doesn't hold"
+    ]
+    assert waited == [SETTLES_S[0]]
