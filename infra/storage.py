@@ -145,7 +145,8 @@ class Store(Construct):
         `{group}/prod/{run}/transform/`, whose files prod's score reads.
         """
         for name, role in roles.items():
-            others = [other for other in roles if other != name]
+            # Environments that share a role of somebody's own are not kept apart by it.
+            others = [other for other, anothers in roles.items() if anothers != role]
             if others:
                 self.let_into_evidence(
                     iam.PolicyStatement(

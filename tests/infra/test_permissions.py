@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from infra.cdk_nag import WILDCARDS
 from infra.functions import SIZES
+from infra.storage import Store
 from promotion import names
 from tests.infra.simulation import allowed
 from tests.infra.synthesized import Template, actions, every_statement, resources, synthesize
@@ -392,6 +394,19 @@ def test_a_run_writes_nothing_below_a_folder_of_its_environments_name_in_another
         # Inputs in folders that are called as an environment is come out again below the run's own.
         assert allowed(statements, "s3:PutObject", f"{bucket}/summaries/{own}/run/transform/{other}/x.out", who)
         assert allowed(statements, "s3:PutObject", f"{bucket}/{other}/{own}/run/score/metrics.json", who)
+
+
+def test_environments_that_share_a_role_keep_nothing_from_each_other() -> None:
+    said: list[Any] = []
+    evidence = SimpleNamespace(arn_for_objects="arn:aws:s3:::evidence/{}".format)
+    store = SimpleNamespace(evidence=evidence, let_into_evidence=said.append)
+    arn = "arn:aws:iam::123456789012:role/{}".format
+    Store.guard_runs(store, {"dev": arn("own"), "test": arn("own"), "prod": arn("prod")})  # type: ignore[arg-type]
+    assert [each.to_json()["Resource"] for each in said] == [
+        "arn:aws:s3:::evidence/*/prod/*dev/*",
+        "arn:aws:s3:::evidence/*/prod/*test/*",
+        ["arn:aws:s3:::evidence/*/dev/*prod/*", "arn:aws:s3:::evidence/*/test/*prod/*"],
+    ]
 
 
 def test_what_hashes_reads_artifacts_and_leaves_nothing_but_digests(template: Template) -> None:
