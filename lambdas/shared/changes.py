@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,11 @@ from promotion import names
 from promotion.errors import Invalid
 from promotion.ledger.append import Receipt
 from promotion.workflows.commands import RecordBypass
+
+# The role's name has the stack's before it and letters of CloudFormation's after it.
+_OWN = re.compile(
+    rf"arn:[\w-]+:sts::\d{{12}}:assumed-role/[\w-]*RegistryRole[\w-]*/{re.escape(names.SERVICE)}", re.ASCII
+)
 
 
 class PackageChange(Struct, frozen=True, kw_only=True):
@@ -40,8 +46,11 @@ def parse_change(event: Any) -> PackageChange:
 
 
 def is_own(found: Mapping[str, Any]) -> bool:
-    """Return True if the last change of a package was made by this service."""
-    return _changed_by(found).endswith(f"/{names.SERVICE}")
+    """Return True if the last change of a package was made by this service's registry role.
+
+    Not by the session's name alone: whoever takes on a role chooses it.
+    """
+    return _OWN.fullmatch(_changed_by(found)) is not None
 
 
 def _changed_by(found: Mapping[str, Any]) -> str:
