@@ -1,8 +1,9 @@
 """How an approval link stands up, and how long its page takes: every attack of tests/security, fifty deciding at once, the page.
 
 Writes docs/benchmarks/approver.md and build/bench/approver.json: `adversarial_cases`, `refused` (with the right code and nothing
-written), `page_ms_median`, `page_ms_p95`, `simultaneous`, `decided`. Run it alone on the machine. `directory_people` and
-`directory_right` are those of `make test-outside SUITES=directory`.
+written), `page_ms_median`, `page_ms_p95`, `simultaneous`, `decided`, `roles_tried`, `forgeries`, `forgeries_refused`,
+`hostile_items`, `blinded` (groups whose own difference was not told because of an item of another group). Run it alone on the
+machine. `directory_people` and `directory_right` are those of `make test-outside SUITES=directory`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import tables
+from benchmarks import hostile, tables
 from local.service import LocalService
 from tests.identity.claim_checks import count_right
 from tests.identity.claim_sets import CLAIM_SETS
@@ -42,6 +43,7 @@ def main(long: bool = False) -> dict[str, Any]:
         if house.state() != before:
             refused = 0
         decided = [race(house, number) for number in range(rounds)]
+        forged, blinded = hostile.forge(house), hostile.blind(house)
     figures = {
         "adversarial_cases": len(ATTACKS),
         "refused": refused,
@@ -51,6 +53,12 @@ def main(long: bool = False) -> dict[str, Any]:
         # Every race has to end with one; where one didn't, that is what is told.
         "decided": next((count for count in decided if count != 1), 1),
         "races": rounds,
+        "roles_tried": forged.roles,
+        "forgeries": forged.sent,
+        "forgeries_refused": forged.refused,
+        "hostile_items": blinded.items,
+        "blinded": blinded.groups,
+        "unnamed": blinded.unnamed,
         "claim_sets": len(CLAIM_SETS),
         "claim_sets_right": count_right(),
     }
@@ -70,6 +78,10 @@ def main(long: bool = False) -> dict[str, Any]:
             ("Decisions taken of those sent at once", f"{figures['decided']} of {SIMULTANEOUS}", "1", f"{rounds} times over"),
             ("A request's page, median", f"{figures['page_ms_median']} ms", "at most 150 ms",
              f"of {PAGES * rounds}; p95 {figures['page_ms_p95']} ms"),
+            ("Forged events refused, and nothing written", f"{forged.refused} of {forged.sent}", "all",
+             f"by {forged.roles} roles, and by whoever may invoke"),
+            ("Groups whose difference a hostile item of another group hides", str(blinded.groups), "0",
+             f"{blinded.items} items and parameters, one after the other; {blinded.unnamed} of them not named"),
         ],
         load=load,
     )  # fmt: skip

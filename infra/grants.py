@@ -42,7 +42,6 @@ TOLD: Mapping[str, tuple[str, ...]] = {
     "record": (names.LEDGER_TABLE, names.SIGNING_KEY_ARN),
     "sign_in": (
         names.SIGN_IN_KEYS_SECRET_ARN,
-        names.FORM_KEYS_SECRET_ARN,
         names.SESSION_KEY_ARN,
         names.IDENTITY_SECRET_ARN,
         names.PUBLIC_URL,
@@ -168,7 +167,7 @@ class Duties:
             "decide": [*append, may.describe_packages(), link_keys, form_keys, read_sessions],
             "operate": [*append, *may.write_reports(), register],
             "record": append,
-            "sign_in": [read_sessions, make_sessions, sign_in_keys, form_keys, client_secret],
+            "sign_in": [read_sessions, make_sessions, sign_in_keys, client_secret],
             "web": [
                 may.read_ledger(),
                 may.read_projections(),

@@ -51,10 +51,9 @@ def backchannel_logout(visit: Visit) -> Response[str]:
 
 @http_app.route(app, "/logout", "POST")
 def logout(visit: Visit) -> Response[str]:
-    """The session ends in this browser."""
+    """The session ends in this browser: also for who brings none, because other sites' forms come without the cookie."""
+    visit.check_sent_by_us()
     session = visit.session()
-    if session is not None:
-        visit.check_origin(session, visit.form())
     elsewhere = identity().end_session(f"{setting(names.PUBLIC_URL)}/") if session is not None else ""
     text = "You are signed out here. "
     if elsewhere:

@@ -163,7 +163,6 @@ MAY = {
     "sign_in": {
         "make a session",
         "check a session",
-        "read form keys",
         "read sign-in keys",
         "read the client secret",
     },

@@ -56,6 +56,12 @@ def attack(name: str, status: int, attempt: Try, *, by_gateway: bool = False) ->
     ATTACKS.append(Attack(name, status, attempt, by_gateway))
 
 
+def not_expired(answer: Answer) -> Answer:
+    """An answer that leaves the browser its session."""
+    assert "set-cookie" not in answer.headers
+    return answer
+
+
 # Without a session, or with one that is none.
 
 
@@ -252,7 +258,16 @@ attack(
     403,
     lambda h: h.post(f"{h.link('rejected:1:dev:1')}/again", ANN, WHY, csrf=None),
 )
-attack("signing somebody out from elsewhere", 403, lambda h: h.post("/logout", ANN, csrf=None))
+for named, who in (("who is signed in", ANN), ("who brings no cookie, as by another site's form", None)):
+    for origin, said in (
+        ("another site", {"Origin": "https://evil.example"}),
+        ("a page that names no origin", {"Origin": "null", "Sec-Fetch-Site": "cross-site"}),
+        ("nowhere", {"Origin": None}),
+    ):
+        attack(
+            f"signing out {named} from {origin}", 403,
+            lambda h, who=who, said=said: not_expired(h.post("/logout", who, headers=said)),  # type: ignore[misc]
+        )  # fmt: skip
 
 # Tokens.
 

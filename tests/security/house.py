@@ -116,7 +116,7 @@ class House:
 
     def keys(self, name: str) -> list[str]:
         """The keys in the secret that a function is told by the variable `name`."""
-        module = "decide" if name == "LINK_KEYS_SECRET_ARN" else "sign_in"
+        module = "sign_in" if name == "SIGN_IN_KEYS_SECRET_ARN" else "decide"
         found = self.aws("secretsmanager").get_secret_value(SecretId=self.setting(module, name))
         document = json.loads(found["SecretString"])
         return list(document.get("keys") or [document["key"]])
