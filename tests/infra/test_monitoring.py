@@ -29,9 +29,12 @@ def described() -> tuple[set[str], str]:
 
 @pytest.fixture(scope="module")
 def several(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
-    """Endpoints, and environments in accounts of their own: the service's stack and one environment's."""
+    """Endpoints, a schedule, and environments in accounts of their own: the service's stack and one environment's."""
     folder = tmp_path_factory.mktemp("several")
-    synthesize(configured(folder, "accounts.toml", "dev", "prod"), folder / "out")
+    config = configured(folder, "accounts.toml", "dev", "prod")
+    text = config.read_text(encoding="utf-8").replace("[inference]", '[inference]\nschedule = "rate(1 day)"', 1)
+    config.write_text(text, encoding="utf-8")
+    synthesize(config, folder / "out")
     return {name: Template(folder / "out" / f"{name}.template.json") for name in ("promotion", "promotion-prod")}
 
 

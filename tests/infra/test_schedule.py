@@ -65,5 +65,5 @@ def test_the_function_reads_the_ledger_and_announces_runs_and_nothing_else(sched
     assert not allowed(statements, "events:PutEvents", bus, {"events:source": names.EVENT_SOURCE})
     assert allowed(statements, "dynamodb:Query", f"{ledger}/index/{names.BOARD_INDEX}")
     assert not allowed(statements, "dynamodb:PutItem", ledger)
-    _, policy = scheduled.the("AWS::Events::EventBusPolicy", "WiringBus")
+    _, policy = scheduled.the("AWS::Events::EventBusPolicy", "WiringBuscdkOnlyThePipelines")
     assert f"<{role}.Arn>" in json.dumps(policy)
