@@ -226,6 +226,7 @@ class Duties:
                 may.list_packages(),
                 may.describe_packages(),
                 may.read_projections(),
+                may.write_differences(),
                 may.write_anchors(),
                 may.read_anchors(),
                 *may.read_folded_runs(),

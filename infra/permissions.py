@@ -56,6 +56,15 @@ class Permissions:
     def read_projections(self) -> iam.PolicyStatement:
         return allow(["dynamodb:Query"], [self._store.projections.table_arn])
 
+    def write_differences(self) -> iam.PolicyStatement:
+        """Write what a verification found, and no cursor."""
+        mine: dict[str, dict[str, object]] = {
+            "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [names.DIFFERENCES_KEY]},
+            # Without a key `ForAllValues` holds.
+            "Null": {"dynamodb:LeadingKeys": "false"},
+        }
+        return allow(["dynamodb:PutItem"], [self._store.projections.table_arn], conditions=mine)
+
     def write_projections(self) -> iam.PolicyStatement:
         return allow(["dynamodb:Query", "dynamodb:PutItem"], [self._store.projections.table_arn])
 

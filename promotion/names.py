@@ -145,6 +145,8 @@ MAIL: Final = "mail"
 # Also the place below the evidence bucket.
 ATTESTATIONS: Final = "attestations"
 TARGETS: Final[tuple[TargetName, ...]] = (REGISTRY, PARAMETERS, EVENTS, MAIL, ATTESTATIONS)
+# Beside the targets' cursors: what the last verification found, by group.
+DIFFERENCES_KEY: Final = "DIFFERENCES"
 
 # Environment variables of the functions.
 CONFIG: Final = "PROMOTION_CONFIG"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, Protocol
 
@@ -29,10 +29,12 @@ from promotion.aws.attestations import EvidenceBucket
 from promotion.aws.checking import Installation, check_groups, known_groups, strangers
 from promotion.aws.checkpoints import CheckpointBuckets
 from promotion.aws.cursors import DynamoCursors
+from promotion.aws.differences import DynamoDifferences
 from promotion.aws.keys import held_by
 from promotion.aws.parameters import ParameterTarget, read_below
 from promotion.aws.registry import RegistryTarget
 from promotion.client.signature import holds, public_keys
+from promotion.ledger.events import OpenDifferences
 from promotion.ledger.verify import Found, Verifier
 
 # Groups that one call verifies. Where there are more, they are spread over the queue, a page a message.
@@ -52,27 +54,28 @@ def handler(event: dict[str, Any], context: Lambda | None) -> dict[str, Any]:
     """Begin a verification, on the schedule; or verify the groups of a message from the queue."""
     if "Records" in event:
         pages = [json.loads(record["body"])["groups"] for record in event["Records"]]
-        return _verify([group for page in pages for group in page], context, found=0)
+        return _verify([group for page in pages for group in page], context, Marks(), found=0)
     here = installation()
     parameters = dict(read_below(here.ssm, here.verifier.prefix))
     groups = known_groups(here)
     count(names.PARAMETERS_METRIC, len(parameters))
     logger.info("verification begins", extra={"groups": len(groups), "parameters": len(parameters)})
-    found = _told("", strangers(here, groups, parameters))
+    marks = Marks()
+    found = _told("", strangers(here, groups, parameters), marks)
     if len(groups) <= PAGE:
-        return _verify(groups, context, found=found)
+        return _verify(groups, context, marks, found=found)
     for start in range(0, len(groups), PAGE):
         _queue(groups[start : start + PAGE])
     count(names.DIFFERENCES_METRIC, found)
     return {"groups": 0, "differences": found, "anchored": 0, "queued": len(groups)}
 
 
-def _verify(groups: list[str], context: Lambda | None, *, found: int) -> dict[str, Any]:
+def _verify(groups: list[str], context: Lambda | None, marks: Marks, *, found: int) -> dict[str, Any]:
     """Verify groups and anchor those whose chain is whole; count the differences, with those `found` before."""
     here, anchored, verified, failed = installation(), 0, 0, 0
     for group, differences in check_groups(here, _while_time_is_left(groups, context), pause=time.sleep):
         verified += 1
-        found += _told(group, differences)
+        found += _told(group, differences, marks)
         if not any(_is_ledgers(each) for each in differences):
             try:
                 anchored += _anchor(group)
@@ -98,10 +101,31 @@ def _queue(groups: list[str]) -> None:
     client("sqs").send_message(QueueUrl=setting(names.VERIFY_QUEUE_URL), MessageBody=json.dumps({"groups": groups}))
 
 
-def _told(group: str, differences: list[Found]) -> int:
+def _told(group: str, differences: list[Found], marks: Marks) -> int:
+    marks.keep(group, [each.difference.line for each in differences])
     for each in differences:
         logger.error("differs", extra={"model_package_group": group, "difference": each.difference.line})
     return len(differences)
+
+
+class Marks:
+    """What was found, kept for the board; what fails here is logged, and neither verification nor anchors wait for it."""
+
+    def __init__(self) -> None:
+        self._kept = DynamoDifferences(client("dynamodb"), setting(names.PROJECTIONS_TABLE))
+        self._before: dict[str, OpenDifferences] | None = None
+        try:
+            self._before = self._kept.open()
+        except Exception:  # noqa: BLE001 - logged; nothing is marked this time
+            logger.exception("differences can't be read")
+
+    def keep(self, group: str, lines: Sequence[str]) -> None:
+        if self._before is None:
+            return
+        try:
+            self._kept.keep(group, lines, now(), self._before)
+        except Exception:  # noqa: BLE001 - logged; the next verification writes it
+            logger.exception("differences not kept", extra={"model_package_group": group})
 
 
 def _is_ledgers(found: Found) -> bool:

@@ -7,6 +7,7 @@ from functools import partial
 from http import HTTPStatus
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+from botocore.exceptions import ClientError
 
 from lambdas.shared import http_app, registry_look, sign_in_renewal
 from lambdas.shared.dependencies import (
@@ -25,14 +26,16 @@ from lambdas.shared.evidence import read_samples_and_slices
 from lambdas.shared.http_app import Visit
 from promotion import names
 from promotion.aws.cursors import DynamoCursors
+from promotion.aws.differences import DynamoDifferences
 from promotion.aws.picture_store import read_picture
 from promotion.domain import own_models, policy
 from promotion.domain.request_ids import parse_request_id
 from promotion.errors import Invalid, LinkInvalid, PromotionError
+from promotion.ledger.events import OpenDifferences
 from promotion.links.sessions import Session
 from promotion.rendering import pages
 from promotion.rendering.documents.approval_request import is_followed, request_document
-from promotion.rendering.documents.board import BoardFilter, board_document
+from promotion.rendering.documents.board import BoardFilter, board_document, next_waiting
 from promotion.rendering.documents.overviews import EVENTS_SHOWN, model_document, version_document
 from promotion.workflows import decisions
 
@@ -62,7 +65,14 @@ def board(visit: Visit) -> Response[str]:
         logger.error("states can't be read", extra={"model_package_group": group})
     wanted = BoardFilter.read(app.current_event.query_string_parameters or {}, config())
     document = board_document(
-        states, session.person, config(), links=links(), now=now(), wanted=wanted, unreadable=unreadable
+        states,
+        session.person,
+        config(),
+        links=links(),
+        now=now(),
+        wanted=wanted,
+        unreadable=unreadable,
+        differences=_differences(),
     )
     document["csrf"] = form_keys().csrf_token(session)
     return visit.page("board", document, session.person)
@@ -101,9 +111,15 @@ def request(visit: Visit, token: str) -> Response[str]:
     )
     if document["may_decide"] or document["may_reject"] or document["may_ask_again"]:
         document |= _typed_before(visit)
+    followed = is_followed(situation, applied, within=JUST_DECIDED)
+    if document["yours"] and not followed:
+        states = ledger().environments([])
+        document["next_waiting"] = next_waiting(
+            states, session.person, config(), links=links(), now=now(), apart_from=asked
+        )
     expired = document["state"] == "Expired"
     page = visit.page("request", document, session.person, HTTPStatus.GONE if expired else HTTPStatus.OK)
-    if not visit.wants_json and is_followed(situation, applied, within=JUST_DECIDED):
+    if not visit.wants_json and followed:
         page.headers["Refresh"] = str(REFRESH_AFTER_S)
     return page
 
@@ -125,6 +141,7 @@ def model(visit: Visit, group: str) -> Response[str]:
         csrf=form_keys().csrf_token(session),
         links=links(),
         now=now(),
+        differences=_differences().get(group),
     )
     if not visit.wants_json:
         document["kept"] = sign_in_renewal.kept_form(visit)
@@ -196,6 +213,15 @@ def _before() -> int:
 
 def _cursors() -> DynamoCursors:
     return DynamoCursors(client("dynamodb"), setting(names.PROJECTIONS_TABLE))
+
+
+def _differences() -> dict[str, OpenDifferences]:
+    """What the last verification found; nothing where it can't be read, for the pages say enough without it."""
+    try:
+        return DynamoDifferences(client("dynamodb"), setting(names.PROJECTIONS_TABLE)).open()
+    except ClientError:
+        logger.exception("differences can't be read")
+        return {}
 
 
 def _unknown(visit: Visit, session: Session, text: str) -> Response[str]:

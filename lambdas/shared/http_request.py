@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.shared.cookies import Cookie
 
-from lambdas.shared.dependencies import count, logger, setting
+from lambdas.shared.dependencies import config, count, logger, setting
 from promotion import names
 from promotion.domain.people import Person
 from promotion.errors import AlreadyDecided, Conflict, Invalid, LinkInvalid, NotApproved, ProviderUnavailable, Refused
@@ -131,7 +131,9 @@ class Request:
         """A document as JSON or as the HTML page `name`, as the client asked."""
         if self.wants_json:
             return respond(status, JSON, json.dumps(document, ensure_ascii=False, default=str))
-        return respond(status, HTML, pages.render(name, document, person=person))
+        # A message has no times, and is the answer where the configuration can't be read, too.
+        zone = config().mail.time_zone if name != "message" else "UTC"
+        return respond(status, HTML, pages.render(name, document, person=person, zone=zone))
 
     def message(
         self,

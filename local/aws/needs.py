@@ -67,6 +67,12 @@ _TRANSACTED = {
 }
 
 
+def _leading(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The partition key of an item that is written; every table of the stack calls it `pk`."""
+    key = given.get("Item", {}).get("pk", {}).get("S")
+    return {"dynamodb:LeadingKeys": [key]} if key else {}
+
+
 def _dynamodb(name: str, given: Mapping[str, Any]) -> Iterator[Need]:
     if "TransactItems" in given:
         # A transaction is no action of its own: each item needs what it would need alone.
@@ -78,7 +84,7 @@ def _dynamodb(name: str, given: Mapping[str, Any]) -> Iterator[Need]:
             yield Need(f"dynamodb:{name}", _table({"TableName": table}))
     elif "TableName" in given:
         index = f"/index/{given['IndexName']}" if "IndexName" in given else ""
-        yield Need(f"dynamodb:{name}", _table(given) + index)
+        yield Need(f"dynamodb:{name}", _table(given) + index, _leading(given))
     elif "StreamArn" in given:
         yield Need(f"dynamodb:{name}", str(given["StreamArn"]))
     elif "ShardIterator" in given:

@@ -113,8 +113,7 @@ def _lacks(name: str, service: LocalService, ann: Visitor) -> list[str]:
         "requester": (package["requester"] or {}).get("name") == "dee@example.com",
         "description": bool(package["description"]),
         "artifact": bool(package["containers"][0]["sha256"]) and not package["problem"],
-        # SDK 3's resources have no field for them: docs/registering.md says so.
-        "content types": name == "sagemaker_v3" or package["described"].get("Content types") == "text/csv",
+        "content types": package["described"].get("Content types") == "text/csv",
         "metrics": name not in METRICS or METRICS[name] in document["evidence"][0]["metrics"],
     }
     if name == "boto3":

@@ -81,21 +81,28 @@ def check(
     *,
     seen: Callable[[int], None] = lambda number: None,
     pause: Callable[[float], None] = lambda seconds: None,
+    begins: Callable[[str, int, int], None] = lambda name, number, of: None,
 ) -> Iterator[tuple[str, list[Found]]]:
     """Differences by group; those that belong to none come last, under no name.
 
     Groups are looked for in the ledger, among the anchors and among the parameters: a group whose ledger was wiped is still
     known to the others. A group that can't be read is named, and the others are gone on with. What differs is looked at again
     after `pause`, all groups together, before it is called a difference: the service goes on meanwhile. `seen` is called with
-    the number of parameters.
+    the number of parameters, `begins` before each group with its name, its number from 1 and how many there are.
     """
     prefix = installation.verifier.prefix
     parameters = {} if group else dict(read_below(installation.ssm, prefix))
     seen(len(parameters))
     groups = [group] if group else known_groups(installation)
-    yield from check_groups(installation, groups, pause=pause)
+    yield from check_groups(installation, _announced(groups, begins), pause=pause)
     if group is None:
         yield "", strangers(installation, groups, parameters)
+
+
+def _announced(groups: Sequence[str], begins: Callable[[str, int, int], None]) -> Iterator[str]:
+    for number, name in enumerate(groups, 1):
+        begins(name, number, len(groups))
+        yield name
 
 
 def known_groups(installation: Installation) -> list[str]:

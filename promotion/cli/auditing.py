@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from promotion.cli.progress import Progress
 from promotion.cli.tables import tell
 from promotion.client.envelope import opened
 from promotion.client.resolve import find_public_key
 from promotion.client.signature import holds, public_keys
+from promotion.domain.model import Head
 from promotion.errors import IntegrityError, Invalid
 from promotion.ledger import attestation, decision_export
-from promotion.ledger.events import check_chain
+from promotion.ledger.checked import Book
+from promotion.ledger.events import Event, check_chain
 from promotion.ledger.payloads import ModelPromoted
+from promotion.ledger.verify import read_chain
 from promotion.rendering import record
 from promotion.rendering.sentences import sentence
 
 
 def export(group: str, request_id: str, output: str | None, *, as_html: bool = False) -> int:
     """Write the bundle of a request to a file, or to standard output; with `as_html` as a record to read."""
-    from promotion.cli.service import ledger
-    from promotion.ledger.verify import read_chain
-
-    head, events = read_chain(ledger(), group)
+    head, events = _chain(group, "export")
     if not events or not request_id.startswith(f"{group}:"):
         raise Invalid("REQUEST_ID", f"{group} has no request {request_id}.")
     check_chain(events, head)
@@ -44,10 +45,9 @@ def attest(group: str, version: int, environment: str, output: str | None, model
     """
     from promotion.aws.attestations import EvidenceBucket
     from promotion.aws.keys import KmsSigner
-    from promotion.cli.service import client, installation, ledger
-    from promotion.ledger.verify import read_chain
+    from promotion.cli.service import client, installation
 
-    head, events = read_chain(ledger(), group)
+    head, events = _chain(group, "attest")
     check_chain(events, head)
     place = f"{group} v{version} in {environment}"
     promotions = [
@@ -76,6 +76,31 @@ def attest(group: str, version: int, environment: str, output: str | None, model
         print(f"{model_signature}: check the unpacked folder with the package model-signing, by the public key.")
     _give(json.dumps(envelope, indent=1).encode() + b"\n", output)
     return 0
+
+
+def _chain(group: str, command: str) -> tuple[Head, list[Event]]:
+    """The group's head and all of its events, with the progress of reading them."""
+    from promotion.cli.service import ledger
+
+    with Progress(command) as progress:
+        return read_chain(_Followed(ledger(), progress), group)
+
+
+class _Followed:
+    """A ledger whose reading is told to a progress."""
+
+    def __init__(self, book: Book, progress: Progress) -> None:
+        self._book = book
+        self._progress = progress
+
+    def head(self, group: str) -> Head:
+        return self._book.head(group)
+
+    def events(self, group: str, *, after: int = 0) -> Iterator[Event]:
+        return self._progress.counting(self._book.events(group, after=after), "events read")
+
+    def stored_states(self, group: str) -> tuple[dict[str, str], dict[int, str]]:
+        return self._book.stored_states(group)
 
 
 def _former_keys() -> list[str]:

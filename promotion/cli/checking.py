@@ -7,6 +7,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,9 +18,11 @@ from promotion.aws.anchors import AnchorBucket
 from promotion.aws.attestations import EvidenceBucket
 from promotion.aws.checking import Installation, check
 from promotion.aws.cursors import DynamoCursors
+from promotion.aws.differences import SERVICE, DynamoDifferences
 from promotion.aws.keys import KmsSigner, held_by
 from promotion.aws.parameters import ParameterTarget
 from promotion.aws.registry import RegistryTarget
+from promotion.cli.progress import Progress
 from promotion.cli.service import client, config, installation, ledger, parameters, prefix
 from promotion.client.resolve import find_public_key
 from promotion.client.signature import holds, public_keys
@@ -45,6 +48,7 @@ def verify(group: str | None, *, repair: bool, as_json: bool) -> int:
         repaired = [each for _, each in found if _repaired(each)]
         wake({name for name, each in found if each.difference.what == "projection"})
         found = _check(service, group)
+        _keep_open(group, found)
     if as_json:
         lines = [
             {"model_package_group": name, **msgspec.to_builtins(each.difference), "repairable": each.repair is not None}
@@ -59,6 +63,22 @@ def verify(group: str | None, *, repair: bool, as_json: bool) -> int:
     if not found:
         print(f"{group or 'Everything'} is as the ledger says.")
     return 1 if found else 0
+
+
+def _keep_open(group: str | None, found: Iterable[tuple[str, Found]]) -> None:
+    """Write what is open after a repair, as the daily verification does, so that the board's mark goes with it."""
+    lines: dict[str, list[str]] = {group: []} if group else {}
+    for name, each in found:
+        lines.setdefault(name or SERVICE, []).append(each.difference.line)
+    kept = DynamoDifferences(client("dynamodb"), installation()["projections_table"])
+    try:
+        before = kept.open()
+        for name in lines if group else {*before, *lines}:
+            kept.keep(name, lines.get(name, []), datetime.now(UTC), before)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "AccessDeniedException":
+            raise
+        # The next daily verification writes it.
 
 
 def _repaired(each: Found) -> bool:
@@ -87,8 +107,15 @@ def _check(service: Installation, group: str | None) -> list[tuple[str, Found]]:
     if group is not None and not ledger().head(group).sequence and group not in _anchored(service, group):
         raise Invalid("GROUP", f"this service knows no model package group {group}.")
     found: list[tuple[str, Found]] = []
-    for name, differences in check(service, group, pause=time.sleep):
-        found += [(name, each) for each in differences]
+    with Progress("verify") as progress:
+        progress.at("reading parameters")
+        for name, differences in check(
+            service,
+            group,
+            pause=time.sleep,
+            begins=lambda name, number, of: progress.at(f"{number:,} of {of:,}, {name}"),
+        ):
+            found += [(name, each) for each in differences]
     return sorted(found, key=lambda each: (not each[0], each[0]))
 
 
@@ -116,16 +143,27 @@ def rebuild(group: str | None) -> int:
     deadline = time.monotonic() + REBUILT_WITHIN_S
     waiting = dict(heads)
     while waiting and time.monotonic() < deadline:
-        for name, head in list(waiting.items()):
-            at = cursors.read(name)
-            if all(at.get(target, 0) >= head for target in REBUILT):
-                del waiting[name]
-                print(f"{name}: rebuilt to event {head}")
+        rebuilt = _take_rebuilt(waiting, len(heads))
+        for name in rebuilt:
+            print(f"{name}: rebuilt to event {heads[name]}")
         if waiting:
             time.sleep(POLL_S)
     for name in waiting:
         print(f"{name}: not rebuilt within {REBUILT_WITHIN_S:.0f} s; see the dead-letter queue", file=sys.stderr)
     return 1 if waiting else 0
+
+
+def _take_rebuilt(waiting: dict[str, int], of: int) -> list[str]:
+    """Take out the groups whose targets have come as far as their heads, in `waiting`, and return them."""
+    cursors, rebuilt = _cursors(), []
+    with Progress("rebuild") as progress:
+        for name, head in list(waiting.items()):
+            progress.at(f"{of - len(waiting):,} of {of:,} rebuilt")
+            at = cursors.read(name)
+            if all(at.get(target, 0) >= head for target in REBUILT):
+                del waiting[name]
+                rebuilt.append(name)
+    return rebuilt
 
 
 def refold(group: str | None) -> int:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 
 from promotion import names
-from promotion.cli.service import config, installation, ledger
+from promotion.cli.service import config, installation, ledger, open_differences
 from promotion.cli.tables import table, tell
 from promotion.domain.model import EndpointState, EnvironmentState
+from promotion.domain.pending import STOPS
 from promotion.errors import Invalid
-from promotion.formatting import one_line
-from promotion.ledger.events import Event, check_chain
+from promotion.formatting import counted, one_line
+from promotion.ledger.events import Event, OpenDifferences, check_chain
 from promotion.ledger.parameter_documents import entry
 from promotion.ledger.verify import read_chain
+from promotion.rendering.documents.troubles import troubles
 from promotion.rendering.sentences import sentence
 
 
@@ -33,9 +36,10 @@ def status(group: str | None, *, as_json: bool) -> int:
     if group is not None and not states and not broken:
         raise Invalid("GROUP", f"this service knows no model package group {group}.")
     order = _order()
+    differences = {name: found for name, found in open_differences().items() if group in (None, name)}
     states.sort(key=lambda state: (state.group, order.index(state.name) if state.name in order else len(order)))
     if as_json:
-        print(json.dumps([_document(state) for state in states], indent=2))
+        print(json.dumps([_document(state, differences) for state in states], indent=2))
         return 1 if broken else 0
     rows = [("GROUP", "ENVIRONMENT", "LIVE", "SINCE", "BY", "WAITING", "TROUBLE")]
     rows += [
@@ -51,6 +55,13 @@ def status(group: str | None, *, as_json: bool) -> int:
         for state in states
     ]
     table(rows)
+    for name, found in differences.items():
+        print(
+            one_line(
+                f"{name}: {counted(found.count, 'difference')} since {found.since:%Y-%m-%d %H:%M}, {found.lines[0]}",
+                400,
+            )
+        )
     for state in states:
         if state.endpoint.status or state.endpoint.removed:
             print(one_line(f"{state.group} in {state.name}: {told(state.endpoint)}", 1000))
@@ -112,24 +123,35 @@ def _cell(value: object) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
-def _document(state: EnvironmentState) -> dict[str, object]:
+def _document(state: EnvironmentState, differences: Mapping[str, OpenDifferences]) -> dict[str, object]:
     found: dict[str, object] = msgspec.to_builtins(state)
-    return {**found, "model_package_group": state.group, "environment": state.name}
+    differing = msgspec.to_builtins(differences[state.group]) if state.group in differences else None
+    return {**found, "model_package_group": state.group, "environment": state.name, "differences": differing}
 
 
 def _trouble(state: EnvironmentState) -> str:
     """Name the problems of the live version, and a retraining that was started."""
-    said = [f"broken since {state.broken_since:%Y-%m-%d %H:%M}"] if state.broken_since else []
-    if state.drift and state.drift_since:
-        said.append(f"drift since {state.drift_since:%Y-%m-%d %H:%M}")
-        if state.retrained_at and state.retrained_at >= state.drift_since:
-            said.append(f"retraining started {state.retrained_at:%Y-%m-%d %H:%M}")
+    said = [f"{each['word']} since {_minute(each['since'])}" for each in troubles(state)]
+    if state.drift and state.drift_since and state.retrained_at and state.retrained_at >= state.drift_since:
+        said.append(f"retraining started {state.retrained_at:%Y-%m-%d %H:%M}")
     return ", ".join(said) or "-"
+
+
+def _minute(since: str | None) -> str:
+    return f"{datetime.fromisoformat(since):%Y-%m-%d %H:%M}" if since else "an unknown time"
 
 
 def _waiting(state: EnvironmentState) -> str:
     if state.pending is None:
-        return "-"
-    gates = "" if state.pending_gates_open else ", a gate failed"
+        last = state.closed
+        by = f" by {last.by}" if last is not None and last.by else ""
+        return f"v{last.version} {last.state.lower()} {last.at:%Y-%m-%d %H:%M}{by}" if last is not None else "-"
+    gates = (
+        f", {STOPS[state.pending_stop]}"
+        if state.pending_stop
+        else ""
+        if state.pending_gates_open
+        else ", a gate failed"
+    )
     since = f" since {state.pending_since:%Y-%m-%d %H:%M}" if state.pending_since else ""
     return f"v{state.pending}{since}{gates}"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 
+from promotion.cli.progress import Progress
 from promotion.cli.tables import tell
 from promotion.client.resolve import resolve
 from promotion.errors import NotApproved
+from promotion.formatting import size
 
 
 def run(options: argparse.Namespace) -> int:
@@ -19,10 +21,12 @@ def run(options: argparse.Namespace) -> int:
         Invalid: there is no such environment, or no service here.
     """
     try:
-        model = resolve(
-            options.group, options.environment, artifact=options.artifact or options.by_version, by_version=options.by_version,
-            public_key=options.public_key, minimum_sequence=options.minimum_sequence, remember=options.remember,
-        )  # fmt: skip
+        with Progress("resolve") as progress:
+            model = resolve(
+                options.group, options.environment, artifact=options.artifact or options.by_version,
+                by_version=options.by_version, public_key=options.public_key, minimum_sequence=options.minimum_sequence,
+                remember=options.remember, on_bytes=lambda count: progress.at(f"{size(count)} of the artifact hashed"),
+            )  # fmt: skip
     except NotApproved:
         _check_place(options.environment)
         raise

@@ -15,11 +15,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from promotion import names
 from promotion.aws.accounts import Accounts, RoutedParameters
+from promotion.aws.differences import DynamoDifferences
 from promotion.aws.doctor.cross_account import OPERATOR
 from promotion.aws.ledger import DynamoLedger
 from promotion.config import loading as configuration
 from promotion.config.loading import Config
 from promotion.errors import Invalid, Refused
+from promotion.ledger.events import OpenDifferences
 from promotion.ledger.payloads import PolicyChanged
 
 if TYPE_CHECKING:
@@ -138,6 +140,14 @@ def _recorded(group: str) -> Config | None:
     # Who signs in where, and who mails, is no part of a policy, and nothing here asks for it.
     unknown = {"identity": {"issuer": "", "client_id": ""}, "mail": {"sender": ""}}
     return msgspec.convert({**unknown, **policies[-1]}, Config, strict=False)
+
+
+def open_differences() -> dict[str, OpenDifferences]:
+    """What the last verification found, by group; nothing where the caller may not read it."""
+    try:
+        return DynamoDifferences(client("dynamodb"), installation()["projections_table"]).open()
+    except (BotoCoreError, ClientError, KeyError):
+        return {}
 
 
 def ledger() -> DynamoLedger:

@@ -51,6 +51,7 @@ def resolve(
     cache_seconds: float = 0.0,
     ssm: Any = None,
     s3: Any = None,
+    on_bytes: Callable[[int], None] = lambda count: None,
 ) -> LiveModel:
     """The model approved for `environment`, or an error; never something else.
 
@@ -61,6 +62,7 @@ def resolve(
     PEMs; see `find_public_key` for where it is looked for. `cache_seconds` lets an answer serve again for that long;
     a revocation then takes as long to be seen. A record of an event before `minimum_sequence` is refused: keep the highest
     `sequence` that you have seen, and nobody can put an older record back. `remember` names a file that does so by itself.
+    `on_bytes` is called with the number of bytes read of an artifact, once a MiB.
 
     Raises:
         NotApproved: nothing was approved there, or it was revoked.
@@ -92,19 +94,24 @@ def resolve(
     model = live_model(record)
     if artifact:
         reader = s3 or _client("s3")
-        found = (_checked(each, by_version, ssm=ssm, s3=reader, prefix=prefix) for each in model.containers)
+        found = (
+            _checked(each, by_version, ssm=ssm, s3=reader, prefix=prefix, on_bytes=on_bytes)
+            for each in model.containers
+        )
         model = replace(model, containers=tuple(found))
     _cache[key] = (time.monotonic(), model)
     return model
 
 
-def _checked(container: LiveContainer, by_version: bool, *, ssm: Any, s3: Any, prefix: str) -> LiveContainer:
+def _checked(
+    container: LiveContainer, by_version: bool, *, ssm: Any, s3: Any, prefix: str, on_bytes: Callable[[int], None]
+) -> LiveContainer:
     """Check a container's artifact; return the container, with its object versions if it is a folder and they can be read."""
     url = container.model_data_url
     if not is_folder(url):
         if url:
             version_id = container.model_data_version_id
-            check_artifact(url, version_id, container.sha256, by_version=by_version, s3=s3)
+            check_artifact(url, version_id, container.sha256, by_version=by_version, s3=s3, on_bytes=on_bytes)
         return container
     approved = find_object_list(ssm, s3, prefix, container.sha256)
     if not by_version:
@@ -154,7 +161,15 @@ def find_public_key() -> str:
     )
 
 
-def check_artifact(url: str, version_id: str, sha256: str, *, by_version: bool = True, s3: Any = None) -> None:
+def check_artifact(
+    url: str,
+    version_id: str,
+    sha256: str,
+    *,
+    by_version: bool = True,
+    s3: Any = None,
+    on_bytes: Callable[[int], None] = lambda count: None,
+) -> None:
     """Read an object of S3 and compare its bytes with the approved SHA-256.
 
     Args:
@@ -163,6 +178,7 @@ def check_artifact(url: str, version_id: str, sha256: str, *, by_version: bool =
         sha256: The approved digest.
         by_version: Read that version, rather than the newest object at the address.
         s3: An S3 client.
+        on_bytes: Called with the number of bytes read so far, once a MiB.
 
     Raises:
         IntegrityError: It is gone, or its bytes are others.
@@ -176,10 +192,12 @@ def check_artifact(url: str, version_id: str, sha256: str, *, by_version: bool =
         if version_id and not by_version
         else ""
     )
-    digest = hashlib.sha256()
+    digest, read = hashlib.sha256(), 0
     try:
         for chunk in s3.get_object(Bucket=bucket, Key=key, **extra)["Body"].iter_chunks(1 << 20):
             digest.update(chunk)
+            read += len(chunk)
+            on_bytes(read)
     except s3.exceptions.ClientError as error:
         if error.response["Error"]["Code"] in ("NoSuchKey", "NoSuchVersion", "404", "NoSuchBucket"):
             raise IntegrityError(f"{url}: the approved artifact is gone.{instead}") from None

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from promotion.config.settings import Gate
 from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.gate_sentences import is_percent
-from promotion.domain.metrics import looks_like_percent
+from promotion.domain.metrics import looks_like_percent, name_in
 from promotion.domain.model import Evidence, Metric
 from promotion.formatting import is_known
 
@@ -41,7 +41,7 @@ def _judge(gate: Gate, evidence: Evidence, live: Evidence | None) -> list[GateRe
 
 
 def _judge_metric(gate: Gate, name: str, evidence: Evidence, live: Evidence | None) -> list[GateResult]:
-    metric = evidence.metrics.get(name, Metric())
+    metric = evidence.metrics.get(name_in(evidence.metrics, name), Metric())
     results: list[GateResult] = []
     if gate.min is not None:
         results.append(_bounded(GateKind.MIN, metric.value, gate.min, metric=name))
@@ -78,7 +78,7 @@ def _licence(allowed: Sequence[str], found: str) -> GateResult:
 
 
 def _regression(gate: Gate, name: str, value: float | None, live: Evidence | None) -> GateResult:
-    reference = live.metrics.get(name, Metric()).value if live else None
+    reference = live.metrics.get(name_in(live.metrics, name), Metric()).value if live else None
     if looks_like_percent(name, reference) and gate.largest_regression is not None and gate.largest_regression <= 1:
         reference = None
     result = GateResult(

@@ -6,20 +6,17 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from promotion.domain.curves import read_confusion, read_roc
 from promotion.domain.model import Evidence, Metric
 from promotion.errors import Invalid
+from promotion.formatting import listed, one_line
 
 # Limits for a metrics document: an item of the ledger holds 400 KB.
 MOST_METRICS = 200
-
-
 LONGEST_NAME = 120
-
-
 LONGEST_TEXT = 200
-
-
 LARGEST_COUNT = 1 << 53
+MOST_UNREAD = 3
 
 
 # What this service measures as a share, from 0 to 1; others write it as percent.
@@ -30,6 +27,35 @@ def looks_like_percent(name: str, value: float | None) -> bool:
     """Whether a metric that is a share by its name has a value above 1."""
     plain = name.lower().removeprefix("eval_")
     return value is not None and value > 1 and (plain in _SHARES or plain.startswith("rouge"))
+
+
+def name_in(metrics: Mapping[str, Metric], name: str) -> str:
+    """Return the name under which `metrics` have a metric: its own, or that of Hugging Face's Trainer, `eval_` before it."""
+    return f"eval_{name}" if name not in metrics and f"eval_{name}" in metrics else name
+
+
+def unread(document: Any) -> str:
+    """Name what looks like a metric and is no number, such as `"71 %"`; empty if all could be read."""
+    if not isinstance(document, Mapping):
+        return ""
+    part = document.get("metrics")
+    found: dict[str, str] = {}
+    _find_unread(part if isinstance(part, Mapping) else document, found)
+    said = [
+        f"{name} is {one_line(repr(text), 40)}, which is no number" for name, text in list(found.items())[:MOST_UNREAD]
+    ]
+    return listed(said)
+
+
+def _find_unread(document: Mapping[str, Any], found: dict[str, str]) -> None:
+    for name, value in document.items():
+        if str(name).endswith("_metrics") and isinstance(value, Mapping):
+            _find_unread(value, found)
+            continue
+        text = value.get("value") if isinstance(value, Mapping) else value
+        # A text without a digit (a model's name, NaN) was not meant as a metric.
+        if isinstance(text, str) and any(c.isdigit() for c in text[:1]) and _finite(text) is None:
+            found[one_line(_name(name), 60)] = text
 
 
 def read_metrics(document: object) -> dict[str, Metric]:
@@ -74,6 +100,7 @@ def evidence_of(document: object, **known: Any) -> Evidence:
         read = {_name(key): _number(value) for key, value in part.items()} if isinstance(part, Mapping) else {}
         return {key: value for key, value in list(read.items())[:MOST_METRICS] if value is not None}
 
+    known["problem"] = known.get("problem") or unread(document)
     drift, engine = document.get("drift"), document.get("engine")
     measured = numbers("drift")
     return Evidence(
@@ -84,6 +111,8 @@ def evidence_of(document: object, **known: Any) -> Evidence:
         throughput=numbers("throughput"),
         engine=_scalars(engine) if isinstance(engine, Mapping) else {},
         # One measure of drift that is no number must not leave the others to say that all is well.
+        confusion=read_confusion(document),
+        roc=read_roc(document),
         drift=measured if isinstance(drift, Mapping) and len(measured) == len(drift) else {},
         **known,
     )

@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from promotion import names
+from promotion.domain.curves import Confusion
 from promotion.domain.gate_result import GateResult, Measured
 from promotion.domain.people import Actor, Requester
 from promotion.domain.request_ids import request_id
@@ -63,6 +64,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     `metrics_sha256` holds the document at `metrics_uri` to what it was when it was recorded: what else it has to show (samples,
     slices) is read again when a page needs it. `input_digest` and `references_digest` are SHA-256 of what the run read;
     `reporter` is the ARN of the principal that reported it, or the account that one put an event from; empty for our own runs.
+    `roc` has false and true positive rates.
     """
 
     source: Literal["registration", "inference"]
@@ -88,6 +90,8 @@ class Evidence(Struct, frozen=True, kw_only=True):
     references_digest: str = ""
     precision: str = ""
     reporter: str = ""
+    confusion: Confusion | None = None
+    roc: tuple[tuple[float, float], ...] = ()
 
 
 class Package(Struct, frozen=True, kw_only=True):
@@ -263,6 +267,16 @@ class EndpointState(Struct, frozen=True, kw_only=True):
     asked: int = 0
 
 
+class Closed(Struct, frozen=True, kw_only=True):
+    """The last request of an environment that closed without letting its version in; `by` is empty where no person closed it."""
+
+    version: int
+    state: RequestState
+    at: datetime
+    request_id: str
+    by: str = ""
+
+
 class EnvironmentState(Struct, frozen=True, kw_only=True):
     """State of a group's environment: the live version, former ones, and the pending one.
 
@@ -270,6 +284,10 @@ class EnvironmentState(Struct, frozen=True, kw_only=True):
     who says that the input of what is live drifts: inference runs, or a monitor. An episode of drift begins at `drift_since`
     and lasts until none of them says so any more, or another version is live; `retraining` is the pipeline's last execution.
     `broken_since` is when what is live was found not to be what was approved, until a run finds it whole or another is live.
+    `failed_since` is when a run of what is live failed, with `failure`, until one completes or another is live.
+    `pending_stop` says what of its package keeps everybody from approving the pending version (`package_stop`),
+    `pending_rolled_back` where that version was rolled back; lists of all groups read no version. `closed` is what came last,
+    until a version goes live.
     `kept` is a version that stays live though its number stands for another package since: its group was made anew.
     """
 
@@ -292,6 +310,9 @@ class EnvironmentState(Struct, frozen=True, kw_only=True):
     pending_voters: tuple[Actor, ...] = ()
     pending_requester: Requester | None = None
     pending_reminded: bool = False
+    pending_stop: str = ""
+    pending_rolled_back: tuple[str, ...] = ()
+    closed: Closed | None = None
     revoked: bool = False
     last_run: str = ""
     drift: bool = False
@@ -300,6 +321,8 @@ class EnvironmentState(Struct, frozen=True, kw_only=True):
     retrained_at: datetime | None = None
     retraining: str = ""
     broken_since: datetime | None = None
+    failed_since: datetime | None = None
+    failure: str = ""
     kept: VersionState | None = None
     endpoint: EndpointState = EndpointState()
 

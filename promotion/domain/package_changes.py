@@ -67,6 +67,17 @@ def is_served(field: str) -> bool:
     return field.startswith(SERVED) or field == CREATED
 
 
+def package_stop(version: VersionState) -> str:
+    """Return what of a version's package keeps everybody from approving it: a code of `Judgement`; empty if nothing does."""
+    if version.package.hashing:
+        return "hashing"
+    if version.removed:
+        return "removed"
+    if any(is_served(field) for field in version.changes):
+        return "changed"
+    return "artifact" if version.package.problem else ""
+
+
 def _container(before: Container, after: Container) -> dict[str, tuple[str, str]]:
     found = {
         "image": (before.image, after.image),

@@ -15,7 +15,7 @@ from promotion.domain.canonical_json import digest
 from promotion.domain.gate_result import GateKind
 from promotion.domain.gate_sentences import gate_why
 from promotion.domain.model import EnvironmentState, Request, VersionState
-from promotion.domain.package_changes import is_served
+from promotion.domain.package_changes import is_served, package_stop
 from promotion.domain.people import Actor, Person
 from promotion.errors import AlreadyDecided, Refused
 from promotion.formatting import listed, listed_names
@@ -157,16 +157,8 @@ def _verdict(person: Person, verdict: names.Verdict, s: Situation, breaking_glas
     request, rules = s.request, s.rules
     package = s.version.package
     who_may = f"Another member of {rules.approver_group.label} may decide."
-    if package.hashing:
-        return _refused("hashing", "The artifact is still being hashed; nobody can approve until that ends.", who_may)
-    if s.version.removed:
-        gone = f"Version {request.version} is no longer in the registry; nobody can approve it."
-        return _refused("removed", gone, "Register it again.")
-    if served := [field for field in s.version.changes if is_served(field)]:
-        other = f"The package in the registry is not the one that was reviewed: {listed(served)} changed."
-        return _refused("changed", other, "Register what it is now as a new version, or set it back.")
-    if package.problem:
-        return _refused("artifact", f"The artifact can't be approved: {package.problem}", "Register it again, mended.")
+    if stopped := _package(s, who_may):
+        return stopped
     if not rules.requester_may_approve:
         if package.requester is None:
             return _refused(
@@ -218,6 +210,25 @@ def _verdict(person: Person, verdict: names.Verdict, s: Situation, breaking_glas
             f"You are not in the group that answers for {rules.name}.",
             f"Members of {rules.approver_group.label} may decide.",
         )
+    return None
+
+
+def _package(s: Situation, who_may: str) -> Judgement | None:
+    match package_stop(s.version):
+        case "hashing":
+            return _refused(
+                "hashing", "The artifact is still being hashed; nobody can approve until that ends.", who_may
+            )
+        case "removed":
+            gone = f"Version {s.request.version} is no longer in the registry; nobody can approve it."
+            return _refused("removed", gone, "Register it again.")
+        case "changed":
+            served = [field for field in s.version.changes if is_served(field)]
+            other = f"The package in the registry is not the one that was reviewed: {listed(served)} changed."
+            return _refused("changed", other, "Register what it is now as a new version, or set it back.")
+        case "artifact":
+            why = f"The artifact can't be approved: {s.version.package.problem}"
+            return _refused("artifact", why, "Register it again, mended.")
     return None
 
 
@@ -284,29 +295,6 @@ def may_ask_again(person: Person, s: Situation) -> Judgement:
         "Only the requester and the approvers may ask again.",
         f"Members of {s.rules.approver_group.label} may.",
     )
-
-
-def waits_for(person: Person, state: EnvironmentState, rules: Environment) -> bool:
-    """Return True if the pending version waits for `person`, judged without reading its request.
-
-    It doesn't wait for those who voted already, nor for the requester of a model that another person has to approve.
-    """
-    if rules.approver_group.id not in person.groups:
-        return False
-    if any(voter.is_also(person.as_actor()) for voter in state.pending_voters):
-        return False
-    requester = state.pending_requester
-    return rules.requester_may_approve or requester is None or not requesters.judge(person, requester).code
-
-
-def stops_everybody(state: EnvironmentState, rules: Environment, config: Config, now: datetime) -> str:
-    """Name what keeps everybody from approving the pending version, judged without its request; else empty."""
-    if not state.pending_gates_open:
-        return "stopped by a gate"
-    if state.pending_requester is None and not rules.requester_may_approve:
-        return "stopped, nobody knows who registered it"
-    frozen = [w for w in config.freeze if rules.name in (w.environments or (rules.name,)) and w.start <= now < w.end]
-    return f"frozen until {frozen[0].end:%Y-%m-%d %H:%M %Z}" if frozen else ""
 
 
 def may_read(person: Person, config: Config) -> bool:

@@ -1,4 +1,4 @@
-"""Reducers for drift and integrity episodes of a live version.
+"""Reducers for episodes of a live version: drift, failed runs, broken integrity.
 
 An episode begins with the first report, and ends when no source reports it any more or another version goes live.
 """
@@ -10,25 +10,32 @@ from typing import Final
 from msgspec.structs import replace
 
 from promotion import names
+from promotion.formatting import one_line
 from promotion.ledger.events import Event, environment_of
 from promotion.ledger.payloads import DriftDetected, InferenceCompleted, RetrainingStarted
 from promotion.ledger.snapshot import GroupSnapshot
 
-# Initial drift fields of a version that goes live.
-OVER: Final[dict[str, object]] = {"drift": False, "drifting": (), "drift_since": None, "broken_since": None}
+# Initial fields of a version that goes live.
+OVER: Final[dict[str, object]] = {
+    "drift": False, "drifting": (), "drift_since": None, "broken_since": None, "failed_since": None, "failure": "",
+}  # fmt: skip
+LONGEST_FAILURE = 300
 
 
 def ran(view: GroupSnapshot, event: Event, payload: InferenceCompleted) -> None:
-    """Apply a completed inference run; it verified the artifact digest, so it ends an integrity episode."""
-    environment = view.environment(environment_of(event))
+    """Apply an inference run. One that completed verified the artifact's digest, so it ends an integrity episode."""
     if payload.drifting is not None:
         say(view, event, names.INFERENCE_SOURCE, drifts=payload.drifting)
-    if (
-        payload.evidence.status == "Completed"
-        and event.version == environment.live
-        and environment.broken_since is not None
-    ):
-        view.put_environment(replace(view.environment(environment_of(event)), broken_since=None))
+    environment, evidence = view.environment(environment_of(event)), payload.evidence
+    if event.version != environment.live:
+        return
+    if evidence.status == "Completed":
+        changed = replace(environment, broken_since=None, failed_since=None, failure="")
+    else:
+        failure = one_line(evidence.problem, LONGEST_FAILURE)
+        changed = replace(environment, failed_since=environment.failed_since or event.time, failure=failure)
+    if changed != environment:
+        view.put_environment(changed)
 
 
 def broken(view: GroupSnapshot, event: Event) -> None:

@@ -256,6 +256,14 @@ class Difference(Struct, frozen=True, kw_only=True):
         return f"{self.what} {where}: expected {expected}, found {found}"
 
 
+class OpenDifferences(Struct, frozen=True, kw_only=True):
+    """What the last verification found of a group: how many differences, since when there are any, and the first of them."""
+
+    count: int
+    since: datetime
+    lines: tuple[str, ...] = ()
+
+
 def chain_problems(events: Iterable[Event], head: Head, *, after: int = 0, previous: str = GENESIS) -> list[Difference]:
     """List the problems of a group's hash chain; empty if the chain is intact.
 

@@ -39,6 +39,7 @@ def evolve(view: GroupSnapshot, event: Event) -> None:
             state = replace(state, status_since=event.time)
         view.put_version(state)
     _change(view, event, event.payload)
+    request_state.judge_pending(view)
 
 
 def _sets_status(event: Event) -> bool:
@@ -228,7 +229,8 @@ def _revoked(view: GroupSnapshot, event: Event, payload: payloads.ModelRevoked) 
         former = tuple(v for v in environment.former if v != number)
         changed = replace(environment, former=former)
         if environment.pending == number:
-            changed = request_state.nothing_pending(changed)
+            last = request_state.closed(state.requests[name], event, "Revoked")
+            changed = replace(request_state.nothing_pending(changed), closed=last)
         if changed != environment:
             view.put_environment(changed)
         kept = environment.kept is not None and environment.kept.version == number

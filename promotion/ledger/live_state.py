@@ -73,6 +73,7 @@ def go_live(view: GroupSnapshot, event: Event, number: int, name: str, live: Liv
             former=former[-FORMER_KEPT:],
             revoked=False,
             kept=None,
+            closed=None,
             **drift_state.OVER,
         )
     )

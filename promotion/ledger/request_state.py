@@ -6,8 +6,9 @@ from msgspec.structs import replace
 
 from promotion import names
 from promotion.domain.gate_result import Measured
-from promotion.domain.model import RUNS_REMEMBERED, ClosedState, EnvironmentState, Request, Vote
-from promotion.domain.request_ids import parse_request_id, request_id
+from promotion.domain.model import RUNS_REMEMBERED, Closed, ClosedState, EnvironmentState, Request, Vote
+from promotion.domain.package_changes import package_stop
+from promotion.domain.request_ids import parse_request_id
 from promotion.ledger import payloads
 from promotion.ledger.events import Event, environment_of, version_of
 from promotion.ledger.snapshot import GroupSnapshot
@@ -177,10 +178,31 @@ def close(view: GroupSnapshot, event: Event, how: ClosedState, **changes: object
     state = view.version(version_of(event))
     if how != "Approved" and state.statuses.get(name) == names.PENDING:
         view.put_version(state.with_status(name, how))
-    environment = view.environment(name)
-    request = state.requests[name]
-    if environment.pending_id == request_id(request.group, request.version, name, request.attempt):
-        view.put_environment(nothing_pending(environment))
+    environment, request = view.environment(name), state.requests[name]
+    if environment.pending_id == request.id:
+        environment = nothing_pending(environment)
+    if how != "Approved":
+        environment = replace(environment, closed=closed(request, event, how))
+    view.put_environment(environment)
+
+
+def closed(request: Request, event: Event, how: ClosedState) -> Closed:
+    """What a list says of a request that was closed by `event`."""
+    by = event.actor.label if event.actor.kind != "system" else ""
+    return Closed(version=request.version, state=how, at=event.time, request_id=request.id, by=by)
+
+
+def judge_pending(view: GroupSnapshot) -> None:
+    """Write into each environment what the state of its pending version says, where either has changed."""
+    for name, environment in view.environments.items():
+        number = environment.pending
+        if number is None or not (name in view.changed_environments or number in view.changed_versions):
+            continue
+        state = view.version(number)
+        stop = package_stop(state)
+        back = tuple(sorted(place for place, status in state.statuses.items() if status == names.ROLLED_BACK))
+        if (stop, back) != (environment.pending_stop, environment.pending_rolled_back):
+            view.put_environment(replace(environment, pending_stop=stop, pending_rolled_back=back))
 
 
 def _change_request(view: GroupSnapshot, event: Event, **changes: object) -> None:
@@ -202,4 +224,6 @@ def nothing_pending(environment: EnvironmentState) -> EnvironmentState:
         pending_voters=(),
         pending_requester=None,
         pending_reminded=False,
+        pending_stop="",
+        pending_rolled_back=(),
     )

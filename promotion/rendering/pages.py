@@ -13,7 +13,7 @@ from promotion import formatting, names
 from promotion.domain.people import Person
 from promotion.formatting import number
 from promotion.links.urls import path_of
-from promotion.rendering.documents import charts, grid
+from promotion.rendering.documents import charts, curves, grid
 from promotion.rendering.documents.approval_request import LONGEST_REASON
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -33,12 +33,12 @@ _STATUSES = {
 }
 
 
-def render(name: str, document: Mapping[str, object], *, person: Person | None) -> str:
-    """The page `name` (one of PAGES) of a document.
+def render(name: str, document: Mapping[str, object], *, person: Person | None, zone: str = "UTC") -> str:
+    """The page `name` (one of PAGES) of a document, with times in `zone` (IANA) and UTC beside it.
 
     Any document may bring `problem`, a sentence shown first, and `reason`, what was typed before the POST was refused.
     """
-    template = _environment().get_template(f"pages/{name}.html")
+    template = _environment(zone).get_template(f"pages/{name}.html")
     return template.render(
         d=document,
         person=person,
@@ -60,7 +60,7 @@ def stylesheet() -> str:
 
 
 @functools.cache
-def _environment() -> Environment:
+def _environment(zone: str = "UTC") -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -78,15 +78,18 @@ def _environment() -> Environment:
         "counted": formatting.counted,
         "listed": formatting.listed,
         "local": path_of,
-        "moment": formatting.moment,
+        "moment": functools.partial(formatting.moment, zone=zone),
         "number": number,
         "one_line": formatting.one_line,
+        "share": formatting.share,
         "size": formatting.size,
     }
     environment.globals |= {
         "cells": grid.cells,
         "strip": charts.strip,
         "over_versions": charts.over_versions,
+        "roc_plot": curves.roc_plot,
+        "share_bar": curves.share_bar,
         "statuses": _STATUSES,
         "longest_reason": LONGEST_REASON,
     }

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from lambdas.shared.dependencies import signer
 from promotion import names
 from promotion.aws.anchors import AnchorBucket
 from promotion.aws.checking import check
+from promotion.aws.differences import SERVICE, DynamoDifferences
 from promotion.cli import main, service
 from promotion.client.envelope import seal
 from promotion.domain.model import Head
 from promotion.ledger import attestation
 from promotion.ledger.checkpoint import Checkpoint
+from promotion.ledger.events import OpenDifferences
 from tests.adapters.conftest import ANCHORS, Aws
 from tests.fakes import BEGINNING, GROUP, PREFIX
 from tests.faults import ground
@@ -289,6 +292,48 @@ def test_a_checkpoint_that_was_edited_is_not_gone_on_from(running: Plant) -> Non
     assert kept() is None
     assert daily.handler({}, None)["differences"] == 0
     assert kept() is not None
+
+
+def test_what_the_daily_function_finds_is_open_since_its_first_finding_until_it_is_mended(
+    running: Plant, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DynamoDifferences(boto3.client("dynamodb"), "projections")
+    daily.handler({}, None)
+    assert store.open() == {}
+    tamper()
+    tamper(f"{PREFIX}/stranger/dev/live")
+    daily.handler({}, None)
+    first = store.open()
+    assert (first[GROUP].count, first[SERVICE].count) == (1, 1)
+    assert first[GROUP].lines[0].startswith(f"parameter {LIVE}: expected")
+    monkeypatch.setattr(daily, "now", lambda: BEGINNING + timedelta(days=900))
+    daily.handler({}, None)
+    assert store.open() == first, "since when is kept"
+    assert f"{GROUP}: 1 difference since " in command("status")[1]
+    assert command("verify", GROUP, "--repair")[0] == 0
+    assert list(store.open()) == [SERVICE], "a repair ends the mark of its group"
+    boto3.client("ssm").delete_parameter(Name=f"{PREFIX}/stranger/dev/live")
+    daily.handler({}, None)
+    assert store.open() == {}
+
+
+@pytest.mark.parametrize("broken", ["open", "keep"])
+def test_marks_that_fail_hold_up_neither_verification_nor_anchors(
+    running: Plant, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    class Failing(DynamoDifferences):
+        def open(self) -> dict[str, OpenDifferences]:
+            return {} if broken == "keep" else self._fails()
+
+        def keep(self, *given: object) -> None:
+            self._fails()
+
+        def _fails(self) -> dict[str, OpenDifferences]:
+            raise ClientError({"Error": {"Code": "ThrottlingException"}}, "Query")
+
+    monkeypatch.setattr(daily, "DynamoDifferences", Failing)
+    tamper()
+    assert daily.handler({}, None) == {"groups": 1, "differences": 1, "anchored": 1, "queued": 0}
 
 
 def test_an_anchor_behind_a_delete_marker_is_still_seen(aws: Aws) -> None:

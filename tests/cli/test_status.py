@@ -10,6 +10,7 @@ import pytest
 
 from promotion.cli import reading
 from promotion.domain.model import EnvironmentState
+from promotion.ledger.events import OpenDifferences
 from tests.rules import stories
 from tests.rules.stage import Stage
 
@@ -23,6 +24,10 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
 
     monkeypatch.setattr(reading, "ledger", lambda: SimpleNamespace(environments=environments))
     monkeypatch.setattr(reading, "config", lambda: stage.config)
+    found = OpenDifferences(
+        count=4, since=stage.now, lines=("registry arn:1 status: expected Approved, found Rejected",)
+    )
+    monkeypatch.setattr(reading, "open_differences", lambda: {stage.group: found})
     return stage
 
 
@@ -34,7 +39,8 @@ def test_trouble_stands_beside_what_is_live(stage: Stage, capsys: pytest.Capture
     assert found.broken_since is not None
     broken = f"{found.broken_since:%Y-%m-%d %H:%M}"
     drift = "drift since 2026-11-21 13:00, retraining started 2026-11-21 13:00"
-    assert dev.split("  ")[-1].strip() == f"broken since {broken}, {drift}"
+    failed = f"run failed since {found.failed_since:%Y-%m-%d %H:%M}, endpoint failed since 2026-11-21 15:00"
+    assert dev.split("  ")[-1].strip() == f"broken since {broken}, {failed}, {drift}"
     assert test.split()[-1] == "-"
 
 
@@ -43,3 +49,30 @@ def test_json_has_since_when_and_the_execution(stage: Stage, capsys: pytest.Capt
     dev = json.loads(capsys.readouterr().out)[0]
     assert dev["drift_since"].startswith("2026-11-21T13:00")
     assert dev["retraining"].endswith("/execution/abc123def456")
+
+
+def test_open_differences_of_a_verification_are_told_with_the_first_of_them(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reading.status(None, as_json=False)
+    said = (
+        f"{stage.group}: 4 differences since 2026-11-21 16:00, registry arn:1 status: expected Approved, found Rejected"
+    )
+    assert said in capsys.readouterr().out
+    reading.status(None, as_json=True)
+    assert json.loads(capsys.readouterr().out)[0]["differences"]["count"] == 4
+
+
+def test_what_was_closed_last_stands_where_nothing_waits(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = stories.rejected()
+
+    def environments(unreadable: list[str]) -> Iterator[EnvironmentState]:
+        return iter(refused.view.environments.values())
+
+    monkeypatch.setattr(reading, "ledger", lambda: SimpleNamespace(environments=environments))
+    monkeypatch.setattr(reading, "config", lambda: refused.config)
+    monkeypatch.setattr(reading, "open_differences", dict)
+    reading.status(None, as_json=False)
+    assert " rejected 2026-11-20 " in capsys.readouterr().out

@@ -51,6 +51,9 @@ def _holds(operator: str, key: str, wanted: Sequence[str], context: Context) -> 
             return given is None or given not in wanted
         case "ArnNotEquals" | "ArnNotLike":
             return given is None or not any(_like(pattern, given) for pattern in wanted)
+        # Given one value or none; without the key it holds, as in IAM.
+        case "ForAllValues:StringEquals":
+            return given is None or given in wanted
         case "Null":
             return (given is None) == (wanted[0] == "true")
     raise NotImplementedError(f"condition operator {operator}")

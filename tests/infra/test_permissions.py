@@ -55,7 +55,8 @@ def calls(template: Template) -> dict[str, tuple[str, str, dict[str, str]]]:
         "delete the ledger": ("dynamodb:DeleteTable", ledger, {}),
         "read the stream": ("dynamodb:GetRecords", ledger.replace(".Arn>", ".StreamArn>"), {}),
         "read cursors": ("dynamodb:Query", projections, {}),
-        "move cursors": ("dynamodb:PutItem", projections, {}),
+        "move cursors": ("dynamodb:PutItem", projections, {"dynamodb:LeadingKeys": "GROUP#summariser"}),
+        "keep differences": ("dynamodb:PutItem", projections, {"dynamodb:LeadingKeys": "DIFFERENCES"}),
         "describe a package": ("sagemaker:DescribeModelPackage", PACKAGE, {}),
         "write the registry": ("sagemaker:UpdateModelPackage", PACKAGE, {}),
         "list packages": ("sagemaker:ListModelPackages", "*", {}),
@@ -183,6 +184,7 @@ MAY = {
         "read the ledger",
         "read cursors",
         "move cursors",
+        "keep differences",
         "become the registry role",
         "read what is live",
         "write what is live",
@@ -230,6 +232,7 @@ MAY = {
         "read folded runs",
         "keep a checkpoint",
         "read cursors",
+        "keep differences",
     },
 }
 

@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.service import LocalService
+from promotion import names
 
 LIVE = "/promotion/some-group/dev/live"
 
@@ -39,6 +40,16 @@ def test_only_the_appending_functions_write_the_ledger(service: LocalService, fu
     name = table(service)
     assert code(dynamodb.put_item, **put(name)) == "AccessDeniedException"
     assert code(dynamodb.transact_write_items, TransactItems=[{"Put": put(name)}]) == "AccessDeniedException"
+
+
+def test_verify_writes_what_it_found_and_moves_no_cursor(service: LocalService) -> None:
+    dynamodb = service.role_session("verify").client("dynamodb")
+    value = service.session().client("ssm").get_parameter(Name="/promotion/_service")["Parameter"]["Value"]
+    projections = json.loads(value)["projections_table"]
+    found = {"pk": {"S": names.DIFFERENCES_KEY}, "sk": {"S": "nobody"}, "count": {"N": "0"}, "lines": {"L": []}}
+    item = {**found, "since": {"S": "2026-11-29T00:00:00Z"}}
+    assert code(dynamodb.put_item, TableName=projections, Item=item) == "ok"
+    assert code(dynamodb.put_item, **put(projections)) == "AccessDeniedException"
 
 
 def test_a_transaction_needs_what_its_items_need(service: LocalService) -> None:

@@ -64,10 +64,10 @@ def test_samples_slices_and_pictures_of_a_run_reach_whoever_decides(
         assert ann.decide(asked["links"][0]).status_code == 303
 
         def stopped() -> list[dict[str, Any]]:
-            return [mail for mail in service.mailbox() if "stopped by a gate" in mail["subject"]]
+            return [mail for mail in service.mailbox() if "quality gate failed" in mail["subject"]]
 
         mail = service.wait_for(stopped, seconds=900)[0]
-        assert mail["subject"].startswith(f"[test] {GROUP} v1: stopped by a gate (rougeL 0")
+        assert mail["subject"].startswith(f"[test] {GROUP} v1: quality gate failed (rougeL 0")
         assert "SAMPLE PREDICTIONS, THE WORST FIRST" in mail["text"]
         assert re.search(r"^Weakest slice: .*: rougeL ", mail["text"], re.MULTILINE), mail["text"]
         assert [each["content_type"] for each in mail["attachments"]] == ["image/png"]

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from promotion import names
+from promotion.domain.metrics import evidence_of
 from promotion.domain.model import Evidence
 from promotion.domain.people import SYSTEM, Actor, Requester
 from promotion.ledger.events import NewEvent
@@ -169,6 +170,34 @@ def drifting() -> Stage:
     return stage
 
 
+def classifier() -> Stage:
+    """A classifier with its curve and its matrix as registered; version 1 is live, 2 is asked for."""
+    stage = Stage()
+    for version, bend in ((1, 2.0), (2, 4.0)):
+        stage.registers(version, evidence=classified(bend))
+        if version == 1:
+            stage.decides("dev", 1)
+            stage.later(hours=2)
+    return stage
+
+
+def classified(bend: float) -> Evidence:
+    """Evidence in the form that SageMaker's evaluation and Model Monitor write."""
+    false = [step / 100 for step in range(101)]
+    report = {
+        "binary_classification_metrics": {
+            "auc": {"value": bend / (bend + 1), "standard_deviation": "NaN"},
+            "accuracy": {"value": 0.91, "standard_deviation": "NaN"},
+            "confusion_matrix": {"0": {"0": 1812, "1": 96}, "1": {"0": 84, "1": 208}},
+            "receiver_operating_characteristic_curve": {
+                "false_positive_rates": false,
+                "true_positive_rates": [1 - (1 - rate) ** bend for rate in false],
+            },
+        }
+    }
+    return evidence_of(report, source="registration", metrics_uri="s3://promotion-models/news/evaluation.json")
+
+
 def pages() -> dict[str, str]:
     """Every page in every state that looks different, by name."""
     second, shut, glass, undo = open_gate(), shut_gate(), shut_gate(), undone()
@@ -181,6 +210,7 @@ def pages() -> dict[str, str]:
     refused = shut.request("test", 1) | {"problem": "reason: say why, in a sentence.", "reason": "<typed>"}
     return {
         "request-first": page("request", first_request().request("dev", 1)),
+        "request-classifier": page("request", classifier().request("dev", 2)),
         "request-open": page("request", second.request("test", 2, samples=SAMPLES, slices=slices, picture=picture)),
         "request-shut": page("request", shut.request("test", 1)),
         "request-run-failed": page("request", run_failed().request("test", 1)),

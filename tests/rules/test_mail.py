@@ -133,7 +133,7 @@ def test_a_stakeholder_who_is_an_approver_gets_it_once() -> None:
     [
         ("registration", "[dev] news-summariser v1: approve for dev"),
         ("metrics-open", "[test] news-summariser v2: approve for test"),
-        ("metrics-shut", "[test] news-summariser v1: stopped by a gate (rougeL 0.12, needs at least 0.6)"),
+        ("metrics-shut", "[test] news-summariser v1: quality gate failed (rougeL 0.12, needs at least 0.6)"),
         ("nothing-known", "[dev] news-summariser v1: stopped, nobody knows who registered it"),
         ("promoted", "[test] news-summariser v2: approved, live in test"),
         ("rejected", "[dev] news-summariser v1: rejected by Ann Adler"),

@@ -79,4 +79,4 @@ def test_any_measurement_makes_a_mail(value: float, n: int) -> None:
         ),
     )
     message = stage.mails(names.APPROVAL_REQUESTED)[1]
-    assert ("stopped by a gate" in message.subject) == (not value >= 0.6)
+    assert ("quality gate failed" in message.subject) == (not value >= 0.6)

@@ -7,8 +7,9 @@ import pytest
 from promotion.config.settings import Gate
 from promotion.domain.gate_sentences import gate_why
 from promotion.domain.gates import evaluate
-from promotion.domain.metrics import read_metrics
+from promotion.domain.metrics import evidence_of, read_metrics
 from promotion.domain.model import Metric
+from promotion.rendering.documents.evidence import comparison, problems
 from tests.fakes import a_registration
 
 SHARES = (
@@ -63,3 +64,28 @@ def test_numbers_as_text_are_read() -> None:
 def test_no_interval_comes_of_a_standard_deviation() -> None:
     document = {"regression_metrics": {"mse": {"value": 4.9, "standard_deviation": 2.2}}}
     assert read_metrics(document) == {"mse": Metric(value=4.9)}
+
+
+def test_a_gate_reads_the_name_that_a_trainer_writes() -> None:
+    evidence = a_registration(metrics={"eval_rougeL": Metric(value=0.7), "eval_loss": Metric(value=0.2)})
+    [result] = evaluate([Gate(metric="rougeL", min=0.6)], evidence, None)
+    assert (result.open, result.value) == (True, 0.7)
+    rows = comparison(evidence, evidence, [result])
+    assert [row["metric"] for row in rows] == ["rougeL", "eval_loss"], "the gate's row is the metric's row"
+    assert rows[0]["candidate"]["value"] == 0.7
+    assert rows[0]["live"] == rows[0]["candidate"]
+
+
+def test_a_metric_by_its_own_name_comes_before_the_trainers() -> None:
+    evidence = a_registration(metrics={"rougeL": Metric(value=0.5), "eval_rougeL": Metric(value=0.7)})
+    [result] = evaluate([Gate(metric="rougeL", min=0.6)], evidence, None)
+    assert (result.open, result.value) == (False, 0.5)
+    assert [row["metric"] for row in comparison(evidence, None, [result])] == ["rougeL", "eval_rougeL"]
+
+
+def test_what_looks_like_a_metric_and_is_no_number_is_named() -> None:
+    document = {"classification_metrics": {"accuracy": {"value": "71 %"}, "f1": "0,5"}, "model": "t5", "auc": 0.8}
+    evidence = evidence_of(document, source="registration")
+    assert evidence.problem == "accuracy is '71 %', which is no number and f1 is '0,5', which is no number"
+    assert problems(evidence, None)[0] == f"Of the registered metrics: {evidence.problem}."
+    assert evidence_of({"accuracy": "0.71", "model": "t5"}, source="registration").problem == ""

@@ -15,7 +15,7 @@ from promotion.config.settings import FreezeWindow
 from promotion.domain import policy
 from promotion.domain.model import EnvironmentState
 from promotion.domain.people import Person
-from promotion.formatting import ago
+from promotion.formatting import ago, moment
 from promotion.rendering.documents.approval_request import FOLLOWED_FOR, may_ask_again
 from promotion.rendering.pages import stylesheet
 from promotion.workflows import decisions
@@ -280,8 +280,8 @@ def test_a_board_says_what_is_wrong_and_since_when_to_those_who_may_roll_back() 
     assert cell["retraining"].endswith("/execution/abc123def456")
     words = Document(page("board", shown)).words
     for said in (
-        f"found broken {ago(cell['broken_since'], stage.now)}",
-        "pipelines refuse it: roll back or revoke",
+        f"broken since {moment(cell['broken_since'])}",
+        "pipelines refuse it. Roll back or revoke it.",
         f"drift {ago(cell['drift_since'], stage.now)}",
     ):
         assert said in words
@@ -298,7 +298,8 @@ def test_what_was_wrong_is_over_once_another_version_is_live_or_a_run_finds_it_w
     assert cell["broken_since"] is None
     stage.registers(2)
     stage.decides("dev", 2)
-    assert stage.board()["attention"] == []
+    (cell,) = stage.board()["attention"]
+    assert [each["word"] for each in cell["troubles"]] == ["endpoint failed"], "the endpoint tells of itself"
 
 
 def test_a_name_in_a_cell_of_the_board_is_never_markup() -> None:

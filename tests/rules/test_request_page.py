@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from promotion.domain.model import EnvironmentState
 from promotion.domain.people import Actor, Requester
 from promotion.domain.registration import described
 from promotion.formatting import duration, listed_names, number, principal, quantity
+from promotion.rendering import pages
+from promotion.rendering.documents.board import next_waiting
 from promotion.rendering.documents.run_log import run_log
 from tests.rules import stories
 from tests.rules.markup import Document
-from tests.rules.stage import ANN, CHO, GIL, Stage, measured, package, page
+from tests.rules.stage import ANN, AUD, BEGINNING, CHO, GIL, LINKS, Stage, measured, package, page
 
 DESCRIPTION = {
     "Domain": "MACHINE_LEARNING",
@@ -182,3 +186,36 @@ def test_names_that_hold_commas_are_listed_so_that_they_can_be_told_apart() -> N
     assert listed_names(["ML, dev", "ML, test", "ML, dev"], "or") == "“ML, dev” or “ML, test”"
     assert listed_names(["ops", "ML"]) == "ops and ML"
     assert listed_names(["ML, dev"]) == "ML, dev"
+
+
+def test_after_deciding_the_next_request_that_waits_for_the_person_is_one_click_away() -> None:
+    stage, other = stories.approved(), stories.open_gate()
+
+    def asks(group: str, *, days: int, stop: str = "") -> EnvironmentState:
+        until = BEGINNING + timedelta(days=days)
+        state = other.view.environment("test")
+        return replace(state, group=group, pending_id=f"{group}:2:test:1", pending_expires_at=until, pending_stop=stop)
+
+    late, soon, stopped = asks("late", days=9), asks("soon", days=8), asks("stopped", days=7, stop="artifact")
+    states = [late, soon, stopped, other.view.environment("test")]
+    own = other.view.environment("test").pending_id
+    given: dict[str, Any] = {"links": LINKS, "now": stage.now, "apart_from": own}
+    found = next_waiting(states, ANN, stage.config, **given)
+    assert (found["group"], found["more"]) == ("soon", 1)
+    assert next_waiting(states, AUD, stage.config, **given) == {}
+    document = stage.request("test", 2, ANN)
+    assert "Requests that wait for you" in page("request", document)
+    html = page("request", {**document, "next_waiting": found})
+    assert "Next: soon v2 for test" in html
+    assert "1 more request waits for you" in html
+    assert "Nothing else waits for you." in page("request", {**document, "next_waiting": {}})
+
+
+def test_times_are_in_the_configured_zone_with_utc_beside_them() -> None:
+    stage = stories.first_request()
+    stage.config = replace(stage.config, mail=replace(stage.config.mail, time_zone="Europe/Berlin"))
+    html = pages.render("request", stage.request("dev", 1), person=ANN, zone="Europe/Berlin")
+    assert "Mon 23 Nov 2026, 10:00 CET (09:00 UTC)" in html
+    assert 'datetime="2026-11-23T09:00:00Z"' in html, "for programs it stays UTC"
+    stage.later(hours=80)
+    assert "CET (" in str(stage.request("dev", 1)["outcome"])

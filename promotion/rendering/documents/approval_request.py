@@ -6,6 +6,8 @@ import base64
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
+from msgspec.structs import replace
+
 from promotion import names
 from promotion.domain import own_models, policy, signing
 from promotion.domain.model import EnvironmentState, Evidence, VersionState
@@ -14,6 +16,7 @@ from promotion.domain.policy import Judgement, Situation
 from promotion.formatting import iso, one_line, readable
 from promotion.links.urls import Links
 from promotion.rendering.documents.card import differences, package_document, requester_address
+from promotion.rendering.documents.curves import curve_documents
 from promotion.rendering.documents.evidence import (
     comparison,
     evidence_document,
@@ -133,13 +136,16 @@ def request_document(
         "differences": differences(s.version, live, config.environment_names) if live else [],
         "samples": sample_documents(samples),
         "registered": _registered(s, config.environment_names[0], lower),
+        "curves": curve_documents(request.evidence, _as_registered(s, config.environment_names[0]), before),
         "run_log": run_log(package.arn, request.evidence),
         "pictures": _pictures(request.evidence, rows, picture),
         "slices": slice_documents(slices, request.evidence.metrics),
         "package": packaged,
         "consequences": consequences(request, s.environment, config, requester, s.now) if state == "Pending" else None,
         "yours": yours(request, person, s.environment, config, requester),
-        "outcome": outcome(state, request, s.environment, s.newest) if state != "Pending" else None,
+        "outcome": outcome(state, request, s.environment, s.newest, config.mail.time_zone)
+        if state != "Pending"
+        else None,
         "applied": done,
         "following": is_followed(s, applied),
         "links": {
@@ -180,12 +186,20 @@ def _admitted_on(live: VersionState | None, environment: str) -> Evidence | None
     return request.evidence if request else None
 
 
+def _as_registered(s: Situation, first: str) -> Evidence | None:
+    """The evidence that was registered, where the request is judged on a run."""
+    asked = s.version.requests.get(first)
+    if s.request.evidence.source != "inference" or asked is None or asked.evidence.source != "registration":
+        return None
+    return asked.evidence
+
+
 def _registered(s: Situation, first: str, lower: frozenset[str]) -> list[MetricRow]:
     """Metrics as registered beside those that the run measured; empty where the request is judged on the registered ones."""
-    asked, measured = s.version.requests.get(first), s.request.evidence
-    if measured.source != "inference" or asked is None or asked.evidence.source != "registration":
+    registered = _as_registered(s, first)
+    if registered is None:
         return []
-    rows = comparison(measured, asked.evidence, (), lower)
+    rows = comparison(s.request.evidence, registered, (), lower)
     return [row for row in rows if row["live"] is not None]
 
 
@@ -209,6 +223,10 @@ def _newest(s: Situation, links: Links) -> str | None:
 
 def _pictures(evidence: Evidence, rows: list[MetricRow], source: PictureSource | None) -> list[dict[str, str]]:
     """Return a run's pictures as data URLs, for pages only; a missing picture's numbers are shown in any case."""
+    # What the page draws itself is shown once.
+    itself = tuple(name for name, known in (("roc", evidence.roc), ("confusion", evidence.confusion)) if known)
+    shown = tuple(each for each in evidence.pictures if not each.rpartition("/")[2].startswith(itself))
+    evidence = replace(evidence, pictures=shown)
     found = drawn(evidence, rows, source, most=PICTURES_ON_PAGE)[0] if source is not None else []
     return [
         {"source": f"data:image/png;base64,{base64.b64encode(each.data).decode()}", "alternative": each.alternative}

@@ -14,10 +14,13 @@ from promotion import names
 from promotion.config.loading import Config
 from promotion.domain import policy
 from promotion.domain.model import EndpointState, EnvironmentState
+from promotion.domain.pending import STOPS, stops_everybody, waits_for
 from promotion.domain.people import Person
 from promotion.formatting import iso, one_line, readable
+from promotion.ledger.events import OpenDifferences
 from promotion.links.urls import Links
-from promotion.rendering.documents.rows import Cell, Pending, Trouble
+from promotion.rendering.documents.rows import Attention, Cell, ClosedRow, Pending, Trouble
+from promotion.rendering.documents.troubles import differences_document, is_troubled, troubles
 
 GROUPS_ON_A_PAGE = 100
 # Requests that wait for the reader, and versions in trouble, that one page lists.
@@ -25,7 +28,8 @@ MOST_LISTED = 100
 LONGEST_FILTER = 63
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
-Show = Literal["", "waiting", "trouble"]
+Show = Literal["", "waiting", "trouble", "closed"]
+SHOWS: tuple[Show, ...] = ("waiting", "trouble", "closed")
 Sort = Literal["name", "newest", "oldest"]
 Group = Mapping[str, EnvironmentState]
 
@@ -48,7 +52,7 @@ class BoardFilter(Struct, frozen=True, kw_only=True):
             q=one_line(query.get("q", ""), LONGEST_FILTER),
             owner=one_line(query.get("owner", ""), LONGEST_FILTER),
             environment=environment if environment in config.environment_names else "",
-            show="waiting" if show == "waiting" else "trouble" if show == "trouble" else "",
+            show=next((known for known in SHOWS if show == known), ""),
             sort="newest" if sort == "newest" else "oldest" if sort == "oldest" else "name",
             page=max(1, int(page)) if page.isascii() and page.isdecimal() and len(page) < 6 else 1,
         )
@@ -75,12 +79,14 @@ def board_document(
     csrf: str = "",
     wanted: BoardFilter | None = None,
     unreadable: Iterable[str] = (),
+    differences: Mapping[str, OpenDifferences] | None = None,
 ) -> dict[str, object]:
     """Groups by environments, and first of all what waits for the person; `wanted` says which and in which order.
 
-    `unreadable` names groups whose states can't be read: nothing else is known of them.
+    `unreadable` names groups whose states can't be read: nothing else is known of them. `differences` are those that the last
+    verification found, by group, and under another name what belongs to no group.
     """
-    wanted = wanted or BoardFilter()
+    wanted, differences = wanted or BoardFilter(), differences or {}
     groups: dict[str, dict[str, EnvironmentState]] = {}
     for state in states:
         groups.setdefault(state.group, {})[state.name] = state
@@ -91,14 +97,16 @@ def board_document(
         waits = {asked["group"] for asked in waiting}
         found = [name for name in found if name in waits]
     elif wanted.show == "trouble":
-        found = [name for name in found if any(s.drift or s.broken_since for s in groups[name].values())]
+        found = [name for name in found if name in differences or any(map(is_troubled, groups[name].values()))]
+    elif wanted.show == "closed":
+        found = [name for name in found if any(_last(state, links) for state in groups[name].values())]
     found = _sorted(found, groups, wanted.sort)
     pages = max(1, -(-len(found) // GROUPS_ON_A_PAGE))
     wanted = replace(wanted, page=min(wanted.page, pages))
     begin = (wanted.page - 1) * GROUPS_ON_A_PAGE
     columns = [wanted.environment] if wanted.environment else list(config.environment_names)
     waiting.sort(key=lambda asked: (asked["stopped"] != "", asked["expires_at"], asked["group"]))
-    attention.sort(key=lambda cell: (not cell["broken_since"], cell["broken_since"] or cell["drift_since"] or ""))
+    attention.sort(key=lambda cell: (cell["troubles"][0]["tone"] != "shut", cell["troubles"][0]["since"] or ""))
     return {
         "environments": columns,
         "waiting": waiting[:MOST_LISTED],
@@ -106,10 +114,12 @@ def board_document(
         "unreadable": [one_line(group, 63) for group in dict.fromkeys(unreadable)],
         "attention": attention[:MOST_LISTED],
         "attention_total": len(attention),
+        "differences": [differences_document(name, differences[name]) for name in sorted(differences)],
         "groups": [
             {
                 "group": name,
                 "link": links.model(name),
+                "differences": differences[name].count if name in differences else 0,
                 "environments": [cell_document(groups[name].get(column), column, links, now) for column in columns],
             }
             for name in found[begin : begin + GROUPS_ON_A_PAGE]
@@ -126,6 +136,7 @@ def board_document(
             "json": wanted.address(format="json"),
             "waiting": wanted.address(show="waiting", page=1),
             "trouble": wanted.address(show="trouble", page=1),
+            "closed": wanted.address(show="closed", page=1),
             "previous": wanted.address(page=wanted.page - 1) if wanted.page > 1 else None,
             "next": wanted.address(page=wanted.page + 1) if wanted.page < pages else None,
         },
@@ -171,12 +182,35 @@ def _waiting(
             continue
         pending = _pending(state, links, now)
         rules = config.environment(environment, name)
-        if pending is None or pending["expired"] or not policy.waits_for(person, state, rules):
+        if pending is None or pending["expired"] or not waits_for(person, state, rules):
             continue
         asked = {**pending, "group": name, "environment": environment, "quorum": rules.quorum}
-        stopped = policy.stops_everybody(state, rules, config, now)
+        stopped = stops_everybody(state, rules, config, now)
         found.append({**asked, "live": state.live, "gated": bool(rules.gates), "stopped": stopped})
     return found
+
+
+def next_waiting(
+    states: Iterable[EnvironmentState], person: Person, config: Config, *, links: Links, now: datetime, apart_from: str
+) -> dict[str, object]:
+    """What waits for the person beside a request: the one that expires first, and how many `more`; empty if nothing does.
+
+    What nobody can approve now doesn't count.
+    """
+    groups: dict[str, dict[str, EnvironmentState]] = {}
+    for state in states:
+        if state.pending is not None:
+            groups.setdefault(state.group, {})[state.name] = state
+    found = [
+        asked
+        for name, group in groups.items()
+        for asked in _waiting(name, group, person, config, links, now, BoardFilter())
+        if not asked["stopped"] and asked["request_id"] != apart_from
+    ]
+    if not found:
+        return {}
+    first = min(found, key=lambda asked: (asked["expires_at"], asked["group"]))
+    return {**{name: first[name] for name in ("group", "version", "environment", "link")}, "more": len(found) - 1}
 
 
 def _attention(
@@ -187,7 +221,7 @@ def _attention(
     links: Links,
     now: datetime,
     wanted: BoardFilter,
-) -> list[dict[str, object]]:
+) -> list[Attention]:
     """Live versions of a group that are in trouble, where the person may roll back."""
     return [
         {
@@ -198,7 +232,7 @@ def _attention(
         }
         for state in (group.get(environment) for environment in config.environment_names)
         if state is not None
-        and (state.broken_since or state.drift)
+        and is_troubled(state)
         and wanted.environment in ("", state.name)
         and person is not None
         and policy.may_roll_back(person, state.name, name, config).may
@@ -234,8 +268,26 @@ def cell_document(state: EnvironmentState | None, name: str, links: Links, now: 
         "by": [one_line(who, 80) for who in state.live_by],
         "revoked": state.revoked,
         **_trouble(state),
+        "troubles": troubles(state),
         "endpoint": _endpoint(state.endpoint),
         "pending": _pending(state, links, now),
+        "closed": _last(state, links),
+    }
+
+
+def _last(state: EnvironmentState, links: Links) -> ClosedRow | None:
+    """The last request that closed without an approval; None once something is pending, or newer and live."""
+    last = state.closed
+    if last is None or state.pending is not None:
+        return None
+    if last.state == names.SUPERSEDED and state.live is not None and state.live > last.version:
+        return None
+    return {
+        "version": last.version,
+        "state": last.state,
+        "at": iso(last.at),
+        "by": one_line(last.by, 80),
+        "link": links.approval(last.request_id),
     }
 
 
@@ -252,6 +304,7 @@ def _trouble(state: EnvironmentState) -> Trouble:
         "retraining_since": iso(started) if started and retraining else None,
         "retraining": state.retraining if retraining else "",
         "broken_since": iso(state.broken_since) if state.broken_since else None,
+        "failed_since": iso(state.failed_since) if state.failed_since else None,
     }
 
 
@@ -280,6 +333,7 @@ def _pending(state: EnvironmentState, links: Links, now: datetime) -> Pending | 
         "expires_at": iso(state.pending_expires_at),
         "expired": now >= state.pending_expires_at,
         "gates_open": state.pending_gates_open,
+        "stopped": STOPS.get(state.pending_stop, ""),
         "votes": state.pending_votes,
         "link": links.approval(state.pending_id),
     }

@@ -25,19 +25,19 @@ def strip(row: MetricRow) -> Markup:
     if not scale or candidate["value"] is None:
         return Markup("")
     end, bound, live = scale["end"], scale["bound"], row["live"]
-    drawn = [_rect(0, 100, 10, 8, "track", radius=4)]
+    drawn = [rect(0, 100, 10, 8, "track", radius=4)]
     if bound is not None:
         at = _share(bound, end)
         shut = (at, 100 - at) if row["lower_is_better"] else (0.0, at)
-        drawn.append(_rect(*shut, 6, 16, "zone"))
+        drawn.append(rect(*shut, 6, 16, "zone"))
     verdict = {True: "open", False: "shut", None: "plain"}[row["open"]]
-    drawn.append(_rect(0, _share(candidate["value"], end), 10, 8, f"bar {verdict}", radius=4))
+    drawn.append(rect(0, _share(candidate["value"], end), 10, 8, f"bar {verdict}", radius=4))
     if candidate["low"] is not None and candidate["high"] is not None:
         low, high = _share(candidate["low"], end), _share(candidate["high"], end)
-        drawn.append(_line(low, 14, high, 14, "interval"))
-        drawn += [_line(x, 10, x, 18, "interval") for x in (low, high)]
+        drawn.append(line(low, 14, high, 14, "interval"))
+        drawn += [line(x, 10, x, 18, "interval") for x in (low, high)]
     if bound is not None:
-        drawn.append(_line(_share(bound, end), 3, _share(bound, end), 25, "bound"))
+        drawn.append(line(_share(bound, end), 3, _share(bound, end), 25, "bound"))
     if live is not None and live["value"] is not None:
         x = _share(live["value"], end)
         drawn.append(Markup('<circle class="live" cx="{:.2f}%" cy="14" r="5"/>').format(x))
@@ -60,19 +60,19 @@ def over_versions(series: Series, live: Sequence[int] = ()) -> Markup:
     def y(value: float) -> float:
         return 14 + (PLOT_HEIGHT - 44) * (1 - (value - bottom) / (top - bottom))
 
-    drawn = [_line(2, PLOT_HEIGHT - 24, 98, PLOT_HEIGHT - 24, "axis")]
+    drawn = [line(2, PLOT_HEIGHT - 24, 98, PLOT_HEIGHT - 24, "axis")]
     for index in range(1, len(points)):
         before, after = points[index - 1], points[index]
-        drawn.append(_line(x(index - 1), y(before["value"]), x(index), y(after["value"]), "curve"))
+        drawn.append(line(x(index - 1), y(before["value"]), x(index), y(after["value"]), "curve"))
     step = max(1, -(-len(points) // LABELS_SHOWN))
     for index, point in enumerate(points):
         at = x(index)
         if point["low"] is not None and point["high"] is not None:
-            drawn.append(_line(at, y(point["low"]), at, y(point["high"]), "interval"))
+            drawn.append(line(at, y(point["low"]), at, y(point["high"]), "interval"))
         kind = "dot live" if point["version"] in live else "dot"
         drawn.append(Markup('<circle class="{}" cx="{:.2f}%" cy="{:.1f}" r="5"/>').format(kind, at, y(point["value"])))
         if (len(points) - 1 - index) % step == 0:
-            drawn.append(_text(at, PLOT_HEIGHT - 7, f"v{point['version']}"))
+            drawn.append(text(at, PLOT_HEIGHT - 7, f"v{point['version']}"))
     first, last = points[0], points[-1]
     said = f"{one_line(series['metric'], 120)} from {number(first['value'])} in version {first['version']}"
     said += f" to {number(last['value'])} in version {last['version']}" if len(points) > 1 else ""
@@ -85,15 +85,18 @@ def _share(value: float, end: float) -> float:
     return max(0.0, min(100.0, 100 * value / end))
 
 
-def _rect(x: float, width: float, y: float, height: float, kind: str, *, radius: int = 0) -> Markup:
+def rect(x: float, width: float, y: float, height: float, kind: str, *, radius: int = 0) -> Markup:
+    """A rectangle; across in shares of the width, down in pixels."""
     return Markup('<rect class="{}" x="{:.2f}%" y="{}" width="{:.2f}%" height="{}" rx="{}"/>').format(
         kind, x, y, width, height, radius
     )
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
+def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
+    """A line; across in shares of the width, down in pixels."""
     return Markup('<line class="{}" x1="{:.2f}%" y1="{:.1f}" x2="{:.2f}%" y2="{:.1f}"/>').format(kind, x1, y1, x2, y2)
 
 
-def _text(x: float, y: float, said: str) -> Markup:
+def text(x: float, y: float, said: str) -> Markup:
+    """Text around `x`; across in shares of the width, down in pixels."""
     return Markup('<text x="{:.2f}%" y="{:.1f}" text-anchor="middle">{}</text>').format(x, y, said)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.gate_sentences import gate_bound, gate_name, gate_why
+from promotion.domain.metrics import name_in
 from promotion.domain.model import Evidence, Metric, Request
 from promotion.formatting import ELLIPSIS, change, counted, iso, listed, number, one_line, readable
 from promotion.rendering.documents.costs import dollars
@@ -56,7 +57,7 @@ def gate_documents(gates: Iterable[GateResult]) -> list[GateDocument]:
 
 
 def stopped_by(gates: Iterable[GateResult]) -> str:
-    """The first shut gate, in the few words that fit a subject: `rougeL 0.12, needs at least 0.6`."""
+    """What failed, in the few words that fit a subject: `quality gate failed (rougeL 0.12, needs at least 0.6)`."""
     shut = [gate for gate in gates if not gate.open]
     if not shut:
         return ""
@@ -66,13 +67,15 @@ def stopped_by(gates: Iterable[GateResult]) -> str:
     name, bound = one_line(first.metric if regression else gate_name(first), LONGEST_NAME), gate_bound(first)
     match first.kind:
         case GateKind.RUN:
-            return f"the inference run failed{more}"
+            # Of a run that failed, everything else is missing too.
+            return "the inference run failed"
         case GateKind.ATTACHED:
-            return f"no {name}{more}"
+            said = f"no {name}"
         case GateKind.LICENCE:
-            return f"{name} needs {bound}{more}"
-    value = number(first.value) if first.value is not None else "missing"
-    return f"{name} {value}, needs {bound}{more}"
+            said = f"{name} needs {bound}"
+        case _:
+            said = f"{name} {number(first.value) if first.value is not None else 'missing'}, needs {bound}"
+    return f"quality gate failed ({said}{more})"
 
 
 def comparison(
@@ -87,17 +90,23 @@ def comparison(
     """
     judged = {_metric_of(gate): None for gate in gates if _metric_of(gate)}
     before = live.metrics if live else {}
-    order = [*judged, *evidence.metrics, *before]
+    # A gate on rougeL reads eval_rougeL, which Hugging Face's Trainer writes: both are one row.
+    taken = [{name_in(side, name) for name in judged} for side in (evidence.metrics, before)]
+    others = [
+        name for side, read in zip((evidence.metrics, before), taken, strict=True) for name in side if name not in read
+    ]
+    order = [*judged, *others]
     rows: list[MetricRow] = []
     for name in dict.fromkeys(order):
         mine = [gate for gate in gates if _metric_of(gate) == name]
-        new, old = evidence.metrics.get(name, Metric()), before.get(name, Metric())
+        new_name, old_name = (name_in(side, name) if name in judged else name for side in (evidence.metrics, before))
+        new, old = evidence.metrics.get(new_name, Metric()), before.get(old_name, Metric())
         lower = name in lower_is_better or name.lower().endswith(_LOWER_IS_BETTER)
         rows.append(
             {
                 "metric": one_line(name, LONGEST_NAME),
                 "candidate": metric_document(new),
-                "live": metric_document(old) if name in before else None,
+                "live": metric_document(old) if old_name in before else None,
                 "difference": _difference(new, old),
                 "change": change(new.value, old.value),
                 "lower_is_better": lower,
@@ -166,7 +175,8 @@ def problems(evidence: Evidence, live: Evidence | None) -> list[str]:
         if not evidence.metrics:
             found.append("No metrics were registered with this version: nothing here says how good it is.")
         if problem and problem != "no metrics were registered":
-            found.append(f"The registered metrics can't be used: {problem}{stop}")
+            whole = "Of the registered metrics" if evidence.metrics else "The registered metrics can't be used"
+            found.append(f"{whole}: {problem}{stop}")
     elif is_unmeasured(evidence):
         found.append(f"Not measured in {evidence.environment}: {problem}{stop}")
     elif evidence.status != "Completed":

@@ -13,6 +13,9 @@ from promotion.links.urls import path_of
 from promotion.rendering.documents.rows import Cell, Cells
 
 NOTHING = '<span class="gone"><span aria-hidden="true">–</span><span class="unseen">nothing live</span></span>'
+# What somebody can do about what was closed, on its page.
+_AGAIN = " · ask again"
+_WAYS = dict.fromkeys(("Expired", "Rejected", "Withdrawn", "Superseded"), _AGAIN)
 _ASKS = {"expired": ("idle", "expired"), "open": ("open", "pending"), "shut": ("shut", "gate failed")}
 
 
@@ -27,23 +30,34 @@ def cells(row: Cells, now: str, signs: Mapping[str, str]) -> Markup:
 
 
 def _cell(cell: Cell, now: datetime, signs: Mapping[str, str]) -> str:
-    name, pending = escape(cell["name"]), cell["pending"]
-    said = [f'<td role="cell" data-label="{name}">', _live(cell, now) or ("" if pending else NOTHING)]
-    if cell["broken_since"]:
-        said.append(f'<span class="gate shut">{signs["shut"]} broken</span>')
-    if cell["drift"]:
-        since = f' <span class="small">{ago(cell["drift_since"], now)}</span>' if cell["drift_since"] else ""
-        said.append(f'<span class="gate shut">{signs["warn"]} drift{since}</span>')
-        if cell["retraining_since"]:
-            said.append(f'<span class="small muted">retraining {ago(cell["retraining_since"], now)}</span>')
+    name, pending, last = escape(cell["name"]), cell["pending"], cell["closed"]
+    said = [f'<td role="cell" data-label="{name}">', _live(cell, now) or ("" if pending or last else NOTHING)]
+    for each in cell["troubles"]:
+        since = f' <span class="small">{ago(each["since"], now)}</span>' if each["since"] else ""
+        said.append(f'<span class="gate shut">{signs[each["tone"]]} {each["word"]}{since}</span>')
+    if cell["retraining_since"]:
+        said.append(f'<span class="small muted">retraining {ago(cell["retraining_since"], now)}</span>')
     if pending:
         kind, words = _ASKS["expired" if pending["expired"] else "open" if pending["gates_open"] else "shut"]
+        if pending["stopped"] and not pending["expired"]:
+            kind, words = "shut", escape(pending["stopped"].partition(",")[0])
+        way = _AGAIN if pending["expired"] else ""
         said.append(
-            f'<a class="ask {kind}" href="{escape(path_of(pending["link"]))}">v{pending["version"]} {words}'
-            f'<span class="unseen"> for {name}</span> <span class="small">{ago(pending["since"], now)}</span></a>'
+            _ask(kind, f"v{pending['version']} {words}", name, pending["link"], ago(pending["since"], now) + way)
         )
+    elif last:
+        by = f", <bdi>{escape(last['by'])}</bdi>" if last["by"] else ""
+        text = f"v{last['version']} {last['state'].lower()}"
+        said.append(_ask("idle", text, name, last["link"], ago(last["at"], now) + by + _WAYS.get(last["state"], "")))
     said.append("</td>\n")
     return "".join(said)
+
+
+def _ask(kind: str, text: str, place: str, link: str, details: str) -> str:
+    return (
+        f'<a class="ask {kind}" href="{escape(path_of(link))}">{text}<span class="unseen"> for {place}</span> '
+        f'<span class="small">{details}</span></a>'
+    )
 
 
 def _live(cell: Cell, now: datetime) -> str:

@@ -12,7 +12,7 @@ from promotion.domain.gate_result import GateResult
 from promotion.domain.model import EnvironmentState, Evidence, Head, Request, VersionState
 from promotion.domain.people import Person
 from promotion.formatting import iso, one_line, readable
-from promotion.ledger.events import Event
+from promotion.ledger.events import Event, OpenDifferences
 from promotion.ledger.snapshot import GroupSnapshot, falls_back
 from promotion.links.urls import Links
 from promotion.rendering.documents.board import cell_document
@@ -21,6 +21,7 @@ from promotion.rendering.documents.compared import compared_document
 from promotion.rendering.documents.evidence import evidence_document, finite, gate_documents
 from promotion.rendering.documents.rows import Point, Series
 from promotion.rendering.documents.story import live_in
+from promotion.rendering.documents.troubles import differences_document
 from promotion.rendering.sentences import sentence
 
 EVENTS_SHOWN = 200
@@ -38,6 +39,7 @@ def model_document(
     csrf: str,
     links: Links,
     now: datetime,
+    differences: OpenDifferences | None = None,
 ) -> dict[str, object]:
     """A model package group: what is live where, its versions with their metrics, what may be undone, and what happened."""
     view = GroupSnapshot(Head(group=group), environments=dict(environments), versions={v.version: v for v in versions})
@@ -47,6 +49,7 @@ def model_document(
     left_out = sorted(event.sequence for event in events)[-EVENTS_SHOWN:][0] - 1 if events else 0
     return {
         "model_package_group": group,
+        "differences": differences_document(group, differences) if differences is not None else None,
         "environments": [
             _environment(environments.get(name), group, name, newest_first, person, config, links, now)
             for name in config.environment_names

@@ -87,6 +87,33 @@ class Series(TypedDict):
     points: list[Point]
 
 
+class TroubleRow(TypedDict):
+    """One thing that is wrong: in a word, since when (ISO 8601), what it is, and the way on."""
+
+    word: str
+    tone: str
+    since: str | None
+    what: str
+    way: str
+
+
+class Difference(TroubleRow):
+    """What the last verification found of a group."""
+
+    group: str
+    count: int
+
+
+class ClosedRow(TypedDict):
+    """The last request of an environment that closed without an approval; `at` in ISO 8601."""
+
+    version: int
+    state: str
+    at: str
+    by: str
+    link: str
+
+
 class Trouble(TypedDict):
     """What is wrong with the live version of an environment. Times are in ISO 8601."""
 
@@ -96,6 +123,7 @@ class Trouble(TypedDict):
     retraining_since: str | None
     retraining: str
     broken_since: str | None
+    failed_since: str | None
 
 
 class Pending(TypedDict):
@@ -107,6 +135,7 @@ class Pending(TypedDict):
     expires_at: str
     expired: bool
     gates_open: bool
+    stopped: str
     votes: int
     link: str
 
@@ -119,8 +148,18 @@ class Cell(Trouble):
     since: str | None
     by: list[str]
     revoked: bool
+    troubles: list[TroubleRow]
     endpoint: dict[str, object] | None
     pending: Pending | None
+    closed: ClosedRow | None
+
+
+class Attention(Cell):
+    """An environment whose live version is in trouble, with its group and its page."""
+
+    group: str
+    environment: str
+    link: str
 
 
 class Cells(TypedDict):

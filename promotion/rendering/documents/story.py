@@ -106,7 +106,7 @@ def consequences(
         "approve": approve,
         "reject": f"Version {version} stays out of {name}; {stays}. {told}",
         "wait": (
-            f"The request expires {moment(request.expires_at)} (in {span(request.expires_at - now)}). "
+            f"The request expires {moment(request.expires_at, config.mail.time_zone)} (in {span(request.expires_at - now)}). "
             "That is not a rejection: it can be asked again."
         )
         if now < request.expires_at
@@ -114,11 +114,13 @@ def consequences(
     }
 
 
-def outcome(state: str, request: Request, environment: EnvironmentState, newest: bool) -> dict[str, str]:
-    """Describe the outcome of a closed request; tone `good`, `bad` or `calm`."""
+def outcome(
+    state: str, request: Request, environment: EnvironmentState, newest: bool, zone: str = "UTC"
+) -> dict[str, str]:
+    """Describe the outcome of a closed request, with times in `zone`; tone `good`, `bad` or `calm`."""
     name, version = request.environment, request.version
     by = listed([vote.actor.label for vote in request.votes if vote.verdict == state])
-    at = f" on {moment(request.closed_at)}" if request.closed_at else ""
+    at = f" on {moment(request.closed_at, zone)}" if request.closed_at else ""
     if not newest or state == names.SUPERSEDED:
         what = (
             f"A newer request took the place of this one{at if newest else ''}. Nothing can be decided here any more."
@@ -146,7 +148,7 @@ def outcome(state: str, request: Request, environment: EnvironmentState, newest:
         return {
             "tone": "calm",
             "title": "Expired",
-            "text": f"Nobody decided by {moment(request.expires_at)}. That is not a rejection: it can be asked again.",
+            "text": f"Nobody decided by {moment(request.expires_at, zone)}. That is not a rejection: it can be asked again.",
         }
     return {"tone": "bad", "title": "Revoked", "text": f"Version {version} was revoked everywhere{at}."}
 

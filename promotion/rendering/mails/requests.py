@@ -10,6 +10,7 @@ from promotion import names
 from promotion.domain import own_models, policy
 from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.model import EnvironmentState, Evidence, Request, VersionState
+from promotion.domain.pending import STOPS
 from promotion.domain.people import Person
 from promotion.formatting import listed, number, readable, span
 from promotion.ledger import payloads
@@ -175,13 +176,8 @@ def _stopped(refused: policy.Judgement, gates: tuple[GateResult, ...]) -> str:
     if refused.may or refused.code in ("hashing", "frozen"):
         return ""
     if refused.code == "gate_shut":
-        return f"stopped by a gate ({stopped_by(gates)})"
-    said = {
-        "artifact": "stopped, its artifact can’t be approved",
-        "requester_unknown": "stopped, nobody knows who registered it",
-        "skips": "stopped, it is not approved for the environment before",
-    }
-    return said.get(refused.code, "stopped")
+        return stopped_by(gates)
+    return STOPS.get(refused.code, "stopped")
 
 
 def _live(o: Occasion, name: str) -> VersionState | None:

@@ -1,0 +1,108 @@
+"""Confusion matrix and ROC curve of a classifier, as metrics documents give them, small enough for an item of the ledger."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from msgspec import Struct
+
+from promotion.formatting import one_line
+
+MOST_CLASSES = 10
+MOST_POINTS = 60
+LONGEST_LABEL = 40
+LARGEST_COUNT = 1 << 53
+_ROC = "receiver_operating_characteristic_curve"
+
+
+class Confusion(Struct, frozen=True, kw_only=True):
+    """Counts by class: `counts[i][j]` records of class `labels[i]` were given class `labels[j]`; `left_out` classes are rarer."""
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+    left_out: int = 0
+
+
+def read_confusion(document: Any) -> Confusion | None:
+    """Read a confusion matrix: SageMaker's (`confusion_matrix`, by true and then by given class) or this service's own.
+
+    SageMaker: https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality-metrics.html
+    """
+    found = _part(document, "confusion_matrix")
+    if isinstance(found, Mapping):
+        inner = [name for row in found.values() if isinstance(row, Mapping) for name in row]
+        labels = list(dict.fromkeys([*map(str, found), *map(str, inner)]))
+        rows = {str(name): row for name, row in found.items()}
+        return _confusion(labels, [[_cell(rows.get(mine), other) for other in labels] for mine in labels])
+    own = document.get("confusion") if isinstance(document, Mapping) else None
+    if not isinstance(own, Mapping):
+        return None
+    given, counts = _list(own.get("labels")), [_list(row) for row in _list(own.get("counts"))]
+    if len(counts) != len(given) or any(len(row) != len(given) for row in counts):
+        return None
+    return _confusion([str(label) for label in given], [[_count(cell) for cell in row] for row in counts])
+
+
+def read_roc(document: Any) -> tuple[tuple[float, float], ...]:
+    """Read an ROC curve as (false positive rate, true positive rate), thinned; empty where there is none that can be read."""
+    found = _part(document, _ROC)
+    if not isinstance(found, Mapping):
+        return ()
+    false, true = _list(found.get("false_positive_rates")), _list(found.get("true_positive_rates"))
+    if len(false) != len(true) or len(false) < 2:
+        return ()
+    points = list(zip(false, true, strict=True))
+    if not all(_is_rate(rate) for point in points for rate in point):
+        return ()
+    points.sort()
+    step = max(1, -(-len(points) // (MOST_POINTS - 1)))
+    thinned = [*points[:-1:step], points[-1]]
+    return tuple((round(float(x), 4), round(float(y), 4)) for x, y in thinned)
+
+
+def area(points: Sequence[tuple[float, float]]) -> float:
+    """Area below a curve, by trapezoids."""
+    return sum((right[0] - left[0]) * (right[1] + left[1]) / 2 for left, right in pairwise(points))
+
+
+def _part(document: Any, name: str) -> Any:
+    """A part of the document: at its top, or of one of its `*_metrics`."""
+    if not isinstance(document, Mapping):
+        return None
+    if name in document:
+        return document[name]
+    groups = [part for key, part in document.items() if str(key).endswith("_metrics") and isinstance(part, Mapping)]
+    return next((part[name] for part in groups if name in part), None)
+
+
+def _confusion(labels: Sequence[str], counts: Sequence[Sequence[int | None]]) -> Confusion | None:
+    """The matrix of the most frequent classes, in their order; None if a cell is no count."""
+    if len(labels) < 2 or any(cell is None for row in counts for cell in row):
+        return None
+    sizes = [sum(cell or 0 for cell in row) for row in counts]
+    kept = sorted(sorted(range(len(labels)), key=lambda place: -sizes[place])[:MOST_CLASSES])
+    return Confusion(
+        labels=tuple(one_line(labels[place], LONGEST_LABEL) or "(empty)" for place in kept),
+        counts=tuple(tuple(counts[row][column] or 0 for column in kept) for row in kept),
+        left_out=len(labels) - len(kept),
+    )
+
+
+def _cell(row: Any, name: str) -> int | None:
+    return _count(row.get(name, 0)) if isinstance(row, Mapping) else 0 if row is None else None
+
+
+def _count(value: Any) -> int | None:
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return int(value) if whole and 0 <= value <= LARGEST_COUNT and value == int(value) else None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1

@@ -1,0 +1,50 @@
+"""What lists and mails say of a pending version, judged without reading its request."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from promotion.config.loading import Config
+from promotion.config.settings import Environment
+from promotion.domain import requesters
+from promotion.domain.model import EnvironmentState
+from promotion.domain.people import Person
+
+# Why nobody can approve it, by the code of the refusal.
+STOPS: Final = {
+    "hashing": "not yet, its artifact is still being hashed",
+    "removed": "stopped, it is no longer in the registry",
+    "changed": "stopped, its package changed in the registry",
+    "artifact": "stopped, its artifact can’t be approved",
+    "requester_unknown": "stopped, nobody knows who registered it",
+    "skips": "stopped, it is not approved for the environment before",
+}
+
+
+def waits_for(person: Person, state: EnvironmentState, rules: Environment) -> bool:
+    """Return True if the pending version waits for `person`, judged without reading its request.
+
+    It doesn't wait for those who voted already, nor for the requester of a model that another person has to approve.
+    """
+    if rules.approver_group.id not in person.groups:
+        return False
+    if any(voter.is_also(person.as_actor()) for voter in state.pending_voters):
+        return False
+    requester = state.pending_requester
+    return rules.requester_may_approve or requester is None or not requesters.judge(person, requester).code
+
+
+def stops_everybody(state: EnvironmentState, rules: Environment, config: Config, now: datetime) -> str:
+    """Name what keeps everybody from approving the pending version, judged without its request; else empty."""
+    if state.pending_stop:
+        return STOPS[state.pending_stop]
+    if not state.pending_gates_open:
+        return "quality gate failed"
+    previous = config.previous(rules.name)
+    if previous is not None and previous in state.pending_rolled_back:
+        return f"stopped, it was rolled back in {previous}"
+    if state.pending_requester is None and not rules.requester_may_approve:
+        return STOPS["requester_unknown"]
+    frozen = [w for w in config.freeze if rules.name in (w.environments or (rules.name,)) and w.start <= now < w.end]
+    return f"frozen until {frozen[0].end:%Y-%m-%d %H:%M %Z}" if frozen else ""
