@@ -136,6 +136,8 @@ def request_document(
         "differences": differences(s.version, live, config.environment_names) if live else [],
         "samples": sample_documents(samples),
         "registered": _registered(s, config.environment_names[0], lower),
+        # Who has voted is told by the function that reads all groups.
+        "next_waiting": None,
         "curves": curve_documents(request.evidence, _as_registered(s, config.environment_names[0]), before),
         "run_log": run_log(package.arn, request.evidence),
         "pictures": _pictures(request.evidence, rows, picture),
