@@ -63,14 +63,16 @@ def installed(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pyt
     folder = tmp_path_factory.mktemp(extra or "nothing")
     place = folder / "venv"
     venv.create(place, with_pip=True)
-    pip = [str(place / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    # Isolated: a checkout on PYTHONPATH would pass for an installed wheel.
+    python = [str(place / "bin" / "python"), "-I", "-m", "pip", "--disable-pip-version-check"]
+    pip = [*python, "install", "--quiet"]
     if extra == INFERENCE:
         subprocess.run([*pip, "-r", str(ROOT / "inference" / "torch.txt")], check=True)
     needed = folder / "requirements.txt"
     needed.write_text("".join(_entries(_names(pip, f"{wheel}[{extra}]" if extra else str(wheel), folder))))
     subprocess.run([*pip, "--require-hashes", "--no-deps", "-r", str(needed)], check=True)
     subprocess.run([*pip, "--no-deps", str(wheel)], check=True)
-    subprocess.run([str(place / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "check"], check=True)
+    subprocess.run([*python, "check"], check=True)
     (folder / "empty").mkdir()
     return Installed(extra, place, folder / "empty")
 
