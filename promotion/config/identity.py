@@ -39,6 +39,10 @@ def check(config: Config, refuse: Refuse) -> None:
             usable = False
         if not usable:
             refuse("identity.proxy", "a proxy is http://host:port.")
+    if identity.graph is not None and not _is_host(identity.graph):
+        refuse(
+            "identity.graph", "Microsoft Graph is https://graph.microsoft.com, or that of a national cloud; no path."
+        )
     decisions = [(f"environments[{at}]", each.decision) for at, each in enumerate(config.environments)]
     for pattern, override in config.groups_override.items():
         found = {f'groups_override."{pattern}".environments.{name}': e for name, e in override.environments.items()}
@@ -55,6 +59,17 @@ def check(config: Config, refuse: Refuse) -> None:
             refuse(f"{place}.id", f"{group.id!r} is empty, or begins or ends with a blank; no token carries that.")
         if any(unicodedata.category(character) in ("Cc", "Cf") for character in group.id):
             refuse(f"{place}.id", f"{group.id!r} has a character that nobody sees.")
+
+
+def _is_host(address: str) -> bool:
+    """Whether an address is a host over https and nothing more; over plain http it is for loopback."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    loopback = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost")
+    usable = (parts.scheme == "https" or loopback) and bool(parts.hostname) and "@" not in parts.netloc
+    return usable and parts.path in ("", "/") and not parts.query and not parts.fragment
 
 
 def suspicions(config: Config) -> list[str]:

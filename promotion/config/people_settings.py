@@ -63,6 +63,7 @@ class Identity(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ca_bundle: str | None = None
     proxy: str | None = None
     backchannel_logout: bool = False
+    graph: str | None = None
 
 
 class Web(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -44,6 +44,8 @@ class Provider:
         self.form: dict[str, list[str]] = {}
         self.headers: dict[str, dict[str, str]] = {}
         self.changes: dict[str, Any] = {}
+        # Other addresses below the issuer, with status and document.
+        self.answers: dict[str, tuple[int, Any]] = {}
         self.userinfo: Any = None
         self.refusal: dict[str, Any] = {"error": "invalid_grant"}
         self.down = False
@@ -83,6 +85,8 @@ class Provider:
         self.asked[path] += 1
         if self.down:
             return 503, {"error": "temporarily_unavailable"}
+        if path in self.answers:
+            return self.answers[path]
         match path:
             case "/.well-known/openid-configuration":
                 return 200, {

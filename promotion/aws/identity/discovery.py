@@ -137,8 +137,13 @@ class Discovery:
 
 def refusal(said: Mapping[str, object], otherwise: str) -> str:
     """An error answer's code and description in one line, without control and invisible characters."""
-    code = one_line(str(said.get("error") or otherwise), 80)
-    description = one_line(str(said.get("error_description") or ""), LONGEST_REASON).rstrip(".")
+    error: Any = said.get("error")
+    description: Any = said.get("error_description")
+    if isinstance(error, Mapping):
+        # As Microsoft Graph says it: https://learn.microsoft.com/en-us/graph/errors
+        error, description = error.get("code"), error.get("message")
+    code = one_line(str(error or otherwise), 80)
+    description = one_line(str(description or ""), LONGEST_REASON).rstrip(".")
     return f"{code} ({description})" if description else code
 
 

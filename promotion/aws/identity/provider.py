@@ -13,6 +13,7 @@ from joserfc import jws, jwt
 from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import KeySet
 
+from promotion.aws.identity import graph
 from promotion.aws.identity.claims import LONGEST_SUBJECT, find, is_overage, person_of, wants_userinfo
 from promotion.aws.identity.client_authentication import ClientAuthentication, base64url
 from promotion.aws.identity.discovery import ALGORITHMS, Discovery
@@ -64,7 +65,7 @@ class IdentityProvider:
             "response_type": "code",
             "client_id": self._identity.client_id,
             "redirect_uri": self._redirect_uri,
-            "scope": " ".join(self._identity.scopes),
+            "scope": " ".join(self._scopes()),
             "state": sign_in.state,
             "nonce": sign_in.nonce,
             "code_challenge": base64url(hashlib.sha256(sign_in.verifier.encode()).digest()),
@@ -145,7 +146,7 @@ class IdentityProvider:
         token = answer.get("id_token")
         if not isinstance(token, str):
             raise SignInFailed("The identity provider gave no ID token. Is `openid` among [identity] scopes?")
-        claims = self._claims(token, sign_in.nonce, now=now)
+        claims = self._with_graph(self._claims(token, sign_in.nonce, now=now), answer.get("access_token"))
         if wants_userinfo(claims, self._identity) and not is_overage(claims, self._identity.groups_claim):
             claims = self._with_userinfo(claims, answer.get("access_token"))
         return claims
@@ -161,6 +162,17 @@ class IdentityProvider:
             return ""
         query = urlencode({"client_id": self._identity.client_id, "post_logout_redirect_uri": back_to})
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{query}" if endpoint else ""
+
+    def _scopes(self) -> tuple[str, ...]:
+        at = self._identity.graph
+        return (*self._identity.scopes, *([graph.scope(at)] if at else []))
+
+    def _with_graph(self, claims: Mapping[str, object], access_token: object) -> Mapping[str, object]:
+        """Claims with the groups that a token has no room for, where the configuration names Microsoft Graph."""
+        name, at = self._identity.groups_claim, self._identity.graph
+        if at is None or not is_overage(claims, name) or not isinstance(access_token, str):
+            return claims
+        return {**claims, name: graph.groups_of(access_token, at, self._discovery)}
 
     def _with_userinfo(self, claims: Mapping[str, object], access_token: object) -> Mapping[str, object]:
         """Claims with what the userinfo endpoint adds; the ID token's own come first (OpenID Connect Core 1.0, section 5.3)."""
