@@ -10,6 +10,7 @@ from typing import Any
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.events import Wiring
@@ -210,11 +211,7 @@ def share(
                 resources=[store.evidence.arn_for_objects(f"*/{environment}/*")],
             )
         )
-        functions["prepare_inference"].add_permission(
-            # Lambda's policies know no condition on a principal's ARN; of the account, whose own policies say who may.
-            f"From{title}",
-            principal=iam.AccountPrincipal(far.settings.elsewhere[environment]),
-        )
+    _let_machines_prepare(scope, far, functions)
     executing = of_roles(far.roles("execution"))
     store.let_into_evidence(
         iam.PolicyStatement(
@@ -234,6 +231,27 @@ def share(
     )
     if image is not None:
         image.repository.add_to_resource_policy(iam.PolicyStatement(sid="RunsPull", actions=list(PULL), **executing))
+
+
+def _let_machines_prepare(scope: Construct, far: Elsewhere, functions: Functions) -> None:
+    """Let the machines in other accounts have their runs prepared, and nobody else there.
+
+    A whole policy, because a single permission (AddPermission) knows no condition on a principal's ARN. It replaces any other:
+    https://docs.aws.amazon.com/lambda/latest/dg/access-control-resource-based.html
+    """
+    prepare = functions["prepare_inference"]
+    statement = iam.PolicyStatement(
+        sid="MachinesPrepare",
+        **of_roles(far.roles("machine")),
+        actions=["lambda:InvokeFunction"],
+        resources=[prepare.function_arn],
+    )
+    lambda_.CfnResourcePolicy(
+        scope,
+        "PreparePolicy",
+        resource_arn=prepare.function_arn,
+        policy_document=iam.PolicyDocument(statements=[statement]),
+    )
 
 
 def _title(environment: str) -> str:

@@ -130,7 +130,7 @@ def test_a_role_that_is_made_anew_is_let_in_again(out: Path) -> None:
     looked_at = 0
     for file in sorted(out.glob("*.template.json")):
         for each in Template(file).resources.values():
-            if each["Type"] in ("AWS::S3::BucketPolicy", "AWS::Events::EventBusPolicy"):
+            if each["Type"] in ("AWS::S3::BucketPolicy", "AWS::Events::EventBusPolicy", "AWS::Lambda::ResourcePolicy"):
                 principals = [statement["Principal"] for statement in _statements(each)]
                 assert ":role/" not in json.dumps(principals), file.name
                 looked_at += 1
@@ -314,14 +314,21 @@ def test_a_run_writes_evidence_of_its_own_environment_alone(home: Template) -> N
     assert not lets_in(statements, runs, "s3:PutObject", beside, tls)
 
 
-def test_runs_are_prepared_for_the_environments_accounts_alone(home: Template) -> None:
-    name, _ = home.function("prepare_inference")
-    invokers = {
-        each["Principal"]
-        for each in home.of_type("AWS::Lambda::Permission").values()
-        if each["FunctionName"] == f"<{name}.Arn>"
-    }
-    assert invokers == set(ACCOUNTS.values())
+def test_runs_are_prepared_for_the_machines_of_the_environments_alone(home: Template) -> None:
+    function = f"<{home.function('prepare_inference')[0]}.Arn>"
+    # A whole policy replaces single permissions, in whichever order they come.
+    singly = [each for each in home.of_type("AWS::Lambda::Permission").values() if each["FunctionName"] == function]
+    assert singly == []
+    (policy,) = home.of_type("AWS::Lambda::ResourcePolicy").values()
+    assert policy["ResourceArn"] == function
+    statements = policy["PolicyDocument"]["Statement"]
+    for environment, account in ACCOUNTS.items():
+        machine = role(account, f"promotion-{environment}-machine")
+        assert lets_in(statements, machine, "lambda:InvokeFunction", function, {})
+        assert not lets_in(statements, machine, "lambda:UpdateFunctionCode", function, {})
+        for other in ("promotion-prod-execution", "administrator"):
+            assert not lets_in(statements, role(account, other), "lambda:InvokeFunction", function, {})
+    assert not lets_in(statements, role(OTHERS, "promotion-prod-machine"), "lambda:InvokeFunction", function, {})
 
 
 def test_owners_are_told_what_to_add(out: Path) -> None:
