@@ -77,7 +77,7 @@ def compose_mail(pictures: Path) -> dict[str, Any]:
     html, raw = "", b""
     for _ in range(REPEATS):
         begun, before = time.perf_counter(), time.process_time()
-        (message,) = compose(
+        message, *_ = compose(
             event, view=story.view, config=story.config, links=stage.LINKS,
             picture=lambda uri: (pictures / uri.rpartition("/")[2]).read_bytes(),
         )  # fmt: skip
