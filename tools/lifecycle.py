@@ -21,10 +21,11 @@ STATES = {
     "Superseded": "its request gave way to a newer version, or came after it",
     "Rejected": "an approver rejected its request, or it was registered as Rejected",
     "Expired": "nobody decided in time",
+    "Withdrawn": "its requester withdrew its request",
     "RolledBack": "was live here, until somebody went back to an older version",
     "Revoked": "may be used nowhere",
 }
-CLOSED = ("Superseded", "Rejected", "Expired", "RolledBack")
+CLOSED = ("Superseded", "Rejected", "Expired", "Withdrawn", "RolledBack")
 REGISTERED = ("Waiting", "Pending", "Approved", "Replaced", *CLOSED)
 
 
@@ -69,7 +70,7 @@ EVENTS: dict[str, Happening] = {
     "told again": Happening(about="the same registration comes once more", other=NOTHING),
     "first run passes": Happening(about="in the environment before, where it is live", cells={"Waiting": ASKED}),
     "first run passes, changed since": Happening(
-        about="the same, where the registry has another image, model data or setting than was reviewed before",
+        about="the same, where the registry has another image, model data or setting than was reviewed before, or no package",
         cells={"Waiting": STOPPED},
     ),
     "first run fails a gate": Happening(about="the same, below a gate of this environment", cells={"Waiting": STOPPED}),
@@ -103,9 +104,15 @@ EVENTS: dict[str, Happening] = {
     "approved out of order": Happening(
         about="it is no longer approved for the environment before", cells={"Pending": REFUSED}
     ),
+    "approved in a freeze": Happening(about="a freeze window of the environment is open", cells={"Pending": REFUSED}),
     "rejected": Happening(
         about="by one approver",
         cells={"Pending": Cell(to="Rejected", mails=("requester",), registry=REJECTED)},
+        other=REFUSED,
+    ),
+    "withdrawn": Happening(
+        about="by its requester",
+        cells={"Pending": Cell(to="Withdrawn")},
         other=REFUSED,
     ),
     "asked again": Happening(
@@ -150,7 +157,9 @@ EVENTS: dict[str, Happening] = {
     ),
     "rolled back to it, never live": Happening(
         about="it was never live here",
-        cells=dict.fromkeys(("Waiting", "Pending", "Superseded", "Rejected", "Expired", "Revoked"), REFUSED),
+        cells=dict.fromkeys(
+            ("Waiting", "Pending", "Superseded", "Rejected", "Expired", "Withdrawn", "Revoked"), REFUSED
+        ),
     ),
     "rolled back from it": Happening(
         about="to an older version", cells={"Approved": Cell(to="RolledBack", live=OTHER)}
@@ -171,7 +180,7 @@ EVENTS: dict[str, Happening] = {
         about="nothing was ever live here",
         cells={
             **dict.fromkeys(
-                ("Unregistered", "Waiting", "Pending", "Superseded", "Rejected", "Expired"),
+                ("Unregistered", "Waiting", "Pending", "Superseded", "Rejected", "Expired", "Withdrawn"),
                 Cell(to="Approved", registry=APPROVED, live=THIS),
             ),
             "Revoked": REFUSED,
@@ -186,11 +195,19 @@ EVENTS: dict[str, Happening] = {
         about="the registry has another image, model data or setting than was reviewed for an environment before",
         cells={"Pending": REFUSED},
     ),
+    "approved, deleted": Happening(
+        about="the package is no longer in the registry, as a page and a decision find out themselves",
+        cells={"Pending": REFUSED},
+    ),
+    "deleted": Happening(
+        about="from the registry, while it waits for approval here; it stays as it is in every other environment",
+        cells={"Pending": Cell(mails=("approvers", "requester"))},
+    ),
     "package changed": Happening(
         about="another image, model data or setting in the registry, before any approval: votes are void, the request says why",
         cells={
             "Pending": Cell(mails=("approvers",), registry=PENDING),
-            **dict.fromkeys(("Waiting", "Superseded", "Rejected", "Expired"), RECORDED),
+            **dict.fromkeys(("Waiting", "Superseded", "Rejected", "Expired", "Withdrawn"), RECORDED),
         },
     ),
     "package changed, approved": Happening(
@@ -205,12 +222,14 @@ EVENTS: dict[str, Happening] = {
     ),
     "set to Approved outside": Happening(
         about='in the registry; `bypass = "revert"`',
-        cells=dict.fromkeys(("Waiting", "Pending", "Superseded", "Rejected", "Expired", "Revoked"), OUTSIDE),
+        cells=dict.fromkeys(
+            ("Waiting", "Pending", "Superseded", "Rejected", "Expired", "Withdrawn", "Revoked"), OUTSIDE
+        ),
     ),
     "set to Rejected outside": Happening(
         about="in the registry; it stays so",
         cells=dict.fromkeys(
-            ("Waiting", "Pending", "Approved", "Replaced", "Superseded", "Rejected", "Expired", "RolledBack"),
+            ("Waiting", "Pending", "Approved", "Replaced", *CLOSED),
             Cell(mails=("approvers of every environment",), registry=REJECTED),
         ),
     ),
@@ -259,7 +278,9 @@ A version has one state in each environment. The fields of `CustomerMetadataProp
 the live parameter has the version that is Approved. `ModelApprovalStatus` is one for all environments: only what happens in the
 first environment changes it, and revoking, adopting and what somebody sets outside this service; an empty column leaves it as it
 was. It stays `Approved` once a version was approved anywhere: a rejection or a request after that changes the environment's field
-alone. An empty column of mails means that nobody is told. What is refused writes nothing.
+alone. An empty column of mails means that nobody is told. What is refused writes nothing. With `[mail] settle`, a mail about a
+request that follows another within that time goes out later, and not at all where the request is over by then; several come as
+one digest.
 
 A request that a person or time closed is opened by a person alone: runs add evidence and open nothing.
 

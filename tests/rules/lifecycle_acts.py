@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from random import Random
 
 from msgspec.structs import replace
 
 from promotion import names
+from promotion.config.settings import FreezeWindow
 from promotion.domain.people import Person
 from promotion.domain.request_ids import request_id
-from promotion.workflows import decisions, operations, runs
-from tests.fakes import ANN, GROUP, OPERATOR, House, a_package, a_run
+from promotion.workflows import decisions, operations, registry_changes, runs, withdrawing
+from tests.fakes import ANN, BEGINNING, CONFIG, GROUP, OPERATOR, House, a_package, a_run
 from tests.rules.lifecycle_oracle import FIRST, ORDER, Oracle, Place, requester
+
+FREEZES = tuple(
+    FreezeWindow(
+        start=BEGINNING + timedelta(hours=hours),
+        end=BEGINNING + timedelta(hours=hours + 40),
+        reason="Audit.",
+        environments=() if hours % 2 else ("prod",),
+    )
+    for hours in range(61, 4000, 201)
+)
 
 
 class Acts:
@@ -21,7 +33,11 @@ class Acts:
 
     def begin(self) -> None:
         """Another group, in another installation."""
-        self.house, self.oracle, self.runs, self.gaps = House(), Oracle(), 0, set[int]()
+        self.begun = getattr(self, "begun", 0) + 1
+        # Every other installation has freeze windows, of all environments or of one.
+        freezes = FREEZES if self.begun % 2 == 0 else ()
+        self.house, self.oracle = House(replace(CONFIG, freeze=freezes)), Oracle(freezes=freezes)
+        self.runs, self.gaps = 0, set[int]()
         self.packages: dict[int, tuple[int, int]] = {}
 
     def _register(self, version: int) -> None:
@@ -88,6 +104,16 @@ class Acts:
 
     def _ask(self, version: int, name: str) -> None:
         decisions.ask_again(self._request(version, name), ANN, "It is mended.", world=self.house.world)
+
+    def _withdraw(self, version: int, name: str) -> None:
+        address = requester(version).actor.email
+        person = Person(subject=address, name=f"R{version}", email=address, groups=frozenset())
+        withdrawing.withdraw(self._request(version, name), person, "", world=self.house.world)
+
+    def _delete(self, version: int) -> None:
+        """Somebody deletes the package, and the sweep finds it gone."""
+        del self.house.sagemaker.packages[a_package(version).arn]
+        registry_changes.record_removed(GROUP, version, world=self.house.world)
 
     def _asked(self, version: int, name: str) -> None:
         place = (version, name)

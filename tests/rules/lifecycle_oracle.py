@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from promotion import names
+from promotion.config.settings import FreezeWindow
 from promotion.domain.people import Actor, Requester
 from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
@@ -21,13 +22,16 @@ _CLIMBS = [
      ("first run passes", (v, "prod")), ("approved, more needed", (v, "prod")), ("approved", (v, "prod"))]
     for v in (1, 2)
 ]  # fmt: skip
-PRELUDE = [*_CLIMBS[0], *_CLIMBS[1], ("rolled back to it", (1, "prod")), ("asked again", (2, "prod"))]
+# Withdrawn and gone forward to in between.
+_BACK = [("rolled back to it", (1, "prod")), ("asked again", (2, "prod"))]
+PRELUDE = [*_CLIMBS[0], *_CLIMBS[1], *_BACK, ("withdrawn", (2, "prod")), ("rolled back to it", (2, "prod")), *_BACK]
 # The shortest way to adopting what was revoked, while nothing was ever live.
 REVOKED = [("registered", (1, "dev")), ("revoked", (1, "dev")), ("adopted", (1, "test"))]
 # What has to happen to a version before something else can.
 LEADS_TO = {
     "package changed, approved": ("package set back", "approved, changed since"),
     "set to Rejected outside": ("approved without the tick",),
+    "deleted": ("approved, deleted",),
 }
 # How often each is walked, beside the others that can happen: what goes on to a later state most, what ends a version least.
 WEIGHTS = {
@@ -35,6 +39,7 @@ WEIGHTS = {
     "asked again": 8, "its time": 3, "rejected": 1, "revoked": 0.05, "adopted": 0.02, "adopted, late": 0.1,
     "rolled back to it, never live": 0.1, "described anew": 0.1, "package changed": 0.2, "package changed, approved": 0.2,
     "package set back": 4, "told again": 0.1, "set to Rejected outside": 0.1, "set to Approved outside": 0.1,
+    "withdrawn": 1, "deleted": 0.05, "approved in a freeze": 0.5,
 }  # fmt: skip
 
 
@@ -59,6 +64,8 @@ class Oracle:
     approved: set[int] = field(default_factory=set)
     changed: set[int] = field(default_factory=set)
     outside: set[int] = field(default_factory=set)
+    gone: set[int] = field(default_factory=set)
+    freezes: tuple[FreezeWindow, ...] = ()
     voted_at: dict[Place, datetime] = field(default_factory=dict)
     failed_at: dict[Place, datetime] = field(default_factory=dict)
 
@@ -83,6 +90,17 @@ class Oracle:
         """Whether approving wants a tick of its own: set to Rejected outside, or a gate failed after an earlier vote."""
         voted, failed = self.voted_at.get((version, name)), self.failed_at.get((version, name))
         return version in self.outside or (voted is not None and failed is not None and voted <= failed)
+
+    def frozen(self, name: str, at: datetime) -> bool:
+        return any(window.start <= at < window.end for window in self._windows(name))
+
+    def waited(self, since: datetime, until: datetime, name: str) -> timedelta:
+        """How much time has passed for a request, which no freeze counts to; freezes don't overlap."""
+        frozen = (min(window.end, until) - max(window.start, since) for window in self._windows(name))
+        return until - since - sum((each for each in frozen if each > timedelta()), timedelta())
+
+    def _windows(self, name: str) -> list[FreezeWindow]:
+        return [window for window in self.freezes if not window.environments or name in window.environments]
 
     def ledger_says(self, version: int) -> str:
         """The `ModelApprovalStatus` that the states come to."""
@@ -124,6 +142,12 @@ def roles(addresses: set[str], event: Event) -> Iterator[str]:
     # A run is in the environment before the one whose approvers it is for.
     name = config.next(event.environment or "") if event.kind == names.INFERENCE_COMPLETED else event.environment
     approvers = set(config.environment(name, GROUP).approvers) if name else everyone
+    if event.kind == names.PACKAGE_REMOVED:
+        # Those whose decision it waits for.
+        yield from ("approvers" for _ in range(bool(addresses & everyone)))
+        yield from ("requester" for _ in range(bool(addresses & own)))
+        assert not addresses - everyone - own
+        return
     if not name:
         yield EVERYBODY if own <= addresses else ALL_APPROVERS
         assert addresses - own == everyone

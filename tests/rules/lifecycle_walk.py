@@ -113,15 +113,17 @@ class Walk(Acts):
         yield from self._registrations()
         yield self._time()
         for version in self.oracle.versions:
-            yield Step(
-                "told again", (version, FIRST), partial(self._register, version), self._all(version, "told again")
-            )
             yield from self._revocation(version)
-            yield from self._outside(version)
-            yield from self._changes(version)
+            if version not in self.oracle.gone:
+                again = self._all(version, "told again")
+                yield Step("told again", (version, FIRST), partial(self._register, version), again)
+                yield from self._outside(version)
+                yield from self._changes(version)
+                yield from self._deleting(version)
             for name in ORDER:
                 yield from self._decisions(version, name)
                 yield from self._asking(version, name)
+                yield Step("withdrawn", (version, name), partial(self._withdraw, version, name))
                 yield from self._rolling(version, name)
                 yield from self._adopting(version, name)
                 if name != FIRST:
@@ -148,12 +150,13 @@ class Walk(Acts):
         for name in ORDER:
             if (version := self.oracle.pending(name)) is None:
                 continue
-            waited = later - self.oracle.asked[version, name]
+            waited = self.oracle.waited(self.oracle.asked[version, name], later, name)
             if waited >= timedelta(hours=72):
                 beside.append(("its time", (version, name)))
             elif waited >= timedelta(hours=36) and (version, name) not in self.oracle.reminded:
                 passed = name == FIRST or self.oracle.state(version, before_of(name)) in ("Approved", "Replaced")
-                passed = passed and version not in self.oracle.changed
+                passed = passed and version not in self.oracle.changed | self.oracle.gone
+                passed = passed and not self.oracle.frozen(name, later)
                 half = "half its time" if passed and self.oracle.passes[version, name] else "half its time, stopped"
                 beside.append((half, (version, name)))
         first, *others = beside or [("", (0, FIRST))]
@@ -181,7 +184,7 @@ class Walk(Acts):
                 event = "first run, late"
             elif asks:
                 event = {True: "first run passes", False: "first run fails a gate", None: "first run fails"}[verdict]
-                if verdict and version in self.oracle.changed:
+                if verdict and version in self.oracle.changed | self.oracle.gone:
                     event = "first run passes, changed since"
             elif state == "Pending" and verdict is not None and verdict != self.oracle.passes[place]:
                 told = self.oracle.told.get(place)
@@ -198,10 +201,14 @@ class Walk(Acts):
         voter = (ANN, CHO)[min(o.votes.get(place, 0), 1)]
         complete = o.votes.get(place, 0) + 1 >= QUORUM[name]
         event, beside, after = "approved" if complete else "approved, more needed", [], lambda: None
-        if pending and version in o.changed:
+        if pending and version in o.gone:
+            event = "approved, deleted"
+        elif pending and version in o.changed:
             event = "approved, changed since"
         elif pending and name != FIRST and o.state(version, before_of(name)) not in ("Approved", "Replaced"):
             event = "approved out of order"
+        elif pending and o.frozen(name, self.house.now):
+            event = "approved in a freeze"
         elif pending and not o.passes[place]:
             event = "approved against a gate"
         elif pending:
@@ -249,6 +256,8 @@ class Walk(Acts):
 
     def _adopting(self, version: int, name: str) -> Iterator[Step]:
         place, o = (version, name), self.oracle
+        if version in o.gone:
+            return
         if name in o.ever_live:
             yield Step("adopted, late", place, partial(self._adopt, version, name))
             return
@@ -306,6 +315,12 @@ class Walk(Acts):
         elif o.state(version, FIRST) == "Pending":
             after = partial(self._asked, version, FIRST)
         yield Step(event, (version, FIRST), partial(self._change, version, image, 0), self._all(version, event), after)
+
+    def _deleting(self, version: int) -> Iterator[Step]:
+        waits = [name for name in ORDER if self.oracle.state(version, name) == "Pending"]
+        if len(waits) == 1:
+            after = partial(self.oracle.gone.add, version)
+            yield Step("deleted", (version, waits[0]), partial(self._delete, version), after=after)
 
     def _all(self, version: int, event: str) -> list[tuple[str, Place]]:
         return [(event, (version, name)) for name in ORDER[1:]]
@@ -384,7 +399,8 @@ class Walk(Acts):
         assert house.project() == []
         view = house.view()
         for version in o.versions:
-            known = house.sagemaker.packages[a_package(version).arn]
+            known = house.sagemaker.packages.get(a_package(version).arn)
+            assert (known is None) == (version in o.gone)
             for name in ORDER:
                 found = state_of(view, version, name)
                 assert found == o.state(version, name), (
@@ -395,14 +411,22 @@ class Walk(Acts):
                     found,
                     o.state(version, name),
                 )
-                assert known["CustomerMetadataProperties"][name] == view.version(version).statuses[name]
-            assert known["ModelApprovalStatus"] == o.registry[version], (step.event, step.place, version)
+                assert (
+                    known is None or known["CustomerMetadataProperties"][name] == view.version(version).statuses[name]
+                )
+            assert known is None or known["ModelApprovalStatus"] == o.registry[version], (
+                step.event,
+                step.place,
+                version,
+            )
         for name in ORDER:
             value = house.ssm.values.get(f"{PREFIX}/{GROUP}/{name}/live")
             record = json.loads(value) if value else {}
             assert record.get("model_package_version") == view.environment(name).live == o.live[name], step.event
 
     def finish(self) -> None:
-        """Whatever was set outside apart, everything is as the ledger says."""
+        """Whatever was set outside or deleted apart, everything is as the ledger says."""
+        gone = tuple(a_package(version).arn for version in self.oracle.gone)
         outside = {f"{a_package(v).arn} ModelApprovalStatus" for v in self.oracle.versions}
-        assert {found.difference.where for found in self.house.verify()} <= outside
+        found = {each.difference.where for each in self.house.verify()}
+        assert {where for where in found if not (gone and where.startswith(gone))} <= outside
