@@ -25,6 +25,10 @@ from promotion.config.loading import Config
 PROJECTORS = 4
 # Calls of `verify` at once: the ledger, the registry and Parameter Store serve the pipelines meanwhile.
 VERIFIERS = 4
+# Registrations that are read and hashed at once, however many come: decisions and pages share the account's concurrency.
+REGISTRARS = 4
+# After so many tries a registration is left to a person; the function itself has it tried again within the minute.
+REGISTRATION_TRIES = 5
 
 
 class Wiring(Construct):
@@ -80,6 +84,26 @@ class Wiring(Construct):
             self.undelivered,
             {"AwsSolutions-SQS3": "This is a dead-letter queue: of rules, schedules and the ledger's stream."},
         )
+        self.registrations = sqs.Queue(
+            self,
+            "Registrations",
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            # Of a function that was ended: it may still be at work until its own time is over.
+            visibility_timeout=Duration.seconds(SIZES["on_model_registered"].timeout_s + 60),
+            retention_period=Duration.days(14),
+            dead_letter_queue=sqs.DeadLetterQueue(queue=self.undelivered, max_receive_count=REGISTRATION_TRIES),
+        )
+        # Mail that waits; a FIFO queue delays no single message.
+        self.later = sqs.Queue(
+            self,
+            "Later",
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            visibility_timeout=Duration.seconds(6 * SIZES["on_ledger_appended"].timeout_s),
+            retention_period=Duration.days(14),
+            dead_letter_queue=sqs.DeadLetterQueue(queue=self.undelivered, max_receive_count=5),
+        )
 
     def connect(
         self, functions: Functions, store: Store, *, groups: tuple[str, ...], reporters: tuple[str, ...] = ()
@@ -99,7 +123,9 @@ class Wiring(Construct):
                 event_pattern=events.EventPattern(
                     source=[names.SAGEMAKER_SOURCE], detail_type=[names.PACKAGE_STATE_CHANGE], detail=detail
                 ),
-                targets=[self._function(functions, module)],
+                targets=[
+                    self._registrations() if module == "on_model_registered" else self._function(functions, module)
+                ],
             )
         events.Rule(
             self,
@@ -113,7 +139,7 @@ class Wiring(Construct):
                     "ProcessingJobName": [{"prefix": names.HASH_JOBS}],
                 },
             ),
-            targets=[self._function(functions, "on_model_registered")],
+            targets=[self._registrations()],
         )
         events.Rule(
             self,
@@ -139,7 +165,6 @@ class Wiring(Construct):
             )
         # EventBridge is content once Lambda has taken the event: what the function fails at three times lands here.
         for module in (
-            "on_model_registered",
             "on_approval_changed",
             "on_inference_completed",
             "on_monitoring_completed",
@@ -166,6 +191,18 @@ class Wiring(Construct):
                 )
             ],
             on_failure=sources.SqsDlq(self.undelivered),
+        )
+        functions["on_ledger_appended"].add_event_source_mapping(
+            "LaterQueue",
+            event_source_arn=self.later.queue_arn,
+            batch_size=1,
+            report_batch_item_failures=True,
+        )
+        functions["on_model_registered"].add_event_source_mapping(
+            "RegistrationsQueue",
+            event_source_arn=self.registrations.queue_arn,
+            batch_size=1,
+            max_concurrency=REGISTRARS,
         )
         functions["on_projection_due"].add_event_source_mapping(
             "WakeQueue",
@@ -256,6 +293,14 @@ class Wiring(Construct):
         )
         for statement in of_reporters(self.bus.event_bus_arn, reporters, writers):
             self.bus.add_to_resource_policy(statement)
+
+    def _registrations(self) -> targets.SqsQueue:
+        return targets.SqsQueue(
+            self.registrations,
+            dead_letter_queue=self.undelivered,
+            retry_attempts=185,
+            max_event_age=Duration.hours(24),
+        )
 
     def _function(
         self, functions: Functions, module: str, given: events.RuleTargetInput | None = None

@@ -16,6 +16,7 @@ from promotion import names
 # Each function learns what it needs and no more.
 TOLD: Mapping[str, tuple[str, ...]] = {
     "on_model_registered": (
+        names.REGISTRATIONS_QUEUE_URL,
         names.LEDGER_TABLE,
         names.SIGNING_KEY_ARN,
         names.RECORD_FUNCTION,
@@ -23,7 +24,7 @@ TOLD: Mapping[str, tuple[str, ...]] = {
         names.HASHING_ROLE_ARN,
         names.INFERENCE_IMAGE,
     ),
-    "on_approval_changed": (names.RECORD_FUNCTION, names.REGISTERED_FUNCTION),
+    "on_approval_changed": (names.RECORD_FUNCTION, names.REGISTRATIONS_QUEUE_URL),
     "decide": (
         names.LEDGER_TABLE,
         names.LINK_KEYS_SECRET_ARN,
@@ -37,7 +38,7 @@ TOLD: Mapping[str, tuple[str, ...]] = {
         names.SIGNING_KEY_ARN,
         names.PUBLIC_URL,
         names.EVIDENCE_BUCKET,
-        names.REGISTERED_FUNCTION,
+        names.REGISTRATIONS_QUEUE_URL,
     ),
     "record": (names.LEDGER_TABLE, names.SIGNING_KEY_ARN),
     "sign_in": (
@@ -64,12 +65,13 @@ TOLD: Mapping[str, tuple[str, ...]] = {
         names.EVENT_BUS_NAME,
         names.PUBLIC_URL,
         names.WAKE_QUEUE_URL,
+        names.LATER_QUEUE_URL,
         names.DEAD_LETTER_QUEUE_URL,
         names.ALARM_TOPIC_ARN,
         names.CONFIGURATION_SET,
         names.EVIDENCE_BUCKET,
     ),
-    "sweep": (names.LEDGER_TABLE, names.SIGNING_KEY_ARN, names.RECORD_FUNCTION, names.REGISTERED_FUNCTION),
+    "sweep": (names.LEDGER_TABLE, names.SIGNING_KEY_ARN, names.RECORD_FUNCTION, names.REGISTRATIONS_QUEUE_URL),
     "prepare_inference": (names.LEDGER_TABLE, names.SIGNING_KEY_ARN, names.EVIDENCE_BUCKET, names.INFERENCE_IMAGE),
     "on_inference_completed": (names.RECORD_FUNCTION, names.EVIDENCE_BUCKET),
     "on_monitoring_completed": (names.RECORD_FUNCTION,),
@@ -124,7 +126,8 @@ class Duties:
             names.DEAD_LETTER_QUEUE_URL: wiring.dead_letters.queue_url,
             names.REGISTRY_ROLE_ARN: self.registry_role.role_arn,
             names.RECORD_FUNCTION: functions["record"].function_name,
-            names.REGISTERED_FUNCTION: functions["on_model_registered"].function_name,
+            names.REGISTRATIONS_QUEUE_URL: wiring.registrations.queue_url,
+            names.LATER_QUEUE_URL: wiring.later.queue_url,
             names.EVIDENCE_BUCKET: store.evidence.bucket_name,
             names.ANCHOR_BUCKET: store.anchors.bucket_name,
             names.HASHING_ROLE_ARN: self.hashing_role.role_arn,
@@ -145,7 +148,7 @@ class Duties:
         may, functions, wiring = self.permissions, self.functions, self.wiring
         append = [may.read_ledger(), may.append_to_ledger(), may.sign(), *may.sign_changes()]
         record = may.invoke(functions["record"].function_arn)
-        register = may.invoke(functions["on_model_registered"].function_arn)
+        register = may.send(wiring.registrations)
         link_keys = allow(["secretsmanager:GetSecretValue"], [self.store.link_keys.secret_arn])
         form_keys = allow(["secretsmanager:GetSecretValue"], [self.store.form_keys.secret_arn])
         sign_in_keys = allow(["secretsmanager:GetSecretValue"], [self.store.sign_in_keys.secret_arn])
@@ -154,6 +157,7 @@ class Duties:
         client_secret = allow(["secretsmanager:GetSecretValue"], [self.store.identity_secret.secret_arn])
         granted: Mapping[str, list[iam.PolicyStatement]] = {
             "on_model_registered": [
+                may.consume(wiring.registrations),
                 may.describe_packages(),
                 *may.read_artifacts(),
                 may.read_ledger(),
@@ -164,7 +168,14 @@ class Duties:
                 may.keep_manifests(),
             ],
             "on_approval_changed": [may.describe_packages(), record, register],
-            "decide": [*append, may.describe_packages(), link_keys, form_keys, read_sessions],
+            "decide": [
+                *append,
+                may.describe_packages(),
+                *may.read_registered_metrics(),
+                link_keys,
+                form_keys,
+                read_sessions,
+            ],
             "operate": [*append, *may.write_reports(), register],
             "record": append,
             "sign_in": [read_sessions, make_sessions, sign_in_keys, client_secret],
@@ -176,8 +187,13 @@ class Duties:
                 form_keys,
                 read_sessions,
                 *may.read_evidence(),
+                *may.read_registered_metrics(),
             ],
-            "on_ledger_appended": [*may.follow_ledger(), may.send(wiring.wake, wiring.undelivered)],
+            "on_ledger_appended": [
+                *may.follow_ledger(),
+                may.consume(wiring.later),
+                may.send(wiring.wake, wiring.undelivered),
+            ],
             "on_projection_due": [
                 may.consume(wiring.wake),
                 may.read_ledger(),
@@ -193,7 +209,7 @@ class Duties:
                 may.keep_attestations(),
                 *may.fold_runs(),
                 may.read_public_key(),
-                may.send(wiring.dead_letters),
+                may.send(wiring.dead_letters, wiring.later),
                 allow(["sns:Publish"], [self.alarm_topic]),
                 *may.act_elsewhere("writer"),
             ],

@@ -134,6 +134,11 @@ class Monitoring(Construct):
             self._alarm(name, visible, 1)
         waiting = wiring.wake.metric_approximate_age_of_oldest_message(period=_FIVE_MINUTES, statistic="Maximum")
         self._alarm("ProjectionLate", waiting, 600)
+        registering = wiring.registrations.metric_approximate_age_of_oldest_message(
+            period=_FIVE_MINUTES, statistic="Maximum"
+        )
+        # Longer than the longest artifact that a function hashes takes.
+        self._alarm("RegistrationLate", registering, 1800)
 
     def _functions(self, functions: Functions) -> None:
         """Errors of each, and of the stream's reader how far behind it is."""

@@ -202,6 +202,7 @@ class PromotionStack(Stack):
             "dead_letter_queue_url": wiring.dead_letters.queue_url,
             "wake_queue_url": wiring.wake.queue_url,
             "undelivered_queue_url": wiring.undelivered.queue_url,
+            "registrations_queue_url": wiring.registrations.queue_url,
             "anchor_bucket": store.anchors.bucket_name,
             "evidence_bucket": store.evidence.bucket_name,
             "inference_machines": {

@@ -144,6 +144,8 @@ EVENTS: Final = "events"
 MAIL: Final = "mail"
 # Also the place below the evidence bucket.
 ATTESTATIONS: Final = "attestations"
+# In place of a group on the wake queue: mails about several groups. No group can be called so.
+DIGEST: Final = ".digest"
 TARGETS: Final[tuple[TargetName, ...]] = (REGISTRY, PARAMETERS, EVENTS, MAIL, ATTESTATIONS)
 # Beside the targets' cursors: what the last verification found, by group.
 DIFFERENCES_KEY: Final = "DIFFERENCES"
@@ -165,12 +167,13 @@ EVENT_BUS_NAME: Final = "EVENT_BUS_NAME"
 VERIFY_QUEUE_URL: Final = "VERIFY_QUEUE_URL"
 PUBLIC_URL: Final = "PUBLIC_URL"
 WAKE_QUEUE_URL: Final = "WAKE_QUEUE_URL"
+LATER_QUEUE_URL: Final = "LATER_QUEUE_URL"
+REGISTRATIONS_QUEUE_URL: Final = "REGISTRATIONS_QUEUE_URL"
 DEAD_LETTER_QUEUE_URL: Final = "DEAD_LETTER_QUEUE_URL"
 ALARM_TOPIC_ARN: Final = "ALARM_TOPIC_ARN"
 CONFIGURATION_SET: Final = "CONFIGURATION_SET"
 REGISTRY_ROLE_ARN: Final = "REGISTRY_ROLE_ARN"
 RECORD_FUNCTION: Final = "RECORD_FUNCTION"
-REGISTERED_FUNCTION: Final = "REGISTERED_FUNCTION"
 EVIDENCE_BUCKET: Final = "EVIDENCE_BUCKET"
 HASHING_ROLE_ARN: Final = "HASHING_ROLE_ARN"
 INFERENCE_IMAGE: Final = "INFERENCE_IMAGE"

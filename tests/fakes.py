@@ -167,6 +167,9 @@ class MemoryLedger:
             {int(key[1].removeprefix("VERSION#")): self.items[key].decode() for key in self._keys(group, "VERSION#")},
         )
 
+    def event(self, group: str, sequence: int) -> Event | None:
+        return next((event for event in self.events(group, after=sequence - 1) if event.sequence == sequence), None)
+
     def events(self, group: str, *, after: int = 0) -> Iterator[Event]:
         for key in self._keys(group, "EVENT#"):
             if int(key[1].removeprefix("EVENT#")) > after:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
-from lambdas.shared.changes import is_own, parse_change, record_bypass
-from lambdas.shared.dependencies import client, config, logger, setting
+from lambdas.shared.changes import is_own, parse_change, read_anew, record_bypass
+from lambdas.shared.dependencies import client, config, logger
 from promotion import names
 from promotion.errors import Invalid, PromotionError
 
@@ -43,9 +41,4 @@ def handler(event: dict[str, object], context: object) -> dict[str, object]:
 
 
 def _read_anew(arn: str, group: str, why: str) -> None:
-    detail = {"ModelPackageArn": arn, "ModelPackageGroupName": group}
-    client("lambda").invoke(
-        FunctionName=setting(names.REGISTERED_FUNCTION),
-        InvocationType="Event",
-        Payload=json.dumps({"id": why, "detail": detail}).encode(),
-    )
+    read_anew({"id": why, "detail": {"ModelPackageArn": arn, "ModelPackageGroupName": group}})

@@ -1,5 +1,5 @@
-"""The ledger's stream said that a group's head moved: wake the projector for that group. Order comes from the ledger, not
-from here.
+"""The ledger's stream said that a group's head moved, or mail has waited long enough: wake the projector for that group. Order
+comes from the ledger, not from here.
 """
 
 from __future__ import annotations
@@ -13,22 +13,33 @@ from promotion.aws.ledger import group_of
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, object]:
-    """Reports the first record that could not be queued, so that the stream goes on from there."""
+    """Reports the first record that could not be queued, so that the stream, or the delayed queue, goes on from there."""
     for record in event["Records"]:
-        keys = record["dynamodb"]["Keys"]
-        group = group_of(keys["pk"]["S"])
-        image = record["dynamodb"].get("NewImage") or {}
-        sequence = image.get("sequence", {}).get("N", record["dynamodb"]["SequenceNumber"])
+        if "dynamodb" in record:
+            item, group, body, unique = _moved(record)
+        else:
+            # From the delayed queue, which has no order: the wake queue lets one projector at a time work on a group.
+            item, body, unique = record["messageId"], json.loads(record["body"]), record["messageId"]
+            group = body["group"]
         try:
             client("sqs").send_message(
                 QueueUrl=setting(names.WAKE_QUEUE_URL),
-                MessageBody=json.dumps({"group": group, "sequence": int(sequence)}),
+                MessageBody=json.dumps(body),
                 MessageGroupId=group,
-                MessageDeduplicationId=f"{group}-{sequence}",
+                MessageDeduplicationId=unique,
             )
         except Exception:  # noqa: BLE001 - whatever it was, the stream has to come back to this record
             logger.exception("wake-up not queued", extra={"model_package_group": group})
             count(names.REFUSED_WAKE_UPS_METRIC, 1)
-            return {"batchItemFailures": [{"itemIdentifier": record["dynamodb"]["SequenceNumber"]}]}
-        logger.info("projector woken", extra={"model_package_group": group, "sequence": int(sequence)})
+            return {"batchItemFailures": [{"itemIdentifier": item}]}
+        logger.info("projector woken", extra={"model_package_group": group, "sequence": body.get("sequence", 0)})
     return {"batchItemFailures": []}
+
+
+def _moved(record: dict[str, Any]) -> tuple[str, str, dict[str, Any], str]:
+    """What a record of the stream is called, its group, the message about it, and what tells that message from others."""
+    keys, number = record["dynamodb"]["Keys"], record["dynamodb"]["SequenceNumber"]
+    group = group_of(keys["pk"]["S"])
+    image = record["dynamodb"].get("NewImage") or {}
+    sequence = image.get("sequence", {}).get("N", number)
+    return number, group, {"group": group, "sequence": int(sequence)}, f"{group}-{sequence}"

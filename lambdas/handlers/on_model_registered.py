@@ -1,14 +1,16 @@
 """A model package was registered, or changed while it waits for approval: hash its artifact and ask for the first environment.
 
-What is too large for a function's time is hashed by a job (lambdas/shared/artifact_hashing.py); its end, and the sweep,
-wake this function too.
+Registrations come through a queue, a few at a time, so that decisions and pages answer whatever registers. What is too large
+for a function's time is hashed by a job (lambdas/shared/artifact_hashing.py); its end, and the sweep, wake this function too.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
 from msgspec.structs import replace
 
 from lambdas.shared import artifact_hashing
@@ -40,9 +42,32 @@ from promotion.workflows.commands import Register
 _BYTES_PER_GB = 1 << 30
 # Enough to record the version after an artifact was too much for the function's time.
 _KEPT_FOR_RECORDING_MS = 60_000
+# Between two tries of a registration, the second one twice as long, and so on.
+_WAIT_S = 60
 
 
-def handler(event: Mapping[str, object], context: object) -> dict[str, object]:
+def handler(event: dict[str, Any], context: object) -> None:
+    """Take what the queue of registrations has; one that fails comes again soon, and at last into the dead-letter queue."""
+    for record in event["Records"]:
+        try:
+            take(json.loads(record["body"]), context)
+        except Exception:
+            come_back(record["receiptHandle"], int(record["attributes"]["ApproximateReceiveCount"]) * _WAIT_S)
+            raise
+
+
+def come_back(receipt: str, seconds: int) -> None:
+    """Have a message delivered again soon; where that fails, it comes when the function's own time would be over."""
+    try:
+        client("sqs").change_message_visibility(
+            QueueUrl=setting(names.REGISTRATIONS_QUEUE_URL), ReceiptHandle=receipt, VisibilityTimeout=seconds
+        )
+    except (BotoCoreError, ClientError):
+        logger.exception("registration waits for the queue")
+
+
+def take(event: Mapping[str, Any], context: object) -> dict[str, object]:
+    """Do what an event of a package, of a job that hashes, or of another function of this service asks for."""
     if event.get("detail-type") == names.PROCESSING_STATE_CHANGE:
         arn = artifact_hashing.package_of(event)
         return look_after(arn) if arn else {"ignored": "not a job that hashes"}

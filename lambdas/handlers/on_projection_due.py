@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from lambdas.shared.dependencies import (
     ledger,
     links,
     logger,
+    now,
     parameter_store,
     prefix,
     setting,
@@ -26,10 +27,12 @@ from lambdas.shared.dependencies import (
 from promotion import names
 from promotion.aws.attestations import AttestationTarget, EvidenceBucket
 from promotion.aws.cursors import DynamoCursors
+from promotion.aws.held_mail import HeldMail
 from promotion.aws.mailer import MailTarget
 from promotion.aws.parameters import ParameterTarget
 from promotion.aws.publisher import EventsTarget
 from promotion.aws.registry import RegistryTarget
+from promotion.aws.settling_mail import SettlingMail
 from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.workflows.projector import Failure, Target, project
@@ -50,10 +53,8 @@ def handler(event: dict[str, Any], context: object) -> dict[str, object]:
     """Reports messages whose group has a target left behind, so that they come again."""
     left: list[dict[str, str]] = []
     for record in event["Records"]:
-        group = json.loads(record["body"])["group"]
-        told = {name: Told(name, target) for name, target in targets().items()}
-        failures, cursors = project(group, ledger=ledger(), cursors=cursors_table(), targets=told)
-        logger.info("projected", extra={"model_package_group": group, "cursors": cursors})
+        woken = json.loads(record["body"])
+        failures = send_digest() if woken["group"] == names.DIGEST else bring(woken["group"], later="later" in woken)
         for failure in failures:
             logger.error("target left behind", extra=structs.asdict(failure))
         tries = int(record["attributes"]["ApproximateReceiveCount"])
@@ -63,6 +64,27 @@ def handler(event: dict[str, Any], context: object) -> dict[str, object]:
         else:
             set_aside(failures, record["messageId"])
     return {"batchItemFailures": left}
+
+
+def bring(group: str, *, later: bool) -> list[Failure]:
+    """Project a group, and send the mail of it that has waited long enough; with `later`, that is what it was woken for."""
+    told = {name: Told(name, target) for name, target in targets().items()}
+    failures, cursors = project(group, ledger=ledger(), cursors=cursors_table(), targets=told)
+    logger.info("projected", extra={"model_package_group": group, "cursors": cursors})
+    return [*failures, *_mailed(group, lambda: mail().release(group, again=later))]
+
+
+def send_digest() -> list[Failure]:
+    """Send what waits for a digest, over all groups."""
+    return _mailed(names.DIGEST, mail().send_digest)
+
+
+def _mailed(group: str, send: Callable[[], None]) -> list[Failure]:
+    try:
+        send()
+    except Exception as error:  # noqa: BLE001 - reported as any target that is left behind
+        return [Failure(group=group, target=names.MAIL, sequence=0, error=f"{type(error).__name__}: {error}")]
+    return []
 
 
 class Told:
@@ -145,9 +167,16 @@ def targets() -> dict[names.TargetName, Target]:
             parameter_store("writer"), signer(), prefix(), ledger=ledger(), bucket=evidence
         ),
         names.EVENTS: EventsTarget(client("events"), setting(names.EVENT_BUS_NAME)),
-        names.MAIL: MailTarget(client("sesv2"), client("s3"), config(), links(), setting(names.CONFIGURATION_SET)),
+        names.MAIL: mail(),
         names.ATTESTATIONS: AttestationTarget(evidence, signer(), ledger().events),
     }
+
+
+def mail() -> SettlingMail:
+    """The mail target, and what waits in it."""
+    sent_by = MailTarget(client("sesv2"), client("s3"), config(), links(), setting(names.CONFIGURATION_SET))
+    held = HeldMail(client("dynamodb"), setting(names.PROJECTIONS_TABLE), client("sqs"), setting(names.LATER_QUEUE_URL))
+    return SettlingMail(sent_by, held, ledger(), config(), links(), config().mail.settles, now)
 
 
 def registry_client(identity: str) -> SageMakerClient:

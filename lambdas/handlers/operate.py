@@ -7,7 +7,6 @@ trusted: everybody with lambda:InvokeFunction can write both.
 from __future__ import annotations
 
 import fnmatch
-import json
 import re
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -17,6 +16,7 @@ import msgspec
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
 from lambdas.shared.appending import about, signing
+from lambdas.shared.changes import read_anew
 from lambdas.shared.dependencies import client, config, ledger, logger, region, setting
 from lambdas.shared.http_request import JSON, Answered, Request, not_found, respond, serve
 from lambdas.shared.reports import LARGEST_REPORT_BYTES, Report, keep
@@ -104,9 +104,7 @@ def _ask(group: str, version: int, arn: str, operator: Actor, reason: str) -> Re
             "detail": {"ModelPackageArn": arn, "ModelPackageGroupName": group},
             "asked": asked[0],
         }
-        client("lambda").invoke(
-            FunctionName=setting(names.REGISTERED_FUNCTION), InvocationType="Event", Payload=json.dumps(event).encode()
-        )
+        read_anew(event)
     return receipt
 
 

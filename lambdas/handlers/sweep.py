@@ -6,14 +6,14 @@ It reads what was registered lately and what is open, not what exists; once a da
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lambdas.shared.dependencies import client, config, count, installed_at, ledger, logger, now, recorder, setting
+from lambdas.shared.changes import read_anew
+from lambdas.shared.dependencies import client, config, count, installed_at, ledger, logger, now, recorder
 from promotion import names
 from promotion.aws.artifacts import MISSING
 from promotion.aws.registry import is_gone
@@ -134,11 +134,7 @@ def _is_unfinished(known: VersionState) -> bool:
 
 def _register_again(arn: str, group: str, *, hashing: bool, by_job: bool) -> None:
     detail = {"ModelPackageArn": arn, "ModelPackageGroupName": group}
-    client("lambda").invoke(
-        FunctionName=setting(names.REGISTERED_FUNCTION),
-        InvocationType="Event",
-        Payload=json.dumps({"id": "sweep", "detail": detail, "hashing": hashing, "by_job": by_job}).encode(),
-    )
+    read_anew({"id": "sweep", "detail": detail, "hashing": hashing, "by_job": by_job})
 
 
 def _oldest_hours(states: Sequence[EnvironmentState]) -> float:

@@ -67,10 +67,19 @@ class Bus:
             log.warning("rule %s: not delivered to %s: %s", rule_arn.rsplit("/", 1)[-1], target["Arn"], failure)
             dead_letter = target.get("DeadLetterConfig", {}).get("Arn")
             if dead_letter:
-                said = undelivered_event(rule_arn, target["Arn"], str(failure))
-                self._to_queue(rule_arn, dead_letter, json.dumps(event), None, said)
+                self._to_dead_letters(
+                    rule_arn, dead_letter, event, undelivered_event(rule_arn, target["Arn"], str(failure))
+                )
         except Exception:
             log.exception("rule %s: delivery to %s broke", rule_arn, target["Arn"])
+
+    def _to_dead_letters(
+        self, rule_arn: str, queue_arn: str, event: dict[str, Any], attributes: dict[str, Any]
+    ) -> None:
+        try:
+            self._to_queue(rule_arn, queue_arn, json.dumps(event), None, attributes)
+        except Undelivered as failure:
+            log.warning("the event is lost: %s", failure)
 
     def _to_function(self, rule_arn: str, target: dict[str, Any], text: str) -> None:
         function = self._deployment.function(target["Arn"])
@@ -112,8 +121,7 @@ class Bus:
             on_resource=access.resource_policies.get(queue_arn, ()),
             principals=("events.amazonaws.com",),
         ):
-            log.warning("the policy of %s does not let EventBridge send for %s", queue_arn, rule_arn)
-            return
+            raise Undelivered(f"the policy of {queue_arn} does not let EventBridge send for {rule_arn}")
         send(queue_arn, text, group, attributes)
         self._woken()
 

@@ -127,6 +127,7 @@ def rule_target(emulator: Emulator, event: dict[str, Any]) -> str:
 def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The test installation, with an identity provider on this machine."""
     text = (ROOT / "tests" / "infra" / "promotion.toml").read_text(encoding="utf-8")
+    text = text.replace("[mail]\n", '[mail]\nsettle = "0s"\n')
     place = tmp_path_factory.mktemp("config") / "promotion.toml"
     with Held() as held:
         place.write_text(text.replace("https://login.example.com/tenant/v2.0", f"http://127.0.0.1:{held.number}"))
@@ -186,7 +187,7 @@ def projected(emulator: Emulator, table: str) -> bool | None:
     """Whether every target has come to the head."""
     known = json.loads(emulator.client("ssm").get_parameter(Name="/promotion/_service")["Parameter"]["Value"])
     items = emulator.client("dynamodb").scan(TableName=known["projections_table"])["Items"]
-    come = [int(item["sequence"]["N"]) for item in items]
+    come = [int(item["sequence"]["N"]) for item in items if item["pk"]["S"].startswith("GROUP#")]
     return True if len(come) == len(names.TARGETS) and set(come) == {head_of(emulator, table)} else None
 
 

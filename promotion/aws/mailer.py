@@ -64,14 +64,18 @@ class MailTarget:
                 samples=partial(self._samples, view, event),
                 slices=partial(self._slices, view, event),
             ):
-                for part in in_parts(message):
-                    raw = mime(part, sender=self._config.mail.sender, reply_to=self._config.mail.reply_to)
-                    self._client.send_email(
-                        FromEmailAddress=self._config.mail.sender,
-                        Destination={"ToAddresses": list(part.to), "CcAddresses": list(part.cc)},
-                        Content={"Raw": {"Data": raw}},
-                        **self._set,
-                    )
+                self.send(message)
+
+    def send(self, message: Message) -> None:
+        """Hand a message to SES."""
+        for part in in_parts(message):
+            raw = mime(part, sender=self._config.mail.sender, reply_to=self._config.mail.reply_to)
+            self._client.send_email(
+                FromEmailAddress=self._config.mail.sender,
+                Destination={"ToAddresses": list(part.to), "CcAddresses": list(part.cc)},
+                Content={"Raw": {"Data": raw}},
+                **self._set,
+            )
 
     def _samples(self, view: GroupSnapshot, event: Event, uri: str) -> Sequence[Mapping[str, object]]:
         """The samples behind an event's evidence: asked for only where the configuration lets them into mail."""

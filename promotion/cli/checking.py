@@ -182,7 +182,7 @@ def redrive() -> int:
 
     def project(failed: dict[str, object], attributes: Mapping[str, MessageAttributeValueOutputTypeDef]) -> bool:
         group = failed.get("group")
-        if not isinstance(group, str) or not names.GROUP_PATTERN.fullmatch(group):
+        if not isinstance(group, str) or not (names.GROUP_PATTERN.fullmatch(group) or group == names.DIGEST):
             return False
         groups.add(group)
         said = f"{group}: {failed.get('target', 'projection')} again from event {failed.get('sequence', 0)}"
@@ -203,12 +203,12 @@ def redrive() -> int:
     return 1 if left else 0
 
 
-def wake(groups: Iterable[str]) -> None:
-    """Make the projector process groups."""
+def wake(groups: Iterable[str], *, later: bool = False) -> None:
+    """Make the projector process groups; with `later`, the mail of them that waits as well."""
     for group in sorted(groups):
         client("sqs").send_message(
             QueueUrl=installation()["wake_queue_url"],
-            MessageBody=json.dumps({"group": group, "sequence": 0}),
+            MessageBody=json.dumps({"group": group, "sequence": 0, **({"later": True} if later else {})}),
             MessageGroupId=group,
             MessageDeduplicationId=uuid.uuid4().hex,
         )
@@ -256,9 +256,16 @@ def _deliver(document: Mapping[str, object], attributes: Mapping[str, MessageAtt
         )
     elif "TARGET_ARN" in attributes:
         function, payload = attributes["TARGET_ARN"].get("StringValue"), document
+    elif isinstance(document.get("detail"), dict):
+        return _register(document)
+    elif isinstance(document.get("group"), str) and "later" in document:
+        wake([document["group"]], later=True)
+        return True
     else:
         # Of the ledger's stream: which groups it was about, the cursors know. What is anything else stays.
         return "DDBStreamBatchInfo" in document
+    if function == _queue_arn("registrations_queue_url"):
+        return _register(document)
     if not isinstance(function, str) or ":function:" not in function:
         return False
     # The ARN of a failed call ends with the version that failed.
@@ -266,6 +273,21 @@ def _deliver(document: Mapping[str, object], attributes: Mapping[str, MessageAtt
     client("lambda").invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(payload).encode())
     print(f"{function.rpartition(':')[2]}: again")
     return True
+
+
+def _register(event: dict[str, Any]) -> bool:
+    """Put an event back on the queue of registrations."""
+    client("sqs").send_message(QueueUrl=installation()["registrations_queue_url"], MessageBody=json.dumps(event))
+    print(one_line(f"{event['detail'].get('ModelPackageArn', 'a job that hashes')}: registered again"))
+    return True
+
+
+def _queue_arn(key: str) -> str | None:
+    """The ARN of a queue of the installation; None where it has none."""
+    if (url := installation().get(key)) is None:
+        return None
+    found = client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    return str(found["Attributes"]["QueueArn"])
 
 
 def _cursors() -> DynamoCursors:

@@ -118,6 +118,10 @@ def check(config: Config, source: str) -> None:
     zone = config.mail.time_zone
     if zone != "UTC" and (known := zoneinfo.available_timezones()) and zone not in known:
         refuse("mail.time_zone", "name a time zone as the IANA database does: Europe/Berlin, or UTC.")
+    try:
+        _ = config.mail.settles
+    except Invalid as error:
+        refuse("mail.settle", error.reason)
     if config.mail.reply_to is not None:
         _check_addresses((config.mail.reply_to,), "mail.reply_to", refuse)
     _check_transform(config.inference, refuse)

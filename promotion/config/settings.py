@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 from promotion.config.durations import duration as duration
 from promotion.config.inference_settings import Evaluation as Evaluation
 from promotion.config.inference_settings import Inference as Inference
+from promotion.config.mail_settings import Mail as Mail
 from promotion.config.people_settings import Decision as Decision
 from promotion.config.people_settings import Identity as Identity
 from promotion.config.people_settings import PeopleGroup as PeopleGroup
@@ -131,21 +132,6 @@ class GroupOverride(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     environments: dict[str, EnvironmentOverride] = {}
     inference: Evaluation = Evaluation()
-
-
-class Mail(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Sender of mails; `identity` makes the stack create its SES identity, else the account has one.
-
-    `domains` are those that addresses named by data scientists may lie in; empty for the sender's and the recipients' own.
-    `time_zone` (IANA, `Europe/Berlin`) is that of the recipients: mails and pages say times in it, and in UTC beside it.
-    """
-
-    sender: str
-    identity: Literal["managed", "existing"] = "managed"
-    reply_to: str | None = None
-    samples_in_mail: bool = False
-    domains: tuple[str, ...] = ()
-    time_zone: str = "UTC"
 
 
 class Operators(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

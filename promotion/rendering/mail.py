@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import assert_never
 
 from promotion.config.loading import Config
@@ -12,11 +13,11 @@ from promotion.ledger.payloads import Payload, Unknown
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.links.urls import Links
 from promotion.rendering.documents.pictures import PictureSource
-from promotion.rendering.mails import notices, registry, requests, stops
+from promotion.rendering.mails import digest, notices, registry, requests, stops
 from promotion.rendering.mails.context import Occasion, SampleSource, SliceSource
 from promotion.rendering.mails.layout import Letter, Message, mime, written
 
-__all__ = ["Message", "compose", "letters", "mime"]
+__all__ = ["Message", "compose", "letters", "mime", "waiting"]
 
 
 def _write(o: Occasion, payload: Payload | Unknown) -> list[Letter]:
@@ -94,6 +95,24 @@ def compose(
         for index, letter in enumerate(found)
         if letter.to
     ]
+
+
+def waiting(
+    event: Event, *, view: GroupSnapshot, config: Config, links: Links, told: Sequence[str] = ()
+) -> digest.Waits:
+    """Return what an event that waits for a digest has to say; `told` are those who know already."""
+    found = letters(event, view=view, config=config, links=links)
+    alone = bool(found)
+    if (
+        not alone
+        and isinstance(event.payload, payloads.RequestSuperseded)
+        and event.environment in config.environment_names
+    ):
+        o = Occasion(
+            event=event, view=view, config=config, links=links, picture=lambda uri: None, samples=lambda uri: ()
+        )
+        found = notices.superseded(o, event.payload, own=True)
+    return digest.Waits(kind=event.kind, letters=found, told=told, never_alone=not alone)
 
 
 def letters(

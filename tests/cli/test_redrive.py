@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from promotion import names
 from promotion.cli import checking
 
 
@@ -15,11 +16,15 @@ class Queue:
 
     def __init__(self, *bodies: str) -> None:
         self.messages = dict(enumerate(bodies))
+        self.sent: list[tuple[str, dict[str, Any]]] = []
 
     def receive_message(self, **_: Any) -> dict[str, Any]:
         return {
             "Messages": [{"MessageId": str(n), "ReceiptHandle": n, "Body": body} for n, body in self.messages.items()]
         }
+
+    def send_message(self, *, QueueUrl: str, MessageBody: str, **_: Any) -> None:  # noqa: N803
+        self.sent.append((QueueUrl, json.loads(MessageBody)))
 
     def delete_message(self, *, QueueUrl: str, ReceiptHandle: int) -> None:  # noqa: N803
         del self.messages[ReceiptHandle]
@@ -38,3 +43,19 @@ def test_what_is_not_known_stays_in_the_queue_and_is_said(
     said = capsys.readouterr().err
     assert said.count("left in the queue") == 5
     assert "\x1b" not in said
+
+
+def test_a_registration_goes_back_to_its_queue_and_mail_that_waits_wakes_the_projector(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    event = json.dumps({"id": "1", "detail": {"ModelPackageArn": "arn:v1", "ModelPackageGroupName": "summaries"}})
+    queue = Queue(event, json.dumps({"group": names.DIGEST, "later": True}))
+    monkeypatch.setattr(checking, "client", lambda service: queue)
+    urls = {"registrations_queue_url": "registrations", "wake_queue_url": "wake"}
+    monkeypatch.setattr(checking, "installation", lambda: urls)
+    assert checking._take("undelivered", checking._deliver) == 0
+    assert queue.messages == {}
+    [(registrations, again), (wake, later)] = queue.sent
+    assert (registrations, again) == ("registrations", json.loads(event))
+    assert (wake, later["group"], later["later"]) == ("wake", names.DIGEST, True)
+    assert "arn:v1: registered again" in capsys.readouterr().out

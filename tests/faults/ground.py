@@ -22,6 +22,7 @@ URL = "https://promotion.example.com"
 MODELS, EVIDENCE, ANCHORS = "promotion-models", "evidence", "anchors"
 WAKE, DEAD = "https://sqs/wake.fifo", "https://sqs/dead.fifo"
 VERIFICATIONS = "https://sqs/verifications"
+REGISTRATIONS, LATER = "https://sqs/registrations", "https://sqs/later"
 RETRAINING = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/retrain"
 
 
@@ -42,7 +43,8 @@ def settings(folder: Path) -> Iterator[dict[str, str]]:
         names.ALARM_TOPIC_ARN: "arn:aws:sns:us-east-1:123456789012:alarms",
         names.REGISTRY_ROLE_ARN: "arn:aws:iam::123456789012:role/registry",
         names.RECORD_FUNCTION: "record",
-        names.REGISTERED_FUNCTION: "on_model_registered",
+        names.REGISTRATIONS_QUEUE_URL: REGISTRATIONS,
+        names.LATER_QUEUE_URL: LATER,
         names.EVIDENCE_BUCKET: EVIDENCE,
         names.HASHING_ROLE_ARN: "arn:aws:iam::123456789012:role/hashing",
         names.INFERENCE_IMAGE: "inference:1",

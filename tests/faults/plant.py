@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +28,20 @@ from local import moto_patches
 from local.moto_patches import sagemaker as registry_mend
 from promotion import names
 from tests.fakes import CONFIG_TEXT, GROUP
-from tests.faults.ground import ANCHORS, DEAD, MODELS, RETRAINING, VERIFICATIONS, WAKE, client, deploy, forget, settings
+from tests.faults.ground import (
+    ANCHORS,
+    DEAD,
+    LATER,
+    MODELS,
+    REGISTRATIONS,
+    RETRAINING,
+    VERIFICATIONS,
+    WAKE,
+    client,
+    deploy,
+    forget,
+    settings,
+)
 
 # Whoever measures a function puts a watch in its place, here.
 from tests.faults.ground import function as function
@@ -71,6 +84,7 @@ class Plant(People):
     stream: list[dict[str, Any]] = field(default_factory=list)
     wake: list[Message] = field(default_factory=list)
     dead: list[Message] = field(default_factory=list)
+    later: list[tuple[datetime, str]] = field(default_factory=list)
     undelivered: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     mails: list[str] = field(default_factory=list)
     published: list[dict[str, Any]] = field(default_factory=list)
@@ -129,13 +143,29 @@ class Plant(People):
 
     def _deliver_event(self) -> None:
         module, event, tries = self.asynchronous.pop(0)
+        queued = module == "on_model_registered"
         try:
-            function(module)(event, None)
+            function(module)(_queued(event, tries) if queued else event, None)
         except (Killed, Exception):  # noqa: BLE001 - as Lambda does
-            if tries + 1 < ASYNC_TRIES:
+            if tries + 1 < (MOST_RECEIVES if queued else ASYNC_TRIES):
                 self.asynchronous.append((module, event, tries + 1))
             else:
                 self.undelivered.append((module, event))
+
+    def deliver_later(self) -> None:
+        """The delayed queue delivers what is due by now, and again what its function died of."""
+        due = [each for each in self.later if each[0] <= datetime.now(UTC)]
+        for number, (at, body) in enumerate(due):
+            record = {"messageId": f"later-{at.isoformat()}-{number}", "body": body}
+            for _ in range(MOST_RECEIVES):
+                try:
+                    failed = function("on_ledger_appended")({"Records": [record]}, None)["batchItemFailures"]
+                except Killed:
+                    continue
+                if not failed:
+                    break
+            self.later.remove((at, body))
+        self.settle()
 
     def _deliver_stream(self) -> None:
         records = self.stream[:100]
@@ -280,6 +310,12 @@ class Plant(People):
         if given["QueueUrl"] == VERIFICATIONS:
             self.asynchronous.append(("verify", {"Records": [{"body": given["MessageBody"]}]}, 0))
             return {"MessageId": "m"}
+        if given["QueueUrl"] == REGISTRATIONS:
+            self.asynchronous.append(("on_model_registered", json.loads(given["MessageBody"]), 0))
+            return {"MessageId": "m"}
+        if given["QueueUrl"] == LATER:
+            self.later.append((datetime.now(UTC) + timedelta(seconds=given["DelaySeconds"]), given["MessageBody"]))
+            return {"MessageId": "m"}
         identity = given["QueueUrl"] + given["MessageDeduplicationId"]
         if identity not in self.deduplicated:
             self.deduplicated.add(identity)
@@ -331,7 +367,7 @@ class Plant(People):
 
 
 @contextmanager
-def plant(folder: Path, *, hash_up_to_gb: float = 10.0) -> Iterator[Plant]:
+def plant(folder: Path, *, hash_up_to_gb: float = 10.0, settle: str = "0s") -> Iterator[Plant]:
     """A fresh service, deployed and empty; with `hash_up_to_gb` at 0, every artifact is one for a job."""
     moto_patches.apply()
     dependencies.logger.setLevel("CRITICAL")
@@ -341,8 +377,9 @@ def plant(folder: Path, *, hash_up_to_gb: float = 10.0) -> Iterator[Plant]:
     def call(client: Any, operation: str, given: dict[str, Any]) -> Any:
         return made.call(client, operation, given, original)
 
+    config = CONFIG_TEXT.replace("[mail]\n", f'[mail]\nsettle = "{settle}"\n')
     (folder / names.CONFIG_FILE).write_text(
-        f'{CONFIG_TEXT}\n[artifacts]\nbuckets = ["{MODELS}"]\nhash_in_function_up_to_gb = {hash_up_to_gb}\n'
+        f'{config}\n[artifacts]\nbuckets = ["{MODELS}"]\nhash_in_function_up_to_gb = {hash_up_to_gb}\n'
         f'[inference]\nbucket = "{MODELS}"\n[drift]\nenvironments = ["dev"]\n'
         f'[drift.retraining."*"]\npipeline = "{RETRAINING}"\n',
         encoding="utf-8",
@@ -367,6 +404,12 @@ def _patched(call: Callable[..., Any]) -> Iterator[None]:
         yield
     finally:
         _CLIENT._make_api_call = original
+
+
+def _queued(event: dict[str, Any], tries: int) -> dict[str, Any]:
+    """An event as the queue of registrations gives it to its function."""
+    attributes = {"ApproximateReceiveCount": str(tries + 1)}
+    return {"Records": [{"messageId": "m", "receiptHandle": "r", "body": json.dumps(event), "attributes": attributes}]}
 
 
 def _tells(made: Plant) -> Callable[[Any], None]:

@@ -211,7 +211,7 @@ def test_the_end_of_a_job_that_is_not_ours_is_left_alone(service: Plant) -> None
 
     for name in ("model-monitoring-1", "promotion-hash-nobody-v1-00000000-1"):
         event = {"detail-type": names.PROCESSING_STATE_CHANGE, "detail": {"ProcessingJobName": name}}
-        assert on_model_registered.handler(event, None) == {"ignored": "not a job that hashes"}
+        assert on_model_registered.take(event, None) == {"ignored": "not a job that hashes"}
 
 
 @pytest.mark.parametrize("group", ["x" * 63, "a-" * 31 + "a"])

@@ -44,7 +44,9 @@ def calls(template: Template) -> dict[str, tuple[str, str, dict[str, str]]]:
     decide, operate, record, sign_in, web = (
         f"<{template.function(module)[0]}.Arn>" for module in ("decide", "operate", "record", "sign_in", "web")
     )
-    registered = f"<{template.function('on_model_registered')[0]}.Arn>"
+    registrations, later = (
+        f"<{template.the('AWS::SQS::Queue', name)[0]}.Arn>" for name in ("WiringRegistrations", "WiringLater")
+    )
     hashing = f"<{template.the('AWS::IAM::Role', 'HashingRole')[0]}.Arn>"
     jobs = f"arn:<AWS::Partition>:sagemaker:{HERE}:processing-job"
     return {
@@ -99,8 +101,13 @@ def calls(template: Template) -> dict[str, tuple[str, str, dict[str, str]]]:
         "send sign_in an event": ("lambda:InvokeFunction", sign_in, {}),
         "send web an event": ("lambda:InvokeFunction", web, {}),
         "say what happened": ("lambda:InvokeFunction", record, {}),
-        "register again": ("lambda:InvokeFunction", registered, {}),
+        "register again": ("sqs:SendMessage", registrations, {}),
+        "take a registration": ("sqs:ReceiveMessage", registrations, {}),
+        "wait": ("sqs:SendMessage", later, {}),
+        "take what has waited": ("sqs:ReceiveMessage", later, {}),
+        "remove mail that waited": ("dynamodb:DeleteItem", projections, {}),
         "read artifacts": ("s3:GetObject", ARTIFACT, {}),
+        "read registered metrics": ("s3:GetObject", ARTIFACT.replace("model.tar.gz", "metrics.json"), {}),
         "write artifacts": ("s3:PutObject", ARTIFACT, {}),
         "read evidence": ("s3:GetObject", f"{evidence}/summaries/dev/run/metrics.json", {}),
         "write a run's context": ("s3:PutObject", f"{evidence}/summaries/dev/run/context/gates.json", {}),
@@ -131,9 +138,11 @@ def calls(template: Template) -> dict[str, tuple[str, str, dict[str, str]]]:
 
 MAY = {
     "on_model_registered": {
+        "take a registration",
         "describe a package",
         "read the ledger",
         "read artifacts",
+        "read registered metrics",
         "say what happened",
         "start a job that hashes",
         "say what to hash",
@@ -148,6 +157,7 @@ MAY = {
         "change the ledger's heads",
         "sign",
         "describe a package",
+        "read registered metrics",
         "read link keys",
         "read form keys",
         "check a session",
@@ -174,13 +184,16 @@ MAY = {
         "read link keys",
         "read form keys",
         "check a session",
+        "read registered metrics",
         "read evidence",
         "read what was hashed",
         "read folded runs",
     },
-    "on_ledger_appended": {"read the stream", "wake"},
+    "on_ledger_appended": {"read the stream", "wake", "take what has waited"},
     "on_projection_due": {
         "be woken",
+        "wait",
+        "remove mail that waited",
         "read the ledger",
         "read cursors",
         "move cursors",
@@ -206,6 +219,7 @@ MAY = {
         "read what is live",
         "read the public key",
         "read artifacts",
+        "read registered metrics",
         "read the ledger",
         "write a run's context",
         "make a copy",
@@ -215,6 +229,7 @@ MAY = {
         "read what was hashed",
         "read folded runs",
         "read artifacts",
+        "read registered metrics",
         "describe a run",
         "say what happened",
     },

@@ -26,6 +26,8 @@ HELD = {
     "WiringWakeE31B1A1F": "AWS::SQS::Queue",
     "WiringUndelivered9E4F3AF3": "AWS::SQS::Queue",
     "WiringVerifications44D9E6DF": "AWS::SQS::Queue",
+    "WiringRegistrations8ADDD587": "AWS::SQS::Queue",
+    "WiringLater7A66D1C6": "AWS::SQS::Queue",
     "WiringBusAA993822": "AWS::Events::EventBus",
     "Alarms04B5A0BF": "AWS::SNS::Topic",
     "ApiHttp17514DA7": "AWS::ApiGatewayV2::Api",

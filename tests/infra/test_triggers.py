@@ -13,8 +13,10 @@ from tests.infra.synthesized import Template
 
 
 def rule_for(template: Template, module: str, kind: str | None = None) -> dict[str, Any]:
-    """The rule that starts a function; where there are several, the one for events of `kind`."""
+    """The rule that starts a function, or fills its queue; where there are several, the one for events of `kind`."""
     function, _ = template.function(module)
+    if module == "on_model_registered":
+        function, _ = template.the("AWS::SQS::Queue", "WiringRegistrations")
     found = [
         rule
         for rule in template.of_type("AWS::Events::Rule").values()
@@ -115,7 +117,7 @@ def test_what_an_asynchronous_function_fails_at_is_kept(template: Template) -> N
         config["FunctionName"]: config["DestinationConfig"]["OnFailure"]["Destination"]
         for config in template.of_type("AWS::Lambda::EventInvokeConfig").values()
     }
-    for module in ("on_model_registered", "on_approval_changed", "on_inference_completed", "sweep", "verify"):
+    for module in ("on_approval_changed", "on_inference_completed", "sweep", "verify"):
         assert kept[f"<{template.function(module)[0]}>"] == f"<{undelivered}.Arn>"
 
 
@@ -150,6 +152,18 @@ def test_the_projector_takes_one_group_at_a_time_and_few_at_once(template: Templ
     dead, letters = template.the("AWS::SQS::Queue", "WiringDeadLetters")
     assert queue["RedrivePolicy"] == {"deadLetterTargetArn": f"<{dead}.Arn>", "maxReceiveCount": 5}
     assert letters["FifoQueue"] is True
+
+
+def test_registrations_take_few_functions_at_once_and_are_kept(template: Template) -> None:
+    _, mapping = template.the("AWS::Lambda::EventSourceMapping", "FunctionsOnModelRegisteredRegistrationsQueue")
+    registrations, queue = template.the("AWS::SQS::Queue", "WiringRegistrations")
+    assert mapping["EventSourceArn"] == f"<{registrations}.Arn>"
+    assert mapping["BatchSize"] == 1
+    assert 2 <= mapping["ScalingConfig"]["MaximumConcurrency"] <= 5
+    _, function = template.function("on_model_registered")
+    assert queue["VisibilityTimeout"] > function["Timeout"]
+    undelivered, _ = template.the("AWS::SQS::Queue", "WiringUndelivered")
+    assert queue["RedrivePolicy"] == {"deadLetterTargetArn": f"<{undelivered}.Arn>", "maxReceiveCount": 5}
 
 
 def test_no_function_reserves_concurrency(template: Template) -> None:

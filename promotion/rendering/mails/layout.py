@@ -39,7 +39,7 @@ class Letter(Struct, frozen=True, kw_only=True):
 
     A mail has one button, and at most FACTS_SHOWN `problems` and `facts` together: everything else is on the page. `rows`
     are the metrics (promotion.rendering.documents.evidence.comparison), drawn where there is no picture of them; `gates`
-    are those that judge no metric, for chats.
+    are those that judge no metric, for chats. `entries` are what a digest tells of, each with the address of its page.
     """
 
     to: tuple[str, ...]
@@ -61,6 +61,7 @@ class Letter(Struct, frozen=True, kw_only=True):
     lost_pictures: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = ()
     samples: Sequence[dict[str, object]] = ()
+    entries: Sequence[tuple[str, str]] = ()
     why: str = ""
 
 

@@ -102,13 +102,16 @@ def expired(o: Occasion) -> list[Letter]:
     ]
 
 
-def superseded(o: Occasion, payload: payloads.RequestSuperseded) -> list[Letter]:
-    """Only for a requester whose request was superseded by somebody else's version: one's own newer version is no news."""
+def superseded(o: Occasion, payload: payloads.RequestSuperseded, *, own: bool = False) -> list[Letter]:
+    """Only for a requester whose request was superseded by somebody else's version: one's own newer version is no news.
+
+    With `own`, also for that: of many registered at once it is not plain which one is asked.
+    """
     name, by = o.environment, payload.by
     # What was adopted, or gone back to, came without a request.
     other = parse_request_id(by)[1] if by else o.view.environment(name).live
     newer = o.view.find_version(other) if other not in (None, o.version) else None
-    if newer is None or requester_address(newer.package) in o.requester:
+    if newer is None or (requester_address(newer.package) in o.requester and not own):
         return []
     came = f"A newer version is pending approval for {name}" if by else f"Version {newer.version} is live in {name} now"
     return [

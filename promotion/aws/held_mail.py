@@ -1,0 +1,80 @@
+"""Mail that waits: storms of requests, and events for a digest, in the projector's table; and the queue that wakes it later."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from promotion.aws import Client
+from promotion.workflows.storms import Storm
+
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-timers.html
+LONGEST_DELAY_S = 900
+
+
+class Waiting(Struct, frozen=True, kw_only=True):
+    """An event whose mail waits for a digest, since when, and the addresses that have had it already."""
+
+    group: str
+    sequence: int
+    since: datetime
+    told: tuple[str, ...] = ()
+
+
+class HeldMail:
+    """One item for each environment of a group that was asked, and for each event of the next digest."""
+
+    def __init__(self, client: Client, table: str, sqs: Client, queue_url: str) -> None:
+        self._client = client
+        self._table = table
+        self._sqs = sqs
+        self._queue_url = queue_url
+
+    def storms(self, group: str) -> dict[str, Storm]:
+        """What is known of the newest requests of a group, by environment."""
+        return {key: msgspec.json.decode(text, type=Storm) for key, text in self._query(f"STORM#{group}")}
+
+    def put_storm(self, group: str, environment: str, storm: Storm) -> None:
+        """Remember the newest request for an environment, and whether its mail waits."""
+        self._put(f"STORM#{group}", environment, storm)
+
+    def digest(self) -> list[Waiting]:
+        """The events of the next digest, of all groups."""
+        return [msgspec.json.decode(text, type=Waiting) for _, text in self._query("DIGEST")]
+
+    def put(self, waiting: Waiting) -> None:
+        """Add an event to the next digest, or say who has had it."""
+        self._put("DIGEST", f"{waiting.group}#{waiting.sequence:010d}", waiting)
+
+    def remove(self, waiting: Waiting) -> None:
+        """Its mail is out."""
+        key = {"pk": {"S": "DIGEST"}, "sk": {"S": f"{waiting.group}#{waiting.sequence:010d}"}}
+        self._client.delete_item(TableName=self._table, Key=key)
+
+    def wake(self, group: str, after: timedelta) -> None:
+        """Have the projector woken for a group, or for names.DIGEST, once `after` has passed."""
+        # A second more: the clock of the machine that looks then may be behind this one's.
+        seconds = max(0, math.ceil(after.total_seconds()) + 1)
+        self._sqs.send_message(
+            QueueUrl=self._queue_url,
+            MessageBody=json.dumps({"group": group, "later": True}),
+            DelaySeconds=min(seconds, LONGEST_DELAY_S),
+        )
+
+    def _query(self, key: str) -> list[tuple[str, str]]:
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": key}},
+            ConsistentRead=True,
+        )
+        return [(item["sk"]["S"], item["state"]["S"]) for page in pages for item in page["Items"]]
+
+    def _put(self, pk: str, sk: str, state: Any) -> None:
+        item = {"pk": {"S": pk}, "sk": {"S": sk}, "state": {"S": msgspec.json.encode(state).decode()}}
+        self._client.put_item(TableName=self._table, Item=item)

@@ -1,0 +1,159 @@
+"""Mail that waits for what comes next: `[mail] settle`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from promotion import names
+from promotion.aws.held_mail import Waiting
+from promotion.aws.mailer import MailTarget
+from promotion.config.loading import Config
+from promotion.domain.model import VersionState
+from promotion.ledger.append import Ledger
+from promotion.ledger.events import Event, environment_of, version_of
+from promotion.ledger.payloads import ApprovalRequested
+from promotion.ledger.snapshot import GroupSnapshot
+from promotion.links.urls import Links
+from promotion.rendering.mail import waiting
+from promotion.rendering.mails.digest import KINDS, Key, Waits, digests
+from promotion.workflows import storms
+from promotion.workflows.storms import Storm
+
+
+class Events(Ledger, Protocol):
+    """A ledger of which one event can be read."""
+
+    def event(self, group: str, sequence: int) -> Event | None:
+        """One event of a group; None where there is none."""
+
+
+class Held(Protocol):
+    """What waits, and who wakes it: promotion/aws/held_mail.py."""
+
+    def storms(self, group: str) -> dict[str, Storm]: ...
+    def put_storm(self, group: str, environment: str, storm: Storm) -> None: ...
+    def digest(self) -> list[Waiting]: ...
+    def put(self, waiting: Waiting) -> None: ...
+    def remove(self, waiting: Waiting) -> None: ...
+    def wake(self, group: str, after: timedelta) -> None: ...
+
+
+class SettlingMail:
+    """Sends most mail at once. Of requests that come soon after one another only the newest is mailed, once it is quiet;
+    reminders, expiries and superseded requests of a short time come as one mail to each recipient.
+
+    What waits is written before the cursor passes it, and removed after it went out: a crash anywhere loses nothing. The one
+    case of a second mail stays the one of MailTarget: SES took it, and this process died before that was written.
+    """
+
+    one_by_one = True
+
+    def __init__(
+        self,
+        mail: MailTarget,
+        held: Held,
+        ledger: Events,
+        config: Config,
+        links: Links,
+        settle: timedelta,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._mail = mail
+        self._held = held
+        self._ledger = ledger
+        self._config = config
+        self._links = links
+        self._settle = settle
+        self._now = now
+
+    def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
+        """Send the mails of events, or keep those that wait."""
+        for event in events:
+            if not (self._settle and self._waits(view, event)):
+                self._mail.project(view, [event])
+
+    def _waits(self, view: GroupSnapshot, event: Event) -> bool:
+        if event.kind in KINDS:
+            self._held.put(Waiting(group=event.group, sequence=event.sequence, since=event.time))
+            self._held.wake(names.DIGEST, event.time + self._settle - self._now())
+            return True
+        if not _is_open(event, view, self._now()):
+            # No request, or one that nobody is mailed about any more.
+            return False
+        name = environment_of(event)
+        storm = storms.requested(self._held.storms(event.group).get(name), event.sequence, event.time, self._settle)
+        self._held.put_storm(event.group, name, storm)
+        due = storm.due(self._settle)
+        if due is None:
+            return False
+        self._held.wake(event.group, due - self._now())
+        return True
+
+    def release(self, group: str, *, again: bool) -> None:
+        """Send the mail about a group's requests that has waited long enough; with `again`, wake for what has to wait longer."""
+        for name, storm in self._held.storms(group).items():
+            due = storm.due(self._settle)
+            if storm.held is None or due is None:
+                continue
+            if self._now() < due:
+                if again:
+                    self._held.wake(group, due - self._now())
+                continue
+            event = self._ledger.event(group, storm.held)
+            view = self._ledger.view(group)
+            if event is not None and _is_open(event, view, self._now()):
+                self._mail.project(view, [event])
+            self._held.put_storm(group, name, storms.mailed(storm, self._now()))
+
+    def send_digest(self) -> None:
+        """Send what waits for a digest, once the first of it has waited long enough.
+
+        Whom SES refuses keeps nobody else from theirs; what it was about waits on, and is raised at the end.
+        """
+        found = {(each.group, each.sequence): each for each in self._held.digest()}
+        if not found:
+            return
+        due = min(each.since for each in found.values()) + self._settle
+        if self._now() < due:
+            self._held.wake(names.DIGEST, due - self._now())
+            return
+        said = {key: waits for key, each in found.items() if (waits := self._said(each)) is not None}
+        refused: list[Exception] = []
+        kept: set[Key] = set()
+        for message, keys in digests(said, self._links, self._now()):
+            try:
+                self._mail.send(message)
+            except Exception as error:  # noqa: BLE001 - raised again once all others have been told
+                refused.append(error)
+                kept.update(keys)
+                continue
+            for key in keys:
+                found[key] = replace(found[key], told=(*found[key].told, *message.to))
+                self._held.put(found[key])
+        for key, each in found.items():
+            if key not in kept:
+                self._held.remove(each)
+        if refused:
+            raise refused[0]
+
+    def _said(self, each: Waiting) -> Waits | None:
+        event = self._ledger.event(each.group, each.sequence)
+        if event is None or event.kind not in KINDS:
+            # A table restored from before it has another event there.
+            return None
+        view = self._ledger.view(each.group)
+        return waiting(event, view=view, config=self._config, links=self._links, told=each.told)
+
+
+def _is_open(event: Event, view: GroupSnapshot, now: datetime) -> bool:
+    """Return True if the request that an event made still waits for its decision."""
+    payload = event.payload
+    if not isinstance(payload, ApprovalRequested):
+        return False
+    state: VersionState | None = view.find_version(version_of(event))
+    request = state.requests.get(environment_of(event)) if state else None
+    return request is not None and request.attempt == payload.attempt and request.state_at(now) == "Pending"

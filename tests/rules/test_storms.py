@@ -1,0 +1,196 @@
+"""Many requests within a short time: approvers get mail about the newest, requesters and reminders come as digests."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from promotion import names
+from promotion.domain.people import Actor, Requester
+from promotion.workflows import decisions, storms
+from tests.fakes import ANN, GROUP, House
+from tests.settled import Post
+
+DEE = Requester(actor=Actor(kind="requester", subject="dee@example.com", email="dee@example.com"), declared_by="self")
+
+
+def arriving(post: Post, order: list[int], apart_s: float = 1.0) -> None:
+    for version in order:
+        post.house.register(version, requester=DEE)
+        assert post.house.project() == []
+        post.pass_time(seconds=apart_s)
+
+
+def shuffled(count: int) -> list[int]:
+    order = list(range(1, count + 1))
+    random.Random(7).shuffle(order)
+    assert order[0] != count
+    return order
+
+
+def test_the_first_request_of_a_storm_is_mailed_at_once_and_the_newest_once_it_is_quiet() -> None:
+    post = Post(House())
+    order = shuffled(30)
+    arriving(post, order)
+    assert post.mails_to("ann@example.com") == [f"[dev] {GROUP} v{order[0]}: approve for dev"]
+    post.pass_time(minutes=2)
+    assert post.mails_to("ann@example.com") == [
+        f"[dev] {GROUP} v{order[0]}: approve for dev",
+        f"[dev] {GROUP} v30: approve for dev",
+    ]
+
+
+def test_requesters_of_superseded_versions_get_one_digest() -> None:
+    post = Post(House())
+    arriving(post, shuffled(30))
+    post.pass_time(minutes=5)
+    [subject] = post.mails_to("dee@example.com")
+    assert subject == f"29 requests of {GROUP} were superseded"
+    [text] = [text for people, _, text in post.sent if people == ["dee@example.com"]]
+    assert text.count("superseded by v30") >= 1
+    assert "https://promotion.example.com/approvals/" in text
+
+
+def test_a_single_version_of_ones_own_that_is_superseded_is_no_news() -> None:
+    post = Post(House())
+    arriving(post, [1, 2], apart_s=600)
+    assert post.mails_to("dee@example.com") == []
+
+
+def test_requests_that_come_one_by_one_are_each_mailed_at_once() -> None:
+    post = Post(House())
+    for number in (1, 2, 3):
+        post.house.register(number)
+        post.house.project()
+        assert len(post.mails_to("ann@example.com")) == number
+        post.pass_time(seconds=60)
+
+
+def test_a_storm_that_does_not_end_is_mailed_every_five_times_settle() -> None:
+    post = Post(House())
+    arriving(post, list(range(1, 61)), apart_s=10)
+    assert len(post.mails_to("ann@example.com")) == 3, "at once, after 300 s, after 600 s"
+
+
+def test_nobody_gets_mail_about_what_was_decided_while_its_mail_waited() -> None:
+    post = Post(House())
+    arriving(post, [1, 2])
+    post.house.decide(2, "dev", verdict=names.REJECTED)
+    post.house.project()
+    post.pass_time(minutes=5)
+    assert post.mails_to("ben@example.com") == [f"[dev] {GROUP} v1: approve for dev"]
+
+
+def test_other_mail_of_the_group_does_not_wait() -> None:
+    post = Post(House())
+    arriving(post, [1, 2])
+    post.house.revoke(1)
+    post.house.project()
+    assert any("revoked" in subject for subject in post.mails_to("ben@example.com"))
+
+
+def test_without_settle_everything_is_mailed_at_once() -> None:
+    house = House()
+    house.config = replace(house.config, mail=replace(house.config.mail, settle="0s"))
+    post = Post(house)
+    arriving(post, [1, 2, 3])
+    assert len(post.mails_to("ann@example.com")) == 3
+    assert post.held.timers == []
+
+
+def test_reminders_of_many_requests_are_one_mail_to_each_approver() -> None:
+    post, groups = Post(House()), [f"group-{number:02d}" for number in range(18)]
+    for group in groups:
+        post.house.register(1, group)
+        post.house.project(group)
+    post.sent.clear()
+    post.pass_time(hours=37)
+    decisions.record_decision(
+        post.house.asked(1, "dev", groups[0]), ANN, names.APPROVED, "Good.", world=post.house.world
+    )
+    sweep(post, groups)
+    assert post.mails_to("ann@example.com") == ["17 requests are still pending"]
+    assert post.mails_to("ben@example.com") == ["17 requests are still pending"]
+
+
+def test_expiries_of_many_requests_are_one_mail_and_one_alone_is_the_usual_mail() -> None:
+    post, groups = Post(House()), [f"group-{number:02d}" for number in range(3)]
+    for group in groups:
+        post.house.register(1, group, requester=DEE)
+        post.house.project(group)
+    post.sent.clear()
+    post.pass_time(hours=73)
+    sweep(post, groups)
+    assert post.mails_to("dee@example.com") == ["3 requests expired"]
+    alone = Post(House())
+    alone.house.register(1, requester=DEE)
+    alone.house.project()
+    alone.pass_time(hours=73)
+    sweep(alone, [GROUP])
+    assert alone.mails_to("dee@example.com") == [f"[dev] {GROUP} v1: request expired"]
+
+
+def test_a_digest_that_broke_off_goes_on_with_those_who_had_none() -> None:
+    post = Post(House())
+    for group in ("a", "b"):
+        post.house.register(1, group, requester=replace(DEE, actor=replace(DEE.actor, email=f"{group}@example.com")))
+        post.house.project(group)
+    post.sent.clear()
+    post.pass_time(hours=73)
+    for group in ("a", "b"):
+        decisions.keep_time(post.house.view(group).environment("dev"), world=post.house.world)
+        post.house.project(group)
+    whole, calls = post.held.put, []
+
+    def dying(waiting: object) -> None:
+        whole(waiting)  # type: ignore[arg-type]
+        calls.append(waiting)
+        raise TimeoutError
+
+    post.held.put = dying  # type: ignore[method-assign]
+    try:
+        post.pass_time(minutes=2)
+    except TimeoutError:
+        post.held.put = whole  # type: ignore[method-assign]
+    post.held.wake(names.DIGEST, timedelta())
+    post.pass_time(minutes=2)
+    assert [len(post.mails_to(f"{group}@example.com")) for group in ("a", "b")] == [1, 1]
+    assert post.held.waiting == {}
+
+
+def test_whom_ses_refuses_keeps_nobody_from_their_digest() -> None:
+    post, groups = Post(House()), ["a", "b", "c"]
+    for group in groups:
+        post.house.register(1, group, requester=replace(DEE, actor=replace(DEE.actor, email=f"{group}@example.com")))
+        post.house.project(group)
+    post.pass_time(hours=73)
+    post.sent.clear()
+    post.refused = "a@example.com"
+    for group in groups:
+        decisions.keep_time(post.house.view(group).environment("dev"), world=post.house.world)
+        post.house.project(group)
+    with pytest.raises(ValueError, match="refused"):
+        post.pass_time(minutes=2)
+    assert [len(post.mails_to(f"{group}@example.com")) for group in groups] == [0, 1, 1]
+    assert list(post.held.waiting) == [("a", 4)], "it is tried again"
+
+
+def test_the_same_request_once_more_changes_nothing_of_a_storm() -> None:
+    house, settle = House(), timedelta(seconds=60)
+    first = storms.requested(None, 2, house.now, settle)
+    assert storms.requested(first, 2, house.now, settle) == first
+    held = storms.requested(first, 5, house.now + timedelta(seconds=10), settle)
+    assert storms.requested(held, 5, house.now + timedelta(seconds=10), settle) == held
+    assert held.due(settle) == house.now + timedelta(seconds=70)
+
+
+def sweep(post: Post, groups: list[str]) -> None:
+    """The sweep times every request; a second apart, and then the minutes pass in which mail settles."""
+    for group in groups:
+        decisions.keep_time(post.house.view(group).environment("dev"), world=post.house.world)
+        assert post.house.project(group) == []
+        post.pass_time(seconds=1)
+    post.pass_time(minutes=3)

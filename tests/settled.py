@@ -1,0 +1,88 @@
+"""An installation in memory whose mails settle as deployed: what goes out, and the timers that the queue would keep."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+from email import message_from_bytes, policy
+from typing import Any
+
+from promotion import names
+from promotion.aws.held_mail import Waiting
+from promotion.aws.mailer import MailTarget
+from promotion.aws.settling_mail import SettlingMail
+from promotion.links.tokens import Keyring
+from promotion.links.urls import Links
+from promotion.workflows.storms import Storm
+from tests.fakes import FakeS3, House
+
+LINKS = Links(base_url="https://promotion.example.com", keyring=Keyring(["a key for tests"]))
+
+
+class MemoryHeld:
+    """What waits, and the messages of the delayed queue: (due, group)."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self.known: dict[str, dict[str, Storm]] = {}
+        self.waiting: dict[tuple[str, int], Waiting] = {}
+        self.timers: list[tuple[datetime, str]] = []
+
+    def storms(self, group: str) -> dict[str, Storm]:
+        return dict(self.known.get(group, {}))
+
+    def put_storm(self, group: str, environment: str, storm: Storm) -> None:
+        self.known.setdefault(group, {})[environment] = storm
+
+    def digest(self) -> list[Waiting]:
+        return list(self.waiting.values())
+
+    def put(self, waiting: Waiting) -> None:
+        self.waiting[waiting.group, waiting.sequence] = waiting
+
+    def remove(self, waiting: Waiting) -> None:
+        self.waiting.pop((waiting.group, waiting.sequence), None)
+
+    def wake(self, group: str, after: timedelta) -> None:
+        self.timers.append((self._house.now + max(after, timedelta()), group))
+
+
+class Post:
+    """SES, in front of a mail target; `sent` has (recipients, subject, text)."""
+
+    def __init__(self, house: House) -> None:
+        self.house, self.sent = house, list[tuple[list[str], str, str]]()
+        self.held, self.refused = MemoryHeld(house), ""
+        plain = MailTarget(self, FakeS3(), house.config, LINKS)
+        self.mail = SettlingMail(
+            plain, self.held, house.ledger, house.config, LINKS, house.config.mail.settles, lambda: house.now
+        )
+        house.mail = self.mail  # type: ignore[assignment]
+
+    def send_email(self, *, Destination: dict[str, Any], Content: dict[str, Any], **_: Any) -> None:  # noqa: N803
+        message = message_from_bytes(Content["Raw"]["Data"], policy=policy.default)
+        body = message.get_body(("plain",))
+        assert body is not None
+        if self.refused in Destination["ToAddresses"]:
+            raise ValueError(f"{self.refused} is refused")
+        people = [*Destination["ToAddresses"], *Destination["CcAddresses"]]
+        self.sent.append((people, str(message["Subject"]), body.get_content()))
+
+    def pass_time(self, **length: float) -> None:
+        """Time passes, and the delayed queue delivers what is due, in order."""
+        until = self.house.now + timedelta(**length)
+        while due := sorted(timer for timer in self.held.timers if timer[0] <= until):
+            self.held.timers.remove(due[0])
+            self.house.now = max(self.house.now, due[0][0])
+            if due[0][1] == names.DIGEST:
+                self.mail.send_digest()
+            else:
+                self.mail.release(due[0][1], again=True)
+        self.house.now = until
+
+    def mails_to(self, address: str) -> list[str]:
+        return [subject for people, subject, _ in self.sent if address in people]
+
+    def most(self) -> int:
+        """The most mails that one person got."""
+        return max(Counter(address for people, *_ in self.sent for address in people).values(), default=0)
