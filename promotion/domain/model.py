@@ -139,12 +139,22 @@ ClosedState = Literal["Approved", "Rejected", "Expired", "Superseded", "Withdraw
 RequestState = Literal["Pending", ClosedState]
 
 
+class Ending(Struct, frozen=True, kw_only=True):
+    """How a request ended, or what it let in: the request's state or `RolledBack`, by whom, when, and why if they said so."""
+
+    how: str
+    at: datetime
+    by: str = ""
+    reason: str = ""
+
+
 class Request(Struct, frozen=True, kw_only=True):
     """A version asking into an environment. `attempt` counts from 1 for each version and environment.
 
     `evidence` and `gates` are those of the newest completed run; their digests are SHA-256 of the JSON that the event has which
     brought them. `told_at` is when approvers were last told that the gates say something else; `failed_at` when
     a further run last failed a gate that had passed. `measured` are the newest completed runs, of all `runs` and `runs_passed`.
+    `ending` is its end, `earlier` are those of the newest requests before it.
     """
 
     group: str
@@ -169,6 +179,8 @@ class Request(Struct, frozen=True, kw_only=True):
     measured: tuple[Measured, ...] = ()
     runs: int = 0
     runs_passed: int = 0
+    ending: Ending | None = None
+    earlier: tuple[Ending, ...] = ()
 
     @property
     def id(self) -> str:

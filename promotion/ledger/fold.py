@@ -212,6 +212,8 @@ def _rolled_back(view: GroupSnapshot, event: Event, payload: payloads.ModelRolle
     # gone back to by default.
     forward = before is not None and number > before
     outgoing: names.Status = names.SUPERSEDED if forward else names.ROLLED_BACK
+    if before is not None and not forward:
+        request_state.rolled_back_from(view, event, before)
     go_live(view, event, number, name, Live(order=payload.order, outgoing=outgoing))
 
 

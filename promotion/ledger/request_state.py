@@ -6,12 +6,15 @@ from msgspec.structs import replace
 
 from promotion import names
 from promotion.domain.gate_result import Measured
-from promotion.domain.model import RUNS_REMEMBERED, Closed, ClosedState, EnvironmentState, Request, Vote
+from promotion.domain.model import RUNS_REMEMBERED, Closed, ClosedState, Ending, EnvironmentState, Request, Vote
 from promotion.domain.package_changes import package_stop
-from promotion.domain.request_ids import parse_request_id
+from promotion.domain.request_ids import parse_request_id, request_id
 from promotion.ledger import payloads
 from promotion.ledger.events import Event, environment_of, version_of
 from promotion.ledger.snapshot import GroupSnapshot
+
+# Ends of earlier requests that a request remembers; all are in the history.
+ENDINGS_REMEMBERED = 5
 
 
 def current_request(
@@ -75,7 +78,10 @@ def requested(view: GroupSnapshot, event: Event) -> None:
     )
     if (earlier := state.requests.get(environment.name)) is not None:
         # Asking again forgets no run: a version that failed three times says so.
-        counted = replace(request, measured=earlier.measured, runs=earlier.runs, runs_passed=earlier.runs_passed)
+        ended = (*earlier.earlier, *([earlier.ending] if earlier.ending else []))[-ENDINGS_REMEMBERED:]
+        counted = replace(
+            request, measured=earlier.measured, runs=earlier.runs, runs_passed=earlier.runs_passed, earlier=ended
+        )
         request = _with_run(counted, event)
     # Asked again into the first environment, what the registry said before is about to be written over; into a later one, it
     # stays Approved.
@@ -174,7 +180,10 @@ def add_evidence(view: GroupSnapshot, event: Event, payload: payloads.InferenceC
 def close(view: GroupSnapshot, event: Event, how: ClosedState, **changes: object) -> None:
     """Close a request, with its status in the environment unless it was approved."""
     name = environment_of(event)
-    _change_request(view, event, state=how, closed_at=event.time, closed_sequence=event.sequence, **changes)
+    ending = ended(event, how)
+    _change_request(
+        view, event, state=how, closed_at=event.time, closed_sequence=event.sequence, ending=ending, **changes
+    )
     state = view.version(version_of(event))
     if how != "Approved" and state.statuses.get(name) == names.PENDING:
         view.put_version(state.with_status(name, how))
@@ -203,6 +212,21 @@ def judge_pending(view: GroupSnapshot) -> None:
         back = tuple(sorted(place for place, status in state.statuses.items() if status == names.ROLLED_BACK))
         if (stop, back) != (environment.pending_stop, environment.pending_rolled_back):
             view.put_environment(replace(environment, pending_stop=stop, pending_rolled_back=back))
+
+
+def ended(event: Event, how: str) -> Ending:
+    """What the page of a later request says of the one that an event ends."""
+    reason = getattr(event.payload, "reason", "")
+    by = "" if event.actor.kind == "system" else event.actor.label
+    return Ending(how=how, at=event.time, by=by, reason=reason)
+
+
+def rolled_back_from(view: GroupSnapshot, event: Event, number: int) -> None:
+    """Say of the request that let a version in that somebody has gone back from it."""
+    state, name = view.version(number), environment_of(event)
+    if (request := state.requests.get(name)) is not None:
+        left = replace(request, ending=ended(event, names.ROLLED_BACK))
+        view.put_version(replace(state, requests={**state.requests, name: left}))
 
 
 def _change_request(view: GroupSnapshot, event: Event, **changes: object) -> None:

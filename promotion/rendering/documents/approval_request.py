@@ -32,6 +32,7 @@ from promotion.rendering.documents.story import (
     against_live,
     approved_before,
     consequences,
+    ended_before,
     gates_said,
     outcome,
     yours,
@@ -103,6 +104,7 @@ def request_document(
             {"what": one_line(what, 130), "registered": one_line(before, 300), "now": one_line(after, 300)}
             for what, (before, after) in s.version.changes.items()
         ],
+        "ended_before": ended_before(request),
         "changed": readable(request.changed, LONGEST_REASON)[0],
         "requested_at": iso(request.requested_at),
         "expires_at": iso(request.expires_at),

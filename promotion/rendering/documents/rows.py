@@ -62,6 +62,15 @@ class SliceRow(TypedDict):
     n: object
 
 
+class EndedBefore(TypedDict):
+    """How an earlier request ended: in words, by whom, when (ISO 8601), and why."""
+
+    how: str
+    by: str
+    at: str
+    reason: str
+
+
 class Approved(TypedDict):
     """Who approved a version into an environment, and when (ISO 8601)."""
 

@@ -12,11 +12,12 @@ from promotion.domain.gate_sentences import gate_why
 from promotion.domain.model import EnvironmentState, Request, VersionState
 from promotion.domain.people import Person
 from promotion.domain.without_run import what_follows
-from promotion.formatting import ELLIPSIS, counted, iso, listed, moment, one_line, span
-from promotion.rendering.documents.rows import Approved, MetricRow
+from promotion.formatting import ELLIPSIS, counted, iso, listed, moment, one_line, readable, span
+from promotion.rendering.documents.rows import Approved, EndedBefore, MetricRow
 
 SHUT_GATES_SAID = 5
 METRICS_SAID = 8
+LONGEST_REASON_BEFORE = 400
 
 
 def gates_said(gates: Sequence[GateResult], environment: str, ran_in: str | None = None) -> dict[str, str]:
@@ -190,6 +191,25 @@ def approved_before(version: VersionState, name: str, config: Config) -> list[Ap
             by = [one_line(vote.actor.label, 120) for vote in request.approvals]
             found.append({"environment": environment, "by": by, "at": iso(request.approvals[-1].at)})
     return found
+
+
+_HOW_IT_ENDED = {
+    "Rejected": "rejected", "Expired": "expired, nobody decided", "Superseded": "superseded by a newer request",
+    "Withdrawn": "withdrawn", "Approved": "approved", names.ROLLED_BACK: "rolled back after it was live",
+}  # fmt: skip
+
+
+def ended_before(request: Request) -> list[EndedBefore]:
+    """List how earlier requests of the version for the environment ended, newest first: by whom, when, why."""
+    return [
+        {
+            "how": _HOW_IT_ENDED.get(ending.how, ending.how),
+            "by": one_line(ending.by, 120),
+            "at": iso(ending.at),
+            "reason": readable(ending.reason, LONGEST_REASON_BEFORE)[0],
+        }
+        for ending in reversed(request.earlier)
+    ]
 
 
 def live_in(version: VersionState, environments: Mapping[str, EnvironmentState]) -> list[str]:

@@ -27,7 +27,7 @@ from promotion.rendering.documents.evidence import (
 )
 from promotion.rendering.documents.pictures import drawn
 from promotion.rendering.documents.rows import MetricRow, SliceRow
-from promotion.rendering.documents.story import against_live, approved_before, gates_said
+from promotion.rendering.documents.story import against_live, approved_before, ended_before, gates_said
 from promotion.rendering.mails import stops
 from promotion.rendering.mails.context import Occasion
 from promotion.rendering.mails.layout import Letter, Picture
@@ -131,6 +131,7 @@ def _ask(o: Occasion, request: Request, *, reminder: bool = False) -> Letter:
         facts=[
             *([("Failed", checks["text"])] if checks["tone"] == "shut" else []),
             *([(f"Against v{live.version}", against["text"])] if live and against["text"] else []),
+            *_before(o, name),
             *_reporter(evidence),
             *_weakest(o, evidence, rows),
             *_notes(package, readable(request.changed, LONGEST_NOTE)[0]),
@@ -217,6 +218,18 @@ def _notes(package: dict[str, Any], changed: str) -> list[tuple[str, str]]:
     who = package["requester"]["name"] if package["requester"] else "the requester"
     text = readable(package["description"], LONGEST_NOTE)[0]
     return [(f"Note from {who}", text)] if text else []
+
+
+def _before(o: Occasion, name: str) -> list[tuple[str, str]]:
+    """How the version's request before this one ended."""
+    now = o.state.requests.get(name)
+    if now is None or not (found := ended_before(now)):
+        return []
+    newest = found[0]
+    who = f" by {newest['by']}" if newest["by"] else ""
+    why = f": “{readable(newest['reason'], LONGEST_NOTE)[0]}”" if newest["reason"] else ""
+    more = f"; {len(found) - 1} earlier" if len(found) > 1 else ""
+    return [("Before", f"{newest['how']}{who} on {o.moment(now.earlier[-1].at)}{why}{more}")]
 
 
 def _people(o: Occasion, package: dict[str, Any], name: str) -> list[tuple[str, str]]:
