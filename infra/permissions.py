@@ -66,7 +66,8 @@ class Permissions:
         return allow(["dynamodb:PutItem"], [self._store.projections.table_arn], conditions=mine)
 
     def write_projections(self) -> iam.PolicyStatement:
-        return allow(["dynamodb:Query", "dynamodb:PutItem"], [self._store.projections.table_arn])
+        """Cursors, and mail that waits until it is sent."""
+        return allow(["dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem"], [self._store.projections.table_arn])
 
     def follow_ledger(self) -> list[iam.PolicyStatement]:
         stream = self._store.ledger.table_stream_arn or ""
@@ -119,6 +120,16 @@ class Permissions:
         return [
             allow(["s3:GetObject", "s3:GetObjectVersion"], [f"{bucket}/*" for bucket in buckets]),
             allow(["s3:ListBucket", "s3:GetBucketLocation"], buckets),
+            *self.decrypt(self._settings.artifacts.keys),
+        ]
+
+    def read_registered_metrics(self) -> list[iam.PolicyStatement]:
+        """The documents of registered metrics, beside the artifacts: were they replaced since?"""
+        buckets = self.artifact_buckets()
+        return [
+            allow(["s3:GetObject"], [f"{bucket}/*.json" for bucket in buckets]),
+            # Without it a document that is gone is a 403.
+            allow(["s3:ListBucket"], buckets),
             *self.decrypt(self._settings.artifacts.keys),
         ]
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.shared.dependencies import client, config, ledger, logger
+from promotion.aws.artifacts import Denied, read_json
 from promotion.aws.registry import describe, is_gone
-from promotion.domain.package_changes import RegistryView
+from promotion.domain.metrics import evidence_of
+from promotion.domain.model import VersionState
+from promotion.domain.package_changes import RegistryView, metric_changes
 from promotion.domain.request_ids import parse_request_id
 from promotion.errors import Invalid
 
@@ -29,7 +32,28 @@ def look(asked: str) -> RegistryView | None:
         if is_gone(error):
             return RegistryView(package=None)
         raise
-    return RegistryView(package=package)
+    return RegistryView(package=package, metrics=_metrics(state))
+
+
+def _metrics(state: VersionState) -> dict[str, tuple[str, str]]:
+    """What the document of the registered metrics says otherwise by now; its SHA-256 tells whether it is another."""
+    request = state.requests.get(config().environment_names[0])
+    known = request.evidence if request else None
+    if known is None or known.source != "registration" or not known.metrics_sha256:
+        return {}
+    document = {"metrics document": (known.metrics_uri, "it can't be read any more")}
+    try:
+        found, digest = read_json(client("s3"), known.metrics_uri, "metrics")
+        if digest == known.metrics_sha256:
+            return {}
+        changed = metric_changes(known.metrics, evidence_of(found, source="registration").metrics)
+        document = {"metrics document": (f"SHA-256 {known.metrics_sha256[:12]}", f"SHA-256 {digest[:12]}")}
+        return changed or document
+    except Denied:
+        logger.warning("registered metrics not read again", extra={"model_package_arn": state.package.arn})
+        return {}
+    except Invalid:
+        return document
 
 
 def glance(asked: str) -> RegistryView | None:

@@ -5,10 +5,13 @@ A version is one package: its ARN with its creation time. What is served (contai
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 from msgspec.structs import replace
 
-from promotion.domain.model import Container, Package, VersionState
+from promotion.domain.model import Container, Metric, Package, VersionState
+from promotion.formatting import number
 
 LONGEST_VALUE = 300
 SERVED = ("image", "image digest", "model data", "model data (SHA-256)", "settings", "containers", "content types")
@@ -17,15 +20,19 @@ CREATED = "created"
 
 
 class RegistryView(Struct, frozen=True, kw_only=True):
-    """What the registry says of a version when somebody looks at its request; `package` is None where it has none any more."""
+    """What the registry says of a version when somebody looks at its request; `package` is None where it has none any more.
+
+    `metrics` are the registered metrics that another document in S3 gives another value by now: old and new by name.
+    """
 
     package: Package | None
+    metrics: dict[str, tuple[str, str]] = {}
 
     def of(self, version: VersionState, environments: tuple[str, ...]) -> VersionState:
         """Return the version with what the registry says by now, which its events may not have told yet."""
         if self.package is None or is_another(version.package, self.package):
             return replace(version, removed=True)
-        return replace(version, changes=changes(version.package, self.package, environments))
+        return replace(version, changes={**changes(version.package, self.package, environments), **self.metrics})
 
 
 def is_another(known: Package, found: Package) -> bool:
@@ -60,6 +67,13 @@ def changes(known: Package, found: Package, environments: tuple[str, ...]) -> di
         for what, (before, after) in differing.items()
         if before != after
     }
+
+
+def metric_changes(known: Mapping[str, Metric], found: Mapping[str, Metric]) -> dict[str, tuple[str, str]]:
+    """Map each metric whose value changed to its old and new value, as people read them."""
+    values = {name: tuple(number(each[name].value) if name in each else "" for each in (known, found))
+              for name in {**known, **found}}  # fmt: skip
+    return {f"metric {name}"[:128]: (before, after) for name, (before, after) in values.items() if before != after}
 
 
 def is_served(field: str) -> bool:

@@ -20,8 +20,11 @@ def specification(group: str, image: str) -> dict[str, Any]:
 
 def test_a_package_is_changed_deleted_and_made_anew_while_it_waits(service: LocalService, ann: Person) -> None:
     group = f"edited-{uuid.uuid4().hex[:8]}"
-    sagemaker = service.session().client("sagemaker")
-    arn = register(service, group)
+    sagemaker, s3 = service.session().client("sagemaker"), service.session().client("s3")
+    metrics = {"Bucket": "promotion-models", "Key": f"{group}/metrics.json"}
+    s3.put_object(**metrics, Body=b'{"rougeL": 0.7}')
+    statistics = {"ContentType": "application/json", "S3Uri": f"s3://promotion-models/{group}/metrics.json"}
+    arn = register(service, group, ModelMetrics={"ModelQuality": {"Statistics": statistics}})
     [first] = service.wait_for(lambda: mails_to(service, "ann@example.com", group))
 
     other = IMAGE.replace(":1", ":2")
@@ -37,6 +40,11 @@ def test_a_package_is_changed_deleted_and_made_anew_while_it_waits(service: Loca
     page = ann.json(second["links"][0])
     assert page["registry_changes"] == [{"what": "metadata licence", "registered": "", "now": "gpl"}]
     assert page["may_decide"]
+    # Nor does an event tell of the document in S3.
+    s3.put_object(**metrics, Body=b'{"rougeL": 0.9}')
+    page = ann.json(second["links"][0])
+    assert {"what": "metric rougeL", "registered": "0.7", "now": "0.9"} in page["registry_changes"]
+    assert page["evidence"][-1]["metrics"][0]["value"] == 0.7, "what was registered is judged"
 
     sagemaker.delete_model_package(ModelPackageName=arn)
     assert "no longer in the registry" in ann.json(second["links"][0])["why_not"]
