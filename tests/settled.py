@@ -53,7 +53,7 @@ class Post:
     def __init__(self, house: House) -> None:
         self.house, self.sent = house, list[tuple[list[str], str, str]]()
         self.held, self.refused = MemoryHeld(house), ""
-        plain = MailTarget(self, FakeS3(), house.config, LINKS)
+        plain = MailTarget(self, FakeS3(), house.config, LINKS)  # type: ignore[arg-type]
         self.mail = SettlingMail(
             plain, self.held, house.ledger, house.config, LINKS, house.config.mail.settles, lambda: house.now
         )

@@ -61,6 +61,8 @@ _CALLED: Mapping[str, str] = {
     _JOBS: "Its jobs: Batch Transform, scoring",
     "WiringBus": "The service's bus",
     "WiringDeadLetters": "DeadLetters (queue)",
+    "WiringLater": "Later (queue)",
+    "WiringRegistrations": "Registrations (queue)",
     "WiringWake": "Wake (queue)",
     "Alarms": "Alarms (topic)",
 }

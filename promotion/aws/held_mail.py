@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
 
-from promotion.aws import Client
 from promotion.workflows.storms import Storm
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_sqs import SQSClient
 
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-timers.html
 LONGEST_DELAY_S = 900
@@ -29,7 +32,7 @@ class Waiting(Struct, frozen=True, kw_only=True):
 class HeldMail:
     """One item for each environment of a group that was asked, and for each event of the next digest."""
 
-    def __init__(self, client: Client, table: str, sqs: Client, queue_url: str) -> None:
+    def __init__(self, client: DynamoDBClient, table: str, sqs: SQSClient, queue_url: str) -> None:
         self._client = client
         self._table = table
         self._sqs = sqs

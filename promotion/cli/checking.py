@@ -258,13 +258,13 @@ def _deliver(document: Mapping[str, object], attributes: Mapping[str, MessageAtt
         function, payload = attributes["TARGET_ARN"].get("StringValue"), document
     elif isinstance(document.get("detail"), dict):
         return _register(document)
-    elif isinstance(document.get("group"), str) and "later" in document:
-        wake([document["group"]], later=True)
+    elif isinstance(group := document.get("group"), str) and "later" in document:
+        wake([group], later=True)
         return True
     else:
         # Of the ledger's stream: which groups it was about, the cursors know. What is anything else stays.
         return "DDBStreamBatchInfo" in document
-    if function == _queue_arn("registrations_queue_url"):
+    if isinstance(function, str) and ":sqs:" in function and function == _queue_arn("registrations_queue_url"):
         return _register(document)
     if not isinstance(function, str) or ":function:" not in function:
         return False
@@ -275,10 +275,12 @@ def _deliver(document: Mapping[str, object], attributes: Mapping[str, MessageAtt
     return True
 
 
-def _register(event: dict[str, Any]) -> bool:
+def _register(event: Mapping[str, object]) -> bool:
     """Put an event back on the queue of registrations."""
     client("sqs").send_message(QueueUrl=installation()["registrations_queue_url"], MessageBody=json.dumps(event))
-    print(one_line(f"{event['detail'].get('ModelPackageArn', 'a job that hashes')}: registered again"))
+    detail = event["detail"]
+    about = detail.get("ModelPackageArn") if isinstance(detail, Mapping) else None
+    print(one_line(f"{about or 'a job that hashes'}: registered again"))
     return True
 
 

@@ -44,7 +44,6 @@ def test_a_package_is_changed_deleted_and_made_anew_while_it_waits(service: Loca
     s3.put_object(**metrics, Body=b'{"rougeL": 0.9}')
     page = ann.json(second["links"][0])
     assert {"what": "metric rougeL", "registered": "0.7", "now": "0.9"} in page["registry_changes"]
-    assert page["evidence"][-1]["metrics"][0]["value"] == 0.7, "what was registered is judged"
 
     sagemaker.delete_model_package(ModelPackageName=arn)
     assert "no longer in the registry" in ann.json(second["links"][0])["why_not"]

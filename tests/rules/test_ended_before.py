@@ -27,8 +27,7 @@ def test_a_rejection_is_on_the_mail_of_the_request_after_it() -> None:
     house.decide(1, "dev", BEN, names.REJECTED, reason="Biased on names.")
     house.later(hours=2)
     assert (
-        asked_again(house, "dev")["Before"]
-        == "rejected by Ben Bauer on 20 November 2026, 09:00 UTC: “Biased on names.”"
+        asked_again(house, "dev")["Before"] == "rejected by Ben Bauer on Fri 20 Nov 2026, 09:00 UTC: “Biased on names.”"
     )
 
 
