@@ -19,8 +19,9 @@ class Mail(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Sender of mails; `identity` makes the stack create its SES identity, else the account has one.
 
     `domains` are those that addresses named by data scientists may lie in; empty for the sender's and the recipients' own.
-    `time_zone` (IANA, `Europe/Berlin`) is that of the recipients: mails and pages say times in it, and in UTC beside it. `settle`: while
-    requests of a group come sooner than this after one another, mail waits for the newest; so long mails of a digest wait too.
+    `time_zone` (IANA, `Europe/Berlin`) is that of the recipients: mails and pages say times in it, and in UTC beside it.
+    `settle`: while requests of a group come sooner than this after one another, mail waits for the newest; so long mails of a
+    digest wait too.
     """
 
     sender: str

@@ -8,7 +8,7 @@ from promotion import names
 from promotion.domain.gate_result import Measured
 from promotion.domain.model import RUNS_REMEMBERED, Closed, ClosedState, Ending, EnvironmentState, Request, Vote
 from promotion.domain.package_changes import package_stop
-from promotion.domain.request_ids import parse_request_id, request_id
+from promotion.domain.request_ids import parse_request_id
 from promotion.ledger import payloads
 from promotion.ledger.events import Event, environment_of, version_of
 from promotion.ledger.snapshot import GroupSnapshot
