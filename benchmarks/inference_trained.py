@@ -61,7 +61,8 @@ def train(folder: Path) -> None:
             def loss(batch: list[int] = batch) -> torch.Tensor:
                 tokens = padded([sources[index] for index in batch], 0)
                 labels = padded([targets[index] for index in batch], -100)
-                return model(input_ids=tokens, attention_mask=(tokens != 0).long(), labels=labels).loss
+                found: torch.Tensor = model(input_ids=tokens, attention_mask=(tokens != 0).long(), labels=labels).loss
+                return found
 
             yield loss
 
