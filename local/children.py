@@ -15,12 +15,17 @@ from typing import IO, Any
 _WATCHDOG = Path(__file__).with_name("watchdog.py")
 
 
+class Ending(Exception):
+    """The service is being ended: nothing is started any more."""
+
+
 class Children:
     """Starts and stops processes, and has a watchdog end them should this process be killed outright."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._ending = False
         self._watchdog = subprocess.Popen(
             [sys.executable, "-S", str(_WATCHDOG)],
             stdin=subprocess.PIPE,
@@ -36,16 +41,24 @@ class Children:
         log: IO[bytes] | int,
         stdin: int = subprocess.DEVNULL,
     ) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            list(command),
-            cwd=directory,
-            env=environment,
-            stdin=stdin,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        """Begin a process.
+
+        Raises:
+            Ending: `stop_all` has begun.
+        """
         with self._lock:
+            # Under the lock, so that no process is begun behind the back of who ends them all.
+            if self._ending:
+                raise Ending(command[0])
+            process = subprocess.Popen(
+                list(command),
+                cwd=directory,
+                env=environment,
+                stdin=stdin,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
             self._running[process.pid] = process
             self._tell(f"+{process.pid}\n")
         return process
@@ -67,6 +80,7 @@ class Children:
     def stop_all(self) -> None:
         """Ends every process and the watchdog."""
         with self._lock:
+            self._ending = True
             running = list(self._running.values())
         for process in running:
             with contextlib.suppress(ProcessLookupError):

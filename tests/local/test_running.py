@@ -15,6 +15,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from local.children import Children, Ending
 from local.ports import Held, PortInvalid, Ports
 from local.service import LocalService
 from tests.local.people import register
@@ -91,6 +92,13 @@ def test_ending_it_frees_every_port_and_leaves_no_process(ending: signal.Signals
     assert all_free(service.ports)
     assert left_of(tmp_path) == []
     service.stop()
+
+
+def test_nothing_is_begun_once_everything_is_being_ended(tmp_path: Path) -> None:
+    children = Children()
+    children.stop_all()
+    with pytest.raises(Ending):
+        children.start([sys.executable, "-c", ""], environment={}, directory=tmp_path, log=subprocess.DEVNULL)
 
 
 def test_killing_it_leaves_no_process(tmp_path: Path) -> None:
