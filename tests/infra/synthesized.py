@@ -86,7 +86,7 @@ def every_statement(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
             yield name, statement
 
 
-def synthesize(config: Path, outdir: Path, **context: str) -> Template:
+def synthesize(config: Path, outdir: Path, **context: object) -> Template:
     """Runs app.py as the CDK command would, without code bundles."""
     finished = run_app(config, outdir, aws=None, **{"bundle": "false", "nag": "false", **context})
     assert finished.returncode == 0, finished.stderr
@@ -94,7 +94,7 @@ def synthesize(config: Path, outdir: Path, **context: str) -> Template:
 
 
 def run_app(
-    config: Path, outdir: Path, *, aws: Mapping[str, str] | None = None, **context: str
+    config: Path, outdir: Path, *, aws: Mapping[str, str] | None = None, **context: object
 ) -> subprocess.CompletedProcess[str]:
     """app.py with a configuration and context; refusals are for the caller to read. `aws`: variables that lead to AWS."""
     environment = {
