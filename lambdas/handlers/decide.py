@@ -13,7 +13,7 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from lambdas.shared import http_app, registry_look, sign_in_renewal
 from lambdas.shared.appending import about, signing
 from lambdas.shared.dependencies import config, keyring, links, logger, world
-from lambdas.shared.http_app import Visit
+from lambdas.shared.page_visits import PageVisit, route
 from lambdas.shared.version_numbers import version_number
 from promotion import names
 from promotion.domain.request_ids import parse_request_id
@@ -32,8 +32,8 @@ def handler(event: dict[str, object], context: object) -> dict[str, Any]:
     return http_app.serve(app, event, context, "decide")
 
 
-@http_app.route(app, "/approvals/<token>", "POST")
-def decide(visit: Visit, token: str) -> Response[str]:
+@route(app, "/approvals/<token>", "POST")
+def decide(visit: PageVisit, token: str) -> Response[str]:
     """A verdict by a signed-in person."""
     session = visit.reader()
     try:
@@ -43,7 +43,7 @@ def decide(visit: Visit, token: str) -> Response[str]:
     form = visit.form()
     page = (f"/approvals/{token}", "Back to the request")
     try:
-        # A malformed verdict is refused before anything is asked about the form's origin: see lambdas/shared/http_app.py.
+        # A malformed verdict is refused before anything is asked about the form's origin: see lambdas/shared/page_visits.py.
         decisions.checked_verdict(form.get("verdict", ""))
         checked_reason(form.get("reason", ""))
         visit.check_origin(session, form)
@@ -68,8 +68,8 @@ def decide(visit: Visit, token: str) -> Response[str]:
     return http_app.redirect(f"/approvals/{token}", cookies=sign_in_renewal.form_done(visit))
 
 
-@http_app.route(app, "/approvals/<token>/again", "POST")
-def ask_again(visit: Visit, token: str) -> Response[str]:
+@route(app, "/approvals/<token>/again", "POST")
+def ask_again(visit: PageVisit, token: str) -> Response[str]:
     """A request that was closed is asked again, saying what has changed."""
     session, asked = _requester_or_reader(visit, token)
     form = visit.form()
@@ -86,8 +86,8 @@ def ask_again(visit: Visit, token: str) -> Response[str]:
     return http_app.redirect(links().approval(_request_of(receipt)), cookies=sign_in_renewal.form_done(visit))
 
 
-@http_app.route(app, "/approvals/<token>/withdraw", "POST")
-def withdraw(visit: Visit, token: str) -> Response[str]:
+@route(app, "/approvals/<token>/withdraw", "POST")
+def withdraw(visit: PageVisit, token: str) -> Response[str]:
     """A pending request is withdrawn by its requester."""
     session, asked = _requester_or_reader(visit, token)
     form = visit.form()
@@ -100,8 +100,8 @@ def withdraw(visit: Visit, token: str) -> Response[str]:
     return http_app.redirect(f"/approvals/{token}")
 
 
-@http_app.route(app, "/models/<group>/<environment>/rollback", "POST")
-def roll_back(visit: Visit, group: str, environment: str) -> Response[str]:
+@route(app, "/models/<group>/<environment>/rollback", "POST")
+def roll_back(visit: PageVisit, group: str, environment: str) -> Response[str]:
     """Back to a version that was live there."""
 
     def act(session: Session, form: dict[str, str]) -> Receipt:
@@ -114,8 +114,8 @@ def roll_back(visit: Visit, group: str, environment: str) -> Response[str]:
     return _operation(visit, group, act)
 
 
-@http_app.route(app, "/models/<group>/versions/<version>/revoke", "POST")
-def revoke(visit: Visit, group: str, version: str) -> Response[str]:
+@route(app, "/models/<group>/versions/<version>/revoke", "POST")
+def revoke(visit: PageVisit, group: str, version: str) -> Response[str]:
     """Out of every environment at once."""
 
     def act(session: Session, form: dict[str, str]) -> Receipt:
@@ -126,7 +126,7 @@ def revoke(visit: Visit, group: str, version: str) -> Response[str]:
     return _operation(visit, group, act)
 
 
-def _operation(visit: Visit, group: str, act: Callable[[Session, dict[str, str]], Receipt]) -> Response[str]:
+def _operation(visit: PageVisit, group: str, act: Callable[[Session, dict[str, str]], Receipt]) -> Response[str]:
     session = visit.reader()
     form = visit.form()
     try:
@@ -143,7 +143,7 @@ def _operation(visit: Visit, group: str, act: Callable[[Session, dict[str, str]]
 
 
 def _shown_again(
-    visit: Visit, asked: str, session: Session, form: dict[str, str], error: PromotionError
+    visit: PageVisit, asked: str, session: Session, form: dict[str, str], error: PromotionError
 ) -> Response[str] | None:
     """The request's page with what was typed, and why it was refused; None for scripts, for forms that aren't ours, and where
     there is no form to type it into any more.
@@ -194,7 +194,7 @@ def _asked(token: str) -> str:
     return asked
 
 
-def _requester_or_reader(visit: Visit, token: str) -> tuple[Session, str]:
+def _requester_or_reader(visit: PageVisit, token: str) -> tuple[Session, str]:
     """The session and the request, for its requester and for all who may read everything; 403 for others, 404 without one."""
     session = visit.visitor()
     try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from lambdas.shared.changes import is_own, parse_change, read_anew, record_bypass
+from lambdas.shared.changes import is_own, parse_change, record_bypass
 from lambdas.shared.dependencies import client, config, logger
+from lambdas.shared.registrations import read_anew
 from promotion import names
 from promotion.errors import Invalid, PromotionError
 

@@ -16,9 +16,9 @@ import msgspec
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
 from lambdas.shared.appending import about, signing
-from lambdas.shared.changes import read_anew
 from lambdas.shared.dependencies import client, config, ledger, logger, region, setting
 from lambdas.shared.http_request import JSON, Answered, Request, not_found, respond, serve
+from lambdas.shared.registrations import read_anew
 from lambdas.shared.reports import LARGEST_REPORT_BYTES, Report, keep
 from lambdas.shared.version_numbers import version_number
 from promotion import names

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lambdas.shared.changes import read_anew
 from lambdas.shared.dependencies import client, config, count, installed_at, ledger, logger, now, recorder
+from lambdas.shared.registrations import read_anew
 from promotion import names
 from promotion.aws.artifacts import MISSING
 from promotion.aws.registry import is_gone

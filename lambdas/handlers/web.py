@@ -23,7 +23,7 @@ from lambdas.shared.dependencies import (
     world,
 )
 from lambdas.shared.evidence import read_samples_and_slices
-from lambdas.shared.http_app import Visit
+from lambdas.shared.page_visits import PageVisit, route
 from promotion import names
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.differences import DynamoDifferences
@@ -54,9 +54,9 @@ def handler(event: dict[str, object], context: object) -> dict[str, object]:
     return http_app.serve(app, event, context, "web")
 
 
-@http_app.route(app, "/models", *READ)
-@http_app.route(app, "/", *READ)
-def board(visit: Visit) -> Response[str]:
+@route(app, "/models", *READ)
+@route(app, "/", *READ)
+def board(visit: PageVisit) -> Response[str]:
     """GET /: the board with live versions and pending requests."""
     session = visit.reader()
     unreadable: list[str] = []
@@ -78,8 +78,8 @@ def board(visit: Visit) -> Response[str]:
     return visit.page("board", document, session.person)
 
 
-@http_app.route(app, "/approvals/<token>", *READ)
-def request(visit: Visit, token: str) -> Response[str]:
+@route(app, "/approvals/<token>", *READ)
+def request(visit: PageVisit, token: str) -> Response[str]:
     """A request with its evidence, and the form to decide for those who may."""
     session = visit.visitor()
     try:
@@ -124,8 +124,8 @@ def request(visit: Visit, token: str) -> Response[str]:
     return page
 
 
-@http_app.route(app, "/models/<group>", *READ)
-def model(visit: Visit, group: str) -> Response[str]:
+@route(app, "/models/<group>", *READ)
+def model(visit: PageVisit, group: str) -> Response[str]:
     """A model package group: environments, versions, history, and the forms to roll back and revoke."""
     session = visit.reader()
     versions = ledger().versions(group) if names.GROUP_PATTERN.fullmatch(group) else []
@@ -148,8 +148,8 @@ def model(visit: Visit, group: str) -> Response[str]:
     return visit.page("model", document, session.person)
 
 
-@http_app.route(app, "/models/<group>/versions/<version>", *READ)
-def version(visit: Visit, group: str, version: str) -> Response[str]:
+@route(app, "/models/<group>/versions/<version>", *READ)
+def version(visit: PageVisit, group: str, version: str) -> Response[str]:
     """One version: what it is made of, where it stands, and all that happened to it."""
     session = visit.visitor()
     # One address a version: `01` is none.
@@ -179,8 +179,8 @@ def version(visit: Visit, group: str, version: str) -> Response[str]:
     return visit.page("version", document, session.person)
 
 
-@http_app.route(app, "/healthz", *READ)
-def health(visit: Visit) -> Response[str]:
+@route(app, "/healthz", *READ)
+def health(visit: PageVisit) -> Response[str]:
     """Health check: the function can read its ledger."""
     ledger().head("healthz")
     return http_app.respond(HTTPStatus.OK, http_app.JSON, '{"status": "ok"}')
@@ -195,7 +195,7 @@ def static(name: str) -> Response[str]:
     return http_app.respond(HTTPStatus.OK, "text/css; charset=utf-8", pages.stylesheet(), headers=headers)
 
 
-def _typed_before(visit: Visit) -> dict[str, str]:
+def _typed_before(visit: PageVisit) -> dict[str, str]:
     """Return the form's input and the chosen button from before a repeated sign-in."""
     kept = {} if visit.wants_json else sign_in_renewal.kept_form(visit)
     if not kept:
@@ -224,5 +224,5 @@ def _differences() -> dict[str, OpenDifferences]:
         return {}
 
 
-def _unknown(visit: Visit, session: Session, text: str) -> Response[str]:
+def _unknown(visit: PageVisit, session: Session, text: str) -> Response[str]:
     return visit.message(HTTPStatus.NOT_FOUND, "Not found", text, person=session.person, code="unknown")

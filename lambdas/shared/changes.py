@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from lambdas.shared.dependencies import client, logger, recorder, setting
+from lambdas.shared.dependencies import logger, recorder
 from promotion import names
 from promotion.errors import Invalid
 from promotion.ledger.append import Receipt
@@ -44,13 +43,6 @@ def parse_change(event: Any) -> PackageChange:
         return msgspec.convert((event or {}).get("detail"), PackageChange)
     except (msgspec.ValidationError, AttributeError) as error:
         raise Invalid("detail", str(error)) from None
-
-
-def read_anew(event: Mapping[str, Any]) -> None:
-    """Have a package read, by lambdas/handlers/on_model_registered.py, when its turn comes."""
-    client("sqs").send_message(
-        QueueUrl=setting(names.REGISTRATIONS_QUEUE_URL), MessageBody=json.dumps(event, separators=(",", ":"))
-    )
 
 
 def is_own(found: Mapping[str, Any]) -> bool:
