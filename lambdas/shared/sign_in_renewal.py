@@ -33,8 +33,11 @@ def too_old(session: Session, path: str, *, made_for_this: bool) -> str:
 def renewed(visit: Visit, session: Session) -> Response[str] | None:
     """A redirect that renews a sign-in before somebody reads what they may decide on; None where nothing is to renew.
 
-    Not twice in a row: a provider that can't bring what is asked for would be a circle.
+    Not twice in a row: a provider that can't bring what is asked for would be a circle. Nor where the decision itself asks
+    for credentials: nobody enters them to open the form, and then again.
     """
+    if all(freshness.credentials_each_time(rule) for rule in decisions_at(visit.path, keyring().request_of)):
+        return None
     made_for_this = _is_made_for(session, visit.path, freshness.ROUND_TRIP)
     if visit.wants_json or visit.method != "GET" or not too_old(session, visit.path, made_for_this=made_for_this):
         return None
@@ -58,6 +61,7 @@ def late(visit: Visit, session: Session, form: Mapping[str, str]) -> Response[st
         code="sign_in_again",
     )
     sent = {"path": visit.path, "at": str(int(now().timestamp())), "session": digest(session.id)}
+    sent["entered_at"] = str(_entered_at(session))
     fields = {name: form[name] for name in _FIELDS if name in form}
     value = form_keys().kept_form({**fields, **sent}, now() + FORM_KEPT)
     if len(value) > LONGEST_KEPT:
@@ -81,7 +85,18 @@ def _follows_the_form(visit: Visit, session: Session, form: Mapping[str, str], p
         return False
     sent_at = datetime.fromtimestamp(int(kept.get("at", "0")), UTC)
     after = session.made_at is not None and session.made_at >= sent_at
-    return after and _is_made_for(session, page, freshness.ONCE_MORE)
+    if not after or not _is_made_for(session, page, freshness.ONCE_MORE):
+        return False
+    asked = any(rule.reauthenticate for rule in decisions_at(visit.path, keyring().request_of))
+    entered = _entered_at(session)
+    # Both times are the provider's, which may not have asked although it was told to. One that says none is told of elsewhere.
+    return not asked or not entered or entered > float(kept.get("entered_at", "0"))
+
+
+def _entered_at(session: Session) -> float:
+    """When the person entered their credentials, in seconds and as the provider says it; 0 where it doesn't."""
+    how = session.person.authentication
+    return how.auth_time.timestamp() if how is not None and how.auth_time is not None else 0.0
 
 
 def kept_form(visit: Visit) -> dict[str, str]:

@@ -177,12 +177,12 @@ def test_a_renamed_group_known_by_its_id_goes_on(there: Installation, directory:
 
 def test_a_signature_asks_for_the_password_again(there: Installation, tally: Tally) -> None:
     with tally.of(people.ANN):
-        page = there.sign_in(people.ANN, "/")
-        expect(page.get_by_role("button", name="Sign out")).to_be_visible()
         group = "signed-by-ann"
-        link = there.ask(group)
-        page.goto(f"{there.service.url}{link}")
-        log_in(page, people.ANN)
+        page = there.sign_in(people.ANN, there.ask(group))
         expect(page.get_by_text("Your decision is an electronic signature")).to_be_visible()
+        there.press_approve(page, "Read before the password.")
+        page.get_by_role("link", name="Sign in again").click()
+        log_in(page, people.ANN)
+        expect(page.get_by_label("Your reason")).to_have_value("Read before the password.")
         there.decides(page)
         assert there.status(group) == "Approved"

@@ -41,6 +41,11 @@ def too_old(how: Authentication | None, decision: Decision, *, now: datetime, ma
     return ""
 
 
+def credentials_each_time(decision: Decision) -> bool:
+    """Whether each decision asks for credentials of its own, so that opening its form needn't."""
+    return decision.reauthenticate and not decision.freshness
+
+
 def strictest(decisions: Iterable[Decision]) -> Decision:
     """Return what a sign-in has to fulfil to fulfil each of several rules."""
     rules = tuple(decisions)

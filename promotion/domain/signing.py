@@ -34,8 +34,8 @@ def meaning(verdict: names.Verdict, group: str, version: int, environment: str) 
 
 
 def required_of(rules: Environment) -> Decision:
-    """Sign-in that a decision requires; for a signature, the credentials are entered again."""
-    return replace(rules.decision, reauthenticate=True) if rules.signature else rules.decision
+    """Sign-in that a decision requires; for each signature, the credentials are entered again once it was sent."""
+    return replace(rules.decision, reauthenticate=True, fresh_within="0s") if rules.signature else rules.decision
 
 
 def signature(

@@ -57,9 +57,9 @@ def test_every_decision_records_how_its_person_was_authenticated_and_by_which_gr
     assert how.issued_at == stage.world.now
 
 
-def test_a_signature_wants_credentials_entered_again() -> None:
+def test_each_signature_wants_credentials_entered_again() -> None:
     rules = signing_config().environments[0]
-    assert signing.required_of(rules) == Decision(reauthenticate=True)
+    assert signing.required_of(rules) == Decision(reauthenticate=True, fresh_within="0s")
     assert signing.required_of(CONFIG.environments[0]) == Decision()
 
 

@@ -184,6 +184,45 @@ def test_with_zero_a_decision_needs_a_sign_in_that_follows_its_form(house: House
     assert sent(house, after, link, form, **fields).status == 303
 
 
+def entered(session: Session, at: datetime) -> Session:
+    """A session whose person entered their credentials at that time."""
+    how = session.person.authentication
+    assert how is not None
+    return replace(session, person=replace(session.person, authentication=replace(how, auth_time=at)))
+
+
+def test_a_signature_needs_credentials_entered_after_its_form_was_sent(house: House) -> None:
+    house.register("signed-once-more", wait=False)
+    link = house.link("signed-once-more:1:dev:1")
+    house.wait_for(lambda: house.send("GET", link, who=ANN, headers={"Accept": "application/json"}).status == 200)
+    fields = {"verdict": "Approved", "reason": "Good."}
+    entered_at = time_there(house) - timedelta(minutes=2)
+    before = entered(old_session(house, timedelta(minutes=2), made_for=digest(link)), entered_at)
+    first = sent(house, before, link, **fields)
+    assert (first.status, "a sign-in of its own" in first.text) == (401, True)
+    again = re.search(r'href="(/login[^"]+)"', first.text)
+    assert again is not None
+    asked = parse_qs(urlsplit(house.send("GET", unescape(again[1])).headers["location"]).query)
+    assert (asked["prompt"], asked["max_age"]) == (["login"], ["0"])
+    form = cookie_of(first, "form")
+    silent = entered(old_session(house, timedelta(0), made_for=digest(link)), entered_at)
+    assert sent(house, silent, link, form, **fields).status == 401, "the provider asked for no credentials"
+    unsaid = old_session(house, timedelta(0), made_for=digest(link))
+    assert "(auth_time)" in sent(house, unsaid, link, form, **fields).text
+    after = entered(unsaid, time_there(house))
+    assert sent(house, after, link, form, **fields).status == 303
+
+
+def test_a_form_to_sign_opens_without_credentials_which_its_decision_asks_for(house: House) -> None:
+    house.register("signed-opened", wait=False)
+    link = house.link("signed-opened:1:dev:1")
+    house.wait_for(lambda: house.send("GET", link, who=ANN, headers={"Accept": "application/json"}).status == 200)
+    jar = f"session={house.sessions.cookie(old_session(house, timedelta(minutes=16)))}"
+    page = house.send("GET", link, headers={"Cookie": jar})
+    assert page.status == 200
+    assert "Your decision is an electronic signature" in page.text
+
+
 def test_scripts_are_told_that_their_sign_in_is_too_old(house: House) -> None:
     late = old_session(house, timedelta(minutes=16))
     headers = {"Cookie": f"session={house.sessions.cookie(late)}", "Accept": "application/json"}
