@@ -34,7 +34,7 @@ from promotion.domain.people import Actor, Authentication, Person, Requester
 from promotion.domain.request_ids import request_id
 from promotion.errors import Conflict
 from promotion.ledger.append import Context, Receipt
-from promotion.ledger.events import Event, StoredEvent, head_after, read_event
+from promotion.ledger.events import Difference, Event, StoredEvent, head_after, read_event
 from promotion.ledger.fold import read_state, refolded
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.ledger.verify import Anchor, Found, Verifier
@@ -149,6 +149,9 @@ class MemoryLedger:
 
     def head(self, group: str) -> Head:
         return self._read((group, "HEAD"), Head) if (group, "HEAD") in self.items else Head(group=group)
+
+    def head_differences(self, group: str) -> list[Difference]:
+        return []
 
     def version(self, group: str, number: int) -> VersionState | None:
         key = (group, f"VERSION#{number:010d}")

@@ -15,6 +15,7 @@ from promotion.aws.anchors import AnchorBucket
 from promotion.aws.checkpoints import Checkpoints
 from promotion.aws.parameters import read_below
 from promotion.client.live_record import read_json
+from promotion.errors import UNREADABLE
 from promotion.ledger.checked import Book
 from promotion.ledger.checkpoint import Checkpoint
 from promotion.ledger.events import Difference
@@ -167,11 +168,19 @@ def look(installation: Installation, name: str, *, whole: bool) -> Look:
             installation.checkpoints.keep(made)
         if not found or cursors is None:
             return Look(found=found)
-        head = installation.ledger.head(name).sequence
-        return Look(found=found, moving=any(cursors.get(target, 0) != head for target in names.TARGETS))
+        return Look(found=found, moving=_is_moving(installation, name, cursors))
     except (ClientError, BotoCoreError) as error:
         difference = Difference(what="unverified", where=name, expected="an answer of AWS", found=str(error))
         return Look(found=[Found(difference=difference)])
+
+
+def _is_moving(installation: Installation, name: str, cursors: Mapping[str, int]) -> bool:
+    """Whether a target is behind the head; with a head that can't be read nothing is appended or projected."""
+    try:
+        head = installation.ledger.head(name).sequence
+    except UNREADABLE:
+        return False
+    return any(cursors.get(target, 0) != head for target in names.TARGETS)
 
 
 def _since(installation: Installation, name: str, *, whole: bool) -> Checkpoint:

@@ -17,10 +17,11 @@ import msgspec
 from botocore.exceptions import ClientError
 
 from promotion import names
+from promotion.aws.heads import beside, differences_beside
 from promotion.domain.canonical_json import canonical
 from promotion.domain.model import EnvironmentState, Head, VersionState
 from promotion.errors import UNREADABLE, Conflict
-from promotion.ledger.events import Event, StoredEvent, head_after, read_event
+from promotion.ledger.events import Difference, Event, StoredEvent, head_after, read_event
 from promotion.ledger.fold import read_state, refolded
 from promotion.ledger.snapshot import GroupSnapshot
 
@@ -143,6 +144,11 @@ class DynamoLedger:
         """Return the group's head, by a consistent read."""
         item = self._get(group, HEAD)
         return _read(item, Head) if item else Head(group=group)
+
+    def head_differences(self, group: str) -> list[Difference]:
+        """List attributes beside the head, which the next append's condition reads, that differ from it."""
+        item = self._get(group, HEAD)
+        return differences_beside(_read(item, Head), item) if item else []
 
     def append(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
         """Append `events` and what they changed, in one transaction conditional on the head.
@@ -275,8 +281,7 @@ class DynamoLedger:
 
     def _head_put(self, before: Head, after: Head, *, is_open: bool) -> dict[str, Any]:
         put: dict[str, Any] = {"Item": _item(after.group, HEAD, after)}
-        put["Item"]["sequence"] = {"N": str(after.sequence)}
-        put["Item"]["hash"] = {"S": after.hash}
+        put["Item"] |= beside(after)
         if is_open:
             put["Item"] |= {"board_pk": {"S": OPEN}, "board_sk": {"S": after.group}}
         if before.sequence == 0:

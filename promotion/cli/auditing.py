@@ -16,7 +16,7 @@ from promotion.domain.model import Head
 from promotion.errors import IntegrityError, Invalid
 from promotion.ledger import attestation, decision_export
 from promotion.ledger.checked import Book
-from promotion.ledger.events import Event, check_chain
+from promotion.ledger.events import Difference, Event, check_chain
 from promotion.ledger.payloads import ModelPromoted
 from promotion.ledger.verify import read_chain
 from promotion.rendering import record
@@ -95,6 +95,9 @@ class _Followed:
 
     def head(self, group: str) -> Head:
         return self._book.head(group)
+
+    def head_differences(self, group: str) -> list[Difference]:
+        return self._book.head_differences(group)
 
     def events(self, group: str, *, after: int = 0) -> Iterator[Event]:
         return self._progress.counting(self._book.events(group, after=after), "events read")

@@ -103,8 +103,16 @@ def _repaired(each: Found) -> bool:
     return True
 
 
+def _has_events(group: str) -> bool:
+    """Return True for a group that the ledger knows, also where its head can't be read."""
+    try:
+        return bool(ledger().head(group).sequence)
+    except UNREADABLE:
+        return True
+
+
 def _check(service: Installation, group: str | None) -> list[tuple[str, Found]]:
-    if group is not None and not ledger().head(group).sequence and group not in _anchored(service, group):
+    if group is not None and not _has_events(group) and group not in _anchored(service, group):
         raise Invalid("GROUP", f"this service knows no model package group {group}.")
     found: list[tuple[str, Found]] = []
     with Progress("verify") as progress:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from promotion.domain.model import Head, VersionState
-from promotion.ledger.events import Event
+from promotion.ledger.events import Difference, Event
 from promotion.ledger.snapshot import GroupSnapshot
 
 
@@ -15,6 +15,9 @@ class Book(Protocol):
 
     def head(self, group: str) -> Head:
         """Return the group's head."""
+
+    def head_differences(self, group: str) -> list[Difference]:
+        """List what is stored beside the head and differs from it."""
 
     def events(self, group: str, *, after: int = 0) -> Iterator[Event]:
         """Yield the group's events after a sequence number, in order."""

@@ -229,10 +229,11 @@ class Verifier(Struct, frozen=True, kw_only=True):
         return isinstance(signature, str) and self.holds(signed_bytes(record), signature)
 
     def _states(self, view: GroupSnapshot) -> Iterator[Difference]:
-        """Find stored states that differ from those folded from the events.
+        """Find stored states that differ from those folded from the events, and what stands beside the head.
 
         A state of another fold version is not compared: `fold.read_state` ignores it, and the next append rewrites it.
         """
+        yield from self.ledger.head_differences(view.group)
         environments, versions = self.ledger.stored_states(view.group)
         for number in sorted(view.versions.keys() | versions.keys()):
             where = f"{view.group} state of v{number}"

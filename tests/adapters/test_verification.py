@@ -126,6 +126,19 @@ def test_a_broken_ledger_is_never_repaired(command: Command) -> None:
     assert command("history", GROUP)[0] == 4
 
 
+def test_a_head_that_nobody_can_read_is_named_whatever_is_asked_for(command: Command) -> None:
+    key = {"pk": f"GROUP#{GROUP}", "sk": "HEAD"}
+    values: dict[str, Any] = {
+        "UpdateExpression": "SET #state = :state",
+        "ExpressionAttributeNames": {"#state": "state"},
+    }
+    boto3.resource("dynamodb").Table("ledger").update_item(Key=key, ExpressionAttributeValues={":state": "["}, **values)
+    for arguments in (("verify",), ("verify", GROUP), ("verify", GROUP, "--repair")):
+        code, said = command(*arguments)
+        assert code == 1
+        assert said.startswith(f"ledger {GROUP}: expected events that can be read, found ")
+
+
 def test_as_json(command: Command) -> None:
     tamper()
     code, said = command("verify", "--json")
