@@ -83,6 +83,10 @@ def take(event: Mapping[str, Any], context: object) -> dict[str, object]:
         return {"ignored": "group not governed"}
     if event.get("hashing"):
         return look_after(change.ModelPackageArn)
+    if isinstance(lost := event.get("lost"), int) and ledger().version(group, lost) is not None:
+        # The sweep sends one every few minutes while a registration waits: were each read and hashed, the queue would never end.
+        logger.info("it only waited", extra={"model_package_arn": change.ModelPackageArn})
+        return {"ignored": "registered meanwhile"}
     try:
         asked = _asked(group, change.ModelPackageArn, event["asked"]) if "asked" in event else ""
     except Invalid as error:

@@ -119,6 +119,7 @@ def _find_lost(summary: ModelPackageSummaryTypeDef) -> int:
             summary["ModelPackageGroupName"],
             hashing=known is not None and known.package.hashing,
             by_job=is_lost and now() - made > TRIED_FOR,
+            lost=summary["ModelPackageVersion"] if is_lost else None,
         )
     return int(is_lost)
 
@@ -132,9 +133,11 @@ def _is_unfinished(known: VersionState) -> bool:
     return known.package.hashing or MISSING in known.package.problem
 
 
-def _register_again(arn: str, group: str, *, hashing: bool, by_job: bool) -> None:
+def _register_again(arn: str, group: str, *, hashing: bool, by_job: bool, lost: int | None = None) -> None:
+    """Queue a package; `lost` is the version of one that the ledger doesn't know, for it may only be waiting in that queue."""
     detail = {"ModelPackageArn": arn, "ModelPackageGroupName": group}
-    read_anew({"id": "sweep", "detail": detail, "hashing": hashing, "by_job": by_job})
+    event = {"id": "sweep", "detail": detail, "hashing": hashing, "by_job": by_job}
+    read_anew(event if lost is None else {**event, "lost": lost})
 
 
 def _oldest_hours(states: Sequence[EnvironmentState]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import time_machine
@@ -13,7 +13,7 @@ from moto.sagemaker.models import sagemaker_backends
 from lambdas.shared.dependencies import ledger
 from promotion import names
 from tests.fakes import GROUP, OPERATOR
-from tests.faults.plant import Plant, plant
+from tests.faults.plant import BEGINNING, Plant, plant
 
 
 def older(service: Plant, by: timedelta) -> None:
@@ -33,6 +33,26 @@ def test_the_sweep_registers_nothing_that_is_older_than_the_ledger(
             service.sweep()
         assert bool(service.story()) is found
         assert bool(service.mails) is found
+
+
+def test_what_the_sweep_finds_waiting_in_the_queue_is_read_once(tmp_path: Path) -> None:
+    """Each sweep meanwhile adds a message for each that waits: read and hashed again, they would hold up whatever comes after."""
+    with plant(tmp_path) as service:
+        service.register()
+        waiting, again = service.asynchronous.copy(), list[tuple[str, dict[str, Any], int]]()
+        for minutes in (10, 15, 20):
+            service.asynchronous = [("sweep", {}, 0)]
+            with time_machine.travel(BEGINNING + timedelta(minutes=minutes), tick=True):
+                service._deliver_event()
+            again += service.asynchronous
+        assert [module for module, *_ in again] == ["on_model_registered"] * 3
+        service.asynchronous = waiting
+        service.settle()
+        service.calls.clear()
+        service.asynchronous = again
+        service.settle()
+        assert set(service.calls) == {"dynamodb:GetItem"}
+        assert len(service.mails) == 1
 
 
 @pytest.mark.parametrize("status", [names.PENDING, names.APPROVED, names.REJECTED])
