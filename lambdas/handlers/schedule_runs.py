@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from lambdas.shared.dependencies import client, config, ledger, logger, setting
 from promotion import names
 from promotion.domain.model import EnvironmentState
@@ -55,7 +57,12 @@ def _announce(states: list[EnvironmentState]) -> int:
         for state in states
     ]
     for _ in range(TRIES):
-        answer = client("events").put_events(Entries=entries)
+        try:
+            answer = client("events").put_events(Entries=entries)
+        except (BotoCoreError, ClientError):
+            # The client itself has tried it several times; the other batches are announced all the same.
+            logger.exception("runs not announced", extra={"runs": len(entries)})
+            break
         if not answer["FailedEntryCount"]:
             return 0
         entries = [entry for entry, said in zip(entries, answer["Entries"], strict=True) if said.get("ErrorCode")]

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from msgspec.structs import replace
 
 from lambdas.handlers import schedule_runs
@@ -87,3 +88,20 @@ def test_what_it_goes_on_refusing_is_an_error_once_all_others_are_out(
     with pytest.raises(RuntimeError, match="refused 1 of 3 runs"):
         tick(monkeypatch, house, bus)
     assert len(bus.taken) == 2
+
+
+def test_a_batch_that_does_not_arrive_holds_no_other_up(monkeypatch: pytest.MonkeyPatch, house: House) -> None:
+    class Stumbling(Bus):
+        def put_events(self, *, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+            answer = super().put_events(Entries=Entries)
+            if self.calls == 1:
+                self.taken.clear()
+                raise ClientError({"Error": {"Code": "ThrottlingException"}}, "PutEvents")
+            return answer
+
+    for number in range(23):
+        house.climb(1, to="dev", group=f"group-{number:02d}")
+    bus = Stumbling()
+    with pytest.raises(RuntimeError, match="refused 10 of 26 runs"):
+        tick(monkeypatch, house, bus)
+    assert len(bus.taken) == 16
