@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Longer than a session lasts and a logout token is taken, clocks included.
 KEPT = LONGEST_SESSION + timedelta(hours=2)
+# Who is signed out everywhere is told of session by session, at once: those writes meet at the person's item.
+TRIES = 6
 
 
 class EndedSessions:
@@ -48,12 +50,15 @@ class EndedSessions:
             "Item": {**_key("jti", token_id), **over},
             "ConditionExpression": "attribute_not_exists(pk)",
         }
-        try:
-            self._client.transact_write_items(TransactItems=[{"Put": once}, *writes])
-        except ClientError as error:
-            if _was_there(error):
-                raise SignInFailed("This logout token has been taken before.") from None
-            raise
+        for left in reversed(range(TRIES)):
+            try:
+                self._client.transact_write_items(TransactItems=[{"Put": once}, *writes])
+                return
+            except ClientError as error:
+                if _was_there(error):
+                    raise SignInFailed("This logout token has been taken before.") from None
+                if not left or not _met_another(error):
+                    raise
 
     def has(self, session: Session) -> bool:
         """Whether a session was ended after it had begun."""
@@ -74,3 +79,9 @@ def _was_there(error: ClientError) -> bool:
     """Whether the token's own item, the first of the transaction, was there."""
     reasons = error.response.get("CancellationReasons") or [{}]
     return reasons[0].get("Code") == "ConditionalCheckFailed"
+
+
+def _met_another(error: ClientError) -> bool:
+    """Whether another transaction wrote one of the items meanwhile; nothing was written."""
+    reasons = error.response.get("CancellationReasons") or ()
+    return any(reason.get("Code") == "TransactionConflict" for reason in reasons)

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 from msgspec.structs import replace
 
-from promotion.aws.ended_sessions import KEPT, EndedSessions
+from promotion.aws.ended_sessions import KEPT, TRIES, EndedSessions
 from promotion.errors import SignInFailed
 from promotion.links.sessions import LONGEST_SESSION, Session
 from tests.adapters.conftest import PROJECTIONS, Aws
@@ -71,6 +71,30 @@ def test_a_token_is_taken_once_and_ends_nothing_the_second_time(ended: EndedSess
 def test_what_dynamodb_refuses_for_another_reason_is_no_second_use(ended: EndedSessions, aws: Aws) -> None:
     with pytest.raises(ClientError):
         EndedSessions(aws.dynamodb, "no-table").end(token_id="1", subject="ann", sid="", now=LATER)
+
+
+class Meeting:
+    """A client whose first transactions meet another at an item."""
+
+    def __init__(self, client: Any, times: int) -> None:
+        self._client, self._left = client, times
+
+    def transact_write_items(self, **given: Any) -> Any:
+        if self._left:
+            self._left -= 1
+            reasons = [{"Code": "None"}, {"Code": "None"}, {"Code": "TransactionConflict"}]
+            said: Any = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
+            raise ClientError(said, "TransactWriteItems")
+        return self._client.transact_write_items(**given)
+
+
+def test_logouts_of_one_person_that_meet_all_end_their_sessions(ended: EndedSessions, aws: Aws) -> None:
+    meeting: Any = Meeting(aws.dynamodb, TRIES - 1)
+    EndedSessions(meeting, PROJECTIONS).end(token_id="1", subject="ann", sid="first", now=LATER)
+    assert ended.has(session("first"))
+    always: Any = Meeting(aws.dynamodb, TRIES)
+    with pytest.raises(ClientError):
+        EndedSessions(always, PROJECTIONS).end(token_id="2", subject="ann", sid="second", now=LATER)
 
 
 def test_no_name_is_in_the_clear_and_nothing_outlives_a_session_for_long(ended: EndedSessions, aws: Aws) -> None:
