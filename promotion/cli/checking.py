@@ -27,7 +27,7 @@ from promotion.cli.service import client, config, installation, ledger, paramete
 from promotion.client.resolve import find_public_key
 from promotion.client.signature import holds, public_keys
 from promotion.errors import UNREADABLE, Invalid
-from promotion.formatting import one_line
+from promotion.formatting import counted, one_line
 from promotion.ledger.verify import Found, Verifier
 
 if TYPE_CHECKING:
@@ -268,6 +268,9 @@ def _deliver(document: Mapping[str, object], attributes: Mapping[str, MessageAtt
         return _register(document)
     elif isinstance(group := document.get("group"), str) and "later" in document:
         wake([group], later=True)
+        return True
+    elif isinstance(groups := document.get("groups"), list):
+        print(f"{counted(len(groups), 'group')}: the next verification looks at them; now: promotion verify")
         return True
     else:
         # Of the ledger's stream: which groups it was about, the cursors know. What is anything else stays.

@@ -59,3 +59,13 @@ def test_a_registration_goes_back_to_its_queue_and_mail_that_waits_wakes_the_pro
     assert (registrations, again) == ("registrations", json.loads(event))
     assert (wake, later["group"], later["later"]) == ("wake", names.DIGEST, True)
     assert "arn:v1: registered again" in capsys.readouterr().out
+
+
+def test_pages_of_a_verification_are_left_to_the_next_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue = Queue(json.dumps({"groups": ["fraud", "summaries"]}))
+    monkeypatch.setattr(checking, "client", lambda service: queue)
+    assert checking._take("undelivered", checking._deliver) == 0
+    assert (queue.messages, queue.sent) == ({}, [])
+    assert "2 groups: the next verification" in capsys.readouterr().out
