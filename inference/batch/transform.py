@@ -1,11 +1,13 @@
 """Batch transform on one machine: file in, `NAME.out` out, under SageMaker's contract.
 
-It streams: what is in memory is one payload for each worker, however long the file. What is done is journalled at the
-borders of payloads; killed and started again, it goes on from there, and the output is the same to the byte.
+It streams: memory holds one payload for each worker, one that is read and one that is written, however long the file. What is
+done is journalled at the borders of payloads; killed and started again, it goes on from there, and the output is the same to
+the byte.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import json
@@ -16,10 +18,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import IO, Any
 
 from tqdm import tqdm
@@ -38,6 +41,7 @@ from promotion.errors import Invalid, PromotionError
 MOST_LINES = 1_024
 LONGEST_LINE_BYTES = 100 << 20
 _JOURNAL_SECONDS = 1.0
+_JOIN_SECONDS = 0.1
 
 
 class DiskFull(PromotionError):
@@ -159,14 +163,13 @@ def _work(payload: list[bytes | None]) -> Answered:
 
 
 class _Beside(Executor):
-    """One thread of this process computes, while another reads what comes next and writes what is done.
-
-    A daemon: whoever interrupts the command does not wait for the payload under way.
-    """
+    """One thread of this process computes, while another reads what comes next and writes what is done."""
 
     def __init__(self) -> None:
         self._work: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
-        threading.Thread(target=self._run, name="model", daemon=True).start()
+        self._computing = False
+        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+        self._thread.start()
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -174,20 +177,44 @@ class _Beside(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        while cancel_futures and not self._work.empty():
-            if (waiting := self._work.get()) is not None:
-                waiting[0].cancel()
+        """End the thread; with `cancel_futures` by interrupting the payload under way.
+
+        Python aborts with code 134, whatever the exit code should be, if it ends while torch computes on another thread.
+        """
+        with suppress(Empty):
+            while cancel_futures:
+                if (waiting := self._work.get_nowait()) is not None:
+                    waiting[0].cancel()
         self._work.put(None)
+        while wait and self._thread.is_alive():
+            if cancel_futures and self._computing:
+                _interrupt(self._thread)
+            self._thread.join(_JOIN_SECONDS)
 
     def _run(self) -> None:
-        while (one := self._work.get()) is not None:
-            future, work = one
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(work())
-            except BaseException as error:  # noqa: BLE001  # it is raised where the result is asked for
-                future.set_exception(error)
+        # An interrupt that comes late finds the thread between two payloads.
+        with suppress(KeyboardInterrupt):
+            while (one := self._work.get()) is not None:
+                self._compute(*one)
+
+    def _compute(self, future: Future[Any], work: Callable[[], Any]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        self._computing = True
+        try:
+            found = work()
+        except BaseException as error:  # noqa: BLE001  # it is raised where the result is asked for
+            self._computing = False
+            future.set_exception(error)
+        else:
+            self._computing = False
+            future.set_result(found)
+
+
+def _interrupt(thread: threading.Thread) -> None:
+    """Raise KeyboardInterrupt in `thread`, as Ctrl-C does in the main one: at its next step of Python code."""
+    number = ctypes.c_ulong(thread.ident or 0)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(number, ctypes.py_object(KeyboardInterrupt))
 
 
 class Transform:

@@ -9,11 +9,10 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 
@@ -76,41 +75,6 @@ def test_the_strategy_changes_speed_only(make: Make, source: Path, tmp_path: Pat
     expected = transformed(make, source, tmp_path / "a.out")
 
     assert transformed(make, source, tmp_path / "b.out", **settings) == expected
-
-
-def test_what_comes_next_is_read_while_a_payload_is_computed(
-    make: Make, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected = transformed(make, source, tmp_path / "expected.out", batch_strategy="SingleRecord")
-    read_on = threading.Event()
-
-    def reading(given: IO[bytes], settings: Settings) -> Iterator[tuple[int, list[bytes | None]]]:
-        for number, payload in enumerate(payloads(given, settings)):
-            if number:
-                read_on.set()
-            yield payload
-
-    def waiting() -> Pipeline:
-        pipeline = make()
-        answer = pipeline.answer_lines
-        monkeypatch.setattr(pipeline, "answer_lines", lambda lines: answer(lines) if read_on.wait(60) else None)
-        return pipeline
-
-    monkeypatch.setattr("inference.batch.transform.payloads", reading)
-
-    found = transformed(waiting, source, tmp_path / "found.out", batch_strategy="SingleRecord")
-
-    assert found == expected
-
-
-def test_what_the_model_raises_ends_the_command(make: Make, source: Path, tmp_path: Path) -> None:
-    def failing() -> Pipeline:
-        pipeline = make()
-        del pipeline.task
-        return pipeline
-
-    with pytest.raises(AttributeError, match="task"):
-        transformed(failing, source, tmp_path / "input.jsonl.out")
 
 
 def test_a_payload_stays_under_its_limit() -> None:
