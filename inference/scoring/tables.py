@@ -72,8 +72,12 @@ class Table:
 
     def texts(self, name: str) -> npt.NDArray[np.object_]:
         """A column as text, shape (rows,): 1.0 and 1 are the same class, and so are true and 1."""
+        column = self.columns[name].combine_chunks()
+        if pa.types.is_nested(column.type):
+            # Lists and maps of Parquet have no dictionary.
+            return np.array([class_name(value) for value in column.to_pylist()], dtype=object)
         # A text once, however many rows have it.
-        column = self.columns[name].combine_chunks().dictionary_encode()
+        column = column.dictionary_encode()
         known = np.array([*map(class_name, column.dictionary.to_pylist()), ""], dtype=object)
         found: npt.NDArray[np.object_] = known[column.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)]
         return found

@@ -137,6 +137,13 @@ def test_parquet_and_gzip_are_read_like_text(tmp_path: Path) -> None:
     assert document["slices"]["region"]["north"]["accuracy"]["n"] == 200
 
 
+def test_lists_among_the_columns_of_parquet_are_no_trouble(tmp_path: Path) -> None:
+    columns = {"y": LABELS, "tags": [["new"], ["old", "slow"]] * 200, "vector": [[1.0, 2.0]] * 400}
+    pa.parquet.write_table(pa.table(columns), tmp_path / "r.parquet")
+    document = score(written(tmp_path / "o.csv.out", SCORES), tmp_path / "r.parquet", tmp_path / "score")
+    assert document["slices"]["tags"]["['new']"]["accuracy"]["n"] == 200
+
+
 def test_rows_are_joined_by_id_in_any_order(tmp_path: Path) -> None:
     order = list(range(400))
     random.Random(1).shuffle(order)
