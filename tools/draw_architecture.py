@@ -63,6 +63,7 @@ _CALLED: Mapping[str, str] = {
     "WiringDeadLetters": "DeadLetters (queue)",
     "WiringLater": "Later (queue)",
     "WiringRegistrations": "Registrations (queue)",
+    "WiringVerifications": "Verifications (queue)",
     "WiringWake": "Wake (queue)",
     "Alarms": "Alarms (topic)",
 }

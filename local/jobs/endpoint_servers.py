@@ -64,7 +64,7 @@ class EndpointHost:
         self._serving.clear()
 
     def port_of(self, endpoint: str) -> int | None:
-        """Address of an endpoint's container; None if none serves."""
+        """Port of an endpoint's container; None if none serves."""
         server = self._serving.get(endpoint)
         return server.port if server is not None and server.process.poll() is None else None
 
