@@ -35,6 +35,7 @@ from inference.records.requests import decode_record
 from inference.records.text_files import opened
 from inference.scoring.joining import RUN_SUFFIX
 from inference.tasks.pipeline import Answered, Pipeline
+from inference.tasks.tasks import ZeroShot
 from promotion.errors import Invalid, PromotionError
 
 # As many lines as are worth sorting by length together; more would only be memory.
@@ -101,6 +102,9 @@ class Worker:
 
     def answer(self, payload: list[bytes | None]) -> Answered:
         """Output lines for one payload; None stands for a line that was too long to read."""
+        # A score's last digit can depend on its batch: a payload is answered alike, whatever this process answered before it.
+        if isinstance(self._pipeline.task, ZeroShot):
+            self._pipeline.task.forget()
         answered = self._pipeline.answer_lines([self._prepared(line) for line in payload])
         if self._settings.join_source == "None" and self._output.whole:
             return answered

@@ -246,6 +246,10 @@ class ZeroShot(_Plain):
         self._encoder = Encoder(loaded.tokenizer, loaded.model)
         self._cache = ScoreCache()
 
+    def forget(self) -> None:
+        """Forget the scores of earlier calls."""
+        self._cache = ScoreCache()
+
     @property
     def description(self) -> Description:
         """The engine's description."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from inference.batch.transform import Settings, Worker
 from inference.engines import Description, Entailment, Pair
 from inference.engines.nli import NliEngine
 from inference.models.loading import Loaded, load
@@ -102,3 +104,10 @@ def test_where_a_text_ends_and_its_hypothesis_begins_is_part_of_the_pair() -> No
     cache.put("ab", "c", GOOD)
 
     assert cache.get("a", "bc") is None
+
+
+def test_a_payload_of_a_batch_is_answered_as_if_it_were_the_first(pipeline: Pipeline, engine: Counting) -> None:
+    worker, line = Worker(pipeline, Settings()), json.dumps(KNOWN).encode()
+    worker.answer([line, line])
+    worker.answer([line])
+    assert engine.asked == [2, 2]
