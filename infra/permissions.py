@@ -41,10 +41,10 @@ class Permissions:
         return allow(["dynamodb:GetItem", "dynamodb:Query"], [table, f"{table}/index/{names.BOARD_INDEX}"])
 
     def know_installation(self) -> list[iam.PolicyStatement]:
-        """When the ledger and its key were made: nobody is asked about what was registered before."""
+        """When the ledger and the stack's own key were made: nobody is asked about what was registered before."""
         return [
             allow(["dynamodb:DescribeTable"], [self._store.ledger.table_arn]),
-            allow(["kms:DescribeKey"], [self._store.signing_key.key_arn]),
+            allow(["kms:DescribeKey"], [self._store.own_key.key_arn]),
         ]
 
     def append_to_ledger(self) -> iam.PolicyStatement:

@@ -50,9 +50,9 @@ class Store(Construct):
             else None
         )
         # Asymmetric, so that a pipeline verifies offline; kept, because nobody can check what a deleted key has signed.
-        own = self._signing_key(alias)
+        self.own_key = self._signing_key(alias)
         self.signing_key: kms.IKey = (
-            kms.Key.from_key_arn(self, "SigningKeyInForce", signing_key) if signing_key else own
+            kms.Key.from_key_arn(self, "SigningKeyInForce", signing_key) if signing_key else self.own_key
         )
         # Who makes links can't make sessions, nor the token of a form: a secret each.
         self.link_keys = _keys(self, "LinkKeys", "Signs the ids in approval links")

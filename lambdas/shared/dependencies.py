@@ -192,12 +192,13 @@ def links() -> Links:
 def installed_at() -> datetime:
     """When this service was first deployed: what was registered before, nobody is asked about.
 
-    The older of the ledger's table and the key that signs it, so that neither a restored table nor another key moves it.
+    The older of the ledger's table and the stack's own key, so that a restored table doesn't move it; nor does the key that
+    signs, which may be one of yours ([signing] key) and older than this service.
     """
     table: datetime = client("dynamodb").describe_table(TableName=setting(names.LEDGER_TABLE))["Table"][
         "CreationDateTime"
     ]
-    key: datetime = client("kms").describe_key(KeyId=setting(names.SIGNING_KEY_ARN))["KeyMetadata"]["CreationDate"]
+    key: datetime = client("kms").describe_key(KeyId=setting(names.OWN_KEY_ARN))["KeyMetadata"]["CreationDate"]
     return min(table, key)
 
 

@@ -50,6 +50,7 @@ def settings(folder: Path) -> Iterator[dict[str, str]]:
         names.INFERENCE_IMAGE: "inference:1",
         names.ANCHOR_BUCKET: ANCHORS,
         names.SIGNING_KEY_ARN: "",
+        names.OWN_KEY_ARN: "",
         names.LINK_KEYS_SECRET_ARN: "",
         names.FORM_KEYS_SECRET_ARN: "",
         names.SIGN_IN_KEYS_SECRET_ARN: "",
@@ -90,7 +91,7 @@ def deploy(environment: dict[str, str]) -> None:
         RoleArn="arn:aws:iam::123456789012:role/retrain",
     )  # fmt: skip
     kms = boto3.client("kms")
-    for name in (names.SIGNING_KEY_ARN, names.SESSION_KEY_ARN):
+    for name in (names.SIGNING_KEY_ARN, names.OWN_KEY_ARN, names.SESSION_KEY_ARN):
         made = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
         os.environ[name] = made["KeyMetadata"]["Arn"]
     for name in (names.LINK_KEYS_SECRET_ARN, names.FORM_KEYS_SECRET_ARN, names.SIGN_IN_KEYS_SECRET_ARN):

@@ -503,4 +503,9 @@ def test_a_key_of_before_signs_the_change_and_another_key_signs_from_then_on(tmp
         assert allowed(statements, "kms:Sign", new)
         assert made.function(module)[1]["Environment"]["Variables"][names.SIGNING_KEY_ARN] == new
     assert not allowed(made.statements(made.role_of("on_projection_due")), "kms:Sign", old)
+    for module in ("on_model_registered", "sweep"):
+        # A key of yours may be older than the service, and what was registered in between is none of its business.
+        own = made.function(module)[1]["Environment"]["Variables"][names.OWN_KEY_ARN]
+        assert own == "<StoreSigningKey0A1284B9.Arn>"
+        assert not allowed(made.statements(made.role_of(module)), "kms:DescribeKey", new)
     assert made.the("AWS::KMS::Key", "StoreSigningKey")[0] == "StoreSigningKey0A1284B9", "the stack's own stays"
