@@ -30,6 +30,7 @@ sender = "models@example.com"
 [identity]
 issuer = "https://login.example.com"
 client_id = "promotion"
+backchannel_logout = true
 auditors = {{ id = "{auditors}", name = "ML auditors" }}
 
 [inference]

@@ -1,5 +1,5 @@
 // panva's oidc-provider in front of an Active Directory: passwords are checked by an LDAP bind, claims are read by a search.
-// Reads one JSON line on stdin ({port, issuer, client_id, client_secret, redirect_uris, service}), and ends when stdin does.
+// Reads one JSON line on stdin ({port, issuer, client_id, client_secret, redirect_uris, backchannel_logout_uri, service}), and ends when stdin does.
 // Each authorization request is one line on stdout, which tests count.
 import { execFile } from 'node:child_process';
 import { createInterface } from 'node:readline';
@@ -88,6 +88,8 @@ function serve(settings) {
         redirect_uris: settings.redirect_uris,
         grant_types: ['authorization_code'],
         response_types: ['code'],
+        backchannel_logout_uri: settings.backchannel_logout_uri,
+        backchannel_logout_session_required: true,
       },
     ],
     pkce: { required: () => true },
@@ -95,7 +97,9 @@ function serve(settings) {
     acrValues: ['urn:password'],
     // As it comes: claims of `profile` and `email` are at userinfo, and not in the ID token.
     scopes: ['openid', 'profile', 'email'],
-    features: { devInteractions: { enabled: false } },
+    features: { devInteractions: { enabled: false }, backchannelLogout: { enabled: true } },
+    // The service is on loopback, which this provider would not call, and its function may start first.
+    fetch: (url, { dispatcher, signal, ...options }) => globalThis.fetch(url, options),
     interactions: { policy: policyOfAccounts(), url: (_, interaction) => `/interaction/${interaction.uid}` },
     cookies: { keys: ['of-the-test'] },
     ttl: { Session: 43200, Grant: 43200, Interaction: 3600, AccessToken: 3600, IdToken: 3600, AuthorizationCode: 120 },
@@ -112,6 +116,7 @@ function serve(settings) {
     },
   });
   provider.on('server_error', (_, error) => console.error(error));
+  provider.on('backchannel.error', (_, error) => console.error(error));
   provider.use(async (ctx, next) => {
     if (ctx.path === '/auth') console.log('authorization request');
     const found = /^\/interaction\/([\w-]+)$/.exec(ctx.path);

@@ -43,15 +43,18 @@ class Provider:
 
 
 @contextmanager
-def oidc_provider(port: int, callback: str, folder: Path) -> Iterator[Provider]:
-    """oidc-provider as it comes: groups by objectGUID in the ID token, names and addresses at userinfo."""
+def oidc_provider(port: int, service: str, folder: Path) -> Iterator[Provider]:
+    """oidc-provider as it comes, for the service at an address: groups by objectGUID in the ID token, names and addresses at
+    userinfo, and logouts over the back channel.
+    """
     issuer = f"http://127.0.0.1:{port}"
     settings = {
         "port": port,
         "issuer": issuer,
         "client_id": CLIENT_ID,
         "client_secret": CLIENT_SECRET,
-        "redirect_uris": [callback],
+        "redirect_uris": [f"{service}/callback"],
+        "backchannel_logout_uri": f"{service}/backchannel-logout",
         "service": {"login": SERVICE.login, "password": SERVICE.password},
     }
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from outside.directory.active_directory import Account, Directory
 from outside.directory.conftest import Tally
 from outside.directory.installation import SHORT_S, Installation, configure, installed
 from outside.directory.people import APPROVERS, RENAMED
-from outside.directory.providers import oidc_provider
+from outside.directory.providers import CLIENT_ID, oidc_provider
 
 NEXT_S = 0.5
 
@@ -34,7 +34,7 @@ def there(directory: Directory, browser: Browser, tmp_path_factory: pytest.TempP
     service = LocalService(config=config, inference=False)
     with (
         Held() as port,
-        oidc_provider(port.number, f"{service.url}/callback", folder) as provider,
+        oidc_provider(port.number, service.url, folder) as provider,
         installed(service, provider, browser, log_in) as running,
     ):
         yield running
@@ -186,3 +186,17 @@ def test_a_signature_asks_for_the_password_again(there: Installation, tally: Tal
         expect(page.get_by_label("Your reason")).to_have_value("Read before the password.")
         there.decides(page)
         assert there.status(group) == "Approved"
+
+
+def test_signing_out_at_the_provider_ends_the_session_here(there: Installation, tally: Tally) -> None:
+    with tally.of(people.BEN):
+        page, elsewhere = (there.sign_in(people.BEN, "/") for _ in range(2))
+        for each in (page, elsewhere):
+            expect(each.get_by_role("button", name="Sign out")).to_be_visible()
+        page.goto(f"{there.provider.issuer}/session/end?client_id={CLIENT_ID}")
+        page.get_by_role("button", name="Yes, sign me out").click()
+        expect(page.get_by_text("Sign-out Success")).to_be_visible()
+        page.goto(f"{there.service.url}/")
+        expect(page.get_by_label("Password")).to_be_visible()
+        elsewhere.goto(f"{there.service.url}/")
+        expect(elsewhere.get_by_role("button", name="Sign out")).to_be_visible()
