@@ -124,6 +124,8 @@ def test_empty_lines_between_the_answers_of_a_job_are_skipped(
     found = score(outputs, references(tmp_path / "r", wanted), tmp_path / "s")
 
     assert found["metrics"]["rougeL"]["n"] == 30
+    # A line that can't be read is an error, and would be skipped as well.
+    assert (found["counts"]["records"], found["counts"]["errors"]) == (30, 0)
 
 
 def test_what_does_not_match_up_is_counted(tmp_path: Path) -> None:
