@@ -10,6 +10,7 @@ import pytest
 import time_machine
 from moto.sagemaker.models import sagemaker_backends
 
+from lambdas.handlers import sweep
 from lambdas.shared.dependencies import ledger
 from promotion import names
 from tests.fakes import GROUP, OPERATOR
@@ -53,6 +54,16 @@ def test_what_the_sweep_finds_waiting_in_the_queue_is_read_once(tmp_path: Path) 
         service.settle()
         assert set(service.calls) == {"dynamodb:GetItem"}
         assert len(service.mails) == 1
+
+
+@pytest.mark.parametrize(("older_by", "found"), [(timedelta(days=5), 0), (timedelta(0), 1)])
+def test_the_sweep_sends_nothing_that_is_older_to_be_read(tmp_path: Path, older_by: timedelta, found: int) -> None:
+    """Whoever reads it would refuse it, but only once a thousand packages of before have been sent."""
+    with plant(tmp_path) as service:
+        older(service, older_by)
+        with time_machine.travel(datetime.now(UTC) + timedelta(minutes=10), tick=True):
+            assert sweep.handler({}, None)["registrations_found"] == found
+        assert len(service.asynchronous) == found
 
 
 @pytest.mark.parametrize("status", [names.PENDING, names.APPROVED, names.REJECTED])
