@@ -24,9 +24,9 @@ def test_ten_verifications_under_load_find_nothing(seed: int) -> None:
 
 
 def test_what_stays_is_told_under_load_too() -> None:
-    loaded = Loaded(seed=7)
+    loaded = Loaded(seed=1)
     loaded.house.ssm.values[f"{PREFIX}/{GROUP}-0/canary/live"] = "{}"
-    lines = {each.difference.line for _ in range(10) for _, each in loaded.verify()}
+    lines = {each.difference.line for _ in range(3) for _, each in loaded.verify()}
     assert lines == {
         f"parameter {PREFIX}/{GROUP}-0/canary/live: expected nothing, found a value that nobody here wrote"
     }
