@@ -101,15 +101,15 @@ def register(emulator: Emulator, version: int = 1) -> str:
             "ModelApprovalStatus": names.PENDING,
         },
     }
-    # Nobody but AWS may put an event of source aws.sagemaker, here as there: what the rule would start is started.
-    emulator.client("lambda").invoke(
-        FunctionName=rule_target(emulator, event), InvocationType="Event", Payload=json.dumps(event).encode()
-    )
+    # Nobody but AWS may put an event of source aws.sagemaker, here as there: what the rule would send is sent.
+    queues = emulator.client("sqs")
+    queue = queues.get_queue_url(QueueName=rule_target(emulator, event).rpartition(":")[2])["QueueUrl"]
+    queues.send_message(QueueUrl=queue, MessageBody=json.dumps(event))
     return arn
 
 
 def rule_target(emulator: Emulator, event: dict[str, Any]) -> str:
-    """The function that a deployed rule would start by this event."""
+    """ARN of the queue to which a deployed rule would send this event."""
     events = emulator.client("events")
     complete = {"id": "1", "account": ACCOUNT, "time": "2026-11-20T12:00:00Z", "region": REGION, **event}
     found: list[str] = [
