@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -96,8 +95,9 @@ def _cell(row: Any, name: str) -> int | None:
 
 
 def _count(value: Any) -> int | None:
-    whole = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return int(value) if whole and 0 <= value <= LARGEST_COUNT and value == int(value) else None
+    # Not by math.isfinite, which numbers beyond a float's range overflow.
+    counts = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST_COUNT
+    return int(value) if counts and value == int(value) else None
 
 
 def _list(value: Any) -> list[Any]:
