@@ -97,7 +97,7 @@ def evidence_of(document: object, **known: Any) -> Evidence:
 
     def numbers(field: str) -> dict[str, float]:
         part = document.get(field)
-        read = {_name(key): _number(value) for key, value in part.items()} if isinstance(part, Mapping) else {}
+        read = {_name(key): number_of(value) for key, value in part.items()} if isinstance(part, Mapping) else {}
         return {key: value for key, value in list(read.items())[:MOST_METRICS] if value is not None}
 
     known["problem"] = known.get("problem") or unread(document)
@@ -125,7 +125,7 @@ def _mapping(document: object) -> Mapping[str, object]:
 
 
 def _metric(value: Mapping[str, object]) -> Metric:
-    n = _number(value.get("n"))
+    n = number_of(value.get("n"))
     # No interval from `standard_deviation`: common evaluation scripts put the spread of the residuals there.
     return Metric(
         value=_finite(value.get("value")),
@@ -150,8 +150,8 @@ def _name(key: object) -> str:
     return str(key)[:LONGEST_NAME]
 
 
-def _number(value: object) -> float | None:
-    """A number that is one: no text, no truth value, finite."""
+def number_of(value: object) -> float | None:
+    """Return a number that is one: no text, no truth value, finite; else None."""
     return _finite(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 

@@ -67,7 +67,7 @@ def test_the_most_frequent_classes_are_kept_in_their_order() -> None:
         {"a": {"a": 10**400, "b": 1}},
         {"a": {"a": float("nan"), "b": 1}},
         {"a": {"a": float("inf"), "b": 1}},
-    ],  # fmt: skip
+    ],
 )
 def test_what_is_no_matrix_is_left_out(matrix: object) -> None:
     assert read_confusion({"confusion_matrix": matrix}) is None

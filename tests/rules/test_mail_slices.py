@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from promotion import names
 from promotion.domain.model import Evidence, Metric
-from promotion.rendering.documents.evidence import comparison, worst_slices
+from promotion.rendering.documents.evidence import comparison, sample_documents, worst_slices
 from promotion.rendering.documents.rows import MetricRow
 from tests.rules import stories
 
@@ -53,3 +55,9 @@ def test_the_worst_is_the_largest_where_lower_is_better() -> None:
 def test_slices_that_are_none_leave_nothing_to_say() -> None:
     assert worst_slices({}, [row("rougeL")], 3) == []
     assert worst_slices({"port": ["rougeL"], "berth": {"1": {"rougeL": {"value": "many"}}}}, [row("rougeL")], 3) == []
+
+
+@pytest.mark.parametrize("value", [pytest.param(10**400, id="beyond floats"), float("nan"), float("inf"), True])
+def test_a_value_that_no_float_holds_is_left_out(value: object) -> None:
+    assert worst_slices({"port": {"Aden": {"rougeL": {"value": value}}}}, [row("rougeL")], 3) == []
+    assert sample_documents([{"input": "a", "score": value}])[0]["score"] is None

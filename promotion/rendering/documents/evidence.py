@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.gate_sentences import gate_bound, gate_name, gate_why
-from promotion.domain.metrics import name_in
+from promotion.domain.metrics import name_in, number_of
 from promotion.domain.model import Evidence, Metric, Request
 from promotion.formatting import ELLIPSIS, change, counted, iso, listed, number, one_line, readable
 from promotion.rendering.documents.costs import dollars
@@ -248,16 +248,16 @@ def slice_documents(slices: Mapping[str, object] | None, overall: Mapping[str, M
     for field, values in (slices or {}).items():
         for value, metrics in values.items() if isinstance(values, Mapping) else ():
             for name, metric in metrics.items() if isinstance(metrics, Mapping) else ():
-                measured = metric.get("value") if isinstance(metric, Mapping) else metric
-                if not isinstance(measured, int | float) or not math.isfinite(measured):
+                measured = number_of(metric.get("value") if isinstance(metric, Mapping) else metric)
+                if measured is None:
                     continue
                 whole = overall.get(name, Metric()).value
                 found.append(
                     {
                         "slice": f"{one_line(str(field), 40)} = {one_line(str(value), 60)}",
                         "metric": one_line(str(name), 60),
-                        "value": float(measured),
-                        "change": change(float(measured), whole),
+                        "value": measured,
+                        "change": change(measured, whole),
                         "n": metric.get("n") if isinstance(metric, Mapping) else None,
                     }
                 )
@@ -334,8 +334,7 @@ def _score_or_last(sample: Mapping[str, object]) -> float:
 
 
 def _score(sample: Mapping[str, object]) -> float | None:
-    score = sample.get("score")
-    return float(score) if isinstance(score, int | float) and math.isfinite(score) else None
+    return number_of(sample.get("score"))
 
 
 def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:
