@@ -25,7 +25,7 @@ from typing import Any
 import boto3
 import time_machine
 
-from benchmarks import faults, hashing, tables, three_years
+from benchmarks import faults, hashing, tables
 from lambdas.handlers.on_projection_due import cursors_table
 from lambdas.shared.dependencies import ledger, signer
 from promotion import names
@@ -60,6 +60,8 @@ LIFECYCLE_STEPS = 10_000
 
 def main(*, long: bool) -> dict[str, Any]:
     """All figures; a complete run of the faults only with `long`, else the last `make faults`, else a sample."""
+    from benchmarks import three_years  # needs the CDK, which tests of what else is here run without
+
     os.environ.update(faults.FAKE_ACCOUNT)
     with tempfile.TemporaryDirectory() as folder:
         figures = {**decisions(Path(folder)), **board(Path(folder)), **burst(Path(folder)), **_faults(long=long)}
@@ -141,6 +143,8 @@ def _most_mails(house: House, after: int = 0) -> int:
 
 def page(f: dict[str, Any]) -> str:
     """docs/benchmarks/control.md."""
+    from benchmarks import three_years
+
     carried = f["decision_bytes_at_10000"] / f["decision_bytes_at_10"]
     rows = [
         ("AWS calls of a decision at 10 events of history", f"{f['decision_calls_at_10']}", "", ""),

@@ -22,6 +22,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from infra.functions import SIZES
 from lambdas.handlers.verify import PAGE
 from promotion import names
 from promotion.aws.attestations import EvidenceBucket
@@ -130,9 +131,6 @@ class Counting:
 
 def figures(*, long: bool, days: int = DAYS, versions: int = VERSIONS) -> dict[str, Any]:
     """All figures; with `long` a thousand verifications under load, else fifty."""
-    # Here alone, so that what needs no CDK of this module's loads without it.
-    from infra.functions import SIZES
-
     house, since = live_through(days, versions)
     events, calls, whole = house.events(), verify_calls(house, since), verify_calls(house)
     of_a_group = sum(calls.values())
