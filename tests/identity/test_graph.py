@@ -115,7 +115,8 @@ def test_pages_without_end_are_not_followed_without_end(application: Application
     assert provider.asked[f"{FIRST}&$skiptoken=1"] == MOST_PAGES - 1
 
 
-def test_graph_out_of_order_is_no_refusal(application: Application, provider: Provider) -> None:
-    provider.answers[FIRST] = (503, {"error": {"code": "serviceNotAvailable"}})
+@pytest.mark.parametrize(("status", "code"), [(503, "serviceNotAvailable"), (429, "TooManyRequests")])
+def test_graph_out_of_order_is_no_refusal(application: Application, provider: Provider, status: int, code: str) -> None:
+    provider.answers[FIRST] = (status, {"error": {"code": code}})
     with pytest.raises(ProviderUnavailable):
         signs_in(application)

@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -108,7 +109,7 @@ class Discovery:
 
         Raises:
             SignInFailed: it refused, with the reason that it gave.
-            ProviderUnavailable: it doesn't answer, or not in JSON.
+            ProviderUnavailable: it doesn't answer, or not in JSON, or wants to be asked less often (429).
         """
         try:
             answer = self._http.request(method, url, timeout=TIMEOUT_S, allow_redirects=False, **extra)
@@ -125,7 +126,7 @@ class Discovery:
             document = answer.json()
         except (ValueError, RecursionError):
             raise ProviderUnavailable(f"The identity provider answered with {answer.status_code}, not JSON.") from None
-        if answer.status_code >= 500:
+        if answer.status_code >= 500 or answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
             raise ProviderUnavailable(f"The identity provider answered with {answer.status_code}.")
         if not isinstance(document, dict):
             raise ProviderUnavailable("The identity provider answered with something else than an object.")
