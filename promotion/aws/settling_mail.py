@@ -94,7 +94,11 @@ class SettlingMail:
         return True
 
     def release(self, group: str, *, again: bool) -> None:
-        """Send the mail about a group's requests that has waited long enough; with `again`, wake for what has to wait longer."""
+        """Send the mail about a group's requests that has waited long enough; with `again`, wake for what has to wait longer.
+
+        An environment whose mail is refused keeps no other from its own; it waits on, and is raised at the end.
+        """
+        refused: list[Exception] = []
         for name, storm in self._held.storms(group).items():
             due = storm.due(self._settle)
             if storm.held is None or due is None:
@@ -105,9 +109,15 @@ class SettlingMail:
                 continue
             event = self._ledger.event(group, storm.held)
             view = self._ledger.view(group)
-            if event is not None and _is_open(event, view, self._now()):
-                self._mail.project(view, [event])
+            try:
+                if event is not None and _is_open(event, view, self._now()):
+                    self._mail.project(view, [event])
+            except Exception as error:  # noqa: BLE001 - raised again once all others have been told
+                refused.append(error)
+                continue
             self._held.put_storm(group, name, storms.mailed(storm, self._now()))
+        if refused:
+            raise refused[0]
 
     def send_digest(self) -> None:
         """Send what waits for a digest, once the first of it has waited long enough.

@@ -178,6 +178,24 @@ def test_whom_ses_refuses_keeps_nobody_from_their_digest() -> None:
     assert list(post.held.waiting) == [("a", 4)], "it is tried again"
 
 
+def test_an_environment_whose_mail_is_refused_keeps_no_other_from_its_own() -> None:
+    post = Post(House())
+    post.house.climb(1, to="test")
+    post.house.measure(1, "test", 0.7)
+    post.house.project()
+    asked = post.house.ledger.head(GROUP).sequence
+    arriving(post, [2, 3])
+    post.sent.clear()
+    before = post.held.storms(GROUP)["dev"].last_at
+    post.held.put_storm(GROUP, "prod", storms.Storm(sequence=asked, last_at=before, mailed_at=before, held=asked))
+    post.refused = "cho@example.com"
+    assert next(iter(post.held.storms(GROUP))) == "prod", "whose mail is refused comes first"
+    with pytest.raises(ValueError, match="refused"):
+        post.pass_time(minutes=5)
+    assert [subject for _, subject, _ in post.sent] == [f"[dev] {GROUP} v3: approve for dev"]
+    assert {name: storm.held is None for name, storm in post.held.storms(GROUP).items()} == {"prod": False, "dev": True}
+
+
 def test_the_same_request_once_more_changes_nothing_of_a_storm() -> None:
     house, settle = House(), timedelta(seconds=60)
     first = storms.requested(None, 2, house.now, settle)
