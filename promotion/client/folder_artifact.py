@@ -84,6 +84,7 @@ def hash_folder(
     listed: Sequence[ListedObject],
     *,
     on_chunk: Callable[[], None] = lambda: None,
+    on_bytes: Callable[[int], None] = lambda count: None,
     keep: Wanted = nothing,
 ) -> HashedArtifact:
     """Read the listed objects, and only in the state in which they were listed.
@@ -93,11 +94,13 @@ def hash_folder(
         url: The prefix.
         listed: Its objects.
         on_chunk: Called at least once a MiB and an object; what it raises ends the reading.
+        on_bytes: Called with the number of bytes read so far, at least once a MiB.
         keep: How much of a file is kept as well.
     """
     bucket, prefix = split_uri(url, FIELD)
     members: list[Member] = []
     documents = KeptDocuments(keep)
+    read = 0
     for each in listed:
         answer = s3.get_object(Bucket=bucket, Key=prefix + each.path, IfMatch=each.etag)
         digest = hashlib.sha256()
@@ -108,6 +111,8 @@ def hash_folder(
                 digest.update(chunk)
                 kept(chunk)
                 on_chunk()
+                read += len(chunk)
+                on_bytes(read)
         version = answer.get("VersionId") or ""
         members.append(
             Member(each.path, each.size, digest.hexdigest(), version_id="" if version == "null" else version)
@@ -178,14 +183,18 @@ def object_chunks(s3: Any, url: str, member: Member) -> Iterator[bytes]:
         )
 
 
-def check_newest(s3: Any, url: str, manifest_sha256: str, approved: Manifest | None) -> None:
+def check_newest(
+    s3: Any, url: str, manifest_sha256: str, approved: Manifest | None, on_bytes: Callable[[int], None]
+) -> None:
     """Read the newest objects below a prefix, which is what a reader of that address gets, and compare them.
+
+    `on_bytes` is called with the number of bytes read so far, at least once a MiB.
 
     Raises:
         IntegrityError: They are not the approved files.
     """
     try:
-        found = hash_folder(s3, url, list_folder(s3, url)).manifest
+        found = hash_folder(s3, url, list_folder(s3, url), on_bytes=on_bytes).manifest
     except Invalid as error:
         raise IntegrityError(f"{url}: the files are not those that were approved: {error.reason}") from None
     except s3.exceptions.ClientError as error:
@@ -203,15 +212,19 @@ def check_newest(s3: Any, url: str, manifest_sha256: str, approved: Manifest | N
     )
 
 
-def check_versions(s3: Any, url: str, approved: Manifest) -> None:
+def check_versions(s3: Any, url: str, approved: Manifest, on_bytes: Callable[[int], None]) -> None:
     """Read every approved object version.
+
+    `on_bytes` is called with the number of bytes read so far, at least once a MiB.
 
     Raises:
         IntegrityError: One is gone, or its bytes are others.
     """
+    read = 0
     for member in approved.members:
-        for _ in object_chunks(s3, url, member):
-            pass
+        for chunk in object_chunks(s3, url, member):
+            read += len(chunk)
+            on_bytes(read)
 
 
 def _path(key: str, prefix: str) -> str:

@@ -115,7 +115,7 @@ def _checked(
         return container
     approved = find_object_list(ssm, s3, prefix, container.sha256)
     if not by_version:
-        check_newest(s3, url, container.manifest_sha256, approved)
+        check_newest(s3, url, container.manifest_sha256, approved, on_bytes)
     elif approved is None:
         raise Invalid(
             "by_version",
@@ -124,7 +124,7 @@ def _checked(
             "s3:GetObject on both.",
         )
     else:
-        check_versions(s3, url, approved)
+        check_versions(s3, url, approved, on_bytes)
     return replace(container, objects=approved)
 
 

@@ -274,9 +274,12 @@ def resolved(house: House, s3: Any, **options: Any) -> LiveModel:
 
 @pytest.mark.parametrize("by_version", [False, True])
 def test_resolve_says_the_address_and_has_the_versions(house: House, s3: Any, by_version: bool) -> None:
-    [container] = resolved(house, s3, by_version=by_version).containers
+    told: list[int] = []
+    [container] = resolved(house, s3, by_version=by_version, on_bytes=told.append).containers
     assert container.model_data_url == f"s3://{MODELS}/{FOLDER}"
     assert container.objects is not None
+    assert told == sorted(told)
+    assert told[-1] == sum(each.size for each in container.objects.members), "all bytes were read, and told of"
     read = {
         each.path: s3.get_object(Bucket=MODELS, Key=FOLDER + each.path, VersionId=each.version_id)["Body"].read()
         for each in container.objects.members
