@@ -12,12 +12,14 @@ import pytest
 from botocore.config import Config
 from moto import mock_aws
 
+from lambdas.handlers import prepare_inference
 from local import moto_patches
 from local.moto_patches import sagemaker_endpoints as mended
+from promotion import names
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.keys import KmsSigner
 from promotion.aws.ledger import DynamoLedger
-from tests.fakes import GROUP
+from tests.fakes import GROUP, PREFIX, House
 
 LEDGER, PROJECTIONS, ANCHORS, MODELS = "ledger", "projections", "anchors", "promotion-models"
 
@@ -110,3 +112,20 @@ def hand() -> Iterator[Hand]:
     mended.runners[:] = [hand]
     yield hand
     mended.runners.clear()
+
+
+def prepares_runs_of(house: House, aws: Aws, monkeypatch: pytest.MonkeyPatch, *, evidence: str, image: str) -> None:
+    """Have `prepare_inference` run on a house, with the input of a run in S3."""
+    aws.client("s3").put_object(Bucket=MODELS, Key="input.jsonl", Body=b"{}\n")
+    monkeypatch.setenv(names.EVIDENCE_BUCKET, evidence)
+    monkeypatch.setenv(names.INFERENCE_IMAGE, image)
+    for name, value in (
+        ("client", aws.client),
+        ("config", lambda: house.config),
+        ("ledger", lambda: house.ledger),
+        ("parameter_store", lambda purpose: house.ssm),
+        ("prefix", lambda: PREFIX),
+        ("now", lambda: house.now),
+        ("_public_key", lambda: house.signer.public_key),
+    ):
+        monkeypatch.setattr(prepare_inference, name, value)

@@ -17,8 +17,8 @@ from promotion.aws import artifact_copies
 from promotion.aws.artifact_copies import keep_copy, with_copy
 from promotion.client.live_record import LiveContainer, LiveModel
 from promotion.errors import IntegrityError, Invalid
-from tests.adapters.conftest import MODELS, Aws
-from tests.fakes import GROUP, PREFIX, House, a_package, as_client
+from tests.adapters.conftest import MODELS, Aws, prepares_runs_of
+from tests.fakes import GROUP, House, a_package, as_client
 
 EVIDENCE, PLAIN = "evidence", "plain"
 KEY = f"{GROUP}/model.tar.gz"
@@ -163,19 +163,7 @@ def prepared(s3: Any, aws: Aws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     house.register(1, containers=(held,))
     house.decide(1, "dev")
     house.project()
-    s3.put_object(Bucket=MODELS, Key="input.jsonl", Body=b"{}\n")
-    monkeypatch.setenv(names.EVIDENCE_BUCKET, EVIDENCE)
-    monkeypatch.setenv(names.INFERENCE_IMAGE, OURS)
-    for name, value in (
-        ("client", aws.client),
-        ("config", lambda: house.config),
-        ("ledger", lambda: house.ledger),
-        ("parameter_store", lambda purpose: house.ssm),
-        ("prefix", lambda: PREFIX),
-        ("now", lambda: house.now),
-        ("_public_key", lambda: house.signer.public_key),
-    ):
-        monkeypatch.setattr(prepare_inference, name, value)
+    prepares_runs_of(house, aws, monkeypatch, evidence=EVIDENCE, image=OURS)
     return house
 
 

@@ -24,7 +24,7 @@ from promotion.client.resolve import resolve
 from promotion.domain.model import Container
 from promotion.domain.sagemaker_model import model_request
 from promotion.errors import IntegrityError, Invalid
-from tests.adapters.conftest import MODELS, Aws
+from tests.adapters.conftest import MODELS, Aws, prepares_runs_of
 from tests.fakes import GROUP, PREFIX, House
 
 EVIDENCE, PLAIN = "evidence", "plain"
@@ -346,19 +346,7 @@ def test_the_command_names_each_files_version(
 def test_a_prepared_run_keeps_to_the_approved_files_whatever_is_put_there_later(
     house: House, s3: Any, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    s3.put_object(Bucket=MODELS, Key="input.jsonl", Body=b"{}\n")
-    monkeypatch.setenv(names.EVIDENCE_BUCKET, EVIDENCE)
-    monkeypatch.setenv(names.INFERENCE_IMAGE, OURS)
-    for name, value in (
-        ("client", aws.client),
-        ("config", lambda: house.config),
-        ("ledger", lambda: house.ledger),
-        ("parameter_store", lambda purpose: house.ssm),
-        ("prefix", lambda: PREFIX),
-        ("now", lambda: house.now),
-        ("_public_key", lambda: house.signer.public_key),
-    ):
-        monkeypatch.setattr(prepare_inference, name, value)
+    prepares_runs_of(house, aws, monkeypatch, evidence=EVIDENCE, image=OURS)
     settings = {"execution_role_arn": "arn:aws:iam::123456789012:role/dev", "evidence_bucket": EVIDENCE}
     places = {name: f"s3://{MODELS}/{name}.jsonl" for name in ("input", "references")}
     event = {"group": GROUP, "environment": "dev", "settings": settings, **places}

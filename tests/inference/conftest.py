@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from inference.batch.commands import load_pipeline
 from inference.batch.opening import task_for
 from inference.models.loading import load
 from inference.tasks.pipeline import Pipeline
@@ -29,6 +31,7 @@ from tests.inference.samples import WORDS
 transformers_logging.disable_progress_bar()
 torch.set_num_threads(1)
 
+Make = Callable[[], Pipeline]
 CLASSES = {0: "contradiction", 1: "neutral", 2: "entailment"}
 
 
@@ -52,6 +55,12 @@ def t5_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def make(t5_folder: Path) -> Make:
+    """What opens the T5 as a batch does."""
+    return partial(load_pipeline, t5_folder, task=None, hub_id=None, hyper_params=None, approval_id="approval-1")
 
 
 @pytest.fixture(scope="session")

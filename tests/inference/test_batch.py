@@ -9,28 +9,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from inference.__main__ import main
-from inference.batch.commands import load_pipeline
 from inference.batch.data_processing import NothingFound
 from inference.batch.data_processing import Path as JsonPath
 from inference.batch.transform import DiskFull, Settings, Transform, payloads
-from inference.tasks.pipeline import Pipeline
 from promotion.errors import Invalid
+from tests.inference.conftest import Make
 from tests.inference.samples import sentences
-
-Make = Callable[[], Pipeline]
-
-
-@pytest.fixture
-def make(t5_folder: Path) -> Make:
-    return partial(load_pipeline, t5_folder, task=None, hub_id=None, hyper_params=None, approval_id="approval-1")
 
 
 @pytest.fixture

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import pytest
 
-from inference.batch.commands import load_pipeline
 from inference.batch.transform import Settings, Transform, payloads
 from inference.tasks.pipeline import Pipeline
+from tests.inference.conftest import Make
 from tests.inference.samples import sentences
-
-Make = Callable[[], Pipeline]
-
-
-@pytest.fixture
-def make(t5_folder: Path) -> Make:
-    return partial(load_pipeline, t5_folder, task=None, hub_id=None, hyper_params=None, approval_id="approval-1")
 
 
 @pytest.fixture
