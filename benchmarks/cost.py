@@ -24,7 +24,7 @@ import boto3
 
 from infra import machine
 from promotion.aws import keys
-from promotion.links.sessions import Session
+from promotion.links.session import Session
 from tests.fakes import ANN, CHO, CONFIG_TEXT, GROUP, signed_in
 from tests.faults import plant as plants
 from tests.faults.ground import EVIDENCE, MODELS, URL

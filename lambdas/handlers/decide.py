@@ -20,7 +20,7 @@ from promotion.domain.request_ids import parse_request_id
 from promotion.errors import Invalid, LinkInvalid, PromotionError
 from promotion.ledger.append import Receipt, checked_reason
 from promotion.ledger.request_state import request_of
-from promotion.links.sessions import Session
+from promotion.links.session import Session
 from promotion.rendering.documents.approval_request import request_document
 from promotion.workflows import decisions, operations, withdrawing
 

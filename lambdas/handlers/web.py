@@ -32,7 +32,7 @@ from promotion.domain import own_models, policy
 from promotion.domain.request_ids import parse_request_id
 from promotion.errors import Invalid, LinkInvalid, PromotionError
 from promotion.ledger.events import OpenDifferences
-from promotion.links.sessions import Session
+from promotion.links.session import Session
 from promotion.rendering import pages
 from promotion.rendering.documents.approval_request import is_followed, request_document
 from promotion.rendering.documents.board import BoardFilter, board_document, next_waiting

@@ -22,7 +22,7 @@ from lambdas.shared.http_request import (
 )
 from promotion import names
 from promotion.domain import policy
-from promotion.links.sessions import Session
+from promotion.links.session import Session
 
 __all__ = [
     "HTML",

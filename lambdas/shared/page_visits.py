@@ -16,7 +16,7 @@ from promotion.domain import own_models, policy
 from promotion.domain.model import Package
 from promotion.domain.people import Person
 from promotion.formatting import counted, listed, one_line
-from promotion.links.sessions import Session
+from promotion.links.session import Session
 
 
 class PageVisit(Visit):

@@ -18,7 +18,7 @@ from promotion.config.loading import duration
 from promotion.domain import freshness
 from promotion.errors import ClientRefused, ProviderUnavailable, SignInFailed
 from promotion.formatting import one_line
-from promotion.links.sessions import Session
+from promotion.links.session import Session
 from promotion.links.tokens import SignIn, claimed_request_of, safe_return
 
 MOST_SIGN_INS = 5

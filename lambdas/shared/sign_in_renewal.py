@@ -14,7 +14,7 @@ from lambdas.shared.dependencies import form_keys, keyring, now
 from lambdas.shared.http_app import Visit
 from lambdas.shared.sign_in_paths import decisions_at, digest, login
 from promotion.domain import freshness
-from promotion.links.sessions import Session
+from promotion.links.session import Session
 from promotion.links.tokens import LONGEST_KEPT
 
 FORM_KEPT = timedelta(minutes=30)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from promotion.errors import SignInFailed
-from promotion.links.sessions import LONGEST_SESSION, Session
+from promotion.links.session import Session
+from promotion.links.sessions import LONGEST_SESSION
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

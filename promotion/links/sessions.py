@@ -12,11 +12,9 @@ from datetime import datetime, timedelta
 from itsdangerous import BadData, URLSafeSerializer
 from itsdangerous.encoding import base64_decode, base64_encode
 from itsdangerous.signer import SigningAlgorithm
-from msgspec import Struct
 
 from promotion.client.signature import holds, public_keys
-from promotion.domain.people import Person
-from promotion.links.session_fields import session_arguments, session_fields
+from promotion.links.session import Session, read_session, session_fields
 
 LONGEST_COOKIE = 3072
 # Whatever the configuration says.
@@ -25,21 +23,6 @@ LONGEST_SESSION = timedelta(hours=24)
 _CLOCKS_APART = timedelta(minutes=1)
 # What the session key signs is a session and nothing else.
 _PURPOSE = b"promotion.session\0"
-
-
-class Session(Struct, frozen=True, kw_only=True):
-    """A signed-in person, until `expires_at`. `id` is random and binds CSRF tokens to this session.
-
-    `made_at` is when it began, and `made_for` the path that its sign-in was to come back to. `sid` is the provider's own
-    session, where its ID token names it.
-    """
-
-    id: str
-    person: Person
-    expires_at: datetime
-    made_at: datetime | None = None
-    made_for: str = ""
-    sid: str = ""
 
 
 class _Ecdsa(SigningAlgorithm):
@@ -88,7 +71,7 @@ class Sessions:
         if len(cookie) > LONGEST_COOKIE or not all(_is_canonical(part) for part in cookie.lstrip(".").split(".")):
             return None
         try:
-            session = Session(**session_arguments(self.serializer.loads(cookie), known))
+            session = read_session(self.serializer.loads(cookie), known)
         except (BadData, KeyError, TypeError, ValueError, OverflowError):
             return None
         begun = min(now, session.made_at or now)

@@ -17,7 +17,7 @@ from itsdangerous.encoding import base64_decode, base64_encode
 from msgspec import Struct
 
 from promotion.errors import LinkInvalid
-from promotion.links.sessions import Session
+from promotion.links.session import Session
 
 LONGEST_TOKEN = 512
 LONGEST_COOKIE = 3072

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from promotion.aws.ended_sessions import KEPT, TRIES, EndedSessions
 from promotion.errors import SignInFailed
-from promotion.links.sessions import LONGEST_SESSION, Session
+from promotion.links.session import Session
+from promotion.links.sessions import LONGEST_SESSION
 from tests.adapters.conftest import PROJECTIONS, Aws
 from tests.fakes import ANN, BEGINNING, BEN
 

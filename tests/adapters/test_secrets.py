@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from promotion.aws.keys import SECRET_LIFETIME_S, SECRET_REREAD_S, Secrets
 from promotion.domain.people import Person
 from promotion.errors import LinkInvalid
-from promotion.links.sessions import Session
+from promotion.links.session import Session
 from promotion.links.tokens import Keyring
 from tests.fakes import as_client
 

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from promotion import names
 from promotion.aws import caller_identity
 from promotion.domain.people import Person
-from promotion.links.sessions import Session
+from promotion.links.session import Session
 from tests.fakes import ANN, CHO, GROUP, OPERATOR, signed_in
 from tests.faults.ground import EVIDENCE, MODELS, URL, client
 

@@ -19,7 +19,7 @@ import time_machine
 from infra.monitoring import longest_wait_hours
 from promotion import names
 from promotion.config.loading import parse
-from promotion.links.sessions import Session
+from promotion.links.session import Session
 from tests.fakes import ANN, CONFIG, CONFIG_TEXT, GROUP, PREFIX, signed_in
 from tests.faults.ground import URL, function
 from tests.faults.plant import BEGINNING, Plant, plant

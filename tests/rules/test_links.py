@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from promotion.domain.people import Authentication
 from promotion.errors import LinkInvalid
-from promotion.links.sessions import Session
+from promotion.links.session import Session
 from promotion.links.tokens import LONGEST_TOKEN, Keyring, SignIn, safe_return
 from tests.fakes import ANN, BEGINNING, session_key
 

@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 from promotion.domain.people import Person
 from promotion.errors import LinkInvalid
-from promotion.links.sessions import LONGEST_COOKIE, Session, Sessions
+from promotion.links.session import Session
+from promotion.links.sessions import LONGEST_COOKIE, Sessions
 from promotion.links.tokens import Keyring, SignIn, claimed_request_of, safe_return
 from tests.fakes import session_key
 

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from promotion.aws.caller_identity import PROOF_HEADER, prove
 from promotion.domain.people import Person
-from promotion.links.sessions import Session
+from promotion.links.session import Session
 from promotion.links.tokens import Keyring, SignIn
 from tests.fakes import session_key
 from tests.identity.provider import STRANGER as STRANGERS_KEY

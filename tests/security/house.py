@@ -22,7 +22,8 @@ from promotion import names
 from promotion.aws.keys import KmsSigner
 from promotion.domain.people import Person
 from promotion.domain.request_ids import request_id
-from promotion.links.sessions import Session, Sessions
+from promotion.links.session import Session
+from promotion.links.sessions import Sessions
 from promotion.links.tokens import Keyring
 from tests.fakes import signed_in
 from tests.local.people import artifact

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from promotion import names
 from promotion.aws.ended_sessions import EndedSessions
-from promotion.links.sessions import Session
+from promotion.links.session import Session
 from tests.local.people import Person as Browser
 from tests.security.house import House, person
 

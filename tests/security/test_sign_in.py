@@ -16,7 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from lambdas.shared.sign_in_paths import digest
-from promotion.links.sessions import Session
+from promotion.links.session import Session
 from tests.fakes import signed_in
 from tests.local.people import Person as Browser
 from tests.security.house import ANN, Answer, House

@@ -1,4 +1,4 @@
-"""A session as plain data of few bytes: a cookie has room for 4 KB."""
+"""A session, and its form as plain data of few bytes: a cookie has room for 4 KB."""
 
 from __future__ import annotations
 
@@ -6,17 +6,31 @@ import base64
 import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from msgspec import Struct
 
 from promotion.domain.people import Authentication, Person
-
-if TYPE_CHECKING:
-    from promotion.links.sessions import Session
 
 # Beyond this many bytes of ids, groups are kept as digests, which the configuration's ids are held against.
 PLAIN_GROUPS_BYTES = 600
 DIGEST_BYTES = 6
 _NAME_KEYS = {"email": "e", "preferred_username": "p", "upn": "u", "unique_name": "q", "oid": "o", "name": "n"}
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """A signed-in person, until `expires_at`. `id` is random and binds CSRF tokens to this session.
+
+    `made_at` is when it began, and `made_for` the path that its sign-in was to come back to. `sid` is the provider's own
+    session, where its ID token names it.
+    """
+
+    id: str
+    person: Person
+    expires_at: datetime
+    made_at: datetime | None = None
+    made_for: str = ""
+    sid: str = ""
 
 
 def session_fields(session: Session) -> dict[str, Any]:
@@ -47,11 +61,11 @@ def session_fields(session: Session) -> dict[str, Any]:
     return fields
 
 
-def session_arguments(found: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
-    """The arguments of a `Session` from what its cookie held.
+def read_session(found: Mapping[str, Any], known: Iterable[str]) -> Session:
+    """Read a session from what its cookie held; `known` groups are told by digests.
 
     Raises:
-        KeyError, TypeError, ValueError: it holds something else.
+        KeyError, TypeError, ValueError, OverflowError: it holds something else.
     """
     if "d" in found:
         digests = {found["d"][at : at + 8] for at in range(0, len(found["d"]), 8)}
@@ -66,14 +80,14 @@ def session_arguments(found: Mapping[str, Any], known: Iterable[str]) -> dict[st
         groups_brought=int(found["c"]) if "c" in found else None,
         authentication=_authentication(found) if "a" in found else None,
     )
-    return {
-        "id": str(found["i"]),
-        "person": person,
-        "expires_at": _time(found["e"]),
-        "made_at": _time(found.get("b")),
-        "made_for": str(found.get("f", "")),
-        "sid": str(found.get("o", "")),
-    }
+    return Session(
+        id=str(found["i"]),
+        person=person,
+        expires_at=datetime.fromtimestamp(found["e"], UTC),
+        made_at=_time(found.get("b")),
+        made_for=str(found.get("f", "")),
+        sid=str(found.get("o", "")),
+    )
 
 
 def digest(group: str) -> str:
@@ -103,5 +117,5 @@ def _authentication(found: Mapping[str, Any]) -> Authentication:
     )
 
 
-def _time(seconds: Any) -> Any:
+def _time(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
