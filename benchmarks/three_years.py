@@ -35,9 +35,10 @@ from promotion.ledger.events import Event
 from promotion.rendering import pages
 from promotion.rendering.documents.board import board_document
 from promotion.rendering.documents.overviews import EVENTS_SHOWN, model_document, version_document
-from tests.fakes import ANN, BEGINNING, CONFIG_TEXT, DEE, GROUP, PREFIX, House, MemoryLedger
+from tests.fakes import ANN, BEGINNING, CONFIG_TEXT, DEE, GROUP, PREFIX, House
 from tests.infra.synthesized import ROOT, synthesize
 from tests.loaded import Loaded
+from tests.memory import MemoryLedger
 from tests.rules.stage import LINKS
 
 GROUPS, VERSIONS, DAYS = 1_000, 50, 3 * 365

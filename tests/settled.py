@@ -14,7 +14,8 @@ from promotion.aws.settling_mail import SettlingMail
 from promotion.links.tokens import Keyring
 from promotion.links.urls import Links
 from promotion.workflows.storms import Storm
-from tests.fakes import FakeS3, House
+from tests.fakes import House
+from tests.memory import FakeS3
 
 LINKS = Links(base_url="https://promotion.example.com", keyring=Keyring(["a key for tests"]))
 

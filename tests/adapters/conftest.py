@@ -19,6 +19,10 @@ from promotion import names
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.keys import KmsSigner
 from promotion.aws.ledger import DynamoLedger
+
+# Fixtures of the tests of this folder.
+from tests.adapters.running import command as command
+from tests.adapters.running import running as running
 from tests.fakes import GROUP, PREFIX, House
 
 LEDGER, PROJECTIONS, ANCHORS, MODELS = "ledger", "projections", "anchors", "promotion-models"

@@ -15,7 +15,8 @@ from promotion.ledger.folded_runs import FIELD, FoldedRuns, sequence_of
 from promotion.ledger.parameter_documents import PAGE_BYTES, entry
 from promotion.workflows.projector import Target
 from tests.adapters.conftest import Aws
-from tests.fakes import GROUP, PREFIX, House, LocalSigner, as_client
+from tests.fakes import GROUP, PREFIX, House, as_client
+from tests.memory import LocalSigner
 
 VERSION = f"{PREFIX}/{GROUP}/versions/1"
 

@@ -6,8 +6,6 @@ import base64
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,61 +18,15 @@ from lambdas.shared.dependencies import signer
 from promotion import names
 from promotion.aws.anchors import AnchorBucket
 from promotion.aws.checking import check
-from promotion.aws.differences import SERVICE, DynamoDifferences
-from promotion.cli import main, service
+from promotion.cli import service
 from promotion.client.envelope import seal
 from promotion.domain.model import Head
 from promotion.ledger import attestation
-from promotion.ledger.checkpoint import Checkpoint
-from promotion.ledger.events import OpenDifferences
 from tests.adapters.conftest import ANCHORS, Aws
+from tests.adapters.running import LIVE, Command, tamper
 from tests.fakes import BEGINNING, GROUP, PREFIX
 from tests.faults import ground
-from tests.faults.plant import Plant, plant
-
-LIVE = f"{PREFIX}/{GROUP}/dev/live"
-Command = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
-    """Version 1 live in dev, everything projected, and the service where its parameter says."""
-    with plant(tmp_path) as made:
-        made.register()
-        made.settle()
-        made.climb(1, "dev")
-        made.inside = True
-        known = {
-            "api_url": ground.URL, "ledger_table": "ledger", "projections_table": "projections",
-            "signing_key_arn": signer().key_id, "event_bus": "promotion", "region": "us-east-1",
-            "wake_queue_url": ground.WAKE, "dead_letter_queue_url": ground.DEAD, "anchor_bucket": ground.ANCHORS,
-            "evidence_bucket": ground.EVIDENCE,
-        }  # fmt: skip
-        boto3.client("ssm").put_parameter(Name=f"{PREFIX}/_service", Value=json.dumps(known), Type="String")
-        monkeypatch.setenv(names.CONFIG, str(tmp_path / names.CONFIG_FILE))
-        monkeypatch.setenv(names.PUBLIC_KEY, signer().public_key_pem())
-        # What differs is looked at again after a while.
-        monkeypatch.setattr("promotion.cli.checking.time.sleep", lambda seconds: None)
-        for cached in (service.client, service.installation):
-            cached.cache_clear()
-        yield made
-        for cached in (service.client, service.installation):
-            cached.cache_clear()
-
-
-@pytest.fixture
-def command(running: Plant, capsys: pytest.CaptureFixture[str]) -> Command:
-    def run(*arguments: str) -> tuple[int, str]:
-        capsys.readouterr()
-        code = main(arguments)
-        said = capsys.readouterr()
-        return code, said.out + said.err
-
-    return run
-
-
-def tamper(name: str = LIVE, value: str = "{}") -> None:
-    boto3.client("ssm").put_parameter(Name=name, Value=value, Overwrite=True)
+from tests.faults.plant import Plant
 
 
 def test_all_is_well_is_said_and_exits_0(command: Command) -> None:
@@ -191,162 +143,6 @@ def test_a_whole_ledger_wiped_is_missed_by_its_anchors(command: Command) -> None
     assert code == 1
     assert f"ledger {GROUP} event 5: expected the hash " in said
     assert "found a ledger that ends at event 0" in said
-
-
-def test_the_daily_function_anchors_what_is_whole_once(running: Plant, capsys: pytest.CaptureFixture[str]) -> None:
-    assert daily.handler({}, None)["anchored"] == 1
-    assert daily.handler({}, None)["anchored"] == 0
-    metrics = [json.loads(line) for line in capsys.readouterr().out.splitlines() if names.DIFFERENCES_METRIC in line]
-    assert metrics[0][names.DIFFERENCES_METRIC] == [0.0]
-    assert metrics[0]["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Promotion"
-    listed = boto3.client("s3").list_objects_v2(Bucket=ground.ANCHORS, Prefix="heads/")
-    [key] = [found["Key"] for found in listed["Contents"]]
-    assert key.startswith(f"heads/{GROUP}/0000000005-")
-
-
-def test_the_daily_function_counts_differences_and_anchors_no_broken_chain(running: Plant) -> None:
-    tamper()
-    assert daily.handler({}, None) == {"groups": 1, "differences": 1, "anchored": 1, "queued": 0}
-    table = boto3.resource("dynamodb").Table("ledger")
-    table.delete_item(Key={"pk": f"GROUP#{GROUP}", "sk": "EVENT#0000000003"})
-    found = daily.handler({}, None)
-    assert (found["anchored"], found["differences"] > 0) == (0, True)
-
-
-@pytest.fixture
-def several(running: Plant) -> list[str]:
-    """Two groups beside the first, one of them with a parameter that somebody wrote over."""
-    for group in ("churn", "fraud"):
-        boto3.client("sagemaker").create_model_package_group(ModelPackageGroupName=group)
-        running.register(group=group)
-    running.settle()
-    tamper(f"{PREFIX}/fraud/versions/1")
-    return ["churn", "fraud", GROUP]
-
-
-def anchored() -> set[str]:
-    found = boto3.client("s3").list_objects_v2(Bucket=ground.ANCHORS, Prefix="heads/").get("Contents", [])
-    return {each["Key"].split("/")[1] for each in found}
-
-
-def counted(said: str, metric: str) -> list[float]:
-    return [json.loads(line)[metric][0] for line in said.splitlines() if f'"{metric}":[' in line.replace(" ", "")]
-
-
-def test_pages_of_a_large_installation_go_through_the_queue(
-    running: Plant, several: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(daily, "PAGE", 2)
-    capsys.readouterr()
-    assert daily.handler({}, None) == {"groups": 0, "differences": 0, "anchored": 0, "queued": 3}
-    queued = [json.loads(event["Records"][0]["body"])["groups"] for _, event, _ in running.asynchronous]
-    assert queued == [several[:2], several[2:]]
-    assert anchored() == set()
-    running.settle()
-    assert anchored() == set(several)
-    assert counted(capsys.readouterr().out, names.DIFFERENCES_METRIC) == [0.0, 1.0, 0.0]
-
-
-class RunsOut:
-    """A call of a function that has time for so many groups."""
-
-    def __init__(self, groups: int) -> None:
-        self._left = groups
-
-    def get_remaining_time_in_millis(self) -> int:
-        self._left -= 1
-        return 900_000 if self._left > 0 else 100_000
-
-
-def test_a_call_whose_time_is_nearly_over_is_gone_on_with_by_another(running: Plant, several: list[str]) -> None:
-    found = daily.handler({}, RunsOut(groups=2))
-    assert (found["groups"], found["differences"], found["queued"]) == (2, 1, 1)
-    assert anchored() == set(several[:2])
-    running.settle()
-    assert anchored() == set(several)
-
-
-def kept() -> Checkpoint | None:
-    checkpoints = daily.installation().checkpoints
-    assert checkpoints is not None
-    return checkpoints.read(GROUP)
-
-
-def test_a_verification_that_finds_nothing_is_gone_on_from(running: Plant) -> None:
-    assert kept() is None
-    daily.handler({}, None)
-    first = kept()
-    assert first is not None
-    assert first.sequence == 5
-    running.inside = False
-    running.measure(1, "dev")
-    running.settle()
-    running.inside = True
-    daily.handler({}, None)
-    second = kept()
-    assert second is not None
-    assert (second.sequence > 5, second.whole_at) == (True, first.whole_at)
-
-
-def test_after_a_difference_the_last_checkpoint_stays(running: Plant) -> None:
-    daily.handler({}, None)
-    first = kept()
-    tamper()
-    assert daily.handler({}, None)["differences"] == 1
-    assert kept() == first
-
-
-def test_a_checkpoint_that_was_edited_is_not_gone_on_from(running: Plant) -> None:
-    daily.handler({}, None)
-    bucket = boto3.resource("s3").Bucket(ground.EVIDENCE)
-    [found] = list(bucket.objects.filter(Prefix=f"{names.CHECKPOINTS}/"))
-    text = found.get()["Body"].read()
-    bucket.put_object(Key=found.key, Body=text.replace(b'"live":1', b'"live":2'))
-    assert kept() is None
-    assert daily.handler({}, None)["differences"] == 0
-    assert kept() is not None
-
-
-def test_what_the_daily_function_finds_is_open_since_its_first_finding_until_it_is_mended(
-    running: Plant, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = DynamoDifferences(boto3.client("dynamodb"), "projections")
-    daily.handler({}, None)
-    assert store.open() == {}
-    tamper()
-    tamper(f"{PREFIX}/stranger/dev/live")
-    daily.handler({}, None)
-    first = store.open()
-    assert (first[GROUP].count, first[SERVICE].count) == (1, 1)
-    assert first[GROUP].lines[0].startswith(f"parameter {LIVE}: expected")
-    monkeypatch.setattr(daily, "now", lambda: BEGINNING + timedelta(days=900))
-    daily.handler({}, None)
-    assert store.open() == first, "since when is kept"
-    assert f"{GROUP}: 1 difference since " in command("status")[1]
-    assert command("verify", GROUP, "--repair")[0] == 0
-    assert list(store.open()) == [SERVICE], "a repair ends the mark of its group"
-    boto3.client("ssm").delete_parameter(Name=f"{PREFIX}/stranger/dev/live")
-    daily.handler({}, None)
-    assert store.open() == {}
-
-
-@pytest.mark.parametrize("broken", ["open", "keep"])
-def test_marks_that_fail_hold_up_neither_verification_nor_anchors(
-    running: Plant, monkeypatch: pytest.MonkeyPatch, broken: str
-) -> None:
-    class Failing(DynamoDifferences):
-        def open(self) -> dict[str, OpenDifferences]:
-            return {} if broken == "keep" else self._fails()
-
-        def keep(self, *given: object) -> None:
-            self._fails()
-
-        def _fails(self) -> dict[str, OpenDifferences]:
-            raise ClientError({"Error": {"Code": "ThrottlingException"}}, "Query")
-
-    monkeypatch.setattr(daily, "DynamoDifferences", Failing)
-    tamper()
-    assert daily.handler({}, None) == {"groups": 1, "differences": 1, "anchored": 1, "queued": 0}
 
 
 def test_an_anchor_behind_a_delete_marker_is_still_seen(aws: Aws) -> None:

@@ -3,46 +3,26 @@
 from __future__ import annotations
 
 import json
-import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import boto3
 import pytest
 from botocore.stub import Stubber
-from moto import mock_aws
 from msgspec.structs import replace
 
-from local import moto_patches
 from promotion import names
 from promotion.aws.doctor import deployed as condition
-from promotion.aws.doctor import limits, readiness, upgrade
-from promotion.aws.doctor.findings import Account, Finding, examine
-from promotion.aws.doctor.provider import provider as look_at_provider
+from promotion.aws.doctor import readiness
+from promotion.aws.doctor.findings import examine
 from promotion.aws.keys import KmsSigner
 from promotion.cli import doctor, main
-from promotion.config.loading import Config, parse
-from promotion.domain.model import FOLD_VERSION
-from tests.adapters.conftest import LEDGER, MODELS, PROJECTIONS, Aws
-from tests.fakes import CONFIG, CONFIG_TEXT, GROUP, House
+from promotion.config.loading import parse
+from tests.adapters.conftest import MODELS, Aws
+from tests.cli.doctor_account import account, deployed
+from tests.fakes import CONFIG, CONFIG_TEXT, GROUP
 from tests.identity.provider import Provider
-from tests.identity.tls import TlsProvider
 
 QUOTAS = ("ml.g5.xlarge for transform job usage", "ml.m5.xlarge for processing job usage")
-
-
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    with Provider() as running:
-        yield running
-
-
-@pytest.fixture
-def aws() -> Iterator[Aws]:
-    moto_patches.apply()
-    with mock_aws():
-        yield Aws()
 
 
 @pytest.fixture
@@ -56,50 +36,6 @@ def at_hand(provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     )
     monkeypatch.setattr(doctor, "_FIRST", [each for each in doctor._FIRST if each[0] not in ("builds", "concurrency")])
     return place
-
-
-def configured(provider: Provider, **more: str) -> Config:
-    text = CONFIG_TEXT.replace("https://login.example.com/tenant/v2.0", provider.issuer)
-    return parse(text + "".join(f"\n{line}" for line in more.values()))
-
-
-def account(config: Config | None = CONFIG, **more: Any) -> Account:
-    given: dict[str, Any] = {"client": boto3.client, "region": "us-east-1", "prefix": "/promotion", "emulated": False}
-    return Account(**{**given, "config": config, **more})
-
-
-def by_check(findings: list[Finding]) -> dict[str, Finding]:
-    return {finding.check: finding for finding in findings}
-
-
-def deployed(aws: Aws, **more: Any) -> dict[str, Any]:
-    """A service as the stack writes it down, with what it stands on."""
-    sqs = aws.client("sqs")
-    aws.dynamodb.update_table(
-        TableName=LEDGER,
-        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
-        DeletionProtectionEnabled=True,
-    )
-    for name in (LEDGER, PROJECTIONS):
-        aws.dynamodb.update_continuous_backups(
-            TableName=name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
-        )
-    secret = aws.client("secretsmanager").create_secret(Name="identity", SecretString="{}")["ARN"]
-    return {
-        "api_url": "http://127.0.0.1:9",
-        "region": "us-east-1",
-        "ledger_table": LEDGER,
-        "projections_table": PROJECTIONS,
-        "signing_key_arn": aws.signer.key_id,
-        "wake_queue_url": sqs.create_queue(QueueName="wake")["QueueUrl"],
-        "dead_letter_queue_url": sqs.create_queue(QueueName="dead")["QueueUrl"],
-        "undelivered_queue_url": sqs.create_queue(QueueName="undelivered")["QueueUrl"],
-        "identity_secret_arn": secret,
-        "alarm_topic": aws.client("sns").create_topic(Name="alarms")["TopicArn"],
-        "policy_digest": CONFIG.policy_digest(),
-        "release": names.RELEASE,
-        **more,
-    }
 
 
 def test_nothing_deployed_is_no_failure_and_a_missing_bootstrap_is(
@@ -242,149 +178,6 @@ def test_a_region_apart_from_the_artifacts_is_said() -> None:
     rungs = [replace(rung, region="eu-west-1") if rung.name == "prod" else rung for rung in CONFIG.environments]
     (found,) = readiness.region(account(replace(CONFIG, environments=tuple(rungs))))
     assert (found.state, "prod" in found.found) == ("fail", True)
-
-
-@pytest.mark.parametrize(
-    ("changes", "check", "state"),
-    [
-        ({}, "PKCE", "not checked"),
-        ({"code_challenge_methods_supported": ["S256", "plain"]}, "PKCE", "ok"),
-        ({"code_challenge_methods_supported": ["plain"]}, "PKCE", "fail"),
-        ({"issuer": "https://elsewhere.example"}, "identity provider", "fail"),
-        ({"token_endpoint": "http://10.0.0.1/token"}, "identity provider", "fail"),
-        ({"jwks_uri": "https://127.0.0.1:1/keys"}, "sign-in keys", "fail"),
-        ({"claims_supported": ["sub", "groups"]}, "groups claim", "ok"),
-        ({"claims_supported": ["sub"]}, "groups claim", "warn"),
-        ({}, "groups claim", "not checked"),
-        ({"scopes_supported": ["openid"]}, "scopes", "warn"),
-        ({"id_token_signing_alg_values_supported": ["HS256"]}, "ID tokens", "fail"),
-        ({}, "client authentication", "ok"),
-        ({"token_endpoint_auth_methods_supported": ["client_secret_post"]}, "client authentication", "ok"),
-        ({"token_endpoint_auth_methods_supported": ["private_key_jwt"]}, "client authentication", "warn"),
-        ({"token_endpoint_auth_methods_supported": ["none"]}, "client authentication", "warn"),
-        ({"token_endpoint_auth_methods_supported": ["tls_client_auth"]}, "client authentication", "fail"),
-    ],
-)
-def test_what_the_provider_says_of_itself_is_held_to_what_signing_in_needs(
-    provider: Provider, changes: dict[str, Any], check: str, state: str
-) -> None:
-    provider.changes = changes
-    found = by_check(list(look_at_provider(account(configured(provider)))))
-    assert found[check].state == state
-
-
-def test_a_configured_method_that_the_provider_does_not_list_is_warned_of(provider: Provider) -> None:
-    provider.changes = {"token_endpoint_auth_methods_supported": ["client_secret_basic"]}
-    config = configured(provider)
-    config = replace(config, identity=replace(config.identity, client_authentication="client_secret_post"))
-    assert by_check(list(look_at_provider(account(config))))["client authentication"].state == "warn"
-
-
-def test_an_authority_of_ones_own_is_trusted_by_ca_bundle_alone(tmp_path: Path) -> None:
-    with TlsProvider(tmp_path) as provider:
-        config = configured(provider)
-        (found,) = look_at_provider(account(config))
-        assert found.state == "fail"
-        assert "ca_bundle" in found.do
-        trusting = replace(config, identity=replace(config.identity, ca_bundle=provider.certificate))
-        found_then = by_check(list(look_at_provider(account(trusting))))
-    assert (found_then["identity provider"].state, found_then["sign-in keys"].state) == ("ok", "ok")
-
-
-def test_a_provider_that_does_not_answer_is_said(provider: Provider) -> None:
-    provider.down = True
-    (found,) = look_at_provider(account(configured(provider)))
-    assert found.state == "fail"
-
-
-def test_a_sound_deployment_has_nothing_to_say_but_what_nobody_did_yet(aws: Aws) -> None:
-    service = deployed(aws)
-    here = account(service=service)
-    found = by_check([*condition.tables(here), *condition.queues(here), *condition.policy(here)])
-    assert {each.state for each in found.values()} == {"ok"}
-    found = by_check([*condition.client_secret(here), *condition.alarms(here)])
-    assert {name: each.state for name, each in found.items()} == {"client secret": "fail", "alarms": "warn"}
-    aws.client("secretsmanager").put_secret_value(SecretId=service["identity_secret_arn"], SecretString='{"a": 1}')
-    aws.client("sns").subscribe(TopicArn=service["alarm_topic"], Protocol="sms", Endpoint="+15550100")
-    found = by_check([*condition.client_secret(here), *condition.alarms(here)])
-    assert {each.state for each in found.values()} == {"ok"}
-
-
-@pytest.mark.parametrize(
-    ("service", "state"), [({}, "not checked"), ({"release": "0.0.9"}, "warn"), ({"release": names.RELEASE}, "ok")]
-)
-def test_another_release_than_the_deployed_one_is_said_with_where_to_read(service: dict[str, str], state: str) -> None:
-    (found,) = upgrade.release(account(service=service))
-    assert found.state == state
-    assert ("UPGRADING.md" in found.do) == (state == "warn")
-
-
-def test_the_release_is_the_distributions() -> None:
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["version"] == names.RELEASE
-
-
-def test_states_of_another_fold_are_counted_and_are_no_failure(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    house = House()
-    house.climb(1, "dev")
-    monkeypatch.setattr(upgrade, "DynamoLedger", lambda client, table: house.ledger)
-    here = account(service={"ledger_table": LEDGER})
-    (found,) = upgrade.states(here)
-    assert (found.state, found.found) == ("ok", f"1 environment state, all of fold {FOLD_VERSION}.")
-    house.ledger.alter(GROUP, "ENV#dev", fold=FOLD_VERSION + 1)
-    (found,) = upgrade.states(here)
-    assert (found.state, f"of fold {FOLD_VERSION + 1}" in found.found) == ("ok", True)
-    assert "rebuild --states" in found.do
-
-
-@pytest.mark.parametrize(("limit", "state"), [(10_000, "ok"), (4, "warn")])
-def test_parameters_near_the_limit_are_told_of(
-    aws: Aws, monkeypatch: pytest.MonkeyPatch, limit: int, state: str
-) -> None:
-    for name in ("/promotion/a/dev/live", "/promotion/a/versions/1", "/promotion/b/dev/live", "/elsewhere/x"):
-        aws.ssm.put_parameter(Name=name, Value="{}", Type="String")
-    monkeypatch.setattr(names, "MOST_PARAMETERS", limit)
-    (found,) = limits.parameters(account())
-    assert (found.state, found.found.startswith("3 under /promotion")) == (state, True)
-    assert ("What grows" in found.do) == (state == "warn")
-
-
-def test_what_was_set_aside_is_a_failure(aws: Aws) -> None:
-    service = deployed(aws)
-    aws.client("sqs").send_message(QueueUrl=service["dead_letter_queue_url"], MessageBody="{}")
-    found = by_check(list(condition.queues(account(service=service))))
-    assert (found["dead letters"].state, found["undelivered"].state) == ("fail", "ok")
-    assert "promotion redrive" in found["dead letters"].do
-
-
-def test_a_ledger_whose_stream_was_switched_off_is_a_failure(aws: Aws) -> None:
-    service = deployed(aws)
-    aws.dynamodb.update_table(TableName=LEDGER, StreamSpecification={"StreamEnabled": False})
-    found = by_check(list(condition.tables(account(service=service))))
-    assert (found["ledger"].state, found["projections"].state) == ("fail", "ok")
-
-
-def test_another_policy_than_the_deployed_one_is_said(aws: Aws) -> None:
-    other = parse(CONFIG_TEXT.replace("quorum = 2", "quorum = 1"))
-    (found,) = condition.policy(account(other, service={"policy_digest": CONFIG.policy_digest()}))
-    assert found.state == "warn"
-    (found,) = condition.policy(account(service={}))
-    assert found.state == "not checked"
-
-
-def test_a_renamed_environment_with_a_live_model_is_said(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    house = House()
-    house.climb(1, "dev")
-    monkeypatch.setattr(condition, "DynamoLedger", lambda client, table: house.ledger)
-    here = {"ledger_table": LEDGER}
-    (found,) = condition.environments(account(service=here))
-    assert found.state == "ok"
-    renamed = parse(CONFIG_TEXT.replace('name = "dev"\n', 'name = "development"\n'))
-    (found,) = condition.environments(account(renamed, service=here))
-    assert (found.state, f"/promotion/{GROUP}/dev/live" in found.do) == ("warn", True)
-    ungoverned = parse(CONFIG_TEXT.replace('groups = ["*"]', 'groups = ["other"]', 1))
-    (found,) = condition.environments(account(ungoverned, service=here))
-    assert (found.state, GROUP in found.found) == ("warn", True)
 
 
 def test_the_configured_key_is_held_to_that_of_kms(aws: Aws) -> None:

@@ -14,7 +14,7 @@ from promotion.config.loading import parse
 from promotion.config.settings import Environment
 from promotion.domain.model import EndpointState
 from promotion.workflows import endpoints as hosting
-from tests.cli.test_doctor import account
+from tests.cli.doctor_account import account
 from tests.fakes import GROUP, House
 from tests.rules.test_endpoints import TEXT
 

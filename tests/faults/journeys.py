@@ -16,7 +16,8 @@ import time_machine
 
 from promotion import names
 from tests.fakes import ANN, CHO, GIL
-from tests.faults.plant import MODES, Fault, Mode, Plant, plant
+from tests.faults.fault import MODES, Fault, Mode
+from tests.faults.plant import Plant, plant
 
 Result = TypeVar("Result")
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import botocore.client
 import time_machine
@@ -28,6 +28,7 @@ from local import moto_patches
 from local.moto_patches import sagemaker as registry_mend
 from promotion import names
 from tests.fakes import CONFIG_TEXT, GROUP
+from tests.faults.fault import Fault, Message, Mode, from_queue, made_to_fail
 from tests.faults.ground import (
     ANCHORS,
     DEAD,
@@ -50,30 +51,10 @@ from tests.faults.people import Killed, People
 # boto3's stubs leave out what is private.
 _CLIENT: Any = botocore.client.BaseClient
 
-Mode = Literal["killed before", "killed after", "throttled", "answer lost"]
-MODES: tuple[Mode, ...] = ("killed before", "killed after", "throttled", "answer lost")
 BEGINNING = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 MOST_RECEIVES = 5
 ASYNC_TRIES = 3
 _MESSAGE_ID = re.compile(rb"^Message-ID:\s*(\S+)", re.IGNORECASE | re.MULTILINE)
-
-
-@dataclass
-class Message:
-    body: str
-    group: str
-    deduplication: str
-    receives: int = 0
-
-
-@dataclass
-class Fault:
-    """What happens to the call number `at`, counted from when it is armed."""
-
-    at: int
-    mode: Mode
-    seen: int = 0
-    hit: str = ""
 
 
 @dataclass
@@ -145,7 +126,7 @@ class Plant(People):
         module, event, tries = self.asynchronous.pop(0)
         queued = module == "on_model_registered"
         try:
-            function(module)(_queued(event, tries) if queued else event, None)
+            function(module)(from_queue(event, tries) if queued else event, None)
         except (Killed, Exception):  # noqa: BLE001 - as Lambda does
             if tries + 1 < (MOST_RECEIVES if queued else ASYNC_TRIES):
                 self.asynchronous.append((module, event, tries + 1))
@@ -205,12 +186,12 @@ class Plant(People):
             return self._effect(client, service, operation, given, original)
         self.calls.append(name)
         if self.poison is not None and self.poison(name, given):
-            raise _error("InternalFailure", operation)
+            raise made_to_fail("InternalFailure", operation)
         fault = self._due(name)
         if fault == "killed before":
             raise Killed(name)
         if fault == "throttled":
-            raise _error("ThrottlingException", operation)
+            raise made_to_fail("ThrottlingException", operation)
         answer = self._effect(client, service, operation, given, original)
         self.carried += len(repr(given)) + len(repr({k: v for k, v in answer.items() if k != "ResponseMetadata"}))
         if fault == "killed after":
@@ -406,12 +387,6 @@ def _patched(call: Callable[..., Any]) -> Iterator[None]:
         _CLIENT._make_api_call = original
 
 
-def _queued(event: dict[str, Any], tries: int) -> dict[str, Any]:
-    """An event as the queue of registrations gives it to its function."""
-    attributes = {"ApproximateReceiveCount": str(tries + 1)}
-    return {"Records": [{"messageId": "m", "receiptHandle": "r", "body": json.dumps(event), "attributes": attributes}]}
-
-
 def _tells(made: Plant) -> Callable[[Any], None]:
     def tell(package: Any) -> None:
         detail = json.loads(json.dumps(registry_mend.state_change(package), default=str))
@@ -419,7 +394,3 @@ def _tells(made: Plant) -> Callable[[Any], None]:
         made.asynchronous.append(("on_model_registered" if pending else "on_approval_changed", {"detail": detail}, 0))
 
     return tell
-
-
-def _error(code: str, operation: str) -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": "made to fail"}}, operation)

@@ -13,10 +13,8 @@ from hypothesis import strategies as st
 
 from inference.__main__ import main
 from inference.batch.opening import task_for
-from inference.decoders import GenerationRequest, RequestHandle, TokenEvent
-from inference.decoders.settings import Decoding, Limits
-from inference.decoders.steps import StepEngine
-from inference.decoders.task import Collected, TextGeneration
+from inference.decoders import RequestHandle, TokenEvent
+from inference.decoders.task import TextGeneration
 from inference.decoders.words import Words
 from inference.errors import ModelBroken, RecordInvalid, TooLong
 from inference.models import memory
@@ -25,9 +23,8 @@ from inference.models.loading import Loaded, load
 from inference.tasks.pipeline import Pipeline
 from promotion.errors import Invalid
 from tests.inference.llamas import byte_tokenizer
-from tests.inference.samples import sentences
+from tests.inference.step_engines import TEXTS
 
-TEXTS = [*sentences(6, longest=12), "über 東京 🦊", "x"]
 SYSTEM = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "fox?"}]
 
 
@@ -230,153 +227,6 @@ def test_limits_that_cannot_be_kept_are_refused_at_the_start(
         task_for(loaded, environment)
 
     assert refused.value.field == field
-
-
-class Watched:
-    """The model, seen from outside: how many rows each of its passes had; `broken` is a token that it can't stand."""
-
-    def __init__(self, model: Any, broken: int | None = None, short: int | None = None) -> None:
-        self._model, self._broken, self._short = model, broken, short
-        self.rows: list[int] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-    def __call__(self, *, input_ids: torch.Tensor, past_key_values: Any, **options: Any) -> Any:
-        rows = input_ids.shape[0]
-        self.rows.append(rows)
-        if self._broken is not None and bool((input_ids == self._broken).any()):
-            raise ValueError("this token breaks the model")
-        if self._short is not None and rows > self._short:
-            raise torch.OutOfMemoryError("out of memory")
-        return self._model(input_ids=input_ids, past_key_values=past_key_values, **options)
-
-    def forward(self, *, input_ids: Any, position_ids: Any = None, logits_to_keep: int = 0) -> None:
-        """Only its parameters are looked at."""
-
-
-def engine_of(loaded: Loaded, model: Any, batch: int = 4_096) -> tuple[StepEngine, Limits]:
-    limits = Limits(255, 256, batch)
-    return StepEngine(model, loaded.tokenizer, limits), limits
-
-
-def continuation(loaded: Loaded, text: str, tokens: int) -> GenerationRequest:
-    return GenerationRequest(text, tuple(loaded.tokenizer(text)["input_ids"]), Decoding(max_new_tokens=tokens), 1)
-
-
-def watch(engine: StepEngine, prompt: GenerationRequest) -> tuple[Collected, RequestHandle]:
-    seen = Collected(prompt)
-    handle = RequestHandle(prompt, seen.add)
-    engine.submit(handle)
-    return seen, handle
-
-
-def said(one: Collected) -> list[tuple[int, str]]:
-    """Logarithms aside, whose last bits depend on the shape of a batch."""
-    return [(event.id, event.text) for event in one.events]
-
-
-def run(engine: StepEngine) -> None:
-    while engine.step():
-        pass
-
-
-def test_a_text_that_breaks_the_model_ends_alone(loaded: Loaded) -> None:
-    prompts = [continuation(loaded, text, 12) for text in ("the fox", "a lazy dog")]
-    plain, _ = engine_of(loaded, loaded.model)
-    wanted = [watch(plain, prompt)[0] for prompt in prompts]
-    run(plain)
-    spoken = {event.id for one in wanted for event in one.events}
-    sign, broken = next(
-        (sign, token) for sign in "~^%$#" if (token := loaded.tokenizer(sign)["input_ids"][-1]) not in spoken
-    )
-    prompts.append(continuation(loaded, f"sport {sign} music", 12))
-
-    model = Watched(loaded.model, broken=broken)
-    engine, _ = engine_of(loaded, model)
-    found = [watch(engine, prompt)[0] for prompt in prompts]
-    run(engine)
-
-    assert [said(one) for one in found[:2]] == [said(one) for one in wanted]
-    assert found[2].events[-1].error == "the model fails on it: ValueError"
-    assert 2 in model.rows
-
-
-def test_a_text_that_breaks_a_later_step_ends_alone(loaded: Loaded) -> None:
-    prompts = [continuation(loaded, text, 12) for text in ("the fox", "a lazy dog")]
-    plain, _ = engine_of(loaded, loaded.model)
-    wanted = [watch(plain, prompt)[0] for prompt in prompts]
-    run(plain)
-    # A token that only the first text says, in the middle.
-    others = {event.id for event in wanted[1].events} | {token for prompt in prompts for token in prompt.tokens}
-    at, token = next(
-        (place, event.id) for place, event in enumerate(wanted[0].events) if place > 1 and event.id not in others
-    )
-
-    engine, _ = engine_of(loaded, Watched(loaded.model, broken=token))
-    found = [watch(engine, prompt)[0] for prompt in prompts]
-    run(engine)
-
-    assert said(found[1]) == said(wanted[1])
-    assert said(found[0])[: at + 1] == said(wanted[0])[: at + 1]
-    assert found[0].events[-1].finish == "error"
-
-
-def test_where_memory_is_short_fewer_stand_together_and_all_are_answered(loaded: Loaded) -> None:
-    prompts = [continuation(loaded, text, 10) for text in TEXTS]
-    plain, _ = engine_of(loaded, loaded.model)
-    wanted = [watch(plain, prompt)[0] for prompt in prompts]
-    run(plain)
-
-    model = Watched(loaded.model, short=3)
-    engine, _ = engine_of(loaded, model)
-    found = [watch(engine, prompt)[0] for prompt in prompts]
-    run(engine)
-
-    assert [one.events[-1].generated_text for one in found] == [one.events[-1].generated_text for one in wanted]
-    assert max(model.rows[-8:]) <= 3
-
-
-def test_all_under_way_keep_to_the_budget_of_tokens(loaded: Loaded) -> None:
-    model = Watched(loaded.model)
-    engine, _ = engine_of(loaded, model, batch=256)
-    found = [watch(engine, continuation(loaded, "the fox", 60))[0] for _ in range(6)]
-    run(engine)
-
-    # Each may come to 64 tokens, so four of them are 256.
-    assert max(model.rows) == 4
-    assert all(one.done for one in found)
-
-
-def test_whoever_leaves_makes_room_while_waiting_and_between_steps(loaded: Loaded) -> None:
-    model = Watched(loaded.model)
-    engine, _ = engine_of(loaded, model, batch=256)
-    seen = [watch(engine, continuation(loaded, "the fox", 200)) for _ in range(3)]
-    engine.step()
-    engine.step()
-    seen[1][1].cancel()
-    seen[0][1].cancel()
-    engine.step()
-
-    assert len(seen[0][0].events) == 2
-    assert seen[1][0].events == []
-    assert len(seen[2][0].events) == 1
-    seen[2][1].cancel()
-    assert engine.step() is False
-
-
-def test_a_newcomer_joins_those_under_way(loaded: Loaded) -> None:
-    model = Watched(loaded.model)
-    engine, _ = engine_of(loaded, model)
-    first, _ = watch(engine, continuation(loaded, TEXTS[0], 20))
-    for _ in range(5):
-        engine.step()
-    second, _ = watch(engine, continuation(loaded, TEXTS[1], 4))
-    run(engine)
-
-    assert model.rows[5:10] == [1, 2, 2, 2, 1]
-    assert len(first.events) == 20
-    assert [event.finish for event in second.events] == [None, None, None, "length"]
 
 
 @given(st.text(max_size=30), st.lists(st.integers(3, 319), max_size=20))

@@ -309,7 +309,7 @@ def test_several_clients_are_streamed_to_at_once(loaded: Loaded) -> None:
 
 
 def test_a_text_that_fails_under_way_says_so_in_its_stream(loaded: Loaded) -> None:
-    from tests.inference.test_decoders import Watched, engine_of
+    from tests.inference.step_engines import Watched, engine_of
 
     task = task_for(loaded)
     assert isinstance(task, TextGeneration)

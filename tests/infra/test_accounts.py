@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,9 @@ import pytest
 from promotion import names
 from promotion.config import loading
 from promotion.errors import Invalid
+from tests.infra.accounts import ACCOUNTS, CONFIG, OTHERS, SERVICE, lets_in, named, role, trust
 from tests.infra.simulation import allowed
 from tests.infra.synthesized import ROOT, Template, actions, resources, run_app
-
-CONFIG = Path(__file__).parent / "accounts.toml"
-SERVICE = "111111111111"
-ACCOUNTS = {"test": "222222222222", "uat": "333333333333", "prod": "444444444444"}
-OTHERS = "999999999999"
 
 
 @pytest.fixture(scope="module")
@@ -50,36 +45,6 @@ def prod_bus(out: Path) -> Template:
 @pytest.fixture(scope="module")
 def prod(out: Path) -> Template:
     return Template(out / "promotion-prod.template.json")
-
-
-def role(account: str, name: str) -> str:
-    return f"arn:aws:iam::{account}:role/{name}"
-
-
-def named(template: Template, name: str) -> str:
-    """Logical id of the role of a name."""
-    (found,) = (key for key, each in template.of_type("AWS::IAM::Role").items() if each.get("RoleName") == name)
-    return found
-
-
-def lets_in(
-    statements: list[dict[str, Any]], caller: str, action: str, resource: str, context: Mapping[str, str]
-) -> bool:
-    """Whether a resource's policy lets a principal of another account in: its ARN, or its account's, must be named."""
-    account = caller.split(":")[4]
-    known = {"*", caller, account, f"arn:aws:iam::{account}:root", f"arn:<AWS::Partition>:iam::{account}:root"}
-    applying = []
-    for statement in statements:
-        principal = statement["Principal"]
-        given = principal if isinstance(principal, str) else principal.get("AWS", [])
-        if known & set([given] if isinstance(given, str) else given):
-            applying.append({"Resource": resource, **statement})
-    return allowed(applying, action, resource, {**context, "aws:PrincipalArn": caller})
-
-
-def trust(template: Template, name: str) -> list[dict[str, Any]]:
-    document = template.of_type("AWS::IAM::Role")[named(template, name)]["AssumeRolePolicyDocument"]
-    return list(document["Statement"])
 
 
 def test_every_account_gets_its_stack_after_which_comes_the_services(out: Path) -> None:
@@ -354,71 +319,6 @@ def test_the_functions_name_the_roles_that_the_stacks_make(prod: Template) -> No
     made = {each.get("RoleName") for each in prod.of_type("AWS::IAM::Role").values()}
     for purpose in ("writer", "reader", "machine", "execution", "reporter"):
         assert names.environment_role("/promotion", "prod", purpose) in made
-
-
-KEY = f"arn:aws:kms:us-east-1:{SERVICE}:key/11111111-2222-3333-4444-555555555555"
-OWN = f"arn:aws:kms:us-east-1:{ACCOUNTS['uat']}:key/99999999-2222-3333-4444-555555555555"
-
-
-@pytest.fixture(scope="module")
-def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The registry's account has a network and a key; prod's has a network of its own, uat's a key and none, test's none."""
-    folder = tmp_path_factory.mktemp("networks")
-    text = CONFIG.read_text(encoding="utf-8")
-    for before, after in (
-        ("[inference]", f'[inference]\nsubnets = ["subnet-1"]\nsecurity_groups = ["sg-1"]\nvolume_key = "{KEY}"'),
-        ('account = "222222222222"', 'account = "222222222222"\nsubnets = []'),
-        ('account = "333333333333"', f'account = "333333333333"\nsubnets = []\nvolume_key = "{OWN}"'),
-        (
-            'account = "444444444444"',
-            'account = "444444444444"\nsubnets = ["subnet-4"]\nsecurity_groups = ["sg-4"]',
-        ),
-    ):
-        text = text.replace(before, after, 1)
-    (folder / "promotion.toml").write_text(text, encoding="utf-8")
-    finished = run_app(folder / "promotion.toml", folder / "out", bundle="false")
-    assert finished.returncode == 0, finished.stdout[-4000:] + finished.stderr[-4000:]
-    return folder / "out"
-
-
-def told(template: Template) -> dict[str, Any]:
-    """What the machine of an account tells `prepare_inference`."""
-    (machine,) = template.of_type("AWS::StepFunctions::StateMachine").values()
-    settings: dict[str, Any] = json.loads(str(machine["DefinitionString"]))["States"]["Settings"]["Result"]
-    return settings
-
-
-def test_every_account_has_its_own_network(networks: Path) -> None:
-    here, prod = (Template(networks / f"{name}.template.json") for name in ("promotion", "promotion-prod"))
-    assert (told(here)["subnets"], told(prod)["subnets"]) == (["subnet-1"], ["subnet-4"])
-    assert told(prod)["security_groups"] == ["sg-4"]
-    runs = prod.statements(named(prod, "promotion-prod-execution"))
-    at = f"arn:aws:ec2:us-east-1:{ACCOUNTS['prod']}:subnet"
-    assert allowed(runs, "ec2:CreateNetworkInterface", f"{at}/subnet-4")
-    assert not allowed(runs, "ec2:CreateNetworkInterface", f"{at}/subnet-1")
-
-
-def test_none_on_purpose_is_none(networks: Path) -> None:
-    test = Template(networks / "promotion-test.template.json")
-    assert told(test)["subnets"] == []
-    runs = test.statements(named(test, "promotion-test-execution"))
-    assert not [statement for statement in runs if any(action.startswith("ec2:") for action in actions(statement))]
-
-
-def test_owners_of_keys_are_told_who_encrypts_from_elsewhere(networks: Path) -> None:
-    written = {file.stem: json.loads(file.read_text()) for file in (networks / "policies").iterdir()}
-    statements = written[f"key-{KEY.rpartition('/')[2]}"]["Statement"]
-    for environment, open_ in (("test", True), ("prod", True), ("uat", False)):
-        runs = role(ACCOUNTS[environment], f"promotion-{environment}-execution")
-        assert lets_in(statements, runs, "kms:GenerateDataKey", "*", {}) is open_
-        assert lets_in(statements, runs, "kms:CreateGrant", "*", {"kms:GrantIsForAWSResource": "true"}) is open_
-        assert not lets_in(statements, runs, "kms:CreateGrant", "*", {"kms:GrantIsForAWSResource": "false"})
-    # uat's own key is in its own account, where its role's policy is enough.
-    assert f"key-{OWN.rpartition('/')[2]}" not in written
-    uat = Template(networks / "promotion-uat.template.json")
-    runs_there = uat.statements(named(uat, "promotion-uat-execution"))
-    assert allowed(runs_there, "kms:GenerateDataKey", OWN)
-    assert not allowed(runs_there, "kms:GenerateDataKey", KEY)
 
 
 def test_a_failed_run_elsewhere_is_heard_of_in_both_accounts(home: Template, prod: Template) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from infra.functions import SIZES
+from tests.infra.allowed_calls import HERE, MAY, calls
 from tests.infra.simulation import allowed
 from tests.infra.synthesized import Template, run_app
-from tests.infra.test_permissions import HERE, MAY, calls
 
 CONFIG = Path(__file__).parent / "promotion.toml"
 Call = tuple[str, str, dict[str, str]]
@@ -25,7 +25,7 @@ MACHINE = {
     "start another job",
     "start a job that hashes",
 }
-# Roles by their logical ids, without the hash; functions are in tests/infra/test_permissions.py.
+# Roles by their logical ids, without the hash; functions are in tests/infra/allowed_calls.py.
 OTHERS = {
     r"FunctionsOnLiveChangedRole": {
         "read the ledger",
@@ -88,7 +88,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Template:
 
 
 def more_calls(full: Template) -> dict[str, Call]:
-    """Those of tests/infra/test_permissions.py, and what only these roles could do."""
+    """Those of tests/infra/allowed_calls.py, and what only these roles could do."""
     evidence = f"<{full.the('AWS::S3::Bucket', 'StoreEvidence')[0]}.Arn>"
     machine, execution = (
         full.the(kind, name)[0]

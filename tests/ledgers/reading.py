@@ -18,7 +18,8 @@ from promotion.ledger import decision_export
 from promotion.ledger.events import check_chain
 from promotion.ledger.verify import Anchor
 from promotion.rendering.sentences import sentence
-from tests.fakes import CONFIG_TEXT, House, LocalSigner
+from tests.fakes import CONFIG_TEXT, House
+from tests.memory import LocalSigner
 
 
 def house_of(folder: Path) -> tuple[House, dict[str, Any]]:

@@ -20,7 +20,8 @@ from promotion.ledger import attestation
 from promotion.ledger.events import Event
 from promotion.ledger.payloads import ModelPromoted
 from promotion.workflows.projector import Target
-from tests.fakes import ANN, CHO, GROUP, House, LocalSigner
+from tests.fakes import ANN, CHO, GROUP, House
+from tests.memory import LocalSigner
 
 MEMBERS = Manifest((Member("config.json", 2, "11" * 32), Member("weights/model.safetensors", 9, "22" * 32)))
 ARTIFACT = Container(

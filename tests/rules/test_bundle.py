@@ -18,7 +18,8 @@ from promotion.ledger import decision_export
 from promotion.ledger.append import append
 from promotion.ledger.decision_export import Bundle
 from promotion.ledger.events import NewEvent
-from tests.fakes import ANN, CHO, CONFIG_TEXT, GROUP, House, LocalSigner
+from tests.fakes import ANN, CHO, CONFIG_TEXT, GROUP, House
+from tests.memory import LocalSigner
 
 
 @pytest.fixture

@@ -31,7 +31,8 @@ from promotion.ledger.events import (
 from promotion.ledger.parameter_documents import PAGE_BYTES, dump, entry, seal
 from promotion.ledger.payloads import PAYLOADS
 from promotion.rendering.sentences import sentence
-from tests.fakes import ANN, BEGINNING, GROUP, House, LocalSigner
+from tests.fakes import ANN, BEGINNING, GROUP, House
+from tests.memory import LocalSigner
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=600)
 

@@ -14,7 +14,8 @@ from promotion.domain.canonical_json import canonical
 from promotion.errors import Invalid
 from promotion.ledger.events import StoredEvent, chained, head_after, key_change_bytes, signed
 from promotion.ledger.payloads import SigningKeyChanged
-from tests.fakes import CONFIG_TEXT, GROUP, PREFIX, House, LocalSigner
+from tests.fakes import CONFIG_TEXT, GROUP, PREFIX, House
+from tests.memory import LocalSigner
 
 PEM = LocalSigner().public_key
 

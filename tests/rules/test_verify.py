@@ -16,7 +16,8 @@ from promotion.domain.canonical_json import canonical
 from promotion.ledger.events import NewEvent, chained, head_after
 from promotion.ledger.parameter_documents import dump
 from promotion.ledger.verify import Anchor
-from tests.fakes import ANN, GROUP, PREFIX, House, LocalSigner
+from tests.fakes import ANN, GROUP, PREFIX, House
+from tests.memory import LocalSigner
 
 LIVE = f"{PREFIX}/{GROUP}/prod/live"
 VERSION = f"{PREFIX}/{GROUP}/versions/1"

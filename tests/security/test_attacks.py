@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from lambdas.shared.http_app import SECURITY_HEADERS
-from tests.security.attacks import ATTACKS, Attack
+from tests.security.attacks import ATTACKS
+from tests.security.attempts import Attack
 from tests.security.house import House
 
 # What most of them are about; of the others the ledger's heads are looked at each time, and the rest at the end.

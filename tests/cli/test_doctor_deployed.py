@@ -1,0 +1,107 @@
+"""`promotion doctor` on a deployed service: tables, queues, policy, release, keys, mail."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from promotion import names
+from promotion.aws.doctor import deployed as condition
+from promotion.aws.doctor import limits, upgrade
+from promotion.config.loading import parse
+from promotion.domain.model import FOLD_VERSION
+from tests.adapters.conftest import LEDGER, Aws
+from tests.cli.doctor_account import account, by_check, deployed
+from tests.fakes import CONFIG, CONFIG_TEXT, GROUP, House
+
+
+def test_a_sound_deployment_has_nothing_to_say_but_what_nobody_did_yet(aws: Aws) -> None:
+    service = deployed(aws)
+    here = account(service=service)
+    found = by_check([*condition.tables(here), *condition.queues(here), *condition.policy(here)])
+    assert {each.state for each in found.values()} == {"ok"}
+    found = by_check([*condition.client_secret(here), *condition.alarms(here)])
+    assert {name: each.state for name, each in found.items()} == {"client secret": "fail", "alarms": "warn"}
+    aws.client("secretsmanager").put_secret_value(SecretId=service["identity_secret_arn"], SecretString='{"a": 1}')
+    aws.client("sns").subscribe(TopicArn=service["alarm_topic"], Protocol="sms", Endpoint="+15550100")
+    found = by_check([*condition.client_secret(here), *condition.alarms(here)])
+    assert {each.state for each in found.values()} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("service", "state"), [({}, "not checked"), ({"release": "0.0.9"}, "warn"), ({"release": names.RELEASE}, "ok")]
+)
+def test_another_release_than_the_deployed_one_is_said_with_where_to_read(service: dict[str, str], state: str) -> None:
+    (found,) = upgrade.release(account(service=service))
+    assert found.state == state
+    assert ("UPGRADING.md" in found.do) == (state == "warn")
+
+
+def test_the_release_is_the_distributions() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == names.RELEASE
+
+
+def test_states_of_another_fold_are_counted_and_are_no_failure(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+    house.climb(1, "dev")
+    monkeypatch.setattr(upgrade, "DynamoLedger", lambda client, table: house.ledger)
+    here = account(service={"ledger_table": LEDGER})
+    (found,) = upgrade.states(here)
+    assert (found.state, found.found) == ("ok", f"1 environment state, all of fold {FOLD_VERSION}.")
+    house.ledger.alter(GROUP, "ENV#dev", fold=FOLD_VERSION + 1)
+    (found,) = upgrade.states(here)
+    assert (found.state, f"of fold {FOLD_VERSION + 1}" in found.found) == ("ok", True)
+    assert "rebuild --states" in found.do
+
+
+@pytest.mark.parametrize(("limit", "state"), [(10_000, "ok"), (4, "warn")])
+def test_parameters_near_the_limit_are_told_of(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, limit: int, state: str
+) -> None:
+    for name in ("/promotion/a/dev/live", "/promotion/a/versions/1", "/promotion/b/dev/live", "/elsewhere/x"):
+        aws.ssm.put_parameter(Name=name, Value="{}", Type="String")
+    monkeypatch.setattr(names, "MOST_PARAMETERS", limit)
+    (found,) = limits.parameters(account())
+    assert (found.state, found.found.startswith("3 under /promotion")) == (state, True)
+    assert ("What grows" in found.do) == (state == "warn")
+
+
+def test_what_was_set_aside_is_a_failure(aws: Aws) -> None:
+    service = deployed(aws)
+    aws.client("sqs").send_message(QueueUrl=service["dead_letter_queue_url"], MessageBody="{}")
+    found = by_check(list(condition.queues(account(service=service))))
+    assert (found["dead letters"].state, found["undelivered"].state) == ("fail", "ok")
+    assert "promotion redrive" in found["dead letters"].do
+
+
+def test_a_ledger_whose_stream_was_switched_off_is_a_failure(aws: Aws) -> None:
+    service = deployed(aws)
+    aws.dynamodb.update_table(TableName=LEDGER, StreamSpecification={"StreamEnabled": False})
+    found = by_check(list(condition.tables(account(service=service))))
+    assert (found["ledger"].state, found["projections"].state) == ("fail", "ok")
+
+
+def test_another_policy_than_the_deployed_one_is_said(aws: Aws) -> None:
+    other = parse(CONFIG_TEXT.replace("quorum = 2", "quorum = 1"))
+    (found,) = condition.policy(account(other, service={"policy_digest": CONFIG.policy_digest()}))
+    assert found.state == "warn"
+    (found,) = condition.policy(account(service={}))
+    assert found.state == "not checked"
+
+
+def test_a_renamed_environment_with_a_live_model_is_said(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+    house.climb(1, "dev")
+    monkeypatch.setattr(condition, "DynamoLedger", lambda client, table: house.ledger)
+    here = {"ledger_table": LEDGER}
+    (found,) = condition.environments(account(service=here))
+    assert found.state == "ok"
+    renamed = parse(CONFIG_TEXT.replace('name = "dev"\n', 'name = "development"\n'))
+    (found,) = condition.environments(account(renamed, service=here))
+    assert (found.state, f"/promotion/{GROUP}/dev/live" in found.do) == ("warn", True)
+    ungoverned = parse(CONFIG_TEXT.replace('groups = ["*"]', 'groups = ["other"]', 1))
+    (found,) = condition.environments(account(ungoverned, service=here))
+    assert (found.state, GROUP in found.found) == ("warn", True)

@@ -1,0 +1,67 @@
+"""`promotion doctor` on the identity provider's own description."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from promotion.aws.doctor.provider import provider as look_at_provider
+from tests.cli.doctor_account import account, by_check, configured
+from tests.identity.provider import Provider
+from tests.identity.tls import TlsProvider
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "state"),
+    [
+        ({}, "PKCE", "not checked"),
+        ({"code_challenge_methods_supported": ["S256", "plain"]}, "PKCE", "ok"),
+        ({"code_challenge_methods_supported": ["plain"]}, "PKCE", "fail"),
+        ({"issuer": "https://elsewhere.example"}, "identity provider", "fail"),
+        ({"token_endpoint": "http://10.0.0.1/token"}, "identity provider", "fail"),
+        ({"jwks_uri": "https://127.0.0.1:1/keys"}, "sign-in keys", "fail"),
+        ({"claims_supported": ["sub", "groups"]}, "groups claim", "ok"),
+        ({"claims_supported": ["sub"]}, "groups claim", "warn"),
+        ({}, "groups claim", "not checked"),
+        ({"scopes_supported": ["openid"]}, "scopes", "warn"),
+        ({"id_token_signing_alg_values_supported": ["HS256"]}, "ID tokens", "fail"),
+        ({}, "client authentication", "ok"),
+        ({"token_endpoint_auth_methods_supported": ["client_secret_post"]}, "client authentication", "ok"),
+        ({"token_endpoint_auth_methods_supported": ["private_key_jwt"]}, "client authentication", "warn"),
+        ({"token_endpoint_auth_methods_supported": ["none"]}, "client authentication", "warn"),
+        ({"token_endpoint_auth_methods_supported": ["tls_client_auth"]}, "client authentication", "fail"),
+    ],
+)
+def test_what_the_provider_says_of_itself_is_held_to_what_signing_in_needs(
+    provider: Provider, changes: dict[str, Any], check: str, state: str
+) -> None:
+    provider.changes = changes
+    found = by_check(list(look_at_provider(account(configured(provider)))))
+    assert found[check].state == state
+
+
+def test_a_configured_method_that_the_provider_does_not_list_is_warned_of(provider: Provider) -> None:
+    provider.changes = {"token_endpoint_auth_methods_supported": ["client_secret_basic"]}
+    config = configured(provider)
+    config = replace(config, identity=replace(config.identity, client_authentication="client_secret_post"))
+    assert by_check(list(look_at_provider(account(config))))["client authentication"].state == "warn"
+
+
+def test_an_authority_of_ones_own_is_trusted_by_ca_bundle_alone(tmp_path: Path) -> None:
+    with TlsProvider(tmp_path) as provider:
+        config = configured(provider)
+        (found,) = look_at_provider(account(config))
+        assert found.state == "fail"
+        assert "ca_bundle" in found.do
+        trusting = replace(config, identity=replace(config.identity, ca_bundle=provider.certificate))
+        found_then = by_check(list(look_at_provider(account(trusting))))
+    assert (found_then["identity provider"].state, found_then["sign-in keys"].state) == ("ok", "ok")
+
+
+def test_a_provider_that_does_not_answer_is_said(provider: Provider) -> None:
+    provider.down = True
+    (found,) = look_at_provider(account(configured(provider)))
+    assert found.state == "fail"

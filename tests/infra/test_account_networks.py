@@ -1,0 +1,77 @@
+"""Several accounts: subnets and keys of each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.infra.accounts import ACCOUNTS, CONFIG, SERVICE, lets_in, named, role
+from tests.infra.simulation import allowed
+from tests.infra.synthesized import Template, actions, run_app
+
+KEY = f"arn:aws:kms:us-east-1:{SERVICE}:key/11111111-2222-3333-4444-555555555555"
+OWN = f"arn:aws:kms:us-east-1:{ACCOUNTS['uat']}:key/99999999-2222-3333-4444-555555555555"
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The registry's account has a network and a key; prod's has a network of its own, uat's a key and none, test's none."""
+    folder = tmp_path_factory.mktemp("networks")
+    text = CONFIG.read_text(encoding="utf-8")
+    for before, after in (
+        ("[inference]", f'[inference]\nsubnets = ["subnet-1"]\nsecurity_groups = ["sg-1"]\nvolume_key = "{KEY}"'),
+        ('account = "222222222222"', 'account = "222222222222"\nsubnets = []'),
+        ('account = "333333333333"', f'account = "333333333333"\nsubnets = []\nvolume_key = "{OWN}"'),
+        (
+            'account = "444444444444"',
+            'account = "444444444444"\nsubnets = ["subnet-4"]\nsecurity_groups = ["sg-4"]',
+        ),
+    ):
+        text = text.replace(before, after, 1)
+    (folder / "promotion.toml").write_text(text, encoding="utf-8")
+    finished = run_app(folder / "promotion.toml", folder / "out", bundle="false")
+    assert finished.returncode == 0, finished.stdout[-4000:] + finished.stderr[-4000:]
+    return folder / "out"
+
+
+def told(template: Template) -> dict[str, Any]:
+    """What the machine of an account tells `prepare_inference`."""
+    (machine,) = template.of_type("AWS::StepFunctions::StateMachine").values()
+    settings: dict[str, Any] = json.loads(str(machine["DefinitionString"]))["States"]["Settings"]["Result"]
+    return settings
+
+
+def test_every_account_has_its_own_network(networks: Path) -> None:
+    here, prod = (Template(networks / f"{name}.template.json") for name in ("promotion", "promotion-prod"))
+    assert (told(here)["subnets"], told(prod)["subnets"]) == (["subnet-1"], ["subnet-4"])
+    assert told(prod)["security_groups"] == ["sg-4"]
+    runs = prod.statements(named(prod, "promotion-prod-execution"))
+    at = f"arn:aws:ec2:us-east-1:{ACCOUNTS['prod']}:subnet"
+    assert allowed(runs, "ec2:CreateNetworkInterface", f"{at}/subnet-4")
+    assert not allowed(runs, "ec2:CreateNetworkInterface", f"{at}/subnet-1")
+
+
+def test_none_on_purpose_is_none(networks: Path) -> None:
+    test = Template(networks / "promotion-test.template.json")
+    assert told(test)["subnets"] == []
+    runs = test.statements(named(test, "promotion-test-execution"))
+    assert not [statement for statement in runs if any(action.startswith("ec2:") for action in actions(statement))]
+
+
+def test_owners_of_keys_are_told_who_encrypts_from_elsewhere(networks: Path) -> None:
+    written = {file.stem: json.loads(file.read_text()) for file in (networks / "policies").iterdir()}
+    statements = written[f"key-{KEY.rpartition('/')[2]}"]["Statement"]
+    for environment, open_ in (("test", True), ("prod", True), ("uat", False)):
+        runs = role(ACCOUNTS[environment], f"promotion-{environment}-execution")
+        assert lets_in(statements, runs, "kms:GenerateDataKey", "*", {}) is open_
+        assert lets_in(statements, runs, "kms:CreateGrant", "*", {"kms:GrantIsForAWSResource": "true"}) is open_
+        assert not lets_in(statements, runs, "kms:CreateGrant", "*", {"kms:GrantIsForAWSResource": "false"})
+    # uat's own key is in its own account, where its role's policy is enough.
+    assert f"key-{OWN.rpartition('/')[2]}" not in written
+    uat = Template(networks / "promotion-uat.template.json")
+    runs_there = uat.statements(named(uat, "promotion-uat-execution"))
+    assert allowed(runs_there, "kms:GenerateDataKey", OWN)
+    assert not allowed(runs_there, "kms:GenerateDataKey", KEY)
