@@ -41,7 +41,7 @@ def check_departures() -> None:
 
 
 def find_kept() -> dict[str, str] | None:
-    """What an earlier installation left, where `ledger_table` says that there is something.
+    """Return what an earlier installation left, if `ledger_table` names its table.
 
     Raises:
         Invalid: there isn't, or it can't be asked for.

@@ -1,4 +1,4 @@
-"""What independent judges find in the templates, and what `make accept` says on the local service: a part of `deploy`."""
+"""Findings of independent judges on the templates, and of `make accept` on the local service: a part of `deploy`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an approval link stands up, and how long its page takes: every attack of tests/security, fifty deciding at once, the page.
+"""Measure approval links: every attack of tests/security, fifty simultaneous decisions, and the time of the page.
 
 Writes docs/benchmarks/approver.md and build/bench/approver.json: `adversarial_cases`, `refused` (with the right code and nothing
 written), `page_ms_median`, `page_ms_p95`, `simultaneous`, `decided`, `roles_tried`, `forgeries`, `forgeries_refused`,
@@ -89,7 +89,7 @@ def main(long: bool = False) -> dict[str, Any]:
 
 
 def page_ms(house: House) -> float:
-    """How long a request's page takes, gates and votes and all, over HTTP."""
+    """Measure the time of a request's page with gates and votes, over HTTP."""
     begun = time.perf_counter()
     answer = house.send("GET", house.link("quorum:1:test:1"), who=ANN)
     assert answer.status == 200, answer.text
@@ -103,7 +103,7 @@ def is_refused(house: House, index: int) -> bool:
 
 
 def race(house: House, number: int) -> int:
-    """How many of fifty decisions at the same moment were taken."""
+    """Return how many of fifty simultaneous decisions were accepted."""
     group = f"race-{number}"
     house.register(group)
     return at_once(house, f"{group}:1:dev:1", SIMULTANEOUS)[303]

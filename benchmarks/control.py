@@ -1,4 +1,4 @@
-"""What the control plane costs and withstands: calls of a decision, verification, a burst of registrations, faults.
+"""Measure the control plane: calls of a decision, verification, a burst of registrations, faults.
 
 Writes build/bench/control.json: `decision_calls_at_10`, `decision_calls_at_10000`, `decision_bytes_at_10`,
 `decision_bytes_at_10000`, `verify_10000_s`, `verify_10000_cpu_s`, `board_pages`, `board_queries`, `burst_registered`,
@@ -76,7 +76,7 @@ def main(*, long: bool) -> dict[str, Any]:
 
 
 def upgrade(home: Path) -> dict[str, Any]:
-    """How many hashes and digests of a recorded ledger change for a release with a field more in every struct."""
+    """Count the hashes and digests of a recorded ledger that change when each struct gets one more field."""
     (recording, *_) = sorted((ROOT / "tests" / "ledgers").glob("*/ledger.json"))
     added = later.make(home)
     before, after = report(recording.parent), later.read_by(home, recording.parent)
@@ -303,7 +303,7 @@ class _Limit:
 
 
 def _in_order(service: Plant) -> bool:
-    """Whether every group's events went out in the order of its ledger."""
+    """Return True if every group's events went out in the order of its ledger."""
     seen: dict[str, int] = {}
     for entry in service.published:
         detail = json.loads(entry["Detail"])

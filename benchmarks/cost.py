@@ -1,4 +1,4 @@
-"""What the service costs: a month of an idle installation, and one promotion through four environments.
+"""Cost of the service: a month of an idle installation, and one promotion through four environments.
 
 Calls are counted in one process, with the functions as they are deployed; resources are counted in the template's snapshot; list
 prices and what had to be assumed are in benchmarks/prices.json. Writes build/bench/cost.json: `idle_month_usd`,
@@ -171,7 +171,7 @@ def _look(service: Plant, version: int, name: str) -> None:
 
 
 def _run(service: Plant, name: str) -> None:
-    """What the inference machine's first state does."""
+    """Run the first state of the inference machine."""
     from lambdas.handlers import prepare_inference
 
     with service.unharmed():
@@ -225,7 +225,7 @@ def priced(meter: Meter) -> dict[str, float]:
 
 
 def standing() -> dict[str, tuple[str, float]]:
-    """What stands there by the month: how many of it, and USD."""
+    """Return the resources with a monthly price: the number of each, and USD."""
     # Held to the template by a test of its own.
     snapshot = (ROOT / "tests" / "infra" / "template.snapshot.txt").read_text(encoding="utf-8").splitlines()
     kinds = Counter(line.split(": ")[-1].strip() for line in snapshot if not line.startswith(" ") and "AWS::" in line)

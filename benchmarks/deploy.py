@@ -1,4 +1,4 @@
-"""How long a synth takes, what the functions weigh, how long they take to import, and what a warm one does besides asking AWS.
+"""Measure a deployment: the time of a synth, size and import time of functions, and a warm function's own time.
 
 Writes build/bench/deploy.json and docs/benchmarks/deploy.md: `synth_s`; `bundle_mb`; `cold_import_ratio`, a function's import
 against boto3's alone, each in a fresh interpreter that sees the bundle alone, taken in turns; `handler_ms`, the

@@ -1,4 +1,4 @@
-"""What showing the evidence costs: composing a mail as a fresh function would, drawing its pictures, a board of 1,000 groups.
+"""Measure the display of evidence: composing a mail in a fresh process, drawing pictures, a board of 1,000 groups.
 
 Writes build/bench/evidence.json: `mail_render_s` (the first mail of a process, imports included), `mail_warm_s`, `mail_peak_mb`
 (resident memory of the function's process at most), `mail_bytes` (HTML), `mail_foreign_sources` (what a reader's program would
@@ -36,7 +36,7 @@ NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 
 
 def draw(folder: Path) -> dict[str, float]:
-    """How long it takes to draw the two pictures of a run: every metric of a text, and 2,000 latencies."""
+    """Measure the drawing of a run's two pictures: every metric of a text, and 2,000 latencies."""
     from inference.records.counts import Latencies
     from inference.scoring import metrics as measures
 
@@ -219,7 +219,7 @@ def page(f: dict[str, Any]) -> str:
 
 
 def _child(what: str, folder: Path) -> dict[str, Any]:
-    """What a process of its own measures: its memory is nobody else's."""
+    """Run a measurement in a process of its own, so that its memory is measured alone."""
     ended = subprocess.run(
         [sys.executable, "-m", "benchmarks.evidence", what, str(folder)],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Whether the inference server grows: its memory after 100,000 requests against that after 20,000.
+"""Measure the inference server's memory growth: after 100,000 requests against after 20,000.
 
 Writes build/bench/growth.json: `growth` (resident memory of all the server's processes at the last request over that at a fifth
 of them; with --long the last is the 100,000th, else the 10,000th), `rss_mb` by requests, and `wrong` (answers that were not

@@ -1,4 +1,4 @@
-"""What hashing an artifact costs, held against programs that everybody has.
+"""Measure the hashing of an artifact against common programs.
 
 `hashing_ratio`: the process's own time for an archive of 256 MiB in 64 members, divided by that of `sha256sum FILE` plus
 `tar -xzOf FILE | sha256sum`; the worse of noise and zeros. `hashing_ms_per_member`: the same time a member for empty members, the

@@ -1,4 +1,4 @@
-"""What somebody with more rights than they should have tries on a running service: forged events, and hostile items."""
+"""Attacks by a principal with too many rights on a running service: forged events, and hostile items."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an H200 should reach, by shapes with random weights and fixed lengths; part of benchmarks.inference.
+"""Measure an H200 by shapes with random weights and fixed lengths; part of benchmarks.inference.
 
 Alone, in about three minutes: `python -m benchmarks.inference_gpu`. The limits are computed: 790 TFLOP/s in bf16 and 4.5 TB/s,
 encoding and decoding in series.

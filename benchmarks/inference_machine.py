@@ -12,7 +12,7 @@ import transformers
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on besides the code."""
+    """Describe the machine, on which the figures depend besides the code."""
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     named = next((line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")), "?")
     flags = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8") if flag in info]

@@ -1,4 +1,4 @@
-"""What stands around an engine: how long a server takes until it is ready, and how much of a batch's time the engine has."""
+"""Measure the parts around an engine: the time until a server is ready, and the engine's share of a batch's time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long people and pipelines wait: registration to mail, decision to parameter, and what the local service weighs.
+"""Measure waiting times: registration to mail, decision to parameter, and the resources of the local service.
 
 Writes docs/benchmarks/loop.md and build/bench/loop.json: `registration_to_mail_s_median`, `large_registration_to_mail_s`
 (100 MB), `decision_to_parameter_s_median`, `decisions`, `local_service_mib`. Run it alone on the machine; the figures are those

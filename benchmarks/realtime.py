@@ -1,4 +1,4 @@
-"""What sharing the model gains in real time: throughput, latency, time to the first token, and whether anybody is lost.
+"""Measure real-time serving with shared batches: throughput, latency, time to the first token, lost requests.
 
 Writes build/bench/realtime.json: `server_speedup` (32 clients against one that asks again and again), `litserve_ratio`
 (throughput over LitServe's on the same model, engine and clients, in turns; `litserve_ratio_alike` where all texts may be
@@ -49,7 +49,7 @@ READY_SECONDS = 120
 
 @dataclass(slots=True)
 class Seen:
-    """What a crowd of clients saw."""
+    """Measurements of a number of concurrent clients."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
@@ -129,7 +129,7 @@ def turns(port: int, other: int | None, each: int, groups: dict[Any, int]) -> di
 
 
 def metered(group: int, asking: Coroutine[Any, Any, Seen]) -> Seen:
-    """What it cost the server too: others who work on this machine change that less than how long it takes."""
+    """Measure the server's CPU time too: other load on this machine changes it less than the wall time."""
     before = cpu_seconds(group)
     seen = asyncio.run(asking)
     seen.cpu = cpu_seconds(group) - before

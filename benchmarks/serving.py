@@ -1,4 +1,4 @@
-"""What batching gains over Hugging Face as it comes, whether memory stays flat, and what resolving costs.
+"""Measure batching against plain Hugging Face, the growth of memory, and the cost of resolving.
 
 Writes build/bench/serving.json: `memory_ratio` (peak memory of 200,000 lines over 10,000; with --long a million), `batch_ratio`
 (against `generate` in arrival order by 4, float32, token-identical), `zero_shot_ratio` (against one pipeline call a premise),
@@ -328,7 +328,7 @@ def _peak_of_batch(folder: Path, source: Path, output: Path) -> int:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Describe the machine of the figures."""
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     return {
         "device": torch.cuda.get_device_name()

@@ -1,4 +1,4 @@
-"""What 1,000 groups × 50 versions × 4 environments come to, with a run a day in each environment over three years.
+"""Measure 1,000 groups × 50 versions × 4 environments, with a run a day in each environment over three years.
 
 One group is lived through on fakes that count, with the real rules and targets, and taken a thousand times; what a fake can't
 show is on docs/operations.md, on paper. Figures of control.json: `parameters`, `rules` (EventBridge rules and schedules, of a
@@ -216,7 +216,7 @@ def live_through(days: int, versions: int) -> tuple[House, Checkpoint]:
 
 
 class Kept:
-    """Where one checkpoint is kept, in two buckets."""
+    """A store of one checkpoint, in two buckets."""
 
     def __init__(self, checkpoint: Checkpoint, calls: Counter[str]) -> None:
         self._checkpoint, self._calls = checkpoint, calls

@@ -131,13 +131,13 @@ def logs(count: int, seed: int) -> Iterator[Log]:
 
 
 def training_logs(count: int = 20_000) -> list[Log]:
-    """What a model learns from; none of it is in `held_out_logs`."""
+    """Return the training data; none of it is in `held_out_logs`."""
     kept_out = {log.text for log in held_out_logs()}
     return [log for log in logs(count, seed=1) if log.text not in kept_out]
 
 
 def held_out_logs(count: int = 120) -> list[Log]:
-    """What a model is measured on."""
+    """Return the test data."""
     return list(logs(count, seed=2))
 
 

@@ -93,7 +93,7 @@ def read_pairs(path: Path) -> list[Pair]:
 
 
 def split(pairs: Sequence[Pair], share: float = HELD_OUT) -> tuple[list[Pair], list[Pair]]:
-    """What is learned from and what is measured on; the same pair always falls on the same side, however many there are."""
+    """Split into training and test data; a pair is always in the same part, however many pairs there are."""
     learned: list[Pair] = []
     kept: list[Pair] = []
     for pair in dict.fromkeys(pairs):

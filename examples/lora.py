@@ -51,7 +51,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to fine-tune. `rank` and `alpha` are LoRA's; `block` is how many tokens go into a row."""
+    """Settings of a fine-tuning. `rank` and `alpha` are LoRA's; `block` is the number of tokens in a row."""
 
     steps: int = 200
     rate: float = 2e-4
@@ -66,7 +66,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What fine-tuning cost and did."""
+    """Cost and results of a fine-tuning."""
 
     trainable: int
     parameters: int
@@ -136,7 +136,7 @@ def _block(row: Sequence[Example], length: int, fill: int) -> Block:
 
 
 def visible(segments: Tensor, dtype: torch.dtype) -> Tensor:
-    """What each token may look at, to be added to the scores: (rows, 1, length, length) for segments (rows, length).
+    """Return the attention mask, to be added to the scores: (rows, 1, length, length) for segments (rows, length).
 
     Earlier tokens of its own example alone. Without this, packing would teach every example to lean on a stranger's.
     """
@@ -319,7 +319,7 @@ def with_base(base: Path, adapter: Path, folder: Path) -> Path:
 
 
 def _copy(source: Path, target: Path, *, without: tuple[str, ...]) -> None:
-    """What the merged model doesn't write itself: the tokenizer, templates."""
+    """Copy the files that the merged model doesn't write itself: the tokenizer, templates."""
     for path in source.iterdir():
         if path.is_file() and not path.name.endswith(without) and not (target / path.name).exists():
             shutil.copy(path, target / path.name)

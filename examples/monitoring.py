@@ -101,7 +101,7 @@ def create(
 
 
 def registered_baseline(group: str, session: Any = None) -> str:
-    """Where the newest version of a group has the profile of what it was trained on."""
+    """Return the address of the training data's profile that the newest version of a group was registered with."""
     sagemaker = (session or boto3.Session()).client("sagemaker")
     pages = sagemaker.get_paginator("list_model_packages").paginate(
         ModelPackageGroupName=group, SortBy="CreationTime", SortOrder="Descending"

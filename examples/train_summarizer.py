@@ -108,7 +108,7 @@ def write_held_out(folder: Path, logs: Sequence[Log] | None = None) -> tuple[Pat
 
 
 def baseline() -> dict[str, Any]:
-    """What the training inputs look like, for drift to be measured against."""
+    """Return the profile of the training inputs, against which drift is measured."""
     return profile(log.text for log in training_logs(4_000))
 
 

@@ -149,7 +149,7 @@ def write_held_out(folder: Path, count: int = 200) -> tuple[Path, Path]:
 
 
 def baseline() -> dict[str, Any]:
-    """What the training inputs look like, for drift to be measured against."""
+    """Return the profile of the training inputs, against which drift is measured."""
     return profile(note.text for note in notes(2_000, seed=1))
 
 

@@ -1,4 +1,4 @@
-"""What both training examples share: a small tokenizer, batches of like length, one loop with a progress bar."""
+"""Shared parts of both training examples: a small tokenizer, batches of like length, one loop with a progress bar."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ class Monitoring(Construct):
             self._alarm(title, both, 1)
 
     def _limits(self, settings: Config) -> None:
-        """What grows: parameters, and the age of what nobody has decided."""
+        """Add alarms on growing numbers: parameters, and the age of undecided requests."""
         day = Duration.days(1)
         parameters = self._own(names.PARAMETERS_METRIC, statistic="Maximum", period=day)
         self._alarm("ParametersMany", parameters, names.MOST_PARAMETERS * names.NEAR_LIMIT)

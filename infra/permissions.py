@@ -41,7 +41,7 @@ class Permissions:
         return allow(["dynamodb:GetItem", "dynamodb:Query"], [table, f"{table}/index/{names.BOARD_INDEX}"])
 
     def know_installation(self) -> list[iam.PolicyStatement]:
-        """When the ledger and the stack's own key were made: nobody is asked about what was registered before."""
+        """Read when the ledger and the stack's own key were made: older versions are never requested."""
         return [
             allow(["dynamodb:DescribeTable"], [self._store.ledger.table_arn]),
             allow(["kms:DescribeKey"], [self._store.own_key.key_arn]),
@@ -182,7 +182,7 @@ class Permissions:
         return [allow(["s3:GetObject"], [f"{bucket}/{names.FOLDED_RUNS}/*"]), allow(["s3:ListBucket"], [bucket])]
 
     def keep_checkpoints(self) -> iam.PolicyStatement:
-        """What a verification goes on from; what vouches for it is among the anchors."""
+        """Read and write the checkpoints of verifications; their proof is among the anchors."""
         return allow(["s3:GetObject", "s3:PutObject"], [f"{self._store.evidence.bucket_arn}/{names.CHECKPOINTS}/*"])
 
     def fold_runs(self) -> list[iam.PolicyStatement]:
@@ -207,7 +207,7 @@ class Permissions:
         ]
 
     def write_reports(self) -> list[iam.PolicyStatement]:
-        """What teams report of evaluations of their own, where anybody may; never the folder of a run."""
+        """Write teams' own evaluations if reporters are configured; never into the folder of a run."""
         place = f"{self._store.evidence.bucket_arn}/*/report-*/score/*"
         return [allow(["s3:PutObject"], [place])] if self._settings.inference.reporters else []
 

@@ -106,7 +106,7 @@ def plain_environment(**extra: str) -> dict[str, str]:
 
 
 def describe(process: subprocess.Popen[Any]) -> str:
-    """How a process ended, for a message."""
+    """Describe how a process ended, for a message."""
     code = process.poll()
     if code is None:
         return "still running"

@@ -56,7 +56,7 @@ _WRITES = ("PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "BatchWr
 
 @dataclass(frozen=True)
 class Options:
-    """How the local service is to run."""
+    """Options of the local service."""
 
     ports: Ports
     home: Path

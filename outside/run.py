@@ -37,7 +37,7 @@ _running: set[int] = set()
 
 @dataclass(frozen=True)
 class Suite:
-    """What a `suite.toml` says.
+    """A suite as its `suite.toml` describes it.
 
     Attributes:
         name: the folder's.
@@ -75,7 +75,7 @@ class Suite:
 
 @dataclass(frozen=True)
 class Result:
-    """How a suite ended."""
+    """The result of a suite."""
 
     suite: Suite
     failure: str
@@ -144,7 +144,7 @@ def provide(chosen: Sequence[Suite]) -> None:
 
 
 def is_there(needed: str) -> bool:
-    """Whether a command is on PATH; of a pattern with a slash, whether a file is there: libraries have no command."""
+    """Return True if a command is on PATH, or a file matches a pattern with a slash: libraries have no command."""
     return any(Path("/").glob(needed.lstrip("/"))) if "/" in needed else shutil.which(needed) is not None
 
 
@@ -216,7 +216,7 @@ def torch() -> str:
 
 
 def digest(suite: Suite) -> str:
-    """What an environment is known by: its locks, its torch, and the Python that made it."""
+    """Return the identifier of an environment: the digest of its locks, its torch, and its Python version."""
     made_of = f"{sys.version_info[:2]}|{torch() if suite.torch else ''}|".encode() + suite.lock.read_bytes()
     made_of += suite.node_lock.read_bytes() if suite.node_lock.exists() else b""
     return hashlib.sha256(made_of).hexdigest()[:16]

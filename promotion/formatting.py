@@ -134,7 +134,7 @@ def readable(text: str, longest: int) -> tuple[str, int]:
 
 
 def seen(value: object) -> object:
-    """What a template is about to write: a text without characters that turn its direction or that nobody sees.
+    """Return a value as a template may write it: a text without invisible characters and without changes of direction.
 
     Templates apply it to every expression, so that a field which nobody thought of turns no line of a page.
     """

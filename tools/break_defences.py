@@ -93,7 +93,7 @@ def _is_noticed(copy: Path, each: Breakage, unbroken: dict[str, str]) -> bool:
 
 
 def _outcome(copy: Path, tests: list[str]) -> str:
-    """How pytest ended, in words."""
+    """Run tests, and return pytest's result in words."""
     try:
         finished = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests],

@@ -63,7 +63,7 @@ def layers(rooms: list[str], found: set[tuple[str, str]]) -> tuple[int, int]:
 
 
 def count_any(folders: tuple[str, ...]) -> int:
-    """How often the name `Any` is used in the syntax trees of folders, imports left out."""
+    """Count the uses of the name `Any` in the syntax trees of folders, imports left out."""
     return sum(
         isinstance(node, ast.Name) and node.id == "Any"
         for folder in folders
@@ -73,7 +73,7 @@ def count_any(folders: tuple[str, ...]) -> int:
 
 
 def missing_docstrings() -> int:
-    """How many findings ruff's D rules (Google's convention) have in the documented folders."""
+    """Count the findings of ruff's D rules (Google's convention) in the documented folders."""
     command = [
         "ruff",
         "check",

@@ -1,4 +1,4 @@
-"""Which prompt is best: the same data answered with each template and number of examples, scored, and drawn side by side."""
+"""Compare prompts: answer the same data with each template and number of examples, score it, and draw the scores."""
 
 from __future__ import annotations
 

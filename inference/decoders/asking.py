@@ -70,7 +70,7 @@ class Asking:
         return Request(identity, texts, many, settings, ignored, prepared, bool(stream), chat)
 
     def _texts(self, record: Mapping[str, Any]) -> tuple[str, tuple[str, ...], bool, bool]:
-        """Which field holds the input, its texts, whether a list was sent, and whether they were messages."""
+        """Return the name of the input field, its texts, whether a list was sent, and whether they were messages."""
         name = "messages" if record.get("messages") is not None else "inputs"
         value = record.get(name)
         if name == "messages" or (isinstance(value, list) and value and isinstance(value[0], (dict, list))):

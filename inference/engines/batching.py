@@ -1,4 +1,4 @@
-"""Which rows share a forward pass: rows of like length, under a budget of tokens, half as many when memory runs out."""
+"""Group rows into forward passes: rows of like length, under a token budget, half as many when memory runs out."""
 
 from __future__ import annotations
 

@@ -234,7 +234,7 @@ class FlexAttention:
 
 
 def _tiles(owner: Tensor) -> tuple[Tensor, Tensor]:
-    """Which tiles of keys a tile of queries looks at: those from its first text's start to its last text's end.
+    """Return the tiles of keys that a tile of queries attends to: from its first text's start to its last text's end.
 
     How many, int32, (1, 1, tiles), and which, int32, (1, 1, tiles, tiles), of which the first so many are read. Computed
     from the texts' borders: comparing every token with every other would take longer than attention.

@@ -1,4 +1,4 @@
-"""Which token comes next: the best one, or one that the record's own numbers draw. Beams are in beams.py.
+"""Choose the next token: the best one, or one drawn by the record's own random numbers. Beams are in beams.py.
 
 What a model's generation settings ask for beyond that, each in `generate`'s own order, is in `Rules`.
 """

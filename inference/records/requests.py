@@ -129,7 +129,7 @@ def zero_shot_request(record: Mapping[str, Any], job: Mapping[str, Any] | None) 
 
 
 def texts_of(record: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, tuple[str, ...], bool]:
-    """Which field holds the input, its texts, and whether a list was sent."""
+    """Return the name of the input field, its texts, and whether a list was sent."""
     name = next((name for name in names if record.get(name) is not None), None)
     if name is None:
         raise Invalid(names[0], "is missing: a record needs its text there.")

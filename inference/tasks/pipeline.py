@@ -27,7 +27,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """When work on something began: for people, and for measuring."""
+    """The start of work on a record: as wall-clock time, and for measuring."""
 
     wall: float = field(default_factory=time.time)
     clock: float = field(default_factory=time.perf_counter)

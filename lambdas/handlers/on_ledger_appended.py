@@ -37,7 +37,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, object]:
 
 
 def _moved(record: dict[str, Any]) -> tuple[str, str, dict[str, Any], str]:
-    """What a record of the stream is called, its group, the message about it, and what tells that message from others."""
+    """Return a stream record's number, its group, the message about it, and the message's deduplication id."""
     keys, number = record["dynamodb"]["Keys"], record["dynamodb"]["SequenceNumber"]
     group = group_of(keys["pk"]["S"])
     image = record["dynamodb"].get("NewImage") or {}

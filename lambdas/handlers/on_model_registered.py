@@ -102,7 +102,7 @@ def look_after(arn: str) -> dict[str, object]:
 
 
 def _asked(group: str, arn: str, sequence: object) -> str:
-    """What the request of a package says that an operator asked for: the ledger tells so, and not whoever invokes this.
+    """Return the note for a package that an operator requested, as the ledger records it.
 
     Raises:
         Invalid: no such event is in the ledger.

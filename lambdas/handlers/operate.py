@@ -171,7 +171,7 @@ def _operator(arn: str) -> Actor:
 
 
 def _is_named(arn: str, patterns: Sequence[str]) -> bool:
-    """Whether one of the patterns names an IAM principal. A session counts as its role."""
+    """Return True if one of the patterns names an IAM principal. A session counts as its role."""
     role = _ASSUMED_ROLE.fullmatch(arn)
     known_as = {arn, f"arn:{role[1]}:iam::{role[2]}:role/{role[3]}"} if role else {arn}
     return any(fnmatch.fnmatchcase(name, pattern) for name in known_as - {""} for pattern in patterns)

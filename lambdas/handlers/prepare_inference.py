@@ -86,7 +86,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
 
 
 def _is_older(model: LiveModel) -> bool:
-    """Whether the record is of an event before the one that the ledger says made what is live: put back, or late.
+    """Return True if the record is older than the event that made the live version live: put back, or late.
 
     A run of what is live since comes with the event that made it so; `verify` names a record that was put back.
     """
@@ -215,10 +215,9 @@ def requests(
 
 
 def _write_context(context: str, model: LiveModel, run: str) -> None:
-    """What the score is stamped with and drawn against: the approval, the gates ahead, what is live there, and the profile of
-    what the model was trained on.
+    """Write the context of a run's score: the approval, the next gates, the metrics live there, the training data's profile.
 
-    Files, because a processing job's variables hold 256 characters.
+    It is in files, because a processing job's variables hold 256 characters.
     """
     view = ledger().view(model.model_package_group)
     following = config().next(model.environment)

@@ -44,7 +44,7 @@ LEAST_LEFT_MS = 180_000
 
 
 class Lambda(Protocol):
-    """What Lambda says of a call."""
+    """The context that Lambda passes to a call."""
 
     def get_remaining_time_in_millis(self) -> int:
         """Return how long the call may still take."""
@@ -109,7 +109,7 @@ def _told(group: str, differences: list[Found], marks: Marks) -> int:
 
 
 class Marks:
-    """What was found, kept for the board; what fails here is logged, and neither verification nor anchors wait for it."""
+    """The findings of a verification, kept for the board; a failure here is logged and stops nothing else."""
 
     def __init__(self) -> None:
         self._kept = DynamoDifferences(client("dynamodb"), setting(names.PROJECTIONS_TABLE))

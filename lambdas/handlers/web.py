@@ -216,7 +216,7 @@ def _cursors() -> DynamoCursors:
 
 
 def _differences() -> dict[str, OpenDifferences]:
-    """What the last verification found; nothing where it can't be read, for the pages say enough without it."""
+    """Return the differences of the last verification; empty if they can't be read, so that pages still open."""
     try:
         return DynamoDifferences(client("dynamodb"), setting(names.PROJECTIONS_TABLE)).open()
     except ClientError:

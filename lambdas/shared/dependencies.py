@@ -148,17 +148,17 @@ def _identity(client_secret: str) -> IdentityProvider:
 
 
 def keyring() -> Keyring:
-    """What signs approval links."""
+    """Return the keyring that signs approval links."""
     return secrets().keyring(setting(names.LINK_KEYS_SECRET_ARN))
 
 
 def form_keys() -> Keyring:
-    """What signs the tokens of forms."""
+    """Return the keyring that signs the tokens of forms."""
     return secrets().keyring(setting(names.FORM_KEYS_SECRET_ARN))
 
 
 def sign_in_keys() -> Keyring:
-    """What signs the state of a sign-in on its way."""
+    """Return the keyring that signs the state of an unfinished sign-in."""
     return secrets().keyring(setting(names.SIGN_IN_KEYS_SECRET_ARN))
 
 
@@ -190,7 +190,7 @@ def links() -> Links:
 
 @cache
 def installed_at() -> datetime:
-    """When this service was first deployed: what was registered before, nobody is asked about.
+    """Return when this service was first deployed: no approval is requested for versions registered before.
 
     The older of the ledger's table and the stack's own key, so that a restored table doesn't move it; nor does the key that
     signs, which may be one of yours ([signing] key) and older than this service.

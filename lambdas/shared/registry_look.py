@@ -1,4 +1,4 @@
-"""What the registry says of a version just now, for those who look at its request or decide on it."""
+"""Read a version from the registry at the moment when its request is opened or decided."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def look(asked: str) -> RegistryView | None:
 
 
 def _metrics(state: VersionState) -> dict[str, tuple[str, str]]:
-    """What the document of the registered metrics says otherwise by now; its SHA-256 tells whether it is another."""
+    """Return the values that the document of the registered metrics has changed since; its SHA-256 shows a change."""
     request = state.requests.get(config().environment_names[0])
     known = request.evidence if request else None
     if known is None or known.source != "registration" or not known.metrics_sha256:

@@ -28,7 +28,7 @@ _PICTURE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}\.png", re.ASCII)
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """What a team measured of a version: its metrics file as it is, and pictures by file name."""
+    """A team's own evaluation of a version: its metrics file as it is, and pictures by file name."""
 
     group: str
     environment: str

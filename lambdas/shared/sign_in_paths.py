@@ -19,7 +19,7 @@ def login(return_to: str, *, renew: bool = False) -> str:
 
 
 def decisions_at(path: str, request_of: Callable[[str], str]) -> tuple[Decision, ...]:
-    """What environments ask of whoever decides at a path, each for itself; nothing for pages that are only read.
+    """Return the sign-in rules of the environments that a path decides for; empty for pages that only read.
 
     At a request, and at rolling back, it is the one environment; at the page of a model and at revoking, every one.
     """
@@ -38,7 +38,7 @@ def decisions_at(path: str, request_of: Callable[[str], str]) -> tuple[Decision,
 
 
 def decision_at(path: str, request_of: Callable[[str], str]) -> Decision:
-    """What a sign-in has to fulfil for every decision at a path."""
+    """Return the rule that a sign-in must meet for every decision at a path."""
     return freshness.strictest(decisions_at(path, request_of))
 
 

@@ -72,13 +72,13 @@ def late(visit: Visit, session: Session, form: Mapping[str, str]) -> Response[st
 
 
 def _is_made_for(session: Session, page: str, within: timedelta) -> bool:
-    """Whether a session's sign-in was made lately, to come back to this page."""
+    """Return True if a session's sign-in was made lately, and to come back to this page."""
     lately = session.made_at is not None and now() - session.made_at <= within
     return session.made_for == digest(page) and lately
 
 
 def _follows_the_form(visit: Visit, session: Session, form: Mapping[str, str], page: str) -> bool:
-    """Whether this session began after the same decision had been sent once: another session sent it, and before."""
+    """Return True if this session began after the same decision had been sent once, by another session."""
     kept = form_keys().form_kept(visit.cookies.get(form_cookie_name(), ""), now=now())
     same = all(kept.get(name, "") == form.get(name, "") for name in _FIELDS if name != "reason")
     if not same or kept.get("path") != visit.path or kept.get("session") == digest(session.id):
@@ -94,7 +94,7 @@ def _follows_the_form(visit: Visit, session: Session, form: Mapping[str, str], p
 
 
 def _entered_at(session: Session) -> float:
-    """When the person entered their credentials, in seconds and as the provider says it; 0 where it doesn't."""
+    """Return when the person entered their credentials, in the provider's seconds; 0 if it doesn't state it."""
     how = session.person.authentication
     return how.auth_time.timestamp() if how is not None and how.auth_time is not None else 0.0
 

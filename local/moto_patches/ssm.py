@@ -87,6 +87,6 @@ def mend() -> None:
 
 
 def _deleted(backend: Any) -> dict[str, float]:
-    """When which name was deleted, kept with the backend so that a reset forgets it."""
+    """Return the time of deletion by name, kept with the backend so that a reset clears it."""
     found: dict[str, float] = backend.__dict__.setdefault("deleted_parameters", {})
     return found

@@ -57,7 +57,7 @@ class Scheduler(threading.Thread):
 
 
 def next_time(expression: str, now: float) -> float:
-    """When a rule with this schedule is due next, in seconds since 1970.
+    """Return when a rule with this schedule is due next, in seconds since 1970.
 
     Of cron expressions, minutes and hours are read as numbers, lists or `*`; the day fields are taken as every day.
     """

@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def passes(name: str, python: str, addresses: dict[str, str]) -> bool:
-    """Whether a client's script ends well."""
+    """Return True if a client's script succeeds."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "PYTHON", "HF_"))}
     began = time.monotonic()
     try:

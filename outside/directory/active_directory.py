@@ -153,7 +153,7 @@ def _account_name(group: str) -> str:
 
 
 def may_bind(person: Account) -> bool:
-    """Whether a person's password is taken by the directory."""
+    """Return True if the directory accepts a person's password."""
     answer = subprocess.run(
         [
             "ldapsearch", "-x", "-H", f"ldap://127.0.0.1:{LDAP_PORT}", "-D", f"CORP\\{person.login}",

@@ -20,7 +20,7 @@ FIGURES = ROOT / "build" / "bench" / "approver.json"
 
 
 class Tally:
-    """Which people of the directory came to what is theirs: all stories of each, or it isn't right."""
+    """Count the people of the directory who got their rights: right only if all stories of a person pass."""
 
     def __init__(self) -> None:
         self.right: dict[str, bool] = {}

@@ -38,7 +38,7 @@ class Provider:
     log: Path
 
     def count_requests(self) -> int:
-        """How often a browser has been sent to it."""
+        """Return how often a browser was redirected to it."""
         return self.log.read_text(encoding="utf-8", errors="replace").count("authorization request")
 
 

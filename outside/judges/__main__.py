@@ -51,7 +51,7 @@ class Explanation:
     variant: str = ""
 
     def explains(self, finding: Finding) -> bool:
-        """Whether the finding is one of these."""
+        """Return True if the finding is one of these."""
         return (
             (self.judge, self.rule) == (finding.judge, finding.rule)
             and fnmatch.fnmatchcase(finding.where, self.where)

@@ -38,7 +38,7 @@ SETTINGS = {
 
 
 def findings(call: Call) -> list[str]:
-    """What AWS's model of the operation has against a request."""
+    """Return the violations of AWS's model of the operation in a request."""
     service, operation, request = call
     shape = _service(service).operation_model(operation).input_shape
     if shape is None:
@@ -48,7 +48,7 @@ def findings(call: Call) -> list[str]:
 
 
 def _beyond(value: Any, shape: Any, at: str) -> Iterator[str]:
-    """What botocore leaves to AWS."""
+    """Check the constraints that botocore leaves to AWS."""
     said = shape.metadata
     match shape.type_name:
         case "structure":
@@ -128,7 +128,7 @@ def _listening(hear: Callable[[Call], object]) -> Iterator[None]:
 
 
 def of_variant(text: str) -> list[tuple[str, Call]]:
-    """What the machine of each environment of a configuration asks for, and what its endpoints do."""
+    """Return the requests of each environment's machine in a configuration, and those of its endpoints."""
     config = parse(text)
     found: list[tuple[str, Call]] = []
     for environment in config.environments:

@@ -1,4 +1,4 @@
-"""What is judged: the templates of a variant, and in them policies and machines with references filled in."""
+"""The input of the judges: a variant's templates, and their policies and machines with references filled in."""
 
 from __future__ import annotations
 

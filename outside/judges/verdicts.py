@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Finding:
-    """What a judge said: the rule, and the resource of the variant that it is about."""
+    """One finding of a judge: the rule, and the variant's resource that it is about."""
 
     judge: str
     rule: str
@@ -103,7 +103,7 @@ def asl(judged: Sequence[Judged], python: Path) -> Iterator[Finding]:
 def _answer(
     command: Sequence[str], *, accepted: Sequence[int], said: str | None = None, cwd: Path | None = None
 ) -> Any:
-    """What a judge writes as JSON.
+    """Return the JSON that a judge writes.
 
     Raises:
         Failed: it ended otherwise than judges end.

@@ -36,7 +36,7 @@ Answer = TypeVar("Answer")
 
 
 def eventually(look: Callable[[], Answer | None], what: str, *, within_s: float = 600) -> Answer:
-    """What `look` finds, as soon as it finds something.
+    """Wait until `look` returns something, and return it.
 
     Raises:
         AssertionError: it found nothing in time.

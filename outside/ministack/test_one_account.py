@@ -184,7 +184,7 @@ def head_of(emulator: Emulator, table: str) -> int:
 
 
 def projected(emulator: Emulator, table: str) -> bool | None:
-    """Whether every target has come to the head."""
+    """Return True if every target is at the head."""
     known = json.loads(emulator.client("ssm").get_parameter(Name="/promotion/_service")["Parameter"]["Value"])
     items = emulator.client("dynamodb").scan(TableName=known["projections_table"])["Items"]
     come = [int(item["sequence"]["N"]) for item in items if item["pk"]["S"].startswith("GROUP#")]

@@ -78,7 +78,7 @@ def installed(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pyt
 
 
 def _names(pip: list[str], asked: str, folder: Path) -> set[str]:
-    """What pip would install besides the wheel, at the lock's versions; nothing is installed."""
+    """Return the packages that pip would install besides the wheel, at the lock's versions; nothing is installed."""
     versions, report = folder / "versions.txt", folder / "report.json"
     versions.write_text("\n".join(re.findall(r"^[\w.-]+==[^\s\\]+", LOCK.read_text(encoding="utf-8"), re.MULTILINE)))
     subprocess.run([*pip, "--dry-run", "--report", str(report), "-c", str(versions), asked], check=True)

@@ -1,4 +1,4 @@
-"""What a promotion leaves is verified by other people's tools, on a folder that tar unpacked."""
+"""Verify a promotion's attestation and signature by independent tools, on a folder that tar unpacked."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def _passes(
 
 
 def _lacks(name: str, service: LocalService, ann: Visitor) -> list[str]:
-    """What the version's page lacks of what its snippet gave."""
+    """Return what the version's page lacks of its snippet's input."""
     group = GROUPS[name]
     document: dict[str, Any] = service.wait_for(lambda: _version(ann, group))
     package = document["package"]

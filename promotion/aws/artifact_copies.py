@@ -200,7 +200,7 @@ def _put_empty(s3: S3Client, bucket: str, key: str) -> None:
 
 
 def _is_there(error: BaseException) -> bool:
-    """Whether another call was quicker, with the same bytes."""
+    """Return True if another call already wrote the copy, with the same bytes."""
     return isinstance(error, ClientError) and error.response["Error"]["Code"] in _THERE
 
 

@@ -138,7 +138,7 @@ def _head(s3: S3Client, container: Container) -> HeadObjectOutputTypeDef:
 
 
 def _unreadable(container: Container, error: ClientError) -> Invalid | ClientError:
-    """What to raise where S3 doesn't show an artifact; trouble of S3 itself stays what it is."""
+    """Return the error to raise for an artifact that S3 doesn't show; other errors of S3 are returned as they are."""
     code = str(error.response["Error"]["Code"])
     if code in _MISSING:
         return Invalid("ModelDataUrl", f"{MISSING} {container.model_data_url}.")

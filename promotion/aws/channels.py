@@ -86,7 +86,7 @@ class Webhook:
 
 
 def sender(channel: Channel, client: ClientFor) -> Topic | Webhook:
-    """What tells a configured channel; `client` gives AWS's client of a service."""
+    """Return the sender of a configured channel; `client` gives AWS's client of a service."""
     if channel.topic is not None:
         return Topic(client("sns"), channel.topic)
     return Webhook(client("secretsmanager"), channel.webhook_secret or "", channel.style)

@@ -34,7 +34,7 @@ class Ledger(Book, Protocol):
 
 
 class Cursors(Protocol):
-    """How far each target has come."""
+    """The position of each target in the ledger."""
 
     def read(self, group: str) -> dict[str, int]:
         """Return the sequence number of the last projected event, by target."""
@@ -65,7 +65,7 @@ class Installation(Struct, frozen=True, kw_only=True):
 
 
 class Look(Struct, frozen=True, kw_only=True):
-    """What one look at a group found; `moving` while the group is appended to or projected."""
+    """The differences found in a group at one time; `moving` while the group is appended to or projected."""
 
     found: list[Found]
     moving: bool = False
@@ -175,7 +175,7 @@ def look(installation: Installation, name: str, *, whole: bool) -> Look:
 
 
 def _is_moving(installation: Installation, name: str, cursors: Mapping[str, int]) -> bool:
-    """Whether a target is behind the head; with a head that can't be read nothing is appended or projected."""
+    """Return True if a target is behind the head; False if the head can't be read, as nothing is appended then."""
     try:
         head = installation.ledger.head(name).sequence
     except UNREADABLE:

@@ -21,7 +21,7 @@ _MISSING = ("NoSuchKey", "404", "NotFound")
 
 
 class Checkpoints(Protocol):
-    """Where checkpoints are kept."""
+    """The store of checkpoints."""
 
     def read(self, group: str) -> Checkpoint | None:
         """Return the newest checkpoint of a group; None if there is none that may be gone on from."""

@@ -21,7 +21,7 @@ LONGEST_LINE = 300
 
 
 class DynamoDifferences:
-    """What the last verification found, by group; `*` for what belongs to none."""
+    """Differences that the last verification found, by group; `*` for those of no group."""
 
     def __init__(self, client: DynamoDBClient, table: str) -> None:
         """Make a store on the table of projections."""

@@ -62,7 +62,7 @@ class EndedSessions:
                     raise
 
     def has(self, session: Session) -> bool:
-        """Whether a session was ended after it had begun."""
+        """Return True if a session was ended after it had begun."""
         subject = session.person.subject
         named = [("sid", session.sid)] if session.sid else [("unnamed", subject)]
         return any(self._ended_after(session.made_at, *each) for each in (*named, ("sub", subject)))
@@ -77,12 +77,12 @@ def _key(kind: str, name: str) -> dict[str, AttributeValueTypeDef]:
 
 
 def _was_there(error: ClientError) -> bool:
-    """Whether the token's own item, the first of the transaction, was there."""
+    """Return True if the item of the token itself, the first of the transaction, existed already."""
     reasons = error.response.get("CancellationReasons") or [{}]
     return reasons[0].get("Code") == "ConditionalCheckFailed"
 
 
 def _met_another(error: ClientError) -> bool:
-    """Whether another transaction wrote one of the items meanwhile; nothing was written."""
+    """Return True if another transaction wrote one of the items meanwhile; nothing was written then."""
     reasons = error.response.get("CancellationReasons") or ()
     return any(reason.get("Code") == "TransactionConflict" for reason in reasons)

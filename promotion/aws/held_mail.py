@@ -39,7 +39,7 @@ class HeldMail:
         self._queue_url = queue_url
 
     def storms(self, group: str) -> dict[str, Storm]:
-        """What is known of the newest requests of a group, by environment."""
+        """Return the state of the newest requests of a group, by environment."""
         return {key: msgspec.json.decode(text, type=Storm) for key, text in self._query(f"STORM#{group}")}
 
     def put_storm(self, group: str, environment: str, storm: Storm) -> None:

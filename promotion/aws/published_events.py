@@ -1,4 +1,4 @@
-"""What events on the service's bus say, by detail-type. docs/events/*.schema.json is generated from these structs.
+"""Details of the events on the service's bus. docs/events/*.schema.json is generated from these structs.
 
 `python -m tools.write_event_schemas` writes them. Each class's docstring is its schema's description.
 """
@@ -206,7 +206,7 @@ DETAILS: dict[str, type[Detail]] = {
 
 
 def detail_of(event: Event, arn: str) -> Detail | None:
-    """What is published of an event of a version with this ARN; None for kinds that stay in the ledger."""
+    """Return the published detail of an event of a version with this ARN; None for kinds that stay in the ledger."""
     payload = event.payload
     match payload:
         case (

@@ -32,7 +32,7 @@ class Events(Ledger, Protocol):
 
 
 class Held(Protocol):
-    """What waits, and who wakes it: promotion/aws/held_mail.py."""
+    """The store of mail that waits, and of its wake-up messages: promotion/aws/held_mail.py."""
 
     def storms(self, group: str) -> dict[str, Storm]: ...
     def put_storm(self, group: str, environment: str, storm: Storm) -> None: ...

@@ -1,4 +1,4 @@
-"""How far a long command is: one line on standard error, on a terminal only, and gone when the command ends."""
+"""The progress of a long command: one line on standard error, on a terminal only, removed when the command ends."""
 
 from __future__ import annotations
 

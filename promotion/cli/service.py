@@ -143,7 +143,7 @@ def _recorded(group: str) -> Config | None:
 
 
 def open_differences() -> dict[str, OpenDifferences]:
-    """What the last verification found, by group; nothing where the caller may not read it."""
+    """Return the differences that the last verification found, by group; empty if the caller may not read them."""
     try:
         return DynamoDifferences(client("dynamodb"), installation()["projections_table"]).open()
     except (BotoCoreError, ClientError, KeyError):

@@ -57,7 +57,7 @@ def ask(account: Account, *, callback: str | None, read_line: Callable[[], str] 
 
 
 def brought(claims: Mapping[str, Any], config: Config) -> Iterator[Finding]:
-    """What verified claims bring: groups, person, names, and how they were authenticated."""
+    """Report the content of verified claims: groups, person, names, and the method of authentication."""
     yield ok("sign-in: claims", f"{listed(sorted(claims))}.")
     known = policy.known_groups(config)
     try:

@@ -11,5 +11,5 @@ def repository(image: str) -> str:
 
 
 def is_image(image: str, own: str) -> bool:
-    """Whether an image is the one at `own`, whatever its tag or digest."""
+    """Return True if an image is the one at `own`, with any tag or digest."""
     return bool(own) and repository(image) == repository(own)

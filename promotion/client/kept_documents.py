@@ -17,7 +17,7 @@ def nothing(path: str, size: int, begin: bytes) -> int:
 
 
 class KeptDocuments:
-    """What was kept, by path."""
+    """The kept content of an archive's members, by path."""
 
     def __init__(self, wanted: Wanted) -> None:
         """Keep as much of each member as `wanted` says."""

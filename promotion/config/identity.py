@@ -62,7 +62,7 @@ def check(config: Config, refuse: Refuse) -> None:
 
 
 def _is_host(address: str) -> bool:
-    """Whether an address is a host over https and nothing more; over plain http it is for loopback."""
+    """Return True if an address is a host over https and nothing more; plain http is for loopback only."""
     try:
         parts = urlsplit(address)
     except ValueError:

@@ -34,7 +34,7 @@ class Mail(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def settles(self) -> timedelta:
-        """How long mail settles; none at all for "0s".
+        """The time that mail settles; zero for "0s".
 
         Raises:
             Invalid: it is no such time, or longer than the queue can wait.

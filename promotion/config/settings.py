@@ -191,7 +191,7 @@ class Retraining(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Drift(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """When a live model's input counts as drifting, and what follows."""
+    """Conditions under which a live model's input counts as drifting, and the actions that follow."""
 
     largest_psi: Annotated[float, Meta(gt=0.0)] | None = 0.25
     min_records: Annotated[int, Meta(ge=1)] = 50

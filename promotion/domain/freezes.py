@@ -15,7 +15,7 @@ def windows_of(config: Config, environment: str) -> list[FreezeWindow]:
 
 
 def after(start: datetime, length: timedelta, windows: list[FreezeWindow]) -> datetime:
-    """When `length` has passed since `start` outside of `windows`, which are sorted by their beginning."""
+    """Return when `length` has passed since `start` outside of `windows`, which are sorted by their beginning."""
     end = start + length
     for window in windows:
         begins = max(window.start, start)
@@ -26,7 +26,7 @@ def after(start: datetime, length: timedelta, windows: list[FreezeWindow]) -> da
 
 
 def passed(start: datetime, end: datetime, windows: list[FreezeWindow]) -> timedelta:
-    """How much of the time from `start` to `end` lies outside of `windows`, which are sorted by their beginning."""
+    """Return the time from `start` to `end` outside of `windows`, which are sorted by their beginning."""
     length, seen = end - start, start
     for window in windows:
         begins, ends = max(window.start, seen), min(window.end, end)

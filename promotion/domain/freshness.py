@@ -42,7 +42,7 @@ def too_old(how: Authentication | None, decision: Decision, *, now: datetime, ma
 
 
 def credentials_each_time(decision: Decision) -> bool:
-    """Whether each decision asks for credentials of its own, so that opening its form needn't."""
+    """Return True if each decision needs a sign-in of its own, so that opening the form needs none."""
     return decision.reauthenticate and not decision.freshness
 
 

@@ -74,7 +74,10 @@ def gate_why(gate: GateResult) -> str:
 
 
 def is_percent(gate: GateResult, value: float | None) -> bool:
-    """Whether a value is percent where a gate is about a share: such a number passes no gate. A gate above 1 means percent."""
+    """Return True if a value is in percent but its gate is about a share: it passes no gate.
+
+    A gate's own limit above 1 means percent.
+    """
     about = gate.kind in (GateKind.MIN, GateKind.MAX, GateKind.REGRESSION)
     return about and (gate.limit is None or gate.limit <= 1) and looks_like_percent(gate.metric, value)
 

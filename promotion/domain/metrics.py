@@ -24,7 +24,7 @@ _SHARES = frozenset({"exact_match", "accuracy", "macro_f1", "f1", "precision", "
 
 
 def looks_like_percent(name: str, value: float | None) -> bool:
-    """Whether a metric that is a share by its name has a value above 1."""
+    """Return True if a metric that is a share by its name has a value above 1."""
     plain = name.lower().removeprefix("eval_")
     return value is not None and value > 1 and (plain in _SHARES or plain.startswith("rouge"))
 

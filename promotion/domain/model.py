@@ -140,7 +140,7 @@ RequestState = Literal["Pending", ClosedState]
 
 
 class Ending(Struct, frozen=True, kw_only=True):
-    """How a request ended, or what it let in: the request's state or `RolledBack`, by whom, when, and why if they said so."""
+    """The end of a request or of its approval: its state or `RolledBack`, by whom, when, and the reason if given."""
 
     how: str
     at: datetime

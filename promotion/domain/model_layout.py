@@ -1,4 +1,4 @@
-"""What the inference image would refuse of a model's files, told when a version is registered.
+"""Problems of a model's files that the inference image would refuse, reported when a version is registered.
 
 Only what names, small documents and the headers of weight files tell: the weights themselves are read by the container, which
 refuses the rest at its start (inference/models/). A package with another image is never judged: its own container knows its own
@@ -38,7 +38,7 @@ WITHOUT_TOKENIZER_FILES = ("byt5", "canine", "perceiver")
 
 
 def bytes_kept(path: str, size: int, begin: bytes) -> int:
-    """How many bytes of a member of an artifact are kept to be judged: documents whole, of weights the header.
+    """Return how many bytes of an artifact's member to keep: documents whole, the header of weights.
 
     Args:
         path: The member's.
@@ -97,7 +97,7 @@ def layout_problem(sizes: Mapping[str, int], documents: Mapping[str, bytes], env
 def _of_folder(
     folder: PurePosixPath, files: list[PurePosixPath], documents: Mapping[str, bytes]
 ) -> tuple[str, dict[str, dict[str, str]]]:
-    """What the documents in the model's folder tell: a problem, and the tensors of each index with the files that hold them."""
+    """Read the documents in the model's folder: return a problem, and the tensors of each index with their files."""
     here = {path.name for path in files if path.parent == folder}
     read: dict[str, dict[str, object]] = {}
     for path, content in documents.items():

@@ -1,4 +1,4 @@
-"""What the registry says of a package now, against what it was registered with.
+"""Differences between a package in the registry now and as it was registered.
 
 A version is one package: its ARN with its creation time. What is served (containers) is told apart from what is only described.
 """
@@ -20,7 +20,7 @@ CREATED = "created"
 
 
 class RegistryView(Struct, frozen=True, kw_only=True):
-    """What the registry says of a version when somebody looks at its request; `package` is None where it has none any more.
+    """A version in the registry when its request is opened; `package` is None if the registry has none any more.
 
     `metrics` are the registered metrics that another document in S3 gives another value by now: old and new by name.
     """

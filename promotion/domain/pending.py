@@ -1,4 +1,4 @@
-"""What lists and mails say of a pending version, judged without reading its request."""
+"""Notes on a pending version in lists and mails, computed without reading its request."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def licence_of(metadata: Mapping[str, object]) -> str:
 
 
 def attached_to(description: Mapping[str, object]) -> tuple[str, ...]:
-    """Which of `model_card` and `report` a described package has. A card that isn't a JSON object is none."""
+    """Return which of `model_card` (a JSON object) and `report` a described package has."""
     found = ["model_card"] if _is_a_card(description.get("ModelCard")) else []
     metrics = _part(description, "ModelMetrics")
     reports = (_part(_part(metrics, kind), name) for kind, names in _REPORTS.items() for name in names)

@@ -1,4 +1,4 @@
-"""What the headers of safetensors files tell of a model's weights, without a weight being read.
+"""Problems of a model's weights that the headers of its safetensors files show, without reading a weight.
 
 A file begins with the length of its header, 8 bytes, and the header, a JSON object with each tensor's type, shape and place
 (https://github.com/huggingface/safetensors#format). The registration keeps the headers while it hashes the files.

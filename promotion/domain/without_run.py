@@ -1,4 +1,4 @@
-"""What follows where an environment measures nothing: the next request is made without a run, or waits for results."""
+"""Rules for an environment that measures nothing: the next request is made without a run, or waits for results."""
 
 from __future__ import annotations
 

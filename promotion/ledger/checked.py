@@ -1,4 +1,4 @@
-"""What a verification reads and repairs: the ledger, the registry, Parameter Store."""
+"""Interfaces that a verification reads and repairs: the ledger, the registry, Parameter Store."""
 
 from __future__ import annotations
 

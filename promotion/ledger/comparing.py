@@ -122,7 +122,7 @@ def _first_change(wanted: Mapping[str, object], kept: Mapping[str, object]) -> s
 
 
 def is_page(name: str, base: str) -> bool:
-    """Whether a parameter is a page of a version's history, by its name."""
+    """Return True if a parameter is a page of a version's history, by its name."""
     number = name.removeprefix(f"{base}/history/")
     return number != name and number.isascii() and number.isdecimal() and len(number) <= LONGEST_NUMBER
 

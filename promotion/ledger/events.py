@@ -257,7 +257,7 @@ class Difference(Struct, frozen=True, kw_only=True):
 
 
 class OpenDifferences(Struct, frozen=True, kw_only=True):
-    """What the last verification found of a group: how many differences, since when there are any, and the first of them."""
+    """Differences that the last verification found in a group: their number, since when, and the first of them."""
 
     count: int
     since: datetime

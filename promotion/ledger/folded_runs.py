@@ -38,7 +38,7 @@ class FoldedRuns(Struct, frozen=True, kw_only=True):
 
 
 class RunsObject(Struct, frozen=True, kw_only=True):
-    """What is kept in S3: the events that were folded at once, and the runs that were folded before."""
+    """The object in S3: the events that were folded together, and a reference to the runs that were folded before."""
 
     schema: int = SCHEMA
     model_package_group: str
@@ -170,7 +170,7 @@ def expected(
 
 
 def counted_events(entries: Iterable[Mapping[str, object]]) -> int:
-    """How many events entries stand for."""
+    """Return the number of events that entries stand for."""
     return sum(msgspec.convert(entry[FIELD], FoldedRuns).count if FIELD in entry else 1 for entry in entries)
 
 

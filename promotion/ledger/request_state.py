@@ -196,7 +196,7 @@ def close(view: GroupSnapshot, event: Event, how: ClosedState, **changes: object
 
 
 def closed(request: Request, event: Event, how: ClosedState) -> Closed:
-    """What a list says of a request that was closed by `event`."""
+    """Return the list entry of a request that `event` closed."""
     by = event.actor.label if event.actor.kind != "system" else ""
     return Closed(version=request.version, state=how, at=event.time, request_id=request.id, by=by)
 
@@ -215,7 +215,7 @@ def judge_pending(view: GroupSnapshot) -> None:
 
 
 def ended(event: Event, how: str) -> Ending:
-    """What the page of a later request says of the one that an event ends."""
+    """Return the ending that a later request's page shows of the request that `event` ends."""
     reason = getattr(event.payload, "reason", "")
     by = "" if event.actor.kind == "system" else event.actor.label
     return Ending(how=how, at=event.time, by=by, reason=reason)

@@ -220,7 +220,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
                 )
 
     def _ever_signed(self, record: Mapping[str, object]) -> bool:
-        """Whether the present key signed a record, or any of before: an older ledger may be of its time."""
+        """Return True if the present or a former key signed a record: an older ledger may be of the former's time."""
         signature, message = record.get("signature"), signed_bytes(record)
         return isinstance(signature, str) and self._held(message, signature, datetime.min.replace(tzinfo=UTC))
 

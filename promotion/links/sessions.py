@@ -79,7 +79,7 @@ class Sessions:
 
 
 def _is_canonical(text: str) -> bool:
-    """Whether base64 has only one way to say these bytes, and this is it."""
+    """Return True if a text is the canonical base64 of its bytes."""
     try:
         return base64_encode(base64_decode(text)).decode("ascii") == text
     except (BadData, UnicodeEncodeError):

@@ -113,7 +113,7 @@ def _decision(event: Event) -> dict[str, object]:
 
 
 def _authentication(how: Authentication | None) -> list[tuple[str, str]]:
-    """How somebody was signed in, as names and texts; what the token didn't say is said so."""
+    """Return the authentication of a person as names and texts; a claim that the token lacks is marked as such."""
     if how is None:
         return []
     unsaid = "not said by the provider"

@@ -99,7 +99,7 @@ def _detected(
 
 
 def _retraining(view: GroupSnapshot, environment: EnvironmentState, world: Context) -> tuple[str, str]:
-    """Which pipeline is to be started, and why none is; both empty where none is configured."""
+    """Return the pipeline to start, and the reason if none is started; both empty if none is configured."""
     configured = world.config.retraining(view.group)
     if configured is None:
         return "", ""

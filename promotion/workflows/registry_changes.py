@@ -1,4 +1,4 @@
-"""What changes in the registry while a version is on its way: seen again, changed, removed, or another package in its place."""
+"""Changes in the registry after a registration: a version described anew, changed, removed, or replaced."""
 
 from __future__ import annotations
 

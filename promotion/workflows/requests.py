@@ -97,7 +97,7 @@ def ask(
 
 
 def add_run(view: GroupSnapshot, state: VersionState, following: str, evidence: Evidence, world: Context) -> AddedRun:
-    """What a further run of a version means to its open request for the environment `following`; nothing where there is none.
+    """Return the effect of a further run on the version's open request for `following`; nothing if there is none.
 
     A run that failed measured nothing, so what the last completed one found still stands.
     """

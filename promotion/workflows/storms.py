@@ -27,7 +27,7 @@ class Storm(Struct, frozen=True, kw_only=True):
     held: int | None = None
 
     def due(self, settle: timedelta) -> datetime | None:
-        """When the mail that waits goes out, if no other request comes first."""
+        """Return when the waiting mail goes out if no other request comes first; None if none waits."""
         if self.held is None:
             return None
         return min(self.last_at + settle, self.mailed_at + LONGEST_WAIT * settle)

@@ -21,7 +21,7 @@ RUN_MINUTES = 20
 
 @dataclass(frozen=True)
 class Step:
-    """How a step ended."""
+    """The result of a step."""
 
     name: str
     state: Literal["passed", "failed", "not tried"]

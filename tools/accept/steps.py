@@ -106,7 +106,7 @@ def mailed(world: World) -> str:
 
 
 def click(world: World) -> str:
-    """Whoever has to approves."""
+    """Wait until the approvers have approved."""
     quorum = world.config.environment(world.environment, world.group).quorum
     world.approver.ask(world.group, 2, world.environment, f"{world.installation['api_url']}/models/{world.group}")
     world.until(

@@ -80,7 +80,7 @@ def _builds(value: float) -> Finding:
 
 
 def concurrency(account: Account) -> Iterator[Finding]:
-    """How many functions may run at once in the account."""
+    """Check the number of functions that may run at once in the account."""
     most = int(account.client("lambda").get_account_settings()["AccountLimit"]["ConcurrentExecutions"])
     if most < FEW_CONCURRENT:
         do = "Ask for 1,000: Service Quotas console, AWS Lambda. Until then a burst of registrations slows the pages down."
@@ -129,7 +129,7 @@ def _key(key: str, found: KeyMetadataTypeDef, *, shared: bool) -> Finding:
 
 
 def taken(account: Account) -> Iterator[Finding]:
-    """What has a fixed name and is there already: left by an earlier installation or by a deployment that failed."""
+    """Find resources with a fixed name that exist already: of an earlier installation or of a failed deployment."""
     settings = account.settings
     service = names.installation(account.prefix)
     there: list[str] = []

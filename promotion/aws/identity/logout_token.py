@@ -22,7 +22,7 @@ _KINDS = ("jwt", "logout+jwt")
 
 
 class Logout(Struct, frozen=True, kw_only=True):
-    """What a logout token ends: the session `sid`, or every session of `subject` where it names no session."""
+    """The sessions that a logout token ends: the session `sid`, or every session of `subject` without one."""
 
     token_id: str
     subject: str = ""

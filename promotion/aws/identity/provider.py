@@ -108,7 +108,7 @@ class IdentityProvider:
         return person_of(claims, self._identity, policy.known_groups(self._config))
 
     def logout(self, token: str, *, now: datetime) -> Logout:
-        """What a logout token of the provider ends.
+        """Return the sessions that a logout token of the provider ends.
 
         Raises:
             SignInFailed: it is not the provider's, or no logout token for this application.

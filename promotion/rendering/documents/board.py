@@ -35,7 +35,7 @@ Group = Mapping[str, EnvironmentState]
 
 
 class BoardFilter(Struct, frozen=True, kw_only=True):
-    """What of the board is shown, and in which order; anything else in an address is left out."""
+    """Filter and order of the board; other parameters of an address are ignored."""
 
     q: str = ""
     owner: str = ""
@@ -155,7 +155,7 @@ def _matches(name: str, group: Group, wanted: BoardFilter) -> bool:
 
 
 def _owned(group: Group, owner: str) -> bool:
-    """Whether somebody of that name asks for what is pending, or approved what is live."""
+    """Return True if a person of that name requested the pending version or approved the live one."""
     owner = owner.casefold()
     for state in group.values():
         actor = state.pending_requester.actor if state.pending_requester is not None else None
@@ -193,7 +193,7 @@ def _waiting(
 def next_waiting(
     states: Iterable[EnvironmentState], person: Person, config: Config, *, links: Links, now: datetime, apart_from: str
 ) -> dict[str, object]:
-    """What waits for the person beside a request: the one that expires first, and how many `more`; empty if nothing does.
+    """Return the person's next other request, the one that expires first, and how many `more`; empty if there is none.
 
     What nobody can approve now doesn't count.
     """
@@ -259,7 +259,7 @@ def _sorted(found: list[str], groups: Mapping[str, Group], sort: Sort) -> list[s
 
 
 def cell_document(state: EnvironmentState | None, name: str, links: Links, now: datetime) -> Cell:
-    """What is live in an environment, what is wrong with it, and what is pending."""
+    """Build the cell of an environment: its live version, its problems, and its pending version."""
     state = state or EnvironmentState(group="", name=name)
     return {
         "name": name,

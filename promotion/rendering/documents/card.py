@@ -82,7 +82,7 @@ def package_document(
 
 
 def _expected(lineage: list[dict[str, str]], gates: Iterable[GateResult]) -> set[str]:
-    """What a reader would look for: what gates ask for, and of a model that was made from another, which and on what terms."""
+    """Return the rows that a reader expects: those of gates; of a fine-tuned model its base model and licence."""
     given = {row["label"] for row in lineage if row["value"]}
     expected = {"Base model", "Base model’s revision", "Licence"} if given & _OF_A_BASE_MODEL else set()
     for gate in gates:

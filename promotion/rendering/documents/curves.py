@@ -44,7 +44,7 @@ class ConfusionDocument(TypedDict):
 
 
 class CurvesDocument(TypedDict):
-    """What a classifier's evidence has beside its numbers; `said` names where it was measured."""
+    """Curves and confusion matrix of a classifier's evidence; `said` names where it was measured."""
 
     said: str
     roc: list[list[float]]

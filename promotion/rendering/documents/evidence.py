@@ -57,7 +57,7 @@ def gate_documents(gates: Iterable[GateResult]) -> list[GateDocument]:
 
 
 def stopped_by(gates: Iterable[GateResult]) -> str:
-    """What failed, in the few words that fit a subject: `quality gate failed (rougeL 0.12, needs at least 0.6)`."""
+    """Return the cause in the few words that fit a subject: `quality gate failed (rougeL 0.12, needs at least 0.6)`."""
     shut = [gate for gate in gates if not gate.open]
     if not shut:
         return ""
@@ -161,7 +161,7 @@ def evidence_document(evidence: Evidence, live: Evidence | None, *, digest: str 
 
 
 def reported_by(evidence: Evidence) -> str:
-    """Who measured it, where no run of this service did: a principal's ARN, or the account that an event came from."""
+    """Return the reporter of numbers not measured here: a principal's ARN, or an event's account."""
     reporter = one_line(evidence.reporter, LONGEST_REPORTER)
     return f"account {reporter}" if reporter.isdecimal() else reporter
 

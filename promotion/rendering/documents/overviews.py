@@ -185,7 +185,7 @@ def event_documents(events: Sequence[Event]) -> list[dict[str, object]]:
 
 
 def _left_out(own: Sequence[Event], events: Sequence[Event]) -> int:
-    """How many events of the group are older than those looked at; 0 once the version's own are all there."""
+    """Return how many events of the group are older than those read; 0 if all events of the version were read."""
     sequences = sorted((event.sequence for event in own), reverse=True)
     if len(sequences) > EVENTS_SHOWN:
         return sequences[EVENTS_SHOWN - 1] - 1

@@ -63,7 +63,7 @@ class SliceRow(TypedDict):
 
 
 class EndedBefore(TypedDict):
-    """How an earlier request ended: in words, by whom, when (ISO 8601), and why."""
+    """The end of an earlier request: in words, by whom, when (ISO 8601), and the reason."""
 
     how: str
     by: str
@@ -72,7 +72,7 @@ class EndedBefore(TypedDict):
 
 
 class Approved(TypedDict):
-    """Who approved a version into an environment, and when (ISO 8601)."""
+    """The approvers of a version for an environment, and the time (ISO 8601)."""
 
     environment: str
     by: list[str]
@@ -107,7 +107,7 @@ class TroubleRow(TypedDict):
 
 
 class Difference(TroubleRow):
-    """What the last verification found of a group."""
+    """The differences that the last verification found in a group."""
 
     group: str
     count: int
@@ -124,7 +124,7 @@ class ClosedRow(TypedDict):
 
 
 class Trouble(TypedDict):
-    """What is wrong with the live version of an environment. Times are in ISO 8601."""
+    """The problems of the live version of an environment. Times are in ISO 8601."""
 
     drift: bool
     drift_since: str | None

@@ -1,4 +1,4 @@
-"""Where the log of an inference run is: CloudWatch's console, at the stream of its transform job."""
+"""The link to an inference run's log: CloudWatch's console, at the stream of its transform job."""
 
 from __future__ import annotations
 

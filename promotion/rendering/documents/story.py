@@ -157,7 +157,7 @@ def outcome(
 def yours(
     request: Request, person: Person | None, environment: EnvironmentState, config: Config, requester: str
 ) -> dict[str, str] | None:
-    """What the reader decided on a request, and what follows; None where they did not vote."""
+    """Return the reader's own decision on a request, and what follows; None if they did not vote."""
     vote = next((vote for vote in request.votes if person is not None and vote.actor.subject == person.subject), None)
     if vote is None:
         return None

@@ -1,4 +1,4 @@
-"""What is wrong with what is live, in words: what, since when, and the way on. One source for board, model page and command."""
+"""Problems of live versions in words: cause, since when, and remedy. One source for board, model page and command."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def troubles(state: EnvironmentState) -> list[TroubleRow]:
 
 
 def differences_document(group: str, found: OpenDifferences) -> Difference:
-    """What the last verification found of a group, as a trouble of the whole group."""
+    """Return the differences that the last verification found, as a problem of the whole group."""
     more = f" And {counted(found.count - len(found.lines), 'more')}." if found.count > len(found.lines) else ""
     what = f"{' '.join(f'{one_line(line, 200)}.' for line in found.lines)}{more.replace('mores', 'more')}"
     name = one_line(group, 63)

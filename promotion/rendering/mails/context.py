@@ -71,7 +71,7 @@ class Occasion(Struct, frozen=True, kw_only=True):
 
     @property
     def signs_in(self) -> str:
-        """How a requester opens the page that a mail leads to."""
+        """The sentence on how a requester opens the page that a mail links to."""
         return "The page opens to you once you sign in with this address. You can read there; approvers decide."
 
     @property

@@ -150,7 +150,7 @@ def _moving_image(package: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _reporter(evidence: Evidence) -> list[tuple[str, str]]:
-    """Whose numbers these are, where no run of this service measured them."""
+    """Return the row that names the reporter of numbers which no run of this service measured."""
     return [("Numbers reported by", f"{reported_by(evidence)}; not measured here")] if evidence.reporter else []
 
 
@@ -221,7 +221,7 @@ def _notes(package: dict[str, Any], changed: str) -> list[tuple[str, str]]:
 
 
 def _before(o: Occasion, name: str) -> list[tuple[str, str]]:
-    """How the version's request before this one ended."""
+    """Return the row about the end of the version's previous request."""
     now = o.state.requests.get(name)
     if now is None or not (found := ended_before(now)):
         return []
@@ -233,7 +233,7 @@ def _before(o: Occasion, name: str) -> list[tuple[str, str]]:
 
 
 def _people(o: Occasion, package: dict[str, Any], name: str) -> list[tuple[str, str]]:
-    """Who registered it, or who let it into the environments before this one."""
+    """Return the row of the requester, or of the approvers in the environments before this one."""
     before = approved_before(o.state, name, o.config)
     if before:
         return [("Approved by", "; ".join(f"{listed(each['by'])} for {each['environment']}" for each in before))]
