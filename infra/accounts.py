@@ -1,4 +1,4 @@
-"""Environments in accounts of their own: what they hold, what they may reach here, and what the owners of buckets must add."""
+"""Environments in accounts of their own: their resources, their access here, and statements for owners of buckets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerA
 
 
 class Elsewhere:
-    """Names that both sides know before either is deployed: what one account's policy says of another's roles."""
+    """Names that both accounts have before either is deployed: a policy in one names roles in the other."""
 
     def __init__(self, settings: Config, prefix: str) -> None:
         self.settings = settings
@@ -52,7 +52,7 @@ class Elsewhere:
         return f"arn:{self.partition}:{service}:{'' if service == 'iam' else self.region}:{account}:{resource}"
 
     def role(self, environment: str, purpose: str) -> str:
-        """ARN of a role there; who brings an execution role has named it."""
+        """Return the ARN of a role there; a configured execution role has its own name."""
         own = next(each.execution_role for each in self.settings.environments if each.name == environment)
         if purpose == "execution" and own:
             return own
@@ -62,7 +62,7 @@ class Elsewhere:
         return [self.role(environment, purpose) for environment in self.settings.elsewhere]
 
     def function_role(self, module: str) -> str:
-        """ARN of the role of a function of ours."""
+        """Return the ARN of the role of one of this stack's functions."""
         return self.here("iam", f"role/{self.service}-{module.replace('_', '-')}")
 
     def machine(self, environment: str) -> str:
@@ -70,7 +70,7 @@ class Elsewhere:
 
     @property
     def announced(self) -> list[str]:
-        """Sources of the events that the environments' accounts are told."""
+        """Sources of the events that are sent to the environments' accounts."""
         scheduled = self.settings.inference.schedule is not None
         return [names.EVENT_SOURCE, *([names.SCHEDULE_SOURCE] if scheduled else [])]
 
@@ -143,7 +143,7 @@ def _statement(
     *,
     conditions: Mapping[str, dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """A statement of somebody else's policy that lets roles in, by their accounts: see `of_roles`."""
+    """Return a statement for another owner's policy that allows roles, by their accounts: see `of_roles`."""
     return {
         "Sid": sid,
         "Effect": "Allow",
@@ -234,7 +234,7 @@ def share(
 
 
 def _let_machines_prepare(scope: Construct, far: Elsewhere, functions: Functions) -> None:
-    """Let the machines in other accounts have their runs prepared, and nobody else there.
+    """Allow the machines in other accounts, and no other principal there, to prepare their runs.
 
     A whole policy, because a single permission (AddPermission) knows no condition on a principal's ARN. It replaces any other:
     https://docs.aws.amazon.com/lambda/latest/dg/access-control-resource-based.html

@@ -1,4 +1,4 @@
-"""The HTTP API: who answers which address."""
+"""The HTTP API: the function of each route."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _ACCESS_LOG = {
 
 
 class Api(Construct):
-    """The address that links lead to. It exists before its routes: functions are told it without a circle."""
+    """The API's address. It exists before its routes, so that functions can be given it without a circle."""
 
     def __init__(self, scope: Construct, name: str, *, web: Web) -> None:
         super().__init__(scope, name)

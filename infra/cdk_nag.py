@@ -1,4 +1,4 @@
-"""Findings of cdk-nag that stay, each with its reason. What is not explained here fails the synth."""
+"""Findings of cdk-nag that are accepted, each with its reason. Any other finding fails the synth."""
 
 from __future__ import annotations
 

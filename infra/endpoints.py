@@ -1,4 +1,4 @@
-"""Real-time endpoints: the function that follows what is live, what wakes it, and what it may touch.
+"""Real-time endpoints: the function that follows the live version, its triggers, and its permissions.
 
 Only where an environment has an endpoint configured is any of this made. The endpoints themselves aren't resources of the
 stack: which there are follows from the ledger, not from a deployment.
@@ -30,7 +30,7 @@ SWEEP = Duration.minutes(5)
 
 
 class Endpoints(Construct):
-    """Follows what is live, in whichever account its environment is."""
+    """The function that follows the live version, in the account of each environment."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Endpoints(Construct):
         self._wake(here, prefix, elsewhere=len(here) < len(served))
 
     def _wake(self, here: list[Environment], prefix: str, *, elsewhere: bool) -> None:
-        """By what the ledger says of models, by what SageMaker says of endpoints, and every few minutes for lost events."""
+        """Trigger on the ledger's events about models, SageMaker's about endpoints, and every few minutes for lost ones."""
         live = [names.MODEL_PROMOTED, names.MODEL_ROLLED_BACK, names.MODEL_REVOKED]
         asked = {"status": [names.ENDPOINT_REMOVED, names.ENDPOINT_RESTORED]}
         self._rule("OnLiveChanged", events.EventPattern(source=[names.EVENT_SOURCE], detail_type=live), ours=True)

@@ -108,7 +108,7 @@ class Wiring(Construct):
     def connect(
         self, functions: Functions, store: Store, *, groups: tuple[str, ...], reporters: tuple[str, ...] = ()
     ) -> None:
-        """Starts each function by what it is named for."""
+        """Connect each function to the event in its name."""
         for module, statuses in (
             ("on_model_registered", [names.PENDING]),
             ("on_approval_changed", [names.APPROVED, names.REJECTED]),
@@ -315,7 +315,7 @@ class Wiring(Construct):
 
 
 def of_reporters(bus: str, reporters: Sequence[str], writers: Sequence[str]) -> list[iam.PolicyStatement]:
-    """Let reporters put events under their own source, and under no other: not those who are `writers` as well."""
+    """Allow reporters to put events under their own source only, and no events of `writers`."""
     if not reporters:
         return []
     accounts = sorted({arn.split(":")[4] for arn in reporters if arn.count(":") > 4} - {"", "*"})

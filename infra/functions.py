@@ -59,7 +59,7 @@ _INTERFACES = (
 
 
 class Functions(Construct):
-    """All functions, by module name; what they may do and what they are told comes from who wires them."""
+    """All functions, by module name; their permissions and settings come from the caller."""
 
     def __init__(self, scope: Construct, name: str, *, code: Path, prefix: str, named: bool = False) -> None:
         super().__init__(scope, name)

@@ -94,7 +94,7 @@ TOLD_OF_ENDED: Mapping[str, tuple[str, ...]] = dict.fromkeys(
 
 @dataclass(frozen=True)
 class Duties:
-    """The functions, and what they work with."""
+    """The functions, and the resources that they use."""
 
     functions: Functions
     store: Store

@@ -12,7 +12,7 @@ from promotion import names
 
 
 def hashing_role(scope: Construct, store: Store, permissions: Permissions, *, role_name: str | None = None) -> iam.Role:
-    """Reads artifacts and writes below `hashes/` in the evidence bucket, where nobody else does: what lies there is believed."""
+    """Role that reads artifacts and alone writes below `hashes/` in the evidence bucket: that content is trusted."""
     stack = Stack.of(scope)
     role = iam.Role(
         scope,

@@ -1,4 +1,4 @@
-"""The inference image: built and pushed by CodeBuild during the deployment, so that nobody needs Docker."""
+"""The inference image: CodeBuild builds and pushes it during the deployment, so that no Docker is needed."""
 
 from __future__ import annotations
 

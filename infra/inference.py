@@ -1,4 +1,4 @@
-"""Inference, environment by environment: the machine, who it runs as, and what starts it."""
+"""Inference of each environment: the machine, its role, and its triggers."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class InferenceMachine(Construct):
         }
 
     def start_on_promotion(self, undelivered: sqs.IQueue, *, scheduled: bool) -> None:
-        """Starts a run when a model has gone live here, by whichever way; and when a schedule says so, if there is one."""
+        """Start a run when a version has become live here by any way, and by the schedule if there is one."""
         events.Rule(
             self,
             "OnPromotion",

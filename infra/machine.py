@@ -50,7 +50,7 @@ _EVENTS = {"ErrorEquals": ["States.ALL"], "IntervalSeconds": 2, "BackoffRate": 2
 
 
 def polls(longest: timedelta) -> tuple[int, int]:
-    """Seconds between two looks at a job, and after how many it is stopped."""
+    """Return the seconds between two checks of a job, and the number of checks after which it is stopped."""
     every = max(POLL_S, math.ceil(longest.total_seconds() / MOST_ROUNDS))
     return every, math.ceil(longest.total_seconds() / every)
 
@@ -192,7 +192,7 @@ def _fields(request: str, *names_: str) -> dict[str, str]:
 
 
 def _sagemaker(action: str, parameters: Mapping[str, Any], *, next_state: str) -> dict[str, Any]:
-    """A SageMaker call whose answer nobody needs; it fails into the clean-up."""
+    """Return a SageMaker call whose answer isn't used; its failure leads to the clean-up."""
     return {
         "Type": "Task",
         "Resource": f"arn:aws:states:::aws-sdk:sagemaker:{action}",

@@ -10,7 +10,7 @@ _NAME = "ses:configuration-set"
 
 
 class Sender:
-    """The sender's domain, and a configuration set that counts what bounces and what is complained of."""
+    """The sender's domain, and a configuration set that counts bounces and complaints."""
 
     def __init__(self, scope: Construct, address: str, *, managed: bool = True) -> None:
         self.followed = ses.ConfigurationSet(scope, "Mails")

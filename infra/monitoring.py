@@ -49,7 +49,7 @@ def alarm_topic(scope: Construct, topic_name: str | None = None) -> sns.Topic:
 
 
 def watch_machine(scope: Construct, made: InferenceMachine, undelivered: sqs.IQueue, topic_name: str) -> sns.Topic:
-    """Alarms in an environment's own account: of runs that could not even report, and of what was not delivered."""
+    """Add alarms to an environment's own account: on runs that could not report, and on undelivered events."""
     topic = alarm_topic(scope, topic_name)
     waiting = undelivered.metric_approximate_number_of_messages_visible(period=_FIVE_MINUTES, statistic="Maximum")
     for name, metric in {**made.failures(), "Undelivered": waiting}.items():

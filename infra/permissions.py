@@ -17,12 +17,12 @@ from promotion.config.loading import Config
 def allow(
     actions: Sequence[str], resources: Sequence[str], conditions: dict[str, dict[str, object]] | None = None
 ) -> iam.PolicyStatement:
-    """A statement that allows; there is no other kind in a role of ours."""
+    """Return a statement that allows; the roles of this stack have no other kind."""
     return iam.PolicyStatement(actions=list(actions), resources=list(resources), conditions=conditions)
 
 
 class Permissions:
-    """Statements by what they are for, so that a role reads as a list of what its function does."""
+    """Statements by purpose, so that a role reads as a list of its function's tasks."""
 
     def __init__(self, stack: Stack, store: Store | None, settings: Config, prefix: str) -> None:
         self._stack = stack
@@ -57,7 +57,7 @@ class Permissions:
         return allow(["dynamodb:Query"], [self._store.projections.table_arn])
 
     def write_differences(self) -> iam.PolicyStatement:
-        """Write what a verification found, and no cursor."""
+        """Write the differences of a verification, and no cursor."""
         mine: dict[str, dict[str, object]] = {
             "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [names.DIFFERENCES_KEY]},
             # Without a key `ForAllValues` holds.
@@ -80,7 +80,7 @@ class Permissions:
         return allow(["kms:GetPublicKey"], [self._store.signing_key.key_arn])
 
     def sign(self) -> iam.PolicyStatement:
-        """By the one algorithm that a key of this kind knows, ECDSA over SHA-256."""
+        """Sign with the one algorithm of this kind of key, ECDSA over SHA-256."""
         return allow(["kms:Sign"], [self._store.signing_key.key_arn])
 
     def sign_changes(self) -> list[iam.PolicyStatement]:
@@ -170,7 +170,7 @@ class Permissions:
         return f"arn:{self._stack.partition}:s3:::{name}"
 
     def keep_manifests(self) -> iam.PolicyStatement:
-        """Lists of artifacts' members, each under its own digest: who reads one checks that."""
+        """Write lists of artifacts' members, each under its own digest, which readers check."""
         return allow(["s3:PutObject"], [f"{self._store.evidence.bucket_arn}/{names.MANIFESTS}/*"])
 
     def keep_attestations(self) -> iam.PolicyStatement:
@@ -225,7 +225,7 @@ class Permissions:
         return allow(["ssm:PutParameter"], self._parameters()[:1])
 
     def send_mail(self, configuration_set: str) -> iam.PolicyStatement:
-        """From the sender's address alone; in its sandbox SES asks for the recipients' identities too."""
+        """Send from the sender's address only; in its sandbox SES checks the recipients' identities too."""
         return allow(
             ["ses:SendEmail", "ses:SendRawEmail"],
             [self.arn("ses", "identity/*"), self.arn("ses", f"configuration-set/{configuration_set}")],
@@ -338,7 +338,7 @@ class Permissions:
         ]
 
     def start_hashing(self, role_arn: str) -> list[iam.PolicyStatement]:
-        """The jobs that hash large artifacts: what they are to read is written, what they found is read."""
+        """Start the jobs that hash large artifacts: write their input, read their output."""
         jobs = [self.arn("sagemaker", f"processing-job/{names.HASH_JOBS}*")]
         return [
             allow(["sagemaker:CreateProcessingJob", "sagemaker:DescribeProcessingJob"], jobs),

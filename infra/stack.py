@@ -1,4 +1,4 @@
-"""The stack: which part is told what, and which function may do what."""
+"""The stack: connects its parts, and gives each function its permissions."""
 
 from __future__ import annotations
 

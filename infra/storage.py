@@ -108,7 +108,7 @@ class Store(Construct):
             )
 
     def let_into_evidence(self, statement: iam.PolicyStatement) -> None:
-        """Adds to the policy of the evidence bucket, whoever made the bucket."""
+        """Add to the policy of the evidence bucket, also if the stack did not make the bucket."""
         if policy := self._policies.get("Evidence"):
             policy.document.add_statements(statement)
         else:

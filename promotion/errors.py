@@ -34,7 +34,7 @@ class Refused(PromotionError):
 
 
 class AlreadyDecided(Refused):
-    """Another decision stands, or the request moved on; `state` says how it ended."""
+    """The request is already decided or closed; `state` is its final state."""
 
     def __init__(self, message: str, *, code: str = "decided", state: str = "") -> None:
         super().__init__(message, code=code)
@@ -57,7 +57,7 @@ class IntegrityError(PromotionError):
 
 
 class SignInFailed(PromotionError):
-    """Somebody could not be signed in; the message says why, and what to ask the administrator for."""
+    """A sign-in failed; the message has the reason, and the question for the administrator."""
 
 
 class ClientRefused(SignInFailed):
@@ -81,7 +81,7 @@ class Invalid(PromotionError):
 
 
 class Conflict(PromotionError):
-    """Somebody else appended first; nothing was written. Read again and decide again."""
+    """Another process appended first; nothing was written. Read again and decide again."""
 
 
 # What reading data that somebody else wrote can come to (msgspec's errors are ValueErrors). AWS's own are not among them.

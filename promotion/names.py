@@ -222,7 +222,7 @@ RESERVED_ENVIRONMENTS: Final = frozenset({"versions"})
 
 
 def live_parameter(prefix: str, group: str, environment: str) -> str:
-    """Name of the parameter that points to what is live."""
+    """Name of the parameter with the live version."""
     return f"{prefix}/{group}/{environment}/live"
 
 

@@ -1,4 +1,4 @@
-"""Decisions of people: what a signed-in person approves, rejects, asks again, rolls back or revokes.
+"""Decisions of signed-in people: approve, reject, ask again, roll back, revoke.
 
 Whoever invokes this function may send any event, so it believes nothing of the event but the signed session.
 """
@@ -145,8 +145,8 @@ def _operation(visit: PageVisit, group: str, act: Callable[[Session, dict[str, s
 def _shown_again(
     visit: PageVisit, asked: str, session: Session, form: dict[str, str], error: PromotionError
 ) -> Response[str] | None:
-    """The request's page with what was typed, and why it was refused; None for scripts, for forms that aren't ours, and where
-    there is no form to type it into any more.
+    """Return the request's page with the typed reason and the refusal; None for scripts, for forms of other sites, and
+    if the page has no such form any more.
 
     Samples and slices, which this function's role may not read, are missing from it: its address has them.
     """
@@ -179,7 +179,7 @@ def _shown_again(
 
 
 def _asked(token: str) -> str:
-    """The id of the request that a token stands for: 404 for any other, before the body is looked at.
+    """Return the id of a token's request: 404 for an invalid token, before the body is read.
 
     Raises:
         LinkInvalid: it is not one of ours.
@@ -195,7 +195,7 @@ def _asked(token: str) -> str:
 
 
 def _requester_or_reader(visit: PageVisit, token: str) -> tuple[Session, str]:
-    """The session and the request, for its requester and for all who may read everything; 403 for others, 404 without one."""
+    """Return the session and the request, for its requester and for readers; 403 for others, 404 without a request."""
     session = visit.visitor()
     try:
         asked = _asked(token)

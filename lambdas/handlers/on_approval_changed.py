@@ -1,4 +1,4 @@
-"""Somebody set a package's approval status. Where it was not this service, that is recorded, and reverted if so configured."""
+"""A package's approval status was set. If not by this service, that is recorded, and reverted if so configured."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ LONGEST_DESCRIPTION = 3072
 
 
 class DriftReport(Struct, frozen=True, kw_only=True):
-    """The detail of a `Drift Detected` event of ours; `retraining` is there where the ledger says that one is due."""
+    """The detail of this service's `Drift Detected` event; `retraining` is there if a retraining is due."""
 
     model_package_group: str
     model_package_version: int

@@ -1,4 +1,4 @@
-"""An event of ours is on the bus, and a channel is to be told. One rule a channel: one that fails holds no other up."""
+"""Notify a channel of an event on this service's bus. One rule for each channel, so that failures are separate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Told(Struct, frozen=True, kw_only=True):
 
 
 def handler(event: dict[str, object], context: object) -> dict[str, object]:
-    """Raises what the channel raised, so that Lambda tries again, and keeps in a queue what it gives up on."""
+    """Raise the channel's error, so that Lambda tries again, and then keeps the event in a queue."""
     try:
         told = msgspec.convert(event, Told)
         found = _event(told.detail)
@@ -48,7 +48,7 @@ def handler(event: dict[str, object], context: object) -> dict[str, object]:
 
 
 def _event(detail: Published) -> Event:
-    """The event as the ledger has it: what a message says comes from there alone.
+    """Return the event from the ledger: a message is made from that alone.
 
     Raises:
         Invalid: the ledger has no such event.

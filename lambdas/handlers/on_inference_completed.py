@@ -97,7 +97,7 @@ def handler(event: dict[str, object], context: object) -> dict[str, Any]:
 
 
 def _reported(report: RunReport, event: dict[str, object]) -> tuple[RunReport, str]:
-    """A team's own evaluation, under a name that is no run's of ours, and the account that put the event.
+    """Return a team's own evaluation under a name that no run has, and the account that put the event.
 
     Raises:
         Invalid: nobody may report, or it reports a failure, of which only our own machines know.
@@ -127,7 +127,7 @@ def _unmeasured(report: RunReport) -> dict[str, object]:
 
 
 def read_evidence(report: RunReport, reporter: str = "") -> Evidence:
-    """Read a run's results from S3, from the folder of its group and environment; `reporter` is whose they are, if not ours.
+    """Read a run's results from S3, from the folder of its group and environment; `reporter` if a team measured them.
 
     Raises:
         Denied: this function may not read the metrics.

@@ -1,5 +1,5 @@
-"""The ledger's stream said that a group's head moved, or mail has waited long enough: wake the projector for that group. Order
-comes from the ledger, not from here.
+"""Wake the projector for a group whose head has moved, by the ledger's stream, or whose mail has waited long enough.
+The order comes from the ledger, not from here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from promotion.aws.ledger import group_of
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, object]:
-    """Reports the first record that could not be queued, so that the stream, or the delayed queue, goes on from there."""
+    """Report the first record that could not be queued, so that the stream, or the queue, continues from there."""
     for record in event["Records"]:
         if "dynamodb" in record:
             item, group, body, unique = _moved(record)

@@ -38,7 +38,7 @@ from promotion.workflows.commands import RecordEndpoint
 
 
 class Behind(Exception):
-    """Parameter Store is behind the ledger: whoever delivered the event tries again, and then the sweep does."""
+    """Parameter Store is behind the ledger: the event's sender tries again, and then the sweep does."""
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
 
 
 def follow(group: str, environment: str) -> str:
-    """One step towards what is live in an environment; says which.
+    """Take one step towards the live version of an environment; return the step.
 
     Raises:
         Behind: Parameter Store does not say yet what the ledger does.
@@ -145,7 +145,7 @@ def _is_revoked(view: GroupSnapshot, found: Found | None) -> bool:
 
 
 def _refused(state: EnvironmentState, wanted: Wanted | None, found: Found | None, error: ClientError) -> str:
-    """SageMaker refused a step: a quota, a role, an instance type. People are told once, and the sweep tries again."""
+    """Report once that SageMaker refused a step (a quota, a role, an instance type); the sweep tries again."""
     said = error.response["Error"]
     _record(
         state,
@@ -189,7 +189,7 @@ def _places(event: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _all() -> list[tuple[str, str]]:
-    """Every place that has an endpoint, or should have one, as far as the ledger knows."""
+    """List every place that has an endpoint, or should have one, by the ledger."""
     return [
         (state.group, state.name)
         for state in ledger().environments()

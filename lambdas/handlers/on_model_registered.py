@@ -67,7 +67,7 @@ def come_back(receipt: str, seconds: int) -> None:
 
 
 def take(event: Mapping[str, Any], context: object) -> dict[str, object]:
-    """Do what an event of a package, of a job that hashes, or of another function of this service asks for."""
+    """Process an event of a package, of a hashing job, or of another function of this service."""
     if event.get("detail-type") == names.PROCESSING_STATE_CHANGE:
         arn = artifact_hashing.package_of(event)
         return look_after(arn) if arn else {"ignored": "not a job that hashes"}
@@ -191,7 +191,7 @@ def _is_older(package: Package) -> bool:
 
 
 def _failure(description: Mapping[str, Any]) -> str:
-    """Why SageMaker failed to make a package, as it says."""
+    """Return SageMaker's reason for failing to make a package."""
     details = description.get("ModelPackageStatusDetails") or {}
     statuses = [*(details.get("ValidationStatuses") or ()), *(details.get("ImageScanStatuses") or ())]
     reasons = [str(each["FailureReason"]) for each in statuses if each.get("FailureReason")]
@@ -216,8 +216,8 @@ def with_digests(
     budget: Callable[[], None] = lambda: None,
     keep: Callable[[Manifest], None] = lambda manifest: None,
 ) -> Package:
-    """A package whose containers' artifacts have been hashed; or that says why they can't be, which shuts approval; or that a
-    job will hash, because they are more than a function can read in its time.
+    """Return a package with the hashes of its artifacts; or with the reason why they can't be hashed, which prevents
+    approval; or marked for a hashing job, if they are too large for a function's time.
 
     Whatever is wrong with an artifact becomes the package's `problem`: only what AWS may answer otherwise later is raised.
     """

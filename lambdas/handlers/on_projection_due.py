@@ -50,7 +50,7 @@ _sessions: dict[str, tuple[float, SageMakerClient]] = {}
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, object]:
-    """Reports messages whose group has a target left behind, so that they come again."""
+    """Report messages whose group has a target left behind, so that they are delivered again."""
     left: list[dict[str, str]] = []
     for record in event["Records"]:
         woken = json.loads(record["body"])
@@ -67,7 +67,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, object]:
 
 
 def bring(group: str, *, later: bool) -> list[Failure]:
-    """Project a group, and send the mail of it that has waited long enough; with `later`, that is what it was woken for."""
+    """Project a group, and send its mail that has waited long enough; `later` wakes are for that mail only."""
     told = {name: Told(name, target) for name, target in targets().items()}
     failures, cursors = project(group, ledger=ledger(), cursors=cursors_table(), targets=told)
     logger.info("projected", extra={"model_package_group": group, "cursors": cursors})
@@ -135,8 +135,8 @@ def set_aside(failures: list[Failure], message: str) -> None:
 
 
 def alarm(failure: Failure) -> None:
-    """Name the group and the target to who answers for the service: a queue's alarm can only count. The queue has it in any
-    case, so that a topic that is deaf holds up nothing.
+    """Send the group and the target to the alarm topic: a queue's alarm can only count. The message stays in the queue
+    if the topic can't be reached.
     """
     try:
         client("sns").publish(

@@ -90,7 +90,7 @@ def _operation(form: dict[str, str], operator: Actor) -> Receipt:
 
 
 def _ask(group: str, version: int, arn: str, operator: Actor, reason: str) -> Receipt:
-    """Ask for a version; one that is older than this service is registered, once the ledger has who asked for it.
+    """Request a version; one that is older than this service is registered after its event.
 
     Raises:
         Invalid: nobody governs its group, or the ARN is another version's.
@@ -109,7 +109,7 @@ def _ask(group: str, version: int, arn: str, operator: Actor, reason: str) -> Re
 
 
 def _report(form: dict[str, str], arn: str) -> Receipt:
-    """Keep what a reporter measured beside the runs, and record it as the evidence of one.
+    """Store a reporter's measurements beside the runs, and record them as the evidence of a run.
 
     Raises:
         Refused: they are no reporter, or the version is not approved in the environment.

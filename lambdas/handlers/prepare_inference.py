@@ -1,4 +1,4 @@
-"""The first state of the inference machine: what is live, are its bytes those that were approved, and the requests for the
+"""The first state of the inference machine: read the live version, check its bytes, and build the requests of the
 states that follow.
 """
 
@@ -40,7 +40,7 @@ PROCESSING = "/opt/ml/processing"
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """The requests of a run, or `run: false` with the reason why there is nothing to do; what is `unmeasured` is reported.
+    """Return the requests of a run, or `run: false` with the reason; `unmeasured` is reported.
 
     Raises:
         IntegrityError: the record or the artifact is not what was approved; the machine reports it.
@@ -106,7 +106,7 @@ def requests(
     form: TransformFormat,
     score_options: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The exact requests that the machine makes for a run, and what it reports at its end."""
+    """Build the exact requests of the machine for a run, and its final report."""
     wanted = config().at(model.environment).inference
     name = f"promotion-{run}"
     role = settings["execution_role_arn"]
@@ -283,7 +283,7 @@ def _pem(key_arn: str) -> str:
 
 
 def _run_id(model: LiveModel, moment: datetime) -> str:
-    """A name for a run that sorts by time and leaves room in a job's 63 characters for what is put around it."""
+    """Return a name for a run that sorts by time and is short enough for the names of its jobs (63 characters)."""
     unique = hashlib.sha256(f"{model.model_package_group}{moment:%f}".encode()).hexdigest()[:6]
     return f"{model.environment[:12]}-v{model.model_package_version}-{moment:%y%m%d-%H%M%S}-{unique}"
 
@@ -317,7 +317,7 @@ def _exists(uri: str) -> bool:
 
 
 def _found(uri: str) -> str:
-    """The input or references at `uri`; a table stored as `.csv` stands in for a `.jsonl` that is not there."""
+    """Return the input or references at `uri`; a `.csv` table is used if a `.jsonl` file is missing."""
     if not uri.endswith(".jsonl") or _exists(uri):
         return uri
     table = f"{uri.removesuffix('.jsonl')}.csv"
@@ -342,7 +342,7 @@ def _nothing(reason: str) -> dict[str, object]:
 
 
 def _unmeasured(model: LiveModel, reason: str) -> dict[str, object]:
-    """Nothing to run on: the machine reports it, so that somebody is told."""
+    """Report that there is no input, so that the machine can record it."""
     report = {
         "environment": model.environment,
         "model_package_group": model.model_package_group,

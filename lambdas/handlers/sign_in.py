@@ -51,7 +51,7 @@ def backchannel_logout(visit: Visit) -> Response[str]:
 
 @http_app.route(app, "/logout", "POST")
 def logout(visit: Visit) -> Response[str]:
-    """The session ends in this browser: also for who brings none, because other sites' forms come without the cookie."""
+    """End the session in this browser, also for a request without one: forms of other sites come without the cookie."""
     visit.check_sent_by_us()
     session = visit.session()
     elsewhere = identity().end_session(f"{setting(names.PUBLIC_URL)}/") if session is not None else ""

@@ -1,4 +1,4 @@
-"""Every few minutes: registrations whose event was lost, artifacts that a job hashes, requests whose time is over, reminders.
+"""Every few minutes: registrations whose event was lost, hashing jobs, expired requests, reminders.
 
 It reads what was registered lately and what is open, not what exists; once a day it looks at all states.
 """
@@ -76,7 +76,7 @@ def _open_states(unreadable: list[str]) -> list[EnvironmentState]:
 
 
 def _find_all_lost(looked: set[str], broken: list[tuple[str, Exception]]) -> int:
-    """Look at what was registered lately and waits for approval; the ARNs of that are put into `looked`."""
+    """Look for recently registered versions that are pending approval; their ARNs are put into `looked`."""
     found = 0
     try:
         for summary in _lately_pending():
@@ -125,7 +125,7 @@ def _find_lost(summary: ModelPackageSummaryTypeDef) -> int:
 
 
 def _is_unfinished(known: VersionState) -> bool:
-    """Return True if the artifact is to be looked at again, of which no event may tell.
+    """Return True if the artifact has to be read again, of which no event may tell.
 
     The end of a job may be told by an event that was lost, what failed is to be tried again, and an artifact that was missing
     may have been put there since.
@@ -134,7 +134,7 @@ def _is_unfinished(known: VersionState) -> bool:
 
 
 def _register_again(arn: str, group: str, *, hashing: bool, by_job: bool, lost: int | None = None) -> None:
-    """Queue a package; `lost` is the version of one that the ledger doesn't know, for it may only be waiting in that queue."""
+    """Queue a package; `lost` is the version of one that is not in the ledger: it may be waiting in that queue."""
     detail = {"ModelPackageArn": arn, "ModelPackageGroupName": group}
     event = {"id": "sweep", "detail": detail, "hashing": hashing, "by_job": by_job}
     read_anew(event if lost is None else {**event, "lost": lost})
@@ -167,7 +167,7 @@ def _look_for(state: EnvironmentState, looked: set[str]) -> int:
 
 
 def _keep_time(state: EnvironmentState) -> int:
-    """Only what is due is sent on, so that a quiet sweep writes nothing and asks nothing."""
+    """Send on only requests that are due, so that a quiet sweep writes nothing."""
     since, until = state.pending_since, state.pending_expires_at
     if since is None or until is None:
         return 0

@@ -1,4 +1,4 @@
-"""Once a day: is all as the ledger says, and the ledger as it was? What is whole is anchored; what differs raises an alarm.
+"""Verify all groups once a day: anchor those that are whole, raise an alarm on differences.
 
 Groups are verified a page at a time: the pages of a large installation go through a queue, to several calls at once.
 """
@@ -71,7 +71,7 @@ def handler(event: dict[str, Any], context: Lambda | None) -> dict[str, Any]:
 
 
 def _verify(groups: list[str], context: Lambda | None, marks: Marks, *, found: int) -> dict[str, Any]:
-    """Verify groups and anchor those whose chain is whole; count the differences, with those `found` before."""
+    """Verify groups and anchor those whose chain is whole; count the differences, together with `found`."""
     here, anchored, verified, failed = installation(), 0, 0, 0
     for group, differences in check_groups(here, _while_time_is_left(groups, context), pause=time.sleep):
         verified += 1

@@ -150,7 +150,7 @@ def model(visit: PageVisit, group: str) -> Response[str]:
 
 @route(app, "/models/<group>/versions/<version>", *READ)
 def version(visit: PageVisit, group: str, version: str) -> Response[str]:
-    """One version: what it is made of, where it stands, and all that happened to it."""
+    """Show one version: its origin, its state in each environment, and its events."""
     session = visit.visitor()
     # One address a version: `01` is none.
     numbered = version.isascii() and version.isdecimal() and len(version) < 10 and not version.startswith("0")
@@ -188,7 +188,7 @@ def health(visit: PageVisit) -> Response[str]:
 
 @app.route("/static/<name>", method=list(READ))
 def static(name: str) -> Response[str]:
-    """The style sheet, and nothing that depends on who asks."""
+    """Serve the style sheet, which is the same for everybody."""
     if name != "style.css":
         return http_app.respond(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", "There is no such file.")
     headers = {"Cache-Control": "public, max-age=3600"}
@@ -206,7 +206,7 @@ def _typed_before(visit: PageVisit) -> dict[str, str]:
 
 
 def _before() -> int:
-    """The event whose predecessors a history shows, from the address; 0 for the newest."""
+    """Return the event before which a history is shown, from the address; 0 for the newest."""
     wanted = (app.current_event.query_string_parameters or {}).get("before", "")
     return int(wanted) if wanted.isascii() and wanted.isdecimal() and len(wanted) < 10 else 0
 

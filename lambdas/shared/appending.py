@@ -33,7 +33,7 @@ def _sign_formerly(key_id: str, message: bytes) -> bytes | None:
 
 
 def _pause(attempt: int) -> None:
-    """A moment of random length: those who lost a race don't all start the next one together."""
+    """Wait a random time, so that writers who lost a race don't all start again together."""
     time.sleep(random.uniform(0, min(0.02 * 2**attempt, 1.0)))  # noqa: S311 - spreads load, guards nothing
 
 

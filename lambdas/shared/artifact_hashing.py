@@ -57,7 +57,7 @@ def look_after(package: Package) -> dict[str, object]:
 
 
 def job_name(arn: str, attempt: int) -> str:
-    """The name of a package's job: the same for everybody, so that two who start it start one."""
+    """Return the name of a package's job: it is deterministic, so that two callers start one job."""
     group, version = arn.rsplit("/", 2)[-2:]
     unique = hashlib.sha256(arn.encode()).hexdigest()[:8]
     return f"{names.HASH_JOBS}{group[:20]}-v{version}-{unique}-{attempt}"
@@ -69,7 +69,7 @@ def result_uri(arn: str, attempt: int) -> str:
 
 
 def describe_job(name: str) -> Mapping[str, Any] | None:
-    """A processing job as SageMaker knows it, or None."""
+    """Return SageMaker's description of a processing job; None if there is none."""
     try:
         return dict(client("sagemaker").describe_processing_job(ProcessingJobName=name))
     except ClientError as error:
@@ -79,7 +79,7 @@ def describe_job(name: str) -> Mapping[str, Any] | None:
 
 
 def package_of(event: Mapping[str, Any]) -> str:
-    """ARN of the package that an ended job of ours was started for, as SageMaker itself has it; empty for any other job."""
+    """Return the ARN of the package of an ended hashing job, from SageMaker itself; empty for any other job."""
     name = str((event.get("detail") or {}).get("ProcessingJobName") or "")
     job = describe_job(name) if name.startswith(names.HASH_JOBS) else None
     return str((job or {}).get("Environment", {}).get(names.MODEL_PACKAGE_ARN, ""))
@@ -113,7 +113,7 @@ def read_result(package: Package, uri: str) -> tuple[Container, ...]:
 
 
 def _try(package: Package, attempt: int, failed: Mapping[str, object] | None) -> dict[str, object]:
-    """Start attempt number `attempt`, once its time has come; what went wrong before stands on the page meanwhile."""
+    """Start attempt number `attempt`, once its time has come; meanwhile the page shows the previous error."""
     if failed is not None:
         _record(package, problem=f"Hashing failed, and is tried again. {_reason(failed)}", hashing=True)
         ended = failed.get("ProcessingEndTime") or failed["LastModifiedTime"]

@@ -1,4 +1,4 @@
-"""Back-channel logout: the identity provider tells `sign_in`, without a browser, whose sessions are over.
+"""Back-channel logout: the identity provider notifies `sign_in`, without a browser, of ended sessions.
 
 OpenID Connect Back-Channel Logout 1.0, sections 2.5 to 2.8: https://openid.net/specs/openid-connect-backchannel-1_0.html
 """

@@ -34,7 +34,7 @@ class PackageChange(Struct, frozen=True, kw_only=True):
 
 
 def parse_change(event: Any) -> PackageChange:
-    """The change that an event tells of.
+    """Read the change from an event.
 
     Raises:
         Invalid: a field is missing or of another type; it is named.
@@ -59,7 +59,7 @@ def _changed_by(found: Mapping[str, Any]) -> str:
 
 
 def record_bypass(found: Mapping[str, Any]) -> Receipt:
-    """Have it recorded that somebody else set a package's approval status, as far as the ledger says otherwise.
+    """Record that a package's approval status was set outside this service, if it differs from the ledger.
 
     Raises:
         Invalid: `version` is unknown to the ledger.

@@ -70,7 +70,7 @@ def own_image() -> str:
 
 
 def inference_image() -> str:
-    """The service's own image, which hashes artifacts and scores runs: a package's own could say of itself what it likes.
+    """Return the service's own image, which hashes artifacts and scores runs: a package's own image can't be trusted.
 
     Raises:
         Invalid: none is built or named.
@@ -207,7 +207,7 @@ def now() -> datetime:
 
 
 def count(metric: str, value: float, **dimensions: str) -> None:
-    """A number that an alarm stands on, as a line from which CloudWatch makes a metric."""
+    """Print a number of an alarm, as a line from which CloudWatch makes a metric."""
     # Most functions count nothing, and need not import it.
     from aws_lambda_powertools.metrics import MetricUnit, single_metric
 

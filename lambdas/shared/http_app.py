@@ -49,7 +49,7 @@ Route: TypeAlias = Callable[..., Response[str]]
 
 
 class Visit(Request):
-    """A request of a person, who has a session or gets none of what needs one."""
+    """A person's request, with their session if they have one."""
 
     def session(self) -> Session | None:
         """The session in this browser's cookie; None where there is none, or the identity provider has ended it."""

@@ -1,4 +1,4 @@
-"""One HTTP request and its answer, for functions behind the API: reading it in the order in which it may be refused.
+"""HTTP request and answer of the functions behind the API: checks in the order in which they may refuse.
 
 The order: Host, session, token, body, Origin and CSRF, state, policy and gates. Nothing here knows of sessions.
 """
@@ -118,7 +118,7 @@ class Request:
         return (ours_by_name or ours_by_site) and site in (None, "same-origin", "none")
 
     def check_sent_by_us(self) -> None:
-        """403 unless a browser says that one of our own pages sent this: for what needs no form token."""
+        """Refuse with 403 unless the browser sent this from one of our own pages: for requests without a form token."""
         if not self.comes_from_us() or not self.headers.keys() & {"origin", "sec-fetch-site"}:
             text = "This did not come from a page of ours; nothing was changed."
             raise Answered(
@@ -146,7 +146,7 @@ class Request:
         code: str = "",
         more: Mapping[str, object] | None = None,
     ) -> Response[str]:
-        """A page, or JSON, that says one thing."""
+        """Answer with a page, or JSON, with one message."""
         document: dict[str, object] = {
             "error": code or title,
             "title": title,
@@ -228,7 +228,7 @@ def _broken(event: Mapping[str, object]) -> dict[str, object]:
 
 
 def not_found(app: APIGatewayHttpResolver) -> None:
-    """Answer addresses that the API passes on but no handler knows: with a page like any other."""
+    """Answer addresses without a handler: with a page like any other."""
 
     @app.not_found
     def unknown(_: Exception) -> Response[str]:

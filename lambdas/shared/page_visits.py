@@ -1,4 +1,4 @@
-"""Shared by the functions whose pages have forms: who may read, and form checks (CSRF). `sign_in` reads no key of forms."""
+"""Shared by the functions whose pages have forms: read permission, and CSRF checks. `sign_in` has no form keys."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from promotion.links.session import Session
 
 
 class PageVisit(Visit):
-    """A request at a page for people who are signed in, whose forms carry a token."""
+    """A request at a page for signed-in people, whose forms have a token."""
 
     def visitor(self) -> Session:
-        """The session of anybody who is signed in; who isn't is asked to sign in."""
+        """Return the session of any signed-in person; others are asked to sign in."""
         session = self.session()
         if session is None:
             raise Answered(self._signed_out())
@@ -31,19 +31,19 @@ class PageVisit(Visit):
         return session
 
     def reader(self) -> Session:
-        """The session of somebody who may read everything: 403 for others."""
+        """Return the session of a person who may read everything: 403 for others."""
         session = self.visitor()
         self.require_reader(session.person)
         return session
 
     def require_reader(self, person: Person, package: Package | None = None) -> None:
-        """403 for those who may read neither everything nor, as its requester, the version `package`."""
+        """Refuse with 403 those who may read neither everything nor, as its requester, the version `package`."""
         if policy.may_read(person, config()) or (package is not None and own_models.is_requester(person, package)):
             return
         raise Answered(self._not_a_reader(person))
 
     def _not_a_reader(self, person: Person) -> Response[str]:
-        """Explain a refusal: the reader's identity and groups, whom to ask, and what to check if they are wrong."""
+        """Explain a refusal: the person's identity and groups, whom to ask, and what to check."""
         may = policy.readers(config())
         brought = person.groups_brought if person.groups_brought is not None else len(person.groups)
         groups = (

@@ -15,7 +15,7 @@ from promotion.errors import Invalid
 
 
 def look(asked: str) -> RegistryView | None:
-    """Return what the registry says of the version that a request is about; None for a version that the ledger doesn't know.
+    """Read a request's version from the registry; None for a version that is not in the ledger.
 
     Raises:
         ClientError: the registry can't be read.

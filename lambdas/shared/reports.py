@@ -61,7 +61,7 @@ class Report(Struct, frozen=True, kw_only=True):
 def check_subject(
     document: Mapping[str, Any], *, group: str, version: int | None, environment: str, said: bool = False
 ) -> None:
-    """Hold what a metrics document says it is about to what is reported; with `said`, it has to say it.
+    """Compare the subject of a metrics document with the reported version; with `said`, the document must have one.
 
     Raises:
         Invalid: it is about something else.

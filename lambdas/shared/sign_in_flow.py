@@ -88,7 +88,7 @@ def _session(code: str, sign_in: SignIn) -> Session:
 
 
 def _begun_elsewhere(visit: Visit, state: str) -> Response[str]:
-    """An answer whose sign-in isn't remembered: on to its request where somebody is signed in, else begin again towards it."""
+    """Answer a sign-in that isn't remembered: go on to its page if the person is signed in, else begin again."""
     back = sign_in_keys().returns_to(state)
     if back is not None and visit.session() is not None:
         return http_app.redirect(back)
@@ -96,7 +96,7 @@ def _begun_elsewhere(visit: Visit, state: str) -> Response[str]:
 
 
 def not_signed_in(visit: Visit, error: Exception, return_to: str = "/") -> Response[str]:
-    """The page that says why, with a link that begins again towards the same page."""
+    """Answer with a page that has the reason, and a link that begins again towards the same page."""
     unavailable = isinstance(error, ProviderUnavailable)
     status = HTTPStatus.SERVICE_UNAVAILABLE if unavailable else HTTPStatus.FORBIDDEN
     logger.warning("sign-in failed", extra={"reason": str(error)})

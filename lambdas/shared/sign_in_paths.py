@@ -1,4 +1,4 @@
-"""The addresses that a sign-in goes out from and comes back to, and what the one it comes back to asks of it."""
+"""Addresses from which a sign-in starts and to which it returns, and the sign-in rules of those addresses."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def too_old(session: Session, path: str, *, made_for_this: bool) -> str:
 
 
 def renewed(visit: Visit, session: Session) -> Response[str] | None:
-    """A redirect that renews a sign-in before somebody reads what they may decide on; None where nothing is to renew.
+    """Redirect to renew a sign-in before a person reads what they may decide on; None if it needs no renewal.
 
     Not twice in a row: a provider that can't bring what is asked for would be a circle. Nor where the decision itself asks
     for credentials: nobody enters them to open the form, and then again.
@@ -47,7 +47,7 @@ def renewed(visit: Visit, session: Session) -> Response[str] | None:
 
 
 def late(visit: Visit, session: Session, form: Mapping[str, str]) -> Response[str] | None:
-    """The answer to a decision whose sign-in is too old: 401, with a link to sign in and the form kept; None where it isn't."""
+    """Answer a decision whose sign-in is too old: 401, with a link to sign in and the form kept; None if it is not."""
     back = visit.page_of_the_form()
     why = too_old(session, visit.path, made_for_this=_follows_the_form(visit, session, form, back))
     if not why:

@@ -1,4 +1,4 @@
-"""Environments in accounts of their own: their parameters, through roles that we take on, and who sees a group's packages."""
+"""Environments in accounts of their own: parameters through assumed roles, and read access to packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Anchors: heads of the ledger kept in a bucket with Object Lock, where nobody can take them back for a year.
+"""Anchors: heads of the ledger in a bucket with Object Lock, where they can't be deleted for a year.
 
 The name says it all, `heads/{group}/{sequence}-{hash}.json`, so that one listing is enough to hold a chain against a year of
 anchors. Listed are versions: a delete marker hides an object from a plain listing.

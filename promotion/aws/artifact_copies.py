@@ -222,7 +222,7 @@ def _by_version(s3: S3Client, original: _Original, upload: _Upload) -> list[Comp
 
 
 def _by_hash(s3: S3Client, original: _Original, upload: _Upload) -> list[CompletedPartTypeDef]:
-    """Send the object on, for a bucket that keeps no versions: what is there is known only once it has been read."""
+    """Send the object on, for a bucket without versions: its content is known only once it has been read."""
     digest, sink = hashlib.sha256(), _Parts(s3, upload)
     for piece in _pieces(s3.get_object(Bucket=original.bucket, Key=original.key)["Body"]):
         digest.update(piece)

@@ -151,7 +151,7 @@ def _unreadable(container: Container, error: ClientError) -> Invalid | ClientErr
 
 
 class Denied(Invalid):
-    """The object is there, or may be, and this role may not read it: a fault of the deployment."""
+    """This role may not read the object, which may exist: a fault of the deployment."""
 
 
 def read_json(s3: S3Client, uri: str, field: str) -> tuple[Any, str]:
@@ -185,7 +185,7 @@ def read_json(s3: S3Client, uri: str, field: str) -> tuple[Any, str]:
 
 
 def read_details(s3: S3Client, evidence: Evidence) -> dict[str, object]:
-    """The metrics document behind an inference run's evidence; empty where it can't be read, or is no longer what it was."""
+    """Return the metrics document of an inference run; empty if it can't be read or has changed since."""
     if evidence.source != "inference" or not evidence.metrics_uri:
         return {}
     try:
@@ -196,7 +196,7 @@ def read_details(s3: S3Client, evidence: Evidence) -> dict[str, object]:
 
 
 def registered_evidence(s3: S3Client, description: Mapping[str, Any]) -> Evidence:
-    """The evidence that a package was registered with; what is missing or unreadable is said, not raised."""
+    """Return the evidence of a package's registration; missing or unreadable parts are noted in it, not raised."""
     metrics = description.get("ModelMetrics") or {}
     quality = ((metrics.get("ModelQuality") or {}).get("Statistics") or {}).get("S3Uri", "")
     metadata = description.get("CustomerMetadataProperties") or {}

@@ -1,4 +1,4 @@
-"""The evidence bucket's attestations and manifests: written once, read by whoever verifies."""
+"""Attestations and manifests in the evidence bucket: written once, read by those who verify."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class EvidenceBucket:
         return self._document(signature_key(event, container))
 
     def folded_events(self, runs: FoldedRuns | None) -> list[Event]:
-        """Events of the runs that one entry in Parameter Store stands for, in order.
+        """Return the events of the runs in one entry of Parameter Store, in order.
 
         Raises:
             IntegrityError: an object is missing, or is not what the entry names.

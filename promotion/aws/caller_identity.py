@@ -1,4 +1,4 @@
-"""Proof of who calls, as secret stores ask for it: a presigned GetCallerIdentity that STS itself answers.
+"""Proof of the caller's identity, as secret stores use it: a presigned GetCallerIdentity that STS itself answers.
 
 The command signs the request and doesn't send it; the service sends it, to STS and nowhere else, and believes the answer alone.
 Two signed headers bind it to one body and to one service, so that it is good for nothing else.
@@ -45,7 +45,7 @@ _PROOF = re.compile(r"[A-Za-z0-9%&=._~+*-]+", re.ASCII)
 
 
 def sts_address(region: str) -> str:
-    """The address of STS in a region, as botocore knows it: both sides find it for themselves."""
+    """Return the address of STS in a region, from botocore's data: both sides compute it for themselves."""
     return str(_client(region).meta.endpoint_url).rstrip("/") + "/"
 
 
@@ -57,7 +57,7 @@ def prove(credentials: ReadOnlyCredentials, region: str, body: bytes, service: s
 
 
 def confirm(proof: str, region: str, body: bytes, service: str) -> str:
-    """The ARN of who made a proof for this very body and service, in the words of STS.
+    """Return the ARN, as STS states it, of the principal that made a proof for this body and service.
 
     Raises:
         Invalid: it is no such proof.
@@ -88,7 +88,7 @@ def _bound(body: bytes, service: str) -> dict[str, str]:
 
 
 def _checked(proof: str) -> str:
-    """The query, once it asks for nothing but the caller's identity, for a minute, with our headers signed."""
+    """Return the query if it is for the caller's identity only, valid for a minute, with our headers signed."""
     if len(proof) > LONGEST_PROOF or not _PROOF.fullmatch(proof):
         raise Invalid(PROOF_HEADER, "this is no presigned GetCallerIdentity.")
     pairs = parse_qsl(proof, keep_blank_values=True)

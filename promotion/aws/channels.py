@@ -41,7 +41,7 @@ class Topic:
 
 
 class Webhook:
-    """A chat's incoming webhook. Its address is a secret: who has it can write there, so no message of ours names it."""
+    """A chat's incoming webhook. Its address is a secret that allows writing there, so no message names it."""
 
     def __init__(
         self, secrets: SecretsManagerClient, secret: str, style: str, session: requests.Session | None = None

@@ -1,4 +1,4 @@
-"""Verification of an installation: everything that `promotion.ledger.verify` asks for, read from AWS."""
+"""Verification of an installation: reads from AWS all that `promotion.ledger.verify` needs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 
 class Installation(Struct, frozen=True, kw_only=True):
-    """Resources of an installation, with their `verifier`; `table` is the ledger's name as the caller knows it.
+    """Resources of an installation, with their `verifier`; `table` is the ledger's name as the caller has it.
 
     With `checkpoints` a verification goes on from the last one that found nothing; without, it reads everything.
     """
@@ -107,7 +107,7 @@ def _announced(groups: Sequence[str], begins: Callable[[str, int, int], None]) -
 
 
 def known_groups(installation: Installation) -> list[str]:
-    """Groups of the ledger, and those that only an anchor knows of."""
+    """Return the groups of the ledger, and those that only an anchor names."""
     anchored = installation.anchors.known() if installation.anchors else {}
     return sorted({*installation.ledger.groups(), *anchored})
 
@@ -120,7 +120,7 @@ def strangers(installation: Installation, groups: Sequence[str], parameters: Map
 def check_groups(
     installation: Installation, groups: Iterable[str], *, pause: Callable[[float], None]
 ) -> Iterator[tuple[str, list[Found]]]:
-    """Differences of some groups: what is clean at once first, then what differs, once it has settled."""
+    """Yield the differences of groups: those without any first, then the others, once they have settled."""
     open_: dict[str, Look] = {}
     for name in groups:
         found = look(installation, name, whole=False)

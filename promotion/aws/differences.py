@@ -39,7 +39,7 @@ class DynamoDifferences:
         return {group: each for group, each in found.items() if each.count}
 
     def keep(self, group: str, lines: Sequence[str], now: datetime, before: Mapping[str, OpenDifferences]) -> None:
-        """Write what was found of a group, where it changed; `before` is what was open. No lines: nothing differs any more."""
+        """Write the differences of a group if they changed; `before` are the open ones. No lines: none differs."""
         group = group or SERVICE
         known = before.get(group)
         shown = tuple(one_line(line, LONGEST_LINE) for line in lines[:LINES_KEPT])

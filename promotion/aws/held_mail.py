@@ -21,7 +21,7 @@ LONGEST_DELAY_S = 900
 
 
 class Waiting(Struct, frozen=True, kw_only=True):
-    """An event whose mail waits for a digest, since when, and the addresses that have had it already."""
+    """An event whose mail waits for a digest, since when, and the addresses that have received it already."""
 
     group: str
     sequence: int
@@ -51,7 +51,7 @@ class HeldMail:
         return [msgspec.json.decode(text, type=Waiting) for _, text in self._query("DIGEST")]
 
     def put(self, waiting: Waiting) -> None:
-        """Add an event to the next digest, or say who has had it."""
+        """Add an event to the next digest, or update the addresses that have received it."""
         self._put("DIGEST", f"{waiting.group}#{waiting.sequence:010d}", waiting)
 
     def remove(self, waiting: Waiting) -> None:

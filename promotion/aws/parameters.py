@@ -84,7 +84,7 @@ class ParameterTarget:
             self.put_version(view.version(number), found)
 
     def put_live(self, view: GroupSnapshot, name: str, *, anew: bool = False) -> None:
-        """Make the live parameter of an environment what the ledger says, unless it already is; `anew`: in any case."""
+        """Write the live parameter of an environment from the ledger if it differs; `anew`: in any case."""
         wanted = live_record(view, view.environment(name), self._signer.key_id)
         if wanted is None:
             return
@@ -121,7 +121,7 @@ class ParameterTarget:
             self._put(parameter, text, overwrite=True)
 
     def rewrite_version(self, state: VersionState, events: Sequence[Event]) -> None:
-        """Write a version's history from its first event, over what was damaged.
+        """Write a version's history from its first event, over a damaged one.
 
         Pages beyond those needed are emptied rather than deleted: a deleted name can't be made again for 30 seconds.
         """
@@ -140,7 +140,7 @@ class ParameterTarget:
         self._put(base, text, overwrite=True)
 
     def remove(self, name: str) -> None:
-        """Take away a parameter that the ledger knows nothing of."""
+        """Delete a parameter that is not in the ledger."""
         self._client.delete_parameter(Name=name)
 
     def _fold(
@@ -210,7 +210,7 @@ class ParameterTarget:
         anew: bool,
         clearing: bool = False,
     ) -> str:
-        """Seal pages after `numbers` until what is left fits the version's own parameter; returns that one's value."""
+        """Seal pages after `numbers` until the rest fits the version's own parameter; return the value of that one."""
         while True:
             wanted = _document(state, numbers, last) | ({"clearing": True} if clearing else {})
             page, entries = _sealed(wanted, entries)

@@ -47,7 +47,7 @@ class _InEnvironment(Detail, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class ApprovalRequested(_InEnvironment, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A version asks into an environment."""
+    """An approval of a version for an environment was requested."""
 
     attempt: Annotated[int, Meta(ge=1)]
     expires_at: datetime
@@ -79,14 +79,14 @@ class ModelRolledBack(_InEnvironment, frozen=True, kw_only=True, forbid_unknown_
 
 
 class ModelRevoked(Detail, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A version left every environment. `falls_back` says what each has now; null is nothing."""
+    """A version left every environment. `falls_back` is the version that each has now; null for none."""
 
     reason: str
     falls_back: dict[str, int | None]
 
 
 class RequestExpired(_InEnvironment, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Nobody decided in time. This is no rejection."""
+    """A request expired without a decision. This is no rejection."""
 
     request_id: RequestId
 
@@ -114,7 +114,7 @@ class RequestWithdrawn(_InEnvironment, frozen=True, kw_only=True, forbid_unknown
 
 
 class ApprovalBypassed(Detail, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Somebody set the approval status without this service."""
+    """The approval status was set without this service."""
 
     status: Verdict
     by: str
@@ -132,7 +132,7 @@ class InferenceCompleted(_InEnvironment, frozen=True, kw_only=True, forbid_unkno
 
 
 class DriftDetected(_InEnvironment, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The input of what is live no longer looks like what the model was trained on: once an episode and source."""
+    """The input of the live model no longer resembles its training data: once for an episode and source."""
 
     run_id: Annotated[str, Meta(description="The run that found it, where a run did.")] | UnsetType = UNSET
     reason: Annotated[str, Meta(description="What was found, in a sentence.")] | UnsetType = UNSET

@@ -1,4 +1,4 @@
-"""The event bus: what happened, told to whoever listens. Shapes are in docs/events/."""
+"""The event bus: publishes ledger events for other systems. Their shapes are in docs/events/."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_ENTRIES = 10
 
 
 class EventsTarget:
-    """Puts each published event once it is in the ledger. A second time is possible; `event_id` tells."""
+    """Puts each published event once it is in the ledger. It may be put twice, with the same `event_id`."""
 
     one_by_one = False
 

@@ -1,4 +1,4 @@
-"""The SageMaker Model Registry: reading packages, and bringing them to what the ledger says."""
+"""The SageMaker Model Registry: reads packages, and updates them from the ledger."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class RegistryTarget:
                     raise
 
     def repair(self, state: VersionState) -> None:
-        """Make a version's registry entry what the ledger says, its status included."""
+        """Write a version's registry entry from the ledger, its status included."""
         self._bring(self._client_for("system"), state, decides=True)
 
     def found(self, state: VersionState) -> dict[str, str] | None:
@@ -136,7 +136,7 @@ def _is_another(found: Mapping[str, object], state: VersionState) -> bool:
 
 
 def _serves_another(found: Mapping[str, object], state: VersionState) -> bool:
-    """Return True if the registry has other containers than those that were approved: nobody reviewed them."""
+    """Return True if the registry has other containers than the approved ones, which were not reviewed."""
     if "InferenceSpecification" not in found:
         return False
     described = replace(state.package, containers=_containers(found))
@@ -152,8 +152,8 @@ def is_gone(error: ClientError) -> bool:
 
 
 def _touched(view: GroupSnapshot, events: Sequence[Event], first: str) -> dict[int, tuple[Event, bool]]:
-    """The versions whose registry entry may have changed, with the last event that did it, and whether the approval status
-    itself is at stake.
+    """Return the versions whose registry entry may have changed, with the last event that did it, and whether the
+    approval status may have changed.
 
     It is only by what bears on the `first` environment, by revoking, adopting and reverting: anything else leaves it alone, so
     that what somebody has just rejected in Studio is not approved again in passing.

@@ -1,4 +1,4 @@
-"""The SageMaker jobs of an inference run, looked at afterwards."""
+"""The SageMaker jobs of an inference run, read after its end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def instance_times(client: SageMakerClient, run_id: str) -> list[InstanceTime]:
-    """The time of a run's instances; empty where SageMaker knows no such jobs, or won't say: only their cost hangs on it.
+    """Return the time of a run's instances; empty if SageMaker doesn't return the jobs: only their cost depends on it.
 
     Jobs are called as lambdas/handlers/prepare_inference.py calls them.
     """

@@ -1,4 +1,4 @@
-"""SageMaker's real-time endpoints: what is there, and one step towards what should be. Each step may be taken twice."""
+"""SageMaker's real-time endpoints: observed state, and one step towards the wanted state. Steps are idempotent."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class Endpoints:
                 raise
 
     def _version_of(self, config: str) -> int | None:
-        """The version that a configuration stands for; None where it is gone, or not ours."""
+        """Return the version of a configuration; None if it is gone or not made by this service."""
         try:
             arn = self._sagemaker.describe_endpoint_config(EndpointConfigName=config)["EndpointConfigArn"]
         except ClientError as error:
@@ -142,7 +142,7 @@ class Endpoints:
         return int(version) if version.isdecimal() else None
 
     def _named(self, stem: str) -> Iterator[str]:
-        """Names of ours after a stem: of configurations, and of models whose configuration was never made or is gone."""
+        """List this service's names after a stem: of configurations, and of models without a configuration."""
         ours = re.compile(rf"{re.escape(stem)}-\d+-[0-9a-f]{{8}}")
         found: set[str] = set()
         for configs in self._sagemaker.get_paginator("list_endpoint_configs").paginate(NameContains=stem):
@@ -157,7 +157,7 @@ class Endpoints:
 
 
 def _sequence(name: str) -> int:
-    """The ledger's event that a model or configuration of ours was made for."""
+    """Return the ledger event for which this service made a model or configuration."""
     return int(name.rsplit("-", 2)[1])
 
 
@@ -167,7 +167,7 @@ def passes(error: ClientError) -> bool:
 
 
 def _of_endpoint(wanted: Wanted) -> dict[str, str]:
-    """An endpoint outlives the versions behind it: those are told by its configuration."""
+    """Return the tags of an endpoint. It outlives its versions, so a version is in its configuration's tags only."""
     return {key: wanted.tags[key] for key in (TAG_GROUP, TAG_ENVIRONMENT)}
 
 
@@ -196,7 +196,7 @@ def _ignoring_missing(call: Callable[..., object], **given: object) -> None:
 
 
 def _missing(error: ClientError) -> bool:
-    """SageMaker has one code for whatever is wrong with a request; what isn't there says so in words."""
+    """Return True if a resource doesn't exist: SageMaker's code is general, only the message tells."""
     said = error.response["Error"]
     return said["Code"] in ("ValidationException", "ResourceNotFound") and "could not find" in said["Message"].lower()
 

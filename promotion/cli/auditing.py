@@ -87,7 +87,7 @@ def _chain(group: str, command: str) -> tuple[Head, list[Event]]:
 
 
 class _Followed:
-    """A ledger whose reading is told to a progress."""
+    """A ledger that reports its reading to a progress."""
 
     def __init__(self, book: Book, progress: Progress) -> None:
         self._book = book

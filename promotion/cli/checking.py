@@ -66,7 +66,7 @@ def verify(group: str | None, *, repair: bool, as_json: bool) -> int:
 
 
 def _keep_open(group: str | None, found: Iterable[tuple[str, Found]]) -> None:
-    """Write what is open after a repair, as the daily verification does, so that the board's mark goes with it."""
+    """Store the differences left after a repair, as the daily verification does, so that the board shows them."""
     lines: dict[str, list[str]] = {group: []} if group else {}
     for name, each in found:
         lines.setdefault(name or SERVICE, []).append(each.difference.line)
@@ -104,7 +104,7 @@ def _repaired(each: Found) -> bool:
 
 
 def _has_events(group: str) -> bool:
-    """Return True for a group that the ledger knows, also where its head can't be read."""
+    """Return True if the ledger has events of a group, also if its head can't be read."""
     try:
         return bool(ledger().head(group).sequence)
     except UNREADABLE:
@@ -132,7 +132,7 @@ def _anchored(service: Installation, group: str) -> dict[str, object]:
 
 
 def rebuild(group: str | None) -> int:
-    """Make the projector rewrite the registry and Parameter Store, and attest what was not; nothing is mailed again."""
+    """Make the projector rewrite the registry and Parameter Store, and write missing attestations; no mail is sent."""
     cursors = _cursors()
     groups = [group] if group else ledger().groups()
     heads = {name: ledger().head(name).sequence for name in groups}
@@ -162,7 +162,7 @@ def rebuild(group: str | None) -> int:
 
 
 def _take_rebuilt(waiting: dict[str, int], of: int) -> list[str]:
-    """Take out the groups whose targets have come as far as their heads, in `waiting`, and return them."""
+    """Remove the groups whose targets have reached their heads from `waiting`, and return them."""
     cursors, rebuilt = _cursors(), []
     with Progress("rebuild") as progress:
         for name, head in list(waiting.items()):
@@ -184,7 +184,7 @@ def refold(group: str | None) -> int:
 
 
 def redrive() -> int:
-    """Try again what was set aside: the dead-letter queue's groups, and what rules and functions could not deliver."""
+    """Retry the dead-letter queue's groups, and the undelivered events of rules and functions."""
     known = installation()
     groups: set[str] = set()
 
@@ -225,7 +225,7 @@ def wake(groups: Iterable[str], *, later: bool = False) -> None:
 def _take(
     queue_url: str, act: Callable[[dict[str, object], Mapping[str, MessageAttributeValueOutputTypeDef]], bool]
 ) -> int:
-    """Deal with the messages of a queue and delete them; those that `act` doesn't know stay there, and are counted."""
+    """Process the messages of a queue and delete them; those that `act` doesn't handle stay there, and are counted."""
     sqs = client("sqs")
     left: set[str] = set()
     while True:

@@ -1,4 +1,4 @@
-"""`promotion endpoint status`: what the ledger knows of an endpoint, and what SageMaker says of it now."""
+"""`promotion endpoint status`: the ledger's state of an endpoint, and SageMaker's state now."""
 
 from __future__ import annotations
 

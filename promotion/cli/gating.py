@@ -1,4 +1,4 @@
-"""`promotion gates explain`: what each gate says, of evidence in the ledger or of a metrics file that nobody has registered."""
+"""`promotion gates explain`: the result of each gate, on evidence in the ledger or on a metrics file."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def explain_file(
     attached: Sequence[str] = (),
     as_json: bool,
 ) -> int:
-    """By files alone, with no access to AWS: for who is about to register a model."""
+    """Explain by files alone, with no access to AWS: before a model is registered."""
     rules = configuration.load().environment(environment, group)
     evidence = replace(read_evidence(metrics, "--metrics"), licence=licence, attached=tuple(attached))
     before = read_evidence(live, "--live") if live is not None else None

@@ -1,4 +1,4 @@
-"""An argument parser that suggests what a mistyped word may have meant."""
+"""An argument parser that suggests the nearest word for a mistyped one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Parser(argparse.ArgumentParser):
     """argparse's, with suggestions in its errors."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong, what may have been meant, and exit with 2."""
+        """Print the error and the nearest valid word, and exit with 2."""
         if found := _INVALID_CHOICE.search(message):
             message += _meant(found[1], re.findall(r"[\w-]+", found[2]))
         super().error(message)

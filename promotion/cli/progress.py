@@ -38,7 +38,7 @@ class Progress:
             sys.stderr.flush()
 
     def at(self, text: str) -> None:
-        """Say how far it is, unless that was said a moment ago."""
+        """Print the progress, at most once in a short time."""
         if not self._shown or time.monotonic() - self._last < PAUSE_S:
             return
         self._last = time.monotonic()

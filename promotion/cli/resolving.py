@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_place(environment: str) -> None:
-    """Tell nothing approved from another account, and from a name that is no environment."""
+    """Raise a specific error for another account or for an unknown environment, rather than "nothing approved"."""
     try:
         from promotion.cli.service import check_place
     except ModuleNotFoundError:

@@ -89,7 +89,7 @@ def _there(environment: str) -> SSMClient:
 
 
 def place() -> str:
-    """The account and the region that commands go to, as far as AWS says."""
+    """Return the account and the region that commands go to, as far as AWS tells them."""
     region = client("ssm").meta.region_name
     try:
         return f"account {client('sts').get_caller_identity()['Account']}, {region}"

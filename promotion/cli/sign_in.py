@@ -30,7 +30,7 @@ _LOCAL_CALLBACK = "http://127.0.0.1:8000/callback"
 
 
 def ask(account: Account, *, callback: str | None, read_line: Callable[[], str] = sys.stdin.readline) -> list[Finding]:
-    """Have somebody sign in with a browser and paste the address that they come back to; return what came of it.
+    """Have a person sign in with a browser and paste the address of the redirect; return the verified claims.
 
     Only an authorization code is pasted. It is redeemed here, so that the service gets no session from it.
     """

@@ -12,7 +12,7 @@ LEAST_WIDTH = 8
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: str = "", width: int | None = None) -> None:
-    """Print rows, each column as wide as its widest cell; on a terminal, the widest columns give way to its `width`."""
+    """Print rows, each column as wide as its widest cell; on a terminal, the widest columns are cut to its `width`."""
     if width is None and sys.stdout.isatty():
         width = shutil.get_terminal_size().columns
     rows = [[one_line(cell) for cell in row] for row in rows]
@@ -25,5 +25,5 @@ def table(rows: Sequence[Sequence[str]], *, indent: str = "", width: int | None 
 
 
 def tell(text: str) -> None:
-    """Print a line in which others may have written: as one line, without what a terminal would act on."""
+    """Print a text of other people as one line, without characters that control a terminal."""
     print(" ".join(str(seen(text)).splitlines()))

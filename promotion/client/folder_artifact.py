@@ -124,7 +124,7 @@ def hash_folder(
 
 
 def files_of(objects: Manifest) -> Manifest:
-    """Return the list of files without their object versions: what a container can compare."""
+    """Return the list of files without their object versions, as a container can compare it."""
     return Manifest(tuple(replace(member, version_id=None) for member in objects.members))
 
 
@@ -186,7 +186,7 @@ def object_chunks(s3: Any, url: str, member: Member) -> Iterator[bytes]:
 def check_newest(
     s3: Any, url: str, manifest_sha256: str, approved: Manifest | None, on_bytes: Callable[[int], None]
 ) -> None:
-    """Read the newest objects below a prefix, which is what a reader of that address gets, and compare them.
+    """Read the newest objects below a prefix, which any reader of that address gets, and compare them.
 
     `on_bytes` is called with the number of bytes read so far, at least once a MiB.
 

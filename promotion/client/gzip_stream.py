@@ -1,4 +1,4 @@
-"""The tar stream inside of a gzip stream: decompressed a piece at a time, with bounds on what a header may take."""
+"""The tar stream inside of a gzip stream: decompressed piece by piece, with a limit on the size of headers."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class KeptDocuments:
     """The kept content of an archive's members, by path."""
 
     def __init__(self, wanted: Wanted) -> None:
-        """Keep as much of each member as `wanted` says."""
+        """Keep of each member as many bytes as `wanted` returns."""
         self._wanted, self._left = wanted, LARGEST_KEPT_BYTES
         self.contents: dict[str, bytes] = {}
 

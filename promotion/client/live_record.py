@@ -71,7 +71,7 @@ def signed_bytes(record: Mapping[str, object]) -> bytes:
 
 
 def read_json(text: str) -> Any:
-    """The value of a JSON text that somebody else may have written.
+    """Return the value of a JSON text from an untrusted source.
 
     Raises:
         ValueError: it is not JSON, names a field twice, is nested too deeply, or has characters that are no Unicode.
@@ -107,7 +107,7 @@ class _NamedTwice(ValueError):
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """An object of JSON; a name that stands in it twice would be read one way here and another elsewhere."""
+    """Build an object of JSON; refuse a repeated name, which different parsers would read differently."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise _NamedTwice

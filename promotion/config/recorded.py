@@ -1,4 +1,4 @@
-"""Settings as they are recorded in the ledger: without what is left at its default.
+"""Settings as the ledger records them: without those at their default.
 
 A release that adds a setting must not change the digest of a policy that nobody touched. So a setting's default never changes
 its meaning either: tests/rules/test_format.py holds them.

@@ -188,7 +188,7 @@ def suffix_of(region: str) -> str:
 
 
 def _check_partition(config: Config, region: str | None, refuse: Refuse) -> None:
-    """Refuses what is of another partition: no policy reaches from one into another."""
+    """Refuse resources of another AWS partition: no policy is valid across partitions."""
     if region is None:
         return
     partition = partition_of(region)

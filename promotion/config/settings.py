@@ -272,7 +272,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def mail_domains(self) -> frozenset[str]:
-        """Domains, in lower case, of addresses that may be written to: `[mail] domains`, else those that the file names."""
+        """Domains, in lower case, of allowed recipients: `[mail] domains`, else those of all addresses in the file."""
         if self.mail.domains:
             return frozenset(domain.lower() for domain in self.mail.domains)
         named = [self.mail.sender, self.mail.reply_to or ""]
@@ -347,7 +347,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return self.drift.environments or self.environment_names[-1:]
 
     def retraining(self, group: str) -> Retraining | None:
-        """The pipeline that drift of a group's model starts: the first whose pattern fits."""
+        """Return the pipeline that drift of a group's model starts: the first whose pattern matches."""
         for pattern, retraining in self.drift.retraining.items():
             if fnmatch.fnmatchcase(group, pattern):
                 return retraining

@@ -1,4 +1,4 @@
-"""Canonical JSON, which is what is stored, hashed and signed."""
+"""Canonical JSON, the form that is stored, hashed and signed."""
 
 from __future__ import annotations
 

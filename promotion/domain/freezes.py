@@ -1,4 +1,4 @@
-"""Time that passes for requests: a freeze window stops it, for nobody may approve then."""
+"""The waiting time of requests, without freeze windows, during which approvals are not possible."""
 
 from __future__ import annotations
 

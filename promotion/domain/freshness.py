@@ -15,7 +15,7 @@ ONCE_MORE = timedelta(minutes=1)
 
 
 def too_old(how: Authentication | None, decision: Decision, *, now: datetime, made_for_this: bool) -> str:
-    """Why somebody has to sign in again before they decide; empty where they need not.
+    """Return why a person has to sign in again before a decision; empty if they need not.
 
     Args:
         how: How they were authenticated, by the claims of their ID token.
@@ -47,7 +47,7 @@ def credentials_each_time(decision: Decision) -> bool:
 
 
 def strictest(decisions: Iterable[Decision]) -> Decision:
-    """Return what a sign-in has to fulfil to fulfil each of several rules."""
+    """Return a sign-in rule that fulfils each of several rules."""
     rules = tuple(decisions)
     return Decision(
         fresh_within=min(rules, key=lambda each: each.freshness).fresh_within if rules else Decision().fresh_within,

@@ -59,7 +59,7 @@ class GateResult(Struct, frozen=True, kw_only=True):
 
 
 class Measured(Struct, frozen=True, kw_only=True):
-    """A completed run of a request: what its gates said, and the metrics that they judge."""
+    """A completed run of a request: its metrics, and the results of its gates."""
 
     run_id: str
     at: datetime

@@ -1,4 +1,4 @@
-"""Ids of directory groups, compared as what they are."""
+"""Ids of directory groups, compared by the rules of their kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics documents: what is read of them, and how much of it is kept."""
+"""Metrics documents: the parts that are read, and their size limits."""
 
 from __future__ import annotations
 

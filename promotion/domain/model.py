@@ -1,4 +1,4 @@
-"""The things this service speaks of, immutable, and the rules that live on them.
+"""The immutable model of this service: packages, requests, evidence, environments, and their rules.
 
 Versions are SageMaker model package versions (int, from 1). Times are aware UTC. Digests are SHA-256 in hex.
 """
@@ -45,7 +45,7 @@ class Container(Struct, frozen=True, kw_only=True):
 
     @property
     def image_can_move(self) -> bool:
-        """True if a tag alone names the image: whoever may push it can put another image in its place."""
+        """True if a tag alone names the image: anybody who may push it can replace the image."""
         return bool(self.image) and not self.image_digest and "@" not in self.image
 
 
@@ -353,7 +353,7 @@ class Head(Struct, frozen=True, kw_only=True):
 
 
 def registry_status(version: VersionState, first: str) -> str:
-    """The ModelApprovalStatus that the ledger stands for.
+    """The ModelApprovalStatus of the version by the ledger.
 
     It follows the first environment's decision, so `Approved` means approved for the first environment; rolling back and
     superseding leave it, revoking makes it Rejected. What was adopted in a later environment is Approved as well: it serves.

@@ -55,7 +55,7 @@ def bytes_kept(path: str, size: int, begin: bytes) -> int:
 
 
 def layout_problem(sizes: Mapping[str, int], documents: Mapping[str, bytes], environment: Mapping[str, str]) -> str:
-    """Return why the inference image could not load these files; empty where nothing tells that it could not.
+    """Return why the inference image could not load these files; empty if no problem is found.
 
     Args:
         sizes: bytes of every file of the artifact, by path.

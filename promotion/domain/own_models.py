@@ -48,5 +48,5 @@ def asked_people(addresses: Iterable[str], requester: Requester | None, rules: E
 
 
 def nobody_else_decides(requester: Requester | None, rules: Environment) -> bool:
-    """Return True if the requester is the only approver whom the configuration names, and may not approve."""
+    """Return True if the requester is the only configured approver, and may not approve."""
     return not asked_people(rules.approvers, requester, rules)

@@ -29,7 +29,7 @@ class RegistryView(Struct, frozen=True, kw_only=True):
     metrics: dict[str, tuple[str, str]] = {}
 
     def of(self, version: VersionState, environments: tuple[str, ...]) -> VersionState:
-        """Return the version with what the registry says by now, which its events may not have told yet."""
+        """Return the version with its state in the registry, which may be newer than its events."""
         if self.package is None or is_another(version.package, self.package):
             return replace(version, removed=True)
         return replace(version, changes={**changes(version.package, self.package, environments), **self.metrics})
@@ -70,14 +70,14 @@ def changes(known: Package, found: Package, environments: tuple[str, ...]) -> di
 
 
 def metric_changes(known: Mapping[str, Metric], found: Mapping[str, Metric]) -> dict[str, tuple[str, str]]:
-    """Map each metric whose value changed to its old and new value, as people read them."""
+    """Map each metric whose value changed to its old and new value, in readable form."""
     values = {name: tuple(number(each[name].value) if name in each else "" for each in (known, found))
               for name in {**known, **found}}  # fmt: skip
     return {f"metric {name}"[:128]: (before, after) for name, (before, after) in values.items() if before != after}
 
 
 def is_served(field: str) -> bool:
-    """Return True if a changed field is part of what is served: other bytes, another image, other settings."""
+    """Return True if a changed field affects serving: other bytes, another image, other settings."""
     return field.startswith(SERVED) or field == CREATED
 
 

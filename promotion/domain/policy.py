@@ -251,7 +251,7 @@ def overtaken_by(version: int, environment: EnvironmentState, now: datetime) -> 
 
 
 def may_be_asked_again(s: Situation) -> Judgement:
-    """Decide whether a request may be asked again at all, by whom aside.
+    """Decide whether a request may be asked again at all, by any person.
 
     It was closed without being let in, or was rolled back since, and nothing newer is live or pending there.
     """
@@ -371,6 +371,6 @@ def _refused(code: str, why: str, who_may: str) -> Judgement:
 
 
 def shown_digest(version: VersionState, request: Request) -> str:
-    """Return the SHA-256, hex, of what a decision is shown: package, evidence, gates, and changes in the registry."""
+    """Return the SHA-256, hex, of what an approver reviews: package, evidence, gates, changes in the registry."""
     shown: list[object] = [version.package_digest, request.evidence_digest, request.gates_digest]
     return digest([*shown, version.changes] if version.changes else shown)

@@ -28,7 +28,7 @@ def model_request(
     security_groups: Sequence[str],
     isolated: bool,
 ) -> dict[str, object]:
-    """CreateModel's request for what is live: its own containers, each held to its approved bytes.
+    """Build CreateModel's request for the live version: its containers, each with its approved bytes.
 
     Several are a serial pipeline, each answering what the one before it answered; that is CreateModel's default.
 
@@ -53,7 +53,7 @@ def model_request(
 
 
 def model_data(url: str) -> dict[str, object]:
-    """CreateModel's fields for an artifact: one archive, or a folder whose files SageMaker places as they are."""
+    """Build CreateModel's fields for an artifact: an archive, or a folder that SageMaker copies as it is."""
     if not is_folder(url):
         return {"ModelDataUrl": url}
     source = {"S3Uri": url, "S3DataType": "S3Prefix", "CompressionType": "None"}

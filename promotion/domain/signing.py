@@ -1,4 +1,4 @@
-"""Electronic signatures: what a signature on a decision means, and what is recorded of it.
+"""Electronic signatures: the meaning of a signature on a decision, and its record.
 
 21 CFR 11.50 wants the printed name of the signer, the time, and the meaning of the signature; docs/signatures.md has the rest.
 """
@@ -17,7 +17,7 @@ from promotion.formatting import iso, one_line
 
 
 class Signature(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A recorded signature: signer, role, meaning, time, and the digest of what was shown."""
+    """A recorded signature: signer, role, meaning, time, and the digest of the reviewed information."""
 
     name: str
     role: str

@@ -19,7 +19,7 @@ METADATA = "__metadata__"
 
 
 def header_bytes(begin: bytes, size: int) -> int:
-    """Return how many bytes of a file to read for its header: its length at first, and then what that says.
+    """Return how many bytes of a file to read for its header: its length first, then the header.
 
     Args:
         begin: What was read so far.
@@ -35,7 +35,7 @@ def header_bytes(begin: bytes, size: int) -> int:
 def weights_problem(
     sizes: Mapping[str, int], heads: Mapping[str, bytes], indexes: Mapping[str, Mapping[str, str]]
 ) -> str:
-    """Return what is wrong with weight files; empty where their headers tell nothing.
+    """Return the problem of weight files; empty if their headers show none.
 
     Args:
         sizes: Bytes of every weight file, by path.

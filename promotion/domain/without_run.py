@@ -24,7 +24,7 @@ def measured_gates(config: Config, name: str, group: str) -> list[str]:
 
 
 def mark(name: str) -> str:
-    """The entry among a version's runs that says: nothing was measured in the environment `name`."""
+    """Return the entry among a version's runs for an environment `name` in which nothing was measured."""
     return f"{name}: not measured"
 
 

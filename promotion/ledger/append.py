@@ -1,4 +1,4 @@
-"""Appending to the ledger: read the states, decide on facts, and append them if nobody was faster."""
+"""Appending to the ledger: read the states, decide on events, and append them unless another process was faster."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def checked_reason(text: str) -> str:
 
 
 def append(group: str, step: Callable[[GroupSnapshot], list[NewEvent] | str], world: Context) -> Receipt:
-    """Read, decide and append; once more from the start when somebody else appended in between."""
+    """Read, decide and append; start again if another process appended in between."""
     for attempt in range(ATTEMPTS):
         view = world.ledger.view(group)
         facts = step(view)

@@ -1,4 +1,4 @@
-"""Attestation of a promotion: an in-toto statement about the artifact, for tools that know nothing of this service.
+"""Attestation of a promotion: an in-toto statement about the artifact, for tools that don't know this service.
 
 The subjects are the artifact and its members by SHA-256; the predicate says who approved the version for which environment,
 when, and on what evidence. docs/attestation.schema.json is generated from `Predicate`.
@@ -44,7 +44,7 @@ class Person(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Approval(Struct, frozen=True, kw_only=True):
-    """An approving vote; `evidence_digest` is of what was shown to this person."""
+    """An approving vote; `evidence_digest` is the digest of the information that this person reviewed."""
 
     by: Person
     at: datetime

@@ -17,7 +17,7 @@ class Book(Protocol):
         """Return the group's head."""
 
     def head_differences(self, group: str) -> list[Difference]:
-        """List what is stored beside the head and differs from it."""
+        """List the stored values beside the head that differ from it."""
 
     def events(self, group: str, *, after: int = 0) -> Iterator[Event]:
         """Yield the group's events after a sequence number, in order."""

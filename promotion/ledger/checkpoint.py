@@ -1,4 +1,4 @@
-"""A checkpoint: what a verification that found nothing has folded, so that the next one goes on from there.
+"""A checkpoint: the folded state of a verification without differences, from which the next one continues.
 
 Its digest is kept under Object Lock beside the anchors; a checkpoint that differs from it, or that another release folded, is
 no checkpoint, and everything is verified from the first event.

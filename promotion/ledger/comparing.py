@@ -1,4 +1,4 @@
-"""Differences between what is stored and what the events say: of one parameter, one history, one state. Pure."""
+"""Comparison of stored values with the events: one parameter, one history, one state. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def version_difference(
     pages: Mapping[str, str],
     objects: Callable[[str], RunsObject | None] | None,
 ) -> Difference | None:
-    """Compare a version's parameters with its state and history; `value` and `pages` are what is stored.
+    """Compare a version's parameters with its state and history; `value` and `pages` are the stored ones.
 
     `wanted` has the entries of its events, folded no further than what is stored. `objects` reads an object with the events of
     folded runs; without it they are not looked at.

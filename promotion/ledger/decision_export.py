@@ -167,7 +167,7 @@ def _shown(events: Iterable[Event], version: int, environment: str) -> list[str]
 
 
 def folded(events: Iterable[Event], version: int) -> GroupSnapshot:
-    """The states that one version's own events come to, from its registration on; others' events are passed over."""
+    """Return the states folded from one version's own events, from its registration on; other events are skipped."""
     view: GroupSnapshot | None = None
     for event in events:
         view = view or GroupSnapshot(Head(group=event.group))

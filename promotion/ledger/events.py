@@ -1,4 +1,4 @@
-"""The chain of events: what happened to a group's models, in an order that nobody can change unseen.
+"""The hash chain of a group's events, whose order can't be changed unnoticed.
 
 An event is stored as a text, canonical JSON, and its hash is over that text. No reader encodes an event again: one that knows
 more fields, or fewer, would get another text.

@@ -106,7 +106,7 @@ def _change(view: GroupSnapshot, event: Event, payload: Payload | Unknown) -> No
 
 
 def refolded(head: Head, events: Iterable[Event]) -> GroupSnapshot:
-    """The states that the events up to `head` come to.
+    """Return the states folded from the events up to `head`.
 
     Every environment counts as changed, so that the next append writes those states as this release folds them. Versions are
     written when an event is about them: there may be more of them than go into one transaction.
@@ -131,7 +131,7 @@ def read_state(text: str, kind: type[State]) -> State | None:
 
 
 def touched(event: Event) -> list[int]:
-    """The versions whose state an event may have changed, its own first."""
+    """Return the versions whose state an event may have changed, its own first."""
     others: list[int | None] = []
     match event.payload:
         case payloads.ModelPromoted(replaces=number) | payloads.ModelRolledBack(from_version=number):

@@ -24,7 +24,7 @@ FIELD = "runs"
 
 
 class FoldedRuns(Struct, frozen=True, kw_only=True):
-    """Runs that one entry stands for.
+    """The runs of one entry.
 
     `first` and `last` are sequence numbers. `digest` is SHA-256, hex, over the digest before and a run's hash, both as hex,
     run after run; before the first it is empty. `object` is the key in the evidence bucket of the newest of these events.
@@ -49,7 +49,7 @@ class RunsObject(Struct, frozen=True, kw_only=True):
     events: tuple[StoredEvent, ...] = ()
 
     def holds(self) -> bool:
-        """Return True if the events, after those folded before, come to the digest and the number of `runs`."""
+        """Return True if the events, after those folded before, have the digest and the number of `runs`."""
         digest, count = (self.previous.digest, self.previous.count) if self.previous is not None else ("", 0)
         for event in self.events:
             digest = _further(digest, hashlib.sha256(event.text.encode()).hexdigest())
@@ -129,7 +129,7 @@ def sequence_of(entry: Mapping[str, object]) -> int:
 
 
 def folded_entry(last: Mapping[str, object], runs: FoldedRuns) -> dict[str, object]:
-    """The entry that stands for `runs`, made of the entry of the last of them."""
+    """Return the entry for `runs`, made from the entry of the last of them."""
     kept = {name: last[name] for name in ("sequence", "time", "environment", "kind", "hash")}
     return {**kept, FIELD: msgspec.to_builtins(runs)}
 
@@ -170,7 +170,7 @@ def expected(
 
 
 def counted_events(entries: Iterable[Mapping[str, object]]) -> int:
-    """Return the number of events that entries stand for."""
+    """Return the number of events behind entries."""
     return sum(msgspec.convert(entry[FIELD], FoldedRuns).count if FIELD in entry else 1 for entry in entries)
 
 

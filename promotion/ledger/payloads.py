@@ -169,7 +169,7 @@ class PackageRemoved(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PackageChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """The registry says something else of a version than before.
+    """A version changed in the registry.
 
     `changes` has for each field what the ledger and what the registry says. With `package`, that is the version's package from
     here on: nothing had approved the other one. `told` where it is mailed: what is served changed after an approval. `anew`
@@ -204,7 +204,7 @@ class InferenceCompleted(_Payload, frozen=True, kw_only=True, omit_defaults=True
 
 
 class InferenceSkipped(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """Nothing measures the version in this environment, for `reason`. `asks`: the next one is asked all the same."""
+    """The version is not measured in this environment, for `reason`. `asks`: the next environment is asked anyway."""
 
     kind: ClassVar[names.EventKind] = names.INFERENCE_SKIPPED
     reason: str
@@ -262,7 +262,7 @@ class EndpointChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PolicyChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """`policy` is the text itself, without what is left at its default; `after` is its SHA-256."""
+    """`policy` is the text itself, without settings at their default; `after` is its SHA-256."""
 
     kind: ClassVar[names.EventKind] = names.POLICY_CHANGED
     before: str = ""
@@ -316,7 +316,7 @@ PAYLOADS: dict[str, type[Payload]] = {each.kind: each for each in Payload.__args
 
 
 def read_payload(kind: str, data: dict[str, Any]) -> Payload | Unknown:
-    """An event's data as its kind has it; fields that this release doesn't know are passed over.
+    """Decode an event's data by its kind; fields that are unknown to this release are ignored.
 
     Raises:
         ValidationError: a field is missing, or of another type.

@@ -54,7 +54,7 @@ def request_of(event: Event) -> Request:
 
 
 def _with_run(request: Request, event: Event) -> Request:
-    """Count the completed run whose evidence a request has now; registered metrics are no run."""
+    """Count the completed run of a request's evidence; registered metrics are no run."""
     if request.evidence.source != "inference" or request.evidence.status != "Completed":
         return request
     if any(run.run_id == request.evidence.run_id for run in request.measured):
@@ -202,7 +202,7 @@ def closed(request: Request, event: Event, how: ClosedState) -> Closed:
 
 
 def judge_pending(view: GroupSnapshot) -> None:
-    """Write into each environment what the state of its pending version says, where either has changed."""
+    """Update each environment's note on its pending version, if either has changed."""
     for name, environment in view.environments.items():
         number = environment.pending
         if number is None or not (name in view.changed_environments or number in view.changed_versions):
@@ -222,7 +222,7 @@ def ended(event: Event, how: str) -> Ending:
 
 
 def rolled_back_from(view: GroupSnapshot, event: Event, number: int) -> None:
-    """Say of the request that let a version in that somebody has gone back from it."""
+    """Mark the request that let a version in: an approver has rolled back from it."""
     state, name = view.version(number), environment_of(event)
     if (request := state.requests.get(name)) is not None:
         left = replace(request, ending=ended(event, names.ROLLED_BACK))

@@ -39,7 +39,7 @@ READS = 5
 
 
 class Anchor(Struct, frozen=True, kw_only=True):
-    """A head as it was on some day, kept where nobody can take it back."""
+    """A head at an earlier time, stored where it can't be deleted."""
 
     name: str
     sequence: int
@@ -103,7 +103,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
         anchors: Sequence[Anchor] = (),
         cursors: Mapping[str, int] | None = None,
     ) -> tuple[list[Found], Checkpoint | None]:
-        """Differences of a group, of what is newer than a checkpoint, and the next checkpoint if there are none.
+        """Return the differences of a group after a checkpoint, and the next checkpoint if there are none.
 
         All states and parameters are compared, packages only of versions that changed since, or are live or pending.
         """
@@ -160,7 +160,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
         return [], next_checkpoint(since, head, events, view, histories)
 
     def strangers(self, groups: Sequence[str], parameters: Mapping[str, str]) -> list[Found]:
-        """Parameters of groups that this ledger has never heard of: another service under the same prefix, or an intruder."""
+        """List parameters of groups that are not in this ledger: another service under the prefix, or an intruder."""
         found = []
         for name in sorted(parameters):
             group = name.removeprefix(f"{self.prefix}/").partition("/")[0]
@@ -229,7 +229,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
         return isinstance(signature, str) and self.holds(signed_bytes(record), signature)
 
     def _states(self, view: GroupSnapshot) -> Iterator[Difference]:
-        """Find stored states that differ from those folded from the events, and what stands beside the head.
+        """Find stored states that differ from those folded from the events, and values that differ beside the head.
 
         A state of another fold version is not compared: `fold.read_state` ignores it, and the next append rewrites it.
         """

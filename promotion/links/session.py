@@ -62,7 +62,7 @@ def session_fields(session: Session) -> dict[str, Any]:
 
 
 def read_session(found: Mapping[str, Any], known: Iterable[str]) -> Session:
-    """Read a session from what its cookie held; `known` groups are told by digests.
+    """Read a session from its cookie's content; `known` groups are recognized by digests.
 
     Raises:
         KeyError, TypeError, ValueError, OverflowError: it holds something else.

@@ -1,4 +1,4 @@
-"""Sessions: signed by who signs people in, and by nobody else. Everybody else has the public key.
+"""Sessions: signed by the sign-in function alone. All others have the public key.
 
 itsdangerous makes and reads the cookie; the signature is ECDSA on P-256 with SHA-256.
 """
@@ -47,7 +47,7 @@ class Sessions:
     def __init__(
         self, pem: str, sign: Callable[[bytes], bytes] | None = None, *, longest: timedelta = LONGEST_SESSION
     ) -> None:
-        """Read sessions by the public keys of whoever makes them."""
+        """Read sessions with the public keys of the sign-in function."""
         self.pem, self.sign = pem, sign
         self._longest = longest
         # The key that itsdangerous derives is not used: the algorithm has its own.
@@ -67,7 +67,7 @@ class Sessions:
         return value
 
     def session(self, cookie: str, *, now: datetime, known: Iterable[str] = ()) -> Session | None:
-        """The session in a cookie, or None where it is forged, damaged, over or too long; `known` groups are told by digests."""
+        """Return the session in a cookie; None if it is forged, damaged, expired or too long."""
         if len(cookie) > LONGEST_COOKIE or not all(_is_canonical(part) for part in cookie.lstrip(".").split(".")):
             return None
         try:

@@ -71,7 +71,7 @@ class Keyring:
         return Signer(self._keys, salt=f"promotion.{purpose}", key_derivation="hmac", digest_method=hashlib.sha256)
 
     def approval_token(self, request_id: str) -> str:
-        """The token of an approval link. It holds the request's id and nothing else; when it expires, the ledger knows."""
+        """Return the token of an approval link. It holds the request's id only; its expiry is in the ledger."""
         return _text(self._serializer("approval-link").dumps(request_id))
 
     def request_of(self, token: str) -> str:
@@ -117,7 +117,7 @@ class Keyring:
         return sign_in if now < sign_in.expires_at else None
 
     def sign_in_state(self, return_to: str) -> str:
-        """A state for a sign-in, which tells where to go after it also once its cookie is gone."""
+        """Return a state for a sign-in, from which its return path can be read even without its cookie."""
         kept = return_to if len(return_to) <= LONGEST_TOKEN else "/"
         return _text(self._serializer("sign-in-state").dumps([secrets.token_urlsafe(24), kept]))
 
@@ -181,7 +181,7 @@ class Keyring:
 
 
 def claimed_request_of(token: str) -> str:
-    """Return the request id that a token claims, unverified: nothing may be allowed because of it.
+    """Return the request id in an unverified token: it gives no permission.
 
     Raises:
         LinkInvalid: it claims none.

@@ -100,7 +100,7 @@ def compose(
 def waiting(
     event: Event, *, view: GroupSnapshot, config: Config, links: Links, told: Sequence[str] = ()
 ) -> digest.Waits:
-    """Return what an event that waits for a digest has to say; `told` are those who know already."""
+    """Return the letters of an event that waits for a digest; `told` are the addresses that have received it."""
     found = letters(event, view=view, config=config, links=links)
     alone = bool(found)
     if (

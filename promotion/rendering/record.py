@@ -22,7 +22,7 @@ _END = b"\n</script>"
 
 
 def write(found: Bundle) -> bytes:
-    """Return the record of a bundle; one bundle always comes to the same bytes."""
+    """Return the record of a bundle; the same bundle always gives the same bytes."""
     return pages.render_record(_document(found)).encode()
 
 

@@ -23,7 +23,7 @@ class _Command(Struct, frozen=True, kw_only=True, tag_field="operation"):
 
 
 class Register(_Command, frozen=True, kw_only=True, tag="register"):
-    """A package was registered; `changed` is what its request says where somebody asked for it."""
+    """A package was registered; `changed` is the text of its request if an operator asked for it."""
 
     package: Package
     evidence: Evidence
@@ -57,7 +57,7 @@ class RecordInference(_Command, frozen=True, kw_only=True, tag="inference"):
 
 
 class RecordFailure(_Command, frozen=True, kw_only=True, tag="failure"):
-    """A run failed before it knew its version; `broken`: the integrity check failed."""
+    """A run failed before its version was read; `broken`: the integrity check failed."""
 
     group: str
     environment: str
@@ -82,7 +82,7 @@ class KeepTime(_Command, frozen=True, kw_only=True, tag="keep_time"):
 
 
 class RecordBypass(_Command, frozen=True, kw_only=True, tag="bypass"):
-    """Somebody set a version's approval status outside this service, at `at`."""
+    """A version's approval status was set outside this service, at `at`."""
 
     group: str
     version: int
@@ -144,7 +144,7 @@ def message(command: Command) -> bytes:
 
 
 def read(event: Mapping[str, object]) -> Command:
-    """A command from what a function was invoked with.
+    """Decode a command from a function's input.
 
     Raises:
         Invalid: it is none, lacks a field, or has one of another type.

@@ -172,7 +172,7 @@ def record_decision(
 
 
 def ask_again(asked: str, actor: Person | Actor, changed: str, *, world: Context) -> Receipt:
-    """Ask once more for what was rejected, expired, superseded, withdrawn or rolled back, saying what has changed.
+    """Request a version again that was rejected, expired, superseded, withdrawn or rolled back, with what has changed.
 
     It rests on the newest run before the environment that completed.
 
@@ -256,7 +256,7 @@ def find_request(view: GroupSnapshot, version: int, name: str, attempt: int) -> 
 
 
 def situation(view: GroupSnapshot, asked: str, *, world: Context, seen: RegistryView | None = None) -> policy.Situation:
-    """Return the situation that a decision on the request `asked` depends on now; `seen` is what the registry says just now.
+    """Return the situation of a decision on the request `asked`; `seen` is the registry's state at this moment.
 
     Raises:
         Refused: there is no such request.

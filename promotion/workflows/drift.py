@@ -114,7 +114,7 @@ def _retraining(view: GroupSnapshot, environment: EnvironmentState, world: Conte
 
 
 def _on_its_way(view: GroupSnapshot, environment: EnvironmentState) -> int | None:
-    """A version newer than what is live that may still get here: nobody has turned it down."""
+    """Return a version newer than the live one that may still be approved here: it was not turned down."""
     live = environment.live or 0
     newest = max((n for e in view.environments.values() for n in (e.live, e.pending) if n is not None), default=0)
     state = view.find_version(newest) if newest > live else None

@@ -43,7 +43,7 @@ def record_endpoint(group: str, name: str, version: int, endpoint: EndpointState
 
 
 def remove_endpoint(group: str, name: str, actor: Actor, reason: str, *, world: Context) -> Receipt:
-    """Take an endpoint away, until it is asked for again. What is live stays live.
+    """Remove an endpoint until it is restored. The live version stays live.
 
     Raises:
         Refused: not an operator, no endpoint configured there, or removed already.

@@ -20,7 +20,7 @@ from promotion.workflows import decisions
 def roll_back(
     group: str, name: str, actor: Person | Actor, reason: str, *, world: Context, to_version: int | None = None
 ) -> Receipt:
-    """Bring an environment back to a version that was live there; the last good one unless told.
+    """Roll an environment back to a version that was live there; by default the last good one.
 
     Forward again goes the same way. A freeze doesn't hold it up.
 
@@ -82,7 +82,7 @@ def revoke(group: str, version: int, actor: Person | Actor, reason: str, *, worl
 
 
 def ask_for(group: str, version: int, arn: str, actor: Actor, reason: str, *, world: Context) -> Receipt:
-    """Ask for a version in the first environment; one that the ledger doesn't know is registered after this event.
+    """Request a version for the first environment; a version that is not in the ledger is registered after this event.
 
     Raises:
         Refused: it was never asked for there, or the actor is no operator.
@@ -159,7 +159,7 @@ def _given_way(environment: EnvironmentState, version: int) -> list[NewEvent]:
 def record_bypass(
     group: str, version: int, status: str, by: str, *, world: Context, at: datetime | None = None
 ) -> Receipt:
-    """Record that somebody set a version's approval status outside this service.
+    """Record that a version's approval status was set outside this service.
 
     The projector reverts an approval if the policy says so.
 

@@ -58,7 +58,7 @@ class Failure(Struct, frozen=True, kw_only=True):
 def project(
     group: str, *, ledger: Ledger, cursors: Cursors, targets: Mapping[names.TargetName, Target]
 ) -> tuple[list[Failure], dict[str, int]]:
-    """Project what is new to every target, in the order given; one that fails doesn't hold the others up.
+    """Project new events to every target, in the order given; a failing target doesn't stop the others.
 
     All go to where the head was at the beginning: an event appended meanwhile would otherwise reach a later target before
     an earlier one. And what FOLLOWS another goes no further than that one has come.

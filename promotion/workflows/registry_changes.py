@@ -26,7 +26,7 @@ def registered(
 def seen_again(
     view: GroupSnapshot, state: VersionState, package: Package, evidence: Evidence, world: Context, *, unasked: str = ""
 ) -> list[NewEvent] | str:
-    """Return the events of a version that the ledger knows, and that the registry describes once more.
+    """Return the events of a version that is in the ledger and that the registry describes again.
 
     What changed of its containers before anything approved it takes the place of what was registered, and of its request: votes
     were for other bytes. What is only described differently, and all that changes after an approval, is recorded for the page.
@@ -55,7 +55,7 @@ def seen_again(
 
 
 def record_removed(group: str, version: int, *, world: Context) -> Receipt:
-    """Record that a version is no longer in the registry; nobody can approve it from here on.
+    """Record that a version is no longer in the registry; it can't be approved any more.
 
     Raises:
         Invalid: the version was never registered.

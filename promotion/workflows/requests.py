@@ -23,7 +23,7 @@ TOLD_AGAIN_AFTER = timedelta(days=1)
 
 
 class AddedRun(Struct, frozen=True, kw_only=True):
-    """The open request that a run adds evidence to, what its gates say now, and whether its approvers are told."""
+    """The open request that a run adds evidence to, its gates' results now, and whether its approvers are mailed."""
 
     request_id: str = ""
     gates: tuple[GateResult, ...] = ()
@@ -112,7 +112,7 @@ def add_run(view: GroupSnapshot, state: VersionState, following: str, evidence: 
 
 
 def fails_anew(state: VersionState, name: str, found: Evidence) -> bool:
-    """Return True if a run failed and the one before it there did not: its requester is told once, not every hour."""
+    """Return True if a run failed and the previous one did not: the requester is mailed once, not every hour."""
     before = state.evidence.get(name)
     return found.status == "Failed" and (before is None or before.status != "Failed")
 
@@ -135,14 +135,14 @@ def _pending_expired(environment: EnvironmentState, world: Context) -> bool:
 
 
 def _request_of(view: GroupSnapshot, version: int, name: str) -> str:
-    """The id of a version's newest request for an environment; empty for what was adopted there."""
+    """Return the id of a version's newest request for an environment; empty for a version adopted there."""
     state = view.find_version(version)
     request = state.requests.get(name) if state else None
     return request.id if request else ""
 
 
 def _live_evidence(view: GroupSnapshot, environment: EnvironmentState) -> Evidence | None:
-    """The evidence on which what is live in an environment was admitted."""
+    """Return the evidence on which an environment's live version was admitted."""
     if environment.live is None:
         return None
     request = view.version(environment.live).requests.get(environment.name)

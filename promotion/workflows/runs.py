@@ -1,4 +1,4 @@
-"""Inference runs: what they measured, and what failed before it began."""
+"""Inference runs: their measurements, and failures before they began."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def record_inference(group: str, version: int, evidence: Evidence, *, world: Con
 
 
 def record_failure(group: str, name: str, run_id: str, problem: str, *, broken: bool, world: Context) -> Receipt:
-    """Record that a run in `name` failed before it began: on what is live there, there is no new evidence.
+    """Record that a run in `name` failed before it began: there is no new evidence for the live version.
 
     With `broken`, because the record or the bytes are not those that were approved.
 

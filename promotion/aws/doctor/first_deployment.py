@@ -35,7 +35,7 @@ _MISSING = frozenset(
 
 
 def identity(account: Account) -> Iterator[Finding]:
-    """SES knows a domain once in an account and region: what is there can't be made again, and what isn't can't be used."""
+    """Check the sender's domain in SES: it can be made once in an account and region."""
     mail = account.settings.mail
     domain = mail.sender.rpartition("@")[2].rstrip(">")
     client = account.client("sesv2")
@@ -90,7 +90,7 @@ def concurrency(account: Account) -> Iterator[Finding]:
 
 
 def buckets(account: Account) -> Iterator[Finding]:
-    """Buckets of inputs and of runs; those of artifacts are looked at in any case."""
+    """Check the buckets of inputs and of runs; those of artifacts are always checked."""
     client, settings = account.client("s3"), account.settings
     for name in sorted(set(settings.data_buckets) - set(settings.artifacts.buckets)):
         if _found(lambda name=name: client.head_bucket(Bucket=name)):  # type: ignore[misc]
@@ -157,7 +157,7 @@ def _alias(account: Account, name: str) -> bool:
 
 
 def domain(account: Account) -> Iterator[Finding]:
-    """A domain of one's own: its certificate issued for it, here, and nobody else's API at it."""
+    """Check a custom domain: its certificate is issued for it, in this region, and no other API uses it."""
     web = account.settings.web
     if web.domain_name is None or web.certificate_arn is None:
         return
@@ -206,7 +206,7 @@ def network(account: Account) -> Iterator[Finding]:
 
 
 def roles(account: Account) -> Iterator[Finding]:
-    """Execution roles of one's own."""
+    """Check execution roles that the configuration names."""
     settings, iam = account.settings, account.client("iam")
     for environment in settings.environments:
         role = environment.execution_role
@@ -219,7 +219,7 @@ def roles(account: Account) -> Iterator[Finding]:
 
 
 def _found(ask: Callable[[], object]) -> bool:
-    """Return True if AWS knows what is asked about."""
+    """Return True if a resource exists."""
     try:
         ask()
     except ClientError as error:

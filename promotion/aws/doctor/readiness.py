@@ -22,7 +22,7 @@ _UNTOUCHED = (".example.com", "@example.com")
 
 
 def configuration(account: Account) -> Iterator[Finding]:
-    """The file itself has been read and held to its rules; what is left is what no rule can know."""
+    """Report the policy's digest, and example values that are still in the configuration."""
     settings = account.settings
     rungs = " → ".join(settings.environment_names)
     yield ok("configuration", f"{rungs}; policy {settings.policy_digest()[:12]}.")
@@ -94,7 +94,7 @@ def bootstrap(account: Account) -> Iterator[Finding]:
 
 
 def artifacts(account: Account) -> Iterator[Finding]:
-    """The buckets that models live in: there, here, and keeping what was overwritten."""
+    """Check the buckets of models: they exist, in this region, with versioning."""
     buckets = account.settings.artifacts.buckets
     if not buckets:
         yield warn("artifacts", "no bucket is named.", "Name those of your models under [artifacts] buckets.")
@@ -239,7 +239,7 @@ def _identity(account: Account, name: str) -> bool | None:
 
 
 def _is_list(approvers: Iterable[str]) -> bool:
-    """One address may be a mailing list, so that fewer addresses than the quorum are no mistake."""
+    """Return True for a single address: it may be a mailing list, and reach a whole quorum."""
     return len(set(approvers)) == 1
 
 

@@ -1,4 +1,4 @@
-"""Sign-in with an OpenID Connect provider: authorization code with PKCE, and the ID token held to its claims.
+"""Sign-in with an OpenID Connect provider: authorization code with PKCE, and checks of the ID token's claims.
 
 OpenID Connect Core 1.0: https://openid.net/specs/openid-connect-core-1_0.html, section 3.1.
 """

@@ -1,4 +1,4 @@
-"""From claims to a person: groups, names and how somebody was authenticated."""
+"""Conversion of claims to a person: groups, names, and the method of authentication."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOST_METHODS = 20
 
 
 def find(claims: Mapping[str, object], name: str) -> object:
-    """The claim `name`: the one of that whole name, else what a dotted path leads to; None where there is none."""
+    """Return the claim `name`: the claim of that whole name, else the one at a dotted path; None if there is none."""
     if name in claims:
         return claims[name]
     found: object = claims
@@ -100,7 +100,7 @@ def _groups_of_text(text: str, separator: str | None, known: Iterable[str]) -> l
 
 
 def known_among(groups: Iterable[str], known: Iterable[str]) -> frozenset[str]:
-    """Those ids of the configuration that the groups of a token stand for."""
+    """Return the configuration's ids among the groups of a token."""
     brought = {comparable_group(group) for group in groups}
     return frozenset(group for group in known if comparable_group(group) in brought)
 
@@ -147,7 +147,7 @@ def _addresses(claims: Mapping[str, object]) -> list[str]:
 
 
 def _text(claims: Mapping[str, object], name: str, longest: int) -> str:
-    """A claim's text in one line; empty where it is missing, no text, or a mail address that nobody has verified."""
+    """Return a claim's text in one line; empty if it is missing, no text, or an unverified mail address."""
     found = claims.get(name)
     if not isinstance(found, str):
         return ""

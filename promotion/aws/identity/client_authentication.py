@@ -92,7 +92,7 @@ class ClientAuthentication:
 
     @cached_property
     def _private_key(self) -> tuple[Key, dict[str, str]]:
-        """The key, and what the header of an assertion says of it."""
+        """Return the key, and the header of an assertion signed with it."""
         if self._secret.lstrip().startswith("{"):
             try:
                 document = json.loads(self._secret)

@@ -80,7 +80,7 @@ class Discovery:
         return self._keys[1]
 
     def newer_keys(self, key_id: str | None) -> KeySet | None:
-        """The keys read again, for a token whose key `key_id` isn't among them or doesn't fit; None where that is no use.
+        """Read the keys again for a token whose key `key_id` is missing or doesn't fit; None if that can't help.
 
         A key that is not known may be a new one, and is looked for at once; the same name isn't looked for again for a while.
         """
@@ -177,7 +177,7 @@ def _trusted(certificates: str) -> str:
 
 
 def _key(document: Any) -> Key | None:
-    """A public key for signatures, or None where it is of a kind that nobody here understands."""
+    """Return a public key for signatures; None if its kind isn't supported."""
     if not isinstance(document, dict) or document.get("use", "sig") != "sig" or document.get("kty") == "oct":
         return None
     try:

@@ -19,7 +19,7 @@ MOST_PAGES = 50
 
 
 def scope(graph: str) -> str:
-    """The scope of an authorization request whose access token reads memberships at `graph`."""
+    """Return the scope of an authorization request whose access token may read memberships at `graph`."""
     return f"{graph.rstrip('/')}/{PERMISSION}"
 
 

@@ -1,4 +1,4 @@
-"""Logout tokens: the provider's word that somebody's sessions are over.
+"""Logout tokens: the provider's signed notice that a person's sessions have ended.
 
 OpenID Connect Back-Channel Logout 1.0, sections 2.4 and 2.6: https://openid.net/specs/openid-connect-backchannel-1_0.html
 """

@@ -1,4 +1,4 @@
-"""One sign-in: off to the provider, back with a code, and the ID token held to its claims."""
+"""One sign-in: redirect to the provider, return with a code, and checks of the ID token's claims."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class IdentityProvider:
         return {"client_id": self._identity.client_id, "request_uri": str(answer.get("request_uri", ""))}
 
     def finish(self, code: str, sign_in: SignIn, *, now: datetime) -> Person:
-        """The person that a code stands for.
+        """Exchange a code for the person who signed in.
 
         Raises:
             SignInFailed: the code or the token is not good, or the groups can't be told from it.
@@ -100,7 +100,7 @@ class IdentityProvider:
         return self.person(self.claims_for(code, sign_in, now=now))
 
     def person(self, claims: Mapping[str, object]) -> Person:
-        """The person that verified claims describe.
+        """Return the person that verified claims describe.
 
         Raises:
             SignInFailed: the groups can't be told from them.

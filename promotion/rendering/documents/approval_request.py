@@ -185,7 +185,7 @@ def _signed_out() -> Judgement:
 
 
 def _admitted_on(live: VersionState | None, environment: str) -> Evidence | None:
-    """The evidence on which what is live was admitted."""
+    """Return the evidence on which the live version was admitted."""
     request = live.requests.get(environment) if live else None
     return request.evidence if request else None
 

@@ -81,7 +81,7 @@ def board_document(
     unreadable: Iterable[str] = (),
     differences: Mapping[str, OpenDifferences] | None = None,
 ) -> dict[str, object]:
-    """Groups by environments, and first of all what waits for the person; `wanted` says which and in which order.
+    """Build the board: groups by environments, the person's own tasks first; `wanted` has the filter and order.
 
     `unreadable` names groups whose states can't be read: nothing else is known of them. `differences` are those that the last
     verification found, by group, and under another name what belongs to no group.
@@ -222,7 +222,7 @@ def _attention(
     now: datetime,
     wanted: BoardFilter,
 ) -> list[Attention]:
-    """Live versions of a group that are in trouble, where the person may roll back."""
+    """List live versions of a group with problems, if the person may roll back."""
     return [
         {
             **cell_document(state, state.name, links, now),

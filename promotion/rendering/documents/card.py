@@ -1,4 +1,4 @@
-"""A package as a reader sees it: who made it, from what, what is in it, what is missing, and what changed against live."""
+"""A package for readers: its origin, its content, what is missing, and what changed against the live version."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _OWN_KEYS = frozenset({"requested_by"})
 def package_document(
     package: Package, evidence: Evidence | None, environments: tuple[str, ...], gates: Iterable[GateResult] = ()
 ) -> dict[str, Any]:
-    """A package as plain data. `missing` names what is not given although `gates` or the kind of model ask for it."""
+    """Build a package's data. `missing` names absent fields that `gates` or the kind of model need."""
     text, left_out = readable(package.description, LONGEST_DESCRIPTION)
     lineage = _lineage(package.metadata, evidence)
     expected = _expected(lineage, gates)

@@ -54,7 +54,7 @@ class CurvesDocument(TypedDict):
 
 
 def curve_documents(evidence: Evidence, registered: Evidence | None, live: Evidence | None) -> list[CurvesDocument]:
-    """Curves of what is judged, and those that were registered, where they are something else."""
+    """Build the curves of the judged evidence, and of the registered one if they differ."""
     where = "registered" if evidence.source == "registration" else f"measured in {evidence.environment}"
     found = [_curves(evidence, f"As {where}", live)]
     if registered is not None and evidence.source != "registration":

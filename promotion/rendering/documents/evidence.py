@@ -1,4 +1,4 @@
-"""Evidence as a reader sees it: the candidate against what is live, metric by metric, with its gates and its doubts."""
+"""Evidence for readers: the candidate against the live version, metric by metric, with gates and warnings."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def is_unmeasured(evidence: Evidence) -> bool:
 
 
 def engine_changes(evidence: Evidence, live: Evidence | None) -> list[dict[str, str]]:
-    """Engine, device and dtype where they differ from the run behind what is live: then numbers don't compare like for like."""
+    """List engine, device and dtype if they differ from the live version's run: the numbers are then not comparable."""
     if live is None or not live.engine or not evidence.engine:
         return []
     found: list[dict[str, str]] = []

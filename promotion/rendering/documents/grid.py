@@ -20,7 +20,7 @@ _ASKS = {"expired": ("idle", "expired"), "open": ("open", "pending"), "shut": ("
 
 
 def cells(row: Cells, now: str, signs: Mapping[str, str]) -> Markup:
-    """The environments of a group: what is live and since when, what is wrong with it, and what is pending approval.
+    """Build the environments of a group: live version, its problems, and the pending version.
 
     `signs` are the drawn signs `shut` and `warn`.
     """

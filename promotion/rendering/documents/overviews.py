@@ -41,7 +41,7 @@ def model_document(
     now: datetime,
     differences: OpenDifferences | None = None,
 ) -> dict[str, object]:
-    """A model package group: what is live where, its versions with their metrics, what may be undone, and what happened."""
+    """Build a model package group's page: live versions, all versions with metrics, possible operations, events."""
     view = GroupSnapshot(Head(group=group), environments=dict(environments), versions={v.version: v for v in versions})
     newest_first = sorted(versions, key=lambda state: state.version, reverse=True)
     revoking = policy.may_revoke(person, group, config) if person is not None else None
@@ -209,7 +209,7 @@ def _environment(
     links: Links,
     now: datetime,
 ) -> dict[str, object]:
-    """An environment of a model, with what it could be rolled back to; the first of `targets` is what it would be."""
+    """Build an environment of a model, with its rollback targets; the first of `targets` is the default."""
     state = state or EnvironmentState(group=group, name=name)
     rules = config.environment(name, group)
     revoked = {found.version for found in versions if found.revoked}

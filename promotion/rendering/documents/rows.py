@@ -97,7 +97,7 @@ class Series(TypedDict):
 
 
 class TroubleRow(TypedDict):
-    """One thing that is wrong: in a word, since when (ISO 8601), what it is, and the way on."""
+    """A problem: in a word, since when (ISO 8601), in a sentence, and the remedy."""
 
     word: str
     tone: str
@@ -164,7 +164,7 @@ class Cell(Trouble):
 
 
 class Attention(Cell):
-    """An environment whose live version is in trouble, with its group and its page."""
+    """An environment whose live version has a problem, with its group and its page."""
 
     group: str
     environment: str

@@ -14,7 +14,7 @@ ROLL_BACK = "Roll back or revoke it."
 
 
 def is_troubled(state: EnvironmentState) -> bool:
-    """Return True if something is wrong with what is live; cheap, for lists of all groups."""
+    """Return True if the live version has a problem; cheap, for lists of all groups."""
     failed_endpoint = state.endpoint.status == names.ENDPOINT_FAILED and not state.endpoint.removed
     return bool(state.broken_since or state.failed_since or state.drift or failed_endpoint)
 

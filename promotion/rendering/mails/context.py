@@ -1,4 +1,4 @@
-"""An event with all that is needed to tell people of it."""
+"""An event with all data that its mails need."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Occasion(Struct, frozen=True, kw_only=True):
 
     @property
     def requester(self) -> tuple[str, ...]:
-        """The address of whoever registered the version, if it is known and in a domain that may be written to."""
+        """The requester's address, if it is known and in an allowed domain."""
         address = requester_address(self.state.package)
         return (address,) if self.config.may_write_to(address) else ()
 
@@ -91,7 +91,7 @@ class Occasion(Struct, frozen=True, kw_only=True):
         return unique(address for rule in rules for address in rule.approvers)
 
     def copies(self, *environments: str, requester: bool = False) -> tuple[str, ...]:
-        """Stakeholders, and the requester where asked, less those who are approvers anyway."""
+        """Stakeholders, and the requester if wanted, without those who are approvers."""
         rules = [self.config.environment(name, self.event.group) for name in environments]
         everybody = [address for rule in rules for address in rule.stakeholders]
         known = {address.casefold() for address in self.approvers(*environments)}

@@ -26,7 +26,7 @@ Key = tuple[str, int]
 
 
 class Waits(Struct, frozen=True, kw_only=True):
-    """An event whose mail waits: its letters, who was told already, and whether it is news only among others."""
+    """An event whose mail waits: its letters, its recipients so far, and whether it needs no mail of its own."""
 
     kind: str
     letters: Sequence[Letter]
@@ -35,7 +35,7 @@ class Waits(Struct, frozen=True, kw_only=True):
 
 
 def digests(waiting: Mapping[Key, Waits], links: Links, now: datetime) -> list[tuple[Message, tuple[Key, ...]]]:
-    """Return the mails about `waiting`, by group and sequence, each with the events that it tells of.
+    """Return the mails about `waiting`, by group and sequence, each with its events.
 
     Recipients who are told the same share a mail; who is told one thing gets the mail that it would have been.
     """

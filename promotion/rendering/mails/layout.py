@@ -175,7 +175,7 @@ def _encodable(text: str) -> str:
 
 
 def bar(row: MetricRow) -> list[tuple[int, str]]:
-    """A metric as a row of table cells, (percent of the width, what it is): the one drawing that every mail program shows.
+    """Return a metric as a row of table cells, (percent of the width, kind): every mail program can draw it.
 
     Cells are `fill`, `bound` (the line where the gate fails), `lack` (what is missing up to it) and `rest`.
     """

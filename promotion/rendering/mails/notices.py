@@ -80,7 +80,7 @@ def promoted(o: Occasion, payload: payloads.ModelPromoted) -> list[Letter]:
 
 
 def expired(o: Occasion) -> list[Letter]:
-    """To the requester; with the cause where nobody could have approved."""
+    """Write to the requester; with the cause if approval was impossible."""
     name = o.environment
     stop = stop_of(o, o.state.requests[name])
     again = "That is not a rejection: you can ask again on the page."
@@ -103,7 +103,7 @@ def expired(o: Occasion) -> list[Letter]:
 
 
 def superseded(o: Occasion, payload: payloads.RequestSuperseded, *, own: bool = False) -> list[Letter]:
-    """Only for a requester whose request was superseded by somebody else's version: one's own newer version is no news.
+    """Write to a requester whose request was superseded by another person's version, but not by one's own.
 
     With `own`, also for that: of many registered at once it is not plain which one is asked.
     """
@@ -275,7 +275,7 @@ def drifted(o: Occasion, payload: payloads.DriftDetected) -> list[Letter]:
 
 
 def endpoint_changed(o: Occasion, payload: payloads.EndpointChanged) -> list[Letter]:
-    """An endpoint that doesn't come to serve what is live, and one that an operator takes away or asks for again."""
+    """Write about an endpoint that fails to serve the live version, or that an operator removes or restores."""
     name, status, serves = o.environment, payload.status, payload.serves
     if status == names.ENDPOINT_FAILED:
         goes_on = f"Version {serves} goes on answering there." if serves else "Nothing answers there now."
@@ -323,7 +323,7 @@ def endpoint_changed(o: Occasion, payload: payloads.EndpointChanged) -> list[Let
 
 
 def _and_requester(o: Occasion, letter: Letter) -> list[Letter]:
-    """A letter to approvers, and its copy for a requester who isn't one: with links that open to them."""
+    """Return a letter to approvers, and its copy for the requester with links that open for them."""
     told = {address.casefold() for address in (*letter.to, *letter.cc)}
     if not o.requester or o.requester[0].casefold() in told:
         return [letter]

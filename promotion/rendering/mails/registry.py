@@ -1,4 +1,4 @@
-"""Mails about what the registry says of a version: changed after an approval, deleted, or never made."""
+"""Mails about a version's entry in the registry: changed after an approval, deleted, or never made."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def registered(o: Occasion, payload: payloads.ModelRegistered) -> list[Letter]:
 
 
 def changed(o: Occasion, payload: payloads.PackageChanged) -> list[Letter]:
-    """Only what is served, and only after an approval: before one, the request is made again and says what changed."""
+    """Write if the change affects serving, after an approval: before one, a new request shows the change."""
     if not payload.told:
         return []
     served = [field for field in payload.changes if is_served(field)]
@@ -54,7 +54,7 @@ def changed(o: Occasion, payload: payloads.PackageChanged) -> list[Letter]:
 
 
 def removed(o: Occasion) -> list[Letter]:
-    """To those whose decision it waits for, and to its requester."""
+    """Write to the approvers of its pending request, and to its requester."""
     waits = [name for name, request in o.state.requests.items() if request.state == "Pending"]
     waits = [name for name in waits if name in o.config.environment_names]
     return [

@@ -155,13 +155,13 @@ def _reporter(evidence: Evidence) -> list[tuple[str, str]]:
 
 
 def _unsaid(problems: list[str], evidence: Evidence, gates: tuple[GateResult, ...]) -> list[str]:
-    """The problems, without that of a failed run where its gate has said it above already."""
+    """Return the problems without that of a failed run if its gate has mentioned it above."""
     said = evidence.source == "inference" and any(gate.kind is GateKind.RUN for gate in gates)
     return problems[1:] if said else problems
 
 
 def _refused_to_all(o: Occasion, request: Request, environment: EnvironmentState) -> policy.Judgement:
-    """Why approving would be refused even to an approver who has nothing to do with the version; `may` where it wouldn't."""
+    """Return why approving would be refused to any approver; `may` if it would not."""
     rules = o.config.environment(request.environment, o.event.group)
     anyone = Person(subject="", name="", groups=frozenset({rules.approver_group.id}))
     situation = policy.Situation(

@@ -36,7 +36,7 @@ def stop_of(o: Occasion, request: Request) -> policy.Judgement:
 
 
 def stopped(o: Occasion, request: Request) -> list[Letter]:
-    """One letter to the requester of a request that nobody can approve; none where a failed run has its own."""
+    """Return one letter to the requester of a request that can't be approved; none if a failed run has its own."""
     found = stop_of(o, request)
     if found.may or any(gate.kind is GateKind.RUN for gate in request.gates):
         return []
@@ -78,7 +78,7 @@ def run_failed(o: Occasion, payload: payloads.InferenceCompleted) -> list[Letter
 
 
 def not_measured(o: Occasion, payload: payloads.InferenceSkipped) -> list[Letter]:
-    """Letters to the environment's team and to the requester, where results are missing and nobody is asked."""
+    """Return letters to the environment's team and to the requester if results are missing, so nobody is asked."""
     if payload.asks:
         return []
     name, following = o.environment, o.config.next(o.environment) or ""
