@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def check_departures() -> None:
-    """Refuse to deploy over models that nobody would answer for. Only where the CDK found an account to deploy into; a
-    deployer who may not read the ledger is told that nobody looked.
+    """Refuse a deployment that leaves live models without an environment. Only where the CDK found an account to deploy
+    into; a deployer who may not read the ledger is told that this was not checked.
 
     Raises:
         Refused: an environment with live models has left the configuration.
@@ -64,7 +64,7 @@ def find_kept() -> dict[str, str] | None:
 
 
 def tell_suspicions() -> None:
-    """Say on standard error what is allowed in the configuration and looks like a mistake."""
+    """Print settings on standard error that are allowed but look like a mistake."""
     from promotion.config import identity, loading
 
     for suspicion in identity.suspicions(loading.load()):

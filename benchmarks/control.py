@@ -324,7 +324,7 @@ def _decision(service: Plant, version: int) -> tuple[int, int]:
 
 
 def _lengthen(service: Plant, count: int) -> None:
-    """Inference runs, recorded as fast as transactions take them; nobody is mailed about these."""
+    """Record inference runs as fast as transactions take them, without mail."""
     with service.unharmed():
         book, number = ledger(), 0
         while number < count:

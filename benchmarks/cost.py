@@ -88,7 +88,7 @@ class Meter:
 
 
 def _write_units(item: dict[str, Any]) -> int:
-    """One a KB begun, and as many again for what stands in the board's index."""
+    """Return write units: one for each KB begun, and as many again for entries of the board's index."""
     wanted = item.get("Put") or item.get("Update") or item.get("ConditionCheck") or {}
     units = math.ceil(len(json.dumps(wanted.get("Item", {}), default=str)) / KB) or 1
     return units * (2 if "board_pk" in wanted.get("Item", {}) else 1)
@@ -132,7 +132,7 @@ def promotion(service: Plant) -> Meter:
 
 
 def idle(service: Plant) -> Meter:
-    """A month in which nobody does anything, with one model live."""
+    """Return the cost of a month without any activity, with one model live."""
     once = Meter()
     with metered(service, once):
         service.sweep()
@@ -202,7 +202,7 @@ def transitions() -> int:
 
 
 def priced(meter: Meter) -> dict[str, float]:
-    """USD of what a meter counted, by service."""
+    """Return the USD of a meter's counts, by service."""
     found: defaultdict[str, float] = defaultdict(float)
     for name, count in meter.calls.items():
         service, operation = name.split(":")
@@ -250,7 +250,7 @@ def standing() -> dict[str, tuple[str, float]]:
 
 
 def compute() -> dict[str, Any]:
-    """Everything that the page says."""
+    """Compute all figures of the page."""
     os.environ.update(FAKE_ACCOUNT)
     four = CONFIG_TEXT.replace('[[environments]]\nname = "prod"', UAT + '[[environments]]\nname = "prod"')
     with (

@@ -188,7 +188,7 @@ class Watch:
         return call
 
     def handlers_ms(self) -> dict[str, float]:
-        """Medians of what was warm: the first call of each is not."""
+        """Return medians of warm calls: the first call of each is left out."""
         return {
             module: round(1000 * statistics.median(taken[1:] or taken), 2)
             for module, taken in sorted(self.own_s.items())

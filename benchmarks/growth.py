@@ -76,7 +76,7 @@ def main(long: bool = False) -> dict[str, Any]:
 
 
 def smallest(folder: Path) -> Path:
-    """A T5 of random weights that says one token."""
+    """Make a T5 of random weights that generates one token."""
     tokenizer = tokenizer_of([" ".join(WORDS)] * 3, size=100, specials=(PAD, END, UNKNOWN), single=f"$A {END}")
     torch.manual_seed(0)
     model = T5ForConditionalGeneration(

@@ -67,7 +67,7 @@ def _write(place: Path, members: int, content: Callable[[], bytes]) -> None:
 
 
 def _hashed(place: Path) -> tuple[float, float]:
-    """Seconds of the process's own time, and MiB above what it had before."""
+    """Return the seconds of the process's own time, and its growth in MiB."""
     found = subprocess.run([sys.executable, "-c", _HASH, str(place)], capture_output=True, text=True, check=True)
     used, peak = map(float, found.stdout.split())
     return used, peak

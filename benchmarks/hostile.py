@@ -28,7 +28,7 @@ class Forged(Struct, frozen=True, kw_only=True):
 
 
 class Blinded(Struct, frozen=True, kw_only=True):
-    """Hostile items by what `promotion verify` said of the other groups; `unnamed` of the items it named nothing."""
+    """Hostile items by the findings of `promotion verify` in other groups; `unnamed` are items without a finding."""
 
     items: int
     groups: int
@@ -36,7 +36,7 @@ class Blinded(Struct, frozen=True, kw_only=True):
 
 
 def forge(house: House) -> Forged:
-    """Send every forged event as each role of the template, and then to each function by somebody who may invoke it."""
+    """Send every forged event as each role of the template, and then to each function by a permitted caller."""
     before = house.state(VICTIM)
     answers = []
     found = roles(house)
@@ -55,7 +55,7 @@ def forge(house: House) -> Forged:
 
 
 def blind(house: House) -> Blinded:
-    """Plant one hostile item after the other in one group; each other group has a difference that has to be told all the same."""
+    """Plant one hostile item after the other in one group; the differences of other groups must still be found."""
     table = json.loads(house.aws("ssm").get_parameter(Name="/promotion/_service")["Parameter"]["Value"])["ledger_table"]
     witnesses = [f"/promotion/{group}/canary/live" for group in sorted(house.packages) if group != VICTIM]
     for name in witnesses:

@@ -72,7 +72,7 @@ Run = Callable[[], Answers]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A model's shape, and what it is asked."""
+    """A model's shape, and its input."""
 
     make: Callable[[], Any]
     ways: Callable[[Any, Shape], dict[str, Run]]
@@ -236,7 +236,7 @@ def continuations(model: Any, shape: Shape) -> dict[str, Run]:
 
 
 def tokenizer(size: int) -> PreTrainedTokenizerFast:
-    """A tokenizer of so many made-up words, for a folder that has to have one."""
+    """Make a tokenizer of a number of made-up words, for a folder that needs one."""
     words = ["<pad>", "</s>", "<unk>", *(f"t{number}" for number in range(3, size))]
     made = Tokenizer(WordLevel({word: place for place, word in enumerate(words)}, unk_token="<unk>"))
     made.pre_tokenizer = WhitespaceSplit()

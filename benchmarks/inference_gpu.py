@@ -41,7 +41,7 @@ _CONFIGS: dict[str, dict[str, Any]] = {"no step ahead": {"ahead": False}, "512 r
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Two models' shapes, and what they are given."""
+    """Two models' shapes, and their input."""
 
     texts: dict[str, Any]
     labels: dict[str, Any]

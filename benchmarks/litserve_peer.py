@@ -1,4 +1,4 @@
-"""LitServe over the same model and the same engine, for benchmarks.realtime: what differs is who stands at the door.
+"""LitServe over the same model and the same engine, for benchmarks.realtime: only the server differs.
 
 Runs in an environment of its own; what the model needs is found in the caller's, behind it.
 """

@@ -57,7 +57,7 @@ def register(service: LocalService, group: str, key: str) -> str:
 
 
 def mail_about(service: LocalService, group: str, version: int) -> dict[str, Any]:
-    """The mail that asks a version into dev, once it is there."""
+    """Wait for the mail that requests a version for dev."""
 
     def look() -> dict[str, Any] | None:
         for mail in service.mailbox():

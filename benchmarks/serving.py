@@ -86,7 +86,7 @@ def clock() -> float:
 
 
 def interleaved(variants: Variants) -> tuple[dict[str, float], dict[str, Any]]:
-    """The best seconds of each variant over the rounds, and what it answered."""
+    """Return the best seconds of each variant over the rounds, and its answers."""
     seconds: dict[str, float] = {}
     answers: dict[str, Any] = {}
     for _ in range(ROUNDS):
@@ -303,7 +303,7 @@ def memory(lines: int) -> dict[str, Any]:
 
 
 def smallest(folder: Path) -> Path:
-    """A model that does next to nothing, so that reading and writing are what is measured."""
+    """A model that computes next to nothing, so that reading and writing are measured."""
     tokenizer = tokenizer_of(["0123456789 of"] * 3, size=40, specials=(PAD, END, UNKNOWN), single=f"$A {END}")
     torch.manual_seed(0)
     config = T5Config(

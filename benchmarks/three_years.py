@@ -187,7 +187,7 @@ def rows(f: dict[str, Any]) -> list[tuple[str, str, str, str]]:
 
 
 def live_through(days: int, versions: int) -> tuple[House, Checkpoint]:
-    """One group over the time: versions climb one after the other, and each day what is live runs in every environment.
+    """Simulate one group: versions are promoted one after the other, and live versions run daily in each environment.
 
     Returns:
         The group, and the checkpoint of the day before the last.
@@ -288,7 +288,7 @@ def _waiting(config: Config) -> list[EnvironmentState]:
 
 
 def rules() -> int:
-    """Rules and schedules of a template whose schedule runs every group in every environment."""
+    """Return rules and schedules of a template whose schedule runs every group in every environment."""
     with tempfile.TemporaryDirectory() as folder:
         text = (ROOT / "tests" / "infra" / "promotion.toml").read_text(encoding="utf-8")
         config = Path(folder) / "promotion.toml"

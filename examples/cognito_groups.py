@@ -18,7 +18,7 @@ CLAIM = "groups"
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Add the claim to the ID token; without the attribute it is an empty list, so that nobody is taken for a member."""
+    """Add the claim to the ID token; without the attribute it is an empty list, which makes nobody a member."""
     said = event["request"]["userAttributes"].get(ATTRIBUTE, "")
     event["response"]["claimsAndScopeOverrideDetails"] = {
         "idTokenGeneration": {"claimsToAddOrOverride": {CLAIM: groups(said)}}

@@ -116,7 +116,7 @@ _REMARKS = (
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """One log and what a good summary of it says. `day` rides along, to slice the metrics by."""
+    """One log and the content of a good summary. `day` is for slices of the metrics."""
 
     text: str
     summary: str

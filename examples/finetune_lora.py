@@ -44,7 +44,7 @@ Pair = tuple[str, str]
 
 
 def small_base(folder: Path, pairs: Sequence[Pair], *, steps: int, seed: int = 0, quiet: bool = False) -> Path:
-    """A small Llama trained from scratch on all text of `pairs`: it knows the words, and not yet what is asked of it."""
+    """Train a small Llama from scratch on all text of `pairs`: it has the vocabulary, but not the task."""
     torch.manual_seed(seed)
     texts = [text for pair in pairs for text in pair]
     tokenizer = tokenizer_of(texts, size=900, specials=(PAD, END, UNKNOWN), single="$A")
@@ -121,7 +121,7 @@ def measure(folder: Path, held_out: Sequence[Pair], output: Path, outcome: Outco
 
 
 def card(outcome: Outcome, settings: Settings, *, base: str, data: str, learned: int, kind: str) -> dict[str, Any]:
-    """A model card in SageMaker's schema, with what a decision rests on."""
+    """Return a model card in SageMaker's schema, with the information for a decision."""
     said = (
         f"LoRA of rank {settings.rank} on {base}, {outcome.steps} steps, {outcome.trainable_share:.2%} of "
         f"{outcome.parameters:,} parameters trained; peak memory {outcome.peak_memory_bytes / 2**20:,.0f} MiB. "

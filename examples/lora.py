@@ -83,7 +83,7 @@ class Outcome:
 
 
 class CannotTrain(Exception):
-    """This machine, or this base, will not do; the message says what would."""
+    """This machine or this base can't be used; the message has an alternative."""
 
 
 def encode(tokenizer: Any, prompt: str, completion: str) -> Example:
@@ -201,7 +201,7 @@ def load_base(base: Path, *, four_bit: bool) -> Any:
 
 
 def check_four_bit() -> None:
-    """Raises CannotTrain, with what is missing."""
+    """Raise CannotTrain, with what is missing."""
     missing = [] if torch.cuda.is_available() else ["a CUDA GPU"]
     if importlib.util.find_spec("bitsandbytes") is None:
         missing.append("bitsandbytes (pip install bitsandbytes)")
@@ -292,7 +292,7 @@ def endless(blocks: Sequence[Block], settings: Settings) -> Iterator[list[Block]
 
 
 def _bind(adapter: Path, base: Path) -> None:
-    """Say whose adapter it is: by what the base is, not by where it happened to lie on this machine."""
+    """Bind the adapter to its base by content, not by the base's path on this machine."""
     path = adapter / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = BASE_FOLDER
@@ -327,7 +327,7 @@ def _copy(source: Path, target: Path, *, without: tuple[str, ...]) -> None:
 
 @contextlib.contextmanager
 def _peft_up_to_date() -> Iterator[None]:
-    """PEFT asks transformers for an attribute under its former name, which is no news to who fine-tunes."""
+    """Silence PEFT's warning about a renamed attribute of transformers."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
         yield

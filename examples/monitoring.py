@@ -1,4 +1,4 @@
-"""A schedule of SageMaker Model Monitor with a container of one's own, which watches what a group's inference reads.
+"""A schedule of SageMaker Model Monitor with a custom container, on the inputs of a group's inference.
 
     python -m examples.monitoring create --group harbour-summariser                   # every hour
     python -m examples.monitoring create --group harbour-summariser --schedule NOW    # one execution, at once

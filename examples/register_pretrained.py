@@ -70,7 +70,7 @@ def prepare(source: Path, folder: Path) -> Path:
 
 
 def measure(folder: Path, inputs: Path, references: Path, output: Path, *, task: str | None) -> dict[str, Any]:
-    """Metrics on somebody's own data."""
+    """Compute metrics on one's own data."""
     pipeline = Pipeline(task_for(load(folder, task=task)))
     answered = pipeline.answer_lines(inputs.read_bytes().splitlines(), stamp=True)
     output.mkdir(parents=True, exist_ok=True)

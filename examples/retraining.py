@@ -34,7 +34,7 @@ _WINTER = (
 
 
 def winter_logs(count: int, seed: int = 7) -> Iterator[Log]:
-    """Harbour logs of a season that no training log knows: the same news, among other words."""
+    """Harbour logs of a season that is in no training log: the same news, in other words."""
     chance = random.Random(f"winter {seed}")  # noqa: S311  # made-up texts, no secrets
     for log in logs(count, seed=seed):
         facts = {"metres": chance.randrange(20, 90), "degrees": chance.randrange(8, 31)}

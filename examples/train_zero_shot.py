@@ -1,4 +1,4 @@
-"""Train a small BERT from scratch to tell which theme a note is about, measure it on notes it has not seen, register it.
+"""Train a small BERT to classify the theme of notes, measure it on held-out notes, and register it.
 
     python -m examples.train_zero_shot --seconds 60 --output build/themes --register note-themes --requested-by dee
 
@@ -202,7 +202,7 @@ def _note(chance: random.Random) -> Note:
 
 
 def _start_from_company(model: Any, tokenizer: Any, examples: Sequence[Note]) -> None:
-    """Begin with embeddings that know which words keep company.
+    """Initialize embeddings by co-occurrence of words.
 
     From noise, a minute is too short to find that "bishop" and "chess" have to do with each other; how often tokens occur
     together says so at once (positive pointwise mutual information, and its largest singular vectors).

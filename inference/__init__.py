@@ -1,4 +1,4 @@
-"""The inference pipeline: load what was approved, answer records with it, score the answers.
+"""The inference pipeline: load an approved model, answer records with it, score the answers.
 
 What it speaks, and how it is called, is in docs/inference.md.
 """

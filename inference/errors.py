@@ -16,7 +16,7 @@ from promotion.errors import IntegrityError, Invalid, PromotionError
 
 
 class ModelRefused(IntegrityError):
-    """This model may not be opened here: nothing in it was read beyond what was needed to tell."""
+    """This model may not be opened here; no more of it was read than this check needed."""
 
 
 class ModelBroken(PromotionError):
@@ -24,7 +24,7 @@ class ModelBroken(PromotionError):
 
 
 class RecordInvalid(Invalid):
-    """One record is wrong. `record_id` is None where it has no id that can be told."""
+    """One record is wrong. `record_id` is None if its id can't be read."""
 
     def __init__(self, field: str, message: str, record_id: str | int | float | None = None) -> None:
         super().__init__(field, message)
@@ -36,7 +36,7 @@ class RecordInvalid(Invalid):
 
 
 class TooLong(RecordInvalid):
-    """A record is fine but for its length: in its text, or in what it asks for."""
+    """A record is too long: its text, or the requested output."""
 
 
 class HyperParametersInvalid(Invalid):

@@ -30,7 +30,7 @@ _OFF = {"0", "false", "no", "off"}
 
 
 class _Ended(BaseException):
-    """Somebody asked the service to end, wherever it was."""
+    """The service was asked to end."""
 
 
 def _end(*_: object) -> None:

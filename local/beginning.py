@@ -1,4 +1,4 @@
-"""/_local/: what there is, who to be, what to export, and a button that registers a sample model."""
+"""/_local/: contents, people, variables to export, and a button that registers a sample model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Beginning:
         self._client = client
 
     def page(self, said: str = "") -> str:
-        """The page as HTML; `said` stands above it."""
+        """Return the page as HTML; `said` is above it."""
         exports = "\n".join(f"export {name}={value}" for name, value in environment(self._ports, self._home).items())
         links = [
             ("/", "The board", "what is live where, what waits for you"),

@@ -11,7 +11,7 @@ import time_machine
 
 
 class Clock:
-    """Moves this process's time forward, and tells the others through `file`.
+    """Moves this process's time forward, and the other processes' through `file`.
 
     time.monotonic stays as it is, so that waits and deadlines inside the machinery don't jump.
     """

@@ -29,7 +29,7 @@ def in_effect(path: Path | None = None) -> Path:
 
 
 def write(source: Path, target: Path, *, issuer: str, client_id: str = CLIENT_ID) -> Config:
-    """Writes `source` as it stands for the local service to `target`, and returns it parsed.
+    """Write `source` with the local service's settings to `target`, and return it parsed.
 
     Raises:
         Invalid: what the configuration says is wrong, with the place and the reason.
@@ -60,7 +60,7 @@ def write(source: Path, target: Path, *, issuer: str, client_id: str = CLIENT_ID
 
 
 def _bring_home(document: dict[str, Any]) -> None:
-    """One machine is one account: others' accounts are not here, nor a network, keys and roles of one's own."""
+    """Replace other accounts, networks, keys and roles: one machine is one account."""
     document.pop("registry", None)
     document["environments"] = [
         {key: value for key, value in environment.items() if key not in (*_ELSEWHERE, *_OWN)}

@@ -42,7 +42,7 @@ TRAINING = {1: 12.0, 2: 60.0, 3: 15.0}
 
 @dataclass
 class Demo:
-    """A running local service and what was seen of it so far."""
+    """A running local service, and the observations of the demo."""
 
     web: str
     output: Path
@@ -52,7 +52,7 @@ class Demo:
     report: dict[str, Any] = field(default_factory=lambda: {"group": GROUP, "versions": {}, "environments": {}})
 
     def say(self, who: str, what: str) -> None:
-        """One line of the transcript: when, who, what."""
+        """Print one line of the transcript: time, person, action."""
         tqdm.write(f"{time.monotonic() - self.started:7.1f} s  {who:<12} {what}")
 
     def visitor(self, name: str) -> Visitor:
@@ -67,7 +67,7 @@ class Demo:
         return found
 
     def mail_for(self, version: int, environment: str) -> dict[str, Any] | None:
-        """The newest mail that asks for a version to enter an environment."""
+        """Return the newest mail that requests approval of a version for an environment."""
         for mail in self.mails():
             subject, link = mail["subject"], (mail["links"] or [""])[0]
             if f"[{environment}]" in subject and f"v{version}" in subject and "/approvals/" in link:
@@ -94,7 +94,7 @@ class Demo:
         return found
 
     def record(self, version: int, step: str) -> None:
-        """Keep what the registry says after a step."""
+        """Keep the registry's state after a step."""
         steps = self.report["versions"].setdefault(str(version), {"arn": self.arns[version], "steps": []})["steps"]
         steps.append({"step": step, **self.registry(version)})
 
@@ -148,7 +148,7 @@ def register(demo: Demo, version: int, archive: Path, metrics: dict[str, Any]) -
 
 
 def approve(demo: Demo, version: int, environment: str) -> None:
-    """Everybody who has to approves, and the parameter follows."""
+    """Have all needed approvers approve, and wait for the parameter."""
     mail = until(f"the mail that asks v{version} into {environment}", lambda: demo.mail_for(version, environment))
     link, seconds = mail["links"][0], 0.0
     for name in APPROVERS[environment]:

@@ -26,7 +26,7 @@ Say = Callable[[str, str], None]
 
 
 class TableStory:
-    """A tabular model's way through a running service, and what was seen of it."""
+    """A tabular model's way through a running service, and the observations."""
 
     def __init__(self, web: str, folder: Path, say: Say, visitor: Callable[[str], Visitor]) -> None:
         self._web, self._folder, self._say, self._visitor = web, folder, say, visitor

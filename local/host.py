@@ -200,7 +200,7 @@ class Host:
         MonitoringScheduler(self._stopping).start()
 
     def _fill_in(self, client_secret: str) -> None:
-        """Do what a person does once after a deployment: models' bucket, client secret, public key."""
+        """Do the manual steps after a deployment: models' bucket, client secret, public key."""
         self.client("s3").create_bucket(Bucket=MODELS_BUCKET)
         self.client("s3").put_bucket_versioning(Bucket=MODELS_BUCKET, VersioningConfiguration={"Status": "Enabled"})
         secret = self._variable(names.IDENTITY_SECRET_ARN)
@@ -221,7 +221,7 @@ class Host:
         return next((value for value in values if value), None)
 
     def _task_root(self) -> Path:
-        """Folder that stands for the bundle: source and configuration."""
+        """Make the folder of the functions' bundle: source and configuration."""
         task_root = self.options.home / "task"
         task_root.mkdir(parents=True, exist_ok=True)
         for name, target in (

@@ -1,4 +1,4 @@
-"""Somebody who visits the local service over plain HTTP, as a browser without scripts does: signs in, reads, decides."""
+"""A visitor of the local service over plain HTTP, like a browser without scripts: signs in, reads, decides."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _APPROVES: dict[str, tuple[str, ...]] = {
 
 
 class IdentityProviderFailed(Exception):
-    """Node or oidc-provider didn't start; the message says what to do."""
+    """Node or oidc-provider didn't start; the message has the remedy."""
 
 
 def people(config: Config) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ LOOPBACK = "127.0.0.1"
 
 
 class PortInUse(Exception):
-    """Somebody else listens on a port that this service wants."""
+    """Another process listens on a port that this service needs."""
 
     def __init__(self, port: int, variable: str) -> None:
         super().__init__(f"Port {port} is in use. Stop what listens there, or set {variable} to another port.")
@@ -80,7 +80,7 @@ class Ports:
 
 
 class Held:
-    """Free ports that nobody else is given until this is closed: bound, and not listened on.
+    """Free ports, reserved until this is closed: bound, and not listened on.
 
     Who binds one with SO_REUSEADDR, as servers do, listens there all the same. A port that was only looked for, and let go,
     may be somebody else's by the time that a server has started. Only Linux lets two bind one port like that: elsewhere

@@ -32,7 +32,7 @@ def artifact(weights: bytes) -> bytes:
 
 
 def _weight_file(content: bytes) -> bytes:
-    """One tensor of bytes, in the safetensors format: what registration looks at."""
+    """Return one tensor of bytes in the safetensors format, as registration reads it."""
     header = json.dumps({"w": {"dtype": "U8", "shape": [len(content)], "data_offsets": [0, len(content)]}}).encode()
     return struct.pack("<Q", len(header)) + header + content
 

@@ -41,7 +41,7 @@ _ANSWER_SECONDS = 60.0
 
 
 class LocalServiceFailed(Exception):
-    """The local service did not start; carries what it said."""
+    """The local service did not start; has its output."""
 
 
 class LocalService:

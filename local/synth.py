@@ -28,7 +28,7 @@ _INPUTS = (
 
 
 class SynthFailed(Exception):
-    """`app.py` did not synthesize; carries what it said."""
+    """`app.py` did not synthesize; has its output."""
 
 
 def template(config: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""CloudFormation templates: which resource needs which, and what intrinsic functions come to."""
+"""CloudFormation templates: dependencies of resources, and values of intrinsic functions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NO_VALUE = object()
 
 
 class TemplateError(Exception):
-    """The template asks for something that can't be made here; names the resource and the place."""
+    """The template needs something that can't be made here; has the resource and the place."""
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Resource:
 
 
 class Template:
-    """A parsed template. Resources are looked up in `made` as they come to exist."""
+    """A parsed template. Made resources are in `made`."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.document = document
@@ -107,7 +107,7 @@ class Template:
         self._rewrites.append((text, replacement))
 
     def resolve(self, value: Any, *, of: str = "") -> Any:
-        """`value` with every intrinsic function replaced by what it comes to.
+        """Return `value` with every intrinsic function replaced by its value.
 
         Raises:
             TemplateError: a function or a reference that is unknown here; `of` is the resource it is in.

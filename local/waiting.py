@@ -10,7 +10,7 @@ PATIENCE_S = 300.0
 
 
 class Unexpected(Exception):
-    """The loop did not do what it should; the message says which step."""
+    """A step of the loop failed; the message names it."""
 
 
 def until(what: str, look: Callable[[], Any], patience_s: float = PATIENCE_S, pause_s: float = 0.1) -> Any:

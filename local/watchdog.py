@@ -1,4 +1,4 @@
-"""Ends what the local service started, should the service itself be killed: run as a script, told pids on its stdin."""
+"""End the processes of the local service if it is killed: run as a script that reads pids from its stdin."""
 
 from __future__ import annotations
 

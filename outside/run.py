@@ -1,4 +1,4 @@
-"""Run the product against software that nobody here wrote: `python outside/run.py [--all] [SUITE …]`, standard library alone.
+"""Run the product against foreign software: `python outside/run.py [--all] [SUITE …]`, standard library alone.
 
 A suite is a folder beside this file with a `suite.toml`. Two run side by side, each in an environment of its own, which is kept
 under ~/.cache/promotion-outside/ by the digest of its lock. CONTRIBUTING.md says what a suite is made of.
@@ -69,7 +69,7 @@ class Suite:
 
     @property
     def node_lock(self) -> Path:
-        """Of what is installed beside it by npm, where it needs any."""
+        """The lock of the suite's npm packages, if it needs any."""
         return self.folder / "package-lock.json"
 
 

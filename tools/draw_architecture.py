@@ -1,4 +1,4 @@
-"""Draws the template: who wakes whom, and who writes where.
+"""Draw the template: triggers and writes between its resources.
 
 `python -m tools.draw_architecture TEMPLATE SERVICE ENVIRONMENT` prints docs/architecture.md: the template of one account, and
 those of the service and of one environment where each has its own.

@@ -41,7 +41,7 @@ class Cell(Struct, frozen=True, kw_only=True):
 
 
 class Happening(Struct, frozen=True, kw_only=True):
-    """An event: what it is, and its cell for each state; `other` for those not named, None where it can't happen."""
+    """An event: its name, and its cell for each state; `other` for states not named, None if impossible."""
 
     about: str
     cells: dict[str, Cell] = {}

@@ -34,7 +34,7 @@ OPTIONS = (
 
 
 def asked() -> Iterator[Path]:
-    """Every file that asks for packages, relative to the root; the product's first, as two others follow its lock."""
+    """Return every file of requirements, relative to the root; the product's first, as two others follow its lock."""
     yield from (PRODUCT, *DEPLOYED)
     for pattern in OTHERS:
         yield from (path.relative_to(ROOT) for path in sorted(ROOT.glob(pattern)))

@@ -32,7 +32,7 @@ log = logging.getLogger("inference")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A template with a number of examples; None where the template says how many."""
+    """A template with a number of examples; None for the template's own number."""
 
     template: str
     shots: int | None

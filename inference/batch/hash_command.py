@@ -98,7 +98,7 @@ def _hashed(stream: IO[bytes], name: str, size: int) -> HashedArtifact:
 
 
 class _Telling:
-    """A stream that says how far it has been read."""
+    """A stream that reports the number of bytes read."""
 
     def __init__(self, stream: IO[bytes], name: str, size: int) -> None:
         self._stream, self._name, self._size = stream, name, size

@@ -1,4 +1,4 @@
-"""A direct run: what is approved for an environment, resolved once, verified, run on an input, scored and reported.
+"""A direct run: resolve an environment's live model once, verify it, run it on an input, score and report.
 
 The same steps as the deployed machine's, in one process: a newer approval is picked up by the next run, never inside one.
 """

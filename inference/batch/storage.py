@@ -29,7 +29,7 @@ def client(service: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One input file. `identity` changes when its content does; `name` is its path below what was asked for."""
+    """One input file. `identity` changes with its content; `name` is its path below the requested one."""
 
     uri: str
     name: str
@@ -57,7 +57,7 @@ def exists(prefix: str) -> bool:
 
 
 def fetch(source: Source, folder: Path) -> Path:
-    """A local path with the source's content; what is on this machine already stays where it is."""
+    """Return a local path with the source's content; local files are not copied."""
     if not source.uri.startswith("s3://"):
         return Path(source.uri)
     path = folder / short_hash(f"{source.uri} {source.identity}") / Path(source.name).name
@@ -91,7 +91,7 @@ def put_bytes(data: bytes, uri: str) -> None:
 
 
 def read_bytes(uri: str) -> bytes:
-    """A small file or object, whole; asks for no listing, which not every role has."""
+    """Read a small file or object at once, without a listing, which not every role may do."""
     if not uri.startswith("s3://"):
         return Path(uri).read_bytes()
     bucket, key = split_uri(uri, "input")
@@ -100,7 +100,7 @@ def read_bytes(uri: str) -> bytes:
 
 
 def opened(source: Source) -> AbstractContextManager[IO[bytes]]:
-    """The source's bytes as a stream, which may be larger than this machine's disk."""
+    """Open the source's bytes as a stream, which may be larger than this machine's disk."""
     if not source.uri.startswith("s3://"):
         return Path(source.uri).open("rb")
     bucket, key = split_uri(source.uri, "input")

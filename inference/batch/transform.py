@@ -46,7 +46,7 @@ _JOIN_SECONDS = 0.1
 
 
 class DiskFull(PromotionError):
-    """There is no room for the output; what was written stays, and the next start goes on from it."""
+    """The disk is too full for the output; written output stays, and the next start continues from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Worker:
         self._output = data_processing.Path.parse("OutputFilter", settings.output_filter)
 
     def answer(self, payload: list[bytes | None]) -> Answered:
-        """Output lines for one payload; None stands for a line that was too long to read."""
+        """Return the output lines for one payload; None is a line that was too long to read."""
         # A score's last digit can depend on its batch: a payload is answered alike, whatever this process answered before it.
         if isinstance(self._pipeline.task, ZeroShot):
             self._pipeline.task.forget()
@@ -167,7 +167,7 @@ def _work(payload: list[bytes | None]) -> Answered:
 
 
 class _Beside(Executor):
-    """One thread of this process computes, while another reads what comes next and writes what is done."""
+    """Compute in one thread, while another reads the next input and writes finished output."""
 
     def __init__(self) -> None:
         self._work: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
@@ -245,7 +245,7 @@ class Transform:
         self._executor.shutdown(cancel_futures=True)
 
     def file(self, source: Path, target: Path, *, identity: str = "", quiet: bool = False) -> Run:
-        """Transform `source` into `target`, with what was counted beside it; returns that.
+        """Transform `source` into `target`, and write the counts beside it; return them.
 
         What an earlier start of the same job has ended with is left as it is.
 
@@ -357,7 +357,7 @@ def _count_lines(path: Path) -> int:
 
 
 def _save(out: IO[bytes], path: Path, journal: _Journal) -> None:
-    """The output first, then the journal that speaks of it; each whole or not at all."""
+    """Write the output first, then the journal that refers to it; each completely or not at all."""
     out.flush()
     os.fsync(out.fileno())
     fresh = path.with_name(path.name + ".new")

@@ -1,4 +1,4 @@
-"""A record for a decoder becomes what is to be continued: a text as it is, or messages through the artifact's template."""
+"""Convert a decoder's record to a prompt: a text as it is, or messages through the artifact's template."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages as clients write them, made plain: one text each, and the roles that chat templates know."""
+"""Normalize clients' messages: one text each, and the roles of chat templates."""
 
 from __future__ import annotations
 

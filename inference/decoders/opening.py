@@ -49,7 +49,7 @@ def text_generation(loaded: Loaded, environment: Mapping[str, str]) -> TextGener
 
 
 def _fastest(loaded: Loaded, limits: Limits, more: Sequence[str]) -> StepEngine | WholeEngine:
-    """The step engine where it does all that the model asks for and agrees with `generate`, which else answers alone."""
+    """Return the step engine if it supports the model and agrees with `generate`; else `generate`."""
     whole, prompts = WholeEngine(loaded.model, loaded.tokenizer), prompts_for(loaded.tokenizer, limits)
     why = ", ".join(more)
     if not more and getattr(loaded.model, "_is_stateful", False):

@@ -224,7 +224,7 @@ class StepEngine:
         self._keep([place for place, row in enumerate(self._rows) if row not in ended])
 
     def _told(self, row: _Row, token: int, logprob: float) -> bool:
-        """Add `token` to `row` and tell its watcher; whether that was its last."""
+        """Add `token` to `row` and send it to the row's watcher; return True if it was the last."""
         row.tokens.append(token)
         row.made += 1
         if row.seen is not None:
@@ -236,7 +236,7 @@ class StepEngine:
         return finish is not None
 
     def _keep(self, places: list[int]) -> None:
-        """Only these rows stay; what is padding for all of them goes too."""
+        """Keep these rows only, and remove padding that all of them have."""
         if len(places) == len(self._rows):
             return
         self._rows = [self._rows[place] for place in places]

@@ -43,7 +43,7 @@ class Collected:
         return sum(event.id >= 0 for event in self.events)
 
     def answer(self, *, chat: bool) -> Answer:
-        """The whole answer, with what is asked of it besides."""
+        """Return the whole answer, with the requested details."""
         last, settings = self.events[-1], self.prompt.settings
         tokens_in = len(self.prompt.tokens)
         if last.error:

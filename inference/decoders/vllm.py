@@ -108,7 +108,7 @@ class VllmEngine:
             return self._open > 0
 
     def close(self) -> None:
-        """End the server, which may be in the middle of something. Twice is as good as once."""
+        """End the server, also in the middle of a request. A second call does nothing."""
         atexit.unregister(self.close)
         self._readers.shutdown(wait=False, cancel_futures=True)
         if self._process.poll() is None:
@@ -190,7 +190,7 @@ class VllmEngine:
 
 
 def _shut(connection: http.client.HTTPConnection) -> None:
-    """End a connection that another thread reads from: vLLM then lets go of its text."""
+    """Close a connection that another thread reads from, so that vLLM stops generating."""
     with contextlib.suppress(OSError, AttributeError):
         connection.sock.shutdown(socket.SHUT_RDWR)
 

@@ -185,7 +185,7 @@ class _Criterion(StoppingCriteria):  # type: ignore[misc]  # transformers publis
 
 
 class _Telling(BaseStreamer):  # type: ignore[misc]  # transformers publishes no types
-    """Tells a watcher each token, one late: only the next one, or the end, shows whether it was the last."""
+    """Send each token to a watcher, one late: only the next one, or the end, shows whether it was the last."""
 
     def __init__(self, handle: RequestHandle, detokenizer: Detokenizer) -> None:
         self._handle, self._detokenizer = handle, detokenizer
@@ -222,7 +222,7 @@ class _Telling(BaseStreamer):  # type: ignore[misc]  # transformers publishes no
             self._handle.emit(self._detokenizer.last(event, event.finish))
 
     def end(self) -> None:
-        """Nothing follows: what is held was the last."""
+        """Send the held token as the last."""
         if self._held is not None:
             most = self._handle.prompt.settings.max_new_tokens or 0
             finish = "length" if self._count >= most else "stop_sequence"

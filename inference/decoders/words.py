@@ -80,7 +80,7 @@ class Detokenizer:
         return TokenEvent(token, text, logprob, special, finish)
 
     def last(self, event: TokenEvent, finish: str) -> TokenEvent:
-        """`event` as the text's last: with what was held back of a character, and the whole text."""
+        """Return `event` as the text's last one: with the rest of a held character, and the whole text."""
         rest = "" if self._stopped else self._words.rest()
         text = event.text if event.special else event.text + rest
         return TokenEvent(event.id, text, event.logprob, event.special, finish, self._words.text)

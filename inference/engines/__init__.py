@@ -53,7 +53,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Entailment:
-    """The two logits that zero-shot classification looks at."""
+    """The two logits of zero-shot classification."""
 
     contradiction: float
     entailment: float

@@ -79,7 +79,7 @@ class BartPairs:
 
 
 def bart_pairs(model: PreTrainedModel) -> BartPairs | None:
-    """The engine for `model`, where it knows it and all it needs is there: a GPU's kernel wants an Ampere at least."""
+    """Return the engine for `model` if both support it: the GPU's kernel needs Ampere or newer."""
     if not does(model):
         return None
     if model.device.type == "cpu":

@@ -110,7 +110,7 @@ class Beams:
         self._best_scores[:count] = all_scores.gather(1, best)
 
     def _done(self, ended: Tensor) -> dict[int, Sequences]:
-        """The slots in which nothing can become better, or nothing goes on."""
+        """Return the slots whose result can't improve any more, or that have no open beam."""
         count = ended.shape[0]
         lengths = []
         for slot in range(count):

@@ -125,7 +125,7 @@ class CudaRecorder:
 
 
 class TiledEncoder(Encoder):
-    """The encoder with one kernel for the attention of all texts, over whole tiles: what is missing is filled up."""
+    """The encoder with one attention kernel for all texts, over whole tiles, the last one padded."""
 
     def __init__(self, weights: Weights, kernel: Kernel) -> None:
         super().__init__(weights, lambda side, lengths: FlexAttention(kernel, side, lengths))

@@ -76,7 +76,7 @@ class Decoder:
             self._descent[slot] = _NEVER
 
     def enlarge(self, slots: int, reach: int, longest_source: int) -> None:
-        """Make room for more records, longer texts or longer inputs; what is in it stays."""
+        """Make room for more records, longer texts or longer inputs, and keep the content."""
         width, before = self.width, (self.slots, self.reach, self.longest_source)
         after = (max(slots, self.slots), max(reach, self.reach), max(longest_source, self.longest_source))
         if before == after:

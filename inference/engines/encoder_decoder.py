@@ -51,7 +51,7 @@ class EngineConfig:
 
     @classmethod
     def of(cls, device: torch.device) -> EngineConfig:
-        """On a CPU small batches stay in the cache; a GPU wants to be filled."""
+        """Choose the settings for a device: small batches stay in a CPU's cache, large ones fill a GPU."""
         return cls(65_536, 2_048, ahead=True) if device.type == "cuda" else cls(1_024, 32, 128)
 
     def halved(self) -> EngineConfig | None:

@@ -35,7 +35,7 @@ DEFAULT_NEW_TOKENS = 20
 
 
 class GenerateEngine:
-    """Text generation with any encoder-decoder model that transformers knows."""
+    """Text generation with any encoder-decoder model of transformers."""
 
     joins = False
 

@@ -43,7 +43,7 @@ class Rules:
 
     @classmethod
     def of_model(cls, config: Any, start: int) -> Rules | None:
-        """From a generation configuration; None where it asks for more than this engine does."""
+        """Read the rules from a generation configuration; None if this engine doesn't support one of them."""
         asked = {name for name, value in config.to_diff_dict().items() if value is not None}
         starts = config.decoder_start_token_id
         if asked - _FOLLOWED or config.eos_token_id is None or (starts is not None and starts != start):
@@ -80,7 +80,7 @@ class Search(Protocol):
     def move(self, source: int, target: int) -> None: ...
 
     def enlarge(self, slots: int, reach: int) -> None:
-        """Room for more slots, and for longer texts; what is in it stays."""
+        """Make room for more slots, and for longer texts, and keep the content."""
         ...
 
     def choose(self, scores: Tensor) -> Choice:

@@ -22,7 +22,7 @@ log = logging.getLogger("inference")
 
 
 def checked(make: Callable[[], TextEngine], reference: GenerateEngine, vocabulary: int) -> TextEngine:
-    """Return the engine that `make` returns if it agrees with `reference`, else `reference`, which then says so."""
+    """Return the engine that `make` returns if it agrees with `reference`, else `reference`, which then reports it."""
     dtype = reference.description.dtype
     least = 1.0 if dtype == "float32" else LEAST_ALIKE
     try:
@@ -49,7 +49,7 @@ def prompts_for(vocabulary: int) -> list[Prompt]:
 
 
 def alike(engine: TextEngine, reference: TextEngine, prompts: Sequence[Prompt]) -> float:
-    """Return the share of tokens in which both agree; what follows a text's first difference says nothing, and is left out."""
+    """Return the share of tokens in which both agree, up to a text's first difference."""
     mine, theirs = dict(engine.generate(prompts)), dict(reference.generate(prompts))
     same = different = 0
     for place in range(len(prompts)):

@@ -71,7 +71,7 @@ class Linear:
         return _tensor(torch.ops.mkldnn._linear_pointwise.binary(rows, factor, self._packed, self.bias, "mul"))
 
     def plus(self, rows: Tensor, residual: Tensor) -> Tensor:
-        """The product plus `residual`, (rows, out), which may be written over."""
+        """Return the product plus `residual`, (rows, out), which may be overwritten."""
         if self._packed is None and self.bias is None:
             # By the product itself, to where it was: written once, instead of twice and read twice.
             return residual.addmm_(rows, self.weight.t())
@@ -166,7 +166,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Distances:
-    """T5's positions: what a key's distance from the query adds to the score, by head. Beyond `reach` all are alike."""
+    """T5's relative positions: the bias of a key's distance from the query, by head; constant beyond `reach`."""
 
     bias: Tensor  # (heads, 2 * reach + 1), in the weights' dtype: distances from -reach to reach, key minus query
     reach: int

@@ -113,7 +113,7 @@ def refuse_code(folder: Path, config: Mapping[str, Any], model: Path | None = No
 
 
 def task_of(named: str | None, config: Mapping[str, Any]) -> str:
-    """Return the task of a model: the package's own word, else what config.json's architectures tell.
+    """Return the task of a model: as the package states it, else by config.json's architectures.
 
     Raises:
         ModelBroken: a task that there is not, or architectures that don't tell.

@@ -1,4 +1,4 @@
-"""cuda-compat on hosts whose NVIDIA driver is older than the CUDA that torch brings.
+"""cuda-compat on hosts whose NVIDIA driver is older than torch's CUDA.
 
 torch's CUDA 13 needs driver 580 or newer. SageMaker's Batch Transform hosts have driver 535; there the base image's
 cuda-compat libraries stand in for the driver's own, if they come first on the library path.

@@ -1,4 +1,4 @@
-"""The defaults that a model carries in generation_config.json, checked at start and told by file and key.
+"""Defaults in a model's generation_config.json, checked at start; errors name file and key.
 
 Values are refused where transformers' own `generate` would raise for them or ignore them, so that no answer differs in
 silence from what was evaluated elsewhere.
@@ -56,7 +56,7 @@ def check(folder: Path) -> None:
 
 @contextmanager
 def told_by_file() -> Iterator[None]:
-    """Tell what is wrong with a model's defaults as the file's fault, not as a client's.
+    """Report an error in a model's defaults as the file's fault, not as a client's.
 
     Raises:
         ModelBroken: instead of Invalid.

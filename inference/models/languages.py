@@ -64,7 +64,7 @@ class Languages:
 
 
 def _codes(tokenizer: Any) -> Mapping[str, int]:
-    """Each language's code, and the token that stands for it; empty where the tokenizer has no source language."""
+    """Return each language's code and its token; empty if the tokenizer has no source language."""
     if not hasattr(tokenizer, "src_lang"):
         return {}
     table = getattr(tokenizer, "lang_code_to_id", None)

@@ -66,7 +66,7 @@ log = logging.getLogger("inference")
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model ready to run, and what its package said that it does. Where vLLM holds it, `model` is None."""
+    """A model ready to run, with its task from the package. With vLLM, `model` is None."""
 
     task: str
     model: PreTrainedModel
@@ -84,7 +84,7 @@ class Loaded:
 
 
 def verify_folder(folder: Path, manifest_sha256: str | None) -> None:
-    """Compare an unpacked artifact with what was approved, before anything in it is opened.
+    """Compare an unpacked artifact with the approved one, before a file in it is opened.
 
     Raises:
         ModelRefused: it differs, or there is nothing to compare with.

@@ -1,4 +1,4 @@
-"""LoRA adapters: a base model's weights with what was learned on top of them, put together when it is loaded.
+"""LoRA adapters: merged with the weights of their base model at loading.
 
 An adapter's artifact has PEFT's two files, `base.json` that names the base by the SHA-256 of its manifest, and as a rule the base
 itself under `base/`. Another base, even one that differs in a single byte, gives another model, which nobody has approved.
@@ -34,7 +34,7 @@ def is_adapter(folder: Path) -> bool:
 
 
 def base_of(folder: Path, environment: Mapping[str, str] | None = None) -> Path:
-    """The folder of an adapter's base, held to the hash that the adapter is bound to.
+    """Return the folder of an adapter's base, after checking the hash that the adapter is bound to.
 
     Raises:
         ModelRefused: it is another base, or the adapter doesn't say which is its own.

@@ -52,7 +52,7 @@ def load_tokenizer(folder: Path, model_type: str = "") -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """Return an error's class and the first line of what it says."""
+    """Return an error's class and the first line of its message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else ''}"
 

@@ -1,4 +1,4 @@
-"""Token ids of texts, cut to what a model can take."""
+"""Token ids of texts, truncated to the model's maximum."""
 
 from __future__ import annotations
 

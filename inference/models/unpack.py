@@ -1,4 +1,4 @@
-"""Unpack an artifact that somebody else packed.
+"""Unpack an artifact from an untrusted source.
 
 The bytes were approved, but what is in an archive is still only files: no path outside the folder, no symbolic links, no devices,
 and no more than fits. The reader is the one that hashed it at registration (promotion/client/archive.py).

@@ -57,7 +57,7 @@ class Latencies:
 
 @dataclass(slots=True)
 class Counts:
-    """One worker's sums, and what it worked with."""
+    """One worker's sums, and its engine, device and precision."""
 
     records: int = 0
     errors: int = 0
@@ -139,7 +139,7 @@ class Totals:
 
 
 def _joined(one: Any, other: Any) -> Any:
-    """Two workers' words for what they worked with, as one: `a+b` and `a` are `a+b`."""
+    """Join the values of two workers: `a+b` and `a` give `a+b`."""
     if not isinstance(one, str) or not isinstance(other, str):
         return other
     return "+".join(sorted({*one.split("+"), *other.split("+")}))

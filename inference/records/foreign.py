@@ -1,4 +1,4 @@
-"""Names of parameters elsewhere: someone who sends one means it, so it is never taken for a data field."""
+"""Names of other servers' parameters: a client that sends one means it, so it is never taken for a data field."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ class Generation:
 
 
 def usable(defaults: dict[str, Any]) -> dict[str, Any]:
-    """`defaults` of a model, without sampling settings that its greedy search never looks at and no sampling could use."""
+    """Return a model's `defaults` without invalid sampling settings, if it searches greedily and never reads them."""
     if defaults.get("do_sample"):
         return defaults
     return {name: value for name, value in defaults.items() if name not in SAMPLING or _in_range(name, value)}

@@ -76,7 +76,7 @@ class Prompt:
         return found
 
     def shown(self, shots: int | None) -> Sequence[Values]:
-        """The examples that are shown: as many as asked for, else as the template says, else all; for none the dummy."""
+        """Return the examples to show: as many as requested, else as the template sets, else all; for 0 the dummy."""
         if shots is None:
             said = self._block("shots", {}).strip()
             shots = int(said) if said else len(self.examples)

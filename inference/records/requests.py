@@ -92,7 +92,7 @@ def checked_record(value: Any) -> dict[str, Any]:
 
 
 def generation_request(record: Mapping[str, Any], job: Mapping[str, Any] | None, defaults: Generation) -> Request:
-    """A record that asks for texts. With job parameters, its own are not used, only counted.
+    """Read a record of a text task. With job parameters, its own are only counted.
 
     Raises:
         RecordInvalid: no text, an empty one, an unknown or wrong parameter; names the record.
@@ -109,7 +109,7 @@ def generation_request(record: Mapping[str, Any], job: Mapping[str, Any] | None,
 
 
 def zero_shot_request(record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
-    """A record that asks for labels. The labels are data: the record's count unless the job names some.
+    """Read a record of classification. Its labels are data: they are used unless the job sets some.
 
     Raises:
         RecordInvalid: no text, an empty one, no labels, an unknown or wrong parameter; names the record.

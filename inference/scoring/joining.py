@@ -39,7 +39,7 @@ log = logging.getLogger("inference")
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One answered text. `part` is its place where the record held a list, which `listed` says."""
+    """One answered text. `part` is its place in the record's list, if `listed`."""
 
     id: str
     part: int
@@ -86,7 +86,7 @@ class _Unusable:
 
 
 def files_under(path: Path) -> list[Path]:
-    """`path`, or the files below it in the order of their names, without sidecars and what is hidden."""
+    """Return `path`, or the files below it in the order of their names, without sidecars and hidden files."""
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -132,7 +132,7 @@ def read_references(path: Path, name: str | None) -> References:
 
 
 def read_input_fields(path: Path, wanted: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """The text fields that ride along in the inputs, by id, for the ids that are `wanted`."""
+    """Return the inputs' other text fields, by id, for the ids in `wanted`."""
     fields: dict[str, dict[str, str]] = {}
     for file in files_under(path):
         for _, record in _records(file):
@@ -212,7 +212,7 @@ def _records(file: Path, unusable: _Unusable | None = None) -> Iterator[tuple[in
 
 
 def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
-    """Each line and its number; empty ones, which editors leave at the end, stand for nothing here."""
+    """Yield each line and its number, without empty ones."""
     with opened(file) as stream:
         for number, raw in enumerate(stream, start=1):
             line = split_lines(raw)[0].removeprefix(BYTE_ORDER_MARK)

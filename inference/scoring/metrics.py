@@ -29,7 +29,7 @@ _WITHOUT_SPACES = frozenset({"ja", "ko", "th", "lo", "km", "my"})
 
 
 class Scorer(Protocol):
-    """rouge_score's own; named here for what is used of it."""
+    """The part of rouge_score's interface that is used here."""
 
     def score_multi(self, targets: Sequence[str], prediction: str) -> Any:
         """Score a prediction against several references, keeping the best score of each measure."""
@@ -65,7 +65,7 @@ def text_scores(scorer: Scorer, prediction: str, references: Sequence[str]) -> d
 
 
 def rouge_applies(references: Sequence[str]) -> bool:
-    """Return True if rouge-score finds words here: it knows a to z and digits only."""
+    """Return True if rouge-score finds words in the texts: it supports a to z and digits only."""
     seen, known = 0, 0
     for text in references:
         letters = _WORD.findall(text.lower())
@@ -127,7 +127,7 @@ def corpus_estimates(
 def _corpus_interval(
     metric: CHRF | BLEU, outputs: Sequence[str], streams: Sequence[Sequence[str | None]], value: float
 ) -> tuple[float, float]:
-    """Value and half of the 95 % interval of a corpus, from resamples of at most so many rows, their spread scaled."""
+    """Return value and half of a corpus's 95 % interval, from resamples of a limited number of rows, scaled."""
     size = min(len(outputs), _MOST_OF_A_CORPUS)
     random, drawn = np.random.default_rng(0), []
     for _ in range(_CORPUS_RESAMPLES):

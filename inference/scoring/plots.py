@@ -58,7 +58,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A candidate and what it measured."""
+    """A candidate and its measurements."""
 
     name: str
     estimate: Estimate
@@ -67,7 +67,7 @@ class Compared:
 def draw_metrics(
     path: Path, title: str, metrics: Mapping[str, Estimate], gates: Sequence[Bound], live: Mapping[str, float]
 ) -> str:
-    """Each metric with its interval, its gates and what is live; returns the text alternative."""
+    """Draw each metric with its interval, its gates and the live value; return the text alternative."""
     names = [name for name in _TITLES if name in metrics]
     figure = Figure(figsize=(WIDTH_INCHES, 1.2 + 0.46 * max(1, len(names))), dpi=DPI)
     axes = figure.add_subplot()

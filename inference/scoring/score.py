@@ -1,4 +1,4 @@
-"""One run's metrics JSON and pictures, from what it answered and what it should have."""
+"""The metrics document and pictures of a run, from its answers and the references."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def gates_of(document: Any) -> list[dict[str, Any]]:
 
 
 def plain_metrics(document: Mapping[str, Any] | None) -> dict[str, float]:
-    """The numbers of a metrics JSON of ours, or of a flat one."""
+    """Return the numbers of a metrics document of this project, or of a flat one."""
     metrics = document.get("metrics", document) if document else {}
     found = {name: value.get("value") if isinstance(value, dict) else value for name, value in metrics.items()}
     return {name: float(value) for name, value in found.items() if isinstance(value, (int, float))}

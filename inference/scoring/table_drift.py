@@ -144,7 +144,7 @@ def _counted(values: Collection[str], known: Sequence[str]) -> list[float]:
 
 
 def _quantiles_of(bounds: Sequence[float], counts: Sequence[float]) -> list[float]:
-    """Quantiles of a histogram whose values lie evenly within each bin."""
+    """Return the quantiles of a histogram, its values spread evenly within each bin."""
     total = sum(counts) or 1.0
     cumulative = np.concatenate([[0.0], np.cumsum(counts) / total])
     found: list[float] = np.interp(np.linspace(0, 1, QUANTILES), cumulative, bounds).tolist()

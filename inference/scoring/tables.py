@@ -35,7 +35,7 @@ _LISTS = ("predictions", "instances", "outputs", "results")
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns of equal length, by name; `named` says whether the names come from the file."""
+    """Columns of equal length, by name; `named` if the names come from the file."""
 
     columns: dict[str, pa.ChunkedArray]
     rows: int

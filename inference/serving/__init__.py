@@ -35,7 +35,7 @@ class Host(Protocol):
         ...
 
     async def answers(self, requests: Sequence[Request]) -> list[list[Answer]]:
-        """For each request, an answer for each of its texts. Cancelled, it lets go of them at once.
+        """Return for each request an answer for each of its texts. If cancelled, it drops them at once.
 
         Raises:
             HostFailed
@@ -43,7 +43,7 @@ class Host(Protocol):
         ...
 
     def stream(self, request: Request) -> AsyncIterator[TokenEvent]:
-        """The events of the one text of a request; closed early, it lets go of it."""
+        """Yield the events of a request's one text; if closed early, the text is dropped."""
         ...
 
     def run(self) -> None:

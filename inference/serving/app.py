@@ -56,7 +56,7 @@ class Serving(Protocol):
 
 
 class App:
-    """One server's routes and what they share."""
+    """The routes of a server, and their shared state."""
 
     def __init__(self, model: Serving, hosting: Hosting, meter: Meter) -> None:
         """Make the routes of a server.
@@ -122,7 +122,7 @@ class App:
         return json_response(models(pipeline.approval_id or "model", self._started))
 
     async def invocations(self, request: Request) -> Response:
-        """Let in, or told when to come again; counted, whatever comes of it."""
+        """Answer a request if it is admitted, and count it in any case."""
         started = time.perf_counter()
         response = await self._let_in(request)
         self._meter.done(response.status_code, time.perf_counter() - started)

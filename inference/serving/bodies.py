@@ -55,7 +55,7 @@ class Bodies:
         self._closing = False
 
     def close(self) -> None:
-        """The server is being stopped: what is still being sent has a few seconds."""
+        """Stop: bodies that are still being sent have a few seconds."""
         self._closing = True
         soon = asyncio.get_running_loop().time() + _CLOSING_S
         for limit in self._limits:

@@ -110,7 +110,7 @@ class Server(uvicorn.Server):
         self._last: threading.Timer | None = None
 
     async def shutdown(self, sockets: Any = None) -> None:
-        """Drain: what was begun is finished, what is only half asked is not waited for."""
+        """Drain: finish begun requests, and drop incomplete ones."""
         self._last = threading.Timer(END_SECONDS, _end_now)
         answers = threading.Timer(ANSWER_SECONDS, self._overdue)
         for timer in (self._last, answers):

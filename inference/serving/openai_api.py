@@ -175,7 +175,7 @@ class OpenAiForm:
 
 
 class _Chunks:
-    """A stream in chunks. OpenAI leaves a stop out: what may begin one is held back until it is told."""
+    """A stream in chunks. OpenAI omits stop sequences, so a text that may begin one is held back."""
 
     media_type = SSE_TYPE
 

@@ -36,7 +36,7 @@ log = logging.getLogger("inference")
 
 
 class Model:
-    """The thread that owns the model; `exit_code` says how it ended where it could not be loaded, or died."""
+    """The thread that owns the model; `exit_code` is set if it could not be loaded, or died."""
 
     def __init__(self, load: Callable[[], Pipeline], hosting: Hosting, meter: Meter) -> None:
         """Prepare a model that is loaded on a thread of its own.
@@ -88,13 +88,13 @@ class Model:
             self.pipeline = pipeline
 
     def give_up(self) -> None:
-        """Tell all that still wait that the server is being stopped."""
+        """Answer all waiting requests that the server is being stopped."""
         if self.host is not None:
             self._stopped = True
             self.host.stop()
 
     def stop(self) -> None:
-        """Stop answering; what is under way is told so."""
+        """Stop answering; running requests get an error."""
         self._stopped = True
         if self.host is not None:
             self.host.stop()
@@ -122,7 +122,7 @@ def host_of(pipeline: Pipeline, hosting: Hosting, meter: Meter) -> Host:
 
 
 def serve(load: Callable[[], Pipeline], *, host: str, port: int, environment: Mapping[str, str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT, then finish what was begun. Returns the process's exit code.
+    """Serve until SIGTERM or SIGINT, then finish begun requests. Returns the process's exit code.
 
     Raises:
         Invalid: a variable of the environment can't be read.

@@ -1,4 +1,4 @@
-"""A loaded model is converted for CTranslate2, where the environment asks for it.
+"""Convert a loaded model for CTranslate2, if the environment selects that engine.
 
 The weights go from the verified folder into a directory of this process's own; the folder itself is only read.
 """
@@ -30,7 +30,7 @@ log = logging.getLogger("inference")
 
 
 def requested_engine(loaded: Loaded, environment: Mapping[str, str]) -> TextEngine | None:
-    """Return the engine that `environment` asks for; None leaves the choice to the task.
+    """Return the engine that `environment` selects; None if it selects none.
 
     Raises:
         Invalid: an engine or a precision that this machine does not have.

@@ -19,7 +19,7 @@ from promotion.errors import Invalid
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Output lines for input lines, and what was counted on the way."""
+    """Output lines for input lines, and their counts."""
 
     lines: list[bytes]
     run: Run

@@ -1,1 +1,1 @@
-"""AWS on one port: moto behind a front that knows who calls, and enforces what their role allows."""
+"""AWS on one port: moto behind a front that identifies callers, and enforces their roles' policies."""

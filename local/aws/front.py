@@ -197,7 +197,7 @@ _JSON_SERVICES = frozenset(
 
 
 def _refuse(start_response: StartResponse, service: str, status: int, code: str, message: str) -> Iterable[bytes]:
-    """An error in the words of the service's protocol, so that every client raises what it would on AWS."""
+    """Answer with an error in the service's protocol, so that every client raises what it would on AWS."""
     request_id = str(uuid.uuid4())
     if service in _JSON_SERVICES:
         code = "AccessDeniedException" if code == "AccessDenied" else code

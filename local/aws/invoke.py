@@ -17,7 +17,7 @@ from local.sources.bus import send
 
 
 class InvokeApi:
-    """Invokes functions for whoever may, at once or in the background."""
+    """Invokes functions for permitted callers, at once or in the background."""
 
     def __init__(self, deployment: Deployment, woken: Callable[[], None]) -> None:
         self._deployment = deployment

@@ -148,7 +148,7 @@ def _as_named(resource: str) -> str:
 
 
 def _package_context(given: Mapping[str, Any], resource: str) -> Iterator[tuple[str, str]]:
-    """Condition keys of model packages: what is asked for, and what is there now."""
+    """Return condition keys of model packages: the requested values, and the present ones."""
     if "ModelApprovalStatus" in given:
         yield "sagemaker:ModelApprovalStatus", given["ModelApprovalStatus"]
     life_cycle = given.get("ModelLifeCycle") or {}

@@ -28,7 +28,7 @@ class Operation:
 
 
 def parse(environ: Mapping[str, Any], service: str, body: bytes) -> Operation:
-    """The operation that a request to `service` (of its credential scope) asks for; its name is empty if unknown."""
+    """Return the operation of a request to `service` (of its credential scope); its name is empty if unknown."""
     target = environ.get("HTTP_X_AMZ_TARGET", "")
     if target:
         return Operation(service, target.rpartition(".")[2], _json(body))

@@ -24,7 +24,7 @@ _DEFAULT_TYPE = "application/json"
 
 
 class RuntimeApi:
-    """Invokes endpoints. `port_of` says where the container of an endpoint listens, `variant_of` what it is called."""
+    """Invokes endpoints. `port_of` returns the port of an endpoint's container, `variant_of` its variant's name."""
 
     def __init__(self, port_of: Callable[[str], int | None], variant_of: Callable[[str], str]) -> None:
         self._port_of = port_of
@@ -80,7 +80,7 @@ class RuntimeApi:
 
 
 def _parts(connection: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> Iterator[bytes]:
-    """Frames of what the container sends, as it comes. A caller who leaves closes this, and so the way to the container."""
+    """Yield the container's output as frames, at once. A caller who disconnects ends the container's request too."""
     try:
         while chunk := answer.read1(_CHUNK_BYTES):
             yield event_stream.event("PayloadPart", chunk)

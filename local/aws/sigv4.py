@@ -25,7 +25,7 @@ _LARGEST_SKEW = dt.timedelta(minutes=5)
 
 
 class SignatureInvalid(Exception):
-    """The request is not signed, or not by who it says; the message is for the caller."""
+    """The request is not signed, or by another key; the message is for the caller."""
 
 
 def verify(

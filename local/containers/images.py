@@ -26,7 +26,7 @@ _TABULAR = {"*sagemaker-xgboost*": "xgboost", "*sagemaker-scikit-learn*": "sciki
 
 
 def command_of(image: str) -> list[str]:
-    """The command that serves what a container of this image would.
+    """Return the command that serves like a container of this image.
 
     Raises:
         Invalid: this machine runs no such container, or the file of one's own can't be read.
@@ -49,7 +49,7 @@ def command_of(image: str) -> list[str]:
 
 
 def _configured() -> dict[str, list[str]]:
-    """The commands of one's own, by patterns of whole image names."""
+    """Return the configured commands, by patterns of whole image names."""
     file = os.environ.get(LOCAL_CONTAINERS)
     if not file:
         return {}

@@ -142,7 +142,7 @@ class Server(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as http.server calls it
-        """A line a request would bury what the model says."""
+        """Log nothing: a line for each request would hide the model's own output."""
 
 
 if __name__ == "__main__":

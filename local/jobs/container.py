@@ -26,7 +26,7 @@ class JobFailed(Exception):
 
 
 class JobStopped(Exception):
-    """Somebody stopped the job."""
+    """The job was stopped."""
 
 
 class Storage:
@@ -112,13 +112,13 @@ def start(
 
 
 def ended(process: subprocess.Popen[bytes], log: Path) -> JobFailed:
-    """The failure of a container that ended by itself, with the last it said."""
+    """Return the failure of a container that ended by itself, with the last lines of its output."""
     tail = log.read_text(errors="replace")[-_TAIL_CHARACTERS:].strip().rpartition("\n")[2]
     return JobFailed(f"AlgorithmError: the container ended, {describe(process)}: {tail}")
 
 
 def command_for(container: Mapping[str, Any]) -> list[str]:
-    """The command that stands for a container's image here.
+    """Return the local command for a container's image.
 
     Raises:
         JobFailed: this machine runs no such image.

@@ -68,7 +68,7 @@ def _cells(line: bytes) -> list[str]:
 
 
 def _rows_of(rows: Iterable[Any]) -> bytes:
-    """Records of CSV again; what a filter makes of one is a row, or a cell of one."""
+    """Return records as CSV; the output of a filter is a row, or a cell of one."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(row if isinstance(row, list) else [row] for row in rows)
     return text.getvalue().encode()

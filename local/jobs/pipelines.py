@@ -99,7 +99,7 @@ def in_order(steps: list[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
 
 
 def filled(value: Any, known: Mapping[str, str]) -> Any:
-    """A step's arguments with `{"Get": "Parameters.X"}` and `{"Std:Join": …}` replaced by what they come to.
+    """Return a step's arguments with `{"Get": "Parameters.X"}` and `{"Std:Join": …}` replaced by their values.
 
     Raises:
         StepFailed: nothing is known under a name.

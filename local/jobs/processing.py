@@ -1,4 +1,4 @@
-"""Processing jobs: inputs into folders, the command, outputs from folders, and the last it says."""
+"""Processing jobs: inputs into folders, the command, outputs from folders, and the end of its output."""
 
 from __future__ import annotations
 

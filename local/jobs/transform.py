@@ -78,7 +78,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Serving:
-    """A container's process, its port, and where it writes what it says."""
+    """A container's process, its port, and its log."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -208,7 +208,7 @@ def _payloads(content: bytes, split_type: str, settings: Mapping[str, Any]) -> I
 
 
 def _post(port: int, body: bytes, content_type: str | None, accept: str | None) -> tuple[bytes, str | None]:
-    """A container's answer, and what it says that it is."""
+    """Return a container's answer and its content type."""
     headers = {"Content-Type": content_type or "application/octet-stream"}
     if accept:
         headers["Accept"] = accept

@@ -1,4 +1,4 @@
-"""Patches where moto differs from AWS, one file a service; each says what AWS does. `apply()` patches this process.
+"""Patches for moto's differences from AWS, one file for each service. `apply()` patches this process.
 
 The tests' in-process moto is mended the same way, so that adapters are tried against AWS's behaviour, not moto's.
 """

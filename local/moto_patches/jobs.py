@@ -1,4 +1,4 @@
-"""SageMaker jobs: they run, take their time, can be stopped, fail, and tell EventBridge; moto's are complete at once."""
+"""SageMaker jobs that run, take time, can be stopped, can fail, and send events; moto's are complete at once."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Job:
         self._end("Failed")
 
     def stop(self) -> None:
-        """Stopping: whoever runs it ends it."""
+        """Set the job to Stopping; its runner ends it."""
         if self.status == "InProgress":
             self._set("Stopping")
 
@@ -79,7 +79,7 @@ class Job:
             listener(self)
 
     def state_change(self) -> dict[str, Any]:
-        """The detail of EventBridge's event: the description, its times in milliseconds, without what only it says."""
+        """Return the detail of EventBridge's event: the description with times in milliseconds."""
         described = {key: value for key, value in self._kept.response_object.items() if key not in _UNSAID}
         return {
             key: int(value.timestamp() * 1000) if isinstance(value, dt.datetime) else value
@@ -124,7 +124,7 @@ def _names_a_folder(model: Any) -> bool:
 
 
 def begin(kind: str, given: Mapping[str, Any], kept: Any) -> None:
-    """Hands a job that moto has just kept to whoever runs jobs."""
+    """Pass a job that moto has just stored to the runner of jobs."""
     kept.failure_reason = None
     kept.processing_resources = given.get("ProcessingResources")
     kept.environment = given.get("Environment")

@@ -31,7 +31,7 @@ class Schedule:
 
     @property
     def expression(self) -> str:
-        """`NOW`, or `cron(…)`; every hour where nothing is said."""
+        """Return `NOW`, or `cron(…)`; every hour by default."""
         return str((self.config.get("ScheduleConfig") or {}).get("ScheduleExpression") or "cron(0 * ? * * *)")
 
     @property

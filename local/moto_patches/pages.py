@@ -1,4 +1,4 @@
-"""SageMaker's lists: a page may be empty, and still have a token for the next one. moto's first page is always the whole list.
+"""SageMaker's lists: a page may be empty and still have a token. moto's first page is always the whole list.
 
 AWS says of its lists that a token, and not what is on a page, tells whether there is more. Only the local service does it:
 tests that look at what is there read one page.

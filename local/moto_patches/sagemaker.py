@@ -1,4 +1,4 @@
-"""SageMaker's Model Registry: partial updates, default status, who did it, and the event that follows a change."""
+"""SageMaker's Model Registry: partial updates, default status, the caller, and the event after a change."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def mend() -> None:
     create = SageMakerModelBackend.create_model_package
 
     def gen_response_object(self: Any) -> dict[str, Any]:
-        """moto leaves out what it doesn't know: ModelLifeCycle, SourceUri and ModelCard."""
+        """Add the fields that moto omits: ModelLifeCycle, SourceUri and ModelCard."""
         response: dict[str, Any] = describe(self)
         for name, attribute in (
             ("ModelLifeCycle", "model_life_cycle"),

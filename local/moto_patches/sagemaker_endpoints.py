@@ -60,14 +60,14 @@ class Endpoint:
         self._set(status, None)
 
     def in_service(self, config_name: str) -> None:
-        """Serves what a configuration says, from now on."""
+        """Serve a configuration from now on."""
         self._kept.endpoint_config_name = config_name
         variants = self._backend.endpoint_configs[config_name].production_variants
         self._kept.production_variants = self._kept._process_production_variants(variants)
         self._set("InService", None)
 
     def fail(self, reason: str, *, back: bool) -> None:
-        """`back` to what served before, which then goes on; else it serves nothing."""
+        """With `back`, keep serving the previous configuration; else serve nothing."""
         self._set("InService" if back else "Failed", reason[:1024])
 
     def gone(self) -> None:
@@ -140,7 +140,7 @@ def _create(create: Callable[[Any], ActionResult]) -> Callable[[Any], ActionResu
 
 
 def _update(self: Any) -> ActionResult:
-    """Another configuration takes over once what it says is healthy; until then the old one serves."""
+    """Serve another configuration once it is healthy; until then the old one serves."""
     given = json.loads(self.body)
     backend = self.sagemaker_backend
     endpoint = _existing(backend, given["EndpointName"])
@@ -172,7 +172,7 @@ def _delete(self: Any) -> ActionResult:
 
 
 def _list_models(self: Any) -> ActionResult:
-    """moto lists all, whatever part of a name is asked for."""
+    """Filter by a part of the name, which moto ignores."""
     wanted = json.loads(self.body or "{}").get("NameContains", "")
     models = self.sagemaker_backend.list_models()
     return ActionResult({"Models": [model.response_object for model in models if wanted in model.model_name]})

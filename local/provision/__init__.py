@@ -1,1 +1,1 @@
-"""Makes what a template describes: in moto by AWS's own API, or here where moto has no such thing."""
+"""Make a template's resources: in moto by AWS's own API, or here if moto lacks them."""

@@ -1,4 +1,4 @@
-"""Goes through a template in order and has each resource made by what knows its type."""
+"""Make the resources of a template in order, each by the function for its type."""
 
 from __future__ import annotations
 

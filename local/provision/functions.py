@@ -1,4 +1,4 @@
-"""Functions, who may invoke them, and what feeds them."""
+"""Functions, their permissions, and their event sources."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class QueueReader:
 
     @staticmethod
     def _reported(payload: bytes, messages: list[dict[str, Any]]) -> set[str]:
-        """Ids the function says it failed on. An answer that names an unknown id, or is none, fails the whole batch."""
+        """Return the ids that the function reports as failed. An invalid answer fails the whole batch."""
         everything = {message["MessageId"] for message in messages}
         try:
             answer = json.loads(payload or b"null")

@@ -1,1 +1,1 @@
-"""Published clients, each in an environment of its own, unchanged, against a server of ours."""
+"""Published clients, each in an environment of its own, unchanged, against this project's server."""

@@ -1,4 +1,4 @@
-"""SageMaker's runtime API in small, before a server of ours: what its real clients call.
+"""A small version of SageMaker's runtime API in front of this project's server, for its real clients.
 
 It checks no signature. `/endpoints/NAME/invocations` is passed on whole, `…/invocations-response-stream` in frames of the
 event stream, as it comes.

@@ -1,4 +1,4 @@
-"""Server processes of ours for the clients: a decoder, and one model that summarises and translates."""
+"""Server processes for the clients: a decoder, and one model that summarises and translates."""
 
 from __future__ import annotations
 

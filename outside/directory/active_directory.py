@@ -34,11 +34,11 @@ _SETTINGS = """
 
 
 class Refused(Exception):
-    """The directory can't run here; the message says why."""
+    """The directory can't run here; the message has the reason."""
 
 
 class LdapRefused(Exception):
-    """The domain controller did not do what it was told, or doesn't answer yet."""
+    """The domain controller refused a command, or doesn't answer yet."""
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ class Installation:
     _contexts: list[BrowserContext] = field(default_factory=list)
 
     def ask(self, group: str, requested_by: str = "dee@example.com") -> str:
-        """Register a version; return the path of the link in the mail that asks for an approval."""
+        """Register a version; return the path of the approval link in the mail."""
         register(self.service, group, CustomerMetadataProperties={"requested_by": requested_by})
         mails = self.service.wait_for(lambda: mails_to(self.service, MAILBOX, f"{group} v1"))
         found = re.search(re.escape(self.service.url) + r"(/approvals/[\w.~-]+)", mails[-1]["text"])
@@ -80,7 +80,7 @@ class Installation:
         return found[1]
 
     def page(self) -> Page:
-        """A page in a browser that nobody has signed in with."""
+        """A browser page without a session."""
         context = self.browser.new_context()
         context.set_default_timeout(PATIENCE_MS)
         self._contexts.append(context)
@@ -156,7 +156,7 @@ def installed(
 
 
 def configure(folder: Path, *, approvers: str, auditors: str, renamed: str) -> Path:
-    """A promotion.toml whose groups are known by what the provider sends."""
+    """Write a promotion.toml whose groups have the ids that the provider sends."""
     path = folder / "promotion.toml"
     text = _CONFIGURATION.format(
         approvers=approvers, auditors=auditors, renamed=renamed, mailbox=MAILBOX, short=SHORT_S

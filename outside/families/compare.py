@@ -47,7 +47,7 @@ _DECODER_SETTINGS: Mapping[str, dict[str, Any]] = {
 
 
 def compared(row: Row, folder: Path) -> tuple[str, str]:
-    """Return `equal`, `refused` or `DIFFERENT`, and what was seen."""
+    """Return `equal`, `refused` or `DIFFERENT`, and the observation."""
     try:
         loaded = load(folder, task=row.named_task or row.task)
         task = task_for(loaded)

@@ -29,7 +29,7 @@ _CHAT = {"messages": [{"role": "user", "content": "hi"}], "parameters": {"max_ne
 
 @dataclass(frozen=True)
 class Layout:
-    """One way to pack: what is changed about a plain folder, and what must come of it."""
+    """One way to pack a model: the changes to a plain folder, and the expected outcome."""
 
     name: str
     plain: tuple[str, str]  # task and family
@@ -40,7 +40,7 @@ class Layout:
 
 
 def outcome(layout: Layout, folder: Path) -> tuple[str, str]:
-    """Return `as expected`, or else, and what was seen."""
+    """Return `as expected`, or another word, and the observation."""
     row = next(row for row in ROWS if (row.task, row.name) == layout.plain)
     plain = folder.with_name("plain")
     row.save(plain)

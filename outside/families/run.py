@@ -34,7 +34,7 @@ _STEP, _LAYOUT_STEP = 19, 12
 
 
 def main() -> int:
-    """Run what is asked for; 1 where something is neither equal nor refused."""
+    """Run the selected families; return 1 if one is neither equal nor refused."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--all", action="store_true", help="every family and layout (default: a sample)")
     parser.add_argument("--only", default="", help="rows in whose task and name this regular expression is found")

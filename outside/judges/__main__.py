@@ -92,7 +92,7 @@ def synthesize(variant: str, folder: Path) -> tuple[list[Judged], list[Finding]]
 
 
 def main() -> int:
-    """Judge, say what is found, and return 1 where something is unexplained or stale."""
+    """Judge, print the findings, and return 1 if one is unexplained or an explanation is stale."""
     everything, python = bool(os.environ.get("OUTSIDE_ALL")), Path(os.environ["OUTSIDE_PYTHON"])
     variants = tuple(VARIANTS) if everything else SAMPLE
     found: list[Finding] = []

@@ -140,7 +140,7 @@ def of_variant(text: str) -> list[tuple[str, Call]]:
 
 
 def live(environment: str) -> LiveModel:
-    """A model with as many variables, and names as long, as may be."""
+    """A model with the most variables, and the longest names, that are allowed."""
     container = LiveContainer(
         image="123456789012.dkr.ecr.us-east-1.amazonaws.com/promotion:1",
         image_digest="sha256:" + "b" * 64,

@@ -1,4 +1,4 @@
-"""The configurations whose templates are judged: each turns on what no other one has."""
+"""The configurations whose templates are judged: each uses settings that no other one has."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def served(text: str, section: str, *environments: str) -> str:
 
 
 def network_and_keys() -> str:
-    """A network, keys and an execution role of one's own, keys on artifacts, and inputs elsewhere."""
+    """A custom network, keys and an execution role, keys on artifacts, and inputs elsewhere."""
     text = one_account().replace("[inference]\n", NETWORK)
     text = text.replace('buckets = ["promotion-models"]', f'buckets = ["promotion-models"]\nkeys = ["{KEY}"]')
     text = text.replace(

@@ -1,4 +1,4 @@
-"""The judges: each gets templates, and says what it finds."""
+"""The judges: each reads templates, and returns findings."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def cfn_lint(judged: Sequence[Judged], python: Path) -> Iterator[Finding]:
 
 
 def checkov(judged: Sequence[Judged], python: Path) -> Iterator[Finding]:
-    """checkov's rules for CloudFormation, as far as its package has them: it asks nothing of its makers."""
+    """Run checkov's CloudFormation rules that are in its package, without a connection to its makers."""
     by_path = {str(each.path): each for each in judged}
     command = [str(python), str(python.with_name("checkov")), "--framework", "cloudformation", "--skip-download"]
     command += ["--output", "json", "--quiet", "--compact"]

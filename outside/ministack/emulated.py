@@ -113,7 +113,7 @@ class Emulator:
         return outputs
 
     def destroy(self) -> None:
-        """`cdk destroy`: what is kept stays."""
+        """Run `cdk destroy`: retained resources stay."""
         self.cdk("destroy", "--app", str(self.folder / "cdk.out"), "--force")
 
     def mails(self) -> list[dict[str, Any]]:
@@ -124,7 +124,7 @@ class Emulator:
 
 
 def within_reach(document: dict[str, Any]) -> dict[str, Any]:
-    """A template without what ministack doesn't know; the policies' full conditions are judged by tests/infra/simulation.py."""
+    """Return a template without resources that ministack lacks; tests/infra/simulation.py judges full conditions."""
     resources = {name: one for name, one in document["Resources"].items() if one["Type"] not in UNKNOWN_TYPES}
     # The stacks of the buses have no outputs.
     outputs = {name: one for name, one in document.get("Outputs", {}).items() if name not in UNKNOWN_OUTPUTS}
@@ -263,7 +263,7 @@ def fetch(
 
 
 class Browser:
-    """Somebody at a browser: follows redirects, and keeps cookies by host, also __Host- ones."""
+    """A browser: follows redirects, and keeps cookies by host, also __Host- ones."""
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator

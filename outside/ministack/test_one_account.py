@@ -156,7 +156,7 @@ def test_an_approval_passes_on_what_cdk_deployed(config: Path, tmp_path: Path) -
 
 
 def test_a_new_installation_goes_on_where_the_last_one_stopped(config: Path, tmp_path: Path) -> None:
-    """Destroyed, and deployed again with `ledger_table`: the next version follows, and nobody is told anything twice."""
+    """After destroy and deploy with `ledger_table`, the next version follows, and no mail is sent twice."""
     with running(tmp_path) as emulator:
         first = emulator.deploy(config)
         register(emulator)

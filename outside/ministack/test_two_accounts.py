@@ -25,7 +25,7 @@ CONFIG = ROOT / "tests" / "infra" / "promotion.toml"
 
 
 def client_there(emulator: Emulator, service: str) -> Any:
-    """A client as the administrator of the environment's account: the emulator knows an account by its key."""
+    """Return a client as the administrator of the environment's account, which the key selects."""
     return any_client(
         service,
         region_name=REGION,
@@ -71,7 +71,7 @@ def live_record(client: Any) -> dict[str, Any] | None:
 
 
 def as_function(emulator: Emulator, module: str) -> Any:
-    """STS as a function of ours: here the account's administrator may take on what a service may."""
+    """Return STS as one of our functions: here the account's administrator may assume a service's roles."""
     role = f"arn:aws:iam::{ACCOUNT}:role/promotion-{module}"
     found = emulator.client("sts").assume_role(RoleArn=role, RoleSessionName="tries")["Credentials"]
     return any_client(

@@ -1,1 +1,1 @@
-"""Registering as docs/registering.md says, with the SDKs as they are published."""
+"""The snippets of docs/registering.md, with the published SDKs."""

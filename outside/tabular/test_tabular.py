@@ -59,7 +59,7 @@ def test_a_tabular_model_is_measured_by_its_own_container(
 
 
 def link(service: LocalService, group: str, environment: str) -> str:
-    """The link in the mail that asks for a group's first version to enter an environment."""
+    """Return the approval link of a group's first version in the mail for an environment."""
     start = f"[{environment}] {group} v1"
     mails = service.wait_for(
         lambda: [mail for mail in service.mailbox() if mail["subject"].startswith(start)], seconds=240

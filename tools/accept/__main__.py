@@ -38,7 +38,7 @@ OUT = ROOT / "build" / "accept"
 
 
 class Person:
-    """Somebody at a browser: told where to click."""
+    """A person with a browser, who is asked to click."""
 
     def ask(self, group: str, version: int, environment: str, page: str) -> None:
         print(

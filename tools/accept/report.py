@@ -32,7 +32,7 @@ class Step:
 
 @dataclass
 class Report:
-    """Everything that is said at the end."""
+    """The final report."""
 
     steps: list[Step] = field(default_factory=list)
     assumptions: Mapping[str, Verdict] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The steps of an acceptance, in order: each says what it saw, or raises."""
+"""The steps of an acceptance, in order: each returns its observation, or raises."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _put(world: World, uri: str, body: bytes) -> None:
 
 
 def register_first(world: World) -> str:
-    """A tiny model is registered, heard of, and hashed."""
+    """Register a tiny model, and wait until it is in the ledger and hashed."""
     return _register(world, 1)
 
 
@@ -84,7 +84,7 @@ def adopt(world: World) -> str:
 
 
 def register_second(world: World) -> str:
-    """The next version asks for the first environment."""
+    """Register the next version, and wait for its request."""
     said = _register(world, 2)
     request = world.until("a request for version 2", lambda: _request(world), minutes=5, do=LOGS)
     shut = [gate.metric for gate in request.gates if not gate.open]
@@ -163,7 +163,7 @@ def run(world: World) -> str:
 
 
 def read_evidence(world: World) -> str:
-    """Its metrics lie in the evidence bucket, and say what was counted."""
+    """Check the run's metrics in the evidence bucket, and their counts."""
     evidence = world.evidence
     assert evidence is not None
     s3 = world.client("s3")
@@ -290,7 +290,7 @@ def _objects(s3: Any, bucket: str, prefix: str) -> list[dict[str, Any]]:
 
 
 def clean_up(world: World) -> tuple[list[str], list[str]]:
-    """Delete what was made, whatever was reached; returns what is gone, and what stays with its reason."""
+    """Delete what was made, after any step; return what is gone, and what stays with its reason."""
     gone: list[str] = []
     stays = [
         f"{len(list(world.ledger.events(world.group)))} events of {world.group} in the ledger, and its parameters: the ledger "

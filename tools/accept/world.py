@@ -22,7 +22,7 @@ MINUTES = 60.0
 
 
 class Failed(Exception):
-    """A step did not do what it should; carries what to do."""
+    """A step failed; has the remedy."""
 
     def __init__(self, found: str, do: str) -> None:
         super().__init__(found)
@@ -30,10 +30,10 @@ class Failed(Exception):
 
 
 class Approver(Protocol):
-    """The approver whose decisions the acceptance makes."""
+    """The approver in the acceptance."""
 
     def ask(self, group: str, version: int, environment: str, page: str) -> None:
-        """Have the version approved, or ask somebody to do it; returns without waiting for a person."""
+        """Have the version approved, or ask a person to do it; return without waiting for a person."""
 
 
 @dataclass
@@ -68,7 +68,7 @@ class World:
 
     @property
     def environment(self) -> str:
-        """The first environment: whatever is registered asks for it first."""
+        """The first environment, for which new versions are requested first."""
         return self.config.environment_names[0]
 
     @property
