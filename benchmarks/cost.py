@@ -49,7 +49,7 @@ min = 0.6
 DAYS = 30
 SWEEPS = DAYS * 24 * 12
 KB, READ_UNIT = 1024, 4096
-# What each service is asked, at its price; a DynamoDB call is priced by its units.
+# Calls to each service, at its price; a DynamoDB call is priced by its units.
 PRICED = {
     "kms": "kms_ecc_request",
     "secretsmanager": "secret_request",

@@ -3,7 +3,7 @@
 Writes build/bench/deploy.json and docs/benchmarks/deploy.md: `synth_s`; `bundle_mb`; `cold_import_ratio`, a function's import
 against boto3's alone, each in a fresh interpreter that sees the bundle alone, taken in turns; `handler_ms`, the
 median of a warm call in this process, less that in which AWS was asked. Both are processor time, so that a busy machine changes
-neither much; bytecode lies ready for both sides of the ratio. What benchmarks/acceptance.py adds: `variants`, `lint_errors`,
+neither much; bytecode lies ready for both sides of the ratio. benchmarks/acceptance.py adds: `variants`, `lint_errors`,
 `unexplained_findings`, `accept_steps`, `accept_passed` and `assumptions`.
 """
 
@@ -135,7 +135,7 @@ def imports(twin: Path, rounds: int, *options: str) -> dict[str, float]:
 
 
 def uncompiled(twin: Path, rounds: int) -> dict[str, float]:
-    """The same as the bundle is uploaded: without bytecode, and where none can be kept. What Lambda brings along has its own."""
+    """Measure it as the bundle is uploaded: without bytecode, in a folder that can keep none. Lambda's own packages have theirs."""
     with tempfile.TemporaryDirectory() as folder:
         bare = Path(folder) / "code"
         shutil.copytree(twin, bare, ignore=shutil.ignore_patterns("__pycache__"))

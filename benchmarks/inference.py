@@ -65,7 +65,7 @@ NAME = "Hugging Face, arrival, 4"
 SUMMARIES = "trained small T5, summaries"
 # Lines of a batch whose time is taken apart.
 LINES = int(os.environ.get("BENCH_LINES", "1000"))
-# What a way answers, as far as it can be compared with others.
+# The comparable part of an engine's answers.
 Answers = list[tuple[int, ...]]
 Run = Callable[[], Answers]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET, PAGE = ROOT / "build" / "bench" / "inference.json", ROOT / "docs" / "benchmarks" / "inference.md"
-# What the project wants: times Hugging Face by 4, by the best way there is.
+# The project's goals: times Hugging Face, by the best engine.
 GOALS = {"flan-t5-base, articles": 2.7, "flan-t5-small, short texts": 4.5}
 PEER = "CTranslate2, float32"
 NOTES = """## How to read it

@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CLIENTS, CROWD, STREAMS = 32, 1_000, 8
 ROUNDS = 5
 STREAM_TOKENS = 48
-# What an answer may have, by request: as summaries, labels and names are asked for side by side.
+# The most tokens of an answer, by request: clients ask for short and long answers side by side.
 LENGTHS = (4, 24, 8, 40, 12, 64, 6, 16)
 ALIKE = 24
 _SENTENCE = "the quick brown fox jumps over a lazy dog while nobody at all looks on and the weather stays fine today"

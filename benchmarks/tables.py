@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
-# What was measured, the figure, the goal, and what else is to be known.
+# Measurement, figure, goal, and notes.
 Row = tuple[str, str, str, str]
 HEADS: Row = ("what", "measured", "goal", "besides")
 

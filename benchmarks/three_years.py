@@ -52,7 +52,7 @@ name = "prod"
 CONFIG = parse(CONFIG_TEXT.replace('[[environments]]\nname = "prod"\n', UAT))
 # A query answers with at most 1 MB: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Query.Pagination.html
 QUERY_BYTES = 1 << 20
-# What an item has beside its text: keys, hash, and what people look for in the console.
+# Bytes of an item beside its text: keys, hash, and columns for the console.
 ITEM_BYTES = 400
 # A call over HTTP within a Region, and an event read, checked and folded, on the safe side.
 CALL_S, EVENT_S = 0.03, 0.0005

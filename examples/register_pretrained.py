@@ -36,7 +36,7 @@ from inference.scoring.joining import input_texts
 from inference.scoring.score import score
 from inference.tasks.pipeline import Pipeline
 
-# What is taken along beside the weights. Code, pickles and other formats' copies of the weights stay behind.
+# Files copied beside the weights. Code, pickles and other formats' copies of the weights are not copied.
 _KEPT = (".json", ".txt", ".model", ".safetensors", ".jinja")
 _LEFT = frozenset({"pytorch_model.bin.index.json"})
 _JUMPSTART = re.compile(r"(?P<id>[a-z0-9][a-z0-9-]+)@(?P<version>\*|\d+\.\d+\.(?:\d+|\*))")

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 CONTENT_TYPES = ["application/jsonlines", "application/json"]
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/promotion-inference:1"
-# What belongs into an artifact. Pickled weights are left out by not being named: they run code when opened.
+# Files of an artifact. Pickled weights are left out by not being named: they run code when opened.
 _SUFFIXES = (".json", ".safetensors", ".txt", ".model", ".jinja", ".md")
 
 

@@ -19,7 +19,7 @@ from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
 TRAINED_ON, HELD_OUT = 4000, 800
-# What scikit-learn's container runs: the artifact brings the functions that load and answer.
+# Code for scikit-learn's container: the artifact has the functions that load and answer.
 SCRIPT = '''"""How scikit-learn's container loads the model and answers: a score a line."""
 
 import os

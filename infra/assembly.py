@@ -24,9 +24,9 @@ from promotion.config.resources import check_region
 from promotion.errors import Invalid
 
 ROOT = Path(__file__).resolve().parent.parent
-# How the CDK command hands the context over: https://github.com/aws/aws-cdk/blob/main/packages/aws-cdk-lib/cx-api
+# The CDK command's way to pass the context: https://github.com/aws/aws-cdk/blob/main/packages/aws-cdk-lib/cx-api
 _CONTEXT = "CDK_CONTEXT_JSON"
-# What Parameter Store and the name of a stack take, and IAM without a wildcard.
+# Characters that Parameter Store, a stack's name and IAM allow, without a wildcard.
 # https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html
 _RESERVED = re.compile(r"/?(aws|ssm)", re.IGNORECASE)
 _PREFIX = re.compile(r"/[A-Za-z][A-Za-z0-9-]*(/[A-Za-z0-9-]+)*")

@@ -91,7 +91,7 @@ def registry_bus(scope: Construct, far: Elsewhere, **stack: Any) -> BusStack:
     settings = far.settings
     sources = [names.INFERENCE_SOURCE]
     if any(settings.rung(environment).endpoint is not None for environment in settings.elsewhere):
-        # What SageMaker says of endpoints keeps SageMaker's name on its way here.
+        # SageMaker's events about endpoints keep SageMaker's name as source.
         sources.append(names.SAGEMAKER_SOURCE)
     publishers = [name for name in PUBLISHERS if name != RUNS or settings.inference.schedule is not None]
     machines = [

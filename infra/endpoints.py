@@ -25,7 +25,7 @@ from promotion.config.loading import Config
 from promotion.config.settings import Environment
 
 MODULE = "on_live_changed"
-# How long a lost event is missed at most.
+# The longest time until a lost event is made up for.
 SWEEP = Duration.minutes(5)
 
 

@@ -70,7 +70,7 @@ class PromotionStack(Stack):
             self.functions.place("sign_in", subnets=settings.web.subnets, security_groups=settings.web.security_groups)
         self.permissions = Permissions(self, self.store, settings, prefix)
         self.registry_role = self._registry_role()
-        # Who brings an image, or runs the service from source, has none built.
+        # An installation with an image of its own, or one run from source, builds none.
         self.image = (
             InferenceImage(self, "InferenceImage", root=image_root, base=settings.inference.base_image)
             if image_root

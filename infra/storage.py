@@ -54,7 +54,7 @@ class Store(Construct):
         self.signing_key: kms.IKey = (
             kms.Key.from_key_arn(self, "SigningKeyInForce", signing_key) if signing_key else self.own_key
         )
-        # Who makes links can't make sessions, nor the token of a form: a secret each.
+        # A secret for each purpose: the key of links makes neither sessions nor form tokens.
         self.link_keys = _keys(self, "LinkKeys", "Signs the ids in approval links")
         self.form_keys = _keys(self, "FormKeys", "Signs the tokens of forms")
         self.sign_in_keys = _keys(self, "SignInKeys", "Signs the state of a sign-in on its way")

@@ -13,5 +13,5 @@ ADMINISTRATOR_KEY: Final = "test"
 ADMINISTRATOR_SECRET: Final = "test"
 ADMINISTRATOR_ARN: Final = f"arn:aws:iam::{ACCOUNT}:user/administrator"
 MODELS_BUCKET: Final = "promotion-models"
-# What stands for the image that a deployment builds.
+# The name in place of the image that a deployment builds.
 IMAGE: Final = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/inference:1"

@@ -46,7 +46,7 @@ def write(source: Path, target: Path, *, issuer: str, client_id: str = CLIENT_ID
     runs = document.get("inference", {})
     document["inference"] = {**runs, "reporters": [*runs.get("reporters", []), ADMINISTRATOR_ARN]}
     _bring_home(document)
-    # Whoever looks at a mailbox wants to see each mail when it is sent.
+    # In a local mailbox each mail should appear when it is sent.
     document["mail"] = {"settle": "0s", **document["mail"]}
     # The local address is 127.0.0.1, whatever domain the deployed service has.
     document.pop("web", None)

@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 GROUP = "harbour-summariser"
 BUCKET = "promotion-models"
 ENVIRONMENTS = ("dev", "test", "uat", "prod")
-# Who decides where, of the people in the local identity provider; prod takes two.
+# The approvers of each environment, in the local identity provider; prod needs two.
 APPROVERS = {"dev": ("ben",), "test": ("ann",), "uat": ("cho",), "prod": ("cho", "dan")}
 RUN_STEPS = ("transform", "score", "evidence")
 # v1 is trained too briefly on purpose; v2 well; v3 goes on from v2.

@@ -27,7 +27,7 @@ _LARGEST_HEADERS = 10_240
 _LARGEST_BODY = 10 * 1024 * 1024
 _INTEGRATION_SECONDS = 30.0
 
-# What the local service answers itself: the answer, or None where it has nothing of its own for this request.
+# The local service's own answer to a request; None if it has none.
 Own = Callable[[Request], Response | None]
 
 

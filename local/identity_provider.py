@@ -18,7 +18,7 @@ from promotion.config.loading import Config
 ROOT = Path(__file__).resolve().parent.parent
 CLIENT_ID = "promotion"
 _START_SECONDS = 300.0
-# Who is in the approver group of which environments; "*" is all of them. Each password is the name.
+# The environments of whose approver group a person is a member; "*" is all of them. Each password is the name.
 _APPROVES: dict[str, tuple[str, ...]] = {
     "ann": ("*",),
     "ben": ("dev", "test"),

@@ -1,8 +1,8 @@
 """The inference image, built and tried without Docker: `make image`, as root on Debian with buildah and debootstrap.
 
-The Dockerfile is the deployed one; only its base is another, made from Debian's own packages, which has no CUDA. What is tried
-in a container of the built image, as the user that it names: its help, that it serves nothing that was not approved, and that
-what was approved answers. Writes build/image-try/report.json.
+The Dockerfile is the deployed one; only its base is another, made from Debian's own packages, without CUDA. Tried in a
+container of the built image, as its user: its help, its refusal of a model that was not approved, and the answer of an
+approved one. Writes build/image-try/report.json.
 """
 
 from __future__ import annotations

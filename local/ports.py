@@ -82,9 +82,9 @@ class Ports:
 class Held:
     """Free ports, reserved until this is closed: bound, and not listened on.
 
-    Who binds one with SO_REUSEADDR, as servers do, listens there all the same. A port that was only looked for, and let go,
-    may be somebody else's by the time that a server has started. Only Linux lets two bind one port like that: elsewhere
-    the ports are let go.
+    A server that binds one with SO_REUSEADDR can still listen there. A port that was only looked up, and released, may be
+    taken by another process before a server has started. Only Linux allows two processes to bind one port like that: elsewhere
+    the ports are released.
     """
 
     def __init__(self, count: int = 1) -> None:

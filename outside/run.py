@@ -30,7 +30,7 @@ PRODUCT = ROOT / ".venv" / "bin" / "python"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "promotion-outside"
 SIDE_BY_SIDE = 2
 _TAIL = 60
-# What a suite gets to take down what it started.
+# Seconds for a suite to stop the processes that it started.
 _GRACE_S = 30
 _running: set[int] = set()
 

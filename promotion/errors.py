@@ -84,7 +84,7 @@ class Conflict(PromotionError):
     """Another process appended first; nothing was written. Read again and decide again."""
 
 
-# What reading data that somebody else wrote can come to (msgspec's errors are ValueErrors). AWS's own are not among them.
+# Errors of reading untrusted data (msgspec's errors are ValueErrors). AWS's own are not among them.
 UNREADABLE: tuple[type[Exception], ...] = (
     PromotionError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
 )  # fmt: skip

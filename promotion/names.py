@@ -130,7 +130,7 @@ HASHES: Final = "hashes"
 MANIFESTS: Final = "manifests"
 # Events of runs that Parameter Store has as one entry, below the evidence bucket.
 FOLDED_RUNS: Final = "folded-runs"
-# What verifications go on from: below the evidence bucket, and the digests below the anchors' bucket.
+# Checkpoints of verifications: below the evidence bucket, and their digests below the anchors' bucket.
 CHECKPOINTS: Final = "checkpoints"
 # No group is called so, and no run writes there.
 COPIES: Final = "_approved"

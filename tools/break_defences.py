@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LIST = Path(__file__).with_suffix(".toml")
 LONGEST_S = 600
-# What git ignores and tests use: cdk and its tools.
+# Ignored by git, but needed by tests: cdk and its tools.
 BESIDE = ("node_modules",)
 # pytest's exit codes: https://docs.pytest.org/en/stable/reference/exit-codes.html
 PASSED, FAILED = "passed", "failed"

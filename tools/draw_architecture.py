@@ -17,7 +17,7 @@ from infra.cdk_nag import plain
 
 Arrow = tuple[str, str, str]
 
-# What a grant means on the picture; reading is left out, or nothing would be seen for arrows.
+# The label of a grant; reading is left out, as there would be too many arrows.
 _WRITES: Mapping[str, str] = {
     "dynamodb:PutItem": "appends",
     "sqs:SendMessage": "sends",
@@ -33,7 +33,7 @@ _WRITES: Mapping[str, str] = {
     "sagemaker:CreateProcessingJob": "runs",
     "sagemaker:CreateEndpoint": "keeps",
 }
-# What an arrow means where it says nothing.
+# Meanings of arrows that have no label.
 _UNSAID = {"appends", "writes", "sends", "wakes", "invokes"}
 _JOBS = "InferenceExecutionRole"
 _PLACES: Mapping[str, str] = {
@@ -70,7 +70,7 @@ _CALLED: Mapping[str, str] = {
 
 
 class Picture:
-    """Nodes and arrows of one template. What each environment has is drawn once."""
+    """Nodes and arrows of one template. The resources of each environment are drawn once."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         resources: Mapping[str, Any] = document["Resources"]

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 UV = "uv==0.13.9"
 TORCH = Path("inference", "torch.txt")
 PRODUCT = Path("requirements.in")
-# What is deployed has the versions that the tests ran on.
+# Deployed packages have the versions that the tests ran with.
 DEPLOYED = (Path("lambdas", "requirements.in"), Path("inference", "requirements.in"))
 OTHERS = (
     "tools/*/requirements.in",

@@ -19,7 +19,7 @@ from pathlib import Path
 
 HOUSE = Path(__file__).resolve().parents[1] / "build" / "house.json"
 OUT_OF_TIME = 124
-# What a test run gets to take down the servers and browsers that it started.
+# Seconds for a test run to stop the servers and browsers that it started.
 _GRACE_S = 60
 
 

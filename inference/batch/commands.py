@@ -82,7 +82,7 @@ def batch(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
         "task": options.task,
         "hyper_params": options.hyper_params,
         "approval_id": options.approval_id,
-        # What was begun in one must not be ended in another.
+        # A run must end with the precision that it began with.
         "dtype": str(dtype_of(environment)),
     }
     make = partial(open_pipeline, options, dict(environment))

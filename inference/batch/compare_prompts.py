@@ -23,7 +23,7 @@ from inference.tasks.pipeline import Pipeline
 from promotion.errors import Invalid
 
 SCHEMA = 1
-# What decides where nobody says: the first of these that could be measured.
+# The default metric: the first of these that could be measured.
 _PRIMARY = ("rougeL", "accuracy", "exact_match")
 _AT_ONCE = 64
 

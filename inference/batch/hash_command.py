@@ -20,7 +20,7 @@ from promotion.domain.model_layout import bytes_kept, layout_problem
 from promotion.errors import Invalid
 
 log = logging.getLogger("inference")
-# How often a log line says how far it is: a job's log is all that anybody sees of it.
+# The number of log lines for an artifact: a job's log is the only view of its progress.
 _STEPS = 20
 
 

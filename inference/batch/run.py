@@ -211,7 +211,7 @@ def _moment() -> str:
 def _tell(
     options: argparse.Namespace, environment: Mapping[str, str], stamp: Mapping[str, Any], error: Exception
 ) -> None:
-    """Report a run that failed. What goes wrong in telling must not hide what went wrong."""
+    """Report a run that failed. An error in reporting must not hide the run's own."""
     detail = {
         **stamp,
         "status": "Failed",

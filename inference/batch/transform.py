@@ -1,8 +1,8 @@
 """Batch transform on one machine: file in, `NAME.out` out, under SageMaker's contract.
 
-It streams: memory holds one payload for each worker, one that is read and one that is written, however long the file. What is
-done is journalled at the borders of payloads; killed and started again, it goes on from there, and the output is the same to
-the byte.
+It streams: memory holds one payload for each worker, one that is read and one that is written, for files of any length. The
+progress is journalled at the borders of payloads: after a crash the next start continues there, with the same output to the
+byte.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ class Transform:
 
     def __init__(self, make: Callable[[], Pipeline], settings: Settings, *, identity: Mapping[str, Any]) -> None:
         self._settings = settings
-        # What the output depends on besides the file: a journal of another job is no use.
+        # The output depends on these too, besides the file: a journal of another job can't be used.
         self._identity = json.dumps({"settings": asdict(settings), **identity}, sort_keys=True)
         if settings.max_concurrent_transforms == 1:
             _start_worker(make, settings)

@@ -24,9 +24,9 @@ MOST_MESSAGES = 1_000
 # Far more characters than a token has: a longer text can be refused by its beginning.
 _CHARACTERS_PER_TOKEN = 64
 
-# What a token has on average in most texts; where it has more, the part is doubled.
+# Characters of an average token in most texts; if tokens are longer, the part is doubled.
 _CHARACTERS_OF_A_WORD_PIECE = 8
-# How far a cut may change the tokens behind it.
+# The distance up to which a cut may change the tokens.
 _CUT_TOKENS, _CUT_CHARACTERS = 64, 2_000
 _SPACE = re.compile(r"\s")
 

@@ -43,11 +43,11 @@ _CHECKED: Mapping[str, Number | Switch | Text] = {
 }
 # `stop_sequences` is LMI's name for TGI's `stop`.
 NAMES = (*_CHECKED, "stop", "stop_sequences")
-# Whoever names one of these wants to sample, even without do_sample: so TGI has it, and LMI too.
+# A request with one of these wants to sample, even without do_sample, as in TGI and LMI.
 _SAMPLES = SAMPLING
 # Unless it says that all tokens may be drawn, which asks for nothing.
 _OPEN: Mapping[str, float] = {"top_k": 0, "top_p": 1.0}
-# What of a model's own generation_config is followed.
+# The settings of a model's own generation_config that are used.
 _OF_MODEL = ("do_sample", "temperature", "top_k", "top_p", "repetition_penalty", "max_new_tokens")
 
 
@@ -66,7 +66,7 @@ class Decoding:
     truncate: int | None = None
     return_full_text: bool = False
     details: bool = False
-    # What a model's own defaults say of lengths: at most, and never beyond the limits.
+    # A model's own default lengths: maxima, and never beyond the limits.
     default_new_tokens: int | None = None
     default_length: int | None = None
     decoder_input_details: bool = False

@@ -1,7 +1,7 @@
 """Decoder engine with continuous batching: one token per sequence and step; finished sequences are evicted at once.
 
-Keys and values of all rows lie in one cache, padded at the left, where a row's beginning costs nothing but memory. What a
-step can't compute it tries again with each row alone: a text that breaks the model breaks nobody else's.
+Keys and values of all rows are in one cache, padded at the left, where a row's beginning costs nothing but memory. A failed
+step is tried again with each row alone: a text that breaks the model does not break the others.
 """
 
 from __future__ import annotations

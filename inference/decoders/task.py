@@ -61,7 +61,7 @@ class Collected:
             ]
             fields["details"] = {**details(self.prompt, last, self.tokens_out), "prefill": prefill, "tokens": tokens}
         if chat:
-            # What JumpStart's Llama-2-chat answers to messages, beside what TGI does.
+            # JumpStart's Llama-2-chat's answer to messages, beside TGI's.
             fields["generation"] = {"role": "assistant", "content": last.generated_text}
         return Answer(fields, tokens_in, self.tokens_out, seconds=self.seconds, first_token_seconds=self.first)
 
@@ -93,7 +93,7 @@ class TextGeneration:
         return sum(prompt.most_tokens for prompt in request.prepared)
 
     def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
-        """All of `requests`, on the thread that calls. What comes twice is computed once."""
+        """Answer all `requests` on the caller's thread. Equal ones are computed once."""
         wanted: dict[tuple[tuple[int, ...], Decoding], int] = {}
         found: list[Collected] = []
         places: list[list[int]] = []

@@ -31,7 +31,7 @@ from inference.engines import Description
 from inference.errors import ModelBroken
 from inference.models.loading import Loaded
 
-# How it is started; a test puts a stand-in here, and an image may say where its vLLM is.
+# Its command; a test puts a stand-in here, and an image may set the place of its vLLM.
 VLLM_COMMAND = "VLLM_COMMAND"
 START_SECONDS = "VLLM_START_SECONDS"
 # As long as SageMaker waits for a container's health at most.
@@ -81,7 +81,7 @@ class VllmEngine:
             said.close()
             raise ModelBroken(f"vLLM does not start: {error}") from None
         engine = cls(process, port, said, loaded)
-        # Whatever ends this process must not leave the device's memory held.
+        # When this process ends for any reason, the device's memory must be freed.
         atexit.register(engine.close)
         seconds = float(environment.get(START_SECONDS, "").strip() or _LONGEST_START)
         try:

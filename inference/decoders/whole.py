@@ -26,7 +26,7 @@ from inference.engines import Description
 from inference.engines.batching import out_of_memory
 
 NAME = "generate"
-# What the step engine follows too, and what changes no token.
+# Settings that the step engine supports too, and settings that change no token.
 _ELSEWHERE = frozenset({
     "do_sample", "temperature", "top_k", "top_p", "repetition_penalty", "max_new_tokens", "max_length",
     "bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "use_cache", "cache_implementation",

@@ -11,7 +11,7 @@ from typing import Any
 
 from inference.decoders import GenerationRequest, TokenEvent
 
-# How many tokens of the prompt a first word may depend on.
+# The number of prompt tokens on which a first word may depend.
 _BEFORE = 5
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
 

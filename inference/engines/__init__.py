@@ -68,7 +68,7 @@ class Description:
     name: str
     device: str
     dtype: str
-    # How many faster engines failed their check at start, and so don't answer.
+    # The number of faster engines that failed their check at start, and so don't answer.
     fallbacks: int = 0
 
     @property

@@ -42,7 +42,7 @@ class BartPairs:
         self._weights, self._dense, self._classes = read_classifier(model, fused=fused)
         self._attend = attend_at_once if at_once else attend_by_text
         self._encoder = Encoder(self._weights, AtOnce if at_once else None)
-        # What the decoder reads first; the rest is its input, shifted.
+        # The decoder's first token; the rest is its input, shifted.
         self._start = model.config.decoder_start_token_id
 
     @torch.inference_mode()

@@ -71,7 +71,7 @@ class _CrossAttentionCache:
         raise NotImplementedError
 
     def _show(self, slot: int, length: int) -> None:
-        # What a longer text left behind stays there, hidden.
+        # The rest of a longer text stays there, masked.
         self._hidden.numbers[slot, 0, :length] = 0
         self._hidden.numbers[slot, 0, length:] = _NEVER
 

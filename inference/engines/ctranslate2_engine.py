@@ -1,9 +1,9 @@
 """CTranslate2 as an engine: greedy search of encoder-decoder models, in float32, int8 or 16 bits.
 
-It is taken where the environment asks for it (`INFERENCE_ENGINE=ctranslate2`), never by itself. The weights are converted at
-start from the approved folder into a directory of this process's own; the folder itself is only read. What CTranslate2
-lacks (sampling by a seed of each record's own, a request that joins between steps, beams that end as `generate` ends them)
-is left to the engine behind it.
+It is used if the environment selects it (`INFERENCE_ENGINE=ctranslate2`), never by itself. The weights are converted at
+start from the approved folder into a directory of this process's own; the folder itself is only read. For features that
+CTranslate2 lacks (sampling by each record's own seed, requests that join between steps, beams that end as in `generate`)
+the engine behind it is used.
 
 Source: https://opennmt.net/CTranslate2/python/ctranslate2.Translator.html
 """

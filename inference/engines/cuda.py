@@ -47,8 +47,8 @@ Recorder = Callable[[Callable[[], object]], Recording]
 class Graphs:
     """The decoder's step, recorded once for each size that comes often and then replayed: one launch instead of hundreds.
 
-    Slots are counted up to powers of two; the caller rounds the other sizes. A slot that is in no use computes
-    nonsense into places of its own. What cannot be recorded is run, for large tables at nearly the same speed.
+    Slots are counted up to powers of two; the caller rounds the other sizes. An unused slot computes
+    nonsense into places of its own. A size that can't be recorded is run, for large tables at nearly the same speed.
     """
 
     def __init__(self, decoder: Decoder, recorder: Callable[[], Recorder] | None = None) -> None:

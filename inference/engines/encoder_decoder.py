@@ -1,8 +1,8 @@
-"""The engine for T5 and BART: texts wait in a queue, are encoded in small packed batches, and grow in a table of slots.
+"""The engine for T5 and BART with continuous batching: a queue, packed encoder batches, and a table of decoder slots.
 
-A text that has ended leaves at once and the next one takes its slot, so that no step computes for what is over; in real
-time, prompts that arrive join at the next step. What the engine does not do, `generate` does: the plain path stays its
-reference and its fallback.
+A finished sequence is evicted at once and the next one takes its slot, so that no step computes for finished texts; in real
+time, arriving prompts join at the next step. `generate` is the fallback for features that the engine lacks, and its
+reference.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ class EncoderDecoderEngine:
         return decoder, Graphs(decoder) if self._on_cuda else None
 
 
-# Whether by beams, and how many texts side by side.
+# By beams or not, and the number of texts side by side.
 Kind = tuple[bool, int]
 
 

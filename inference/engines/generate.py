@@ -30,7 +30,7 @@ from inference.engines.sampling import RecordSampler
 from inference.records.parameters import Generation
 
 Sequences = tuple[tuple[int, ...], ...]
-# What transformers does where neither request nor model says how long.
+# Transformers' default if neither request nor model sets a length.
 DEFAULT_NEW_TOKENS = 20
 
 

@@ -133,7 +133,7 @@ class Scheduler:
             return
         self._search.enlarge(decoder.slots, decoder.reach)
         if self._graphs is not None:
-            # What was recorded reads the tables that were.
+            # Recorded graphs read the former tables.
             self._graphs.forget()
 
     def step(self) -> Iterator[tuple[int, Generated]]:

@@ -198,7 +198,7 @@ class Weights:
     encoder_layers: tuple[EncoderLayer, ...]
     decoder_layers: tuple[DecoderLayer, ...]
     head: Linear
-    # Whether a norm stands before each sublayer (T5) or after its sum (BART).
+    # True if a norm is before each sublayer (T5), False if after its sum (BART).
     norm_first: bool
     start: int
     longest_source: int | None

@@ -28,7 +28,7 @@ CONFIG = "config.json"
 CODE_FOLDER = "code"
 # Formats that run code when they are opened, or may.
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack", ".mar")
-# What ships beside weights under such a name and is never opened as weights.
+# Files beside weights with such names, which are never opened as weights.
 _HARMLESS = frozenset({"training_args.bin"})
 _ENCODER_DECODERS: Mapping[str, str] = modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 _DECODERS: Mapping[str, str] = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES

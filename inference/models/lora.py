@@ -24,7 +24,7 @@ BASE_FOLDER = "base"
 # Where the base is that the artifact doesn't bring: in the image, or on a disk of one's own.
 BASE_MODEL = "PROMOTION_BASE_MODEL"
 _OUTER = "base_model.model."
-# What of PEFT's LoRA this knows how to add, and what would make another sum of it.
+# Fields of PEFT's LoRA that can be merged, and those that would change the result.
 _REFUSED = ("use_dora", "fan_in_fan_out", "modules_to_save", "layer_replication", "rank_pattern", "alpha_pattern",
             "lora_bias", "trainable_token_indices", "target_parameters", "alora_invocation_tokens")  # fmt: skip
 

@@ -14,7 +14,7 @@ _LONGEST_INPUT = 1_024
 # Far more characters than a token has; what lies behind them can't be within the model's reach.
 _CHARACTERS_PER_TOKEN = 16
 _CUT_TOKENS = 64
-# What a token has on average, rather less than more.
+# Characters of an average token, rather too few than too many.
 _CHARACTERS_OF_A_WORD_PIECE = 3
 # JSON can spell half a character; a tokenizer can't read one.
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")

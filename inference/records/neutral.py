@@ -62,7 +62,7 @@ OFF: Mapping[str, tuple[Any, ...]] = {
     # Beams only, and a request with beams is refused by num_beams.
     "early_stopping": (True, False, "never"),
 }
-# What Hub clients send about waiting and caching, which is nothing to a server of one model.
+# Hub clients' settings for waiting and caching, which mean nothing to a server of one model.
 _OPTIONS = ("use_cache", "use_gpu", "wait_for_model", "dont_load_model")
 
 
@@ -73,7 +73,7 @@ def off(name: str, value: Any) -> bool:
     if name == "options":
         return isinstance(value, dict) and all(key in _OPTIONS and isinstance(value[key], bool) for key in value)
     if name == "pad_token_id":
-        # Whatever it is: padding is never part of an answer.
+        # Any value: padding is never part of an answer.
         return isinstance(value, int) and not isinstance(value, bool)
     return any(_same(value, one) for one in OFF.get(name, ()))
 

@@ -33,7 +33,7 @@ from promotion.errors import Invalid
 SCHEMA = 1
 TEXT, LABELS = "text2text-generation", "zero-shot-classification"
 LONGEST_SAMPLE = 400
-# What of an approval identifies the run's metrics.
+# The fields of an approval that identify the run's metrics.
 STAMPED = ("approval_id", "model_package_group", "model_package_version", "model_package_arn", "environment")
 
 log = logging.getLogger("inference")
@@ -192,7 +192,7 @@ def _judge(outputs: Path, wanted: References, runs: list[Run], translates: bool,
         scored.errors += any(part.error for part in line)
         for part in line if joins else ():
             key = (part.id, part.part)
-            # What could not be told apart (no JSON, no id) is an error each, and no duplicate.
+            # A line without an id (or no JSON) is an error, and no duplicate.
             if key in seen and not (part.error and part.id == key_of(None)):
                 scored.duplicates += 1
                 continue

@@ -43,7 +43,7 @@ class Judged:
     # For pictures: (n,) each. Truth and answer of a regression, label and score of a binary model.
     truth: Floats = field(default_factory=lambda: np.empty(0))
     answer: Floats = field(default_factory=lambda: np.empty(0))
-    # What each row adds to slices: metric name to values, (n,).
+    # Each row's values for slices: metric name to values, (n,).
     by_row: dict[str, Floats] = field(default_factory=dict)
 
 
@@ -92,9 +92,9 @@ def binary(truth: npt.NDArray[np.bool_], score: Floats, *, threshold: float = 0.
     """Return AUC, PR-AUC, log loss, Brier score, calibration error, and threshold metrics (F1 and others).
 
     Args:
-        truth: whether each record is positive, shape (n,).
-        score: the probability of being positive, or any score that grows with it, shape (n,). What only makes sense for
-            probabilities is left out where a score lies outside of 0 to 1.
+        truth: True for positive records, shape (n,).
+        score: the probability of being positive, or any score that grows with it, shape (n,). Metrics of
+            probabilities are left out if a score is outside of 0 to 1.
         threshold: from which score on a record counts as positive.
 
     Raises:

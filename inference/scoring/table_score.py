@@ -46,7 +46,7 @@ PREDICTIONS = (
 )
 REFERENCES = (*REFERENCE_FIELDS, "y", "actual", "ground_truth", "class")
 IDS = ("id", "record_id", "row_id")
-# How many lines tell a table from answers of a text model.
+# The number of lines that distinguish a table from a text model's answers.
 LINES_PEEKED = 20
 POSITIVE = ("1", "true", "yes", "positive")
 # Objects that text models answer with; anything else is a table.

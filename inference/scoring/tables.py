@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 PARQUET_MAGIC = b"PAR1"
 GZIP_MAGIC = b"\x1f\x8b"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# What is looked at to tell formats and headers apart.
+# Bytes that are read to detect formats and headers.
 _PEEKED_BYTES = 1 << 16
 # Objects that answer for many rows at once, as SageMaker's own algorithms do.
 _LISTS = ("predictions", "instances", "outputs", "results")

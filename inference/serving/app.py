@@ -163,7 +163,7 @@ class App:
             response = said(500, str(error), "generation")
         except ClientDisconnect:
             self._meter.gone()
-            # Nobody reads it.
+            # The client is gone.
             response = Response(status_code=499)
         finally:
             if not isinstance(response, _Stream):

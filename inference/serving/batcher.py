@@ -1,8 +1,8 @@
 """Dynamic batching of requests from many clients, by a token budget and a maximum delay.
 
-Each client's requests stand in a line of their own, and a pass takes from all lines in turn: a body of ten thousand lines
-doesn't hold up one that asks for a single text. Where the task lets them, requests join a pass that is under way, and each
-is answered when it is ready: a short text doesn't wait for a long one. What fails together is tried again one by one.
+Each client has a queue of its own, and a pass takes from all queues in turn: a body of ten thousand lines doesn't delay a
+request for a single text. If the task allows it, requests join a pass under way, and each is answered when it is ready: a
+short text doesn't wait for a long one. A failed batch is tried again one by one.
 """
 
 from __future__ import annotations

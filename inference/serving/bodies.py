@@ -11,13 +11,13 @@ from starlette.requests import ClientDisconnect, Request
 
 # The most that SageMaker sends in one transform request.
 LARGEST_BODY_BYTES = 100 << 20
-# What all bodies may hold together; the small ones, of which there are as many as requests are let in, are not counted.
+# The limit of all bodies together; small ones, limited by the number of requests, are not counted.
 ALL_BODIES_BYTES = 256 << 20
 SMALL_BODY_BYTES = 64 << 10
 # A client that sends nothing for so long has left; one that sends keeps at least this pace.
 PATIENCE_S = 30.0
 SLOWEST_BYTES_PER_S = 256 << 10
-# How long a body that is under way may still take once the server is being stopped.
+# The time that a body under way may still take once the server is being stopped.
 _CLOSING_S = 5.0
 
 

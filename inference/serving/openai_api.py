@@ -27,7 +27,7 @@ TAKEN: Mapping[str, str] = {
     "top_k": "top_k",
     "repetition_penalty": "repetition_penalty",
 }
-# What says something to OpenAI, and nothing about the answer.
+# Fields that concern OpenAI, and not the answer.
 IGNORED = (
     "model", "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
     "prompt_cache_retention", "parallel_tool_calls",

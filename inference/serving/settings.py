@@ -14,7 +14,7 @@ BATCH_DELAY_MS = "MAX_BATCH_DELAY_MS"
 # LMI's own name for which form a stream has.
 OUTPUT_FORMATTER = "OPTION_OUTPUT_FORMATTER"
 EULA, ACCEPT_EULA = "EULA", "ACCEPT_EULA"
-# What SageMaker sets in the container of a transform job.
+# SageMaker's variables in the container of a transform job.
 SAGEMAKER_BATCH = "SAGEMAKER_BATCH"
 CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 
@@ -31,7 +31,7 @@ class Hosting:
     batch_delay_ms: int = 5
     batch_tokens: int | None = None
     stream_form: str = SSE
-    # Whether a payload is answered in one piece: a transform job has one client, and wants no fairness.
+    # Answer a payload in one piece: a transform job has one client, and needs no fairness.
     whole_payloads: bool = False
     eula: str = ""
     eula_accepted: bool = False

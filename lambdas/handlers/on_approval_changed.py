@@ -36,7 +36,7 @@ def handler(event: dict[str, object], context: object) -> dict[str, object]:
         logger.warning("not recorded", extra={"model_package_group": group, "reason": str(error)})
         return {"refused": str(error)}
     if not is_own(found):
-        # What else somebody changed of it is looked at where packages are read.
+        # Other changes of it are found where packages are read.
         _read_anew(change.ModelPackageArn, found["ModelPackageGroupName"], "changed")
     return {"sequence": receipt.sequence, "note": receipt.note}
 

@@ -1,6 +1,6 @@
-"""An inference run ended, or a team reports one of its own: read the metrics again from S3, and have them recorded.
+"""Record an inference run, or a team's own evaluation: read the metrics again from S3.
 
-Whoever sent the event proves nothing. Who reports is known by the account that EventBridge names, and no closer.
+The sender of the event proves nothing. A reporter is identified by EventBridge's account only.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def _is_integrity(error: object) -> bool:
 def _problem(error: object) -> str:
     if isinstance(error, dict):
         cause = str(error.get("Cause", ""))
-        # What a function raised arrives as JSON with its trace; people want the message.
+        # An error of a function arrives as JSON with its trace; people want the message.
         with contextlib.suppress(ValueError, TypeError, KeyError):
             cause = json.loads(cause)["errorMessage"]
         return f"{error.get('Error', 'error')}: {cause}"[:1000]

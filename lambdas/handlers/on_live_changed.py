@@ -72,7 +72,7 @@ def follow(group: str, environment: str) -> str:
     try:
         wanted = _wanted(view, state, settings) if settings else None
     except (IntegrityError, Invalid) as error:
-        # What serves was approved and checked; what would take its place can't be: nothing is touched.
+        # The serving version was approved and checked, its successor can't be: nothing is changed.
         _record(state, EndpointState(name=name, status=names.ENDPOINT_FAILED, problem=str(error)))
         return "failed"
     found = world.find(name)

@@ -1,7 +1,7 @@
 """A model package was registered, or changed while it waits for approval: hash its artifact and ask for the first environment.
 
-Registrations come through a queue, a few at a time, so that decisions and pages answer whatever registers. What is too large
-for a function's time is hashed by a job (lambdas/shared/artifact_hashing.py); its end, and the sweep, wake this function too.
+Registrations come through a queue, a few at a time, so that decisions and pages stay fast during a burst. Artifacts too large
+for a function's time are hashed by a job (lambdas/shared/artifact_hashing.py); its end, and the sweep, wake this function too.
 """
 
 from __future__ import annotations
@@ -135,9 +135,9 @@ def register(
 
     Args:
         arn: The model package's ARN.
-        by_job: Let a job hash the artifact, for the function didn't get to the end of it before.
+        by_job: Let a job hash the artifact, because the function ran out of time before.
         budget: Called while an artifact is read; raises once a job has to take over.
-        asked: What the request says, where an operator asked for the version by hand.
+        asked: The request's note if an operator requested the version.
     """
     try:
         package, description = describe(

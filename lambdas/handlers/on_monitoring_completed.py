@@ -17,7 +17,7 @@ from promotion.errors import Invalid, PromotionError
 from promotion.formatting import counted, listed, one_line
 from promotion.workflows.commands import RecordMonitoring
 
-# What Model Monitor's containers leave as their exit message:
+# Exit messages of Model Monitor's containers:
 # https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-interpreting-results.html
 VIOLATIONS_FOUND = "CompletedWithViolations"
 VIOLATIONS_FILE = "constraint_violations.json"

@@ -42,7 +42,7 @@ def handler(event: dict[str, object], context: object) -> dict[str, Any]:
 @app.post("/operations")
 def operate() -> Response[str]:
     """An operation by command: JSON in and out, the caller confirmed by STS."""
-    # Whoever reports sends a file and pictures; API Gateway has let in signed callers only.
+    # A report has a file and pictures; API Gateway admits signed callers only.
     request = Request(app.current_event.raw_event, largest_body=LARGEST_REPORT_BYTES)
     request.wants_json = True
     try:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html
 MOST_ENTRIES = 10
-# How often entries that the bus refused are put again; those that it took are not.
+# The number of tries for entries that the bus refuses; accepted ones are put once.
 TRIES = 3
 
 

@@ -30,7 +30,7 @@ Subject = TypeVar("Subject")
 GRACE = timedelta(minutes=2)
 # A registration that isn't recorded after this is too much for the function: a job reads its artifact.
 TRIED_FOR = timedelta(hours=1)
-# How far back packages are looked at: a lost event is minutes old, unless the sweep itself did not run for days.
+# The age up to which packages are looked for: a lost event is minutes old, unless the sweep did not run for days.
 LOST_FOR = timedelta(days=14)
 PAGE = 100
 # In these first minutes of a day (UTC) all states are read: the index of open groups is only as old as a group's last append.

@@ -1,7 +1,7 @@
-"""Artifacts too large for a function's time are hashed by a SageMaker processing job: started, looked after, and its result read.
+"""Hash artifacts too large for a function's time by a SageMaker processing job: start it, restart it, and read its result.
 
-What there is to do is read from SageMaker and S3 each time, so that an event that comes twice or never, and a crash anywhere, are
-made good by the next call. Whoever says that a job ended proves nothing: the result lies where only the job's role can write.
+The state is read from SageMaker and S3 each time, so that the next call makes up for a duplicate or lost event, or a crash. An
+event about a job proves nothing: the result is read from a place where only the job's role can write.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _start(package: Package, attempt: int) -> None:
         {
             "artifact": each.model_data_url,
             **pinned(client("s3"), each),
-            # What the inference image could not load is found here too, not after the approvals.
+            # Problems of the inference image with the model are found here too, not after the approvals.
             **({"environment": each.environment} if is_image(each.image, image) else {}),
         }
         for each in package.containers
@@ -174,7 +174,7 @@ def _start(package: Package, attempt: int) -> None:
     try:
         client("sagemaker").create_processing_job(**request)
     except ClientError as error:
-        # Somebody was quicker, or our own answer was lost: it is the same job.
+        # Another call was faster, or our own answer was lost: it is the same job.
         if error.response["Error"]["Code"] != "ResourceInUse":
             raise
 

@@ -141,7 +141,7 @@ def identity() -> IdentityProvider:
 
 @cache
 def _identity(client_secret: str) -> IdentityProvider:
-    # What a sign-in needs takes as long to import as boto3; only who signs in waits for it.
+    # The imports of a sign-in take as long as boto3's; only sign-ins wait for them.
     from promotion.aws.identity import IdentityProvider
 
     return IdentityProvider(config(), client_secret, f"{setting(names.PUBLIC_URL)}/callback")

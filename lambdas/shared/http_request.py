@@ -78,7 +78,7 @@ class Request:
         """The fields of the body, a form or a JSON object; 413 where it is too large, 400 where it can't be read."""
         try:
             fields = _fields(self.body().decode("utf-8"), self.headers.get("content-type", ""))
-            # What another site has somebody post is not theirs, and not shown to them as if it were.
+            # A form from another site is not the person's own text, so it is not shown to them.
             self.typed = fields.get("reason", "") if self.comes_from_us() else ""
             return fields
         except (binascii.Error, UnicodeError, ValueError, RecursionError):

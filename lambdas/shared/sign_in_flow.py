@@ -34,7 +34,7 @@ def begin(visit: Visit, query: Mapping[str, str]) -> Response[str]:
     With `renew`, for a decision: as its environment wants people to have signed in.
     """
     back = safe_return(query.get("return_to"))
-    # What the provider is asked for allows nothing: `decide` holds what came of it against the link that it verifies.
+    # The parameters to the provider grant nothing: `decide` checks the sign-in against the verified link.
     wanted = freshness.demands(decision_at(back, claimed_request_of)) if query.get("renew") else {}
     try:
         address, sign_in = identity().begin(back, now=now(), state=sign_in_keys().sign_in_state(back), demands=wanted)

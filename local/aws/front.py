@@ -32,7 +32,7 @@ Handler = Callable[[Caller, Operation, dict[str, Any], bytes], Answer]
 # moto checks and writes in two steps; on AWS these services do it in one. (SQS and Step Functions may wait inside a call.)
 _ONE_AT_A_TIME = frozenset({"dynamodb", "ssm", "sagemaker", "secretsmanager", "sts", "iam", "ses", "events", "kms"})
 _LARGEST_BODY = 64 * 1024 * 1024
-# What moto serves without a signature: its own pages, and what a browser asks for by itself.
+# Paths that moto serves without a signature: its own pages, and browsers' automatic requests.
 _OPEN_PATHS = ("/moto-api", "/favicon.ico")
 
 

@@ -17,7 +17,7 @@ def mend() -> None:
         group = _group(self)
         policy = getattr(group, "resource_policy", None)
         if policy is None:
-            # What AWS's own CloudFormation handler of model package groups expects to be told.
+            # The error that AWS's own CloudFormation handler of model package groups expects.
             raise ValidationError(f"Cannot find resource policy for: {group.arn}")
         return ActionResult({"ResourcePolicy": policy})
 

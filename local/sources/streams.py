@@ -78,7 +78,7 @@ class StreamReader(threading.Thread):
             failures = _failed_items(outcome.payload) if self._source.reports_item_failures else []
             if outcome.error is None and not failures:
                 return
-            # What came before the first failed record is done.
+            # The records before the first failed one are done.
             records = records[_first_failed(records, failures) :]
             attempt += 1
             if self._source.retries is not None and 0 <= self._source.retries < attempt:

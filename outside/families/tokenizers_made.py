@@ -73,7 +73,7 @@ WORDS = [
     "schools",
 ]
 TEXTS = [" ".join(WORDS[place : place + 9]) for place in range(0, len(WORDS), 3)]
-# What records hold: short, long, beyond ASCII, and longer than any of the models reaches.
+# Contents of records: short, long, beyond ASCII, and longer than any model's maximum.
 ASKED = [
     "Hello",
     "the bridge over the river",

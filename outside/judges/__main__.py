@@ -1,6 +1,6 @@
 """Have the templates and requests of several configurations judged: `python -m outside.judges`.
 
-Every finding is mended, or explained in explanations.toml; an explanation of nothing fails as well. What was found is
+Every finding is mended, or explained in explanations.toml; an explanation without a finding fails as well. The findings are
 written to build/outside/judges.json.
 """
 

@@ -98,5 +98,5 @@ VARIANTS: Mapping[str, Callable[[], str]] = {
     "first": first,
     "china": china,
 }
-# What CI judges; `make test-outside-all` judges every one.
+# The sample for CI; `make test-outside-all` judges every one.
 SAMPLE = ("default", "endpoints elsewhere", "network and keys")

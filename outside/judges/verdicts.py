@@ -108,7 +108,7 @@ def _answer(
     Raises:
         Failed: it ended otherwise than judges end.
     """
-    # Whoever sets a proxy or credentials for something else sets none for these.
+    # A proxy or credentials of the environment must not be used here.
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "PYTHON"))}
     finished = subprocess.run(
         list(command), input=said, capture_output=True, text=True, check=False, cwd=cwd, env=environment

@@ -1,7 +1,7 @@
-"""An installation on ministack: another emulator, written by other people, fed by the real `cdk` command.
+"""An installation on ministack: another emulator, by other people, deployed to by the real `cdk` command.
 
 It enforces the roles' policies and bucket policies, speaks TLS, and runs the functions from their bundle. SageMaker, which it
-lacks, is moto's server. What else it lacks is left out of the template here, by name.
+lacks, is moto's server. Other missing resources are left out of the template here, by name.
 """
 
 from __future__ import annotations

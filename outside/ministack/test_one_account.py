@@ -101,7 +101,7 @@ def register(emulator: Emulator, version: int = 1) -> str:
             "ModelApprovalStatus": names.PENDING,
         },
     }
-    # Nobody but AWS may put an event of source aws.sagemaker, here as there: what the rule would send is sent.
+    # Only AWS may put an event of source aws.sagemaker, here too: the test sends the rule's own output.
     queues = emulator.client("sqs")
     queue = queues.get_queue_url(QueueName=rule_target(emulator, event).rpartition(":")[2])["QueueUrl"]
     queues.send_message(QueueUrl=queue, MessageBody=json.dumps(event))

@@ -30,7 +30,7 @@ ROOT = HERE.parents[1]
 PAGE = ROOT / "docs" / "registering.md"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/churn:1"
 SECONDS = 300
-# What the page has to show of each, by the name of its snippet.
+# The fields that the page must show, by the name of the snippet.
 METRICS = {"boto3": "accuracy", "sagemaker_v2": "accuracy", "sagemaker_v3": "accuracy", "mlflow": "accuracy"}
 GROUPS = {
     "boto3": "churn-boto3",

@@ -63,7 +63,7 @@ def with_copy(
     """Return the model with the addresses of unchangeable copies, each made unless it is there.
 
     Args:
-        model: What is live.
+        model: The live record.
         s3: An S3 client that may read the artifact and write copies.
         bucket: The bucket of the copies.
         own_image: The service's own image: its containers compare their files with the manifest, and need no copy.

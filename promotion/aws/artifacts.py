@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 LARGEST_METRICS_BYTES = 4 << 20
-# What is said of an artifact that isn't there; it may be put there later.
+# The message for a missing artifact; it may be put there later.
 MISSING = "there is no object at"
 _MISSING = ("NoSuchKey", "NoSuchBucket", "NoSuchVersion", "404")
 

@@ -86,9 +86,9 @@ def check(
 ) -> Iterator[tuple[str, list[Found]]]:
     """Differences by group; those that belong to none come last, under no name.
 
-    Groups are looked for in the ledger, among the anchors and among the parameters: a group whose ledger was wiped is still
-    known to the others. A group that can't be read is named, and the others are gone on with. What differs is looked at again
-    after `pause`, all groups together, before it is called a difference: the service goes on meanwhile. `seen` is called with
+    Groups are taken from the ledger, the anchors and the parameters: a group whose ledger was wiped is still found in the
+    others. A group that can't be read is reported, and the others are verified. A difference is checked again after `pause`,
+    all groups together, before it is reported: the service keeps working meanwhile. `seen` is called with
     the number of parameters, `begins` before each group with its name, its number from 1 and how many there are.
     """
     prefix = installation.verifier.prefix
@@ -154,8 +154,8 @@ def _settled(
 def look(installation: Installation, name: str, *, whole: bool) -> Look:
     """Look at one group: its cursors, its parameters and its head, in this order and together.
 
-    Where the cursors are at the head that is read last, the parameters are not older than it. Unless `whole`, it goes on from
-    the group's checkpoint, if there is one that is not too old. What is clean becomes the next checkpoint.
+    If the cursors are at the head, which is read last, then the parameters are not older than it. Unless `whole`, it continues
+    from the group's checkpoint, if that is not too old. A result without differences becomes the next checkpoint.
     """
     try:
         anchors = installation.anchors.known(name).get(name, ()) if installation.anchors else ()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Longer than a session lasts and a logout token is taken, clocks included.
 KEPT = LONGEST_SESSION + timedelta(hours=2)
-# Who is signed out everywhere is told of session by session, at once: those writes meet at the person's item.
+# A logout of all sessions arrives as one token a session, at once: those writes meet at the person's item.
 TRIES = 6
 
 

@@ -31,7 +31,7 @@ def in_parts(message: Message) -> Iterator[Message]:
     for begin in range(0, len(everybody), MOST_RECIPIENTS):
         to = message.to[begin : begin + MOST_RECIPIENTS]
         cc = everybody[begin : begin + MOST_RECIPIENTS][len(to) :]
-        # Nobody to answer for it is in a part of copies alone: there they are the recipients.
+        # A part may have copies only: then they are its recipients.
         yield replace(message, to=to or tuple(cc), cc=tuple(cc) if to else ())
 
 

@@ -70,7 +70,7 @@ class ParameterTarget:
         self._bucket = bucket
 
     def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
-        # What is live comes first: it is what pipelines wait for.
+        # The live record comes first: pipelines wait for it.
         changed = {event.environment for event in events if event.kind in LIVE_KINDS}
         for name in view.environments:
             if name in changed or None in changed:
@@ -105,7 +105,7 @@ class ParameterTarget:
         parameter = names.version_parameter(self._prefix, state.group, state.version)
         found = self._value(parameter)
         if found is None and not events:
-            # Somebody deleted it: `verify` tells, and a document without its history would be no better.
+            # The parameter was deleted: `verify` reports that, and a document without its history would be no better.
             return
         document: dict[str, Any] = json.loads(found) if found else {"history": [], "pages": 0, "last": 0}
         entries: list[dict[str, object]] = list(document["history"])
@@ -134,7 +134,7 @@ class ParameterTarget:
         text = self._fill(state, none, entries, last, anew=True)
         used = pages_of(json.loads(text))
         for name, value in read_below(self._client, f"{base}/history"):
-            # What has no number is nobody's page: `verify` names it and takes it away.
+            # A name without a number is no page of this service: `verify` reports and removes it.
             if is_page(name, base) and page_number(name) not in used and value != EMPTIED:
                 self._put(name, EMPTIED, overwrite=True)
         self._put(base, text, overwrite=True)
@@ -155,7 +155,7 @@ class ParameterTarget:
             The numbers of the new pages, and the entries in the version's own parameter.
         """
         base = names.version_parameter(self._prefix, state.group, state.version)
-        # What was damaged is left: `verify` says so, and its repair folds.
+        # A damaged page is left: `verify` reports it, and its repair folds.
         older = self._older(base, numbers)
         if older is None:
             return None

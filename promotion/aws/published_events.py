@@ -261,7 +261,7 @@ def detail_of(event: Event, arn: str) -> Detail | None:
         **{
             name: value
             for name, value in fields.items()
-            # What is empty is not there, where it may be absent.
+            # Empty optional fields are left out.
             if name in kind.__struct_fields__ and not (name in optional and value in (None, "", {}))
         }
     )

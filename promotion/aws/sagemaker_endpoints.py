@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
     from mypy_boto3_sagemaker.type_defs import DeploymentConfigTypeDef, TagTypeDef
 
-# What people can do something about; anything else is tried again by who delivered the event.
+# Errors that people can fix; after any other one the event is delivered again.
 REFUSALS = frozenset({"ResourceLimitExceeded", "ValidationException", "AccessDeniedException"})
 
 

@@ -378,7 +378,7 @@ def _fail(options: argparse.Namespace, code: int, error: Exception) -> int:
             said["field"] = error.field
         _say(said)
     else:
-        # What somebody else wrote may be quoted in it: nothing of theirs moves the cursor.
+        # The message may quote an untrusted text, which must not move the cursor.
         print(f"promotion: {readable(str(error), LONGEST_ERROR)[0]}", file=sys.stderr)
         if who := getattr(error, "who_may", ""):
             print(f"           {who}", file=sys.stderr)

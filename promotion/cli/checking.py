@@ -200,7 +200,7 @@ def redrive() -> int:
     left = _take(known["dead_letter_queue_url"], project)
     undelivered = known.get("undelivered_queue_url")
     left += _take(undelivered, _deliver) if undelivered else 0
-    # Whatever is behind, also where a wake-up was lost without a trace.
+    # All groups that are behind, also those whose wake-up was lost.
     cursors = _cursors()
     for group in ledger().groups():
         at, head = cursors.read(group), ledger().head(group).sequence

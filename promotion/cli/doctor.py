@@ -48,7 +48,7 @@ _READINESS: _Checks = (
     ("recipients", readiness.recipients),
     ("identity provider", provider),
 )
-# What would make the first deployment fail; once it stands, all of it is there.
+# Causes of a failing first deployment; a deployed service has all of it.
 _FIRST: _Checks = (
     ("mail identity", first_deployment.identity),
     ("builds", first_deployment.builds),
@@ -201,7 +201,7 @@ def write_key(account: Account) -> Finding:
 
 
 def _say(findings: list[Finding]) -> None:
-    # What to do is on the line, so that grep finds both.
+    # The remedy is on the same line, so that grep finds both.
     table([(each.state, each.check, f"{each.found} {each.do}".rstrip()) for each in findings])
     counts = {state: sum(finding.state == state for finding in findings) for state in ("fail", "warn", "not checked")}
     print(f"\n{counts['fail']} failed, {counts['warn']} to look at, {counts['not checked']} not checked.")

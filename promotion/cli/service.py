@@ -137,7 +137,7 @@ def _recorded(group: str) -> Config | None:
     policies = [event.payload.policy for event in ledger().events(group) if isinstance(event.payload, PolicyChanged)]
     if not policies:
         return None
-    # Who signs in where, and who mails, is no part of a policy, and nothing here asks for it.
+    # The identity provider and the sender are no part of a policy, and nothing here needs them.
     unknown = {"identity": {"issuer": "", "client_id": ""}, "mail": {"sender": ""}}
     return msgspec.convert({**unknown, **policies[-1]}, Config, strict=False)
 

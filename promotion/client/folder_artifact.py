@@ -26,7 +26,7 @@ FIELD = "ModelDataSource"
 MOST_OBJECTS = 10_000
 CHUNK_BYTES = 1 << 20
 _GONE = ("NoSuchKey", "NoSuchVersion", "404", "NoSuchBucket")
-# How many differences a message names.
+# The number of differences in a message.
 _NAMED = 5
 
 

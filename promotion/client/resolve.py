@@ -32,7 +32,7 @@ from promotion.errors import IntegrityError, Invalid, NotApproved
 
 _lock = threading.Lock()
 _clients: dict[tuple[str, ...], Any] = {}
-# What boto3 takes account and region from.
+# The variables from which boto3 takes account and region.
 _PLACE = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL")
 # A client belongs to one account and region. A record verified with one key is not verified for another.
 _cache: dict[tuple[Any, str, str, str, str], tuple[float, LiveModel]] = {}

@@ -259,7 +259,7 @@ def _check_endpoint(endpoint: Endpoint, name: str, place: str, refuse: Refuse) -
     if len(filled.replace("{group}", "")) > LONGEST_AROUND_GROUP or filled[-1] == "-":
         refuse(f"{place}.name", "leave room for the group's name, and end in no hyphen.")
     if not re.fullmatch(r"[a-z]", filled[:1]):
-        # What IAM lets the service touch begins like this; a `*` in front would be every endpoint of the account.
+        # IAM allows names that begin like this; a `*` in front would allow every endpoint of the account.
         refuse(f"{place}.name", "begin with something of your own before {group}.")
     if not resources.INSTANCE_TYPE.fullmatch(endpoint.instance_type):
         refuse(f"{place}.instance_type", f"{endpoint.instance_type!r} is no instance type of SageMaker's.")

@@ -97,7 +97,7 @@ def wanted(
         variant["InferenceAmiVersion"] = ami
     local_storage = instance_types.has_local_storage(settings.instance_type)
     key = {"KmsKeyId": inference.volume_key} if inference.volume_key and not local_storage else {}
-    # Whatever would make another model or another machine of it is in its name, so that a name never stands for two things.
+    # Everything that changes the model or the machine is in the name, so that a name never means two things.
     fingerprint = hashlib.sha256(canonical([hosted, variant, key, model.approval_id, asked])).hexdigest()
     name = names.hosted_name(prefix, environment, group, model.sequence, fingerprint)
     return Wanted(

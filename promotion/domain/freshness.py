@@ -19,9 +19,9 @@ def too_old(how: Authentication | None, decision: Decision, *, now: datetime, ma
 
     Args:
         how: How they were authenticated, by the claims of their ID token.
-        decision: What the environment asks for.
+        decision: The environment's rule.
         now: The time.
-        made_for_this: Whether that sign-in was made for this decision, a moment ago.
+        made_for_this: That sign-in was made for this decision, a moment ago.
     """
     if how is None or how.issued_at is None:
         return "Your session doesn't say when your groups were read."

@@ -19,7 +19,7 @@ LARGEST_COUNT = 1 << 53
 MOST_UNREAD = 3
 
 
-# What this service measures as a share, from 0 to 1; others write it as percent.
+# Metrics that this service measures as a share, from 0 to 1; other tools write percent.
 _SHARES = frozenset({"exact_match", "accuracy", "macro_f1", "f1", "precision", "recall", "auc"})
 
 

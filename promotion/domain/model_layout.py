@@ -43,7 +43,7 @@ def bytes_kept(path: str, size: int, begin: bytes) -> int:
     Args:
         path: The member's.
         size: Its bytes.
-        begin: What was read of it so far, nothing at first.
+        begin: Its bytes read so far, none at first.
     """
     name = PurePosixPath(path).name
     if name in DOCUMENTS or name.endswith(INDEX_SUFFIX):

@@ -1,6 +1,6 @@
 """Differences between a package in the registry now and as it was registered.
 
-A version is one package: its ARN with its creation time. What is served (containers) is told apart from what is only described.
+A version is one package: its ARN with its creation time. Changes that affect serving (containers) are separate from others.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _container(before: Container, after: Container) -> dict[str, tuple[str, str]
         "image": (before.image, after.image),
         "model data": (before.model_data_url, after.model_data_url),
     }
-    # What one of them doesn't know yet is no difference.
+    # A value that only one of them has is no difference.
     if before.image_digest and after.image_digest:
         found["image digest"] = (before.image_digest, after.image_digest)
     if before.sha256 and after.sha256:

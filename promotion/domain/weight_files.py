@@ -22,7 +22,7 @@ def header_bytes(begin: bytes, size: int) -> int:
     """Return how many bytes of a file to read for its header: its length first, then the header.
 
     Args:
-        begin: What was read so far.
+        begin: The bytes read so far.
         size: Bytes of the file.
     """
     if len(begin) < _LENGTH_BYTES:

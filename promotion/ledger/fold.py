@@ -33,7 +33,7 @@ def evolve(view: GroupSnapshot, event: Event) -> None:
     if event.version is not None and event.kind != names.MODEL_REGISTERED:
         state = replace(view.version(event.version), last_sequence=event.sequence)
         if _sets_status(event):
-            # What somebody set outside this service is written over.
+            # A status set outside this service is overwritten.
             state = replace(state, bypassed=False)
         if event.kind in STATUS_KINDS:
             state = replace(state, status_since=event.time)
@@ -113,7 +113,7 @@ def refolded(head: Head, events: Iterable[Event]) -> GroupSnapshot:
     """
     view = GroupSnapshot(Head(group=head.group))
     for event in events:
-        # What was appended since the head was read is not in it.
+        # Events appended since the head was read are not in it.
         if event.sequence <= head.sequence:
             evolve(view, event)
     view.head = head

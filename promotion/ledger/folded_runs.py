@@ -141,7 +141,7 @@ def expected(
 
     Args:
         wanted: An entry for each event of the version, in order; some of its runs may be folded already.
-        found: What stands in Parameter Store; only how far it was folded is believed.
+        found: The entries in Parameter Store; only the extent of their folding is used.
         group: The version's group.
         version: The version's number.
     """

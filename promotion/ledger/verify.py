@@ -34,7 +34,7 @@ from promotion.ledger.parameter_documents import entry, live_record, says_the_sa
 from promotion.ledger.payloads import SigningKeyChanged
 from promotion.ledger.snapshot import GroupSnapshot
 
-# How often a chain is read anew because somebody appended meanwhile.
+# The number of times that a chain is read again after a concurrent append.
 READS = 5
 
 
@@ -89,8 +89,8 @@ class Verifier(Struct, frozen=True, kw_only=True):
     ) -> list[Found]:
         """All differences of one group from its first event, `parameters` being all of its parameters by name.
 
-        While the chain itself is broken nothing else is compared, let alone repaired: what is right is no longer known.
-        Whatever stands in an item or a parameter, what comes out is a difference.
+        If the chain itself is broken nothing else is compared or repaired: the right values are then unknown. Any content of an
+        item or a parameter leads to a difference, not to an error.
         """
         since = Checkpoint(group=group)
         return self.verified(since, parameters=parameters, anchors=anchors, cursors=cursors)[0]

@@ -17,11 +17,11 @@ from promotion.client.signature import holds, public_keys
 from promotion.links.session import Session, read_session, session_fields
 
 LONGEST_COOKIE = 3072
-# Whatever the configuration says.
+# The maximum, for any configuration.
 LONGEST_SESSION = timedelta(hours=24)
 # The clocks of two functions differ a little.
 _CLOCKS_APART = timedelta(minutes=1)
-# What the session key signs is a session and nothing else.
+# The session key signs sessions and nothing else.
 _PURPOSE = b"promotion.session\0"
 
 

@@ -155,7 +155,7 @@ class Keyring:
 
     def _loads(self, purpose: str, value: str, longest: int) -> Any:
         """Return the value that was signed for `purpose`, or None."""
-        # What has no signature at all, such as a cookie that is not there, is no reason to read the keys again.
+        # A text without a signature, such as a missing cookie, is no reason to read the keys again.
         if (
             "." not in value
             or len(value) > longest
@@ -211,7 +211,7 @@ def safe_return(path: str | None) -> str:
     """
     if not path or not path.startswith("/") or path[1:2] in ("/", "\\") or len(path) > 1024:
         return "/"
-    # What isn't printable ASCII can't stand in a header as it is.
+    # Only printable ASCII is allowed in a header.
     if any(not 0x21 <= ord(character) <= 0x7E or character == "\\" for character in path):
         return "/"
     return path

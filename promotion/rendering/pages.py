@@ -18,7 +18,7 @@ from promotion.rendering.documents.approval_request import LONGEST_REASON
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGES = ("board", "message", "model", "request", "version")
-# How a status reads, and which colour its badge has.
+# The text and the colour of a status badge.
 _STATUSES = {
     "": ("Not asked", "idle"),
     "Pending": ("Pending", "open"),

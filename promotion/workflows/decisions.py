@@ -118,13 +118,13 @@ def record_decision(
 
     Args:
         asked: Id of the request.
-        person: Who decides.
+        person: The approver.
         verdict: Approved or Rejected.
         reason: Why, for the history.
         world: The ledger, the configuration and the time.
         breaking_glass: Approve past a failed gate or without the quorum.
         confirmed: The person ticked that they have seen what is unusual (`policy.to_confirm`).
-        seen: What the registry says of the package just now.
+        seen: The package in the registry at this moment.
 
     Raises:
         Invalid: the verdict or the reason is malformed.

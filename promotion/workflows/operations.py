@@ -178,7 +178,7 @@ def record_bypass(
             return "this bypass is recorded already"
         if at is not None and state.status_since is not None and at < state.status_since:
             return "a later decision is on its way to the registry"
-        # What somebody took out in a hurry is told of, and stays out: putting it back is a person's decision.
+        # A version rejected outside is only reported: to approve it again is a person's decision.
         reverted = world.config.bypass == "revert" and status == names.APPROVED
         return [
             happened(

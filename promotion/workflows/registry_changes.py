@@ -28,8 +28,8 @@ def seen_again(
 ) -> list[NewEvent] | str:
     """Return the events of a version that is in the ledger and that the registry describes again.
 
-    What changed of its containers before anything approved it takes the place of what was registered, and of its request: votes
-    were for other bytes. What is only described differently, and all that changes after an approval, is recorded for the page.
+    Changed containers replace the registered ones before the first approval, with a new request: votes were for other bytes.
+    Changes of the description, and all changes after an approval, are recorded for the page.
     """
     if package_changes.is_another(state.package, package):
         return _another(view, state, package, evidence, world, unasked=unasked)
@@ -90,7 +90,7 @@ def _another(
     facts += [happened(change, SYSTEM, version=package.version), _registration(package, evidence, world, unasked)]
     if unasked:
         return facts
-    # What the request finds is the group after these events: nothing pending or live of those that are gone.
+    # The request sees the group after these events, without pending or live versions that are gone.
     after = GroupSnapshot(view.head, environments=view.environments, versions=view.versions, load=view.find_version)
     for event in chained(view.head, facts, time=world.now, policy_digest=""):
         evolve(after, event)

@@ -18,7 +18,7 @@ from promotion.ledger.append import Context
 from promotion.ledger.events import NewEvent, happened
 from promotion.ledger.snapshot import GroupSnapshot
 
-# How long approvers hear nothing more of a request whose gates say something else with every run.
+# The least time between two mails to approvers about a request whose gates change with every run.
 TOLD_AGAIN_AFTER = timedelta(days=1)
 
 

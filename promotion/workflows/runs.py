@@ -19,7 +19,7 @@ from promotion.workflows.requests import AddedRun, add_run, ask, fails_anew
 def record_inference(group: str, version: int, evidence: Evidence, *, world: Context, actor: Actor = SYSTEM) -> Receipt:
     """Record the results of a run in `evidence.environment`; the version's first one requests approval for the next.
 
-    A further run adds its evidence to the open request. What was closed there, by a person or by time, no run opens again.
+    A further run adds its evidence to the open request. A request closed by a person or by time is not opened again.
     An evaluation that `actor` reports instead counts as a run.
 
     Raises:

@@ -19,7 +19,7 @@ from tools.accept.world import World
 State = Literal["holds", "doesn't", "couldn't tell"]
 # The sweep looks every five minutes for what no event told of.
 SWEEP_S = 300
-# What an HTTP API waits for a function, less a margin: a cold start has to fit in.
+# The time that an HTTP API waits for a function, less a margin: a cold start has to fit in.
 COLD_S = 10
 EMULATED = "AWS is an emulator here."
 

@@ -21,7 +21,7 @@ Check = Callable[[], Iterable["Finding"]]
 _DENIED = frozenset(
     {"AccessDenied", "AccessDeniedException", "AccessDeniedFault", "UnauthorizedOperation", "Forbidden", "403"}
 )
-# How emulators say that they lack an operation.
+# The error codes of emulators that lack an operation.
 _LACKING = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.NOT_IMPLEMENTED})
 
 

@@ -12,7 +12,7 @@ from promotion.aws.doctor.findings import Account, Finding, fail, not_checked, o
 from promotion.config.settings import Config, Environment
 from promotion.formatting import counted, listed
 
-# What the deployed template asks for: https://docs.aws.amazon.com/cdk/v2/guide/bootstrapping-env.html#bootstrap-version
+# The template's least version: https://docs.aws.amazon.com/cdk/v2/guide/bootstrapping-env.html#bootstrap-version
 BOOTSTRAP_PARAMETER = "/cdk-bootstrap/hnb659fds/version"
 BOOTSTRAP_VERSION = 6
 # AWS refuses signatures that are five minutes off; a sign-in stops sooner (CLOCK_SKEW_S in promotion/aws/identity).

@@ -187,7 +187,7 @@ class IdentityProvider:
                 return claims
             raise
         if said.get("sub") != claims["sub"]:
-            # What it says must not be used then (section 5.3.2); whoever has groups goes on without.
+            # Its claims must not be used then (section 5.3.2); a person whose groups are known continues without it.
             if find(claims, self._identity.groups_claim) is not None:
                 return claims
             raise SignInFailed("The userinfo endpoint speaks of another person than the ID token.")

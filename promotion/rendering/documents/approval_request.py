@@ -38,7 +38,7 @@ from promotion.rendering.documents.story import (
     yours,
 )
 
-# How long a page follows a decision before it says that something is wrong.
+# The time that a page follows a decision before it reports a problem.
 FOLLOWED_FOR = timedelta(minutes=10)
 # Two of the largest, in base64, are half of what API Gateway and Lambda let through.
 PICTURES_ON_PAGE = 2
@@ -138,7 +138,7 @@ def request_document(
         "differences": differences(s.version, live, config.environment_names) if live else [],
         "samples": sample_documents(samples),
         "registered": _registered(s, config.environment_names[0], lower),
-        # Who has voted is told by the function that reads all groups.
+        # Set for a person who has voted, by the function that reads all groups.
         "next_waiting": None,
         "curves": curve_documents(request.evidence, _as_registered(s, config.environment_names[0]), before),
         "run_log": run_log(package.arn, request.evidence),
@@ -227,7 +227,7 @@ def _newest(s: Situation, links: Links) -> str | None:
 
 def _pictures(evidence: Evidence, rows: list[MetricRow], source: PictureSource | None) -> list[dict[str, str]]:
     """Return a run's pictures as data URLs, for pages only; a missing picture's numbers are shown in any case."""
-    # What the page draws itself is shown once.
+    # Metrics that the page draws itself are not shown as pictures too.
     itself = tuple(name for name, known in (("roc", evidence.roc), ("confusion", evidence.confusion)) if known)
     shown = tuple(each for each in evidence.pictures if not each.rpartition("/")[2].startswith(itself))
     evidence = replace(evidence, pictures=shown)

@@ -15,7 +15,7 @@ LONGEST_METADATA_VALUE = 256
 METADATA_SHOWN = 60
 LONGEST_CARD_TEXT = 1500
 
-# What a reader looks for, and the metadata keys (lower case, `-` as `_`) that answer it.
+# The rows that a reader looks for, and the metadata keys (lower case, `-` as `_`) of each.
 _LINEAGE: dict[str, tuple[str, ...]] = {
     "Base model": ("base_model", "basemodel", "pretrained_model", "foundation_model"),
     "Base model’s revision": ("base_model_revision", "base_revision", "model_revision"),

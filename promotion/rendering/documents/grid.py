@@ -13,7 +13,7 @@ from promotion.links.urls import path_of
 from promotion.rendering.documents.rows import Cell, Cells
 
 NOTHING = '<span class="gone"><span aria-hidden="true">–</span><span class="unseen">nothing live</span></span>'
-# What somebody can do about what was closed, on its page.
+# The possible action for a closed request, on its page.
 _AGAIN = " · ask again"
 _WAYS = dict.fromkeys(("Expired", "Rejected", "Withdrawn", "Superseded"), _AGAIN)
 _ASKS = {"expired": ("idle", "expired"), "open": ("open", "pending"), "shut": ("shut", "gate failed")}
@@ -25,7 +25,7 @@ def cells(row: Cells, now: str, signs: Mapping[str, str]) -> Markup:
     `signs` are the drawn signs `shut` and `warn`.
     """
     at = datetime.fromisoformat(now)
-    # What others wrote, names and addresses, is escaped where it goes in.
+    # Names and addresses from other people are escaped where they are inserted.
     return Markup("".join(_cell(cell, at, signs) for cell in row["environments"]))  # noqa: S704
 
 

@@ -84,7 +84,7 @@ class Message(Struct, frozen=True, kw_only=True):
 
 
 def written(letter: Letter, *, thread: str, message_id: str, date: datetime) -> Message:
-    """A letter as a message. What would make it too long for mail programs is left to the page, the least needed first."""
+    """Return a letter as a message. If it is too long for mail programs, the least important parts are left to the page."""
     html = _html(letter)
     spared: dict[str, Any]
     for spared in ({"samples": ()}, {"facts": letter.facts[-1:]}, {"rows": letter.rows[:2]}):
@@ -158,7 +158,7 @@ def _text(letter: Letter) -> str:
 def _shown(letter: Letter) -> dict[str, object]:
     """Return the templates' data: the mail, with long lists truncated and the number left out."""
     failed_first = sorted(letter.rows, key=lambda row: row["open"] is not False)
-    # Whatever is left out, the last fact stays: until when.
+    # The last fact, the deadline, is always kept.
     room = FACTS_SHOWN - len(letter.problems)
     facts = letter.facts if len(letter.facts) <= room else [*letter.facts[: max(0, room - 1)], *letter.facts[-1:]]
     return {

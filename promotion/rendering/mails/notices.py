@@ -108,7 +108,7 @@ def superseded(o: Occasion, payload: payloads.RequestSuperseded, *, own: bool = 
     With `own`, also for that: of many registered at once it is not plain which one is asked.
     """
     name, by = o.environment, payload.by
-    # What was adopted, or gone back to, came without a request.
+    # An adopted version, or one rolled back to, had no request.
     other = parse_request_id(by)[1] if by else o.view.environment(name).live
     newer = o.view.find_version(other) if other not in (None, o.version) else None
     if newer is None or (requester_address(newer.package) in o.requester and not own):

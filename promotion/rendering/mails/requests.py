@@ -43,7 +43,7 @@ def requested(o: Occasion) -> list[Letter]:
     now = o.state.requests.get(o.environment)
     if now is None or now.attempt > request.attempt or (now.id == request.id and now.state == "Superseded"):
         return []
-    # Who asks again sees on the page what stops it.
+    # The person who asks again sees on the page what stops it.
     return [_ask(o, request), *(stops.stopped(o, request) if o.event.actor.kind == "system" else [])]
 
 
