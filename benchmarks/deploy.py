@@ -135,7 +135,7 @@ def imports(twin: Path, rounds: int, *options: str) -> dict[str, float]:
 
 
 def uncompiled(twin: Path, rounds: int) -> dict[str, float]:
-    """Measure it as the bundle is uploaded: without bytecode, in a folder that can keep none. Lambda's own packages have theirs."""
+    """Measure it as the bundle is uploaded: without bytecode, and without a place for any."""
     with tempfile.TemporaryDirectory() as folder:
         bare = Path(folder) / "code"
         shutil.copytree(twin, bare, ignore=shutil.ignore_patterns("__pycache__"))
