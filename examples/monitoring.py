@@ -20,6 +20,7 @@ from typing import Any
 
 import boto3
 
+from examples.job_roles import JOB_RIGHTS, policy
 from inference.scoring.drift import drift
 from promotion.domain.registration import baseline_of
 
@@ -60,10 +61,11 @@ def create(
     allowed = [
         (["s3:GetObject", "s3:PutObject"], [f"arn:aws:s3:::{bucket}/*"]),
         (["s3:ListBucket"], [f"arn:aws:s3:::{bucket}"]),
+        *JOB_RIGHTS,
     ]
     statements = [{"Effect": "Allow", "Action": actions, "Resource": places} for actions, places in allowed]
-    made = iam.create_role(RoleName=role, AssumeRolePolicyDocument=_policy([trust]))["Role"]["Arn"]
-    iam.put_role_policy(RoleName=role, PolicyName="monitor", PolicyDocument=_policy(statements))
+    made = iam.create_role(RoleName=role, AssumeRolePolicyDocument=policy([trust]))["Role"]["Arn"]
+    iam.put_role_policy(RoleName=role, PolicyName="monitor", PolicyDocument=policy(statements))
     definition = {
         "BaselineConfig": {"StatisticsResource": {"S3Uri": baseline}},
         "MonitoringInputs": [
@@ -143,10 +145,6 @@ def _texts(source: Path) -> Iterator[str]:
         for line in path.read_text(encoding="utf-8").splitlines():
             if line.strip():
                 yield str(json.loads(line)["text_inputs"])
-
-
-def _policy(statements: list[dict[str, Any]]) -> str:
-    return json.dumps({"Version": "2012-10-17", "Statement": statements})
 
 
 if __name__ == "__main__":

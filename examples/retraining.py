@@ -21,6 +21,7 @@ from typing import Any
 import boto3
 
 from examples.corpus import Log, logs
+from examples.job_roles import JOB_RIGHTS, policy
 
 PIPELINE = "retrain-harbour-summariser"
 BUCKET = "promotion-models"
@@ -86,6 +87,7 @@ def create(group: str, bucket: str, session: Any = None) -> str:
     allowed = [
         (["s3:GetObject", "s3:PutObject"], [f"arn:aws:s3:::{bucket}/*"]),
         (["s3:ListBucket"], [f"arn:aws:s3:::{bucket}"]),
+        *JOB_RIGHTS,
         (["sagemaker:CreateModelPackage"], [f"{registry}:model-package/{group.lower()}/*"]),
         (
             ["sagemaker:CreateModelPackage", "sagemaker:CreateModelPackageGroup"],
@@ -95,8 +97,8 @@ def create(group: str, bucket: str, session: Any = None) -> str:
         (["iam:PassRole"], [f"arn:aws:iam::{account}:role/{PIPELINE}"]),
     ]
     statements = [{"Effect": "Allow", "Action": actions, "Resource": places} for actions, places in allowed]
-    role = iam.create_role(RoleName=PIPELINE, AssumeRolePolicyDocument=_policy(trust))["Role"]["Arn"]
-    iam.put_role_policy(RoleName=PIPELINE, PolicyName="retrain", PolicyDocument=_policy(statements))
+    role = iam.create_role(RoleName=PIPELINE, AssumeRolePolicyDocument=policy(trust))["Role"]["Arn"]
+    iam.put_role_policy(RoleName=PIPELINE, PolicyName="retrain", PolicyDocument=policy(statements))
     made = sagemaker.create_pipeline(
         PipelineName=PIPELINE,
         PipelineDefinition=json.dumps(definition()),
@@ -170,10 +172,6 @@ def _records(s3: Any, bucket: str, key: str) -> list[dict[str, Any]]:
 
 def _beside(key: str, name: str) -> str:
     return f"{key.rpartition('/')[0]}/{name}"
-
-
-def _policy(statements: list[dict[str, Any]]) -> str:
-    return json.dumps({"Version": "2012-10-17", "Statement": statements})
 
 
 if __name__ == "__main__":

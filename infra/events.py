@@ -275,7 +275,7 @@ class Wiring(Construct):
             )
 
     def guard_bus(self, writers: Sequence[str], reporters: Sequence[str] = ()) -> None:
-        """Shuts the bus to all but `writers`: an identity policy elsewhere must not be enough to fake an event.
+        """Close the bus to all but `writers`: an identity policy elsewhere must not be enough to fake an event.
 
         `reporters` may put events of evaluations of their own.
         """

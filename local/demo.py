@@ -24,6 +24,7 @@ import requests
 from tqdm import tqdm
 
 from local import artifacts
+from local.demo_table import GROUP as TABLE
 from local.demo_table import TableStory
 from local.http_client import Visitor
 from local.ports import Ports
@@ -38,6 +39,10 @@ APPROVERS = {"dev": ("ben",), "test": ("ann",), "uat": ("cho",), "prod": ("cho",
 RUN_STEPS = ("transform", "score", "evidence")
 # v1 is trained too briefly on purpose; v2 well; v3 goes on from v2.
 TRAINING = {1: 12.0, 2: 60.0, 3: 15.0}
+# The last word of a demo in which nothing went wrong; README.md shows it.
+CLOSED = (
+    f"the loop closed: {GROUP} v3 and {TABLE} v2 are live in every environment; version 1 of each failed a quality gate"
+)
 
 
 @dataclass
@@ -222,23 +227,23 @@ def _run_metrics(environment: str, version: int) -> dict[str, Any]:
 
 
 def be_stopped(demo: Demo, version: int, environment: str) -> None:
-    """A gate is shut: mail and page say which, and approving anyway is refused."""
-    mail = until("the mail of a shut gate", lambda: demo.mail_for(version, environment))
+    """Check that a failed quality gate stands in mail and page, and that approving anyway is refused."""
+    mail = until("the mail about a failed gate", lambda: demo.mail_for(version, environment))
     demo.say("service", f"mailed {', '.join(mail['to'])}: {mail['subject']}")
     link, person = mail["links"][0], demo.visitor("ann")
     page = person.read(link)
-    shut = [gate for gate in page["gates"] if not gate["open"]]
-    if page["may_decide"] or not shut:
+    failed = [gate for gate in page["gates"] if not gate["open"]]
+    if page["may_decide"] or not failed:
         raise Unexpected(f"v{version} was not stopped at {environment}: {page['why_not']}")
     answer = person.decide(link, "Approved", "Let it through anyway.")
     if answer.status_code != 403:
-        raise Unexpected(f"a shut gate let an approval through: {answer.status_code}")
-    demo.say("ann", f"tried to approve v{version} for {environment} anyway: {answer.status_code}, {shut[0]['why']}")
+        raise Unexpected(f"an approval passed a failed gate: {answer.status_code}")
+    demo.say("ann", f"tried to approve v{version} for {environment} anyway: {answer.status_code}, {failed[0]['why']}")
     demo.record(version, f"refused at {environment}")
     demo.report["versions"][str(version)]["stopped"] = {
         "environment": environment,
         "subject": mail["subject"],
-        "gates": shut,
+        "gates": failed,
         "why_not": page["why_not"],
         "status_of_post": answer.status_code,
     }
@@ -343,11 +348,7 @@ def main() -> int:
             demo.report["seconds"] = round(time.monotonic() - demo.started, 1)
             artifacts.save_report(output, demo.report)
             artifacts.save_mails(output / "mails", ports.http_url, demo.mails())
-            demo.say(
-                "demo",
-                trouble
-                or "the loop closed: v3 is live in every environment, v1 was stopped by a gate; so for the table",
-            )
+            demo.say("demo", trouble or CLOSED)
             demo.say(
                 "demo",
                 f"report: {(output / 'report.json').relative_to(ROOT)}; mails: {(output / 'mails').relative_to(ROOT)}/",

@@ -98,14 +98,14 @@ class TableStory:
     def _reject(self, version: int, environment: str) -> None:
         link, person = self._asked(version, environment)["links"][0], self._visitor("ann")
         page = person.read(link)
-        shut = [gate for gate in page["gates"] if not gate["open"]]
-        if page["may_decide"] or not shut:
+        failed = [gate for gate in page["gates"] if not gate["open"]]
+        if page["may_decide"] or not failed:
             raise Unexpected(f"{GROUP} v{version} was not stopped at {environment}.")
-        answer = person.decide(link, "Rejected", f"It misses who leaves: {shut[0]['why']}")
+        answer = person.decide(link, "Rejected", f"It misses who leaves: {failed[0]['why']}")
         if answer.status_code != 303:
             raise Unexpected(f"ann could not reject {GROUP} v{version}: {answer.text}")
-        self._say("ann", f"rejected {GROUP} v{version} for {environment}: {shut[0]['why']}")
-        self.report["rejected"] = {"version": version, "environment": environment, "why": shut[0]["why"]}
+        self._say("ann", f"rejected {GROUP} v{version} for {environment}: {failed[0]['why']}")
+        self.report["rejected"] = {"version": version, "environment": environment, "why": failed[0]["why"]}
 
     def _live(self, environment: str) -> int | None:
         ssm = boto3.client("ssm")

@@ -97,12 +97,12 @@ def draw_metrics(
         verdicts = [word for gate in gates if gate.metric == name for word in _draw_bound(axes, gate, row, scale)]
         for low_bound, bound, kept in verdicts:
             word = "at least" if low_bound else "at most"
-            said[-1] += f", gate {word} {bound:g}: {'open' if kept(one.value) else 'shut'}"
-        shut = any(not kept(one.value) for _, _, kept in verdicts)
+            said[-1] += f", gate {word} {bound:g}: {'passed' if kept(one.value) else 'failed'}"
+        failed = any(not kept(one.value) for _, _, kept in verdicts)
         number = f"{one.value:.3f}" if scale == 1 else f"{one.value:.1f}"
-        verdict = ("\ngate shut" if shut else "\ngate open") if verdicts else ""
+        verdict = ("\ngate failed" if failed else "\ngate passed") if verdicts else ""
         # In a column of their own, where no dot or gate can lie on them.
-        axes.text(1.04, row, number + verdict, va="center", fontsize=10, linespacing=1.1, color=GATE if shut else INK)
+        axes.text(1.04, row, number + verdict, va="center", fontsize=10, linespacing=1.1, color=GATE if failed else INK)
     axes.set_yticks(range(len(names)), [_TITLES[name] for name in names])
     axes.set_ylim(len(names) - 0.4, -0.75)
     axes.set_xlim(-0.02, 1.02)
@@ -233,7 +233,7 @@ def draw_comparison(path: Path, metric: str, rows: Sequence[Compared]) -> str:
 
 
 def _draw_bound(axes: Any, gate: Bound, row: int, scale: int) -> list[tuple[bool, float, Callable[[float], bool]]]:
-    """Draws where a gate is shut; returns each bound with whether it is a lower one and its test."""
+    """Draw the values at which a gate fails; return each bound, whether it is a lower one, and its test."""
     found: list[tuple[bool, float, Callable[[float], bool]]] = []
     if gate.low is not None:
         found.append((True, gate.low, partial(le, gate.low)))
@@ -242,8 +242,8 @@ def _draw_bound(axes: Any, gate: Bound, row: int, scale: int) -> list[tuple[bool
     for is_low, bound, _ in found:
         place = bound / scale
         axes.plot([place, place], [row - 0.3, row + 0.3], color=GATE, linewidth=2.2, zorder=5, label="gate")
-        shut = (0, place) if is_low else (place, 1)
-        axes.fill_between(shut, row - 0.3, row + 0.3, color=GATE, alpha=0.08, linewidth=0, zorder=1)
+        failing = (0, place) if is_low else (place, 1)
+        axes.fill_between(failing, row - 0.3, row + 0.3, color=GATE, alpha=0.08, linewidth=0, zorder=1)
     return found
 
 

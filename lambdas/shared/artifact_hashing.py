@@ -168,7 +168,7 @@ def _start(package: Package, attempt: int) -> None:
             }
         },
         "StoppingCondition": {"MaxRuntimeInSeconds": LONGEST_RUN_S},
-        # It reads S3 itself, a part at a time, so that no disk has to hold the artifact: isolation would shut that out.
+        # It reads S3 itself, a part at a time, so that no disk has to hold the artifact: isolation would prevent that.
         "NetworkConfig": {"EnableNetworkIsolation": False, **({"VpcConfig": vpc} if wanted.subnets else {})},
     }
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from local.aws.callers import service_session
 from local.children import Children, describe, plain_environment
 from local.clients import any_client
 from local.containers.images import command_of
+from local.jobs import rights
 from local.moto_patches.jobs import Job
 from promotion.client.folder_artifact import list_folder
 from promotion.errors import Invalid
@@ -30,10 +31,11 @@ class JobStopped(Exception):
 
 
 class Storage:
-    """S3 with the rights of the job's execution role."""
+    """S3 with the rights of the job's execution role, which may also pull `images` and write to `log_group`."""
 
-    def __init__(self, aws_url: str, role_arn: str, job_name: str) -> None:
+    def __init__(self, aws_url: str, role_arn: str, job_name: str, images: Iterable[str], log_group: str) -> None:
         self.credentials = service_session(role_arn, job_name, "sagemaker.amazonaws.com")
+        rights.check(self.credentials, images, log_group)
         self.aws_url = aws_url
         self._s3 = any_client("s3", endpoint_url=aws_url, region_name=REGION, **self.credentials)
 
@@ -127,6 +129,11 @@ def command_for(container: Mapping[str, Any]) -> list[str]:
         return command_of(str(container.get("Image", "")))
     except Invalid as error:
         raise JobFailed(f"ClientError: {error.reason}") from None
+
+
+def images_of(containers: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Images of containers, as CreateModel and CreateProcessingJob name them."""
+    return [str(each.get("Image", "")) for each in containers]
 
 
 def containers_of(model: Any) -> list[Mapping[str, Any]]:

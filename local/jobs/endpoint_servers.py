@@ -17,8 +17,9 @@ from moto.cloudwatch.models import cloudwatch_backends
 from moto.sagemaker.models import sagemaker_backends
 
 from local import ACCOUNT, REGION
+from local.aws.access import Denied
 from local.children import Children
-from local.jobs.container import JobFailed, Storage, command_for, containers_of, ended, start
+from local.jobs.container import JobFailed, Storage, command_for, containers_of, ended, images_of, start
 from local.jobs.transform import ask, fetch_model
 from local.moto_patches import events
 from local.moto_patches import sagemaker_endpoints as mended
@@ -87,7 +88,7 @@ class EndpointHost:
             server = self._started(config_name)
         except (JobFailed, PermissionError) as failed:
             endpoint.fail(str(failed), back=before is not None)
-        except (ClientError, BotoCoreError) as failed:
+        except (ClientError, BotoCoreError, Denied) as failed:
             endpoint.fail(f"ClientError: {failed}", back=before is not None)
         except Exception as failed:
             log.exception("endpoint %s broke", endpoint.name)
@@ -146,7 +147,8 @@ class EndpointHost:
         folder = self._home / re.sub(r"[^A-Za-z0-9.-]", "-", config_name)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        storage = Storage(self._aws_url, model.execution_role_arn, config_name)
+        images = images_of([container])
+        storage = Storage(self._aws_url, model.execution_role_arn, config_name, images, "Endpoints")
         fetch_model(container, storage, folder / "model")
         log_file = folder / "container.log"
         patience = variant.get("ContainerStartupHealthCheckTimeoutInSeconds", _DEFAULT_HEALTH_SECONDS)

@@ -14,9 +14,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from moto.sagemaker.models import sagemaker_backends
 
 from local import ACCOUNT, REGION
+from local.aws.access import Denied
 from local.children import Children
 from local.jobs import processing, transform
-from local.jobs.container import JobFailed, JobStopped, Storage, containers_of
+from local.jobs.container import JobFailed, JobStopped, Storage, containers_of, images_of
 from local.moto_patches import jobs as mended
 from local.moto_patches.jobs import Job
 
@@ -50,16 +51,19 @@ class JobEngine:
                 raise JobStopped
             if kind == "transform":
                 model = sagemaker_backends[ACCOUNT][REGION]._models[request["ModelName"]]
-                storage = Storage(self._aws_url, model.execution_role_arn, job.name)
-                transform.run(request, containers_of(model), storage, folder, self._children, job)
+                containers = containers_of(model)
+                images = images_of(containers)
+                storage = Storage(self._aws_url, model.execution_role_arn, job.name, images, "TransformJobs")
+                transform.run(request, containers, storage, folder, self._children, job)
             else:
-                storage = Storage(self._aws_url, request["RoleArn"], job.name)
+                images = [str(request["AppSpecification"]["ImageUri"])]
+                storage = Storage(self._aws_url, request["RoleArn"], job.name, images, "ProcessingJobs")
                 processing.run(request, storage, folder, self._children, job)
         except JobStopped:
             job.stopped()
         except (JobFailed, PermissionError) as failed:
             job.fail(str(failed))
-        except (ClientError, BotoCoreError) as failed:
+        except (ClientError, BotoCoreError, Denied) as failed:
             job.fail(f"ClientError: {failed}")
         except Exception as failed:
             log.exception("%s job %s broke", kind, job.name)

@@ -23,7 +23,7 @@ from promotion.errors import Invalid
 from promotion.formatting import number
 from promotion.ledger.snapshot import GroupSnapshot
 
-OPEN, SHUT = 0, 5
+PASSED, FAILED = 0, 5
 
 
 class Explained(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,14 +128,14 @@ def _described(evidence: Evidence) -> str:
 
 
 def _tell(found: Explained, *, as_json: bool) -> int:
-    code = OPEN if found.is_open else SHUT
+    code = PASSED if found.is_open else FAILED
     if as_json:
         document = msgspec.to_builtins(found)
         document["gates"] = [_document(gate) for gate in found.gates]
         print(json.dumps({**document, "open": found.is_open}, indent=2, ensure_ascii=False, allow_nan=False))
         return code
     version = f" v{found.model_package_version}" if found.model_package_version is not None else ""
-    shut = [gate for gate in found.gates if not gate.open]
+    failed = [gate for gate in found.gates if not gate.open]
     who = f"{found.model_package_group}{version} into {found.environment}"
     if found.problem:
         tell(f"{who}: {found.problem}")
@@ -154,12 +154,12 @@ def _tell(found: Explained, *, as_json: bool) -> int:
             gate_bound(gate),
             _margin(gate.margin),
         )
-        for gate in (*shut, *(gate for gate in found.gates if gate.open))
+        for gate in (*failed, *(gate for gate in found.gates if gate.open))
     ]
     table(rows, indent="  ")
-    for gate in shut:
+    for gate in failed:
         tell(f"  {gate_why(gate)}")
-    print(f"{len(shut)} of {len(found.gates)} failed." if shut else "All passed.")
+    print(f"{len(failed)} of {len(found.gates)} failed." if failed else "All passed.")
     return code
 
 

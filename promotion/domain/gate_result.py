@@ -26,7 +26,7 @@ class GateResult(Struct, frozen=True, kw_only=True):
     """Result of one quality gate as data; promotion/domain/gate_sentences.py makes its sentences.
 
     `limit` is the setting, `value` what was measured, None where it is missing or no number. `margin` is how far `value` is on
-    the right side of the bound, negative when shut. `live_value` is the metric of what is live, for a regression;
+    the right side of the bound, negative when failed. `live_value` is the metric of what is live, for a regression;
     `something_live` says that there is something to compare with. `refused` has the licences that are not among `allowed`,
     `required` what has to be attached, `problem` why a run failed.
     """

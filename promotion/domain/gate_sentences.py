@@ -53,7 +53,7 @@ def gate_bound(gate: GateResult) -> str:
 
 
 def gate_why(gate: GateResult) -> str:
-    """Why a gate is shut, as a sentence; nothing where it is open."""
+    """Sentence that says why a gate failed; empty where it passed."""
     if gate.open:
         return ""
     match gate.kind:

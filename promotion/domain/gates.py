@@ -18,8 +18,8 @@ from promotion.formatting import is_known
 def evaluate(gates: Iterable[Gate], evidence: Evidence, live: Evidence | None) -> tuple[GateResult, ...]:
     """Evaluate each gate on `evidence`; `live` is the evidence that admitted the environment's live version.
 
-    A bound on a metric that is missing or NaN is shut. `largest_regression` is open where nothing is live yet. A run that
-    failed shuts the way whether or not there are gates: nobody may approve on evidence that was never made.
+    A bound on a metric that is missing or NaN fails. `largest_regression` passes where nothing is live yet. A failed run is a
+    failed gate whether or not there are others: nobody may approve on evidence that was never made.
     """
     results = [result for gate in gates for result in _judge(gate, evidence, live)]
     if evidence.status == "Failed":

@@ -199,10 +199,10 @@ def _verdict(person: Person, verdict: names.Verdict, s: Situation, breaking_glas
         failed = [gate for gate in request.gates if not gate.open]
         # Of a run that failed, everything else is missing too: once is enough.
         runs = [gate for gate in failed if gate.kind is GateKind.RUN]
-        shut = " ".join(gate_why(gate) for gate in runs or failed)
+        whys = " ".join(gate_why(gate) for gate in runs or failed)
         may = f"{s.config.break_glass.group.label} may pass a failed gate." if s.config.break_glass else ""
         return _refused(
-            "gate_shut", f"A quality gate failed. {shut}", may or "A version that passes the gate may enter."
+            "gate_shut", f"A quality gate failed. {whys}", may or "A version that passes the gate may enter."
         )
     if not in_group:
         return _refused(

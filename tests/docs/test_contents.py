@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+from local.demo import CLOSED
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
 
 
 def test_every_page_is_in_the_contents() -> None:
@@ -21,3 +24,7 @@ def test_every_link_of_the_contents_leads_somewhere() -> None:
 def test_the_glossary_has_at_most_thirty_terms() -> None:
     rows = re.findall(r"^\| (?!term|---)", (DOCS / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert 20 <= len(rows) <= 30
+
+
+def test_readme_shows_the_last_line_of_the_demo() -> None:
+    assert f"\n  demo         {CLOSED}\n" in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -361,7 +361,7 @@ def test_a_run_is_stamped_and_drawn_against_gates_and_live(tmp_path: Path) -> No
     said = found["alternatives"]["metrics.png"]
     assert said.startswith("g v3 in test, 2 records")
     assert "Exact match 0.5 " in said
-    assert "live 0.55, gate at least 0.6: shut" in said
+    assert "live 0.55, gate at least 0.6: failed" in said
     assert (tmp_path / "s" / "metrics.png").read_bytes().startswith(b"\x89PNG")
 
 

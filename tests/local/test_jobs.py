@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from typing import Any
 
@@ -12,7 +11,7 @@ from botocore.exceptions import ClientError
 from local.jobs.container import JobFailed
 from local.jobs.transform import _assembled, _payloads
 from local.service import LocalService
-from tests.local.people import IMAGE
+from tests.local.people import IMAGE, execution_role
 
 BUCKET = "promotion-models"
 
@@ -20,15 +19,7 @@ BUCKET = "promotion-models"
 @pytest.fixture(scope="module")
 def role(service: LocalService) -> str:
     """An execution role that may do everything in S3."""
-    iam = service.session().client("iam")
-    trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    allow = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
-    arn: str = iam.create_role(
-        RoleName="job", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-    )["Role"]["Arn"]
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
-    iam.put_role_policy(RoleName="job", PolicyName="p", PolicyDocument=policy)
-    return arn
+    return execution_role(service, "job")
 
 
 def processing(service: LocalService, role: str, script: str, **extra: Any) -> str:
@@ -76,6 +67,53 @@ def test_a_processing_job_gets_its_inputs_and_its_outputs_are_kept(service: Loca
     )
     assert ended(service, name)["ProcessingJobStatus"] == "Completed"
     assert s3.get_object(Bucket=BUCKET, Key="jobs/out/b.txt")["Body"].read() == b"HELLO!"
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        "s3:GetObject",
+        "s3:ListBucket",
+        "s3:PutObject",
+        "ecr:GetAuthorizationToken",
+        "ecr:BatchGetImage",
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+        "cloudwatch:PutMetricData",
+    ],
+)
+def test_a_job_fails_for_each_right_that_its_role_lacks(service: LocalService, right: str) -> None:
+    role = execution_role(service, f"lacks-{right.replace(':', '-')}", without=right)
+    service.session().client("s3").put_object(Bucket=BUCKET, Key="rights/in/a.txt", Body=b"hello")
+    source = {"S3Uri": f"s3://{BUCKET}/rights/in", "LocalPath": "/opt/ml/processing/input", "S3DataType": "S3Prefix"}
+    target = {"S3Uri": f"s3://{BUCKET}/rights/out", "LocalPath": "/opt/ml/processing/out", "S3UploadMode": "EndOfJob"}
+    name = processing(
+        service,
+        role,
+        "import pathlib; pathlib.Path('/opt/ml/processing/out/b.txt').write_text('b')",
+        ProcessingInputs=[{"InputName": "in", "S3Input": source}],
+        ProcessingOutputConfig={"Outputs": [{"OutputName": "out", "S3Output": target}]},
+    )
+    found = ended(service, name)
+    assert found["ProcessingJobStatus"] == "Failed"
+    reason = found["FailureReason"]
+    assert reason.startswith("ClientError: ")
+    assert (
+        right in reason
+        or reason == "ClientError: An error occurred (403) when calling the HeadObject operation: Forbidden"
+    )
+
+
+def test_a_containers_own_calls_are_judged_by_its_role(service: LocalService) -> None:
+    script = (
+        "import boto3, pathlib\n"
+        "try: boto3.client('s3').put_object(Bucket='promotion-models', Key='own', Body=b'')\n"
+        "except Exception as error: raise SystemExit(str(error))"
+    )
+    role = execution_role(service, "may-not-put", without="s3:PutObject")
+    found = ended(service, processing(service, role, script))
+    assert found["ProcessingJobStatus"] == "Failed"
+    assert "s3:PutObject on resource: arn:aws:s3:::promotion-models/own" in found["FailureReason"]
 
 
 def test_a_processing_job_that_ends_badly_says_why(service: LocalService, role: str) -> None:

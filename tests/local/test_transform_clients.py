@@ -22,7 +22,7 @@ from examples.corpus import held_out_logs, training_logs
 from examples.registering import pack
 from local.service import LocalService
 from promotion.client.artifact import hash_artifact
-from tests.local.people import IMAGE
+from tests.local.people import IMAGE, execution_role
 
 BUCKET = "promotion-models"
 LOGS = held_out_logs(12)
@@ -86,15 +86,7 @@ class Notebook:
 
 @pytest.fixture(scope="module")
 def notebook(service: LocalService) -> Notebook:
-    iam = service.session().client("iam")
-    trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    allow = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
-    role: str = iam.create_role(
-        RoleName="notebook", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-    )["Role"]["Arn"]
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
-    iam.put_role_policy(RoleName="notebook", PolicyName="p", PolicyDocument=policy)
-    return Notebook(service, role)
+    return Notebook(service, execution_role(service, "notebook"))
 
 
 @pytest.fixture(scope="module")

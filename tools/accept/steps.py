@@ -87,9 +87,9 @@ def register_second(world: World) -> str:
     """Register the next version, and wait for its request."""
     said = _register(world, 2)
     request = world.until("a request for version 2", lambda: _request(world), minutes=5, do=LOGS)
-    shut = [gate.metric for gate in request.gates if not gate.open]
-    if shut:
-        raise Failed(f"a gate of {world.environment} is shut: {', '.join(map(str, shut))}.", "docs/gates.md")
+    failed = [gate.metric for gate in request.gates if not gate.open]
+    if failed:
+        raise Failed(f"a quality gate of {world.environment} failed: {', '.join(map(str, failed))}.", "docs/gates.md")
     return said
 
 

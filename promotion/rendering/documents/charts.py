@@ -17,7 +17,7 @@ LABELS_SHOWN = 8
 
 
 def strip(row: MetricRow) -> Markup:
-    """One metric on its scale: a bar for the candidate with its interval, a mark for live, and where its gate shuts.
+    """One metric on its scale: the candidate's bar with its interval, a mark for live, and the values at which its gate fails.
 
     The table beside it says the same in words, so readers of the page by ear are spared it.
     """
@@ -28,8 +28,8 @@ def strip(row: MetricRow) -> Markup:
     drawn = [rect(0, 100, 10, 8, "track", radius=4)]
     if bound is not None:
         at = _share(bound, end)
-        shut = (at, 100 - at) if row["lower_is_better"] else (0.0, at)
-        drawn.append(rect(*shut, 6, 16, "zone"))
+        failing = (at, 100 - at) if row["lower_is_better"] else (0.0, at)
+        drawn.append(rect(*failing, 6, 16, "zone"))
     verdict = {True: "open", False: "shut", None: "plain"}[row["open"]]
     drawn.append(rect(0, _share(candidate["value"], end), 10, 8, f"bar {verdict}", radius=4))
     if candidate["low"] is not None and candidate["high"] is not None:

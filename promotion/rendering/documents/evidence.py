@@ -38,7 +38,7 @@ _COUNTS = {
 
 
 def gate_documents(gates: Iterable[GateResult]) -> list[GateDocument]:
-    """Gates as plain data, the shut ones first."""
+    """Gates as plain data, the failed ones first."""
     return [
         {
             "name": one_line(gate_name(gate), LONGEST_NAME),
@@ -58,11 +58,11 @@ def gate_documents(gates: Iterable[GateResult]) -> list[GateDocument]:
 
 def stopped_by(gates: Iterable[GateResult]) -> str:
     """Return the cause in the few words that fit a subject: `quality gate failed (rougeL 0.12, needs at least 0.6)`."""
-    shut = [gate for gate in gates if not gate.open]
-    if not shut:
+    failed = [gate for gate in gates if not gate.open]
+    if not failed:
         return ""
-    first = shut[0]
-    more = f", and {counted(len(shut) - 1, 'more gate')}" if len(shut) > 1 else ""
+    first = failed[0]
+    more = f", and {counted(len(failed) - 1, 'more gate')}" if len(failed) > 1 else ""
     regression = first.kind is GateKind.REGRESSION
     name, bound = one_line(first.metric if regression else gate_name(first), LONGEST_NAME), gate_bound(first)
     match first.kind:

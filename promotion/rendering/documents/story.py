@@ -27,18 +27,18 @@ def gates_said(gates: Sequence[GateResult], environment: str, ran_in: str | None
         where = f" in {ran_in}" if ran_in else ""
         why = _ended(one_line(failed_run.problem or "No reason was given", 300))
         return {"tone": "shut", "title": f"The inference run{where} failed", "text": why}
-    shut = [gate for gate in gates if not gate.open]
+    failed = [gate for gate in gates if not gate.open]
     if not gates:
         return {
             "tone": "none",
             "title": "No gates are set",
             "text": f"None are set for {environment}.",
         }
-    if not shut:
+    if not failed:
         title = "The gate passed" if len(gates) == 1 else f"All {len(gates)} gates passed"
         return {"tone": "open", "title": title, "text": f"The evidence meets every bound set for {environment}."}
-    title = "The gate failed" if len(gates) == 1 else f"{len(shut)} of {len(gates)} gates failed"
-    whys = list(dict.fromkeys(_ended(one_line(gate_why(gate), 300)) for gate in shut))
+    title = "The gate failed" if len(gates) == 1 else f"{len(failed)} of {len(gates)} gates failed"
+    whys = list(dict.fromkeys(_ended(one_line(gate_why(gate), 300)) for gate in failed))
     why = " ".join(whys[:SHUT_GATES_SAID])
     if len(whys) > SHUT_GATES_SAID:
         why += f" And {len(whys) - SHUT_GATES_SAID} more."
