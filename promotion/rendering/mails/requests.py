@@ -215,9 +215,8 @@ def _distance(row: SliceRow) -> str:
 def _notes(package: dict[str, Any], changed: str) -> list[tuple[str, str]]:
     if changed:
         return [("What changed", changed)]
-    who = package["requester"]["name"] if package["requester"] else "the requester"
     text = readable(package["description"], LONGEST_NOTE)[0]
-    return [(f"Note from {who}", text)] if text else []
+    return [("Description", text)] if text else []
 
 
 def _before(o: Occasion, name: str) -> list[tuple[str, str]]:
