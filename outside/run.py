@@ -68,6 +68,11 @@ class Suite:
         return self.folder / "requirements.txt"
 
     @property
+    def is_locked(self) -> bool:
+        """Return True if a lock with hashes names Python packages."""
+        return self.lock.exists() and "--hash=" in self.lock.read_text(encoding="utf-8")
+
+    @property
     def node_lock(self) -> Path:
         """The lock of the suite's npm packages, if it needs any."""
         return self.folder / "package-lock.json"
@@ -173,12 +178,12 @@ def attempt(suite: Suite, *, everything: bool) -> Result:
 
 @contextlib.contextmanager
 def environment(suite: Suite, output: IO[str]) -> Iterator[Path]:
-    """The suite's interpreter, with exactly its lock installed; the product's where the suite has no lock with hashes.
+    """The suite's interpreter, with exactly its locks installed; the product's where the suite has none with hashes.
 
     Raises:
         subprocess.CalledProcessError: pip could not; the log has why.
     """
-    if not suite.lock.exists() or "--hash=" not in suite.lock.read_text(encoding="utf-8"):
+    if not suite.is_locked and not suite.node_lock.exists():
         yield PRODUCT
         return
     place = CACHE / f"{suite.name}-{digest(suite)}"
@@ -203,7 +208,8 @@ def install(suite: Suite, place: Path, output: IO[str]) -> None:
     pip = (place / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
     if suite.torch:
         run(*pip, torch())
-    run(*pip, "--require-hashes", "--no-deps", "--requirement", suite.lock)
+    if suite.is_locked:
+        run(*pip, "--require-hashes", "--no-deps", "--requirement", suite.lock)
     if suite.node_lock.exists():
         for file in (suite.node_lock, suite.node_lock.with_name("package.json")):
             shutil.copy(file, place)
@@ -217,7 +223,8 @@ def torch() -> str:
 
 def digest(suite: Suite) -> str:
     """Return the identifier of an environment: the digest of its locks, its torch, and its Python version."""
-    made_of = f"{sys.version_info[:2]}|{torch() if suite.torch else ''}|".encode() + suite.lock.read_bytes()
+    made_of = f"{sys.version_info[:2]}|{torch() if suite.torch else ''}|".encode()
+    made_of += suite.lock.read_bytes() if suite.is_locked else b""
     made_of += suite.node_lock.read_bytes() if suite.node_lock.exists() else b""
     return hashlib.sha256(made_of).hexdigest()[:16]
 

@@ -1,4 +1,6 @@
-"""Have the templates and requests of several configurations judged: `python -m outside.judges`.
+"""Have the templates and requests of several configurations judged: `python outside/run.py judges`.
+
+cfn-lint, checkov and parliament have an environment each, build/outside/judges-NAME, of the lock locks/NAME.txt.
 
 Every finding is mended, or explained in explanations.toml; an explanation without a finding fails as well. The findings are
 written to build/outside/judges.json.
@@ -18,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from outside.environments import environment
 from outside.judges import requests, verdicts
 from outside.judges.templates import Judged, read
 from outside.judges.variants import SAMPLE, VARIANTS
@@ -91,9 +94,17 @@ def synthesize(variant: str, folder: Path) -> tuple[list[Judged], list[Finding]]
     return read(variant, out), []
 
 
+def interpreter(judge: str) -> Path:
+    """Return the Python of a judge's own environment, or of the suite's if npm has the judge."""
+    lock = HERE / "locks" / f"{judge}.txt"
+    if not lock.exists():
+        return Path(os.environ["OUTSIDE_PYTHON"])
+    return Path(environment(lock, OUT.parent / f"judges-{judge}"))
+
+
 def main() -> int:
     """Judge, print the findings, and return 1 if one is unexplained or an explanation is stale."""
-    everything, python = bool(os.environ.get("OUTSIDE_ALL")), Path(os.environ["OUTSIDE_PYTHON"])
+    everything = bool(os.environ.get("OUTSIDE_ALL"))
     variants = tuple(VARIANTS) if everything else SAMPLE
     found: list[Finding] = []
     templates: list[Judged] = []
@@ -104,7 +115,7 @@ def main() -> int:
             found += refused
         for judge in JUDGES:
             begun = time.monotonic()
-            said = list(judge(templates, python))
+            said = list(judge(templates, interpreter(judge.__name__)))
             found += said
             print(f"{judge.__name__}: {len(said)} findings, {time.monotonic() - begun:.0f} s", flush=True)
     os.environ.update(NOBODY)

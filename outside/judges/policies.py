@@ -1,4 +1,4 @@
-"""Judges policies with parliament, in the suite's own environment: a JSON list of [where, policy] in, findings out."""
+"""Judges policies with parliament, in its own environment: a JSON list of [where, policy] in, findings out."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from outside.judges.requests import findings, of_variant
 from outside.judges.variants import SAMPLE, VARIANTS
 from outside.judges.verdicts import Finding
 from outside.run import ROOT, Suite, is_there, suites
+from tools.lock import asked, lock_of
 
 SUITES = {suite.name: suite for suite in suites()}
+ASKED = [path for path in asked() if path.parts[0] == "outside"]
 
 
 def test_every_suite_is_in_contributing() -> None:
@@ -21,17 +24,25 @@ def test_every_suite_is_in_contributing() -> None:
     assert all(f"| `{name}` |" in page for name in SUITES)
 
 
-@pytest.mark.parametrize("suite", SUITES.values(), ids=SUITES)
-def test_what_a_suite_asks_for_is_locked_with_hashes(suite: Suite) -> None:
-    if not (suite.folder / "requirements.in").exists():
-        return
-    text = suite.lock.read_text(encoding="utf-8").replace("\\\n", " ")
+@pytest.mark.parametrize("wanted", ASKED, ids=str)
+def test_what_an_environment_asks_for_is_locked_with_hashes(wanted: Path) -> None:
+    text = (ROOT / lock_of(wanted)).read_text(encoding="utf-8").replace("\\\n", " ")
     pinned = [line for line in text.splitlines() if "==" in line]
     assert pinned
     assert [line for line in pinned if "--hash=sha256:" not in line] == []
     assert not re.search(r"https?://|index", text), "a lock names no registry"
-    if suite.node_lock.exists():
-        assert '"resolved"' not in suite.node_lock.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("suite", SUITES.values(), ids=SUITES)
+def test_npms_lock_names_no_registry(suite: Suite) -> None:
+    assert not suite.node_lock.exists() or '"resolved"' not in suite.node_lock.read_text(encoding="utf-8")
+
+
+def test_each_judge_has_an_environment_of_its_own() -> None:
+    folder = ROOT / "outside" / "judges"
+    judges_of = {path.stem: path.read_text(encoding="utf-8").split() for path in (folder / "locks").glob("*.in")}
+    assert judges_of == {"cfn_lint": ["cfn-lint"], "checkov": ["checkov"], "parliament": ["parliament"]}
+    assert list(json.loads((folder / "package.json").read_text())["devDependencies"]) == ["asl-validator"]
 
 
 def test_no_suite_may_take_longer_than_all_of_them() -> None:
