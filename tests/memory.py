@@ -18,7 +18,8 @@ from promotion.client.signature import holds, public_keys
 from promotion.domain.canonical_json import canonical
 from promotion.domain.model import EnvironmentState, Head, VersionState
 from promotion.errors import Conflict
-from promotion.ledger.events import Difference, Event, StoredEvent, head_after, read_event
+from promotion.ledger.checked import StoredHead
+from promotion.ledger.events import Event, StoredEvent, head_after, read_event
 from promotion.ledger.fold import read_state, refolded
 from promotion.ledger.snapshot import GroupSnapshot
 
@@ -69,8 +70,8 @@ class MemoryLedger:
     def head(self, group: str) -> Head:
         return self._read((group, "HEAD"), Head) if (group, "HEAD") in self.items else Head(group=group)
 
-    def head_differences(self, group: str) -> list[Difference]:
-        return []
+    def stored_head(self, group: str) -> StoredHead:
+        return StoredHead(self.head(group))
 
     def version(self, group: str, number: int) -> VersionState | None:
         key = (group, f"VERSION#{number:010d}")

@@ -177,7 +177,7 @@ def look(installation: Installation, name: str, *, whole: bool) -> Look:
 def _is_moving(installation: Installation, name: str, cursors: Mapping[str, int]) -> bool:
     """Return True if a target is behind the head; False if the head can't be read, as nothing is appended then."""
     try:
-        head = installation.ledger.head(name).sequence
+        head = installation.ledger.stored_head(name).head.sequence
     except UNREADABLE:
         return False
     return any(cursors.get(target, 0) != head for target in names.TARGETS)

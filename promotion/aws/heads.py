@@ -18,15 +18,15 @@ def beside(head: Head) -> dict[str, AttributeValueTypeDef]:
     return {"sequence": {"N": str(head.sequence)}, "hash": {"S": head.hash}}
 
 
-def differences_beside(head: Head, item: Mapping[str, AttributeValueTypeDef]) -> list[Difference]:
+def differences_beside(head: Head, item: Mapping[str, AttributeValueTypeDef]) -> tuple[Difference, ...]:
     """Compare the attributes of a head's item with its state: with another value there, no append succeeds."""
-    return [
+    return tuple(
         Difference(
             what="ledger", where=f"{head.group} head, {name}", expected=_said(wanted), found=_said(item.get(name))
         )
         for name, wanted in beside(head).items()
         if item.get(name) != wanted
-    ]
+    )
 
 
 def _said(attribute: AttributeValueTypeDef | None) -> str:

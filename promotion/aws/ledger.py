@@ -21,7 +21,8 @@ from promotion.aws.heads import beside, differences_beside
 from promotion.domain.canonical_json import canonical
 from promotion.domain.model import EnvironmentState, Head, VersionState
 from promotion.errors import UNREADABLE, Conflict
-from promotion.ledger.events import Difference, Event, StoredEvent, head_after, read_event
+from promotion.ledger.checked import StoredHead
+from promotion.ledger.events import Event, StoredEvent, head_after, read_event
 from promotion.ledger.fold import read_state, refolded
 from promotion.ledger.snapshot import GroupSnapshot
 
@@ -142,13 +143,15 @@ class DynamoLedger:
 
     def head(self, group: str) -> Head:
         """Return the group's head, by a consistent read."""
-        item = self._get(group, HEAD)
-        return _read(item, Head) if item else Head(group=group)
+        return self.stored_head(group).head
 
-    def head_differences(self, group: str) -> list[Difference]:
-        """List attributes beside the head, which the next append's condition reads, that differ from it."""
+    def stored_head(self, group: str) -> StoredHead:
+        """Return the head with the attributes beside it, which the next append's condition reads, that differ from it."""
         item = self._get(group, HEAD)
-        return differences_beside(_read(item, Head), item) if item else []
+        if item is None:
+            return StoredHead(Head(group=group))
+        head = _read(item, Head)
+        return StoredHead(head, differences_beside(head, item))
 
     def append(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
         """Append `events` and what they changed, in one transaction conditional on the head.

@@ -15,10 +15,10 @@ from promotion.client.signature import holds, public_keys
 from promotion.domain.model import Head
 from promotion.errors import IntegrityError, Invalid
 from promotion.ledger import attestation, decision_export
-from promotion.ledger.checked import Book
-from promotion.ledger.events import Difference, Event, check_chain
+from promotion.ledger.chain import read_chain
+from promotion.ledger.checked import Book, StoredHead
+from promotion.ledger.events import Event, check_chain
 from promotion.ledger.payloads import ModelPromoted
-from promotion.ledger.verify import read_chain
 from promotion.rendering import record
 from promotion.rendering.sentences import sentence
 
@@ -93,11 +93,8 @@ class _Followed:
         self._book = book
         self._progress = progress
 
-    def head(self, group: str) -> Head:
-        return self._book.head(group)
-
-    def head_differences(self, group: str) -> list[Difference]:
-        return self._book.head_differences(group)
+    def stored_head(self, group: str) -> StoredHead:
+        return self._book.stored_head(group)
 
     def events(self, group: str, *, after: int = 0) -> Iterator[Event]:
         return self._progress.counting(self._book.events(group, after=after), "events read")

@@ -17,9 +17,9 @@ from promotion.domain.model import EndpointState, EnvironmentState
 from promotion.domain.pending import STOPS
 from promotion.errors import Invalid
 from promotion.formatting import counted, one_line
+from promotion.ledger.chain import read_chain
 from promotion.ledger.events import Event, OpenDifferences, check_chain
 from promotion.ledger.parameter_documents import entry
-from promotion.ledger.verify import read_chain
 from promotion.rendering.documents.troubles import troubles
 from promotion.rendering.sentences import sentence
 

@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from msgspec import Struct
+
 from promotion.domain.model import Head, VersionState
 from promotion.ledger.events import Difference, Event
 from promotion.ledger.snapshot import GroupSnapshot
 
 
+class StoredHead(Struct, frozen=True):
+    """A group's head, and what is stored beside it in the same item and differs from it."""
+
+    head: Head
+    beside: tuple[Difference, ...] = ()
+
+
 class Book(Protocol):
     """The ledger, as far as it is read here."""
 
-    def head(self, group: str) -> Head:
-        """Return the group's head."""
-
-    def head_differences(self, group: str) -> list[Difference]:
-        """List the stored values beside the head that differ from it."""
+    def stored_head(self, group: str) -> StoredHead:
+        """Return the group's head as it is stored, by one read."""
 
     def events(self, group: str, *, after: int = 0) -> Iterator[Event]:
         """Yield the group's events after a sequence number, in order."""

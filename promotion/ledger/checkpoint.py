@@ -16,6 +16,8 @@ from msgspec import Struct
 from promotion.domain.canonical_json import canonical
 from promotion.domain.model import FOLD_VERSION, SCHEMA, EnvironmentState, Head, VersionState
 from promotion.ledger.events import GENESIS, Event
+from promotion.ledger.fold import evolve
+from promotion.ledger.parameter_documents import entry
 from promotion.ledger.snapshot import GroupSnapshot
 
 # After so long everything is verified from the first event.
@@ -66,6 +68,29 @@ class Checkpoint(Struct, frozen=True, kw_only=True):
     def text(self) -> bytes:
         """The checkpoint as it is kept."""
         return canonical(self)
+
+
+class Folded(Struct, frozen=True, kw_only=True):
+    """States of a group's events; the versions that changed since a checkpoint, and the histories of all."""
+
+    view: GroupSnapshot
+    changed: set[int]
+    histories: dict[int, History]
+
+
+def folded_since(since: Checkpoint, events: Sequence[Event]) -> Folded:
+    """Fold events into the states of a checkpoint."""
+    view = since.view()
+    for event in events:
+        evolve(view, event)
+    return Folded(
+        view=view,
+        changed=view.changed_versions if since.sequence else set(view.versions),
+        histories={
+            number: since.history(number) + [entry(event) for event in events if event.version == number]
+            for number in view.versions
+        },
+    )
 
 
 def digest_of(text: bytes) -> str:

@@ -14,8 +14,9 @@ from promotion import names
 from promotion.client.live_record import signed_bytes
 from promotion.domain.model import EnvironmentState, Head, VersionState
 from promotion.errors import UNREADABLE, PromotionError
-from promotion.ledger.checked import Book, Registry, Store
-from promotion.ledger.checkpoint import Checkpoint, History
+from promotion.ledger.chain import read_stored_chain
+from promotion.ledger.checked import Book, Registry, Store, StoredHead
+from promotion.ledger.checkpoint import Checkpoint, Folded, History, folded_since
 from promotion.ledger.checkpoint import after as next_checkpoint
 from promotion.ledger.comparing import (
     is_page,
@@ -28,14 +29,13 @@ from promotion.ledger.comparing import (
     version_difference,
 )
 from promotion.ledger.events import Difference, Event, chain_problems, head_bytes, key_change_bytes
-from promotion.ledger.fold import evolve
 from promotion.ledger.folded_runs import RunsObject, expected
-from promotion.ledger.parameter_documents import entry, live_record, says_the_same
+from promotion.ledger.parameter_documents import live_record, says_the_same
 from promotion.ledger.payloads import SigningKeyChanged
 from promotion.ledger.snapshot import GroupSnapshot
 
-# The number of times that a chain is read again after a concurrent append.
-READS = 5
+# Targets that are compared with the ledger.
+_PROJECTIONS = (names.REGISTRY, names.PARAMETERS)
 
 
 class Anchor(Struct, frozen=True, kw_only=True):
@@ -108,24 +108,24 @@ class Verifier(Struct, frozen=True, kw_only=True):
         All states and parameters are compared, packages only of versions that changed since, or are live or pending.
         """
         try:
-            head, events = read_chain(self.ledger, since.group, after=since.sequence)
+            stored, events = read_stored_chain(self.ledger, since.group, after=since.sequence)
         except UNREADABLE as error:
             return [_unreadable(since.group, "events", error)], None
         try:
-            return self._differences(since, head, events, parameters, anchors, cursors)
+            return self._differences(since, stored, events, parameters, anchors, cursors)
         except UNREADABLE as error:
             return [_unreadable(since.group, "events, states and parameters", error)], None
 
     def _differences(
         self,
         since: Checkpoint,
-        head: Head,
+        stored: StoredHead,
         events: Sequence[Event],
         parameters: Mapping[str, str],
         anchors: Sequence[Anchor],
         cursors: Mapping[str, int] | None,
     ) -> tuple[list[Found], Checkpoint | None]:
-        group = since.group
+        group, head = since.group, stored.head
         broken = [
             *chain_problems(events, head, after=since.sequence, previous=since.previous_hash),
             *self._signatures(head, events, since),
@@ -134,30 +134,52 @@ class Verifier(Struct, frozen=True, kw_only=True):
         broken += self._ahead(head, parameters)
         if broken:
             return [Found(difference=difference) for difference in broken], None
-        view = since.view()
-        for event in events:
-            evolve(view, event)
-        view.head = head
+        folded = folded_since(since, events)
+        folded.view.head = head
+        beside = [Found(difference=difference) for difference in stored.beside]
         try:
-            states = [Found(difference=difference) for difference in self._states(view)]
+            states = [Found(difference=difference) for difference in self._states(folded.view)]
         except UNREADABLE as error:
             states = [_unreadable(group, "states", error)]
         behind = late_targets(group, head, cursors)
-        changed = view.changed_versions if since.sequence else set(view.versions)
-        histories = {number: since.history(number) + _entries(events, number) for number in view.versions}
-        by_target = {
-            names.REGISTRY: list(self._registry(view, changed)),
-            names.PARAMETERS: list(self._parameters(view, histories, parameters, changed)),
-        }
-        found = [each for target, differing in by_target.items() if target not in behind for each in differing]
+        by_target = {target: self._projection(target, folded, parameters) for target in _PROJECTIONS}
+        found: list[Found] = []
+        for target, differing in by_target.items():
+            if target in behind and differing:
+                reached = (cursors or {}).get(target, 0)
+                found += self._also_before(target, differing, since, events, parameters, reached)
+            else:
+                found += differing
         late = [
             Found(difference=difference, repair=_all_of(by_target.get(target, [])))
             for target, difference in behind.items()
         ]
-        differences = [*states, *found, *late]
+        differences = [*beside, *states, *found, *late]
         if differences or not head.sequence:
             return differences, None
-        return [], next_checkpoint(since, head, events, view, histories)
+        return [], next_checkpoint(since, head, events, folded.view, folded.histories)
+
+    def _projection(self, target: str, folded: Folded, parameters: Mapping[str, str]) -> list[Found]:
+        """Differences of one target from the folded states."""
+        if target == names.REGISTRY:
+            return list(self._registry(folded.view, folded.changed))
+        return list(self._parameters(folded.view, folded.histories, parameters, folded.changed))
+
+    def _also_before(
+        self,
+        target: str,
+        differing: Sequence[Found],
+        since: Checkpoint,
+        events: Sequence[Event],
+        parameters: Mapping[str, str],
+        reached: int,
+    ) -> list[Found]:
+        """Those differences of a late target that are the same by the events that it has `reached`: no projection mends them."""
+        if reached < since.sequence:
+            return []
+        before = folded_since(since, [event for event in events if event.sequence <= reached])
+        lines = {each.difference.line for each in self._projection(target, before, parameters)}
+        return [each for each in differing if each.difference.line in lines]
 
     def strangers(self, groups: Sequence[str], parameters: Mapping[str, str]) -> list[Found]:
         """List parameters of groups that are not in this ledger: another service under the prefix, or an intruder."""
@@ -229,11 +251,10 @@ class Verifier(Struct, frozen=True, kw_only=True):
         return isinstance(signature, str) and self.holds(signed_bytes(record), signature)
 
     def _states(self, view: GroupSnapshot) -> Iterator[Difference]:
-        """Find stored states that differ from those folded from the events, and values that differ beside the head.
+        """Find stored states that differ from those folded from the events.
 
         A state of another fold version is not compared: `fold.read_state` ignores it, and the next append rewrites it.
         """
-        yield from self.ledger.head_differences(view.group)
         environments, versions = self.ledger.stored_states(view.group)
         for number in sorted(view.versions.keys() | versions.keys()):
             where = f"{view.group} state of v{number}"
@@ -343,19 +364,6 @@ class Verifier(Struct, frozen=True, kw_only=True):
         return parameter_difference(parameter, expected, f"{edited}, and a signature that doesn't hold")
 
 
-def read_chain(ledger: Book, group: str, *, after: int = 0) -> tuple[Head, list[Event]]:
-    """A group's head and all events, or those after one, as of one moment."""
-    head = ledger.head(group)
-    for _ in range(READS):
-        events = list(ledger.events(group, after=after))
-        now = ledger.head(group)
-        if now == head:
-            return head, events
-        before, head = head, now
-    # A busy group: what came while it was read is for the next time.
-    return before, [event for event in events if event.sequence <= before.sequence]
-
-
 def _anchored(
     since: Checkpoint, head: Head, events: Sequence[Event], anchors: Sequence[Anchor]
 ) -> Iterator[Difference]:
@@ -368,10 +376,6 @@ def _anchored(
         wanted = f"the hash {anchor.hash[:12]}, as {anchor.name} has it"
         where = f"{since.group} event {anchor.sequence}"
         yield Difference(what="ledger", where=where, expected=wanted, found=said)
-
-
-def _entries(events: Sequence[Event], number: int) -> History:
-    return [entry(event) for event in events if event.version == number]
 
 
 def _signature(where: str, key: str, found: str) -> Difference:

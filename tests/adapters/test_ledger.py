@@ -16,9 +16,9 @@ from promotion.domain.model import FOLD_VERSION, EnvironmentState
 from promotion.domain.people import Actor
 from promotion.errors import Conflict, PromotionError
 from promotion.ledger.append import Context
+from promotion.ledger.chain import read_chain
 from promotion.ledger.events import NewEvent, chained, check_chain
 from promotion.ledger.fold import evolve
-from promotion.ledger.verify import read_chain
 from promotion.workflows import decisions, operations
 from tests.adapters.conftest import LEDGER, Aws
 from tests.fakes import ANN, BEGINNING, CONFIG, GROUP, House, a_package, a_registration, as_client

@@ -18,9 +18,9 @@ from promotion import names
 from promotion.domain.model import registry_status
 from promotion.domain.people import Person
 from promotion.errors import PromotionError
+from promotion.ledger.chain import read_chain
 from promotion.ledger.events import Event, check_chain
 from promotion.ledger.snapshot import GroupSnapshot
-from promotion.ledger.verify import read_chain
 from promotion.workflows import decisions, operations
 from promotion.workflows.projector import Target
 from tests.fakes import ANN, BEN, CHO, DAN, GIL, OPERATOR, PREFIX, House, a_package

@@ -1,0 +1,29 @@
+"""A group's chain of events as of one moment, read while others append to it."""
+
+from __future__ import annotations
+
+from promotion.domain.model import Head
+from promotion.ledger.checked import Book, StoredHead
+from promotion.ledger.events import Event
+
+# How often a chain is read anew because somebody appended meanwhile.
+READS = 5
+
+
+def read_chain(ledger: Book, group: str) -> tuple[Head, list[Event]]:
+    """Read a group's head and all events as of one moment."""
+    stored, events = read_stored_chain(ledger, group)
+    return stored.head, events
+
+
+def read_stored_chain(ledger: Book, group: str, *, after: int = 0) -> tuple[StoredHead, list[Event]]:
+    """Read a group's head, with what stands beside it, and the events after one, as of one moment."""
+    stored = ledger.stored_head(group)
+    for _ in range(READS):
+        events = list(ledger.events(group, after=after))
+        now = ledger.stored_head(group)
+        if now.head == stored.head:
+            return now, events
+        before, stored = stored, now
+    # A busy group: what came while it was read is for the next time.
+    return before, [event for event in events if event.sequence <= before.head.sequence]
