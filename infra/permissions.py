@@ -321,11 +321,8 @@ class Permissions:
                 ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"],
                 [self.arn("logs", "log-group:/aws/sagemaker/*")],
             ),
-            allow(
-                ["cloudwatch:PutMetricData"],
-                ["*"],
-                {"StringLike": {"cloudwatch:namespace": ["/aws/sagemaker/*", names.METRICS_NAMESPACE]}},
-            ),
+            # SageMaker's own namespaces alone: a model must not put the numbers that this service's alarms stand on.
+            allow(["cloudwatch:PutMetricData"], ["*"], {"StringLike": {"cloudwatch:namespace": ["/aws/sagemaker/*"]}}),
             allow(["ecr:GetAuthorizationToken"], ["*"]),
             # An approved package names its image, which may be AWS's own in an account of AWS's.
             allow(

@@ -179,6 +179,22 @@ def test_a_run_writes_nothing_below_a_folder_of_its_environments_name_in_another
         assert allowed(statements, "s3:PutObject", f"{bucket}/{other}/{own}/run/score/metrics.json", who)
 
 
+def test_what_runs_a_model_puts_no_numbers_that_alarms_of_this_service_stand_on(template: Template) -> None:
+    tried = 0
+    for name in template.of_type("AWS::IAM::Role"):
+        for namespace, may in {
+            "/aws/sagemaker/TransformJobs": True,
+            names.METRICS_NAMESPACE: False,
+            "AWS/SES": False,
+        }.items():
+            statements = template.statements(name)
+            if any("cloudwatch:PutMetricData" in actions(each) for each in statements):
+                told = allowed(statements, "cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": namespace})
+                assert told == may, (name, namespace)
+                tried += 1
+    assert tried >= 15, "the roles of four environments and the one that hashes"
+
+
 def test_environments_that_share_a_role_keep_nothing_from_each_other() -> None:
     said: list[Any] = []
     evidence = SimpleNamespace(arn_for_objects="arn:aws:s3:::evidence/{}".format)
