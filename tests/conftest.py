@@ -1,4 +1,4 @@
-"""What every test stands on: no real AWS in reach, one thread a process, and Hypothesis without a stopwatch."""
+"""Conditions of every test: no real AWS in reach, one thread a process, and Hypothesis without a time limit."""
 
 from __future__ import annotations
 

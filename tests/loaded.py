@@ -34,7 +34,7 @@ class Loaded:
             self.house.project(group)
 
     def installation(self) -> Installation:
-        """What a verification reads, under load."""
+        """An installation as a verification reads it, under load."""
         house = self.house
         verifier = house.verifier
         loaded: Any = _Between(house.ledger, self)

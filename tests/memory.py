@@ -121,7 +121,7 @@ class MemoryLedger:
             self.items |= {(view.group, key): value for key, value in put.items()}
 
     def alter(self, group: str, key: str, **changes: Any) -> None:
-        """What somebody with the console open might do to an item; to an event's text, where it is one."""
+        """Change an item, or an event's text, as an administrator could in the console."""
         document = msgspec.json.decode(self.items[group, key])
         if key.startswith("EVENT#"):
             changed = {**msgspec.json.decode(document["text"]), **changes}

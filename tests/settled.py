@@ -21,7 +21,7 @@ LINKS = Links(base_url="https://promotion.example.com", keyring=Keyring(["a key 
 
 
 class MemoryHeld:
-    """What waits, and the messages of the delayed queue: (due, group)."""
+    """Waiting mail, and the messages of the delayed queue: (due, group)."""
 
     def __init__(self, house: House) -> None:
         self._house = house

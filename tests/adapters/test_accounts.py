@@ -109,7 +109,7 @@ def stubbed(policy: dict[str, Any] | None) -> tuple[Any, Stubber]:
 
 
 def put(client: Any, stub: Stubber) -> dict[str, Any]:
-    """What is put in place of the policy."""
+    """Return the policy that was put."""
     stub.add_response("put_model_package_group_policy", {"ModelPackageGroupArn": GROUP_ARN})
     seen: list[dict[str, Any]] = []
     client.meta.events.register(

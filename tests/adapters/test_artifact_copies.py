@@ -56,7 +56,7 @@ def read(s3: Any, uri: str) -> bytes:
 
 
 def left(s3: Any) -> tuple[int, int]:
-    """How many copies there are, and how many uploads that came to no end."""
+    """Return the number of copies, and of unfinished uploads."""
     objects = s3.list_object_versions(Bucket=EVIDENCE, Prefix=f"{names.COPIES}/").get("Versions", [])
     return len(objects), len(s3.list_multipart_uploads(Bucket=EVIDENCE).get("Uploads", []))
 

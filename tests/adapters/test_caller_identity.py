@@ -1,4 +1,4 @@
-"""Who calls is who STS says: a proof is good for one body, one service and one minute, and is sent to STS alone."""
+"""Proof of a caller's identity: valid for one body, one service and one minute, and sent to STS alone."""
 
 from __future__ import annotations
 

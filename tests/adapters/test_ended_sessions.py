@@ -1,4 +1,4 @@
-"""Which sessions a logout token ends, and that it is taken once."""
+"""The sessions that a logout token ends; a token is accepted once."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def live(container: Container, image: str = THEIRS) -> LiveContainer:
 
 
 def below(s3: Any, uri: str) -> dict[str, bytes]:
-    """What SageMaker would place below /opt/ml/model."""
+    """Return the files that SageMaker would place below /opt/ml/model."""
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     assert prefix.endswith("/")
     keys = [each["Key"] for each in s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])]

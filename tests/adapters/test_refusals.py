@@ -1,4 +1,4 @@
-"""What AWS refuses and moto takes: the mended moto refuses it too, so that no test passes on what a deployment would stop at."""
+"""Requests that AWS refuses and moto accepts: the mended moto refuses them, so that tests fail like a deployment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sagemaker() -> Iterator[Any]:
 
 
 def said(call: Any, **given: Any) -> str:
-    """What a call is refused with; empty where it is not."""
+    """Return the error of a refused call; empty if it is not refused."""
     try:
         call(**given)
     except ClientError as error:

@@ -44,7 +44,7 @@ LOOKS: dict[str, tuple[str, Person | None]] = {
 
 
 def findings(page: Page) -> list[str]:
-    """What axe-core has to say, one line each; for all its rules, best practices included."""
+    """Return axe-core's findings, one line each, by all its rules, best practices included."""
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate("async () => (await axe.run(document, {resultTypes: ['violations']})).violations")
     return [

@@ -42,7 +42,7 @@ Shows = Callable[..., Page]
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where pictures are drawn."""
+    """The folder of the pictures."""
     return tmp_path_factory.mktemp("pictures")
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What argparse says when it ends the command."""
+    """Return argparse's message when it ends the command."""
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == USAGE

@@ -50,7 +50,7 @@ def there(config: Config) -> Any:
 
 
 def deploy(client: Any) -> None:
-    """What the environment's stack makes, as far as it is looked at."""
+    """Make the resources of the environment's stack that are checked."""
     client("ssm").put_parameter(Name=BOOTSTRAP_PARAMETER, Value="29", Type="String")
     client("ssm").put_parameter(Name=LIVE, Value="{}", Type="String")
     client("sqs").create_queue(QueueName=names.far_queue("/promotion", "prod"))

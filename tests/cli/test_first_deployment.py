@@ -1,4 +1,4 @@
-"""What `promotion doctor` looks at before the first deployment: everything that would make it fail."""
+"""Checks of `promotion doctor` before the first deployment: every cause of a failure."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ INSTALLATION = {"api_url": "https://promotion.example.com", "inference_machines"
 
 
 class Ledger:
-    """What the commands read of a story."""
+    """The ledger of a story, as the commands read it."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage

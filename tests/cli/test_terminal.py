@@ -1,4 +1,4 @@
-"""What others wrote moves no cursor of a terminal, hides no line and begins none."""
+"""Texts of other people move no cursor of a terminal, hide no line and begin none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docs/security.md says is held by a test is held by one."""
+"""Every test that docs/security.md names exists."""
 
 from __future__ import annotations
 

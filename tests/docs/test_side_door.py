@@ -24,7 +24,7 @@ UPDATE, CREATE = "sagemaker:UpdateModelPackage", "sagemaker:CreateModelPackage"
 
 
 def controlled(action: str, resource: str = PACKAGE, who: str = ADMINISTRATOR, **context: str) -> bool:
-    """Whether somebody with every right may, under the service control policy."""
+    """Return True if an administrator may, under the service control policy."""
     given = {"aws:PrincipalArn": who, **context}
     return policies.decision(action, resource, given, identity=[EVERYTHING, CONTROL])
 

@@ -22,7 +22,7 @@ class Message:
 
 @dataclass
 class Fault:
-    """What happens to the call number `at`, counted from when it is armed."""
+    """A fault of the call number `at`, counted from when it is armed."""
 
     at: int
     mode: Mode

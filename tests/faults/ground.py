@@ -100,7 +100,7 @@ def deploy(environment: dict[str, str]) -> None:
 
 
 def forget() -> None:
-    """What a new process wouldn't know."""
+    """Clear all that a new process would not have."""
     from lambdas.handlers import on_projection_due, verify
 
     for module in (dependencies, on_projection_due, verify):

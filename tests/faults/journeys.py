@@ -202,7 +202,7 @@ JOURNEYS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a fault left behind; `problems` is empty where it was survived."""
+    """The result of a fault; `problems` is empty if the service survived it."""
 
     journey: str
     at: int
@@ -213,7 +213,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Reference:
-    """What a journey does where nothing fails: its calls, the story that the ledger then tells, its mails, what else it began."""
+    """A journey without faults: its calls, its story in the ledger, its mails, and the jobs that it began."""
 
     calls: tuple[str, ...]
     story: tuple[Any, ...]
@@ -303,6 +303,6 @@ def in_child(work: Callable[[], Result]) -> Result:
 
 
 def _come_round(p: Plant) -> None:
-    """What comes without anybody's doing, and the one command that an operator has."""
+    """Run the schedules, and the one command that an operator has."""
     p.settle()
     p.redrive()

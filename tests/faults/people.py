@@ -1,4 +1,4 @@
-"""What people, operators and pipelines do to a service: they register, decide, measure, flip and ask, as their clients would."""
+"""Acts of people, operators and pipelines on a service, as their clients would do them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def confirmed_as(arn: str) -> Iterator[None]:
 
 
 class People:
-    """Whoever acts on a service from outside; `asynchronous` has the events on their way to its functions."""
+    """People who act on a service; `asynchronous` has the events on their way to its functions."""
 
     asynchronous: list[tuple[str, dict[str, Any], int]]
     inside: bool

@@ -59,7 +59,7 @@ _MESSAGE_ID = re.compile(rb"^Message-ID:\s*(\S+)", re.IGNORECASE | re.MULTILINE)
 
 @dataclass
 class Plant(People):
-    """What is on its way: events for functions, stream records, messages; and what went out."""
+    """Events, stream records and messages on their way, and published output."""
 
     asynchronous: list[tuple[str, dict[str, Any], int]] = field(default_factory=list)
     stream: list[dict[str, Any]] = field(default_factory=list)
@@ -103,7 +103,7 @@ class Plant(People):
         self.settle()
 
     def redrive(self, *, most: int = 500, between: Callable[[], None] = lambda: None) -> None:
-        """What `promotion redrive` does: wake what was set aside or is behind, deliver what could not be."""
+        """Do as `promotion redrive`: wake groups set aside or behind, deliver undelivered events."""
         from lambdas.handlers.on_projection_due import cursors_table
         from lambdas.shared.dependencies import ledger
 
@@ -323,7 +323,7 @@ class Plant(People):
     # --- what must hold afterwards
 
     def story(self) -> list[tuple[str, int | None, str | None]]:
-        """What happened, in order, as the ledger has it."""
+        """Return the events of the ledger in order."""
         from lambdas.shared.dependencies import ledger
 
         with self.unharmed():
@@ -337,7 +337,7 @@ class Plant(People):
             return [each.difference.line for _, found in check(verify.installation()) for each in found]
 
     def outside(self) -> dict[str, int]:
-        """What was begun or left where the ledger doesn't reach."""
+        """Return the jobs and objects outside of the ledger."""
         with self.unharmed():
             executions = client("sagemaker").list_pipeline_executions(PipelineName=RETRAINING.rpartition("/")[2])
             anchors = client("s3").list_objects_v2(Bucket=ANCHORS).get("Contents", [])

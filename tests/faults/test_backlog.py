@@ -58,7 +58,7 @@ def test_what_the_sweep_finds_waiting_in_the_queue_is_read_once(tmp_path: Path) 
 
 @pytest.mark.parametrize(("older_by", "found"), [(timedelta(days=5), 0), (timedelta(0), 1)])
 def test_the_sweep_sends_nothing_that_is_older_to_be_read(tmp_path: Path, older_by: timedelta, found: int) -> None:
-    """Whoever reads it would refuse it, but only once a thousand packages of before have been sent."""
+    """The reader would refuse it, but only after a thousand older packages have been sent."""
     with plant(tmp_path) as service:
         older(service, older_by)
         with time_machine.travel(datetime.now(UTC) + timedelta(minutes=10), tick=True):

@@ -17,7 +17,7 @@ from tests.faults.plant import Plant
 
 @pytest.fixture
 def lines(service: Plant) -> Iterator[io.StringIO]:
-    """What the functions write, as CloudWatch would get it."""
+    """Return the functions' output, as CloudWatch would get it."""
     out = io.StringIO()
     handler = logger.registered_handler
     assert isinstance(handler, logging.StreamHandler)

@@ -18,7 +18,7 @@ LATER = BEGINNING + timedelta(days=20)
 
 
 def calls_of_a_sweep(folder: Path, closed: int) -> Counter[str]:
-    """What a sweep calls with one open request, beside groups whose requests have expired weeks ago."""
+    """Return a sweep's calls with one open request, beside groups whose requests expired weeks ago."""
     folder.mkdir()
     with plant(folder) as service:
         for number in range(closed):

@@ -11,7 +11,7 @@ from tests.identity.provider import Application, Provider
 
 
 def person_for(provider: Provider, told: ClaimSet) -> Person:
-    """Who signs in with these claims, with the claim set's group as the environment's.
+    """Return the person who signs in with these claims, with the claim set's group as the environment's.
 
     Raises:
         SignInFailed: nobody does.
@@ -22,7 +22,7 @@ def person_for(provider: Provider, told: ClaimSet) -> Person:
 
 
 def is_right(provider: Provider, told: ClaimSet) -> bool:
-    """Whether a sign-in with these claims ends as its family's documentation says that it has to."""
+    """Return True if a sign-in with these claims ends as its family's documentation states."""
     try:
         person = person_for(provider, told)
     except SignInFailed as error:
@@ -33,7 +33,7 @@ def is_right(provider: Provider, told: ClaimSet) -> bool:
 
 
 def count_right() -> int:
-    """How many of all claim sets end as they have to."""
+    """Count the claim sets with the right result."""
     right = 0
     for told in CLAIM_SETS:
         with Provider() as provider:

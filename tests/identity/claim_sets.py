@@ -1,4 +1,4 @@
-"""What providers put into tokens, by family, and what has to come of it. Shapes are those of each provider's documentation.
+"""Claims in providers' tokens, by family, and the expected result. Shapes are from each provider's documentation.
 
 `known` ids stand in the configuration as the environment's approver group and as auditors.
 """

@@ -59,7 +59,7 @@ def t5_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make(t5_folder: Path) -> Make:
-    """What opens the T5 as a batch does."""
+    """Return a function that opens the T5 as a batch does."""
     return partial(load_pipeline, t5_folder, task=None, hub_id=None, hyper_params=None, approval_id="approval-1")
 
 

@@ -24,7 +24,7 @@ _CATEGORIES = (
 
 
 def source(path: Path) -> str:
-    """What a test that reads `path` is called by."""
+    """Return the name of the texts in the names of tests that read `path`."""
     return "shared texts" if path.exists() else "made-up texts"
 
 

@@ -1,4 +1,4 @@
-"""What is let in, and for how long: bodies before they are read, connections that say nothing, the server's end."""
+"""Admission of bodies before they are read, silent connections, and the server's end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the inference benchmark says of its figures: nothing is rounded up, and nothing unmeasured is met."""
+"""The inference benchmark's report: nothing is rounded up, and no unmeasured goal is met."""
 
 from __future__ import annotations
 

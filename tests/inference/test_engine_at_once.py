@@ -21,7 +21,7 @@ from tests.inference.test_engine_exact import bart as texts_bart
 
 
 def by_text(query: Tensor, key: Tensor, value: Tensor, *given: Any, **named: Any) -> tuple[Tensor]:
-    """What the kernel promises: (tokens, heads, head size), from the same and where each text begins and ends."""
+    """The kernel's reference: (tokens, heads, head size), from the same and each text's begin and end."""
     arguments = torch.ops.aten._flash_attention_forward.default._schema.arguments
     names = [argument.name for argument in arguments if not argument.kwarg_only]
     asked = dict(zip(names, (query, key, value, *given), strict=True)) | named

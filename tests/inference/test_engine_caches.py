@@ -16,7 +16,7 @@ from tests.inference.test_engine_exact import bart, t5
 
 
 def looked(weights: Weights, sources: CrossAttentionCache, slots: Sequence[int], width: int) -> list[Tensor]:
-    """What each of these slots' texts see in the second layer."""
+    """Return the second layer's cross attention of each slot's text."""
     rows = torch.randn(4 * width, weights.width, generator=torch.Generator().manual_seed(5)).to(weights.dtype)
     found = sources.look(1, weights.decoder_layers[1].cross, rows, 4, sources.longest).view(4, width, -1)
     return [found[slot] for slot in slots]

@@ -1,4 +1,4 @@
-"""What a GPU runs, as far as a CPU can run it: the same results, and each line executed."""
+"""The GPU's code paths, as far as a CPU can run them: the same results, and each line executed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Recorded(Graphs):
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Graphs]:
-    """What engines that were told that they are on a GPU have made to record."""
+    """Record the graphs of engines that are told that they are on a GPU."""
     found: list[Graphs] = []
 
     def graphs(decoder: Decoder) -> Graphs:
@@ -115,7 +115,7 @@ def test_where_memory_runs_out_nothing_is_kept(made: list[Graphs], monkeypatch: 
 
 
 def test_an_unused_slot_stands_at_the_beginning() -> None:
-    """Where its last text has ended there may be no position any more, and a GPU would stop at it."""
+    """The position after its last text may not exist, and a GPU would stop at it."""
     graphs = graphs_of(16)
     graphs._decoder.positions[:] = 40
 
@@ -152,7 +152,7 @@ def test_a_size_that_is_met_now_and_then_is_not_recorded() -> None:
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is asked of a device's streams and graphs, which there are none of here."""
+    """Record the calls to a device's streams and graphs, which do not exist here."""
     found: list[str] = []
     main = SimpleNamespace(wait_stream=lambda other: found.append("main waits"))
     side = SimpleNamespace(wait_stream=lambda other: found.append("side waits"))
@@ -339,7 +339,7 @@ def test_batches_of_all_lengths_share_one_compilation(make: Callable[..., Any]) 
 
 @pytest.fixture(autouse=True)
 def cudnn(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether its attention was switched on or off; otherwise that would hold for all tests after."""
+    """Record switches of cuDNN's attention in place of switching it for all later tests."""
     switched: list[bool] = []
     monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", switched.append)
     return switched

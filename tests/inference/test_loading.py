@@ -1,4 +1,4 @@
-"""What may be opened, and what each refusal says."""
+"""Models that may be opened, and the message of each refusal."""
 
 from __future__ import annotations
 

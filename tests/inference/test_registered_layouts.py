@@ -1,4 +1,4 @@
-"""What registration tells of a model's files is what loading says: the same tasks, tokenizers and code folder."""
+"""Registration and loading agree on a model's files: the same tasks, tokenizers and code folder."""
 
 from __future__ import annotations
 

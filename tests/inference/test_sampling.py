@@ -21,7 +21,7 @@ DRAWS = 20_000
 
 
 def drawn(scores: torch.Tensor, **settings: Any) -> torch.Tensor:
-    """How often each token is picked for one row of scores."""
+    """Return how often each token is drawn for one row of scores."""
     sampler = RecordSampler(list(range(DRAWS)), 1, 1, **settings)
     picked = sampler(torch.empty(0), scores.repeat(DRAWS, 1)).argmax(dim=-1)
     return torch.bincount(picked, minlength=VOCABULARY)

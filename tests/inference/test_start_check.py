@@ -1,4 +1,4 @@
-"""What only a GPU runs is compared with `generate` at start; here an engine that is broken on purpose, on a CPU."""
+"""The check of GPU code against `generate` at start: here with a broken engine, on a CPU."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def figures(address: str) -> str:
 
 
 def chunked(body: bytes, size: int) -> list[dict[str, Any]]:
-    """What boto3's EventStream yields, cut without regard to lines and characters."""
+    """Return chunks as of boto3's EventStream, cut without regard to lines and characters."""
     return [{"PayloadPart": {"Bytes": body[at : at + size]}} for at in range(0, len(body), size)]
 
 

@@ -1,4 +1,4 @@
-"""What vLLM's server is from outside: its options, GET /health, and streamed completions of the OpenAI kind.
+"""A stand-in for vLLM's server: its options, GET /health, and streamed completions of the OpenAI kind.
 
 It says back the prompt's own tokens, two a chunk, as long as it is let. What it was asked is written down, and who left.
 """

@@ -1,4 +1,4 @@
-"""What a principal of another account may do, by the policies of both sides, and the accounts of accounts.toml."""
+"""Permissions of a principal of another account, by the policies of both sides, and the accounts of accounts.toml."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def named(template: Template, name: str) -> str:
 def lets_in(
     statements: list[dict[str, Any]], caller: str, action: str, resource: str, context: Mapping[str, str]
 ) -> bool:
-    """Whether a resource's policy lets a principal of another account in: its ARN, or its account's, must be named."""
+    """Return True if a resource's policy allows a principal of another account, named by its ARN or its account's."""
     account = caller.split(":")[4]
     known = {"*", caller, account, f"arn:aws:iam::{account}:root", f"arn:<AWS::Partition>:iam::{account}:root"}
     applying = []

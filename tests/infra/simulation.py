@@ -18,7 +18,7 @@ Context = Mapping[str, str]
 def allowed(
     statements: Sequence[Mapping[str, Any]], action: str, resource: str, context: Context | None = None
 ) -> bool:
-    """Whether the statements let `action` on `resource` through in this context."""
+    """Return True if the statements allow `action` on `resource` in this context."""
     applying = [s["Effect"] for s in statements if _applies(s, action, resource, context or {})]
     return "Allow" in applying and "Deny" not in applying
 

@@ -51,7 +51,7 @@ class Template:
         return str(self.function(module)[1]["Role"]).removeprefix("<").removesuffix(".Arn>")
 
     def statements(self, role: str) -> list[dict[str, Any]]:
-        """What a role may do, from all of its policies."""
+        """Return the statements of a role, from all of its policies."""
         return [
             statement
             for policy in self.of_type("AWS::IAM::Policy").values()

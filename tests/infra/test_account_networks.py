@@ -38,7 +38,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def told(template: Template) -> dict[str, Any]:
-    """What the machine of an account tells `prepare_inference`."""
+    """Return the settings that an account's machine passes to `prepare_inference`."""
     (machine,) = template.of_type("AWS::StepFunctions::StateMachine").values()
     settings: dict[str, Any] = json.loads(str(machine["DefinitionString"]))["States"]["Settings"]["Result"]
     return settings

@@ -1,4 +1,4 @@
-"""What follows production and what is told elsewhere, once the configuration asks for it; without, neither is there."""
+"""Drift and channels: resources exist if the configuration asks for them, and not otherwise."""
 
 from __future__ import annotations
 

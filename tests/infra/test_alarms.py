@@ -87,7 +87,7 @@ def _one(metric: Mapping[str, Any], statistic: str, period_s: int) -> Watched:
 
 
 def goes_off(alarm: Mapping[str, Any], emitted: Sequence[Emitted]) -> bool:
-    """Whether an alarm on one metric of ours goes off, if `emitted` is all that came in each of its periods."""
+    """Return True if an alarm on one metric goes off, with `emitted` in each of its periods."""
     [metric] = watched(alarm)
     found = [
         value
@@ -109,7 +109,7 @@ def goes_off(alarm: Mapping[str, Any], emitted: Sequence[Emitted]) -> bool:
 
 
 def emitted(said: str) -> list[Emitted]:
-    """What CloudWatch makes of the lines in the embedded metric format.
+    """Return CloudWatch's metrics from lines in the embedded metric format.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
     """

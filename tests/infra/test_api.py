@@ -1,4 +1,4 @@
-"""Which address leads where."""
+"""The function of each route."""
 
 from __future__ import annotations
 

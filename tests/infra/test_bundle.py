@@ -1,4 +1,4 @@
-"""What is uploaded for the functions: light, for the right processor, and importable without anything else."""
+"""The functions' bundle: small, for the right processor, and importable without anything else."""
 
 from __future__ import annotations
 

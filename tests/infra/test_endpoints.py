@@ -1,4 +1,4 @@
-"""What is deployed so that endpoints follow what is live: nothing without one configured, and no right too many with one."""
+"""Resources for endpoints: none without a configured one, and no right too many with one."""
 
 from __future__ import annotations
 

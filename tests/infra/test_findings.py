@@ -1,4 +1,4 @@
-"""What readers of AWS's documentation found that a first deployment would have stopped at, or never told of, in templates."""
+"""Findings of AWS's documentation in the templates: errors of a first deployment, or failures without notice."""
 
 from __future__ import annotations
 

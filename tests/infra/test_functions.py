@@ -1,4 +1,4 @@
-"""What every function is, and what it is told."""
+"""Properties and variables of every function."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Throw:
 
 @dataclass
 class Run:
-    """What an execution did."""
+    """The record of an execution."""
 
     status: str
     states: list[str]
@@ -105,7 +105,7 @@ class Answers(list[Any]):
 
 @pytest.fixture
 def prepared(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """What the prepare function answers for MODEL."""
+    """The answer of the prepare function for MODEL."""
     monkeypatch.setenv(names.CONFIG, str(Path(__file__).with_name("promotion.toml")))
     dependencies.config.cache_clear()
     settings = {"execution_role_arn": "arn:aws:iam::123456789012:role/x", "evidence_bucket": "evidence"}

@@ -1,4 +1,4 @@
-"""Who may do what: allowed calls by simulation, conditions included, and everything else refused."""
+"""Permissions: allowed calls by simulation, conditions included, and everything else refused."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_an_inference_run_touches_only_its_own_jobs_and_its_own_evidence(templat
 def test_a_run_writes_nothing_below_a_folder_of_its_environments_name_in_anothers(
     template: Template, environment: str
 ) -> None:
-    """What it may write is `*/dev/*`, and that star matches slashes: S3 itself has to deny the rest."""
+    """It may write `*/dev/*`, and that star matches slashes: S3 itself has to deny the rest."""
     name, _ = template.the("AWS::IAM::Role", f"Inference{environment}ExecutionRole")
     bucket = f"<{template.the('AWS::S3::Bucket', 'StoreEvidence')[0]}.Arn>"
     _, policy = template.the("AWS::S3::BucketPolicy", "StoreEvidencePolicy")

@@ -1,4 +1,4 @@
-"""What is kept, encrypted, and where the next deployment must find it again."""
+"""Retained resources: encrypted, and found again by the next deployment."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_the_cdks_own_validation_does_look(tmp_path: Path) -> None:
 
 
 def violations(out: Path, program: str) -> list[dict[str, Any]]:
-    """What the CDK's validation says of the templates that a program makes."""
+    """Return the CDK's validation findings in a program's templates."""
     finished = subprocess.run(
         [sys.executable, "-c", f"from infra.assembly import assemble; {program}"],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""What wakes what."""
+"""The trigger of each function."""
 
 from __future__ import annotations
 

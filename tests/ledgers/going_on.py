@@ -28,7 +28,7 @@ class State:
 
 
 def state_of(house: House) -> State:
-    """What a later step needs to go on."""
+    """Return the state that a later step continues from."""
     return State({
         "items": {f"{group} {key}": item.decode() for (group, key), item in sorted(house.ledger.items.items())},
         "parameters": house.ssm.values,

@@ -34,7 +34,7 @@ def make(home: Path, *, folds_otherwise: bool = False) -> int:
 
 
 def read_by(home: Path, recording: Path) -> dict[str, Any]:
-    """What the release below `home` makes of a recorded ledger."""
+    """Return the report of the release below `home` on a recorded ledger."""
     return dict(json.loads(_run(home, "reading", str(recording))))
 
 

@@ -41,7 +41,7 @@ def house_of(folder: Path) -> tuple[House, dict[str, Any]]:
 
 
 def report(folder: Path) -> dict[str, Any]:
-    """What this release makes of a recording."""
+    """Return this release's report on a recording."""
     house, recorded = house_of(folder)
     found: dict[str, Any] = {"lines": [], "hashes": [], "digests": [], "told": [], "live": [], "decisions": {}}
     for group, head in recorded["heads"].items():

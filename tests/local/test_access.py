@@ -16,7 +16,7 @@ LIVE = "/promotion/some-group/dev/live"
 
 
 def code(call: Any, **arguments: Any) -> str:
-    """How a call ends: `ok`, or the error's code."""
+    """Return the result of a call: `ok`, or the error's code."""
     try:
         call(**arguments)
     except ClientError as error:

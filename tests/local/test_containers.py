@@ -1,4 +1,4 @@
-"""Which images this machine runs, by which command; and what of a record a job sends."""
+"""Images that this machine runs, their commands, and the parts of a record that a job sends."""
 
 from __future__ import annotations
 

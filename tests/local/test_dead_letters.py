@@ -1,4 +1,4 @@
-"""What failed is left in the queue as AWS leaves it, so that `promotion redrive` knows it here and there."""
+"""Failed messages stay in the queue as on AWS, so that `promotion redrive` works the same."""
 
 from __future__ import annotations
 

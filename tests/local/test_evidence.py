@@ -1,4 +1,4 @@
-"""What a run measured and drew, shown to those who decide: samples, slices and pictures, in the mail and on the page."""
+"""A run's evidence for approvers: samples, slices and pictures, in the mail and on the page."""
 
 from __future__ import annotations
 

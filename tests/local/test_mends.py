@@ -1,4 +1,4 @@
-"""Where moto differed from AWS it no longer does, seen by a boto3 client of the running service."""
+"""Patches of moto's differences from AWS, through a boto3 client of the running service."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class Stage:
         return state.drift
 
     def heard(self, text: str) -> dict[str, Any]:
-        """What the chat was told with `text` in it, once it was."""
+        """Wait for a message to the chat with `text` in it, and return it."""
 
         def found() -> list[dict[str, Any]]:
             return [post for post in self.chat.posted if text in json.dumps(post, ensure_ascii=False)]

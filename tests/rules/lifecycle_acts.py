@@ -1,4 +1,4 @@
-"""What a walk over the table of docs/lifecycle.md does to the service, and what the oracle keeps of it beside the states."""
+"""Acts of a walk over the table of docs/lifecycle.md, and the oracle's notes beside the states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the table of docs/lifecycle.md says of a group, kept without the service's fold; and the service's own words for it."""
+"""The oracle: a group's states by the table of docs/lifecycle.md, without the service's fold."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ WEIGHTS = {
 
 @dataclass
 class Oracle:
-    """What the table says of a group so far."""
+    """The states of a group by the table so far."""
 
     states: dict[Place, str] = field(default_factory=dict)
     live: dict[str, int | None] = field(default_factory=lambda: dict.fromkeys(ORDER))
@@ -87,7 +87,7 @@ class Oracle:
         return next(good, None)
 
     def wants_tick(self, version: int, name: str) -> bool:
-        """Whether approving wants a tick of its own: set to Rejected outside, or a gate failed after an earlier vote."""
+        """Return True if approving needs a confirmation: set to Rejected outside, or a gate failed after a vote."""
         voted, failed = self.voted_at.get((version, name)), self.failed_at.get((version, name))
         return version in self.outside or (voted is not None and failed is not None and voted <= failed)
 
@@ -95,7 +95,7 @@ class Oracle:
         return any(window.start <= at < window.end for window in self._windows(name))
 
     def waited(self, since: datetime, until: datetime, name: str) -> timedelta:
-        """How much time has passed for a request, which no freeze counts to; freezes don't overlap."""
+        """Return the time that counts for a request, without freezes; they don't overlap."""
         frozen = (min(window.end, until) - max(window.start, since) for window in self._windows(name))
         return until - since - sum((each for each in frozen if each > timedelta()), timedelta())
 

@@ -185,7 +185,7 @@ class Walk(Steps):
             assert record.get("model_package_version") == view.environment(name).live == o.live[name], step.event
 
     def finish(self) -> None:
-        """Whatever was set outside or deleted apart, everything is as the ledger says."""
+        """Check that all is as in the ledger, except statuses set outside and deleted versions."""
         gone = tuple(a_package(version).arn for version in self.oracle.gone)
         outside = {f"{a_package(v).arn} ModelApprovalStatus" for v in self.oracle.versions}
         found = {each.difference.where for each in self.house.verify()}

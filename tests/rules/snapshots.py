@@ -1,4 +1,4 @@
-"""What was written once and looked at, kept: a change shows in the commit. `UPDATE_SNAPSHOTS=1 pytest` writes them anew."""
+"""Committed snapshots: a change shows in the commit. `UPDATE_SNAPSHOTS=1 pytest` writes them anew."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ class Stage:
         decisions.keep_time(self.view.environment(environment), world=self.world)
 
     def happens(self, fact: NewEvent) -> None:
-        """What no journey appends yet."""
+        """Append an event that no workflow appends yet."""
         view = self.view
         events = chained(view.head, [fact], time=self.now, policy_digest=self.config.policy_digest())
         for event in events:

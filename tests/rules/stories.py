@@ -121,7 +121,7 @@ def hostile() -> Stage:
 
 
 def in_trouble() -> Stage:
-    """What goes wrong on its own, on version 1 that is live in dev."""
+    """Let problems occur on version 1, which is live in dev."""
     stage = first_request()
     stage.decides("dev", 1)
     stage.later(days=1)

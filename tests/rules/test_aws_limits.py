@@ -1,4 +1,4 @@
-"""What AWS's documentation refuses is refused, or left out, before AWS is asked."""
+"""Values that AWS refuses by its documentation are refused, or left out, before a call."""
 
 from __future__ import annotations
 

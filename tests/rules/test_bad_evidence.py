@@ -1,4 +1,4 @@
-"""Whatever was registered or measured, the mail goes out, is right, and says what it lacks; so does the page."""
+"""For any registered or measured evidence, mail and page are made, are right, and say what is missing."""
 
 from __future__ import annotations
 

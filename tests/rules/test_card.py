@@ -1,4 +1,4 @@
-"""What a package says of itself, read from whatever it says it with."""
+"""A package's description, from each of its sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What channels are told: the evidence and a link, and nothing that decides or that somebody's text could turn into more."""
+"""Messages to channels: the evidence and a link, without a way to decide or to inject text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What functions send each other: one struct an operation, read in one place."""
+"""Commands between functions: one struct for each operation, decoded in one place."""
 
 from __future__ import annotations
 

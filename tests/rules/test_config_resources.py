@@ -1,4 +1,4 @@
-"""What is no name of an AWS resource is refused before anything is deployed, with its place."""
+"""Invalid names of AWS resources are refused before a deployment, with their place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run cost, from the time of its instances."""
+"""Costs of a run, from the time of its instances."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def written(house: House, environment: str = "test") -> bytes:
 
 
 def text_of(page: bytes) -> str:
-    """What a reader sees."""
+    """Return the visible text."""
     shown = re.sub(r"<(script|style).*?</\1>", " ", page.decode(), flags=re.DOTALL)
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", shown)))
 

@@ -1,4 +1,4 @@
-"""What should serve, what does, and the one step from here to there."""
+"""Wanted state, observed state, and the one step between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When somebody has to sign in again before they decide."""
+"""Cases in which a person has to sign in again before a decision."""
 
 from __future__ import annotations
 

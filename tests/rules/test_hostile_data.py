@@ -1,4 +1,4 @@
-"""What is in a parameter or an item of the ledger costs its own group a named difference, and nothing else."""
+"""Hostile content of a parameter or an item leads to a named difference of its own group, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `[identity]` refuses, and what it warns of."""
+"""Refusals and warnings of `[identity]`."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def test_what_was_signed_for_one_purpose_serves_no_other() -> None:
 
 
 def test_the_signature_of_one_purpose_holds_for_no_other() -> None:
-    """Whatever shape the signed value has: a key of links, and one of forms, may be the same by somebody's mistake."""
+    """For any shape of the signed value: keys of links and of forms may be the same by mistake."""
     kept = KEYS.kept_form({"verdict": "Approved"}, NOW + timedelta(minutes=5))
     sign_in = SignIn(state="s", nonce="n", verifier="v", return_to="/", expires_at=NOW + timedelta(minutes=5))
     signed = {
@@ -135,7 +135,7 @@ def test_a_number_or_a_list_signed_as_a_token_is_none() -> None:
 
 
 class TestClaims:
-    """What a link says to who has no key of links: only what the provider is asked for depends on it."""
+    """The unverified content of a link, for functions without the key: only the provider's parameters depend on it."""
 
     def test_a_link_tells_its_request_to_who_has_no_key(self) -> None:
         assert claimed_request_of(TOKEN) == ASKED

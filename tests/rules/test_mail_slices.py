@@ -1,4 +1,4 @@
-"""What stands in a mail beside the metrics: where they are worst."""
+"""Slices in a mail: where the metrics are worst."""
 
 from __future__ import annotations
 

@@ -226,7 +226,7 @@ class Lives(RuleBasedStateMachine):
             check_chain(events, head)
 
     def teardown(self) -> None:
-        """Whatever was lost on the way: once everything is projected, all is as the ledger says."""
+        """Once everything is projected, all is as in the ledger, after any loss on the way."""
         for group in GROUPS:
             assert self.house.project(group) == []
             for found in self.house.verify(group):

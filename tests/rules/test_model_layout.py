@@ -1,4 +1,4 @@
-"""What the inference image could not load is told at registration, by name; other images' files are theirs."""
+"""Files that the inference image could not load are reported at registration, by name; other images are not checked."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PLAIN: dict[str, str] = {
 
 
 def problem(files: Mapping[str, str], **environment: str) -> str:
-    """What is said of an artifact with these files."""
+    """Return the problem of an artifact with these files."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         for name, text in files.items():

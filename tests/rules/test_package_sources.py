@@ -1,4 +1,4 @@
-"""What a package brings beside its artifact shuts approval; an image with a digest is used by it."""
+"""Sources beside the artifact prevent an approval; an image with a digest is used by it."""
 
 from __future__ import annotations
 

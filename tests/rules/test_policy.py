@@ -1,4 +1,4 @@
-"""Who may do what now."""
+"""Permissions in each situation."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def test_every_promotion_has_its_quorum_of_different_people_or_a_broken_glass(mo
 
 
 def _is_taken(stage: Stage, asked: str, person: Person, verdict: names.Verdict, glass: bool) -> bool:
-    """Whether the POST would be taken, tried on a ledger that is thrown away."""
+    """Return True if the POST would be accepted, tried on a copy of the ledger."""
     copy = Stage(stage.config, group=stage.group)
     copy.now = stage.now
     copy.ledger.chain = {group: list(events) for group, events in stage.ledger.chain.items()}

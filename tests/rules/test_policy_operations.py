@@ -1,4 +1,4 @@
-"""Who may ask again, and who may operate."""
+"""Permission to ask again, and to operate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may decide what, told as small stories."""
+"""Permission to decide, in small stories."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What changes in the registry while a version is on its way is seen before it is decided, and undoes no decision."""
+"""Changes in the registry during a request are seen before the decision, and undo none."""
 
 from __future__ import annotations
 

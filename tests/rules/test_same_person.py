@@ -1,4 +1,4 @@
-"""Who is the requester: every spelling that one person has, and those of others."""
+"""The requester's identity: every spelling of one person's name, and those of others."""
 
 from __future__ import annotations
 

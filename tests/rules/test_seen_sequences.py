@@ -26,7 +26,7 @@ def house() -> House:
 
 @pytest.fixture
 def resolved(house: House, tmp_path: Path) -> Callable[[], int]:
-    """What a pipeline does that remembers: the version it gets."""
+    """Return the version that a pipeline with a memory gets."""
     given: dict[str, Any] = {"public_key": house.signer.public_key, "prefix": PREFIX, "ssm": house.ssm}
     return lambda: resolve(GROUP, "dev", remember=tmp_path / "kept" / "seen.json", **given).model_package_version
 

@@ -1,4 +1,4 @@
-"""What others wrote takes no more room than it may, and turns no line of a page."""
+"""Texts of other people are limited in length, and change the direction of no line."""
 
 from __future__ import annotations
 

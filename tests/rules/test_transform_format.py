@@ -1,4 +1,4 @@
-"""How a job hands records to a container, by what the package and the input say."""
+"""The format in which a job passes records to a container, by the package and the input."""
 
 from __future__ import annotations
 

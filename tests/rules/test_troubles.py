@@ -1,4 +1,4 @@
-"""What lists of all groups say without reading versions: troubles of what is live, what stops a request, and what came last."""
+"""Lists of all groups without reading versions: problems of live versions, stopped requests, and last endings."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ class House:
         return str(next(f["FunctionName"] for f in functions if f["Handler"] == f"lambdas.handlers.{module}.handler"))
 
     def invoke(self, module: str, event: Any) -> dict[str, Any]:
-        """What a function answers to an event, asked with the administrator's rights."""
+        """Return a function's answer to an event, invoked with the administrator's rights."""
         client = self.aws("lambda")
         answer = client.invoke(FunctionName=self.function(module), Payload=json.dumps(event).encode())
         document: dict[str, Any] = json.loads(answer["Payload"].read())
@@ -221,7 +221,7 @@ class House:
     # What must not change.
 
     def state(self, *groups: str) -> str:
-        """What an attack could be after, as one digest: every head of the ledger, and the registry's entries of `groups`.
+        """Return a digest of an attack's targets: every head of the ledger, and the registry's entries of `groups`.
 
         Without any, the entries of all, and Parameter Store.
         """

@@ -17,7 +17,7 @@ ABOUT = ("open", "two", "shut", "quorum")
 
 @pytest.fixture(scope="module")
 def before(house: House) -> Iterator[str]:
-    """What is there before the first attack; every one of them is held to it, and all of them together to everything."""
+    """The state before the first attack; it must be the same after each of them."""
     everything = house.state()
     yield house.state(*ABOUT)
     assert house.state() == everything

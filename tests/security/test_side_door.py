@@ -1,4 +1,4 @@
-"""What happens behind the service's back is noticed, told of, and taken back; and AWS's own record names who decided."""
+"""Approvals outside the service are detected, reported, and reverted; AWS's own record names the approver."""
 
 from __future__ import annotations
 

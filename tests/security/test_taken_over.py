@@ -25,7 +25,7 @@ COMMANDS = (
 
 
 def api_event(house: House, path: str, body: dict[str, str], **headers: str) -> dict[str, Any]:
-    """What API Gateway would send for a POST by an operator: every word of it can be written by whoever invokes."""
+    """Return API Gateway's event for an operator's POST: a caller of the function can forge every word of it."""
     return {
         "version": "2.0",
         "routeKey": f"POST {path}",

@@ -1,4 +1,4 @@
-"""What waiting does: reminders, expiry, sessions. Last by its name, because the clock of the service only goes forward."""
+"""Effects of time: reminders, expiry, sessions. Last by its name, because the service's clock only goes forward."""
 
 from __future__ import annotations
 
