@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 
+import boto3
+
+from promotion import names
 from promotion.cli.progress import Progress
 from promotion.cli.tables import tell
+from promotion.client.place import check_environment
 from promotion.client.resolve import resolve
 from promotion.errors import NotApproved
 from promotion.formatting import size
@@ -28,7 +33,8 @@ def run(options: argparse.Namespace) -> int:
                 remember=options.remember, on_bytes=lambda count: progress.at(f"{size(count)} of the artifact hashed"),
             )  # fmt: skip
     except NotApproved:
-        _check_place(options.environment)
+        prefix = os.environ.get(names.PREFIX) or names.DEFAULT_PREFIX
+        check_environment(boto3.client("ssm"), boto3.client("sts"), prefix, options.environment)
         raise
     if options.json:
         print(json.dumps(dict(model.record), indent=2, default=str))
@@ -47,12 +53,3 @@ def run(options: argparse.Namespace) -> int:
         tell(f"  image     {container.image}")
     tell(f"  approved  {model.approved_at} by {', '.join(model.approved_by)}")
     return 0
-
-
-def _check_place(environment: str) -> None:
-    """Raise a specific error for another account or for an unknown environment, rather than "nothing approved"."""
-    try:
-        from promotion.cli.service import check_place
-    except ModuleNotFoundError:
-        return  # A pipeline has boto3 and cryptography alone.
-    check_place(environment)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from functools import cache
@@ -18,6 +17,7 @@ from promotion.aws.accounts import Accounts, RoutedParameters
 from promotion.aws.differences import DynamoDifferences
 from promotion.aws.doctor.cross_account import OPERATOR
 from promotion.aws.ledger import DynamoLedger
+from promotion.client import place
 from promotion.config import loading as configuration
 from promotion.config.loading import Config
 from promotion.errors import Invalid, Refused
@@ -51,16 +51,7 @@ def installation() -> dict[str, Any]:
     Raises:
         Invalid: there is no service under this prefix, in this account and region.
     """
-    name = names.service_parameter(prefix())
-    ssm = client("ssm")
-    try:
-        found = json.loads(ssm.get_parameter(Name=name)["Parameter"]["Value"])
-    except ssm.exceptions.ParameterNotFound:
-        raise Invalid(
-            name,
-            f"no service is deployed in {place()}; is {names.PREFIX}, the account or the region another?",
-        ) from None
-    return dict(found)
+    return place.installation(client("ssm"), client("sts"), prefix())
 
 
 @cache
@@ -86,29 +77,6 @@ def _there(environment: str) -> SSMClient:
             f"the account of {environment} didn't let you in as {role}.",
             who_may="who is under [operators] principals in what was deployed, and may sts:AssumeRole it",
         ) from None
-
-
-def place() -> str:
-    """Return the account and the region that commands go to, as far as AWS tells them."""
-    region = client("ssm").meta.region_name
-    try:
-        return f"account {client('sts').get_caller_identity()['Account']}, {region}"
-    except (BotoCoreError, ClientError):
-        return str(region)
-
-
-def check_place(environment: str) -> None:
-    """Hold an environment's name against those that are deployed; what can't be looked up is not judged.
-
-    Raises:
-        Invalid: no service is deployed here, or it has no such environment.
-    """
-    try:
-        known = list(installation().get("inference_machines") or ())
-    except (BotoCoreError, ClientError):
-        return
-    if known and environment not in known:
-        raise Invalid("ENV", f"there is no environment {environment}; there are {', '.join(known)}.")
 
 
 def config() -> Config:

@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 from msgspec.structs import replace
 
@@ -118,12 +119,6 @@ def test_without_a_file_the_policy_is_that_of_the_ledger(stage: Stage, capsys: p
     assert "All passed." in capsys.readouterr().out
 
 
-def test_a_misspelt_environment_is_no_model_that_was_not_approved(stage: Stage) -> None:
-    with pytest.raises(Invalid, match="there is no environment tst; there are dev, test, prod"):
-        service.check_place("tst")
-    service.check_place("test")
-
-
 class Topics:
     """SNS, which takes what it is given."""
 
@@ -194,19 +189,49 @@ def test_what_was_resolved_in_one_region_is_nothing_in_another(monkeypatch: pyte
         assert boto3.client("ssm").meta.region_name == "eu-west-1"
 
 
-def test_a_pipelines_installation_says_that_nothing_is_approved(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(*_: object, **__: object) -> None:
-        raise NotApproved("news has nothing approved for dev.")
+@pytest.fixture
+def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A service in one region, seen by what a pipeline installs: boto3 and cryptography."""
+    for name in ("msgspec", "promotion.cli.service"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(client, "_clients", {})
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "us-east-1")
+    with mock_aws():
+        boto3.client("ssm").put_parameter(Name="/promotion/_service", Value=json.dumps(INSTALLATION), Type="String")
+        yield
 
-    monkeypatch.setattr("promotion.cli.resolving.resolve", nothing)
-    monkeypatch.setitem(sys.modules, "promotion.cli.service", None)
-    assert cli.main(["resolve", "news", "dev"]) == cli.NOTHING_APPROVED
 
-
-def test_a_wrong_environment_ends_with_one(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(*_: object, **__: object) -> None:
-        raise NotApproved("news has nothing approved for tst.")
-
-    monkeypatch.setattr("promotion.cli.resolving.resolve", nothing)
+@pytest.mark.usefixtures("deployed")
+def test_a_pipeline_is_told_a_misspelt_environment_from_one_with_nothing_approved(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["resolve", "news", "test"]) == cli.NOTHING_APPROVED
+    assert "there is no /promotion/news/test/live in us-east-1" in capsys.readouterr().err
     assert cli.main(["resolve", "news", "tst"]) == cli.TROUBLE
-    assert cli.main(["resolve", "news", "dev"]) == cli.NOTHING_APPROVED
+    assert "there is no environment tst; there are dev, test, prod" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_pipeline_is_told_of_another_region_or_prefix(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(names.PREFIX, "/other")
+    assert cli.main(["resolve", "news", "test"]) == cli.TROUBLE
+    assert "no service is deployed in account 123456789012, us-east-1" in capsys.readouterr().err
+    monkeypatch.delenv(names.PREFIX)
+    assert cli.main(["--region", "eu-west-1", "resolve", "news", "test"]) == cli.TROUBLE
+    assert "account 123456789012, eu-west-1" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_pipeline_that_may_not_look_at_the_service_is_told_that_nothing_is_approved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def denied(*_: object) -> dict[str, Any]:
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "GetParameter")
+
+    monkeypatch.setattr("promotion.client.place.installation", denied)
+    assert cli.main(["resolve", "news", "tst"]) == cli.NOTHING_APPROVED

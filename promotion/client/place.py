@@ -1,0 +1,53 @@
+"""The deployed service of an account and region, by the parameter that its stack writes.
+
+Needs boto3 alone, as `resolve` does.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from promotion import names
+from promotion.errors import Invalid
+
+
+def installation(ssm: Any, sts: Any, prefix: str) -> dict[str, Any]:
+    """Return the stack's description of itself.
+
+    Raises:
+        Invalid: there is no service under this prefix, in this account and region.
+    """
+    name = names.service_parameter(prefix)
+    try:
+        return dict(json.loads(ssm.get_parameter(Name=name)["Parameter"]["Value"]))
+    except ssm.exceptions.ParameterNotFound:
+        raise Invalid(
+            name,
+            f"no service is deployed in {place(ssm, sts)}; is {names.PREFIX}, the account or the region another?",
+        ) from None
+
+
+def place(ssm: Any, sts: Any) -> str:
+    """Return the account and the region that calls go to, as far as AWS tells them."""
+    region = ssm.meta.region_name
+    try:
+        return f"account {sts.get_caller_identity()['Account']}, {region}"
+    except (BotoCoreError, ClientError):
+        return str(region)
+
+
+def check_environment(ssm: Any, sts: Any, prefix: str, environment: str) -> None:
+    """Hold an environment's name against those that are deployed; what can't be looked up is not judged.
+
+    Raises:
+        Invalid: no service is deployed here, or it has no such environment.
+    """
+    try:
+        known = list(installation(ssm, sts, prefix).get("inference_machines") or ())
+    except (BotoCoreError, ClientError):
+        return
+    if known and environment not in known:
+        raise Invalid("ENV", f"there is no environment {environment}; there are {', '.join(known)}.")
