@@ -67,8 +67,15 @@ def _without_quotas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "quota", lambda *_, **__: iter(()))
 
 
-def looked(config: Config, clients_in: Any) -> dict[str, Finding]:
-    account = Account(client=boto3.client, region="us-east-1", prefix="/promotion", emulated=False, config=config)
+def looked(config: Config, clients_in: Any, *, deployed: bool = True) -> dict[str, Finding]:
+    account = Account(
+        client=boto3.client,
+        region="us-east-1",
+        prefix="/promotion",
+        emulated=False,
+        config=config,
+        service={} if deployed else None,
+    )
     return {finding.check: finding for finding in cross_account.look(account, clients_in)}
 
 
@@ -88,6 +95,11 @@ def test_what_is_missing_there_is_said_of_there(config: Config) -> None:
     found = looked(config, lambda environment: there(config))
     assert found["prod: CDK bootstrap"].state == "fail"
     assert found["prod: machine"].state == "fail"
+
+
+def test_before_the_first_deployment_its_resources_are_not_missed(config: Config) -> None:
+    found = looked(config, lambda environment: there(config), deployed=False)
+    assert list(found) == ["account of prod", "prod: CDK bootstrap"]
 
 
 def test_what_was_not_delivered_there_is_a_failure(config: Config) -> None:

@@ -37,11 +37,14 @@ def look(account: Account, clients_in: Callable[[str], ClientFor]) -> Iterator[F
             (said, partial(_parameters, there, environment, number)),
             ("CDK bootstrap", partial(readiness.bootstrap, there)),
             ("quota", partial(readiness.quota, there, environments=[account.settings.rung(environment)])),
+        )
+        deployed: tuple[tuple[str, Check], ...] = (
             ("machine", partial(_machine, there, environment, number)),
             ("undelivered", partial(_undelivered, there, environment)),
             ("alarms", partial(_alarms, there, environment, number)),
         )
-        for name, check in checks:
+        # Before the first deployment nothing of it is there, which `service` says already.
+        for name, check in (*checks, *(deployed if account.service is not None else ())):
             for finding in examine(name, check, emulated=account.emulated):
                 yield finding if finding.check == said else replace(finding, check=f"{environment}: {finding.check}")
 

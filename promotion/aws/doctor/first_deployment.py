@@ -199,7 +199,9 @@ def network(account: Account) -> Iterator[Finding]:
             if "NotFound" not in error.response["Error"]["Code"]:
                 raise
             yield fail(
-                "network", str(error.response["Error"]["Message"]), "Mend [inference] subnets and security_groups."
+                "network",
+                f"{str(error.response['Error']['Message']).rstrip('.')}.",
+                "Mend [inference] subnets and security_groups.",
             )
         else:
             yield ok("network", f"{counted(len(given), what)} here.")
