@@ -88,6 +88,13 @@ def _compare_prompts(options: argparse.Namespace, environment: Mapping[str, str]
     return command(options, environment)
 
 
+def _cutoffs(text: str) -> tuple[int, ...]:
+    found = tuple(int(each) for each in text.split(","))
+    if min(found) < 1:
+        raise ValueError(text)
+    return found
+
+
 def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m inference", description="Runs approved models, and scores what they answer."
@@ -114,13 +121,17 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     score.add_argument(
         "--task",
         default=environment.get("HF_TASK"),
-        help="as the package says; translation adds chrF and BLEU; regression, binary-classification or "
-        "multiclass-classification judge a table",
+        help="as the package says; translation adds chrF and BLEU; regression, binary-classification, "
+        "multiclass-classification or ranking judge a table",
     )
     score.add_argument("--prediction-field", help="tables: the column with the answer, by name or position")
     score.add_argument("--id-field", help="tables: the column that outputs and references are joined by")
+    score.add_argument("--query-field", help="rankings: the column that tells one query from another")
+    score.add_argument("--cutoffs", type=_cutoffs, help="rankings: the k of NDCG@k, such as 5,10")
     score.add_argument("--positive", help="tables: the class of a binary model that counts as positive")
-    score.add_argument("--threshold", type=float, default=0.5, help="tables: from which score on a record is positive")
+    score.add_argument(
+        "--threshold", type=float, default=0.5, help="tables: from which score on a record is positive, or relevant"
+    )
     score.add_argument("--header", choices=("yes", "no"), help="tables: whether CSV begins with names")
     score.add_argument("--reference-field", help="the field with the reference (default: the first known one)")
     score.set_defaults(command=_score)

@@ -39,7 +39,10 @@ _TITLES = {
     "r2": "R²",
     "brier": "Brier score",
     "calibration_error": "Calibration error",
+    "map": "MAP",
+    "mrr": "MRR",
 }
+_NDCG = "ndcg_at_"
 # On a scale to 100, drawn on one to 1.
 _PERCENT = frozenset({"chrf", "bleu"})
 _MOST_CONFUSED = 20
@@ -64,11 +67,16 @@ class Compared:
     estimate: Estimate
 
 
+def title_of(metric: str) -> str:
+    """How a metric is written in pictures: `NDCG@10` for `ndcg_at_10`."""
+    return f"NDCG@{metric.removeprefix(_NDCG)}" if metric.startswith(_NDCG) else _TITLES.get(metric, metric)
+
+
 def draw_metrics(
     path: Path, title: str, metrics: Mapping[str, Estimate], gates: Sequence[Bound], live: Mapping[str, float]
 ) -> str:
     """Draw each metric with its interval, its gates and the live value; return the text alternative."""
-    names = [name for name in _TITLES if name in metrics]
+    names = [name for name in metrics if name.startswith(_NDCG)] + [name for name in _TITLES if name in metrics]
     figure = Figure(figsize=(WIDTH_INCHES, 1.2 + 0.46 * max(1, len(names))), dpi=DPI)
     axes = figure.add_subplot()
     said = []
@@ -79,7 +87,7 @@ def draw_metrics(
         axes.plot([low, high], [row, row], color=THIS, linewidth=3, solid_capstyle="butt", alpha=0.45, zorder=3)
         axes.plot(value, row, "o", color=THIS, markersize=9, zorder=4, label="this version, 95 % interval")
         said.append(
-            f"{_TITLES[name].removesuffix(' / 100')} {one.value:.3g} (95 % interval {one.low:.3g} to {one.high:.3g})"
+            f"{title_of(name).removesuffix(' / 100')} {one.value:.3g} (95 % interval {one.low:.3g} to {one.high:.3g})"
         )
         if name in live:
             axes.plot(
@@ -103,7 +111,7 @@ def draw_metrics(
         verdict = ("\ngate failed" if failed else "\ngate passed") if verdicts else ""
         # In a column of their own, where no dot or gate can lie on them.
         axes.text(1.04, row, number + verdict, va="center", fontsize=10, linespacing=1.1, color=GATE if failed else INK)
-    axes.set_yticks(range(len(names)), [_TITLES[name] for name in names])
+    axes.set_yticks(range(len(names)), [title_of(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.75)
     axes.set_xlim(-0.02, 1.02)
     axes.set_title(title, loc="left", fontsize=11, color=INK)
@@ -202,7 +210,7 @@ def draw_confusion(path: Path, confusion: Confusion) -> str:
 
 def draw_comparison(path: Path, metric: str, rows: Sequence[Compared]) -> str:
     """Each candidate with its 95 % interval, in the order given, best first; returns the text alternative."""
-    title = _TITLES.get(metric, metric).removesuffix(" / 100")
+    title = title_of(metric).removesuffix(" / 100")
     figure = Figure(figsize=(8, 1.3 + 0.5 * len(rows)), dpi=130)
     axes = figure.add_subplot()
     most = 100 if metric in _PERCENT else 1

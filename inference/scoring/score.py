@@ -27,6 +27,7 @@ from inference.scoring.joining import (
     read_input_fields,
     read_references,
 )
+from inference.scoring.rankings import CUTOFFS
 from inference.scoring.table_score import TableOptions, is_tabular, score_table
 from promotion.errors import Invalid
 
@@ -156,8 +157,10 @@ def command(options: argparse.Namespace) -> int:
         table=TableOptions(
             prediction=options.prediction_field,
             record_id=options.id_field,
+            query=options.query_field,
             positive=options.positive,
             threshold=options.threshold,
+            cutoffs=options.cutoffs or CUTOFFS,
             header=None if options.header is None else options.header == "yes",
         ),
     )

@@ -20,8 +20,8 @@ from promotion.errors import Invalid
 Floats = npt.NDArray[np.float64]
 
 REGRESSION, BINARY, MULTICLASS = "regression", "binary-classification", "multiclass-classification"
-TASKS = (REGRESSION, BINARY, MULTICLASS)
-LOWER_IS_BETTER = ("rmse", "mae", "mape", "log_loss", "brier", "calibration_error")
+RANKING = "ranking"
+TASKS = (REGRESSION, BINARY, MULTICLASS, RANKING)
 RESAMPLES = 200
 CELL_RESAMPLES = 1_000
 # More rows than this make resamples of fewer rows, whose spread is scaled ("m out of n").
@@ -43,8 +43,10 @@ class Judged:
     # For pictures: (n,) each. Truth and answer of a regression, label and score of a binary model.
     truth: Floats = field(default_factory=lambda: np.empty(0))
     answer: Floats = field(default_factory=lambda: np.empty(0))
-    # Each row's values for slices: metric name to values, (n,).
+    # Each row's values for slices: metric name to values, (n,); of a ranking each query's, (queries,), NaN where it has none.
     by_row: dict[str, Floats] = field(default_factory=dict)
+    # Of a ranking: the number of each row's query, from 0, (n,).
+    query_of_row: npt.NDArray[np.int64] | None = None
 
 
 def task_of(truth: Sequence[Any], numeric: bool) -> str:

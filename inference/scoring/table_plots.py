@@ -1,4 +1,4 @@
-"""Charts of tabular models (ROC, precision-recall, calibration, residuals) with text alternatives."""
+"""Charts of tabular models (ROC, calibration, residuals, queries) with text alternatives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
-from inference.scoring.plots import DPI, GATE, INK, LIVE, PALE, THIS, WIDTH_INCHES, save
+from inference.scoring.plots import DPI, GATE, INK, LIVE, PALE, THIS, WIDTH_INCHES, save, title_of
 
 Floats = npt.NDArray[np.float64]
 # So many points draw the same cloud.
@@ -72,6 +72,26 @@ def draw_residuals(path: Path, truth: Floats, answer: Floats) -> str:
     axes.set_axisbelow(True)
     save(figure, path)
     return f"Residuals of {len(truth):,} records: mean {error.mean():.3g}, 90 % between {low:.3g} and {high:.3g}."
+
+
+def draw_queries(path: Path, metric: str, by_query: Floats) -> str:
+    """A histogram of a metric over queries, those without a value left out; returns the text alternative."""
+    values = by_query[np.isfinite(by_query)]
+    figure = Figure(figsize=(WIDTH_INCHES, 3.0), dpi=DPI)
+    axes = figure.add_subplot()
+    axes.hist(values, bins=20, range=(0, 1), color=THIS)
+    axes.axvline(float(values.mean()), color=GATE, linewidth=1, linestyle="--")
+    axes.set_xlabel(f"{title_of(metric)} of a query", fontsize=10)
+    axes.set_ylabel("queries", fontsize=10)
+    axes.set_title(f"{title_of(metric)} by query; the line is the mean", loc="left", fontsize=11, color=INK)
+    axes.grid(color=PALE)
+    axes.set_axisbelow(True)
+    save(figure, path)
+    low, middle, high = np.percentile(values, [10, 50, 90])
+    return (
+        f"{title_of(metric)} of {len(values):,} queries: mean {values.mean():.3g}, a tenth at most {low:.3g}, half at most "
+        f"{middle:.3g}, a tenth at least {high:.3g}."
+    )
 
 
 def _square(title: str) -> tuple[Figure, Any]:

@@ -1,4 +1,4 @@
-"""Metrics JSON and charts of a run of a regression, binary or multiclass model.
+"""Metrics JSON and charts of a run of a regression, binary, multiclass or ranking model.
 
 Answers and references are joined by a column that both have, else line by line in the order of the files, as Batch Transform
 keeps it.
@@ -18,11 +18,13 @@ import pyarrow as pa
 import pyarrow.compute
 
 from inference.scoring import plots, table_plots
-from inference.scoring.joining import MOST_SLICES, REFERENCE_FIELDS, files_under
+from inference.scoring.joining import REFERENCE_FIELDS, files_under
+from inference.scoring.rankings import CUTOFFS, ranking
 from inference.scoring.table_drift import table_drift
 from inference.scoring.table_metrics import (
     BINARY,
     MULTICLASS,
+    RANKING,
     REGRESSION,
     TASKS,
     Judged,
@@ -31,6 +33,7 @@ from inference.scoring.table_metrics import (
     regression,
     task_of,
 )
+from inference.scoring.table_slices import slices
 from inference.scoring.tables import Table, is_number, read_table
 from promotion.errors import Invalid
 
@@ -44,8 +47,9 @@ PREDICTIONS = (
     "output",
     "SageMakerOutput",
 )
-REFERENCES = (*REFERENCE_FIELDS, "y", "actual", "ground_truth", "class")
+REFERENCES = (*REFERENCE_FIELDS, "y", "actual", "ground_truth", "class", "relevance")
 IDS = ("id", "record_id", "row_id")
+QUERIES = ("query_id", "qid", "query")
 # The number of lines that distinguish a table from a text model's answers.
 LINES_PEEKED = 20
 POSITIVE = ("1", "true", "yes", "positive")
@@ -60,8 +64,10 @@ class TableOptions:
     Attributes:
         task: one of TASKS.
         prediction, reference, record_id: columns, by name or by position from 0.
+        query: the column that tells one query of a ranking from another, of the references or of the answers.
         positive: the class that counts as positive of a binary model.
-        threshold: from which score on a record counts as positive.
+        threshold: from which score on a record counts as positive; of a ranking, from which reference on as relevant.
+        cutoffs: the k of a ranking's NDCG@k.
         header: whether CSV files begin with names.
     """
 
@@ -69,8 +75,10 @@ class TableOptions:
     prediction: str | None = None
     reference: str | None = None
     record_id: str | None = None
+    query: str | None = None
     positive: str | None = None
     threshold: float = 0.5
+    cutoffs: tuple[int, ...] = CUTOFFS
     header: bool | None = None
 
 
@@ -152,7 +160,11 @@ def score_table(
             "missing_references": answers.rows - len(places),
             "surplus_references": truth.rows - len(set(found.tolist())),
         }
-        document["slices"] = _slices(judged, truth, found[kept], options)
+        if judged.query_of_row is not None:
+            queries, measured = int(judged.query_of_row.max()) + 1, _largest_n(judged)
+            document["counts"] |= {"queries": queries, "queries_without_relevant": queries - measured}
+        keys = (truth.find(options.reference, REFERENCES, "references"), options.record_id, options.query, *IDS)
+        document["slices"] = slices(judged, truth, found[kept], {*keys, *(QUERIES if judged.task == RANKING else ())})
         if judged.confusion is not None:
             document["confusion"] = judged.confusion.as_json()
         drawn = _draw(output, title, judged, options, gates, live or {})
@@ -192,6 +204,8 @@ def _judged(
     answers: Table, truth: Table, places: np.ndarray[Any, Any], found: np.ndarray[Any, Any], options: TableOptions
 ) -> tuple[Judged, np.ndarray[Any, Any]]:
     """Metrics of the joined rows, and which of them had both an answer and a reference."""
+    if options.task == RANKING:
+        return _ranking(answers, truth, places, found, options)
     reference = truth.find(options.reference, REFERENCES, "references")
     if options.task == REGRESSION:
         return _regression(answers, truth, places, found, options)
@@ -227,6 +241,38 @@ def _regression(
     return regression(numbers[kept], answer[kept]), kept
 
 
+def _ranking(
+    answers: Table, truth: Table, places: np.ndarray[Any, Any], found: np.ndarray[Any, Any], options: TableOptions
+) -> tuple[Judged, np.ndarray[Any, Any]]:
+    answer = answers.numbers(answers.find(options.prediction, PREDICTIONS, "outputs"))[places]
+    gain = truth.numbers(truth.find(options.reference, REFERENCES, "references"))[found]
+    query = _queries(answers, truth, places, found, options)
+    kept = np.isfinite(gain) & np.isfinite(answer) & (query != "")
+    judged = ranking(
+        _numbered(query[kept]), gain[kept], answer[kept], cutoffs=options.cutoffs, relevant_from=options.threshold
+    )
+    return judged, kept
+
+
+def _queries(
+    answers: Table, truth: Table, places: np.ndarray[Any, Any], found: np.ndarray[Any, Any], options: TableOptions
+) -> np.ndarray[Any, Any]:
+    """The query of each joined row, as text."""
+    names = QUERIES if options.query is None else (options.query,)
+    known = [(table, rows, name) for table, rows in ((truth, found), (answers, places)) for name in names]
+    table, rows, name = next((each for each in known if each[2] in each[0].columns), (truth, found, options.query))
+    if name is None:
+        raise Invalid("query_field", f"name the column that tells one query from another; there is no {QUERIES[0]}.")
+    queries: np.ndarray[Any, Any] = table.texts(table.find(name, (), "references"))[rows]
+    return queries
+
+
+def _numbered(texts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Number equal texts alike, in the order in which they first come."""
+    numbers: np.ndarray[Any, Any] = pa.array(texts, pa.string()).dictionary_encode().indices.to_numpy()
+    return numbers
+
+
 def _class_columns(answers: Table, options: TableOptions) -> list[str]:
     """Return the columns of class scores: those below a name (`probabilities.0`), or all if only numbers."""
     if options.prediction is not None and options.prediction in answers.columns:
@@ -253,26 +299,8 @@ def _positive(values: set[str]) -> str:
     return known
 
 
-def _slices(
-    judged: Judged, truth: Table, rows: np.ndarray[Any, Any], options: TableOptions
-) -> dict[str, dict[str, dict[str, dict[str, float | int]]]]:
-    """Each metric by each column of the references that takes a few different values."""
-    slices: dict[str, dict[str, dict[str, dict[str, float | int]]]] = {}
-    reference = truth.find(options.reference, REFERENCES, "references")
-    for name in truth.names:
-        if not truth.named or name in (reference, options.record_id, *IDS):
-            continue
-        values = truth.texts(name)[rows]
-        kinds = sorted(set(values) - {""})
-        if 2 <= len(kinds) <= MOST_SLICES:
-            slices[name] = {
-                kind: {
-                    metric: {"value": round(float(each[values == kind].mean()), 6), "n": int((values == kind).sum())}
-                    for metric, each in judged.by_row.items()
-                }
-                for kind in kinds
-            }
-    return slices
+def _largest_n(judged: Judged) -> int:
+    return max((estimate.n for estimate in judged.estimates.values()), default=0)
 
 
 def _draw(
@@ -287,18 +315,20 @@ def _draw(
     bounds = [
         plots.Bound(str(gate["metric"]), gate.get("min"), gate.get("max")) for gate in gates if gate.get("metric")
     ]
-    n = max((estimate.n for estimate in judged.estimates.values()), default=0)
+    n, what = _largest_n(judged), "queries" if judged.task == RANKING else "records"
     drawn: dict[str, str] = {}
     # Errors in the unit of what is predicted have no scale that they could be drawn on.
     shares = {name: estimate for name, estimate in judged.estimates.items() if judged.task != REGRESSION}
     shares.pop("log_loss", None)
     if shares:
         path = output / "metrics.png"
-        drawn["metrics.png"] = plots.draw_metrics(path, f"{title}, {n:,} records", shares, bounds, live)
+        drawn["metrics.png"] = plots.draw_metrics(path, f"{title}, {n:,} {what}", shares, bounds, live)
     if "auc" in judged.estimates:
         drawn["roc.png"] = table_plots.draw_roc(output / "roc.png", judged.truth, judged.answer, options.threshold)
     if "calibration_error" in judged.estimates:
         drawn["calibration.png"] = table_plots.draw_calibration(output / "calibration.png", judged.truth, judged.answer)
+    if judged.task == RANKING:
+        drawn["queries.png"] = table_plots.draw_queries(output / "queries.png", *next(iter(judged.by_row.items())))
     if judged.task == REGRESSION:
         drawn["residuals.png"] = table_plots.draw_residuals(output / "residuals.png", judged.truth, judged.answer)
     if judged.confusion is not None:

@@ -11,8 +11,9 @@ class Evaluation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Input, references and scoring of a group's inference runs; None is derived from package and files.
 
     `input_filter` is Batch Transform's InputFilter: what of each record the model is given, such as `$[1:]`.
-    `task` is regression, binary-classification or multiclass-classification for models that answer with numbers or classes;
-    the fields name columns by name or by position from 0; `threshold` and `positive` are for binary models.
+    `task` is regression, binary-classification, multiclass-classification or ranking for models that answer with numbers or
+    classes; the fields name columns by name or by position from 0; `threshold` and `positive` are for binary models,
+    `query_field` and `cutoffs` (the k of NDCG@k) for rankings, whose `threshold` tells what is relevant.
     """
 
     input: str | None = None
@@ -20,10 +21,12 @@ class Evaluation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     content_type: str | None = None
     accept: str | None = None
     input_filter: Annotated[str, Meta(pattern=r"^\$", max_length=63)] | None = None
-    task: Literal["regression", "binary-classification", "multiclass-classification"] | None = None
+    task: Literal["regression", "binary-classification", "multiclass-classification", "ranking"] | None = None
     prediction_field: str | None = None
     reference_field: str | None = None
     id_field: str | None = None
+    query_field: str | None = None
+    cutoffs: Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(min_length=1, max_length=10)] | None = None
     positive: str | None = None
     threshold: float | None = None
     header: bool | None = None
@@ -32,9 +35,11 @@ class Evaluation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def score_arguments(self) -> list[str]:
         """Options of `python -m inference score`."""
         found: list[str] = []
-        for name in ("task", "prediction_field", "reference_field", "id_field", "positive", "threshold"):
+        for name in ("task", "prediction_field", "reference_field", "id_field", "query_field", "positive", "threshold"):
             if (value := getattr(self, name)) is not None:
                 found += [f"--{name.replace('_', '-')}", str(value)]
+        if self.cutoffs is not None:
+            found += ["--cutoffs", ",".join(map(str, self.cutoffs))]
         if self.header is not None:
             found += ["--header", "yes" if self.header else "no"]
         return found

@@ -20,13 +20,13 @@ MOST_UNREAD = 3
 
 
 # Metrics that this service measures as a share, from 0 to 1; other tools write percent.
-_SHARES = frozenset({"exact_match", "accuracy", "macro_f1", "f1", "precision", "recall", "auc"})
+_SHARES = frozenset({"exact_match", "accuracy", "macro_f1", "f1", "precision", "recall", "auc", "map", "mrr"})
 
 
 def looks_like_percent(name: str, value: float | None) -> bool:
     """Return True if a metric that is a share by its name has a value above 1."""
     plain = name.lower().removeprefix("eval_")
-    return value is not None and value > 1 and (plain in _SHARES or plain.startswith("rouge"))
+    return value is not None and value > 1 and (plain in _SHARES or plain.startswith(("rouge", "ndcg")))
 
 
 def name_in(metrics: Mapping[str, Metric], name: str) -> str:

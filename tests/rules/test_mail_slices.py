@@ -52,6 +52,16 @@ def test_the_worst_is_the_largest_where_lower_is_better() -> None:
     assert [each["slice"] for each in found] == ["port = Oslo", "port = Kiel"]
 
 
+@pytest.mark.parametrize("name", ["mape", "brier", "log_loss", "rmse", "eval_loss", "calibration_error"])
+def test_errors_are_better_where_they_are_lower(name: str) -> None:
+    assert row(name)["lower_is_better"]
+
+
+@pytest.mark.parametrize("name", ["ndcg_at_10", "map", "mrr", "r2", "auc"])
+def test_scores_are_better_where_they_are_higher(name: str) -> None:
+    assert not row(name)["lower_is_better"]
+
+
 def test_slices_that_are_none_leave_nothing_to_say() -> None:
     assert worst_slices({}, [row("rougeL")], 3) == []
     assert worst_slices({"port": ["rougeL"], "berth": {"1": {"rougeL": {"value": "many"}}}}, [row("rougeL")], 3) == []

@@ -24,6 +24,9 @@ SHARES = (
     "precision",
     "recall",
     "auc",
+    "map",
+    "mrr",
+    "ndcg_at_10",
 )
 
 

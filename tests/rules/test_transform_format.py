@@ -57,6 +57,19 @@ threshold = 0.4
     assert (here.input, here.score_arguments) == (config.inference.input, [])
 
 
+def test_a_ranking_is_told_its_queries_and_cutoffs() -> None:
+    config = parse(
+        f"""{CONFIG_TEXT}
+[groups_override."search-*".inference]
+task = "ranking"
+query_field = "search"
+cutoffs = [3, 20]
+"""
+    )
+    wanted = ["--task", "ranking", "--query-field", "search", "--cutoffs", "3,20"]
+    assert config.evaluation("search-eu").score_arguments == wanted
+
+
 def test_roles_are_let_into_the_buckets_of_every_pattern() -> None:
     text = f'{CONFIG_TEXT}\n[groups_override."churn-*".inference]\ninput = "s3://tables/{{group}}/golden.csv"\n'
     assert parse(text).data_buckets == (*parse(CONFIG_TEXT).data_buckets, "tables")

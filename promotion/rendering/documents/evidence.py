@@ -25,7 +25,7 @@ LONGEST_ENGINE_VALUE = 80
 LONGEST_REPORTER = 200
 
 _ABOUT_A_METRIC = frozenset({GateKind.MIN, GateKind.MAX, GateKind.SAMPLES, GateKind.REGRESSION})
-_LOWER_IS_BETTER = ("loss", "perplexity", "wer", "cer", "mae", "mse", "rmse", "error")
+_LOWER_IS_BETTER = ("loss", "perplexity", "wer", "cer", "mae", "mape", "mse", "rmse", "error", "brier")
 _UP_TO_100 = ("bleu", "chrf", "ter")
 _COUNTS = {
     "errors": "{of} failed and have an error instead of a prediction.",
