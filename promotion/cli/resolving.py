@@ -11,7 +11,7 @@ import boto3
 from promotion import names
 from promotion.cli.progress import Progress
 from promotion.cli.tables import tell
-from promotion.client.place import check_environment
+from promotion.client.place import check_environment, place
 from promotion.client.resolve import resolve
 from promotion.errors import NotApproved
 from promotion.formatting import size
@@ -32,10 +32,11 @@ def run(options: argparse.Namespace) -> int:
                 by_version=options.by_version, public_key=options.public_key, minimum_sequence=options.minimum_sequence,
                 remember=options.remember, on_bytes=lambda count: progress.at(f"{size(count)} of the artifact hashed"),
             )  # fmt: skip
-    except NotApproved:
+    except NotApproved as error:
+        ssm, sts = boto3.client("ssm"), boto3.client("sts")
         prefix = os.environ.get(names.PREFIX) or names.DEFAULT_PREFIX
-        check_environment(boto3.client("ssm"), boto3.client("sts"), prefix, options.environment)
-        raise
+        check_environment(ssm, sts, prefix, options.environment)
+        raise NotApproved(f"{error} You are in {place(ssm, sts)}.") from None
     if options.json:
         print(json.dumps(dict(model.record), indent=2, default=str))
         return 0

@@ -209,7 +209,8 @@ def test_a_pipeline_is_told_a_misspelt_environment_from_one_with_nothing_approve
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert cli.main(["resolve", "news", "test"]) == cli.NOTHING_APPROVED
-    assert "there is no /promotion/news/test/live in us-east-1" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "there is no /promotion/news/test/live in us-east-1. You are in account 123456789012, us-east-1." in said
     assert cli.main(["resolve", "news", "tst"]) == cli.TROUBLE
     assert "there is no environment tst; there are dev, test, prod" in capsys.readouterr().err
 
