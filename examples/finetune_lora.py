@@ -241,16 +241,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m examples.finetune_lora", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument(
-        "--output", type=Path, required=True, help="the folder to be packed; OUTPUT.tar.gz goes beside it"
+        "--output", type=Path, required=True, help="the folder to pack; OUTPUT.tar.gz is written beside it"
     )
-    parser.add_argument(
-        "--base", type=Path, help="a decoder's folder, in safetensors (default: one trained on the spot)"
-    )
-    parser.add_argument("--base-name", help="what the base is called (default: its folder)")
-    parser.add_argument("--base-steps", type=int, default=300, help="how long to train that one")
+    parser.add_argument("--base", type=Path, help="a decoder's folder, in safetensors (default: one trained now)")
+    parser.add_argument("--base-name", help="the base's name (default: its folder)")
+    parser.add_argument("--base-steps", type=int, default=300, help="training steps of that base")
     parser.add_argument("--data", type=Path, help="JSON Lines with prompt and completion (default: harbour logs)")
-    parser.add_argument("--examples", type=int, default=4_000, help="how many harbour logs")
-    parser.add_argument("--measured", type=int, default=100, help="how many held-out examples to measure on at most")
+    parser.add_argument("--examples", type=int, default=4_000, help="number of harbour logs")
+    parser.add_argument("--measured", type=int, default=100, help="the most held-out examples to measure with")
     parser.add_argument("--as", dest="kind", choices=["merged", "adapter"], default="merged")
     parser.add_argument(
         "--four-bit", action="store_true", help="NF4 with double quantisation; needs CUDA and bitsandbytes"
@@ -265,7 +263,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bucket", default="promotion-models")
     parser.add_argument("--licence", default="apache-2.0")
     parser.add_argument("--requested-by", default=os.environ.get("USER", "dee"))
-    parser.add_argument("--generated-by", default="", help="the training job's ARN, where one made this")
+    parser.add_argument("--generated-by", default="", help="the training job's ARN, if a job made this")
     return parser
 
 

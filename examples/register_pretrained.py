@@ -121,15 +121,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m examples.register_pretrained", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument(
-        "model", help="a folder, or a JumpStart model as id@version; id@* takes the newest and names it"
+        "model", help="a folder, or a JumpStart model as id@version; id@* uses the newest and prints it"
     )
     parser.add_argument("--group", required=True, help="the model package group")
-    parser.add_argument("--licence", required=True, help="as its publisher names it: gates can ask for it")
-    parser.add_argument("--input", type=Path, help="JSON Lines to measure on, and to take the drift baseline from")
-    parser.add_argument("--references", type=Path, help="JSON Lines with what the answers should be")
-    parser.add_argument(
-        "--task", help="text2text-generation or zero-shot-classification (default: what config.json says)"
-    )
+    parser.add_argument("--licence", required=True, help="its publisher's name for it: gates can require it")
+    parser.add_argument("--input", type=Path, help="JSON Lines for the metrics, and for the drift baseline")
+    parser.add_argument("--references", type=Path, help="JSON Lines with the expected answers")
+    parser.add_argument("--task", help="text2text-generation or zero-shot-classification (default: config.json's)")
     parser.add_argument("--bucket", default="promotion-models")
     parser.add_argument("--image", default=IMAGE, help="the inference image")
     parser.add_argument("--requested-by", default=os.environ.get("USER", "dee"))

@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--group", default="churn")
     parser.add_argument("--bucket", required=True)
-    parser.add_argument("--requested-by", required=True, help="who is told what came of it")
+    parser.add_argument("--requested-by", required=True, help="the requester's address, to which decisions are mailed")
     options = parser.parse_args()
     given = {"group": options.group, "bucket": options.bucket, "requested_by": options.requested_by}
     print(register(options.kind, options.folder, **given))

@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--group", required=True)
     parser.add_argument("--environment", default="prod")
     parser.add_argument("--bucket", default=BUCKET)
-    parser.add_argument("--input", help="what to retrain on")
+    parser.add_argument("--input", help="the training data")
     parser.add_argument("--seconds", type=float, default=30.0)
     options = parser.parse_args(arguments)
     if options.what == "create":

@@ -92,8 +92,8 @@ def main() -> None:
     parser.add_argument("kind", choices=["xgboost", "scikit-learn"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--weak", action="store_true", help="leave out what tells most")
-    parser.add_argument("--shifted", action="store_true", help="hold out customers of another kind")
+    parser.add_argument("--weak", action="store_true", help="leave out the most informative columns")
+    parser.add_argument("--shifted", action="store_true", help="use different customers as test data")
     options = parser.parse_args()
     files = options.folder / "model"
     files.mkdir(parents=True, exist_ok=True)

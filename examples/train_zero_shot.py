@@ -158,11 +158,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m examples.train_zero_shot", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument(
-        "--output", type=Path, required=True, help="the folder for the model; OUTPUT.tar.gz goes beside it"
+        "--output", type=Path, required=True, help="the folder for the model; OUTPUT.tar.gz is written beside it"
     )
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--seconds", type=float, help="train this long (default 60)")
-    length.add_argument("--steps", type=int, help="train this many steps: the same model each time")
+    length.add_argument("--seconds", type=float, help="seconds of training (default 60)")
+    length.add_argument("--steps", type=int, help="steps of training: the same model each time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--register", metavar="GROUP", help="register it in this model package group")
     parser.add_argument("--bucket", default="promotion-models")

@@ -97,7 +97,7 @@ def _cutoffs(text: str) -> tuple[int, ...]:
 
 def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m inference", description="Runs approved models, and scores what they answer."
+        prog="python -m inference", description="Run approved models, and score their answers."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="answer /ping, /execution-parameters and /invocations")
@@ -109,7 +109,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     score = commands.add_parser("score", help="join outputs with references: metrics.json and pictures")
     for name, needed, what in (
         ("outputs", True, "a file or folder of *.out or *.jsonl"),
-        ("references", False, "a file or folder of *.jsonl; without, there is nothing to measure but speed"),
+        ("references", False, "a file or folder of *.jsonl; without it only speed is measured"),
         ("inputs", False, "the inputs, for drift, slices and samples"),
         ("output", True, "the folder to write to"),
         ("approval", False, "a live record (JSON) to stamp the metrics with"),
@@ -121,18 +121,18 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     score.add_argument(
         "--task",
         default=environment.get("HF_TASK"),
-        help="as the package says; translation adds chrF and BLEU; regression, binary-classification, "
-        "multiclass-classification or ranking judge a table",
+        help="as in the package; translation adds chrF and BLEU; regression, binary-classification, "
+        "multiclass-classification or ranking score a table",
     )
     score.add_argument("--prediction-field", help="tables: the column with the answer, by name or position")
-    score.add_argument("--id-field", help="tables: the column that outputs and references are joined by")
-    score.add_argument("--query-field", help="rankings: the column that tells one query from another")
+    score.add_argument("--id-field", help="tables: the column by which outputs and references are joined")
+    score.add_argument("--query-field", help="rankings: the column with the query")
     score.add_argument("--cutoffs", type=_cutoffs, help="rankings: the k of NDCG@k, such as 5,10")
-    score.add_argument("--positive", help="tables: the class of a binary model that counts as positive")
+    score.add_argument("--positive", help="tables: the positive class of a binary model")
     score.add_argument(
-        "--threshold", type=float, default=0.5, help="tables: from which score on a record is positive, or relevant"
+        "--threshold", type=float, default=0.5, help="tables: the least score of a positive or relevant record"
     )
-    score.add_argument("--header", choices=("yes", "no"), help="tables: whether CSV begins with names")
+    score.add_argument("--header", choices=("yes", "no"), help="tables: CSV begins with a line of names, or not")
     score.add_argument("--reference-field", help="the field with the reference (default: the first known one)")
     score.set_defaults(command=_score)
 
@@ -143,19 +143,21 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     _transform_options(batch)
     batch.set_defaults(command=_batch)
 
-    run = commands.add_parser("run", help="resolve what is approved, run it, score it and report")
+    run = commands.add_parser("run", help="resolve the live version, run it, score it and report")
     run.add_argument("group")
     run.add_argument("environment")
     run.add_argument("--input", required=True, help="a file, a folder or an s3:// address")
-    run.add_argument("--references", help="the same, of what the answers should be")
-    run.add_argument("--output", required=True, help="where transform/ and score/ are written")
+    run.add_argument("--references", help="the same, with the expected answers")
+    run.add_argument("--output", required=True, help="the place for transform/ and score/")
     run.add_argument("--hyper-params", default=environment.get("HYPER_PARAMS"), help="the whole job's parameters")
     run.add_argument("--reference-field", help="the field with the reference (default: the first known one)")
     run.add_argument("--gates", type=Path, help="gates (JSON) to draw")
     run.add_argument("--live", type=Path, help="metrics (JSON) of the live version to draw beside")
-    run.add_argument("--event-bus", default=environment.get("EVENT_BUS_NAME"), help="default: what the service says")
-    run.add_argument("--no-event", action="store_true", help="tell nobody")
-    run.add_argument("--cache", type=Path, default=environment.get("PROMOTION_CACHE"), help="where artifacts are kept")
+    run.add_argument("--event-bus", default=environment.get("EVENT_BUS_NAME"), help="default: the deployed service's")
+    run.add_argument("--no-event", action="store_true", help="publish no event")
+    run.add_argument(
+        "--cache", type=Path, default=environment.get("PROMOTION_CACHE"), help="folder for downloaded artifacts"
+    )
     _transform_options(run)
     run.set_defaults(command=_run)
 
@@ -163,7 +165,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     chosen = digest.add_mutually_exclusive_group(required=True)
     chosen.add_argument("artifact", nargs="?", help="a file or an s3:// address")
     chosen.add_argument(
-        "--plan", help="instead: JSON that names artifacts, each pinned; what the service's own jobs are given"
+        "--plan", help="instead: JSON with several artifacts, each at a fixed version, as for the service's own jobs"
     )
     digest.add_argument("--output", help="a file or an s3:// address for the JSON (default: standard output)")
     digest.set_defaults(command=_hash)
@@ -171,17 +173,17 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     prompts = commands.add_parser("compare-prompts", help="score candidate prompts on a data set")
     _model_options(prompts, environment)
     prompts.add_argument("--input", type=Path, required=True, help="JSON Lines, each with id and variables")
-    prompts.add_argument("--references", type=Path, required=True, help="JSON Lines of what the answers should be")
+    prompts.add_argument("--references", type=Path, required=True, help="JSON Lines with the expected answers")
     prompts.add_argument("--output", type=Path, required=True, help="the folder to write to")
     prompts.add_argument("--prompts", type=Path, help="a folder of templates (default: the artifact's own)")
     prompts.add_argument("--templates", help="their names, with commas between (default: all)")
-    prompts.add_argument("--shots", help="numbers of examples to try, with commas between (default: as each says)")
-    prompts.add_argument("--metric", help="what decides (default: rougeL, for labels accuracy)")
+    prompts.add_argument("--shots", help="numbers of examples to try, with commas between (default: each template's)")
+    prompts.add_argument("--metric", help="the metric for the order (default: rougeL, for labels accuracy)")
     prompts.add_argument("--reference-field", help="the field with the reference (default: the first known one)")
     prompts.add_argument("--quiet", action="store_true", help="no progress bar")
     prompts.set_defaults(command=_compare_prompts)
 
-    split = commands.add_parser("split", help="cut a large input into parts, so that all instances of a job work")
+    split = commands.add_parser("split", help="split a large input into parts, so that all instances of a job work")
     split.add_argument("--input", required=True, help="a file or an s3:// address")
     split.add_argument("--output", required=True, help="a folder or an s3:// prefix")
     split.add_argument("--lines", type=int, default=10_000, help="lines a part (default 10000)")
@@ -194,10 +196,12 @@ def _transform_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-strategy", default="MultiRecord", choices=["MultiRecord", "SingleRecord"])
     parser.add_argument("--max-payload-in-mb", type=int, default=6)
     parser.add_argument("--max-concurrent-transforms", type=int, default=1, help="processes, each with the model")
-    parser.add_argument("--input-filter", default="$", help="JSONPath of what the model gets of a record")
-    parser.add_argument("--output-filter", default="$", help="JSONPath of what is written of an answer")
+    parser.add_argument("--input-filter", default="$", help="JSONPath of the part of a record that the model gets")
+    parser.add_argument("--output-filter", default="$", help="JSONPath of the part of an answer that is written")
     parser.add_argument("--join-source", default="None", choices=["None", "Input"])
-    parser.add_argument("--accept", default="application/jsonlines", help="text/csv is taken; the lines are the same")
+    parser.add_argument(
+        "--accept", default="application/jsonlines", help="text/csv is accepted; the lines are the same"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
@@ -206,8 +210,10 @@ def _model_options(parser: argparse.ArgumentParser, environment: Mapping[str, st
     manifest, task = environment.get("PROMOTION_MANIFEST_SHA256"), environment.get("HF_TASK")
     approval = environment.get("PROMOTION_APPROVAL_ID")
     parser.add_argument("--model-dir", type=Path, default=folder, help=f"the unpacked artifact (default {folder})")
-    parser.add_argument("--manifest-sha256", default=manifest, help="what was approved")
-    parser.add_argument("--unverified", action="store_true", help="load what nobody approved, on your own machine")
+    parser.add_argument("--manifest-sha256", default=manifest, help="the approved manifest's digest")
+    parser.add_argument(
+        "--unverified", action="store_true", help="load a model that was not approved, on your own machine"
+    )
     parser.add_argument(
         "--task", default=task, help="text2text-generation, zero-shot-classification or text-generation"
     )

@@ -118,9 +118,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--config", type=Path, help="a promotion.toml (default: PROMOTION_CONFIG, else the repository's)"
     )
-    parser.add_argument("--home", type=Path, help="where logs and the public key go (default: build/local)")
+    parser.add_argument("--home", type=Path, help="folder for logs and the public key (default: build/local)")
     parser.add_argument("--template", type=Path, help="a synthesized template, instead of synthesizing one")
-    parser.add_argument("--private", action="store_true", help="leave this Python environment's public key alone")
+    parser.add_argument(
+        "--private", action="store_true", help="do not write the public key into this Python environment"
+    )
     options = parser.parse_args()
     options.home = (options.home or _home(os.environ)).resolve()
     return options

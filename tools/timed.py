@@ -27,8 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
-    parser.add_argument("--house", metavar="FIELD", help="field of build/house.json that gets the minutes of a success")
-    parser.add_argument("--limit", type=float, metavar="MINUTES", help="stop it then")
+    parser.add_argument(
+        "--house", metavar="FIELD", help="field of build/house.json for the minutes of a successful run"
+    )
+    parser.add_argument("--limit", type=float, metavar="MINUTES", help="stop it after this time")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args(arguments)
     start = time.monotonic()

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # `promotion history … | head` has what it wanted. What is still buffered has to go somewhere.
+        # The reader, such as `head`, has closed the pipe. The rest of the buffer is discarded.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
 
@@ -66,7 +66,7 @@ def _run(options: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
-        # AWS's own errors say more than we could; a trace would bury them. PROMOTION_DEBUG=1 shows it.
+        # AWS's own messages are specific, and a trace would hide them. PROMOTION_DEBUG=1 shows it.
         if os.environ.get("PROMOTION_DEBUG"):
             raise
         if type(error).__module__.partition(".")[0] not in ("botocore", "boto3", "requests", "urllib3"):
@@ -75,13 +75,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _settle(options: argparse.Namespace) -> None:
-    """Put what every command takes where boto3 and the configuration look for it."""
+    """Set the variables of boto3 and the configuration from the common options."""
     if options.config:
         os.environ[names.CONFIG] = options.config
     if options.region:
         os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = options.region
     if options.profile:
-        # As in AWS's own command line: a profile that is named wins over keys in the environment.
+        # As in AWS's own command line: a named profile has priority over keys in the environment.
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
             os.environ.pop(name, None)
         os.environ["AWS_PROFILE"] = options.profile
@@ -92,7 +92,7 @@ def _parser() -> Parser:
         prog="promotion",
         description="Approval and promotion of models, from a shell.",
         parents=[common_options(suppressed=False)],
-        epilog="promotion COMMAND --help has more. `promotion completion --help` says how to have TAB complete.",
+        epilog="promotion COMMAND --help has more. `promotion completion --help` describes tab completion.",
     )
     parser.add_argument("--version", action="version", version=f"{DISTRIBUTION} {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -103,7 +103,7 @@ def _parser() -> Parser:
         made.set_defaults(run=run)
         return made
 
-    found = command("resolve", _resolve, "the model approved for an environment, its signature verified")
+    found = command("resolve", _resolve, "print the model approved for an environment, after verifying its signature")
     found.add_argument("group", metavar="GROUP")
     found.add_argument("environment", metavar="ENV")
     found.add_argument(
@@ -112,20 +112,20 @@ def _parser() -> Parser:
     found.add_argument(
         "--by-version",
         action="store_true",
-        help="read the approved object version: for who takes the artifact by its version id",
+        help="read the approved object version, if you download the artifact by its version id",
     )
     found.add_argument(
         "--minimum-sequence", type=_positive, metavar="N", default=0, help="refuse a record of an earlier event"
     )
     found.add_argument(
-        "--remember", metavar="FILE", help="keep the event's number in a file, and refuse a record of an earlier one"
+        "--remember", metavar="FILE", help="store the event's number in a file, and refuse a record of an earlier event"
     )
     found.add_argument("--public-key", help=_PUBLIC_KEY)
 
-    found = command("status", _status, "what is live where, and what waits")
+    found = command("status", _status, "list live versions and pending requests")
     found.add_argument("group", metavar="GROUP", nargs="?")
 
-    found = command("history", _history, "everything that happened to a group's models")
+    found = command("history", _history, "list the events of a group's models")
     found.add_argument("group", metavar="GROUP")
     found.add_argument("--version", type=_positive, metavar="N", help="of one version only")
     found.add_argument("--csv", action="store_true", help="as comma-separated values")
@@ -136,9 +136,9 @@ def _parser() -> Parser:
     found.add_argument("what", choices=["explain"])
     found.add_argument("place", nargs="+", metavar="GROUP [VERSION] ENV", help="no VERSION with --metrics")
     found.add_argument("--metrics", metavar="FILE", help="judge this file instead; needs no access to AWS")
-    found.add_argument("--live", metavar="FILE", help="with --metrics: the metrics of what is live in ENV")
+    found.add_argument("--live", metavar="FILE", help="with --metrics: the metrics of the live version in ENV")
     found.add_argument(
-        "--licence", metavar="NAME", default="", help="with --metrics: the licence it will be registered with"
+        "--licence", metavar="NAME", default="", help="with --metrics: the licence of the later registration"
     )
     found.add_argument(
         "--attached", action="append", default=[], choices=["model_card", "report"], help="with --metrics"
@@ -150,7 +150,7 @@ def _parser() -> Parser:
     found.add_argument("--to-version", type=_positive, metavar="N", help="default: the last good one")
     found.add_argument("--reason", required=True, metavar="T")
 
-    found = command("revoke", _revoke, "take a version out of every environment at once")
+    found = command("revoke", _revoke, "remove a version from every environment at once")
     found.add_argument("group", metavar="GROUP")
     found.add_argument("version", type=_positive, metavar="VERSION")
     found.add_argument("--reason", required=True, metavar="T")
@@ -169,15 +169,13 @@ def _parser() -> Parser:
     found.add_argument("group", metavar="GROUP")
     found.add_argument("request_id", metavar="REQUEST_ID")
     found.add_argument("--output", metavar="FILE", help="default: standard output")
-    found.add_argument(
-        "--html", action="store_true", help="a record to read, with every signature and the events in it"
-    )
+    found.add_argument("--html", action="store_true", help="a readable record with every signature and its events")
 
-    found = command("check-bundle", _check_bundle, "check an exported file or attestation, with the public key alone")
+    found = command("check-bundle", _check_bundle, "check an exported file or attestation, with only the public key")
     found.add_argument("file", metavar="FILE")
     found.add_argument("--public-key", help=_PUBLIC_KEY)
 
-    found = command("attest", _attest, "the signed in-toto attestation of a promotion, for other people's tools")
+    found = command("attest", _attest, "print the signed in-toto attestation of a promotion, for other tools")
     found.add_argument("group", metavar="GROUP")
     found.add_argument("version", type=_positive, metavar="VERSION")
     found.add_argument("environment", metavar="ENV")
@@ -187,7 +185,7 @@ def _parser() -> Parser:
     found = command("doctor", _doctor, "check an account and a deployment for everything that the service needs")
     found.add_argument("--mail", metavar="ADDRESS", help="send a test mail there")
     found.add_argument("--write-key", action="store_true", help="write the signing key's public half to promotion.pub")
-    found.add_argument("--sign-in", action="store_true", help="sign in once, and show what the token brought")
+    found.add_argument("--sign-in", action="store_true", help="sign in once, and show the token's claims")
     found.add_argument("--callback", metavar="URL", help="the redirect URI to sign in with (default: the deployment's)")
 
     found = command("endpoint", _endpoint, "show, remove or restore a real-time endpoint")
@@ -196,7 +194,7 @@ def _parser() -> Parser:
     found.add_argument("environment", metavar="ENV")
     found.add_argument("--reason", metavar="T", help="required, except with status")
 
-    found = command("ask", _ask, "have approvers asked about a version, also one older than the service")
+    found = command("ask", _ask, "request approval of a version, also of one older than the service")
     found.add_argument("group", metavar="GROUP")
     found.add_argument("version", type=_positive, metavar="VERSION")
     found.add_argument("--reason", default="Asked for by hand.", metavar="T")
@@ -208,7 +206,7 @@ def _parser() -> Parser:
     found.add_argument("--reason", required=True, metavar="T")
 
     looking.add(command, _positive)
-    found = command("report", _report, "report your own evaluation of a version, in place of an inference run")
+    found = command("report", _report, "report your own evaluation of a version instead of an inference run")
     found.add_argument("group", metavar="GROUP")
     found.add_argument("environment", metavar="ENV")
     found.add_argument("version", type=_positive, metavar="VERSION")

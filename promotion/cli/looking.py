@@ -37,7 +37,7 @@ def add(command: Command, version: Callable[[str], int]) -> None:
 
     found = command("notify", _notify, "send a test message to the channels of the configuration")
     found.add_argument("channel", metavar="CHANNEL", nargs="?")
-    found.add_argument("--test", action="store_true", required=True, help="send a message that says it is a test")
+    found.add_argument("--test", action="store_true", required=True, help="send a message marked as a test")
 
 
 def _diff(options: argparse.Namespace) -> int:

@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Ask, run, report; 0 where every step passed and no assumption is known to fail."""
     parser = argparse.ArgumentParser(prog="make accept", description=__doc__)
     parser.add_argument("--yes", action="store_true", help="begin without asking")
-    parser.add_argument("--output", type=Path, default=OUT, help="where report.json goes (default: build/accept)")
+    parser.add_argument("--output", type=Path, default=OUT, help="folder for report.json (default: build/accept)")
     parser.add_argument("--local", action="store_true", help="on a local service, which signs in by itself")
     options = parser.parse_args(arguments)
     with ExitStack() as stack:
