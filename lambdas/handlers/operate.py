@@ -92,6 +92,8 @@ def _operation(form: dict[str, str], operator: Actor) -> Receipt:
 def _ask(group: str, version: int, arn: str, operator: Actor, reason: str) -> Receipt:
     """Request a version; one that is older than this service is registered after its event.
 
+    Where the queue fails after the append, the same command once more sends the version there, by the same event.
+
     Raises:
         Invalid: nobody governs its group, or the ARN is another version's.
     """

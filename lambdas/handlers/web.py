@@ -113,7 +113,7 @@ def request(visit: PageVisit, token: str) -> Response[str]:
         document |= _typed_before(visit)
     followed = is_followed(situation, applied, within=JUST_DECIDED)
     if document["yours"] and not followed:
-        states = ledger().environments([])
+        states = ledger().open_environments([])
         document["next_waiting"] = next_waiting(
             states, session.person, config(), links=links(), now=now(), apart_from=asked
         )

@@ -23,7 +23,7 @@ RUNS_REMEMBERED = 20
 SCHEMA = 1
 # Number of the rules that fold events into states. A stored state of another fold is folded again, not believed.
 # Raise it with every change of a state's fields or of promotion/ledger/fold.py that gives other states.
-FOLD_VERSION = 4
+FOLD_VERSION = 5
 
 
 class Container(Struct, frozen=True, kw_only=True):
@@ -298,8 +298,8 @@ class EnvironmentState(Struct, frozen=True, kw_only=True):
     `broken_since` is when what is live was found not to be what was approved, until a run finds it whole or another is live.
     `failed_since` is when a run of what is live failed, with `failure`, until one completes or another is live.
     `pending_stop` says what of its package keeps everybody from approving the pending version (`package_stop`),
-    `pending_rolled_back` where that version was rolled back; lists of all groups read no version. `closed` is what came last,
-    until a version goes live.
+    `pending_rolled_back` where that version was rolled back, `pending_approvers` who approved it elsewhere, by environment; lists
+    of all groups read no version. `closed` is what came last, until a version goes live.
     `kept` is a version that stays live though its number stands for another package since: its group was made anew.
     """
 
@@ -324,6 +324,7 @@ class EnvironmentState(Struct, frozen=True, kw_only=True):
     pending_reminded: bool = False
     pending_stop: str = ""
     pending_rolled_back: tuple[str, ...] = ()
+    pending_approvers: dict[str, tuple[Actor, ...]] = {}
     closed: Closed | None = None
     revoked: bool = False
     last_run: str = ""

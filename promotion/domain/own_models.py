@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from promotion.config.loading import Config
 from promotion.config.settings import Environment
 from promotion.domain import policy, requesters
-from promotion.domain.model import Package
-from promotion.domain.people import Person, Requester
+from promotion.domain.model import Package, VersionState
+from promotion.domain.people import Person
 from promotion.domain.policy import ALLOWED, Judgement, Situation
 
 
@@ -39,14 +39,43 @@ def may_withdraw(person: Person, s: Situation) -> Judgement:
     return ALLOWED
 
 
-def asked_people(addresses: Iterable[str], requester: Requester | None, rules: Environment) -> tuple[str, ...]:
-    """Return the approvers' addresses without the requester's own, where the requester may not approve."""
+def asked_people(
+    addresses: Iterable[str], version: VersionState, rules: Environment, config: Config
+) -> tuple[str, ...]:
+    """Return the approvers' addresses without those of people who may not approve a version in an environment.
+
+    These are its requester, and whoever approved it for the environment before, where the rules want another person.
+    """
+    barred = _of_requester(version, rules) | _of_previous(version, rules, config)
+    return tuple(address for address in addresses if address.casefold() not in barred)
+
+
+def nobody_else_decides(version: VersionState, rules: Environment, config: Config) -> str:
+    """Return why none of the approvers whom the configuration names may approve a version; empty where one may."""
+    if asked_people(rules.approvers, version, rules, config):
+        return ""
+    own = _of_requester(version, rules)
+    if len(rules.approvers) == 1 and rules.approvers[0].casefold() in own:
+        return (
+            f"The requester is the only approver whom the configuration names for {rules.name}, and may not approve their own "
+            "model."
+        )
+    before = config.previous(rules.name)
+    return (
+        f"Each approver whom the configuration names for {rules.name} registered this version or approved it for {before}, and "
+        "another person has to approve it."
+    )
+
+
+def _of_requester(version: VersionState, rules: Environment) -> set[str]:
+    requester = version.package.requester
     if requester is None or rules.requester_may_approve:
-        return tuple(addresses)
-    theirs = {name.casefold() for name in requesters.names_of(requester)[0]} | {requester.actor.email.casefold()}
-    return tuple(address for address in addresses if address.casefold() not in theirs)
+        return set()
+    return {name.casefold() for name in (*requesters.names_of(requester)[0], requester.actor.email)}
 
 
-def nobody_else_decides(requester: Requester | None, rules: Environment) -> bool:
-    """Return True if the requester is the only configured approver, and may not approve."""
-    return not asked_people(rules.approvers, requester, rules)
+def _of_previous(version: VersionState, rules: Environment, config: Config) -> set[str]:
+    before = version.requests.get(config.previous(rules.name) or "")
+    if before is None or rules.previous_approver_may_approve:
+        return set()
+    return {name.casefold() for vote in before.approvals for name in vote.actor.all_names}

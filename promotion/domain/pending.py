@@ -22,14 +22,18 @@ STOPS: Final = {
 }
 
 
-def waits_for(person: Person, state: EnvironmentState, rules: Environment) -> bool:
+def waits_for(person: Person, state: EnvironmentState, rules: Environment, config: Config) -> bool:
     """Return True if the pending version waits for `person`, judged without reading its request.
 
-    It doesn't wait for those who voted already, nor for the requester of a model that another person has to approve.
+    It doesn't wait for those who voted already, nor for those who may not approve it: its requester, and whoever approved it for
+    the environment before, where the rules want another person.
     """
     if rules.approver_group.id not in person.groups:
         return False
-    if any(voter.is_also(person.as_actor()) for voter in state.pending_voters):
+    barred = list(state.pending_voters)
+    if not rules.previous_approver_may_approve:
+        barred += state.pending_approvers.get(config.previous(rules.name) or "", ())
+    if any(actor.is_also(person.as_actor()) for actor in barred):
         return False
     requester = state.pending_requester
     return rules.requester_may_approve or requester is None or not requesters.judge(person, requester).code

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from promotion import names
 from promotion.config.loading import Config
@@ -62,6 +63,8 @@ class Situation(Struct, frozen=True, kw_only=True):
 
 
 ALLOWED = Judgement(may=True)
+# Stops that asking again doesn't take away: the package has to be registered anew. A package that changed can be set back.
+_ASKING_IS_VAIN = ("removed", "artifact", "requester_unknown")
 
 
 def may_decide(person: Person, verdict: names.Verdict, s: Situation, *, breaking_glass: bool = False) -> Judgement:
@@ -106,6 +109,13 @@ def stop(s: Situation) -> Judgement:
     return _verdict(anyone, names.APPROVED, s, breaking_glass=False) or ALLOWED
 
 
+def lasting_stop(s: Situation) -> Judgement:
+    """Return why approving would be refused to any approver, also after a freeze and once the artifact is hashed."""
+    # A freeze passes, and must not hide what stops a request after it.
+    found = stop(replace(s, config=replace(s.config, freeze=())))
+    return ALLOWED if found.code == "hashing" else found
+
+
 def may_decide_at_all(person: Person, s: Situation) -> bool:
     """Decide whether `person` may give any verdict on a request now."""
     return any(may_decide(person, verdict, s).may for verdict in names.VERDICTS)
@@ -125,7 +135,11 @@ def _request_state(person: Person, s: Situation) -> Judgement | None:
     if state == "Withdrawn":
         return _moved_on("withdrawn", "This request was withdrawn; its requester may ask again.")
     if state == "Expired":
-        said = f"This request expired on {request.expires_at:%Y-%m-%d %H:%M} UTC. Nobody decided; ask again."
+        stopped = lasting_stop(s)
+        cause = "Nobody decided; ask again."
+        if not stopped.may:
+            cause = f"Nobody could approve it: {stopped.why_not} {stopped.who_may}".strip()
+        said = f"This request expired on {request.expires_at:%Y-%m-%d %H:%M} UTC. {cause}"
         return Judgement(may=False, kind="expired", code="expired", why_not=said)
     if s.environment.live is not None and s.environment.live > request.version:
         return _moved_on(
@@ -253,7 +267,8 @@ def overtaken_by(version: int, environment: EnvironmentState, now: datetime) -> 
 def may_be_asked_again(s: Situation) -> Judgement:
     """Decide whether a request may be asked again at all, by any person.
 
-    It was closed without being let in, or was rolled back since, and nothing newer is live or pending there.
+    It was closed without being let in, or was rolled back since, nothing newer is live or pending there, and a request could be
+    approved: neither the package nor an unknown requester stops it.
     """
     request = s.request
     state, status = request.state_at(s.now), s.version.statuses.get(request.environment)
@@ -270,7 +285,8 @@ def may_be_asked_again(s: Situation) -> Judgement:
     if (newer := overtaken_by(request.version, s.environment, s.now)) is not None:
         how = "is live in" if newer == s.environment.live else "asks to enter"
         return _moved_on("overtaken", f"Version {newer}, which is newer, {how} {request.environment}.")
-    return ALLOWED
+    stopped = lasting_stop(s)
+    return stopped if stopped.code in _ASKING_IS_VAIN else ALLOWED
 
 
 def may_ask_again(person: Person, s: Situation) -> Judgement:

@@ -43,7 +43,7 @@ class Ledger(Protocol):
 
 
 class Receipt(Struct, frozen=True, kw_only=True):
-    """Events appended by a workflow; without events there was nothing to do, and `note` gives the reason."""
+    """Events that a workflow appended, now or by the same call before; without any, `note` says why nothing was to be done."""
 
     group: str
     events: tuple[Event, ...] = ()

@@ -210,8 +210,14 @@ def judge_pending(view: GroupSnapshot) -> None:
         state = view.version(number)
         stop = package_stop(state)
         back = tuple(sorted(place for place, status in state.statuses.items() if status == names.ROLLED_BACK))
-        if (stop, back) != (environment.pending_stop, environment.pending_rolled_back):
-            view.put_environment(replace(environment, pending_stop=stop, pending_rolled_back=back))
+        approvers = {
+            place: tuple(vote.actor for vote in request.approvals)
+            for place, request in sorted(state.requests.items())
+            if place != name and request.approvals
+        }
+        judged = replace(environment, pending_stop=stop, pending_rolled_back=back, pending_approvers=approvers)
+        if judged != environment:
+            view.put_environment(judged)
 
 
 def ended(event: Event, how: str) -> Ending:
@@ -250,4 +256,5 @@ def nothing_pending(environment: EnvironmentState) -> EnvironmentState:
         pending_reminded=False,
         pending_stop="",
         pending_rolled_back=(),
+        pending_approvers={},
     )

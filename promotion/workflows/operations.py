@@ -84,6 +84,9 @@ def revoke(group: str, version: int, actor: Person | Actor, reason: str, *, worl
 def ask_for(group: str, version: int, arn: str, actor: Actor, reason: str, *, world: Context) -> Receipt:
     """Request a version for the first environment; a version that is not in the ledger is registered after this event.
 
+    The same question by the same person once more, before the version is registered, appends nothing: the receipt has the event
+    that stands, so that a registration which was lost after it can be begun again.
+
     Raises:
         Refused: it was never asked for there, or the actor is no operator.
         AlreadyDecided: its request is open, was approved, or a newer version is live there or asks.
@@ -94,6 +97,9 @@ def ask_for(group: str, version: int, arn: str, actor: Actor, reason: str, *, wo
     state = world.ledger.view(group).find_version(version)
     if state is None:
         asked = payloads.RegistrationAsked(version=version, arn=arn, reason=reason)
+        stands = [event for event in world.ledger.events(group) if event.payload == asked and event.actor == actor]
+        if stands:
+            return Receipt(group=group, events=(stands[-1],))
         return append(group, lambda view: [happened(asked, actor)], world)
     if (request := state.requests.get(first)) is None:
         raise Refused(

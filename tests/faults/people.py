@@ -107,6 +107,25 @@ class People:
         except (Killed, ClientError, ReadTimeoutError):
             return 500
 
+    def look(self, version: int, environment: str, by: Person = ANN) -> str:
+        """A signed-in person opens the page of a version's request."""
+        from lambdas.handlers import web
+        from lambdas.shared.dependencies import keyring, ledger, session_maker
+
+        moment = datetime.now(UTC)
+        session = Session(id="s", person=signed_in(by, moment), expires_at=moment + timedelta(hours=1))
+        with self.unharmed():
+            state = ledger().view(GROUP).version(version)
+            path = f"/approvals/{keyring().approval_token(state.requests[environment].id)}"
+            cookie = session_maker().cookie(session)
+        event = {
+            "version": "2.0", "routeKey": "", "rawPath": path, "rawQueryString": "", "isBase64Encoded": False,
+            "headers": {"host": URL.removeprefix("https://"), "accept": "text/html"},
+            "cookies": [f"__Host-session={cookie}"],
+            "requestContext": {"http": {"method": "GET", "path": path}, "stage": "$default"},
+        }  # fmt: skip
+        return str(web.handler(event, None)["body"])
+
     def decide(
         self, version: int, environment: str, by: Person = ANN, verdict: str = names.APPROVED, *, glass: bool = False
     ) -> int:

@@ -97,6 +97,20 @@ def test_an_operator_asks_about_an_older_package(tmp_path: Path) -> None:
         assert service.differences() == []
 
 
+def test_an_operator_who_repeats_what_the_queue_refused_is_asked_for_once(tmp_path: Path) -> None:
+    with plant(tmp_path) as service:
+        older(service, timedelta(days=400))
+        service.poison = lambda name, given: name == "sqs:SendMessage"
+        assert service.ask(1) == 500, "two tries, and the queue refuses both"
+        service.poison = None
+        assert service.asynchronous == []
+        assert service.ask(1) == 200
+        service.settle()
+        kinds = [kind for kind, *_ in service.story()]
+        assert kinds[1:] == [names.REGISTRATION_ASKED, names.MODEL_REGISTERED, names.APPROVAL_REQUESTED]
+        assert service.differences() == []
+
+
 def test_nobody_claims_that_an_operator_asked(tmp_path: Path) -> None:
     with plant(tmp_path) as service:
         older(service, timedelta(days=400))

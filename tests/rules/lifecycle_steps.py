@@ -159,6 +159,8 @@ class Steps(Acts):
         late = o.newer_there(version, name)
         if place not in o.asked and o.state(version, name) in CLOSED:
             return  # adopted and rolled back: it never had a request
+        if version in o.gone:
+            return  # refused whatever its state is: tests/rules/test_requesters_told.py
         asks = not late and o.state(version, name) in CLOSED
         beside = self._others(version, name, "a newer one asks", older=True) if asks else []
         after = partial(self._asked, version, name) if asks else lambda: None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
@@ -10,9 +12,9 @@ from promotion.domain.model import Metric
 from promotion.domain.people import Actor, Person, Requester
 from promotion.errors import AlreadyDecided, Refused
 from promotion.rendering.mail import Message
-from promotion.workflows import decisions, withdrawing
+from promotion.workflows import decisions, registry_changes, withdrawing
 from tests.rules import stories
-from tests.rules.stage import ANN, CHO, CONFIG, Stage, measured, page, registered
+from tests.rules.stage import ANN, BEN, CHO, CONFIG, Stage, measured, page, registered
 
 DEE = Person(subject="dee-7", name="Dee", email="dee@example.com")
 
@@ -38,6 +40,35 @@ class TestStops:
         assert told.subject == "[dev] news-summariser v1: stopped"
         assert "there is no object at s3://models/x.tar.gz" in said(told)
         assert "register it again" in said(told)
+
+    @pytest.mark.parametrize(
+        ("about", "cause"),
+        [
+            ({"problem": "there is no object at s3://models/x.tar.gz."}, "Register it again, mended."),
+            ({"requester": None}, "Register it again with metadata requested_by"),
+        ],
+    )
+    def test_an_expired_request_that_asking_again_would_not_help_says_what_does(
+        self, about: dict[str, Any], cause: str
+    ) -> None:
+        stage = Stage()
+        stage.registers(1, **about)
+        stage.later(hours=80)
+        document = stage.request("dev", 1, ANN)
+        assert document["state"] == "Expired"
+        assert "Nobody could approve it: " in document["why_not"]
+        assert cause in document["why_not"]
+        assert "ask again" not in document["why_not"]
+        assert not document["may_ask_again"]
+        with pytest.raises(Refused):
+            decisions.ask_again(stage.view.version(1).requests["dev"].id, ANN, "Please.", world=stage.world)
+
+    def test_what_was_deleted_is_not_asked_for_again(self) -> None:
+        stage = one_version()
+        stage.decides("dev", 1, names.REJECTED)
+        assert stage.request("dev", 1, ANN)["may_ask_again"]
+        registry_changes.record_removed(stage.group, 1, world=stage.world)
+        assert not stage.request("dev", 1, ANN)["may_ask_again"]
 
     def test_an_artifact_that_fails_to_hash_is_told_once_it_is_given_up(self) -> None:
         stage = Stage()
@@ -123,6 +154,23 @@ class TestApprovers:
         assert "is the only approver" in page("request", document)
         assert not one_version().request("dev", 1)["nobody_else_decides"]
 
+    def test_whoever_approved_it_before_and_may_not_here_is_not_asked(self) -> None:
+        stage = strict("ann@example.com", "ben@example.com")
+        stage.climbs(1, 0.9, to="test")
+        [asked] = [mail for mail in stage.mails(names.APPROVAL_REQUESTED) if mail.subject.startswith("[test]")]
+        assert asked.to == ("ben@example.com",)
+        assert [row["environment"] for row in stage.board(BEN)["waiting"]] == ["test"]
+        assert stage.board(ANN)["waiting"] == []
+        assert stage.request("test", 1)["nobody_else_decides"] == ""
+
+    def test_page_and_mail_say_where_all_approvers_approved_it_before(self) -> None:
+        stage = strict("ann@example.com")
+        stage.climbs(1, 0.9, to="test")
+        [asked] = [mail for mail in stage.mails(names.APPROVAL_REQUESTED) if mail.subject.startswith("[test]")]
+        assert asked.to == ("ann@example.com",)
+        assert "registered this version or approved it for dev" in said(asked)
+        assert "registered this version or approved it for dev" in page("request", stage.request("test", 1))
+
     def test_where_the_requester_may_approve_they_are_asked(self) -> None:
         alone = replace(CONFIG.environments[0], approvers=("dee@example.com",), requester_may_approve=True)
         stage = Stage(replace(CONFIG, environments=(alone, *CONFIG.environments[1:])))
@@ -195,6 +243,13 @@ class TestReading:
         stage.registers(1, requester=of("dee"))
         assert "is told your reason" not in stage.request("dev", 1)["consequences"]["reject"]
         assert "is told your reason" in one_version().request("dev", 1)["consequences"]["reject"]
+
+
+def strict(*approvers: str) -> Stage:
+    """Whoever approved a version for dev may not approve it for test, where these are named."""
+    first, test, *others = CONFIG.environments
+    changed = replace(test, approvers=approvers, previous_approver_may_approve=False)
+    return Stage(replace(CONFIG, environments=(first, changed, *others)))
 
 
 def of(subject: str) -> Requester:

@@ -112,7 +112,7 @@ def request_document(
         "now": iso(s.now),
         "signature": _signature(person, s),
         "requester_told": told,
-        "nobody_else_decides": own_models.nobody_else_decides(package.requester, s.rules),
+        "nobody_else_decides": own_models.nobody_else_decides(s.version, s.rules, config),
         "quorum": s.rules.quorum,
         "approvals": len(request.approvals),
         "approver_group": s.rules.approver_group.label,

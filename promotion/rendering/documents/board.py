@@ -182,7 +182,7 @@ def _waiting(
             continue
         pending = _pending(state, links, now)
         rules = config.environment(environment, name)
-        if pending is None or pending["expired"] or not waits_for(person, state, rules):
+        if pending is None or pending["expired"] or not waits_for(person, state, rules, config):
             continue
         asked = {**pending, "group": name, "environment": environment, "quorum": rules.quorum}
         stopped = stops_everybody(state, rules, config, now)

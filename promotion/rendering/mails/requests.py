@@ -103,12 +103,9 @@ def _ask(o: Occasion, request: Request, *, reminder: bool = False) -> Letter:
     if reminder:
         subject = f"[{name}] {o.title}: still pending, {left} left"
         lede = f"Requested {span(o.event.time - request.requested_at)} ago; nobody has decided yet."
-    asked = own_models.asked_people(o.approvers(name), o.state.package.requester, rules)
-    if not asked:
-        lede = (
-            f"You are the only approver whom the configuration names for {name}, and may not approve your own model: nobody "
-            "else was asked. Whoever runs this service can name another under approvers."
-        )
+    asked = own_models.asked_people(o.approvers(name), o.state, rules, o.config)
+    if alone := own_models.nobody_else_decides(o.state, rules, o.config):
+        lede = f"{alone} Nobody else was asked. Whoever runs this service can name another under approvers."
     return Letter(
         to=asked or o.approvers(name),
         cc=() if reminder else o.copies(name),

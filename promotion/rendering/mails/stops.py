@@ -23,16 +23,14 @@ _TO_DO = {
 
 def stop_of(o: Occasion, request: Request) -> policy.Judgement:
     """Return why approving `request` would be refused to any approver; `may` where it would not, or only for a time."""
-    # A freeze passes, and must not hide what stops a request after it.
     situation = policy.Situation(
-        config=replace(o.config, freeze=()),
+        config=o.config,
         request=request,
         version=o.state,
         environment=o.view.environment(request.environment),
         now=o.event.time,
     )
-    found = policy.stop(situation)
-    return policy.ALLOWED if found.code == "hashing" else found
+    return policy.lasting_stop(situation)
 
 
 def stopped(o: Occasion, request: Request) -> list[Letter]:
