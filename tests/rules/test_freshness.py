@@ -48,6 +48,11 @@ def test_credentials_have_to_have_been_entered_lately_where_that_is_asked_for() 
     assert "auth_time" in judged(again)
     assert judged(again, auth_time=NOW - timedelta(minutes=14)) == ""
     assert "too long ago" in judged(again, auth_time=NOW - timedelta(minutes=16))
+    soon = Decision(reauthenticate=True, fresh_within="30s")
+    assert judged(soon, auth_time=NOW - timedelta(minutes=4)) == "", "never less than five minutes"
+    assert "too long ago" in judged(soon, auth_time=NOW - timedelta(minutes=6))
+    each = Decision(reauthenticate=True, fresh_within="0s")
+    assert judged(each, auth_time=NOW - timedelta(seconds=1), for_this=False), "one login serves one decision"
 
 
 @pytest.mark.parametrize(

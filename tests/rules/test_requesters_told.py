@@ -14,7 +14,8 @@ from promotion.errors import AlreadyDecided, Refused
 from promotion.rendering.mail import Message
 from promotion.workflows import decisions, registry_changes, withdrawing
 from tests.rules import stories
-from tests.rules.stage import ANN, BEN, CHO, CONFIG, Stage, measured, page, registered
+from tests.rules.policy_people import BEN
+from tests.rules.stage import ANN, CHO, CONFIG, Stage, measured, page, registered
 
 DEE = Person(subject="dee-7", name="Dee", email="dee@example.com")
 
