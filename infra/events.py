@@ -261,14 +261,20 @@ class Wiring(Construct):
                 description=f"Tells {name}: starts lambdas/handlers/on_event_published.py",
                 event_bus=self.bus,
                 event_pattern=events.EventPattern(
-                    source=[names.EVENT_SOURCE], detail_type=list(channel.events or names.PUBLISHED), detail=detail
+                    source=[names.EVENT_SOURCE, names.CHANNELS_SOURCE],
+                    detail_type=list(channel.events or names.PUBLISHED),
+                    detail=detail,
                 ),
                 targets=[
                     self._function(
                         functions,
                         "on_event_published",
                         events.RuleTargetInput.from_object(
-                            {"channel": name, "detail": events.EventField.from_path("$.detail")}
+                            {
+                                "channel": name,
+                                "source": events.EventField.from_path("$.source"),
+                                "detail": events.EventField.from_path("$.detail"),
+                            }
                         ),
                     )
                 ],

@@ -203,7 +203,7 @@ class Duties:
                 may.read_parameters(),
                 may.write_parameters(),
                 may.sign(),
-                may.publish(wiring.bus.event_bus_arn, names.EVENT_SOURCE),
+                may.publish_events(wiring.bus.event_bus_arn),
                 may.send_mail(self.configuration_set),
                 link_keys,
                 *may.read_evidence(),

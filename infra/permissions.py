@@ -244,8 +244,13 @@ class Permissions:
             [queue.queue_arn],
         )
 
-    def publish(self, bus_arn: str, source: str) -> iam.PolicyStatement:
-        return allow(["events:PutEvents"], [bus_arn], {"StringEquals": {"events:source": source}})
+    def publish(self, bus_arn: str, *sources: str) -> iam.PolicyStatement:
+        wanted = list(sources) if len(sources) > 1 else sources[0]
+        return allow(["events:PutEvents"], [bus_arn], {"StringEquals": {"events:source": wanted}})
+
+    def publish_events(self, bus_arn: str) -> iam.PolicyStatement:
+        """Put this service's events on its bus, and messages for channels where there are any."""
+        return self.publish(bus_arn, names.EVENT_SOURCE, *([names.CHANNELS_SOURCE] if self._settings.channels else []))
 
     def describe_runs(self) -> iam.PolicyStatement:
         """The jobs of our own runs, for the time of their instances."""

@@ -119,6 +119,8 @@ SCHEDULE_SOURCE: Final = "promotion.schedule"
 RUN_SCHEDULED: Final = "Run Scheduled"
 # Source of the events by which teams report evaluations of their own.
 REPORT_SOURCE: Final = "promotion.report"
+# Source of events for our own channels alone: what waited with the mail (`[mail] settle`) is due.
+CHANNELS_SOURCE: Final = "promotion.channels"
 SAGEMAKER_SOURCE: Final = "aws.sagemaker"
 PACKAGE_STATE_CHANGE: Final = "SageMaker Model Package State Change"
 PROCESSING_STATE_CHANGE: Final = "SageMaker Processing Job State Change"
@@ -149,6 +151,8 @@ DIGEST: Final = ".digest"
 TARGETS: Final[tuple[TargetName, ...]] = (REGISTRY, PARAMETERS, EVENTS, MAIL, ATTESTATIONS)
 # Beside the targets' cursors: what the last verification found, by group.
 DIFFERENCES_KEY: Final = "DIFFERENCES"
+# Also there: mail that SES refuses for good, by group and address.
+REFUSED_MAIL_KEY: Final = "REFUSED MAIL"
 
 # Environment variables of the functions.
 CONFIG: Final = "PROMOTION_CONFIG"

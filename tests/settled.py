@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from email import message_from_bytes, policy
 from typing import Any
+
+from botocore.exceptions import ClientError
 
 from promotion import names
 from promotion.aws.held_mail import Waiting
 from promotion.aws.mailer import MailTarget
 from promotion.aws.settling_mail import SettlingMail
+from promotion.ledger.events import Event, RefusedMail, version_of
 from promotion.links.tokens import Keyring
 from promotion.links.urls import Links
 from promotion.workflows.storms import Storm
@@ -54,9 +58,13 @@ class Post:
     def __init__(self, house: House) -> None:
         self.house, self.sent = house, list[tuple[list[str], str, str]]()
         self.held, self.refused = MemoryHeld(house), ""
-        plain = MailTarget(self, FakeS3(), house.config, LINKS)  # type: ignore[arg-type]
+        self.refused_for_good, self.untold = "", list[RefusedMail]()
+        # What channels are told: (kind, versions).
+        self.told: list[tuple[str, list[int]]] = []
+        plain = MailTarget(self, FakeS3(), house.config, LINKS, refused=self.untold.append)  # type: ignore[arg-type]
+        settles = house.config.mail.settles
         self.mail = SettlingMail(
-            plain, self.held, house.ledger, house.config, LINKS, house.config.mail.settles, lambda: house.now
+            plain, self.held, house.ledger, house.config, LINKS, settles, lambda: house.now, self._tell
         )
         house.mail = self.mail  # type: ignore[assignment]
 
@@ -66,8 +74,14 @@ class Post:
         assert body is not None
         if self.refused in Destination["ToAddresses"]:
             raise ValueError(f"{self.refused} is refused")
+        if self.refused_for_good in [*Destination["ToAddresses"], *Destination["CcAddresses"]]:
+            said = f"Email address is not verified: {self.refused_for_good}"
+            raise ClientError({"Error": {"Code": "MessageRejected", "Message": said}}, "SendEmail")
         people = [*Destination["ToAddresses"], *Destination["CcAddresses"]]
         self.sent.append((people, str(message["Subject"]), body.get_content()))
+
+    def _tell(self, events: Sequence[Event]) -> None:
+        self.told.append((events[-1].kind, [version_of(event) for event in events]))
 
     def pass_time(self, **length: float) -> None:
         """Time passes, and the delayed queue delivers what is due, in order."""

@@ -1,15 +1,25 @@
-"""Notify a channel of an event on this service's bus. One rule for each channel, so that failures are separate."""
+"""Notify a channel of an event on this service's bus. One rule for each channel, so that failures are separate.
+
+Kinds that wait with the mail (`[mail] settle`) come a second time, once they are due: then the channel is told.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct
 
 from lambdas.shared.dependencies import client, config, ledger, links, logger
+from promotion import names
 from promotion.aws.channels import sender
 from promotion.errors import Invalid
 from promotion.ledger.events import Event
-from promotion.rendering.channels import notice
+from promotion.rendering.channels import Notice, digest_notice, notice
+from promotion.rendering.mails.digest import KINDS
+
+# Kinds of which a channel is told when their mail goes out.
+SETTLED = (names.APPROVAL_REQUESTED, *KINDS)
 
 
 class Published(Struct, frozen=True, kw_only=True):
@@ -18,6 +28,7 @@ class Published(Struct, frozen=True, kw_only=True):
     model_package_group: str
     sequence: int
     event_id: str
+    others: tuple[int, ...] = ()
 
 
 class Told(Struct, frozen=True, kw_only=True):
@@ -25,6 +36,7 @@ class Told(Struct, frozen=True, kw_only=True):
 
     channel: str
     detail: Published
+    source: str = names.EVENT_SOURCE
 
 
 def handler(event: dict[str, object], context: object) -> dict[str, object]:
@@ -38,13 +50,22 @@ def handler(event: dict[str, object], context: object) -> dict[str, object]:
     channel = config().channels.get(told.channel)
     if channel is None or not channel.tells(found.kind, found.group):
         return {"ignored": "not for this channel"}
-    view = ledger().view(found.group)
-    sender(channel, client).tell(notice(found, view=view, config=config(), links=links()))
+    if config().mail.settles and found.kind in SETTLED and told.source != names.CHANNELS_SOURCE:
+        return {"ignored": "told once its mail is due"}
+    sender(channel, client).tell(_notice(found, told.detail.others))
     about = {"model_package_group": found.group, "model_package_version": found.version}
     logger.info(
         "channel told", extra={"channel": told.channel, "kind": found.kind, "sequence": found.sequence, **about}
     )
     return {"told": told.channel}
+
+
+def _notice(event: Event, others: Sequence[int]) -> Notice:
+    """The message about an event; with `others` of its kind before it, one about all of them."""
+    before = [known for sequence in others if (known := ledger().event(event.group, sequence)) is not None]
+    if before:
+        return digest_notice([*before, event], links=links())
+    return notice(event, view=ledger().view(event.group), config=config(), links=links())
 
 
 def _event(detail: Published) -> Event:

@@ -26,14 +26,16 @@ from lambdas.shared.dependencies import (
 )
 from promotion import names
 from promotion.aws.attestations import AttestationTarget, EvidenceBucket
+from promotion.aws.channel_messages import ChannelMessages
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.held_mail import HeldMail
 from promotion.aws.mailer import MailTarget
 from promotion.aws.parameters import ParameterTarget
 from promotion.aws.publisher import EventsTarget
+from promotion.aws.refused_mail import RefusedMails
 from promotion.aws.registry import RegistryTarget
 from promotion.aws.settling_mail import SettlingMail
-from promotion.ledger.events import Event
+from promotion.ledger.events import Event, RefusedMail
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.workflows.projector import Failure, Target, project
 
@@ -135,21 +137,23 @@ def set_aside(failures: list[Failure], message: str) -> None:
 
 
 def alarm(failure: Failure) -> None:
-    """Send the group and the target to the alarm topic: a queue's alarm can only count. The message stays in the queue
-    if the topic can't be reached.
-    """
+    """Send the group and the target to the alarm topic: a queue's alarm can only count."""
+    tell_operators(
+        f"{failure.group} {failure.target} set aside",
+        f"{failure.target} of {failure.group} could not be brought past event {failure.sequence}, {TRIES} times.\n\n"
+        f"{failure.error}\n\nThe group's other targets and all other groups go on. Mend the cause, then run "
+        "`promotion redrive`: docs/operations.md, DeadLetters.",
+    )
+
+
+def tell_operators(subject: str, text: str) -> None:
+    """Publish to the alarm topic; what is said is kept elsewhere too, so that a topic that fails holds up nothing."""
     try:
         client("sns").publish(
-            TopicArn=setting(names.ALARM_TOPIC_ARN),
-            Subject=f"{names.SERVICE}: {failure.group} {failure.target} set aside"[:99],
-            Message=(
-                f"{failure.target} of {failure.group} could not be brought past event {failure.sequence}, {TRIES} times.\n\n"
-                f"{failure.error}\n\nThe group's other targets and all other groups go on. Mend the cause, then run "
-                "`promotion redrive`: docs/operations.md, DeadLetters."
-            ),
+            TopicArn=setting(names.ALARM_TOPIC_ARN), Subject=f"{names.SERVICE}: {subject}"[:99], Message=text
         )
     except (BotoCoreError, ClientError):
-        logger.exception("nobody was told", extra=structs.asdict(failure))
+        logger.exception("nobody was told", extra={"subject": subject})
 
 
 @cache
@@ -174,9 +178,25 @@ def targets() -> dict[names.TargetName, Target]:
 
 def mail() -> SettlingMail:
     """The mail target, and what waits in it."""
-    sent_by = MailTarget(client("sesv2"), client("s3"), config(), links(), setting(names.CONFIGURATION_SET))
+    sent_by = MailTarget(
+        client("sesv2"), client("s3"), config(), links(), setting(names.CONFIGURATION_SET), refused=tell_refused
+    )
     held = HeldMail(client("dynamodb"), setting(names.PROJECTIONS_TABLE), client("sqs"), setting(names.LATER_QUEUE_URL))
-    return SettlingMail(sent_by, held, ledger(), config(), links(), config().mail.settles, now)
+    channels = config().channels
+    tell = ChannelMessages(client("events"), setting(names.EVENT_BUS_NAME), channels).tell if channels else None
+    return SettlingMail(sent_by, held, ledger(), config(), links(), config().mail.settles, now, tell)
+
+
+def tell_refused(refused: RefusedMail) -> None:
+    """Log an address that SES refuses for good, and remember it for page and `status`; the first time, tell operators."""
+    logger.error("mail refused for good", extra=structs.asdict(refused))
+    if not RefusedMails(client("dynamodb"), setting(names.PROJECTIONS_TABLE)).put(refused):
+        return
+    tell_operators(
+        f"{refused.group} mail refused for good",
+        f"SES refuses mail to {refused.address} for good: {refused.reason}\n\nThey are told nothing about "
+        f"{refused.group}; all others are. Correct the address, then deploy: docs/operations.md, Mail that SES refuses.",
+    )
 
 
 def registry_client(identity: str) -> SageMakerClient:

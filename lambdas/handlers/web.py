@@ -28,13 +28,14 @@ from promotion import names
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.differences import DynamoDifferences
 from promotion.aws.picture_store import read_picture
+from promotion.aws.refused_mail import RefusedMails
 from promotion.domain import own_models, policy
 from promotion.domain.request_ids import parse_request_id
 from promotion.errors import Invalid, LinkInvalid, PromotionError
-from promotion.ledger.events import OpenDifferences
+from promotion.ledger.events import OpenDifferences, RefusedMail
 from promotion.links.session import Session
 from promotion.rendering import pages
-from promotion.rendering.documents.approval_request import is_followed, request_document
+from promotion.rendering.documents.approval_request import is_followed, refused_addresses, request_document
 from promotion.rendering.documents.board import BoardFilter, board_document, next_waiting
 from promotion.rendering.documents.overviews import EVENTS_SHOWN, model_document, version_document
 from promotion.workflows import decisions
@@ -117,6 +118,7 @@ def request(visit: PageVisit, token: str) -> Response[str]:
         document["next_waiting"] = next_waiting(
             states, session.person, config(), links=links(), now=now(), apart_from=asked
         )
+    document["mail_refused"] = refused_addresses(situation, _refused_mail(group), session.person)
     expired = document["state"] == "Expired"
     page = visit.page("request", document, session.person, HTTPStatus.GONE if expired else HTTPStatus.OK)
     if not visit.wants_json and followed:
@@ -213,6 +215,15 @@ def _before() -> int:
 
 def _cursors() -> DynamoCursors:
     return DynamoCursors(client("dynamodb"), setting(names.PROJECTIONS_TABLE))
+
+
+def _refused_mail(group: str) -> list[RefusedMail]:
+    """What SES refuses to send about a group; nothing where it can't be read, as with differences."""
+    try:
+        return RefusedMails(client("dynamodb"), setting(names.PROJECTIONS_TABLE)).read(group)
+    except ClientError:
+        logger.exception("refused mail can't be read")
+        return []
 
 
 def _differences() -> dict[str, OpenDifferences]:

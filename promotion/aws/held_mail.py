@@ -21,12 +21,13 @@ LONGEST_DELAY_S = 900
 
 
 class Waiting(Struct, frozen=True, kw_only=True):
-    """An event whose mail waits for a digest, since when, and the addresses that have received it already."""
+    """An event whose mail waits for a digest, since when, and the addresses and channels that have received it already."""
 
     group: str
     sequence: int
     since: datetime
     told: tuple[str, ...] = ()
+    channels_told: bool = False
 
 
 class HeldMail:

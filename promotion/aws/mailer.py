@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
 from msgspec.structs import replace
 
 from promotion.aws.artifacts import read_details
 from promotion.aws.picture_store import read_picture
+from promotion.aws.refused_mail import is_for_good
 from promotion.config.loading import Config
-from promotion.ledger.events import Event
+from promotion.ledger.events import Event, RefusedMail
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.links.urls import Links
 from promotion.rendering.mail import compose, mime
@@ -38,18 +40,27 @@ def in_parts(message: Message) -> Iterator[Message]:
 class MailTarget:
     """Sends what each event has to say to people. One mail a request, to all its approvers; above 50 recipients, several.
 
+    An address that SES refuses for good keeps nobody else from their mail, and no event back: `refused` is told of it.
     The one case of a second mail: SES took it, and this process died before the cursor was written.
     """
 
     one_by_one = True
 
     def __init__(
-        self, client: SESV2Client, s3: S3Client, config: Config, links: Links, configuration_set: str | None = None
+        self,
+        client: SESV2Client,
+        s3: S3Client,
+        config: Config,
+        links: Links,
+        configuration_set: str | None = None,
+        *,
+        refused: Callable[[RefusedMail], None],
     ) -> None:
         self._client = client
         self._s3 = s3
         self._config = config
         self._links = links
+        self._refused = refused
         # Said with each mail: an identity that was there before the service has another set as its default, or none.
         self._set: dict[str, Any] = {"ConfigurationSetName": configuration_set} if configuration_set else {}
 
@@ -64,18 +75,50 @@ class MailTarget:
                 samples=partial(self._samples, view, event),
                 slices=partial(self._slices, view, event),
             ):
-                self.send(message)
+                self.tell_refused(event, self.send(message))
 
-    def send(self, message: Message) -> None:
-        """Hand a message to SES."""
+    def send(self, message: Message) -> dict[str, str]:
+        """Hand a message to SES; return the addresses that SES refuses for good, with its reason.
+
+        SES refuses a mail for all its recipients if it refuses one: then each gets a mail of their own.
+        """
+        refused: dict[str, str] = {}
         for part in in_parts(message):
-            raw = mime(part, sender=self._config.mail.sender, reply_to=self._config.mail.reply_to)
-            self._client.send_email(
-                FromEmailAddress=self._config.mail.sender,
-                Destination={"ToAddresses": list(part.to), "CcAddresses": list(part.cc)},
-                Content={"Raw": {"Data": raw}},
-                **self._set,
+            try:
+                self._send(part)
+            except ClientError as error:
+                if not is_for_good(error, self._config.mail.sender):
+                    raise
+                first, *others = (*part.to, *part.cc)
+                if not others:
+                    refused[first] = error.response["Error"].get("Message", str(error))
+                    continue
+                for address in (first, *others):
+                    refused |= self.send(replace(part, to=(address,), cc=()))
+        return refused
+
+    def tell_refused(self, event: Event, refused: Mapping[str, str]) -> None:
+        """Tell of the addresses that get no mail about an event."""
+        for address, reason in refused.items():
+            self._refused(
+                RefusedMail(
+                    group=event.group,
+                    address=address,
+                    version=event.version,
+                    environment=event.environment,
+                    at=event.time,
+                    reason=reason,
+                )
             )
+
+    def _send(self, part: Message) -> None:
+        raw = mime(part, sender=self._config.mail.sender, reply_to=self._config.mail.reply_to)
+        self._client.send_email(
+            FromEmailAddress=self._config.mail.sender,
+            Destination={"ToAddresses": list(part.to), "CcAddresses": list(part.cc)},
+            Content={"Raw": {"Data": raw}},
+            **self._set,
+        )
 
     def _samples(self, view: GroupSnapshot, event: Event, uri: str) -> Sequence[Mapping[str, object]]:
         """The samples behind an event's evidence: asked for only where the configuration lets them into mail."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -44,7 +44,8 @@ class Held(Protocol):
 
 class SettlingMail:
     """Sends most mail at once. Of requests that come soon after one another only the newest is mailed, once it is quiet;
-    reminders, expiries and superseded requests of a short time come as one mail to each recipient.
+    reminders, expiries and superseded requests of a short time come as one mail to each recipient. `tell_channels`, where
+    there are channels, is called with what they are told together with the mail: a request, or events of one kind and group.
 
     What waits is written before the cursor passes it, and removed after it went out: a crash anywhere loses nothing. The one
     case of a second mail stays the one of MailTarget: SES took it, and this process died before that was written.
@@ -61,6 +62,7 @@ class SettlingMail:
         links: Links,
         settle: timedelta,
         now: Callable[[], datetime],
+        tell_channels: Callable[[Sequence[Event]], None] | None,
     ) -> None:
         self._mail = mail
         self._held = held
@@ -69,6 +71,7 @@ class SettlingMail:
         self._links = links
         self._settle = settle
         self._now = now
+        self._tell_channels = tell_channels
 
     def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
         """Send the mails of events, or keep those that wait."""
@@ -86,6 +89,8 @@ class SettlingMail:
             return False
         name = environment_of(event)
         storm = storms.requested(self._held.storms(event.group).get(name), event.sequence, event.time, self._settle)
+        if storm.held is None:
+            storm = self._told(storm, event)
         self._held.put_storm(event.group, name, storm)
         due = storm.due(self._settle)
         if due is None:
@@ -111,6 +116,8 @@ class SettlingMail:
             view = self._ledger.view(group)
             try:
                 if event is not None and _is_open(event, view, self._now()):
+                    storm = self._told(storm, event)
+                    self._held.put_storm(group, name, storm)
                     self._mail.project(view, [event])
             except Exception as error:  # noqa: BLE001 - raised again once all others have been told
                 refused.append(error)
@@ -122,7 +129,8 @@ class SettlingMail:
     def send_digest(self) -> None:
         """Send what waits for a digest, once the first of it has waited long enough.
 
-        Whom SES refuses keeps nobody else from theirs; what it was about waits on, and is raised at the end.
+        A mail that fails keeps nobody else from theirs; what it was about waits on, and the error is raised at the end. Nothing
+        waits for an address that SES refuses for good.
         """
         found = {(each.group, each.sequence): each for each in self._held.digest()}
         if not found:
@@ -131,30 +139,55 @@ class SettlingMail:
         if self._now() < due:
             self._held.wake(names.DIGEST, due - self._now())
             return
-        said = {key: waits for key, each in found.items() if (waits := self._said(each)) is not None}
-        refused: list[Exception] = []
+        events = {key: event for key, each in found.items() if (event := self._event(each)) is not None}
+        self._tell_digest(found, events)
+        said = {key: self._said(found[key], event) for key, event in events.items()}
+        failed: list[Exception] = []
         kept: set[Key] = set()
         for message, keys in digests(said, self._links, self._now()):
             try:
-                self._mail.send(message)
+                refused = self._mail.send(message)
             except Exception as error:  # noqa: BLE001 - raised again once all others have been told
-                refused.append(error)
+                failed.append(error)
                 kept.update(keys)
                 continue
             for key in keys:
                 found[key] = replace(found[key], told=(*found[key].told, *message.to))
                 self._held.put(found[key])
+                self._mail.tell_refused(events[key], refused)
         for key, each in found.items():
             if key not in kept:
                 self._held.remove(each)
-        if refused:
-            raise refused[0]
+        if failed:
+            raise failed[0]
 
-    def _said(self, each: Waiting) -> Waits | None:
+    def _told(self, storm: Storm, event: Event) -> Storm:
+        """Tell channels of a request, once."""
+        if self._tell_channels is None or storm.told == event.sequence:
+            return storm
+        self._tell_channels([event])
+        return replace(storm, told=event.sequence)
+
+    def _tell_digest(self, found: dict[Key, Waiting], events: Mapping[Key, Event]) -> None:
+        """Tell channels of each group's events of a kind in one, once."""
+        if self._tell_channels is None:
+            return
+        untold: dict[tuple[str, str], list[Key]] = {}
+        for key, event in sorted(events.items()):
+            if not found[key].channels_told:
+                untold.setdefault((event.group, event.kind), []).append(key)
+        for keys in untold.values():
+            self._tell_channels([events[key] for key in keys])
+            for key in keys:
+                found[key] = replace(found[key], channels_told=True)
+                self._held.put(found[key])
+
+    def _event(self, each: Waiting) -> Event | None:
         event = self._ledger.event(each.group, each.sequence)
-        if event is None or event.kind not in KINDS:
-            # A table restored from before it has another event there.
-            return None
+        # A table restored from before it has another event there.
+        return event if event is not None and event.kind in KINDS else None
+
+    def _said(self, each: Waiting, event: Event) -> Waits:
         view = self._ledger.view(each.group)
         return waiting(event, view=view, config=self._config, links=self._links, told=each.told)
 

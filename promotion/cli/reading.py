@@ -11,7 +11,7 @@ from datetime import datetime
 import msgspec
 
 from promotion import names
-from promotion.cli.service import config, installation, ledger, open_differences
+from promotion.cli.service import config, installation, ledger, open_differences, refused_mail
 from promotion.cli.tables import table, tell
 from promotion.domain.model import EndpointState, EnvironmentState
 from promotion.domain.pending import STOPS
@@ -59,6 +59,14 @@ def status(group: str | None, *, as_json: bool) -> int:
         print(
             one_line(
                 f"{name}: {counted(found.count, 'difference')} since {found.since:%Y-%m-%d %H:%M}, {found.lines[0]}",
+                400,
+            )
+        )
+    for each in refused_mail(group):
+        about = f"v{each.version}" if each.version else "it"
+        print(
+            one_line(
+                f"{each.group}: SES refused mail to {each.address} about {about} ({each.at:%Y-%m-%d %H:%M}): {each.reason}",
                 400,
             )
         )

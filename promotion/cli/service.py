@@ -17,11 +17,12 @@ from promotion.aws.accounts import Accounts, RoutedParameters
 from promotion.aws.differences import DynamoDifferences
 from promotion.aws.doctor.cross_account import OPERATOR
 from promotion.aws.ledger import DynamoLedger
+from promotion.aws.refused_mail import RefusedMails
 from promotion.client import place
 from promotion.config import loading as configuration
 from promotion.config.loading import Config
 from promotion.errors import Invalid, Refused
-from promotion.ledger.events import OpenDifferences
+from promotion.ledger.events import OpenDifferences, RefusedMail
 from promotion.ledger.payloads import PolicyChanged
 
 if TYPE_CHECKING:
@@ -108,6 +109,14 @@ def _recorded(group: str) -> Config | None:
     # The identity provider and the sender are no part of a policy, and nothing here needs them.
     unknown = {"identity": {"issuer": "", "client_id": ""}, "mail": {"sender": ""}}
     return msgspec.convert({**unknown, **policies[-1]}, Config, strict=False)
+
+
+def refused_mail(group: str | None) -> list[RefusedMail]:
+    """Return what SES refuses for good to send, of a group or of all; nothing where the caller may not read it."""
+    try:
+        return RefusedMails(client("dynamodb"), installation()["projections_table"]).read(group)
+    except (BotoCoreError, ClientError, KeyError):
+        return []
 
 
 def open_differences() -> dict[str, OpenDifferences]:

@@ -256,6 +256,17 @@ class Difference(Struct, frozen=True, kw_only=True):
         return f"{self.what} {where}: expected {expected}, found {found}"
 
 
+class RefusedMail(Struct, frozen=True, kw_only=True):
+    """The last mail about a group that SES refused for good to send to an address; `at` is when its event happened."""
+
+    group: str
+    address: str
+    version: int | None
+    environment: str | None
+    at: datetime
+    reason: str
+
+
 class OpenDifferences(Struct, frozen=True, kw_only=True):
     """Differences that the last verification found in a group: their number, since when, and the first of them."""
 

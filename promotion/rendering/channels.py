@@ -7,23 +7,26 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from promotion.config.loading import Config
-from promotion.formatting import number, one_line, readable
+from promotion.formatting import counted, number, one_line, readable
 from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.links.urls import Links
 from promotion.rendering.documents.rows import MetricRow
 from promotion.rendering.mail import letters
+from promotion.rendering.mails.digest import SAID
 from promotion.rendering.mails.layout import Letter
 from promotion.rendering.sentences import sentence
 
 METRICS_TOLD = 6
 PROBLEMS_TOLD = 3
+EVENTS_TOLD = 10
 LONGEST_LINE = 400
 # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html: ASCII, no line breaks, at most 100.
 LONGEST_SUBJECT = 100
@@ -63,6 +66,21 @@ def notice(event: Event, *, view: GroupSnapshot, config: Config, links: Links) -
         title=one_line(title, LONGEST_LINE),
         lines=tuple(one_line(line, LONGEST_LINE) for line in lines),
         link=link,
+    )
+
+
+def digest_notice(events: Sequence[Event], *, links: Links) -> Notice:
+    """Return one message about several events of a kind of one group, the newest last."""
+    newest = events[-1]
+    said = [one_line(sentence(event), LONGEST_LINE) for event in reversed(events)]
+    more = len(said) - EVENTS_TOLD
+    return Notice(
+        kind=newest.kind,
+        group=newest.group,
+        environment=newest.environment or "",
+        title=f"{counted(len(events), 'request')} of {newest.group} {SAID[newest.kind][1]}",
+        lines=(*said[:EVENTS_TOLD], *([f"{more} more are in the model’s history."] if more > 0 else [])),
+        link=("See the model", links.model(newest.group)),
     )
 
 

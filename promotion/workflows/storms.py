@@ -19,12 +19,14 @@ class Storm(Struct, frozen=True, kw_only=True):
         last_at: When it was made.
         mailed_at: When approvers were mailed last.
         held: The request whose mail waits; None if none does.
+        told: The newest request that channels were told of.
     """
 
     sequence: int
     last_at: datetime
     mailed_at: datetime
     held: int | None = None
+    told: int = 0
 
     def due(self, settle: timedelta) -> datetime | None:
         """Return when the waiting mail goes out if no other request comes first; None if none waits."""

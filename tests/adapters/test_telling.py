@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from lambdas.handlers import on_event_published
 from promotion import names
+from promotion.aws.channel_messages import ChannelMessages
 from promotion.aws.channels import ChannelFailed
 from promotion.config.loading import parse
-from tests.fakes import CONFIG_TEXT, GROUP, House
+from tests.fakes import CONFIG_TEXT, GROUP, House, as_client
 from tests.rules.stage import LINKS
 
 SETTINGS = """
@@ -29,6 +32,15 @@ class FakeSns:
         if self.broken:
             raise ChannelFailed("the topic is away")
         self.published.append(given)
+
+
+class FakeBus:
+    def __init__(self) -> None:
+        self.entries: list[dict[str, Any]] = []
+
+    def put_events(self, *, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        self.entries += Entries
+        return {"FailedEntryCount": 0, "Entries": [{}]}
 
 
 @pytest.fixture
@@ -73,6 +85,48 @@ def test_a_channel_hears_only_what_it_asked_for(house: House, sns: FakeSns) -> N
     gone = {**published(house, names.MODEL_PROMOTED), "channel": "closed"}
     assert on_event_published.handler(gone, None) == {"ignored": "not for this channel"}
     assert sns.published == []
+
+
+@pytest.mark.parametrize(
+    ("source", "settle", "answer"),
+    [
+        (names.EVENT_SOURCE, "60s", {"ignored": "told once its mail is due"}),
+        (names.CHANNELS_SOURCE, "60s", {"told": "releases"}),
+        (names.EVENT_SOURCE, "0s", {"told": "releases"}),
+    ],
+)
+def test_a_request_is_told_once_its_mail_is_due(
+    house: House, sns: FakeSns, source: str, settle: str, answer: dict[str, str]
+) -> None:
+    channel = replace(house.config.channels["releases"], events=())
+    house.config = replace(house.config, channels={"releases": channel}, mail=replace(house.config.mail, settle=settle))
+    event = {**published(house, names.APPROVAL_REQUESTED), "source": source}
+    assert on_event_published.handler(event, None) == answer
+    assert len(sns.published) == ("told" in answer)
+
+
+def test_requests_that_were_superseded_in_a_storm_are_one_message(house: House, sns: FakeSns) -> None:
+    for version in (2, 3, 4):
+        house.register(version)
+    bus = FakeBus()
+    channel = replace(house.config.channels["releases"], events=(names.REQUEST_SUPERSEDED,))
+    house.config = replace(house.config, channels={"releases": channel})
+    superseded = [event for event in house.events() if event.kind == names.REQUEST_SUPERSEDED]
+    ChannelMessages(as_client(bus), "bus", house.config.channels).tell(superseded)
+    [entry] = bus.entries
+    assert (entry["Source"], entry["DetailType"]) == (names.CHANNELS_SOURCE, names.REQUEST_SUPERSEDED)
+    event = {"channel": "releases", "source": entry["Source"], "detail": json.loads(entry["Detail"])}
+    assert on_event_published.handler(event, None) == {"told": "releases"}
+    (message,) = sns.published
+    assert message["Subject"] == f"2 requests of {GROUP} were superseded"
+    assert message["Message"].count("superseded") == 3
+
+
+def test_what_no_channel_is_told_of_is_not_put_on_the_bus(house: House) -> None:
+    bus = FakeBus()
+    messages = ChannelMessages(as_client(bus), "bus", house.config.channels)
+    messages.tell([event for event in house.events() if event.kind == names.APPROVAL_REQUESTED][:1])
+    assert bus.entries == []
 
 
 def test_a_failure_is_passed_on_so_that_it_is_tried_again(house: House, sns: FakeSns) -> None:

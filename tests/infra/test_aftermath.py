@@ -82,8 +82,9 @@ def test_drift_wakes_the_retraining_only_where_one_is_due(configured: Template) 
 
 def test_each_channel_has_a_rule_of_its_own(configured: Template) -> None:
     rules = rules_for(configured, "on_event_published")
-    told = {json.loads(rule["Targets"][0]["InputTransformer"]["InputTemplate"].replace("<detail>", "0"))["channel"]: rule
-            for rule in rules}  # fmt: skip
+    templates = [rule["Targets"][0]["InputTransformer"]["InputTemplate"] for rule in rules]
+    inputs = [json.loads(text.replace("<detail>", "0").replace("<source>", "0")) for text in templates]
+    told = {given["channel"]: rule for given, rule in zip(inputs, rules, strict=True)}
     assert set(told) == {"releases", "chat-room"}
     event = {"source": "promotion", "detail-type": "Model Promoted", "detail": {"model_package_group": "fraud-eu"}}
     assert all(matches(rule, event) for rule in rules)
@@ -91,7 +92,9 @@ def test_each_channel_has_a_rule_of_its_own(configured: Template) -> None:
     assert not matches(told["releases"], {**event, "detail-type": "Approval Requested"})
     assert matches(told["chat-room"], {**event, "detail-type": "Approval Requested"})
     for rule in rules:
-        assert list(rule["Targets"][0]["InputTransformer"]["InputPathsMap"].values()) == ["$.detail"]
+        transformer = rule["Targets"][0]["InputTransformer"]
+        assert sorted(transformer["InputPathsMap"].values()) == ["$.detail", "$.source"]
+        assert matches(rule, {**event, "source": names.CHANNELS_SOURCE}), "what waited with the mail"
         assert "DeadLetterConfig" in rule["Targets"][0]
 
 

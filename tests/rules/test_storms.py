@@ -54,6 +54,27 @@ def test_requesters_of_superseded_versions_get_one_digest() -> None:
     assert "https://promotion.example.com/approvals/" in text
 
 
+def test_channels_are_told_what_is_mailed_and_nothing_of_dead_requests() -> None:
+    post = Post(House())
+    order = shuffled(30)
+    arriving(post, order)
+    post.pass_time(minutes=5)
+    assert [versions for kind, versions in post.told if kind == names.APPROVAL_REQUESTED] == [[order[0]], [30]]
+    [superseded] = [versions for kind, versions in post.told if kind == names.REQUEST_SUPERSEDED]
+    assert sorted(superseded) == list(range(1, 30))
+    assert len(post.told) == 3
+
+
+def test_channels_are_told_once_of_a_request_whose_mail_fails_at_first() -> None:
+    post = Post(House())
+    post.refused = "ann@example.com"
+    post.house.register(1, requester=DEE)
+    assert [failure.target for failure in post.house.project()] == [names.MAIL]
+    post.refused = ""
+    assert post.house.project() == []
+    assert post.told == [(names.APPROVAL_REQUESTED, [1])]
+
+
 def test_a_single_version_of_ones_own_that_is_superseded_is_no_news() -> None:
     post = Post(House())
     arriving(post, [1, 2], apart_s=600)

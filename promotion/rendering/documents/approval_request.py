@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from msgspec.structs import replace
@@ -14,6 +14,7 @@ from promotion.domain.model import EnvironmentState, Evidence, VersionState
 from promotion.domain.people import Person
 from promotion.domain.policy import Judgement, Situation
 from promotion.formatting import iso, one_line, readable
+from promotion.ledger.events import RefusedMail
 from promotion.links.urls import Links
 from promotion.rendering.documents.card import differences, package_document, requester_address
 from promotion.rendering.documents.curves import curve_documents
@@ -26,7 +27,7 @@ from promotion.rendering.documents.evidence import (
     slice_documents,
 )
 from promotion.rendering.documents.pictures import PictureSource, drawn
-from promotion.rendering.documents.rows import MetricRow
+from promotion.rendering.documents.rows import MetricRow, RefusedAddress
 from promotion.rendering.documents.run_log import run_log
 from promotion.rendering.documents.story import (
     against_live,
@@ -138,8 +139,9 @@ def request_document(
         "differences": differences(s.version, live, config.environment_names) if live else [],
         "samples": sample_documents(samples),
         "registered": _registered(s, config.environment_names[0], lower),
-        # Set for a person who has voted, by the function that reads all groups.
+        # Both are set by the function that reads other groups, and what mail was refused.
         "next_waiting": None,
+        "mail_refused": [],
         "curves": curve_documents(request.evidence, _as_registered(s, config.environment_names[0]), before),
         "run_log": run_log(package.arn, request.evidence),
         "pictures": _pictures(request.evidence, rows, picture),
@@ -161,6 +163,21 @@ def request_document(
             "waiting": f"{links.board()}?show=waiting",
         },
     }
+
+
+def refused_addresses(s: Situation, refused: Iterable[RefusedMail], person: Person) -> list[RefusedAddress]:
+    """Return the addresses that SES has refused since the request was made, of people whom its mails should reach.
+
+    A requester who reads nothing else learns of their own address alone.
+    """
+    own = requester_address(s.version.package)
+    people = (own, *s.rules.approvers, *s.rules.stakeholders) if policy.may_read(person, s.config) else (own,)
+    wanted = {address.casefold() for address in people if address}
+    return [
+        {"address": one_line(each.address, 200), "at": iso(each.at), "reason": readable(each.reason, 300)[0]}
+        for each in refused
+        if each.address.casefold() in wanted and each.at >= s.request.requested_at
+    ]
 
 
 def is_followed(s: Situation, applied: Mapping[str, int] | None, *, within: timedelta = FOLLOWED_FOR) -> bool:

@@ -135,6 +135,14 @@ class Trouble(TypedDict):
     failed_since: str | None
 
 
+class RefusedAddress(TypedDict):
+    """An address that SES refuses for good, and why."""
+
+    address: str
+    at: str
+    reason: str
+
+
 class Pending(TypedDict):
     """The pending request of an environment. Times are in ISO 8601."""
 

@@ -17,7 +17,7 @@ from promotion.rendering.mails.layout import Letter, Message, written
 # Kinds of events whose mails wait for each other.
 KINDS = (names.APPROVER_REMINDED, names.REQUEST_EXPIRED, names.REQUEST_SUPERSEDED)
 MOST_ENTRIES = 30
-_SAID = {
+SAID = {
     names.APPROVER_REMINDED: ("is still pending", "are still pending"),
     names.REQUEST_EXPIRED: ("expired", "expired"),
     names.REQUEST_SUPERSEDED: ("was superseded", "were superseded"),
@@ -65,11 +65,11 @@ def digests(waiting: Mapping[Key, Waits], links: Links, now: datetime) -> list[t
 
 def _digest(found: Mapping[Key, tuple[str, Letter]], to: tuple[str, ...], links: Links) -> Letter:
     kinds = [kind for kind, _ in found.values()]
-    parts = [f"{kinds.count(kind)} {said[kinds.count(kind) > 1]}" for kind, said in _SAID.items() if kind in kinds]
+    parts = [f"{kinds.count(kind)} {said[kinds.count(kind) > 1]}" for kind, said in SAID.items() if kind in kinds]
     groups = sorted({group for group, _ in found})
     of = f" of {groups[0]}" if len(groups) == 1 else ""
     what = f"{counted(len(kinds), 'request')}{of}"
-    title = f"{what} {_SAID[kinds[0]][1]}" if len(parts) == 1 else f"{what}: {', '.join(parts)}"
+    title = f"{what} {SAID[kinds[0]][1]}" if len(parts) == 1 else f"{what}: {', '.join(parts)}"
     entries = [(letter.subject, letter.action[1]) for _, letter in found.values()]
     more = len(entries) - MOST_ENTRIES
     return Letter(

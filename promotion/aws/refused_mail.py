@@ -1,0 +1,53 @@
+"""Mail that SES refuses for good: which address gets none, since which event, and why."""
+
+from __future__ import annotations
+
+from email.utils import parseaddr
+from typing import TYPE_CHECKING
+
+import msgspec
+from botocore.exceptions import ClientError
+
+from promotion import names
+from promotion.ledger.events import RefusedMail
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+# https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendEmail.html: what sending again doesn't mend.
+_FOR_GOOD = frozenset({"BadRequestException", "MessageRejected"})
+
+
+def is_for_good(error: ClientError, sender: str) -> bool:
+    """Return True if SES will never take this mail for its recipients; a sender that it doesn't know can be mended."""
+    said = error.response["Error"]
+    return said["Code"] in _FOR_GOOD and parseaddr(sender)[1].casefold() not in said.get("Message", "").casefold()
+
+
+class RefusedMails:
+    """One item for each group and address, in the projector's table."""
+
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def put(self, refused: RefusedMail) -> bool:
+        """Remember a refusal; True if it is the first for this group and address."""
+        item = {
+            "pk": {"S": names.REFUSED_MAIL_KEY},
+            "sk": {"S": f"{refused.group}#{refused.address}"},
+            "state": {"S": msgspec.json.encode(refused).decode()},
+        }
+        return not self._client.put_item(TableName=self._table, Item=item, ReturnValues="ALL_OLD").get("Attributes")
+
+    def read(self, group: str | None = None) -> list[RefusedMail]:
+        """Read the refusals of a group, or of all, by group and address."""
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :group)",
+            ExpressionAttributeValues={
+                ":pk": {"S": names.REFUSED_MAIL_KEY},
+                ":group": {"S": "" if group is None else f"{group}#"},
+            },
+        )
+        return [msgspec.json.decode(item["state"]["S"], type=RefusedMail) for page in pages for item in page["Items"]]
