@@ -1,25 +1,35 @@
-"""Environments of foreign packages, each made from a lock with hashes, and made again where the lock has changed."""
+"""Environments of foreign packages, each made from a lock with hashes and kept, as run.py's are, by the lock's digest."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+from outside.run import CACHE
 
-def environment(lock: Path, place: Path) -> str:
-    """The Python of the environment at `place` that holds what `lock` names; this Python where there is no lock."""
+
+def environment(lock: Path) -> str:
+    """Return the Python of the environment that a suite's `locks/NAME.txt` describes; this Python if there is no lock."""
     if not lock.exists():
         return sys.executable
-    digest, told = hashlib.sha256(lock.read_bytes()).hexdigest(), place / "installed"
-    if not told.exists() or told.read_text() != digest:
-        logging.info("%s: making its environment", place.name)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True)
-        options = ["--quiet", "--disable-pip-version-check"]
-        if b"--hash=" in lock.read_bytes():
-            options.append("--require-hashes")
-        subprocess.run([place / "bin" / "pip", "install", *options, "-r", lock], check=True)
-        told.write_text(digest)
+    text = lock.read_bytes()
+    digest = hashlib.sha256(f"{sys.version_info[:2]}|".encode() + text).hexdigest()[:16]
+    place = CACHE / f"{lock.parents[1].name}-{lock.stem}-{digest}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    # Two checkouts may run at once.
+    with place.with_suffix(".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not (place / "whole").exists():
+            logging.info("%s: making its environment", place.name)
+            # pip would take a package that lies on this one's path for installed.
+            clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+            subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True, env=clean)
+            options = ["--quiet", "--disable-pip-version-check", *(["--require-hashes"] if b"--hash=" in text else [])]
+            subprocess.run([place / "bin" / "pip", "install", *options, "-r", lock], check=True, env=clean)
+            (place / "whole").touch()
     return str(place / "bin" / "python")

@@ -1,7 +1,7 @@
 """`python -m outside.clients [NAME …]`: every published client in its own environment, against real server processes.
 
-Each file of scripts/ is one client; locks/NAME.txt names its packages with their hashes, and build/outside/NAME is its
-environment. With all of them, `clients` and `clients_ok` go into build/bench/serving.json.
+Each file of scripts/ is one client; locks/NAME.txt names its packages with their hashes.
+With all of them, `clients` and `clients_ok` go into build/bench/serving.json.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from outside.environments import environment
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-PLACE = ROOT / "build" / "outside"
 FIGURES = ROOT / "build" / "bench" / "serving.json"
 SECONDS = 180
 # Clients sign what they send; the proxy looks at no signature.
@@ -43,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m outside.clients", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
     names = parser.parse_args(arguments).names or known
-    pythons = {name: environment(HERE / "locks" / f"{name}.txt", PLACE / name) for name in names}
+    pythons = {name: environment(HERE / "locks" / f"{name}.txt") for name in names}
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         addresses = stack.enter_context(served(Path(scratch)))
         runtime = proxy({"decoder": int(addresses["DECODER"].rsplit(":", 1)[1])})

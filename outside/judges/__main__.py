@@ -1,6 +1,6 @@
 """Have the templates and requests of several configurations judged: `python outside/run.py judges`.
 
-cfn-lint, checkov and parliament have an environment each, build/outside/judges-NAME, of the lock locks/NAME.txt.
+cfn-lint, checkov and parliament have an environment each, of the lock locks/NAME.txt.
 
 Every finding is mended, or explained in explanations.toml; an explanation without a finding fails as well. The findings are
 written to build/outside/judges.json.
@@ -99,7 +99,7 @@ def interpreter(judge: str) -> Path:
     lock = HERE / "locks" / f"{judge}.txt"
     if not lock.exists():
         return Path(os.environ["OUTSIDE_PYTHON"])
-    return Path(environment(lock, OUT.parent / f"judges-{judge}"))
+    return Path(environment(lock))
 
 
 def main() -> int:
