@@ -64,11 +64,18 @@ class PipelineExecutor:
     def _step(
         self, client: Any, step: Mapping[str, Any], execution: Execution, parameters: Mapping[str, str], role: str
     ) -> None:
-        if step["Type"] != "Processing":
-            raise StepFailed(f"Step {step['Name']}: only Processing steps run here, not {step['Type']}.")
         run = execution.arn.rpartition("/")[2]
         request = filled(step["Arguments"], {**{f"Parameters.{k}": v for k, v in parameters.items()},
                                              "Execution.PipelineExecutionId": run})  # fmt: skip
+        match step["Type"]:
+            case "Processing":
+                self._process(client, step, request, run, role)
+            case "RegisterModel":
+                register(client, request)
+            case kind:
+                raise StepFailed(f"Step {step['Name']}: only Processing and RegisterModel steps run here, not {kind}.")
+
+    def _process(self, client: Any, step: Mapping[str, Any], request: dict[str, Any], run: str, role: str) -> None:
         name = f"pipelines-{run}-{step['Name']}"[:63]
         client.create_processing_job(**{"RoleArn": role, **request, "ProcessingJobName": name})
         while (job := client.describe_processing_job(ProcessingJobName=name))["ProcessingJobStatus"] in (
@@ -79,6 +86,18 @@ class PipelineExecutor:
                 raise StepFailed("The local service was stopped.")
         if job["ProcessingJobStatus"] != "Completed":
             raise StepFailed(f"Step {step['Name']} {job['ProcessingJobStatus']}: {job.get('FailureReason', '')}")
+
+
+def register(client: Any, request: Mapping[str, Any]) -> None:
+    """Register a model package; SageMaker's step makes the group if there is none."""
+    group = request["ModelPackageGroupName"]
+    try:
+        client.describe_model_package_group(ModelPackageGroupName=group)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationException":
+            raise
+        client.create_model_package_group(ModelPackageGroupName=group)
+    client.create_model_package(**request)
 
 
 def in_order(steps: list[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

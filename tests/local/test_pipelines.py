@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from local import moto_patches
-from local.jobs.pipelines import StepFailed, filled, in_order
+from local.jobs.pipelines import StepFailed, filled, in_order, register
 
 DEFINITION = {
     "Version": "2020-12-01",
@@ -60,6 +60,22 @@ def test_parameters_are_those_of_the_definition(sagemaker: Any, given: dict[str,
 def test_a_pipeline_that_is_not_there_is_not_started(sagemaker: Any) -> None:
     with pytest.raises(ClientError, match="does not exist"):
         start(sagemaker, name="retain", Group="g")
+
+
+def test_a_step_registers_a_model_and_makes_its_group(sagemaker: Any) -> None:
+    request = {
+        "ModelPackageGroupName": "stepped",
+        "ModelApprovalStatus": "PendingManualApproval",
+        "InferenceSpecification": {
+            "Containers": [{"Image": "image:1"}],
+            "SupportedContentTypes": ["text/csv"],
+            "SupportedResponseMIMETypes": ["text/csv"],
+        },
+    }
+    for _ in range(2):
+        register(sagemaker, request)
+    found = sagemaker.list_model_packages(ModelPackageGroupName="stepped")["ModelPackageSummaryList"]
+    assert sorted(each["ModelPackageVersion"] for each in found) == [1, 2]
 
 
 def test_steps_run_after_those_that_they_depend_on() -> None:
