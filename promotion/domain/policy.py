@@ -116,6 +116,11 @@ def lasting_stop(s: Situation) -> Judgement:
     return ALLOWED if found.code == "hashing" else found
 
 
+def asking_again_helps(s: Situation) -> bool:
+    """Return False where a new request of the version couldn't be approved by anybody: the version has to be registered anew."""
+    return lasting_stop(s).code not in _ASKING_IS_VAIN
+
+
 def may_decide_at_all(person: Person, s: Situation) -> bool:
     """Decide whether `person` may give any verdict on a request now."""
     return any(may_decide(person, verdict, s).may for verdict in names.VERDICTS)
@@ -285,8 +290,7 @@ def may_be_asked_again(s: Situation) -> Judgement:
     if (newer := overtaken_by(request.version, s.environment, s.now)) is not None:
         how = "is live in" if newer == s.environment.live else "asks to enter"
         return _moved_on("overtaken", f"Version {newer}, which is newer, {how} {request.environment}.")
-    stopped = lasting_stop(s)
-    return stopped if stopped.code in _ASKING_IS_VAIN else ALLOWED
+    return ALLOWED if asking_again_helps(s) else lasting_stop(s)
 
 
 def may_ask_again(person: Person, s: Situation) -> Judgement:

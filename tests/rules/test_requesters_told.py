@@ -54,6 +54,7 @@ class TestStops:
     ) -> None:
         stage = Stage()
         stage.registers(1, **about)
+        assert "ask again" not in page("request", stage.request("dev", 1, ANN))
         stage.later(hours=80)
         document = stage.request("dev", 1, ANN)
         assert document["state"] == "Expired"
@@ -61,6 +62,7 @@ class TestStops:
         assert cause in document["why_not"]
         assert "ask again" not in document["why_not"]
         assert not document["may_ask_again"]
+        assert "asked again" not in page("request", document)
         with pytest.raises(Refused):
             decisions.ask_again(stage.view.version(1).requests["dev"].id, ANN, "Please.", world=stage.world)
 

@@ -66,7 +66,7 @@ def request_document(
     """
     s, request, package = situation, situation.request, situation.version.package
     config, name = s.config, request.environment
-    state = _state(s)
+    state, helps = _state(s), policy.asking_again_helps(s)
     may = _may(person, names.APPROVED, s)
     may_reject = _may(person, names.REJECTED, s)
     glass = person is not None and policy.may_decide(person, names.APPROVED, s, breaking_glass=True).breaks_glass
@@ -147,9 +147,11 @@ def request_document(
         "pictures": _pictures(request.evidence, rows, picture),
         "slices": slice_documents(slices, request.evidence.metrics),
         "package": packaged,
-        "consequences": consequences(request, s.environment, config, requester, s.now) if state == "Pending" else None,
+        "consequences": consequences(request, s.environment, config, requester, s.now, asking_helps=helps)
+        if state == "Pending"
+        else None,
         "yours": yours(request, person, s.environment, config, requester),
-        "outcome": outcome(state, request, s.environment, s.newest, config.mail.time_zone)
+        "outcome": outcome(state, request, s.environment, s.newest, config.mail.time_zone, asking_helps=helps)
         if state != "Pending"
         else None,
         "applied": done,

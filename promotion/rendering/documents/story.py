@@ -19,6 +19,8 @@ SHUT_GATES_SAID = 5
 METRICS_SAID = 8
 LONGEST_REASON_BEFORE = 400
 
+_NO_REJECTION = "That is not a rejection: it can be asked again."
+
 
 def gates_said(gates: Sequence[GateResult], environment: str, ran_in: str | None = None) -> dict[str, str]:
     """The gates in one line, and its tone: `open`, `shut` or `none`. A run that failed, in `ran_in`, is the whole story."""
@@ -81,9 +83,15 @@ def against_live(rows: Sequence[MetricRow], version: int, live: int | None, envi
 
 
 def consequences(
-    request: Request, environment: EnvironmentState, config: Config, requester: str, now: datetime
+    request: Request,
+    environment: EnvironmentState,
+    config: Config,
+    requester: str,
+    now: datetime,
+    *,
+    asking_helps: bool,
 ) -> dict[str, str]:
-    """Describe the effects of approving, rejecting and doing nothing."""
+    """Describe the effects of approving, rejecting and doing nothing; `asking_helps` as policy.asking_again_helps."""
     name, version = request.environment, request.version
     live, following = environment.live, config.next(name)
     rules = config.environment(name, request.group)
@@ -102,13 +110,16 @@ def consequences(
             f"changes. Then: {approve[0].lower()}{approve[1:]}"
         ).replace("more persons", "more people")
     stays = f"version {live} stays live" if live is not None else "nothing is live there, as now"
-    told = f"{requester} is told your reason and may ask again." if requester else "The same version may ask again."
+    if asking_helps:
+        told = f"{requester} is told your reason and may ask again." if requester else "The same version may ask again."
+    else:
+        told = f"{requester} is told your reason." if requester else ""
     return {
         "approve": approve,
-        "reject": f"Version {version} stays out of {name}; {stays}. {told}",
+        "reject": f"Version {version} stays out of {name}; {stays}. {told}".rstrip(),
         "wait": (
             f"The request expires {moment(request.expires_at, config.mail.time_zone)} (in {span(request.expires_at - now)}). "
-            "That is not a rejection: it can be asked again."
+            f"{_NO_REJECTION if asking_helps else 'That is not a rejection.'}"
         )
         if now < request.expires_at
         else "",
@@ -116,7 +127,7 @@ def consequences(
 
 
 def outcome(
-    state: str, request: Request, environment: EnvironmentState, newest: bool, zone: str = "UTC"
+    state: str, request: Request, environment: EnvironmentState, newest: bool, zone: str = "UTC", *, asking_helps: bool
 ) -> dict[str, str]:
     """Describe the outcome of a closed request, with times in `zone`; tone `good`, `bad` or `calm`."""
     name, version = request.environment, request.version
@@ -143,13 +154,14 @@ def outcome(
             "text": f"Decided{at}. Version {version} stays out of {name}; {stays}.",
         }
     if state == names.WITHDRAWN:
-        what = f"The requester withdrew it{at}: nobody decided, and the same version can be asked for again."
-        return {"tone": "calm", "title": "Withdrawn", "text": what}
+        again = ", and the same version can be asked for again" if asking_helps else ""
+        return {"tone": "calm", "title": "Withdrawn", "text": f"The requester withdrew it{at}: nobody decided{again}."}
     if state == names.EXPIRED:
         return {
             "tone": "calm",
             "title": "Expired",
-            "text": f"Nobody decided by {moment(request.expires_at, zone)}. That is not a rejection: it can be asked again.",
+            "text": f"Nobody decided by {moment(request.expires_at, zone)}. "
+            f"{_NO_REJECTION if asking_helps else 'That is not a rejection.'}",
         }
     return {"tone": "bad", "title": "Revoked", "text": f"Version {version} was revoked everywhere{at}."}
 
