@@ -10,7 +10,7 @@ import pytest
 
 from promotion.cli import reading
 from promotion.domain.model import EnvironmentState
-from promotion.ledger.events import OpenDifferences
+from promotion.ledger.events import OpenDifferences, RefusedMail
 from tests.rules import stories
 from tests.rules.stage import Stage
 
@@ -28,6 +28,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
         count=4, since=stage.now, lines=("registry arn:1 status: expected Approved, found Rejected",)
     )
     monkeypatch.setattr(reading, "open_differences", lambda: {stage.group: found})
+    monkeypatch.setattr(reading, "refused_mail", lambda group: [])
     return stage
 
 
@@ -63,6 +64,18 @@ def test_open_differences_of_a_verification_are_told_with_the_first_of_them(
     assert json.loads(capsys.readouterr().out)[0]["differences"]["count"] == 4
 
 
+def test_whom_no_mail_reaches_is_named(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = RefusedMail(
+        group=stage.group, address="dee@example.com", version=2, environment="dev", at=stage.now, reason="not verified"
+    )
+    monkeypatch.setattr(reading, "refused_mail", lambda group: [refused])
+    reading.status(None, as_json=False)
+    said = f"{stage.group}: SES refused mail to dee@example.com about v2 (2026-11-21 16:00): not verified"
+    assert said in capsys.readouterr().out
+
+
 def test_what_was_closed_last_stands_where_nothing_waits(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,5 +87,6 @@ def test_what_was_closed_last_stands_where_nothing_waits(
     monkeypatch.setattr(reading, "ledger", lambda: SimpleNamespace(environments=environments))
     monkeypatch.setattr(reading, "config", lambda: refused.config)
     monkeypatch.setattr(reading, "open_differences", dict)
+    monkeypatch.setattr(reading, "refused_mail", lambda group: [])
     reading.status(None, as_json=False)
     assert " rejected 2026-11-20 " in capsys.readouterr().out

@@ -1,0 +1,43 @@
+"""SES refuses an address for good: the others are mailed, operators hear of it once, and page and store name it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from promotion.aws.refused_mail import RefusedMails
+from tests.fakes import BEN, GROUP
+from tests.faults.ground import client
+from tests.faults.plant import plant
+
+REFUSED = "ann@example.com"
+
+
+def test_an_address_that_is_refused_holds_nothing_back_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with plant(tmp_path) as service:
+        effect = service._effect
+
+        def refusing(made: Any, of: str, operation: str, given: dict[str, Any], original: Any) -> Any:
+            if operation == "SendEmail" and REFUSED in repr(given["Destination"]):
+                error = {"Code": "MessageRejected", "Message": f"Email address is not verified: {REFUSED}"}
+                raise ClientError({"Error": error}, operation)
+            return effect(made, of, operation, given, original)
+
+        monkeypatch.setattr(service, "_effect", refusing)
+        for version in (1, 2):
+            service.register()
+            service.settle()
+            assert len(service.mails) == version, "the other approver's"
+        assert service.dead == []
+        assert service.alarms == [f"promotion: {GROUP} mail refused for good"]
+        assert service.differences() == []
+        assert f"SES refuses mail to <bdi>{REFUSED}</bdi>" in service.look(2, "dev", BEN)
+        with service.unharmed():
+            kept = RefusedMails(client("dynamodb"), "projections")
+            assert [(each.group, each.address, each.version) for each in kept.read()] == [(GROUP, REFUSED, 2)]
+            assert kept.read("another") == []
