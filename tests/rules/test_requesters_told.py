@@ -171,6 +171,7 @@ class TestApprovers:
         stage.climbs(1, 0.9, to="test")
         [asked] = [mail for mail in stage.mails(names.APPROVAL_REQUESTED) if mail.subject.startswith("[test]")]
         assert asked.to == ("ann@example.com",)
+        assert asked.subject == "[test] news-summariser v1: no approver for test"
         assert "registered this version or approved it for dev" in said(asked)
         assert "registered this version or approved it for dev" in page("request", stage.request("test", 1))
 

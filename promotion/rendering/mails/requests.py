@@ -105,6 +105,8 @@ def _ask(o: Occasion, request: Request, *, reminder: bool = False) -> Letter:
         lede = f"Requested {span(o.event.time - request.requested_at)} ago; nobody has decided yet."
     asked = own_models.asked_people(o.approvers(name), o.state, rules, o.config)
     if alone := own_models.nobody_else_decides(o.state, rules, o.config):
+        subject = f"[{name}] {o.title}: no approver for {name}"
+        headline, button = f"Nobody who was asked may approve {o.title} for {name}", "See the request"
         lede = f"{alone} Nobody else was asked. Whoever runs this service can name another under approvers."
     return Letter(
         to=asked or o.approvers(name),
