@@ -42,12 +42,10 @@ class RefusedMails:
 
     def read(self, group: str | None = None) -> list[RefusedMail]:
         """Read the refusals of a group, or of all, by group and address."""
+        within = {} if group is None else {":group": {"S": f"{group}#"}}
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
-            KeyConditionExpression="pk = :pk AND begins_with(sk, :group)",
-            ExpressionAttributeValues={
-                ":pk": {"S": names.REFUSED_MAIL_KEY},
-                ":group": {"S": "" if group is None else f"{group}#"},
-            },
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :group)" if within else "pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": names.REFUSED_MAIL_KEY}, **within},
         )
         return [msgspec.json.decode(item["state"]["S"], type=RefusedMail) for page in pages for item in page["Items"]]

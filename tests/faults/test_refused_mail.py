@@ -24,8 +24,8 @@ def test_an_address_that_is_refused_holds_nothing_back_and_is_named(
 
         def refusing(made: Any, of: str, operation: str, given: dict[str, Any], original: Any) -> Any:
             if operation == "SendEmail" and REFUSED in repr(given["Destination"]):
-                error = {"Code": "MessageRejected", "Message": f"Email address is not verified: {REFUSED}"}
-                raise ClientError({"Error": error}, operation)
+                said = f"Email address is not verified: {REFUSED}"
+                raise ClientError({"Error": {"Code": "MessageRejected", "Message": said}}, operation)
             return effect(made, of, operation, given, original)
 
         monkeypatch.setattr(service, "_effect", refusing)
