@@ -2,13 +2,14 @@
 
 Each shape is measured in a process of its own, and its figures go into build/bench/inference.json and onto
 docs/benchmarks/inference.md beside those that are there. Ratios are of CPU time at one thread to transformers' `generate`
-by 4 in order of arrival. `python -m benchmarks.inference SHAPE …` measures some. The first run trains a small model
-(minutes), whose texts have real ends and a score.
+by 4 in order of arrival. `python -m benchmarks.inference SHAPE …` measures some. The first run makes the peers' environment
+and trains a small model (minutes), whose texts have real ends and a score.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import statistics
@@ -24,24 +25,13 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
-from tokenizers.processors import TemplateProcessing
-from transformers import (
-    BartConfig,
-    BartForConditionalGeneration,
-    BartForSequenceClassification,
-    PreTrainedTokenizerFast,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    T5Config,
-    T5ForConditionalGeneration,
-)
+from transformers import BartForConditionalGeneration, BartForSequenceClassification
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-from benchmarks import inference_gpu, inference_service, inference_trained
+from benchmarks import inference_gpu, inference_peers, inference_service, inference_trained
 from benchmarks.inference_machine import machine
+from benchmarks.inference_models import CLASSES, bart, qwen, t5, tokenizer_of
+from benchmarks.inference_peers import CONTAINER, Peer
 from benchmarks.inference_report import write
 from inference.decoders import GenerationRequest, RequestHandle, TokenEvent
 from inference.decoders.settings import Decoding, Limits
@@ -52,7 +42,7 @@ from inference.engines.generate import GenerateEngine, padded
 from inference.engines.nli import NliEngine
 from inference.models.loading import load
 from inference.records.parameters import Generation
-from inference.tasks.ctranslate2 import ctranslate2_engine
+from inference.tasks.ctranslate2 import COMPUTE_TYPES, ctranslate2_engine
 from promotion.errors import PromotionError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,6 +51,7 @@ FIGURES = ROOT / "build" / "bench" / "inference.json"
 ARTICLES = (260, 510, 1_024, 690, 750, 430, 960, 800)
 SHORT = (40, 88, 122, 65, 30, 101, 77, 54) * 4
 NEW_TOKENS = 40
+LABEL = 4  # tokens of a label
 NAME = "Hugging Face, arrival, 4"
 SUMMARIES = "trained small T5, summaries"
 # Lines of a batch whose time is taken apart.
@@ -77,37 +68,9 @@ class Shape:
     make: Callable[[], Any]
     ways: Callable[[Any, Shape], dict[str, Run]]
     lengths: tuple[int, ...] = ()
-    rounds: int = 3
+    rounds: int = 2
+    headline_rounds: int = 0  # after those, of the base and the way that is best by then
     serves: bool = False  # whether its start and its share of a batch are measured too
-
-
-def t5(width: int, heads: int, hidden: int, layers: int) -> Callable[[], Any]:
-    """FLAN-T5's layout: gated, with a head of its own."""
-    config = T5Config(
-        vocab_size=32_128, d_model=width, d_kv=64, num_heads=heads, d_ff=hidden, num_layers=layers,
-        num_decoder_layers=layers, feed_forward_proj="gated-gelu", tie_word_embeddings=False, dropout_rate=0.0,
-        decoder_start_token_id=0, pad_token_id=0, eos_token_id=1,
-    )  # fmt: skip
-    return lambda: T5ForConditionalGeneration(config)
-
-
-def bart(width: int, heads: int, hidden: int, layers: int, **classes: Any) -> BartConfig:
-    return BartConfig(
-        vocab_size=50_265, d_model=width, encoder_layers=layers, decoder_layers=layers, encoder_attention_heads=heads,
-        decoder_attention_heads=heads, encoder_ffn_dim=hidden, decoder_ffn_dim=hidden, max_position_embeddings=1_024,
-        dropout=0.0, **classes,
-    )  # fmt: skip
-
-
-def qwen() -> Any:
-    """A decoder of 0.5 billion parameters, as Qwen2.5's smallest."""
-    return Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=151_936, hidden_size=896, intermediate_size=4_864, num_hidden_layers=24, num_attention_heads=14,
-            num_key_value_heads=2, max_position_embeddings=2_048, tie_word_embeddings=True, pad_token_id=0, bos_token_id=1,
-            eos_token_id=2,
-        )
-    )  # fmt: skip
 
 
 def rows_of(lengths: Sequence[int], vocabulary: int, end: int | None) -> Answers:
@@ -121,7 +84,7 @@ def texts(model: Any, shape: Shape) -> dict[str, Run]:
     """Every way for a model that writes texts of a fixed length."""
     rows = rows_of(shape.lengths, model.config.vocab_size, model.config.eos_token_id)
     model.generation_config.min_new_tokens = NEW_TOKENS
-    return writing(model, tokenizer(model.config.vocab_size), rows, NEW_TOKENS)
+    return writing(model, tokenizer_of(model), rows, NEW_TOKENS)
 
 
 def summaries(model: Any, shape: Shape) -> dict[str, Run]:
@@ -131,7 +94,7 @@ def summaries(model: Any, shape: Shape) -> dict[str, Run]:
 
 
 def writing(model: Any, words: Any, rows: Answers, most: int) -> dict[str, Run]:
-    """`generate`, the plain path, the engine, and CTranslate2 in float32 and int8."""
+    """`generate`, the plain path, the engine, CTranslate2 in each precision that the processor knows, and the peers."""
     ways: dict[str, Run] = {
         NAME: by_four(model, rows, most),
         "plain path": own(GenerateEngine(model), rows, most),
@@ -140,12 +103,21 @@ def writing(model: Any, words: Any, rows: Answers, most: int) -> dict[str, Run]:
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         words.save_pretrained(folder)
-        for kind in ("float32", "int8"):
+        for kind in COMPUTE_TYPES:
             try:
                 ways[f"CTranslate2, {kind}"] = own(ctranslate2_engine(load(Path(folder)), kind), rows, most)
             except PromotionError as error:
                 print(f"  {error}", file=sys.stderr)
+        # The container's own default is four beams.
+        settings = {"max_new_tokens": most, "num_beams": 1}
+        requests = [{"inputs": words.decode(row, skip_special_tokens=True), "parameters": settings} for row in rows]
+        ways |= inference_peers.peers(Path(folder), "texts", rows, requests, most, ids(words))
     return ways
+
+
+def ids(words: Any) -> Callable[[str], tuple[int, ...]]:
+    """From a text to its tokens, without special ones."""
+    return lambda text: tuple(words(text, add_special_tokens=False)["input_ids"])
 
 
 def by_four(model: Any, rows: Answers, most: int) -> Run:
@@ -178,8 +150,10 @@ def own(engine: TextEngine, rows: Answers, most: int) -> Run:
 
 
 def pairs(model: Any, shape: Shape) -> dict[str, Run]:
-    """Zero-shot classification: each text's pairs in a call, padded, against all pairs in one."""
-    rows = rows_of(shape.lengths, model.config.vocab_size, model.config.eos_token_id)
+    """Zero-shot classification: four pairs in a call, padded, against all pairs in one; answers are probabilities."""
+    end, words = model.config.eos_token_id, tokenizer_of(model)
+    rows = rows_of(shape.lengths, model.config.vocab_size, end)
+    rows = [(*row[: -LABEL - 2], end, *row[-LABEL - 1 :]) for row in rows]  # a premise and a label, each with its end
     asked = [Pair(row, None) for row in rows]
 
     @torch.inference_mode()
@@ -188,29 +162,42 @@ def pairs(model: Any, shape: Shape) -> dict[str, Run]:
         for start in range(0, len(rows), 4):
             tokens, mask = padded(rows[start : start + 4], 1)
             logits = model(input_ids=tokens, attention_mask=mask, use_cache=False).logits
-            found += [_rounded(row[0], row[2]) for row in logits.tolist()]
+            found += [_probability(row) for row in logits.tolist()]
         return found
 
     def score(engine: NliEngine) -> Run:
         def run() -> Answers:
             found = dict(engine.score(asked))
-            return [_rounded(found[index].contradiction, found[index].entailment) for index in range(len(asked))]
+            return [_probability((found[index].contradiction, found[index].entailment)) for index in range(len(asked))]
 
         return run
 
-    return {NAME: by_text, "plain path": score(NliEngine(model, packed=False)), "engine": score(NliEngine(model))}
+    ways = {NAME: by_text, "plain path": score(NliEngine(model, packed=False)), "engine": score(NliEngine(model))}
+    requests = [
+        {
+            "inputs": words.decode(row[: -LABEL - 2]),
+            "parameters": {"candidate_labels": [words.decode(row[-LABEL - 1 : -1])], "hypothesis_template": "{}"},
+        }
+        for row in rows
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        words.save_pretrained(folder)
+        return ways | inference_peers.peers(
+            Path(folder), "pairs", rows, requests, 0, lambda score: (round(score * 10_000),), _probability
+        )
 
 
-def _rounded(*logits: float) -> tuple[int, ...]:
-    """Logits, to a thousandth."""
-    return tuple(round(logit * 1_000) for logit in logits)
+def _probability(logits: Sequence[float]) -> tuple[int, ...]:
+    """Of the entailment, the last of the logits, against the contradiction, the first: in ten-thousandths."""
+    return (round(10_000 / (1 + math.exp(logits[0] - logits[-1]))),)
 
 
 def continuations(model: Any, shape: Shape) -> dict[str, Run]:
-    """A decoder: one text after the other, and all of them in steps."""
+    """A decoder: one text after the other, all of them in steps, and the peers."""
     rows, new = rows_of(shape.lengths, model.config.vocab_size, None), 24
     model.generation_config.min_new_tokens = new
-    words = tokenizer(100)
+    words = tokenizer_of(model, ends=False)
 
     @torch.inference_mode()
     def one_by_one() -> Answers:
@@ -232,25 +219,20 @@ def continuations(model: Any, shape: Shape) -> dict[str, Run]:
             pass
         return [tuple(event.id for event in one) for one in events]
 
-    return {NAME: one_by_one, "engine": steps}
+    settings = {"max_new_tokens": new, "do_sample": False, "return_full_text": False}
+    requests = [{"inputs": words.decode(row), "parameters": settings} for row in rows]
+    ways: dict[str, Run] = {NAME: one_by_one, "engine": steps}
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        words.save_pretrained(folder)
+        return ways | inference_peers.peers(Path(folder), "continuations", rows, requests, new, ids(words))
 
 
-def tokenizer(size: int) -> PreTrainedTokenizerFast:
-    """Make a tokenizer of a number of made-up words, for a folder that needs one."""
-    words = ["<pad>", "</s>", "<unk>", *(f"t{number}" for number in range(3, size))]
-    made = Tokenizer(WordLevel({word: place for place, word in enumerate(words)}, unk_token="<unk>"))
-    made.pre_tokenizer = WhitespaceSplit()
-    made.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
-
-
-CLASSES = {"id2label": {0: "contradiction", 1: "neutral", 2: "entailment"}, "num_labels": 3,
-           "label2id": {"contradiction": 0, "neutral": 1, "entailment": 2}}  # fmt: skip
 SMALL, BASE = t5(512, 6, 1_024, 8), t5(768, 12, 2_048, 12)
 SHAPES = {
-    "flan-t5-small, articles": Shape(SMALL, texts, ARTICLES),
-    "flan-t5-small, short texts": Shape(SMALL, texts, SHORT, serves=True),
-    "flan-t5-base, articles": Shape(BASE, texts, ARTICLES, rounds=1),
+    "flan-t5-small, articles": Shape(SMALL, texts, ARTICLES, rounds=3),
+    "flan-t5-small, short texts": Shape(SMALL, texts, SHORT, rounds=3, headline_rounds=2, serves=True),
+    "flan-t5-base, articles": Shape(BASE, texts, ARTICLES, rounds=1, headline_rounds=4),
     "flan-t5-base, short texts": Shape(BASE, texts, SHORT, rounds=1),
     "bart-base, articles": Shape(
         lambda: BartForConditionalGeneration(bart(768, 12, 3_072, 6)), texts, ARTICLES, rounds=1
@@ -277,29 +259,51 @@ def measure(name: str) -> dict[str, Any]:
     ways = shape.ways(model, shape)
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     said: dict[str, Answers] = {}
-    for _ in range(shape.rounds):
-        for way, run in ways.items():
+    for number in range(shape.rounds + shape.headline_rounds):
+        asked = list(ways)
+        if number >= shape.rounds:
+            asked = [NAME, min(ways, key=lambda way: min(seconds[way]))]
+        for way in asked:
+            run = ways[way]
             begun = time.process_time()
             said[way] = run()
-            seconds[way].append(time.process_time() - begun)
-            print(f"  {name}: {way} {seconds[way][-1]:.2f} s", file=sys.stderr, flush=True)
+            spent = run.seconds if isinstance(run, Peer) else time.process_time() - begun
+            seconds[way].append(spent)
+            print(f"  {name}: {way} {spent:.2f} s", file=sys.stderr, flush=True)
+    others = {way: run for way, run in ways.items() if isinstance(run, Peer)}
+    for peer in others.values():
+        peer.close()
     best = {way: min(times) for way, times in seconds.items()}
+    # A way that took part in some rounds only is compared with the base in those.
     rounds = {
-        way: [one / other for one, other in zip(seconds[NAME], times, strict=True)] for way, times in seconds.items()
+        way: [one / other for one, other in zip(seconds[NAME], times, strict=False)] for way, times in seconds.items()
     }
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "cpu_s": {way: round(one, 2) for way, one in best.items()},
-        "ratios": {way: round(best[NAME] / one, 3) for way, one in best.items()},
+        "ratios": {way: round(statistics.median(some), 3) for way, some in rounds.items()},
         "ratios_of_rounds": {way: [round(one, 2) for one in some] for way, some in rounds.items()},
         "identical": {
-            way: round(statistics.mean(one == other for one, other in zip(some, said[NAME], strict=True)), 3)
+            way: round(statistics.mean(same(way, *both) for both in zip(some, said[NAME], strict=True)), 3)
             for way, some in said.items()
         },
         "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1_024,
+        "memory_mb_of_peers": {way: peer.memory_mb for way, peer in others.items()},
         **({"rouge": scores(said)} if name == SUMMARIES else {}),
         **(around(model) if shape.serves else {}),
     }
+
+
+def same(way: str, one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Return True if two answers are the same: all tokens, or, of one number, a probability to a thousandth."""
+    if len(one) == len(other) == 1:
+        return abs(one[0] - other[0]) <= 10
+    # The container's texts have lost the special tokens that random weights write.
+    return (
+        [token for token in one if token > 2] == [token for token in other if token > 2]
+        if way == CONTAINER
+        else one == other
+    )
 
 
 def scores(said: dict[str, Answers]) -> dict[str, dict[str, float]]:
@@ -317,20 +321,26 @@ def around(model: Any) -> dict[str, Any]:
     ]
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
-        tokenizer(model.config.vocab_size).save_pretrained(folder)
+        tokenizer_of(model).save_pretrained(folder)
         return {**inference_service.ready(Path(folder)), **inference_service.engine_share(Path(folder), lines)}
+
+
+def written() -> dict[str, Any]:
+    """Read the figures of earlier runs."""
+    figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    return {"machine": machine(), "gpu": None, "shapes": {}} | figures
 
 
 def main(long: bool = False, names: Sequence[str] = ()) -> dict[str, Any]:
     """Measure the shapes, each in a process of its own, and a GPU where there is one."""
-    figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
-    figures = {"machine": machine(), "gpu": None, "shapes": {}} | figures
     for name in names or SHAPES:
         command = [sys.executable, "-m", "benchmarks.inference", "--one", name]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        # Read anew each time: another process may have measured other shapes meanwhile.
+        figures = written()
         figures["shapes"][name] = json.loads(done.stdout.splitlines()[-1])
-        figures["machine"] = machine()
-        write(figures)
+        write(figures | {"machine": machine()})
+    figures = written()
     if torch.cuda.is_available():
         figures["gpu"] = inference_gpu.measure()
         write(figures)

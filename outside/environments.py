@@ -13,12 +13,20 @@ from pathlib import Path
 from outside.run import CACHE
 
 
-def environment(lock: Path) -> str:
-    """Return the Python of the environment that a suite's `locks/NAME.txt` describes; this Python if there is no lock."""
+def environment(lock: Path, *, first: str = "") -> str:
+    """Return the Python of the environment that a suite's `locks/NAME.txt` describes; this Python if there is no lock.
+
+    Args:
+        lock: the file with versions and hashes.
+        first: a requirement that is installed before the lock; torch is in no lock.
+
+    Raises:
+        subprocess.CalledProcessError: pip can't install it.
+    """
     if not lock.exists():
         return sys.executable
     text = lock.read_bytes()
-    digest = hashlib.sha256(f"{sys.version_info[:2]}|".encode() + text).hexdigest()[:16]
+    digest = hashlib.sha256(f"{sys.version_info[:2]}|{first}".encode() + text).hexdigest()[:16]
     place = CACHE / f"{lock.parents[1].name}-{lock.stem}-{digest}"
     CACHE.mkdir(parents=True, exist_ok=True)
     # Two checkouts may run at once.
@@ -30,6 +38,9 @@ def environment(lock: Path) -> str:
             clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
             subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True, env=clean)
             options = ["--quiet", "--disable-pip-version-check", *(["--require-hashes"] if b"--hash=" in text else [])]
+            if first:
+                subprocess.run([place / "bin" / "pip", "install", "--quiet", first], check=True, env=clean)
+                options.append("--no-deps")
             subprocess.run([place / "bin" / "pip", "install", *options, "-r", lock], check=True, env=clean)
             (place / "whole").touch()
     return str(place / "bin" / "python")

@@ -22,7 +22,7 @@ PRODUCT = Path("requirements.in")
 DEPLOYED = (Path("lambdas", "requirements.in"), Path("inference", "requirements.in"))
 OTHERS = (
     "tools/*/requirements.in",
-    "benchmarks/requirements.in",
+    "benchmarks/**/requirements.in",
     "local/containers/requirements.in",
     "outside/**/requirements.in",
     "outside/**/locks/*.in",
