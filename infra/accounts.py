@@ -27,7 +27,7 @@ EVIDENCE_READERS = ("on_inference_completed", "web", "on_projection_due")
 PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability")
 
 
-class Elsewhere:
+class CrossAccount:
     """Names that both accounts have before either is deployed: a policy in one names roles in the other."""
 
     def __init__(self, settings: Config, prefix: str) -> None:
@@ -48,7 +48,7 @@ class Elsewhere:
 
     def there(self, environment: str, service: str, resource: str) -> str:
         """An ARN in the account of an environment."""
-        account = self.settings.elsewhere[environment]
+        account = self.settings.cross_account[environment]
         return f"arn:{self.partition}:{service}:{'' if service == 'iam' else self.region}:{account}:{resource}"
 
     def role(self, environment: str, purpose: str) -> str:
@@ -59,7 +59,7 @@ class Elsewhere:
         return self.there(environment, "iam", f"role/{names.environment_role(self.prefix, environment, purpose)}")
 
     def roles(self, purpose: str) -> list[str]:
-        return [self.role(environment, purpose) for environment in self.settings.elsewhere]
+        return [self.role(environment, purpose) for environment in self.settings.cross_account]
 
     def function_role(self, module: str) -> str:
         """Return the ARN of the role of one of this stack's functions."""
@@ -78,7 +78,8 @@ class Elsewhere:
     def machines(self) -> dict[str, str]:
         """ARNs of the inference machines in other accounts."""
         return {
-            name: self.there(name, "states", f"stateMachine:{self.machine(name)}") for name in self.settings.elsewhere
+            name: self.there(name, "states", f"stateMachine:{self.machine(name)}")
+            for name in self.settings.cross_account
         }
 
     def owners_statements(self) -> dict[str, list[dict[str, Any]]]:
@@ -120,7 +121,7 @@ class Elsewhere:
     def _foreign_keys(self) -> dict[str, list[str]]:
         """Keys of volumes and outputs that are in another account than the jobs', and the roles that use them."""
         found: dict[str, list[str]] = {}
-        for environment, account in self.settings.elsewhere.items():
+        for environment, account in self.settings.cross_account.items():
             inference = self.settings.at(environment).inference
             for key in sorted({inference.volume_key, inference.output_key} - {None, ""}, key=str):
                 if str(key).split(":")[4:5] != [account]:
@@ -169,14 +170,14 @@ def of_roles(roles: Sequence[str]) -> dict[str, Any]:
 
 def share(
     scope: Construct,
-    far: Elsewhere,
+    far: CrossAccount,
     wiring: Wiring,
     store: Store,
     functions: Functions,
     image: InferenceImage | None,
 ) -> None:
     """The registry account's side: events to and fro, evidence written, the image pulled, runs prepared."""
-    if not far.settings.elsewhere:
+    if not far.settings.cross_account:
         return
     forwarder = iam.Role(
         scope,
@@ -187,7 +188,7 @@ def share(
             "events.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": far.account}}
         ),
     )
-    for environment in far.settings.elsewhere:
+    for environment in far.settings.cross_account:
         title = _title(environment)
         bus = events.EventBus.from_event_bus_arn(
             scope, f"BusOf{title}", far.there(environment, "events", f"event-bus/{far.service}")
@@ -233,7 +234,7 @@ def share(
         image.repository.add_to_resource_policy(iam.PolicyStatement(sid="RunsPull", actions=list(PULL), **executing))
 
 
-def _let_machines_prepare(scope: Construct, far: Elsewhere, functions: Functions) -> None:
+def _let_machines_prepare(scope: Construct, far: CrossAccount, functions: Functions) -> None:
     """Allow the machines in other accounts, and no other principal there, to prepare their runs.
 
     A whole policy, because a single permission (AddPermission) knows no condition on a principal's ARN. It replaces any other:

@@ -13,7 +13,7 @@ import cdk_nag
 from aws_cdk import App, DefaultStackSynthesizer, Environment, Tags, Validations
 
 from infra import bundle
-from infra.accounts import Elsewhere
+from infra.accounts import CrossAccount
 from infra.buses import BusStack, environment_bus, registry_bus
 from infra.environment_stack import EnvironmentStack
 from infra.stack import PromotionStack
@@ -61,7 +61,7 @@ def assemble(
     if _RESERVED.match(prefix):
         raise Invalid(names.PREFIX, f"{prefix!r}: Parameter Store keeps names that begin with aws or ssm for itself.")
     code = _code(app, place)
-    far = Elsewhere(settings, prefix)
+    far = CrossAccount(settings, prefix)
     env = _environment(settings)
     # Buses and their policies first, then the environments' accounts: rules here and there point at each other's buses.
     buses = _buses(app, far)
@@ -75,7 +75,7 @@ def assemble(
             synthesizer=DefaultStackSynthesizer(),
             description=f"SageMaker models approved for {name}.",
         )
-        for name, account in settings.elsewhere.items()
+        for name, account in settings.cross_account.items()
     ]
     service = PromotionStack(
         app,
@@ -101,9 +101,9 @@ def assemble(
     return app
 
 
-def _buses(app: App, far: Elsewhere) -> list[BusStack]:
+def _buses(app: App, far: CrossAccount) -> list[BusStack]:
     """The stacks of the buses, where there are several accounts."""
-    region, elsewhere = far.settings.registry.region, far.settings.elsewhere
+    region, elsewhere = far.settings.registry.region, far.settings.cross_account
     if not elsewhere:
         return []
     home = registry_bus(
@@ -140,7 +140,7 @@ def _check(settings: Config, source: str) -> None:
             refuse(f"{place}.region", f"it says {region}, and these credentials deploy into {here}.")
     if here:
         check_region(settings, here, refuse)
-    if settings.elsewhere and not settings.artifacts.buckets:
+    if settings.cross_account and not settings.artifacts.buckets:
         refuse("artifacts.buckets", "other accounts must be let into them: name them.")
 
 

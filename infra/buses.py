@@ -15,7 +15,7 @@ from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from infra.accounts import Elsewhere
+from infra.accounts import CrossAccount
 from infra.events import of_reporters
 from infra.schedule import PUBLISHERS, RUNS
 from promotion import names
@@ -86,25 +86,25 @@ class BusStack(Stack):
         ]
 
 
-def registry_bus(scope: Construct, far: Elsewhere, **stack: Any) -> BusStack:
+def registry_bus(scope: Construct, far: CrossAccount, **stack: Any) -> BusStack:
     """The bus of the service's account: its own functions and machines write to it, and the environments' reporters."""
     settings = far.settings
     sources = [names.INFERENCE_SOURCE]
-    if any(settings.rung(environment).endpoint is not None for environment in settings.elsewhere):
+    if any(settings.base_environment(environment).endpoint is not None for environment in settings.cross_account):
         # SageMaker's events about endpoints keep SageMaker's name as source.
         sources.append(names.SAGEMAKER_SOURCE)
     publishers = [name for name in PUBLISHERS if name != RUNS or settings.inference.schedule is not None]
     machines = [
         far.here("iam", f"role/{names.environment_role(far.prefix, each.name, 'machine')}")
         for each in settings.environments
-        if each.name not in settings.elsewhere
+        if each.name not in settings.cross_account
     ]
     return BusStack(
         scope,
         f"{far.service}-EventBus",
         bus_name=far.service,
         description="What happened to models",
-        senders=sorted(set(settings.elsewhere.values())),
+        senders=sorted(set(settings.cross_account.values())),
         sources=sources,
         writers=[*map(far.function_role, publishers), *machines, *far.roles("reporter")],
         reporters=settings.inference.reporters,
@@ -112,7 +112,7 @@ def registry_bus(scope: Construct, far: Elsewhere, **stack: Any) -> BusStack:
     )
 
 
-def environment_bus(scope: Construct, far: Elsewhere, environment: str, **stack: Any) -> BusStack:
+def environment_bus(scope: Construct, far: CrossAccount, environment: str, **stack: Any) -> BusStack:
     """The bus of an environment's account: the service's forwarder writes to it, and the machine there."""
     return BusStack(
         scope,

@@ -59,7 +59,7 @@ class Endpoints(Construct):
             else role_elsewhere(each.name, "execution")
             for each in served
         }
-        functions.tell(
+        functions.set_environment(
             MODULE,
             **{
                 names.LEDGER_TABLE: store.ledger.table_name,
@@ -70,7 +70,7 @@ class Endpoints(Construct):
                 names.EXECUTION_ROLES: Stack.of(self).to_json_string(roles),
             },
         )
-        functions.permit(
+        functions.grant(
             MODULE,
             [
                 permissions.read_ledger(),
@@ -84,7 +84,7 @@ class Endpoints(Construct):
             ],
         )
         for each in here:
-            functions.permit(MODULE, may_serve(permissions, each, settings.at(each.name), prefix, roles[each.name]))
+            functions.grant(MODULE, may_serve(permissions, each, settings.at(each.name), prefix, roles[each.name]))
             machines[each.name].execution_role.add_to_principal_policy(may_roll_back(permissions, each, prefix))
         self._wake(here, prefix, elsewhere=len(here) < len(served))
 

@@ -14,7 +14,7 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from infra.accounts import Elsewhere
+from infra.accounts import CrossAccount
 from infra.cdk_nag import acknowledge, explain_wildcards
 from infra.endpoints import MODULE, endpoint_names, may_roll_back, may_serve
 from infra.inference import InferenceMachine
@@ -26,10 +26,10 @@ from promotion import names
 class EnvironmentStack(Stack):
     """One environment in its own account: its bus, its inference machine, and the roles by which we reach its parameters."""
 
-    def __init__(self, scope: Construct, name: str, *, environment: str, far: Elsewhere, **stack: Any) -> None:
+    def __init__(self, scope: Construct, name: str, *, environment: str, far: CrossAccount, **stack: Any) -> None:
         super().__init__(scope, name, **stack)
         self._environment, self._far = environment, far
-        self._rung = rung = far.settings.rung(environment)
+        self._configured = configured = far.settings.base_environment(environment)
         settings = far.settings.at(environment)
         # Made, with its policy, by the stack before: infra/buses.py.
         self.bus = events.EventBus.from_event_bus_arn(
@@ -49,14 +49,14 @@ class EnvironmentStack(Stack):
         below = [permissions.arn("ssm", f"parameter{far.prefix}{tail}") for tail in ("", "/*")]
         writing = [allow(["ssm:GetParameter", "ssm:PutParameter"], live)]
         reading = [allow(["ssm:GetParameter"], live), allow(["ssm:GetParametersByPath"], below)]
-        served = rung.endpoint is not None
+        served = configured.endpoint is not None
         readers = ["prepare_inference", "verify", *([MODULE] if served else [])]
         self._opened("writer", "writes what is live here", ["on_projection_due"], writing)
         self._opened("reader", "reads what is live here", readers, reading)
         self.machine = InferenceMachine(
             self,
             "Inference",
-            environment=rung,
+            environment=configured,
             settings=settings,
             permissions=permissions,
             evidence=s3.Bucket.from_bucket_name(self, "Evidence", far.evidence_bucket),
@@ -73,9 +73,9 @@ class EnvironmentStack(Stack):
         self.machine.start_on_promotion(undelivered, scheduled=far.settings.inference.schedule is not None)
         if served:
             role = self.machine.execution_role
-            serving = may_serve(permissions, rung, settings, far.prefix, role.role_arn)
+            serving = may_serve(permissions, configured, settings, far.prefix, role.role_arn)
             self._opened("endpoints", "serves what is live here", [MODULE], serving)
-            role.add_to_principal_policy(may_roll_back(permissions, rung, far.prefix))
+            role.add_to_principal_policy(may_roll_back(permissions, configured, far.prefix))
         self._report(undelivered)
         topic = watch_machine(self, self.machine, undelivered, names.far_topic(far.prefix, environment))
         self._open_to_operators(permissions, reading, undelivered, topic)
@@ -163,8 +163,8 @@ class EnvironmentStack(Stack):
             event_pattern=events.EventPattern(source=[names.INFERENCE_SOURCE]),
             targets=[reported],
         )
-        if self._rung.endpoint is not None:
-            begin = endpoint_names(self._rung, far.prefix).partition("*")[0]
+        if self._configured.endpoint is not None:
+            begin = endpoint_names(self._configured, far.prefix).partition("*")[0]
             events.Rule(
                 self,
                 "ReportEndpoints",

@@ -86,12 +86,12 @@ class Functions(Construct):
         assert role is not None
         return role
 
-    def permit(self, module: str, statements: Iterable[iam.PolicyStatement]) -> None:
+    def grant(self, module: str, statements: Iterable[iam.PolicyStatement]) -> None:
         """Adds statements to the function's role."""
         for statement in statements:
             self.role(module).add_to_principal_policy(statement)
 
-    def tell(self, module: str, **environment: str) -> None:
+    def set_environment(self, module: str, **environment: str) -> None:
         """Sets environment variables."""
         for key, value in environment.items():
             self[module].add_environment(key, value)
@@ -109,7 +109,7 @@ class Functions(Construct):
         actions = [f"ec2:{action}" for action in _INTERFACES]
         # The key is there in calls of the function's own code alone.
         by_lambda: dict[str, dict[str, object]] = {"Null": {"lambda:SourceFunctionArn": "true"}}
-        self.permit(module, [allow(actions, ["*"], by_lambda)])
+        self.grant(module, [allow(actions, ["*"], by_lambda)])
 
     def _function(self, module: str, size: Size) -> lambda_.Function:
         name = "".join(word.title() for word in module.split("_"))

@@ -107,7 +107,7 @@ class Duties:
     alarm_topic: str
     public_url: str
 
-    def tell(self) -> None:
+    def set_environment(self) -> None:
         """Sets the environment variables."""
         store, functions, wiring = self.store, self.functions, self.wiring
         known = {
@@ -137,13 +137,13 @@ class Duties:
             names.CONFIGURATION_SET: self.configuration_set,
         }
         for module, variables in TOLD.items():
-            functions.tell(module, **{variable: known[variable] for variable in variables})
+            functions.set_environment(module, **{variable: known[variable] for variable in variables})
         if store.ended_sessions is not None:
             known[names.ENDED_SESSIONS_TABLE] = store.ended_sessions.table_name
             for module, variables in TOLD_OF_ENDED.items():
-                functions.tell(module, **{variable: known[variable] for variable in variables})
+                functions.set_environment(module, **{variable: known[variable] for variable in variables})
 
-    def permit(self) -> None:
+    def grant(self) -> None:
         """Grants: `decide`, `operate` and `record` append to the ledger, the projector writes to the targets, and none may invoke
         the first two."""
         may, functions, wiring = self.permissions, self.functions, self.wiring
@@ -254,9 +254,9 @@ class Duties:
             ],
         }
         for module, statements in granted.items():
-            functions.permit(module, statements)
+            functions.grant(module, statements)
         if self.store.ended_sessions is not None:
             ended = [self.store.ended_sessions.table_arn]
             for module in TOLD_OF_ENDED:
-                functions.permit(module, [allow(["dynamodb:GetItem"], ended)])
-            functions.permit("sign_in", [allow(["dynamodb:PutItem"], ended)])
+                functions.grant(module, [allow(["dynamodb:GetItem"], ended)])
+            functions.grant("sign_in", [allow(["dynamodb:PutItem"], ended)])

@@ -284,13 +284,13 @@ class Permissions:
         """The policies of governed groups, to let other accounts' pipelines read them."""
         groups = [self.arn("sagemaker", f"model-package-group/{name}") for name in self._group_names()]
         actions = ["sagemaker:GetModelPackageGroupPolicy", "sagemaker:PutModelPackageGroupPolicy"]
-        return [allow(actions, groups)] if self._settings.elsewhere else []
+        return [allow(actions, groups)] if self._settings.cross_account else []
 
     def act_elsewhere(self, purpose: str) -> list[iam.PolicyStatement]:
         """Taking on the roles of a purpose in the environments' own accounts."""
         roles = [
             f"arn:{self._stack.partition}:iam::{account}:role/{names.environment_role(self._prefix, name, purpose)}"
-            for name, account in self._settings.elsewhere.items()
+            for name, account in self._settings.cross_account.items()
         ]
         return [allow(["sts:AssumeRole"], roles)] if roles else []
 

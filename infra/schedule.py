@@ -34,8 +34,8 @@ def schedule_runs(
     """Make the function and the rule that starts it."""
     functions.add(RUNS, Size(300))
     bus = wiring.bus
-    functions.tell(RUNS, **{names.LEDGER_TABLE: ledger.table_name, names.EVENT_BUS_NAME: bus.event_bus_name})
-    functions.permit(RUNS, [permissions.read_ledger(), permissions.publish(bus.event_bus_arn, names.SCHEDULE_SOURCE)])
+    functions.set_environment(RUNS, **{names.LEDGER_TABLE: ledger.table_name, names.EVENT_BUS_NAME: bus.event_bus_name})
+    functions.grant(RUNS, [permissions.read_ledger(), permissions.publish(bus.event_bus_arn, names.SCHEDULE_SOURCE)])
     # Not tried again by itself: the runs that were announced would start a second time.
     functions[RUNS].configure_async_invoke(on_failure=destinations.SqsDestination(wiring.undelivered), retry_attempts=0)
     events.Rule(

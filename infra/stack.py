@@ -11,7 +11,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from infra.accounts import Elsewhere, share
+from infra.accounts import CrossAccount, share
 from infra.api import Api
 from infra.cdk_nag import explain_wildcards
 from infra.endpoints import MODULE as ENDPOINTS
@@ -49,9 +49,9 @@ class PromotionStack(Stack):
         super().__init__(scope, name, **stack)
         self._settings = settings
         self._prefix = prefix
-        self._elsewhere = Elsewhere(settings, prefix)
-        far = bool(settings.elsewhere)
-        evidence = self._elsewhere.evidence_bucket if far else None
+        self._cross_account = CrossAccount(settings, prefix)
+        far = bool(settings.cross_account)
+        evidence = self._cross_account.evidence_bucket if far else None
         self.store = Store(
             self,
             "Store",
@@ -62,7 +62,7 @@ class PromotionStack(Stack):
             ends_sessions=settings.identity.backchannel_logout,
         )
         self.api = Api(self, "Api", web=settings.web)
-        bus = self._elsewhere.here("events", f"event-bus/{name}") if far else None
+        bus = self._cross_account.here("events", f"event-bus/{name}") if far else None
         self.wiring = Wiring(self, "Wiring", bus_name=name, bus_arn=bus)
         self.functions = Functions(self, "Functions", code=code, prefix=prefix, named=far)
         if settings.web.subnets:
@@ -80,7 +80,7 @@ class PromotionStack(Stack):
         self.machines = {
             environment.name: self._machine(environment.name, name)
             for environment in settings.environments
-            if environment.name not in settings.elsewhere
+            if environment.name not in settings.cross_account
         }
         self.sender = Sender(self, settings.mail.sender, managed=settings.mail.identity == "managed")
         topic = alarm_topic(self)
@@ -96,8 +96,8 @@ class PromotionStack(Stack):
             alarm_topic=topic.topic_arn,
             public_url=self.api.url,
         )
-        duties.tell()
-        duties.permit()
+        duties.set_environment()
+        duties.grant()
         self.api.route(self.functions)
         self.wiring.connect(self.functions, self.store, groups=settings.groups, reporters=settings.inference.reporters)
         self.wiring.follow_drift(self.functions, settings)
@@ -119,7 +119,7 @@ class PromotionStack(Stack):
                 "Endpoints",
                 settings=settings,
                 prefix=prefix,
-                role_elsewhere=self._elsewhere.role,
+                role_elsewhere=self._cross_account.role,
                 functions=self.functions,
                 permissions=self.permissions,
                 store=self.store,
@@ -131,16 +131,16 @@ class PromotionStack(Stack):
         self.store.guard_copies([self.functions.role(module).role_arn for module in copying])
         self.store.guard_runs(
             {name: machine.execution_role.role_arn for name, machine in self.machines.items()}
-            | {name: self._elsewhere.role(name, "execution") for name in settings.elsewhere}
+            | {name: self._cross_account.role(name, "execution") for name in settings.cross_account}
         )
-        share(self, self._elsewhere, self.wiring, self.store, self.functions, self.image)
+        share(self, self._cross_account, self.wiring, self.store, self.functions, self.image)
         self.monitoring = Monitoring(
             self,
             "Monitoring",
             functions=self.functions,
             wiring=self.wiring,
             machines=self.machines,
-            elsewhere=tuple(settings.elsewhere),
+            elsewhere=tuple(settings.cross_account),
             installation=names.installation(prefix),
             sender=self.sender,
             topic=topic,
@@ -175,7 +175,7 @@ class PromotionStack(Stack):
         made = InferenceMachine(
             self,
             f"Inference{environment.title().replace('-', '')}",
-            environment=settings.rung(environment),
+            environment=settings.base_environment(environment),
             settings=settings,
             permissions=Permissions(self, self.store, settings, self._prefix),
             evidence=self.store.evidence,
@@ -184,7 +184,7 @@ class PromotionStack(Stack):
             machine_name=f"{service}-inference-{environment}",
             # The bus's policy names the role before it is there.
             role_names={"machine": names.environment_role(self._prefix, environment, "machine")}
-            if self._settings.elsewhere
+            if self._settings.cross_account
             else None,
         )
         made.start_on_promotion(self.wiring.undelivered, scheduled=settings.inference.schedule is not None)
@@ -207,7 +207,7 @@ class PromotionStack(Stack):
             "evidence_bucket": store.evidence.bucket_name,
             "inference_machines": {
                 **{name: made.machine.state_machine_arn for name, made in self.machines.items()},
-                **self._elsewhere.machines,
+                **self._cross_account.machines,
             },
             # For `promotion doctor`.
             "identity_secret_arn": store.identity_secret.secret_arn,

@@ -52,5 +52,5 @@ def house() -> Iterator[House]:
 
     with LocalService(config=CONFIG, inference=False) as service:
         house = House(service)
-        house.furnish()
+        house.seed()
         yield house

@@ -26,7 +26,7 @@ from promotion.rendering.documents.costs import cost
 from promotion.workflows.commands import RecordFailure, RecordInference, RecordUnmeasured
 
 
-class Request(Struct, frozen=True, kw_only=True):
+class RunRequest(Struct, frozen=True, kw_only=True):
     """Input of a run, as far as it is needed for a run that failed before its first step."""
 
     group: str = ""
@@ -39,7 +39,7 @@ class RunReport(Struct, frozen=True, kw_only=True):
     run_id: str
     status: str
     model_package_group: str = ""
-    request: Request = Request()
+    request: RunRequest = RunRequest()
     model_package_version: int | None = None
     metrics_uri: str = ""
     reason: str = ""

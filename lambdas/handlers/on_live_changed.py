@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from lambdas.shared.dependencies import (
     client,
     config,
-    elsewhere,
+    cross_account,
     ledger,
     logger,
     parameter_store,
@@ -30,7 +30,7 @@ from promotion.aws.sagemaker_endpoints import REFUSALS, Endpoints, passes
 from promotion.client.resolve import resolve
 from promotion.config.settings import Endpoint
 from promotion.domain import endpoint_plan
-from promotion.domain.endpoint_plan import Found, Wanted
+from promotion.domain.endpoint_plan import Observed, Wanted
 from promotion.domain.model import EndpointState, EnvironmentState
 from promotion.errors import IntegrityError, Invalid, NotApproved, PromotionError
 from promotion.ledger.snapshot import GroupSnapshot
@@ -139,12 +139,12 @@ def _wanted(view: GroupSnapshot, state: EnvironmentState, settings: Endpoint) ->
     )
 
 
-def _is_revoked(view: GroupSnapshot, found: Found | None) -> bool:
+def _is_revoked(view: GroupSnapshot, found: Observed | None) -> bool:
     serving = view.find_version(found.version) if found is not None and found.version is not None else None
     return serving is not None and serving.revoked
 
 
-def _refused(state: EnvironmentState, wanted: Wanted | None, found: Found | None, error: ClientError) -> str:
+def _refused(state: EnvironmentState, wanted: Wanted | None, found: Observed | None, error: ClientError) -> str:
     """Report once that SageMaker refused a step (a quota, a role, an instance type); the sweep tries again."""
     said = error.response["Error"]
     _record(
@@ -218,7 +218,7 @@ def _public_key() -> str:
 
 
 def _endpoints(environment: str) -> Endpoints:
-    if environment in config().elsewhere:
-        there = elsewhere("endpoints").clients(environment)
+    if environment in config().cross_account:
+        there = cross_account("endpoints").clients(environment)
         return Endpoints(there("sagemaker"), there("cloudwatch"), prefix(), environment)
     return Endpoints(client("sagemaker"), client("cloudwatch"), prefix(), environment)

@@ -205,7 +205,7 @@ def execution_roles() -> list[str]:
         environment.execution_role
         or f"arn:{partition}:iam::{account}:role/{names.environment_role(prefix(), environment.name, 'execution')}"
         for environment in config().environments
-        if (account := config().elsewhere.get(environment.name))
+        if (account := config().cross_account.get(environment.name))
     ]
 
 

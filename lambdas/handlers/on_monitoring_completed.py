@@ -30,7 +30,7 @@ class JobChange(Struct, frozen=True, kw_only=True):
     ProcessingJobName: str
 
 
-class Found(Struct, frozen=True, kw_only=True):
+class Examined(Struct, frozen=True, kw_only=True):
     """Result of a monitoring execution: violations, a sentence about them, and the report's address."""
 
     violations: int
@@ -56,28 +56,28 @@ def handler(event: dict[str, object], context: object) -> dict[str, object]:
     return {"sequences": sequences}
 
 
-def examined(job: Mapping[str, object], monitor: Monitor) -> Found:
+def examined(job: Mapping[str, object], monitor: Monitor) -> Examined:
     """Read the result of a monitoring execution."""
     message = str(job.get("ExitMessage") or "")
     if not message.startswith(VIOLATIONS_FOUND):
-        return Found(violations=0)
+        return Examined(violations=0)
     said = one_line(message.removeprefix(VIOLATIONS_FOUND).lstrip(": "), 300)
     place = next(_reports(job), "")
     if not place or monitor.bucket is None or split_uri(place, "report")[0] != monitor.bucket:
-        return Found(violations=1, reason=f"Model Monitor: {said}", report=place)
+        return Examined(violations=1, reason=f"Model Monitor: {said}", report=place)
     try:
         document, _ = read_json(client("s3"), place, "report")
         violations = [found for found in document["violations"] if isinstance(found, dict)]
     except (Invalid, KeyError, TypeError) as error:
         logger.warning("report not read", extra={"report": place, "reason": str(error)})
-        return Found(violations=1, reason=f"Model Monitor: {said}", report=place)
+        return Examined(violations=1, reason=f"Model Monitor: {said}", report=place)
     checks = [
         f"{one_line(str(v.get('constraint_check_type', 'check')), 60)} on {one_line(str(v.get('feature_name', '?')), 60)}"
         for v in violations[:CHECKS_NAMED]
     ]
     more = [f"{len(violations) - CHECKS_NAMED} more"] if len(violations) > CHECKS_NAMED else []
     reason = f"Model Monitor found {counted(len(violations), 'violation')}: {listed([*checks, *more])}."
-    return Found(violations=max(1, len(violations)), reason=reason, report=place)
+    return Examined(violations=max(1, len(violations)), reason=reason, report=place)
 
 
 def _reports(job: Mapping[str, Any]) -> Iterator[str]:
@@ -88,7 +88,7 @@ def _reports(job: Mapping[str, Any]) -> Iterator[str]:
             yield f"{folder.rstrip('/')}/{VIOLATIONS_FILE}"
 
 
-def _record(monitor: Monitor, schedule: str, found: Found) -> int:
+def _record(monitor: Monitor, schedule: str, found: Examined) -> int:
     try:
         receipt = recorder().record(
             RecordMonitoring(

@@ -17,7 +17,7 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
 from lambdas.shared.appending import about, signing
 from lambdas.shared.dependencies import client, config, ledger, logger, region, setting
-from lambdas.shared.http_request import JSON, Answered, Request, not_found, respond, serve
+from lambdas.shared.http_request import JSON, Answered, HttpRequest, not_found, respond, serve
 from lambdas.shared.registrations import read_anew
 from lambdas.shared.reports import LARGEST_REPORT_BYTES, Report, keep
 from lambdas.shared.version_numbers import version_number
@@ -43,7 +43,7 @@ def handler(event: dict[str, object], context: object) -> dict[str, Any]:
 def operate() -> Response[str]:
     """An operation by command: JSON in and out, the caller confirmed by STS."""
     # A report has a file and pictures; API Gateway admits signed callers only.
-    request = Request(app.current_event.raw_event, largest_body=LARGEST_REPORT_BYTES)
+    request = HttpRequest(app.current_event.raw_event, largest_body=LARGEST_REPORT_BYTES)
     request.wants_json = True
     try:
         request.check_host()

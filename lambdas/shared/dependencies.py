@@ -121,18 +121,18 @@ def signer() -> KmsSigner:
 
 
 @cache
-def elsewhere(purpose: str) -> Accounts:
+def cross_account(purpose: str) -> Accounts:
     """The accounts that environments have of their own, as the role of a purpose there."""
-    return Accounts(client("sts"), config().elsewhere, prefix=prefix(), purpose=purpose)
+    return Accounts(client("sts"), config().cross_account, prefix=prefix(), purpose=purpose)
 
 
 @cache
 def parameter_store(purpose: str) -> Parameters:
     """SSM, as `reader` or `writer` also in the accounts that environments have of their own."""
-    environments = tuple(config().elsewhere)
+    environments = tuple(config().cross_account)
     if not environments:
         return client("ssm")
-    return RoutedParameters(client("ssm"), environments, elsewhere(purpose).client)
+    return RoutedParameters(client("ssm"), environments, cross_account(purpose).client)
 
 
 def identity() -> IdentityProvider:

@@ -14,7 +14,7 @@ from lambdas.shared.http_request import (
     JSON,
     SECURITY_HEADERS,
     Answered,
-    Request,
+    HttpRequest,
     not_found,
     redirect,
     respond,
@@ -29,7 +29,7 @@ __all__ = [
     "JSON",
     "SECURITY_HEADERS",
     "Answered",
-    "Request",
+    "HttpRequest",
     "Visit",
     "cookie",
     "expired_cookie",
@@ -48,7 +48,7 @@ __all__ = [
 Route: TypeAlias = Callable[..., Response[str]]
 
 
-class Visit(Request):
+class Visit(HttpRequest):
     """A person's request, with their session if they have one."""
 
     def session(self) -> Session | None:

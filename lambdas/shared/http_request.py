@@ -50,7 +50,7 @@ class Answered(Exception):
         self.response = response
 
 
-class Request:
+class HttpRequest:
     """One HTTP request, read from an API Gateway event of payload format 2.0.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
@@ -220,7 +220,7 @@ def _broken(event: Mapping[str, object]) -> dict[str, object]:
     text = (
         "Something broke on our side. If you were deciding, look at the request again: it says whether it was recorded."
     )
-    answer = Request(event).message(
+    answer = HttpRequest(event).message(
         HTTPStatus.INTERNAL_SERVER_ERROR, "Something broke", text, link=("/", "To the board")
     )
     headers = {**answer.headers, "Content-Type": answer.content_type}
@@ -232,7 +232,7 @@ def not_found(app: APIGatewayHttpResolver) -> None:
 
     @app.not_found
     def unknown(_: Exception) -> Response[str]:
-        visit = Request(app.current_event.raw_event)
+        visit = HttpRequest(app.current_event.raw_event)
         text = "There is nothing at this address."
         return visit.message(HTTPStatus.NOT_FOUND, "Not found", text, link=("/", "To the board"), code="unknown")
 

@@ -188,7 +188,7 @@ def _run(config: Config, model: LiveModel) -> Iterator[Call]:
 
 
 def _endpoint(config: Config, model: LiveModel) -> Iterator[Call]:
-    settings = config.rung(model.environment).endpoint
+    settings = config.base_environment(model.environment).endpoint
     assert settings is not None
     inference = config.at(model.environment).inference
     role = str(SETTINGS["execution_role_arn"])

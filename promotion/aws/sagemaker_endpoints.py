@@ -16,7 +16,7 @@ from promotion.domain.endpoint_plan import (
     TAG_ENVIRONMENT,
     TAG_GROUP,
     TAG_VERSION,
-    Found,
+    Observed,
     Step,
     Wanted,
     alarms,
@@ -43,7 +43,7 @@ class Endpoints:
         self._prefix = prefix
         self._environment = environment
 
-    def find(self, endpoint: str) -> Found | None:
+    def find(self, endpoint: str) -> Observed | None:
         """An endpoint as it is now, or None."""
         try:
             described = self._sagemaker.describe_endpoint(EndpointName=endpoint)
@@ -54,7 +54,7 @@ class Endpoints:
         tags = self._tags(described["EndpointArn"])
         config = str(described.get("EndpointConfigName", ""))
         ours = tags.get(TAG_ENVIRONMENT) == self._environment and TAG_GROUP in tags
-        return Found(
+        return Observed(
             status=described["EndpointStatus"],
             config_name=config,
             problem=str(described.get("FailureReason") or ""),

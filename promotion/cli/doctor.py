@@ -125,13 +125,13 @@ def examined() -> tuple[list[Finding], Account]:
         findings += _all(_CONDITION, account)
     if service is not None and settings is not None:
         findings += _all(_BOTH, account)
-    if settings is not None and settings.elsewhere:
+    if settings is not None and settings.cross_account:
         findings += _all((("accounts", _afar),), account)
     return findings, account
 
 
 def _afar(account: Account) -> Iterator[Finding]:
-    sts, elsewhere = account.client("sts"), account.settings.elsewhere
+    sts, elsewhere = account.client("sts"), account.settings.cross_account
     accounts = Accounts(sts, elsewhere, prefix=account.prefix, purpose=cross_account.OPERATOR)
     return cross_account.look(account, accounts.clients)
 

@@ -29,7 +29,7 @@ def status(group: str, environment: str, *, as_json: bool) -> int:
             "ENV", f"{environment} has no endpoint for {group}: see [environments.endpoint] in promotion.toml."
         )
     name = names.endpoint_name(settings.name, prefix(), environment, group) if settings else state.endpoint.name
-    found = _described(name) if environment not in config().elsewhere else {"unknown": "it is in another account"}
+    found = _described(name) if environment not in config().cross_account else {"unknown": "it is in another account"}
     if as_json:
         known = msgspec.to_builtins(state.endpoint)
         print(

@@ -58,12 +58,12 @@ def installation() -> dict[str, Any]:
 @cache
 def afar() -> Accounts:
     """The accounts of environments elsewhere, as the role that is there for operators."""
-    return Accounts(client("sts"), config().elsewhere, prefix=prefix(), purpose=OPERATOR)
+    return Accounts(client("sts"), config().cross_account, prefix=prefix(), purpose=OPERATOR)
 
 
 def parameters() -> Parameters:
     """SSM, in all accounts that there are."""
-    elsewhere = tuple(config().elsewhere)
+    elsewhere = tuple(config().cross_account)
     return RoutedParameters(client("ssm"), elsewhere, _there) if elsewhere else client("ssm")
 
 

@@ -91,7 +91,7 @@ def check(config: Config, source: str) -> None:
     if config.registry.account is not None and not re.fullmatch(r"\d{12}", config.registry.account):
         refuse("registry.account", "an AWS account id has 12 digits.")
     _check_networks(config, refuse)
-    if config.elsewhere:
+    if config.cross_account:
         for field in ("account", "region"):
             if getattr(config.registry, field) is None:
                 refuse(f"registry.{field}", "environments have accounts of their own: say which is the registry's.")
@@ -175,7 +175,7 @@ def _check_networks(config: Config, refuse: Refuse) -> None:
             missing = "security_groups" if section.subnets else "subnets"
             refuse(f"{place}.{missing}", "subnets and security_groups go together.")
     for place, environment in places:
-        if environment.name in config.elsewhere and config.inference.subnets and environment.subnets is None:
+        if environment.name in config.cross_account and config.inference.subnets and environment.subnets is None:
             refuse(
                 f"{place}.subnets",
                 "those under [inference] are in the registry's account, and this environment has its own: "

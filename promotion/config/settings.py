@@ -243,7 +243,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """Return True if this service governs the model package group."""
         return any(fnmatch.fnmatchcase(group, pattern) for pattern in self.groups)
 
-    def rung(self, name: str) -> Environment:
+    def base_environment(self, name: str) -> Environment:
         """Return an environment without overrides for groups.
 
         Raises:
@@ -261,7 +261,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Raises:
             Invalid: there is no environment of this name.
         """
-        environment = self.rung(name)
+        environment = self.base_environment(name)
         for pattern, override in self.groups_override.items():
             if fnmatch.fnmatchcase(group, pattern) and name in override.environments:
                 given = msgspec.structs.asdict(override.environments[name])
@@ -312,7 +312,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return tuple(environment.name for environment in self.environments)
 
     @property
-    def elsewhere(self) -> dict[str, str]:
+    def cross_account(self) -> dict[str, str]:
         """Accounts of the environments that have one of their own, by name."""
         return {
             environment.name: environment.account
@@ -322,12 +322,12 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     def at(self, name: str) -> Config:
         """The file as one environment's jobs read it; the network of `[inference]` is the registry account's alone."""
-        environment = self.rung(name)
+        environment = self.base_environment(name)
         own = {
             field: getattr(environment, field) for field in ("subnets", "security_groups", "volume_key", "output_key")
         }
         given = {field: value for field, value in own.items() if value is not None}
-        if name in self.elsewhere:
+        if name in self.cross_account:
             given = {"subnets": (), "security_groups": (), **given}
         return msgspec.structs.replace(self, inference=msgspec.structs.replace(self.inference, **given))
 

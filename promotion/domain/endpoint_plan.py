@@ -49,7 +49,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     tags: dict[str, str]
 
 
-class Found(Struct, frozen=True, kw_only=True):
+class Observed(Struct, frozen=True, kw_only=True):
     """An endpoint as SageMaker describes it; `version` is the served version, if its tags have it."""
 
     status: str
@@ -116,7 +116,7 @@ def wanted(
     )
 
 
-def next_step(wanted: Wanted | None, found: Found | None, *, revoked: bool = False) -> Step:
+def next_step(wanted: Wanted | None, found: Observed | None, *, revoked: bool = False) -> Step:
     """Return the next step; `revoked`: the served version was revoked, so there is no rollback to it.
 
     "failed" is the end of the way for what is wanted: SageMaker tried it and gave up. Another version, another configuration
@@ -215,7 +215,7 @@ def every_alarm(endpoint: str) -> list[str]:
     return [f"{endpoint}-errors", f"{endpoint}-latency"]
 
 
-def seen(step: Step, wanted: Wanted | None, found: Found | None, before: EndpointState) -> EndpointState | None:
+def seen(step: Step, wanted: Wanted | None, found: Observed | None, before: EndpointState) -> EndpointState | None:
     """Return the endpoint state to append, or None if it is unchanged or still in transition."""
     if step in ("foreign", "failed"):
         found = require(found, f"the step {step}", "endpoint")

@@ -85,7 +85,7 @@ def digest_notice(events: Sequence[Event], *, links: Links) -> Notice:
 
 
 def _lines(letter: Letter) -> list[str]:
-    lines = list(letter.lede)
+    lines = list(letter.intro)
     if letter.quote:
         lines.append(f"“{readable(letter.quote, LONGEST_LINE)[0]}”")
     failed_first = sorted(letter.rows, key=lambda row: row["open"] is not False)

@@ -14,13 +14,13 @@ from promotion.ledger.snapshot import GroupSnapshot
 from promotion.links.urls import Links
 from promotion.rendering.documents.pictures import PictureSource
 from promotion.rendering.mails import digest, notices, registry, requests, stops
-from promotion.rendering.mails.context import Occasion, SampleSource, SliceSource
+from promotion.rendering.mails.context import MailContext, SampleSource, SliceSource
 from promotion.rendering.mails.layout import Letter, Message, mime, written
 
 __all__ = ["Message", "compose", "letters", "mime", "waiting"]
 
 
-def _write(o: Occasion, payload: Payload | Unknown) -> list[Letter]:
+def _write(o: MailContext, payload: Payload | Unknown) -> list[Letter]:
     match payload:
         case payloads.ApprovalRequested():
             return requests.requested(o)
@@ -108,7 +108,7 @@ def waiting(
         and isinstance(event.payload, payloads.RequestSuperseded)
         and event.environment in config.environment_names
     ):
-        o = Occasion(
+        o = MailContext(
             event=event, view=view, config=config, links=links, picture=lambda uri: None, samples=lambda uri: ()
         )
         found = notices.superseded(o, event.payload, own=True)
@@ -129,7 +129,7 @@ def letters(
     # An environment that has left the configuration has no approvers to write to.
     if event.version is None or (event.environment or "") not in ("", *config.environment_names):
         return []
-    occasion = Occasion(
+    occasion = MailContext(
         event=event, view=view, config=config, links=links, picture=picture, samples=samples, slices=slices
     )
     return _write(occasion, event.payload)

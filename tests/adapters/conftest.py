@@ -96,7 +96,7 @@ def aws() -> Iterator[Aws]:
         yield Aws()
 
 
-class Hand:
+class SageMakerDriver:
     """A runner of endpoints that does nothing until the test says how a deployment ends."""
 
     def __init__(self) -> None:
@@ -111,8 +111,8 @@ class Hand:
 
 
 @pytest.fixture
-def hand() -> Iterator[Hand]:
-    hand = Hand()
+def hand() -> Iterator[SageMakerDriver]:
+    hand = SageMakerDriver()
     mended.runners[:] = [hand]
     yield hand
     mended.runners.clear()

@@ -13,7 +13,7 @@ from promotion.domain.model import EndpointState
 from promotion.errors import PromotionError
 from promotion.ledger.append import Receipt
 from promotion.workflows.commands import RecordEndpoint, dispatch
-from tests.adapters.conftest import Aws, Hand
+from tests.adapters.conftest import Aws, SageMakerDriver
 from tests.fakes import CONFIG_TEXT, GROUP, PREFIX, House, a_package
 
 NAME = f"promotion-dev-{GROUP}"
@@ -33,7 +33,7 @@ class HasEveryCopy:
 class Installation:
     """The ledger and Parameter Store in memory, SageMaker and CloudWatch in moto, and the function between them."""
 
-    def __init__(self, aws: Aws, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, aws: Aws, hand: SageMakerDriver, monkeypatch: pytest.MonkeyPatch) -> None:
         self.house = House(config=parse(TEXT))
         self.hand = hand
         self.sagemaker, self.cloudwatch = aws.client("sagemaker"), aws.client("cloudwatch")

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.adapters.conftest import Aws, Hand
+from tests.adapters.conftest import Aws, SageMakerDriver
 
 ROLE = "arn:aws:iam::123456789012:role/execution"
 VARIANT = {"VariantName": "v", "InstanceType": "ml.g5.xlarge", "InitialInstanceCount": 1}
 
 
 @pytest.fixture
-def sagemaker(aws: Aws, hand: Hand) -> Any:
+def sagemaker(aws: Aws, hand: SageMakerDriver) -> Any:
     client = aws.client("sagemaker")
     for name in ("one", "two"):
         container = {"Image": "image", "ModelDataUrl": "s3://models/m.tar.gz"}
@@ -47,7 +47,7 @@ def test_a_name_is_used_once(sagemaker: Any) -> None:
     assert status(sagemaker)[1] == "one"
 
 
-def test_an_endpoint_takes_its_time_and_says_so(sagemaker: Any, hand: Hand) -> None:
+def test_an_endpoint_takes_its_time_and_says_so(sagemaker: Any, hand: SageMakerDriver) -> None:
     assert status(sagemaker) == ("Creating", "one", "")
     endpoint, config = hand.deploying.pop()
     endpoint.in_service(config)
@@ -62,7 +62,9 @@ def test_one_change_at_a_time(sagemaker: Any) -> None:
         sagemaker.delete_endpoint(EndpointName="e")
 
 
-def test_an_update_serves_the_old_until_it_is_over_and_goes_back_with_a_reason(sagemaker: Any, hand: Hand) -> None:
+def test_an_update_serves_the_old_until_it_is_over_and_goes_back_with_a_reason(
+    sagemaker: Any, hand: SageMakerDriver
+) -> None:
     first, config = hand.deploying.pop()
     first.in_service(config)
     sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="two")
@@ -71,7 +73,7 @@ def test_an_update_serves_the_old_until_it_is_over_and_goes_back_with_a_reason(s
     assert status(sagemaker) == ("InService", "one", "no")
 
 
-def test_what_failed_from_the_first_can_only_be_deleted(sagemaker: Any, hand: Hand) -> None:
+def test_what_failed_from_the_first_can_only_be_deleted(sagemaker: Any, hand: SageMakerDriver) -> None:
     hand.deploying.pop()[0].fail("never healthy", back=False)
     assert status(sagemaker) == ("Failed", "one", "never healthy")
     with pytest.raises(ClientError, match="status Failed"):
@@ -82,7 +84,7 @@ def test_what_failed_from_the_first_can_only_be_deleted(sagemaker: Any, hand: Ha
         status(sagemaker)
 
 
-def test_an_update_needs_a_configuration_that_is_there(sagemaker: Any, hand: Hand) -> None:
+def test_an_update_needs_a_configuration_that_is_there(sagemaker: Any, hand: SageMakerDriver) -> None:
     endpoint, config = hand.deploying.pop()
     endpoint.in_service(config)
     with pytest.raises(ClientError, match="Could not find"):

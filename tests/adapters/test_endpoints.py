@@ -13,13 +13,13 @@ from promotion.aws.sagemaker_endpoints import Endpoints
 from promotion.config.loading import Config, parse
 from promotion.domain import endpoint_plan
 from promotion.workflows import endpoints as hosting
-from tests.adapters.conftest import Aws, Hand
+from tests.adapters.conftest import Aws, SageMakerDriver
 from tests.adapters.endpoint_installation import NAME, ROLE, SECTION, TEXT, Installation
 from tests.fakes import GROUP, OPERATOR, PREFIX, a_package
 
 
 @pytest.fixture
-def made(aws: Aws, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> Installation:
+def made(aws: Aws, hand: SageMakerDriver, monkeypatch: pytest.MonkeyPatch) -> Installation:
     return Installation(aws, hand, monkeypatch)
 
 

@@ -109,7 +109,7 @@ def test_a_promotion_further_up_never_sends_the_status_along(stub: Stubber, hous
     project(stub, house, before)
 
 
-def test_what_is_as_it_should_be_is_not_sent_again(stub: Stubber, house: House) -> None:
+def test_unchanged_registry_fields_are_not_updated(stub: Stubber, house: House) -> None:
     house.climb(1, to="dev")
     found = {
         "ModelApprovalStatus": names.APPROVED,

@@ -175,8 +175,8 @@ def test_groups_that_no_pattern_covers_are_said(aws: Aws) -> None:
 
 
 def test_a_region_apart_from_the_artifacts_is_said() -> None:
-    rungs = [replace(rung, region="eu-west-1") if rung.name == "prod" else rung for rung in CONFIG.environments]
-    (found,) = readiness.region(account(replace(CONFIG, environments=tuple(rungs))))
+    environments = [replace(each, region="eu-west-1") if each.name == "prod" else each for each in CONFIG.environments]
+    (found,) = readiness.region(account(replace(CONFIG, environments=tuple(environments))))
     assert (found.state, "prod" in found.found) == ("fail", True)
 
 

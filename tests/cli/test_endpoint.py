@@ -119,7 +119,7 @@ def test_in_an_account_of_its_own_an_environment_counts_alone() -> None:
 
     assert found(None)["ml.g5.xlarge for transform job usage"].endswith("up to 2 at once.")
     assert "ml.m5.xlarge for endpoint usage" not in found(None)
-    there = found([config.rung("prod")])
+    there = found([config.base_environment("prod")])
     assert there["ml.g5.xlarge for transform job usage"] == "1 of “ml.g5.xlarge for transform job usage”."
     assert there["ml.m5.xlarge for endpoint usage"].endswith("3 needed.")
     assert "ml.g5.xlarge for endpoint usage" not in there

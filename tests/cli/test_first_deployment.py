@@ -45,8 +45,8 @@ def only(findings: Iterator[Finding]) -> Finding:
 
 def first(**changes: Any) -> Config:
     """The configuration with a first environment that differs."""
-    rungs: tuple[Environment, ...] = (replace(CONFIG.environments[0], **changes), *CONFIG.environments[1:])
-    return replace(CONFIG, environments=rungs)
+    environments: tuple[Environment, ...] = (replace(CONFIG.environments[0], **changes), *CONFIG.environments[1:])
+    return replace(CONFIG, environments=environments)
 
 
 @pytest.mark.parametrize(

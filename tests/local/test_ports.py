@@ -30,7 +30,7 @@ def test_a_held_port_is_the_servers_and_nobody_elses() -> None:
             other.bind((LOOPBACK, held.number))
 
 
-def test_where_two_cannot_bind_one_port_it_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_reservation_is_released_without_reuseport(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
 
     with Held() as held, socket.socket() as server:

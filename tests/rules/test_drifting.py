@@ -235,5 +235,5 @@ def test_a_mail_names_the_columns_that_drift_most(house: House) -> None:
     assert "(PSI of column 99 0.99)" in letter.subject
     assert (
         "column 99 0.99, column 98 0.98, column 97 0.97, column 96 0.96 and column 95 0.95, the largest of 100"
-        in letter.lede[1]
+        in letter.intro[1]
     )

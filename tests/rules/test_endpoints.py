@@ -14,7 +14,7 @@ from promotion.client.live_record import LiveContainer, LiveModel
 from promotion.config.loading import parse
 from promotion.config.settings import Endpoint, Inference
 from promotion.domain import endpoint_plan
-from promotion.domain.endpoint_plan import Found, Wanted, next_step
+from promotion.domain.endpoint_plan import Observed, Wanted, next_step
 from promotion.domain.model import EndpointState
 from promotion.errors import Invalid, Refused
 from promotion.rendering import mail, pages
@@ -52,8 +52,8 @@ def wanted(version: int = 2, sequence: int = 7, settings: Endpoint | None = None
     )
 
 
-def found(status: str = "InService", config: str = "another", **given: Any) -> Found:
-    return Found(status=status, config_name=config, **given)
+def found(status: str = "InService", config: str = "another", **given: Any) -> Observed:
+    return Observed(status=status, config_name=config, **given)
 
 
 def test_the_container_is_held_to_the_approved_bytes() -> None:
@@ -141,7 +141,7 @@ def test_long_names_that_begin_alike_stay_apart() -> None:
     ],
 )
 def test_there_is_one_step_from_here_to_there(
-    given_wanted: bool, given_found: Found | None, revoked: bool, step: str
+    given_wanted: bool, given_found: Observed | None, revoked: bool, step: str
 ) -> None:
     assert next_step(wanted() if given_wanted else None, given_found, revoked=revoked) == step
 
@@ -272,7 +272,7 @@ def test_a_failure_is_mailed_to_who_answers_for_the_environment_with_the_reason(
     [letter] = mail.letters(house.events()[-1], view=house.view(), config=house.config, links=LINKS)
     assert set(letter.to) == {"ann@example.com", "ben@example.com"}
     assert letter.subject == f"[dev] {GROUP} v1: endpoint failed"
-    assert "Nothing answers there now." in letter.lede[0]
+    assert "Nothing answers there now." in letter.intro[0]
     assert "exit status 4" in letter.quote
 
 

@@ -307,7 +307,7 @@ class House:
     def took(self, answer: Answer) -> None:
         assert answer.status == 303, answer.text
 
-    def furnish(self) -> None:
+    def seed(self) -> None:
         """Models in every state."""
         took = self.took
         self.register("open")

@@ -127,7 +127,7 @@ def _transform_ami(world: World) -> Verdict:
 
 
 def _endpoint_ami(world: World) -> Verdict:
-    endpoint = world.config.rung(world.environment).endpoint
+    endpoint = world.config.base_environment(world.environment).endpoint
     if endpoint is None or not endpoint.serves(world.group):
         return unknown(f"{world.environment} serves no endpoint for {world.group}.", "Only where you want endpoints.")
     state = world.view().environment(world.environment).endpoint
@@ -137,7 +137,7 @@ def _endpoint_ami(world: World) -> Verdict:
 
 
 def _far_targets(world: World) -> Verdict:
-    if not world.config.elsewhere:
+    if not world.config.cross_account:
         return unknown("all environments are in one account.")
     rules = world.client("events")
     bus = world.installation["event_bus"]
@@ -148,17 +148,19 @@ def _far_targets(world: World) -> Verdict:
         for found in rules.get_paginator("list_targets_by_rule").paginate(Rule=rule["Name"], EventBusName=bus)
         for target in found["Targets"]
     ]
-    there = {account for account in world.config.elsewhere.values() if any(f":{account}:" in arn for arn in targets)}
-    if missing := sorted(set(world.config.elsewhere.values()) - there):
+    there = {
+        account for account in world.config.cross_account.values() if any(f":{account}:" in arn for arn in targets)
+    }
+    if missing := sorted(set(world.config.cross_account.values()) - there):
         return fails(f"no rule has a target in {', '.join(missing)}.", "Deploy again: the buses come first.")
     return holds(f"rules have targets on the buses of {len(there)} other accounts.")
 
 
 def _far_run(world: World) -> Verdict:
-    if not world.config.elsewhere:
+    if not world.config.cross_account:
         return unknown("all environments are in one account.")
-    if world.environment not in world.config.elsewhere:
-        name = next(iter(world.config.elsewhere))
+    if world.environment not in world.config.cross_account:
+        name = next(iter(world.config.cross_account))
         return unknown(
             f"{world.environment} is in the service's account.", f"Promote a model to {name}: its run shows it."
         )

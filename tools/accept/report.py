@@ -84,7 +84,7 @@ def document(report: Report, world: World) -> dict[str, Any]:
         "region": world.installation["region"],
         "emulated": world.emulated,
         "instance_type": world.config.inference.instance_type,
-        "accounts": 1 + len(set(world.config.elsewhere.values())),
+        "accounts": 1 + len(set(world.config.cross_account.values())),
         "steps": [asdict(step) for step in report.steps],
         "assumptions": {name: asdict(verdict) for name, verdict in report.assumptions.items()},
         "seconds": world.took_s,

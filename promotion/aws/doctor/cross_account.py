@@ -20,7 +20,7 @@ OPERATOR = "operator"
 
 def look(account: Account, clients_in: Callable[[str], ClientFor]) -> Iterator[Finding]:
     """Each account, one after the other. `clients_in` gives an environment's clients, as the operators' role."""
-    for environment, number in account.settings.elsewhere.items():
+    for environment, number in account.settings.cross_account.items():
         said = f"account of {environment}"
         try:
             clients_in(environment)("ssm")
@@ -36,7 +36,7 @@ def look(account: Account, clients_in: Callable[[str], ClientFor]) -> Iterator[F
         checks: tuple[tuple[str, Check], ...] = (
             (said, partial(_parameters, there, environment, number)),
             ("CDK bootstrap", partial(readiness.bootstrap, there)),
-            ("quota", partial(readiness.quota, there, environments=[account.settings.rung(environment)])),
+            ("quota", partial(readiness.quota, there, environments=[account.settings.base_environment(environment)])),
         )
         deployed: tuple[tuple[str, Check], ...] = (
             ("machine", partial(_machine, there, environment, number)),

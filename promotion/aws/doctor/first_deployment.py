@@ -105,7 +105,9 @@ def keys(account: Account) -> Iterator[Finding]:
     named = {*settings.artifacts.keys, settings.inference.volume_key, settings.inference.output_key}
     for environment in settings.environments:
         named |= (
-            {environment.volume_key, environment.output_key} if environment.name not in settings.elsewhere else set()
+            {environment.volume_key, environment.output_key}
+            if environment.name not in settings.cross_account
+            else set()
         )
     for key in sorted(filter(None, named)):
         try:
@@ -115,7 +117,7 @@ def keys(account: Account) -> Iterator[Finding]:
                 raise
             yield fail("keys", f"there is no key {key}.", "Mend the setting that names it.")
             continue
-        yield _key(key, found, shared=bool(settings.elsewhere) and key in settings.artifacts.keys)
+        yield _key(key, found, shared=bool(settings.cross_account) and key in settings.artifacts.keys)
 
 
 def _key(key: str, found: KeyMetadataTypeDef, *, shared: bool) -> Finding:
@@ -135,7 +137,7 @@ def taken(account: Account) -> Iterator[Finding]:
     there: list[str] = []
     if settings.ledger_table is None and _alias(account, f"alias/{service}-signing"):
         there.append(f"alias/{service}-signing")
-    if settings.elsewhere:
+    if settings.cross_account:
         evidence = f"{service}-evidence-{settings.registry.account}-{settings.registry.region}"
         s3, events, iam = account.client("s3"), account.client("events"), account.client("iam")
         if settings.ledger_table is None and _found(lambda: s3.head_bucket(Bucket=evidence)):
@@ -212,7 +214,7 @@ def roles(account: Account) -> Iterator[Finding]:
     settings, iam = account.settings, account.client("iam")
     for environment in settings.environments:
         role = environment.execution_role
-        if role is None or environment.name in settings.elsewhere:
+        if role is None or environment.name in settings.cross_account:
             continue
         if _found(lambda role=role: iam.get_role(RoleName=role.rpartition("/")[2])):  # type: ignore[misc]
             yield ok("roles", f"{role.rpartition('/')[2]} is there.")

@@ -24,8 +24,8 @@ _UNTOUCHED = (".example.com", "@example.com")
 def configuration(account: Account) -> Iterator[Finding]:
     """Report the policy's digest, and example values that are still in the configuration."""
     settings = account.settings
-    rungs = " → ".join(settings.environment_names)
-    yield ok("configuration", f"{rungs}; policy {settings.policy_digest()[:12]}.")
+    environments = " → ".join(settings.environment_names)
+    yield ok("configuration", f"{environments}; policy {settings.policy_digest()[:12]}.")
     said = [*(a for e in settings.environments for a in e.approvers), settings.mail.sender, settings.identity.issuer]
     untouched = sorted({text for text in said if any(part in text for part in _UNTOUCHED)})
     if untouched:
@@ -144,7 +144,7 @@ def quota(account: Account, environments: Sequence[Environment] | None = None) -
     """
     settings = account.settings
     if environments is None:
-        environments = [each for each in settings.environments if each.name not in settings.elsewhere]
+        environments = [each for each in settings.environments if each.name not in settings.cross_account]
     # By name: how many one of them needs, and all of them together.
     wanted: dict[str, tuple[int, int]] = {}
     for name, each, at_once in (use for environment in environments for use in _instances(settings, environment)):

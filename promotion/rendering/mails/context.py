@@ -22,7 +22,7 @@ SliceSource = Callable[[str], Mapping[str, object]]
 LONGEST_REASON_SHOWN = 2000
 
 
-class Occasion(Struct, frozen=True, kw_only=True):
+class MailContext(Struct, frozen=True, kw_only=True):
     event: Event
     view: GroupSnapshot
     config: Config

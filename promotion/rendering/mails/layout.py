@@ -46,9 +46,9 @@ class Letter(Struct, frozen=True, kw_only=True):
     cc: tuple[str, ...] = ()
     subject: str
     tone: Tone
-    kicker: str
+    eyebrow: str
     headline: str
-    lede: Sequence[str]
+    intro: Sequence[str]
     action: tuple[str, str]
     action_note: str = ""
     quote: str = ""

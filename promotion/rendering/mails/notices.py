@@ -10,7 +10,7 @@ from promotion.domain.without_run import what_follows
 from promotion.formatting import listed, number, one_line, readable
 from promotion.ledger import payloads
 from promotion.rendering.documents.card import requester_address
-from promotion.rendering.mails.context import Occasion
+from promotion.rendering.mails.context import MailContext
 from promotion.rendering.mails.layout import Letter
 from promotion.rendering.mails.stops import stop_of
 
@@ -19,7 +19,7 @@ LONGEST_NOTE = 1200
 DRIFTS_SAID = 5
 
 
-def decided(o: Occasion, payload: payloads.DecisionRecorded) -> list[Letter]:
+def decided(o: MailContext, payload: payloads.DecisionRecorded) -> list[Letter]:
     """A rejection goes to the requester; an approval that broke the glass to every approver."""
     name, by = o.environment, o.by
     if payload.verdict == names.REJECTED:
@@ -28,9 +28,9 @@ def decided(o: Occasion, payload: payloads.DecisionRecorded) -> list[Letter]:
                 to=o.requester,
                 subject=f"[{name}] {o.title}: rejected by {by}",
                 tone="bad",
-                kicker=f"Decision for {name}",
+                eyebrow=f"Decision for {name}",
                 headline=f"{o.title} was rejected for {name}",
-                lede=[f"{by} rejected it on {o.moment(o.event.time)}. It stays out of {name}."],
+                intro=[f"{by} rejected it on {o.moment(o.event.time)}. It stays out of {name}."],
                 quote=o.reason,
                 action=("See the request, or ask again", o.links.approval(o.request_id)),
                 action_note="Once something has changed, you can ask again on that page. " + o.signs_in,
@@ -45,9 +45,9 @@ def decided(o: Occasion, payload: payloads.DecisionRecorded) -> list[Letter]:
             cc=o.copies(name),
             subject=f"[{name}] {o.title}: approved by breaking the glass, by {by}",
             tone="bad",
-            kicker=f"Glass broken in {name}",
+            eyebrow=f"Glass broken in {name}",
             headline=f"{by} broke the glass for {o.title}",
-            lede=[f"It was approved for {name} on {o.moment(o.event.time)} past a failed gate or without the quorum."],
+            intro=[f"It was approved for {name} on {o.moment(o.event.time)} past a failed gate or without the quorum."],
             quote=o.reason,
             action=("See what was approved", o.links.approval(o.request_id)),
             action_note="If this is wrong, roll back on the model’s page.",
@@ -56,7 +56,7 @@ def decided(o: Occasion, payload: payloads.DecisionRecorded) -> list[Letter]:
     ]
 
 
-def promoted(o: Occasion, payload: payloads.ModelPromoted) -> list[Letter]:
+def promoted(o: MailContext, payload: payloads.ModelPromoted) -> list[Letter]:
     name, replaces = o.environment, payload.replaces
     by = listed([one_line(who, 120) for who in payload.approvers]) or "the service"
     after = f" {what_follows(o.config, name, o.event.group)}".rstrip()
@@ -68,9 +68,9 @@ def promoted(o: Occasion, payload: payloads.ModelPromoted) -> list[Letter]:
             to=o.requester,
             subject=f"[{name}] {o.title}: approved, live in {name}",
             tone="good",
-            kicker=f"Decision for {name}",
+            eyebrow=f"Decision for {name}",
             headline=f"{o.title} is live in {name}",
-            lede=[f"Approved by {by} on {o.moment(o.event.time)}; {place}.{after}"],
+            intro=[f"Approved by {by} on {o.moment(o.event.time)}; {place}.{after}"],
             quote="\n".join(f"{one_line(v.actor.label, 120)}: {readable(v.reason, 600)[0]}" for v in votes if v.reason),
             action=("See the decision", link),
             action_note=o.signs_in,
@@ -79,7 +79,7 @@ def promoted(o: Occasion, payload: payloads.ModelPromoted) -> list[Letter]:
     ]
 
 
-def expired(o: Occasion) -> list[Letter]:
+def expired(o: MailContext) -> list[Letter]:
     """Write to the requester; with the cause if approval was impossible."""
     name = o.environment
     stop = stop_of(o, o.state.requests[name])
@@ -90,9 +90,9 @@ def expired(o: Occasion) -> list[Letter]:
             to=o.requester or o.approvers(name),
             subject=f"[{name}] {o.title}: request expired",
             tone="calm",
-            kicker=f"Request for {name}",
+            eyebrow=f"Request for {name}",
             headline=f"Nobody decided on {o.title} for {name}",
-            lede=[f"The request expired. {again}"] if stop.may else ["The request expired.", cause],
+            intro=[f"The request expired. {again}"] if stop.may else ["The request expired.", cause],
             action=("Ask again" if stop.may else "See what stops it", o.links.approval(o.request_id)),
             action_note=o.signs_in if o.requester else "",
             why="You receive this because you registered this version."
@@ -102,7 +102,7 @@ def expired(o: Occasion) -> list[Letter]:
     ]
 
 
-def superseded(o: Occasion, payload: payloads.RequestSuperseded, *, own: bool = False) -> list[Letter]:
+def superseded(o: MailContext, payload: payloads.RequestSuperseded, *, own: bool = False) -> list[Letter]:
     """Write to a requester whose request was superseded by another person's version, but not by one's own.
 
     With `own`, also for that: of many registered at once it is not plain which one is asked.
@@ -119,9 +119,9 @@ def superseded(o: Occasion, payload: payloads.RequestSuperseded, *, own: bool = 
             to=o.requester,
             subject=f"[{name}] {o.title}: superseded by v{newer.version}",
             tone="calm",
-            kicker=f"Request for {name}",
+            eyebrow=f"Request for {name}",
             headline=f"{o.title} was superseded by v{newer.version}",
-            lede=[f"{came}; nobody will decide on version {o.version} there."],
+            intro=[f"{came}; nobody will decide on version {o.version} there."],
             action=("See the request", o.links.approval(o.request_id)),
             action_note=o.signs_in,
             why="You receive this because you registered the older version.",
@@ -129,7 +129,7 @@ def superseded(o: Occasion, payload: payloads.RequestSuperseded, *, own: bool = 
     ]
 
 
-def rolled_back(o: Occasion, payload: payloads.ModelRolledBack) -> list[Letter]:
+def rolled_back(o: MailContext, payload: payloads.ModelRolledBack) -> list[Letter]:
     name, by, before = o.environment, o.by, payload.from_version
     from_version = f" from v{before}" if before else ""
     return _and_requester(
@@ -139,9 +139,9 @@ def rolled_back(o: Occasion, payload: payloads.ModelRolledBack) -> list[Letter]:
             cc=o.copies(name),
             subject=f"[{name}] {o.group}: rolled back to v{o.version}{from_version}",
             tone="bad",
-            kicker=f"Rolled back in {name}",
+            eyebrow=f"Rolled back in {name}",
             headline=f"{name} is back on {o.title}",
-            lede=[
+            intro=[
                 f"{by} rolled {name} back to version {o.version}{from_version} on {o.moment(o.event.time)}. "
                 "Pipelines use it from their next run on."
             ],
@@ -153,15 +153,15 @@ def rolled_back(o: Occasion, payload: payloads.ModelRolledBack) -> list[Letter]:
     )
 
 
-def revoked(o: Occasion, payload: payloads.ModelRevoked) -> list[Letter]:
+def revoked(o: MailContext, payload: payloads.ModelRevoked) -> list[Letter]:
     by = o.by
     fallbacks = payload.falls_back
-    lede = [f"{by} revoked version {o.version} on {o.moment(o.event.time)}: no pipeline may use it any more."]
+    intro = [f"{by} revoked version {o.version} on {o.moment(o.event.time)}: no pipeline may use it any more."]
     for name, fallback in fallbacks.items():
         nothing = f"In {name} nothing is live now: its pipelines stop."
-        lede.append(f"{name} falls back to version {fallback}." if fallback else nothing)
+        intro.append(f"{name} falls back to version {fallback}." if fallback else nothing)
     if not fallbacks:
-        lede.append("It was live nowhere.")
+        intro.append("It was live nowhere.")
     return _and_requester(
         o,
         Letter(
@@ -169,9 +169,9 @@ def revoked(o: Occasion, payload: payloads.ModelRevoked) -> list[Letter]:
             cc=o.copies(*o.config.environment_names),
             subject=f"[revoked] {o.title}: revoked everywhere by {by}",
             tone="bad",
-            kicker="Revoked everywhere",
+            eyebrow="Revoked everywhere",
             headline=f"{o.title} was revoked",
-            lede=lede,
+            intro=intro,
             quote=o.reason,
             action=("See the model", o.model_link),
             why="Every approver is told of a revocation.",
@@ -179,7 +179,7 @@ def revoked(o: Occasion, payload: payloads.ModelRevoked) -> list[Letter]:
     )
 
 
-def bypassed(o: Occasion, payload: payloads.ApprovalBypassed) -> list[Letter]:
+def bypassed(o: MailContext, payload: payloads.ApprovalBypassed) -> list[Letter]:
     status, expected = one_line(payload.status, 60), one_line(payload.expected, 60)
     by = one_line(payload.by, 200) or "somebody"
     done = (
@@ -190,9 +190,9 @@ def bypassed(o: Occasion, payload: payloads.ApprovalBypassed) -> list[Letter]:
             to=o.approvers(*o.config.environment_names),
             subject=f"[bypassed] {o.title}: set to {status} outside this service",
             tone="bad",
-            kicker="Approval bypassed",
+            eyebrow="Approval bypassed",
             headline=f"{o.title} was set to {status} outside this service",
-            lede=[
+            intro=[
                 f"{by} changed its status in the Model Registry, on {o.moment(o.event.time)}. The ledger says {expected}. {done}",
                 "Pipelines that use Parameter Store are not affected; rules that deploy on the registry’s status may be.",
             ],
@@ -202,7 +202,7 @@ def bypassed(o: Occasion, payload: payloads.ApprovalBypassed) -> list[Letter]:
     ]
 
 
-def integrity_broken(o: Occasion, payload: payloads.IntegrityBroken) -> list[Letter]:
+def integrity_broken(o: MailContext, payload: payloads.IntegrityBroken) -> list[Letter]:
     places = [o.event.environment] if o.event.environment else list(o.config.environment_names)
     name = o.event.environment or "integrity"
     problem = readable(payload.problem, LONGEST_NOTE)[0]
@@ -212,9 +212,9 @@ def integrity_broken(o: Occasion, payload: payloads.IntegrityBroken) -> list[Let
             cc=o.copies(*places),
             subject=f"[{name}] {o.title}: its bytes are not those that were approved",
             tone="bad",
-            kicker="Integrity broken",
+            eyebrow="Integrity broken",
             headline=f"{o.title} is not what was approved",
-            lede=[
+            intro=[
                 "The artifact, or the record that vouches for it, has changed since the approval. "
                 "Pipelines refuse it: nothing is predicted with it until this is settled."
             ],
@@ -226,7 +226,7 @@ def integrity_broken(o: Occasion, payload: payloads.IntegrityBroken) -> list[Let
     ]
 
 
-def drifted(o: Occasion, payload: payloads.DriftDetected) -> list[Letter]:
+def drifted(o: MailContext, payload: payloads.DriftDetected) -> list[Letter]:
     name, settings = o.environment, o.config.drift
     largest = sorted(payload.drift.items(), key=lambda each: -each[1])
     said = [f"{one_line(k, 60).removesuffix('_psi').replace('_', ' ')} {number(v)}" for k, v in largest[:DRIFTS_SAID]]
@@ -234,35 +234,35 @@ def drifted(o: Occasion, payload: payloads.DriftDetected) -> list[Letter]:
     # A mail that comes late may find another version live.
     asked = settings.ask_to_roll_back and environment.live == o.version
     back = o.view.last_good(environment) if asked else None
-    lede = [
+    intro = [
         f"The input that {o.title} receives in {name} has drifted from the data it was evaluated on. It stays live until you act."
     ]
     if said:
         above = f"; above {number(payload.bound)} it counts as drift" if payload.bound is not None else ""
         more = f", the largest of {len(largest)}" if len(largest) > len(said) else ""
-        lede.append(f"Measured, as population stability indices: {listed(said)}{more}{above}.")
+        intro.append(f"Measured, as population stability indices: {listed(said)}{more}{above}.")
     if payload.retraining:
         pipeline = one_line(payload.retraining, 300).rpartition("/")[2]
-        lede.append(
+        intro.append(
             f"A retraining is being started: the pipeline {pipeline}. What it registers will ask for its own approval."
         )
     elif payload.retraining_held:
-        lede.append(f"No retraining was started: {one_line(payload.retraining_held, 200)}.")
+        intro.append(f"No retraining was started: {one_line(payload.retraining_held, 200)}.")
     if back is not None:
-        lede.append(
+        intro.append(
             f"Decide whether {name} goes back to version {back}; doing nothing leaves version {o.version} live."
         )
     elif asked:
-        lede.append(f"There is no earlier version that {name} could go back to.")
+        intro.append(f"There is no earlier version that {name} could go back to.")
     return [
         Letter(
             to=o.approvers(name) if settings.mail else (),
             cc=o.copies(name),
             subject=f"[{name}] {o.title}: drift detected" + (f" (PSI of {said[0]})" if said else ""),
             tone="stopped",
-            kicker=f"Drift in {name}",
+            eyebrow=f"Drift in {name}",
             headline=f"{o.title} is drifting in {name}",
-            lede=lede,
+            intro=intro,
             # Of indices the reason says again what is measured.
             quote="" if said else readable(payload.reason, LONGEST_NOTE)[0],
             action=("Decide whether to roll back", o.model_link)
@@ -274,12 +274,12 @@ def drifted(o: Occasion, payload: payloads.DriftDetected) -> list[Letter]:
     ]
 
 
-def endpoint_changed(o: Occasion, payload: payloads.EndpointChanged) -> list[Letter]:
+def endpoint_changed(o: MailContext, payload: payloads.EndpointChanged) -> list[Letter]:
     """Write about an endpoint that fails to serve the live version, or that an operator removes or restores."""
     name, status, serves = o.environment, payload.status, payload.serves
     if status == names.ENDPOINT_FAILED:
         goes_on = f"Version {serves} goes on answering there." if serves else "Nothing answers there now."
-        headline, lede = (
+        headline, intro = (
             f"The endpoint in {name} does not serve {o.title}",
             [
                 f"It should have taken over on {o.moment(o.event.time)}, and did not. {goes_on}",
@@ -287,14 +287,14 @@ def endpoint_changed(o: Occasion, payload: payloads.EndpointChanged) -> list[Let
             ],
         )
     elif status == names.ENDPOINT_REMOVED:
-        headline, lede = (
+        headline, intro = (
             f"The endpoint of {o.group} in {name} was removed",
             [
                 f"{o.by} removed it on {o.moment(o.event.time)}. Version {o.version} stays live for pipelines.",
             ],
         )
     elif status == names.ENDPOINT_RESTORED:
-        headline, lede = (
+        headline, intro = (
             f"The endpoint of {o.group} in {name} was requested again",
             [
                 f"{o.by} requested it on {o.moment(o.event.time)}. It will serve version {o.version}.",
@@ -311,9 +311,9 @@ def endpoint_changed(o: Occasion, payload: payloads.EndpointChanged) -> list[Let
             cc=o.copies(name),
             subject=f"[{name}] {o.title}: endpoint {status.lower()}",
             tone="bad" if failed else "calm",
-            kicker=f"Endpoint in {name}",
+            eyebrow=f"Endpoint in {name}",
             headline=headline,
-            lede=lede,
+            intro=intro,
             quote=said or o.reason,
             action=("See the model", o.model_link),
             action_note=f"promotion endpoint restore {o.group} {name} tries again." if failed else "",
@@ -322,7 +322,7 @@ def endpoint_changed(o: Occasion, payload: payloads.EndpointChanged) -> list[Let
     )
 
 
-def _and_requester(o: Occasion, letter: Letter) -> list[Letter]:
+def _and_requester(o: MailContext, letter: Letter) -> list[Letter]:
     """Return a letter to approvers, and its copy for the requester with links that open for them."""
     told = {address.casefold() for address in (*letter.to, *letter.cc)}
     if not o.requester or o.requester[0].casefold() in told:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from promotion.domain.package_changes import is_served
 from promotion.formatting import listed, readable
 from promotion.ledger import payloads
-from promotion.rendering.mails.context import Occasion
+from promotion.rendering.mails.context import MailContext
 from promotion.rendering.mails.layout import Letter
 
 
-def registered(o: Occasion, payload: payloads.ModelRegistered) -> list[Letter]:
+def registered(o: MailContext, payload: payloads.ModelRegistered) -> list[Letter]:
     """Only where SageMaker could not make the package: its requester can register it again."""
     if payload.unasked != "Failed":
         return []
@@ -18,9 +18,9 @@ def registered(o: Occasion, payload: payloads.ModelRegistered) -> list[Letter]:
             to=o.requester,
             subject=f"{o.title}: SageMaker could not make the package",
             tone="stopped",
-            kicker="Registration failed",
+            eyebrow="Registration failed",
             headline=f"{o.title} was not made",
-            lede=[
+            intro=[
                 readable(payload.package.problem, 1000)[0],
                 "Nobody is asked to approve it. Register it again, mended.",
             ],
@@ -30,7 +30,7 @@ def registered(o: Occasion, payload: payloads.ModelRegistered) -> list[Letter]:
     ]
 
 
-def changed(o: Occasion, payload: payloads.PackageChanged) -> list[Letter]:
+def changed(o: MailContext, payload: payloads.PackageChanged) -> list[Letter]:
     """Write if the change affects serving, after an approval: before one, a new request shows the change."""
     if not payload.told:
         return []
@@ -41,9 +41,9 @@ def changed(o: Occasion, payload: payloads.PackageChanged) -> list[Letter]:
             cc=o.copies(*o.config.environment_names, requester=True),
             subject=f"[changed] {o.title}: the package was changed after it was approved",
             tone="bad",
-            kicker="Package changed",
+            eyebrow="Package changed",
             headline=f"{o.title} is not what was approved any more",
-            lede=[
+            intro=[
                 f"In the registry, its {listed(served)} changed after an approval. Pipelines go on with what was approved.",
                 "No further environment takes it: register what it is now as a new version, or set it back.",
             ],
@@ -53,7 +53,7 @@ def changed(o: Occasion, payload: payloads.PackageChanged) -> list[Letter]:
     ]
 
 
-def removed(o: Occasion) -> list[Letter]:
+def removed(o: MailContext) -> list[Letter]:
     """Write to the approvers of its pending request, and to its requester."""
     waits = [name for name, request in o.state.requests.items() if request.state == "Pending"]
     waits = [name for name in waits if name in o.config.environment_names]
@@ -63,9 +63,9 @@ def removed(o: Occasion) -> list[Letter]:
             cc=o.copies(*waits, requester=True),
             subject=f"[{', '.join(waits)}] {o.title}: the package was deleted from the registry",
             tone="stopped",
-            kicker="Package deleted",
+            eyebrow="Package deleted",
             headline=f"{o.title} is no longer in the registry",
-            lede=[
+            intro=[
                 "It was deleted while it waits for approval, so nobody can approve it. You can reject it, or let it expire."
             ],
             action=("See the version", o.version_link),

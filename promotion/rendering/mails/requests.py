@@ -29,7 +29,7 @@ from promotion.rendering.documents.pictures import drawn
 from promotion.rendering.documents.rows import MetricRow, SliceRow
 from promotion.rendering.documents.story import against_live, approved_before, ended_before, gates_said
 from promotion.rendering.mails import stops
-from promotion.rendering.mails.context import Occasion
+from promotion.rendering.mails.context import MailContext
 from promotion.rendering.mails.layout import Letter, Picture
 
 LONGEST_NOTE = 200
@@ -37,7 +37,7 @@ PROBLEMS_IN_MAIL = 2
 SAMPLES_IN_MAIL = 3
 
 
-def requested(o: Occasion) -> list[Letter]:
+def requested(o: MailContext) -> list[Letter]:
     """Registered metrics for the first environment, an inference run's for the others; nothing of one superseded meanwhile."""
     request = request_of(o.event)
     now = o.state.requests.get(o.environment)
@@ -47,7 +47,7 @@ def requested(o: Occasion) -> list[Letter]:
     return [_ask(o, request), *(stops.stopped(o, request) if o.event.actor.kind == "system" else [])]
 
 
-def reminded(o: Occasion) -> list[Letter]:
+def reminded(o: MailContext) -> list[Letter]:
     request = o.state.requests.get(o.environment)
     # A reminder that comes late, of something decided since, would only confuse.
     if request is None or request.id != o.request_id or request.state_at(o.event.time) != "Pending":
@@ -60,7 +60,7 @@ def reminded(o: Occasion) -> list[Letter]:
     return [replace(letter, to=tuple(address for address in letter.to if address.casefold() not in voters))]
 
 
-def measured(o: Occasion, payload: payloads.InferenceCompleted) -> list[Letter]:
+def measured(o: MailContext, payload: payloads.InferenceCompleted) -> list[Letter]:
     """A further run by which the gates of an open request say something else than before."""
     if payload.status == "Failed":
         return stops.run_failed(o, payload)
@@ -72,7 +72,7 @@ def measured(o: Occasion, payload: payloads.InferenceCompleted) -> list[Letter]:
     return found + [letter for request in pending if not request.gates_open for letter in stops.stopped(o, request)]
 
 
-def _ask(o: Occasion, request: Request, *, reminder: bool = False) -> Letter:
+def _ask(o: MailContext, request: Request, *, reminder: bool = False) -> Letter:
     name, evidence, gates = request.environment, request.evidence, request.gates
     rules = o.config.environment(name, o.event.group)
     live = _live(o, name)
@@ -93,29 +93,29 @@ def _ask(o: Occasion, request: Request, *, reminder: bool = False) -> Letter:
         subject = f"[{name}] {o.title}: {stopped}"
         headline, button = f"{o.title} can’t enter {name}", "See why"
         why = checks["title"] if refused.code == "gate_shut" else refused.why_not.rstrip(".")
-        lede = f"{why}: you can only reject it."
+        intro = f"{why}: you can only reject it."
         if refused.code in ("artifact", "requester_unknown"):
-            lede += f" {refused.who_may}"
+            intro += f" {refused.who_may}"
     else:
         subject = f"[{name}] {o.title}: approve for {name}"
         headline, button = f"Approve {o.title} for {name}?", "Review and decide"
-        lede = f"{checks['title']}; {against['title'][:1].lower()}{against['title'][1:]}."
+        intro = f"{checks['title']}; {against['title'][:1].lower()}{against['title'][1:]}."
     if reminder:
         subject = f"[{name}] {o.title}: still pending, {left} left"
-        lede = f"Requested {span(o.event.time - request.requested_at)} ago; nobody has decided yet."
+        intro = f"Requested {span(o.event.time - request.requested_at)} ago; nobody has decided yet."
     asked = own_models.asked_people(o.approvers(name), o.state, rules, o.config)
     if alone := own_models.nobody_else_decides(o.state, rules, o.config):
         subject = f"[{name}] {o.title}: no approver for {name}"
         headline, button = f"Nobody who was asked may approve {o.title} for {name}", "See the request"
-        lede = f"{alone} Nobody else was asked. Whoever runs this service can name another under approvers."
+        intro = f"{alone} Nobody else was asked. Whoever runs this service can name another under approvers."
     return Letter(
         to=asked or o.approvers(name),
         cc=() if reminder else o.copies(name),
         subject=subject,
         tone="stopped" if stopped else "ask",
-        kicker=f"{'Reminder: approval' if reminder else 'Approval'} for {name}",
+        eyebrow=f"{'Reminder: approval' if reminder else 'Approval'} for {name}",
         headline=headline,
-        lede=[lede],
+        intro=[intro],
         action=(button, o.links.approval(request.id)),
         version=o.version,
         live=live.version if live else None,
@@ -159,7 +159,7 @@ def _unsaid(problems: list[str], evidence: Evidence, gates: tuple[GateResult, ..
     return problems[1:] if said else problems
 
 
-def _refused_to_all(o: Occasion, request: Request, environment: EnvironmentState) -> policy.Judgement:
+def _refused_to_all(o: MailContext, request: Request, environment: EnvironmentState) -> policy.Judgement:
     """Return why approving would be refused to any approver; `may` if it would not."""
     rules = o.config.environment(request.environment, o.event.group)
     anyone = Person(subject="", name="", groups=frozenset({rules.approver_group.id}))
@@ -180,7 +180,7 @@ def _stopped(refused: policy.Judgement, gates: tuple[GateResult, ...]) -> str:
     return STOPS.get(refused.code, "stopped")
 
 
-def _live(o: Occasion, name: str) -> VersionState | None:
+def _live(o: MailContext, name: str) -> VersionState | None:
     """Return the version to compare with: the live one, or the one before if the candidate is live."""
     environment: EnvironmentState = o.view.environment(name)
     if environment.live is not None and environment.live < o.version:
@@ -191,7 +191,7 @@ def _live(o: Occasion, name: str) -> VersionState | None:
     return o.view.find_version(older[-1]) if older else None
 
 
-def _pictures(o: Occasion, evidence: Evidence, rows: list[MetricRow]) -> tuple[tuple[Picture, ...], list[str]]:
+def _pictures(o: MailContext, evidence: Evidence, rows: list[MetricRow]) -> tuple[tuple[Picture, ...], list[str]]:
     """The first picture of a run with its alternative text, or the names of those that could not be read."""
     found, lost = drawn(evidence, rows, o.picture, most=1)
     return tuple(
@@ -200,7 +200,7 @@ def _pictures(o: Occasion, evidence: Evidence, rows: list[MetricRow]) -> tuple[t
     ), ([] if found else lost)
 
 
-def _weakest(o: Occasion, evidence: Evidence, rows: list[MetricRow]) -> list[tuple[str, str]]:
+def _weakest(o: MailContext, evidence: Evidence, rows: list[MetricRow]) -> list[tuple[str, str]]:
     """The slice of the data in which the metric that matters most does worst."""
     found = worst_slices(o.slices(evidence.metrics_uri), rows, 1) if evidence.metrics_uri else []
     return [("Weakest slice", f"{s['slice']}: {s['metric']} {number(s['value'])}{_distance(s)}") for s in found]
@@ -218,7 +218,7 @@ def _notes(package: dict[str, Any], changed: str) -> list[tuple[str, str]]:
     return [("Description", text)] if text else []
 
 
-def _before(o: Occasion, name: str) -> list[tuple[str, str]]:
+def _before(o: MailContext, name: str) -> list[tuple[str, str]]:
     """Return the row about the end of the version's previous request."""
     now = o.state.requests.get(name)
     if now is None or not (found := ended_before(now)):
@@ -230,7 +230,7 @@ def _before(o: Occasion, name: str) -> list[tuple[str, str]]:
     return [("Before", f"{newest['how']}{who} on {o.moment(now.earlier[-1].at)}{why}{more}")]
 
 
-def _people(o: Occasion, package: dict[str, Any], name: str) -> list[tuple[str, str]]:
+def _people(o: MailContext, package: dict[str, Any], name: str) -> list[tuple[str, str]]:
     """Return the row of the requester, or of the approvers in the environments before this one."""
     before = approved_before(o.state, name, o.config)
     if before:
@@ -243,7 +243,7 @@ def _quorum(quorum: int) -> str:
     return f"; {quorum} approvals needed" if quorum > 1 else ""
 
 
-def _samples(o: Occasion, evidence: Evidence) -> list[dict[str, object]]:
+def _samples(o: MailContext, evidence: Evidence) -> list[dict[str, object]]:
     if not o.config.mail.samples_in_mail or not evidence.metrics_uri:
         return []
     return [

@@ -10,7 +10,7 @@ from promotion.domain.model import Request
 from promotion.formatting import listed, readable
 from promotion.ledger import payloads
 from promotion.rendering.documents.card import NO_ROOM
-from promotion.rendering.mails.context import Occasion
+from promotion.rendering.mails.context import MailContext
 from promotion.rendering.mails.layout import Letter
 
 LONGEST_CAUSE = 1200
@@ -21,7 +21,7 @@ _TO_DO = {
 }
 
 
-def stop_of(o: Occasion, request: Request) -> policy.Judgement:
+def stop_of(o: MailContext, request: Request) -> policy.Judgement:
     """Return why approving `request` would be refused to any approver; `may` where it would not, or only for a time."""
     situation = policy.Situation(
         config=o.config,
@@ -33,7 +33,7 @@ def stop_of(o: Occasion, request: Request) -> policy.Judgement:
     return policy.lasting_stop(situation)
 
 
-def stopped(o: Occasion, request: Request) -> list[Letter]:
+def stopped(o: MailContext, request: Request) -> list[Letter]:
     """Return one letter to the requester of a request that can't be approved; none if a failed run has its own."""
     found = stop_of(o, request)
     if found.may or any(gate.kind is GateKind.RUN for gate in request.gates):
@@ -42,7 +42,7 @@ def stopped(o: Occasion, request: Request) -> list[Letter]:
     return [_letter(o, name, f"{o.title} can’t enter {name}", "stopped", found, o.links.approval(request.id))]
 
 
-def no_room(o: Occasion) -> list[Letter]:
+def no_room(o: MailContext) -> list[Letter]:
     """A letter to the requester of a version that was registered with metadata too full for this service's fields."""
     package = o.state.package
     if not package.no_room:
@@ -52,7 +52,7 @@ def no_room(o: Occasion) -> list[Letter]:
     return [_letter(o, name, f"{o.title} has no room for statuses", "no room in its metadata", found, o.version_link)]
 
 
-def artifact_failed(o: Occasion, payload: payloads.ArtifactHashed) -> list[Letter]:
+def artifact_failed(o: MailContext, payload: payloads.ArtifactHashed) -> list[Letter]:
     """A letter to the requester once hashing has failed for good, about the requests that wait for it."""
     if payload.hashing or not payload.problem:
         return []
@@ -60,7 +60,7 @@ def artifact_failed(o: Occasion, payload: payloads.ArtifactHashed) -> list[Lette
     return [letter for request in pending[:1] for letter in stopped(o, request)]
 
 
-def run_failed(o: Occasion, payload: payloads.InferenceCompleted) -> list[Letter]:
+def run_failed(o: MailContext, payload: payloads.InferenceCompleted) -> list[Letter]:
     """A letter to the requester about the first of failed runs in a row."""
     if payload.status != "Failed" or not payload.told:
         return []
@@ -71,11 +71,14 @@ def run_failed(o: Occasion, payload: payloads.InferenceCompleted) -> list[Letter
     letter = _letter(
         o, name, f"The inference run of {o.title} in {name} failed", "inference run failed", found, o.version_link
     )
-    lede = [*letter.lede, "Mend the model, or the input in S3; the next run is started by the team of the environment."]
-    return [replace(letter, lede=lede, quote=readable(payload.evidence.problem, LONGEST_CAUSE)[0])]
+    intro = [
+        *letter.intro,
+        "Mend the model, or the input in S3; the next run is started by the team of the environment.",
+    ]
+    return [replace(letter, intro=intro, quote=readable(payload.evidence.problem, LONGEST_CAUSE)[0])]
 
 
-def not_measured(o: Occasion, payload: payloads.InferenceSkipped) -> list[Letter]:
+def not_measured(o: MailContext, payload: payloads.InferenceSkipped) -> list[Letter]:
     """Return letters to the environment's team and to the requester if results are missing, so nobody is asked."""
     if payload.asks:
         return []
@@ -87,9 +90,9 @@ def not_measured(o: Occasion, payload: payloads.InferenceSkipped) -> list[Letter
         cc=o.copies(name),
         subject=f"[{name}] {o.title}: not measured in {name}",
         tone="stopped",
-        kicker=f"Not measured in {name}",
+        eyebrow=f"Not measured in {name}",
         headline=f"{o.title} is live in {name}, and nothing measures it there",
-        lede=[
+        intro=[
             f"{readable(payload.reason, LONGEST_CAUSE)[0]}. Nobody is asked for {following} until there are results.{needs}",
             f"Put input and references there and run the environment's inference machine, or report an evaluation of your own: "
             f"promotion report {o.group} {name} {o.version} --metrics FILE.",
@@ -102,14 +105,14 @@ def not_measured(o: Occasion, payload: payloads.InferenceSkipped) -> list[Letter
     return [letter, *([replace(letter, to=tuple(own), cc=(), action_note=o.signs_in, why=_WHY)] if own else [])]
 
 
-def _letter(o: Occasion, name: str, headline: str, what: str, found: policy.Judgement, link: str) -> Letter:
+def _letter(o: MailContext, name: str, headline: str, what: str, found: policy.Judgement, link: str) -> Letter:
     return Letter(
         to=o.requester,
         subject=f"[{name}] {o.title}: {what}",
         tone="calm" if found.may else "stopped",
-        kicker=f"Registered for {name}" if found.may else f"Stopped in {name}",
+        eyebrow=f"Registered for {name}" if found.may else f"Stopped in {name}",
         headline=headline,
-        lede=[readable(found.why_not, LONGEST_CAUSE)[0], *([_TO_DO[found.code]] if found.code in _TO_DO else [])],
+        intro=[readable(found.why_not, LONGEST_CAUSE)[0], *([_TO_DO[found.code]] if found.code in _TO_DO else [])],
         action=("See the version" if found.may else "See what stops it", link),
         action_note=o.signs_in,
         why=_WHY,

@@ -45,7 +45,7 @@ def aws() -> Iterator[None]:
 
 
 def there(config: Config) -> Any:
-    accounts = Accounts(boto3.client("sts"), config.elsewhere, prefix="/promotion", purpose=cross_account.OPERATOR)
+    accounts = Accounts(boto3.client("sts"), config.cross_account, prefix="/promotion", purpose=cross_account.OPERATOR)
     return accounts.clients("prod")
 
 

@@ -35,9 +35,14 @@ def test_four_accounts_a_domain_a_network_and_a_ledger_are_left_to_aws(tmp_path:
         text = text.replace(f'account = "{account}"', f'account = "{account}"\nsubnets = []')
     source = tmp_path / "promotion.toml"
     source.write_text(f'ledger_table = "left"\n{text}{WEB}', encoding="utf-8")
-    assert loading.load(source).elsewhere
+    assert loading.load(source).cross_account
     here = config_overrides.write(source, tmp_path / "local.toml", issuer=ISSUER)
-    assert (here.elsewhere, here.registry.account, here.ledger_table, here.web.domain_name) == ({}, None, None, None)
+    assert (here.cross_account, here.registry.account, here.ledger_table, here.web.domain_name) == (
+        {},
+        None,
+        None,
+        None,
+    )
     assert (here.inference.subnets, here.inference.volume_key, here.identity.issuer) == ((), None, ISSUER)
     assert here.environment_names == loading.load(source).environment_names
     resources = synth.template(tmp_path / "local.toml")["Resources"].values()
