@@ -57,7 +57,7 @@ def names_in(client: Any) -> set[str]:
     return {found["Name"] for found in client.get_parameters_by_path(Path="/promotion", Recursive=True)["Parameters"]}
 
 
-def test_what_is_live_lands_in_the_environments_account_and_all_else_here(routed: RoutedParameters) -> None:
+def test_live_parameters_are_in_the_environments_account_and_all_others_here(routed: RoutedParameters) -> None:
     for name in (LIVE, DEV, VERSION):
         routed.put_parameter(Name=name, Value="{}", Type="String", Overwrite=True)
     assert names_in(in_prod()) == {LIVE}

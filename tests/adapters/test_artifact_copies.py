@@ -61,7 +61,7 @@ def left(s3: Any) -> tuple[int, int]:
     return len(objects), len(s3.list_multipart_uploads(Bucket=EVIDENCE).get("Uploads", []))
 
 
-def test_what_replaces_the_original_reaches_no_container(s3: Any) -> None:
+def test_a_replaced_original_reaches_no_container(s3: Any) -> None:
     approved = container(put(s3, APPROVED))
     copy = keep_copy(s3, EVIDENCE, approved)
     put(s3, OTHER)
@@ -140,7 +140,7 @@ def test_of_an_approved_version_that_is_gone_there_is_no_copy(s3: Any) -> None:
         (OURS, "", False, True),
     ],
 )
-def test_who_compares_files_with_the_manifest_needs_no_copy(
+def test_an_image_that_compares_files_with_the_manifest_needs_no_copy(
     s3: Any, image: str, own_image: str, always: bool, copied: bool
 ) -> None:
     model = LiveModel(

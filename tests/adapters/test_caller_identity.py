@@ -102,7 +102,7 @@ def altered(**changed: str) -> str:
         altered(**{"X-Amz-Signature": "x" * 9000}),
     ],
 )
-def test_what_is_no_proof_is_not_sent_anywhere(sts: Sts, proof: str) -> None:
+def test_an_invalid_proof_is_not_sent_anywhere(sts: Sts, proof: str) -> None:
     with pytest.raises(Invalid, match="X-Promotion-Caller"):
         confirm(proof, REGION, BODY, SERVICE)
     assert sts.asked == []

@@ -134,7 +134,7 @@ def test_a_checkpoint_that_was_edited_is_not_gone_on_from(running: Plant) -> Non
     assert kept() is not None
 
 
-def test_what_the_daily_function_finds_is_open_since_its_first_finding_until_it_is_mended(
+def test_a_difference_is_open_from_its_first_finding_until_it_is_repaired(
     running: Plant, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = DynamoDifferences(boto3.client("dynamodb"), "projections")

@@ -196,7 +196,7 @@ def test_a_damaged_event_is_refused_and_not_tried_again(fakes: Fakes, event: dic
     assert fakes.recorder.recorded == []
 
 
-def test_what_the_ledger_refuses_is_logged_and_not_tried_again(fakes: Fakes) -> None:
+def test_a_refusal_of_the_ledger_is_logged_and_not_tried_again(fakes: Fakes) -> None:
     fakes.recorder.refusal = "there is no environment 'prod'."
     assert fakes.monitored() == []
     assert on_drift_detected.handler(drifting(), None) == {"refused": "there is no environment 'prod'."}

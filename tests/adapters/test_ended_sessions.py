@@ -54,7 +54,7 @@ def test_a_token_that_names_a_session_alone_ends_it(ended: EndedSessions) -> Non
     assert not ended.has(session())
 
 
-def test_who_signs_in_again_is_signed_in(ended: EndedSessions) -> None:
+def test_a_person_who_signs_in_again_is_signed_in(ended: EndedSessions) -> None:
     ended.end(token_id="1", subject="ann", sid="", now=LATER)
     assert ended.has(session(made_at=LATER))
     assert not ended.has(session(made_at=LATER + timedelta(seconds=1)))
@@ -69,7 +69,7 @@ def test_a_token_is_taken_once_and_ends_nothing_the_second_time(ended: EndedSess
     assert not ended.has(session(made_at=LATER + timedelta(seconds=30)))
 
 
-def test_what_dynamodb_refuses_for_another_reason_is_no_second_use(ended: EndedSessions, aws: Aws) -> None:
+def test_another_refusal_of_dynamodb_is_no_second_use(ended: EndedSessions, aws: Aws) -> None:
     with pytest.raises(ClientError):
         EndedSessions(aws.dynamodb, "no-table").end(token_id="1", subject="ann", sid="", now=LATER)
 

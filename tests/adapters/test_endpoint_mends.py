@@ -73,7 +73,7 @@ def test_an_update_serves_the_old_until_it_is_over_and_goes_back_with_a_reason(
     assert status(sagemaker) == ("InService", "one", "no")
 
 
-def test_what_failed_from_the_first_can_only_be_deleted(sagemaker: Any, hand: SageMakerDriver) -> None:
+def test_an_endpoint_that_failed_at_first_can_only_be_deleted(sagemaker: Any, hand: SageMakerDriver) -> None:
     hand.deploying.pop()[0].fail("never healthy", back=False)
     assert status(sagemaker) == ("Failed", "one", "never healthy")
     with pytest.raises(ClientError, match="status Failed"):

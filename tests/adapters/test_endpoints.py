@@ -45,7 +45,7 @@ def test_another_image_serves_from_a_copy_that_nobody_can_replace(
     assert model["Containers"][0]["ModelDataUrl"] == f"s3://evidence/{names.COPIES}/{sha256}/model.tar.gz"
 
 
-def test_what_serves_is_held_to_the_approved_bytes_and_runs_as_the_environments_role(made: Installation) -> None:
+def test_an_endpoint_checks_the_approved_bytes_and_runs_as_the_environments_role(made: Installation) -> None:
     made.serve(1)
     model = made.sagemaker.describe_model(ModelName=made.described["EndpointConfigName"])
     approved = made.house.view().version(1).package.containers[0]
@@ -157,7 +157,7 @@ def test_a_revocation_with_nothing_to_fall_back_to_ends_it_all(made: Installatio
     assert made.wake() == {f"{GROUP}/dev": "settled"}
 
 
-def test_what_an_operator_removed_stays_away_whatever_is_promoted(made: Installation) -> None:
+def test_a_removed_endpoint_stays_away_after_a_promotion(made: Installation) -> None:
     made.serve(1)
     hosting.remove_endpoint(GROUP, "dev", OPERATOR, "Nobody calls it.", world=made.house.world)
     detail = {"model_package_group": GROUP, "environment": "dev", "status": names.ENDPOINT_REMOVED}
@@ -236,7 +236,7 @@ def test_somebody_elses_endpoint_of_that_name_is_left_alone(made: Installation) 
     assert "didn't make" in made.known.problem
 
 
-def test_what_sagemaker_refuses_is_told_once_and_tried_again(
+def test_a_refusal_of_sagemaker_is_mailed_once_and_tried_again(
     made: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made.climb(1)
@@ -266,7 +266,7 @@ def test_two_at_once_do_not_take_each_other_for_trouble(made: Installation, monk
     assert made.known.status == names.ENDPOINT_IN_SERVICE
 
 
-def test_who_tidies_up_leaves_what_a_later_event_has_made(made: Installation) -> None:
+def test_the_clean_up_leaves_resources_of_a_later_event(made: Installation) -> None:
     made.serve(1)
     made.climb(2)
     made.step()

@@ -144,7 +144,7 @@ def test_the_job_finds_what_the_function_finds(s3: Any, monkeypatch: pytest.Monk
         ("weights", "can't be file and folder at once"),
     ],
 )
-def test_what_sagemaker_could_not_place_is_refused_by_name(s3: Any, key: str, said: str) -> None:
+def test_an_object_that_sagemaker_could_not_place_is_refused_by_name(s3: Any, key: str, said: str) -> None:
     put(s3, FILES | {key: b""})
     with pytest.raises(Invalid, match=said):
         registered(s3)
@@ -156,7 +156,7 @@ def test_a_folder_with_nothing_below_it_is_one_that_may_come(s3: Any) -> None:
 
 
 @pytest.mark.parametrize("bucket", [MODELS, PLAIN])
-def test_what_replaces_a_file_reaches_no_container(s3: Any, bucket: str) -> None:
+def test_a_replaced_file_reaches_no_container(s3: Any, bucket: str) -> None:
     put(s3, FILES, bucket)
     container = live(registered(s3, bucket))
     copy, packed = keep_copy(s3, EVIDENCE, container), keep_packed(s3, EVIDENCE, container)
@@ -295,7 +295,7 @@ def test_resolve_says_the_address_and_has_the_versions(house: House, s3: Any, by
         ({"weights/": b""}, "made in the S3 console"),
     ],
 )
-def test_where_the_newest_files_are_others_resolve_says_which(
+def test_resolve_names_files_that_differ_from_the_newest(
     house: House, s3: Any, change: dict[str, bytes], said: str
 ) -> None:
     put(s3, change)
@@ -317,7 +317,7 @@ def test_a_file_that_is_gone_is_one_difference_and_its_version_another(house: Ho
         resolved(house, s3, by_version=True)
 
 
-def test_who_may_not_read_the_list_still_learns_whether_the_newest_is_approved(house: House, s3: Any) -> None:
+def test_without_the_list_the_newest_files_are_still_compared(house: House, s3: Any) -> None:
     del house.ssm.values[names.service_parameter(PREFIX)]
     assert resolved(house, s3).containers[0].objects is None
     with pytest.raises(Invalid, match="list of approved object versions"):

@@ -35,7 +35,7 @@ def note(kind: str, by: str = "ann") -> NewEvent:
     return NewEvent(kind=kind, actor=Actor(kind="person", subject=by))
 
 
-def test_what_was_appended_reads_back_as_it_was_folded(house: House, aws: Aws) -> None:
+def test_appended_events_are_read_back_as_they_were_folded(house: House, aws: Aws) -> None:
     house.climb(1)
     house.climb(2, to="test")
     head, events = read_chain(aws.ledger, GROUP)

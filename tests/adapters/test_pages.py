@@ -92,7 +92,7 @@ def test_cursors_are_read_past_an_empty_page() -> None:
         stub.assert_no_pending_responses()
 
 
-def test_what_a_ledger_belongs_with_is_found_on_a_later_page_of_its_tags() -> None:
+def test_a_ledgers_resources_are_found_on_a_later_page_of_its_tags() -> None:
     client = boto3.client("dynamodb", region_name="us-east-1")
     arn = "arn:aws:dynamodb:us-east-1:123456789012:table/ledger"
     table = {

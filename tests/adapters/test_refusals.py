@@ -153,7 +153,7 @@ def test_a_group_is_authorized_by_its_name_as_given(sagemaker: Any) -> None:
         assert need.resource.endswith(f":{resource}"), name
 
 
-def test_what_lambda_gave_up_arrives_in_its_envelope() -> None:
+def test_an_event_that_lambda_gave_up_arrives_in_its_envelope() -> None:
     settings = Settings(
         "web", "arn:aws:lambda:us-east-1:123456789012:function:web", "lambdas.handlers.web.handler", ROLE, 3, 128, {}
     )

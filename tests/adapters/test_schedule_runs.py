@@ -59,7 +59,7 @@ def tick(monkeypatch: pytest.MonkeyPatch, house: House, bus: Bus, config: Config
     return [(each["model_package_group"], each["environment"]) for each in details]
 
 
-def test_what_is_live_runs_and_what_is_not_does_not(monkeypatch: pytest.MonkeyPatch, house: House) -> None:
+def test_live_versions_run_and_others_do_not(monkeypatch: pytest.MonkeyPatch, house: House) -> None:
     assert sorted(tick(monkeypatch, house, Bus())) == [("fraud", "dev"), (GROUP, "dev"), (GROUP, "test")]
 
 
@@ -75,13 +75,13 @@ def test_ten_at_once_are_announced_and_none_is_forgotten(monkeypatch: pytest.Mon
     assert bus.calls == 3
 
 
-def test_what_the_bus_refuses_is_put_again_and_nothing_else(monkeypatch: pytest.MonkeyPatch, house: House) -> None:
+def test_only_entries_that_the_bus_refused_are_put_again(monkeypatch: pytest.MonkeyPatch, house: House) -> None:
     bus = Bus({1: 1})
     assert sorted(tick(monkeypatch, house, bus)) == [("fraud", "dev"), (GROUP, "dev"), (GROUP, "test")]
     assert bus.calls == 2
 
 
-def test_what_it_goes_on_refusing_is_an_error_once_all_others_are_out(
+def test_entries_that_are_refused_again_are_an_error_after_all_others_are_put(
     monkeypatch: pytest.MonkeyPatch, house: House
 ) -> None:
     bus = Bus({0: 99})

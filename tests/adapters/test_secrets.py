@@ -80,7 +80,7 @@ def test_forged_things_make_it_read_the_secret_every_fifteen_seconds_at_most() -
     assert takes(keyring, NEW)
 
 
-def test_what_has_no_signature_is_no_reason_to_read_it() -> None:
+def test_a_text_without_a_signature_is_no_reason_to_read_the_secret() -> None:
     manager, _, secrets = a_function()
     keyring = secrets.keyring(ARN)
     before = len(manager.reads)

@@ -74,7 +74,7 @@ def test_a_promotion_is_told(house: House, sns: FakeSns) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"event_id": "f" * 32}, {"sequence": 99}, {"model_package_group": "other"}])
-def test_what_the_ledger_does_not_know_is_not_told(house: House, sns: FakeSns, changes: dict[str, Any]) -> None:
+def test_an_event_that_is_not_in_the_ledger_is_not_sent(house: House, sns: FakeSns, changes: dict[str, Any]) -> None:
     assert "refused" in on_event_published.handler(published(house, names.MODEL_PROMOTED, **changes), None)
     assert sns.published == []
 

@@ -43,7 +43,7 @@ def test_a_difference_exits_1_and_0_once_repaired(command: Command) -> None:
     assert command("resolve", GROUP, "dev")[0] == 0
 
 
-def test_what_only_the_projector_may_write_is_not_said_to_be_repaired(
+def test_values_that_only_the_projector_may_write_are_not_reported_as_repaired(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An operator reads the parameters of another account, and writes none."""
@@ -252,7 +252,7 @@ def test_a_promotion_is_attested_and_its_attestation_checked_with_the_public_key
     assert command("check-bundle", str(file), "--public-key", str(pem))[0] == 4
 
 
-def test_what_was_never_promoted_or_not_attested_yet_is_said(command: Command) -> None:
+def test_a_missing_promotion_or_attestation_is_reported(command: Command) -> None:
     assert command("attest", GROUP, "1", "prod")[0] == 1
     boto3.resource("s3").Bucket(ground.EVIDENCE).objects.filter(Prefix=names.ATTESTATIONS).delete()
     code, said = command("attest", GROUP, "1", "dev")

@@ -91,7 +91,7 @@ def test_the_doctor_looks_into_the_account_of_each_environment(config: Config) -
     assert found["account of prod"].found == f"{PROD}, 1 live model."
 
 
-def test_what_is_missing_there_is_said_of_there(config: Config) -> None:
+def test_a_missing_resource_in_another_account_is_reported_for_that_account(config: Config) -> None:
     found = looked(config, lambda environment: there(config))
     assert found["prod: CDK bootstrap"].state == "fail"
     assert found["prod: machine"].state == "fail"
@@ -102,7 +102,7 @@ def test_before_the_first_deployment_its_resources_are_not_missed(config: Config
     assert list(found) == ["account of prod", "prod: CDK bootstrap"]
 
 
-def test_what_was_not_delivered_there_is_a_failure(config: Config) -> None:
+def test_an_undelivered_event_in_another_account_is_a_failure(config: Config) -> None:
     client = there(config)
     deploy(client)
     url = client("sqs").get_queue_url(QueueName=names.far_queue("/promotion", "prod"))["QueueUrl"]
@@ -114,7 +114,7 @@ def denied(*_: Any) -> Any:
     raise ClientError({"Error": {"Code": "AccessDenied", "Message": "not authorized"}}, "AssumeRole")
 
 
-def test_who_is_no_operator_is_told_so_and_the_rest_goes_on(config: Config) -> None:
+def test_a_caller_who_is_no_operator_is_told_so_and_other_checks_continue(config: Config) -> None:
     (finding,) = looked(config, denied).values()
     assert (finding.check, finding.state) == ("account of prod", "not checked")
     assert "promotion-prod-operator" in finding.do

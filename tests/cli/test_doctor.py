@@ -237,7 +237,7 @@ def test_pages_that_nobody_reaches_are_a_failure() -> None:
         ("ThrottlingException", 400, True, "fail"),
     ],
 )
-def test_where_aws_lets_nobody_look_the_doctor_says_so(code: str, status: int, emulated: bool, state: str) -> None:
+def test_the_doctor_reports_checks_that_aws_does_not_allow(code: str, status: int, emulated: bool, state: str) -> None:
     client = boto3.client("sesv2")
     with Stubber(client) as stub:
         stub.add_client_error("get_account", code, "No.", status)

@@ -69,7 +69,7 @@ def test_parameters_near_the_limit_are_told_of(
     assert ("What grows" in found.do) == (state == "warn")
 
 
-def test_what_was_set_aside_is_a_failure(aws: Aws) -> None:
+def test_a_message_in_the_dead_letter_queue_is_a_failure(aws: Aws) -> None:
     service = deployed(aws)
     aws.client("sqs").send_message(QueueUrl=service["dead_letter_queue_url"], MessageBody="{}")
     found = by_check(list(condition.queues(account(service=service))))

@@ -35,7 +35,7 @@ from tests.identity.tls import TlsProvider
         ({"token_endpoint_auth_methods_supported": ["tls_client_auth"]}, "client authentication", "fail"),
     ],
 )
-def test_what_the_provider_says_of_itself_is_held_to_what_signing_in_needs(
+def test_the_providers_description_is_compared_with_the_needs_of_a_sign_in(
     provider: Provider, changes: dict[str, Any], check: str, state: str
 ) -> None:
     provider.changes = changes

@@ -133,7 +133,7 @@ def test_a_key_that_aws_manages_is_shared_with_nobody() -> None:
             assert only(first_deployment.keys(account(named, client=lambda service: client))).state == state
 
 
-def test_what_an_earlier_installation_left_is_in_the_way() -> None:
+def test_leftovers_of_an_earlier_installation_are_a_failure() -> None:
     several = replace(first(account=THERE), registry=Registry(account=HERE, region="us-east-1"))
     assert only(first_deployment.taken(account(several))).state == "ok"
     kms = boto3.client("kms")

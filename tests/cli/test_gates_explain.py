@@ -131,6 +131,6 @@ def test_metrics_of_another_task_shut_the_gate_by_being_missing(
         [GROUP, "1", "dev", "--live", "m.json"],
     ],
 )
-def test_what_cannot_be_meant_is_a_usage_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_impossible_combination_is_a_usage_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["gates", "explain", *arguments]) == 2
     assert "gates explain" in capsys.readouterr().err

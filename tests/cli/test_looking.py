@@ -175,7 +175,7 @@ def test_a_reason_of_2000_bytes_is_taken() -> None:
         checked_reason("x" * 2001)
 
 
-def test_what_was_resolved_in_one_region_is_nothing_in_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_resolved_in_one_region_is_missing_in_another(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setattr(client, "_clients", {})

@@ -19,7 +19,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_where_stderr_is_no_terminal_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_written_if_stderr_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.StringIO()
     monkeypatch.setattr(sys, "stderr", written)
     with Progress("verify") as line:
@@ -50,7 +50,7 @@ def test_an_error_clears_the_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown.getvalue().endswith(CLEARED)
 
 
-def test_what_is_counted_passes_through(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counted_items_pass_through(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = Terminal()
     monkeypatch.setattr(sys, "stderr", shown)
     with Progress("export") as line:

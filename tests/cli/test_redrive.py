@@ -30,7 +30,7 @@ class Queue:
         del self.messages[ReceiptHandle]
 
 
-def test_what_is_not_known_stays_in_the_queue_and_is_said(
+def test_unknown_messages_stay_in_the_queue_and_are_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stream = json.dumps({"DDBStreamBatchInfo": {}})

@@ -97,7 +97,7 @@ def test_a_person_without_an_address_is_warned_of(provider: Provider, capsys: py
     assert found["sign-in: person"].state == "warn"
 
 
-def test_what_the_provider_said_instead_is_shown(provider: Provider) -> None:
+def test_the_providers_error_is_shown(provider: Provider) -> None:
     answer = f"{NOWHERE}?error=access_denied&error_description=AADSTS50105%3A+not+assigned"
     (found,) = sign_in.ask(account(configured(provider)), callback=None, read_line=lambda: answer)
     assert (found.state, found.found) == ("fail", "access_denied AADSTS50105: not assigned")

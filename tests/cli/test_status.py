@@ -76,7 +76,7 @@ def test_whom_no_mail_reaches_is_named(
     assert said in capsys.readouterr().out
 
 
-def test_what_was_closed_last_stands_where_nothing_waits(
+def test_the_last_closed_request_is_shown_if_none_is_pending(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refused = stories.rejected()

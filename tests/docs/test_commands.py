@@ -48,12 +48,12 @@ def test_a_command_has_the_options_that_the_page_says(name: str) -> None:
     assert documented(section(name)) == options(COMMANDS[name]) - COMMON
 
 
-def test_what_every_command_takes_stands_before_them() -> None:
+def test_common_options_are_described_before_the_commands() -> None:
     assert documented(PAGE.split("\n## ", 1)[0]) == COMMON
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_what_has_to_be_named_stands_in_the_heading(name: str) -> None:
+def test_required_arguments_are_in_the_heading(name: str) -> None:
     heading = next(line for line in PAGE.splitlines() if re.match(rf"## `promotion {name}\b", line))
     for action in COMMANDS[name]._actions:
         if not action.option_strings:

@@ -101,7 +101,7 @@ def test_the_sample_is_what_the_schema_says(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", names.PUBLISHED)
-def test_what_is_published_is_what_the_schema_says(kind: str) -> None:
+def test_published_events_match_their_schema(kind: str) -> None:
     jsonschema.validate(published(kind), document(f"{slug(kind)}.schema.json"))
 
 

@@ -25,7 +25,7 @@ def test_every_suite_is_in_contributing() -> None:
 
 
 @pytest.mark.parametrize("wanted", ASKED, ids=str)
-def test_what_an_environment_asks_for_is_locked_with_hashes(wanted: Path) -> None:
+def test_each_environments_packages_are_locked_with_hashes(wanted: Path) -> None:
     text = (ROOT / lock_of(wanted)).read_text(encoding="utf-8").replace("\\\n", " ")
     pinned = [line for line in text.splitlines() if "==" in line]
     assert pinned

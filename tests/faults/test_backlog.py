@@ -36,7 +36,7 @@ def test_the_sweep_registers_nothing_that_is_older_than_the_ledger(
         assert bool(service.mails) is found
 
 
-def test_what_the_sweep_finds_waiting_in_the_queue_is_read_once(tmp_path: Path) -> None:
+def test_a_package_that_waits_in_the_queue_is_read_once_after_a_sweep(tmp_path: Path) -> None:
     """Each sweep meanwhile adds a message for each that waits: read and hashed again, they would hold up whatever comes after."""
     with plant(tmp_path) as service:
         service.register()

@@ -170,7 +170,7 @@ def test_a_poison_target_stops_alone_and_is_named(service: Plant) -> None:
     whole(service)
 
 
-def test_what_a_poison_target_missed_comes_with_the_next_event(service: Plant) -> None:
+def test_events_missed_by_a_failing_target_are_projected_with_the_next_one(service: Plant) -> None:
     service.register()
     service.settle()
     service.poison = lambda call, given: call == "sagemaker:UpdateModelPackage"

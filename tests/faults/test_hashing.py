@@ -100,7 +100,7 @@ def test_the_sweep_makes_good_an_end_that_nobody_told_of(service: Plant) -> None
     assert service.story() == before
 
 
-def test_what_failed_is_told_and_tried_again_when_its_time_has_come(service: Plant) -> None:
+def test_a_failed_job_is_reported_and_tried_again_when_it_is_due(service: Plant) -> None:
     service.failing_jobs = 2
     service.register()
     service.settle()
@@ -121,7 +121,7 @@ def test_what_failed_is_told_and_tried_again_when_its_time_has_come(service: Pla
     assert service.differences() == []
 
 
-def test_what_keeps_failing_is_given_up_after_a_week_and_says_so(service: Plant) -> None:
+def test_a_job_that_keeps_failing_is_given_up_after_a_week_with_a_report(service: Plant) -> None:
     service.failing_jobs = 1_000
     service.register()
     service.settle()

@@ -16,7 +16,7 @@ from tests.identity.provider import EC, ROTATED, RSA, STRANGER, Application, Pro
 
 
 @pytest.mark.parametrize("told", CLAIM_SETS, ids=lambda told: told.title)
-def test_what_a_token_says_comes_to_the_right_groups_and_names(provider: Provider, told: ClaimSet) -> None:
+def test_claims_give_the_right_groups_and_names(provider: Provider, told: ClaimSet) -> None:
     if told.refused:
         with pytest.raises(SignInFailed, match=told.refused):
             person_for(provider, told)
@@ -57,7 +57,7 @@ def test_all_names_of_a_token_are_kept(application: Application) -> None:
     }
 
 
-def test_how_somebody_was_authenticated_is_kept(application: Application) -> None:
+def test_the_method_of_authentication_is_stored(application: Application) -> None:
     person = application.signs_in(acr="loa-2", amr=["pwd", "mfa"], auth_time=1_795_000_000)
     assert person.authentication is not None
     assert (person.authentication.acr, person.authentication.amr) == ("loa-2", ("pwd", "mfa"))

@@ -101,7 +101,7 @@ def test_the_token_follows_no_page_to_another_host(application: Application, pro
     "answer",
     [{}, {"value": "ml-dev"}, {"value": ["ml-dev"]}, {"value": [{"id": 7}]}, {"value": [{"displayName": "ml-dev"}]}],
 )
-def test_what_is_no_list_of_groups_gives_no_right(application: Application, provider: Provider, answer: Any) -> None:
+def test_an_invalid_list_of_groups_gives_no_right(application: Application, provider: Provider, answer: Any) -> None:
     provider.answers[FIRST] = (200, answer)
     with pytest.raises(SignInFailed, match="something else"):
         signs_in(application)

@@ -65,7 +65,7 @@ def test_a_good_token_names_the_session_and_its_person(application: Application,
     ],
     ids=["a person alone", "a session alone", "several audiences", "no expiry", "more events"],
 )
-def test_what_may_be_left_out_or_added(
+def test_optional_and_additional_claims_are_accepted(
     application: Application, provider: Provider, changes: dict[str, Any], subject: str, sid: str
 ) -> None:
     found = said_by(application, provider, **changes)

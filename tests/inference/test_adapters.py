@@ -187,7 +187,7 @@ def test_an_adapter_without_its_base_says_where_one_may_be(
         ({"r": 0}, "rank"),
     ],
 )
-def test_what_is_more_than_plain_lora_is_not_half_applied(
+def test_an_extended_lora_is_refused_rather_than_partly_applied(
     tuned: tuple[Path, Path, Outcome], tmp_path: Path, changes: dict[str, Any], complaint: str
 ) -> None:
     folder = artifact(tuned, tmp_path)

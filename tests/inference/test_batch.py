@@ -51,7 +51,7 @@ def test_each_line_in_gets_one_line_out(make: Make, source: Path, tmp_path: Path
     assert {value["approval_id"] for value in values} == {"approval-1"}
 
 
-def test_what_was_counted_lies_beside_the_output(make: Make, source: Path, tmp_path: Path) -> None:
+def test_counts_are_written_beside_the_output(make: Make, source: Path, tmp_path: Path) -> None:
     transformed(make, source, tmp_path / "input.jsonl.out")
 
     run = json.loads((tmp_path / "input.jsonl.out.run.json").read_text())
@@ -210,7 +210,7 @@ def test_input_and_output_are_filtered_and_joined(make: Make, tmp_path: Path) ->
     assert json.loads(alone[0]) == first["SageMakerOutput"]["generated_texts"]
 
 
-def test_what_the_input_filter_leaves_is_read_as_it_was_written(make: Make, tmp_path: Path) -> None:
+def test_filtered_input_is_read_as_it_was_written(make: Make, tmp_path: Path) -> None:
     source = tmp_path / "input.jsonl"
     ask = {"id": 1, "text_inputs": "the fox \u2028", "do_sample": True, "top_k": None, "num_return_sequences": 2}
     source.write_text(json.dumps({"ask": ask}) + "\n")
@@ -344,7 +344,7 @@ def test_parts_under_a_prefix_give_what_the_whole_gives(t5_folder: Path, tmp_pat
         ([], 4),
     ],
 )
-def test_what_can_not_run_ends_with_its_exit_code(
+def test_a_job_that_can_not_run_ends_with_its_exit_code(
     t5_folder: Path, tmp_path: Path, source: Path, options: list[str], code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     common = [

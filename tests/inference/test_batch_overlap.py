@@ -34,7 +34,7 @@ def transformed(make: Make, source: Path, target: Path) -> list[bytes]:
     return target.read_bytes().splitlines()
 
 
-def test_what_comes_next_is_read_while_a_payload_is_computed(
+def test_the_next_payload_is_read_while_one_is_computed(
     make: Make, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = transformed(make, source, tmp_path / "expected.out")
@@ -59,7 +59,7 @@ def test_what_comes_next_is_read_while_a_payload_is_computed(
     assert found == expected
 
 
-def test_what_the_model_raises_ends_the_command(make: Make, source: Path, tmp_path: Path) -> None:
+def test_an_error_of_the_model_ends_the_command(make: Make, source: Path, tmp_path: Path) -> None:
     def failing() -> Pipeline:
         pipeline = make()
         del pipeline.task

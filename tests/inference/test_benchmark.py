@@ -34,7 +34,7 @@ def test_a_goal_is_met_by_the_best_way_there_is(best: float, met: bool) -> None:
     assert (found["best"], found["met"]) == (best, met)
 
 
-def test_what_was_not_measured_is_blank() -> None:
+def test_missing_measurements_are_blank() -> None:
     assert inference_report.headline(figures())[SHAPE]["ahead_of_ctranslate2"] is None
     page = inference_report.page(figures())
 

@@ -42,7 +42,9 @@ def test_greedy_texts_are_those_of_generate_in_float32(loaded: Loaded, settings:
 
 
 @pytest.mark.parametrize("settings", [{"num_beams": 3}, {"do_sample": True, "seed": 4}])
-def test_what_it_cannot_do_exactly_is_left_to_the_other_engine(loaded: Loaded, settings: dict[str, Any]) -> None:
+def test_the_other_engine_is_used_for_results_that_it_can_not_reproduce(
+    loaded: Loaded, settings: dict[str, Any]
+) -> None:
     engine, asked = ctranslate2_engine(loaded, "int8"), prompts(loaded, **settings)
     dict(engine.generate(prompts(loaded)))
     found, expected = dict(engine.generate(asked)), dict(GenerateEngine(loaded.model).generate(asked))

@@ -102,7 +102,7 @@ def test_each_default_is_followed_to_the_token(with_defaults: Callable[..., Path
     assert found == reference(folder, max_new_tokens=16)
 
 
-def test_what_is_off_leaves_the_fast_engine(with_defaults: Callable[..., Path]) -> None:
+def test_disabled_settings_keep_the_fast_engine(with_defaults: Callable[..., Path]) -> None:
     folder = with_defaults(num_beams=1, no_repeat_ngram_size=0, length_penalty=2.0, cache_implementation="static")
 
     found, engine = answers(folder, max_new_tokens=16)

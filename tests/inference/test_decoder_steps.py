@@ -56,7 +56,7 @@ def test_a_text_that_breaks_a_later_step_ends_alone(loaded: Loaded) -> None:
     assert found[0].events[-1].finish == "error"
 
 
-def test_where_memory_is_short_fewer_stand_together_and_all_are_answered(loaded: Loaded) -> None:
+def test_with_little_memory_smaller_batches_answer_all(loaded: Loaded) -> None:
     prompts = [continuation(loaded, text, 10) for text in TEXTS]
     plain, _ = engine_of(loaded, loaded.model)
     wanted = [watch(plain, prompt)[0] for prompt in prompts]
@@ -82,7 +82,7 @@ def test_all_under_way_keep_to_the_budget_of_tokens(loaded: Loaded) -> None:
     assert all(one.done for one in found)
 
 
-def test_whoever_leaves_makes_room_while_waiting_and_between_steps(loaded: Loaded) -> None:
+def test_a_cancelled_request_makes_room_while_waiting_and_between_steps(loaded: Loaded) -> None:
     model = Watched(loaded.model)
     engine, _ = engine_of(loaded, model, batch=256)
     seen = [watch(engine, continuation(loaded, "the fox", 200)) for _ in range(3)]

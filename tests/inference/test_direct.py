@@ -138,7 +138,7 @@ def stored(key: str) -> bytes:
     return body
 
 
-def test_what_is_approved_runs_is_scored_and_reported(world: Context, archive: bytes) -> None:
+def test_an_approved_version_is_run_scored_and_reported(world: Context, archive: bytes) -> None:
     world.approve(archive)
 
     assert world.run() == 0
@@ -218,7 +218,7 @@ def test_a_forged_record_is_refused(world: Context, archive: bytes) -> None:
     assert world.events()[0]["detail"]["error"]["Error"] == "IntegrityError"
 
 
-def test_where_nothing_is_approved_nothing_runs_and_nobody_is_told(world: Context) -> None:
+def test_without_an_approval_nothing_runs_and_nothing_is_reported(world: Context) -> None:
     assert world.run(environment="prod") == 3
     assert world.events() == []
 

@@ -67,7 +67,7 @@ def test_a_step_ahead_is_under_way_when_the_last_one_is_read_and_none_beyond_the
     assert done == ["step", "read"] * 4
 
 
-def test_who_leaves_a_step_ahead_is_told_once() -> None:
+def test_a_request_that_ends_a_step_ahead_is_answered_once() -> None:
     gone = CancelToken()
     asked = [replace(prompt, clients=(gone,)) if place == 1 else prompt for place, prompt in enumerate(prompts(4))]
     model = t5()

@@ -84,7 +84,7 @@ def test_recorded_steps_generate_the_same(name: str, settings: dict[str, Any], m
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 3}], ids=str)
-def test_what_was_recorded_serves_the_next_texts_too(settings: dict[str, Any], made: list[Graphs]) -> None:
+def test_a_recorded_graph_is_used_for_the_next_texts(settings: dict[str, Any], made: list[Graphs]) -> None:
     model = t5()
     engine, few, many = recording(model), prompts(3, 20, **settings), prompts(**{**settings, "max_new_tokens": 20})
     expected = [sequences(own(model), asked) for asked in (few, many)]
@@ -101,7 +101,7 @@ def test_another_width_has_a_table_of_its_own(made: list[Graphs]) -> None:
     assert [one._decoder.width for one in made] == [2, 1]
 
 
-def test_where_memory_runs_out_nothing_is_kept(made: list[Graphs], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_kept_when_memory_runs_out(made: list[Graphs], monkeypatch: pytest.MonkeyPatch) -> None:
     model = t5()
     engine, asked = recording(model), prompts()
 
@@ -190,7 +190,7 @@ def test_a_recording_is_run_once_before_and_shares_its_memory_with_others(said: 
     ]  # fmt: skip
 
 
-def test_where_a_recording_fails_work_goes_on_where_it_was(said: list[str]) -> None:
+def test_work_continues_after_a_failed_recording(said: list[str]) -> None:
     def fails() -> None:
         raise RuntimeError("operation not permitted when stream is capturing")
 
@@ -201,7 +201,7 @@ def test_where_a_recording_fails_work_goes_on_where_it_was(said: list[str]) -> N
 
 
 @pytest.mark.usefixtures("said")
-def test_what_cannot_be_recorded_is_run(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_step_that_cannot_be_recorded_is_run(caplog: pytest.LogCaptureFixture) -> None:
     tried: list[object] = []
 
     def fails(step: Callable[[], object]) -> Recording:
@@ -306,7 +306,7 @@ def test_one_kernel_for_all_texts_attends_as_one_call_a_text(make: Callable[...,
 
 
 @UNCOMPILED
-def test_what_fills_up_the_last_tile_is_no_longer_than_a_text_may_be() -> None:
+def test_padding_of_the_last_tile_is_no_longer_than_a_text_may_be() -> None:
     """BART knows no position beyond; a GPU would stop at it."""
     weights = read_weights(bart(max_position_embeddings=40))
 
@@ -345,14 +345,14 @@ def cudnn(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return switched
 
 
-def test_where_the_kernel_can_be_compiled_it_is_used(monkeypatch: pytest.MonkeyPatch, cudnn: list[bool]) -> None:
+def test_a_kernel_that_can_be_compiled_is_used(monkeypatch: pytest.MonkeyPatch, cudnn: list[bool]) -> None:
     monkeypatch.setattr(cuda, "compiled", lambda: lambda parts, *_: parts[:, :, 0].flatten(0, 1).flatten(1))
 
     assert isinstance(cuda_encoder(read_weights(t5())), TiledEncoder)
     assert cudnn == [False]
 
 
-def test_where_it_cannot_the_encoder_works_without_and_says_so(
+def test_without_a_kernel_the_encoder_works_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def failing(*_: Any) -> Tensor:

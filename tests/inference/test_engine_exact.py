@@ -168,7 +168,7 @@ GENERATION_SETTINGS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("settings", GENERATION_SETTINGS, ids=str)
 @pytest.mark.parametrize("name", ["t5", "bart"])
-def test_what_the_model_itself_asks_for_is_followed(name: str, settings: dict[str, Any]) -> None:
+def test_the_models_own_settings_are_used(name: str, settings: dict[str, Any]) -> None:
     model = MODELS[name]()
     for field, value in settings.items():
         setattr(model.generation_config, field, value)
@@ -177,7 +177,7 @@ def test_what_the_model_itself_asks_for_is_followed(name: str, settings: dict[st
     assert sequences(own(model), asked) == sequences(GenerateEngine(model), asked)
 
 
-def test_what_the_engine_does_not_do_is_left_to_generate_and_said() -> None:
+def test_generate_is_used_with_a_log_line_for_unsupported_settings() -> None:
     model = t5()
     engine = own(model)
     asked = prompts(4, num_beams=2, do_sample=True) + prompts(4)

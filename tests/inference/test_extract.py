@@ -65,7 +65,9 @@ def test_a_bomb_is_stopped_before_it_is_written(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_what_unpacks_to_many_times_its_size_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_that_unpacks_to_many_times_its_size_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("promotion.client.archive.ALWAYS_ALLOWED_BYTES", 1 << 20)
     bomb = archive(tmp_path / "a.tar.gz", ("a", bytes(4 << 20)))
 

@@ -105,6 +105,6 @@ def test_the_warning_names_the_first_line(tmp_path: Path, caplog: pytest.LogCapt
     assert "2 reference lines can't be used; the first: r line 4: the line is not JSON at character 0." in caplog.text
 
 
-def test_where_no_reference_can_be_used_the_score_says_so(tmp_path: Path) -> None:
+def test_the_score_reports_that_no_reference_can_be_used(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="r line 1: has none of highlights"):
         scored(lines(OUTPUTS), lines([{"id": n, "wrong": "fox"} for n in range(3)]), tmp_path)

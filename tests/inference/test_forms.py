@@ -124,9 +124,7 @@ def test_a_stop_is_left_out_of_text_and_chunks(decoder: str) -> None:
         ({"messages": None}, "messages"),
     ],
 )
-def test_what_openais_form_can_not_have_here_is_refused_by_its_name(
-    decoder: str, changes: dict[str, Any], name: str
-) -> None:
+def test_unsupported_fields_of_openai_are_refused_by_name(decoder: str, changes: dict[str, Any], name: str) -> None:
     answer = post(decoder, "/v1/chat/completions", {"messages": MESSAGES, **changes})
 
     error = answer.json()["error"]

@@ -63,7 +63,7 @@ def in_groups(asked: Sequence[Prompt]) -> list[list[Prompt]]:
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["t5", "bart"])
 @pytest.mark.parametrize("on_cuda", [True, False])
-def test_who_joins_gets_what_generate_gives(
+def test_a_joined_request_gets_the_text_of_generate(
     name: str, settings: dict[str, Any], on_cuda: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, groups = MODELS[name](), in_groups(prompts(longest=30, **settings))
@@ -118,7 +118,7 @@ def test_a_table_that_is_nearly_full_lets_several_in_together(monkeypatch: pytes
     assert (asked_at[0], door.rooms[0]) == (3, 1)
 
 
-def test_who_needs_another_search_is_not_kept_waiting_by_those_who_join() -> None:
+def test_joining_requests_do_not_delay_one_with_another_search() -> None:
     """Beams come while greedy texts grow, and greedy ones go on coming: the table is emptied for the beams."""
     model = t5()
     greedy, beams = prompts(12), prompts(2, num_beams=3)
@@ -136,7 +136,7 @@ def test_who_needs_another_search_is_not_kept_waiting_by_those_who_join() -> Non
     assert [found[index] for index in range(14)] == sequences(GenerateEngine(model), [*greedy[:2], *beams, *greedy[2:]])
 
 
-def test_what_the_engine_leaves_to_generate_may_come_late_too() -> None:
+def test_requests_for_generate_may_arrive_late_too() -> None:
     model = t5()
     odd = prompts(2, do_sample=True, num_beams=2)
     engine = own(model, LIVE)
@@ -263,7 +263,7 @@ def test_a_short_text_neither_waits_for_a_long_one_nor_starts_a_pass_of_its_own(
     assert (meter.passes, meter.passed) == (1, 2)
 
 
-def test_who_joins_keeps_to_the_budget_of_tokens(task: Watched) -> None:
+def test_joined_requests_keep_to_the_budget_of_tokens(task: Watched) -> None:
     requests = [task.parse({"inputs": text, "max_new_tokens": 12}, None) for text in sentences(6, longest=9)]
     most = max(map(task.weigh, requests))
 

@@ -36,7 +36,7 @@ def test_text_comes_out_as_it_went_in(text: str) -> None:
     assert json.loads(dump_line(text)) == text
 
 
-def test_what_the_languages_spell_differently_is_not_written() -> None:
+def test_values_that_json_and_python_spell_differently_are_not_written() -> None:
     assert literal_safe({"a": None, "b": [True, None, False]}) == {"b": [1, 0]}
 
 

@@ -85,6 +85,6 @@ def test_layers_that_no_weight_file_backs_are_refused(folder: Path, key: str) ->
         check_named_files(folder, {key: 1_000_000})
 
 
-def test_what_macos_leaves_beside_the_weights_is_no_weight_file(folder: Path) -> None:
+def test_files_of_macos_beside_the_weights_are_no_weight_files(folder: Path) -> None:
     (folder / "._model.safetensors").write_bytes(b"Mac OS X")
     check_named_files(folder, {"num_layers": 1})

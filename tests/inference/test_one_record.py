@@ -102,7 +102,7 @@ class Breaking:
         return found
 
 
-def test_whatever_the_model_raises_is_that_records_error(texts: Pipeline) -> None:
+def test_any_error_of_the_model_is_an_error_of_that_record(texts: Pipeline) -> None:
     pipeline = Pipeline(Breaking(texts.task))
     records = [{"id": n, "text_inputs": text} for n, text in enumerate(["the quick fox", "broken", "a dog"])]
 

@@ -38,7 +38,7 @@ def test_parameters_are_never_evaluated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["[1]", "7", "'text'", "{1: 2}", "{", "(" * 5000, "{'a': " * 2000])
-def test_what_is_no_object_is_refused(text: str) -> None:
+def test_a_value_that_is_no_object_is_refused(text: str) -> None:
     with pytest.raises(HyperParametersInvalid):
         hyper_parameters(text)
 

@@ -104,7 +104,7 @@ def test_every_line_is_stamped_with_the_approval(texts: Pipeline) -> None:
     assert [json.loads(line)["approval_id"] for line in answered.lines] == ["approval-1", "approval-1"]
 
 
-def test_what_was_counted_comes_with_the_first_line_where_asked_for(texts: Pipeline) -> None:
+def test_counts_come_with_the_first_line_if_requested(texts: Pipeline) -> None:
     asked = lines_of([{"id": 1, "text_inputs": ["the fox", "the fox"]}, {"id": 2, "text_inputs": "dog " * 200}])
 
     first, second = [json.loads(line) for line in texts.answer_lines(asked, stamp=True).lines]

@@ -123,7 +123,7 @@ def test_a_variable_is_text_and_never_a_template(shipped: Prompts) -> None:
     ],
     ids=str,
 )
-def test_what_a_prompt_cannot_be_made_of_is_told_by_its_field(
+def test_an_invalid_prompt_record_is_refused_by_its_field(
     shipped: Prompts, record: dict[str, Any], field: str, reason: str
 ) -> None:
     with pytest.raises(Invalid) as refused:
@@ -277,7 +277,7 @@ def test_the_best_prompt_is_found_told_and_drawn(
     ],
     ids=str,
 )
-def test_what_cannot_be_compared_ends_with_usage(
+def test_prompts_that_cannot_be_compared_are_a_usage_error(
     compared: list[str], options: list[str], reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*compared, "--quiet", *options], {}) == 2

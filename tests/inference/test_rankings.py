@@ -174,7 +174,7 @@ def test_a_column_that_differs_within_a_query_is_no_slice(tmp_path: Path) -> Non
         (["qid,relevance,market", *["a,,1"] * 6], "no record has an answer, a reference and a query"),
     ],
 )
-def test_what_can_not_be_ranked_is_said(tmp_path: Path, references: list[str], said: str) -> None:
+def test_input_that_can_not_be_ranked_is_reported(tmp_path: Path, references: list[str], said: str) -> None:
     with pytest.raises(Invalid, match=said):
         scored(tmp_path, OUTPUTS, references)
 

@@ -53,7 +53,7 @@ def test_tokens_follow_the_distribution_that_transformers_makes(settings: Mappin
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_what_is_picked_does_not_depend_on_how_many_a_neighbour_keeps(dtype: torch.dtype) -> None:
+def test_sampling_does_not_depend_on_a_neighbours_top_k(dtype: torch.dtype) -> None:
     """Of equal scores, of which bfloat16 has many and which are forced here, the first are kept, be all sorted or a few."""
     scores = (3 * torch.randn(400, 500, generator=torch.Generator().manual_seed(1))).to(dtype)
     scores[:, ::3] = scores[:, 1::3][:, :1].abs()

@@ -99,7 +99,7 @@ def test_the_pair_that_was_not_asked_for_the_longest_makes_room() -> None:
     assert [cache.get(text, "h") for text in "abc"] == [GOOD, None, GOOD]
 
 
-def test_where_a_text_ends_and_its_hypothesis_begins_is_part_of_the_pair() -> None:
+def test_the_border_of_text_and_hypothesis_is_part_of_the_pair() -> None:
     cache = ScoreCache()
     cache.put("ab", "c", GOOD)
 

@@ -128,7 +128,7 @@ def test_empty_lines_between_the_answers_of_a_job_are_skipped(
     assert (found["counts"]["records"], found["counts"]["errors"]) == (30, 0)
 
 
-def test_what_does_not_match_up_is_counted(tmp_path: Path) -> None:
+def test_unmatched_lines_are_counted(tmp_path: Path) -> None:
     outputs = lines(
         tmp_path / "o",
         [
@@ -160,7 +160,7 @@ def test_what_does_not_match_up_is_counted(tmp_path: Path) -> None:
         ("text", {"id": 1, "target": "a"}, "o line 1: is not an object"),
     ],
 )
-def test_what_can_not_be_joined_is_named_by_file_and_line(
+def test_lines_that_can_not_be_joined_are_reported_by_file_and_line(
     tmp_path: Path, output: Any, reference: Any, reason: str
 ) -> None:
     with pytest.raises(Invalid, match=reason):

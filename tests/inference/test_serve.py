@@ -125,7 +125,7 @@ def test_it_is_ready_only_once_loaded_and_drains_on_sigterm(t5_folder: Path) -> 
     ],
     ids=str,
 )
-def test_what_may_not_run_ends_with_its_exit_code(
+def test_a_model_that_may_not_run_ends_with_its_exit_code(
     t5_folder: Path, environment: dict[str, str], code: int, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     known = {"SM_MODEL_DIR": str(t5_folder), "PROMOTION_MANIFEST_SHA256": manifest_of_folder(t5_folder).sha256}

@@ -104,7 +104,7 @@ async def entered(task: Upper) -> None:
     assert await asyncio.to_thread(task.entered.wait, 60)
 
 
-def test_what_comes_while_the_model_is_busy_shares_the_next_pass() -> None:
+def test_requests_during_a_pass_share_the_next_one() -> None:
     task = Upper()
 
     async def clients(batcher: Batcher) -> list[list[str]]:

@@ -84,7 +84,7 @@ def test_in_16_bits_two_in_a_hundred_may_differ(places: Sequence[int], taken: bo
     assert alike(Changed(plain, other_end, places), plain, prompts_for(VOCABULARY)) == 1 - len(places) / 256
 
 
-def test_what_follows_the_first_other_token_is_not_counted() -> None:
+def test_tokens_after_the_first_difference_are_not_counted() -> None:
     plain = reference()
 
     assert alike(Changed(plain, other, [0]), plain, prompts_for(VOCABULARY)) == 240 / 241

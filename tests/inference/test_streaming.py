@@ -196,7 +196,7 @@ def test_a_stop_ends_a_stream_and_the_full_text_has_its_prompt(address: str) -> 
     ],
     ids=str,
 )
-def test_what_is_wrong_is_said_before_a_stream_begins(
+def test_errors_are_reported_before_a_stream_begins(
     address: str, changes: dict[str, Any], status: int, field: str
 ) -> None:
     answer = streamed(address, EVENTS, **changes)

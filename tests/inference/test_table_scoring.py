@@ -162,7 +162,7 @@ def test_rows_are_joined_by_id_in_any_order(tmp_path: Path) -> None:
         (["id,score", "1,0.1", "2,0.2"], ["id,label", "8,1", "9,0"], {}, "references.*share no value of the column id"),
     ],
 )
-def test_what_can_not_be_judged_is_said_with_its_remedy(
+def test_a_table_that_can_not_be_scored_is_reported_with_its_remedy(
     tmp_path: Path, outputs: list[str], references: list[str], options: dict[str, Any], expected: str
 ) -> None:
     with pytest.raises(Invalid, match=expected):

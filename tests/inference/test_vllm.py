@@ -113,7 +113,7 @@ def test_a_stop_ends_the_text(pipeline: Pipeline) -> None:
     assert answer["details"]["finish_reason"] == "stop_sequence"
 
 
-def test_what_it_refuses_fails_alone(pipeline: Pipeline) -> None:
+def test_a_refused_request_fails_alone(pipeline: Pipeline) -> None:
     with pytest.raises(RecordInvalid, match="vLLM refused it with 400"):
         pipeline.answer_record({"inputs": "fox", "parameters": {"max_new_tokens": 13}})
 

@@ -355,7 +355,9 @@ def test_an_account_needs_the_registrys_beside_it() -> None:
         ('buckets = ["promotion-models"]', 'buckets = ["b"]\nregion = "eu-west-1"', "registry.region"),
     ],
 )
-def test_what_cannot_span_accounts_is_refused(tmp_path: Path, line: str, replacement: str, complaint: str) -> None:
+def test_settings_that_cannot_span_accounts_are_refused(
+    tmp_path: Path, line: str, replacement: str, complaint: str
+) -> None:
     wrong = tmp_path / "promotion.toml"
     text = CONFIG.read_text(encoding="utf-8")
     assert line in text

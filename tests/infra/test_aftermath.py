@@ -57,7 +57,7 @@ def matches(rule: dict[str, Any], event: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("module", ["on_monitoring_completed", "on_drift_detected", "on_event_published"])
-def test_what_is_not_asked_for_has_no_rule(template: Template, module: str) -> None:
+def test_unused_features_have_no_rule(template: Template, module: str) -> None:
     assert rules_for(template, module) == []
 
 
@@ -123,7 +123,7 @@ def test_a_function_may_reach_what_is_named_and_nothing_beside_it(
     assert allowed(configured.statements(configured.role_of(module)), action, resource, {}) is wanted
 
 
-def test_what_these_functions_give_up_on_is_kept(configured: Template) -> None:
+def test_events_that_these_functions_give_up_on_are_kept(configured: Template) -> None:
     undelivered, _ = configured.the("AWS::SQS::Queue", "WiringUndelivered")
     kept = {
         config["FunctionName"]: config["DestinationConfig"]["OnFailure"]["Destination"]

@@ -32,7 +32,7 @@ def test_every_page_has_get_and_head_and_every_form_only_post(template: Template
         assert {f"{method.value} {path}" for method in methods} <= keys
 
 
-def test_what_people_decide_is_answered_by_decide_and_who_they_are_by_sign_in(template: Template) -> None:
+def test_decide_has_the_routes_of_decisions_and_sign_in_those_of_sessions(template: Template) -> None:
     expected = {"POST /operations": "operate"}
     for path in ("/login", "/callback", "/logout", "/backchannel-logout"):
         expected |= {f"{method} {path}": "sign_in" for method in ("GET", "HEAD", "POST")}

@@ -28,14 +28,14 @@ def test_there_is_no_table_unless_the_provider_may_end_sessions(template: Templa
     assert not [name for name in template.resources if "EndedSessions" in name]
 
 
-def test_what_is_in_it_goes_by_itself_and_with_the_stack(listening: Template) -> None:
+def test_items_expire_and_are_deleted_with_the_stack(listening: Template) -> None:
     name, table = listening.the("AWS::DynamoDB::Table", "StoreEndedSessions")
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
     assert table["SSESpecification"]["SSEEnabled"] is True
     assert listening.resources[name]["DeletionPolicy"] == "Delete"
 
 
-def test_who_reads_sessions_reads_it_and_sign_in_alone_writes(listening: Template) -> None:
+def test_readers_of_sessions_may_read_it_and_only_sign_in_may_write(listening: Template) -> None:
     table = f"<{listening.the('AWS::DynamoDB::Table', 'StoreEndedSessions')[0]}.Arn>"
     roles = listening.of_type("AWS::IAM::Role")
     readers = {role for role in roles if allowed(listening.statements(role), "dynamodb:GetItem", table)}

@@ -62,7 +62,7 @@ def test_it_is_woken_by_what_is_live_by_sagemaker_and_by_the_clock(served: Templ
     }
 
 
-def test_what_it_fails_at_is_not_lost(served: Template) -> None:
+def test_failed_events_are_not_lost(served: Template) -> None:
     function = served.function(MODULE)[0]
     [config] = [
         each

@@ -52,14 +52,14 @@ def test_an_identity_that_is_there_is_not_made(first: Template, template: Templa
 
 
 @pytest.mark.parametrize("module", READERS_OF_EVIDENCE)
-def test_who_reads_evidence_decrypts_it(own: Template, template: Template, module: str) -> None:
+def test_readers_of_evidence_may_decrypt_it(own: Template, template: Template, module: str) -> None:
     assert allowed(own.statements(own.role_of(module)), "kms:Decrypt", KEY, S3)
     assert not allowed(own.statements(own.role_of(module)), "kms:Decrypt", KEY), "through S3 alone"
     assert not allowed(template.statements(template.role_of(module)), "kms:Decrypt", KEY, S3)
 
 
 @pytest.mark.parametrize("module", READERS_OF_EVIDENCE)
-def test_who_reads_evidence_reads_what_runs_by_hand_wrote(own: Template, module: str) -> None:
+def test_readers_of_evidence_may_read_manual_runs(own: Template, module: str) -> None:
     statements = own.statements(own.role_of(module))
     bucket = "arn:<AWS::Partition>:s3:::promotion-runs"
     assert allowed(statements, "s3:GetObject", f"{bucket}/runs/1/score/metrics.json")
@@ -68,7 +68,7 @@ def test_who_reads_evidence_reads_what_runs_by_hand_wrote(own: Template, module:
 
 
 @pytest.mark.parametrize("module", READERS_OF_ARTIFACTS)
-def test_who_reads_artifacts_decrypts_them(own: Template, module: str) -> None:
+def test_readers_of_artifacts_may_decrypt_them(own: Template, module: str) -> None:
     assert allowed(own.statements(own.role_of(module)), "kms:Decrypt", KEY, S3)
 
 

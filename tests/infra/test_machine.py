@@ -252,7 +252,7 @@ def test_an_artifact_that_changed_is_reported_and_nothing_predicted(
 
 
 @pytest.mark.parametrize("step", ["CreateModel", "StartTransform", "DescribeTransform", "StartScore", "DescribeScore"])
-def test_whatever_step_fails_the_model_is_deleted_and_the_run_reported(
+def test_after_any_failed_step_the_model_is_deleted_and_the_run_reported(
     monkeypatch: pytest.MonkeyPatch, prepared: dict[str, Any], step: str
 ) -> None:
     run = execute(monkeypatch, script(prepared, **{step: Throw("SageMaker.ValidationException", "no such thing")}))

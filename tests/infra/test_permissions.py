@@ -179,7 +179,7 @@ def test_a_run_writes_nothing_below_a_folder_of_its_environments_name_in_another
         assert allowed(statements, "s3:PutObject", f"{bucket}/{other}/{own}/run/score/metrics.json", who)
 
 
-def test_what_runs_a_model_puts_no_numbers_that_alarms_of_this_service_stand_on(template: Template) -> None:
+def test_a_models_role_puts_no_metrics_of_this_services_alarms(template: Template) -> None:
     tried = 0
     for name in template.of_type("AWS::IAM::Role"):
         for namespace, may in {
@@ -208,7 +208,7 @@ def test_environments_that_share_a_role_keep_nothing_from_each_other() -> None:
     ]
 
 
-def test_what_hashes_reads_artifacts_and_leaves_nothing_but_digests(template: Template) -> None:
+def test_a_hashing_job_reads_artifacts_and_writes_only_digests(template: Template) -> None:
     role = template.statements(template.the("AWS::IAM::Role", "HashingRole")[0])
     evidence = f"<{template.the('AWS::S3::Bucket', 'StoreEvidence')[0]}.Arn>"
     assert allowed(role, "s3:GetObjectVersion", ARTIFACT)

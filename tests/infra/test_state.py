@@ -101,7 +101,7 @@ def test_the_signing_key_signs_and_does_nothing_else(template: Template) -> None
     assert (key["KeySpec"], key["KeyUsage"]) == ("ECC_NIST_P256", "SIGN_VERIFY")
 
 
-def test_what_a_replica_in_another_region_needs_and_nobody_can_change_later_is_there(template: Template) -> None:
+def test_settings_for_replicas_that_cannot_be_changed_later_are_set(template: Template) -> None:
     """docs/decisions has why."""
     _, key = template.the("AWS::KMS::Key", "StoreSigningKey0A1284B9")
     assert key["MultiRegion"] is True

@@ -104,14 +104,14 @@ def test_sweep_and_verify_run_on_a_schedule(template: Template) -> None:
     assert rule_for(template, "verify")["ScheduleExpression"] == "rate(1 day)"
 
 
-def test_what_a_rule_cannot_deliver_is_kept(template: Template) -> None:
+def test_events_that_a_rule_cannot_deliver_are_kept(template: Template) -> None:
     undelivered, _ = template.the("AWS::SQS::Queue", "WiringUndelivered")
     for name, rule in template.of_type("AWS::Events::Rule").items():
         for target in rule["Targets"]:
             assert target["DeadLetterConfig"] == {"Arn": f"<{undelivered}.Arn>"}, name
 
 
-def test_what_an_asynchronous_function_fails_at_is_kept(template: Template) -> None:
+def test_failed_events_of_asynchronous_functions_are_kept(template: Template) -> None:
     undelivered, _ = template.the("AWS::SQS::Queue", "WiringUndelivered")
     kept = {
         config["FunctionName"]: config["DestinationConfig"]["OnFailure"]["Destination"]

@@ -134,7 +134,7 @@ def test_an_assumption_that_does_not_hold_fails_an_acceptance_whose_steps_all_pa
     assert not report.Report(steps=[passed], assumptions={"b": Verdict("doesn't", "", "Mend it.")}).ok
 
 
-def test_what_is_sent_back_names_neither_account_nor_people() -> None:
+def test_the_report_names_neither_account_nor_people() -> None:
     said = report.redacted(f"arn:aws:iam::{ACCOUNT}:role/x told ann.lee@example.com of run 1{ACCOUNT}", ACCOUNT)
     assert said == f"arn:aws:iam::<account>:role/x told <address> of run 1{ACCOUNT}"
 

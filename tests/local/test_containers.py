@@ -43,7 +43,7 @@ def test_tables_are_answered_by_the_real_libraries(image: str, kind: str, monkey
 
 
 @pytest.mark.parametrize("image", [f"{REGISTRY}/team/own:7", f"{REGISTRY}/pytorch-inference:2.6", "busybox"])
-def test_what_is_not_run_here_is_said_by_its_name(image: str) -> None:
+def test_an_image_that_is_not_run_here_is_reported_by_name(image: str) -> None:
     with pytest.raises(JobFailed, match="is not run on this machine") as said:
         command_for({"Image": image})
     assert image in str(said.value)

@@ -72,7 +72,7 @@ def test_a_small_one_needs_no_job(small: LocalService) -> None:
     assert small.session().client("sagemaker").list_processing_jobs()["ProcessingJobSummaries"] == before
 
 
-def test_what_cannot_be_read_is_told_on_the_page(small: LocalService) -> None:
+def test_an_unreadable_artifact_is_reported_on_the_page(small: LocalService) -> None:
     """The job's role may read the buckets of the configuration alone."""
     role = next(
         each["RoleName"]

@@ -50,7 +50,7 @@ def test_a_signature_of_botocore_passes() -> None:
     [{"body": b"{}"}, {"method": "PUT"}, {"path": "/operation"}, {"query": "b=2&a=x"}],
     ids=["body", "method", "path", "query"],
 )
-def test_what_was_not_signed_does_not_pass(changed: dict[str, Any]) -> None:
+def test_an_unsigned_call_is_refused(changed: dict[str, Any]) -> None:
     with pytest.raises(SignatureInvalid, match="does not match"):
         verify(signed(), **changed)
 

@@ -48,7 +48,7 @@ def test_an_unknown_function_is_refused() -> None:
         template().resolve({"Fn::Cidr": ["10.0.0.0/16", 2]}, of="Subnet")
 
 
-def test_what_is_referred_to_is_made_first() -> None:
+def test_referenced_resources_are_made_first() -> None:
     made = template(
         Rule={"Type": "T", "Properties": {"Arn": {"Fn::Sub": "x-${Function.Arn}"}}, "DependsOn": "Policy"},
         Function={"Type": "T", "Properties": {"Role": {"Fn::GetAtt": ["Role", "Arn"]}}},

@@ -58,7 +58,7 @@ def test_one_pass_gives_the_archives_hash_and_each_members() -> None:
     )
 
 
-def test_what_sagemaker_unpacks_has_the_same_manifest(tmp_path: Path) -> None:
+def test_an_archive_unpacked_by_sagemaker_has_the_same_manifest(tmp_path: Path) -> None:
     data = tar({f"./{name}": content for name, content in FILES.items()})
     with tarfile.open(fileobj=io.BytesIO(data)) as packed:
         packed.extractall(tmp_path, filter="data")
@@ -83,7 +83,7 @@ def test_the_manifest_digest_is_over_canonical_json() -> None:
         (gzip.compress(b"weights", mtime=0), "damaged"),
     ],
 )
-def test_what_sagemaker_can_not_unpack_is_refused(data: bytes, reason: str) -> None:
+def test_an_archive_that_sagemaker_can_not_unpack_is_refused(data: bytes, reason: str) -> None:
     with pytest.raises(Invalid, match=reason):
         hashed(data)
 
@@ -245,7 +245,7 @@ def test_a_folder_with_a_pipe_is_refused(tmp_path: Path) -> None:
 @example(b"BZh9")
 @example(b"\xfd7zXZ\x00")
 @example(b"\x00" * 257 + b"ustar" + b"\x00" * 250)
-def test_whatever_the_bytes_they_are_hashed_or_refused_by_name(data: bytes) -> None:
+def test_any_bytes_are_hashed_or_refused_by_name(data: bytes) -> None:
     assert hashed_or_refused(data) in (hashlib.sha256(data).hexdigest(), "ModelDataUrl")
 
 

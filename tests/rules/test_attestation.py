@@ -153,7 +153,7 @@ def altered(envelope: dict[str, Any]) -> dict[str, Any]:
     lambda envelope: {**envelope, "payload": 7},
     lambda envelope: {**envelope, "signatures": 7},
 ])  # fmt: skip
-def test_what_was_altered_or_signed_by_another_is_no_attestation(house: House, broken: Any) -> None:
+def test_an_altered_or_foreign_attestation_is_refused(house: House, broken: Any) -> None:
     house.project()
     [event] = [event for event in promotions(house) if event.environment == "prod"]
     envelope = house.evidence.attestation(event)

@@ -75,7 +75,7 @@ def test_a_containers_variables_have_32_kb_together() -> None:
         ),
     ],
 )
-def test_what_sagemaker_refuses_at_each_run_is_refused_at_synth(settings: str, place: str) -> None:
+def test_settings_that_sagemaker_refuses_at_each_run_are_refused_at_synth(settings: str, place: str) -> None:
     with pytest.raises(Invalid) as refused:
         parse(f"{CONFIG_TEXT}\n{settings}\n")
     assert place in refused.value.field

@@ -73,7 +73,7 @@ def test_the_filter_says_which_groups_are_shown_and_in_which_order(query: dict[s
     assert board(**query)["groups_total"] == 250
 
 
-def test_what_has_been_pending_longest_comes_first_and_what_is_not_pending_last() -> None:
+def test_the_oldest_pending_request_comes_first_and_groups_without_one_last() -> None:
     assert groups(sort="oldest")[:2] == ["asks-long", "asks-late"]
     assert groups(sort="newest")[0] == "asks-late"
 
@@ -88,7 +88,7 @@ def test_pages_hold_every_group_once() -> None:
     assert board()["links"]["previous"] is None
 
 
-def test_what_waits_is_listed_from_every_page() -> None:
+def test_pending_requests_of_every_page_are_listed() -> None:
     assert [asked["group"] for asked in board(page="3")["waiting"]] == ["asks-late", "asks-long"]
 
 
@@ -105,7 +105,7 @@ def test_links_keep_the_filter_and_lead_to_its_json() -> None:
     assert 'href="/?q=%3Cscript%3E&amp;format=json"' in html
 
 
-def test_what_an_address_cannot_mean_is_left_out() -> None:
+def test_invalid_parameters_of_an_address_are_ignored() -> None:
     assert (
         BoardFilter.read({"show": "x", "sort": "y", "environment": "z", "page": "-1", "other": "1"}, CONFIG)
         == BoardFilter()

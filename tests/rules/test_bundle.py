@@ -129,12 +129,12 @@ def test_the_policy_enclosed_is_the_one_that_was_in_force(house: House) -> None:
 
 
 @pytest.mark.parametrize("asked", [f"{GROUP}:9:dev:1", f"{GROUP}:1:dev:4", "x"])
-def test_what_was_never_asked_has_no_bundle(house: House, asked: str) -> None:
+def test_a_missing_request_has_no_bundle(house: House, asked: str) -> None:
     with pytest.raises(Invalid):
         decision_export.bundle(asked, house.events())
 
 
-def test_what_nobody_decided_on_has_no_bundle(house: House) -> None:
+def test_an_undecided_request_has_no_bundle(house: House) -> None:
     house.register(3)
     append(GROUP, lambda view: [NewEvent(kind="Something Else", actor=SYSTEM)], house.world)
     with pytest.raises(Invalid, match="nobody has decided"):
@@ -142,7 +142,7 @@ def test_what_nobody_decided_on_has_no_bundle(house: House) -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b"[]", b"\xff", b'{"schema":3,"request_id":"a","events":[]}'])
-def test_what_is_no_bundle_is_refused(text: bytes) -> None:
+def test_an_invalid_bundle_is_refused(text: bytes) -> None:
     with pytest.raises(Invalid) as invalid:
         decision_export.read(text)
     assert invalid.value.field == "FILE"

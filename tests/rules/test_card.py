@@ -77,7 +77,7 @@ def test_any_json_object_makes_a_card(content: dict[str, Any]) -> None:
     assert card_sections(card(content))
 
 
-def test_what_aws_knows_of_a_models_making_is_lineage() -> None:
+def test_aws_own_records_of_a_models_origin_are_lineage() -> None:
     given_ = made_by(
         {"CommitId": "abc", "GeneratedBy": "arn:job", "Repository": "https://git.example.com/news", "ProjectId": "p"}
     )
@@ -85,7 +85,7 @@ def test_what_aws_knows_of_a_models_making_is_lineage() -> None:
     assert {row["label"]: row["value"] for row in found if row["value"]} == {"Training job": "arn:job", "Code": "abc"}
 
 
-def test_what_is_missing_is_named() -> None:
+def test_missing_fields_are_named() -> None:
     state = stories.nothing_known().view.version(1)
     gates = (
         GateResult(kind=GateKind.LICENCE, open=False, allowed=("mit",)),

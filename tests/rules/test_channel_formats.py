@@ -113,7 +113,7 @@ def test_teams_takes_it(told: Notice) -> None:
     assert len(json.dumps(teams(told)).encode()) <= LARGEST_TEAMS_BYTES
 
 
-def test_what_is_left_out_for_teams_is_the_end_and_never_the_title_or_the_link() -> None:
+def test_for_teams_only_the_end_is_cut_never_the_title_or_the_link() -> None:
     def texts(told: Notice) -> list[str]:
         body: list[dict[str, Any]] = teams(told)["attachments"][0]["content"]["body"]
         return [block["text"] for block in body]

@@ -70,7 +70,7 @@ def house() -> House:
     return house
 
 
-def test_what_is_new_is_read_and_nothing_older(house: House) -> None:
+def test_only_new_events_are_read(house: House) -> None:
     since = checkpoint(house)
     house.climb(3)
     house.project()
@@ -134,7 +134,7 @@ def flip_a_status(house: House) -> None:
     "tamper",
     [edit_parameter, edit_an_old_history, edit_a_stored_state, alter_a_new_event, cut_the_tail, flip_a_status],
 )
-def test_what_a_whole_verification_finds_this_one_finds_too(house: House, tamper: Any) -> None:
+def test_it_finds_all_differences_of_a_whole_verification(house: House, tamper: Any) -> None:
     since = checkpoint(house)
     house.climb(3)
     house.project()

@@ -78,7 +78,7 @@ def test_a_wrong_addition_is_refused_with_its_place(addition: str, place: str, r
 
 
 @given(st.text())
-def test_whatever_the_file_says_it_is_a_configuration_or_refused(text: str) -> None:
+def test_any_file_is_a_configuration_or_refused(text: str) -> None:
     with pytest.raises(Invalid):
         parse(text)
 
@@ -116,7 +116,7 @@ def test_overrides_change_what_they_name_and_nothing_else() -> None:
     assert invalid.value.field == "environment"
 
 
-def test_what_bears_on_decisions_has_a_digest_of_its_own() -> None:
+def test_settings_for_decisions_have_a_digest_of_their_own() -> None:
     config = parse(CONFIG_TEXT)
     same = parse(CONFIG_TEXT.replace('sender = "models@example.com"', 'sender = "other@example.com"'))
     others = [
@@ -135,7 +135,7 @@ def test_durations(text: str, hours: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "72", "h", "-1h", "1.5h", "1h30m", "0d", " 1h"])
-def test_what_is_no_duration(text: str) -> None:
+def test_invalid_durations_are_refused(text: str) -> None:
     with pytest.raises(Invalid):
         duration(text)
 
@@ -143,5 +143,5 @@ def test_what_is_no_duration(text: str) -> None:
 @pytest.mark.parametrize(
     ("group", "governed"), [("fraud-cards", True), ("news", True), ("Fraud-x", False), ("other", False)]
 )
-def test_which_groups_are_governed(group: str, governed: bool) -> None:
+def test_groups_are_governed_by_pattern(group: str, governed: bool) -> None:
     assert parse(CONFIG_TEXT.replace('["*"]', '["fraud-*", "news"]')).governs(group) is governed

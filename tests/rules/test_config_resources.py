@@ -74,7 +74,7 @@ def test_names_of_every_kind_are_taken() -> None:
         ),
     ],
 )
-def test_what_is_no_such_name_is_refused_with_its_place(old: str, new: str, place: str) -> None:
+def test_an_invalid_name_is_refused_with_its_place(old: str, new: str, place: str) -> None:
     text = CONFIG_TEXT + WHOLE
     assert old in text
     with pytest.raises(Invalid) as refused:

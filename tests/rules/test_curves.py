@@ -69,7 +69,7 @@ def test_the_most_frequent_classes_are_kept_in_their_order() -> None:
         {"a": {"a": float("inf"), "b": 1}},
     ],
 )
-def test_what_is_no_matrix_is_left_out(matrix: object) -> None:
+def test_an_invalid_matrix_is_left_out(matrix: object) -> None:
     assert read_confusion({"confusion_matrix": matrix}) is None
 
 
@@ -77,7 +77,7 @@ def test_what_is_no_matrix_is_left_out(matrix: object) -> None:
     ("false", "true"),
     [([0, 1], [0]), ([0, 2], [0, 1]), ([0, float("nan")], [0, 1]), ([0], [0]), (None, [0, 1]), ([0, True], [0, 1])],
 )
-def test_what_is_no_curve_is_left_out(false: object, true: object) -> None:
+def test_an_invalid_curve_is_left_out(false: object, true: object) -> None:
     curve = {"false_positive_rates": false, "true_positive_rates": true}
     assert read_roc({"receiver_operating_characteristic_curve": curve}) == ()
 
@@ -118,7 +118,7 @@ def test_the_page_draws_the_curve_beside_lives_and_the_matrix_as_a_table() -> No
     assert said == ["1,812 94.97%", "96 5.031%", "84 28.77%", "208 71.23%"]
 
 
-def test_what_was_registered_stays_beside_what_a_run_measured() -> None:
+def test_registered_curves_stay_beside_those_of_a_run() -> None:
     stage = Stage()
     stage.registers(1, evidence=stories.classified(3.0))
     stage.decides("dev", 1)

@@ -64,7 +64,7 @@ def test_a_run_above_the_bound_is_drift_and_starts_one_retraining(house: House) 
 
 
 @pytest.mark.parametrize("psi", [0.25, 0.1, None])
-def test_what_is_not_above_the_bound_is_no_drift(house: House, psi: float | None) -> None:
+def test_a_value_at_the_bound_is_no_drift(house: House, psi: float | None) -> None:
     run(house, psi)
     assert drifts(house) == []
     assert not house.view().environment("prod").drift

@@ -150,7 +150,7 @@ def test_there_is_one_step_from_here_to_there(
     st.sampled_from(["InService", "Failed", "Updating", "OutOfService", "UpdateRollbackFailed", "Creating"]),
     st.booleans(),
 )
-def test_what_is_not_wanted_never_stays(status: str, revoked: bool) -> None:
+def test_an_unwanted_endpoint_never_stays(status: str, revoked: bool) -> None:
     assert next_step(None, found(status), revoked=revoked) == "delete"
 
 
@@ -217,7 +217,7 @@ def test_two_environments_do_not_share_names() -> None:
         parse(both)
 
 
-def test_how_a_model_is_served_is_no_part_of_the_policy() -> None:
+def test_serving_settings_are_no_part_of_the_policy() -> None:
     assert parse(TEXT).policy_digest() == parse(CONFIG_TEXT).policy_digest()
 
 
@@ -239,7 +239,7 @@ def state(house: House) -> EndpointState:
     return house.view().environment("dev").endpoint
 
 
-def test_what_was_seen_is_recorded_once(house: House) -> None:
+def test_an_observation_is_recorded_once(house: House) -> None:
     before = len(house.events())
     record(house, status=names.ENDPOINT_IN_SERVICE, version=1)
     assert len(house.events()) == before
@@ -255,7 +255,7 @@ def test_an_operator_removes_an_endpoint_and_asks_for_it_again(house: House) -> 
     assert (state(house).removed, state(house).asked) == (False, receipt.sequence)
 
 
-def test_what_serves_needs_no_second_asking(house: House) -> None:
+def test_a_serving_endpoint_needs_no_second_step(house: House) -> None:
     with pytest.raises(Refused) as refused:
         hosting.restore_endpoint(GROUP, "dev", OPERATOR, "Why not.", world=house.world)
     assert refused.value.code == "in_service"

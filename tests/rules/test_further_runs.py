@@ -75,7 +75,7 @@ def test_a_run_after_one_that_failed_opens_its_request() -> None:
     assert house.live("test") == 1
 
 
-def test_what_a_voter_was_shown_is_the_evidence_of_the_newest_run(house: House) -> None:
+def test_a_voter_sees_the_evidence_of_the_newest_run(house: House) -> None:
     first = house.decide(1, "prod", ANN).events[0].evidence_digest
     house.measure(1, "test", 0.8, run="t-2")
     assert house.decide(1, "prod", CHO).events[0].evidence_digest != first
@@ -106,7 +106,7 @@ def revoked(house: House) -> None:
 
 
 @pytest.mark.parametrize("close", [rejected, expired, past_its_time, revoked])
-def test_what_was_closed_is_not_opened_by_a_run(house: House, close: object) -> None:
+def test_a_closed_request_is_not_opened_by_a_run(house: House, close: object) -> None:
     assert callable(close)
     close(house)
     house.measure(1, "test", run="t-2")
@@ -115,7 +115,7 @@ def test_what_was_closed_is_not_opened_by_a_run(house: House, close: object) -> 
     assert house.view().version(1).evidence["test"].run_id == "t-2"
 
 
-def test_what_was_rolled_back_is_not_asked_for_by_a_run(house: House) -> None:
+def test_a_run_does_not_request_a_rolled_back_version(house: House) -> None:
     for person in (ANN, CHO):
         house.decide(1, "prod", person)
     house.climb(2)
@@ -125,7 +125,7 @@ def test_what_was_rolled_back_is_not_asked_for_by_a_run(house: House) -> None:
     assert house.status(2, "prod") == names.ROLLED_BACK
 
 
-def test_what_gave_way_to_a_newer_version_is_not_asked_for_by_a_run(house: House) -> None:
+def test_a_run_does_not_request_a_superseded_version(house: House) -> None:
     house.climb(2, to="test")
     house.measure(2, "test")
     assert house.status(1, "prod") == names.SUPERSEDED

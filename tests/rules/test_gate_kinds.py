@@ -97,7 +97,7 @@ def test_a_licence_of_the_base_model_binds_too() -> None:
 
 
 @pytest.mark.parametrize("required", ["model_card", "report"])
-def test_what_is_required_has_to_be_attached(required: Any) -> None:
+def test_required_documents_must_be_attached(required: Any) -> None:
     gate = Gate(requires=required)
     assert judged(gate, attached=(required,)).open
     shut = judged(gate)

@@ -36,7 +36,7 @@ def configured(more: str = "", *, group: str = "ml-dev", issuer: str = "https://
         ('groups_separator = ""', "groups_separator"),
     ],
 )
-def test_what_no_provider_can_be_used_with_is_refused_with_its_place(more: str, said: str) -> None:
+def test_unusable_identity_settings_are_refused_with_their_place(more: str, said: str) -> None:
     with pytest.raises(Invalid, match=said):
         configured(more)
 
@@ -56,12 +56,12 @@ def test_an_id_that_no_token_carries_is_refused(group: str) -> None:
         ('auditors = { id = "ML-DEV" }', "ml-dev", "https://x.example", "spelling alone"),
     ],
 )
-def test_what_looks_like_a_mistake_is_told(more: str, group: str, issuer: str, said: str) -> None:
+def test_likely_mistakes_are_warned_of(more: str, group: str, issuer: str, said: str) -> None:
     told = identity.suspicions(configured(more, group=group, issuer=issuer))
     assert len(told) == 1
     assert said in told[0]
 
 
 @pytest.mark.parametrize("group", [GUID, "CN=ml-dev,OU=Groups,DC=corp", "ml-dev"])
-def test_what_is_right_is_not_warned_of(group: str) -> None:
+def test_right_settings_have_no_warning(group: str) -> None:
     assert identity.suspicions(configured(group=group)) == []

@@ -92,7 +92,7 @@ def test_a_superseded_version_may_be_asked_again_once_nothing_newer_is_there(
     assert house.live("dev") == 1
 
 
-def test_what_was_rolled_back_may_be_asked_again_by_a_person(house: House) -> None:
+def test_a_person_may_request_a_rolled_back_version_again(house: House) -> None:
     house.climb(1)
     house.climb(2)
     house.roll_back("prod")
@@ -326,7 +326,7 @@ def test_a_metric_that_is_missing_keeps_a_version_out(house: House) -> None:
         house.decide(1, "test")
 
 
-def test_what_a_decision_was_shown_is_in_its_event(house: House) -> None:
+def test_the_reviewed_information_is_in_the_decisions_event(house: House) -> None:
     house.register(1)
     receipt = house.decide(1, "dev")
     state = house.view().version(1)

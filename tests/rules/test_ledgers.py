@@ -39,7 +39,7 @@ def test_every_release_has_a_recording_with_every_kind_it_knew() -> None:
     assert {kind for group in recorded["heads"] for kind in house.kinds(group)} == set(PAYLOADS) - UNRELEASED
 
 
-def test_what_an_earlier_release_wrote_is_read_and_verified_clean(release: Path) -> None:
+def test_a_ledger_of_an_earlier_release_is_verified_without_differences(release: Path) -> None:
     found = report(release)
     assert found["lines"] == []
     assert set(map(tuple, found["decisions"].values())) == {()}
@@ -48,7 +48,7 @@ def test_what_an_earlier_release_wrote_is_read_and_verified_clean(release: Path)
     assert hashes == WRITTEN[release.name]
 
 
-def test_what_an_earlier_release_wrote_folds_to_the_states_it_stored(release: Path) -> None:
+def test_a_ledger_of_an_earlier_release_folds_to_its_stored_states(release: Path) -> None:
     house, recorded = house_of(release)
     for group in recorded["heads"]:
         folded = refolded(house.ledger.head(group), house.events(group))

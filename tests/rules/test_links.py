@@ -41,7 +41,7 @@ def test_a_token_brings_its_request_back(asked: str) -> None:
 @example("\x00")
 @example("é" * 10)
 @example("=" * 40)
-def test_what_we_did_not_make_is_no_link(token: str) -> None:
+def test_a_foreign_token_is_no_link(token: str) -> None:
     with pytest.raises(LinkInvalid):
         RING.request_of(token)
 

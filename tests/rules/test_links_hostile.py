@@ -97,7 +97,7 @@ def test_no_text_is_a_token(text: str) -> None:
     assert refused(text)
 
 
-def test_what_was_signed_for_one_purpose_serves_no_other() -> None:
+def test_a_signature_of_one_purpose_is_refused_for_another() -> None:
     sign_in = SignIn(state="s", nonce="n", verifier="v", return_to="/", expires_at=NOW + timedelta(minutes=5))
     cookie, on_its_way, csrf = SESSIONS.cookie(session()), KEYS.sign_in_cookie(sign_in), KEYS.csrf_token(session())
     assert refused(cookie)
@@ -141,13 +141,13 @@ class TestClaims:
         assert claimed_request_of(TOKEN) == ASKED
 
     @given(st.one_of(st.text(max_size=600), st.text(BASE64 + ".", max_size=600)))
-    def test_whatever_else_is_said_claims_text_or_nothing(self, token: str) -> None:
+    def test_any_other_token_claims_text_or_nothing(self, token: str) -> None:
         try:
             assert isinstance(claimed_request_of(token), str)
         except LinkInvalid:
             return
 
-    def test_what_claims_no_request_is_no_link(self) -> None:
+    def test_a_token_without_a_request_is_no_link(self) -> None:
         deep = KEYS._serializer("approval-link").dumps({"deep": [1]})
         for token in ("", "x", str(deep), "a" * 600):
             with pytest.raises(LinkInvalid):
@@ -155,7 +155,7 @@ class TestClaims:
 
 
 class TestKeys:
-    def test_what_the_older_key_signed_still_holds(self) -> None:
+    def test_a_signature_of_the_older_key_is_still_valid(self) -> None:
         before = Keyring([OLD])
         assert KEYS.request_of(before.approval_token(ASKED)) == ASKED
         assert KEYS.csrf_is_good(session(), before.csrf_token(session()))
@@ -195,7 +195,7 @@ class TestSessions:
     def test_a_session_of_another_key_is_none(self) -> None:
         assert SESSIONS.session(OTHERS.cookie(session()), now=NOW) is None
 
-    def test_who_has_the_public_key_alone_makes_no_session(self) -> None:
+    def test_the_public_key_alone_makes_no_session(self) -> None:
         with pytest.raises(PermissionError, match="sign_in alone"):
             Sessions(SESSIONS.pem).cookie(session())
         assert Sessions(SESSIONS.pem).session(SESSIONS.cookie(session()), now=NOW) == session()
@@ -215,7 +215,7 @@ class TestSessions:
         both = Sessions(SESSIONS.pem + OTHERS.pem)
         assert [both.session(each.cookie(session()), now=NOW) for each in (SESSIONS, OTHERS)] == [session()] * 2
 
-    def test_what_the_key_signed_for_another_purpose_is_no_session(self) -> None:
+    def test_a_signature_for_another_purpose_is_no_session(self) -> None:
         payload = SESSIONS.cookie(session()).rpartition(".")[0]
         assert SESSIONS.sign is not None
         signature = base64_encode(SESSIONS.sign(payload.encode())).decode()
@@ -261,7 +261,7 @@ class TestSessions:
     @pytest.mark.parametrize(
         "signed", [{}, [], "ann", {"i": 1}, {"i": "a", "s": "a", "n": "", "m": "", "g": 7, "e": 1}]
     )
-    def test_what_is_signed_but_no_session_is_none(self, signed: object) -> None:
+    def test_a_signed_text_that_is_no_session_is_refused(self, signed: object) -> None:
         assert SESSIONS.session(str(SESSIONS.serializer.dumps(signed)), now=NOW) is None
 
 
@@ -313,7 +313,7 @@ class TestReturning:
 
     @given(st.text(max_size=40))
     @example("/\u2028//evil.example")
-    def test_whatever_is_asked_for_the_answer_is_a_path_of_ours(self, path: str) -> None:
+    def test_any_return_address_becomes_a_path_of_this_service(self, path: str) -> None:
         found = safe_return(path)
         assert found.startswith("/")
         assert found[1:2] not in ("/", "\\")

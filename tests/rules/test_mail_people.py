@@ -38,7 +38,7 @@ def test_nobody_is_written_to_where_the_requester_has_no_address() -> None:
         "@x.org",
     ],
 )
-def test_what_is_no_address_is_not_written_to(subject: str) -> None:
+def test_an_invalid_address_gets_no_mail(subject: str) -> None:
     actor = Actor(kind="requester", subject=subject)
     assert requester_address(package(1, requester=Requester(actor=actor, declared_by="self"))) == ""
 

@@ -114,7 +114,7 @@ def without(*names: str) -> dict[str, str]:
         },
     ],
 )
-def test_what_the_image_loads_is_no_problem(files: dict[str, str]) -> None:
+def test_files_that_the_image_loads_are_no_problem(files: dict[str, str]) -> None:
     assert problem(files) == ""
 
 
@@ -148,7 +148,7 @@ def test_what_the_image_loads_is_no_problem(files: dict[str, str]) -> None:
         ({"adapter_config.json": "{}", "adapter_model.safetensors": "x"}, "bound to no base"),
     ],
 )
-def test_what_the_image_does_not_load_is_told_by_name(files: dict[str, str], said: str) -> None:
+def test_files_that_the_image_does_not_load_are_reported_by_name(files: dict[str, str], said: str) -> None:
     assert said in problem(files)
 
 
@@ -205,7 +205,7 @@ def test_all_that_is_kept_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
         ([Container(image="a:1", environment={"V": "x" * (32 << 10)})], "32 KB"),
     ],
 )
-def test_what_no_model_can_be_made_of_is_told_at_registration(containers: list[Container], said: str) -> None:
+def test_files_of_no_model_are_reported_at_registration(containers: list[Container], said: str) -> None:
     found = unservable(containers)
     assert said in found
     assert bool(said) == bool(found)

@@ -55,7 +55,7 @@ def test_a_share_is_not_held_against_a_live_one_in_percent() -> None:
 @pytest.mark.parametrize(
     ("name", "limit", "value"), [("rougeL", 0.6, 1.0), ("accuracy", 60, 71.0), ("rmse", 0.6, 12.3)]
 )
-def test_what_is_no_share_or_a_gate_in_percent_is_judged_as_it_is(name: str, limit: float, value: float) -> None:
+def test_other_metrics_and_gates_in_percent_are_compared_as_they_are(name: str, limit: float, value: float) -> None:
     assert judged(Gate(metric=name, min=limit), value) == (True, "")
 
 
@@ -86,7 +86,7 @@ def test_a_metric_by_its_own_name_comes_before_the_trainers() -> None:
     assert [row["metric"] for row in comparison(evidence, None, [result])] == ["rougeL", "eval_rougeL"]
 
 
-def test_what_looks_like_a_metric_and_is_no_number_is_named() -> None:
+def test_a_metric_that_is_no_number_is_named() -> None:
     document = {"classification_metrics": {"accuracy": {"value": "71 %"}, "f1": "0,5"}, "model": "t5", "auc": 0.8}
     evidence = evidence_of(document, source="registration")
     assert evidence.problem == "accuracy is '71 %', which is no number and f1 is '0,5', which is no number"

@@ -58,7 +58,7 @@ def test_a_version_that_was_never_live_there_can_not_be_rolled_back_to(house: Ho
             house.roll_back("dev", to=version)
 
 
-def test_what_is_live_already_is_no_rollback(house: House) -> None:
+def test_a_rollback_to_the_live_version_is_refused(house: House) -> None:
     with pytest.raises(Refused) as refused:
         house.roll_back("dev", to=3)
     assert refused.value.code == "already_live"

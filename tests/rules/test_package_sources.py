@@ -36,7 +36,7 @@ def source(**changes: str) -> dict[str, Any]:
         ({"ModelDataSource": source(ManifestS3Uri="s3://hub/manifest.csv")}, "ManifestS3Uri"),
     ],
 )
-def test_what_lies_beside_the_artifact_is_named(container: dict[str, Any], place: str) -> None:
+def test_sources_beside_the_artifact_are_named(container: dict[str, Any], place: str) -> None:
     assert place in beside_artifact([{}, container])
     assert "Containers[1]" in beside_artifact([{}, container])
 

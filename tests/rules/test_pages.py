@@ -63,7 +63,7 @@ def test_nothing_on_a_page_comes_from_or_goes_to_another_site(name: str) -> None
 
 
 @every_page
-def test_what_others_wrote_is_never_markup(name: str) -> None:
+def test_other_peoples_text_is_never_markup(name: str) -> None:
     assert "<script" not in PAGES[name]
     assert "\u202e" not in PAGES[name]
 
@@ -225,7 +225,7 @@ def test_a_superseded_request_leads_to_the_version_that_took_its_place() -> None
     assert "Go to the newer request" in Document(page("request", document)).words
 
 
-def test_what_is_missing_is_said_rather_than_hidden() -> None:
+def test_missing_values_are_shown_as_missing() -> None:
     words = READ["request-nothing-known"].words
     for said in (
         "No metrics were registered",
@@ -291,7 +291,7 @@ def test_a_board_says_what_is_wrong_and_since_when_to_those_who_may_roll_back() 
     assert Document(page("board", stage.board(AUD), AUD)).words.count("broken") == 1, "and sees it all the same"
 
 
-def test_what_was_wrong_is_over_once_another_version_is_live_or_a_run_finds_it_whole() -> None:
+def test_a_problem_ends_with_another_live_version_or_a_good_run() -> None:
     stage = stories.in_trouble()
     stage.runs("dev", 1, measured(0.65, run_id="whole"))
     (cell,) = stage.board()["attention"]

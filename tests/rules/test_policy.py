@@ -79,7 +79,7 @@ def test_nothing_skips_an_environment(passed: tuple[str, ...], expected: str) ->
     assert code(CHO, names.APPROVED, replace(situation, version=version)) == expected
 
 
-def test_what_was_rolled_back_from_passed_no_environment_until_it_is_live_there_again() -> None:
+def test_a_rolled_back_version_has_not_passed_until_it_is_live_again() -> None:
     house = House()
     house.climb(1, to="dev")
     house.climb(2, to="dev")
@@ -110,7 +110,7 @@ def test_breaking_the_glass_passes_a_shut_gate_and_a_missing_quorum_alone() -> N
     assert [event.data.get("broke_glass") for event in receipt.events] == [True, True]
 
 
-def test_who_may_break_the_glass_may_not_keep_a_model_out() -> None:
+def test_a_break_glass_member_may_not_reject() -> None:
     situation = at_prod(House())
     assert code(GIL, names.REJECTED, situation) == "not_approver"
     assert code(GIL, names.REJECTED, situation, breaking_glass=True) == "not_approver"

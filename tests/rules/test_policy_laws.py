@@ -110,7 +110,7 @@ def test_the_page_offers_exactly_what_the_post_takes(moves: list[str], person: P
 
 @LAWS
 @given(moves=STORIES, person=PEOPLE)
-def test_whoever_is_in_no_group_of_the_environment_decides_nothing(moves: list[str], person: Person) -> None:
+def test_a_person_in_no_group_of_the_environment_decides_nothing(moves: list[str], person: Person) -> None:
     stage = play(moves)
     for state in stage.view.versions.values():
         for name, request in state.requests.items():

@@ -21,7 +21,7 @@ from tests.rules.stage import ANN, AUD, CHO, CONFIG, DEE, GIL, GROUP, Stage, mea
 class TestGroups:
     @pytest.mark.parametrize("person", [CHO, AUD, EVE, GIL], ids=lambda person: person.subject)
     @pytest.mark.parametrize("verdict", names.VERDICTS)
-    def test_who_is_not_in_the_group_decides_nothing(self, person: Person, verdict: names.Verdict) -> None:
+    def test_a_person_outside_the_group_decides_nothing(self, person: Person, verdict: names.Verdict) -> None:
         judgement = judged(registered_stage(), person, verdict)
         assert (judgement.may, judgement.code) == (False, "not_approver")
         assert judgement.who_may == "Members of ML approvers, dev may decide."
@@ -90,12 +90,12 @@ class TestRequesters:
         assert "requester_may_approve" in judgement.who_may
         assert judged(registered_stage(requester=None), ANN, names.REJECTED).may
 
-    def test_where_requesters_may_approve_an_unknown_one_stops_nothing(self) -> None:
+    def test_an_unknown_requester_stops_nothing_if_requesters_may_approve(self) -> None:
         config = changed(CONFIG, "dev", requester_may_approve=True)
         assert judged(registered_stage(config, requester=None), ANN).may
         assert judged(registered_stage(config), DEE_SIGNED_IN).may
 
-    def test_who_only_says_so_is_shown_as_that(self) -> None:
+    def test_a_self_declared_requester_is_shown_as_that(self) -> None:
         assert registered_stage().request("dev", 1)["package"]["requester"]["how"] == "self-declared"
 
 
@@ -112,7 +112,7 @@ class TestTheEnvironmentBefore:
         stage.climbs(1, 0.7, to="test")
         assert judged(stage, ANN, environment="test").may
 
-    def test_what_was_rolled_back_there_does_not_go_on(self) -> None:
+    def test_a_version_rolled_back_there_does_not_go_on(self) -> None:
         stage = Stage()
         stage.climbs(1, 0.7, to="test")
         stage.registers(2)
@@ -146,7 +146,7 @@ class TestTheEnvironmentBefore:
         assert judgement.code == "skips"
         assert judgement.who_may == "Approve it for integration first."
 
-    def test_what_a_newer_version_replaced_there_may_go_on(self) -> None:
+    def test_a_version_replaced_there_by_a_newer_one_may_go_on(self) -> None:
         stage = Stage()
         stage.climbs(1, 0.7, to="test")
         stage.registers(2)
@@ -210,11 +210,11 @@ class TestBreakingTheGlass:
     def test_an_approver_without_the_glass_breaks_nothing(self) -> None:
         assert judged(self.shut(), ANN, glass=True, environment="test").code == "gate_shut"
 
-    def test_who_holds_it_passes_a_shut_gate(self) -> None:
+    def test_a_break_glass_member_passes_a_failed_gate(self) -> None:
         judgement = judged(self.shut(), GIL, glass=True, environment="test")
         assert (judgement.may, judgement.breaks_glass) == (True, True)
 
-    def test_who_holds_it_passes_a_missing_quorum(self) -> None:
+    def test_a_break_glass_member_passes_a_missing_quorum(self) -> None:
         stage = Stage()
         stage.climbs(1, 0.7, to="prod")
         stage.decides("prod", 1, by=GIL, reason="Prod is on fire, and nobody answers.")
@@ -237,7 +237,7 @@ class TestBreakingTheGlass:
         assert judged(registered_stage(), GIL, verdict).code == "not_approver"
         assert judged(registered_stage(), GIL, names.REJECTED, glass=True).code == "not_approver"
 
-    def test_where_nothing_stood_in_the_way_nothing_was_broken(self) -> None:
+    def test_an_approval_without_an_obstacle_is_no_break_glass(self) -> None:
         judgement = judged(registered_stage(), BOTH, glass=True)
         assert (judgement.may, judgement.breaks_glass) == (True, False)
 

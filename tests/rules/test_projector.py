@@ -157,7 +157,7 @@ def test_a_revocation_reaches_the_registry_first(house: House) -> None:
     assert order == list(names.TARGETS)
 
 
-def test_what_somebody_has_just_rejected_is_not_approved_again_in_passing(house: House) -> None:
+def test_a_version_just_rejected_outside_is_not_set_to_approved(house: House) -> None:
     house.project()
     arn = house.view().version(1).package.arn
     house.sagemaker.packages[arn]["ModelApprovalStatus"] = names.REJECTED
@@ -212,7 +212,7 @@ def test_events_go_out_with_what_listeners_need(house: House) -> None:
 
 
 @pytest.mark.parametrize("environment", ["dev", "test"])
-def test_what_is_asked_again_waits_in_the_registry_as_it_did_at_first(environment: str) -> None:
+def test_a_repeated_request_is_pending_in_the_registry_again(environment: str) -> None:
     house = House()
     house.register(1)
     if environment == "test":

@@ -51,13 +51,13 @@ def test_the_signature_is_over_canonical_json_without_itself(value: str) -> None
 
 
 @given(JSON_VALUES)
-def test_whatever_stands_in_the_parameter_is_a_record_or_refused(found: Any) -> None:
+def test_any_value_of_the_parameter_is_a_record_or_refused(found: Any) -> None:
     with pytest.raises(IntegrityError):
         parse_live(json.dumps(found), group=GROUP, environment="prod")
 
 
 @given(st.text())
-def test_whatever_is_no_json_is_refused(text: str) -> None:
+def test_any_text_that_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(IntegrityError):
         parse_live("{" + text, group=GROUP, environment="prod")
 

@@ -100,7 +100,7 @@ def test_changed_metadata_keeps_request_and_votes_and_is_shown_with_both_values(
     house.decide(1, "dev")
 
 
-def test_what_a_decision_was_shown_has_the_change(house: House) -> None:
+def test_the_reviewed_information_has_the_change(house: House) -> None:
     seen(house, made(1))
     before = house.view().version(1)
     seen(house, made(1, metadata={"licence": "gpl"}))
@@ -160,7 +160,7 @@ def test_an_artifact_that_is_put_there_later_becomes_approvable(house: House) ->
     house.decide(1, "dev")
 
 
-def test_what_changed_of_a_version_that_a_person_rejected_asks_nobody(house: House) -> None:
+def test_a_change_of_a_rejected_version_makes_no_request(house: House) -> None:
     seen(house, made(1))
     house.decide(1, "dev", verdict=names.REJECTED)
     assert seen(house, with_image(made(1), "other:2")) == [names.PACKAGE_CHANGED]
@@ -188,7 +188,7 @@ def test_a_group_made_anew_closes_what_was_pending_and_is_asked_as_any_other(hou
     assert house.lines() == []
 
 
-def test_what_is_live_of_a_group_that_was_made_anew_stays_live_with_its_own_bytes(house: House) -> None:
+def test_a_live_version_of_a_recreated_group_stays_live_with_its_own_bytes(house: House) -> None:
     seen(house, made(1))
     house.decide(1, "dev")
     assert house.project() == []
@@ -267,7 +267,7 @@ def test_a_deleted_package_can_not_be_approved_and_is_told_of_once(house: House)
         (with_image(made(1), "other:2"), "image changed"),
     ],
 )
-def test_what_the_registry_says_at_the_decision_counts_before_its_event_came(
+def test_the_registrys_state_at_the_decision_counts_before_its_event(
     house: House, package: Package | None, why: str
 ) -> None:
     seen(house, made(1))
@@ -311,7 +311,7 @@ def test_votes_before_a_failed_run_count_again_once_that_is_confirmed(house: Hou
     assert house.live("prod") == 1
 
 
-def test_who_rejects_confirms_nothing(house: House) -> None:
+def test_a_rejection_needs_no_confirmation(house: House) -> None:
     seen(house, made(1))
     operations.record_bypass(GROUP, 1, names.REJECTED, "eve", world=house.world, at=house.now)
     house.decide(1, "dev", BEN, names.REJECTED)

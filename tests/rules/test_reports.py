@@ -118,7 +118,7 @@ def test_a_report_is_kept_below_its_group_and_environment_with_its_digest() -> N
         ({"pictures": pictures(**{f"p{i}_png": PNG for i in range(5)})}, "pictures"),
     ],
 )
-def test_what_is_no_report_is_refused_by_field_and_nothing_is_kept(changes: dict[str, str], field: str) -> None:
+def test_an_invalid_report_is_refused_by_field_and_not_stored(changes: dict[str, str], field: str) -> None:
     bucket = Bucket()
     with pytest.raises(Invalid) as refused:
         reports.keep(reports.Report.of(form(**changes)), ARN, as_client(bucket), "evidence", NOW)
@@ -182,7 +182,7 @@ def test_without_reporters_no_event_of_theirs_is_taken(
     assert heard == []
 
 
-def test_who_may_report_is_part_of_the_policy_once_somebody_may() -> None:
+def test_configured_reporters_are_part_of_the_policy() -> None:
     plain = parse(CONFIG_TEXT)
     with_reporters = replace(plain, inference=replace(plain.inference, reporters=(ARN,)))
     assert "reporters" not in plain.policy()

@@ -35,7 +35,7 @@ def words(stage: Stage, environment: str, version: int, **more: Any) -> str:
     return Document(page("request", stage.request(environment, version, **more))).words
 
 
-def test_what_the_registry_describes_is_on_the_page() -> None:
+def test_the_registrys_description_is_on_the_page() -> None:
     stage = Stage()
     stage.registers(1, described=described(DESCRIPTION))
     said = words(stage, "dev", 1)
@@ -96,7 +96,7 @@ def test_registered_metrics_stand_beside_those_of_the_run() -> None:
         ("Rejected", "You rejected this", "Dee is told your reason and can ask again."),
     ],
 )
-def test_who_has_just_decided_reads_that_they_did_and_what_follows(verdict: str, title: str, after: str) -> None:
+def test_an_approver_sees_their_own_decision_and_the_next_step(verdict: str, title: str, after: str) -> None:
     stage = stories.first_request()
     stage.decides("dev", 1, verdict, by=ANN)
     said = words(stage, "dev", 1)

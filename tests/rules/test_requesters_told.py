@@ -86,7 +86,7 @@ class TestStops:
         [told] = to_dee(stories.shut_gate(), names.APPROVAL_REQUESTED)
         assert "rougeL is 0.12" in said(told)
 
-    def test_what_passes_is_no_mail_to_the_requester(self) -> None:
+    def test_a_passed_gate_sends_no_mail_to_the_requester(self) -> None:
         assert to_dee(stories.open_gate(), names.APPROVAL_REQUESTED) == []
 
     def test_a_failed_run_is_told_once_for_each_row_of_failures(self) -> None:
@@ -131,7 +131,7 @@ class TestApprovers:
         assert stage.events[-1].kind == names.APPROVER_REMINDED
         assert stage.mails(names.APPROVER_REMINDED) == []
 
-    def test_who_has_voted_is_not_reminded(self) -> None:
+    def test_an_approver_who_has_voted_is_not_reminded(self) -> None:
         stage = Stage()
         stage.climbs(1, 0.9, to="prod")
         stage.decides("prod", 1, by=CHO)
@@ -175,7 +175,7 @@ class TestApprovers:
         assert "registered this version or approved it for dev" in said(asked)
         assert "registered this version or approved it for dev" in page("request", stage.request("test", 1))
 
-    def test_where_the_requester_may_approve_they_are_asked(self) -> None:
+    def test_a_requester_who_may_approve_is_asked(self) -> None:
         alone = replace(CONFIG.environments[0], approvers=("dee@example.com",), requester_may_approve=True)
         stage = Stage(replace(CONFIG, environments=(alone, *CONFIG.environments[1:])))
         stage.registers(1)

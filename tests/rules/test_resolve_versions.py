@@ -46,7 +46,7 @@ def test_a_deleted_address_is_refused_with_the_version_to_take(s3: Any) -> None:
         check_artifact(URL, version, SHA256, by_version=False, s3=s3)
 
 
-def test_who_takes_the_version_gets_the_approved_bytes(s3: Any) -> None:
+def test_a_reader_by_version_gets_the_approved_bytes(s3: Any) -> None:
     version = put(s3, APPROVED)
     put(s3, b"other")
     check_artifact(URL, version, SHA256, by_version=True, s3=s3)

@@ -119,7 +119,7 @@ def test_without_an_address_of_ones_own_a_requester_known_by_address_is_unknown(
 
 
 @pytest.mark.parametrize("nobody", ["---", "arn:aws:iam::123456789012:role/Scientist", "\u200b"])
-def test_what_names_nobody_is_unknown(nobody: str) -> None:
+def test_an_empty_name_is_unknown(nobody: str) -> None:
     assert requesters.judge(ANN, requester(nobody)).code == "requester_unknown"
 
 

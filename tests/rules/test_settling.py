@@ -24,14 +24,14 @@ def test_ten_verifications_under_load_find_nothing(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_what_stays_is_told_by_each_verification_under_load(seed: int) -> None:
+def test_a_lasting_difference_is_reported_by_each_verification_under_load(seed: int) -> None:
     loaded = Loaded(seed)
     loaded.house.ssm.values[f"{PREFIX}/{GROUP}-0/canary/live"] = "{}"
     line = f"parameter {PREFIX}/{GROUP}-0/canary/live: expected nothing, found a value that nobody here wrote"
     assert [[each.difference.line for _, each in loaded.verify()] for _ in range(3)] == [[line]] * 3
 
 
-def test_what_no_projection_mends_is_told_while_one_is_due() -> None:
+def test_a_difference_that_no_projection_repairs_is_reported_while_one_is_due() -> None:
     house = House()
     house.climb(1)
     house.project()
@@ -62,21 +62,21 @@ def settled(house: House, *, during: Any = None) -> tuple[list[str], list[float]
     return [each.difference.line for _, differences in found for each in differences], waited
 
 
-def test_what_is_as_it_should_be_waits_for_nothing() -> None:
+def test_a_verification_without_differences_does_not_wait() -> None:
     house = House()
     house.climb(1)
     house.project()
     assert settled(house) == ([], [])
 
 
-def test_what_is_projected_while_it_waits_is_no_difference() -> None:
+def test_a_change_projected_meanwhile_is_no_difference() -> None:
     house = House()
     house.climb(1)
     lines, waited = settled(house, during=lambda look: house.project() if look == 2 else None)
     assert (lines, waited) == ([], list(SETTLES_S[:2]))
 
 
-def test_what_is_never_projected_is_told_after_all_pauses() -> None:
+def test_a_change_that_is_never_projected_is_reported_after_all_pauses() -> None:
     house = House()
     house.climb(1)
     lines, waited = settled(house)

@@ -43,7 +43,7 @@ def test_folding_everything_anew_gives_what_is_stored() -> None:
         st.tuples(st.sampled_from(["climb", "back", "forward", "revoke", "reject"]), st.integers(1, 4)), max_size=12
     )
 )
-def test_whatever_is_done_folds_to_what_is_stored(steps: list[tuple[str, int]]) -> None:
+def test_any_events_fold_to_the_stored_states(steps: list[tuple[str, int]]) -> None:
     house, newest = House(), 0
     for step, number in steps:
         try:

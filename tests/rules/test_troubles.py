@@ -118,7 +118,7 @@ def test_differences_of_a_verification_mark_the_group_and_say_the_way_on() -> No
         (swept, "dev", ("Expired", "")),
     ],
 )
-def test_what_came_last_is_shown_with_who_until_something_is_pending(
+def test_the_last_ending_and_its_person_are_shown_until_a_request_is_pending(
     story: Callable[[], Stage], name: str, expected: tuple[str, str]
 ) -> None:
     stage = story()
@@ -135,7 +135,7 @@ def test_what_came_last_is_shown_with_who_until_something_is_pending(
     assert stage.board(show="closed")["groups_found"] == 0
 
 
-def test_what_was_superseded_is_not_shown_beside_what_took_its_place() -> None:
+def test_a_superseded_request_is_not_shown_beside_its_successor() -> None:
     stage = stories.first_request()
     stage.registers(2)
     assert stage.view.environment("dev").closed is not None
@@ -172,7 +172,7 @@ def test_hashing_ends_and_a_deleted_package_stops_without_reading_the_version() 
     assert stage.board()["waiting"][0]["stopped"] == "stopped, it is no longer in the registry"
 
 
-def test_what_was_rolled_back_in_the_environment_before_is_not_ready() -> None:
+def test_a_version_rolled_back_in_the_environment_before_is_not_ready() -> None:
     stage = Stage()
     stage.climbs(1, 0.7)
     stage.climbs(2, 0.7)

@@ -320,7 +320,7 @@ def test_an_anchor_knows_a_chain_rewritten_by_the_holder_of_the_key(house: House
     assert line.startswith(f"ledger {GROUP} event 14: expected the hash {house.anchors[0].hash[:12]}, as heads/")
 
 
-def test_what_is_still_on_its_way_is_said_and_not_called_a_difference(house: House) -> None:
+def test_a_pending_projection_is_reported_but_no_difference(house: House) -> None:
     house.climb(3, to="dev")
     found = house.verify()
     assert {each.difference.what for each in found} == {"projection"}

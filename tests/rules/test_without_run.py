@@ -82,7 +82,7 @@ def test_asked_in_spite_of_a_gate_on_a_metric_it_is_stopped_by_it() -> None:
     assert not stage.view.version(1).requests["test"].gates_open
 
 
-def test_where_it_waits_team_and_requester_hear_what_is_missing_and_how_to_report_it() -> None:
+def test_team_and_requester_are_mailed_what_is_missing_and_how_to_report_it() -> None:
     stage = live_in_dev(config(gates=METRIC))
     unmeasured(stage)
     team, own = stage.mails(names.INFERENCE_SKIPPED)
@@ -112,7 +112,7 @@ def test_results_that_come_later_ask_or_add_to_what_was_asked() -> None:
         assert (request.attempt, request.evidence.run_id) == (1, "late")
 
 
-def test_what_is_no_longer_live_or_was_decided_is_left_alone() -> None:
+def test_versions_no_longer_live_or_already_decided_are_left_alone() -> None:
     stage = live_in_dev(config())
     unmeasured(stage)
     stage.decides("test", 1, "Rejected")

@@ -39,7 +39,7 @@ def test_as_it_is_it_may_be_deployed(house: House) -> None:
 
 
 @pytest.mark.parametrize("config", [without("test"), renamed("test", "check")], ids=["removed", "renamed"])
-def test_what_would_leave_live_models_to_nobody_is_refused(house: House, config: Config) -> None:
+def test_a_configuration_without_the_environment_of_a_live_model_is_refused(house: House, config: Config) -> None:
     with pytest.raises(Refused, match=r"no test any more.*frozen v1 in test.*retired = \[\"test\"\]"):
         check(house, config)
 
@@ -48,7 +48,7 @@ def test_an_environment_in_which_nothing_is_live_may_go(house: House) -> None:
     check(house, without("uat"))
 
 
-def test_what_is_retired_by_name_may_go(house: House) -> None:
+def test_a_retired_environment_may_be_removed(house: House) -> None:
     check(house, without("test", retired=("test",)))
 
 
@@ -60,7 +60,7 @@ def test_before_the_first_deployment_there_is_nothing_to_leave(house: House) -> 
     departures.check(without("test"), house.aws, "/elsewhere")
 
 
-def test_what_is_retired_is_no_environment() -> None:
+def test_a_retired_name_is_no_environment() -> None:
     with pytest.raises(Invalid, match="is an environment still"):
         configuration.parse('retired = ["dev"]\n' + CONFIG.read_text(encoding="utf-8"))
 

@@ -237,7 +237,7 @@ def veteran(house: House) -> str:
 
 
 class TestAdopting:
-    def test_what_serves_already_is_attested_and_resolved(self, house: House, veteran: str) -> None:
+    def test_an_adopted_version_is_attested_and_resolved(self, house: House, veteran: str) -> None:
         found = house.wait_for(lambda: _resolved(house, "veteran", "test")) or {}
         assert found["model_package_version"] == 1
         assert found["approved_by"] == [CONSOLE]

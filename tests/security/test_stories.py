@@ -272,7 +272,7 @@ class TestDeciding:
         assert set(told[0]["to"]) == {"ann@example.com", "ben@example.com"}
         assert "The old one leaks names." in told[0]["text"]
 
-    def test_who_approved_before_may_be_kept_from_approving_after(self, house: House) -> None:
+    def test_an_approver_of_the_environment_before_may_be_excluded(self, house: House) -> None:
         house.register("separate")
         house.took(house.decide("separate:1:dev:1", ANN))
         house.ran("separate", 1, "dev", 0.9)

@@ -80,14 +80,14 @@ def test_no_role_of_the_template_may_send_an_event_to_what_decides_or_makes_sess
     assert house.state("open") == before
 
 
-def test_what_functions_may_invoke_knows_no_request_of_a_person_or_an_operator(house: House) -> None:
+def test_functions_that_may_be_invoked_accept_no_request_of_a_person_or_an_operator(house: House) -> None:
     before = house.state("open")
     for event in forgeries(house):
         assert "nothing that a function may record" in house.invoke("record", event)["error"]
     assert house.state("open") == before
 
 
-def test_whoever_may_invoke_decide_decides_nothing_without_a_signed_session(house: House) -> None:
+def test_an_invoker_of_decide_decides_nothing_without_a_signed_session(house: House) -> None:
     before = house.state("open")
     events = [event for event in forgeries(house) if event["rawPath"] != "/operations"]
     assert [house.invoke("decide", event)["statusCode"] for event in events] == [401, 401, 401]
@@ -95,9 +95,7 @@ def test_whoever_may_invoke_decide_decides_nothing_without_a_signed_session(hous
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: str(command["operation"]))
-def test_whoever_may_invoke_operate_is_no_operator_by_what_the_event_says(
-    house: House, command: dict[str, str]
-) -> None:
+def test_an_invoker_of_operate_is_no_operator_by_the_events_claims(house: House, command: dict[str, str]) -> None:
     before = house.state("open")
     event = api_event(house, "/operations", command)
     body = event["body"].encode()

@@ -35,7 +35,7 @@ def test_asking_again_keeps_what_was_typed(house: House) -> None:
 
 
 @pytest.mark.parametrize("asked", ["decided:1:dev:1", "superseded:1:dev:1"])
-def test_where_nothing_is_left_to_decide_it_is_there_to_be_copied(house: House, asked: str) -> None:
+def test_a_reason_can_be_copied_if_nothing_is_left_to_decide(house: House, asked: str) -> None:
     answer = house.decide(asked, ANN, fields={"reason": TYPED})
     assert (answer.status, QUOTED in answer.text) == (409, True)
 
@@ -47,7 +47,7 @@ def test_a_session_that_ended_meanwhile_loses_nothing(house: House) -> None:
     assert (answer.status, QUOTED in answer.text) == (403, True)
 
 
-def test_what_another_site_posts_is_shown_to_nobody(house: House) -> None:
+def test_another_sites_form_is_shown_to_nobody(house: House) -> None:
     for more in ({}, {"Cookie": "session=over"}):
         answer = house.decide("shut:1:test:1", ANN, fields={"reason": TYPED}, headers={**ELSEWHERE, **more})
         assert SHOWN not in answer.text
