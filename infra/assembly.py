@@ -37,12 +37,12 @@ def assemble(
 ) -> App:
     """The app for the configuration in effect, ready to synthesize.
 
-    Context `bundle=false` leaves the functions' code out, for who runs them from source, and `bundle=host` builds it for
-    this machine's Python, for who deploys to an emulator that runs functions with it; neither has the inference image
-    built. `nag=false` leaves out cdk-nag, `validate=true` adds the CDK's own validation (five seconds; the tests run it),
-    and `prefix` sets another Parameter Store prefix than PROMOTION_PREFIX says.
+    Context `bundle=false` omits the functions' code, to run them from source, and `bundle=host` builds it for this machine's
+    Python, to deploy to an emulator that runs functions with it; neither builds the inference image. `nag=false` omits
+    cdk-nag, `validate=true` adds the CDK's own validation (five seconds; the tests run it), and `prefix` overrides the
+    Parameter Store prefix in PROMOTION_PREFIX.
 
-    `kept` is what `ledger_table` leads to, as promotion/aws/kept.py finds it: asking AWS is not this package's business.
+    `kept` has the resources of `ledger_table`, found by promotion/aws/kept.py: this package does not call AWS.
 
     Raises:
         Invalid: the configuration can't be deployed; names the setting.

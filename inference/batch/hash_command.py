@@ -47,8 +47,7 @@ def planned(uri: str, output: str = "") -> dict[str, Any]:
 
     The list of each artifact's members is written into the bucket of `output`, under its SHA-256.
 
-    Whatever is wrong with an archive is a finding, and stands in the result. Trouble of S3 is raised: the service starts the job
-    again.
+    A problem of an archive is a finding, and part of the result. An error of S3 is raised: the service starts the job again.
     """
     plan = json.loads(storage.read_bytes(uri))
     bucket = output.removeprefix("s3://").partition("/")[0] if output.startswith("s3://") else ""

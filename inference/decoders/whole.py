@@ -1,7 +1,7 @@
 """Decoders by transformers' own `generate`, one text at a time: the reference, for what the step engine does not do.
 
 It follows generation_config.json in full (beams, forbidden n-grams and words, stop strings, …) and runs models that keep a
-state instead of keys and values. Tokens are told as they come, except for beams, whose text is known at its end.
+state instead of keys and values. Tokens are sent as they are generated, except with beams, whose text is known at its end only.
 """
 
 from __future__ import annotations

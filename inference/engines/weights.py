@@ -1,7 +1,7 @@
 """A transformer's weights, laid out for speed: one matrix where several are always used together.
 
-T5 and BART differ in what is read here, and then no more: before or after which sum the norm stands, with or without
-biases, how positions come in.
+T5 and BART differ only in the values that are read here: the norm before or after the sum, with or without biases, the
+kind of positions.
 """
 
 from __future__ import annotations

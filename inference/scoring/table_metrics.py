@@ -69,8 +69,8 @@ def regression(truth: Floats, answer: Floats) -> Judged:
     """RMSE, MAE, R² and MAPE.
 
     Args:
-        truth: what was to be predicted, shape (n,).
-        answer: what was predicted, shape (n,).
+        truth: the true values, shape (n,).
+        answer: the predicted values, shape (n,).
 
     Raises:
         Invalid: there is no row.

@@ -1,13 +1,13 @@
 """Real time: many clients, one thread that owns the model.
 
-settings.py  what the environment says about hosting
+settings.py  settings of hosting, from the environment
 batcher.py   whole answers: requests of many clients share forward passes
-steps.py     decoders: texts that grow together, watched or waited for
+steps.py     decoders with continuous batching, streamed or whole
 formats.py   a stream's events, in TGI's form and in LMI's
-forms.py     which record a body is, and how answers and errors look: our own form; tgi_api.py and openai_api.py, theirs
-meter.py     what is counted, and how it is told
-bodies.py    what is let in before it is read, and how long it may take
-connections.py  what ends connections that say nothing, and the server
+forms.py     parsing of bodies, form of answers and errors: our own form; tgi_api.py and openai_api.py, theirs
+meter.py     metrics and their text form
+bodies.py    admission of bodies before they are read, and their time limits
+connections.py  time limits of silent connections, and the server
 app.py       the routes
 """
 

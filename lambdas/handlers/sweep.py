@@ -1,6 +1,6 @@
 """Every few minutes: registrations whose event was lost, hashing jobs, expired requests, reminders.
 
-It reads what was registered lately and what is open, not what exists; once a day it looks at all states.
+It reads recently registered versions and open requests only; once a day it reads all states.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ def too_old(session: Session, path: str, *, made_for_this: bool) -> str:
 def renewed(visit: Visit, session: Session) -> Response[str] | None:
     """Redirect to renew a sign-in before a person reads what they may decide on; None if it needs no renewal.
 
-    Not twice in a row: a provider that can't bring what is asked for would be a circle. Nor where the decision itself asks
-    for credentials: nobody enters them to open the form, and then again.
+    Not twice in a row: with a provider that can't fulfil the rule this would be a loop. Nor if the decision itself needs
+    credentials: nobody should enter them to open the form, and then again.
     """
     if all(freshness.credentials_each_time(rule) for rule in decisions_at(visit.path, keyring().request_of)):
         return None

@@ -1,11 +1,11 @@
 """Copies of approved artifacts, for containers that don't compare their files with the manifest.
 
-SageMaker reads an artifact by its plain address when a container starts, so that whoever may write there can put other bytes in
-its place after the check. A copy lies below a prefix of ours, under the SHA-256 of its bytes, where only the functions that make
-copies may write, and they never overwrite (the evidence bucket's policy, infra/storage.py).
+SageMaker reads an artifact by its plain address when a container starts, so a principal that may write there can replace
+the bytes after the check. A copy is below this service's own prefix, under the SHA-256 of its bytes, where only the functions that make
+copies may write, and can't overwrite (the evidence bucket's policy, infra/storage.py).
 
-A folder of files (promotion/client/folder_artifact.py) is copied file by file; for a batch transform, which takes no folder, the
-approved files are packed as one archive.
+A folder of files (promotion/client/folder_artifact.py) is copied file by file; for a batch transform, which accepts no folder,
+the approved files are packed as one archive.
 """
 
 from __future__ import annotations

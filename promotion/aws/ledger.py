@@ -104,7 +104,7 @@ class DynamoLedger:
         Each is written on condition that the head has not moved.
 
         Raises:
-            Conflict: somebody appended meanwhile; what was not written yet is as it was.
+            Conflict: another process appended meanwhile; the remaining states are unchanged.
         """
         head = self.head(group)
         folded = refolded(head, self.events(group))

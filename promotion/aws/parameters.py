@@ -148,8 +148,8 @@ class ParameterTarget:
     ) -> tuple[range, list[dict[str, object]]] | None:
         """Fold repeated runs and lay the history out in new pages; None if there is nothing to fold.
 
-        Whoever reads meanwhile finds the pages of before until the version's own parameter counts the new ones. A try after a
-        process that died goes the same way: it writes over new pages that nobody counts yet, and clears away old ones.
+        Readers use the previous pages until the version's own parameter counts the new ones. A retry after a process that died
+        does the same: it overwrites new pages that are not counted yet, and deletes old ones.
 
         Returns:
             The numbers of the new pages, and the entries in the version's own parameter.

@@ -129,8 +129,8 @@ class SettlingMail:
     def send_digest(self) -> None:
         """Send what waits for a digest, once the first of it has waited long enough.
 
-        A mail that fails keeps nobody else from theirs; what it was about waits on, and the error is raised at the end. Nothing
-        waits for an address that SES refuses for good.
+        A failing mail does not stop the others; its events keep waiting, and the error is raised at the end. No event waits
+        for an address that SES refuses permanently.
         """
         found = {(each.group, each.sequence): each for each in self._held.digest()}
         if not found:

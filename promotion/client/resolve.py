@@ -59,9 +59,9 @@ def resolve(
     of that address gets. With `by_version` it is the approved object version instead, for a caller who reads
     `model_data_url` by `model_data_version_id`. Of a folder in S3 (an address that ends in a slash) that is every object; their
     versions are the container's `objects`, where the list of them can be read. `public_key` is a PEM, or the path of a file of
-    PEMs; see `find_public_key` for where it is looked for. `cache_seconds` lets an answer serve again for that long;
-    a revocation then takes as long to be seen. A record of an event before `minimum_sequence` is refused: keep the highest
-    `sequence` that you have seen, and nobody can put an older record back. `remember` names a file that does so by itself.
+    PEMs; see `find_public_key` for its default. `cache_seconds` reuses an answer for that long, which delays the effect of a
+    revocation as much. A record of an event before `minimum_sequence` is refused: store the highest `sequence` that you have
+    seen, and an older record can't be put back. `remember` names a file that stores it.
     `on_bytes` is called with the number of bytes read of an artifact, once a MiB.
 
     Raises:

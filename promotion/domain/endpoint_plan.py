@@ -1,8 +1,8 @@
 """Plan for a real-time endpoint: wanted state, observed state, and the next step between them.
 
-The live record is what should. The step is found anew each time from what SageMaker says is there, so that events that come
-twice, late, in another order or not at all end in the same place. Nothing here waits: whoever takes a step comes back when
-SageMaker tells that it has ended, or with the sweep.
+The wanted state is the live record. The step is computed each time from SageMaker's present state, so that duplicate, late,
+reordered or lost events lead to the same result. Nothing here waits: the caller continues on SageMaker's event about the end of
+a step, or with the sweep.
 """
 
 from __future__ import annotations

@@ -25,10 +25,10 @@ class GateKind(StrEnum):
 class GateResult(Struct, frozen=True, kw_only=True):
     """Result of one quality gate as data; promotion/domain/gate_sentences.py makes its sentences.
 
-    `limit` is the setting, `value` what was measured, None where it is missing or no number. `margin` is how far `value` is on
-    the right side of the bound, negative when failed. `live_value` is the metric of what is live, for a regression;
-    `something_live` says that there is something to compare with. `refused` has the licences that are not among `allowed`,
-    `required` what has to be attached, `problem` why a run failed.
+    `limit` is the setting; `value` is the measurement, None if it is missing or no number. `margin` is the distance of `value`
+    from the bound, negative if the gate failed. `live_value` is the live version's metric, for a regression;
+    `something_live` is True if there is a live version. `refused` has the licences that are not among `allowed`,
+    `required` the document that must be attached, `problem` the reason of a failed run.
     """
 
     kind: GateKind

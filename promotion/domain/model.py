@@ -97,11 +97,11 @@ class Evidence(Struct, frozen=True, kw_only=True):
 class Package(Struct, frozen=True, kw_only=True):
     """A model package version as the registry described it when it was registered.
 
-    `card` has the sections of its model card that a decision rests on, as title and text; `metadata` also has what AWS knows
-    of its making; `licence`, `attached` and `baseline_uri` are for gates and drift (promotion/domain/registration.py).
-    `described` has what else the registry says, in words: domain, task, framework, reports, who created it.
-    `problem` says why nobody may approve it yet: the artifact is still being hashed, or can't be read. `no_room`: its metadata
-    is so full that the registry takes none of this service's fields.
+    `card` has the sections of its model card for a decision, as title and text; `metadata` also has AWS's own records of its
+    origin; `licence`, `attached` and `baseline_uri` are for gates and drift (promotion/domain/registration.py).
+    `described` has the other fields of the registry, in words: domain, task, framework, reports, creator.
+    `problem` is the reason why it can't be approved yet: the artifact is still being hashed, or can't be read. `no_room`: its
+    metadata is so full that the registry accepts none of this service's fields.
     """
 
     group: str
@@ -215,11 +215,11 @@ class Approval(Struct, frozen=True, kw_only=True):
 class VersionState(Struct, frozen=True, kw_only=True):
     """State of a version, folded from its events.
 
-    `status_since` is when something last bore on the registry's approval status; `bypass_seen` names the last change of it
-    that came from outside, so that its second event is no second bypass. `package_digest` is SHA-256 of the package's JSON as
-    its events have it. `passed` are the environments where it is live, or was until a newer version: what was rolled back from is
-    none of them until it goes live there again, whatever its status became since. `changes` has the fields of which the
-    registry says something else than the ledger, with both values; `unasked` why nobody was asked; `attempts` counts the requests
+    `status_since` is the time of the last event that concerns the registry's approval status; `bypass_seen` is the last change
+    of it from outside, so that its second event is no second bypass. `package_digest` is SHA-256 of the package's JSON in its
+    events. `passed` are the environments where it is live, or was until a newer version; an environment that was rolled back
+    from it is not among them until it is live there again, with any status. `changes` has the fields that differ between
+    registry and ledger, with both values; `unasked` is the reason why no approval was requested; `attempts` counts the requests
     of an earlier package under this number, by environment.
     """
 
@@ -292,15 +292,16 @@ class Closed(Struct, frozen=True, kw_only=True):
 class EnvironmentState(Struct, frozen=True, kw_only=True):
     """State of a group's environment: the live version, former ones, and the pending one.
 
-    `former` lists versions that were live, oldest first, without the present one and without the revoked. `drifting` names
-    who says that the input of what is live drifts: inference runs, or a monitor. An episode of drift begins at `drift_since`
-    and lasts until none of them says so any more, or another version is live; `retraining` is the pipeline's last execution.
-    `broken_since` is when what is live was found not to be what was approved, until a run finds it whole or another is live.
-    `failed_since` is when a run of what is live failed, with `failure`, until one completes or another is live.
-    `pending_stop` says what of its package keeps everybody from approving the pending version (`package_stop`),
-    `pending_rolled_back` where that version was rolled back, `pending_approvers` who approved it elsewhere, by environment; lists
-    of all groups read no version. `closed` is what came last, until a version goes live.
-    `kept` is a version that stays live though its number stands for another package since: its group was made anew.
+    `former` lists earlier live versions, oldest first, without the present one and revoked ones. `drifting` names
+    the sources that report drift of the live version's input: inference runs, or a monitor. An episode of drift begins at
+    `drift_since` and lasts until no source reports it any more, or another version is live; `retraining` is the pipeline's last
+    execution. `broken_since` is set while the live bytes are not the approved ones, until a run finds the right ones or another
+    version is live. `failed_since` is the time of a failed run of the live version, with `failure`, until a run completes or
+    another version is live. `pending_stop` is the problem of the pending version's package that prevents any approval
+    (`package_stop`), `pending_rolled_back` the environments in which that version was rolled back, `pending_approvers` its
+    approvers in other environments; lists of all groups read no version. `closed` is the last closed request, until a version
+    goes live.
+    `kept` is a version that stays live although its number is now another package's, because its group was made anew.
     """
 
     schema: int = SCHEMA

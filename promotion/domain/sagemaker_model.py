@@ -85,7 +85,7 @@ def variables(container: LiveContainer, model: LiveModel, *, place: str = "conta
 def unservable(containers: Sequence[Container]) -> str:
     """Why SageMaker would not create a model of a package's containers; empty where it would.
 
-    It is told when a version is registered, so that nobody approves what no environment can run.
+    It is reported at registration, so that nobody approves a version that no environment can run.
     """
     if len(containers) > MOST_CONTAINERS:
         return f"InferenceSpecification.Containers: SageMaker takes {MOST_CONTAINERS}, and there are {len(containers)}."

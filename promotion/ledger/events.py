@@ -45,8 +45,8 @@ class StoredEvent(Struct, frozen=True, kw_only=True):
 class Event(Struct, frozen=True, kw_only=True):
     """One thing that happened, read from its text.
 
-    `text` is what is stored and hashed; `hash` and `signature` stand beside it. All other fields are what this release reads
-    in the text. `must_understand` names what a reader has to know to read it rightly.
+    `text` is stored and hashed; `hash` and `signature` are stored beside it. All other fields are decoded from the text by this
+    release. `must_understand` names features that a reader must support.
     """
 
     schema: int = SCHEMA

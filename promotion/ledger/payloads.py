@@ -171,10 +171,10 @@ class PackageRemoved(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 class PackageChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """A version changed in the registry.
 
-    `changes` has for each field what the ledger and what the registry says. With `package`, that is the version's package from
-    here on: nothing had approved the other one. `told` where it is mailed: what is served changed after an approval. `anew`
-    where the number stands for another package, which is registered next; `keeps` are the environments where what went live
-    before it stays live.
+    `changes` has for each field the ledger's and the registry's value. `package`, if set, is the version's package from
+    here on: the previous one had no approval. `told`: the change is mailed, as it affects serving after an approval. `anew`:
+    the number is now another package's, which is registered next; `keeps` are the environments in which the version that went
+    live before stays live.
     """
 
     kind: ClassVar[names.EventKind] = names.PACKAGE_CHANGED

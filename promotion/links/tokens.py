@@ -1,6 +1,6 @@
 """Signed things that travel through people's hands: approval links, CSRF tokens, sign-in state. Sessions: see sessions.py.
 
-Each kind has keys and a salt of its own, so that one can't stand in for another. The newest key signs, all keys verify:
+Each kind has keys and a salt of its own, so that one can't be used as another. The newest key signs, all keys verify:
 a rotation signs nobody out (https://itsdangerous.palletsprojects.com/en/stable/concepts/#key-rotation).
 """
 

@@ -169,8 +169,8 @@ def record_bypass(
 
     The projector reverts an approval if the policy says so.
 
-    `at` is when the registry's entry was last changed: what was set before our own last decision is about to be written over
-    in any case, and one change that is told of twice is one bypass.
+    `at` is when the registry's entry was last changed: a status set before this service's last decision is overwritten
+    anyway, and two events about one change are one bypass.
     """
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:

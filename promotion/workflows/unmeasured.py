@@ -17,7 +17,7 @@ from promotion.workflows.requests import ask
 def record_unmeasured(group: str, version: int, name: str, reason: str, *, world: Context) -> Receipt:
     """Record that a version isn't measured in `name`, and request the next environment if `without_run` allows it.
 
-    Once for each version and environment: a schedule that finds no input every hour tells nobody again.
+    Once for each version and environment: a schedule that finds no input every hour sends no mail again.
 
     Raises:
         Invalid: the version or the environment is unknown.

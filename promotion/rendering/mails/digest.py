@@ -37,7 +37,7 @@ class Waits(Struct, frozen=True, kw_only=True):
 def digests(waiting: Mapping[Key, Waits], links: Links, now: datetime) -> list[tuple[Message, tuple[Key, ...]]]:
     """Return the mails about `waiting`, by group and sequence, each with its events.
 
-    Recipients who are told the same share a mail; who is told one thing gets the mail that it would have been.
+    Recipients of the same events share a mail; a recipient of a single event gets its usual mail.
     """
     told: dict[str, dict[Key, Letter]] = {}
     for key, waits in waiting.items():
