@@ -78,11 +78,11 @@ class PageVisit(Visit):
         )  # fmt: skip
 
     def check_origin(self, session: Session, form: Mapping[str, str]) -> None:
-        """403 unless the form came from our own page in this very session.
+        """Refuse with 403 unless the form came from our own page in this session.
 
-        A browser names the origin of every POST, except that our own pages, which tell nobody where they were, send `null`
-        (https://fetch.spec.whatwg.org/#append-a-request-origin-header): then Sec-Fetch-Site, which no page can set, has to say
-        that it was one of ours. Other clients may leave both out, and have the CSRF token to show.
+        A browser sends the origin of every POST. This service's own pages, which have `no-referrer`, send `null`
+        (https://fetch.spec.whatwg.org/#append-a-request-origin-header): then Sec-Fetch-Site, which no page can set, must
+        show that the page is this service's. Other clients may omit both, and need the CSRF token.
         """
         if not self.comes_from_us() or not form_keys().csrf_is_good(session, form.get("csrf", "")):
             raise Answered(

@@ -1,8 +1,8 @@
 """Copies of approved artifacts, for containers that don't compare their files with the manifest.
 
 SageMaker reads an artifact by its plain address when a container starts, so a principal that may write there can replace
-the bytes after the check. A copy is below this service's own prefix, under the SHA-256 of its bytes, where only the functions that make
-copies may write, and can't overwrite (the evidence bucket's policy, infra/storage.py).
+the bytes after the check. A copy is below this service's own prefix, under the SHA-256 of its bytes. Only the functions that
+make copies may write there, and they can't overwrite (the evidence bucket's policy, infra/storage.py).
 
 A folder of files (promotion/client/folder_artifact.py) is copied file by file; for a batch transform, which accepts no folder,
 the approved files are packed as one archive.
