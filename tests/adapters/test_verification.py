@@ -165,6 +165,11 @@ def test_history_as_a_story_as_json_and_as_csv(command: Command) -> None:
     assert (rows[3]["verdict"], rows[3]["actor"], rows[3]["reason"]) == ("Approved", "ann", "Good on every slice.")
 
 
+def test_the_history_of_a_version_that_is_not_there_is_trouble(command: Command) -> None:
+    code, said = command("history", GROUP, "--version", "99")
+    assert (code, said) == (1, f"promotion: --version: {GROUP} has no version 99 that this service knows of.\n")
+
+
 @pytest.mark.parametrize("reason", ["=HYPERLINK(1)", "+1", "-1", "@x"])
 def test_no_reason_becomes_a_formula_in_a_spreadsheet(reason: str) -> None:
     from promotion.cli.reading import _cell
