@@ -28,3 +28,19 @@ def test_the_glossary_has_at_most_thirty_terms() -> None:
 
 def test_readme_shows_the_last_line_of_the_demo() -> None:
     assert f"\n  demo         {CLOSED}\n" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_readme_says_time_and_disk_of_every_command_that_it_shows() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.split("## Time and disk\n", 1)[1].split("\n## ", 1)[0]
+    listed = {
+        cells[0]: cells[2]
+        for row in re.findall(r"^\| (`make .*) \|$", table, re.MULTILINE)
+        if (cells := row.split(" | "))
+    }
+    targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert {name.strip("`").removeprefix("make ") for name in listed} <= targets
+    assert {f"`{name}`" for name in re.findall(r"^(make [a-z-]+) ", text, re.MULTILINE)} - {"`make deploy`"} <= set(
+        listed
+    )
+    assert all(re.search(r"\d", time) for time in listed.values())

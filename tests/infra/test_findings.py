@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from outside.judges.requests import of_variant
 from outside.judges.variants import KEY, VARIANTS
 from tests.infra.simulation import allowed
 from tests.infra.synthesized import Template, actions, every_statement, synthesize
@@ -105,3 +106,20 @@ def test_nothing_is_granted_that_no_function_calls(template: Template, own: Temp
 def test_a_machine_names_no_volume_key_that_sagemaker_refuses(own: Template) -> None:
     machines = json.dumps(own.of_type("AWS::StepFunctions::StateMachine"))
     assert "VolumeKmsKeyId" not in machines, "prepare_inference decides it by the instance type"
+
+
+def test_requests_name_the_ami_whose_driver_runs_the_image_and_no_key_that_is_refused() -> None:
+    sent = {call[1]: call[2] for _, call in of_variant(VARIANTS["endpoints"]())}
+    assert sent["CreateTransformJob"]["TransformResources"] == {
+        "InstanceType": "ml.g5.xlarge",
+        "InstanceCount": 1,
+        "TransformAmiVersion": "al2-ami-sagemaker-batch-gpu-535",
+    }
+    [variant] = sent["CreateEndpointConfig"]["ProductionVariants"]
+    assert (variant["InstanceType"], variant["InferenceAmiVersion"]) == (
+        "ml.g5.xlarge",
+        "al2023-ami-sagemaker-inference-gpu-4-1",
+    )
+    keyed = {call[1]: call[2] for _, call in of_variant(VARIANTS["network and keys"]())}
+    assert "VolumeKmsKeyId" not in keyed["CreateTransformJob"]["TransformResources"], "g5 has local storage"
+    assert keyed["CreateProcessingJob"]["ProcessingResources"]["ClusterConfig"]["VolumeKmsKeyId"] == KEY, "m5 has none"
