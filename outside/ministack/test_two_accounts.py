@@ -18,40 +18,42 @@ from local.ports import Held
 from outside.ministack.emulated import ACCOUNT, REGION, Emulator, eventually, running, within_reach
 from outside.ministack.test_one_account import CLIENT_SECRET, GROUP, approval_link, approve, identity_provider, register
 from promotion import names
+from promotion.config.loading import load
 from tests.infra.synthesized import ROOT, run_app
 
 THERE = "444444444444"
 CONFIG = ROOT / "tests" / "infra" / "promotion.toml"
 
 
-def client_there(emulator: Emulator, service: str) -> Any:
-    """Return a client as the administrator of the environment's account, which the key selects."""
+def client_there(emulator: Emulator, service: str, account: str = THERE) -> Any:
+    """Return a client as an account's administrator; the key selects the account."""
     return any_client(
         service,
         region_name=REGION,
         endpoint_url=emulator.url,
-        aws_access_key_id=THERE,
+        aws_access_key_id=account,
         aws_secret_access_key="test",
         verify=str(emulator.certificate),
     )
 
 
-def deploy(emulator: Emulator, config: Path) -> dict[str, str]:
-    """Both accounts bootstrapped, then the buses, then a stack into each, the environment's first."""
+def deploy(emulator: Emulator, config: Path, *, home: str = ACCOUNT) -> dict[str, str]:
+    """Bootstrap every account, and deploy the buses, then a stack into each, the environments' first."""
+    elsewhere = load(config).elsewhere
     assembly = emulator.folder / "cdk.out"
     finished = run_app(config, assembly, bundle="host", nag="false")
     assert finished.returncode == 0, finished.stderr
     for template in assembly.glob("*.template.json"):
         template.write_text(json.dumps(within_reach(json.loads(template.read_text()))))
     at_home = emulator.environment
-    for account in (THERE, ACCOUNT):
+    for account in (*elsewhere.values(), home):
         emulator.environment = {**at_home, "AWS_ACCESS_KEY_ID": account}
         emulator.cdk("bootstrap", f"aws://{account}/{REGION}")
     for account, stack in (
-        (THERE, "promotion-dev-EventBus"),
-        (ACCOUNT, "promotion-EventBus"),
-        (THERE, "promotion-dev"),
-        (ACCOUNT, "promotion"),
+        *((account, f"promotion-{name}-EventBus") for name, account in elsewhere.items()),
+        (home, "promotion-EventBus"),
+        *((account, f"promotion-{name}") for name, account in elsewhere.items()),
+        (home, "promotion"),
     ):
         emulator.environment = {**at_home, "AWS_ACCESS_KEY_ID": account}
         command = ("deploy", stack, "--exclusively", "--app", str(assembly), "--require-approval", "never")
