@@ -29,7 +29,7 @@ def test_the_example_deploys_into_four_accounts(tmp_path: Path) -> None:
     config = EXAMPLES / "four-accounts.toml"
     with running(tmp_path) as emulator:
         outputs = deploy(emulator, config, home=HOME)
-        for environment, account in load(config).elsewhere.items():
+        for environment, account in load(config).cross_account.items():
             role = names.environment_role(names.DEFAULT_PREFIX, environment, "operator")
             assert (
                 client_there(emulator, "iam", account).get_role(RoleName=role)["Role"]["Arn"].split(":")[4] == account

@@ -39,20 +39,20 @@ def client_there(emulator: Emulator, service: str, account: str = THERE) -> Any:
 
 def deploy(emulator: Emulator, config: Path, *, home: str = ACCOUNT) -> dict[str, str]:
     """Bootstrap every account, and deploy the buses, then a stack into each, the environments' first."""
-    elsewhere = load(config).elsewhere
+    others = load(config).cross_account
     assembly = emulator.folder / "cdk.out"
     finished = run_app(config, assembly, bundle="host", nag="false")
     assert finished.returncode == 0, finished.stderr
     for template in assembly.glob("*.template.json"):
         template.write_text(json.dumps(within_reach(json.loads(template.read_text()))))
     at_home = emulator.environment
-    for account in (*elsewhere.values(), home):
+    for account in (*others.values(), home):
         emulator.environment = {**at_home, "AWS_ACCESS_KEY_ID": account}
         emulator.cdk("bootstrap", f"aws://{account}/{REGION}")
     for account, stack in (
-        *((account, f"promotion-{name}-EventBus") for name, account in elsewhere.items()),
+        *((account, f"promotion-{name}-EventBus") for name, account in others.items()),
         (home, "promotion-EventBus"),
-        *((account, f"promotion-{name}") for name, account in elsewhere.items()),
+        *((account, f"promotion-{name}") for name, account in others.items()),
         (home, "promotion"),
     ):
         emulator.environment = {**at_home, "AWS_ACCESS_KEY_ID": account}
