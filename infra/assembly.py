@@ -47,7 +47,7 @@ def assemble(
     Raises:
         Invalid: the configuration can't be deployed; names the setting.
     """
-    # Without the CDK command nobody reads cdk.json, and another set of feature flags would give another template.
+    # Without the CDK command cdk.json is not read, and other feature flags would give another template.
     flags = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
     given = {**json.loads(os.environ.get(_CONTEXT) or "{}"), **(context or {})}
     validated = str(given.get("validate")).lower() == "true"

@@ -109,7 +109,7 @@ class Endpoints(Construct):
                 ),
             )
         if elsewhere:
-            # Forwarded from the environments' accounts, which let through what is about endpoints of ours.
+            # Forwarded from the environments' accounts, which forward only events about this service's endpoints.
             told = events.EventPattern(source=[names.SAGEMAKER_SOURCE], detail_type=list(names.ENDPOINT_STATE_CHANGES))
             self._rule("OnEndpointElsewhere", told, ours=True)
         events.Rule(

@@ -49,7 +49,7 @@ class Wiring(Construct):
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
             retention_period=Duration.days(14),
-            # Not of a deployment that failed: what it leaves would stand in the way of the next.
+            # Not after a failed deployment: its remains would block the next one.
             removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         )
         self.wake = sqs.Queue(

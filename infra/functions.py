@@ -47,7 +47,7 @@ SIZES: Mapping[str, Size] = {
 }
 
 
-# Those of AWSLambdaVPCAccessExecutionRole; AWS wants them for all resources.
+# Those of AWSLambdaVPCAccessExecutionRole; AWS requires all resources.
 _INTERFACES = (
     "CreateNetworkInterface",
     "DescribeNetworkInterfaces",

@@ -142,7 +142,7 @@ class InferenceMachine(Construct):
 
     def _may(self, permissions: Permissions, prepare: lambda_.IFunction) -> list[iam.PolicyStatement]:
         arn = permissions.arn
-        # Names that prepare_inference gives: they begin with the service's, so that nobody else's jobs are in reach.
+        # Names from prepare_inference: they begin with the service's, so that no other jobs are in reach.
         ours = f"{names.SERVICE}-*"
         return [
             permissions.invoke(prepare.function_arn),

@@ -154,7 +154,7 @@ def definition(
             rounds=(POLL_S, SCORE_POLLS),
         ),
         "DeleteModel": {
-            # The evidence stands whether or not the clean-up worked; a model left behind costs nothing.
+            # The evidence is valid even if the clean-up fails; a remaining model costs nothing.
             **_sagemaker("deleteModel", {"ModelName.$": "$.model_name"}, next_state="Conclude"),
             "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.left_behind", "Next": "Conclude"}],
         },

@@ -108,7 +108,7 @@ class Monitoring(Construct):
     ) -> None:
         super().__init__(scope, name)
         self.topic = topic
-        # Of every metric of ours: two installations in one account must not be taken for one.
+        # A dimension of every metric: two installations in one account must be distinguished.
         self._installation = installation
         self._alarms: list[cloudwatch.Alarm] = []
         self._queues(wiring)

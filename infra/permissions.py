@@ -326,7 +326,7 @@ class Permissions:
                 ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"],
                 [self.arn("logs", "log-group:/aws/sagemaker/*")],
             ),
-            # SageMaker's own namespaces alone: a model must not put the numbers that this service's alarms stand on.
+            # SageMaker's own namespaces only: a model must not put metrics of this service's alarms.
             allow(["cloudwatch:PutMetricData"], ["*"], {"StringLike": {"cloudwatch:namespace": ["/aws/sagemaker/*"]}}),
             allow(["ecr:GetAuthorizationToken"], ["*"]),
             # An approved package names its image, which may be AWS's own in an account of AWS's.

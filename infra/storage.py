@@ -49,7 +49,7 @@ class Store(Construct):
             if ends_sessions
             else None
         )
-        # Asymmetric, so that a pipeline verifies offline; kept, because nobody can check what a deleted key has signed.
+        # Asymmetric, so that a pipeline verifies offline; retained, because signatures of a deleted key can't be checked.
         self.own_key = self._signing_key(alias)
         self.signing_key: kms.IKey = (
             kms.Key.from_key_arn(self, "SigningKeyInForce", signing_key) if signing_key else self.own_key
@@ -67,7 +67,7 @@ class Store(Construct):
             key_usage=kms.KeyUsage.SIGN_VERIFY,
             removal_policy=RemovalPolicy.DESTROY,
         )
-        # Begins as noise rather than empty: nobody can sign in until the provider's own secret is put there.
+        # It begins with a random value rather than empty: nobody can sign in until the provider's secret is put there.
         self.identity_secret = secretsmanager.Secret(
             self,
             "IdentitySecret",
@@ -145,7 +145,7 @@ class Store(Construct):
         `{group}/prod/{run}/transform/`, whose files prod's score reads.
         """
         for name, role in roles.items():
-            # Environments that share a role of somebody's own are not kept apart by it.
+            # Environments that share a custom role are not separated by it.
             others = [other for other, anothers in roles.items() if anothers != role]
             if others:
                 self.let_into_evidence(

@@ -15,7 +15,7 @@ ELLIPSIS = "…"
 _TURNING = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 # Zero-width joiners hold emoji and Persian words together.
 _JOINING = frozenset("\u200c\u200d")
-# Those, control characters other than tabs and line ends, and what nobody sees.
+# Those, control characters other than tabs and line ends, and invisible characters.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
 )
@@ -149,7 +149,7 @@ def is_known(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-# Of a number or a share, so that tables and mails stay in shape whatever a metrics file says.
+# The most characters of a number, so that tables and mails keep their shape for any metrics file.
 MOST_CHARACTERS = 12
 
 

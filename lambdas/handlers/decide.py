@@ -57,7 +57,7 @@ def decide(visit: PageVisit, token: str) -> Response[str]:
             world=signing(),
             breaking_glass=form.get("break_glass") == "yes",
             confirmed=form.get("confirm") == "yes",
-            # A rejection keeps out whatever the registry has there now.
+            # A rejection is right for any package in the registry now.
             seen=registry_look.look(asked) if form.get("verdict") == names.APPROVED else None,
         )
     except PromotionError as error:

@@ -27,7 +27,7 @@ def handler(event: dict[str, object], context: object) -> dict[str, object]:
         receipt = record_bypass(found)
     except Invalid as error:
         if error.field == "version":
-            # Never Pending, so that nobody was asked: it is registered now, and its status noticed then.
+            # It was never Pending, so no approval was requested: it is registered now, and its status noticed then.
             _read_anew(change.ModelPackageArn, group, "born approved")
             return {"registering": change.ModelPackageArn}
         logger.warning("not recorded", extra={"model_package_group": group, "reason": str(error)})

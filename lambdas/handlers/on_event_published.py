@@ -18,7 +18,7 @@ from promotion.ledger.events import Event
 from promotion.rendering.channels import Notice, digest_notice, notice
 from promotion.rendering.mails.digest import KINDS
 
-# Kinds of which a channel is told when their mail goes out.
+# Kinds that are sent to a channel together with their mail.
 SETTLED = (names.APPROVAL_REQUESTED, *KINDS)
 
 

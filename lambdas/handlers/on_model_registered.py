@@ -179,7 +179,7 @@ def register(
     if readers := execution_roles():
         share_group(client("sagemaker"), package.arn, package.group, readers)
     if description.get("ModelApprovalStatus") in (names.APPROVED, names.REJECTED):
-        # Never Pending, so that nobody was asked; or set elsewhere while its artifact was hashed.
+        # It was never Pending, so no approval was requested; or it was set outside while its artifact was hashed.
         receipt = record_bypass(description)
     return {"sequence": receipt.sequence, "note": receipt.note}
 

@@ -54,7 +54,7 @@ def handler(event: dict[str, object], context: object) -> dict[str, object]:
         )
     logger.info("swept", extra={"registrations_found": found, "requests_timed": timed, "groups_broken": len(broken)})
     if broken:
-        # Only now, when all others have been seen to: the alarm of this function's errors tells.
+        # Raised only after all others are done: the alarm of this function's errors goes off.
         raise broken[0][1]
     return {"registrations_found": found, "requests_timed": timed}
 

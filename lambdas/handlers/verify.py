@@ -80,7 +80,7 @@ def _verify(groups: list[str], context: Lambda | None, marks: Marks, *, found: i
             try:
                 anchored += _anchor(group)
             except Exception:  # noqa: BLE001 - logged and counted; the others are gone on with
-                # The other groups are anchored all the same; the alarm of differences tells of this one.
+                # The other groups are still anchored; the alarm of differences is raised for this one.
                 logger.exception("not anchored", extra={"model_package_group": group})
                 failed += 1
     count(names.DIFFERENCES_METRIC, found + failed)

@@ -26,7 +26,7 @@ from promotion.errors import Invalid
 from promotion.ledger.append import Receipt
 from promotion.workflows.commands import RecordArtifact
 
-# Waits of 5 and 20 minutes, 1, 5 and 21 hours, then of a day each: a week for somebody to mend what is in the way.
+# Waits of 5 and 20 minutes, 1, 5 and 21 hours, then of a day each: a week to fix the cause.
 MOST_TRIES = 9
 FIRST_WAIT = timedelta(minutes=5)
 LONGEST_WAIT = timedelta(days=1)

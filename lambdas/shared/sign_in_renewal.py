@@ -89,7 +89,7 @@ def _follows_the_form(visit: Visit, session: Session, form: Mapping[str, str], p
         return False
     asked = any(rule.reauthenticate for rule in decisions_at(visit.path, keyring().request_of))
     entered = _entered_at(session)
-    # Both times are the provider's, which may not have asked although it was told to. One that says none is told of elsewhere.
+    # Both times are the provider's, which may ignore the demand. A token without a time is reported elsewhere.
     return not asked or not entered or entered > float(kept.get("entered_at", "0"))
 
 

@@ -119,6 +119,6 @@ def _arn(region: str, answer: requests.Response) -> str:
 @cache
 def _client(region: str) -> Any:
     session = Session()
-    # One address for both sides, whatever the version of botocore and the settings of whoever runs the command.
+    # One address for both sides, for any version of botocore and any settings of the caller.
     session.set_config_variable("sts_regional_endpoints", "regional")
     return cast(Any, session).create_client("sts", region_name=region)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
 
-# Differences that belong to no group: parameters of nobody, another service under the prefix.
+# Differences of no group: unknown parameters, another service under the prefix.
 SERVICE = "*"
 LINES_KEPT = 3
 LONGEST_LINE = 300

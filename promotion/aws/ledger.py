@@ -321,7 +321,7 @@ class DynamoLedger:
             TableName=self._table,
             KeyConditionExpression=condition,
             ExpressionAttributeValues=values,
-            # Not what stands beside it for the console: a long history is shorter on its way.
+            # Without the columns for the console: a long history is shorter then.
             ProjectionExpression="sk, #state, #hash, #signature, key_id",
             ExpressionAttributeNames={"#state": "state", "#hash": "hash", "#signature": "signature"},
             ConsistentRead=True,

@@ -77,7 +77,7 @@ class ParameterTarget:
                 self.put_live(view, name)
         by_version: dict[int, list[Event]] = {}
         for event in events:
-            # An event stands in the history of its own version, and may change the status of the one that it replaces.
+            # An event is in the history of its own version, and may change the status of the one that it replaces.
             for number in touched(event):
                 by_version.setdefault(number, []).extend([event] if number == event.version else [])
         for number, found in by_version.items():

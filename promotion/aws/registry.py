@@ -237,7 +237,7 @@ def describe(
         no_room=lacks_room(found.get("CustomerMetadataProperties") or {}, environments),
     )
     if not containers:
-        # Recorded all the same: the page and the mail say it, and nobody can approve.
+        # It is recorded anyway: page and mail show it, and it can't be approved.
         package = replace(package, problem="InferenceSpecification.Containers: the package has no container to serve.")
     elif problem := (
         beside_artifact((found["InferenceSpecification"] or {})["Containers"]) or unservable(package.containers)
@@ -276,7 +276,7 @@ def _requester(
     declared = metadata.get("requested_by", "").strip()
     everyone = [*vouched, *([declared] if declared else [])]
     if everyone and arn and (":user/" in arn or "@" in arn):
-        # A user, or a session that is named after somebody: one more name to tell them by.
+        # A user, or a session with a person's name: one more name of the requester.
         everyone.append(arn)
     if not everyone:
         return None

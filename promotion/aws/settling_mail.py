@@ -85,7 +85,7 @@ class SettlingMail:
             self._held.wake(names.DIGEST, event.time + self._settle - self._now())
             return True
         if not _is_open(event, view, self._now()):
-            # No request, or one that nobody is mailed about any more.
+            # No request, or one about which no mail is sent any more.
             return False
         name = environment_of(event)
         storm = storms.requested(self._held.storms(event.group).get(name), event.sequence, event.time, self._settle)

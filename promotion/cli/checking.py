@@ -313,7 +313,7 @@ def _installation() -> Installation:
     try:
         keys = public_keys(find_public_key())
     except Invalid as error:
-        # Better than nothing, and said: whoever could write the service's parameter could have named a key of their own.
+        # Weaker, and reported: a principal that may write the service's parameter could have put its own key there.
         print(f"promotion: {error.reason} Verifying with KMS's {signer.key_id} instead.", file=sys.stderr)
         keys = public_keys(signer.public_key_pem())
     bucket = known.get("anchor_bucket")

@@ -35,7 +35,7 @@ def ask(account: Account, *, callback: str | None, read_line: Callable[[], str] 
     Only an authorization code is pasted. It is redeemed here, so that the service gets no session from it.
     """
     config = account.settings
-    # The address bar shows a code of the query alone, whatever the service itself asks for.
+    # The address bar shows a code only if it is in the query, so this sign-in uses that in any case.
     shown = replace(config, identity=replace(config.identity, response_mode="query"))
     redirect = callback or _callback(account)
     provider = IdentityProvider(shown, _secret(account), redirect)

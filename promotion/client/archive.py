@@ -33,7 +33,7 @@ _BLOCK = tarfile.BLOCKSIZE
 _LONG_HEADERS = (
     tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
 )  # fmt: skip
-# Keywords that say where or how long a member is, and so may stand in a member's own header alone.
+# Keywords for a member's place or length, which are allowed in a member's own header only.
 _OF_ONE_MEMBER = ("path", "linkpath", "size", "hdrcharset")
 
 

@@ -11,7 +11,7 @@ from promotion.errors import Invalid
 
 FIELD = "ModelDataUrl"
 CHUNK_BYTES = 1 << 20
-# A PAX or GNU header, or the map of a sparse file; tarfile reads it into memory whole, whatever length it claims.
+# A PAX or GNU header, or the map of a sparse file; tarfile reads it into memory whole, up to its claimed length.
 LONGEST_HEADER_BYTES = 1 << 20
 ZEROS = memoryview(bytes(CHUNK_BYTES))
 

@@ -24,7 +24,7 @@ SCHEMA = 1
 # Extensions that this release supports in a record's `must_understand`; none yet.
 UNDERSTOOD: frozenset[str] = frozenset()
 SIGNING_ALGORITHM: Final = "ECDSA_SHA_256"
-# No document of ours is nested deeper. Far below what Python can follow, so that whoever looks at it later can too.
+# Documents of this service are nested less deeply. This is far below Python's limit, also for later readers.
 DEEPEST = 32
 
 

@@ -23,7 +23,7 @@ from promotion.domain.sagemaker_model import model_request
 from promotion.errors import require
 
 VARIANT = "AllTraffic"
-# Tags of endpoints, their configurations and models. What has none of these names is somebody else's and stays as it is.
+# Tags of endpoints, their configurations and models. Resources without them are not this service's, and are not changed.
 TAG_GROUP, TAG_ENVIRONMENT = "promotion:model_package_group", "promotion:environment"
 TAG_VERSION, TAG_SEQUENCE, TAG_APPROVAL = "promotion:version", "promotion:sequence", "promotion:approval_id"
 # On the endpoint: the configuration it was last updated to. Where it serves another one, SageMaker went back.
@@ -134,7 +134,7 @@ def next_step(wanted: Wanted | None, found: Observed | None, *, revoked: bool = 
         return "wait"
     tried = wanted.name in (found.config_name, found.attempted)
     if found.status in BROKEN:
-        # It stands until something else is to serve: what SageMaker says of it is worth a look, and it costs nothing.
+        # It stays until another version should serve: its state in SageMaker is useful, and it costs nothing.
         return "failed" if tried and not revoked else "delete"
     if found.config_name == wanted.name:
         return "settled"

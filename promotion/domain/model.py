@@ -21,7 +21,7 @@ FORMER_KEPT = 50
 RUNS_REMEMBERED = 20
 # Number of the form in which events, states, anchors and exports are stored. Readers take every earlier one and the next.
 SCHEMA = 1
-# Number of the rules that fold events into states. A stored state of another fold is folded again, not believed.
+# Version of the rules that fold events into states. A stored state of another fold is folded again.
 # Raise it with every change of a state's fields or of promotion/ledger/fold.py that gives other states.
 FOLD_VERSION = 5
 

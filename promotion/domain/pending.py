@@ -11,7 +11,7 @@ from promotion.domain import requesters
 from promotion.domain.model import EnvironmentState
 from promotion.domain.people import Person
 
-# Why nobody can approve it, by the code of the refusal.
+# The reason why it can't be approved, by the code of the refusal.
 STOPS: Final = {
     "hashing": "not yet, its artifact is still being hashed",
     "removed": "stopped, it is no longer in the registry",

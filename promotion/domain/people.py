@@ -54,7 +54,7 @@ class Actor(Struct, frozen=True, kw_only=True):
     def is_also(self, other: Actor) -> bool:
         """Return True if both may be one person, by any name except the display name, which can be shared."""
         mine, theirs = self._own_names, other._own_names
-        # Where both have addresses, those tell; a user name alone is held against what stands before the @.
+        # If both have addresses, these decide; a user name alone is compared with the part before the @.
         local_parts = not (has_address(mine) and has_address(theirs))
         return find_match(mine, theirs, local_parts=local_parts) is not None
 

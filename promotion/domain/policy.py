@@ -211,7 +211,7 @@ def _verdict(person: Person, verdict: names.Verdict, s: Situation, breaking_glas
             )
     in_group = rules.approver_group.id in person.groups
     if breaking_glass and _holds_glass(person, s.config):
-        # Count it as break-glass only if a gate, the group or the quorum was bypassed; else nobody is alarmed.
+        # Count it as break-glass only if a gate, the group or the quorum was bypassed; else no alarm is needed.
         completes = len(request.approvals) + 1 >= rules.quorum
         return Judgement(may=True, breaks_glass=not (request.gates_open and in_group and completes))
     if not request.gates_open:

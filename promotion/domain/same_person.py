@@ -77,7 +77,7 @@ def spellings(name: str) -> frozenset[Spelling]:
     text = "".join(c for c in text if unicodedata.category(c) not in ("Cf", "Cc")).strip()
     arn = _ARN.fullmatch(text)
     if arn:
-        # A role is nobody, and its session is named by whoever assumed it.
+        # A role is no person, and its session's name is chosen by the caller.
         parts = arn["path"].split("/")
         text = parts[-1] if arn["kind"] != "role" else ""
     text = re.sub(r"\bmailto:", " ", text, flags=re.IGNORECASE).strip()

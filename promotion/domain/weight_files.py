@@ -28,7 +28,7 @@ def header_bytes(begin: bytes, size: int) -> int:
     if len(begin) < _LENGTH_BYTES:
         return min(_LENGTH_BYTES, size)
     (length,) = struct.unpack("<Q", begin[:_LENGTH_BYTES])
-    # A header beyond the limit, or beyond the file, is told from what there is.
+    # A header beyond the limit, or beyond the file, is judged by its available part.
     return _LENGTH_BYTES + length if length <= min(LARGEST_HEADER, size - _LENGTH_BYTES) else _LENGTH_BYTES
 
 

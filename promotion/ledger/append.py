@@ -87,7 +87,7 @@ def checked_reason(text: str) -> str:
         Invalid: it is empty, too long for the history's pages, or has control characters.
     """
     text = text.replace("\r\n", "\n").strip()
-    # Joiners, which hold visible characters together, and all others that nobody sees.
+    # Joiners, which connect visible characters, and all other invisible ones.
     if not one_line(text).strip("\u200c\u200d "):
         raise Invalid("reason", "say why, in a sentence.")
     # As it will be written, without the quotation marks around it: a quote or a line break takes two bytes there.

@@ -6,7 +6,7 @@ from promotion.domain.model import Head
 from promotion.ledger.checked import Book, StoredHead
 from promotion.ledger.events import Event
 
-# How often a chain is read anew because somebody appended meanwhile.
+# The number of times that a chain is read again after a concurrent append.
 READS = 5
 
 

@@ -25,7 +25,7 @@ from promotion.ledger.payloads import Payload, Unknown, read_payload, recorded
 GENESIS = "0" * 64
 # Extensions that this release supports in an event's `must_understand`; none yet.
 UNDERSTOOD: frozenset[str] = frozenset()
-# More of a place or a value than this tells a reader nothing.
+# The most of a place or a value: more is no help to a reader.
 LONGEST_SAID = 500
 
 

@@ -19,7 +19,7 @@ from promotion.domain.model import SCHEMA
 from promotion.ledger.events import Event, StoredEvent
 
 KEPT_RUNS = 20
-# The field of an entry that stands for several runs.
+# The field of an entry for several runs.
 FIELD = "runs"
 
 

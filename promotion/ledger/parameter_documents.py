@@ -129,7 +129,7 @@ def pages_of(document: Mapping[str, object]) -> range:
 
 def dump(value: object) -> str:
     """JSON for a parameter's value, with `{{` escaped: Parameter Store refuses it."""
-    # Two braces never touch outside a string in JSON, so this escape stands inside one.
+    # Two braces are never adjacent outside a string in JSON, so this escape is inside one.
     return canonical(value).decode().replace("{{", "{\\u007b")
 
 

@@ -105,7 +105,7 @@ def falls_back(view: GroupSnapshot, version: int, config: Config) -> dict[str, i
     found: dict[str, int | None] = {}
     for name, environment in view.environments.items():
         if environment.live == version:
-            # An environment that has left the configuration has nobody to answer for what would come in its place.
+            # An environment that has left the configuration has no approver for a replacement.
             governed = name in config.environment_names
             falls = governed and config.environment(name, view.group).on_revoke == "fall_back"
             found[name] = view.last_good(environment, without=version) if falls else None

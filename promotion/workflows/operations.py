@@ -180,7 +180,7 @@ def record_bypass(
         if status == registry_status(state, first):
             return "the registry says what the ledger says"
         if seen == state.bypass_seen or (state.bypassed and state.bypass_seen.split(" ")[0] == status):
-            # Later edits of what stays as somebody set it are no second bypass.
+            # Later edits of a version whose status stays as it was set are no second bypass.
             return "this bypass is recorded already"
         if at is not None and state.status_since is not None and at < state.status_since:
             return "a later decision is on its way to the registry"

@@ -116,7 +116,7 @@ def person_of(claims: Mapping[str, object], identity: Identity, known: Iterable[
     addresses = _addresses(claims)
     return Person(
         subject=str(claims["sub"]),
-        # It will stand in registry entries, records and mail subjects: one line, and nothing that turns its direction.
+        # It is used in registry entries, records and mail subjects: one line, without changes of direction.
         name=next(text for text in (_text(claims, name, LONGEST_NAME) for name in _SHOWN_AS) if text),
         email=addresses[0] if addresses else "",
         # Only the groups that mean something here: a cookie has room for no more.
@@ -161,7 +161,7 @@ def _folded(text: object) -> str:
 
 
 def _is_unverified(claims: Mapping[str, object]) -> bool:
-    # Some providers write it as text (OpenID Connect Core 1.0, section 5.1, wants a boolean).
+    # Some providers send it as text (OpenID Connect Core 1.0, section 5.1, requires a boolean).
     return str(claims.get("email_verified")).casefold() == "false"
 
 

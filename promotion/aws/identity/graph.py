@@ -41,7 +41,7 @@ def groups_of(access_token: str, graph: str, discovery: Discovery) -> list[str]:
         address = answer.get("@odata.nextLink") or ""
         if not address:
             return found
-        # The token goes to Graph and to nobody else, whatever a page says.
+        # The token is sent to Graph only, for any link in a page.
         if not isinstance(address, str) or urlsplit(address)[:2] != urlsplit(graph)[:2]:
             raise SignInFailed("Microsoft Graph leads to another host for more groups.")
     raise SignInFailed("Microsoft Graph has more pages of groups than this service reads.")

@@ -50,7 +50,7 @@ def logout_of(
     events = claims.get("events")
     if not isinstance(events, dict) or not isinstance(events.get(EVENT), dict):
         raise SignInFailed("The token announces no back-channel logout (events).")
-    # An ID token has a nonce: neither may stand in for the other.
+    # An ID token has a nonce: one must not be accepted as the other.
     if "nonce" in claims:
         raise SignInFailed("A logout token has no nonce.")
     logout = Logout(token_id=token_id, subject=_text(claims, "sub"), sid=_text(claims, "sid"))

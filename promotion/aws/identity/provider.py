@@ -182,7 +182,7 @@ class IdentityProvider:
         try:
             said = self._discovery.request("GET", endpoint, headers={"Authorization": f"Bearer {access_token}"})
         except (ProviderUnavailable, SignInFailed):
-            # Where only a name or an address is missing, the sign-in goes on without: policy refuses whom it can't tell apart.
+            # If only a name or an address is missing, the sign-in continues: policy refuses people that it can't identify.
             if find(claims, self._identity.groups_claim) is not None:
                 return claims
             raise
