@@ -41,7 +41,7 @@ def check_departures() -> None:
 
 
 def find_kept() -> dict[str, str] | None:
-    """Return what an earlier installation left, if `ledger_table` names its table.
+    """Return what an earlier installation left, if `[advanced] ledger_table` names its table.
 
     Raises:
         Invalid: there isn't, or it can't be asked for.
@@ -60,7 +60,7 @@ def find_kept() -> dict[str, str] | None:
     try:
         return kept.find(table, session.client)
     except (BotoCoreError, ClientError) as error:
-        raise Invalid("ledger_table", f"AWS can't be asked about {table}: {error}") from None
+        raise Invalid("advanced.ledger_table", f"AWS can't be asked about {table}: {error}") from None
 
 
 def tell_suspicions() -> None:

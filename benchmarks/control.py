@@ -99,7 +99,7 @@ def lifecycle() -> dict[str, Any]:
 
 
 def storm_30() -> dict[str, int]:
-    """30 registrations of one group within 30 s in random order, mailed with `[mail] settle` as by default."""
+    """30 registrations of one group within 30 s in random order, mailed with `[advanced.mail] settle` as by default."""
     house, order = House(), list(range(1, 31))
     post = Post(house)
     random.Random(7).shuffle(order)

@@ -204,7 +204,7 @@ def handlers() -> dict[str, float]:
     watch = Watch()
     os.environ[names.EXECUTION_ROLES] = json.dumps({"dev": "arn:aws:iam::123456789012:role/execution"})
     four = CONFIG_TEXT.replace('[[environments]]\nname = "prod"', cost.UAT + '[[environments]]\nname = "prod"')
-    four = four.replace('name = "dev"\n', 'name = "dev"\nendpoint = { instance_type = "ml.m5.xlarge" }\n', 1)
+    four += '\n[advanced.environments.dev.endpoint]\ninstance_type = "ml.m5.xlarge"\n'
     with (
         tempfile.TemporaryDirectory() as folder,
         mock.patch.object(plants, "CONFIG_TEXT", four),

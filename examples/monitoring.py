@@ -3,8 +3,8 @@
     python -m examples.monitoring create --group harbour-summariser                   # every hour
     python -m examples.monitoring create --group harbour-summariser --schedule NOW    # one execution, at once
 
-Name the schedule under [[drift.monitors]] in promotion.toml: an execution that finds violations is drift. `check` is what the
-container runs, told by Model Monitor in environment variables:
+Name the schedule under [[advanced.drift.monitors]] in promotion.toml: an execution that finds violations is drift. `check` is
+what the container runs, told by Model Monitor in environment variables:
 https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-byoc-contract-inputs.html
 """
 

@@ -3,8 +3,8 @@
     python -m examples.retraining create --group harbour-summariser      # the pipeline and its role, once
     python -m examples.retraining drift --group harbour-summariser       # put logs of another season before prod
 
-Name the pipeline under [drift.retraining] in promotion.toml; from then on drift starts it, and what it registers asks for
-its own approval. `run` is the pipeline's only step.
+Name the pipeline under [advanced.drift.retraining] in promotion.toml; from then on drift starts it, and what it registers
+asks for its own approval. `run` is the pipeline's only step.
 """
 
 from __future__ import annotations

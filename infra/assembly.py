@@ -18,6 +18,7 @@ from infra.buses import BusStack, environment_bus, registry_bus
 from infra.environment_stack import EnvironmentStack
 from infra.stack import PromotionStack
 from promotion import names
+from promotion.config import advanced
 from promotion.config import loading as config
 from promotion.config.loading import Config
 from promotion.config.resources import check_region
@@ -42,7 +43,7 @@ def assemble(
     cdk-nag, `validate=true` adds the CDK's own validation (five seconds; the tests run it), and `prefix` overrides the
     Parameter Store prefix in PROMOTION_PREFIX.
 
-    `kept` has the resources of `ledger_table`, found by promotion/aws/kept.py: this package does not call AWS.
+    `kept` has the resources of `[advanced] ledger_table`, found by promotion/aws/kept.py: this package does not call AWS.
 
     Raises:
         Invalid: the configuration can't be deployed; names the setting.
@@ -132,7 +133,7 @@ def _check(settings: Config, source: str) -> None:
     """
 
     def refuse(place: str, reason: str) -> NoReturn:
-        raise Invalid(f"{source} {place}", reason)
+        raise Invalid(f"{source} {advanced.place(place, settings.environment_names)}", reason)
 
     here = os.environ.get("CDK_DEFAULT_REGION")
     for place, region in (("artifacts", settings.artifacts.region), ("registry", settings.registry.region)):

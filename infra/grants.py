@@ -86,7 +86,7 @@ TOLD: Mapping[str, tuple[str, ...]] = {
         names.VERIFY_QUEUE_URL,
     ),
 }
-# With `[identity] backchannel_logout`, readers of sessions read which ones the identity provider has ended.
+# With `[advanced.identity] backchannel_logout`, readers of sessions read which ones the identity provider has ended.
 TOLD_OF_ENDED: Mapping[str, tuple[str, ...]] = dict.fromkeys(
     ("sign_in", "web", "decide"), (names.ENDED_SESSIONS_TABLE,)
 )

@@ -255,7 +255,7 @@ class PromotionStack(Stack):
             outputs["InferenceImageUri"] = (self.image.uri, "Name this image in the packages that you register")
             outputs["InferenceBaseImage"] = (
                 self.image.base,
-                "As [inference] base_image: the next build is on these bytes",
+                "As [advanced.inference] base_image: the next build is on these bytes",
             )
         if self.api.domain is not None:
             target = self.api.domain.regional_domain_name

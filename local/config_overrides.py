@@ -18,7 +18,6 @@ from promotion.config import loading
 from promotion.config.loading import Config
 
 ROOT = Path(__file__).resolve().parent.parent
-_ELSEWHERE = ("account", "region")
 _OWN = ("execution_role", "subnets", "security_groups", "volume_key", "output_key")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -37,23 +36,25 @@ def write(source: Path, target: Path, *, issuer: str, client_id: str = CLIENT_ID
     loading.load(source)
     document = tomllib.loads(source.read_text(encoding="utf-8"))
     document["identity"] = {**document["identity"], "issuer": issuer, "client_id": client_id}
+    expert = document["advanced"] = {**document.get("advanced", {})}
     if client_id == CLIENT_ID:
         # The local provider is on loopback, answers by redirect, and takes a secret by Basic.
-        for setting in ("client_authentication", "response_mode", "ca_bundle", "proxy"):
-            document["identity"].pop(setting, None)
+        expert["identity"] = _without(
+            expert.get("identity", {}), "client_authentication", "response_mode", "ca_bundle", "proxy"
+        )
     operators = document.get("operators", {})
     document["operators"] = {**operators, "principals": [*operators.get("principals", []), ADMINISTRATOR_ARN]}
-    runs = document.get("inference", {})
-    document["inference"] = {**runs, "reporters": [*runs.get("reporters", []), ADMINISTRATOR_ARN]}
     _bring_home(document)
-    # In a local mailbox each mail should appear when it is sent.
-    document["mail"] = {"settle": "0s", **document["mail"]}
-    # The local address is 127.0.0.1, whatever domain the deployed service has.
-    document.pop("web", None)
+    runs = expert.get("inference", {})
     # No image is built here; jobs run this program itself, whatever their image.
-    document["inference"] = {"image": IMAGE, **document.get("inference", {})}
+    reporters = [*runs.get("reporters", []), ADMINISTRATOR_ARN]
+    expert["inference"] = {"image": IMAGE, **_without(runs, *_OWN), "reporters": reporters}
+    # In a local mailbox each mail should appear when it is sent.
+    expert["mail"] = {"settle": "0s", **expert.get("mail", {})}
+    # The local address is 127.0.0.1, whatever domain the deployed service has.
+    expert.pop("web", None)
     # Nothing was left on this machine: its state ends with it.
-    document.pop("ledger_table", None)
+    expert.pop("ledger_table", None)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text("# Written by the local service, anew at every start.\n" + toml(document), encoding="utf-8")
     return loading.load(target)
@@ -62,13 +63,16 @@ def write(source: Path, target: Path, *, issuer: str, client_id: str = CLIENT_ID
 def _bring_home(document: dict[str, Any]) -> None:
     """Replace other accounts, networks, keys and roles: one machine is one account."""
     document.pop("registry", None)
-    document["environments"] = [
-        {key: value for key, value in environment.items() if key not in (*_ELSEWHERE, *_OWN)}
-        for environment in document["environments"]
-    ]
-    for section, left_out in (("inference", _OWN), ("artifacts", ("region",))):
-        if section in document:
-            document[section] = {key: value for key, value in document[section].items() if key not in left_out}
+    document["environments"] = [_without(each, "account") for each in document["environments"]]
+    expert = document["advanced"]
+    expert["environments"] = {
+        name: _without(each, "region", *_OWN) for name, each in expert.get("environments", {}).items()
+    }
+    expert["artifacts"] = _without(expert.get("artifacts", {}), "region")
+
+
+def _without(section: Mapping[str, Any], *settings: str) -> dict[str, Any]:
+    return {name: value for name, value in section.items() if name not in settings}
 
 
 def toml(document: Mapping[str, Any]) -> str:

@@ -119,7 +119,7 @@ SCHEDULE_SOURCE: Final = "promotion.schedule"
 RUN_SCHEDULED: Final = "Run Scheduled"
 # Source of the events by which teams report evaluations of their own.
 REPORT_SOURCE: Final = "promotion.report"
-# Source of events for our own channels alone: what waited with the mail (`[mail] settle`) is due.
+# Source of events for our own channels alone: what waited with the mail (`[advanced.mail] settle`) is due.
 CHANNELS_SOURCE: Final = "promotion.channels"
 SAGEMAKER_SOURCE: Final = "aws.sagemaker"
 PACKAGE_STATE_CHANGE: Final = "SageMaker Model Package State Change"
@@ -278,7 +278,7 @@ LONGEST_ENDPOINT_NAME: Final = 63
 
 
 def endpoint_pattern(name: str, prefix: str, environment: str) -> str:
-    """`[environments.endpoint] name` of one environment, with `{group}` still in it."""
+    """`[advanced.environments.ENV.endpoint] name` of one environment, with `{group}` still in it."""
     return name.replace("{service}", installation(prefix)).replace("{environment}", environment)
 
 

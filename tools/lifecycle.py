@@ -278,9 +278,9 @@ A version has one state in each environment. The fields of `CustomerMetadataProp
 the live parameter has the version that is Approved. `ModelApprovalStatus` is one for all environments: only what happens in the
 first environment changes it, and revoking, adopting and what somebody sets outside this service; an empty column leaves it as it
 was. It stays `Approved` once a version was approved anywhere: a rejection or a request after that changes the environment's field
-alone. An empty column of mails means that nobody is told. What is refused writes nothing. With `[mail] settle`, a mail about a
-request that follows another within that time goes out later, and not at all where the request is over by then; several come as
-one digest.
+alone. An empty column of mails means that nobody is told. What is refused writes nothing. With `[advanced.mail] settle`, a mail
+about a request that follows another within that time goes out later, and not at all where the request is over by then; several
+come as one digest.
 
 A request that a person or time closed is opened by a person alone: runs add evidence and open nothing.
 

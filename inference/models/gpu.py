@@ -39,5 +39,5 @@ def refuse_unseen(environment: Mapping[str, str], *, seen: bool | None = None, d
         raise GpuUnseen(
             f"This machine has a GPU that torch {torch.__version__} doesn't see: its driver is {version or 'unknown'}, and "
             f"CUDA {torch.version.cuda or '(this torch has none)'} needs {NATIVE_DRIVER} or cuda-compat. Take another AMI by "
-            f"[inference] transform_ami_version or inference_ami_version, or set {VISIBLE}=-1 to compute on the CPU."
+            f"[advanced.inference] transform_ami_version or inference_ami_version, or set {VISIBLE}=-1 to compute on the CPU."
         )

@@ -1,6 +1,6 @@
 """Notify a channel of an event on this service's bus. One rule for each channel, so that failures are separate.
 
-Kinds that wait with the mail (`[mail] settle`) come a second time, once they are due: then the channel is told.
+Kinds that wait with the mail (`[advanced.mail] settle`) come a second time, once they are due: then the channel is told.
 """
 
 from __future__ import annotations

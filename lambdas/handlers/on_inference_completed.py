@@ -103,7 +103,9 @@ def _reported(report: RunReport, event: dict[str, object]) -> tuple[RunReport, s
         Invalid: nobody may report, or it reports a failure, of which only our own machines know.
     """
     if not config().inference.reporters:
-        raise Invalid("source", f"{names.REPORT_SOURCE}: [inference] reporters in promotion.toml names nobody.")
+        raise Invalid(
+            "source", f"{names.REPORT_SOURCE}: [advanced.inference] reporters in promotion.toml names nobody."
+        )
     if report.status != "Completed" or report.model_package_version is None:
         raise Invalid("status", "an evaluation that is reported is Completed, and of a version.")
     return replace(report, run_id=f"report-{event['id']}"), str(event["account"])

@@ -118,7 +118,7 @@ def _report(form: dict[str, str], arn: str) -> Receipt:
         Invalid: the file is no metrics document, or says that it is about another version.
     """
     if not _is_named(arn, config().inference.reporters):
-        who = "Principals under [inference] reporters in promotion.toml."
+        who = "Principals under [advanced.inference] reporters in promotion.toml."
         raise Refused(f"{arn} may not report evaluations.", code="not_reporter", who_may=who)
     world = signing()
     report = Report.of(form)

@@ -76,7 +76,7 @@ def inference_image() -> str:
         Invalid: none is built or named.
     """
     if not (image := own_image()):
-        raise Invalid("inference.image", "no image of this service was built at the deployment; name one.")
+        raise Invalid("advanced.inference.image", "no image of this service was built at the deployment; name one.")
     return image
 
 

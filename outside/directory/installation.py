@@ -30,7 +30,6 @@ sender = "models@example.com"
 [identity]
 issuer = "https://login.example.com"
 client_id = "promotion"
-backchannel_logout = true
 auditors = {{ id = "{auditors}", name = "ML auditors" }}
 
 [inference]
@@ -47,13 +46,16 @@ approvers = ["{mailbox}"]
 [groups_override."renamed-*".environments.dev]
 approver_group = {{ id = "{renamed}", name = "ML approvers, EMEA" }}
 
-[groups_override."short-*".environments.dev]
+[advanced.identity]
+backchannel_logout = true
+
+[advanced.groups_override."short-*".environments.dev]
 decision = {{ fresh_within = "{short}s" }}
 
-[groups_override."each-*".environments.dev]
+[advanced.groups_override."each-*".environments.dev]
 decision = {{ fresh_within = "0s" }}
 
-[groups_override."signed-*".environments.dev]
+[advanced.groups_override."signed-*".environments.dev]
 signature = true
 
 [groups_override."twins".environments.dev]

@@ -9,31 +9,32 @@ TESTS = Path(__file__).resolve().parents[2] / "tests" / "infra"
 KEY = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 ROLE = "arn:aws:iam::123456789012:role/data-science"
 
-ENDPOINT = '[environments.endpoint]\ngroups = ["chat-*"]\n'
+ENDPOINT = '[advanced.environments.{name}.endpoint]\ngroups = ["chat-*"]\n'
 OWN_DOMAIN = """
-[web]
+[advanced.web]
 domain_name = "models.example.com"
 certificate_arn = "arn:aws:acm:us-east-1:123456789012:certificate/11111111-2222-3333-4444-555555555555"
 """
 CHANNELS = """
 [channels.releases]
 topic = "arn:aws:sns:us-east-1:123456789012:releases"
+[advanced.channels.releases]
 events = ["Model Promoted", "Model Rolled Back"]
 groups = ["summaries", "fraud-*"]
 [channels.chat-room]
 webhook_secret = "arn:aws:secretsmanager:us-east-1:123456789012:secret:chat-AbCdEf"
 """
 DRIFT = """
-[[drift.monitors]]
+[[advanced.drift.monitors]]
 schedule = "summaries-*"
 group = "summaries"
 environment = "prod"
 bucket = "monitoring-reports"
-[drift.retraining."summ*"]
+[advanced.drift.retraining."summ*"]
 pipeline = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/retrain-summaries"
 parameters = { Group = "{group}" }
 """
-NETWORK = f"""[inference]
+NETWORK = f"""[advanced.inference]
 subnets = ["subnet-1"]
 security_groups = ["sg-1"]
 volume_key = "{KEY}"
@@ -41,7 +42,7 @@ output_key = "{KEY}"
 score_instance_type = "ml.m5.xlarge"
 hyper_params = '{{"max_new_tokens": 64}}'
 """
-ELSEWHERE = '[environments.endpoint]\ngroups = ["chat-*"]\nlargest_latency_ms = 900.0\n'
+ELSEWHERE = '[advanced.environments.{name}.endpoint]\ngroups = ["chat-*"]\nlargest_latency_ms = 900.0\n'
 
 
 def one_account() -> str:
@@ -56,20 +57,17 @@ def four_accounts() -> str:
 
 def served(text: str, section: str, *environments: str) -> str:
     """The same with an endpoint in these environments."""
-    for name in environments:
-        block = text.split(f'name = "{name}"\n', 1)[1].split("\n[", 1)[0]
-        text = text.replace(f'name = "{name}"\n{block}', f'name = "{name}"\n{block}\n{section}')
-    return text
+    return text + "".join(section.replace("{name}", name) for name in environments)
 
 
 def network_and_keys() -> str:
     """A custom network, keys and an execution role, keys on artifacts, and inputs elsewhere."""
-    text = one_account().replace("[inference]\n", NETWORK)
+    text = one_account().replace("[advanced.inference]\n", NETWORK)
     text = text.replace('buckets = ["promotion-models"]', f'buckets = ["promotion-models"]\nkeys = ["{KEY}"]')
     text = text.replace(
         'bucket = "promotion-models"\n', 'bucket = "promotion-runs"\ninput = "s3://data-lake/{group}.jsonl"\n'
     )
-    return text.replace('name = "dev"', f'name = "dev"\nexecution_role = "{ROLE}"')
+    return f'{text}[advanced.environments.dev]\nexecution_role = "{ROLE}"\n'
 
 
 def first() -> str:

@@ -127,7 +127,7 @@ def rule_target(emulator: Emulator, event: dict[str, Any]) -> str:
 def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The test installation, with an identity provider on this machine."""
     text = (ROOT / "tests" / "infra" / "promotion.toml").read_text(encoding="utf-8")
-    text = text.replace("[mail]\n", '[mail]\nsettle = "0s"\n')
+    text = f'{text}\n[advanced.mail]\nsettle = "0s"\n'
     place = tmp_path_factory.mktemp("config") / "promotion.toml"
     with Held() as held:
         place.write_text(text.replace("https://login.example.com/tenant/v2.0", f"http://127.0.0.1:{held.number}"))
@@ -156,7 +156,7 @@ def test_an_approval_passes_on_what_cdk_deployed(config: Path, tmp_path: Path) -
 
 
 def test_a_new_installation_goes_on_where_the_last_one_stopped(config: Path, tmp_path: Path) -> None:
-    """After destroy and deploy with `ledger_table`, the next version follows, and no mail is sent twice."""
+    """After destroy and deploy with `[advanced] ledger_table`, the next version follows, and no mail is sent twice."""
     with running(tmp_path) as emulator:
         first = emulator.deploy(config)
         register(emulator)
@@ -167,7 +167,7 @@ def test_a_new_installation_goes_on_where_the_last_one_stopped(config: Path, tmp
         assert head > 0
         emulator.destroy()
         again = tmp_path / "again.toml"
-        again.write_text(f'ledger_table = "{table}"\n{config.read_text(encoding="utf-8")}')
+        again.write_text(f'advanced.ledger_table = "{table}"\n{config.read_text(encoding="utf-8")}')
         second = emulator.deploy(again)
         assert (second["LedgerTable"], second["SigningKeyArn"]) == (table, first["SigningKeyArn"])
         register(emulator, 2)

@@ -46,5 +46,5 @@ def check(config: Config, client: ClientFor, prefix: str) -> None:
     raise Refused(
         f"promotion.toml has no {' or '.join(gone)} any more, and models are live there: {said}{more}. A renamed environment is "
         "a new one. Put it back, promote into the new one first and move the pipelines, and then name the old one under "
-        f"`retired`: retired = {json.dumps(gone)}. docs/environments.md has the steps."
+        f"[advanced]: retired = {json.dumps(gone)}. docs/environments.md has the steps."
     )

@@ -25,11 +25,11 @@ def find(table: str, client: ClientFor) -> dict[str, str]:
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
             raise
-        raise Invalid("ledger_table", f"there is no table {table} in this account and region.") from None
+        raise Invalid("advanced.ledger_table", f"there is no table {table} in this account and region.") from None
     keys = {key["AttributeName"]: key["KeyType"] for key in found["KeySchema"]}
     indexes = {index["IndexName"] for index in found.get("GlobalSecondaryIndexes", ())}
     if keys != _KEY or names.BOARD_INDEX not in indexes:
-        raise Invalid("ledger_table", f"{table} is no ledger of this service.")
+        raise Invalid("advanced.ledger_table", f"{table} is no ledger of this service.")
     stream = found.get("StreamSpecification")
     if (
         not stream
@@ -37,7 +37,7 @@ def find(table: str, client: ClientFor) -> dict[str, str]:
         or stream.get("StreamViewType") not in ("NEW_IMAGE", "NEW_AND_OLD_IMAGES")
     ):
         raise Invalid(
-            "ledger_table",
+            "advanced.ledger_table",
             f"{table} has no stream of new images, and a restored table never has: aws dynamodb update-table --table-name "
             f"{table} --stream-specification StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES",
         )

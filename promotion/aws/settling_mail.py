@@ -1,4 +1,4 @@
-"""Mail that waits for what comes next: `[mail] settle`."""
+"""Mail that waits for what comes next: `[advanced.mail] settle`."""
 
 from __future__ import annotations
 

@@ -26,7 +26,8 @@ def status(group: str, environment: str, *, as_json: bool) -> int:
     settings = rules.endpoint if rules.endpoint is not None and rules.endpoint.serves(group) else None
     if settings is None and not state.endpoint.status:
         raise Invalid(
-            "ENV", f"{environment} has no endpoint for {group}: see [environments.endpoint] in promotion.toml."
+            "ENV",
+            f"{environment} has no endpoint for {group}: see [advanced.environments.{environment}.endpoint] in promotion.toml.",
         )
     name = names.endpoint_name(settings.name, prefix(), environment, group) if settings else state.endpoint.name
     found = _described(name) if environment not in config().cross_account else {"unknown": "it is in another account"}

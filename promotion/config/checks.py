@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import NoReturn
 
 from promotion import names
-from promotion.config import identity, resources
+from promotion.config import advanced, identity, resources
 from promotion.config.resources import Refuse
 from promotion.config.settings import (
     Channel,
@@ -53,7 +53,7 @@ def check(config: Config, source: str) -> None:
     """
 
     def refuse(place: str, reason: str) -> NoReturn:
-        raise Invalid(f"{source} {place}", reason)
+        raise Invalid(f"{source} {advanced.place(place, config.environment_names)}", reason)
 
     if not config.environments:
         refuse("environments", "at least one [[environments]] is needed.")
@@ -178,7 +178,7 @@ def _check_networks(config: Config, refuse: Refuse) -> None:
         if environment.name in config.cross_account and config.inference.subnets and environment.subnets is None:
             refuse(
                 f"{place}.subnets",
-                "those under [inference] are in the registry's account, and this environment has its own: "
+                "those under [advanced.inference] are in the registry's account, and this environment has its own: "
                 "name its subnets, or none on purpose with [].",
             )
 

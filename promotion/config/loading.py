@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from promotion import names
-from promotion.config import checks
+from promotion.config import advanced, checks
 from promotion.config.settings import Config, duration
 from promotion.errors import Invalid
 
@@ -27,13 +27,20 @@ def parse(text: str, *, source: str = names.CONFIG_FILE) -> Config:
         document: Mapping[str, object] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise Invalid(source, f"this is not TOML: {error}") from None
+    document = advanced.merged(document, source)
     try:
         config = msgspec.convert(document, Config, strict=True)
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at ")
-        raise Invalid(f"{source} {place.strip('`').removeprefix('$.') or 'top level'}", reason) from None
+        place = advanced.place(place.strip("`").removeprefix("$").removeprefix("."), _names(document))
+        raise Invalid(f"{source} {place or 'top level'}", reason) from None
     checks.check(config, source)
     return config
+
+
+def _names(document: Mapping[str, object]) -> list[str]:
+    found = document.get("environments")
+    return [str(each.get("name")) for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def load(path: str | os.PathLike[str] | None = None) -> Config:

@@ -122,7 +122,7 @@ class _Network(Protocol):
 
 
 class _Jobs(_Network, Protocol):
-    """Network and keys of jobs, under [inference] or of an environment."""
+    """Network and keys of jobs, under [advanced.inference] or of an environment."""
 
     @property
     def volume_key(self) -> str | None: ...

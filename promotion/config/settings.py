@@ -272,7 +272,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def mail_domains(self) -> frozenset[str]:
-        """Domains, in lower case, of allowed recipients: `[mail] domains`, else those of all addresses in the file."""
+        """Domains, in lower case, of allowed recipients: `[advanced.mail] domains`, else those of all addresses in the file."""
         if self.mail.domains:
             return frozenset(domain.lower() for domain in self.mail.domains)
         named = [self.mail.sender, self.mail.reply_to or ""]

@@ -1,4 +1,4 @@
-"""Settings of `[signing]`: the key that signs, and those that signed before."""
+"""Settings of `[advanced.signing]`: the key that signs, and those that signed before."""
 
 from __future__ import annotations
 

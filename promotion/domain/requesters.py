@@ -38,14 +38,15 @@ def judge(person: Person, requester: Requester) -> Judged:
         return Judged(
             code="requester_unknown",
             why_not=f"This model's requester, “{one_line(requester.actor.subject, 120)}”, is no name of a person.",
-            remedy="Register it again with metadata requested_by, or map the name under [identity.requesters].",
+            remedy="Register it again with metadata requested_by, or map the name under [advanced.identity.requesters].",
         )
     if has_address(theirs) and not has_address(mine):
         known = one_line(next(name for name in theirs if has_address([name])), 120)
         return Judged(
             code="requester_unknown",
             why_not=f"This model's requester is known as “{known}”, and your sign-in brought no address to tell you apart by.",
-            remedy="Have the identity provider send email or upn, or name the requester's subject under [identity.requesters].",
+            remedy="Have the identity provider send email or upn, or name the requester's subject under "
+            "[advanced.identity.requesters].",
         )
     return Judged()
 
@@ -61,7 +62,7 @@ def is_exactly(person: Person, requester: Requester) -> bool:
 
 
 def names_of(requester: Requester) -> tuple[tuple[str, ...], bool]:
-    """Return all names of a requester, and True if `[identity.requesters]` alone determines them."""
+    """Return all names of a requester, and True if `[advanced.identity.requesters]` alone determines them."""
     actor = requester.actor
     if actor.name and actor.name != actor.subject and actor.kind == "requester":
         return (actor.subject,), True
@@ -74,5 +75,5 @@ def _own(requester: str, person: str) -> str:
         return f"You registered this model, as “{one}”; somebody else has to approve it."
     return (
         f"You registered this model: its requester “{one}” and “{other}” of your sign-in are taken for one person; somebody "
-        "else has to approve it. If they are two people, [identity.requesters] settles it."
+        "else has to approve it. If they are two people, [advanced.identity.requesters] settles it."
     )

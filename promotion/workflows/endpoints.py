@@ -81,7 +81,10 @@ def _operated(
     policy.may_roll_back(actor, name, group, world.config).require()
     settings = world.config.environment(name, group).endpoint
     if settings is None:
-        raise Refused(f"{name} has no endpoints: see [environments.endpoint] in promotion.toml.", code="no_endpoint")
+        raise Refused(
+            f"{name} has no endpoints: see [advanced.environments.{name}.endpoint] in promotion.toml.",
+            code="no_endpoint",
+        )
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
         status, state = judged(view), view.environment(name)

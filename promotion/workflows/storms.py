@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
-# A storm that doesn't end: mail waits for at most so many times `[mail] settle`.
+# A storm that doesn't end: mail waits for at most so many times `[advanced.mail] settle`.
 LONGEST_WAIT = 5
 
 

@@ -17,9 +17,8 @@ from tests.adapters.conftest import Aws, SageMakerDriver
 from tests.fakes import CONFIG_TEXT, GROUP, PREFIX, House, a_package
 
 NAME = f"promotion-dev-{GROUP}"
-SECTION = "[environments.endpoint]\nlargest_latency_ms = 500.0\n"
-MAILED = 'approvers = ["ann@example.com", "ben@example.com"]\n'
-TEXT = CONFIG_TEXT.replace(MAILED, MAILED + SECTION, 1)
+SECTION = "[advanced.environments.dev.endpoint]\nlargest_latency_ms = 500.0\n"
+TEXT = CONFIG_TEXT + SECTION
 ROLE = "arn:aws:iam::123456789012:role/execution"
 
 

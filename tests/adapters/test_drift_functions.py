@@ -18,10 +18,10 @@ from tests.fakes import CONFIG_TEXT, GROUP
 
 PIPELINE = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/retrain-summariser"
 SETTINGS = f"""
-[drift.retraining."summ*"]
+[advanced.drift.retraining."summ*"]
 pipeline = "{PIPELINE}"
 parameters = {{ Group = "{{group}}", Input = "{{input}}", Version = "v{{version}}" }}
-[[drift.monitors]]
+[[advanced.drift.monitors]]
 schedule = "summaries-*"
 group = "{GROUP}"
 environment = "prod"

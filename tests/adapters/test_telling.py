@@ -19,6 +19,7 @@ from tests.rules.stage import LINKS
 SETTINGS = """
 [channels.releases]
 topic = "arn:aws:sns:us-east-1:123456789012:releases"
+[advanced.channels.releases]
 events = ["Model Promoted"]
 """
 

@@ -60,7 +60,7 @@ def test_an_environment_without_endpoints_says_where_to_configure_one(
     house: House, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["endpoint", "status", GROUP, "test"]) == 1
-    assert "[environments.endpoint]" in capsys.readouterr().err
+    assert "[advanced.environments.test.endpoint]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("action", ["remove", "restore"])
@@ -109,8 +109,11 @@ def test_an_update_needs_twice_the_instances(value: float, state: str) -> None:
 
 def test_in_an_account_of_its_own_an_environment_counts_alone() -> None:
     """Two environments share the service's account; the third has its own, with endpoints of another size."""
-    own = 'name = "prod"\naccount = "444444444444"\nendpoint = { instance_type = "ml.m5.xlarge", instance_count = 3 }'
-    here = '\n[registry]\naccount = "123456789012"\nregion = "us-east-1"\n'
+    own = 'name = "prod"\naccount = "444444444444"'
+    here = (
+        '\n[registry]\naccount = "123456789012"\nregion = "us-east-1"\n[advanced.environments.prod.endpoint]\n'
+        'instance_type = "ml.m5.xlarge"\ninstance_count = 3\n'
+    )
     config = parse(TEXT.replace('name = "prod"', own, 1) + here)
     asked = account(client=lambda service: Quotas(1), config=config)
 

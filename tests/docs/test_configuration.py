@@ -1,4 +1,4 @@
-"""Every setting is on its page, and every setting on the page exists."""
+"""Every setting is on its page and in its table, and every setting on the page exists."""
 
 from __future__ import annotations
 
@@ -11,44 +11,85 @@ import msgspec
 import pytest
 
 from promotion.config import settings
+from promotion.config.advanced import EXPERT
 from promotion.config.signing_settings import FormerKey, Signing
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
-SECTIONS: dict[str, type[msgspec.Struct]] = {
-    "Top level": settings.Config,
-    "`[mail]`": settings.Mail,
-    "`[identity]`": settings.Identity,
-    "`[[environments]]`": settings.Environment,
-    "`[[environments.gates]]`": settings.Gate,
-    "`[environments.decision]`": settings.Decision,
-    "`[environments.endpoint]`": settings.Endpoint,
-    "`[operators]`": settings.Operators,
-    "`[break_glass]`": settings.BreakGlass,
-    "`[[freeze]]`": settings.FreezeWindow,
-    "`[registry]`": settings.Registry,
-    "`[signing]`": Signing,
-    "`[[signing.former]]`": FormerKey,
-    "`[artifacts]`": settings.Artifacts,
-    "`[inference]`": settings.Inference,
-    "`[groups_override.PATTERN.inference]`": settings.Evaluation,
-    "`[web]`": settings.Web,
-    "`[drift]`": settings.Drift,
-    "`[[drift.monitors]]`": settings.Monitor,
-    "`[drift.retraining]`": settings.Retraining,
-    "`[channels]`": settings.Channel,
+MOST = 50
+# Sections with settings outside [advanced], as the first table names them.
+SECTIONS: dict[str, tuple[tuple[str, ...], type[msgspec.Struct]]] = {
+    "top level": ((), settings.Config),
+    "`[mail]`": (("mail",), settings.Mail),
+    "`[identity]`": (("identity",), settings.Identity),
+    "`[[environments]]`": (("environments", "*"), settings.Environment),
+    "`[[environments.gates]]`": (("environments", "*", "gates"), settings.Gate),
+    "`[operators]`": (("operators",), settings.Operators),
+    "`[break_glass]`": (("break_glass",), settings.BreakGlass),
+    "`[[freeze]]`": (("freeze",), settings.FreezeWindow),
+    "`[registry]`": (("registry",), settings.Registry),
+    "`[artifacts]`": (("artifacts",), settings.Artifacts),
+    "`[inference]`": (("inference",), settings.Inference),
+    "`[groups_override.PATTERN.inference]`": (("groups_override", "*", "inference"), settings.Evaluation),
+    "`[channels.NAME]`": (("channels", "*"), settings.Channel),
+}
+# Fields that are sections of their own.
+NESTED = {("environments", "*"): {"gates"}, (): {"mail", "identity", "environments", "operators", "break_glass", "freeze",
+          "registry", "artifacts", "inference", "groups_override", "channels"}}  # fmt: skip
+ADVANCED: dict[str, tuple[str, ...] | type[msgspec.Struct]] = {
+    "`[advanced]` itself": (),
+    "`[advanced.mail]`": ("mail",),
+    "`[advanced.identity]`": ("identity",),
+    "`[advanced.environments.NAME]`": ("environments", "*"),
+    "`[advanced.environments.NAME.decision]`": settings.Decision,
+    "`[advanced.environments.NAME.endpoint]`": settings.Endpoint,
+    "`[advanced.artifacts]`": ("artifacts",),
+    "`[advanced.inference]`": ("inference",),
+    "`[advanced.groups_override.PATTERN.inference]`": ("groups_override", "*", "inference"),
+    "`[advanced.channels.NAME]`": ("channels", "*"),
+    "`[advanced.web]`": settings.Web,
+    "`[advanced.drift]`": settings.Drift,
+    "`[[advanced.drift.monitors]]`": settings.Monitor,
+    "`[advanced.drift.retraining.PATTERN]`": settings.Retraining,
+    "`[advanced.signing]`": Signing,
+    "`[[advanced.signing.former]]`": FormerKey,
 }
 
 
+def fields(struct: type[msgspec.Struct]) -> set[str]:
+    return {field.name for field in msgspec.structs.fields(struct)}
+
+
+def first_table() -> Iterator[tuple[str, str]]:
+    """Section and name of each setting of the page's first table."""
+    section = ""
+    for line in PAGE.split("|---|\n", 1)[1].split("\n\n", 1)[0].splitlines():
+        named, setting = line.split("|")[1:3]
+        section = named.strip() or section
+        yield from ((section, name) for name in re.findall(r"`(\w+)`", setting))
+
+
 def documented(title: str) -> set[str]:
-    section = PAGE.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
+    section = PAGE.split(f"### {title}\n", 1)[1].split("\n##", 1)[0]
     first_cells = re.findall(r"^\| (`[^|]*)\|", section, re.MULTILINE)
     return {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
 
 
-@pytest.mark.parametrize("title", SECTIONS)
-def test_the_page_has_the_settings_that_there_are(title: str) -> None:
-    fields = {field.name for field in msgspec.structs.fields(SECTIONS[title])}
-    assert documented(title) == fields
+def test_the_first_table_has_every_setting_outside_advanced() -> None:
+    there = {
+        (title, name)
+        for title, (section, struct) in SECTIONS.items()
+        for name in fields(struct) - set(EXPERT.get(section, ())) - NESTED.get(section, set())
+    }
+    assert set(first_table()) == there
+    assert len(there) <= MOST
+    assert len(list(first_table())) == len(there)
+
+
+@pytest.mark.parametrize("title", ADVANCED)
+def test_each_table_of_advanced_has_the_settings_that_there_are(title: str) -> None:
+    section = ADVANCED[title]
+    there = set(EXPERT[section]) - {"drift", "signing", "web"} if isinstance(section, tuple) else fields(section)
+    assert documented(title) == there
 
 
 def choices(kind: object) -> Iterator[str]:
@@ -59,12 +100,23 @@ def choices(kind: object) -> Iterator[str]:
         yield from choices(part)
 
 
-@pytest.mark.parametrize("title", SECTIONS)
-def test_each_word_that_a_setting_may_have_is_in_its_section(title: str) -> None:
-    section = PAGE.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
-    words = {word for kind in get_type_hints(SECTIONS[title]).values() for word in choices(kind)}
-    assert {word for word in words if f'"{word}"' not in section} == set()
+STRUCTS = [struct for _, struct in SECTIONS.values()] + [each for each in ADVANCED.values() if isinstance(each, type)]
 
 
-def test_the_page_knows_every_section() -> None:
-    assert set(re.findall(r"^## (.+)$", PAGE, re.MULTILINE)) >= set(SECTIONS)
+@pytest.mark.parametrize("struct", STRUCTS, ids=lambda struct: struct.__name__)
+def test_each_word_that_a_setting_may_have_is_in_its_row(struct: type[msgspec.Struct]) -> None:
+    for name, kind in get_type_hints(struct).items():
+        rows = [line for line in PAGE.splitlines() if line.startswith("|") and re.search(rf"`{name}`", line)]
+        assert [word for word in choices(kind) if not any(f'"{word}"' in row for row in rows)] == [], name
+
+
+def test_the_page_knows_every_section_of_advanced() -> None:
+    titles = set(re.findall(r"^### (`\[\[?advanced.+)$", PAGE, re.MULTILINE))
+    assert titles == set(ADVANCED)
+
+
+def test_every_setting_for_experts_is_a_setting() -> None:
+    known = dict(SECTIONS.values())
+    known["groups_override", "*", "environments", "*"] = settings.EnvironmentOverride
+    for section, names in EXPERT.items():
+        assert set(names) <= fields(known[section]), section

@@ -358,11 +358,11 @@ def plant(folder: Path, *, hash_up_to_gb: float = 10.0, settle: str = "0s") -> I
     def call(client: Any, operation: str, given: dict[str, Any]) -> Any:
         return made.call(client, operation, given, original)
 
-    config = CONFIG_TEXT.replace("[mail]\n", f'[mail]\nsettle = "{settle}"\n')
+    config = f'{CONFIG_TEXT}\n[advanced.mail]\nsettle = "{settle}"\n'
     (folder / names.CONFIG_FILE).write_text(
-        f'{config}\n[artifacts]\nbuckets = ["{MODELS}"]\nhash_in_function_up_to_gb = {hash_up_to_gb}\n'
-        f'[inference]\nbucket = "{MODELS}"\n[drift]\nenvironments = ["dev"]\n'
-        f'[drift.retraining."*"]\npipeline = "{RETRAINING}"\n',
+        f'{config}\n[artifacts]\nbuckets = ["{MODELS}"]\n[advanced.artifacts]\nhash_in_function_up_to_gb = {hash_up_to_gb}\n'
+        f'[inference]\nbucket = "{MODELS}"\n[advanced.drift]\nenvironments = ["dev"]\n'
+        f'[advanced.drift.retraining."*"]\npipeline = "{RETRAINING}"\n',
         encoding="utf-8",
     )
     listener = _tells(made)

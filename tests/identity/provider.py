@@ -19,6 +19,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, Key, RSAKey
 
 from promotion.aws.identity import IdentityProvider
+from promotion.config.advanced import EXPERT
 from promotion.config.loading import parse
 from promotion.domain.people import Person
 from promotion.links.tokens import SignIn
@@ -145,8 +146,11 @@ class Application:
     def __init__(
         self, provider: Provider, *, secret: str = CLIENT_SECRET, group: str = '"ml-dev"', **identity: str
     ) -> None:
-        more = "".join(f"{key} = {json.dumps(value)}\n" for key, value in identity.items())
-        self.config = parse(CONFIG.replace("ISSUER", provider.issuer).replace("MORE", more).replace('"ml-dev"', group))
+        text = CONFIG.replace("ISSUER", provider.issuer).replace('"ml-dev"', group)
+        for key, value in identity.items():
+            place = "EXPERT" if key in EXPERT["identity",] else "MORE"
+            text = text.replace(place, f"{key} = {json.dumps(value)}\n{place}")
+        self.config = parse(text.replace("EXPERT", "").replace("MORE", ""))
         self.provider = provider
         self.identity = IdentityProvider(self.config, secret, "https://promotion.example.com/callback")
 
@@ -203,4 +207,6 @@ MORE
 name = "dev"
 approver_group = { id = "ml-dev", name = "ML approvers, dev" }
 approvers = ["ann@example.com"]
+[advanced.identity]
+EXPERT
 """

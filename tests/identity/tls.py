@@ -16,7 +16,7 @@ from tests.identity.provider import Provider
 
 
 class TlsProvider(Provider):
-    """`certificate` is what `[identity] ca_bundle` has to hold."""
+    """`certificate` is what `[advanced.identity] ca_bundle` has to hold."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()

@@ -21,16 +21,14 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The registry's account has a network and a key; prod's has a network of its own, uat's a key and none, test's none."""
     folder = tmp_path_factory.mktemp("networks")
     text = CONFIG.read_text(encoding="utf-8")
-    for before, after in (
-        ("[inference]", f'[inference]\nsubnets = ["subnet-1"]\nsecurity_groups = ["sg-1"]\nvolume_key = "{KEY}"'),
-        ('account = "222222222222"', 'account = "222222222222"\nsubnets = []'),
-        ('account = "333333333333"', f'account = "333333333333"\nsubnets = []\nvolume_key = "{OWN}"'),
-        (
-            'account = "444444444444"',
-            'account = "444444444444"\nsubnets = ["subnet-4"]\nsecurity_groups = ["sg-4"]',
-        ),
+    assert text.splitlines()[-2] == "[advanced.inference]"
+    text += f'subnets = ["subnet-1"]\nsecurity_groups = ["sg-1"]\nvolume_key = "{KEY}"\n'
+    for name, own in (
+        ("test", "subnets = []"),
+        ("uat", f'subnets = []\nvolume_key = "{OWN}"'),
+        ("prod", 'subnets = ["subnet-4"]\nsecurity_groups = ["sg-4"]'),
     ):
-        text = text.replace(before, after, 1)
+        text += f"[advanced.environments.{name}]\n{own}\n"
     (folder / "promotion.toml").write_text(text, encoding="utf-8")
     finished = run_app(folder / "promotion.toml", folder / "out", bundle="false")
     assert finished.returncode == 0, finished.stdout[-4000:] + finished.stderr[-4000:]

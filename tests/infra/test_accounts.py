@@ -17,6 +17,8 @@ from tests.infra.accounts import ACCOUNTS, CONFIG, OTHERS, SERVICE, lets_in, nam
 from tests.infra.simulation import allowed
 from tests.infra.synthesized import ROOT, Template, actions, resources, run_app
 
+PROD = "[advanced.environments.prod]"
+
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -349,10 +351,14 @@ def test_an_account_needs_the_registrys_beside_it() -> None:
     ("line", "replacement", "complaint"),
     [
         ('buckets = ["promotion-models"]', "", "artifacts.buckets"),
-        ('bucket = "promotion-models"', 'subnets = ["s"]\nsecurity_groups = ["g"]', "environments[1].subnets"),
-        ('account = "444444444444"', 'account = "444444444444"\nsubnets = ["s"]', "environments[3].security_groups"),
-        ('account = "444444444444"', 'account = "444444444444"\nregion = "eu-west-1"', "environments[3].region"),
-        ('buckets = ["promotion-models"]', 'buckets = ["b"]\nregion = "eu-west-1"', "registry.region"),
+        (
+            "[advanced.inference]",
+            '[advanced.inference]\nsubnets = ["s"]\nsecurity_groups = ["g"]',
+            "advanced.environments.test.subnets",
+        ),
+        ("[operators]", f'{PROD}\nsubnets = ["s"]\n[operators]', "advanced.environments.prod.security_groups"),
+        ("[operators]", f'{PROD}\nregion = "eu-west-1"\n[operators]', "advanced.environments.prod.region"),
+        ("[operators]", '[advanced.artifacts]\nregion = "eu-west-1"\n[operators]', "registry.region"),
     ],
 )
 def test_settings_that_cannot_span_accounts_are_refused(

@@ -18,15 +18,16 @@ PIPELINE = "arn:aws:sagemaker:eu-west-1:123456789012:pipeline/retrain-summaries"
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:releases"
 SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:chat-AbCdEf"
 SETTINGS = f"""
-[[drift.monitors]]
+[[advanced.drift.monitors]]
 schedule = "summaries-*"
 group = "summaries"
 environment = "prod"
 bucket = "monitoring-reports"
-[drift.retraining."summ*"]
+[advanced.drift.retraining."summ*"]
 pipeline = "{PIPELINE}"
 [channels.releases]
 topic = "{TOPIC}"
+[advanced.channels.releases]
 events = ["Model Promoted", "Model Rolled Back"]
 groups = ["summaries", "fraud-*"]
 [channels.chat-room]

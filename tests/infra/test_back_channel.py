@@ -1,4 +1,4 @@
-"""`[identity] backchannel_logout`: a table of ended sessions, which three functions read and one writes."""
+"""`[advanced.identity] backchannel_logout`: a table of ended sessions, which three functions read and one writes."""
 
 from __future__ import annotations
 

@@ -13,16 +13,14 @@ from promotion import names
 from tests.infra.synthesized import ROOT, Template, actions, resources, run_app, synthesize
 
 HERE = Path(__file__).parent
-SECTION = '[environments.endpoint]\ngroups = ["chat-*"]\n'
+SECTION = '[advanced.environments.{name}.endpoint]\ngroups = ["chat-*"]\n'
 MODULE = "on_live_changed"
 
 
 def configured(folder: Path, base: str, *environments: str) -> Path:
     """A test configuration with endpoints in some environments."""
     text = (HERE / base).read_text(encoding="utf-8")
-    for name in environments:
-        block = text.split(f'name = "{name}"\n', 1)[1].split("\n[[", 1)[0]
-        text = text.replace(f'name = "{name}"\n{block}', f'name = "{name}"\n{block}\n{SECTION}')
+    text += "".join(SECTION.replace("{name}", name) for name in environments)
     path = folder / "promotion.toml"
     path.write_text(text, encoding="utf-8")
     return path

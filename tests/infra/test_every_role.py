@@ -78,10 +78,8 @@ OTHERS = {
 def full(tmp_path_factory: pytest.TempPathFactory) -> Template:
     """A deployment as it is, image included, with an endpoint in dev."""
     folder = tmp_path_factory.mktemp("full")
-    text = CONFIG.read_text(encoding="utf-8").replace(
-        'name = "dev"', 'name = "dev"\nendpoint = { instance_type = "ml.g5.xlarge" }', 1
-    )
-    (folder / "promotion.toml").write_text(text, encoding="utf-8")
+    endpoint = '\n[advanced.environments.dev.endpoint]\ninstance_type = "ml.g5.xlarge"\n'
+    (folder / "promotion.toml").write_text(CONFIG.read_text(encoding="utf-8") + endpoint, encoding="utf-8")
     finished = run_app(folder / "promotion.toml", folder / "out", nag="false")
     assert finished.returncode == 0, finished.stderr
     return Template(folder / "out" / "promotion.template.json")

@@ -56,7 +56,7 @@ def aws() -> Iterator[pytest.MonkeyPatch]:
 
 def configured(folder: Path, table: str) -> Path:
     place = folder / "promotion.toml"
-    place.write_text(f'ledger_table = "{table}"\n{PLAIN}', encoding="utf-8")
+    place.write_text(f'advanced.ledger_table = "{table}"\n{PLAIN}', encoding="utf-8")
     return place
 
 
@@ -134,7 +134,7 @@ def test_a_table_that_cannot_go_on_is_refused_with_what_to_do(
     make(**how, tags={})
     with pytest.raises(Invalid) as refused:
         kept.find(how["name"], boto3.client)
-    assert refused.value.field == "ledger_table"
+    assert refused.value.field == "advanced.ledger_table"
     assert said in str(refused.value)
 
 

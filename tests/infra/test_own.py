@@ -25,12 +25,11 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Template:
     """dev runs as a role that is there already, the others as ours; all in a network, with a key."""
     folder = tmp_path_factory.mktemp("own")
     text = CONFIG.read_text(encoding="utf-8")
-    network = (
-        f'[inference]\nsubnets = ["subnet-1"]\nsecurity_groups = ["sg-1"]\nvolume_key = "{KEY}"\noutput_key = "{KEY}"'
-    )
-    network = f'[web]\nsubnets = ["subnet-3"]\nsecurity_groups = ["sg-3"]\n\n{network}'
-    text = text.replace("[inference]", network).replace('name = "dev"', f'name = "dev"\nexecution_role = "{ROLE}"')
-    (folder / "promotion.toml").write_text(text, encoding="utf-8")
+    network = f'subnets = ["subnet-1"]\nsecurity_groups = ["sg-1"]\nvolume_key = "{KEY}"\noutput_key = "{KEY}"\n'
+    web = '[advanced.web]\nsubnets = ["subnet-3"]\nsecurity_groups = ["sg-3"]\n'
+    role = f'[advanced.environments.dev]\nexecution_role = "{ROLE}"\n'
+    assert text.splitlines()[-2] == "[advanced.inference]"
+    (folder / "promotion.toml").write_text(text + network + web + role, encoding="utf-8")
     return synthesize(folder / "promotion.toml", folder / "out")
 
 
@@ -98,9 +97,8 @@ def test_another_region_than_the_one_deployed_into_is_refused(
 ) -> None:
     monkeypatch.setenv("CDK_DEFAULT_REGION", "us-east-1")
     wrong = tmp_path / "promotion.toml"
-    text = "[web]\n" + CONFIG.read_text(encoding="utf-8").partition("\n\n")[2]
-    assert f"[{section}]\n" in text
-    wrong.write_text(text.replace(f"[{section}]\n", f"[{section}]\n{setting}\n", 1), encoding="utf-8")
+    text = CONFIG.read_text(encoding="utf-8").partition("\n[advanced.inference]\n")[0]
+    wrong.write_text(f"{text}\n[advanced.{section}]\n{setting}\n", encoding="utf-8")
     finished = run_app(wrong, tmp_path / "out", bundle="false", nag="false")
     assert finished.returncode != 0
-    assert f"promotion.toml {section}.{setting.partition(' ')[0]}: it" in finished.stderr
+    assert f"promotion.toml advanced.{section}.{setting.partition(' ')[0]}: it" in finished.stderr

@@ -271,7 +271,7 @@ def test_a_key_of_before_signs_the_change_and_another_key_signs_from_then_on(tmp
     old = "arn:aws:kms:us-east-1:123456789012:key/11111111-1111-1111-1111-111111111111"
     new = "arn:aws:kms:us-east-1:123456789012:key/22222222-2222-2222-2222-222222222222"
     signing = (
-        f'\n[signing]\nkey = "{new}"\n[[signing.former]]\nkey_id = "{old}"\nuntil = 2026-12-01T00:00:00Z\n'
+        f'\n[advanced.signing]\nkey = "{new}"\n[[advanced.signing.former]]\nkey_id = "{old}"\nuntil = 2026-12-01T00:00:00Z\n'
         'public_key = """-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"""\n'
     )
     config = tmp_path / "promotion.toml"

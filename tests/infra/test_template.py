@@ -132,10 +132,14 @@ def test_another_prefix_is_another_installation(template: Template, tmp_path: Pa
         ('client_id = "promotion"', "", "client_id"),
         ("quorum = 2", "quorom = 2", "quorom"),
         ("quorum = 2", 'account = "210987654321"', "registry.account"),
-        ("quorum = 2", 'region = "eu-west-1"', "environments[3].region"),
+        (
+            "[artifacts]",
+            '[advanced.environments.prod]\nregion = "eu-west-1"\n[artifacts]',
+            "advanced.environments.prod.region",
+        ),
         ('name = "test"', 'name = "dev"', "environments[1].name"),
         ('[inference]\nbucket = "promotion-models"', '[inference]\nschedule = "daily"', "inference.schedule"),
-        ('bucket = "promotion-models"', 'subnets = ["subnet-1"]', "inference.security_groups"),
+        ("[advanced.inference]", '[advanced.inference]\nsubnets = ["subnet-1"]', "advanced.inference.security_groups"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_its_name(tmp_path: Path, line: str, replacement: str, complaint: str) -> None:

@@ -24,7 +24,7 @@ from promotion.workflows import decisions, drift, endpoints, operations, runs
 from tests.fakes import ANN, CONFIG_TEXT, DEE, GIL, GROUP, OPERATOR, House, a_package, a_registration, a_run
 
 FOLDER = Path(__file__).parent
-CONFIG = parse(CONFIG_TEXT + "[drift]\nlargest_psi = 0.25\nmin_records = 10\n")
+CONFIG = parse(CONFIG_TEXT + "[advanced.drift]\nlargest_psi = 0.25\nmin_records = 10\n")
 
 
 def every_journey() -> House:

@@ -14,13 +14,12 @@ from promotion.errors import Invalid
 ROOT = Path(__file__).resolve().parents[2]
 ISSUER = "http://127.0.0.1:9000"
 OWN = """
-[inference]
 subnets = ["subnet-1"]
 security_groups = ["sg-1"]
 volume_key = "arn:aws:kms:us-east-1:111111111111:key/1"
 """
 WEB = """
-[web]
+[advanced.web]
 domain_name = "models.example.com"
 certificate_arn = "arn:aws:acm:us-east-1:111111111111:certificate/1"
 """
@@ -28,13 +27,10 @@ certificate_arn = "arn:aws:acm:us-east-1:111111111111:certificate/1"
 
 def test_four_accounts_a_domain_a_network_and_a_ledger_are_left_to_aws(tmp_path: Path) -> None:
     text = (ROOT / "tests" / "infra" / "accounts.toml").read_text(encoding="utf-8")
-    text = text.replace("\n[inference]\n", OWN).replace(
-        'account = "444444444444"', 'account = "444444444444"\nsubnets = []'
-    )
-    for account in ("222222222222", "333333333333"):
-        text = text.replace(f'account = "{account}"', f'account = "{account}"\nsubnets = []')
+    assert text.splitlines()[-2] == "[advanced.inference]"
+    own = "".join(f"[advanced.environments.{name}]\nsubnets = []\n" for name in ("test", "uat", "prod"))
     source = tmp_path / "promotion.toml"
-    source.write_text(f'ledger_table = "left"\n{text}{WEB}', encoding="utf-8")
+    source.write_text(f'advanced.ledger_table = "left"\n{text}{OWN}{WEB}{own}', encoding="utf-8")
     assert loading.load(source).cross_account
     here = config_overrides.write(source, tmp_path / "local.toml", issuer=ISSUER)
     assert (here.cross_account, here.registry.account, here.ledger_table, here.web.domain_name) == (
@@ -53,7 +49,7 @@ def test_four_accounts_a_domain_a_network_and_a_ledger_are_left_to_aws(tmp_path:
 def test_ones_own_provider_keeps_the_settings_that_reach_it(tmp_path: Path) -> None:
     text = (ROOT / "promotion.toml").read_text(encoding="utf-8")
     source = tmp_path / "own.toml"
-    source.write_text(text.replace("[identity]\n", '[identity]\nproxy = "http://proxy.example.com:8080"\n', 1), "utf-8")
+    source.write_text(f'{text}\n[advanced.identity]\nproxy = "http://proxy.example.com:8080"\n', "utf-8")
     own = config_overrides.write(source, tmp_path / "a.toml", issuer="https://idp.example.com", client_id="mine")
     assert (own.identity.issuer, own.identity.client_id) == ("https://idp.example.com", "mine")
     assert own.identity.proxy == "http://proxy.example.com:8080"

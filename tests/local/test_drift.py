@@ -33,10 +33,10 @@ bucket = "promotion-models"
 name = "prod"
 approver_group = { id = "ml-prod-approvers", name = "ML approvers, prod" }
 approvers = ["ann@example.com"]
-[drift.retraining."winter-*"]
+[advanced.drift.retraining."winter-*"]
 pipeline = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/retrain-harbour-summariser"
 parameters = { Group = "{group}", Input = "{input}", Seconds = "2" }
-[[drift.monitors]]
+[[advanced.drift.monitors]]
 schedule = "winter-*"
 group = "winter-logs"
 environment = "prod"

@@ -18,7 +18,6 @@ SETTINGS = """
 groups = ["*"]
 [mail]
 sender = "models@example.com"
-samples_in_mail = true
 [identity]
 issuer = "https://login.example.com/tenant/v2.0"
 client_id = "promotion"
@@ -37,6 +36,8 @@ approvers = ["ann@example.com"]
 [[environments.gates]]
 metric = "rougeL"
 min = 0.99
+[advanced.mail]
+samples_in_mail = true
 """
 
 

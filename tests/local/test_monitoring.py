@@ -44,13 +44,14 @@ approvers = ["ann@example.com"]
 [[environments.gates]]
 metric = "rougeL"
 min = 0.5
-[[drift.monitors]]
+[[advanced.drift.monitors]]
 schedule = "monitored-*"
 group = "{GROUP}"
 environment = "prod"
 bucket = "{BUCKET}"
 [channels.chat]
 webhook_secret = "{SECRET}"
+[advanced.channels.chat]
 events = ["Approval Requested", "Drift Detected"]
 """
 

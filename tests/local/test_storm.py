@@ -1,4 +1,4 @@
-"""Registrations within a short time, with `[mail] settle` as deployed: what approvers and the requester get."""
+"""Registrations within a short time, with `[advanced.mail] settle` as deployed: what approvers and the requester get."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_of_four_registrations_approvers_get_mail_about_the_first_and_the_newest(tmp_path: Path) -> None:
     config = tmp_path / "promotion.toml"
     text = (ROOT / "promotion.toml").read_text(encoding="utf-8")
-    config.write_text(text.replace("[mail]\n", '[mail]\nsettle = "3m"\n'), encoding="utf-8")
+    config.write_text(f'{text}\n[advanced.mail]\nsettle = "3m"\n', encoding="utf-8")
     with LocalService(config=config, inference=False) as service, Person(service, "ann") as ann:
         ann.sign_in()
         register(service, "stormy")

@@ -62,12 +62,15 @@ def test_a_containers_variables_have_32_kb_together() -> None:
 @pytest.mark.parametrize(
     ("settings", "place"),
     [
-        ("[inference]\nmax_payload_mb = 50\nmax_concurrent_transforms = 4", "inference.max_concurrent_transforms"),
-        ('[inference]\nhyper_params = "{oops"', "inference.hyper_params"),
-        ('[inference]\nhyper_params = "[1]"', "inference.hyper_params"),
-        ('[inference]\nlongest_transform = "3d"', "inference.longest_transform"),
+        (
+            "[advanced.inference]\nmax_payload_mb = 50\nmax_concurrent_transforms = 4",
+            "inference.max_concurrent_transforms",
+        ),
+        ('[advanced.inference]\nhyper_params = "{oops"', "inference.hyper_params"),
+        ('[advanced.inference]\nhyper_params = "[1]"', "inference.hyper_params"),
+        ('[advanced.inference]\nlongest_transform = "3d"', "inference.longest_transform"),
         ('[inference]\ninput = "s3://lake-{group}/in.jsonl"', "inference.input"),
-        ('[inference]\ntransform_ami_version = "an ami"', "inference.transform_ami_version"),
+        ('[advanced.inference]\ntransform_ami_version = "an ami"', "inference.transform_ami_version"),
         ('[artifacts]\nkeys = ["alias/models"]', "artifacts.keys[0]"),
         (
             f'[registry]\nregion = "us-gov-west-1"\n[artifacts]\nkeys = ["{KEY}"]',
@@ -83,7 +86,7 @@ def test_settings_that_sagemaker_refuses_at_each_run_are_refused_at_synth(settin
 
 @pytest.mark.parametrize("text", ['{"max_length": 50}', "{'max_length': 50, 'do_sample': True}", "None"])
 def test_hyper_params_are_read_as_the_container_reads_them(text: str) -> None:
-    assert parse(f'{CONFIG_TEXT}\n[inference]\nhyper_params = """{text}"""\n').inference.hyper_params == text
+    assert parse(f'{CONFIG_TEXT}\n[advanced.inference]\nhyper_params = """{text}"""\n').inference.hyper_params == text
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,10 @@ def test_a_channel_tells_what_it_was_asked_to() -> None:
         ('[channels.chat]\nwebhook_secret = "https://hooks.example.com/T0/B0"', "not the address"),
         ('[channels.chat]\ntopic = "releases"', "no ARN"),
         (f'[channels.chat]\ntopic = "{TOPIC}.fifo"', "standard SNS topic"),
-        (f'[channels.chat]\ntopic = "{TOPIC}"\nevents = ["Model Registered"]', "no published event"),
+        (
+            f'[channels.chat]\ntopic = "{TOPIC}"\n[advanced.channels.chat]\nevents = ["Model Registered"]',
+            "no published event",
+        ),
         (f'[channels."Chat Room"]\ntopic = "{TOPIC}"', "can't name a channel"),
         (f'[channels.chat]\nwebhook_secret = "{SECRET}"\nstyle = "irc"', "irc"),
     ],

@@ -37,11 +37,16 @@ def test_the_file_of_this_repository_is_right() -> None:
         ("quorum = 2", 'quorum = 2\nexpires_after = "soon"', "environments[2].expires_after", "not a duration"),
         ("quorum = 2", 'quorum = 2\nexpires_after = "0h"', "environments[2].expires_after", "not a duration"),
         ("quorum = 2", 'quorum = 2\naccount = "12"', "environments[2].account", "12 digits"),
-        ("quorum = 2", 'quorum = 2\non_revoke = "panic"', "environments[2].on_revoke", "Invalid enum"),
+        (
+            "[operators]",
+            '[advanced.environments.prod]\non_revoke = "panic"\n[operators]',
+            "advanced.environments.prod.on_revoke",
+            "Invalid enum",
+        ),
         ('groups = ["*"]', "groups = []", "groups", "at least one"),
         ('groups = ["*"]', 'groups = ["*"]\ncolour = "red"', "top level", "unknown field `colour`"),
         ('groups = ["*"]', "groups = [", "promotion.toml", "not TOML"),
-        ("[operators]", "[web]\ndomain_name = 'a.example'\n[operators]", "web", "go together"),
+        ("[operators]", "[advanced.web]\ndomain_name = 'a.example'\n[operators]", "advanced.web", "go together"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_its_place(old: str, new: str, place: str, reason: str) -> None:
@@ -58,9 +63,9 @@ def test_a_wrong_setting_is_refused_with_its_place(old: str, new: str, place: st
         ('[groups_override."a-*".environments.nowhere]\nquorum = 3', "nowhere", "no environment 'nowhere'"),
         ('[groups_override."a-*".environments.prod]\nquorum = 99', "quorum", "<= 20"),
         ('[groups_override."a-*".environments.prod]\napprovers = ["x"]', "approvers", "not a mail address"),
-        ('[inference]\nsubnets = ["subnet-1"]', "inference.security_groups", "go together"),
-        ('[web]\nsecurity_groups = ["sg-1"]', "web.subnets", "go together"),
-        ('[web]\nsubnets = ["vpc-1"]\nsecurity_groups = ["sg-1"]', "web.subnets", "id of a subnet"),
+        ('[advanced.inference]\nsubnets = ["subnet-1"]', "advanced.inference.security_groups", "go together"),
+        ('[advanced.web]\nsecurity_groups = ["sg-1"]', "advanced.web.subnets", "go together"),
+        ('[advanced.web]\nsubnets = ["vpc-1"]\nsecurity_groups = ["sg-1"]', "advanced.web.subnets", "id of a subnet"),
         ("[[freeze]]\nstart = 2026-01-01T00:00:00\nend = 2026-01-02T00:00:00", "freeze[0]", "time zone"),
         ("[[freeze]]\nstart = 2026-01-02T00:00:00Z\nend = 2026-01-01T00:00:00Z", "freeze[0].end", "before it starts"),
         (
@@ -85,14 +90,12 @@ def test_any_file_is_a_configuration_or_refused(text: str) -> None:
 
 def test_a_session_lasts_a_day_at_most() -> None:
     def lasting(text: str) -> str:
-        return parse(
-            CONFIG_TEXT.replace("[identity]\n", f'[identity]\nsession_lifetime = "{text}"\n')
-        ).identity.session_lifetime
+        return parse(f'{CONFIG_TEXT}\n[advanced.identity]\nsession_lifetime = "{text}"\n').identity.session_lifetime
 
     assert lasting("24h") == "24h"
     with pytest.raises(Invalid, match="at most 24h") as invalid:
         lasting("25h")
-    assert invalid.value.field.endswith("identity.session_lifetime")
+    assert invalid.value.field.endswith("advanced.identity.session_lifetime")
 
 
 def test_a_missing_file_says_what_to_set(tmp_path: Path) -> None:
@@ -123,7 +126,7 @@ def test_settings_for_decisions_have_a_digest_of_their_own() -> None:
         parse(CONFIG_TEXT.replace("quorum = 2", "quorum = 3")),
         parse(CONFIG_TEXT.replace("min = 0.6\n", "min = 0.7\n")),
         parse(CONFIG_TEXT.replace("role/operations", "role/other")),
-        parse('bypass = "report"\n' + CONFIG_TEXT),
+        parse('advanced.bypass = "report"\n' + CONFIG_TEXT),
     ]
     assert config.policy_digest() == same.policy_digest()
     assert len({each.policy_digest() for each in [config, *others]}) == 5

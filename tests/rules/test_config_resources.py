@@ -18,17 +18,19 @@ account = "123456789012"
 region = "us-east-1"
 [artifacts]
 buckets = ["models", "more.models-2"]
+[advanced.artifacts]
 hash_instance_type = "ml.m5.xlarge"
 [inference]
 bucket = "inputs"
 input = "s3://{{bucket}}/{{group}}/{{environment}}/in.jsonl"
 instance_type = "ml.p4d.24xlarge"
-image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/image:1.2@sha256:{"0" * 64}"
 schedule = "cron(0 6 * * ? *)"
+[advanced.inference]
+image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/image:1.2@sha256:{"0" * 64}"
 subnets = ["subnet-0123456789abcdef0"]
 security_groups = ["sg-0123456789abcdef0"]
 volume_key = "{KEY}"
-[web]
+[advanced.web]
 domain_name = "models.example.com"
 certificate_arn = "{CERTIFICATE}"
 """
@@ -46,31 +48,35 @@ def test_names_of_every_kind_are_taken() -> None:
         ('"models", "more', '"s3://models", "more', "artifacts.buckets[0]"),
         ("more.models-2", "More_Models", "artifacts.buckets[1]"),
         ('bucket = "inputs"', 'bucket = "inputs/prod"', "inference.bucket"),
-        ("ml.m5.xlarge", "m5.xlarge", "artifacts.hash_instance_type"),
+        ("ml.m5.xlarge", "m5.xlarge", "advanced.artifacts.hash_instance_type"),
         ("ml.p4d.24xlarge", "p4d", "inference.instance_type"),
         ("s3://{bucket}/{group}", "/data/{group}", "inference.input"),
         ("{group}/{environment}", "{gruop}/{environment}", "inference.input"),
         ("{group}/{environment}", "{group/{environment}", "inference.input"),
-        ("123456789012.dkr", "https://123456789012.dkr", "inference.image"),
+        ("123456789012.dkr", "https://123456789012.dkr", "advanced.inference.image"),
         ("cron(0 6 * * ? *)", "daily", "inference.schedule"),
-        ('["subnet-0', '["sg-0', "inference.subnets"),
-        ('["sg-0', '["subnet-0', "inference.security_groups"),
-        (KEY, "alias/models", "inference.volume_key"),
-        (KEY, KEY.partition("/")[2], "inference.volume_key"),
-        ("models.example.com", "https://models.example.com", "web.domain_name"),
-        ("models.example.com", "models.example.com/", "web.domain_name"),
-        (CERTIFICATE, CERTIFICATE.replace(":acm:", ":iam:"), "web.certificate_arn"),
-        (CERTIFICATE, CERTIFICATE.replace("us-east-1", "eu-west-1"), "web.certificate_arn"),
+        ('["subnet-0', '["sg-0', "advanced.inference.subnets"),
+        ('["sg-0', '["subnet-0', "advanced.inference.security_groups"),
+        (KEY, "alias/models", "advanced.inference.volume_key"),
+        (KEY, KEY.partition("/")[2], "advanced.inference.volume_key"),
+        ("models.example.com", "https://models.example.com", "advanced.web.domain_name"),
+        ("models.example.com", "models.example.com/", "advanced.web.domain_name"),
+        (CERTIFICATE, CERTIFICATE.replace(":acm:", ":iam:"), "advanced.web.certificate_arn"),
+        (CERTIFICATE, CERTIFICATE.replace("us-east-1", "eu-west-1"), "advanced.web.certificate_arn"),
         ('region = "us-east-1"', 'region = "Virginia"', "registry.region"),
         ('client_id = "promotion"', 'client_id = " "', "identity.client_id"),
         ("https://login.example.com/tenant/v2.0", "https://login.example.com/<tenant id>/v2.0", "identity.issuer"),
         ('id = "dev-approvers"', 'id = ""', "environments[0].approver_group.id"),
         ("arn:aws:iam::123456789012:role/operations", "operations", "operators.principals"),
-        ('name = "test"', 'name = "test"\nexecution_role = "data-science"', "environments[1].execution_role"),
         (
-            'name = "test"',
-            'name = "test"\nexecution_role = "arn:aws:iam::210987654321:role/data-science"',
-            "environments[1].execution_role",
+            "[registry]",
+            '[advanced.environments.test]\nexecution_role = "data-science"\n[registry]',
+            "advanced.environments.test.execution_role",
+        ),
+        (
+            "[registry]",
+            '[advanced.environments.test]\nexecution_role = "arn:aws:iam::210987654321:role/data-science"\n[registry]',
+            "advanced.environments.test.execution_role",
         ),
     ],
 )

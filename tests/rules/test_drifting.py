@@ -19,9 +19,9 @@ from tests.rules.stage import LINKS
 
 PIPELINE = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/retrain-summariser"
 SETTINGS = f"""
-[drift]
+[advanced.drift]
 largest_psi = 0.25
-[drift.retraining."summ*"]
+[advanced.drift.retraining."summ*"]
 pipeline = "{PIPELINE}"
 """
 MONITOR = "monitor summaries-hourly"
@@ -123,7 +123,7 @@ def test_a_newer_version_in_production_ends_the_episode(house: House) -> None:
 def test_only_watched_environments_drift(house: House) -> None:
     run(house, 0.9, environment="test")
     assert drifts(house) == []
-    everywhere = House(configured('\n[drift]\nenvironments = ["test", "prod"]\n'))
+    everywhere = House(configured('\n[advanced.drift]\nenvironments = ["test", "prod"]\n'))
     everywhere.climb(1)
     run(everywhere, 0.9, environment="test")
     assert [event.environment for event in everywhere.events() if event.kind == names.DRIFT_DETECTED] == ["test"]
@@ -206,14 +206,23 @@ def test_the_loop_begins_again_with_the_retrained_version(house: House) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ('[drift]\nenvironments = ["moon"]', "no environment 'moon'"),
-        ("[drift]\nlargest_psi = 0.0", "> 0"),
-        ('[drift.retraining."*"]\npipeline = "retrain"', "no ARN"),
-        (f'[drift.retraining."*"]\npipeline = "{PIPELINE}"\nparameters = {{ A = "{{who}}" }}', "nothing to fill in"),
-        (f'[drift.retraining."*"]\npipeline = "{PIPELINE}"\nparameters = {{ A = "{{" }}', "can't be filled in"),
-        (f'[drift.retraining."*"]\npipeline = "{PIPELINE}"\nagain_after = "soon"', "no duration|not a duration"),
-        ('[[drift.monitors]]\nschedule = "s"\ngroup = "g"\nenvironment = "moon"', "no environment 'moon'"),
-        ('[[drift.monitors]]\nschedule = "s"\ngroup = "g*"\nenvironment = "prod"', "a monitor watches one"),
+        ('[advanced.drift]\nenvironments = ["moon"]', "no environment 'moon'"),
+        ("[advanced.drift]\nlargest_psi = 0.0", "> 0"),
+        ('[advanced.drift.retraining."*"]\npipeline = "retrain"', "no ARN"),
+        (
+            f'[advanced.drift.retraining."*"]\npipeline = "{PIPELINE}"\nparameters = {{ A = "{{who}}" }}',
+            "nothing to fill in",
+        ),
+        (
+            f'[advanced.drift.retraining."*"]\npipeline = "{PIPELINE}"\nparameters = {{ A = "{{" }}',
+            "can't be filled in",
+        ),
+        (
+            f'[advanced.drift.retraining."*"]\npipeline = "{PIPELINE}"\nagain_after = "soon"',
+            "no duration|not a duration",
+        ),
+        ('[[advanced.drift.monitors]]\nschedule = "s"\ngroup = "g"\nenvironment = "moon"', "no environment 'moon'"),
+        ('[[advanced.drift.monitors]]\nschedule = "s"\ngroup = "g*"\nenvironment = "prod"', "a monitor watches one"),
     ],
 )
 def test_a_wrong_setting_is_refused(settings: str, said: str) -> None:

@@ -26,11 +26,7 @@ from tests.rules.stage import LINKS
 
 ROLE = "arn:aws:iam::123456789012:role/execution"
 SAGEMAKER_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
-TEXT = CONFIG_TEXT.replace(
-    'approvers = ["ann@example.com", "ben@example.com"]\n',
-    'approvers = ["ann@example.com", "ben@example.com"]\n[environments.endpoint]\ninstance_type = "ml.g5.xlarge"\n',
-    1,
-)
+TEXT = CONFIG_TEXT + '\n[advanced.environments.dev.endpoint]\ninstance_type = "ml.g5.xlarge"\n'
 
 
 def live(version: int = 2, sequence: int = 7, **changes: Any) -> LiveModel:
@@ -206,14 +202,14 @@ def test_timeouts_are_what_sagemaker_takes(setting: str, value: int) -> None:
     ["{group}", "ours", "{group}-{group}", "Ours-{group}", "a-{team}-{group}", "x" * 60 + "{group}", "a-{group}-"],
 )
 def test_a_name_that_would_not_do_is_refused(name: str) -> None:
-    with pytest.raises(Invalid, match=r"environments\[0\]\.endpoint\.name"):
+    with pytest.raises(Invalid, match=r"advanced\.environments\.dev\.endpoint\.name"):
         parse(TEXT.replace('instance_type = "ml.g5.xlarge"', f'name = "{name}"'))
 
 
 def test_two_environments_do_not_share_names() -> None:
     both = TEXT.replace('instance_type = "ml.g5.xlarge"', 'name = "ours-{group}"')
-    both = both.replace("quorum = 2\n", 'quorum = 2\n[environments.endpoint]\nname = "ours-{group}"\n')
-    with pytest.raises(Invalid, match=r"environments\[2\]\.endpoint\.name"):
+    both = f'{both}[advanced.environments.prod.endpoint]\nname = "ours-{{group}}"\n'
+    with pytest.raises(Invalid, match=r"advanced\.environments\.prod\.endpoint\.name"):
         parse(both)
 
 

@@ -13,15 +13,18 @@ from promotion.errors import Invalid
 GUID = "7b1f4e0c-2f1d-4a0e-9d57-0f3c5a8b9e11"
 
 
-def configured(more: str = "", *, group: str = "ml-dev", issuer: str = "https://login.example.com") -> Config:
+def configured(
+    more: str = "", *, group: str = "ml-dev", issuer: str = "https://login.example.com", expert: str = ""
+) -> Config:
     return parse(
         f'[mail]\nsender = "m@example.com"\n[identity]\nissuer = "{issuer}"\nclient_id = "c"\n{more}\n[[environments]]\n'
         f'name = "dev"\napprover_group = {{ id = {json.dumps(group)} }}\napprovers = ["a@example.com"]\n'
+        f"[advanced.identity]\n{expert}\n"
     )
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("expert", "said"),
     [
         ('scopes = ["profile"]', "openid"),
         ('ca_bundle = "/etc/ssl/company.pem"', "PEM text"),
@@ -36,9 +39,9 @@ def configured(more: str = "", *, group: str = "ml-dev", issuer: str = "https://
         ('groups_separator = ""', "groups_separator"),
     ],
 )
-def test_unusable_identity_settings_are_refused_with_their_place(more: str, said: str) -> None:
+def test_unusable_identity_settings_are_refused_with_their_place(expert: str, said: str) -> None:
     with pytest.raises(Invalid, match=said):
-        configured(more)
+        configured(expert=expert)
 
 
 @pytest.mark.parametrize("group", ["ml-dev ", " ml-dev", "", "ml\u200b-dev"])

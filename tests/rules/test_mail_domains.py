@@ -27,7 +27,7 @@ def test_by_default_the_domains_are_those_that_the_file_names(address: str, expe
 
 
 def test_domains_that_are_named_replace_them() -> None:
-    config = parse(CONFIG_TEXT.replace("[mail]", '[mail]\ndomains = ["Partner.example"]'))
+    config = parse(CONFIG_TEXT + '[advanced.mail]\ndomains = ["Partner.example"]\n')
     assert config.may_write_to("dee@partner.example")
     assert not config.may_write_to("dee@example.com")
 

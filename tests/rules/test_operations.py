@@ -116,7 +116,7 @@ def test_revoking_the_only_version_leaves_nothing(house: House) -> None:
 
 
 def test_an_environment_may_be_configured_to_fall_back_to_nothing() -> None:
-    house = House(parse(CONFIG_TEXT.replace("quorum = 2", 'quorum = 2\non_revoke = "nothing"')))
+    house = House(parse(CONFIG_TEXT + '[advanced.environments.prod]\non_revoke = "nothing"\n'))
     house.climb(1)
     house.climb(2)
     house.revoke(2)
@@ -208,7 +208,7 @@ def test_an_old_status_seen_late_is_no_bypass(house: House) -> None:
 
 
 def test_by_policy_a_bypass_is_only_reported(house: House) -> None:
-    house.config = parse('bypass = "report"\n' + CONFIG_TEXT)
+    house.config = parse('advanced.bypass = "report"\n' + CONFIG_TEXT)
     house.register(4)
     [*_, bypassed] = operations.record_bypass(GROUP, 4, names.APPROVED, "x", world=house.world, at=house.now).events
     assert bypassed.data.get("reverted", False) is False

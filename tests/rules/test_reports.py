@@ -156,7 +156,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         found.append((given.run_id, reporter))
         raise Invalid("metrics_uri", "there is nothing here")
 
-    config = parse(f'{CONFIG_TEXT}\n[inference]\nreporters = ["{ARN}"]')
+    config = parse(f'{CONFIG_TEXT}\n[advanced.inference]\nreporters = ["{ARN}"]')
     monkeypatch.setattr(on_inference_completed, "config", lambda: config)
     monkeypatch.setattr(on_inference_completed, "read_evidence", read)
     return found

@@ -100,7 +100,7 @@ def test_somebody_elses_name_is_not_ones_own(spelling: str) -> None:
 def test_the_refusal_names_the_two_names_taken_for_one_and_what_settles_it() -> None:
     judged = requesters.judge(ANN, requester("a-adler"))
     assert "“a-adler” and “a.adler@corp.example.test”" in judged.why_not
-    assert "[identity.requesters]" in judged.why_not
+    assert "[advanced.identity.requesters]" in judged.why_not
 
 
 def test_a_profile_and_a_declared_name_both_count() -> None:
@@ -114,7 +114,7 @@ def test_without_an_address_of_ones_own_a_requester_known_by_address_is_unknown(
     judged = requesters.judge(bare, requester("dee@example.com"))
     assert judged.code == "requester_unknown"
     assert "dee@example.com" in judged.why_not
-    assert "[identity.requesters]" in judged.remedy
+    assert "[advanced.identity.requesters]" in judged.remedy
     assert requesters.judge(bare, requester("dee")).code == ""
 
 

@@ -152,10 +152,10 @@ def test_the_key_of_an_event_stands_beside_its_text(house: House) -> None:
 
 
 @pytest.mark.parametrize(("settings", "said"), [
-    ('[[signing.former]]\nkey_id = "old"\npublic_key = "old.pub"\nuntil = 2026-12-01T00:00:00Z', "former[0].public_key"),
-    ("[[signing.former]]\nkey_id = 'old'\npublic_key = '''PEM'''\nuntil = 2026-12-01T00:00:00", "former[0].until"),
-    ("[signing]\nkey = 'old'\n[[signing.former]]\nkey_id = 'old'\npublic_key = '''PEM'''\nuntil = 2026-12-01T00:00:00Z",
-     "former[0].key_id"),
+    ('[[advanced.signing.former]]\nkey_id = "old"\npublic_key = "old.pub"\nuntil = 2026-12-01T00:00:00Z', "former[0].public_key"),
+    ("[[advanced.signing.former]]\nkey_id = 'old'\npublic_key = '''PEM'''\nuntil = 2026-12-01T00:00:00", "former[0].until"),
+    ("[advanced.signing]\nkey = 'old'\n[[advanced.signing.former]]\nkey_id = 'old'\n"
+     "public_key = '''PEM'''\nuntil = 2026-12-01T00:00:00Z", "former[0].key_id"),
 ])  # fmt: skip
 def test_a_wrong_setting_is_refused_by_its_place(settings: str, said: str) -> None:
     with pytest.raises(Invalid) as refused:
@@ -164,7 +164,10 @@ def test_a_wrong_setting_is_refused_by_its_place(settings: str, said: str) -> No
 
 
 def test_a_setting_that_fits_is_taken() -> None:
-    text = f"[signing]\nkey = 'new'\n[[signing.former]]\nkey_id = 'old'\npublic_key = '''{PEM}'''\nuntil = 2026-12-01T00:00:00Z"
+    text = (
+        f"[advanced.signing]\nkey = 'new'\n[[advanced.signing.former]]\nkey_id = 'old'\npublic_key = '''{PEM}'''\n"
+        "until = 2026-12-01T00:00:00Z"
+    )
     found: Any = parse(CONFIG_TEXT + text).signing
     assert (found.key, found.former[0].key_id) == ("new", "old")
     assert f"{PREFIX}/" not in found.former[0].public_key

@@ -42,11 +42,12 @@ def test_patterns_of_groups_change_how_runs_are_fed_and_judged() -> None:
     config = parse(
         f"""{CONFIG_TEXT}
 [groups_override."churn-*".inference]
-input = "s3://tables/{{group}}/golden.csv"
 task = "binary-classification"
-threshold = 0.3
 header = false
-[groups_override."churn-eu-*".inference]
+[advanced.groups_override."churn-*".inference]
+input = "s3://tables/{{group}}/golden.csv"
+threshold = 0.3
+[advanced.groups_override."churn-eu-*".inference]
 threshold = 0.4
 """
     )
@@ -62,6 +63,7 @@ def test_a_ranking_is_told_its_queries_and_cutoffs() -> None:
         f"""{CONFIG_TEXT}
 [groups_override."search-*".inference]
 task = "ranking"
+[advanced.groups_override."search-*".inference]
 query_field = "search"
 cutoffs = [3, 20]
 """
@@ -71,13 +73,15 @@ cutoffs = [3, 20]
 
 
 def test_roles_are_let_into_the_buckets_of_every_pattern() -> None:
-    text = f'{CONFIG_TEXT}\n[groups_override."churn-*".inference]\ninput = "s3://tables/{{group}}/golden.csv"\n'
+    text = (
+        f'{CONFIG_TEXT}\n[advanced.groups_override."churn-*".inference]\ninput = "s3://tables/{{group}}/golden.csv"\n'
+    )
     assert parse(text).data_buckets == (*parse(CONFIG_TEXT).data_buckets, "tables")
 
 
 def test_a_place_that_is_none_is_refused_with_its_pattern() -> None:
-    text = f'{CONFIG_TEXT}\n[groups_override."churn-*".inference]\ninput = "golden.csv"\n'
-    with pytest.raises(Invalid, match=r'groups_override."churn-\*".inference.input.*is no place in S3'):
+    text = f'{CONFIG_TEXT}\n[advanced.groups_override."churn-*".inference]\ninput = "golden.csv"\n'
+    with pytest.raises(Invalid, match=r'advanced\.groups_override."churn-\*".inference.input.*is no place in S3'):
         parse(text)
 
 

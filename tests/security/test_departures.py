@@ -62,7 +62,7 @@ def test_before_the_first_deployment_there_is_nothing_to_leave(house: House) -> 
 
 def test_a_retired_name_is_no_environment() -> None:
     with pytest.raises(Invalid, match="is an environment still"):
-        configuration.parse('retired = ["dev"]\n' + CONFIG.read_text(encoding="utf-8"))
+        configuration.parse('advanced.retired = ["dev"]\n' + CONFIG.read_text(encoding="utf-8"))
 
 
 def test_a_deployment_over_them_ends_before_the_template_is_made(house: House, tmp_path: Path) -> None:

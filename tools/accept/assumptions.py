@@ -123,7 +123,7 @@ def _transform_ami(world: World) -> Verdict:
         ami = instance_types.transform_ami(wanted.instance_type, wanted.transform_ami_version)
         return holds(f"computed on {device}, with {ami}.")
     problem = world.evidence.problem or f"computed on {device or 'nothing that is known'}"
-    return fails(problem, "Set [inference] transform_ami_version, or a CPU type; send us the report.")
+    return fails(problem, "Set [advanced.inference] transform_ami_version, or a CPU type; send us the report.")
 
 
 def _endpoint_ami(world: World) -> Verdict:
@@ -173,7 +173,7 @@ def _far_run(world: World) -> Verdict:
 
 def _image(world: World) -> Verdict:
     if world.config.inference.image is not None:
-        return unknown("[inference] image names one: none is built.")
+        return unknown("[advanced.inference] image names one: none is built.")
     if world.emulated:
         return unknown(f"{EMULATED} It builds none.")
     image = str(world.machine.get("image") or "")

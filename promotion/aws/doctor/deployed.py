@@ -70,7 +70,7 @@ def pages(account: Account) -> Iterator[Finding]:
         yield not_checked("sign-in", f"the provider can't be reached from here: {type(error).__name__}.")
         return
     if answer.status_code >= 400:
-        do = f"Enter {back} as the redirect URI there, and look at [identity] client_id and scopes."
+        do = f"Enter {back} as the redirect URI there, and look at [identity] client_id and [advanced.identity] scopes."
         yield fail("sign-in", f"the provider answered {answer.status_code} to a sign-in.", do)
     else:
         yield ok("sign-in", f"the provider takes {back}.")

@@ -75,7 +75,7 @@ def builds(account: Account) -> Iterator[Finding]:
 def _builds(value: float) -> Finding:
     if value >= 1:
         return ok("builds", f"{value:.0f} of “{BUILDS}”.")
-    do = "Ask for 1: Service Quotas console, AWS CodeBuild; or name an image under [inference] image."
+    do = "Ask for 1: Service Quotas console, AWS CodeBuild; or name an image under [advanced.inference] image."
     return fail("builds", f"0 of “{BUILDS}”: the inference image can't be built.", do)
 
 
@@ -147,7 +147,10 @@ def taken(account: Account) -> Iterator[Finding]:
         if _found(lambda: iam.get_role(RoleName=f"{service}-forwarder")):
             there.append(f"role {service}-forwarder")
     if there:
-        do = "Set ledger_table to go on with what an earlier installation left, take another PROMOTION_PREFIX, or delete it."
+        do = (
+            "Set [advanced] ledger_table to go on with what an earlier installation left, take another PROMOTION_PREFIX, or "
+            "delete it."
+        )
         yield fail("names", f"{listed(there)} {'is' if len(there) == 1 else 'are'} there already.", do)
     else:
         yield ok("names", f"nothing is in the way of {service}.")
@@ -169,7 +172,7 @@ def domain(account: Account) -> Iterator[Finding]:
     except ClientError as error:
         if error.response["Error"]["Code"] not in _MISSING:
             raise
-        yield fail("domain", f"there is no certificate {web.certificate_arn}.", "Mend [web] certificate_arn.")
+        yield fail("domain", f"there is no certificate {web.certificate_arn}.", "Mend [advanced.web] certificate_arn.")
         return
     covered = [found["DomainName"], *found.get("SubjectAlternativeNames", [])]
     wild = f"*.{web.domain_name.partition('.')[2]}"
@@ -203,7 +206,7 @@ def network(account: Account) -> Iterator[Finding]:
             yield fail(
                 "network",
                 f"{str(error.response['Error']['Message']).rstrip('.')}.",
-                "Mend [inference] subnets and security_groups.",
+                "Mend [advanced.inference] subnets and security_groups.",
             )
         else:
             yield ok("network", f"{counted(len(given), what)} here.")

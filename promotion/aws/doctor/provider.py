@@ -76,9 +76,9 @@ def _unreadable(check: str, address: str, error: Exception, otherwise: str) -> F
     do = otherwise
     # A proxy's error is a kind of connection error, and so is that of TLS.
     if isinstance(error, requests.exceptions.SSLError):
-        do = "Its certificate isn't trusted: put the certificate of your authority into [identity] ca_bundle."
+        do = "Its certificate isn't trusted: put the certificate of your authority into [advanced.identity] ca_bundle."
     elif isinstance(error, requests.exceptions.ProxyError):
-        do = "Is [identity] proxy right?"
+        do = "Is [advanced.identity] proxy right?"
     return fail(check, f"{address} can't be read: {type(error).__name__}.", do)
 
 
@@ -102,7 +102,9 @@ def _client_authentication(listed_ways: object, identity: Identity) -> Iterator[
     check = "client authentication"
     if chosen is not None:
         if isinstance(listed_ways, list) and chosen not in ways:
-            yield warn(check, f"it lists {listed(ways)}, not {chosen}.", "Mend [identity] client_authentication.")
+            yield warn(
+                check, f"it lists {listed(ways)}, not {chosen}.", "Mend [advanced.identity] client_authentication."
+            )
         else:
             yield ok(check, f"{chosen}, as configured.")
     elif not known:
@@ -135,7 +137,9 @@ def _abilities(said: dict[str, Any], identity: Identity) -> Iterator[Finding]:
     missing = [scope for scope in identity.scopes if isinstance(scopes, list) and scope not in scopes]
     if missing:
         yield warn(
-            "scopes", f"it doesn't list {listed(missing)}.", "Mend [identity] scopes, or make sure that it knows them."
+            "scopes",
+            f"it doesn't list {listed(missing)}.",
+            "Mend [advanced.identity] scopes, or make sure that it knows them.",
         )
     claims, wanted = said.get("claims_supported"), identity.groups_claim
     if not isinstance(claims, list):

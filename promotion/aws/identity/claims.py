@@ -67,7 +67,7 @@ def groups_in(claims: Mapping[str, object], identity: Identity, known: Iterable[
         if is_overage(claims, name):
             raise SignInFailed(
                 "You are in more groups than a token can hold. Ask your administrator to send only the groups assigned "
-                "to this application, or app roles; or to have them read from Microsoft Graph ([identity] graph)."
+                "to this application, or app roles; or to have them read from Microsoft Graph ([advanced.identity] graph)."
             )
         raise SignInFailed(
             f"The ID token has no claim “{name}”, and the userinfo endpoint neither. Ask your administrator to add it to this "

@@ -116,10 +116,12 @@ class Discovery:
         except requests.exceptions.SSLError:
             raise ProviderUnavailable(
                 f"The certificate of the identity provider ({urlsplit(url).netloc}) isn't trusted. A certificate authority of "
-                "your own goes into [identity] ca_bundle."
+                "your own goes into [advanced.identity] ca_bundle."
             ) from None
         except requests.exceptions.ProxyError:
-            raise ProviderUnavailable("The proxy of [identity] proxy doesn't reach the identity provider.") from None
+            raise ProviderUnavailable(
+                "The proxy of [advanced.identity] proxy doesn't reach the identity provider."
+            ) from None
         except requests.RequestException:
             raise ProviderUnavailable("The identity provider does not answer. Try again in a while.") from None
         try:
@@ -157,7 +159,7 @@ class _Session(requests.Session):
 
 
 def http_session(identity: Identity) -> requests.Session:
-    """An HTTP session that goes by `[identity] proxy` and also trusts `ca_bundle`."""
+    """An HTTP session that goes by `[advanced.identity] proxy` and also trusts `ca_bundle`."""
     session = _Session()
     if identity.proxy:
         session.proxies = {"http": identity.proxy, "https": identity.proxy}

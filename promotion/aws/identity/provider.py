@@ -145,7 +145,7 @@ class IdentityProvider:
         answer = self._discovery.request("POST", metadata["token_endpoint"], data=form, headers=headers)
         token = answer.get("id_token")
         if not isinstance(token, str):
-            raise SignInFailed("The identity provider gave no ID token. Is `openid` among [identity] scopes?")
+            raise SignInFailed("The identity provider gave no ID token. Is `openid` among [advanced.identity] scopes?")
         claims = self._with_graph(self._claims(token, sign_in.nonce, now=now), answer.get("access_token"))
         if wants_userinfo(claims, self._identity) and not is_overage(claims, self._identity.groups_claim):
             claims = self._with_userinfo(claims, answer.get("access_token"))
