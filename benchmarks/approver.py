@@ -33,7 +33,7 @@ def main(long: bool = False) -> dict[str, Any]:
     rounds, load = 20 if long else 1, os.getloadavg()[0]
     with LocalService(config=CONFIG, inference=False) as service:
         house = House(service)
-        house.furnish()
+        house.seed()
         # The first page of a cold start is another matter.
         for _ in range(5):
             house.send("GET", house.link("quorum:1:test:1"), who=ANN)

@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def house() -> Iterator[House]:
-    """One local service, furnished once, for tests/browser and tests/security alike."""
+    """One local service, seeded once, for tests/browser and tests/security alike."""
     from local.service import LocalService
     from tests.security.house import CONFIG, House
 

@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pythons = {name: environment(HERE / "locks" / f"{lock}.txt") for name, lock in locks.items()}
     with LocalService(inference=False) as service, tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        _furnish(folder)
+        _prepare(folder)
         role = _role(service)
         ann = Visitor(service.url, "ann").sign_in()
         failed = [name for name in chosen if not _passes(name, *known[name], pythons[name], folder, role, service, ann)]
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(bool(failed))
 
 
-def _furnish(folder: Path) -> None:
+def _prepare(folder: Path) -> None:
     with tarfile.open(folder / "model.tar.gz", "w:gz") as tar:
         member = tarfile.TarInfo("model.bin")
         member.size = 5
