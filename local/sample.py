@@ -17,7 +17,7 @@ GROUP = "sample"
 def artifact(weights: bytes) -> bytes:
     """A model.tar.gz with the files of a T5 model, whose weights are `weights`: good to register, not to run."""
     files = {
-        "config.json": b'{"model_type": "t5"}',
+        "config.json": b'{"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]}',
         "tokenizer.json": b"{}",
         "model.safetensors": _weight_file(weights),
     }

@@ -16,8 +16,8 @@ from inference.decoders.task import TextGeneration
 from inference.decoders.vllm import VllmEngine
 from inference.decoders.whole import WholeEngine, asks_more
 from inference.errors import ModelBroken
-from inference.models.generation_defaults import FILE
 from inference.models.loading import INFERENCE_ENGINE, OWN, Loaded, gpus_of
+from promotion.domain.generation_config import FILE
 
 log = logging.getLogger("inference")
 

@@ -8,21 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers.models.auto import modeling_auto
-
 from inference.errors import ModelBroken, ModelRefused
+from promotion.domain.model_tasks import TASKS, TEXT_GENERATION, TEXT_TO_TEXT, ZERO_SHOT, task_named, task_told
+
+__all__ = ["TEXT_GENERATION", "TEXT_TO_TEXT", "ZERO_SHOT"]
 
 HF_TASK = "HF_TASK"
-TEXT_TO_TEXT = "text2text-generation"
-ZERO_SHOT = "zero-shot-classification"
-TEXT_GENERATION = "text-generation"
-TASKS = {
-    "text2text-generation": TEXT_TO_TEXT,
-    "summarization": TEXT_TO_TEXT,
-    "translation": TEXT_TO_TEXT,
-    "zero-shot-classification": ZERO_SHOT,
-    "text-generation": TEXT_GENERATION,
-}
 CONFIG = "config.json"
 # Where the field's containers look for an inference script. This image answers by itself and leaves it unrun.
 CODE_FOLDER = "code"
@@ -30,10 +21,6 @@ CODE_FOLDER = "code"
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack", ".mar")
 # Files beside weights with such names, which are never opened as weights.
 _HARMLESS = frozenset({"training_args.bin"})
-_ENCODER_DECODERS: Mapping[str, str] = modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
-_DECODERS: Mapping[str, str] = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-# Classes with a head that generates; the type of the model tells whether there is an encoder.
-_GENERATING = ("ForConditionalGeneration", "LMHeadModel", "MTModel", "EncoderDecoderModel", "ForTextToText")
 
 log = logging.getLogger("inference")
 
@@ -119,21 +106,13 @@ def task_of(named: str | None, config: Mapping[str, Any]) -> str:
         ModelBroken: a task that there is not, or architectures that don't tell.
     """
     if named:
-        # A translation task carries its languages: translation_en_to_fr.
-        known = TASKS.get("translation" if named.startswith("translation_") else named)
+        known = task_named(named)
         if known is None:
             raise ModelBroken(f"{HF_TASK}={named} is not a task of this pipeline; there are {', '.join(TASKS)}.")
         return known
+    if (told := task_told(config)) is not None:
+        return told
     architectures = [str(name) for name in config.get("architectures") or []]
-    kind = str(config.get("model_type"))
-    for name in architectures:
-        if name.endswith("ForSequenceClassification"):
-            return ZERO_SHOT
-        # Models that hear have a place in the first table too, and decode as any decoder does.
-        if name.endswith(_GENERATING) and kind in _ENCODER_DECODERS and "audio_config" not in config:
-            return TEXT_TO_TEXT
-        if name.endswith("ForCausalLM") or (name.endswith(_GENERATING) and kind in _DECODERS):
-            return TEXT_GENERATION
     raise ModelBroken(
         f"{HF_TASK} is not set, and config.json's architectures ({', '.join(architectures) or 'none'}) do not tell."
     )

@@ -1,34 +1,15 @@
-"""Defaults in a model's generation_config.json, checked at start; errors name file and key.
-
-Values are refused where transformers' own `generate` would raise for them or ignore them, so that no answer differs in
-silence from what was evaluated elsewhere.
-"""
+"""The defaults that a model carries in generation_config.json, checked at start and told by file and key."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from inference.errors import ModelBroken
 from inference.models.configuration import read_object
+from promotion.domain.generation_config import FILE, defaults_problem
 from promotion.errors import Invalid
-
-FILE = "generation_config.json"
-_WHOLE = {
-    "max_length": 1, "max_new_tokens": 1, "min_length": 0, "min_new_tokens": 0, "num_beams": 1,
-    "num_return_sequences": 1, "no_repeat_ngram_size": 0, "encoder_no_repeat_ngram_size": 0,
-    "bos_token_id": 0, "pad_token_id": 0, "decoder_start_token_id": 0, "forced_bos_token_id": 0,
-}  # fmt: skip
-_POSITIVE = ("repetition_penalty", "encoder_repetition_penalty")
-_NUMBERS = ("temperature", "top_k", "top_p", "min_p", "typical_p", "length_penalty", "guidance_scale")
-_TOKENS = ("eos_token_id", "forced_eos_token_id", "suppress_tokens", "begin_suppress_tokens")
-# Searches that this transformers has only as code from a hub, and what needs more than a model.
-_UNDONE: Mapping[str, Any] = {
-    "num_beam_groups": 1, "diversity_penalty": 0.0, "penalty_alpha": 0.0, "dola_layers": None, "constraints": None,
-    "force_words_ids": None, "token_healing": False, "use_mtp": False,
-}  # fmt: skip
 
 
 def check(folder: Path) -> None:
@@ -37,21 +18,8 @@ def check(folder: Path) -> None:
     Raises:
         ModelBroken: it is no JSON object, or a value can't be used; names the file and the key.
     """
-    if not (folder / FILE).exists():
-        return
-    found = {name: value for name, value in read_object(folder, FILE).items() if value is not None}
-    for name, value in found.items():
-        why = _wrong(name, value)
-        if why:
-            raise ModelBroken(f"{FILE}: {name} {why}")
-    if found.get("do_sample"):
-        _check_sampling(found)
-    texts = found.get("num_return_sequences", 1)
-    if texts > found.get("num_beams", 1) and not found.get("do_sample"):
-        raise ModelBroken(f"{FILE}: num_return_sequences is {texts}: that takes as many num_beams, or do_sample.")
-    for name, neutral in _UNDONE.items():
-        if name in found and found[name] != neutral:
-            raise ModelBroken(f"{FILE}: {name} asks for a search that is not done here; take it out.")
+    if (folder / FILE).exists() and (problem := defaults_problem(read_object(folder, FILE))):
+        raise ModelBroken(problem)
 
 
 @contextmanager
@@ -65,49 +33,3 @@ def told_by_file() -> Iterator[None]:
         yield
     except Invalid as error:
         raise ModelBroken(f"{FILE}: {error.field} {error.reason}") from None
-
-
-def _wrong(name: str, value: Any) -> str | None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    number = whole or isinstance(value, float)
-    if name in _WHOLE:
-        least = _WHOLE[name]
-        # A padding token of -1 stands for none in old files.
-        fine = whole and (value >= least or (name.endswith("_token_id") and value == -1))
-        return None if fine else f"must be a whole number of at least {least}, not {value!r}."
-    if name in _POSITIVE and not (number and value > 0):
-        return f"must be a number above 0, not {value!r}."
-    if name in _NUMBERS and not number:
-        return f"must be a number, not {value!r}."
-    if name == "do_sample" and not isinstance(value, bool):
-        return f"must be true or false, not {value!r}."
-    if name == "early_stopping" and not isinstance(value, bool) and value != "never":
-        return f'must be true, false or "never", not {value!r}.'
-    if name in _TOKENS and not _all_whole(value if isinstance(value, list) else [value]):
-        return f"must be a token's number, or a list of them, not {value!r}."
-    if name == "bad_words_ids" and not (
-        isinstance(value, list) and all(isinstance(word, list) and word and _all_whole(word) for word in value)
-    ):
-        return f"must be lists of tokens' numbers, not {value!r}."
-    if name == "stop_strings" and not _texts(value):
-        return f"must be a text, or a list of texts, not {value!r}."
-    return None
-
-
-def _check_sampling(found: Mapping[str, Any]) -> None:
-    if not found.get("temperature", 1) > 0:
-        raise ModelBroken(f"{FILE}: temperature must be above 0 where do_sample is true, not {found['temperature']}.")
-    top_k = found.get("top_k", 0)
-    if top_k < 0 or int(top_k) != top_k:
-        raise ModelBroken(f"{FILE}: top_k must be a whole number, 0 for off, not {top_k}.")
-    if not 0 < found.get("top_p", 1) <= 1:
-        raise ModelBroken(f"{FILE}: top_p must be above 0 and at most 1, not {found['top_p']}.")
-
-
-def _all_whole(values: list[Any]) -> bool:
-    return all(isinstance(value, int) and not isinstance(value, bool) for value in values)
-
-
-def _texts(value: Any) -> bool:
-    texts = value if isinstance(value, list) else [value]
-    return all(isinstance(text, str) and text for text in texts)

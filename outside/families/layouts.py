@@ -17,6 +17,8 @@ from safetensors.torch import load_file, save_file
 from inference.batch.opening import task_for
 from inference.models.loading import load
 from inference.tasks.pipeline import Pipeline
+from promotion.client.kept_documents import KeptDocuments
+from promotion.domain.model_layout import bytes_kept, layout_problem
 
 _RECORDS: dict[str, dict[str, Any]] = {
     "text2text-generation": {"text_inputs": "the bridge over the river", "max_new_tokens": 8},
@@ -40,25 +42,35 @@ class Layout:
 
 
 def outcome(layout: Layout, folder: Path) -> tuple[str, str]:
-    """Return `as expected`, or another word, and the observation."""
+    """Return `loaded` or `refused at registration` where that is expected, or another word, and the observation."""
     row = next(row for row in ROWS if (row.task, row.name) == layout.plain)
     plain = folder.with_name("plain")
     row.save(plain)
     shutil.copytree(plain, folder)
     layout.change(folder)
+    registered = registration_problem(folder, layout.task)
     try:
         seen = _answer(folder, layout.task, layout.record)
     except REFUSALS as error:
-        refused = str(error)
-        return (
-            "as expected" if layout.expected in refused and layout.expected not in (SAME, LOADS) else "REFUSED"
-        ), refused
-    if "error" in seen:
-        return "FAILED", seen["error"]
-    if layout.expected == LOADS:
-        return "as expected", str(seen)
-    wanted = _answer(plain, None, layout.record)
-    return ("as expected" if layout.expected == SAME and seen == wanted else "LOADED"), str(seen)
+        if layout.expected in (SAME, LOADS) or layout.expected not in str(error):
+            return "REFUSED", str(error)
+        return ("refused at registration", registered) if registered else ("REFUSED AT START ONLY", str(error))
+    if "error" in seen or registered:
+        return "FAILED", registered or seen["error"]
+    if layout.expected == LOADS or (layout.expected == SAME and seen == _answer(plain, None, layout.record)):
+        return "loaded", str(seen)
+    return "LOADED", str(seen)
+
+
+def registration_problem(folder: Path, task: str | None) -> str:
+    """Return what registration says of a folder's files."""
+    sizes: dict[str, int] = {}
+    kept = KeptDocuments(bytes_kept)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name, content = path.relative_to(folder).as_posix(), path.read_bytes()
+        sizes[name] = len(content)
+        kept.begin(name, len(content))(content)
+    return layout_problem(sizes, kept.contents, {"HF_TASK": task} if task else {})
 
 
 def _answer(folder: Path, task: str | None, record: dict[str, Any] | None) -> dict[str, Any]:

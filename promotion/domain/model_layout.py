@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import PurePosixPath
 
-from promotion.domain import weight_files
+from promotion.domain import generation_config, weight_files
+from promotion.domain.model_tasks import TASKS, TEXT_GENERATION, by_vllm, config_problem, task_named, task_told
+from promotion.domain.weight_shapes import shapes_problem
 
 CONFIG = "config.json"
 # Kept while an artifact is hashed, up to this size each.
-DOCUMENTS = (CONFIG, "tokenizer_config.json", "generation_config.json", "adapter_config.json")
+DOCUMENTS = (CONFIG, "tokenizer_config.json", generation_config.FILE, "adapter_config.json")
+WEIGHTS = "model.safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"
 LARGEST_DOCUMENT = 1 << 20
 # As in inference/models/configuration.py and tokenizer_files.py; tests/inference/test_registered_layouts.py holds them together.
 CODE_FOLDER = "code"
-TASKS = ("text2text-generation", "summarization", "translation", "zero-shot-classification", "text-generation")
 TOKENIZERS = (
     "tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "spm.model", "sentencepiece.model",
     "source.spm", "spm_char.model", "vocab.txt", "vocab.json", "vocab-src.json", "prophetnet.tokenizer", "byte_maps.json",
@@ -70,7 +72,7 @@ def layout_problem(sizes: Mapping[str, int], documents: Mapping[str, bytes], env
     if hub := environment.get("HF_MODEL_ID"):
         return f"HF_MODEL_ID={hub} names a model on a hub, and only approved files are run."
     task = environment.get("HF_TASK", "")
-    if task and task not in TASKS and not task.startswith("translation_"):
+    if task and task_named(task) is None:
         return f"HF_TASK={task} is not a task of the inference image; there are {', '.join(TASKS)}."
     adapter = PurePosixPath("adapter_config.json") in files
     if adapter and PurePosixPath("base.json") not in files:
@@ -90,14 +92,22 @@ def layout_problem(sizes: Mapping[str, int], documents: Mapping[str, bytes], env
         )
     heads = {path: content for path, content in documents.items() if path.endswith(weight_files.SUFFIX)}
     told = {path: content for path, content in documents.items() if path not in heads}
-    problem, indexes = ("", {}) if adapter else _of_folder(top or folders[0], files, told)
-    return problem or weight_files.weights_problem(sizes, heads, indexes)
+    if adapter:
+        return weight_files.weights_problem(sizes, heads, {})
+    folder = top or folders[0]
+    problem, read, indexes = _of_folder(folder, files, told)
+    problem = problem or weight_files.weights_problem(sizes, heads, indexes)
+    return problem or _of_model(folder, read, sizes.keys(), heads, indexes, environment)
 
 
 def _of_folder(
     folder: PurePosixPath, files: list[PurePosixPath], documents: Mapping[str, bytes]
-) -> tuple[str, dict[str, dict[str, str]]]:
-    """Read the documents in the model's folder: return a problem, and the tensors of each index with their files."""
+) -> tuple[str, dict[str, dict[str, object]], dict[str, dict[str, str]]]:
+    """Read the documents in the model's folder.
+
+    Returns:
+        A problem, the documents by name, and the tensors of each index with the files that hold them.
+    """
     here = {path.name for path in files if path.parent == folder}
     read: dict[str, dict[str, object]] = {}
     for path, content in documents.items():
@@ -107,21 +117,48 @@ def _of_folder(
         try:
             found = json.loads(content.decode("utf-8-sig"))
         except (ValueError, RecursionError) as error:
-            return f"{name} can't be read: {str(error)[:200]}", {}
+            return f"{name} can't be read: {str(error)[:200]}", {}, {}
         if not isinstance(found, dict):
-            return f"{name} holds no object.", {}
+            return f"{name} holds no object.", {}, {}
         read[name] = found
     if named := next((name for name, found in read.items() if "auto_map" in found), None):
-        return f"{named}: auto_map names code of the model's own, which is not run.", {}
+        return f"{named}: auto_map names code of the model's own, which is not run.", {}, {}
     indexes: dict[str, dict[str, str]] = {}
     for name, found in read.items():
         shards = found.get("weight_map") if name.endswith(INDEX_SUFFIX) else None
         if not isinstance(shards, dict):
             continue
         if missing := sorted(set(map(str, shards.values())) - here):
-            return f"{name} names {missing[0]}, which is missing.", {}
+            return f"{name} names {missing[0]}, which is missing.", {}, {}
         indexes[name] = {str(tensor): str(folder / str(file)) for tensor, file in shards.items()}
     config = read.get(CONFIG, {})
     if not here & set(TOKENIZERS) and config.get("model_type") not in WITHOUT_TOKENIZER_FILES:
-        return f"the tokenizer is missing: none of {', '.join(TOKENIZERS)} is there.", {}
-    return "", indexes
+        return f"the tokenizer is missing: none of {', '.join(TOKENIZERS)} is there.", {}, {}
+    return "", read, indexes
+
+
+def _of_model(
+    folder: PurePosixPath,
+    read: Mapping[str, Mapping[str, object]],
+    there: Set[str],
+    heads: Mapping[str, bytes],
+    indexes: Mapping[str, Mapping[str, str]],
+    environment: Mapping[str, str],
+) -> str:
+    """Return what the documents tell of the model: its type and task, its weights' names and shapes, its defaults."""
+    config = read.get(CONFIG, {})
+    if problem := config_problem(config, environment):
+        return problem
+    if problem := generation_config.defaults_problem(read.get(generation_config.FILE, {})):
+        return problem
+    named = environment.get("HF_TASK", "")
+    task = task_named(named) if named else task_told(config)
+    whole, index = str(folder / WEIGHTS), indexes.get(f"{WEIGHTS}.index.json")
+    if whole not in there and index is None:
+        by_pattern = task == TEXT_GENERATION and by_vllm(environment)
+        return "" if by_pattern else f"{WEIGHTS} and {WEIGHTS}.index.json are missing: other names are not looked for."
+    loaded = {whole} if whole in there else set((index or {}).values())
+    if not loaded <= heads.keys():
+        return ""
+    shapes = weight_files.shapes_in({path: heads[path] for path in loaded})
+    return shapes_problem(config, shapes, decodes=task == TEXT_GENERATION)

@@ -59,3 +59,14 @@ def weights_problem(
             if path in tensors and name not in tensors[path]:
                 return f"{index} has {name} in {path}, and it isn't there."
     return ""
+
+
+def shapes_in(heads: Mapping[str, bytes]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the tensors in weight files whose headers are sound, by name; without shapes that are none."""
+    found: dict[str, tuple[int, ...]] = {}
+    for head in heads.values():
+        for name, each in json.loads(head[_LENGTH_BYTES:]).items():
+            shape = each.get("shape") if name != METADATA else None
+            if isinstance(shape, list) and all(isinstance(size, int) for size in shape):
+                found[name] = tuple(shape)
+    return found

@@ -27,7 +27,7 @@ def weights(*tensors: str) -> str:
 
 
 PLAIN: dict[str, str] = {
-    "config.json": '{"model_type": "t5"}',
+    "config.json": '{"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]}',
     "model.safetensors": weights("a", "b"),
     "tokenizer.json": "{}",
 }
