@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -24,6 +25,7 @@ from lambdas.shared.dependencies import (
     setting,
     signer,
 )
+from lambdas.shared.run_limits import check_sizes, check_time, remaining_s
 from promotion import names
 from promotion.aws.artifact_copies import with_copy
 from promotion.aws.artifacts import Denied, read_json
@@ -34,7 +36,7 @@ from promotion.domain import instance_types
 from promotion.domain.model import VersionState
 from promotion.domain.sagemaker_model import model_request
 from promotion.domain.transform_format import TransformFormat, transform_format
-from promotion.errors import Invalid, NotApproved
+from promotion.errors import Invalid, NotApproved, Refused
 
 PROCESSING = "/opt/ml/processing"
 
@@ -47,13 +49,24 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """
     group, environment = _text(event, "group"), _text(event, "environment")
     config().environment(environment, group)
+    approved = partial(
+        resolve,
+        group,
+        environment,
+        public_key=_public_key(),
+        prefix=prefix(),
+        ssm=parameter_store("reader"),
+        s3=client("s3"),
+    )
     try:
-        model = resolve(
-            group, environment, artifact=True, public_key=_public_key(), prefix=prefix(),
-            ssm=parameter_store("reader"), s3=client("s3"),
-        )  # fmt: skip
+        model = approved()
+        # The whole artifact is read, which takes as long as it is large.
+        check_sizes(ledger().view(group).find_version(model.model_package_version))
+        model = approved(artifact=True, on_bytes=partial(check_time, context))
     except NotApproved as error:
         return _nothing(str(error))
+    except Refused as error:
+        return _unmeasured(model, str(error))
     if _is_older(model):
         return _nothing(f"the live record is of event {model.sequence}, and a later one changed what is live")
     places = {"bucket": config().inference.bucket, "group": group, "environment": environment}
@@ -68,10 +81,13 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         content_type=evaluation.content_type, accept=evaluation.accept, input_filter=evaluation.input_filter,
     )  # fmt: skip
     image = inference_image()
-    model = with_copy(
-        model, s3=client("s3"), bucket=setting(names.EVIDENCE_BUCKET), own_image=image,
-        always=config().artifacts.keep_copy, for_transform=True,
-    )  # fmt: skip
+    try:
+        model = with_copy(
+            model, s3=client("s3"), bucket=setting(names.EVIDENCE_BUCKET), own_image=image,
+            always=config().artifacts.keep_copy, for_transform=True, remaining_s=partial(remaining_s, context),
+        )  # fmt: skip
+    except Refused as error:
+        return _unmeasured(model, str(error))
     run = _run_id(model, now())
     settings = event.get("settings") or {}
     output = event.get("output") or f"s3://{settings['evidence_bucket']}/{group}/{environment}/{run}"

@@ -5,7 +5,7 @@ the bytes after the check. A copy is below this service's own prefix, under the 
 make copies may write there, and they can't overwrite (the evidence bucket's policy, infra/storage.py).
 
 A folder of files (promotion/client/folder_artifact.py) is copied file by file; for a batch transform, which accepts no folder,
-the approved files are packed as one archive.
+the approved files are packed as one archive, unless they are too large for the function that packs them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import dataclasses
 import gzip
 import hashlib
 import io
+import math
 import tarfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +33,8 @@ from promotion.client.folder_artifact import (
 )
 from promotion.client.image_address import is_image
 from promotion.client.live_record import LiveContainer, LiveModel
-from promotion.errors import IntegrityError
+from promotion.errors import IntegrityError, Refused
+from promotion.formatting import size
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -44,6 +46,11 @@ COPIED_PART_BYTES = 1 << 30
 COPIES_AT_ONCE = 16
 # Parts that go through this process; only the last one may be under 5 MiB.
 SENT_PART_BYTES = 64 << 20
+# A function reads this much twice and writes it once within 15 minutes at 25 MB/s. The rate is an assumption; where it is lower,
+# the clock ends the packing.
+LARGEST_PACKED_BYTES = 20_000_000_000
+# Seconds left for the function to report.
+SPARE_S = 45.0
 _ARCHIVE = "model.tar.gz"
 _MISSING = ("404", "NoSuchKey", "NoSuchVersion", "NoSuchBucket")
 _THERE = ("PreconditionFailed", "ConditionalRequestConflict")
@@ -58,7 +65,14 @@ class _Upload(TypedDict):
 
 
 def with_copy(
-    model: LiveModel, *, s3: S3Client, bucket: str, own_image: str, always: bool, for_transform: bool = False
+    model: LiveModel,
+    *,
+    s3: S3Client,
+    bucket: str,
+    own_image: str,
+    always: bool,
+    for_transform: bool = False,
+    remaining_s: Callable[[], float] = lambda: math.inf,
 ) -> LiveModel:
     """Return the model with the addresses of unchangeable copies, each made unless it is there.
 
@@ -70,9 +84,11 @@ def with_copy(
         always: Make a copy for those as well.
         for_transform: Pack folders, whichever the image. SageMaker: "Currently you cannot use ModelDataSource in conjunction
             with SageMaker batch transform" (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ContainerDefinition.html).
+        remaining_s: How many seconds the caller has left.
 
     Raises:
         IntegrityError: An approved object version is gone, or its bytes are others.
+        Refused: A folder is too large to be packed.
     """
 
     def as_it_runs(container: LiveContainer) -> LiveContainer:
@@ -80,8 +96,8 @@ def with_copy(
         packed = for_transform and is_folder(container.model_data_url)
         if not container.model_data_url or (own and not always and not packed):
             return container
-        keep = keep_packed if packed else keep_copy
-        return dataclasses.replace(container, model_data_url=keep(s3, bucket, container))
+        kept = keep_packed(s3, bucket, container, remaining_s) if packed else keep_copy(s3, bucket, container)
+        return dataclasses.replace(container, model_data_url=kept)
 
     return dataclasses.replace(model, containers=tuple(map(as_it_runs, model.containers)))
 
@@ -101,17 +117,44 @@ def keep_copy(s3: S3Client, bucket: str, container: LiveContainer) -> str:
     return f"s3://{bucket}/{key}"
 
 
-def keep_packed(s3: S3Client, bucket: str, container: LiveContainer) -> str:
+def keep_packed(
+    s3: S3Client, bucket: str, container: LiveContainer, remaining_s: Callable[[], float] = lambda: math.inf
+) -> str:
     """Return the address of an archive with the approved files of a folder; make it unless it is there.
 
     Raises:
         IntegrityError: An approved object version is gone, or its bytes are others.
+        Refused: The folder is larger than what is packed, or time runs out; names its size.
     """
     key = f"{names.COPIES}/{container.sha256}/{_ARCHIVE}"
     if not _exists(s3, bucket, key):
         objects = _object_list(s3, bucket, container)
-        _write_once(s3, bucket, key, lambda upload: _packed(s3, container.model_data_url, objects, upload))
+        whole = sum(member.size for member in objects.members)
+        check_packable(container.model_data_url, whole)
+
+        def check(done: int) -> None:
+            if remaining_s() < SPARE_S:
+                raise _unpackable(container.model_data_url, whole, f"{size(done)} were packed when the time ended")
+
+        _write_once(s3, bucket, key, lambda upload: _packed(s3, container.model_data_url, objects, upload, check))
     return f"s3://{bucket}/{key}"
+
+
+def check_packable(url: str, whole: int) -> None:
+    """Check the size of a folder that a batch transform needs as one archive.
+
+    Raises:
+        Refused: It is too large; names size and limit.
+    """
+    if whole > LARGEST_PACKED_BYTES:
+        raise _unpackable(url, whole, f"at most {size(LARGEST_PACKED_BYTES)} are packed as one archive")
+
+
+def _unpackable(url: str, whole: int, why: str) -> Refused:
+    return Refused(
+        f"{url} has {size(whole)}: a batch transform takes no folder, and {why}. Register the model as one model.tar.gz, or "
+        "report an evaluation of your own."
+    )
 
 
 def _keep_folder(s3: S3Client, bucket: str, container: LiveContainer) -> str:
@@ -235,9 +278,14 @@ def _by_hash(s3: S3Client, original: _Original, upload: _Upload) -> list[Complet
     return sink.finished()
 
 
-def _packed(s3: S3Client, url: str, objects: Manifest, upload: _Upload) -> list[CompletedPartTypeDef]:
-    """Send the approved files as a tar archive in gzip's form, uncompressed: weights hardly shrink."""
-    sink = _Parts(s3, upload)
+def _packed(
+    s3: S3Client, url: str, objects: Manifest, upload: _Upload, check: Callable[[int], None]
+) -> list[CompletedPartTypeDef]:
+    """Send the approved files as a tar archive in gzip's form, uncompressed: weights hardly shrink.
+
+    `check` is called with the number of bytes sent before each part; what it raises ends the upload.
+    """
+    sink = _Parts(s3, upload, check)
     with (
         gzip.GzipFile(filename="", fileobj=sink, mode="wb", compresslevel=0, mtime=0) as packed,
         tarfile.TarFile(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT, copybufsize=CHUNK_BYTES) as archive,
@@ -270,8 +318,9 @@ class _Content(io.RawIOBase):
 class _Parts(io.RawIOBase):
     """A file to write that is sent as the parts of an upload."""
 
-    def __init__(self, s3: S3Client, upload: _Upload) -> None:
-        self._s3, self._upload = s3, upload
+    def __init__(self, s3: S3Client, upload: _Upload, check: Callable[[int], None] = lambda done: None) -> None:
+        self._s3, self._upload, self._check = s3, upload, check
+        self._sent = 0
         self._waiting = bytearray()
         self._parts: list[CompletedPartTypeDef] = []
 
@@ -288,6 +337,8 @@ class _Parts(io.RawIOBase):
         return self._parts
 
     def _send(self, size: int) -> None:
+        self._check(self._sent)
+        self._sent += size
         number = len(self._parts) + 1
         sent = self._s3.upload_part(**self._upload, PartNumber=number, Body=bytes(self._waiting[:size]))
         del self._waiting[:size]

@@ -24,6 +24,8 @@ def test_no_input_is_reported_with_the_place_where_it_was_looked_for(monkeypatch
         monkeypatch.setattr(prepare_inference, name, lambda: "")
     monkeypatch.setattr(prepare_inference, "resolve", lambda *_, **__: model)
     monkeypatch.setattr(prepare_inference, "_is_older", lambda _: False)
+    view = SimpleNamespace(find_version=lambda _: None)
+    monkeypatch.setattr(prepare_inference, "ledger", lambda: SimpleNamespace(view=lambda _: view))
     monkeypatch.setattr(prepare_inference, "_exists", lambda _: False)
     found = prepare_inference.handler({"group": "news", "environment": "dev"}, None)
     assert (found["run"], found["unmeasured"]) == (False, True)
