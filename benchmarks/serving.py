@@ -3,7 +3,8 @@
 Writes build/bench/serving.json: `memory_ratio` (peak memory of 200,000 lines over 10,000; with --long a million), `batch_ratio`
 (against `generate` in arrival order by 4, float32, token-identical), `zero_shot_ratio` (against one pipeline call a premise),
 `resolve_ratio` (against a bare get_parameter) and `resolve_cached_us`; and the table docs/benchmarks/serving.md. Ratios are of
-CPU time at one thread, the best of three interleaved rounds; on a GPU, of wall time.
+CPU time at one thread, the best of three interleaved rounds; on a GPU, of wall time. What benchmarks/compatibility.py has put
+into both stays.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from transformers import BartConfig, BartForSequenceClassification, T5Config, T5
 from transformers import pipeline as transformers_pipeline
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-from benchmarks import tables
+from benchmarks import compatibility, tables
 from examples.training import END, PAD, UNKNOWN, tokenizer_of
 from inference.engines import Prompt
 from inference.engines.generate import GenerateEngine, padded
@@ -66,10 +67,10 @@ def main(long: bool = False) -> dict[str, Any]:
     figures |= memory(LONGEST if long else LONG)
     target = ROOT / "build" / "bench" / "serving.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(figures, indent=1) + "\n")
-    table = ROOT / "docs" / "benchmarks" / "serving.md"
-    table.parent.mkdir(parents=True, exist_ok=True)
-    table.write_text(page(figures), encoding="utf-8")
+    target.write_text(json.dumps(compatibility.read() | figures, indent=1) + "\n")
+    table = compatibility.PAGE
+    rows = compatibility.rows(table.read_text(encoding="utf-8"))
+    table.write_text(compatibility.with_section(page(figures), rows), encoding="utf-8")
     return figures
 
 

@@ -1,13 +1,12 @@
 """`python -m outside.clients [NAME …]`: every published client in its own environment, against real server processes.
 
 Each file of scripts/ is one client; locks/NAME.txt names its packages with their hashes.
-With all of them, `clients` and `clients_ok` go into build/bench/serving.json.
+With all of them, `clients` and `clients_ok` go into build/bench/serving.json and docs/benchmarks/serving.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import subprocess
@@ -18,13 +17,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from benchmarks.compatibility import record
 from outside.clients.proxy import proxy
 from outside.clients.serving import served
 from outside.environments import environment
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-FIGURES = ROOT / "build" / "bench" / "serving.json"
 SECONDS = 180
 # Clients sign what they send; the proxy looks at no signature.
 NOBODY = {
@@ -50,10 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         addresses["RUNTIME"] = f"http://127.0.0.1:{runtime.server_address[1]}"
         failed = [name for name in names if not passes(name, pythons[name], addresses)]
     if set(names) == set(known):
-        figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
-        FIGURES.parent.mkdir(parents=True, exist_ok=True)
-        figures |= {"clients": len(names), "clients_ok": len(names) - len(failed)}
-        FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+        named = ", ".join(name.replace("_", " ") for name in names)
+        record({"clients": len(names), "clients_ok": len(names) - len(failed), "clients_named": named})
     logging.info("%d of %d clients pass", len(names) - len(failed), len(names))
     return int(bool(failed))
 
