@@ -43,7 +43,7 @@ class Row:
                 if weight.dim() >= 2 and weight.is_floating_point():
                     weight.mul_(self.factor)
             out, into = model.get_output_embeddings(), model.get_input_embeddings()
-            if self.task == TEXTS and out is not None and out.weight is not into.weight and self.kind == "t5":
+            if self.task == TEXTS and out is not None and out.weight is not into.weight and self.kind in ("t5", "byt5"):
                 # Padding is never said: texts of nothing else tie to the last bit, and beams then choose by their neighbours.
                 out.weight[0] = 0
         for name, value in self.defaults.items():
@@ -113,6 +113,7 @@ def _texts(name: str, prefix: str, fields: Mapping[str, Any], kind: str = "t5", 
 TEXT_ROWS = [
     _texts("t5", "T5", _T5),
     _texts("t5-gated-untied", "T5", {**_T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}, factor=7.0),
+    _texts("byt5", "T5", _T5, "byt5", factor=1.0),
     _texts("mt5", "MT5", _T5, factor=7.0),
     _texts("umt5", "UMT5", _T5),
     _texts("longt5-local", "LongT5", {**_T5, "local_radius": 7, "encoder_attention_type": "local"}),

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 WORDS = [
     "the",
@@ -86,7 +86,7 @@ _SIZE = 400
 
 @cache
 def tokenizer(kind: str) -> Any:
-    """The tokenizer of a kind: t5, bart, bert, marian, languages, llama or gpt2."""
+    """The tokenizer of a kind: t5, byt5, bart, bert, marian, languages, llama or gpt2."""
     return _KINDS[kind]()
 
 
@@ -184,5 +184,6 @@ def _gpt2() -> Any:
 
 
 _KINDS = {
-    "t5": _t5, "bart": _bart, "bert": _bert, "marian": _marian, "languages": _languages, "llama": _llama, "gpt2": _gpt2,
+    "t5": _t5, "byt5": ByT5Tokenizer, "bart": _bart, "bert": _bert, "marian": _marian, "languages": _languages,
+    "llama": _llama, "gpt2": _gpt2,
 }  # fmt: skip

@@ -37,6 +37,7 @@ _RUNS_CODE = re.compile(
     re.ASCII,
 )
 WITHOUT_TOKENIZER_FILES = ("byt5", "canine", "perceiver")
+WITHOUT_FILES = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
 
 
 def bytes_kept(path: str, size: int, begin: bytes) -> int:
@@ -132,7 +133,9 @@ def _of_folder(
             return f"{name} names {missing[0]}, which is missing.", {}, {}
         indexes[name] = {str(tensor): str(folder / str(file)) for tensor, file in shards.items()}
     config = read.get(CONFIG, {})
-    if not here & set(TOKENIZERS) and config.get("model_type") not in WITHOUT_TOKENIZER_FILES:
+    named_class = read.get("tokenizer_config.json", {}).get("tokenizer_class")
+    by_bytes = named_class in WITHOUT_FILES or config.get("model_type") in WITHOUT_TOKENIZER_FILES
+    if not here & set(TOKENIZERS) and not by_bytes:
         return f"the tokenizer is missing: none of {', '.join(TOKENIZERS)} is there.", {}, {}
     return "", read, indexes
 

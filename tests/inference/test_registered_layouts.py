@@ -33,6 +33,7 @@ BOTH_SIZES = {
 
 def test_registration_and_loading_know_the_same_words() -> None:
     assert model_layout.TOKENIZERS == tokenizer_files.NAMES
+    assert model_layout.WITHOUT_FILES == tokenizer_files.WITHOUT_FILES
     assert (model_layout.CONFIG, model_layout.CODE_FOLDER) == (configuration.CONFIG, configuration.CODE_FOLDER)
 
 

@@ -101,9 +101,9 @@ def without(*names: str) -> dict[str, str]:
         PLAIN,
         {f"model/{name}": text for name, text in PLAIN.items()},
         {**PLAIN, "code/inference.py": "x", "code/requirements.txt": "x", "pytorch_model.bin": "x"},
-        {**PLAIN, "checkpoint-500/optimizer.pt": "x", "config.json": "\ufeff{}"},
+        {**PLAIN, "checkpoint-500/optimizer.pt": "x", "config.json": "\ufeff" + PLAIN["config.json"]},
         {**without("tokenizer.json"), "spm.model": "x"},
-        {**without("tokenizer.json"), "config.json": '{"model_type": "byt5"}'},
+        {**without("tokenizer.json"), "tokenizer_config.json": '{"tokenizer_class": "ByT5Tokenizer"}'},
         {"adapter_config.json": "{}", "base.json": "{}", "adapter_model.safetensors": weights("a")},
         {**PLAIN, "._model.safetensors": "Mac OS X"},
         {
