@@ -153,7 +153,7 @@ def command(options: argparse.Namespace) -> int:
         approval=read_document(options.approval),
         gates=gates_of(read_document(options.gates)),
         live=read_document(options.live),
-        baseline=read_document(options.baseline or _beside(options.approval, "baseline.json")),
+        baseline=_baseline(options.baseline or _beside(options.approval, "baseline.json")),
         table=TableOptions(
             prediction=options.prediction_field,
             record_id=options.id_field,
@@ -367,6 +367,13 @@ def read_document(path: Path | None) -> Any:
         raise Invalid(str(path), "does not exist.") from None
     except ValueError:
         raise Invalid(str(path), "is not JSON.") from None
+
+
+def _baseline(path: Path | None) -> Any:
+    """Read a baseline, with the constraints.json that SageMaker writes beside its statistics.json."""
+    found = read_document(path)
+    constraints = read_document(_beside(path, "constraints.json"))
+    return found if constraints is None or not isinstance(found, dict) else {**found, "constraints": constraints}
 
 
 def _beside(path: Path | None, name: str) -> Path | None:

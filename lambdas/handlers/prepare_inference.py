@@ -269,7 +269,23 @@ def _baseline(state: VersionState | None) -> dict[str, object] | None:
         return None
     # A profile of texts, or of columns: ours, or SageMaker's own statistics. The score takes the one that its task reads.
     known = ({"length", "vocabulary"}, {"columns"}, {"features"})
-    return document if isinstance(document, dict) and any(each <= document.keys() for each in known) else None
+    if not isinstance(document, dict) or not any(each <= document.keys() for each in known):
+        return None
+    return document | _constraints(state.package.baseline_uri)
+
+
+def _constraints(statistics: str) -> dict[str, object]:
+    """Return the constraints that SageMaker's baseline jobs write beside their statistics; empty if there are none."""
+    folder, _, name = statistics.rpartition("/")
+    if name != "statistics.json":
+        return {}
+    try:
+        document, _ = read_json(client("s3"), f"{folder}/constraints.json", "DriftCheckBaselines")
+    except Invalid as error:
+        # Without s3:ListBucket, S3 answers as if what is missing were forbidden.
+        logger.info("no constraints read", extra={"reason": str(error)})
+        return {}
+    return {"constraints": document} if isinstance(document, dict) else {}
 
 
 def _approval(model: LiveModel, run: str) -> dict[str, object]:

@@ -17,6 +17,7 @@ import pytest
 from sklearn import metrics as sk
 
 from inference.scoring.score import score
+from inference.scoring.table_constraints import violations
 from inference.scoring.table_drift import profile_table, table_drift
 from inference.scoring.table_metrics import binary, calibration_error
 from inference.scoring.table_score import TableOptions
@@ -209,6 +210,72 @@ def test_statistics_of_sagemaker_are_a_baseline(tmp_path: Path) -> None:
     assert stability["amount"] > 1
     assert stability["kind"] < 0.01
     assert distance["amount"] > 0.2
+
+
+CONSTRAINTS = {
+    "version": 0,
+    "features": [
+        {"name": "amount", "inferred_type": "Fractional", "completeness": 1.0},
+        {"name": "kind", "inferred_type": "String", "completeness": 1.0, "string_constraints": {"domains": ["card"]},
+         "monitoringConfigOverrides": {"domain_content_threshold": 0.25}},
+        {"name": "age", "inferred_type": "Integral", "completeness": 0.9},
+        {"name": "gone", "inferred_type": "String"},
+    ],
+    "monitoring_config": {
+        "evaluate_constraints": "Enabled", "datatype_check_threshold": 0.75, "domain_content_threshold": 1.0,
+        "distribution_constraints": {"perform_comparison": "Enabled", "comparison_threshold": 0.2},
+    },
+}  # fmt: skip
+TODAY = ["amount,kind,age,new", "1.5,card,7,x", "x,card,7.5,x", "3,cash,,x", "4,cheque,8.5,x"]
+
+
+def violated(
+    tmp_path: Path, lines: list[str], constraints: Any = CONSTRAINTS, **distance: float
+) -> set[tuple[str, str]]:
+    found = violations(constraints, read_table(written(tmp_path / "today.csv", lines)), distance)
+    assert all(each["description"] for each in found)
+    return {(each["feature_name"], each["constraint_check_type"]) for each in found}
+
+
+def test_violations_have_the_names_of_model_monitor(tmp_path: Path) -> None:
+    assert violated(tmp_path, TODAY, amount=0.3) == {
+        ("amount", "baseline_drift_check"), ("age", "completeness_check"), ("age", "data_type_check"),
+        ("gone", "missing_column_check"), ("new", "extra_column_check"),
+    }  # fmt: skip
+
+
+def test_thresholds_of_a_column_come_before_those_of_all(tmp_path: Path) -> None:
+    plain = json.loads(json.dumps(CONSTRAINTS))
+    del plain["features"][1]["monitoringConfigOverrides"]
+    assert ("kind", "categorical_values_check") in violated(tmp_path, TODAY, plain)
+    assert ("kind", "categorical_values_check") not in violated(tmp_path, TODAY)
+
+
+def test_constraints_that_are_off_or_none_say_nothing(tmp_path: Path) -> None:
+    off = {**CONSTRAINTS, "monitoring_config": {"evaluate_constraints": "Disabled"}}
+    for constraints in (off, {}, {"features": "x"}, {"features": [7, {"name": "amount", "completeness": "all"}]}):
+        found = violated(tmp_path, ["amount", "1", "2"], constraints)
+        assert found == set()
+
+
+def test_constraints_beside_the_statistics_reach_the_metrics_of_a_run(tmp_path: Path) -> None:
+    buckets = [{"lower_bound": 10.0 * k, "upper_bound": 10.0 * k + 10, "count": 100} for k in range(10)]
+    statistics = {
+        "features": [{"name": "amount", "numerical_statistics": {"distribution": {"kll": {"buckets": buckets}}}}]
+    }
+    (tmp_path / "statistics.json").write_text(json.dumps(statistics))
+    (tmp_path / "constraints.json").write_text(json.dumps(CONSTRAINTS))
+    written(tmp_path / "today.csv", TODAY)
+    written(tmp_path / "o.csv", ["0.9", "0.2", "0.7", "0.1"])
+    subprocess.run(
+        [sys.executable, "-m", "inference", "score", "--outputs", str(tmp_path / "o.csv"), "--inputs",
+         str(tmp_path / "today.csv"), "--baseline", str(tmp_path / "statistics.json"), "--output", str(tmp_path / "score"),
+         "--task", "regression"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    document = json.loads((tmp_path / "score" / "metrics.json").read_text())
+    assert document["counts"]["constraint_violations"] == len(document["violations"]) == 5
+    assert document["drift"]["amount"] > 0.25
 
 
 def test_a_baseline_of_something_else_is_refused(tmp_path: Path) -> None:

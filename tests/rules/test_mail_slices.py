@@ -8,7 +8,7 @@ import pytest
 
 from promotion import names
 from promotion.domain.model import Evidence, Metric
-from promotion.rendering.documents.evidence import comparison, sample_documents, worst_slices
+from promotion.rendering.documents.evidence import comparison, problems, sample_documents, worst_slices
 from promotion.rendering.documents.rows import MetricRow
 from tests.rules import stories
 
@@ -60,6 +60,14 @@ def test_errors_are_better_where_they_are_lower(name: str) -> None:
 @pytest.mark.parametrize("name", ["ndcg_at_10", "map", "mrr", "r2", "auc"])
 def test_scores_are_better_where_they_are_higher(name: str) -> None:
     assert not row(name)["lower_is_better"]
+
+
+def test_violated_constraints_are_told_as_a_problem() -> None:
+    known: dict[str, Any] = {"source": "inference", "environment": "dev", "run_id": "r", "status": "Completed"}
+    metrics = {"auc": Metric(value=0.9)}
+    told = problems(Evidence(**known, metrics=metrics, counts={"records": 10, "constraint_violations": 2}), None)
+    assert "The input violates 2 constraints of the model's constraints.json." in told
+    assert not problems(Evidence(**known, metrics=metrics, counts={"records": 10, "constraint_violations": 0}), None)
 
 
 def test_slices_that_are_none_leave_nothing_to_say() -> None:

@@ -194,6 +194,8 @@ def problems(evidence: Evidence, live: Evidence | None) -> list[str]:
         if count:
             of = f"{count:,} of {counted(records, 'record')}" if records else counted(count, "record")
             found.append(sentence.format(of=of, n=counted(count, "record")))
+    if violated := evidence.counts.get("constraint_violations", 0):
+        found.append(f"The input violates {counted(violated, 'constraint')} of the model's constraints.json.")
     smallest = min((m.n for m in evidence.metrics.values() if m.n is not None), default=None)
     if smallest is not None and smallest < FEW_SAMPLES:
         found.append(f"Only {counted(smallest, 'sample')} stand behind these metrics: small differences mean nothing.")
