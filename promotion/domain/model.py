@@ -280,13 +280,17 @@ class EndpointState(Struct, frozen=True, kw_only=True):
 
 
 class Closed(Struct, frozen=True, kw_only=True):
-    """The last request of an environment that closed without letting its version in; `by` is empty where no person closed it."""
+    """The last request of an environment that closed without letting its version in; `by` is empty where no person closed it.
+
+    `stop` says what of the package keeps everybody from approving the version since (`package_stop`).
+    """
 
     version: int
     state: RequestState
     at: datetime
     request_id: str
     by: str = ""
+    stop: str = ""
 
 
 class EnvironmentState(Struct, frozen=True, kw_only=True):

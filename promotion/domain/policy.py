@@ -64,7 +64,7 @@ class Situation(Struct, frozen=True, kw_only=True):
 
 ALLOWED = Judgement(may=True)
 # Stops that asking again doesn't take away: the package has to be registered anew. A package that changed can be set back.
-_ASKING_IS_VAIN = ("removed", "artifact", "requester_unknown")
+ASKING_IS_VAIN = ("removed", "artifact", "requester_unknown")
 
 
 def may_decide(person: Person, verdict: names.Verdict, s: Situation, *, breaking_glass: bool = False) -> Judgement:
@@ -118,7 +118,7 @@ def lasting_stop(s: Situation) -> Judgement:
 
 def asking_again_helps(s: Situation) -> bool:
     """Return False where a new request of the version couldn't be approved by anybody: the version has to be registered anew."""
-    return lasting_stop(s).code not in _ASKING_IS_VAIN
+    return lasting_stop(s).code not in ASKING_IS_VAIN
 
 
 def may_decide_at_all(person: Person, s: Situation) -> bool:

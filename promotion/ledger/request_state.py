@@ -202,8 +202,13 @@ def closed(request: Request, event: Event, how: ClosedState) -> Closed:
 
 
 def judge_pending(view: GroupSnapshot) -> None:
-    """Update each environment's note on its pending version, if either has changed."""
+    """Update each environment's notes on its pending version and on the last that closed, if one of them has changed."""
     for name, environment in view.environments.items():
+        if (last := environment.closed) is not None and last.version in view.changed_versions:
+            last = replace(last, stop=package_stop(view.version(last.version)))
+            if last != environment.closed:
+                environment = replace(environment, closed=last)
+                view.put_environment(environment)
         number = environment.pending
         if number is None or not (name in view.changed_environments or number in view.changed_versions):
             continue

@@ -12,9 +12,11 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.domain.people import SYSTEM
 from promotion.ledger.events import NewEvent, OpenDifferences
+from promotion.ledger.fold import refolded
 from promotion.rendering.documents.board import BoardFilter, board_document
 from promotion.rendering.documents.overviews import model_document
 from promotion.rendering.documents.troubles import troubles
+from promotion.workflows import registry_changes
 from tests.rules import stories
 from tests.rules.markup import Document
 from tests.rules.stage import ANN, AUD, LINKS, Stage, measured, page
@@ -133,6 +135,23 @@ def test_the_last_ending_and_its_person_are_shown_until_a_request_is_pending(
     stage.asks_again(name, version, ANN, "Nothing, but look again.")
     assert cell(stage, name)["closed"] is None
     assert stage.board(show="closed")["groups_found"] == 0
+
+
+def test_asking_again_is_no_way_on_where_the_package_cannot_be_approved() -> None:
+    stage = Stage()
+    stage.registers(1, problem="There is no object at s3://nowhere/model.tar.gz.")
+    stage.later(hours=80)
+    stage.keeps_time("dev")
+    last = cell(stage)["closed"]
+    assert isinstance(last, dict)
+    assert (last["state"], last["again"]) == ("Expired", False)
+    assert "ask again" not in page("board", stage.board())
+    removed = stories.rejected()
+    assert "ask again" in page("board", removed.board())
+    registry_changes.record_removed(removed.group, 1, world=removed.world)
+    assert "ask again" not in page("board", removed.board())
+    folded = refolded(removed.view.head, removed.events).environment("dev")
+    assert folded.closed == removed.view.environment("dev").closed
 
 
 def test_a_superseded_request_is_not_shown_beside_its_successor() -> None:

@@ -288,6 +288,7 @@ def _last(state: EnvironmentState, links: Links) -> ClosedRow | None:
         "at": iso(last.at),
         "by": one_line(last.by, 80),
         "link": links.approval(last.request_id),
+        "again": last.state != "Revoked" and last.stop not in policy.ASKING_IS_VAIN,
     }
 
 

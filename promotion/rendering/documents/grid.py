@@ -15,7 +15,6 @@ from promotion.rendering.documents.rows import Cell, Cells
 NOTHING = '<span class="gone"><span aria-hidden="true">–</span><span class="unseen">nothing live</span></span>'
 # The possible action for a closed request, on its page.
 _AGAIN = " · ask again"
-_WAYS = dict.fromkeys(("Expired", "Rejected", "Withdrawn", "Superseded"), _AGAIN)
 _ASKS = {"expired": ("idle", "expired"), "open": ("open", "pending"), "shut": ("shut", "gate failed")}
 
 
@@ -48,7 +47,9 @@ def _cell(cell: Cell, now: datetime, signs: Mapping[str, str]) -> str:
     elif last:
         by = f", <bdi>{escape(last['by'])}</bdi>" if last["by"] else ""
         text = f"v{last['version']} {last['state'].lower()}"
-        said.append(_ask("idle", text, name, last["link"], ago(last["at"], now) + by + _WAYS.get(last["state"], "")))
+        said.append(
+            _ask("idle", text, name, last["link"], ago(last["at"], now) + by + (_AGAIN if last["again"] else ""))
+        )
     said.append("</td>\n")
     return "".join(said)
 

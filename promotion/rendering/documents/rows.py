@@ -114,13 +114,17 @@ class Difference(TroubleRow):
 
 
 class ClosedRow(TypedDict):
-    """The last request of an environment that closed without an approval; `at` in ISO 8601."""
+    """The last request of an environment that closed without an approval; `at` in ISO 8601.
+
+    `again` is whether asking again can help.
+    """
 
     version: int
     state: str
     at: str
     by: str
     link: str
+    again: bool
 
 
 class Trouble(TypedDict):
