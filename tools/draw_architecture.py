@@ -199,17 +199,17 @@ def page(document: Mapping[str, Any], service: Mapping[str, Any], environment: M
     one = Picture(document)
     kinds = {name: one.kind(name) for arrow in one.waking() | one.writing() for name in (arrow[0], arrow[2])}
     return (
-        "# What is deployed\n\n"
+        "# Deployed resources\n\n"
         "Drawn from the template by `python -m tools.draw_architecture`; a test redraws it. Rectangles are functions and "
         "roles, cylinders tables and buckets.\n"
-        "What each environment has is drawn once; endpoints are there where they are configured.\n"
-        "An arrow that says nothing wakes, invokes or writes.\n\n"
-        f"## What wakes what\n\n{mermaid(one.waking(), kinds)}\n"
-        f"## Who may write where\n\nRights to read are left out. `decide`, `operate` and `record` append to the ledger.\n\n"
+        "The resources of each environment are drawn once; endpoints only if they are configured.\n"
+        "An arrow without a label wakes, invokes or writes.\n\n"
+        f"## Triggers\n\n{mermaid(one.waking(), kinds)}\n"
+        f"## Permissions to write\n\nPermissions to read are left out. `decide`, `operate` and `record` append to the ledger.\n\n"
         f"{mermaid(one.writing(), kinds)}\n"
         "## An environment in an account of its own\n\n"
-        "What passes between the two accounts; within each, all is as above. A function takes on a role there, which opens to it "
-        f"alone.\n\n{between(service, environment)}"
+        "The connections of the two accounts; within each, all is as above. A function assumes a role there, which only it may "
+        f"assume.\n\n{between(service, environment)}"
     )
 
 
