@@ -176,10 +176,11 @@ class Permissions:
     def keep_attestations(self) -> iam.PolicyStatement:
         return allow(["s3:PutObject"], [f"{self._store.evidence.bucket_arn}/{names.ATTESTATIONS}/*"])
 
-    def read_folded_runs(self) -> list[iam.PolicyStatement]:
-        """Objects with the events of repeated runs; without ListBucket a missing one is a 403."""
+    def read_histories(self) -> list[iam.PolicyStatement]:
+        """Objects with the events of repeated runs, and archived histories; without ListBucket a missing one is a 403."""
         bucket = self._store.evidence.bucket_arn
-        return [allow(["s3:GetObject"], [f"{bucket}/{names.FOLDED_RUNS}/*"]), allow(["s3:ListBucket"], [bucket])]
+        places = [f"{bucket}/{names.FOLDED_RUNS}/*", f"{bucket}/{names.ARCHIVES}/*"]
+        return [allow(["s3:GetObject"], places), allow(["s3:ListBucket"], [bucket])]
 
     def keep_checkpoints(self) -> iam.PolicyStatement:
         """Read and write the checkpoints of verifications; their proof is among the anchors."""
@@ -191,6 +192,16 @@ class Permissions:
             allow(["s3:PutObject"], [f"{self._store.evidence.bucket_arn}/{names.FOLDED_RUNS}/*"]),
             allow(["ssm:DeleteParameter"], [self.arn("ssm", f"parameter{self._prefix}/*/versions/*/history/*")]),
         ]
+
+    def archive_histories(self) -> list[iam.PolicyStatement]:
+        """Keep histories in S3, and delete the parameters of versions that are there.
+
+        What is archived already goes on there without `[history] keep_versions` too.
+        """
+        keep = allow(["s3:PutObject"], [f"{self._store.evidence.bucket_arn}/{names.ARCHIVES}/*"])
+        if self._settings.history.keep_versions is None:
+            return [keep]
+        return [keep, allow(["ssm:DeleteParameter"], [self.arn("ssm", f"parameter{self._prefix}/*/versions/*")])]
 
     def write_run_context(self) -> iam.PolicyStatement:
         return allow(["s3:PutObject"], [f"{self._store.evidence.bucket_arn}/*/context/*"])

@@ -128,6 +128,7 @@ class PromotionStack(Stack):
                 inference_image=image,
             )
         copying = [module for module in ("prepare_inference", ENDPOINTS) if module in self.functions.by_name]
+        self.store.guard_archives()
         self.store.guard_copies([self.functions.role(module).role_arn for module in copying])
         self.store.guard_runs(
             {name: machine.execution_role.role_arn for name, machine in self.machines.items()}

@@ -16,6 +16,8 @@ from infra.cdk_nag import acknowledge
 from promotion import names
 
 _TEXT = dynamodb.AttributeType.STRING
+# A write that may put an object over another. The parts of an upload carry no such header, and create nothing.
+_WRITTEN_OVER = {"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}}
 
 
 class Store(Construct):
@@ -121,11 +123,7 @@ class Store(Construct):
         """
         for sid, conditions in (
             ("CopiesAreOurs", {"ArnNotEquals": {"aws:PrincipalArn": list(makers)}}),
-            # The parts of an upload carry no such header, and create nothing.
-            (
-                "CopiesStay",
-                {"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}},
-            ),
+            ("CopiesStay", _WRITTEN_OVER),
         ):
             self.let_into_evidence(
                 iam.PolicyStatement(
@@ -137,6 +135,19 @@ class Store(Construct):
                     conditions=conditions,
                 )
             )
+
+    def guard_archives(self) -> None:
+        """Denies everybody to write one archived history over another."""
+        self.let_into_evidence(
+            iam.PolicyStatement(
+                sid="ArchivesStay",
+                effect=iam.Effect.DENY,
+                principals=[iam.AnyPrincipal()],
+                actions=["s3:PutObject", "s3:ReplicateObject"],
+                resources=[self.evidence.arn_for_objects(f"{names.ARCHIVES}/*")],
+                conditions=_WRITTEN_OVER,
+            )
+        )
 
     def guard_runs(self, roles: Mapping[str, str]) -> None:
         """Denies the runs of an environment to write below the folder of another; `roles` are those they run as.

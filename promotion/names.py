@@ -132,6 +132,8 @@ HASHES: Final = "hashes"
 MANIFESTS: Final = "manifests"
 # Events of runs that Parameter Store has as one entry, below the evidence bucket.
 FOLDED_RUNS: Final = "folded-runs"
+# Histories of versions that have left Parameter Store, below the evidence bucket.
+ARCHIVES: Final = "archives"
 # Checkpoints of verifications: below the evidence bucket, and their digests below the anchors' bucket.
 CHECKPOINTS: Final = "checkpoints"
 # No group is called so, and no run writes there.
@@ -238,6 +240,11 @@ def version_parameter(prefix: str, group: str, version: int) -> str:
 def history_parameter(prefix: str, group: str, version: int, page: int) -> str:
     """Name of one write-once page of a version's history; pages count from 1."""
     return f"{version_parameter(prefix, group, version)}/history/{page:04d}"
+
+
+def archive_parameter(prefix: str, group: str) -> str:
+    """Name of the parameter that names the index of a group's archived versions."""
+    return f"{prefix}/{group}/archive"
 
 
 def installation(prefix: str) -> str:

@@ -17,9 +17,10 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.aws.attestations import AttestationTarget, EvidenceBucket
 from promotion.aws.keys import held_by
-from promotion.aws.parameters import ParameterTarget, read_below
+from promotion.aws.parameters import ParameterTarget
 from promotion.aws.publisher import EventsTarget
 from promotion.aws.registry import RegistryTarget
+from promotion.aws.stored_parameters import read_below
 from promotion.config.loading import Config, parse
 from promotion.config.signing_settings import FormerKey, Signing
 from promotion.domain.model import Container, Evidence, Metric, Package
@@ -138,7 +139,14 @@ class House:
 
     @property
     def parameters(self) -> ParameterTarget:
-        return ParameterTarget(as_client(self.ssm), self.signer, PREFIX, ledger=self.ledger, bucket=self.evidence)
+        return ParameterTarget(
+            as_client(self.ssm),
+            self.signer,
+            PREFIX,
+            ledger=self.ledger,
+            bucket=self.evidence,
+            keep_versions=self.config.history.keep_versions,
+        )
 
     @property
     def targets(self) -> dict[names.TargetName, Target]:
@@ -180,6 +188,7 @@ class House:
             held=held_by(self.config.signing.former),
             former=frozenset(each.key_id for each in self.config.signing.former),
             kept_runs=self.evidence.folded_runs,
+            archived=self.evidence.text,
         )
 
     def view(self, group: str = GROUP) -> GroupSnapshot:

@@ -168,7 +168,12 @@ def targets() -> dict[names.TargetName, Target]:
     return {
         names.REGISTRY: RegistryTarget(registry_client, order),
         names.PARAMETERS: ParameterTarget(
-            parameter_store("writer"), signer(), prefix(), ledger=ledger(), bucket=evidence
+            parameter_store("writer"),
+            signer(),
+            prefix(),
+            ledger=ledger(),
+            bucket=evidence,
+            keep_versions=config().history.keep_versions,
         ),
         names.EVENTS: EventsTarget(client("events"), setting(names.EVENT_BUS_NAME)),
         names.MAIL: mail(),

@@ -31,8 +31,9 @@ from promotion.aws.checkpoints import CheckpointBuckets
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.differences import DynamoDifferences
 from promotion.aws.keys import held_by
-from promotion.aws.parameters import ParameterTarget, read_below
+from promotion.aws.parameters import ParameterTarget
 from promotion.aws.registry import RegistryTarget
+from promotion.aws.stored_parameters import read_below
 from promotion.client.signature import holds, public_keys
 from promotion.ledger.events import OpenDifferences
 from promotion.ledger.verify import Found, Verifier
@@ -159,6 +160,7 @@ def installation() -> Installation:
                 prefix(),
                 ledger=ledger(),
                 bucket=evidence,
+                keep_versions=config().history.keep_versions,
             ),
             holds=lambda message, signature: holds(keys, message, signature),
             prefix=prefix(),
@@ -166,6 +168,7 @@ def installation() -> Installation:
             held=held_by(config().signing.former),
             former=frozenset(former.key_id for former in config().signing.former),
             kept_runs=evidence.folded_runs,
+            archived=evidence.text,
         ),
         ledger=ledger(),
         table=setting(names.LEDGER_TABLE),

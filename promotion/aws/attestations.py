@@ -55,7 +55,7 @@ class EvidenceBucket:
 
     def members(self, container: Container) -> list[dict[str, object]]:
         """The files of a container's artifact; empty if no manifest was kept, or it is not the one that was approved."""
-        body = self._read(f"{names.MANIFESTS}/{container.manifest_sha256}.json")
+        body = self.text(f"{names.MANIFESTS}/{container.manifest_sha256}.json")
         if body is None or hashlib.sha256(body).hexdigest() != container.manifest_sha256:
             return []
         return list(json.loads(body))
@@ -85,7 +85,7 @@ class EvidenceBucket:
 
     def folded_runs(self, key: str) -> RunsObject | None:
         """Return an object with the events of folded runs; None if there is none, or it can't be read."""
-        body = self._read(key)
+        body = self.text(key)
         try:
             return None if body is None else msgspec.json.decode(body, type=RunsObject)
         except (msgspec.DecodeError, ValueError):
@@ -102,20 +102,24 @@ class EvidenceBucket:
 
     def put_once(self, key: str, document: dict[str, object]) -> None:
         """Write a document, unless there is one."""
+        self.put_text_once(key, json.dumps(document).encode())
+
+    def put_text_once(self, key: str, text: bytes) -> None:
+        """Write JSON as it is, unless there is an object."""
         try:
             self._client.put_object(
-                Bucket=self._bucket, Key=key, Body=json.dumps(document).encode(),
-                ContentType="application/json", IfNoneMatch="*",
-            )  # fmt: skip
+                Bucket=self._bucket, Key=key, Body=text, ContentType="application/json", IfNoneMatch="*"
+            )
         except ClientError as error:
             if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict"):
                 raise
 
     def _document(self, key: str) -> dict[str, object] | None:
-        body = self._read(key)
+        body = self.text(key)
         return None if body is None else dict(json.loads(body))
 
-    def _read(self, key: str) -> bytes | None:
+    def text(self, key: str) -> bytes | None:
+        """Return an object as it is; None if there is none."""
         try:
             return bytes(self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read())
         except ClientError as error:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.aws.anchors import AnchorBucket
 from promotion.aws.checkpoints import Checkpoints
-from promotion.aws.parameters import read_below
+from promotion.aws.stored_parameters import read_below
 from promotion.client.live_record import read_json
 from promotion.errors import UNREADABLE
 from promotion.ledger.checked import Book

@@ -1,7 +1,8 @@
 """Parameter Store: the signed live records, each version's attributes, and its history in write-once pages.
 
 A page is never changed. Where repeated runs are folded into one entry, the history is laid out anew in pages with higher
-numbers, the version's own parameter then counts those, and the pages of before are deleted.
+numbers, the version's own parameter then counts those, and the pages of before are deleted. With `[history] keep_versions`
+the archive in S3 has older entries in place of pages, and older versions in place of their parameters (archiving.py).
 """
 
 from __future__ import annotations
@@ -13,15 +14,23 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from promotion import names
+from promotion.aws.archive import Archive
+from promotion.aws.archiving import Archiving
 from promotion.aws.attestations import EvidenceBucket
+from promotion.aws.stored_parameters import history_pages, read_below, read_pages
 from promotion.client.live_record import signed_bytes
 from promotion.domain.model import VersionState
+from promotion.errors import IntegrityError
+from promotion.ledger.archive import FIELD as ARCHIVED
+from promotion.ledger.archive import ArchivedHistory, in_use, joined_entries
 from promotion.ledger.comparing import EMPTIED, is_page, page_number
 from promotion.ledger.events import Event
 from promotion.ledger.fold import touched
-from promotion.ledger.folded_runs import Fold, fold_runs
+from promotion.ledger.folded_runs import Fold, fold_runs, sequence_of
 from promotion.ledger.parameter_documents import (
     LIVE_KINDS,
     PAGE_BYTES,
@@ -55,19 +64,41 @@ class Events(Protocol):
         """Yield the group's events after a sequence number, in order."""
 
 
+class Beside(Struct, frozen=True, kw_only=True):
+    """What a version's own parameter says of the rest of its history.
+
+    `numbers` are those of its pages, `last` the sequence number of its newest event, `archived` up to which the archive has it.
+    """
+
+    numbers: range = range(1, 1)
+    last: int
+    archived: int = 0
+
+
 class ParameterTarget:
-    """Writes under `prefix`; events of folded runs, read from `ledger`, go into `bucket`."""
+    """Writes under `prefix`; events of folded runs, read from `ledger`, go into `bucket`, and archived histories too.
+
+    `keep_versions` is the setting of that name; None archives nothing more.
+    """
 
     one_by_one = False
 
     def __init__(
-        self, client: Parameters, signer: Signer, prefix: str, *, ledger: Events, bucket: EvidenceBucket
+        self,
+        client: Parameters,
+        signer: Signer,
+        prefix: str,
+        *,
+        ledger: Events,
+        bucket: EvidenceBucket,
+        keep_versions: int | None = None,
     ) -> None:
         self._client = client
         self._signer = signer
         self._prefix = prefix
         self._ledger = ledger
         self._bucket = bucket
+        self._archiving = Archiving(client, Archive(client, bucket, prefix), prefix, keep_versions)
 
     def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
         # The live record comes first: pipelines wait for it.
@@ -80,8 +111,10 @@ class ParameterTarget:
             # An event is in the history of its own version, and may change the status of the one that it replaces.
             for number in touched(event):
                 by_version.setdefault(number, []).extend([event] if number == event.version else [])
+        used = in_use(view)
         for number, found in by_version.items():
-            self.put_version(view.version(number), found)
+            self.put_version(view.version(number), found, used=number in used)
+        self._archiving.move_old(view)
 
     def put_live(self, view: GroupSnapshot, name: str, *, anew: bool = False) -> None:
         """Write the live parameter of an environment from the ledger if it differs; `anew`: in any case."""
@@ -96,42 +129,59 @@ class ParameterTarget:
         wanted["signature"] = base64.b64encode(signature).decode()
         self._put(parameter, dump(wanted), overwrite=True)
 
-    def put_version(self, state: VersionState, events: Sequence[Event]) -> None:
+    def put_version(self, state: VersionState, events: Sequence[Event], *, used: bool = True) -> None:
         """Add `events` to a version's history; those it has already are passed over.
 
         Pages are written before the parameter that counts them, and never again: a page that exists already holds what a
-        try before this one put there, so what it holds is taken from the list.
+        try before this one put there, so what it holds is taken from the list. An archived version gets a parameter again if
+        it is `used`: live or pending.
         """
         parameter = names.version_parameter(self._prefix, state.group, state.version)
         found = self._value(parameter)
-        if found is None and not events:
+        past = self._past(state, events) if found is None else None
+        if found is None and past is None and not events:
             # The parameter was deleted: `verify` reports that, and a document without its history would be no better.
             return
-        document: dict[str, Any] = json.loads(found) if found else {"history": [], "pages": 0, "last": 0}
+        if past is not None and past.attributes and not used:
+            self._archiving.append(state, past, events)
+            return
+        document = json.loads(found) if found else _nothing_after(past)
         entries: list[dict[str, object]] = list(document["history"])
         entries += [entry(event) for event in events if event.sequence > document["last"]]
         last = max(document["last"], *(event.sequence for event in events), 0)
-        numbers = pages_of(document)
+        beside = Beside(numbers=pages_of(document), last=last, archived=document.get(ARCHIVED, 0))
         if document.get("clearing"):
-            self._clear(parameter, numbers)
-        if self._overflows(state, numbers, entries, last) and (laid := self._fold(state, numbers, entries, last)):
-            numbers, entries = laid
-        text = self._fill(state, numbers, entries, last, anew=False)
+            self._clear(parameter, beside.numbers)
+        if self._overflows(state, beside, entries):
+            beside, entries = self._shortened(state, beside, entries) or (beside, entries)
+        text = self._fill(state, beside, entries, anew=False)
         if text != found:
             self._put(parameter, text, overwrite=True)
 
-    def rewrite_version(self, state: VersionState, events: Sequence[Event]) -> None:
+    def rewrite_version(self, view: GroupSnapshot, state: VersionState, events: Sequence[Event]) -> None:
         """Write a version's history from its first event, over a damaged one.
 
         Pages beyond those needed are emptied rather than deleted: a deleted name can't be made again for 30 seconds.
         """
         base = names.version_parameter(self._prefix, state.group, state.version)
-        entries, last, none = [entry(event) for event in events], events[-1].sequence, range(1, 1)
-        if self._overflows(state, none, entries, last):
+        entries, beside = [entry(event) for event in events], Beside(last=events[-1].sequence)
+        if self._overflows(state, beside, entries):
             entries, folds = fold_runs(entries, state.group, state.version)
             for fold in folds:
                 self._keep_runs(state, fold, once=False)
-        text = self._fill(state, none, entries, last, anew=True)
+        named = self._archiving.mend(view).version(state.version)
+        if self._archiving.is_old(view, state.version, named):
+            self._archiving.keep_history(state, entries, whole=True)
+            self._archiving.delete(state.group, state.version)
+            return
+        if named is not None or self._archiving.keep is not None:
+            older, entries = self._split(state, beside, entries)
+            if older:
+                self._archiving.keep_history(state, older, whole=False)
+                beside = replace(beside, archived=sequence_of(older[-1]))
+            else:
+                self._archiving.mend(view, without=state.version)
+        text = self._fill(state, beside, entries, anew=True)
         used = pages_of(json.loads(text))
         for name, value in read_below(self._client, f"{base}/history"):
             # A name without a number is no page of this service: `verify` reports and removes it.
@@ -139,48 +189,89 @@ class ParameterTarget:
                 self._put(name, EMPTIED, overwrite=True)
         self._put(base, text, overwrite=True)
 
+    def mend_archive(self, view: GroupSnapshot) -> None:
+        """Name an index of the archive again that can't be read; the repair of each version adds to it."""
+        self._archiving.mend(view)
+
     def remove(self, name: str) -> None:
         """Delete a parameter that is not in the ledger."""
         self._client.delete_parameter(Name=name)
 
+    def _past(self, state: VersionState, events: Sequence[Event]) -> ArchivedHistory | None:
+        """What the archive has of a version without a parameter; a new version is not looked for where nothing is archived."""
+        if self._archiving.keep is None and events and events[0].kind == names.MODEL_REGISTERED:
+            return None
+        return self._archiving.past(state)
+
+    def _shortened(
+        self, state: VersionState, beside: Beside, entries: list[dict[str, object]]
+    ) -> tuple[Beside, list[dict[str, object]]] | None:
+        """Make room for entries: in the archive where there is one, else by folding runs; None if there is none to be made."""
+        if self._archiving.keep is not None or beside.archived:
+            return self._archive_older(state, beside, entries)
+        return self._fold(state, beside, entries)
+
+    def _archive_older(
+        self, state: VersionState, beside: Beside, entries: list[dict[str, object]]
+    ) -> tuple[Beside, list[dict[str, object]]] | None:
+        """Move all but the newest entries to the archive, runs folded, and delete the pages; None if a part can't be read."""
+        base = names.version_parameter(self._prefix, state.group, state.version)
+        try:
+            past = self._archiving.past(state)
+            pages = read_pages(history_pages(self._client, base), beside.numbers, tolerant=past is not None)
+            known = joined_entries(past.history if past is not None else (), [*pages, *entries])
+            folded, folds = fold_runs(known, state.group, state.version)
+        except (IntegrityError, KeyError, ValueError, TypeError, AttributeError, msgspec.ValidationError):
+            # What was damaged is left: `verify` says so, and its repair archives.
+            return None
+        for fold in folds:
+            self._keep_runs(state, fold, once=True)
+        older, newest = self._split(state, beside, folded)
+        self._archiving.keep_history(state, older, whole=False)
+        after = Beside(last=beside.last, archived=sequence_of(older[-1]))
+        self._put(base, self._fill(state, after, newest, anew=True), overwrite=True)
+        self._clear(base, after.numbers)
+        return after, newest
+
+    def _split(
+        self, state: VersionState, beside: Beside, entries: list[dict[str, object]]
+    ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+        """Entries for the archive, and the newest, which fit into the version's own parameter."""
+        document = _document(state, Beside(last=beside.last, archived=beside.last))
+        newest = entries
+        while True:
+            page, newest = _sealed(document, newest)
+            if not page:
+                return entries[: len(entries) - len(newest)], newest
+
     def _fold(
-        self, state: VersionState, numbers: range, entries: list[dict[str, object]], last: int
-    ) -> tuple[range, list[dict[str, object]]] | None:
+        self, state: VersionState, beside: Beside, entries: list[dict[str, object]]
+    ) -> tuple[Beside, list[dict[str, object]]] | None:
         """Fold repeated runs and lay the history out in new pages; None if there is nothing to fold.
 
         Readers use the previous pages until the version's own parameter counts the new ones. A retry after a process that died
         does the same: it overwrites new pages that are not counted yet, and deletes old ones.
 
         Returns:
-            The numbers of the new pages, and the entries in the version's own parameter.
+            The new pages, and the entries in the version's own parameter.
         """
         base = names.version_parameter(self._prefix, state.group, state.version)
-        # A damaged page is left: `verify` reports it, and its repair folds.
-        older = self._older(base, numbers)
-        if older is None:
-            return None
         try:
+            older = read_pages(history_pages(self._client, base), beside.numbers, tolerant=False)
             folded, folds = fold_runs([*older, *entries], state.group, state.version)
-        except (KeyError, msgspec.ValidationError):
+        except (KeyError, ValueError, TypeError, msgspec.ValidationError):
+            # What was damaged is left: `verify` says so, and its repair folds.
             return None
         if not folds:
             return None
         for fold in folds:
             self._keep_runs(state, fold, once=True)
-        fresh = range(numbers.stop, numbers.stop)
-        text = self._fill(state, fresh, folded, last, anew=True, clearing=True)
+        fresh = replace(beside, numbers=range(beside.numbers.stop, beside.numbers.stop))
+        text = self._fill(state, fresh, folded, anew=True, clearing=True)
         self._put(base, text, overwrite=True)
         document = json.loads(text)
         self._clear(base, pages_of(document))
-        return pages_of(document), list(document["history"])
-
-    def _older(self, base: str, numbers: range) -> list[dict[str, object]] | None:
-        """Entries of the pages of a history; None if one can't be read."""
-        pages = _pages(self._client, base)
-        try:
-            return [found for number in numbers for found in json.loads(pages[number])]
-        except (KeyError, ValueError, TypeError):
-            return None
+        return replace(beside, numbers=pages_of(document)), list(document["history"])
 
     def _keep_runs(self, state: VersionState, fold: Fold, *, once: bool) -> None:
         first, last = fold.sequences[0], fold.sequences[-1]
@@ -197,27 +288,26 @@ class ParameterTarget:
                 except self._client.exceptions.ParameterNotFound:
                     continue
 
-    def _overflows(self, state: VersionState, numbers: range, entries: list[dict[str, object]], last: int) -> bool:
-        return bool(_sealed(_document(state, numbers, last), entries)[0])
+    def _overflows(self, state: VersionState, beside: Beside, entries: list[dict[str, object]]) -> bool:
+        return bool(_sealed(_document(state, beside), entries)[0])
 
     def _fill(
         self,
         state: VersionState,
-        numbers: range,
+        beside: Beside,
         entries: list[dict[str, object]],
-        last: int,
         *,
         anew: bool,
         clearing: bool = False,
     ) -> str:
-        """Seal pages after `numbers` until the rest fits the version's own parameter; return the value of that one."""
+        """Seal pages after those there are until the rest fits the version's own parameter; return the value of that one."""
         while True:
-            wanted = _document(state, numbers, last) | ({"clearing": True} if clearing else {})
+            wanted = _document(state, beside) | ({"clearing": True} if clearing else {})
             page, entries = _sealed(wanted, entries)
             if not page:
                 return dump({**wanted, "history": entries})
-            number = numbers.stop
-            numbers = range(numbers.start, number + 1)
+            number = beside.numbers.stop
+            beside = replace(beside, numbers=range(beside.numbers.start, number + 1))
             if anew:
                 self._put(self._page_name(state, number), dump(page), overwrite=True)
             else:
@@ -249,37 +339,23 @@ class ParameterTarget:
         )
 
 
-def read_below(client: Parameters, path: str) -> Iterator[tuple[str, str]]:
-    """Names and values of all parameters below a path."""
-    for answer in client.get_paginator("get_parameters_by_path").paginate(Path=path, Recursive=True):
-        for parameter in answer["Parameters"]:
-            yield parameter["Name"], parameter["Value"]
+def _nothing_after(past: ArchivedHistory | None) -> dict[str, Any]:
+    """A version's own parameter before it is written: nothing, or nothing but what is archived."""
+    last = sequence_of(past.history[-1]) if past is not None else 0
+    return {"history": [], "pages": 0, "last": last, ARCHIVED: last}
 
 
-def read_history(client: Parameters, prefix: str, group: str, version: int) -> list[dict[str, object]]:
-    """A version's history in order, from Parameter Store alone; repeated runs of long ago are one entry."""
-    base = names.version_parameter(prefix, group, version)
-    document = json.loads(client.get_parameter(Name=base)["Parameter"]["Value"])
-    pages = _pages(client, base)
-    newest: list[dict[str, object]] = document["history"]
-    return [found for number in pages_of(document) for found in json.loads(pages[number])] + newest
-
-
-def _document(state: VersionState, numbers: range, last: int) -> dict[str, object]:
+def _document(state: VersionState, beside: Beside) -> dict[str, object]:
     """A version's own parameter without its history."""
-    first = {"first_page": numbers.start} if numbers.start > 1 else {}
-    return {**version_document(state), "last": last, "pages": len(numbers), **first}
+    first = {"first_page": beside.numbers.start} if beside.numbers.start > 1 else {}
+    archived = {ARCHIVED: beside.archived} if beside.archived else {}
+    return {**version_document(state), "last": beside.last, "pages": len(beside.numbers), **first, **archived}
 
 
 def _sealed(
     document: dict[str, object], entries: list[dict[str, object]]
 ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     return seal(entries, PAGE_BYTES - len(dump({**document, "history": []}).encode()) + 2)
-
-
-def _pages(client: Parameters, base: str) -> dict[int, str]:
-    """Values of a history's pages by number."""
-    return {page_number(name): value for name, value in read_below(client, f"{base}/history") if is_page(name, base)}
 
 
 def _page_names(client: Parameters, base: str) -> list[str]:

@@ -27,8 +27,8 @@ EXPERT: dict[tuple[str, ...], tuple[str, ...]] = {
     ),
     ("groups_override", "*", "environments", "*"): ("on_revoke", "signature", "without_run", "decision"),
     ("groups_override", "*", "inference"): (
-        "input", "references", "accept", "input_filter", "prediction_field", "reference_field", "id_field", "query_field",
-        "cutoffs", "positive", "threshold",
+        "input", "references", "header", "accept", "input_filter", "prediction_field", "reference_field", "id_field",
+        "query_field", "cutoffs", "positive", "threshold",
     ),
     ("artifacts",): ("region", "hash_in_function_up_to_gb", "hash_instance_type", "keep_copy"),
     ("inference",): (

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from promotion.config.durations import duration as duration
+from promotion.config.history_settings import HistorySettings as HistorySettings
 from promotion.config.inference_settings import Evaluation as Evaluation
 from promotion.config.inference_settings import Inference as Inference
 from promotion.config.mail_settings import Mail as Mail
@@ -234,6 +235,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     inference: Inference = msgspec.field(default_factory=Inference)
     web: Web = msgspec.field(default_factory=Web)
     drift: Drift = msgspec.field(default_factory=Drift)
+    history: HistorySettings = HistorySettings()
     channels: dict[str, Channel] = {}
     bypass: Literal["report", "revert"] = "revert"
     ledger_table: str | None = None

@@ -51,8 +51,11 @@ class Store(Protocol):
     def put_live(self, view: GroupSnapshot, name: str, *, anew: bool = False) -> None:
         """Write an environment's live parameter; `anew` writes it even if it is unchanged."""
 
-    def rewrite_version(self, state: VersionState, events: Sequence[Event]) -> None:
-        """Write a version's parameters from its state and events."""
+    def rewrite_version(self, view: GroupSnapshot, state: VersionState, events: Sequence[Event]) -> None:
+        """Write a version's parameters, or its archived history, from its state and events."""
+
+    def mend_archive(self, view: GroupSnapshot) -> None:
+        """Name an index of the archive again, without what can't be read or nobody knows."""
 
     def remove(self, name: str) -> None:
         """Delete a parameter."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import TypeVar
 
 import msgspec
@@ -11,9 +11,10 @@ import msgspec
 from promotion import names
 from promotion.client.live_record import read_json
 from promotion.domain.model import FOLD_VERSION, EnvironmentState, Head, VersionState
+from promotion.ledger.archive import ArchivedHistory, joined
 from promotion.ledger.events import Difference
 from promotion.ledger.folded_runs import FIELD, FoldedRuns, RunsObject, counted_events, sequence_of
-from promotion.ledger.parameter_documents import pages_of, version_document
+from promotion.ledger.parameter_documents import pages_of, says_the_same, version_document
 
 # A page that is needed no more since a repair: a deleted name can't be made again for 30 seconds.
 EMPTIED = "[]"
@@ -29,16 +30,19 @@ def version_difference(
     value: str | None,
     pages: Mapping[str, str],
     objects: Callable[[str], RunsObject | None] | None,
+    past: ArchivedHistory | None = None,
 ) -> Difference | None:
     """Compare a version's parameters with its state and history; `value` and `pages` are the stored ones.
 
     `wanted` has the entries of its events, folded no further than what is stored. `objects` reads an object with the events of
-    folded runs; without it they are not looked at.
+    folded runs; without it they are not looked at. `past` is what the archive has.
 
     Returns:
         The first difference; None if there is none.
     """
     events = counted_events(wanted)
+    if value is None and past is not None and past.attributes:
+        value = json.dumps({**past.attributes, "history": [], "last": sequence_of(past.history[-1])})
     if value is None:
         return parameter_difference(base, f"v{state.version} with {events} events", "nothing")
     document = parsed(value)
@@ -51,9 +55,10 @@ def version_difference(
     stray = [name for name, page in pages.items() if page_number(name) not in numbers and page != EMPTIED]
     if stray:
         return parameter_difference(min(stray), "nothing, for it is no page of this history", "a value")
-    entries = stored_entries(base, document, pages)
-    if isinstance(entries, Difference):
-        return entries
+    newer = stored_entries(base, document, pages)
+    if isinstance(newer, Difference):
+        return newer
+    entries = joined(past.history if past is not None else (), newer)
     for told, kept in zip(wanted, entries, strict=False):
         if kept != told:
             fields = kept if isinstance(kept, dict) else {"sequence": "something else"}
@@ -151,6 +156,58 @@ def late_targets(group: str, head: Head, cursors: Mapping[str, int] | None) -> d
 def parameter_difference(where: str, expected: str, found: str) -> Difference:
     """A difference of a parameter, or of a part of one."""
     return Difference(what="parameter", where=where, expected=expected, found=found)
+
+
+def live_difference(
+    parameter: str,
+    wanted: Mapping[str, object],
+    value: str | None,
+    *,
+    signed: Callable[[Mapping[str, object]], bool],
+    key_id: str,
+    former: Set[str],
+) -> Difference | None:
+    """Compare a live parameter with the record that should be there.
+
+    `signed` checks a record's signature by the key `key_id`; `former` are the ids of the keys before.
+
+    Returns:
+        The difference; None if there is none.
+    """
+    expected = record_summary(wanted)
+    if value is None:
+        return parameter_difference(parameter, expected, "nothing")
+    record = parsed(value)
+    if "environment" not in record:
+        return parameter_difference(parameter, expected, "something that is no record")
+    holds = signed(record)
+    if holds and says_the_same(record, wanted):
+        return None
+    place = (record.get("model_package_group"), record.get("environment"))
+    if place != (wanted["model_package_group"], wanted["environment"]):
+        return parameter_difference(parameter, expected, f"the record of {place[0]} in {place[1]}")
+    if record.get("key_id") in former:
+        return parameter_difference(
+            parameter, f"a signature of {key_id}", f"one of {record['key_id']}, which signed before"
+        )
+    if record.get("key_id") != key_id:
+        return parameter_difference(
+            parameter,
+            f"a signature of {key_id}",
+            f"one of {record.get('key_id')}: do two services share the prefix {parameter.rsplit('/', 3)[0]}?",
+        )
+    if holds:
+        return parameter_difference(
+            parameter, expected, f"{record_summary(record)}, signed: an older or another record put back"
+        )
+    changed = sorted(k for k in wanted.keys() | record.keys() if k != "signature" and wanted.get(k) != record.get(k))
+    edited = f"{', '.join(changed)} edited" if changed else "nothing edited"
+    return parameter_difference(parameter, expected, f"{edited}, and a signature that doesn't hold")
+
+
+def signature_difference(where: str, key: str, found: str) -> Difference:
+    """A difference of a signature in the ledger, from one of `key`."""
+    return Difference(what="ledger", where=where, expected=f"a signature of {key}", found=found)
 
 
 def record_summary(record: Mapping[str, object]) -> str:

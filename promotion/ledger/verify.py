@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
+from functools import partial
 
 from msgspec import Struct
 
@@ -14,6 +15,8 @@ from promotion import names
 from promotion.client.live_record import signed_bytes
 from promotion.domain.model import EnvironmentState, Head, VersionState
 from promotion.errors import UNREADABLE, PromotionError
+from promotion.ledger.archive import in_use, joined
+from promotion.ledger.archive_check import ArchiveCheck
 from promotion.ledger.chain import read_stored_chain
 from promotion.ledger.checked import Book, Registry, Store, StoredHead
 from promotion.ledger.checkpoint import Checkpoint, Folded, History, folded_since
@@ -21,16 +24,18 @@ from promotion.ledger.checkpoint import after as next_checkpoint
 from promotion.ledger.comparing import (
     is_page,
     late_targets,
+    live_difference,
     parameter_difference,
     parsed,
     record_summary,
+    signature_difference,
     state_difference,
     stored_entries,
     version_difference,
 )
 from promotion.ledger.events import Difference, Event, chain_problems, head_bytes, key_change_bytes
 from promotion.ledger.folded_runs import RunsObject, expected
-from promotion.ledger.parameter_documents import live_record, says_the_same
+from promotion.ledger.parameter_documents import live_record
 from promotion.ledger.payloads import SigningKeyChanged
 from promotion.ledger.snapshot import GroupSnapshot
 
@@ -66,7 +71,8 @@ class Verifier(Struct, frozen=True, kw_only=True):
     """Dependencies of a verification run.
 
     `holds` checks a base64 signature over a message by the key that signs now, `held` one that was made at a time by a key of
-    before; `former` are the ids of those. `kept_runs` reads an S3 object with the events of folded runs.
+    before; `former` are the ids of those. `kept_runs` reads an S3 object with the events of folded runs, `archived` one of the
+    archive.
     """
 
     ledger: Book
@@ -78,6 +84,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
     held: Callable[[bytes, str, datetime], bool] = _never_held
     former: frozenset[str] = frozenset()
     kept_runs: Callable[[str], RunsObject | None] = _none_kept
+    archived: Callable[[str], bytes | None] = _none_kept
 
     def group(
         self,
@@ -204,7 +211,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
             message = head_bytes(event.group, event.sequence, event.hash)
             if event.signature and not self.holds(message, event.signature):
                 if present or not self.held(message, event.signature, event.time):
-                    yield _signature(f"{event.group} event {event.sequence}", "the signing key", "another's")
+                    yield signature_difference(f"{event.group} event {event.sequence}", "the signing key", "another's")
             elif event.signature:
                 present = True
             if isinstance(event.payload, SigningKeyChanged):
@@ -212,7 +219,9 @@ class Verifier(Struct, frozen=True, kw_only=True):
         message = head_bytes(head.group, head.sequence, head.hash)
         at = events[-1].time if events else since.at or datetime.max.replace(tzinfo=UTC)
         if head.sequence and not self._held(message, head.signature, at):
-            yield _signature(f"{head.group} head", "the signing key", "another's" if head.signature else "none")
+            yield signature_difference(
+                f"{head.group} head", "the signing key", "another's" if head.signature else "none"
+            )
 
     def _held(self, message: bytes, signature: str, at: datetime) -> bool:
         return self.holds(message, signature) or self.held(message, signature, at)
@@ -226,7 +235,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
             at = event.time if key == change.after else datetime.min.replace(tzinfo=UTC)
             known = key == self.key_id or key in self.former
             if known and not self._held(text, signature, at):
-                yield _signature(where, key, "another's" if signature else "none")
+                yield signature_difference(where, key, "another's" if signature else "none")
 
     def _ahead(self, head: Head, parameters: Mapping[str, str]) -> Iterator[Difference]:
         """Live records, signed, of events that the ledger doesn't have any more."""
@@ -284,14 +293,14 @@ class Verifier(Struct, frozen=True, kw_only=True):
                     said = Difference(
                         what="registry", where=f"{arn} {field}", expected=value, found=found.get(field, "nothing")
                     )
-                    yield Found(difference=said, repair=_bind(self.packages.repair, state))
+                    yield Found(difference=said, repair=partial(self.packages.repair, state))
 
     def _parameters(
         self, view: GroupSnapshot, histories: dict[int, History], parameters: Mapping[str, str], changed: Set[int]
     ) -> Iterator[Found]:
-        """Compare all parameters; `histories` become as they stand in Parameter Store.
+        """Compare all parameters; `histories` become as they stand in Parameter Store and the archive.
 
-        Objects with folded runs are read of versions that have `changed`.
+        Objects in S3 are read of versions that have `changed`.
         """
         known: set[str] = set()
         for name, environment in sorted(view.environments.items()):
@@ -304,64 +313,60 @@ class Verifier(Struct, frozen=True, kw_only=True):
                     said = parameter_difference(
                         parameter, "nothing, for nothing was ever live there", record_summary(parsed(value))
                     )
-                    yield Found(difference=said, repair=_bind(self.store.remove, parameter))
-            elif (difference := self._live(parameter, wanted, value)) is not None:
-                yield Found(difference=difference, repair=_bind(self._put_live, view, name))
+                    yield Found(difference=said, repair=partial(self.store.remove, parameter))
+                continue
+            edited = live_difference(
+                parameter, wanted, value, signed=self._signed, key_id=self.key_id, former=self.former
+            )
+            if edited is not None:
+                yield Found(difference=edited, repair=partial(self.store.put_live, view, name, anew=True))
+        parameter = names.archive_parameter(self.prefix, view.group)
+        known.add(parameter)
+        archive = ArchiveCheck(self.prefix, view.group, parameters.get(parameter), self.archived)
+        wrong = archive.difference or archive.strangers(list(view.versions))
+        if wrong is not None:
+            yield Found(difference=wrong, repair=partial(self.store.mend_archive, view))
         for number, state in sorted(view.versions.items()):
             base = names.version_parameter(self.prefix, view.group, number)
             pages = {n: v for n, v in parameters.items() if is_page(n, base)}
             known |= {base, *pages}
-            value = parameters.get(base)
-            stored = stored_entries(base, parsed(value or ""), pages)
-            entries = [] if isinstance(stored, Difference) else stored
-            histories[number] = expected(histories[number], entries, view.group, number)
-            objects = self.kept_runs if number in changed else None
-            difference = version_difference(base, state, histories[number], value, pages, objects)
+            difference = self._version(view, state, histories, parameters.get(base), pages, archive, changed)
             if difference is not None:
-                yield Found(difference=difference, repair=_bind(self._rewrite, state))
+                yield Found(difference=difference, repair=partial(self._rewrite, view, state))
         for parameter in sorted(parameters.keys() - known):
             said = parameter_difference(parameter, "nothing", "a value that nobody here wrote")
-            yield Found(difference=said, repair=_bind(self.store.remove, parameter))
+            yield Found(difference=said, repair=partial(self.store.remove, parameter))
 
-    def _rewrite(self, state: VersionState) -> None:
-        own = [event for event in self.ledger.events(state.group) if event.version == state.version]
-        self.store.rewrite_version(state, own)
-
-    def _put_live(self, view: GroupSnapshot, name: str) -> None:
-        self.store.put_live(view, name, anew=True)
-
-    def _live(self, parameter: str, wanted: Mapping[str, object], value: str | None) -> Difference | None:
-        expected = record_summary(wanted)
-        if value is None:
-            return parameter_difference(parameter, expected, "nothing")
-        record = parsed(value)
-        if "environment" not in record:
-            return parameter_difference(parameter, expected, "something that is no record")
-        signed = self._signed(record)
-        if signed and says_the_same(record, wanted):
-            return None
-        place = (record.get("model_package_group"), record.get("environment"))
-        if place != (wanted["model_package_group"], wanted["environment"]):
-            return parameter_difference(parameter, expected, f"the record of {place[0]} in {place[1]}")
-        if record.get("key_id") in self.former:
-            return parameter_difference(
-                parameter, f"a signature of {self.key_id}", f"one of {record['key_id']}, which signed before"
-            )
-        if record.get("key_id") != self.key_id:
-            return parameter_difference(
-                parameter,
-                f"a signature of {self.key_id}",
-                f"one of {record.get('key_id')}: do two services share the prefix {self.prefix}?",
-            )
-        if signed:
-            return parameter_difference(
-                parameter, expected, f"{record_summary(record)}, signed: an older or another record put back"
-            )
-        changed = sorted(
-            k for k in wanted.keys() | record.keys() if k != "signature" and wanted.get(k) != record.get(k)
+    def _version(
+        self,
+        view: GroupSnapshot,
+        state: VersionState,
+        histories: dict[int, History],
+        value: str | None,
+        pages: Mapping[str, str],
+        archive: ArchiveCheck,
+        changed: Set[int],
+    ) -> Difference | None:
+        number, base = state.version, names.version_parameter(self.prefix, view.group, state.version)
+        past = archive.past(state, histories[number], read=number in changed)
+        if isinstance(past, Difference):
+            return past
+        document = parsed(value or "")
+        stored = stored_entries(base, document, pages) if value is not None or past is None else []
+        newer = [] if isinstance(stored, Difference) else stored
+        entries = joined(past.history if past is not None else (), newer)
+        histories[number] = expected(histories[number], entries, view.group, number)
+        objects = self.kept_runs if number in changed else None
+        if value is None and number in in_use(view):
+            # What is live or pending has a parameter of its own, whatever is archived.
+            past = None
+        return archive.marked(base, state, document) or version_difference(
+            base, state, histories[number], value, pages, objects, past
         )
-        edited = f"{', '.join(changed)} edited" if changed else "nothing edited"
-        return parameter_difference(parameter, expected, f"{edited}, and a signature that doesn't hold")
+
+    def _rewrite(self, view: GroupSnapshot, state: VersionState) -> None:
+        own = [event for event in self.ledger.events(state.group) if event.version == state.version]
+        self.store.rewrite_version(view, state, own)
 
 
 def _anchored(
@@ -378,17 +383,9 @@ def _anchored(
         yield Difference(what="ledger", where=where, expected=wanted, found=said)
 
 
-def _signature(where: str, key: str, found: str) -> Difference:
-    return Difference(what="ledger", where=where, expected=f"a signature of {key}", found=found)
-
-
 def _unreadable(group: str, things: str, error: Exception) -> Found:
     said = str(error) if isinstance(error, PromotionError) else f"{type(error).__name__}: {error}"
     return Found(difference=Difference(what="ledger", where=group, expected=f"{things} that can be read", found=said))
-
-
-def _bind(act: Callable[..., None], *arguments: object) -> Callable[[], None]:
-    return lambda: act(*arguments)
 
 
 def _all_of(found: Sequence[Found]) -> Callable[[], None]:

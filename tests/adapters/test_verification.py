@@ -219,7 +219,7 @@ def test_rebuild_brings_everything_back_from_the_ledger_alone(
 
 
 def _parameters(ssm: Any) -> list[tuple[str, str]]:
-    from promotion.aws.parameters import read_below
+    from promotion.aws.stored_parameters import read_below
 
     return [found for found in read_below(ssm, PREFIX) if not found[0].endswith("_service")]
 

@@ -30,11 +30,12 @@ SECTIONS: dict[str, tuple[tuple[str, ...], type[msgspec.Struct]]] = {
     "`[artifacts]`": (("artifacts",), settings.Artifacts),
     "`[inference]`": (("inference",), settings.Inference),
     "`[groups_override.PATTERN.inference]`": (("groups_override", "*", "inference"), settings.Evaluation),
+    "`[history]`": (("history",), settings.HistorySettings),
     "`[channels.NAME]`": (("channels", "*"), settings.Channel),
 }
 # Fields that are sections of their own.
 NESTED = {("environments", "*"): {"gates"}, (): {"mail", "identity", "environments", "operators", "break_glass", "freeze",
-          "registry", "artifacts", "inference", "groups_override", "channels"}}  # fmt: skip
+          "registry", "artifacts", "inference", "groups_override", "history", "channels"}}  # fmt: skip
 ADVANCED: dict[str, tuple[str, ...] | type[msgspec.Struct]] = {
     "`[advanced]` itself": (),
     "`[advanced.mail]`": ("mail",),

@@ -32,12 +32,14 @@ events = ["Model Promoted", "Model Rolled Back"]
 groups = ["summaries", "fraud-*"]
 [channels.chat-room]
 webhook_secret = "{SECRET}"
+[history]
+keep_versions = 3
 """
 
 
 @pytest.fixture(scope="module")
 def configured(tmp_path_factory: pytest.TempPathFactory) -> Template:
-    """The stack with monitors, retraining and channels; cdk-nag looks at it too."""
+    """The stack with monitors, retraining, channels and an archive; cdk-nag looks at it too."""
     folder = tmp_path_factory.mktemp("aftermath")
     plain = (Path(__file__).parent / "promotion.toml").read_text()
     (folder / "promotion.toml").write_text(plain + SETTINGS)
@@ -60,6 +62,23 @@ def matches(rule: dict[str, Any], event: dict[str, Any]) -> bool:
 @pytest.mark.parametrize("module", ["on_monitoring_completed", "on_drift_detected", "on_event_published"])
 def test_unused_features_have_no_rule(template: Template, module: str) -> None:
     assert rules_for(template, module) == []
+
+
+def test_parameters_of_archived_versions_are_deleted_by_the_projector_alone(
+    template: Template, configured: Template
+) -> None:
+    parameter = f"arn:<AWS::Partition>:ssm:{HERE}:parameter/promotion/summaries"
+    deleters = {
+        role
+        for role in configured.of_type("AWS::IAM::Role")
+        if allowed(configured.statements(role), "ssm:DeleteParameter", f"{parameter}/versions/1", {})
+    }
+    assert deleters == {configured.role_of("on_projection_due")}
+    for name in ("prod/live", "archive"):
+        for role in deleters:
+            assert not allowed(configured.statements(role), "ssm:DeleteParameter", f"{parameter}/{name}", {})
+    may = template.statements(template.role_of("on_projection_due"))
+    assert not allowed(may, "ssm:DeleteParameter", f"{parameter}/versions/1", {})
 
 
 def test_a_completed_job_that_is_not_ours_wakes_the_monitors_function(configured: Template) -> None:

@@ -41,6 +41,18 @@ def test_copies_are_written_by_who_makes_them_and_never_one_over_another(templat
     }
 
 
+def test_an_archived_history_is_never_written_over(template: Template) -> None:
+    _, policy = template.the("AWS::S3::BucketPolicy", "StoreEvidencePolicy")
+    [statement] = [s for s in policy["PolicyDocument"]["Statement"] if s.get("Sid") == "ArchivesStay"]
+    assert (statement["Effect"], statement["Principal"]) == ("Deny", {"AWS": "*"})
+    assert set(actions(statement)) == {"s3:PutObject", "s3:ReplicateObject"}
+    assert statement["Resource"].endswith(f"/{names.ARCHIVES}/*")
+    assert statement["Condition"] == {
+        "Null": {"s3:if-none-match": "true"},
+        "Bool": {"s3:ObjectCreationOperation": "true"},
+    }
+
+
 def test_the_ledger_is_appended_to_by_three_functions_alone(template: Template) -> None:
     ledger = f"<{template.the('AWS::DynamoDB::Table', 'StoreLedger')[0]}.Arn>"
     writers = {

@@ -1,0 +1,163 @@
+"""Moving histories of versions from Parameter Store to the archive, and going on with those that are there.
+
+A history is written to the archive and named there before its parameters are deleted. A process that dies in between leaves
+it in both places, and the next try deletes the parameters.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from promotion import names
+from promotion.aws.archive import Archive
+from promotion.aws.stored_parameters import read_below, read_pages
+from promotion.domain.model import VersionState
+from promotion.errors import IntegrityError
+from promotion.ledger.archive import (
+    ArchivedHistory,
+    ArchivedVersion,
+    ArchiveIndex,
+    in_use,
+    joined_entries,
+    may_be_archived,
+)
+from promotion.ledger.comparing import is_page, page_number
+from promotion.ledger.events import Event
+from promotion.ledger.parameter_documents import entry, pages_of, version_document
+from promotion.ledger.snapshot import GroupSnapshot
+
+if TYPE_CHECKING:
+    from promotion.aws.accounts import Parameters
+
+# A projection has a minute, and Parameter Store deletes three names a second; a version has at most a handful.
+MOST_AT_ONCE = 5
+_VERSION = re.compile(r"[1-9][0-9]*")
+
+
+class Archiving:
+    """The archive as the parameters' projection uses it; `keep` is `[history] keep_versions`."""
+
+    def __init__(self, client: Parameters, archive: Archive, prefix: str, keep: int | None) -> None:
+        self._client = client
+        self._archive = archive
+        self._prefix = prefix
+        self.keep = keep
+
+    def past(self, state: VersionState) -> ArchivedHistory | None:
+        """What the archive has of a version; None if nothing.
+
+        Raises:
+            IntegrityError: it has something that was changed or is missing.
+        """
+        named = self._archive.index(state.group).version(state.version)
+        return self._archive.history(named) if named is not None else None
+
+    def append(self, state: VersionState, past: ArchivedHistory, events: Sequence[Event]) -> None:
+        """Write a version whose own parameter is archived anew, with its attributes of now and what happened since."""
+        newer = [entry(event) for event in events]
+        self.keep_history(state, joined_entries(past.history, newer), whole=True)
+
+    def keep_history(self, state: VersionState, entries: Sequence[dict[str, object]], *, whole: bool) -> None:
+        """Put a version's entries into the archive, and name them there, unless they are there already."""
+        index = self._archive.index(state.group)
+        self._name(index, {state.version: self._kept(state, entries, whole=whole)})
+
+    def mend(self, view: GroupSnapshot, without: int | None = None) -> ArchiveIndex:
+        """Name an index again that can't be read, or that has a version `without` need; returns the one that counts.
+
+        Versions that only the damaged index knew are written anew by the repair of each.
+        """
+        try:
+            index = self._archive.index(view.group)
+        except IntegrityError:
+            return self._archive.name(ArchiveIndex(model_package_group=view.group), {})
+        known = {number: named for number, named in index.versions.items() if view.find_version(int(number))}
+        known.pop(str(without), None)
+        if known == index.versions:
+            return index
+        return self._archive.name(ArchiveIndex(model_package_group=view.group, versions=known), {})
+
+    def is_old(self, view: GroupSnapshot, number: int, named: ArchivedVersion | None) -> bool:
+        """Whether a version that is repaired needs no parameters."""
+        if number in in_use(view):
+            return False
+        if named is not None:
+            return named.whole
+        return self.keep is not None and number in may_be_archived(
+            view, {number, *versions_of(self._below(view.group))}, self.keep
+        )
+
+    def move_old(self, view: GroupSnapshot) -> None:
+        """Move the versions of a group beyond those that are kept, a few at a time, and delete their parameters."""
+        if self.keep is None:
+            return
+        below = self._below(view.group)
+        old = may_be_archived(view, set(versions_of(below)), self.keep)[:MOST_AT_ONCE]
+        if not old:
+            return
+        index = self._archive.index(view.group)
+        moved: dict[int, ArchivedVersion] = {}
+        for number in old:
+            state = view.find_version(number)
+            entries = self._entries(view.group, number, below, index)
+            # What was damaged, or nobody here wrote, is left: `verify` says so, and its repair archives it.
+            if state is not None and entries:
+                moved[number] = self._kept(state, entries, whole=True)
+        self._name(index, moved)
+        for number in moved:
+            self.delete(view.group, number, below)
+
+    def delete(self, group: str, number: int, below: Mapping[str, str] | None = None) -> None:
+        """Delete the parameters of a version, its own last: as long as that is there, the rest is looked for."""
+        base = names.version_parameter(self._prefix, group, number)
+        found = self._below(group) if below is None else below
+        for name in [*sorted(name for name in found if is_page(name, base)), *([base] if base in found else [])]:
+            try:
+                self._client.delete_parameter(Name=name)
+            except self._client.exceptions.ParameterNotFound:
+                continue
+
+    def _kept(self, state: VersionState, entries: Sequence[dict[str, object]], *, whole: bool) -> ArchivedVersion:
+        history = ArchivedHistory(
+            model_package_group=state.group,
+            model_package_version=state.version,
+            attributes=version_document(state) if whole else {},
+            history=tuple(entries),
+        )
+        return self._archive.keep(history)
+
+    def _name(self, index: ArchiveIndex, archived: Mapping[int, ArchivedVersion]) -> None:
+        if any(index.version(number) != named for number, named in archived.items()):
+            self._archive.name(index, archived)
+
+    def _entries(
+        self, group: str, number: int, below: Mapping[str, str], index: ArchiveIndex
+    ) -> list[dict[str, object]] | None:
+        """The whole history of a version, of the archive and of Parameter Store; None if a part can't be read."""
+        base = names.version_parameter(self._prefix, group, number)
+        named = index.version(number)
+        try:
+            past = list(self._archive.history(named).history) if named is not None else []
+            pages = {page_number(name): value for name, value in below.items() if is_page(name, base)}
+            document = json.loads(below[base])
+            newer = read_pages(pages, pages_of(document), tolerant=named is not None) + list(document["history"])
+            entries = joined_entries(past, newer)
+        except (IntegrityError, KeyError, ValueError, TypeError, AttributeError):
+            return None
+        complete = bool(entries) and entries[-1].get("sequence") == document.get("last")
+        return entries if complete else None
+
+    def _below(self, group: str) -> dict[str, str]:
+        path = f"{self._prefix}/{group}/versions"
+        return dict(read_below(self._client, path))
+
+
+def versions_of(below: Mapping[str, str]) -> Iterator[int]:
+    """Numbers of the versions with a parameter of their own, by the names of parameters."""
+    for name in below:
+        number = name.rpartition("/versions/")[2]
+        if _VERSION.fullmatch(number):
+            yield int(number)
