@@ -59,6 +59,8 @@ PRICED = {
     "sagemaker": "sagemaker_registry_request",
     "sts": "sts_request",
 }
+# ECR charges for storage and transfer, and for no request.
+FREE = ("ecr",)
 S3_WRITES = ("PutObject", "ListObjectsV2", "ListObjectVersions")
 
 

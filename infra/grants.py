@@ -160,6 +160,7 @@ class Duties:
             "on_model_registered": [
                 may.consume(wiring.registrations),
                 may.describe_packages(),
+                may.resolve_images(),
                 *may.read_artifacts(),
                 may.read_ledger(),
                 *may.know_installation(),

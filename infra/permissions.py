@@ -123,6 +123,11 @@ class Permissions:
             *self.decrypt(self._settings.artifacts.keys),
         ]
 
+    def resolve_images(self) -> iam.PolicyStatement:
+        """The digests of the images that packages name by a tag, in whatever account they are."""
+        stack = self._stack
+        return allow(["ecr:BatchGetImage"], [f"arn:{stack.partition}:ecr:{stack.region}:*:repository/*"])
+
     def read_registered_metrics(self) -> list[iam.PolicyStatement]:
         """The documents of registered metrics, beside the artifacts: were they replaced since?"""
         buckets = self.artifact_buckets()

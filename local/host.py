@@ -16,7 +16,7 @@ from typing import Any
 
 from moto.core.config import default_user_config
 
-from local import ADMINISTRATOR_KEY, ADMINISTRATOR_SECRET, MODELS_BUCKET, REGION, config_overrides, moto_patches
+from local import ADMINISTRATOR_KEY, ADMINISTRATOR_SECRET, IMAGE, MODELS_BUCKET, REGION, config_overrides, moto_patches
 from local.aws import front as aws_front
 from local.aws.callers import service_session
 from local.aws.front import Front
@@ -200,9 +200,10 @@ class Host:
         MonitoringScheduler(self._stopping).start()
 
     def _fill_in(self, client_secret: str) -> None:
-        """Do the manual steps after a deployment: models' bucket, client secret, public key."""
+        """Do the manual steps after a deployment: models' bucket, the image, client secret, public key."""
         self.client("s3").create_bucket(Bucket=MODELS_BUCKET)
         self.client("s3").put_bucket_versioning(Bucket=MODELS_BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        self._push_image()
         secret = self._variable(names.IDENTITY_SECRET_ARN)
         if secret is not None:
             self.client("secretsmanager").put_secret_value(
@@ -214,6 +215,14 @@ class Host:
             lines = "\n".join(encoded[at : at + 64] for at in range(0, len(encoded), 64))
             self.public_key = f"-----BEGIN PUBLIC KEY-----\n{lines}\n-----END PUBLIC KEY-----\n"
             (self.options.home / names.PUBLIC_KEY_FILE).write_text(self.public_key)
+
+    def _push_image(self) -> None:
+        """Put the service's image into ECR, by its tag: of an image, only its manifest is read here."""
+        repository, _, tag = IMAGE.partition("/")[2].partition(":")
+        kind = "application/vnd.oci.image.manifest.v1+json"
+        manifest = {"schemaVersion": 2, "mediaType": kind, "layers": []}
+        self.client("ecr").create_repository(repositoryName=repository)
+        self.client("ecr").put_image(repositoryName=repository, imageTag=tag, imageManifest=json.dumps(manifest))
 
     def _variable(self, name: str) -> str | None:
         """The value that functions have in an environment variable, from whichever has it."""

@@ -30,6 +30,7 @@ from promotion import names
 from promotion.aws.accounts import share_group
 from promotion.aws.artifacts import hash_container, is_transient, registered_evidence, size_of
 from promotion.aws.attestations import EvidenceBucket
+from promotion.aws.images import with_image_digests
 from promotion.aws.registry import describe
 from promotion.client.artifact import Manifest
 from promotion.config.resources import partition_of
@@ -98,7 +99,7 @@ def take(event: Mapping[str, Any], context: object) -> dict[str, object]:
 def look_after(arn: str) -> dict[str, object]:
     """Go on with hashing a package that is registered already."""
     package, _ = describe(client("sagemaker"), arn, config().identity.requesters)
-    return artifact_hashing.look_after(package)
+    return artifact_hashing.look_after(_with_image_digests(package))
 
 
 def _asked(group: str, arn: str, sequence: object) -> str:
@@ -156,6 +157,7 @@ def register(
         return {"waits": status}
     if status == "Failed":
         package = replace(package, problem=f"SageMaker could not make the package: {_failure(description)}")
+    package = _with_image_digests(package)
     manifests: list[Manifest] = []
     package = with_digests(package, by_job=by_job, budget=budget, keep=manifests.append)
     kept = EvidenceBucket(client("s3"), setting(names.EVIDENCE_BUCKET))
@@ -182,6 +184,17 @@ def register(
         # It was never Pending, so no approval was requested; or it was set outside while its artifact was hashed.
         receipt = record_bypass(description)
     return {"sequence": receipt.sequence, "note": receipt.note}
+
+
+def _with_image_digests(package: Package) -> Package:
+    """Resolve the package's image tags to digests, once a version."""
+    if not any(each.image_can_move for each in package.containers):
+        return package
+    state = ledger().version(package.group, package.version)
+    resolved = with_image_digests(client("ecr"), package, state.package if state is not None else None)
+    if movable := [each.image for each in resolved.containers if each.image_can_move]:
+        logger.warning("images named by a tag", extra={"model_package_arn": package.arn, "images": movable})
+    return resolved
 
 
 def _is_older(package: Package) -> bool:

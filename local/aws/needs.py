@@ -198,6 +198,12 @@ def _secretsmanager(name: str, given: Mapping[str, Any]) -> Iterator[Need]:
         yield Need(f"secretsmanager:{name}", secret.arn if secret else arn("secretsmanager", f"secret:{secret_id}"))
 
 
+def _ecr(name: str, given: Mapping[str, Any]) -> Iterator[Need]:
+    if "repositoryName" in given:
+        registry = given.get("registryId") or ACCOUNT
+        yield Need(f"ecr:{name}", f"arn:aws:ecr:{REGION}:{registry}:repository/{given['repositoryName']}")
+
+
 def _sqs(name: str, given: Mapping[str, Any]) -> Iterator[Need]:
     if "QueueUrl" in given:
         yield Need(f"sqs:{name.removesuffix('Batch')}", arn("sqs", str(given["QueueUrl"]).rsplit("/", 1)[-1]))
@@ -302,6 +308,7 @@ _SERVICES: Mapping[str, Callable[[str, Mapping[str, Any]], Iterator[Need]]] = {
     "sts": _sts,
     "kms": _kms,
     "secretsmanager": _secretsmanager,
+    "ecr": _ecr,
     "sqs": _sqs,
     "events": _events,
     "sns": _sns,

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
     from mypy_boto3_sts import STSClient
 
+    from promotion.aws.images import ImageRegistry
+
 
 class ClientFor(Protocol):
     """A function that returns a client by the service's name, as `boto3.client` does."""
@@ -39,6 +41,8 @@ class ClientFor(Protocol):
     def __call__(self, service: Literal["dynamodb"], /) -> DynamoDBClient: ...
     @overload
     def __call__(self, service: Literal["ec2"], /) -> EC2Client: ...
+    @overload
+    def __call__(self, service: Literal["ecr"], /) -> ImageRegistry: ...
     @overload
     def __call__(self, service: Literal["events"], /) -> EventBridgeClient: ...
     @overload

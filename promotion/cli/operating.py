@@ -51,6 +51,7 @@ def ask(group: str, version: int, reason: str, *, as_json: bool) -> int:
 def adopt(group: str, environment: str, version: int, reason: str, *, as_json: bool) -> int:
     """Describe and hash the version here, and have it attested."""
     from promotion.aws.artifacts import hash_container
+    from promotion.aws.images import with_image_digests
     from promotion.aws.registry import describe
     from promotion.client.folder_artifact import is_folder
 
@@ -58,6 +59,7 @@ def adopt(group: str, environment: str, version: int, reason: str, *, as_json: b
     package, _ = describe(sagemaker, _arn(group, version), config().identity.requesters)
     if any(is_folder(each.model_data_url) for each in package.containers):
         raise Invalid("VERSION", "an uncompressed model can't be adopted; register it, and have it approved.")
+    package = with_image_digests(client("ecr"), package)
     package = msgspec.structs.replace(package, containers=tuple(hash_container(s3, c) for c in package.containers))
     given = {"environment": environment, "reason": reason, "package": msgspec.json.encode(package).decode()}
     return operate("adopt", given, as_json=as_json)

@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from promotion.domain.model import Container, Metric, Package, VersionState
+from promotion.domain.variables import changed
 from promotion.formatting import number
 
 LONGEST_VALUE = 300
@@ -104,7 +105,8 @@ def _container(before: Container, after: Container) -> dict[str, tuple[str, str]
         found["model data (SHA-256)"] = (before.sha256, after.sha256)
     keys = {**before.environment, **after.environment}
     return found | {
-        f"settings {key}"[:128]: (before.environment.get(key, ""), after.environment.get(key, "")) for key in keys
+        f"settings {key}"[:128]: changed(key, before.environment.get(key, ""), after.environment.get(key, ""))
+        for key in keys
     }
 
 

@@ -6,7 +6,7 @@ import importlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from tests.fakes import GROUP
 
 URL = "https://promotion.example.com"
 MODELS, EVIDENCE, ANCHORS = "promotion-models", "evidence", "anchors"
+# What packages name: its tag is resolved at each registration.
+IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/hf:1"
 WAKE, DEAD = "https://sqs/wake.fifo", "https://sqs/dead.fifo"
 VERIFICATIONS = "https://sqs/verifications"
 REGISTRATIONS, LATER = "https://sqs/registrations", "https://sqs/later"
@@ -90,6 +92,7 @@ def deploy(environment: dict[str, str]) -> None:
         PipelineName="retrain", ClientRequestToken="t" * 32, PipelineDefinition=json.dumps(definition),
         RoleArn="arn:aws:iam::123456789012:role/retrain",
     )  # fmt: skip
+    push("first")
     kms = boto3.client("kms")
     for name in (names.SIGNING_KEY_ARN, names.OWN_KEY_ARN, names.SESSION_KEY_ARN):
         made = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
@@ -97,6 +100,18 @@ def deploy(environment: dict[str, str]) -> None:
     for name in (names.LINK_KEYS_SECRET_ARN, names.FORM_KEYS_SECRET_ARN, names.SIGN_IN_KEYS_SECRET_ARN):
         secret = boto3.client("secretsmanager").create_secret(Name=name, SecretString=json.dumps({"key": name * 2}))
         os.environ[name] = secret["ARN"]
+
+
+def push(body: str, image: str = IMAGE) -> str:
+    """Push an image under a tag, as `docker push` does; return its digest."""
+    repository, _, tag = image.partition("/")[2].partition(":")
+    ecr = boto3.client("ecr")
+    with suppress(ecr.exceptions.RepositoryAlreadyExistsException):
+        ecr.create_repository(repositoryName=repository)
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": kind, "layers": [{"digest": body}]})
+    pushed = ecr.put_image(repositoryName=repository, imageTag=tag, imageManifest=manifest)
+    return str(pushed["image"]["imageId"]["imageDigest"])
 
 
 def forget() -> None:

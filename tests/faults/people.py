@@ -21,7 +21,7 @@ from promotion.aws import caller_identity
 from promotion.domain.people import Person
 from promotion.links.session import Session
 from tests.fakes import ANN, CHO, GROUP, OPERATOR, signed_in
-from tests.faults.ground import EVIDENCE, MODELS, URL, client
+from tests.faults.ground import EVIDENCE, IMAGE, MODELS, URL, client
 
 
 class Killed(BaseException):
@@ -66,7 +66,7 @@ class People:
             sagemaker.create_model_package(
                 ModelPackageGroupName=group,
                 InferenceSpecification={
-                    "Containers": [{"Image": "hf:1", "ModelDataUrl": f"s3://{MODELS}/{base}/model.tar.gz"}],
+                    "Containers": [{"Image": IMAGE, "ModelDataUrl": f"s3://{MODELS}/{base}/model.tar.gz"}],
                     "SupportedContentTypes": ["application/jsonlines"],
                     "SupportedResponseMIMETypes": ["application/jsonlines"],
                 },

@@ -95,6 +95,11 @@ def calls(template: Template) -> dict[str, tuple[str, str, dict[str, str]]]:
         "wait": ("sqs:SendMessage", later, {}),
         "take what has waited": ("sqs:ReceiveMessage", later, {}),
         "remove mail that waited": ("dynamodb:DeleteItem", projections, {}),
+        "resolve an image": (
+            "ecr:BatchGetImage",
+            "arn:<AWS::Partition>:ecr:<AWS::Region>:763104351884:repository/hf",
+            {},
+        ),
         "read artifacts": ("s3:GetObject", ARTIFACT, {}),
         "read registered metrics": ("s3:GetObject", ARTIFACT.replace("model.tar.gz", "metrics.json"), {}),
         "write artifacts": ("s3:PutObject", ARTIFACT, {}),
@@ -131,6 +136,7 @@ MAY = {
     "on_model_registered": {
         "take a registration",
         "describe a package",
+        "resolve an image",
         "read the ledger",
         "read artifacts",
         "read registered metrics",

@@ -49,8 +49,10 @@ OTHERS = {
             "log a job",
         ),
         "keep a manifest",
+        "resolve an image",
     },
     r"InferenceDevExecutionRole": {
+        "resolve an image",
         "read artifacts",
         "read registered metrics",
         "read evidence",
@@ -61,8 +63,14 @@ OTHERS = {
         "see dev's alarms",
         "log a job",
     },
-    r"Inference(Test|Uat)ExecutionRole": {"read artifacts", "read registered metrics", "log a job"},
-    r"InferenceProdExecutionRole": {"read artifacts", "read registered metrics", "write prod's evidence", "log a job"},
+    r"Inference(Test|Uat)ExecutionRole": {"resolve an image", "read artifacts", "read registered metrics", "log a job"},
+    r"InferenceProdExecutionRole": {
+        "resolve an image",
+        "read artifacts",
+        "read registered metrics",
+        "write prod's evidence",
+        "log a job",
+    },
     r"InferenceDevRole": {*MACHINE, "run as dev's models"},
     r"Inference(Test|Uat|Prod)Role": MACHINE,
     # What EventBridge starts the machines as.

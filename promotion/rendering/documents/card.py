@@ -8,11 +8,13 @@ from typing import Any
 
 from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.model import Container, Evidence, Package, VersionState
+from promotion.domain.variables import changed, shown
 from promotion.formatting import iso, one_line, readable, size
 
 LONGEST_DESCRIPTION = 2000
 LONGEST_METADATA_VALUE = 256
 METADATA_SHOWN = 60
+LONGEST_VARIABLE = 300
 LONGEST_CARD_TEXT = 1500
 
 # The rows that a reader looks for, and the metadata keys (lower case, `-` as `_`) of each.
@@ -144,7 +146,7 @@ def differences(candidate: VersionState, live: VersionState, environments: tuple
     compare("Image digest", first_old.image_digest[:19], first_new.image_digest[:19])
     compare("Containers", str(len(old.containers)), str(len(new.containers)))
     for key in sorted({*first_old.environment, *first_new.environment}):
-        before, after = first_old.environment.get(key, ""), first_new.environment.get(key, "")
+        before, after = changed(key, first_old.environment.get(key, ""), first_new.environment.get(key, ""))
         compare(f"Setting {one_line(key, 60)}", one_line(before, 120), one_line(after, 120))
     before_data, after_data = metadata(old, environments), metadata(new, environments)
     for key in sorted({*before_data, *after_data} - _OWN_KEYS):
@@ -214,7 +216,10 @@ def _container(container: Container) -> dict[str, object]:
         "files": container.files,
         "sha256": container.sha256,
         "manifest_sha256": container.manifest_sha256,
-        "environment": dict(container.environment),
+        "environment": {
+            one_line(name, 128): one_line(value, LONGEST_VARIABLE)
+            for name, value in shown(container.environment).items()
+        },
     }
 
 

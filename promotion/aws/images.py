@@ -1,0 +1,116 @@
+"""The digest that an image's tag names in ECR, so that a tag that is moved later changes nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol, TypedDict
+
+from botocore.exceptions import BotoCoreError, ClientError
+from msgspec.structs import replace
+
+from promotion.aws.artifacts import is_transient
+from promotion.domain.model import Container, Package
+from promotion.domain.package_changes import is_another
+
+# https://docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html
+_ADDRESS = re.compile(
+    r"(?P<account>\d{12})\.dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.(?:com|com\.cn|eu)"
+    r"/(?P<repository>[a-z0-9][a-z0-9._/-]*)(?::(?P<tag>\w[\w.-]*))?",
+    re.ASCII,
+)
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+# What Docker takes where an address names none.
+_LATEST = "latest"
+
+
+class ImageId(TypedDict, total=False):
+    """An image's tag and digest, as ECR names them."""
+
+    imageTag: str
+    imageDigest: str
+
+
+class FoundImage(TypedDict):
+    """An image that ECR found."""
+
+    imageId: ImageId
+
+
+class FoundImages(TypedDict):
+    """The part of BatchGetImage's answer that is read here."""
+
+    images: list[FoundImage]
+
+
+class ClientMeta(Protocol):
+    """A client's own data."""
+
+    @property
+    def region_name(self) -> str:
+        """Region that the client calls."""
+
+
+class ImageRegistry(Protocol):
+    """ECR's client, as far as it is used here."""
+
+    @property
+    def meta(self) -> ClientMeta:
+        """The client's own data."""
+
+    def batch_get_image(self, *, registryId: str, repositoryName: str, imageIds: list[ImageId]) -> FoundImages:  # noqa: N803
+        """Get images by tag or digest; what isn't there is missing in the answer."""
+
+
+def with_image_digests(ecr: ImageRegistry, package: Package, known: Package | None = None) -> Package:
+    """Resolve the tags of a package's images to digests.
+
+    Args:
+        ecr: A client of the region that images are pulled from.
+        package: The package as the registry describes it.
+        known: The same version as the ledger has it: a digest that was resolved before stays, wherever the tag has moved to.
+
+    Returns:
+        The package. An image that ECR doesn't show, or that is elsewhere, is named by its tag as before.
+
+    Raises:
+        ClientError, BotoCoreError: ECR is throttled or was not reached.
+    """
+    before = () if known is None or is_another(known, package) else known.containers
+    return replace(
+        package,
+        containers=tuple(
+            _resolved(ecr, each, before[number] if number < len(before) else None)
+            for number, each in enumerate(package.containers)
+        ),
+    )
+
+
+def _resolved(ecr: ImageRegistry, container: Container, before: Container | None) -> Container:
+    if not container.image_can_move:
+        return container
+    if before is not None and before.image == container.image and before.image_digest:
+        return replace(container, image_digest=before.image_digest)
+    return replace(container, image_digest=_digest(ecr, container.image))
+
+
+def _digest(ecr: ImageRegistry, image: str) -> str:
+    """The digest that an image's tag names by now; empty where ECR doesn't tell.
+
+    BatchGetImage is part of the right to pull an image; the accounts of AWS that have its own images give no other.
+    """
+    found = _ADDRESS.fullmatch(image)
+    if found is None or found["region"] != ecr.meta.region_name:
+        return ""
+    tag = found["tag"] or _LATEST
+    try:
+        answer = ecr.batch_get_image(
+            registryId=found["account"], repositoryName=found["repository"], imageIds=[{"imageTag": tag}]
+        )
+    except (ClientError, BotoCoreError) as error:
+        if is_transient(error):
+            raise
+        return ""
+    digests = {each["imageId"].get("imageDigest", "") for each in answer["images"]}
+    # Several images under one tag would be no answer.
+    digest = digests.pop() if len(digests) == 1 else ""
+    return digest if _DIGEST.fullmatch(digest) else ""

@@ -1,0 +1,101 @@
+"""Environment variables of a container are shown where people decide; the values of secrets are not."""
+
+from __future__ import annotations
+
+import html
+
+import pytest
+from msgspec.structs import replace
+
+from promotion.domain.package_changes import changes
+from promotion.domain.variables import CHANGED, HIDDEN, changed, is_secret, shown
+from promotion.rendering.documents.card import differences
+from tests.rules.stage import CONFIG, Stage, package, page
+
+TOKEN = "hf_" + "a1B2" * 8
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HF_TOKEN", "x1"),
+        ("HUGGING_FACE_HUB_TOKEN", TOKEN),
+        ("db-password", "swordfish"),
+        ("DB_PASSWORD", "1234"),
+        ("AWS_SECRET_ACCESS_KEY", "abc/def"),
+        ("apiKey", "k"),
+        ("OPENAI_API_KEY", "k"),
+        ("SAGEMAKER_PROGRAM_ARGS", f"--auth {TOKEN}"),
+        ("MLFLOW_TRACKING_URI", "https://ann:swordfish@mlflow.example.com"),
+        ("CERTIFICATE", "-----BEGIN PRIVATE KEY-----"),
+    ],
+)
+def test_values_that_look_like_secrets_are_hidden(name: str, value: str) -> None:
+    assert is_secret(name, value)
+    assert shown({name: value}) == {name: HIDDEN}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HF_TASK", "summarization"),
+        ("MAX_INPUT_TOKENS", "many"),
+        ("MAX_TOKEN", "512"),
+        ("EOS_TOKEN", "<|endoftext|>"),
+        ("TOKENIZERS_PARALLELISM", "true"),
+        ("KEY", "value"),
+        ("SAGEMAKER_SUBMIT_DIRECTORY", "/opt/ml/model/code"),
+        ("HF_TOKEN", ""),
+        ("MLFLOW_TRACKING_URI", "https://mlflow.example.com:443/a@b"),
+    ],
+)
+def test_other_values_are_shown(name: str, value: str) -> None:
+    assert not is_secret(name, value)
+    assert shown({name: value}) == {name: value}
+
+
+def test_a_secret_that_changes_is_told_and_not_shown() -> None:
+    assert changed("HF_TOKEN", "one", "two") == (HIDDEN, CHANGED)
+    assert changed("HF_TOKEN", "one", "one") == (HIDDEN, HIDDEN)
+    assert changed("HF_TOKEN", "", "two") == ("", HIDDEN)
+    assert changed("HF_TASK", "a", "b") == ("a", "b")
+
+
+def staged(**environment: str) -> Stage:
+    stage = Stage()
+    [container] = package(1).containers
+    stage.registers(1, containers=(replace(container, environment=environment),))
+    return stage
+
+
+def test_pages_show_names_and_values() -> None:
+    stage = staged(HF_TASK="summarization", DTYPE="bfloat16", HF_TOKEN=TOKEN)
+    for document in (page("request", stage.request("dev", 1)), page("version", stage.version(1))):
+        words = html.unescape(document)
+        assert "<code>DTYPE=bfloat16</code><br>" in words
+        assert "<code>HF_TASK=summarization</code>" in words
+        assert f"<code>HF_TOKEN={HIDDEN}</code>" in words
+        assert TOKEN not in words
+    assert TOKEN not in str(stage.request("dev", 1))
+
+
+def test_without_variables_the_page_says_so() -> None:
+    assert "<dt>Environment variables</dt><dd>none</dd>" in page("request", staged().request("dev", 1))
+
+
+def test_changes_in_the_registry_name_variables_and_show_no_secret() -> None:
+    first = package(1)
+    [container] = first.containers
+    before = replace(first, containers=(replace(container, environment={"HF_TOKEN": TOKEN, "DTYPE": "float32"}),))
+    after = replace(first, containers=(replace(container, environment={"HF_TOKEN": "other", "DTYPE": "int8"}),))
+    assert changes(before, after, CONFIG.environment_names) == {
+        "settings HF_TOKEN": (HIDDEN, CHANGED),
+        "settings DTYPE": ("float32", "int8"),
+    }
+
+
+def test_a_comparison_with_the_live_version_shows_no_secret() -> None:
+    live, candidate = (staged(HF_TOKEN=value).view.version(1) for value in (TOKEN, "other"))
+    assert differences(candidate, live, CONFIG.environment_names) == [
+        {"what": "Setting HF_TOKEN", "live": HIDDEN, "candidate": CHANGED}
+    ]
