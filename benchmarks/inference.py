@@ -55,7 +55,8 @@ LABEL = 4  # tokens of a label
 NAME = "Hugging Face, arrival, 4"
 SUMMARIES = "trained small T5, summaries"
 # Lines of a batch whose time is taken apart.
-LINES = int(os.environ.get("BENCH_LINES", "1000"))
+LINES = int(os.environ.get("BENCH_LINES", "4000"))
+LINE_TOKENS = 2
 # The comparable part of an engine's answers.
 Answers = list[tuple[int, ...]]
 Run = Callable[[], Answers]
@@ -316,13 +317,16 @@ def scores(said: dict[str, Answers]) -> dict[str, dict[str, float]]:
 def around(model: Any) -> dict[str, Any]:
     """Time to ready, and the engine's share of a batch of short lines."""
     lines = [
-        {"id": place, "text_inputs": " ".join(f"t{token}" for token in row[:-1]), "max_new_tokens": 8}
+        {"id": place, "text_inputs": " ".join(f"t{token}" for token in row[:-1]), "max_new_tokens": LINE_TOKENS}
         for place, row in enumerate(rows_of([5 + place % 17 for place in range(LINES)], model.config.vocab_size, 1))
     ]
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         tokenizer_of(model).save_pretrained(folder)
-        return {**inference_service.ready(Path(folder)), **inference_service.engine_share(Path(folder), lines)}
+        return {
+            **inference_service.ready(Path(folder)),
+            **inference_service.engine_share(Path(folder), lines, os.cpu_count() or 1),
+        }
 
 
 def written() -> dict[str, Any]:

@@ -89,11 +89,12 @@ def page(figures: dict[str, Any]) -> str:
             f"{one['ahead_of_container'] or ''} | {one['ahead_of_every_peer']} |"
         )
     around = [
-        f"{name}: ready after {shape['ready_s']} s ({shape['ready_cpu_s']} s of CPU); of a batch of {shape['lines']} short "
-        f"lines {shape['engine_share']:.0%} of the CPU time was in the engine, {shape['engine_share_of_wall']:.0%} of the "
-        f"time by the clock, at a load average of {shape['load_average']}."
+        f"{name}: ready after {shape['ready_s']} s ({shape['ready_cpu_s']} s of CPU). A batch of {shape['lines']} short lines, "
+        f"{shape['lines_per_s']:.0f} a second by {shape['processes']} processes of a core each: {shape['engine_share']:.1%} of "
+        f"the cores' time by the clock was in the engine, {shape['engine_share_of_cpu']:.1%} of the CPU time (load average "
+        f"{shape['load_average']})."
         for name, shape in figures["shapes"].items()
-        if "ready_s" in shape
+        if "engine_share_of_cpu" in shape
     ]
     return "\n".join([
         "# Inference: the engine against Hugging Face and CTranslate2", "",

@@ -12,10 +12,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from inference.batch.transform import Settings, Transform
+from inference.batch.transform import MOST_LINES, Settings, Transform
 from inference.engines import Arrivals, Description, Generated, Prompt, TextEngine
 from inference.engines.encoder_decoder import text_engine
 from inference.models.loading import load
@@ -66,10 +67,10 @@ def _answers(port: int) -> bool:
 
 
 class Clocked:
-    """An engine, and the CPU seconds of its thread in its calls."""
+    """An engine, and the CPU seconds of its thread in its calls; after each call a file of this process has them."""
 
-    def __init__(self, engine: TextEngine) -> None:
-        self._engine, self.joins, self.seconds = engine, engine.joins, 0.0
+    def __init__(self, engine: TextEngine, folder: Path) -> None:
+        self._engine, self.joins, self._folder, self._seconds = engine, engine.joins, folder, 0.0
 
     @property
     def description(self) -> Description:
@@ -77,30 +78,59 @@ class Clocked:
         return self._engine.description
 
     def generate(self, prompts: Sequence[Prompt], arrivals: Arrivals | None = None) -> Iterator[tuple[int, Generated]]:
-        """Yield what the engine yields."""
+        """Yield the engine's results."""
         found = self._engine.generate(prompts, arrivals)
         while True:
             begun = time.thread_time()
             one = next(found, None)
-            self.seconds += time.thread_time() - begun
+            self._seconds += time.thread_time() - begun
             if one is None:
-                return
+                break
             yield one
+        spent = {"engine": self._seconds, "process": time.process_time()}
+        (self._folder / f"{os.getpid()}.seconds").write_text(json.dumps(spent))
 
 
-def engine_share(folder: Path, lines: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """The engine's share of a batch's CPU time, and of its time by the clock, in one process."""
+def clocked(folder: Path) -> Pipeline:
+    """A pipeline whose engine's time is counted."""
     loaded = load(folder)
-    engine = Clocked(text_engine(loaded.model))
-    source = folder / "lines.jsonl"
-    source.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with Transform(lambda: Pipeline(TextToText(loaded, engine)), Settings(), identity={}) as transform:
-        spent, passed = time.process_time(), time.perf_counter()
+    return Pipeline(TextToText(loaded, Clocked(text_engine(loaded.model), folder)))
+
+
+def engine_share(folder: Path, lines: Sequence[dict[str, Any]], processes: int = 1) -> dict[str, float]:
+    """Measure the engine's share of a batch.
+
+    Args:
+        folder: the model's folder, which the input and output are written to as well.
+        lines: records of the batch.
+        processes: worker processes, each pinned to cores of its own.
+
+    Returns:
+        `engine_share`, CPU time in the engine's calls over time by the clock and processes, and `engine_share_of_cpu`.
+    """
+    settings = Settings(max_concurrent_transforms=processes)
+    source, first = folder / "lines.jsonl", folder / "first.jsonl"
+    written = [json.dumps(line) + "\n" for line in lines]
+    source.write_text("".join(written))
+    # A payload for each process, so that all of them have opened the model before the clock runs.
+    first.write_text("".join(written[:1]) * (processes * MOST_LINES))
+    with Transform(partial(clocked, folder), settings, identity={}) as transform:
+        transform.file(first, folder / "first.jsonl.out", quiet=True)
+        before, passed = _spent(folder), time.perf_counter()
         transform.file(source, folder / "lines.jsonl.out", quiet=True)
-        spent, passed = time.process_time() - spent, time.perf_counter() - passed
+        passed, after = time.perf_counter() - passed, _spent(folder)
+    engine = after["engine"] - before["engine"]
     return {
         "lines": len(lines),
-        "engine_share": round(engine.seconds / spent, 3),
-        "engine_share_of_wall": round(engine.seconds / passed, 3),
+        "processes": processes,
+        "engine_share": round(engine / (passed * processes), 3),
+        "engine_share_of_cpu": round(engine / (after["process"] - before["process"]), 3),
+        "lines_per_s": round(len(lines) / passed, 1),
         "load_average": round(os.getloadavg()[0], 1),
     }
+
+
+def _spent(folder: Path) -> dict[str, float]:
+    """Return the CPU seconds of all processes so far, in the engine and in all."""
+    found = [json.loads(path.read_bytes()) for path in folder.glob("*.seconds")]
+    return {name: sum(one[name] for one in found) for name in ("engine", "process")}

@@ -7,7 +7,6 @@ byte.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import hashlib
 import json
@@ -18,16 +17,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import partial
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import IO, Any
 
 from tqdm import tqdm
 
-from inference.batch import data_processing
+from inference.batch import cores, data_processing
+from inference.batch.beside import Beside
 from inference.errors import RecordInvalid
 from inference.records.counts import Counts, Run, worker_name
 from inference.records.json_lines import dump_line
@@ -42,7 +40,6 @@ from promotion.errors import Invalid, PromotionError
 MOST_LINES = 1_024
 LONGEST_LINE_BYTES = 100 << 20
 _JOURNAL_SECONDS = 1.0
-_JOIN_SECONDS = 0.1
 
 
 class DiskFull(PromotionError):
@@ -147,12 +144,17 @@ class Worker:
 _worker: Worker | None = None
 
 
-def _start_worker(make: Callable[[], Pipeline], settings: Settings) -> None:
+def _start_worker(make: Callable[[], Pipeline], settings: Settings, started: Synchronized[int] | None = None) -> None:
+    """Open the model in this process; `started` counts the processes of a pool."""
     global _worker  # the one thing that a process of the pool is made for
     parent = multiprocessing.parent_process()
     if parent is not None:
         # A killed parent can't stop its pool, and a model left behind would hold the device's memory.
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    if started is not None:
+        with started.get_lock():
+            number, started.value = started.value, started.value + 1
+        cores.pin(number, settings.max_concurrent_transforms)
     _worker = Worker(make(), settings)
 
 
@@ -166,61 +168,6 @@ def _work(payload: list[bytes | None]) -> Answered:
     return _worker.answer(payload)
 
 
-class _Beside(Executor):
-    """Compute in one thread, while another reads the next input and writes finished output."""
-
-    def __init__(self) -> None:
-        self._work: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
-        self._computing = False
-        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
-        self._thread.start()
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        self._work.put((future, partial(fn, *args, **kwargs)))
-        return future
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the thread; with `cancel_futures` by interrupting the payload under way.
-
-        Python aborts with code 134, whatever the exit code should be, if it ends while torch computes on another thread.
-        """
-        with suppress(Empty):
-            while cancel_futures:
-                if (waiting := self._work.get_nowait()) is not None:
-                    waiting[0].cancel()
-        self._work.put(None)
-        while wait and self._thread.is_alive():
-            if cancel_futures and self._computing:
-                _interrupt(self._thread)
-            self._thread.join(_JOIN_SECONDS)
-
-    def _run(self) -> None:
-        # An interrupt that comes late finds the thread between two payloads.
-        with suppress(KeyboardInterrupt):
-            while (one := self._work.get()) is not None:
-                self._compute(*one)
-
-    def _compute(self, future: Future[Any], work: Callable[[], Any]) -> None:
-        if not future.set_running_or_notify_cancel():
-            return
-        self._computing = True
-        try:
-            found = work()
-        except BaseException as error:  # noqa: BLE001  # it is raised where the result is asked for
-            self._computing = False
-            future.set_exception(error)
-        else:
-            self._computing = False
-            future.set_result(found)
-
-
-def _interrupt(thread: threading.Thread) -> None:
-    """Raise KeyboardInterrupt in `thread`, as Ctrl-C does in the main one: at its next step of Python code."""
-    number = ctypes.c_ulong(thread.ident or 0)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(number, ctypes.py_object(KeyboardInterrupt))
-
-
 class Transform:
     """A job: one model, one set of settings, any number of files. `make` must be picklable for several workers."""
 
@@ -230,12 +177,15 @@ class Transform:
         self._identity = json.dumps({"settings": asdict(settings), **identity}, sort_keys=True)
         if settings.max_concurrent_transforms == 1:
             _start_worker(make, settings)
-            self._executor: Executor = _Beside()
+            self._executor: Executor = Beside()
         else:
             # Fork would share torch's thread pools in a state that they can't leave.
             context = multiprocessing.get_context("spawn")
             self._executor = ProcessPoolExecutor(
-                settings.max_concurrent_transforms, context, initializer=_start_worker, initargs=(make, settings)
+                settings.max_concurrent_transforms,
+                context,
+                initializer=_start_worker,
+                initargs=(make, settings, context.Value("i", 0)),
             )
 
     def __enter__(self) -> Transform:

@@ -136,14 +136,10 @@ def _t5(model: Any, make: _Maker) -> Weights:
     def distances(stack: Any) -> Distances:
         inner = stack.block[0].layer[0].SelfAttention
         reach = config.relative_attention_max_distance
-        buckets = inner._relative_position_bucket(
-            torch.arange(-reach, reach + 1),
-            bidirectional=not stack.is_decoder,
-            num_buckets=config.relative_attention_num_buckets,
-            max_distance=reach,
-        )
-        table = inner.relative_attention_bias.weight.detach()
-        return Distances(make.tensor(table)[buckets.to(table.device)].t().contiguous(), reach)
+        table = inner.compute_bias(reach + 1, reach + 1)[0]  # (heads, queries, keys)
+        # The last query looks back by up to `reach` tokens, the first one ahead by as many.
+        line = torch.cat((table[:, -1], table[:, 0, 1:]), dim=1)
+        return Distances(make.tensor(line), reach)
 
     def side(stack: Any, scale: float) -> Side:
         last = make.norm(stack.final_layer_norm, scale)

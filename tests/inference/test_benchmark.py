@@ -122,6 +122,7 @@ def test_all_ways_write_the_same_and_the_engines_time_is_a_part_of_it(
     found = inference_service.engine_share(tmp_path, [{"text_inputs": "t5 t9", "max_new_tokens": 4}] * 3)
     assert found["lines"] == 3
     assert 0 < found["engine_share"] < 1
+    assert 0 < found["engine_share_of_cpu"] < 1
 
 
 def test_a_profile_has_all_of_the_time_and_leaves_the_engine_as_it_was() -> None:
