@@ -1,11 +1,11 @@
 """Measure 1,000 groups × 50 versions × 4 environments, with a run a day in each environment over three years.
 
 One group is lived through on fakes that count, with the real rules and targets, and taken a thousand times; what a fake can't
-show is on docs/operations.md, on paper. Figures of control.json: `parameters`, `rules` (EventBridge rules and schedules, of a
-template with `[inference] schedule`), `verify_calls_a_day`, `verify_calls_whole` (once a month), `verify_page_s` (a whole
-verification of 50 groups in one call, on paper), `board_bytes`
-(JSON, every group waiting in every environment), `page_bytes` (the largest page), `events`, `ledger_mb` and `objects` (folded
-runs) of a group, `false_differences` of so many `verifications` under load, and `limits_reached`, with the `limits`.
+show is on docs/operations.md, on paper. `[history] keep_versions` is 3. Figures of control.json: `parameters`, `rules`
+(EventBridge rules and schedules, of a template with `[inference] schedule`), `verify_calls_a_day`, `verify_calls_whole` (once a
+month), `verify_page_s` (a whole verification of 50 groups in one call, on paper), `board_bytes` (JSON, every group waiting in
+every environment), `page_bytes` (the largest page), `events`, `ledger_mb`, `objects` (folded runs) and `archived` (objects of the
+archive) of a group, `false_differences` of so many `verifications` under load, and `limits_reached`, with the `limits`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ approvers = ["ann@example.com"]
 [[environments]]
 name = "prod"
 """
-CONFIG = parse(CONFIG_TEXT.replace('[[environments]]\nname = "prod"\n', UAT))
+KEEP = "[history]\nkeep_versions = 3\n"
+CONFIG = parse(CONFIG_TEXT.replace('[[environments]]\nname = "prod"\n', UAT) + KEEP)
 # A query answers with at most 1 MB: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Query.Pagination.html
 QUERY_BYTES = 1 << 20
 # Bytes of an item beside its text: keys, hash, and columns for the console.
@@ -151,6 +152,7 @@ def figures(*, long: bool, days: int = DAYS, versions: int = VERSIONS) -> dict[s
         "events": len(events),
         "ledger_mb": round(sum(map(len, house.ledger.items.values())) / 1e6, 1),
         "objects": sum(key.startswith(names.FOLDED_RUNS) for key in house.s3.objects),
+        "archived": sum(key.startswith(names.ARCHIVES) for key in house.s3.objects),
         "verifications": verifications,
         "false_differences": false_differences(verifications),
     }
@@ -171,7 +173,7 @@ def figures(*, long: bool, days: int = DAYS, versions: int = VERSIONS) -> dict[s
 def rows(f: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     """Rows of docs/benchmarks/control.md."""
     reached = [item for item, (count, limit) in f["limits"].items() if count > limit]
-    size = f"{GROUPS:,} groups, {VERSIONS} versions each, 4 environments, a run a day in each, three years"
+    size = f"{GROUPS:,} groups, {VERSIONS} versions each, 4 environments, a run a day in each, three years; `keep_versions = 3`"
     return [
         ("Parameters at the largest use", f"{f['parameters']:,}", "10,000", size),
         ("Rules and schedules", f"{f['rules']}", "300", "with a schedule that runs whatever is live"),
@@ -180,7 +182,8 @@ def rows(f: dict[str, Any]) -> list[tuple[str, str, str, str]]:
          f"{CALL_S * 1000:.0f} ms a call of AWS (on paper)"),
         ("The board as JSON, every group waiting everywhere", f"{f['board_bytes']:,} bytes", "6 MB", "a page of it"),
         ("The largest page", f"{f['page_bytes']:,} bytes", "6 MB", "of board, model and version"),
-        ("Events of a group", f"{f['events']:,}", "", f"{f['ledger_mb']} MB, and {f['objects']} objects of folded runs"),
+        ("Events of a group", f"{f['events']:,}", "",
+         f"{f['ledger_mb']} MB; {f['objects']} objects of folded runs, {f['archived']} of the archive"),
         ("False differences under load", f"{f['false_differences']}", "0", f"of {f['verifications']:,} verifications"),
         ("Limits reached", f"{f['limits_reached']}", "0", ", ".join(reached) or "none"),
     ]  # fmt: skip
@@ -238,12 +241,12 @@ def verify_calls(house: House, since: Checkpoint | None = None) -> Counter[str]:
     s3: Any = Counting(house.s3, calls)
     sagemaker: Any = Counting(house.sagemaker, calls)
     registry = RegistryTarget(lambda identity: sagemaker, house.config.environment_names)
-    kept_runs = EvidenceBucket(s3, "evidence").folded_runs
+    evidence = EvidenceBucket(s3, "evidence")
     cursors: Any = Counting(house.cursors, calls)
     here = Installation(
         verifier=type(verifier)(
             ledger=ledger, packages=registry, store=verifier.store, holds=verifier.holds, prefix=PREFIX,
-            key_id=verifier.key_id, kept_runs=kept_runs,
+            key_id=verifier.key_id, kept_runs=evidence.folded_runs, archived=evidence.text,
         ),
         ledger=ledger, table="ledger", ssm=ssm, cursors=cursors, now=lambda: house.now,
         checkpoints=Kept(since, calls) if since is not None else None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, Protocol
 
 from lambdas.shared.dependencies import (
@@ -42,6 +42,8 @@ from promotion.ledger.verify import Found, Verifier
 PAGE = 50
 # A call that has less time left puts the groups that it has not come to onto the queue again. A group takes seconds.
 LEAST_LEFT_MS = 180_000
+# A further look at a group that differs reads all of it, after a pause of 20 s at most.
+LEAST_FOR_A_LOOK_MS = 60_000
 
 
 class Lambda(Protocol):
@@ -74,7 +76,8 @@ def handler(event: dict[str, Any], context: Lambda | None) -> dict[str, Any]:
 def _verify(groups: list[str], context: Lambda | None, marks: Marks, *, found: int) -> dict[str, Any]:
     """Verify groups and anchor those whose chain is whole; count the differences, together with `found`."""
     here, anchored, verified, failed = installation(), 0, 0, 0
-    for group, differences in check_groups(here, _while_time_is_left(groups, context), pause=time.sleep):
+    left = _while_time_is_left(groups, context)
+    for group, differences in check_groups(here, left, pause=time.sleep, passed_on=partial(_passed_on, context)):
         verified += 1
         found += _told(group, differences, marks)
         if not any(_is_ledgers(each) for each in differences):
@@ -96,6 +99,14 @@ def _while_time_is_left(groups: list[str], context: Lambda | None) -> Iterator[s
             _queue(groups[done:])
             return
         yield group
+
+
+def _passed_on(context: Lambda | None, groups: Sequence[str]) -> bool:
+    """Put groups that have not settled onto the queue again if the call's time is over; return True if so."""
+    if context is None or context.get_remaining_time_in_millis() >= LEAST_FOR_A_LOOK_MS:
+        return False
+    _queue(list(groups))
+    return True
 
 
 def _queue(groups: list[str]) -> None:

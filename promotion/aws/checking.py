@@ -117,10 +117,23 @@ def strangers(installation: Installation, groups: Sequence[str], parameters: Map
     return [*_service(installation, parameters), *installation.verifier.strangers(groups, parameters)]
 
 
+def _never(groups: Sequence[str]) -> bool:
+    """Pass no groups on."""
+    return False
+
+
 def check_groups(
-    installation: Installation, groups: Iterable[str], *, pause: Callable[[float], None]
+    installation: Installation,
+    groups: Iterable[str],
+    *,
+    pause: Callable[[float], None],
+    passed_on: Callable[[Sequence[str]], bool] = _never,
 ) -> Iterator[tuple[str, list[Found]]]:
-    """Yield the differences of groups: those without any first, then the others, once they have settled."""
+    """Yield the differences of groups: those without any first, then the others, once they have settled.
+
+    Before each further look but the first, `passed_on` gets the groups that have not settled; if it returns True, somebody else
+    verifies them, and they are not yielded.
+    """
     open_: dict[str, Look] = {}
     for name in groups:
         found = look(installation, name, whole=False)
@@ -128,20 +141,25 @@ def check_groups(
             open_[name] = found
         else:
             yield name, []
-    yield from _settled(installation, open_, pause)
+    yield from _settled(installation, open_, pause, passed_on)
 
 
 def _settled(
     installation: Installation,
     looks: dict[str, Look],
     pause: Callable[[float], None],
+    passed_on: Callable[[Sequence[str]], bool],
 ) -> Iterator[tuple[str, list[Found]]]:
     """Look again at groups that differ, until they differ in the same way and stand still."""
+    looked = 0
     for seconds in SETTLES_S:
         if not looks:
             return
         pause(seconds)
         for name, before in sorted(looks.items()):
+            if looked and passed_on(sorted(looks)):
+                return
+            looked += 1
             again = look(installation, name, whole=True).confirmed(before)
             looks[name] = again
             if not again.found or not again.moving:

@@ -77,12 +77,12 @@ def test_pages_of_a_large_installation_go_through_the_queue(
 class RunsOut:
     """A call of a function that has time for so many groups."""
 
-    def __init__(self, groups: int) -> None:
-        self._left = groups
+    def __init__(self, groups: int, then: int = 100_000) -> None:
+        self._left, self._then = groups, then
 
     def get_remaining_time_in_millis(self) -> int:
         self._left -= 1
-        return 900_000 if self._left > 0 else 100_000
+        return 900_000 if self._left > 0 else self._then
 
 
 def test_a_call_whose_time_is_nearly_over_is_gone_on_with_by_another(running: Plant, several: list[str]) -> None:
@@ -91,6 +91,19 @@ def test_a_call_whose_time_is_nearly_over_is_gone_on_with_by_another(running: Pl
     assert anchored() == set(several[:2])
     running.settle()
     assert anchored() == set(several)
+
+
+def test_a_call_whose_time_ends_while_groups_settle_passes_them_on(running: Plant, several: list[str]) -> None:
+    for group in several:
+        boto3.client("ssm").put_parameter(Name=f"{PREFIX}/{group}/canary/live", Value="{}", Type="String")
+    found = daily.handler({}, RunsOut(groups=3, then=50_000))
+    assert found["groups"] == 1
+    assert found["queued"] == 2
+    [message] = [event["Records"][0]["body"] for _, event, _ in running.asynchronous]
+    assert json.loads(message)["groups"] == sorted(several)[1:]
+    assert set(DynamoDifferences(boto3.client("dynamodb"), "projections").open()) == {sorted(several)[0]}
+    running.settle()
+    assert set(DynamoDifferences(boto3.client("dynamodb"), "projections").open()) == set(several)
 
 
 def kept() -> Checkpoint | None:

@@ -268,6 +268,11 @@ def test_a_process_that_dies_at_any_write_loses_and_doubles_nothing(happens: Cal
     while True:
         # Of before the setting, so that there are pages to delete too.
         house = climbed(6, CONFIG)
+        for number in range(12):
+            for version in (1, 2):
+                house.measure(version, "dev", run=f"run-{number}")
+        house.project()
+        assert f"{VERSIONS}/1/history/0001" in house.ssm.values
         house.config = KEPT
         if happens is not into_the_archive:
             house.project(targets={names.PARAMETERS: house.parameters})
