@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -16,11 +18,25 @@ from outside.directory.installation import Installation, configure, installed
 from outside.directory.people import APPROVERS, AUDITORS, RENAMED
 from outside.directory.providers import lemonldap
 
+# `portalForceAuthnInterval` as it comes: so long after a login `prompt=login` asks for no password.
+FORCE_INTERVAL_S = 5
+
 
 def log_in(page: Page, person: Account) -> None:
     page.locator("input[name=user]").fill(person.login)
     page.locator("input[name=password]").fill(person.password)
     page.locator("button[type=submit]").first.click()
+
+
+def log_in_anew(page: Page, person: Account) -> None:
+    """Log in where a session of the provider goes on: it says so first."""
+    page.get_by_role("button", name="Upgrade session").click()
+    log_in(page, person)
+
+
+def without_files(page: Page) -> None:
+    """Load none of the portal's files: a web server in front serves them, and here they would use up the request that waits."""
+    page.route(re.compile(r"/(static|javascript)/(bootstrap|common|jquery|font-awesome)"), lambda route: route.abort())
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +121,38 @@ def test_a_renamed_group_known_by_its_name_gives_no_right_any_more(
             expect(page.get_by_text("Your sign-in brought 1 group, none of which may read here.")).to_be_visible()
         finally:
             directory.rename_group("ML approvers, the whole of EMEA", RENAMED)
+
+
+def test_a_signature_asks_for_the_password_again_once_the_login_is_five_seconds_old(
+    there: Installation, tally: Tally
+) -> None:
+    with tally.of(people.CHO):
+        group = "signed-by-cho"
+        page = there.sign_in(people.CHO, there.ask(group))
+        expect(page.get_by_text("Your decision is an electronic signature")).to_be_visible()
+        there.after(time.monotonic(), FORCE_INTERVAL_S + 1)
+        there.press_approve(page, "Read before the password.")
+        without_files(page)
+        page.get_by_role("link", name="Sign in again").click()
+        log_in_anew(page, people.CHO)
+        expect(page.get_by_label("Your reason")).to_have_value("Read before the password.")
+        there.decides(page)
+        assert there.status(group) == "Approved"
+
+
+def test_a_signature_right_after_the_login_is_not_recorded_on_that_login(there: Installation, tally: Tally) -> None:
+    """Within its interval the provider asks for no password, and the token's `auth_time` tells."""
+    with tally.of(people.ANN):
+        group = "signed-by-ann"
+        page = there.sign_in(people.ANN, there.ask(group))
+        expect(page.get_by_label("Your reason")).to_be_visible()
+        without_files(page)
+        asked = page.get_by_role("button", name="Upgrade session")
+        while not asked.is_visible():
+            there.press_approve(page)
+            assert there.status(group) == "PendingManualApproval"
+            page.get_by_role("link", name="Sign in again").click()
+            expect(asked.or_(page.get_by_label("Your reason"))).to_be_visible()
+        log_in_anew(page, people.ANN)
+        there.decides(page)
+        assert there.status(group) == "Approved"
