@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,14 @@ _LONG_FIRST = ("local", "faults", "infra", "inference", "browser", "security", "
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {folder: place for place, folder in enumerate(_LONG_FIRST)}
     items.sort(key=lambda item: places.get(item.path.parent.name, len(places)))
+
+
+@pytest.fixture(autouse=True)
+def cold_start() -> Iterator[None]:
+    """Have functions read the environment of this test, and none of the test before."""
+    yield
+    if (module := sys.modules.get("lambdas.shared.variables")) is not None:
+        module.variables.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from lambdas.shared.dependencies import client, config, count, logger, recorder, setting
+from lambdas.shared.dependencies import client, config, count, logger, recorder
 from lambdas.shared.reports import check_subject
+from lambdas.shared.variables import variables
 from promotion import names
 from promotion.aws.artifacts import Denied, read_json
 from promotion.aws.runs import instance_times
@@ -46,7 +47,7 @@ class RunReport(Struct, frozen=True, kw_only=True):
     error: object = None
 
 
-def handler(event: dict[str, object], context: object) -> dict[str, Any]:
+def handler(event: dict[str, object], context: object) -> dict[str, object]:
     try:
         report = msgspec.convert(event.get("detail"), RunReport)
         reporter = ""
@@ -147,7 +148,7 @@ def read_evidence(report: RunReport, reporter: str = "") -> Evidence:
     if report.status != "Completed":
         return Evidence(status="Failed", problem=_problem(report.error), **known)
     bucket, key = split_uri(report.metrics_uri, "metrics_uri")
-    allowed = {setting(names.EVIDENCE_BUCKET), config().inference.bucket} - {""}
+    allowed = {variables().evidence_bucket, config().inference.bucket} - {""}
     folder = f"{report.model_package_group}/{report.environment}/"
     if bucket not in allowed or not key.startswith(folder) or ".." in key:
         raise Invalid("metrics_uri", f"{report.metrics_uri} is not under {folder} in a bucket of this service's runs.")

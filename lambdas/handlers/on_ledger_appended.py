@@ -7,7 +7,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lambdas.shared.dependencies import client, count, logger, setting
+from lambdas.shared.dependencies import client, count, logger
+from lambdas.shared.variables import variables
 from promotion import names
 from promotion.aws.ledger import group_of
 
@@ -23,7 +24,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, object]:
             group = body["group"]
         try:
             client("sqs").send_message(
-                QueueUrl=setting(names.WAKE_QUEUE_URL),
+                QueueUrl=variables().wake_queue_url,
                 MessageBody=json.dumps(body),
                 MessageGroupId=group,
                 MessageDeduplicationId=unique,

@@ -5,8 +5,6 @@ It does one step a call; SageMaker's event at the end of a step invokes it again
 
 from __future__ import annotations
 
-import json
-import os
 from functools import cache
 from typing import Any
 
@@ -21,9 +19,9 @@ from lambdas.shared.dependencies import (
     parameter_store,
     prefix,
     recorder,
-    setting,
     signer,
 )
+from lambdas.shared.variables import variables
 from promotion import names
 from promotion.aws.artifact_copies import with_copy
 from promotion.aws.sagemaker_endpoints import REFUSALS, Endpoints, passes
@@ -125,8 +123,8 @@ def _wanted(view: GroupSnapshot, state: EnvironmentState, settings: Endpoint) ->
     model = with_copy(
         model,
         s3=client("s3"),
-        bucket=setting(names.EVIDENCE_BUCKET),
-        own_image=os.environ.get(names.INFERENCE_IMAGE) or "",
+        bucket=variables().evidence_bucket,
+        own_image=variables().inference_image,
         always=config().artifacts.keep_copy,
     )
     return endpoint_plan.wanted(
@@ -134,7 +132,7 @@ def _wanted(view: GroupSnapshot, state: EnvironmentState, settings: Endpoint) ->
         settings,
         config().at(state.name).inference,
         prefix=prefix(),
-        role=_roles()[state.name],
+        role=variables().execution_roles[state.name],
         asked=state.endpoint.asked,
     )
 
@@ -204,12 +202,6 @@ def _named(group: str, environment: str) -> str:
 
 def _place(group: str, environment: str) -> dict[str, object]:
     return {"model_package_group": group, "environment": environment}
-
-
-@cache
-def _roles() -> dict[str, str]:
-    """Execution roles of the models, by environment."""
-    return dict(json.loads(setting(names.EXECUTION_ROLES)))
 
 
 @cache

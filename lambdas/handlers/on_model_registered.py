@@ -24,8 +24,8 @@ from lambdas.shared.dependencies import (
     own_image,
     prefix,
     recorder,
-    setting,
 )
+from lambdas.shared.variables import variables
 from promotion import names
 from promotion.aws.accounts import share_group
 from promotion.aws.artifacts import hash_container, is_transient, registered_evidence, size_of
@@ -61,7 +61,7 @@ def come_back(receipt: str, seconds: int) -> None:
     """Have a message delivered again soon; where that fails, it comes when the function's own time would be over."""
     try:
         client("sqs").change_message_visibility(
-            QueueUrl=setting(names.REGISTRATIONS_QUEUE_URL), ReceiptHandle=receipt, VisibilityTimeout=seconds
+            QueueUrl=variables().registrations_queue_url, ReceiptHandle=receipt, VisibilityTimeout=seconds
         )
     except (BotoCoreError, ClientError):
         logger.exception("registration waits for the queue")
@@ -160,7 +160,7 @@ def register(
     package = _with_image_digests(package)
     manifests: list[Manifest] = []
     package = with_digests(package, by_job=by_job, budget=budget, keep=manifests.append)
-    kept = EvidenceBucket(client("s3"), setting(names.EVIDENCE_BUCKET))
+    kept = EvidenceBucket(client("s3"), variables().evidence_bucket)
     for manifest in manifests:
         kept.keep_manifest(manifest)
     evidence = registered_evidence(client("s3"), description)

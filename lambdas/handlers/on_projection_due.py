@@ -21,9 +21,9 @@ from lambdas.shared.dependencies import (
     now,
     parameter_store,
     prefix,
-    setting,
     signer,
 )
+from lambdas.shared.variables import variables
 from promotion import names
 from promotion.aws.attestations import AttestationTarget, EvidenceBucket
 from promotion.aws.channel_messages import ChannelMessages
@@ -115,7 +115,7 @@ def come_back(receipt: str, seconds: int) -> None:
     """Have a message delivered again soon; where that fails, it comes when the queue thinks fit."""
     try:
         client("sqs").change_message_visibility(
-            QueueUrl=setting(names.WAKE_QUEUE_URL), ReceiptHandle=receipt, VisibilityTimeout=seconds
+            QueueUrl=variables().wake_queue_url, ReceiptHandle=receipt, VisibilityTimeout=seconds
         )
     except (BotoCoreError, ClientError):
         logger.exception("message waits for the queue")
@@ -129,7 +129,7 @@ def set_aside(failures: list[Failure], message: str) -> None:
     for failure in failures:
         alarm(failure)
         client("sqs").send_message(
-            QueueUrl=setting(names.DEAD_LETTER_QUEUE_URL),
+            QueueUrl=variables().dead_letter_queue_url,
             MessageBody=json.dumps(structs.asdict(failure)),
             MessageGroupId=f"{failure.group}-{failure.target}"[:128],
             MessageDeduplicationId=f"{message}-{failure.target}"[:128],
@@ -150,7 +150,7 @@ def tell_operators(subject: str, text: str) -> None:
     """Publish to the alarm topic; what is said is kept elsewhere too, so that a topic that fails holds up nothing."""
     try:
         client("sns").publish(
-            TopicArn=setting(names.ALARM_TOPIC_ARN), Subject=f"{names.SERVICE}: {subject}"[:99], Message=text
+            TopicArn=variables().alarm_topic_arn, Subject=f"{names.SERVICE}: {subject}"[:99], Message=text
         )
     except (BotoCoreError, ClientError):
         logger.exception("nobody was told", extra={"subject": subject})
@@ -158,13 +158,13 @@ def tell_operators(subject: str, text: str) -> None:
 
 @cache
 def cursors_table() -> DynamoCursors:
-    return DynamoCursors(client("dynamodb"), setting(names.PROJECTIONS_TABLE))
+    return DynamoCursors(client("dynamodb"), variables().projections_table)
 
 
 def targets() -> dict[names.TargetName, Target]:
     """The targets, in the order in which a revocation has to reach them."""
     order = config().environment_names
-    evidence = EvidenceBucket(client("s3"), setting(names.EVIDENCE_BUCKET))
+    evidence = EvidenceBucket(client("s3"), variables().evidence_bucket)
     return {
         names.REGISTRY: RegistryTarget(registry_client, order),
         names.PARAMETERS: ParameterTarget(
@@ -175,7 +175,7 @@ def targets() -> dict[names.TargetName, Target]:
             bucket=evidence,
             keep_versions=config().history.keep_versions,
         ),
-        names.EVENTS: EventsTarget(client("events"), setting(names.EVENT_BUS_NAME)),
+        names.EVENTS: EventsTarget(client("events"), variables().event_bus_name),
         names.MAIL: mail(),
         names.ATTESTATIONS: AttestationTarget(evidence, signer(), ledger().events),
     }
@@ -184,18 +184,18 @@ def targets() -> dict[names.TargetName, Target]:
 def mail() -> SettlingMail:
     """The mail target, and what waits in it."""
     sent_by = MailTarget(
-        client("sesv2"), client("s3"), config(), links(), setting(names.CONFIGURATION_SET), refused=tell_refused
+        client("sesv2"), client("s3"), config(), links(), variables().configuration_set, refused=tell_refused
     )
-    held = HeldMail(client("dynamodb"), setting(names.PROJECTIONS_TABLE), client("sqs"), setting(names.LATER_QUEUE_URL))
+    held = HeldMail(client("dynamodb"), variables().projections_table, client("sqs"), variables().later_queue_url)
     channels = config().channels
-    tell = ChannelMessages(client("events"), setting(names.EVENT_BUS_NAME), channels).tell if channels else None
+    tell = ChannelMessages(client("events"), variables().event_bus_name, channels).tell if channels else None
     return SettlingMail(sent_by, held, ledger(), config(), links(), config().mail.settles, now, tell)
 
 
 def tell_refused(refused: RefusedMail) -> None:
     """Log an address that SES refuses for good, and remember it for page and `status`; the first time, tell operators."""
     logger.error("mail refused for good", extra=structs.asdict(refused))
-    if not RefusedMails(client("dynamodb"), setting(names.PROJECTIONS_TABLE)).put(refused):
+    if not RefusedMails(client("dynamodb"), variables().projections_table).put(refused):
         return
     tell_operators(
         f"{refused.group} mail refused for good",
@@ -210,7 +210,7 @@ def registry_client(identity: str) -> SageMakerClient:
     if kept and time.monotonic() < kept[0]:
         return kept[1]
     credentials = client("sts").assume_role(
-        RoleArn=setting(names.REGISTRY_ROLE_ARN),
+        RoleArn=variables().registry_role_arn,
         RoleSessionName=names.SERVICE,
         SourceIdentity=identity,
         DurationSeconds=SESSION_LIFETIME_S,

@@ -16,10 +16,11 @@ import msgspec
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
 from lambdas.shared.appending import about, signing
-from lambdas.shared.dependencies import client, config, ledger, logger, region, setting
+from lambdas.shared.dependencies import client, config, ledger, logger, region
 from lambdas.shared.http_request import JSON, Answered, HttpRequest, not_found, respond, serve
 from lambdas.shared.registrations import read_anew
 from lambdas.shared.reports import LARGEST_REPORT_BYTES, Report, keep
+from lambdas.shared.variables import variables
 from lambdas.shared.version_numbers import version_number
 from promotion import names
 from promotion.aws import caller_identity
@@ -52,7 +53,7 @@ def operate() -> Response[str]:
             request.headers.get(caller_identity.PROOF_HEADER.lower(), ""),
             region(),
             request.body(),
-            setting(names.PUBLIC_URL),
+            variables().public_url,
         )
         receipt = _report(form, arn) if form.get("operation") == "report" else _operation(form, _operator(arn))
     except Answered as answered:
@@ -127,7 +128,7 @@ def _report(form: dict[str, str], arn: str) -> Receipt:
     config().environment(report.environment, report.group)
     # Looked at before anything is written; the append looks again.
     policy.may_be_reported(known(ledger().view(report.group), report.version), report.environment).require()
-    evidence = keep(report, arn, client("s3"), setting(names.EVIDENCE_BUCKET), world.now)
+    evidence = keep(report, arn, client("s3"), variables().evidence_bucket, world.now)
     actor = Actor(kind="operator", subject=arn)
     return runs.record_inference(report.group, report.version, evidence, world=world, actor=actor)
 

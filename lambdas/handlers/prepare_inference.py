@@ -22,10 +22,10 @@ from lambdas.shared.dependencies import (
     now,
     parameter_store,
     prefix,
-    setting,
     signer,
 )
 from lambdas.shared.run_limits import check_sizes, check_time, remaining_s
+from lambdas.shared.variables import variables
 from promotion import names
 from promotion.aws.artifact_copies import with_copy
 from promotion.aws.artifacts import Denied, read_json
@@ -83,7 +83,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     image = inference_image()
     try:
         model = with_copy(
-            model, s3=client("s3"), bucket=setting(names.EVIDENCE_BUCKET), own_image=image,
+            model, s3=client("s3"), bucket=variables().evidence_bucket, own_image=image,
             always=config().artifacts.keep_copy, for_transform=True, remaining_s=partial(remaining_s, context),
         )  # fmt: skip
     except Refused as error:
@@ -302,7 +302,7 @@ def _approval(model: LiveModel, run: str) -> dict[str, object]:
 
 def _public_key() -> str:
     """The signing key's public half, from KMS: the key's ARN comes with the deployment, not from a parameter."""
-    return _pem(setting(names.SIGNING_KEY_ARN))
+    return _pem(variables().signing_key_arn)
 
 
 _pems: dict[str, str] = {}

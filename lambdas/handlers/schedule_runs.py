@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lambdas.shared.dependencies import client, config, ledger, logger, setting
+from lambdas.shared.dependencies import client, config, ledger, logger
+from lambdas.shared.variables import variables
 from promotion import names
 from promotion.domain.model import EnvironmentState
 
@@ -52,7 +53,7 @@ def _announce(states: list[EnvironmentState]) -> int:
             "Source": names.SCHEDULE_SOURCE,
             "DetailType": names.RUN_SCHEDULED,
             "Detail": json.dumps({"model_package_group": state.group, "environment": state.name}),
-            "EventBusName": setting(names.EVENT_BUS_NAME),
+            "EventBusName": variables().event_bus_name,
         }
         for state in states
     ]

@@ -7,9 +7,9 @@ from http import HTTPStatus
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
 from lambdas.shared import back_channel, http_app, sign_in_flow
-from lambdas.shared.dependencies import config, identity, setting
+from lambdas.shared.dependencies import config, identity
 from lambdas.shared.http_app import Visit
-from promotion import names
+from lambdas.shared.variables import variables
 from promotion.errors import SignInFailed
 
 app = APIGatewayHttpResolver()
@@ -54,7 +54,7 @@ def logout(visit: Visit) -> Response[str]:
     """End the session in this browser, also for a request without one: forms of other sites come without the cookie."""
     visit.check_sent_by_us()
     session = visit.session()
-    elsewhere = identity().end_session(f"{setting(names.PUBLIC_URL)}/") if session is not None else ""
+    elsewhere = identity().end_session(f"{variables().public_url}/") if session is not None else ""
     text = "You are signed out here. "
     if elsewhere:
         text += "Your organisation's sign-in goes on until you end it too: until then one click signs you in again."

@@ -20,9 +20,9 @@ from lambdas.shared.dependencies import (
     now,
     parameter_store,
     prefix,
-    setting,
     signer,
 )
+from lambdas.shared.variables import variables
 from promotion import names
 from promotion.aws.anchors import AnchorBucket
 from promotion.aws.attestations import EvidenceBucket
@@ -73,7 +73,7 @@ def handler(event: dict[str, Any], context: Lambda | None) -> dict[str, Any]:
     return {"groups": 0, "differences": found, "anchored": 0, "queued": len(groups)}
 
 
-def _verify(groups: list[str], context: Lambda | None, marks: Marks, *, found: int) -> dict[str, Any]:
+def _verify(groups: list[str], context: Lambda | None, marks: Marks, *, found: int) -> dict[str, object]:
     """Verify groups and anchor those whose chain is whole; count the differences, together with `found`."""
     here, anchored, verified, failed = installation(), 0, 0, 0
     left = _while_time_is_left(groups, context)
@@ -110,7 +110,7 @@ def _passed_on(context: Lambda | None, groups: Sequence[str]) -> bool:
 
 
 def _queue(groups: list[str]) -> None:
-    client("sqs").send_message(QueueUrl=setting(names.VERIFY_QUEUE_URL), MessageBody=json.dumps({"groups": groups}))
+    client("sqs").send_message(QueueUrl=variables().verify_queue_url, MessageBody=json.dumps({"groups": groups}))
 
 
 def _told(group: str, differences: list[Found], marks: Marks) -> int:
@@ -124,7 +124,7 @@ class Marks:
     """The findings of a verification, kept for the board; a failure here is logged and stops nothing else."""
 
     def __init__(self) -> None:
-        self._kept = DynamoDifferences(client("dynamodb"), setting(names.PROJECTIONS_TABLE))
+        self._kept = DynamoDifferences(client("dynamodb"), variables().projections_table)
         self._before: dict[str, OpenDifferences] | None = None
         try:
             self._before = self._kept.open()
@@ -155,12 +155,12 @@ def _anchor(group: str) -> int:
 
 @cache
 def anchors() -> AnchorBucket:
-    return AnchorBucket(client("s3"), setting(names.ANCHOR_BUCKET))
+    return AnchorBucket(client("s3"), variables().anchor_bucket)
 
 
 def installation() -> Installation:
     keys = public_keys(signer().public_key_pem())
-    evidence = EvidenceBucket(client("s3"), setting(names.EVIDENCE_BUCKET))
+    evidence = EvidenceBucket(client("s3"), variables().evidence_bucket)
     return Installation(
         verifier=Verifier(
             ledger=ledger(),
@@ -182,10 +182,10 @@ def installation() -> Installation:
             archived=evidence.text,
         ),
         ledger=ledger(),
-        table=setting(names.LEDGER_TABLE),
+        table=variables().ledger_table,
         ssm=parameter_store("reader"),
         anchors=anchors(),
-        cursors=DynamoCursors(client("dynamodb"), setting(names.PROJECTIONS_TABLE)),
-        checkpoints=CheckpointBuckets(client("s3"), setting(names.EVIDENCE_BUCKET), setting(names.ANCHOR_BUCKET)),
+        cursors=DynamoCursors(client("dynamodb"), variables().projections_table),
+        checkpoints=CheckpointBuckets(client("s3"), variables().evidence_bucket, variables().anchor_bucket),
         now=now,
     )

@@ -19,11 +19,11 @@ from lambdas.shared.dependencies import (
     links,
     logger,
     now,
-    setting,
     world,
 )
 from lambdas.shared.evidence import read_samples_and_slices
 from lambdas.shared.page_visits import PageVisit, route
+from lambdas.shared.variables import variables
 from promotion import names
 from promotion.aws.cursors import DynamoCursors
 from promotion.aws.differences import DynamoDifferences
@@ -214,13 +214,13 @@ def _before() -> int:
 
 
 def _cursors() -> DynamoCursors:
-    return DynamoCursors(client("dynamodb"), setting(names.PROJECTIONS_TABLE))
+    return DynamoCursors(client("dynamodb"), variables().projections_table)
 
 
 def _refused_mail(group: str) -> list[RefusedMail]:
     """What SES refuses to send about a group; nothing where it can't be read, as with differences."""
     try:
-        return RefusedMails(client("dynamodb"), setting(names.PROJECTIONS_TABLE)).read(group)
+        return RefusedMails(client("dynamodb"), variables().projections_table).read(group)
     except ClientError:
         logger.exception("refused mail can't be read")
         return []
@@ -229,7 +229,7 @@ def _refused_mail(group: str) -> list[RefusedMail]:
 def _differences() -> dict[str, OpenDifferences]:
     """Return the differences of the last verification; empty if they can't be read, so that pages still open."""
     try:
-        return DynamoDifferences(client("dynamodb"), setting(names.PROJECTIONS_TABLE)).open()
+        return DynamoDifferences(client("dynamodb"), variables().projections_table).open()
     except ClientError:
         logger.exception("differences can't be read")
         return {}

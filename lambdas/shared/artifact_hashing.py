@@ -16,7 +16,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 from msgspec.structs import replace
 
-from lambdas.shared.dependencies import client, config, inference_image, logger, now, recorder, setting
+from lambdas.shared.dependencies import client, config, inference_image, logger, now, recorder
+from lambdas.shared.variables import variables
 from promotion import names
 from promotion.aws.artifacts import pinned, read_json
 from promotion.client.image_address import is_image
@@ -65,7 +66,9 @@ def job_name(arn: str, attempt: int) -> str:
 
 def result_uri(arn: str, attempt: int) -> str:
     # Not below group or environment: there the models' own jobs may write.
-    return f"s3://{setting(names.EVIDENCE_BUCKET)}/{names.HASHES}/{hashlib.sha256(arn.encode()).hexdigest()}-{attempt}.json"
+    return (
+        f"s3://{variables().evidence_bucket}/{names.HASHES}/{hashlib.sha256(arn.encode()).hexdigest()}-{attempt}.json"
+    )
 
 
 def describe_job(name: str) -> Mapping[str, Any] | None:
@@ -152,7 +155,7 @@ def _start(package: Package, attempt: int) -> None:
     vpc = {"Subnets": list(wanted.subnets), "SecurityGroupIds": list(wanted.security_groups)}
     request: dict[str, Any] = {
         "ProcessingJobName": job_name(package.arn, attempt),
-        "RoleArn": setting(names.HASHING_ROLE_ARN),
+        "RoleArn": variables().hashing_role_arn,
         "AppSpecification": {
             "ImageUri": image,
             "ContainerEntrypoint": ["python", "-m", "inference", "hash"],

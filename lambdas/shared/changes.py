@@ -45,7 +45,7 @@ def parse_change(event: Any) -> PackageChange:
         raise Invalid("detail", str(error)) from None
 
 
-def is_own(found: Mapping[str, Any]) -> bool:
+def is_own(found: Mapping[str, object]) -> bool:
     """Return True if the last change of a package was made by this service's registry role.
 
     Not by the session's name alone: whoever takes on a role chooses it.

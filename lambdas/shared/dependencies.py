@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import boto3
 from aws_lambda_powertools import Logger
 from botocore.config import Config as BotoConfig
 
+from lambdas.shared.variables import variables
 from promotion import names
 from promotion.aws.accounts import Accounts, RoutedParameters
 from promotion.aws.ended_sessions import EndedSessions
@@ -51,22 +50,13 @@ _RETRIES = BotoConfig(retries={"mode": "standard", "total_max_attempts": 4})
 _SLOWING_DOWN = BotoConfig(retries={"mode": "adaptive", "total_max_attempts": 8})
 
 
-def setting(name: str) -> str:
-    """An environment variable that the template sets.
-
-    Raises:
-        KeyError: it isn't there: the template and the function disagree.
-    """
-    return os.environ[name]
-
-
 def prefix() -> str:
-    return os.environ.get(names.PREFIX) or names.DEFAULT_PREFIX
+    return variables().prefix
 
 
 def own_image() -> str:
     """The service's own image; empty where none is built or named, as on one machine."""
-    return os.environ.get(names.INFERENCE_IMAGE) or ""
+    return variables().inference_image
 
 
 def inference_image() -> str:
@@ -82,7 +72,7 @@ def inference_image() -> str:
 
 def region() -> str:
     """AWS region of this function."""
-    return os.environ["AWS_REGION"]
+    return variables().region
 
 
 @cache
@@ -97,17 +87,17 @@ client = cast("CachedClients", _client)
 @cache
 def config() -> Config:
     """The configuration in the bundle, beside the code."""
-    return configuration.load(Path(os.environ.get("LAMBDA_TASK_ROOT", "."), setting(names.CONFIG)))
+    return configuration.load(variables().code / variables().config)
 
 
 @cache
 def ledger() -> DynamoLedger:
-    return DynamoLedger(client("dynamodb"), setting(names.LEDGER_TABLE))
+    return DynamoLedger(client("dynamodb"), variables().ledger_table)
 
 
 @cache
 def recorder() -> Recorder:
-    return Recorder(client("lambda"), setting(names.RECORD_FUNCTION))
+    return Recorder(client("lambda"), variables().record_function)
 
 
 @cache
@@ -117,7 +107,7 @@ def secrets() -> Secrets:
 
 @cache
 def signer() -> KmsSigner:
-    return KmsSigner(client("kms"), setting(names.SIGNING_KEY_ARN))
+    return KmsSigner(client("kms"), variables().signing_key_arn)
 
 
 @cache
@@ -136,7 +126,7 @@ def parameter_store(purpose: str) -> Parameters:
 
 
 def identity() -> IdentityProvider:
-    return _identity(secrets().client_secret(setting(names.IDENTITY_SECRET_ARN)))
+    return _identity(secrets().client_secret(variables().identity_secret_arn))
 
 
 @cache
@@ -144,35 +134,35 @@ def _identity(client_secret: str) -> IdentityProvider:
     # The imports of a sign-in take as long as boto3's; only sign-ins wait for them.
     from promotion.aws.identity import IdentityProvider
 
-    return IdentityProvider(config(), client_secret, f"{setting(names.PUBLIC_URL)}/callback")
+    return IdentityProvider(config(), client_secret, f"{variables().public_url}/callback")
 
 
 def keyring() -> Keyring:
     """Return the keyring that signs approval links."""
-    return secrets().keyring(setting(names.LINK_KEYS_SECRET_ARN))
+    return secrets().keyring(variables().link_keys_secret_arn)
 
 
 def form_keys() -> Keyring:
     """Return the keyring that signs the tokens of forms."""
-    return secrets().keyring(setting(names.FORM_KEYS_SECRET_ARN))
+    return secrets().keyring(variables().form_keys_secret_arn)
 
 
 def sign_in_keys() -> Keyring:
     """Return the keyring that signs the state of an unfinished sign-in."""
-    return secrets().keyring(setting(names.SIGN_IN_KEYS_SECRET_ARN))
+    return secrets().keyring(variables().sign_in_keys_secret_arn)
 
 
 @cache
 def sessions() -> Sessions:
     """Reads sessions, by the public half of the session key."""
-    pem = KmsSigner(client("kms"), setting(names.SESSION_KEY_ARN)).public_key_pem()
+    pem = KmsSigner(client("kms"), variables().session_key_arn).public_key_pem()
     return Sessions(pem, longest=duration(config().identity.session_lifetime))
 
 
 @cache
 def session_maker() -> Sessions:
     """Makes sessions: the role of `sign_in` alone may have KMS sign them."""
-    key = KmsSigner(client("kms"), setting(names.SESSION_KEY_ARN))
+    key = KmsSigner(client("kms"), variables().session_key_arn)
     return Sessions(key.public_key_pem(), key.sign, longest=duration(config().identity.session_lifetime))
 
 
@@ -181,11 +171,11 @@ def ended_sessions() -> EndedSessions | None:
     """Sessions that the identity provider has ended; None where it isn't to say so."""
     if not config().identity.backchannel_logout:
         return None
-    return EndedSessions(client("dynamodb"), setting(names.ENDED_SESSIONS_TABLE))
+    return EndedSessions(client("dynamodb"), variables().ended_sessions_table)
 
 
 def links() -> Links:
-    return Links(base_url=setting(names.PUBLIC_URL), keyring=keyring())
+    return Links(base_url=variables().public_url, keyring=keyring())
 
 
 @cache
@@ -195,10 +185,8 @@ def installed_at() -> datetime:
     The older of the ledger's table and the stack's own key, so that a restored table doesn't move it; nor does the key that
     signs, which may be one of yours ([signing] key) and older than this service.
     """
-    table: datetime = client("dynamodb").describe_table(TableName=setting(names.LEDGER_TABLE))["Table"][
-        "CreationDateTime"
-    ]
-    key: datetime = client("kms").describe_key(KeyId=setting(names.OWN_KEY_ARN))["KeyMetadata"]["CreationDate"]
+    table: datetime = client("dynamodb").describe_table(TableName=variables().ledger_table)["Table"]["CreationDateTime"]
+    key: datetime = client("kms").describe_key(KeyId=variables().own_key_arn)["KeyMetadata"]["CreationDate"]
     return min(table, key)
 
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.shared.cookies import Cookie, SameSite
 
-from lambdas.shared.dependencies import config, ended_sessions, now, sessions, setting
+from lambdas.shared.dependencies import config, ended_sessions, now, sessions
 from lambdas.shared.http_request import (
     HTML,
     JSON,
@@ -20,7 +20,7 @@ from lambdas.shared.http_request import (
     respond,
     serve,
 )
-from promotion import names
+from lambdas.shared.variables import variables
 from promotion.domain import policy
 from promotion.links.session import Session
 
@@ -89,7 +89,7 @@ def route(
 
 def is_secure() -> bool:
     """Return True if the service is reached over https; plain http is for loopback, without `__Host-` cookies."""
-    return setting(names.PUBLIC_URL).startswith("https://")
+    return variables().public_url.startswith("https://")
 
 
 def session_cookie_name() -> str:

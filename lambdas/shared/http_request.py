@@ -16,7 +16,8 @@ from urllib.parse import parse_qsl, urlsplit
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.shared.cookies import Cookie
 
-from lambdas.shared.dependencies import config, count, logger, setting
+from lambdas.shared.dependencies import config, count, logger
+from lambdas.shared.variables import variables
 from promotion import names
 from promotion.domain.people import Person
 from promotion.errors import AlreadyDecided, Conflict, Invalid, LinkInvalid, NotApproved, ProviderUnavailable, Refused
@@ -71,7 +72,7 @@ class HttpRequest:
 
     def check_host(self) -> None:
         """400 unless the request was made to our own address: links in answers are made from it."""
-        if self.headers.get("host", "").lower() != urlsplit(setting(names.PUBLIC_URL)).netloc.lower():
+        if self.headers.get("host", "").lower() != urlsplit(variables().public_url).netloc.lower():
             raise Answered(self.message(HTTPStatus.BAD_REQUEST, "Unknown host", "This service has another address."))
 
     def form(self) -> dict[str, str]:
@@ -112,7 +113,7 @@ class HttpRequest:
     def comes_from_us(self) -> bool:
         origin = self.headers.get("origin")
         site = self.headers.get("sec-fetch-site")
-        ours = urlsplit(setting(names.PUBLIC_URL))
+        ours = urlsplit(variables().public_url)
         ours_by_name = origin is None or origin.lower() == f"{ours.scheme}://{ours.netloc}".lower()
         ours_by_site = origin == "null" and site == "same-origin"
         return (ours_by_name or ours_by_site) and site in (None, "same-origin", "none")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
-from lambdas.shared.dependencies import client, setting
-from promotion import names
+from lambdas.shared.dependencies import client
+from lambdas.shared.variables import variables
 
 
-def read_anew(event: Mapping[str, Any]) -> None:
+def read_anew(event: Mapping[str, object]) -> None:
     """Have a package read, by lambdas/handlers/on_model_registered.py, when its turn comes."""
     client("sqs").send_message(
-        QueueUrl=setting(names.REGISTRATIONS_QUEUE_URL), MessageBody=json.dumps(event, separators=(",", ":"))
+        QueueUrl=variables().registrations_queue_url, MessageBody=json.dumps(event, separators=(",", ":"))
     )

@@ -34,7 +34,7 @@ class Report(Struct, frozen=True, kw_only=True):
     environment: str
     version: int
     metrics: bytes
-    document: Mapping[str, Any]
+    document: Mapping[str, object]
     pictures: dict[str, bytes]
 
     @classmethod
@@ -59,7 +59,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 def check_subject(
-    document: Mapping[str, Any], *, group: str, version: int | None, environment: str, said: bool = False
+    document: Mapping[str, object], *, group: str, version: int | None, environment: str, said: bool = False
 ) -> None:
     """Compare the subject of a metrics document with the reported version; with `said`, the document must have one.
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lambdas.handlers import on_live_changed
+from lambdas.shared.variables import variables
 from promotion import names
 from promotion.config.loading import parse
 from promotion.domain.model import EndpointState
@@ -41,7 +42,7 @@ class Installation:
         monkeypatch.setenv(names.EXECUTION_ROLES, f'{{"dev": "{ROLE}"}}')
         monkeypatch.setenv(names.EVIDENCE_BUCKET, "evidence")
         monkeypatch.setenv(names.INFERENCE_IMAGE, a_package(1).containers[0].image)
-        on_live_changed._roles.cache_clear()
+        variables.cache_clear()
         for name, value in (
             ("client", lambda service: getattr(self, service)),
             ("config", lambda: self.house.config),

@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 
 from inference.batch import storage
-from lambdas.shared import dependencies
+from lambdas.shared import dependencies, variables
 from promotion import names
 from tests.fakes import GROUP
 
@@ -100,6 +100,7 @@ def deploy(environment: dict[str, str]) -> None:
     for name in (names.LINK_KEYS_SECRET_ARN, names.FORM_KEYS_SECRET_ARN, names.SIGN_IN_KEYS_SECRET_ARN):
         secret = boto3.client("secretsmanager").create_secret(Name=name, SecretString=json.dumps({"key": name * 2}))
         os.environ[name] = secret["ARN"]
+    variables.variables.cache_clear()
 
 
 def push(body: str, image: str = IMAGE) -> str:
@@ -118,7 +119,7 @@ def forget() -> None:
     """Clear all that a new process would not have."""
     from lambdas.handlers import on_projection_due, verify
 
-    for module in (dependencies, on_projection_due, verify):
+    for module in (dependencies, variables, on_projection_due, verify):
         for found in vars(module).values():
             if hasattr(found, "cache_clear"):
                 found.cache_clear()

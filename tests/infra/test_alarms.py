@@ -187,6 +187,13 @@ def under(template: Template, module: str, monkeypatch: pytest.MonkeyPatch) -> N
     for name, value in variables.items():
         if "<" not in str(value):
             monkeypatch.setenv(name, value)
+    forget_variables()
+
+
+def forget_variables() -> None:
+    from lambdas.shared.variables import variables
+
+    variables.cache_clear()
 
 
 def pages(path: str, method: str = "GET") -> dict[str, Any]:
@@ -273,12 +280,14 @@ def signs_in(refusal: str = "", *, down: bool = False) -> Callable[[Plant], None
         )["ARN"]
         with Provider() as provider, pytest.MonkeyPatch.context() as patch:
             patch.setenv(names.IDENTITY_SECRET_ARN, secret)
+            forget_variables()
             provider.refusal, provider.down = {"error": refusal}, down
             _identified_by(before.replace("https://login.example.com/tenant/v2.0", provider.issuer), place)
             begun = function("sign_in")(pages("/login"), None)
             if not down:
                 assert _comes_back(begun)["statusCode"] == 403
         _identified_by(before, place)
+        forget_variables()
         dependencies.secrets.cache_clear()
 
     return act

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ EVERYBODY = {
     "POWERTOOLS_METRICS_NAMESPACE",
     "POWERTOOLS_LOG_LEVEL",
 }
+# What Lambda itself sets.
+OF_THE_RUNTIME = ("region", "code")
 
 
 @pytest.mark.parametrize("module", SIZES)
@@ -33,6 +36,15 @@ def test_a_function_reads_no_variable_that_it_is_not_told(module: str) -> None:
     asked = variables_read(ROOT / "lambdas" / "handlers" / f"{module}.py")
     told = EVERYBODY | set(TOLD[module]) | set(TOLD_OF_ENDED.get(module, ()))
     assert asked <= told, "the template and the function disagree"
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    readers = [
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "lambdas").rglob("*.py")
+        if re.search(r"\benviron\b|\bgetenv\b", path.read_text(encoding="utf-8"))
+    ]
+    assert readers == ["lambdas/shared/variables.py"]
 
 
 @pytest.mark.parametrize("module", SIZES)
@@ -58,7 +70,7 @@ def test_the_address_in_mails_is_the_api_or_the_domain(template: Template) -> No
 
 
 def variables_read(module: Path, wanted: set[str] | None = None) -> set[str]:
-    """Environment variables that a module of `lambdas` asks for by `setting(names.X)`; of `wanted` functions, if given."""
+    """Environment variables that a module of `lambdas` reads as `variables().x`; of `wanted` functions, if given."""
     tree = ast.parse(module.read_text(encoding="utf-8"))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     asked: set[str] = set()
@@ -69,8 +81,10 @@ def variables_read(module: Path, wanted: set[str] | None = None) -> set[str]:
     for node in todo:
         for inner in ast.walk(node):
             match inner:
-                case ast.Call(func=ast.Name(id="setting"), args=[ast.Attribute(attr=name)]):
-                    asked.add(getattr(names, name))
+                case ast.Attribute(value=ast.Call(func=ast.Name(id="variables")), attr=name) if (
+                    name not in OF_THE_RUNTIME
+                ):
+                    asked.add(getattr(names, name.upper()))
                 case ast.Call(func=ast.Name(id=name)) if wanted is not None and name in functions and name not in seen:
                     seen.add(name)
                     todo.append(functions[name])

@@ -178,7 +178,7 @@ def test_without_reporters_no_event_of_theirs_is_taken(
     heard: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(on_inference_completed, "config", lambda: parse(CONFIG_TEXT))
-    assert "names nobody" in on_inference_completed.handler(event(), None)["refused"]
+    assert "names nobody" in str(on_inference_completed.handler(event(), None)["refused"])
     assert heard == []
 
 
