@@ -103,6 +103,8 @@ class Host:
         template = Template(self.options.template)
         build(Builder(template, self.deployment, place, self.children, ports.http_url))
         self._fill_in(client_secret)
+        # `cdk bootstrap` has been here.
+        self.client("ssm").put_parameter(Name="/cdk-bootstrap/hnb659fds/version", Value="30", Type="String")
         self._start_sources()
         own = OwnPages(self.mailbox, self.clock, Beginning(ports, home, self.client))
         self._http = HttpApi(self.deployment, own.answer, self._trouble)

@@ -1,11 +1,16 @@
-"""SES: an identity that is there already isn't made again; moto replaces it."""
+"""SES: moto replaces an identity that exists, verifies none, and has no account."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from moto.core.exceptions import JsonRESTError
-from moto.sesv2.models import SESV2Backend
+from moto.sesv2 import urls
+from moto.sesv2.models import SESV2Backend, sesv2_backends
+from moto.sesv2.responses import SESV2Response
+
+from local import ACCOUNT, REGION
 
 
 class _AlreadyExists(JsonRESTError):  # type: ignore[misc,unused-ignore]
@@ -25,4 +30,16 @@ def mend() -> None:
             raise _AlreadyExists(email_identity)
         return create(self, email_identity, *given, **named)
 
+    def get_account(self: Any) -> str:
+        """https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_GetAccount.html"""
+        return json.dumps({"SendingEnabled": True, "ProductionAccessEnabled": True})
+
     SESV2Backend.create_email_identity = create_email_identity
+    SESV2Response.get_account = get_account
+    urls.url_paths["{0}/v2/email/account$"] = SESV2Response.dispatch
+
+
+def verify(identity: str) -> None:
+    """Verify an identity, as its DNS records would."""
+    core = sesv2_backends[ACCOUNT][REGION].core_backend
+    core.email_identities[identity].verified_for_sending_status = True

@@ -7,6 +7,7 @@ from typing import Any
 
 from local import ACCOUNT, REGION
 from local.aws import access, policies
+from local.moto_patches import sesv2
 from local.provision.builder import Builder, as_json, makes
 from local.template import Made, Resource
 
@@ -22,6 +23,7 @@ def table(builder: Builder, resource: Resource, properties: dict[str, Any]) -> M
             "BillingMode",
             "GlobalSecondaryIndexes",
             "LocalSecondaryIndexes",
+            "DeletionProtectionEnabled",
         )
         if key in properties
     }
@@ -31,6 +33,10 @@ def table(builder: Builder, resource: Resource, properties: dict[str, Any]) -> M
     if "TimeToLiveSpecification" in properties:
         builder.client("dynamodb").update_time_to_live(
             TableName=name, TimeToLiveSpecification=properties["TimeToLiveSpecification"]
+        )
+    if "PointInTimeRecoverySpecification" in properties:
+        builder.client("dynamodb").update_continuous_backups(
+            TableName=name, PointInTimeRecoverySpecification=properties["PointInTimeRecoverySpecification"]
         )
     attributes = {"Arn": made["TableArn"]}
     if made.get("LatestStreamArn"):
@@ -124,6 +130,7 @@ def secret_policy(builder: Builder, resource: Resource, properties: dict[str, An
 def mail_identity(builder: Builder, resource: Resource, properties: dict[str, Any]) -> Made:
     identity = properties["EmailIdentity"]
     builder.client("sesv2").create_email_identity(EmailIdentity=identity)
+    sesv2.verify(identity)
     builder.verified_senders.append(identity)
     records = {
         f"DkimDNSToken{part}{n}": f"{part.lower()}{n}.{identity}" for part in ("Name", "Value") for n in (1, 2, 3)

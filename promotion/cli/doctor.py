@@ -88,13 +88,13 @@ def doctor(*, mail: str | None, writing_key: bool, signing_in: SignIn | None = N
     findings, account = examined()
     if signing_in is not None and account.config is not None:
         asked = partial(sign_in.ask, account, callback=signing_in.callback)
-        findings += examine("sign-in", asked, emulated=account.emulated)
+        findings += examine("sign-in", asked)
     if writing_key:
-        findings += examine("public key", lambda: [write_key(account)], emulated=account.emulated)
-    findings += examine("public key", partial(_public_key, account), emulated=account.emulated)
+        findings += examine("public key", lambda: [write_key(account)])
+    findings += examine("public key", partial(_public_key, account))
     if mail is not None and account.config is not None:
         sent = partial(deployed.test_mail, account, mail, datetime.now(UTC))
-        findings += examine("test mail", sent, emulated=account.emulated)
+        findings += examine("test mail", sent)
     bad = any(finding.state == "fail" for finding in findings)
     if as_json:
         document = {"ok": not bad, "deployed": account.service is not None, "checks": msgspec.to_builtins(findings)}
@@ -140,7 +140,7 @@ def _all(checks: _Checks, account: Account) -> list[Finding]:
     found: list[Finding] = []
     for name, check in checks:
         look: Check = partial(check, account)
-        found += examine(name, look, emulated=account.emulated)
+        found += examine(name, look)
     return found
 
 
@@ -159,8 +159,7 @@ def _account(settings: Config | None) -> Account:
 
     client = cast("ClientFor", cache(partial(session.client, config=_PATIENCE)))
 
-    emulated = any(name.startswith("AWS_ENDPOINT_URL") and value for name, value in os.environ.items())
-    return Account(client=client, region=region, prefix=prefix(), emulated=emulated, config=settings)
+    return Account(client=client, region=region, prefix=prefix(), config=settings)
 
 
 def _service(account: Account) -> tuple[dict[str, Any] | None, list[Finding]]:

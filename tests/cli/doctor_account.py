@@ -15,7 +15,7 @@ from tests.identity.provider import Provider
 
 
 def account(config: Config | None = CONFIG, **more: Any) -> Account:
-    given: dict[str, Any] = {"client": boto3.client, "region": "us-east-1", "prefix": "/promotion", "emulated": False}
+    given: dict[str, Any] = {"client": boto3.client, "region": "us-east-1", "prefix": "/promotion"}
     return Account(**{**given, "config": config, **more})
 
 

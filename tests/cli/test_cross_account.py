@@ -72,7 +72,6 @@ def looked(config: Config, clients_in: Any, *, deployed: bool = True) -> dict[st
         client=boto3.client,
         region="us-east-1",
         prefix="/promotion",
-        emulated=False,
         config=config,
         service={} if deployed else None,
     )

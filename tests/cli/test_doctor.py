@@ -155,8 +155,18 @@ def test_a_sender_that_nobody_verified_is_said(aws: Aws) -> None:
     aws.client("sesv2").create_email_identity(EmailIdentity="example.com")
     (found,) = readiness.sender(account(service={}))
     assert found.state == "fail"
-    (found,) = readiness.sender(account(service={}, emulated=True))
-    assert found.state == "not checked"
+
+
+def test_an_endpoint_address_softens_no_check(monkeypatch: pytest.MonkeyPatch, aws: Aws) -> None:
+    """An address of a VPC endpoint is no emulator: what is unprotected is said."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://bucket.vpce-1.s3.us-east-1.vpce.amazonaws.com")
+    key = {"AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}]}
+    aws.client("dynamodb").create_table(
+        TableName="bare", KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}], BillingMode="PAY_PER_REQUEST", **key
+    )
+    ledger, projections = condition.tables(account(service={"ledger_table": "bare", "projections_table": "bare"}))
+    assert (ledger.state, projections.state) == ("fail", "warn")
+    assert "point-in-time recovery" in projections.found
 
 
 def test_an_artifact_bucket_has_to_be_there_and_keep_versions(aws: Aws) -> None:
@@ -228,19 +238,18 @@ def test_pages_that_nobody_reaches_are_a_failure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "status", "emulated", "state"),
+    ("code", "status", "state"),
     [
-        ("AccessDeniedException", 400, False, "not checked"),
-        ("404", 404, True, "not checked"),
-        ("InternalFailure", 501, True, "not checked"),
-        ("404", 404, False, "fail"),
-        ("ThrottlingException", 400, True, "fail"),
+        ("AccessDeniedException", 400, "not checked"),
+        ("404", 404, "fail"),
+        ("InternalFailure", 501, "fail"),
+        ("ThrottlingException", 400, "fail"),
     ],
 )
-def test_the_doctor_reports_checks_that_aws_does_not_allow(code: str, status: int, emulated: bool, state: str) -> None:
+def test_the_doctor_reports_checks_that_aws_does_not_allow(code: str, status: int, state: str) -> None:
     client = boto3.client("sesv2")
     with Stubber(client) as stub:
         stub.add_client_error("get_account", code, "No.", status)
         look = lambda: readiness.recipients(account(client=lambda service: client))  # noqa: E731
-        (found,) = examine("recipients", look, emulated=emulated)
+        (found,) = examine("recipients", look)
     assert (found.check, found.state) == ("recipients", state)

@@ -34,7 +34,7 @@ def aws() -> Iterator[None]:
 
 
 def account(config: Config = CONFIG, **more: Any) -> Account:
-    given: dict[str, Any] = {"client": boto3.client, "region": "us-east-1", "prefix": "/promotion", "emulated": False}
+    given: dict[str, Any] = {"client": boto3.client, "region": "us-east-1", "prefix": "/promotion"}
     return Account(**{**given, "config": config, **more})
 
 

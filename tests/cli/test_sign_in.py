@@ -31,7 +31,7 @@ def configured(provider: Provider) -> Config:
 
 
 def account(config: Config) -> Account:
-    return Account(client=boto3.client, region="us-east-1", prefix="/promotion", emulated=False, config=config)
+    return Account(client=boto3.client, region="us-east-1", prefix="/promotion", config=config)
 
 
 def browser(provider: Provider, capsys: pytest.CaptureFixture[str], **claims: Any) -> Callable[[], str]:

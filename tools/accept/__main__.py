@@ -111,9 +111,7 @@ def world(approver: Approver, *, patience: float = 1.0, pause_s: float = 5.0) ->
     found = service.installation()
     emulated = any(name.startswith("AWS_ENDPOINT_URL") and value for name, value in os.environ.items())
     config = loading.load()
-    account = Account(
-        client=client, region=found["region"], prefix=service.prefix(), emulated=emulated, config=config, service=found
-    )
+    account = Account(client=client, region=found["region"], prefix=service.prefix(), config=config, service=found)
     return World(
         config=config,
         prefix=service.prefix(),

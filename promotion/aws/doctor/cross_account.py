@@ -45,7 +45,7 @@ def look(account: Account, clients_in: Callable[[str], ClientFor]) -> Iterator[F
         )
         # Before the first deployment nothing of it is there, which `service` says already.
         for name, check in (*checks, *(deployed if account.service is not None else ())):
-            for finding in examine(name, check, emulated=account.emulated):
+            for finding in examine(name, check):
                 yield finding if finding.check == said else replace(finding, check=f"{environment}: {finding.check}")
 
 

@@ -101,9 +101,9 @@ def tables(account: Account) -> Iterator[Finding]:
             yield fail(what, f"{name} is {table['TableStatus']}.", "Wait, or look at DynamoDB.")
         elif what == "ledger" and not table.get("StreamSpecification", {}).get("StreamEnabled"):
             yield fail(what, f"{name} has no stream, so nothing follows from decisions.", "Deploy again.")
-        elif recovery != "ENABLED" and not account.emulated:
+        elif recovery != "ENABLED":
             yield warn(what, f"{name} has no point-in-time recovery.", "Deploy again: it was switched off by hand.")
-        elif what == "ledger" and not table.get("DeletionProtectionEnabled") and not account.emulated:
+        elif what == "ledger" and not table.get("DeletionProtectionEnabled"):
             yield warn(what, f"{name} may be deleted.", "Deploy again: its protection was switched off by hand.")
         else:
             yield ok(what, f"{name} is active.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from http import HTTPStatus
 from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -21,8 +20,6 @@ Check = Callable[[], Iterable["Finding"]]
 _DENIED = frozenset(
     {"AccessDenied", "AccessDeniedException", "AccessDeniedFault", "UnauthorizedOperation", "Forbidden", "403"}
 )
-# The error codes of emulators that lack an operation.
-_LACKING = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.NOT_IMPLEMENTED})
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -40,7 +37,6 @@ class Account(Struct, frozen=True, kw_only=True):
     client: ClientFor
     region: str
     prefix: str
-    emulated: bool
     config: Config | None
     service: Mapping[str, Any] | None = None
 
@@ -71,16 +67,15 @@ def not_checked(check: str, why: str, do: str = "") -> Finding:
     return Finding(check=check, state="not checked", found=why, do=do)
 
 
-def examine(name: str, check: Check, *, emulated: bool) -> list[Finding]:
+def examine(name: str, check: Check) -> list[Finding]:
     """Run a check; if AWS denies access, the denial is the finding."""
     found: list[Finding] = []
     try:
         found.extend(check())
     except ClientError as error:
-        found.append(_refused(name, error, emulated))
+        found.append(_refused(name, error))
     except ResponseParserError:
-        # No client can read what an emulator answers that knows a service in part.
-        found.append(_garbled(name, emulated))
+        found.append(fail(name, "the answer is none of AWS's.", "Is there a proxy in between?"))
     except BotoCoreError as error:
         said = f"AWS could not be asked: {one_line(str(error)).rstrip('.')}."
         found.append(fail(name, said, "Mend the network, the profile or the region."))
@@ -89,18 +84,9 @@ def examine(name: str, check: Check, *, emulated: bool) -> list[Finding]:
     return found
 
 
-def _garbled(name: str, emulated: bool) -> Finding:
-    if emulated:
-        return not_checked(name, "the emulator at AWS_ENDPOINT_URL answers with an error page.")
-    return fail(name, "the answer is none of AWS's.", "Is there a proxy in between?")
-
-
-def _refused(name: str, error: ClientError, emulated: bool) -> Finding:
+def _refused(name: str, error: ClientError) -> Finding:
     code, operation = str(error.response["Error"]["Code"]), error.operation_name
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     if code in _DENIED:
         return not_checked(name, f"these credentials may not call {operation}.", "Run it as somebody who may.")
-    if emulated and status in _LACKING:
-        return not_checked(name, f"the emulator at AWS_ENDPOINT_URL has no {operation}.")
     message = one_line(str(error.response["Error"].get("Message", "")))
     return fail(name, f"{operation} answered {code}: {message}", "Mend what it names.")

@@ -53,12 +53,12 @@ def provider(account: Account) -> Iterator[Finding]:
         )
         return
     yield ok("identity provider", f"{identity.issuer} answers.")
-    yield from _clock(answer.headers.get("date"), emulated=account.emulated)
+    yield from _clock(answer.headers.get("date"))
     yield _keys(said["jwks_uri"], http)
     yield from _abilities(said, identity)
 
 
-def _clock(date: str | None, *, emulated: bool) -> Iterator[Finding]:
+def _clock(date: str | None) -> Iterator[Finding]:
     try:
         skew = (datetime.now(UTC) - parsedate_to_datetime(date or "")).total_seconds()
     except (TypeError, ValueError):
@@ -67,8 +67,7 @@ def _clock(date: str | None, *, emulated: bool) -> Iterator[Finding]:
         return
     said = f"the identity provider's is {abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} this machine's."
     do = f"Tokens more than {SIGN_IN_SKEW_S} s off are refused: mend the clock that is wrong."
-    # The local service moves its time on purpose.
-    yield warn("clock", said, do) if emulated else fail("clock", said, do)
+    yield fail("clock", said, do)
 
 
 def _unreadable(check: str, address: str, error: Exception, otherwise: str) -> Finding:

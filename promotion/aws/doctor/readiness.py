@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 from botocore.exceptions import ClientError, NoCredentialsError
 
-from promotion.aws.doctor.findings import Account, Finding, fail, not_checked, ok, warn
+from promotion.aws.doctor.findings import Account, Finding, fail, ok, warn
 from promotion.config.settings import Config, Environment
 from promotion.formatting import counted, listed
 
@@ -82,10 +82,7 @@ def bootstrap(account: Account) -> Iterator[Finding]:
     try:
         version = int(ssm.get_parameter(Name=BOOTSTRAP_PARAMETER)["Parameter"]["Value"])
     except ssm.exceptions.ParameterNotFound:
-        if account.emulated:
-            yield not_checked("CDK bootstrap", "the emulator has none, and the local service needs none.")
-        else:
-            yield fail("CDK bootstrap", f"there is none in {account.region}.", do)
+        yield fail("CDK bootstrap", f"there is none in {account.region}.", do)
         return
     if version < BOOTSTRAP_VERSION:
         yield fail("CDK bootstrap", f"it is version {version}; {BOOTSTRAP_VERSION} is needed.", do)
@@ -199,8 +196,6 @@ def sender(account: Account) -> Iterator[Finding]:
         yield warn("sender", f"SES doesn't know {address} yet.", do)
     elif state is None:
         yield fail("sender", f"SES doesn't know {address}.", "Deploy again, or verify the address or its domain.")
-    elif not state and account.emulated:
-        yield not_checked("sender", f"the emulator knows {address}, and verifies nobody.")
     elif not state:
         do = "Make the DNS records of the output SesRecords, or follow the link that SES mailed."
         yield fail("sender", f"SES has not verified {address}.", do)
