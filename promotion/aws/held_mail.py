@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
@@ -79,6 +79,6 @@ class HeldMail:
         )
         return [(item["sk"]["S"], item["state"]["S"]) for page in pages for item in page["Items"]]
 
-    def _put(self, pk: str, sk: str, state: Any) -> None:
+    def _put(self, pk: str, sk: str, state: object) -> None:
         item = {"pk": {"S": pk}, "sk": {"S": sk}, "state": {"S": msgspec.json.encode(state).decode()}}
         self._client.put_item(TableName=self._table, Item=item)

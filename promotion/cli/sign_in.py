@@ -7,7 +7,6 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from msgspec.structs import replace
@@ -56,7 +55,7 @@ def ask(account: Account, *, callback: str | None, read_line: Callable[[], str] 
     return list(brought(claims, config))
 
 
-def brought(claims: Mapping[str, Any], config: Config) -> Iterator[Finding]:
+def brought(claims: Mapping[str, object], config: Config) -> Iterator[Finding]:
     """Report the content of verified claims: groups, person, names, and the method of authentication."""
     yield ok("sign-in: claims", f"{listed(sorted(claims))}.")
     known = policy.known_groups(config)

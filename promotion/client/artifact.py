@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from promotion.client.archive import read_archive
 from promotion.client.gzip_stream import Readable
@@ -48,7 +47,7 @@ class Member:
     link: str | None = None
     version_id: str | None = None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Return the member as it is written into the manifest: its path with a link, or with size and digest."""
         if self.link is not None:
             return {"path": self.path, "link": self.link}

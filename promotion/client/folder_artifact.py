@@ -14,13 +14,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from promotion import names
 from promotion.client.archive import LARGEST_UNPACKED_BYTES, member_path
 from promotion.client.artifact import HashedArtifact, Manifest, Member, split_uri
 from promotion.client.kept_documents import KeptDocuments, Wanted, nothing
 from promotion.errors import IntegrityError, Invalid
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_ssm.client import SSMClient
 
 FIELD = "ModelDataSource"
 MOST_OBJECTS = 10_000
@@ -49,7 +53,7 @@ def object_list_key(sha256: str) -> str:
     return f"{names.MANIFESTS}/{sha256}.json"
 
 
-def list_folder(s3: Any, url: str) -> list[ListedObject]:
+def list_folder(s3: S3Client, url: str) -> list[ListedObject]:
     """List the newest objects below a prefix, by path.
 
     Raises:
@@ -79,7 +83,7 @@ def list_folder(s3: Any, url: str) -> list[ListedObject]:
 
 
 def hash_folder(
-    s3: Any,
+    s3: S3Client,
     url: str,
     listed: Sequence[ListedObject],
     *,
@@ -128,7 +132,7 @@ def files_of(objects: Manifest) -> Manifest:
     return Manifest(tuple(replace(member, version_id=None) for member in objects.members))
 
 
-def read_object_list(s3: Any, bucket: str, sha256: str) -> Manifest | None:
+def read_object_list(s3: S3Client, bucket: str, sha256: str) -> Manifest | None:
     """Return an approved folder's object versions; None if their list can't be read, or is not the one that was approved."""
     try:
         body: bytes = s3.get_object(Bucket=bucket, Key=object_list_key(sha256))["Body"].read()
@@ -141,7 +145,7 @@ def read_object_list(s3: Any, bucket: str, sha256: str) -> Manifest | None:
     return Manifest(tuple(Member(**entry) for entry in json.loads(body)))
 
 
-def find_object_list(ssm: Any, s3: Any, prefix: str, sha256: str) -> Manifest | None:
+def find_object_list(ssm: SSMClient, s3: S3Client, prefix: str, sha256: str) -> Manifest | None:
     """Return an approved folder's object versions, looked up with the service's own parameter; None if it can't be read.
 
     Neither the parameter nor the bucket has to be trusted: the list's digest stands in the signed record.
@@ -158,14 +162,14 @@ def find_object_list(ssm: Any, s3: Any, prefix: str, sha256: str) -> Manifest | 
     return read_object_list(s3, bucket, sha256) if bucket else None
 
 
-def object_chunks(s3: Any, url: str, member: Member) -> Iterator[bytes]:
+def object_chunks(s3: S3Client, url: str, member: Member) -> Iterator[bytes]:
     """Yield the bytes of an approved object version.
 
     Raises:
         IntegrityError: It is gone, or its bytes are others, which is told after the last of them.
     """
     bucket, prefix = split_uri(url, FIELD)
-    version = {"VersionId": member.version_id} if member.version_id else {}
+    version: dict[str, Any] = {"VersionId": member.version_id} if member.version_id else {}
     digest = hashlib.sha256()
     try:
         with closing(s3.get_object(Bucket=bucket, Key=prefix + member.path, **version)["Body"]) as body:
@@ -184,7 +188,7 @@ def object_chunks(s3: Any, url: str, member: Member) -> Iterator[bytes]:
 
 
 def check_newest(
-    s3: Any, url: str, manifest_sha256: str, approved: Manifest | None, on_bytes: Callable[[int], None]
+    s3: S3Client, url: str, manifest_sha256: str, approved: Manifest | None, on_bytes: Callable[[int], None]
 ) -> None:
     """Read the newest objects below a prefix, which any reader of that address gets, and compare them.
 
@@ -212,7 +216,7 @@ def check_newest(
     )
 
 
-def check_versions(s3: Any, url: str, approved: Manifest, on_bytes: Callable[[int], None]) -> None:
+def check_versions(s3: S3Client, url: str, approved: Manifest, on_bytes: Callable[[int], None]) -> None:
     """Read every approved object version.
 
     `on_bytes` is called with the number of bytes read so far, at least once a MiB.

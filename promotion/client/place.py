@@ -6,15 +6,19 @@ Needs boto3 alone, as `resolve` does.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from promotion import names
 from promotion.errors import Invalid
 
+if TYPE_CHECKING:
+    from mypy_boto3_ssm.client import SSMClient
+    from mypy_boto3_sts.client import STSClient
 
-def installation(ssm: Any, sts: Any, prefix: str) -> dict[str, Any]:
+
+def installation(ssm: SSMClient, sts: STSClient, prefix: str) -> dict[str, Any]:
     """Return the stack's description of itself.
 
     Raises:
@@ -30,7 +34,7 @@ def installation(ssm: Any, sts: Any, prefix: str) -> dict[str, Any]:
         ) from None
 
 
-def place(ssm: Any, sts: Any) -> str:
+def place(ssm: SSMClient, sts: STSClient) -> str:
     """Return the account and the region that calls go to, as far as AWS tells them."""
     region = ssm.meta.region_name
     try:
@@ -39,7 +43,7 @@ def place(ssm: Any, sts: Any) -> str:
         return str(region)
 
 
-def check_environment(ssm: Any, sts: Any, prefix: str, environment: str) -> None:
+def check_environment(ssm: SSMClient, sts: STSClient, prefix: str, environment: str) -> None:
     """Hold an environment's name against those that are deployed; what can't be looked up is not judged.
 
     Raises:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from promotion import names
 from promotion.client import seen_sequences
@@ -29,6 +29,10 @@ from promotion.client.live_record import LiveContainer, LiveModel, live_model, p
 from promotion.client.seen_sequences import seen
 from promotion.client.signature import holds, public_keys
 from promotion.errors import IntegrityError, Invalid, NotApproved
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_ssm.client import SSMClient
 
 _lock = threading.Lock()
 _clients: dict[tuple[str, ...], Any] = {}
@@ -104,7 +108,13 @@ def resolve(
 
 
 def _checked(
-    container: LiveContainer, by_version: bool, *, ssm: Any, s3: Any, prefix: str, on_bytes: Callable[[int], None]
+    container: LiveContainer,
+    by_version: bool,
+    *,
+    ssm: SSMClient,
+    s3: S3Client,
+    prefix: str,
+    on_bytes: Callable[[int], None],
 ) -> LiveContainer:
     """Check a container's artifact; return the container, with its object versions if it is a folder and they can be read."""
     url = container.model_data_url

@@ -25,7 +25,7 @@ class Confusion(Struct, frozen=True, kw_only=True):
     left_out: int = 0
 
 
-def read_confusion(document: Any) -> Confusion | None:
+def read_confusion(document: object) -> Confusion | None:
     """Read a confusion matrix: SageMaker's (`confusion_matrix`, by true and then by given class) or this service's own.
 
     SageMaker: https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality-metrics.html
@@ -45,7 +45,7 @@ def read_confusion(document: Any) -> Confusion | None:
     return _confusion([str(label) for label in given], [[_count(cell) for cell in row] for row in counts])
 
 
-def read_roc(document: Any) -> tuple[tuple[float, float], ...]:
+def read_roc(document: object) -> tuple[tuple[float, float], ...]:
     """Read an ROC curve as (false positive rate, true positive rate), thinned; empty where there is none that can be read."""
     found = _part(document, _ROC)
     if not isinstance(found, Mapping):
@@ -67,7 +67,7 @@ def area(points: Sequence[tuple[float, float]]) -> float:
     return sum((right[0] - left[0]) * (right[1] + left[1]) / 2 for left, right in pairwise(points))
 
 
-def _part(document: Any, name: str) -> Any:
+def _part(document: object, name: str) -> object:
     """A part of the document: at its top, or of one of its `*_metrics`."""
     if not isinstance(document, Mapping):
         return None
@@ -90,19 +90,20 @@ def _confusion(labels: Sequence[str], counts: Sequence[Sequence[int | None]]) ->
     )
 
 
-def _cell(row: Any, name: str) -> int | None:
+def _cell(row: object, name: str) -> int | None:
     return _count(row.get(name, 0)) if isinstance(row, Mapping) else 0 if row is None else None
 
 
-def _count(value: Any) -> int | None:
+def _count(value: object) -> int | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
     # Not by math.isfinite, which numbers beyond a float's range overflow.
-    counts = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST_COUNT
-    return int(value) if counts and value == int(value) else None
+    return int(value) if 0 <= value <= LARGEST_COUNT and value == int(value) else None
 
 
-def _list(value: Any) -> list[Any]:
+def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _is_rate(value: Any) -> bool:
+def _is_rate(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1

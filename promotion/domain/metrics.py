@@ -34,7 +34,7 @@ def name_in(metrics: Mapping[str, Metric], name: str) -> str:
     return f"eval_{name}" if name not in metrics and f"eval_{name}" in metrics else name
 
 
-def unread(document: Any) -> str:
+def unread(document: object) -> str:
     """Name what looks like a metric and is no number, such as `"71 %"`; empty if all could be read."""
     if not isinstance(document, Mapping):
         return ""
@@ -47,7 +47,7 @@ def unread(document: Any) -> str:
     return listed(said)
 
 
-def _find_unread(document: Mapping[str, Any], found: dict[str, str]) -> None:
+def _find_unread(document: Mapping[str, object], found: dict[str, str]) -> None:
     for name, value in document.items():
         if str(name).endswith("_metrics") and isinstance(value, Mapping):
             _find_unread(value, found)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from typing import Any
 
 SUFFIX = ".safetensors"
 _LENGTH_BYTES = 8
@@ -42,7 +41,7 @@ def weights_problem(
         heads: Begin of each, up to the end of its header.
         indexes: Tensors and the files that hold them, by the path of an index; paths of files are those in `sizes`.
     """
-    tensors: dict[str, dict[str, Any]] = {}
+    tensors: dict[str, dict[str, object]] = {}
     for path, head in sorted(heads.items()):
         try:
             header = json.loads(head[_LENGTH_BYTES:])

@@ -33,11 +33,11 @@ class Session(Struct, frozen=True, kw_only=True):
     sid: str = ""
 
 
-def session_fields(session: Session) -> dict[str, Any]:
+def session_fields(session: Session) -> dict[str, object]:
     """Fields of a session cookie."""
     person = session.person
     groups = sorted(person.groups)
-    fields: dict[str, Any] = {
+    fields: dict[str, object] = {
         "i": session.id,
         "s": person.subject,
         "n": person.name[:200],
@@ -95,7 +95,7 @@ def digest(group: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(group.encode()).digest()[:DIGEST_BYTES]).decode()
 
 
-def _authentication_fields(person: Person, how: Authentication) -> list[Any]:
+def _authentication_fields(person: Person, how: Authentication) -> list[object]:
     same = {person.name: 1, person.email: 2}
     names = {_NAME_KEYS[claim]: same.get(text, text[:320]) for claim, text in how.names.items() if claim in _NAME_KEYS}
     times = [int(time.timestamp()) if time else None for time in (how.issued_at, how.auth_time)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from promotion.config.settings import Identity
 from promotion.domain.identifiers import comparable_group
@@ -165,7 +164,7 @@ def _is_unverified(claims: Mapping[str, object]) -> bool:
     return str(claims.get("email_verified")).casefold() == "false"
 
 
-def _time(seconds: Any) -> datetime | None:
+def _time(seconds: object) -> datetime | None:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         return None
     try:

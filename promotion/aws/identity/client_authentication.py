@@ -69,7 +69,7 @@ class ClientAuthentication:
         )
 
     def apply(
-        self, form: Mapping[str, str], metadata: Mapping[str, Any], *, now: datetime
+        self, form: Mapping[str, str], metadata: Mapping[str, object], *, now: datetime
     ) -> tuple[dict[str, str], dict[str, str]]:
         """The form and the headers of a request that authenticates the client.
 
@@ -96,7 +96,7 @@ class ClientAuthentication:
         if self._secret.lstrip().startswith("{"):
             try:
                 document = json.loads(self._secret)
-                kinds: dict[str, Callable[[Any], Key]] = dict(zip(("RSA", "EC", "OKP"), _KEY_KINDS, strict=True))
+                kinds: dict[str, Callable[[object], Key]] = dict(zip(("RSA", "EC", "OKP"), _KEY_KINDS, strict=True))
                 key = kinds[document["kty"]](document)
                 return key, {"kid": str(document["kid"])} if "kid" in document else {}
             except (JoseError, ValueError, KeyError, TypeError):

@@ -42,7 +42,7 @@ class Discovery:
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
         self._http = http_session(identity)
-        self._metadata: tuple[float, dict[str, Any]] | None = None
+        self._metadata: tuple[float, dict[str, object]] | None = None
         self._keys: tuple[float, KeySet] | None = None
         self._missed: tuple[float, str | None] | None = None
 
@@ -178,7 +178,7 @@ def _trusted(certificates: str) -> str:
     return file.name
 
 
-def _key(document: Any) -> Key | None:
+def _key(document: object) -> Key | None:
     """Return a public key for signatures; None if its kind isn't supported."""
     if not isinstance(document, dict) or document.get("use", "sig") != "sig" or document.get("kty") == "oct":
         return None

@@ -72,7 +72,7 @@ def _check_times(claims: Mapping[str, object], moment: float) -> None:
         raise SignInFailed("The logout token is too old.")
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> bool:
     """Return True for a JSON number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
