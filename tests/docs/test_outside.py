@@ -16,7 +16,7 @@ from outside.run import ROOT, Suite, is_there, suites
 from tools.lock import asked, lock_of
 
 SUITES = {suite.name: suite for suite in suites()}
-ASKED = [path for path in asked() if path.parts[0] == "outside"]
+ASKED = list(asked())
 
 
 def test_every_suite_is_in_contributing() -> None:
@@ -27,6 +27,7 @@ def test_every_suite_is_in_contributing() -> None:
 @pytest.mark.parametrize("wanted", ASKED, ids=str)
 def test_each_environments_packages_are_locked_with_hashes(wanted: Path) -> None:
     text = (ROOT / lock_of(wanted)).read_text(encoding="utf-8").replace("\\\n", " ")
+    assert text.startswith(f"# Written by `make lock` from {wanted.as_posix()}.\n")
     pinned = [line for line in text.splitlines() if "==" in line]
     assert pinned
     assert [line for line in pinned if "--hash=sha256:" not in line] == []

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.cost import DATA, PRICES
 from promotion import names
+from promotion.rendering.documents.costs import price_list
 from tools.accept.assumptions import Verdict
 from tools.accept.world import World
 
@@ -50,7 +50,7 @@ class Report:
 
 
 def price(world: World) -> str:
-    """Cost of a run in a sentence, at the list prices of benchmarks/prices.json."""
+    """Cost of a run in a sentence, at the list prices that pages show."""
     wanted = world.config.inference
     known = [_hourly(wanted.instance_type), _hourly(wanted.score_instance_type)]
     machines = f"{wanted.instance_count} × {wanted.instance_type} and one {wanted.score_instance_type}"
@@ -58,11 +58,13 @@ def price(world: World) -> str:
         return f"{machines}, about {RUN_MINUTES} minutes together: AWS's price list has what they cost"
     hours = RUN_MINUTES / 60 / 2
     usd = hours * (wanted.instance_count * (known[0] or 0.0) + (known[1] or 0.0))
-    return f"{machines}, about {RUN_MINUTES} minutes together: some USD {usd:.2f} at list prices of {DATA['region']}"
+    return (
+        f"{machines}, about {RUN_MINUTES} minutes together: some USD {usd:.2f} at list prices of {price_list().region}"
+    )
 
 
 def _hourly(instance_type: str) -> float | None:
-    return PRICES.get(f"{instance_type.replace('.', '_')}_hour")
+    return price_list().usd_per_hour.get(instance_type)
 
 
 def beforehand(world: World) -> str:
