@@ -192,32 +192,20 @@ class Wiring(Construct):
             ],
             on_failure=sources.SqsDlq(self.undelivered),
         )
-        functions["on_ledger_appended"].add_event_source_mapping(
-            "LaterQueue",
-            event_source_arn=self.later.queue_arn,
-            batch_size=1,
-            report_batch_item_failures=True,
+        mappings: tuple[tuple[str, str, sqs.Queue, int | None, bool | None], ...] = (
+            ("on_ledger_appended", "LaterQueue", self.later, None, True),
+            ("on_model_registered", "RegistrationsQueue", self.registrations, REGISTRARS, None),
+            ("on_projection_due", "WakeQueue", self.wake, PROJECTORS, True),
+            ("verify", "Verifications", self.verifications, VERIFIERS, None),
         )
-        functions["on_model_registered"].add_event_source_mapping(
-            "RegistrationsQueue",
-            event_source_arn=self.registrations.queue_arn,
-            batch_size=1,
-            max_concurrency=REGISTRARS,
-        )
-        functions["on_projection_due"].add_event_source_mapping(
-            "WakeQueue",
-            event_source_arn=self.wake.queue_arn,
-            batch_size=1,
-            max_concurrency=PROJECTORS,
-            report_batch_item_failures=True,
-        )
-
-        functions["verify"].add_event_source_mapping(
-            "Verifications",
-            event_source_arn=self.verifications.queue_arn,
-            batch_size=1,
-            max_concurrency=VERIFIERS,
-        )
+        for module, name, queue, at_once, single_failures in mappings:
+            functions[module].add_event_source_mapping(
+                name,
+                event_source_arn=queue.queue_arn,
+                batch_size=1,
+                max_concurrency=at_once,
+                report_batch_item_failures=single_failures,
+            )
 
     def follow_drift(self, functions: Functions, settings: Config) -> None:
         """Starts what drift calls for; without monitors and retraining in the configuration, nothing."""
