@@ -12,6 +12,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
+from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from infra.accounts import CrossAccount
@@ -79,6 +80,13 @@ class EnvironmentStack(Stack):
         self._report(undelivered)
         topic = watch_machine(self, self.machine, undelivered, names.far_topic(far.prefix, environment))
         self._open_to_operators(permissions, reading, undelivered, topic)
+        ssm.StringParameter(
+            self,
+            "Environment",
+            description="The environment that this account belongs to, for promotion resolve",
+            parameter_name=names.environment_parameter(far.prefix, environment),
+            string_value=far.account,
+        )
         for output, value, description in (
             ("MachineArn", self.machine.machine.state_machine_arn, "Runs what is live here"),
             ("AlarmTopic", topic.topic_arn, "Subscribe whoever answers for this account to the machine's alarms"),

@@ -280,6 +280,11 @@ def service_parameter(prefix: str) -> str:
     return f"{prefix}/_service"
 
 
+def environment_parameter(prefix: str, environment: str = "") -> str:
+    """Parameter in an environment's own account that names the environment; without one, what all of them begin with."""
+    return f"{prefix}/_environment/{environment}"
+
+
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEndpoint.html
 LONGEST_ENDPOINT_NAME: Final = 63
 

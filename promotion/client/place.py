@@ -51,7 +51,22 @@ def check_environment(ssm: SSMClient, sts: STSClient, prefix: str, environment: 
     """
     try:
         known = list(installation(ssm, sts, prefix).get("inference_machines") or ())
+    except Invalid:
+        if _is_account_of(ssm, prefix, environment):
+            return
+        raise
     except (BotoCoreError, ClientError):
         return
     if known and environment not in known:
         raise Invalid("ENV", f"there is no environment {environment}; there are {', '.join(known)}.")
+
+
+def _is_account_of(ssm: Any, prefix: str, environment: str) -> bool:
+    """Return True in an environment's own account, and where that can't be looked up."""
+    try:
+        ssm.get_parameter(Name=names.environment_parameter(prefix, environment))
+    except ssm.exceptions.ParameterNotFound:
+        return False
+    except (BotoCoreError, ClientError):
+        pass
+    return True

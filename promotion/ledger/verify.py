@@ -193,7 +193,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
         found = []
         for name in sorted(parameters):
             group = name.removeprefix(f"{self.prefix}/").partition("/")[0]
-            if group not in groups and name != names.service_parameter(self.prefix):
+            if group not in groups and not self._describes_the_service(name):
                 key = parsed(parameters[name]).get("key_id", "")
                 own = key == self.key_id or key in self.former
                 said = "a record signed by this service" if own else "something"
@@ -203,6 +203,9 @@ class Verifier(Struct, frozen=True, kw_only=True):
                     Found(difference=parameter_difference(name, "nothing, for the ledger has no such group", said))
                 )
         return found
+
+    def _describes_the_service(self, name: str) -> bool:
+        return name == names.service_parameter(self.prefix) or name.startswith(names.environment_parameter(self.prefix))
 
     def _signatures(self, head: Head, events: Sequence[Event], since: Checkpoint) -> Iterator[Difference]:
         """Hold each signature to the key of its time: once the present key has signed, no former one does."""

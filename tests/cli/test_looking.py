@@ -228,6 +228,18 @@ def test_a_pipeline_is_told_of_another_region_or_prefix(
 
 
 @pytest.mark.usefixtures("deployed")
+def test_in_an_environments_own_account_nothing_approved_is_told_from_a_misspelt_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ssm = boto3.client("ssm")
+    ssm.delete_parameter(Name="/promotion/_service")
+    ssm.put_parameter(Name="/promotion/_environment/prod", Value="123456789012", Type="String")
+    assert cli.main(["resolve", "news", "prod"]) == cli.NOTHING_APPROVED
+    assert cli.main(["resolve", "news", "prd"]) == cli.TROUBLE
+    assert "no service is deployed in account 123456789012, us-east-1" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("deployed")
 def test_a_pipeline_that_may_not_look_at_the_service_is_told_that_nothing_is_approved(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

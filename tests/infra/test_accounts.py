@@ -119,6 +119,11 @@ def test_a_machine_is_in_its_environments_account_and_nowhere_else(home: Templat
     assert machines(prod) == ["promotion-inference-prod"]
 
 
+def test_an_environments_account_says_which_it_is(prod: Template) -> None:
+    [said] = prod.of_type("AWS::SSM::Parameter").values()
+    assert said["Name"] == "/promotion/_environment/prod"
+
+
 def test_cfn_lint_finds_nothing(out: Path) -> None:
     lint = Path(sys.executable).with_name("cfn-lint")
     files = [str(file) for file in sorted(out.glob("*.template.json"))]

@@ -339,7 +339,8 @@ def test_two_services_on_one_prefix_are_told_apart(house: House) -> None:
     other.signer = LocalSigner("arn:of-another-key")
     other.climb(1, group="fraud")
     other.project("fraud")
-    everything = {**house.ssm.values, **other.ssm.values, f"{PREFIX}/_service": "{}"}
+    ours = {f"{PREFIX}/_service": "{}", f"{PREFIX}/_environment/prod": "123456789012"}
+    everything = {**house.ssm.values, **other.ssm.values, **ours}
     lines = [found.difference.line for found in house.verifier.strangers([GROUP], everything)]
     assert lines[0] == (
         f"parameter {PREFIX}/fraud/dev/live: expected nothing, for the ledger has no such group, found a record signed by "
