@@ -322,6 +322,8 @@ class TestRotation:
             for jar in (cookie, house.cookie(BEN)):
                 taken = house.wait_for(lambda p=path, j=jar: _ok(house, p, j))  # type: ignore[misc]
                 assert taken
+        # The function has read the secret again by now: the key of before is known from its previous version alone.
+        assert [_ok(house, link, cookie) for _ in range(3)] == [True] * 3
         # And the form of a page from before the rotation still decides: an empty reason is the only thing wrong with it.
         wrong = house.send("POST", link, headers={"Cookie": cookie}, body=f"verdict=Approved&reason=&csrf={csrf}")
         assert (wrong.status, "say why" in wrong.text) == (400, True)
