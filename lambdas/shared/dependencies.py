@@ -183,7 +183,7 @@ def installed_at() -> datetime:
     """Return when this service was first deployed: no approval is requested for versions registered before.
 
     The older of the ledger's table and the stack's own key, so that a restored table doesn't move it; nor does the key that
-    signs, which may be one of yours ([signing] key) and older than this service.
+    signs, which may be one of yours (`[advanced.signing] key`) and older than this service.
     """
     table: datetime = client("dynamodb").describe_table(TableName=variables().ledger_table)["Table"]["CreationDateTime"]
     key: datetime = client("kms").describe_key(KeyId=variables().own_key_arn)["KeyMetadata"]["CreationDate"]

@@ -64,7 +64,7 @@ def test_each_function_lets_only_its_own_routes_in(template: Template) -> None:
 @pytest.fixture(scope="module")
 def with_domain(tmp_path_factory: pytest.TempPathFactory) -> Template:
     folder = tmp_path_factory.mktemp("domain")
-    web = f'\n[web]\ndomain_name = "{DOMAIN}"\ncertificate_arn = "{CERTIFICATE}"\n'
+    web = f'\n[advanced.web]\ndomain_name = "{DOMAIN}"\ncertificate_arn = "{CERTIFICATE}"\n'
     (folder / "promotion.toml").write_text(CONFIG.read_text(encoding="utf-8") + web, encoding="utf-8")
     return synthesize(folder / "promotion.toml", folder / "out")
 

@@ -20,7 +20,7 @@ def listening(tmp_path_factory: pytest.TempPathFactory) -> Template:
     folder = tmp_path_factory.mktemp("listening")
     config = folder / "promotion.toml"
     text = CONFIG.read_text(encoding="utf-8")
-    config.write_text(text.replace("[identity]\n", "[identity]\nbackchannel_logout = true\n", 1), encoding="utf-8")
+    config.write_text(f"{text}\n[advanced.identity]\nbackchannel_logout = true\n", encoding="utf-8")
     return synthesize(config, folder)
 
 

@@ -57,7 +57,7 @@ def test_machines_run_the_image_by_its_digest(resources: dict[str, dict[str, Any
 def test_an_image_of_ones_own_is_not_built(tmp_path: Path) -> None:
     config = tmp_path / "promotion.toml"
     text = CONFIG.read_text().replace(
-        "[inference]", '[inference]\nimage = "1.dkr.ecr.us-east-1.amazonaws.com/own@sha256:1"'
+        "[advanced.inference]", '[advanced.inference]\nimage = "1.dkr.ecr.us-east-1.amazonaws.com/own@sha256:1"'
     )
     config.write_text(text)
     assert run_app(config, tmp_path / "out", nag="false").returncode == 0
@@ -112,7 +112,8 @@ def test_the_build_is_on_the_bytes_that_it_found_and_says_which(tmp_path: Path) 
 def test_a_base_of_ones_own_is_built_on_under_another_tag(resources: dict[str, dict[str, Any]], tmp_path: Path) -> None:
     pinned_base = "public.ecr.aws/deep-learning-containers/base@sha256:" + "0" * 64
     config = tmp_path / "promotion.toml"
-    config.write_text(CONFIG.read_text().replace("[inference]", f'[inference]\nbase_image = "{pinned_base}"'))
+    own = f'[advanced.inference]\nbase_image = "{pinned_base}"'
+    config.write_text(CONFIG.read_text().replace("[advanced.inference]", own))
     assert run_app(config, tmp_path / "out", nag="false").returncode == 0
     other = json.loads((tmp_path / "out" / "promotion.template.json").read_text())
 

@@ -20,7 +20,7 @@ LIMIT_GB = 1000 / (1 << 30)
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
     """A service whose functions hash next to nothing themselves."""
     text = (ROOT / "promotion.toml").read_text(encoding="utf-8")
-    limited = text.replace("[artifacts]\n", f"[artifacts]\nhash_in_function_up_to_gb = {LIMIT_GB}\n")
+    limited = f"{text}\n[advanced.artifacts]\nhash_in_function_up_to_gb = {LIMIT_GB}\n"
     config = tmp_path_factory.mktemp("hashing") / "promotion.toml"
     config.write_text(limited, encoding="utf-8")
     with LocalService(config=config, inference=False) as running:

@@ -43,8 +43,8 @@ def test_patterns_of_groups_change_how_runs_are_fed_and_judged() -> None:
         f"""{CONFIG_TEXT}
 [groups_override."churn-*".inference]
 task = "binary-classification"
-header = false
 [advanced.groups_override."churn-*".inference]
+header = false
 input = "s3://tables/{{group}}/golden.csv"
 threshold = 0.3
 [advanced.groups_override."churn-eu-*".inference]
