@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 # Receives after which a failing target is set aside; infra/ gives the queue a higher limit of its own, as a backstop.
 TRIES = 4
 # How long a message waits before its next try: the queue's own minutes, meant for a function that died, would hold up what
-# happens next to the group.
-WAITS_S = (2, 6, 15)
+# happens next to the group. Together more than the 30 seconds before a deleted parameter's name may be made again.
+WAITS_S = (2, 6, 25)
 SESSION_LIFETIME_S = 900
 _sessions: dict[str, tuple[float, SageMakerClient]] = {}
 

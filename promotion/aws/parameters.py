@@ -229,15 +229,17 @@ class ParameterTarget:
         older, newest = self._split(state, beside, folded)
         self._archiving.keep_history(state, older, whole=False)
         after = Beside(last=beside.last, archived=sequence_of(older[-1]))
-        self._put(base, self._fill(state, after, newest, anew=True), overwrite=True)
-        self._clear(base, after.numbers)
+        clearing = bool(beside.numbers)
+        self._put(base, self._fill(state, after, newest, anew=True, clearing=clearing), overwrite=True)
+        if clearing:
+            self._clear(base, after.numbers)
         return after, newest
 
     def _split(
         self, state: VersionState, beside: Beside, entries: list[dict[str, object]]
     ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
         """Entries for the archive, and the newest, which fit into the version's own parameter."""
-        document = _document(state, Beside(last=beside.last, archived=beside.last))
+        document = {**_document(state, Beside(last=beside.last, archived=beside.last)), "clearing": True}
         newest = entries
         while True:
             page, newest = _sealed(document, newest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from promotion import names
 from promotion.aws.archive import Archive
@@ -47,22 +47,27 @@ def read_history(
 ) -> list[dict[str, object]]:
     """A version's history in order, from Parameter Store and the archive; repeated runs of long ago are one entry.
 
-    Without the evidence `bucket` the archive is not read: then what the version's own parameter has and its pages.
+    Parameters are read before the archive: what is moved meanwhile is then read twice rather than not at all. Without the
+    evidence `bucket` the archive is not read: then what the version's own parameter has and its pages.
 
     Raises:
         IntegrityError: what is archived was changed or is missing.
     """
     base = names.version_parameter(prefix, group, version)
+    missing: Exception | None = None
+    document: dict[str, Any] = {"history": []}
+    pages: dict[int, str] = {}
+    try:
+        document = json.loads(client.get_parameter(Name=base)["Parameter"]["Value"])
+        pages = history_pages(client, base)
+    except client.exceptions.ParameterNotFound as error:
+        missing = error
     past: ArchivedHistory | None = None
     if bucket is not None:
         archive = Archive(client, bucket, prefix)
         named = archive.index(group).version(version)
         past = archive.history(named) if named is not None else None
-    try:
-        document = json.loads(client.get_parameter(Name=base)["Parameter"]["Value"])
-    except client.exceptions.ParameterNotFound:
-        if past is None:
-            raise
-        return list(past.history)
-    pages = read_pages(history_pages(client, base), pages_of(document), tolerant=past is not None)
-    return joined_entries(past.history if past is not None else (), [*pages, *document["history"]])
+    if missing is not None and past is None:
+        raise missing
+    entries = [*read_pages(pages, pages_of(document), tolerant=past is not None), *document["history"]]
+    return joined_entries(past.history if past is not None else (), entries)

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -194,3 +195,12 @@ def test_a_function_that_always_fails_is_kept_for_redrive(service: Plant) -> Non
     service.redrive()
     whole(service)
     assert len(service.story()) == 3
+
+
+def test_tries_go_on_until_a_deleted_parameter_may_be_made_again() -> None:
+    # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DeleteParameter.html: "wait for at least 30 seconds".
+    waits = on_projection_due.WAITS_S
+    assert sum(waits) > 30
+    document = (Path(__file__).parents[2] / "docs" / "history.md").read_text(encoding="utf-8")
+    assert f"after {waits[0]}, {waits[1]} and {waits[2]} seconds" in document
+    assert f"the projector's tries go on for\n{sum(waits)} seconds" in document

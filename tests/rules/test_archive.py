@@ -292,9 +292,24 @@ def test_a_process_that_dies_at_any_write_loses_and_doubles_nothing(happens: Cal
     assert died > 1
 
 
-def test_dying_while_entries_of_a_kept_version_are_archived_loses_nothing() -> None:
+def without_pages() -> House:
+    return climbed(1)
+
+
+def with_pages_of_before_the_setting() -> House:
+    house = climbed(1, CONFIG)
+    for number in range(12):
+        house.measure(1, "dev", run=f"before-{number}")
+    house.project()
+    assert f"{VERSIONS}/1/history/0001" in house.ssm.values
+    house.config = KEPT
+    return house
+
+
+@pytest.mark.parametrize("begun", [without_pages, with_pages_of_before_the_setting])
+def test_dying_while_entries_of_a_kept_version_are_archived_loses_nothing(begun: Callable[[], House]) -> None:
     for writes in range(40):
-        house = climbed(1)
+        house = begun()
         for number in range(30):
             house.measure(1, "dev", run=f"run-{number}")
         failures = house.project(targets={names.PARAMETERS: dying(house, writes)})
@@ -305,3 +320,45 @@ def test_dying_while_entries_of_a_kept_version_are_archived_loses_nothing() -> N
             assert writes > 3
             return
     raise AssertionError("it never came to an end")
+
+
+class Meanwhile:
+    """Parameter Store, where something happens before the read number `reads`."""
+
+    def __init__(self, client: Any, reads: int, happens: Callable[[], None]) -> None:
+        self._client, self._left, self._happens = client, reads, happens
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("get_parameter", "get_paginator"):
+            self._left -= 1
+            if self._left == 0:
+                self._happens()
+        return getattr(self._client, name)
+
+
+def the_version_goes(house: House) -> None:
+    house.climb(5)
+    house.project()
+
+
+def its_older_entries_go(house: House) -> None:
+    for number in range(15):
+        house.measure(1, "dev", run=f"run-{number}")
+    house.project()
+
+
+@pytest.mark.parametrize("happens", [the_version_goes, its_older_entries_go])
+@pytest.mark.parametrize("reads", [1, 2, 3, 4])
+def test_a_reader_misses_nothing_that_is_archived_meanwhile(reads: int, happens: Callable[[House], None]) -> None:
+    house = climbed(3)
+    house.climb(4)
+    before = told(house, 1)
+    client = as_client(Meanwhile(house.ssm, reads, lambda: happens(house)))
+    found = read_history(client, PREFIX, GROUP, 1, bucket=house.evidence)
+    assert found[: len(before)] == before
+
+
+def test_a_version_that_is_nowhere_is_an_error() -> None:
+    house = climbed(1)
+    with pytest.raises(house.ssm.exceptions.ParameterNotFound):
+        history(house, 2)
