@@ -22,7 +22,7 @@ import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks import tables
 
@@ -32,6 +32,7 @@ GROUPS = 1_000
 METRICS = 60
 REPEATS = 9
 WIDTHS = (360, 390, 1280)
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 
 
@@ -60,15 +61,18 @@ def compose_mail(pictures: Path) -> dict[str, Any]:
     from promotion.rendering.mail import compose, mime
 
     made, cpu = time.perf_counter() - begun, time.process_time() - before
+    from msgspec.structs import replace
+
     import lambdas.handlers.on_projection_due  # noqa: F401 - the rest of the function, for its memory
+    from promotion.domain.model import Metric
     from tests.rules import stage
 
     story = stage.Stage()
     story.climbs(1, 0.7, to="prod")
-    many = {f"metric_{n}": stage.Metric(value=0.5, low=0.4, high=0.6, n=600) for n in range(METRICS)}
+    many = {f"metric_{n}": Metric(value=0.5, low=0.4, high=0.6, n=600) for n in range(METRICS)}
     names = tuple(f"s3://evidence/{path.name}" for path in sorted(pictures.glob("*.png")))
     evidence = stage.measured(0.41, run_id="bench")
-    heavy = stage.replace(evidence, metrics={**evidence.metrics, **many}, pictures=names)
+    heavy = replace(evidence, metrics={**evidence.metrics, **many}, pictures=names)
     story.registers(2, description="Summaries of <b>harbour</b> logs, עברית 中文 🙂. " * 2_500)
     story.decides("dev", 2)
     story.runs("dev", 2, heavy)
@@ -160,7 +164,7 @@ def looks() -> dict[str, int]:
         for source in sorted((ROOT / "tests" / "snapshots").glob("*/*.html")):
             html = source.read_text(encoding="utf-8")
             html = re.sub(r"<link rel=\"stylesheet\"[^>]*>", f"<style>{pages.stylesheet()}</style>", html)
-            for width, scheme in itertools.product(WIDTHS, ("light", "dark")):
+            for width, scheme in itertools.product(WIDTHS, SCHEMES):
                 page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
                 page.set_content(html, wait_until="load")
                 name = f"look-{source.parent.name}-{source.stem}-{width}-{scheme}.png"

@@ -234,8 +234,8 @@ def resolving() -> dict[str, Any]:
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    account = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
-    ssm = boto3.client("ssm", endpoint_url=f"http://{host}:{port}", **account)
+    session = boto3.Session("test", "test", region_name="us-east-1")
+    ssm = session.client("ssm", endpoint_url=f"http://{host}:{port}")
     key = ec.generate_private_key(ec.SECP256R1())
     public = (
         key.public_key()
