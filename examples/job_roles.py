@@ -1,4 +1,4 @@
-"""What the examples' roles for SageMaker jobs have in common."""
+"""The common parts of the examples' roles for SageMaker jobs."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ class Store(Construct):
             )
 
     def guard_archives(self) -> None:
-        """Denies everybody to write one archived history over another."""
+        """Deny everybody to overwrite an archived history."""
         self.let_into_evidence(
             iam.PolicyStatement(
                 sid="ArchivesStay",

@@ -68,7 +68,7 @@ class Compared:
 
 
 def title_of(metric: str) -> str:
-    """How a metric is written in pictures: `NDCG@10` for `ndcg_at_10`."""
+    """Name of a metric in pictures: `NDCG@10` for `ndcg_at_10`."""
     return f"NDCG@{metric.removeprefix(_NDCG)}" if metric.startswith(_NDCG) else _TITLES.get(metric, metric)
 
 

@@ -218,7 +218,7 @@ def _cursors() -> DynamoCursors:
 
 
 def _refused_mail(group: str) -> list[RefusedMail]:
-    """What SES refuses to send about a group; nothing where it can't be read, as with differences."""
+    """Return the mail about a group that SES refuses; empty if it can't be read, so that pages still open."""
     try:
         return RefusedMails(client("dynamodb"), variables().projections_table).read(group)
     except ClientError:

@@ -10,7 +10,7 @@ from moto.ecr.models import ECRBackend, Image
 
 
 def mend() -> None:
-    """Has BatchGetImage go by the account that is named, and digests by the manifest."""
+    """Replace moto's operations that ignore the named account and the manifest."""
     found = ECRBackend.batch_get_image
 
     def batch_get_image(

@@ -103,7 +103,7 @@ def port() -> Iterator[int]:
         yield held.number
 
 
-def test_what_is_approved_here_goes_live_in_the_environments_account(tmp_path: Path, port: int) -> None:
+def test_an_approved_version_goes_live_in_the_environments_account(tmp_path: Path, port: int) -> None:
     text = CONFIG.read_text(encoding="utf-8").replace(
         "https://login.example.com/tenant/v2.0", f"http://127.0.0.1:{port}"
     )

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 
 class Archive:
-    """Reads and writes the archive of each group, in this order: the object, the index, the parameter that names it.
+    """The archive of each group.
 
-    Each object is written once and read back before it is named.
+    It is written in this order: the object, the index, the parameter that names the index. Each object is written once, and read
+    back before it is named.
     """
 
     def __init__(self, client: Parameters, bucket: EvidenceBucket, prefix: str) -> None:
@@ -71,7 +72,7 @@ class Archive:
         return named
 
     def name(self, index: ArchiveIndex, archived: Mapping[int, ArchivedVersion]) -> ArchiveIndex:
-        """Write the index with these versions put into it, then have Parameter Store name it.
+        """Write an index with these versions added, then its name to Parameter Store.
 
         Returns:
             The new index.

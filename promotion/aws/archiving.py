@@ -1,4 +1,4 @@
-"""Moving histories of versions from Parameter Store to the archive, and going on with those that are there.
+"""Moving histories of versions from Parameter Store to the archive, and adding to histories that are there.
 
 A history is written to the archive and named there before its parameters are deleted. A process that dies in between leaves
 it in both places, and the next try deletes the parameters.
@@ -47,10 +47,10 @@ class Archiving:
         self.keep = keep
 
     def past(self, state: VersionState) -> ArchivedHistory | None:
-        """What the archive has of a version; None if nothing.
+        """Return the archived history of a version; None if there is none.
 
         Raises:
-            IntegrityError: it has something that was changed or is missing.
+            IntegrityError: the index or the history was changed or is missing.
         """
         named = self._archive.index(state.group).version(state.version)
         return self._archive.history(named) if named is not None else None
@@ -66,9 +66,12 @@ class Archiving:
         self._name(index, {state.version: self._kept(state, entries, whole=whole)})
 
     def mend(self, view: GroupSnapshot, without: int | None = None) -> ArchiveIndex:
-        """Name an index again that can't be read, or that has a version `without` need; returns the one that counts.
+        """Replace the index if it can't be read, has versions that the ledger doesn't know, or has the version `without`.
 
-        Versions that only the damaged index knew are written anew by the repair of each.
+        The repair of each version adds it again, where only the damaged index had it.
+
+        Returns:
+            The index that is in effect.
         """
         try:
             index = self._archive.index(view.group)
@@ -81,7 +84,7 @@ class Archiving:
         return self._archive.name(ArchiveIndex(model_package_group=view.group, versions=known), {})
 
     def is_old(self, view: GroupSnapshot, number: int, named: ArchivedVersion | None) -> bool:
-        """Whether a version that is repaired needs no parameters."""
+        """Return True if a repaired version needs no parameters."""
         if number in in_use(view):
             return False
         if named is not None:
@@ -111,7 +114,7 @@ class Archiving:
             self.delete(view.group, number, below)
 
     def delete(self, group: str, number: int, below: Mapping[str, str] | None = None) -> None:
-        """Delete the parameters of a version, its own last: as long as that is there, the rest is looked for."""
+        """Delete the parameters of a version, its own last, as the rest is found by it."""
         base = names.version_parameter(self._prefix, group, number)
         found = self._below(group) if below is None else below
         for name in [*sorted(name for name in found if is_page(name, base)), *([base] if base in found else [])]:

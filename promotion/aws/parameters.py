@@ -65,9 +65,9 @@ class Events(Protocol):
 
 
 class Beside(Struct, frozen=True, kw_only=True):
-    """What a version's own parameter says of the rest of its history.
+    """The fields of a version's own parameter about the rest of its history.
 
-    `numbers` are those of its pages, `last` the sequence number of its newest event, `archived` up to which the archive has it.
+    `numbers` are its pages' numbers, `last` is the sequence number of its newest event, `archived` of its newest archived one.
     """
 
     numbers: range = range(1, 1)
@@ -76,7 +76,7 @@ class Beside(Struct, frozen=True, kw_only=True):
 
 
 class ParameterTarget:
-    """Writes under `prefix`; events of folded runs, read from `ledger`, go into `bucket`, and archived histories too.
+    """Projection of the ledger to Parameter Store, below `prefix`; folded and archived events go to `bucket`.
 
     `keep_versions` is the setting of that name; None archives nothing more.
     """
@@ -190,7 +190,7 @@ class ParameterTarget:
         self._put(base, text, overwrite=True)
 
     def mend_archive(self, view: GroupSnapshot) -> None:
-        """Name an index of the archive again that can't be read; the repair of each version adds to it."""
+        """Replace an index of the archive that can't be read; the repair of each version adds to it."""
         self._archiving.mend(view)
 
     def remove(self, name: str) -> None:
@@ -198,7 +198,7 @@ class ParameterTarget:
         self._client.delete_parameter(Name=name)
 
     def _past(self, state: VersionState, events: Sequence[Event]) -> ArchivedHistory | None:
-        """What the archive has of a version without a parameter; a new version is not looked for where nothing is archived."""
+        """Return the archived history of a version without a parameter; skip new versions if nothing is archived."""
         if self._archiving.keep is None and events and events[0].kind == names.MODEL_REGISTERED:
             return None
         return self._archiving.past(state)

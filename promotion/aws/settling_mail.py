@@ -1,4 +1,4 @@
-"""Mail that waits for what comes next: `[advanced.mail] settle`."""
+"""Mail that is held back for a short time, so that later events can replace it: `[advanced.mail] settle`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in Parameter Store below a path, and histories of versions read from there and from the archive."""
+"""Reading parameters below a path, and histories of versions from Parameter Store and the archive."""
 
 from __future__ import annotations
 

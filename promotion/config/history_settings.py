@@ -10,7 +10,7 @@ KeptVersions = Annotated[int, Meta(ge=1, le=1000)]
 
 
 class HistorySettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How many of a group's newest versions stay in Parameter Store, beside those that are live or pending.
+    """Number of a group's newest versions in Parameter Store, besides those that are live or pending.
 
     Without a number every version stays there; with one, older versions and older pages go to the archive in S3.
     """

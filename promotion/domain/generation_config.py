@@ -1,4 +1,4 @@
-"""What of a generation_config.json can't be used, told by key.
+"""Unusable values of a generation_config.json, reported by key.
 
 Values are refused where transformers' own `generate` would raise for them or ignore them, so that no answer differs in
 silence from what was evaluated elsewhere.
@@ -26,7 +26,7 @@ _UNDONE: Mapping[str, Any] = {
 
 
 def defaults_problem(document: Mapping[str, Any]) -> str:
-    """Return what is wrong with a model's defaults, file and key first; empty where nothing is."""
+    """Return the first unusable default of a model, with file and key; empty if there is none."""
     found = {name: value for name, value in document.items() if value is not None}
     for name, value in found.items():
         why = _wrong(name, value)

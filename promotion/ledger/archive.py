@@ -1,4 +1,4 @@
-"""Histories of versions in S3 in place of Parameter Store: what the objects hold, and which versions may go there. Pure.
+"""Histories of versions in S3 in place of Parameter Store: the objects' contents, and the versions that may go there. Pure.
 
 `/promotion/{group}/archive` names the newest index of a group, and the index names an object for each version with a history
 there. All are written once, under names with their own SHA-256. An archived history is always the beginning of a version's

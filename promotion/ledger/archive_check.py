@@ -22,7 +22,7 @@ from promotion.ledger.parameter_documents import version_document
 
 
 class ArchiveCheck:
-    """A group's index, and the histories that it names; `difference` is what is wrong with the index, if anything."""
+    """A group's index, and the histories that it names; `difference` is the index's own, if it has one."""
 
     def __init__(self, prefix: str, group: str, value: str | None, text: Callable[[str], bytes | None]) -> None:
         """Read the index.
@@ -59,7 +59,7 @@ class ArchiveCheck:
     def past(
         self, state: VersionState, wanted: Sequence[dict[str, object]], *, read: bool
     ) -> ArchivedHistory | Difference | None:
-        """What is archived of a version; None if nothing is, a difference if that is missing or was changed.
+        """Return the archived history of a version; None if there is none, a difference if it is missing or changed.
 
         Args:
             state: The version's state.
@@ -89,9 +89,9 @@ class ArchiveCheck:
         return found
 
     def marked(self, base: str, state: VersionState, document: dict[str, object]) -> Difference | None:
-        """A difference if a version's own parameter says that more of its history is archived than is.
+        """Return a difference if a version's own parameter counts more of its history as archived than is.
 
-        Less is what a projector leaves that dies before it writes the parameter.
+        A projector that dies before it writes the parameter leaves a lower count, which is no difference.
         """
         named, said = self._index.version(state.version), document.get(FIELD, 0)
         last = named.last if named is not None else 0

@@ -123,7 +123,7 @@ def test_requests_that_were_superseded_in_a_storm_are_one_message(house: House, 
     assert message["Message"].count("superseded") == 3
 
 
-def test_what_no_channel_is_told_of_is_not_put_on_the_bus(house: House) -> None:
+def test_an_event_for_no_channel_is_not_put_on_the_bus(house: House) -> None:
     bus = FakeBus()
     messages = ChannelMessages(as_client(bus), "bus", house.config.channels)
     messages.tell([event for event in house.events() if event.kind == names.APPROVAL_REQUESTED][:1])

@@ -64,7 +64,7 @@ def test_open_differences_of_a_verification_are_told_with_the_first_of_them(
     assert json.loads(capsys.readouterr().out)[0]["differences"]["count"] == 4
 
 
-def test_whom_no_mail_reaches_is_named(
+def test_a_person_whom_no_mail_reaches_is_named(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refused = RefusedMail(

@@ -44,7 +44,7 @@ def used(tree: ast.AST) -> Iterator[str]:
             )
 
 
-def test_what_is_private_to_a_library_is_called_for_a_reason() -> None:
+def test_private_functions_of_libraries_are_called_for_a_listed_reason() -> None:
     trees = [ast.parse(text) for text in SOURCES.values()]
     defined = {name for tree in trees for name in own(tree)}
     found = {name for tree in trees for name in used(tree) if PRIVATE.fullmatch(name)} - defined - PYTHONS

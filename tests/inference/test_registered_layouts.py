@@ -1,4 +1,4 @@
-"""What registration tells of a model's files is what loading says: the same tasks, tokenizers, types of models and tensors."""
+"""Registration and loading agree on a model's files: the same tasks, tokenizers, types of models and tensors."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def made(kind: str) -> list[tuple[bool, dict[str, Any], dict[str, tuple[int, ...
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
-def test_what_transformers_makes_of_a_configuration_is_no_problem(kind: str) -> None:
+def test_a_model_made_by_transformers_has_no_problem(kind: str) -> None:
     for decodes, config, shapes in made(kind):
         assert shapes_problem(config, shapes, decodes=decodes) == ""
 

@@ -56,7 +56,7 @@ def whole(house: House) -> None:
             assert found == told(house, state.version)
 
 
-def test_what_is_live_or_pending_stays_and_so_do_the_newest() -> None:
+def test_live_pending_and_the_newest_versions_stay() -> None:
     house = climbed(7)
     house.roll_back("dev", to=2)
     house.measure(1, "dev", run="again")
@@ -136,7 +136,7 @@ def test_a_version_that_is_rolled_back_to_has_a_parameter_again() -> None:
     whole(house)
 
 
-def test_what_happens_to_an_archived_version_is_added_there() -> None:
+def test_events_of_an_archived_version_are_added_to_the_archive() -> None:
     house = climbed(6)
     before = history(house, 1)
     house.measure(1, "dev", run="late")

@@ -1,4 +1,4 @@
-"""Whatever is changed in the archive of histories is a difference, named on the page of threats, and repaired."""
+"""Each change in the archive of histories is a difference, named on the page of threats, and repaired."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def add_a_version(house: House) -> None:
         (add_a_version, f"parameter {VERSIONS}/2 "),
     ],
 )
-def test_whatever_is_changed_is_a_difference_and_is_repaired(tamper: Callable[[House], None], line: str) -> None:
+def test_each_change_is_a_difference_and_is_repaired(tamper: Callable[[House], None], line: str) -> None:
     house = climbed(8)
     tamper(house)
     assert any(found.startswith(line) for found in house.lines()), house.lines()

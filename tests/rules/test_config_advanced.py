@@ -68,7 +68,7 @@ def test_a_wrong_setting_under_advanced_is_refused_with_its_place(addition: str,
     assert reason in refused.value.reason
 
 
-def test_what_is_under_advanced_is_in_effect() -> None:
+def test_settings_under_advanced_are_in_effect() -> None:
     config = parse(
         f'advanced.bypass = "report"\n{CONFIG_TEXT}\n'
         '[groups_override."fraud-*".environments.prod]\nquorum = 3\n'

@@ -1,4 +1,4 @@
-"""What config.json, generation_config.json and the weights' headers tell of a model at its registration."""
+"""Problems of a model that registration finds in config.json, generation_config.json and the weights' headers."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_tied_embeddings_need_no_head() -> None:
     ],
     ids=["another family", "packed weights", "half of an encoder-decoder"],
 )
-def test_where_nothing_tells_the_start_decides(config: dict[str, Any]) -> None:
+def test_models_of_unknown_shapes_have_no_problem_at_registration(config: dict[str, Any]) -> None:
     assert problem(config, {"anything": (3, 3)}) == ""
 
 
@@ -108,12 +108,12 @@ def test_where_nothing_tells_the_start_decides(config: dict[str, Any]) -> None:
           for method in ("bitsandbytes", "gptq", "awq", "compressed-tensors")),
     ],
 )  # fmt: skip
-def test_what_the_image_does_not_open_is_told_from_config_json(config: dict[str, Any], task: str, said: str) -> None:
+def test_config_json_shows_models_that_the_image_does_not_open(config: dict[str, Any], task: str, said: str) -> None:
     assert said in problem(config, environment={"HF_TASK": task} if task else {})
 
 
 @pytest.mark.parametrize("variables", [{"INFERENCE_ENGINE": "vllm"}, {"SM_NUM_GPUS": "4"}])
-def test_what_vllm_runs_is_left_to_it(variables: dict[str, str]) -> None:
+def test_models_that_vllm_runs_are_not_checked(variables: dict[str, str]) -> None:
     config = {**LLAMA, "model_type": "llama9", "quantization_config": {"quant_method": "awq"}}
     assert problem(config, name="part-1.safetensors", environment=variables) == ""
 

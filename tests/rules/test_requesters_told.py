@@ -66,7 +66,7 @@ class TestStops:
         with pytest.raises(Refused):
             decisions.ask_again(stage.view.version(1).requests["dev"].id, ANN, "Please.", world=stage.world)
 
-    def test_what_was_deleted_is_not_asked_for_again(self) -> None:
+    def test_a_deleted_package_is_not_asked_for_again(self) -> None:
         stage = one_version()
         stage.decides("dev", 1, names.REJECTED)
         assert stage.request("dev", 1, ANN)["may_ask_again"]
@@ -157,7 +157,7 @@ class TestApprovers:
         assert "is the only approver" in page("request", document)
         assert not one_version().request("dev", 1)["nobody_else_decides"]
 
-    def test_whoever_approved_it_before_and_may_not_here_is_not_asked(self) -> None:
+    def test_an_earlier_approver_who_may_not_approve_here_is_not_asked(self) -> None:
         stage = strict("ann@example.com", "ben@example.com")
         stage.climbs(1, 0.9, to="test")
         [asked] = [mail for mail in stage.mails(names.APPROVAL_REQUESTED) if mail.subject.startswith("[test]")]
@@ -250,7 +250,7 @@ class TestReading:
 
 
 def strict(*approvers: str) -> Stage:
-    """Whoever approved a version for dev may not approve it for test, where these are named."""
+    """A service where `approvers` are named for test, and may not approve a version that they approved for dev."""
     first, test, *others = CONFIG.environments
     changed = replace(test, approvers=approvers, previous_approver_may_approve=False)
     return Stage(replace(CONFIG, environments=(first, changed, *others)))

@@ -182,7 +182,7 @@ def test_a_digest_that_broke_off_goes_on_with_those_who_had_none() -> None:
     assert post.held.waiting == {}
 
 
-def test_whom_ses_refuses_keeps_nobody_from_their_digest() -> None:
+def test_an_address_that_ses_refuses_stops_no_other_digest() -> None:
     post, groups = Post(House()), ["a", "b", "c"]
     for group in groups:
         post.house.register(1, group, requester=replace(DEE, actor=replace(DEE.actor, email=f"{group}@example.com")))

@@ -254,7 +254,7 @@ class TestDeciding:
         assert old["state"] == "Superseded"
         assert old["links"]["newest"].endswith(house.link("turned-down:1:dev:2"))
 
-    def test_the_link_of_what_gave_way_leads_to_the_newer_request(self, house: House) -> None:
+    def test_the_link_of_a_superseded_request_leads_to_the_newer_one(self, house: House) -> None:
         old = house.send("GET", house.link("superseded:1:dev:1"), who=ANN)
         assert old.status == 200
         assert f'href="{house.link("superseded:2:dev:1")}"' in old.text
