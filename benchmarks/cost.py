@@ -294,10 +294,11 @@ def page(found: dict[str, Any]) -> str:
     lines = [
         "# What it costs",
         "",
-        "Written by `python -m benchmarks.cost` and held to it by a test: change benchmarks/prices.json, not this page.",
-        "Calls are counted with the functions running in one process, at list prices of "
-        f"{found['region']} as known on {found['as_of']},",
-        "without free tiers. No bill has been seen: compare with https://calculator.aws before you rely on a cent of it.",
+        "`python -m benchmarks.cost` writes this page, and a test compares it. To change a price, edit benchmarks/prices.json.",
+        "The calls are counted while the functions run in one process. Prices are list prices of "
+        f"{found['region']} on {found['as_of']},",
+        "without free tiers. The figures were not compared with a bill: "
+        "check them at https://calculator.aws before you rely on them.",
         "",
         f"- An idle installation of four environments in one account: **${found['idle_month_usd']:.2f} a month**.",
         f"- One model through four environments: **${found['promotion_usd']:.2f}** of calls, and "
@@ -306,9 +307,9 @@ def page(found: dict[str, Any]) -> str:
         f"{ASSUMED['score_minutes']:g} on ml.m5.xlarge).",
         f"- Building the inference image once a version: about ${30 * PRICES['codebuild_large_minute']:.2f} of CodeBuild.",
         "",
-        "## A month of nothing",
+        "## An idle month",
         "",
-        "| what | how many | USD a month |",
+        "| item | quantity | USD a month |",
         "|---|---|---|",
         *(f"| {name} | {how_many} | {cost:.2f} |" for name, (how_many, cost) in names_["standing"].items()),
         *(
@@ -322,20 +323,21 @@ def page(found: dict[str, Any]) -> str:
         "|---|---|",
         *(f"| {name} | {cost:.4f} |" for name, cost in names_["promotion"].items()),
         "",
-        f"The {found['promotion_calls']} calls behind it, and {names_['transitions']} state transitions of the machines:",
+        f"These are {found['promotion_calls']} calls, and {names_['transitions']} state transitions of the inference machines:",
         "",
         "| call | times |",
         "|---|---|",
         *(f"| {name} | {count} |" for name, count in names_["calls"].items()),
         "",
-        "## What had to be assumed",
+        "## Assumptions",
         "",
         "| assumption | value |",
         "|---|---|",
         *(f"| {name.replace('_', ' ')} | {value:g} |" for name, value in ASSUMED.items()),
         "",
-        "An account per environment changes little: buses and roles cost nothing, a key $1 a month. Parameters stay standard,",
-        "and free, up to 10,000 of them; a live record above 4 KB is an advanced one at $0.05 a month.",
+        "Accounts of their own for environments add little: buses and roles are free, and a key costs $1 a month. "
+        "Standard parameters",
+        "are free, up to 10,000; a live record above 4 KB is an advanced parameter at $0.05 a month.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -14,16 +14,16 @@ PAGE = Path(__file__).parents[1] / "docs" / "lifecycle.md"
 
 STATES = {
     "Unregistered": "not in the ledger",
-    "Waiting": "registered, and not asked for here yet; `PendingManualApproval`",
-    "Pending": "a request is open; `PendingManualApproval`",
+    "Waiting": "registered, but approval is not requested here yet; shown as `PendingManualApproval`",
+    "Pending": "a request is open; shown as `PendingManualApproval`",
     "Approved": "live here",
-    "Replaced": "was live here, until a newer version; `Superseded`",
-    "Superseded": "its request gave way to a newer version, or came after it",
+    "Replaced": "was live here until a newer version went live; shown as `Superseded`",
+    "Superseded": "its request was superseded by a newer version, or it came after a newer version",
     "Rejected": "an approver rejected its request, or it was registered as Rejected",
-    "Expired": "nobody decided in time",
+    "Expired": "its request expired without a decision",
     "Withdrawn": "its requester withdrew its request",
-    "RolledBack": "was live here, until somebody went back to an older version",
-    "Revoked": "may be used nowhere",
+    "RolledBack": "was live here until somebody rolled back to an older version",
+    "Revoked": "must not be used in any environment",
 }
 CLOSED = ("Superseded", "Rejected", "Expired", "Withdrawn", "RolledBack")
 REGISTERED = ("Waiting", "Pending", "Approved", "Replaced", *CLOSED)
@@ -58,34 +58,38 @@ PENDING, APPROVED, REJECTED = "PendingManualApproval", "Approved", "Rejected"
 OUTSIDE = Cell(mails=("approvers of every environment",))
 
 EVENTS: dict[str, Happening] = {
-    "registered": Happening(about="the first environment is asked", cells={"Unregistered": ASKED}),
+    "registered": Happening(about="approval for the first environment is requested", cells={"Unregistered": ASKED}),
     "registered, for later": Happening(
-        about="for each environment after the first; so with `adopted` for all others",
+        about="the same, in each environment after the first; with `adopted`, in all other environments",
         cells={"Unregistered": Cell(to="Waiting")},
     ),
     "registered late": Happening(
-        about="after a newer version asks or is live in the first environment",
+        about="while a newer version is pending or live in the first environment",
         cells={"Unregistered": Cell(to="Superseded", mails=("requester",))},
     ),
-    "told again": Happening(about="the same registration comes once more", other=NOTHING),
-    "first run passes": Happening(about="in the environment before, where it is live", cells={"Waiting": ASKED}),
+    "told again": Happening(about="the same registration arrives again", other=NOTHING),
+    "first run passes": Happening(
+        about="a run in the environment before, where the version is live", cells={"Waiting": ASKED}
+    ),
     "first run passes, changed since": Happening(
-        about="the same, where the registry has another image, model data or setting than was reviewed before, or no package",
+        about="the same, but the package is deleted, or has another image, model data or setting than the reviewed one",
         cells={"Waiting": STOPPED},
     ),
-    "first run fails a gate": Happening(about="the same, below a gate of this environment", cells={"Waiting": STOPPED}),
-    "first run fails": Happening(about="the same, without a result", cells={"Waiting": STOPPED}),
+    "first run fails a gate": Happening(
+        about="the same, but a gate of this environment fails", cells={"Waiting": STOPPED}
+    ),
+    "first run fails": Happening(about="the same, but the run has no result", cells={"Waiting": STOPPED}),
     "first run, late": Happening(
-        about="a newer version asks or is live here by then",
+        about="while a newer version is pending or live here",
         cells={"Waiting": Cell(to="Superseded", mails=("requester",))},
     ),
     "run": Happening(
-        about="a further one in the environment before, with the same verdict, or one more that fails",
+        about="another run in the environment before, with the same gate results, or another failed run",
         cells={"Waiting": RECORDED},
         other=RECORDED,
     ),
     "run fails": Happening(
-        about="a further one in the environment before, without a result, after one that had one",
+        about="another run in the environment before, without a result, after a run with a result",
         other=Cell(mails=("requester",)),
     ),
     "run, gates pass now": Happening(
@@ -94,17 +98,17 @@ EVENTS: dict[str, Happening] = {
     "run, gates fail now": Happening(
         about="the gates of the open request passed before", cells={"Pending": Cell(mails=("approvers", "requester"))}
     ),
-    "approved, more needed": Happening(about="below the quorum", cells={"Pending": RECORDED}, other=REFUSED),
+    "approved, more needed": Happening(about="the quorum is not reached", cells={"Pending": RECORDED}, other=REFUSED),
     "approved": Happening(
-        about="the quorum is complete",
+        about="the quorum is reached",
         cells={"Pending": Cell(to="Approved", mails=("requester",), registry=APPROVED, live=THIS)},
         other=REFUSED,
     ),
     "approved against a gate": Happening(about="a gate of the request failed", cells={"Pending": REFUSED}),
     "approved out of order": Happening(
-        about="it is no longer approved for the environment before", cells={"Pending": REFUSED}
+        about="the version is no longer approved for the environment before", cells={"Pending": REFUSED}
     ),
-    "approved in a freeze": Happening(about="a freeze window of the environment is open", cells={"Pending": REFUSED}),
+    "approved in a freeze": Happening(about="a freeze window of the environment is active", cells={"Pending": REFUSED}),
     "rejected": Happening(
         about="by one approver",
         cells={"Pending": Cell(to="Rejected", mails=("requester",), registry=REJECTED)},
@@ -116,29 +120,32 @@ EVENTS: dict[str, Happening] = {
         other=REFUSED,
     ),
     "asked again": Happening(
-        about="by a person, while nothing newer is pending or live",
+        about="by a person, while no newer version is pending or live",
         cells=dict.fromkeys(CLOSED, Cell(to="Pending", mails=("approvers",), registry=PENDING)),
         other=REFUSED,
     ),
     "asked again, late": Happening(
-        about="while something newer is pending or live",
+        about="while a newer version is pending or live",
         cells=dict.fromkeys(("Waiting", "Approved", "Replaced", "Revoked", *CLOSED), REFUSED),
     ),
     "half its time": Happening(
-        about="has passed, outside of freezes; not to those who have voted",
+        about="half of the time until expiry has passed, without freeze windows; approvers who voted are not reminded",
         cells={"Pending": Cell(mails=("approvers",))},
     ),
-    "half its time, stopped": Happening(about="the same, of what no approver may approve", cells={"Pending": RECORDED}),
+    "half its time, stopped": Happening(
+        about="the same, for a request that no approver may approve", cells={"Pending": RECORDED}
+    ),
     "its time": Happening(
-        about="has passed, outside of freezes", cells={"Pending": Cell(to="Expired", mails=("requester",))}
+        about="the time until expiry has passed, without freeze windows",
+        cells={"Pending": Cell(to="Expired", mails=("requester",))},
     ),
     "a newer one asks": Happening(
-        about="another version, with a higher number",
+        about="approval of a version with a higher number is requested",
         cells={"Pending": Cell(to="Superseded", mails=("requester",))},
         other=NOTHING,
     ),
     "another goes live": Happening(
-        about="a newer one, approved, adopted or rolled forward to",
+        about="a newer version is approved, adopted or rolled forward to",
         cells={
             "Approved": Cell(to="Replaced", live=OTHER),
             "Pending": Cell(to="Superseded", mails=("requester",)),
@@ -146,7 +153,7 @@ EVENTS: dict[str, Happening] = {
         other=NOTHING,
     ),
     "rolled back to it": Happening(
-        about="it was live here",
+        about="the version was live here",
         cells={
             "Approved": REFUSED,
             "Revoked": REFUSED,
@@ -156,7 +163,7 @@ EVENTS: dict[str, Happening] = {
         },
     ),
     "rolled back to it, never live": Happening(
-        about="it was never live here",
+        about="the version was never live here",
         cells=dict.fromkeys(
             ("Waiting", "Pending", "Superseded", "Rejected", "Expired", "Withdrawn", "Revoked"), REFUSED
         ),
@@ -165,7 +172,7 @@ EVENTS: dict[str, Happening] = {
         about="to an older version", cells={"Approved": Cell(to="RolledBack", live=OTHER)}
     ),
     "revoked": Happening(
-        about="everywhere at once",
+        about="in all environments at once",
         cells={
             "Unregistered": REFUSED,
             "Revoked": REFUSED,
@@ -174,10 +181,10 @@ EVENTS: dict[str, Happening] = {
         other=Cell(to="Revoked", mails=("everybody",), registry=REJECTED),
     ),
     "what was live is revoked": Happening(
-        about="and this is the last good version", cells={"Replaced": Cell(to="Approved", live=THIS)}
+        about="this is the last good version", cells={"Replaced": Cell(to="Approved", live=THIS)}
     ),
     "adopted": Happening(
-        about="nothing was ever live here",
+        about="no version was ever live here",
         cells={
             **dict.fromkeys(
                 ("Unregistered", "Waiting", "Pending", "Superseded", "Rejected", "Expired", "Withdrawn"),
@@ -186,9 +193,9 @@ EVENTS: dict[str, Happening] = {
             "Revoked": REFUSED,
         },
     ),
-    "adopted, late": Happening(about="something is or was live here", cells={"Unregistered": REFUSED}, other=REFUSED),
+    "adopted, late": Happening(about="a version is or was live here", cells={"Unregistered": REFUSED}, other=REFUSED),
     "approved without the tick": Happening(
-        about="it was set to Rejected outside, or a run failed a gate since an earlier vote; with the tick, it is `approved`",
+        about="no confirmation, though it was set to Rejected outside, or failed a gate since an earlier vote; else `approved`",
         cells={"Pending": REFUSED},
     ),
     "approved, changed since": Happening(
@@ -196,38 +203,40 @@ EVENTS: dict[str, Happening] = {
         cells={"Pending": REFUSED},
     ),
     "approved, deleted": Happening(
-        about="the package is no longer in the registry, as a page and a decision find out themselves",
+        about="the package is no longer in the registry; pages and decisions check that",
         cells={"Pending": REFUSED},
     ),
     "deleted": Happening(
-        about="from the registry, while it waits for approval here; it stays as it is in every other environment",
+        about="from the registry, while its approval is pending here; other environments are not affected",
         cells={"Pending": Cell(mails=("approvers", "requester"))},
     ),
     "package changed": Happening(
-        about="another image, model data or setting in the registry, before any approval: votes are void, the request says why",
+        about="another image, model data or setting before any approval; votes are void, and the request shows the reason",
         cells={
             "Pending": Cell(mails=("approvers",), registry=PENDING),
             **dict.fromkeys(("Waiting", "Superseded", "Rejected", "Expired", "Withdrawn"), RECORDED),
         },
     ),
     "package changed, approved": Happening(
-        about="the same after an approval: the live parameter keeps what was approved",
+        about="the same after an approval; the live parameter keeps the approved version",
         cells=dict.fromkeys(REGISTERED, Cell(mails=("everybody",))),
     ),
-    "package set back": Happening(about="to what was approved", cells=dict.fromkeys(REGISTERED, RECORDED)),
+    "package set back": Happening(
+        about="the approved image, model data and settings are restored", cells=dict.fromkeys(REGISTERED, RECORDED)
+    ),
     "described anew": Happening(
-        about="other metadata, description or model card in the registry: the page shows both values",
+        about="other metadata, description or model card in the registry; the page shows both values",
         cells={"Revoked": NOTHING},
         other=RECORDED,
     ),
     "set to Approved outside": Happening(
-        about='in the registry; `bypass = "revert"`',
+        about='in the registry, with `bypass = "revert"`',
         cells=dict.fromkeys(
             ("Waiting", "Pending", "Superseded", "Rejected", "Expired", "Withdrawn", "Revoked"), OUTSIDE
         ),
     ),
     "set to Rejected outside": Happening(
-        about="in the registry; it stays so",
+        about="in the registry, where it stays",
         cells=dict.fromkeys(
             ("Waiting", "Pending", "Approved", "Replaced", *CLOSED),
             Cell(mails=("approvers of every environment",), registry=REJECTED),
@@ -274,15 +283,18 @@ INTRODUCTION = """# The life of a version
 
 Written by `python -m tools.lifecycle`; `tests/rules/test_lifecycle.py` walks every cell of these tables on the service.
 
-A version has one state in each environment. The fields of `CustomerMetadataProperties` have it under the name of the environment,
-the live parameter has the version that is Approved. `ModelApprovalStatus` is one for all environments: only what happens in the
-first environment changes it, and revoking, adopting and what somebody sets outside this service; an empty column leaves it as it
-was. It stays `Approved` once a version was approved anywhere: a rejection or a request after that changes the environment's field
-alone. An empty column of mails means that nobody is told. What is refused writes nothing. With `[advanced.mail] settle`, a mail
-about a request that follows another within that time goes out later, and not at all where the request is over by then; several
-come as one digest.
+A version has one state in each environment. The package's `CustomerMetadataProperties` have a field with the state for each
+environment, and the environment's live parameter has the version that is Approved there.
 
-A request that a person or time closed is opened by a person alone: runs add evidence and open nothing.
+`ModelApprovalStatus` is one value for all environments. It changes only by events in the first environment, by revoking, by
+adopting, and by changes from outside this service; an empty cell means that it does not change. Once a version was approved
+anywhere, it stays `Approved`: a later request or rejection changes only the environment's field.
+
+An empty cell under mails means that no mail is sent. A refused event writes nothing. With `[advanced.mail] settle`, a mail about
+a request that soon follows another is sent later, and not at all if the request is over by then; several such mails are sent as
+one digest.
+
+Only a person can open a request again that was closed by a person or by expiry. Runs add evidence, and open no request again.
 
 | state | meaning |
 |---|---|"""
