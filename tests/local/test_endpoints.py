@@ -197,12 +197,12 @@ def test_an_endpoint_follows_what_is_live_to_the_end(harbour: Harbour, tmp_path:
     harbour.promote(sample.artifact(b"not to be opened"))
     failed = harbour.seen(lambda endpoint: endpoint["status"] == "Failed")
     assert failed["version"] == 1
-    assert "HF_TASK is not set" in failed["problem"]
+    assert "The weights do not fit config.json" in failed["problem"]
     assert harbour.invoked()["approval_id"] == f"{GROUP}:1:dev:1"
     [mail] = harbour.service.wait_for(
         lambda: [m for m in mails_to(harbour.service, "ann@example.com", GROUP) if "endpoint failed" in m["subject"]]
     )
-    assert "HF_TASK is not set" in mail["text"]
+    assert "The weights do not fit config.json" in mail["text"]
     assert "Version 1 goes on answering there." in " ".join(mail["text"].split())
     said = harbour.command("status", GROUP)
     assert f"the endpoint {ENDPOINT} failed and serves v1" in said.stdout, said.stderr
