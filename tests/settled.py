@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from email import message_from_bytes, policy
 from typing import Any
@@ -61,7 +61,7 @@ class Post:
         self.refused_for_good, self.untold = "", list[RefusedMail]()
         # What channels are told: (kind, versions).
         self.told: list[tuple[str, list[int]]] = []
-        plain = MailTarget(self, FakeS3(), house.config, LINKS, refused=self.untold.append)  # type: ignore[arg-type]
+        plain = MailTarget(self, FakeS3(), house.config, LINKS, refused=self.untold.append, accepted=self._accept)  # type: ignore[arg-type]
         settles = house.config.mail.settles
         self.mail = SettlingMail(
             plain, self.held, house.ledger, house.config, LINKS, settles, lambda: house.now, self._tell
@@ -79,6 +79,9 @@ class Post:
             raise ClientError({"Error": {"Code": "MessageRejected", "Message": said}}, "SendEmail")
         people = [*Destination["ToAddresses"], *Destination["CcAddresses"]]
         self.sent.append((people, str(message["Subject"]), body.get_content()))
+
+    def _accept(self, group: str, addresses: Collection[str]) -> None:
+        self.untold[:] = [each for each in self.untold if each.group != group or each.address not in addresses]
 
     def _tell(self, events: Sequence[Event]) -> None:
         self.told.append((events[-1].kind, [version_of(event) for event in events]))

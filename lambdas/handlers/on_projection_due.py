@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -184,7 +184,13 @@ def targets() -> dict[names.TargetName, Target]:
 def mail() -> SettlingMail:
     """The mail target, and what waits in it."""
     sent_by = MailTarget(
-        client("sesv2"), client("s3"), config(), links(), variables().configuration_set, refused=tell_refused
+        client("sesv2"),
+        client("s3"),
+        config(),
+        links(),
+        variables().configuration_set,
+        refused=tell_refused,
+        accepted=forget_refused,
     )
     held = HeldMail(client("dynamodb"), variables().projections_table, client("sqs"), variables().later_queue_url)
     channels = config().channels
@@ -195,13 +201,29 @@ def mail() -> SettlingMail:
 def tell_refused(refused: RefusedMail) -> None:
     """Log an address that SES refuses for good, and remember it for page and `status`; the first time, tell operators."""
     logger.error("mail refused for good", extra=structs.asdict(refused))
-    if not RefusedMails(client("dynamodb"), variables().projections_table).put(refused):
-        return
+    try:
+        if not refused_mails().put(refused):
+            return
+    except (BotoCoreError, ClientError):
+        # Raised, it would have the event's mail sent again to all others.
+        logger.exception("refused mail not remembered")
     tell_operators(
         f"{refused.group} mail refused for good",
         f"SES refuses mail to {refused.address} for good: {refused.reason}\n\nThey are told nothing about "
         f"{refused.group}; all others are. Correct the address, then deploy: docs/operations.md, Mail that SES refuses.",
     )
+
+
+def forget_refused(group: str, accepted: Collection[str]) -> None:
+    """Forget refusals of addresses to which SES has just accepted mail; a failure is logged, for the mail is sent."""
+    try:
+        refused_mails().remove(group, accepted)
+    except (BotoCoreError, ClientError):
+        logger.exception("refused mail not forgotten")
+
+
+def refused_mails() -> RefusedMails:
+    return RefusedMails(client("dynamodb"), variables().projections_table)
 
 
 def registry_client(identity: str) -> SageMakerClient:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,8 @@ def in_parts(message: Message) -> Iterator[Message]:
 class MailTarget:
     """Sends what each event has to say to people. One mail a request, to all its approvers; above 50 recipients, several.
 
-    An address that SES refuses for good keeps nobody else from their mail, and no event back: `refused` is told of it.
+    An address that SES refuses for good keeps nobody else from their mail, and no event back: `refused` is called with it, and
+    `accepted` with the group and the addresses of a mail that SES took.
     The one case of a second mail: SES took it, and this process died before the cursor was written.
     """
 
@@ -55,12 +56,14 @@ class MailTarget:
         configuration_set: str | None = None,
         *,
         refused: Callable[[RefusedMail], None],
+        accepted: Callable[[str, Collection[str]], None],
     ) -> None:
         self._client = client
         self._s3 = s3
         self._config = config
         self._links = links
         self._refused = refused
+        self._accepted = accepted
         # Said with each mail: an identity that was there before the service has another set as its default, or none.
         self._set: dict[str, Any] = {"ConfigurationSetName": configuration_set} if configuration_set else {}
 
@@ -75,7 +78,7 @@ class MailTarget:
                 samples=partial(self._samples, view, event),
                 slices=partial(self._slices, view, event),
             ):
-                self.tell_refused(event, self.send(message))
+                self.tell_outcome(event, message, self.send(message))
 
     def send(self, message: Message) -> dict[str, str]:
         """Hand a message to SES; return the addresses that SES refuses for good, with its reason.
@@ -97,8 +100,9 @@ class MailTarget:
                     refused |= self.send(replace(part, to=(address,), cc=()))
         return refused
 
-    def tell_refused(self, event: Event, refused: Mapping[str, str]) -> None:
-        """Tell of the addresses that get no mail about an event."""
+    def tell_outcome(self, event: Event, message: Message, refused: Mapping[str, str]) -> None:
+        """Tell which addresses have got a mail about an event, and which ones SES refused."""
+        self._accepted(event.group, {*message.to, *message.cc} - refused.keys())
         for address, reason in refused.items():
             self._refused(
                 RefusedMail(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from email.utils import parseaddr
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,13 @@ class RefusedMails:
             "state": {"S": msgspec.json.encode(refused).decode()},
         }
         return not self._client.put_item(TableName=self._table, Item=item, ReturnValues="ALL_OLD").get("Attributes")
+
+    def remove(self, group: str, accepted: Collection[str]) -> None:
+        """Forget the refusals of addresses to which SES accepts mail about a group again."""
+        for each in self.read(group):
+            if each.address in accepted:
+                key = {"pk": {"S": names.REFUSED_MAIL_KEY}, "sk": {"S": f"{group}#{each.address}"}}
+                self._client.delete_item(TableName=self._table, Key=key)
 
     def read(self, group: str | None = None) -> list[RefusedMail]:
         """Read the refusals of a group, or of all, by group and address."""

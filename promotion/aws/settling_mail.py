@@ -154,7 +154,7 @@ class SettlingMail:
             for key in keys:
                 found[key] = replace(found[key], told=(*found[key].told, *message.to))
                 self._held.put(found[key])
-                self._mail.tell_refused(events[key], refused)
+                self._mail.tell_outcome(events[key], message, refused)
         for key, each in found.items():
             if key not in kept:
                 self._held.remove(each)

@@ -11,15 +11,17 @@ from datetime import datetime
 import msgspec
 
 from promotion import names
-from promotion.cli.service import config, installation, ledger, open_differences, refused_mail
+from promotion.cli.service import config, config_of, installation, ledger, open_differences, refused_mail
 from promotion.cli.tables import table, tell
 from promotion.domain.model import EndpointState, EnvironmentState
 from promotion.domain.pending import STOPS
-from promotion.errors import Invalid
+from promotion.errors import UNREADABLE, Invalid
 from promotion.formatting import counted, one_line
+from promotion.ledger.archive import in_use
 from promotion.ledger.chain import read_chain
-from promotion.ledger.events import Event, OpenDifferences, check_chain
+from promotion.ledger.events import Event, OpenDifferences, RefusedMail, check_chain
 from promotion.ledger.parameter_documents import entry
+from promotion.rendering.documents.card import requester_address
 from promotion.rendering.documents.troubles import troubles
 from promotion.rendering.sentences import sentence
 
@@ -62,7 +64,7 @@ def status(group: str | None, *, as_json: bool) -> int:
                 400,
             )
         )
-    for each in refused_mail(group):
+    for each in filter(_is_named, refused_mail(group)):
         about = f"v{each.version}" if each.version else "it"
         print(
             one_line(
@@ -74,6 +76,23 @@ def status(group: str | None, *, as_json: bool) -> int:
         if state.endpoint.status or state.endpoint.removed:
             print(one_line(f"{state.group} in {state.name}: {told(state.endpoint)}", 1000))
     return 1 if broken else 0
+
+
+def _is_named(refused: RefusedMail) -> bool:
+    """Return True if the configuration, or a version that is live, pending or the newest, still names an address.
+
+    Without a configuration that can be read it is taken to do so.
+    """
+    try:
+        settings = config_of(refused.group)
+        rules = [settings.environment(name, refused.group) for name in settings.environment_names]
+        used, versions = in_use(ledger().view(refused.group)), ledger().versions(refused.group)
+    except UNREADABLE:
+        return True
+    newest = max((state.version for state in versions), default=0)
+    named = [address for each in rules for address in (*each.approvers, *each.stakeholders)]
+    named += [requester_address(state.package) for state in versions if state.version in {*used, newest}]
+    return refused.address.casefold() in {address.casefold() for address in named}
 
 
 def _order() -> list[str]:

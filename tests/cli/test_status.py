@@ -9,7 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from promotion.cli import reading
+from promotion.config.loading import Config
 from promotion.domain.model import EnvironmentState
+from promotion.errors import Invalid
 from promotion.ledger.events import OpenDifferences, RefusedMail
 from tests.rules import stories
 from tests.rules.stage import Stage
@@ -22,8 +24,12 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     def environments(unreadable: list[str]) -> Iterator[EnvironmentState]:
         return iter(stage.view.environments.values())
 
-    monkeypatch.setattr(reading, "ledger", lambda: SimpleNamespace(environments=environments))
+    ledger = SimpleNamespace(
+        environments=environments, view=stage.ledger.view, versions=lambda group: list(stage.view.versions.values())
+    )
+    monkeypatch.setattr(reading, "ledger", lambda: ledger)
     monkeypatch.setattr(reading, "config", lambda: stage.config)
+    monkeypatch.setattr(reading, "config_of", lambda group: stage.config)
     found = OpenDifferences(
         count=4, since=stage.now, lines=("registry arn:1 status: expected Approved, found Rejected",)
     )
@@ -67,13 +73,34 @@ def test_open_differences_of_a_verification_are_told_with_the_first_of_them(
 def test_a_person_whom_no_mail_reaches_is_named(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refused = RefusedMail(
-        group=stage.group, address="dee@example.com", version=2, environment="dev", at=stage.now, reason="not verified"
-    )
-    monkeypatch.setattr(reading, "refused_mail", lambda group: [refused])
+    monkeypatch.setattr(reading, "refused_mail", lambda group: refused(stage, "dee@example.com", "Ann@example.com"))
     reading.status(None, as_json=False)
-    said = f"{stage.group}: SES refused mail to dee@example.com about v2 (2026-11-21 16:00): not verified"
-    assert said in capsys.readouterr().out
+    said = f"{stage.group}: SES refused mail to {{}} about v2 (2026-11-21 16:00): not verified"
+    lines = capsys.readouterr().out.splitlines()
+    assert said.format("dee@example.com") in lines, "the requester"
+    assert said.format("Ann@example.com") in lines, "an approver"
+
+
+def refused(stage: Stage, *addresses: str) -> list[RefusedMail]:
+    return [
+        RefusedMail(group=stage.group, address=each, version=2, environment="dev", at=stage.now, reason="not verified")
+        for each in addresses
+    ]
+
+
+def test_an_address_that_was_corrected_is_named_no_more(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reading, "refused_mail", lambda group: refused(stage, "an@example.com"))
+    reading.status(None, as_json=False)
+    assert "an@example.com" not in capsys.readouterr().out
+
+    def unknown(group: str) -> Config:
+        raise Invalid("PROMOTION_CONFIG", "there is no file.")
+
+    monkeypatch.setattr(reading, "config_of", unknown)
+    reading.status(None, as_json=False)
+    assert "SES refused mail to an@example.com" in capsys.readouterr().out
 
 
 def test_the_last_closed_request_is_shown_if_none_is_pending(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from promotion import names
 from promotion.aws.refused_mail import RefusedMails
 from tests.fakes import BEN, GROUP
 from tests.faults.ground import client
@@ -41,3 +42,29 @@ def test_an_address_that_is_refused_holds_nothing_back_and_is_named(
             kept = RefusedMails(client("dynamodb"), "projections")
             assert [(each.group, each.address, each.version) for each in kept.read()] == [(GROUP, REFUSED, 2)]
             assert kept.read("another") == []
+        monkeypatch.setattr(service, "_effect", effect)
+        service.register()
+        service.settle()
+        with service.unharmed():
+            assert kept.read() == []
+        assert "SES refuses" not in service.look(3, "dev", BEN)
+
+
+def test_a_refusal_that_cannot_be_remembered_sends_nobody_a_second_mail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with plant(tmp_path) as service:
+        effect = service._effect
+
+        def refusing(made: Any, of: str, operation: str, given: dict[str, Any], original: Any) -> Any:
+            if operation == "SendEmail" and REFUSED in repr(given["Destination"]):
+                raise ClientError({"Error": {"Code": "MessageRejected", "Message": REFUSED}}, operation)
+            if names.REFUSED_MAIL_KEY in repr(given):
+                raise ClientError({"Error": {"Code": "ProvisionedThroughputExceededException"}}, operation)
+            return effect(made, of, operation, given, original)
+
+        monkeypatch.setattr(service, "_effect", refusing)
+        service.register()
+        service.settle()
+        assert len(service.mails) == 1
+        assert service.alarms == [f"promotion: {GROUP} mail refused for good"]

@@ -60,6 +60,20 @@ def test_one_of_several_recipients_takes_no_mail_from_the_others() -> None:
     assert [each.address for each in post.untold] == ["ann@example.com"]
 
 
+def test_an_address_that_gets_mail_again_is_named_no_more() -> None:
+    post = Post(House())
+    post.refused_for_good = "ann@example.com"
+    post.house.register(1)
+    post.house.project()
+    assert [each.address for each in post.untold] == ["ann@example.com"]
+    post.refused_for_good = "ben@example.com"
+    post.pass_time(hours=1)
+    post.house.register(2)
+    post.house.project()
+    post.pass_time(minutes=10)
+    assert [each.address for each in post.untold] == ["ben@example.com"]
+
+
 @pytest.mark.parametrize(
     ("code", "said", "for_good"),
     [
