@@ -22,6 +22,8 @@ DOCUMENTS = (CONFIG, "tokenizer_config.json", generation_config.FILE, "adapter_c
 WEIGHTS = "model.safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"
 LARGEST_DOCUMENT = 1 << 20
+# Characters of a problem, which may quote a document and is stored in the ledger.
+LONGEST_PROBLEM = 500
 # As in inference/models/configuration.py and tokenizer_files.py; tests/inference/test_registered_layouts.py holds them together.
 CODE_FOLDER = "code"
 TOKENIZERS = (
@@ -58,13 +60,17 @@ def bytes_kept(path: str, size: int, begin: bytes) -> int:
 
 
 def layout_problem(sizes: Mapping[str, int], documents: Mapping[str, bytes], environment: Mapping[str, str]) -> str:
-    """Return why the inference image could not load these files; empty if no problem is found.
+    """Return why the inference image could not load these files, cut to LONGEST_PROBLEM; empty if no problem is found.
 
     Args:
         sizes: bytes of every file of the artifact, by path.
         documents: contents by path, as much as `bytes_kept` names.
         environment: the container's variables.
     """
+    return _problem(sizes, documents, environment)[:LONGEST_PROBLEM]
+
+
+def _problem(sizes: Mapping[str, int], documents: Mapping[str, bytes], environment: Mapping[str, str]) -> str:
     files = [PurePosixPath(path) for path in sizes]
     if runs := sorted(filter(_RUNS_CODE.fullmatch, environment)):
         return (

@@ -47,7 +47,7 @@ def weights_problem(
             header = json.loads(head[_LENGTH_BYTES:])
             found = {name: each for name, each in header.items() if name != METADATA}
             end = max((int(each["data_offsets"][1]) for each in found.values()), default=0)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError):
             return f"{path} is damaged, or not in the safetensors format."
         if len(head) + end != sizes[path]:
             told = f"its header tells of {len(head) + end:,}"

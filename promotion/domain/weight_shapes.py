@@ -7,7 +7,6 @@ families are left to that start (inference/models/loading.py).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -82,6 +81,8 @@ FAMILIES: Mapping[str, tuple[_Tensor, ...]] = {
     **dict.fromkeys(("bart", "mbart", "m2m_100", "pegasus"), _BART),
     **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert"), _BERT),
 }
+# Of the names above: decoder.block.0.layer.1.EncDecAttention.q.weight has 8. A name in a file may have any number.
+_MOST_PARTS = max(tensor.name.count(".") + 1 for tensors in FAMILIES.values() for tensor in tensors)
 
 
 def shapes_problem(
@@ -125,9 +126,9 @@ def _names(tensor: _Tensor, config: Mapping[str, object]) -> Iterator[str]:
 
 
 def _ends(name: str) -> Iterator[str]:
-    """Every end of a name after a dot, and the name itself: checkpoints have prefixes or have none."""
-    yield name
-    yield from (name[found.end() :] for found in re.finditer(r"\.", name))
+    """The ends of a name after one of its last dots, and the name itself: checkpoints have prefixes or have none."""
+    parts = name.rsplit(".", _MOST_PARTS)
+    yield from (".".join(parts[number:]) for number in range(len(parts)))
 
 
 def _differs(shape: tuple[int, ...], wanted: tuple[object, ...]) -> bool:

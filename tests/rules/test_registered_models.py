@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import tracemalloc
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from promotion.domain.model_layout import layout_problem
+from promotion.domain.model_layout import LONGEST_PROBLEM, layout_problem
 
 Shapes = Mapping[str, tuple[int, ...]]
 LLAMA: dict[str, Any] = {
@@ -157,3 +158,31 @@ KEYS = some.sampled_from([
 def test_no_document_makes_registration_fail(config: dict[str, Any], kind: str, defaults: dict[str, Any]) -> None:
     assert isinstance(problem({**LLAMA, **config}, SHAPES, defaults), str)
     assert isinstance(problem({**config, "model_type": kind, "architectures": ["XForSequenceClassification"]}), str)
+
+
+def raw(header: str) -> bytes:
+    return struct.pack("<Q", len(header)) + header.encode()
+
+
+@pytest.mark.parametrize("end", ["Infinity", "-Infinity", "1e999", "NaN", '"x"', "null"])
+def test_an_end_that_is_no_number_is_a_damaged_file(end: str) -> None:
+    documents = {
+        "config.json": json.dumps(LLAMA).encode(),
+        "model.safetensors": raw(f'{{"a": {{"data_offsets": [0, {end}]}}}}'),
+    }
+    sizes = {path: len(content) for path, content in documents.items()} | {"tokenizer.json": 2}
+    assert layout_problem(sizes, documents, {}) == "model.safetensors is damaged, or not in the safetensors format."
+
+
+def test_a_name_of_dots_takes_no_more_memory_than_its_length() -> None:
+    tracemalloc.start()
+    try:
+        problem(shapes={**SHAPES, "." * 10_000: (1,)})
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("config", [{"architectures": ["x" * 500_000]}, {**LLAMA, "vocab_size": 10**4200}])
+def test_a_problem_has_a_bound(config: dict[str, Any]) -> None:
+    assert 0 < len(problem(config)) <= LONGEST_PROBLEM
