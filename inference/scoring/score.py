@@ -109,9 +109,7 @@ def score(
         "throughput": _throughput(totals),
         "engine": {"workers": len({run.worker for run in runs}), **totals.counts.engine},
         "slices": _slices(scored, wanted, inputs),
-        "drift": drifting.drift(baseline, (text for _, text in input_texts(inputs)))
-        if baseline and inputs and "vocabulary" in baseline
-        else {},
+        **_drift(baseline, inputs),
         "samples": _samples(outputs, inputs, scored, wanted),
     }
     if not classified and not measures.rouge_applies([str(value) for value in wanted.values.values()]):
@@ -269,6 +267,16 @@ def _throughput(totals: Totals) -> dict[str, float]:
         "records_per_s": round(counts.records / totals.wall_seconds, 3),
         "tokens_per_s": round(tokens / totals.wall_seconds, 3),
     }
+
+
+def _drift(baseline: Mapping[str, Any] | None, inputs: Path | None) -> dict[str, Any]:
+    """`drift`, and the reason as `drift_problem` where a baseline can't be used: the other metrics stay."""
+    if not baseline or inputs is None or "vocabulary" not in baseline:
+        return {"drift": {}}
+    try:
+        return {"drift": drifting.drift(baseline, (text for _, text in input_texts(inputs)))}
+    except Invalid as error:
+        return {"drift": {}, "drift_problem": f"Drift was not measured: {error}"}
 
 
 def _slices(scored: _Scored, wanted: References, inputs: Path | None) -> dict[str, Any]:

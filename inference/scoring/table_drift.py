@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -47,35 +48,57 @@ def table_drift(baseline: Mapping[str, Any], table: Table) -> tuple[dict[str, fl
         Index by column, and distance by column of numbers, from 0 to 1.
 
     Raises:
-        Invalid: the baseline is neither, or no column of it is in the table.
+        Invalid: the baseline is neither, or a column of it has another form.
     """
-    columns = _columns_of(baseline)
     stability: dict[str, float] = {}
     distance: dict[str, float] = {}
-    for name, expected in columns.items():
+    for name, expected in baseline_columns(baseline).items():
         if name not in table.columns:
             continue
-        if expected["kind"] == "numeric":
-            values = table.numbers(name)
-            values = values[np.isfinite(values)]
-            if not len(values):
-                continue
-            stability[name] = _stability(expected["shares"], _counts(values, expected["edges"]))
-            if len(expected.get("quantiles", ())) > 1:
-                distance[name] = _distance(np.asarray(expected["quantiles"], dtype=np.float64), values)
-        else:
-            stability[name] = _stability(expected["shares"], _counted(table.texts(name), expected["values"]))
-    if not stability:
-        raise Invalid("baseline", f"knows the columns {', '.join(list(columns)[:10])}, and the input has none of them.")
-    return ({k: round(v, 6) for k, v in stability.items()}, {k: round(v, 6) for k, v in distance.items()})
+        try:
+            index, apart = _compared(expected, table, name)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            raise Invalid("baseline", f"the column {name[:40]} has another form than a profile of columns.") from None
+        if index is not None:
+            stability[name] = round(index, 6)
+        if apart is not None:
+            distance[name] = round(apart, 6)
+    return stability, distance
 
 
-def _columns_of(baseline: Mapping[str, Any]) -> dict[str, Any]:
+def baseline_columns(baseline: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a baseline that have a distribution, by name.
+
+    Raises:
+        Invalid: the baseline is neither a profile nor SageMaker's statistics.json.
+    """
     if isinstance(baseline.get("columns"), Mapping):
         return dict(baseline["columns"])
     if isinstance(baseline.get("features"), list):
-        return {name: column for name, column in map(_feature, baseline["features"]) if column}
+        with suppress(LookupError, TypeError, ValueError, AttributeError):
+            return {name: column for name, column in map(_feature, baseline["features"]) if column}
     raise Invalid("baseline", "is neither a profile of columns nor SageMaker's statistics.json.")
+
+
+def _compared(expected: Mapping[str, Any], table: Table, name: str) -> tuple[float | None, float | None]:
+    """Index and distance of a column; None for a column of numbers without one, and for the distance of categories.
+
+    Raises:
+        ValueError: the baseline's numbers are none, or of different lengths.
+    """
+    if expected["kind"] == "numeric":
+        values = table.numbers(name)
+        values = values[np.isfinite(values)]
+        if not len(values):
+            return None, None
+        index = _stability(expected["shares"], _counts(values, expected["edges"]))
+        quantiles = np.asarray(expected.get("quantiles", ()), dtype=np.float64)
+        apart = _distance(quantiles, values) if len(quantiles) > 1 else None
+    else:
+        index, apart = _stability(expected["shares"], _counted(table.texts(name), expected["values"])), None
+    if not math.isfinite(index) or not math.isfinite(apart or 0.0):
+        raise ValueError(name)
+    return index, apart
 
 
 def _feature(feature: Mapping[str, Any]) -> tuple[str, dict[str, Any] | None]:

@@ -20,8 +20,7 @@ import pyarrow.compute
 from inference.scoring import plots, table_plots
 from inference.scoring.joining import REFERENCE_FIELDS, files_under
 from inference.scoring.rankings import CUTOFFS, ranking
-from inference.scoring.table_constraints import violations
-from inference.scoring.table_drift import table_drift
+from inference.scoring.table_inputs import check_inputs
 from inference.scoring.table_metrics import (
     BINARY,
     MULTICLASS,
@@ -145,11 +144,9 @@ def score_table(
     }  # fmt: skip
     # A profile of texts is for another kind of model.
     if inputs is not None and baseline and "vocabulary" not in baseline:
-        today = read_table(inputs, header=options.header, what="inputs")
-        document["drift"], document["ks"] = table_drift(baseline, today)
-        if isinstance(constraints := baseline.get("constraints"), Mapping):
-            document["violations"] = violations(constraints, today, document["ks"])
-            document["counts"]["constraint_violations"] = len(document["violations"])
+        document |= check_inputs(inputs, baseline, header=options.header)
+        if (violated := document.get("violations")) is not None:
+            document["counts"]["constraint_violations"] = len(violated)
     output.mkdir(parents=True, exist_ok=True)
     drawn: dict[str, str] = {}
     if references is not None:

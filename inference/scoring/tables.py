@@ -58,13 +58,13 @@ class Table:
                 return name
             if name.lstrip("-").isdecimal() and -len(names) <= int(name) < len(names):
                 return names[int(name)]
-            raise Invalid(what, f"has no column {name[:80]!r}; there are {_listed(names)}.")
+            raise Invalid(what, f"has no column {name[:80]!r}; there are {listed_names(names)}.")
         found = next((each for each in known if each in self.columns), None)
         if found is not None:
             return found
         if len(names) == 1:
             return names[0]
-        raise Invalid(what, f"has the columns {_listed(names)}; name the one that is meant.")
+        raise Invalid(what, f"has the columns {listed_names(names)}; name the one that is meant.")
 
     def numbers(self, name: str) -> Floats:
         """A column as float64, shape (rows,), NaN where a cell is empty or no number."""
@@ -126,7 +126,9 @@ def read_table(path: Path, *, header: bool | None = None, what: str = "file") ->
     names = tables[0].column_names
     for file, table in zip(files, tables, strict=True):
         if table.column_names != names:
-            raise Invalid(what, f"{file.name} has the columns {_listed(table.column_names)}, others {_listed(names)}.")
+            raise Invalid(
+                what, f"{file.name} has the columns {listed_names(table.column_names)}, others {listed_names(names)}."
+            )
     whole = pa.concat_tables(tables, promote_options="permissive")
     named = not all(name.isdecimal() for name in names)
     return Table({name: whole.column(name) for name in names}, whole.num_rows, named)
@@ -271,6 +273,7 @@ def _number(value: Any) -> float:
         return float("nan")
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed_names(names: Sequence[str]) -> str:
+    """The first ten names, each cut to 40 characters, and the number of the others."""
     shown = ", ".join(name[:40] for name in names[:10])
     return shown + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -15,6 +15,7 @@ from promotion.formatting import listed, one_line
 MOST_METRICS = 200
 LONGEST_NAME = 120
 LONGEST_TEXT = 200
+LONGEST_PROBLEM = 400
 LARGEST_COUNT = 1 << 53
 MOST_UNREAD = 3
 
@@ -100,7 +101,7 @@ def evidence_of(document: object, **known: Any) -> Evidence:
         read = {_name(key): number_of(value) for key, value in part.items()} if isinstance(part, Mapping) else {}
         return {key: value for key, value in list(read.items())[:MOST_METRICS] if value is not None}
 
-    known["problem"] = known.get("problem") or unread(document)
+    known["problem"] = known.get("problem") or unread(document) or _drift_problem(document)
     drift, engine = document.get("drift"), document.get("engine")
     measured = numbers("drift")
     return Evidence(
@@ -116,6 +117,12 @@ def evidence_of(document: object, **known: Any) -> Evidence:
         drift=measured if isinstance(drift, Mapping) and len(measured) == len(drift) else {},
         **known,
     )
+
+
+def _drift_problem(document: Mapping[str, object]) -> str:
+    """The reason why a run's drift was not measured, or not for all columns."""
+    said = document.get("drift_problem")
+    return one_line(said, LONGEST_PROBLEM).rstrip(".") if isinstance(said, str) else ""
 
 
 def _mapping(document: object) -> Mapping[str, object]:

@@ -323,9 +323,26 @@ def test_the_same_population_has_not_drifted_and_another_has() -> None:
     assert other["vocabulary_psi"] > 0.25
 
 
-def test_a_baseline_of_another_make_is_refused(tmp_path: Path) -> None:
+def test_a_baseline_of_another_make_is_refused_and_leaves_the_score(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="baseline"):
         drift({"length": 5}, ["a"])
+    answers(tmp_path / "o.out", ["fox"])
+    asked = lines(tmp_path / "i", [{"id": 0, "text_inputs": "?"}])
+    words = {"words": ["a"], "shares": [1, 0]}
+    for baseline in (
+        {"vocabulary": 5},
+        {"vocabulary": words, "length": {"edges": [], "shares": []}},
+        {"vocabulary": words, "length": {"edges": [], "shares": [float("nan")]}},
+    ):
+        document = score(
+            tmp_path / "o.out",
+            references(tmp_path / "r.jsonl", ["fox"]),
+            tmp_path / "s",
+            inputs=asked,
+            baseline=baseline,
+        )
+        assert document["drift_problem"].startswith("Drift was not measured: baseline: ")
+        assert (document["drift"], document["metrics"]["exact_match"]["value"]) == ({}, 1)
 
 
 def test_a_run_is_stamped_and_drawn_against_gates_and_live(tmp_path: Path) -> None:

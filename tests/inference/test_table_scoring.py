@@ -282,8 +282,40 @@ def test_a_baseline_of_something_else_is_refused(tmp_path: Path) -> None:
     today = read_table(table(tmp_path, "now.csv", 0, (0.5, 0.5)))
     with pytest.raises(Invalid, match="neither a profile of columns nor"):
         table_drift({"length": {}}, today)
-    with pytest.raises(Invalid, match="knows the columns other, and the input has none"):
-        table_drift({"columns": {"other": {"kind": "numeric", "edges": [], "shares": [1.0]}}}, today)
+    for column in (3, {"kind": "numeric"}, {"kind": "numeric", "edges": [1], "shares": [1]}, NO_NUMBER):
+        with pytest.raises(Invalid, match="the column amount has another form"):
+            table_drift({"columns": {"amount": column}}, today)
+
+
+NO_NUMBER = {"kind": "numeric", "edges": [1.0], "shares": [float("nan"), 0.5]}
+OTHER = {"kind": "numeric", "edges": [], "shares": [1.0]}
+
+
+@pytest.mark.parametrize(
+    ("columns", "today", "problem"),
+    [
+        (
+            {"other": OTHER},
+            ["amount", "1", "2"],
+            "Drift was not measured: the input has no column of the baseline (other).",
+        ),
+        ({"amount": {}}, ["amount", "1", "2"], "Drift was not measured: baseline: the column amount has another form"),
+        (
+            {"amount": OTHER, "other": OTHER, "more": OTHER},
+            ["amount", "1", "2"],
+            "Drift was not measured for columns that the input lacks: other, more.",
+        ),
+        ({"amount": OTHER}, ["PAR1"], "Drift was not measured: inputs: today.csv can't be read"),
+    ],
+)
+def test_drift_that_can_not_be_measured_is_said_and_leaves_the_score(
+    tmp_path: Path, columns: dict[str, Any], today: list[str], problem: str
+) -> None:
+    inputs = written(tmp_path / "today.csv", today)
+    document = scored(tmp_path, ["0.9", "0.2"], ["1", "0"], inputs=inputs, baseline={"columns": columns})
+    assert document["drift_problem"].startswith(problem)
+    assert document["metrics"]["auc"]["value"] == 1
+    assert set(document["drift"]) == ({"amount"} if len(columns) == 3 else set())
 
 
 def test_drift_reaches_the_metrics_of_a_run(tmp_path: Path) -> None:
@@ -292,6 +324,7 @@ def test_drift_reaches_the_metrics_of_a_run(tmp_path: Path) -> None:
     document = scored(tmp_path, ["0.9", "0.2"], ["1", "0"], inputs=inputs, baseline=baseline)
     assert document["drift"]["amount"] > 0.25
     assert document["ks"]["amount"] > 0.4
+    assert "drift_problem" not in document
 
 
 def test_many_lines_take_little_memory(tmp_path: Path) -> None:

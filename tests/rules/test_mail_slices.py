@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from promotion import names
+from promotion.domain.metrics import evidence_of
 from promotion.domain.model import Evidence, Metric
 from promotion.rendering.documents.evidence import comparison, problems, sample_documents, worst_slices
 from promotion.rendering.documents.rows import MetricRow
@@ -68,6 +69,13 @@ def test_violated_constraints_are_told_as_a_problem() -> None:
     told = problems(Evidence(**known, metrics=metrics, counts={"records": 10, "constraint_violations": 2}), None)
     assert "The input violates 2 constraints of the model's constraints.json." in told
     assert not problems(Evidence(**known, metrics=metrics, counts={"records": 10, "constraint_violations": 0}), None)
+
+
+@pytest.mark.parametrize("said", ["Drift was not measured: the input has no column of the baseline (a).", 3, None])
+def test_drift_that_was_not_measured_is_told_as_a_problem(said: object) -> None:
+    document = {"metrics": {"auc": 0.9}, "counts": {"records": 90}, "drift": {}, "drift_problem": said}
+    told = problems(evidence_of(document, source="inference", environment="dev", run_id="r", status="Completed"), None)
+    assert told == ([said] if isinstance(said, str) else [])
 
 
 def test_slices_that_are_none_leave_nothing_to_say() -> None:

@@ -1,0 +1,48 @@
+"""Drift and constraint violations of a run's inputs that are a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from inference.scoring.table_constraints import violations
+from inference.scoring.table_drift import baseline_columns, table_drift
+from inference.scoring.tables import listed_names, read_table
+from promotion.errors import Invalid
+
+
+def check_inputs(inputs: Path, baseline: Mapping[str, Any], *, header: bool | None) -> dict[str, Any]:
+    """Compare inputs with a baseline; what can't be compared leaves the metrics of the answers as they are.
+
+    Args:
+        inputs: the inputs of the run.
+        baseline: a profile of `profile_table`, or SageMaker's statistics.json, with its constraints under `constraints`.
+        header: whether CSV files begin with names.
+
+    Returns:
+        Parts of the metrics document: `drift`, `ks`, with constraints `violations`, and `drift_problem` if something was not
+        measured.
+    """
+    found: dict[str, Any] = {"drift": {}, "ks": {}}
+    try:
+        today = read_table(inputs, header=header, what="inputs")
+    except Invalid as error:
+        return {**found, "drift_problem": f"Drift was not measured: {error}"}
+    try:
+        found["drift"], found["ks"] = table_drift(baseline, today)
+        problem = _missing([name for name in baseline_columns(baseline) if name not in today.columns], found["drift"])
+    except Invalid as error:
+        problem = f"Drift was not measured: {error}"
+    if isinstance(constraints := baseline.get("constraints"), Mapping):
+        found["violations"] = violations(constraints, today, found["ks"])
+    return {**found, "drift_problem": problem} if problem else found
+
+
+def _missing(names: list[str], measured: Mapping[str, float]) -> str:
+    """Say which columns of the baseline the input lacks; empty if it has all."""
+    if not names:
+        return ""
+    if not measured:
+        return f"Drift was not measured: the input has no column of the baseline ({listed_names(names)})."
+    return f"Drift was not measured for columns that the input lacks: {listed_names(names)}."
