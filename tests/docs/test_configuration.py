@@ -121,3 +121,21 @@ def test_every_setting_for_experts_is_a_setting() -> None:
     known["groups_override", "*", "environments", "*"] = settings.EnvironmentOverride
     for section, names in EXPERT.items():
         assert set(names) <= fields(known[section]), section
+
+
+def place(written: str) -> tuple[str, ...]:
+    """A section as UPGRADING.md writes it, as the code has it: any name is `*`."""
+    if written == "top level":
+        return ()
+    parts = written.strip("`[]").split(".")
+    several = ["*"] if written.startswith("`[[") else []
+    return (*("*" if part.isupper() else part for part in parts), *several)
+
+
+def test_upgrading_has_the_old_and_new_place_of_each_setting_for_experts() -> None:
+    text = (Path(__file__).parents[2] / "UPGRADING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (top level|`\[.*?\]`) \| (`\[advanced.*?\]`) \| (.+) \|$", text, re.MULTILINE)
+    assert [("advanced", *place(old)) for old, _, _ in rows] == [place(new) for _, new, _ in rows]
+    assert {place(old): set(re.findall(r"`(\w+)`", named)) for old, _, named in rows} == {
+        section: set(names) for section, names in EXPERT.items()
+    }
