@@ -252,14 +252,14 @@ class OneDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, device: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._device, self.cross_account = device, list[str]()
+        self._device, self.elsewhere = device, list[str]()
 
     def __torch_dispatch__(
         self, operation: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         result = operation(*args, **(kwargs or {}))
         tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
-        self.cross_account += [str(operation) for tensor in tensors if tensor.device.type != self._device]
+        self.elsewhere += [str(operation) for tensor in tensors if tensor.device.type != self._device]
         return result
 
 
