@@ -12,11 +12,13 @@ from typing import TypeGuard
 import msgspec
 
 from promotion import names
-from promotion.errors import Invalid
 
 
 class _Required:
-    """A variable that the template sets for the functions that read it; reading it elsewhere raises Invalid."""
+    """A variable that the template sets for the functions that read it; reading it elsewhere raises RuntimeError.
+
+    Not Invalid, by which a handler refuses an event for good: a deployment may change a function's code before its variables.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -72,16 +74,16 @@ class Variables:
         """Execution roles of the models, by environment.
 
         Raises:
-            Invalid: this function isn't told them.
+            RuntimeError: this function isn't told them.
         """
         if self.roles is None:
             raise _missing(names.EXECUTION_ROLES)
         return self.roles
 
 
-def _missing(name: str) -> Invalid:
-    return Invalid(
-        name, "this function has no such environment variable: deploy the stack and its code together again."
+def _missing(name: str) -> RuntimeError:
+    return RuntimeError(
+        f"{name}: this function has no such environment variable: deploy the stack and its code together again."
     )
 
 
@@ -89,13 +91,15 @@ def read(given: Mapping[str, str]) -> Variables:
     """Decode a function's environment.
 
     Raises:
-        Invalid: a value has the wrong form.
+        RuntimeError: a value has the wrong form.
     """
     try:
         text = given.get(names.EXECUTION_ROLES)
         roles = None if text is None else msgspec.json.decode(text, type=dict[str, str])
     except msgspec.DecodeError as error:
-        raise Invalid(names.EXECUTION_ROLES, f"this is no JSON object of role ARNs by environment: {error}") from None
+        raise RuntimeError(
+            f"{names.EXECUTION_ROLES}: this is no JSON object of role ARNs by environment: {error}"
+        ) from None
     return Variables(
         given={each.name: given[each.name] for each in vars(Variables).values() if _is_set(each, given)},
         prefix=given.get(names.PREFIX) or names.DEFAULT_PREFIX,

@@ -8,6 +8,7 @@ history: what Parameter Store has of it beside that is newer, or was not deleted
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 
 import msgspec
@@ -21,6 +22,7 @@ from promotion.ledger.snapshot import GroupSnapshot
 
 # The field of a version's own parameter that says up to which event its history is archived.
 FIELD = "archived"
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class ArchivedHistory(Struct, frozen=True, kw_only=True):
@@ -110,7 +112,7 @@ def read_history(text: bytes | None, named: ArchivedVersion) -> ArchivedHistory 
         return None
     try:
         return msgspec.json.decode(text, type=ArchivedHistory)
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return None
 
 
@@ -129,7 +131,9 @@ def read_index(text: bytes | None, named: ArchiveName) -> ArchiveIndex | None:
         return None
     try:
         found = msgspec.json.decode(text, type=ArchiveIndex)
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    if not all(_NUMBER.fullmatch(number) for number in found.versions):
         return None
     return found if found.model_package_group == named.model_package_group else None
 

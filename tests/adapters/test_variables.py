@@ -6,17 +6,30 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
+from lambdas.handlers import on_event_published
+from lambdas.shared import dependencies
 from lambdas.shared import variables as module
 from promotion import names
-from promotion.errors import Invalid
 
 
 def test_a_missing_variable_names_itself_and_what_to_do() -> None:
-    with pytest.raises(Invalid, match=r"deploy the stack and its code together again") as missing:
+    with pytest.raises(RuntimeError, match=rf"{names.LEDGER_TABLE}: .*deploy the stack and its code together again"):
         _ = module.read({}).ledger_table
-    assert missing.value.field == names.LEDGER_TABLE
-    with pytest.raises(Invalid, match=names.EXECUTION_ROLES):
+    with pytest.raises(RuntimeError, match=names.EXECUTION_ROLES):
         _ = module.read({}).execution_roles
+
+
+def test_a_function_without_a_variable_refuses_no_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deployment may change a function's code before its variables; an event of that moment has to be tried again."""
+    monkeypatch.delenv(names.LEDGER_TABLE, raising=False)
+    for kept in (module.variables, dependencies.ledger):
+        kept.cache_clear()
+    detail = {"model_package_group": "summariser", "sequence": 1, "event_id": "x"}
+    try:
+        with pytest.raises(RuntimeError, match=names.LEDGER_TABLE):
+            on_event_published.handler({"channel": "chat", "detail": detail}, None)
+    finally:
+        module.variables.cache_clear()
 
 
 def test_variables_are_typed_and_have_their_defaults() -> None:
@@ -27,7 +40,7 @@ def test_variables_are_typed_and_have_their_defaults() -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", '{"dev": 1}', "dev"])
 def test_a_value_of_the_wrong_form_is_refused_by_its_name(text: str) -> None:
-    with pytest.raises(Invalid, match=names.EXECUTION_ROLES):
+    with pytest.raises(RuntimeError, match=names.EXECUTION_ROLES):
         module.read({names.EXECUTION_ROLES: text})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -32,6 +33,20 @@ def delete_the_name(house: House) -> None:
 
 def delete_the_index(house: House) -> None:
     del house.s3.objects[json.loads(house.ssm.values[ARCHIVE])["object"]]
+
+
+def spoil_the_index(text: bytes) -> Callable[[House], None]:
+    def spoil(house: House) -> None:
+        document, sha256 = json.loads(house.ssm.values[ARCHIVE]), hashlib.sha256(text).hexdigest()
+        document["object"] = f"{names.ARCHIVES}/{GROUP}.index/{sha256}.json"
+        house.s3.objects[document["object"]] = text
+        house.ssm.values[ARCHIVE] = json.dumps({**document, "sha256": sha256})
+
+    return spoil
+
+
+STRANGE = {"object": "x", "sha256": "0" * 64, "last": 1}
+NO_NUMBER = json.dumps({"schema": 1, "model_package_group": GROUP, "versions": {"x": STRANGE}}).encode()
 
 
 def delete_an_object(house: House) -> None:
@@ -69,6 +84,8 @@ def add_a_version(house: House) -> None:
         (spoil_the_name, f"parameter {ARCHIVE}: expected the index of the archive of {GROUP}"),
         (delete_the_name, f"parameter {VERSIONS}/1: expected v1 with"),
         (delete_the_index, f"evidence {names.ARCHIVES}/{GROUP}.index/"),
+        (spoil_the_index(b'{"x": ' + b"[" * 5000 + b"]" * 5000 + b"}"), f"evidence {names.ARCHIVES}/{GROUP}.index/"),
+        (spoil_the_index(NO_NUMBER), f"evidence {names.ARCHIVES}/{GROUP}.index/"),
         (delete_an_object, f"evidence {names.ARCHIVES}/{GROUP}.v1/"),
         (put_an_older_index_back, f"parameter {VERSIONS}/6: expected v6 with"),
         (delete_what_is_live, f"parameter {VERSIONS}/8: expected v8 with"),
