@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import torch
 
 # Environment variable: 0 leaves the processes to the operating system.
 PIN_CORES = "INFERENCE_PIN_CORES"
-# https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files: "max", or a limit in place of certain cores.
-CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+# A limit in place of certain cores. Without one, "max" under cgroup v2 and -1 under v1:
+# https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files, https://docs.kernel.org/scheduler/sched-bwc.html
+QUOTAS = (Path("/sys/fs/cgroup/cpu.max"), Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"))
 
 
 def shares(cores: Collection[int], workers: int) -> list[frozenset[int]]:
@@ -20,35 +21,39 @@ def shares(cores: Collection[int], workers: int) -> list[frozenset[int]]:
     return [frozenset(ordered[place * each : (place + 1) * each]) for place in range(workers)] if each else []
 
 
-def pin(number: int, workers: int, *, cpu_max: Path = CPU_MAX) -> frozenset[int]:
+def pin(number: int, workers: int, *, quotas: Iterable[Path] = QUOTAS) -> frozenset[int]:
     """Pin this process to its share of the cores.
 
-    Nothing is pinned on a system without affinities, on a GPU, under a CPU quota (the cores may be those of other
-    containers too), with fewer cores than workers, or if INFERENCE_PIN_CORES is 0.
+    Nothing is pinned on a system that has no affinities or refuses them, on a GPU, under a CPU quota (the cores may be those
+    of other containers too), with fewer cores than workers, or if INFERENCE_PIN_CORES is 0.
 
     Args:
         number: the place of this process among the workers, from 0.
         workers: the number of worker processes.
-        cpu_max: the file with the quota of this container.
+        quotas: files with the quota of this container, as far as they exist.
 
     Returns:
         The cores, empty if nothing is pinned.
     """
     if not hasattr(os, "sched_setaffinity") or os.environ.get(PIN_CORES, "").strip() == "0":
         return frozenset()
-    if torch.cuda.is_available() or _limited(cpu_max):
+    if torch.cuda.is_available() or any(map(_limited, quotas)):
         return frozenset()
     dealt = shares(os.sched_getaffinity(0), workers)
     if not dealt:
         return frozenset()
-    os.sched_setaffinity(0, dealt[number])
+    try:
+        os.sched_setaffinity(0, dealt[number])
+    except OSError:
+        # A sandbox refuses it, or the cores were taken away from this container in between.
+        return frozenset()
     if not os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(len(dealt[number]))
     return dealt[number]
 
 
-def _limited(cpu_max: Path) -> bool:
+def _limited(quota: Path) -> bool:
     try:
-        return not cpu_max.read_text().startswith("max")
+        return not quota.read_text().startswith(("max", "-1"))
     except OSError:
         return False

@@ -23,18 +23,23 @@ import json, os, sys
 import torch
 from pathlib import Path
 from inference.batch.cores import pin
-pinned = pin(int(sys.argv[1]), int(sys.argv[2]), cpu_max=Path(sys.argv[3]))
+pinned = pin(int(sys.argv[1]), int(sys.argv[2]), quotas=[Path("none"), Path(sys.argv[3])])
 print(json.dumps([sorted(pinned), sorted(os.sched_getaffinity(0)), torch.get_num_threads()]))
 """
-CORES = sorted(os.sched_getaffinity(0))
+# As a sandbox refuses it, or a cpuset that shrank since the cores were read; and as macOS has it.
+REFUSES = "import os\ndef refuse(*_): raise OSError(22, 'refused')\nos.sched_setaffinity = refuse"
+LACKS = "import os\ndel os.sched_setaffinity"
+CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 pytestmark = pytest.mark.skipif(len(CORES) < 2, reason="one core cannot be dealt out")
 
 
-def pinned(number: int, workers: int, quota: Path, **environment: str) -> tuple[list[int], list[int], int]:
+def pinned(
+    number: int, workers: int, quota: Path, before: str = "", **environment: str
+) -> tuple[list[int], list[int], int]:
     """The cores that a new process is pinned to, those that it has then, and its threads."""
     clean = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    command = [sys.executable, "-c", SCRIPT, str(number), str(workers), str(quota)]
+    command = [sys.executable, "-c", before + SCRIPT, str(number), str(workers), str(quota)]
     found = subprocess.run(command, env={**clean, **environment}, stdout=subprocess.PIPE, text=True, check=True)
     cores, allowed, threads = json.loads(found.stdout)
     return cores, allowed, threads
@@ -59,16 +64,23 @@ def test_the_variable_of_openmp_keeps_its_say_on_threads(tmp_path: Path) -> None
     assert pinned(0, len(CORES), tmp_path / "none", OMP_NUM_THREADS="2")[2] == 2
 
 
-@pytest.mark.parametrize("why", ["setting", "quota", "workers"])
+@pytest.mark.parametrize("why", ["setting", "quota", "quota of cgroup v1", "workers", "refusal", "system"])
 def test_nothing_is_pinned(why: str, tmp_path: Path) -> None:
     quota, environment, workers = tmp_path / "cpu.max", {}, len(CORES)
-    quota.write_text("150000 100000\n" if why == "quota" else "max 100000\n")
+    quota.write_text({"quota": "150000 100000\n", "quota of cgroup v1": "150000\n"}.get(why, "max 100000\n"))
+    before = {"refusal": REFUSES, "system": LACKS}.get(why, "")
     if why == "setting":
         environment[PIN_CORES] = "0"
     if why == "workers":
         workers += 1
 
-    assert pinned(0, workers, quota, **environment)[:2] == ([], CORES)
+    assert pinned(0, workers, quota, before, **environment)[:2] == ([], CORES)
+
+
+def test_a_group_without_a_quota_under_cgroup_v1_is_pinned(tmp_path: Path) -> None:
+    quota = tmp_path / "cpu.cfs_quota_us"
+    quota.write_text("-1\n")
+    assert pinned(0, len(CORES), quota)[0] == CORES[:1]
 
 
 class Told:
