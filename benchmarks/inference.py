@@ -8,6 +8,7 @@ and trains a small model (minutes), whose texts have real ends and a score.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -34,6 +35,7 @@ from benchmarks.inference_models import CLASSES, bart, qwen, t5, tokenizer_of
 from benchmarks.inference_peers import CONTAINER, Peer
 from benchmarks.inference_report import write
 from inference.decoders import GenerationRequest, RequestHandle, TokenEvent
+from inference.decoders.packing import pack
 from inference.decoders.settings import Decoding, Limits
 from inference.decoders.steps import StepEngine
 from inference.engines import Pair, Prompt, TextEngine
@@ -199,6 +201,8 @@ def continuations(model: Any, shape: Shape) -> dict[str, Run]:
     rows, new = rows_of(shape.lengths, model.config.vocab_size, None), 24
     model.generation_config.min_new_tokens = new
     words = tokenizer_of(model, ends=False)
+    ours = copy.deepcopy(model)
+    pack(ours)
 
     @torch.inference_mode()
     def one_by_one() -> Answers:
@@ -210,7 +214,7 @@ def continuations(model: Any, shape: Shape) -> dict[str, Run]:
         return found
 
     def steps() -> Answers:
-        engine = StepEngine(model, words, Limits.of({}, reach=2_048, on_cuda=False))
+        engine = StepEngine(ours, words, Limits.of({}, reach=2_048, on_cuda=False))
         events: list[list[TokenEvent]] = [[] for _ in rows]
         for key, row in enumerate(rows):
             engine.submit(

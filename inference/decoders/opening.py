@@ -6,10 +6,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from transformers import AutoConfig
 
 from inference.decoders import DecoderEngine
-from inference.decoders.probe import agree, failure, prompts_for
+from inference.decoders.packing import pack, unpack
+from inference.decoders.probe import agree, answers, failure, prompts_for, tokens_of
 from inference.decoders.settings import DEFAULT_TOTAL_TOKENS, Limits
 from inference.decoders.steps import StepEngine
 from inference.decoders.task import TextGeneration
@@ -55,9 +57,18 @@ def _fastest(loaded: Loaded, limits: Limits, more: Sequence[str]) -> StepEngine 
     if not more and getattr(loaded.model, "_is_stateful", False):
         why = "a state instead of keys and values"
     if not why:
+        # Token by token in float32; in 16 bits ties are frequent. Asked before packing, which changes the model.
+        wanted = tokens_of(answers(whole, prompts)) if loaded.model.dtype == torch.float32 else None
+        packed = pack(loaded.model)
         steps = StepEngine(loaded.model, loaded.tokenizer, limits)
-        if agree(steps, whole, prompts, loaded.model.dtype):
+        if agree(steps, prompts, wanted):
             return steps
+        if packed:
+            unpack(loaded.model)
+            steps = StepEngine(loaded.model, loaded.tokenizer, limits)
+            if agree(steps, prompts, wanted):
+                log.warning("computed without packed weights, slower: with them this model answers otherwise")
+                return steps
         why = "a cache that is not of keys and values alone"
     log.warning("answered by transformers' generate, one text at a time, because of %s", why)
     failed = failure(whole, prompts)

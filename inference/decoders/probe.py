@@ -6,8 +6,6 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from inference.decoders import DecoderEngine, GenerationRequest, RequestHandle, TokenEvent
 from inference.decoders.settings import Decoding, Limits
 
@@ -49,14 +47,13 @@ def failure(engine: DecoderEngine, prompts: Sequence[GenerationRequest]) -> str 
     return None
 
 
-def agree(
-    engine: DecoderEngine, reference: DecoderEngine, prompts: Sequence[GenerationRequest], dtype: torch.dtype
-) -> bool:
-    """Return True if both agree: token by token in float32; without an error in 16 bits, where ties are frequent."""
-    mine = answers(engine, prompts)
-    if any(not events or events[-1].error for events in mine):
+def agree(engine: DecoderEngine, prompts: Sequence[GenerationRequest], wanted: Sequence[Sequence[int]] | None) -> bool:
+    """Return True if `engine` answers all prompts, with the tokens `wanted` if given."""
+    found = answers(engine, prompts)
+    if any(not events or events[-1].error for events in found):
         return False
-    if dtype != torch.float32:
-        return True
-    theirs = answers(reference, prompts)
-    return [[event.id for event in events] for events in mine] == [[event.id for event in events] for events in theirs]
+    return wanted is None or tokens_of(found) == wanted
+
+
+def tokens_of(found: Sequence[Sequence[TokenEvent]]) -> list[list[int]]:
+    return [[event.id for event in events] for events in found]

@@ -29,6 +29,8 @@ from inference.engines.sampling import pick, uniform_draws
 
 NAME = "continuous"
 MOST_ROWS = 256
+# In one pass on a CPU: a pass of its own takes the time of about as many tokens.
+MOST_PADDING = 32
 
 log = logging.getLogger("inference")
 
@@ -85,7 +87,8 @@ class StepEngine:
         self._keep([place for place, row in enumerate(self._rows) if not row.handle.left])
         newcomers = self._newcomers()
         if newcomers:
-            self._begin(newcomers)
+            for rows in self._together(newcomers):
+                self._begin(rows)
         elif self._rows:
             self._grow()
         return bool(self._rows or self._waiting or self._coming)
@@ -118,6 +121,21 @@ class StepEngine:
             if found and (len(found) + 1) * prefill > self._limits.prefill_tokens:
                 break
             found.append(self._waiting.popleft())
+        return found
+
+    def _together(self, rows: list[_Row]) -> list[list[_Row]]:
+        """Divide `rows` into those that begin in one pass: on a CPU those of similar length, as padding costs what text does."""
+        if self._model.device.type != "cpu":
+            return [rows]
+        found: list[list[_Row]] = []
+        padding = 0
+        for row in sorted(rows, key=lambda row: len(row.tokens)):
+            # All in the last pass would get as many tokens as this row has.
+            padding += len(found[-1]) * (len(row.tokens) - len(found[-1][-1].tokens)) if found else 0
+            if not found or padding > MOST_PADDING:
+                found.append([])
+                padding = 0
+            found[-1].append(row)
         return found
 
     def _begin(self, rows: list[_Row]) -> None:

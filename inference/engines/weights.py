@@ -39,6 +39,16 @@ def can_fuse(device: torch.device, dtype: torch.dtype) -> bool:
     return supported is not None and bool(supported())
 
 
+def packed(weight: Tensor) -> Tensor:
+    """(out, in), laid out for `multiplied`."""
+    return _tensor(torch.ops.mkldnn._reorder_linear_weight(weight, _PACKED_FOR_ROWS))
+
+
+def multiplied(rows: Tensor, packed_weight: Tensor, bias: Tensor | None) -> Tensor:
+    """(…, in) to (…, out)."""
+    return _tensor(torch.ops.mkldnn._linear_pointwise(rows, packed_weight, bias, "none", [], ""))
+
+
 class Linear:
     """A product with a weight, and what follows it: all 2-D, (rows, in) to (rows, out), in the weight's dtype.
 
@@ -48,12 +58,12 @@ class Linear:
 
     def __init__(self, weight: Tensor, bias: Tensor | None, *, fused: bool) -> None:
         self.weight, self.bias = weight, bias  # (out, in), (out,)
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _PACKED_FOR_ROWS) if fused else None
+        self._packed = packed(weight) if fused else None
 
     def __call__(self, rows: Tensor) -> Tensor:
         if self._packed is None:
             return functional.linear(rows, self.weight, self.bias)
-        return _tensor(torch.ops.mkldnn._linear_pointwise(rows, self._packed, self.bias, "none", [], ""))
+        return multiplied(rows, self._packed, self.bias)
 
     def activated(self, rows: Tensor, activation: str) -> Tensor:
         name, algorithm = ACTIVATIONS[activation]

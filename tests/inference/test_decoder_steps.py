@@ -111,3 +111,19 @@ def test_a_newcomer_joins_those_under_way(loaded: Loaded) -> None:
     assert model.rows[5:10] == [1, 2, 2, 2, 1]
     assert len(first.events) == 20
     assert [event.finish for event in second.events] == [None, None, None, "length"]
+
+
+def test_newcomers_of_like_length_begin_together_on_a_cpu(loaded: Loaded) -> None:
+    model = Watched(loaded.model)
+    engine, _ = engine_of(loaded, model)
+    texts = ["x" * 60, "x", "xx", "x" * 58]
+    wanted = []
+    for text in texts:
+        alone, _ = engine_of(loaded, loaded.model)
+        wanted.append(watch(alone, continuation(loaded, text, 3))[0])
+        run(alone)
+    found = [watch(engine, continuation(loaded, text, 3))[0] for text in texts]
+    run(engine)
+
+    assert [said(one) for one in found] == [said(one) for one in wanted]
+    assert model.rows == [2, 2, 4, 4]
