@@ -27,14 +27,10 @@ QUOTAS = ("ml.g5.xlarge for transform job usage", "ml.m5.xlarge for processing j
 
 @pytest.fixture
 def at_hand(provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A configuration in effect, without the checks whose operations moto has not."""
+    """A configuration in effect. moto refuses the operations of the checks `builds` and `concurrency`."""
     place = tmp_path / "promotion.toml"
     place.write_text(CONFIG_TEXT.replace("https://login.example.com/tenant/v2.0", provider.issuer))
     monkeypatch.setenv(names.CONFIG, str(place))
-    monkeypatch.setattr(
-        doctor, "_READINESS", [each for each in doctor._READINESS if each[0] not in ("quota", "recipients")]
-    )
-    monkeypatch.setattr(doctor, "_FIRST", [each for each in doctor._FIRST if each[0] not in ("builds", "concurrency")])
     return place
 
 
@@ -73,6 +69,18 @@ def test_a_whole_service_is_looked_at_from_what_the_stack_wrote(
     assert states["public key"] == "ok"
     assert states["policy"] == "ok"
     assert (at_hand.parent / "promotion.pub").read_text() == aws.signer.public_key_pem()
+
+
+def test_causes_of_a_failing_first_deployment_are_checked_before_it_and_not_after_it(
+    aws: Aws, at_hand: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def checks() -> set[str]:
+        main(["doctor", "--json"])
+        return {each["check"] for each in json.loads(capsys.readouterr().out)["checks"]}
+
+    assert {"mail identity", "names"} <= checks()
+    aws.ssm.put_parameter(Name="/promotion/_service", Value=json.dumps(deployed(aws)), Type="String")
+    assert not {"mail identity", "names"} & checks()
 
 
 def test_without_credentials_it_says_so_once(

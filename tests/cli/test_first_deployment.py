@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,8 @@ from moto import mock_aws
 from msgspec.structs import replace
 
 from local import moto_patches
-from promotion import names
 from promotion.aws.doctor import first_deployment
 from promotion.aws.doctor.findings import Account, Finding
-from promotion.cli import doctor, main
 from promotion.config.loading import Config, parse
 from promotion.config.settings import Artifacts, Environment, Inference, Mail, Registry, Web
 from tests.fakes import CONFIG, CONFIG_TEXT
@@ -186,30 +183,6 @@ def test_subnets_groups_and_roles_have_to_be_there() -> None:
     assert only(first_deployment.roles(account(named))).state == "fail"
     boto3.client("iam").create_role(RoleName="data-science", AssumeRolePolicyDocument="{}")
     assert only(first_deployment.roles(account(named))).state == "ok"
-
-
-def test_doctor_looks_before_a_deployment_and_not_after_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "promotion.toml").write_text(CONFIG_TEXT)
-    monkeypatch.setenv(names.CONFIG, str(tmp_path / "promotion.toml"))
-    monkeypatch.setattr(doctor, "_READINESS", ())
-    # moto has not the operations of the others.
-    kept = [each for each in doctor._FIRST if each[0] not in ("builds", "concurrency")]
-    monkeypatch.setattr(doctor, "_FIRST", kept)
-
-    def checks() -> set[str]:
-        main(["doctor", "--json"])
-        return {each["check"] for each in json.loads(capsys.readouterr().out)["checks"]}
-
-    assert {"mail identity", "names"} <= checks()
-    monkeypatch.setattr(doctor, "_CONDITION", ())
-    monkeypatch.setattr(doctor, "_BOTH", ())
-    known = json.dumps(
-        {"region": "us-east-1", "signing_key_arn": boto3.client("kms").create_key()["KeyMetadata"]["Arn"]}
-    )
-    boto3.client("ssm").put_parameter(Name="/promotion/_service", Value=known, Type="String")
-    assert not {"mail identity", "names"} & checks()
 
 
 def test_the_quota_is_of_the_builds_that_the_stack_asks_for() -> None:
