@@ -5,7 +5,6 @@ It does one step a call; SageMaker's event at the end of a step invokes it again
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -18,8 +17,8 @@ from lambdas.shared.dependencies import (
     logger,
     parameter_store,
     prefix,
+    public_key,
     recorder,
-    signer,
 )
 from lambdas.shared.variables import variables
 from promotion import names
@@ -110,7 +109,7 @@ def _wanted(view: GroupSnapshot, state: EnvironmentState, settings: Endpoint) ->
         model = resolve(
             view.group,
             state.name,
-            public_key=_public_key(),
+            public_key=public_key(),
             prefix=prefix(),
             ssm=parameter_store("reader"),
         )
@@ -202,11 +201,6 @@ def _named(group: str, environment: str) -> str:
 
 def _place(group: str, environment: str) -> dict[str, object]:
     return {"model_package_group": group, "environment": environment}
-
-
-@cache
-def _public_key() -> str:
-    return signer().public_key_pem()
 
 
 def _endpoints(environment: str) -> Endpoints:

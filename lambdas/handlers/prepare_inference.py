@@ -22,7 +22,7 @@ from lambdas.shared.dependencies import (
     now,
     parameter_store,
     prefix,
-    signer,
+    public_key,
 )
 from lambdas.shared.run_limits import check_sizes, check_time, remaining_s
 from lambdas.shared.variables import variables
@@ -53,7 +53,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         resolve,
         group,
         environment,
-        public_key=_public_key(),
+        public_key=public_key(),
         prefix=prefix(),
         ssm=parameter_store("reader"),
         s3=client("s3"),
@@ -298,20 +298,6 @@ def _approval(model: LiveModel, run: str) -> dict[str, object]:
         "environment": model.environment,
         "run_id": run,
     }
-
-
-def _public_key() -> str:
-    """The signing key's public half, from KMS: the key's ARN comes with the deployment, not from a parameter."""
-    return _pem(variables().signing_key_arn)
-
-
-_pems: dict[str, str] = {}
-
-
-def _pem(key_arn: str) -> str:
-    if key_arn not in _pems:
-        _pems[key_arn] = signer().public_key_pem()
-    return _pems[key_arn]
 
 
 def _run_id(model: LiveModel, moment: datetime) -> str:

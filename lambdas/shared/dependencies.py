@@ -111,6 +111,12 @@ def signer() -> KmsSigner:
 
 
 @cache
+def public_key() -> str:
+    """The signing key's public half, PEM, from KMS: the key's ARN comes with the deployment, not from a parameter."""
+    return signer().public_key_pem()
+
+
+@cache
 def cross_account(purpose: str) -> Accounts:
     """The accounts that environments have of their own, as the role of a purpose there."""
     return Accounts(client("sts"), config().cross_account, prefix=prefix(), purpose=purpose)

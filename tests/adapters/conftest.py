@@ -130,6 +130,6 @@ def prepares_runs_of(house: House, aws: Aws, monkeypatch: pytest.MonkeyPatch, *,
         ("parameter_store", lambda purpose: house.ssm),
         ("prefix", lambda: PREFIX),
         ("now", lambda: house.now),
-        ("_public_key", lambda: house.signer.public_key),
+        ("public_key", lambda: house.signer.public_key),
     ):
         monkeypatch.setattr(prepare_inference, name, value)

@@ -50,7 +50,7 @@ class Installation:
             ("parameter_store", lambda purpose: self.house.ssm),
             ("recorder", lambda: self),
             ("prefix", lambda: PREFIX),
-            ("_public_key", lambda: self.house.signer.public_key),
+            ("public_key", lambda: self.house.signer.public_key),
         ):
             monkeypatch.setattr(on_live_changed, name, value)
 

@@ -20,7 +20,7 @@ def test_no_input_is_reported_with_the_place_where_it_was_looked_for(monkeypatch
     monkeypatch.setattr(prepare_inference, "config", lambda: parse(text))
     for name in ("client", "parameter_store"):
         monkeypatch.setattr(prepare_inference, name, lambda *_: None)
-    for name in ("_public_key", "prefix"):
+    for name in ("public_key", "prefix"):
         monkeypatch.setattr(prepare_inference, name, lambda: "")
     monkeypatch.setattr(prepare_inference, "resolve", lambda *_, **__: model)
     monkeypatch.setattr(prepare_inference, "_is_older", lambda _: False)
