@@ -6,7 +6,7 @@ Versions are SageMaker model package versions (int, from 1). Times are aware UTC
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -79,7 +79,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     counts: dict[str, int] = {}
     latency_ms: dict[str, float] = {}
     throughput: dict[str, float] = {}
-    engine: dict[str, object] = {}
+    engine: dict[str, Any] = {}
     drift: dict[str, float] = {}
     pictures: tuple[str, ...] = ()
     licence: str = ""
