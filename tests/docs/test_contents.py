@@ -44,3 +44,13 @@ def test_readme_says_time_and_disk_of_every_command_that_it_shows() -> None:
         listed
     )
     assert all(re.search(r"\d", time) for time in listed.values())
+
+
+def test_decisions_are_numbered_without_holes_and_have_one_form() -> None:
+    found = sorted((DOCS / "decisions").glob("*.md"))
+    assert [path.name[:4] for path in found] == [f"{number:03}-" for number in range(1, len(found) + 1)]
+    for number, path in enumerate(found, 1):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert lines[0].startswith(f"# {number}. "), path.name
+        assert lines[2].startswith("**Decided.** "), path.name
+        assert any(line.startswith(("**Given up", "**Not chosen")) for line in lines), path.name
