@@ -337,7 +337,7 @@ def main() -> int:
         demo = Demo(ports.http_url, output)
         try:
             demo.say("service", f"starting on {ports.http_url}")
-            until("the local service", lambda: _is_up(service, ports.http_url, output), patience_s=120, pause_s=0.2)
+            until("the local service", lambda: is_up(service, ports.http_url, output), patience_s=120, pause_s=0.2)
             demo.say("service", f"up; the mailbox is at {ports.http_url}/_local/mailbox")
             trouble = ""
             try:
@@ -359,12 +359,14 @@ def main() -> int:
             service.wait(timeout=60)
 
 
-def _is_up(service: subprocess.Popen[bytes], web: str, output: Path) -> bool:
+def is_up(service: subprocess.Popen[bytes], web: str, output: Path) -> bool:
+    """Return True once the local service answers at `web`; end with its output if the process has ended."""
     if service.poll() is not None:
         raise SystemExit((output / "local.txt").read_text())
     try:
         return requests.get(f"{web}/healthz", timeout=5).status_code == 200
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.Timeout):
+        # On a busy machine it listens before it can answer.
         return False
 
 
