@@ -11,35 +11,39 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 from botocore.exceptions import ClientError
 
 from promotion import names
 from promotion.aws.heads import beside, differences_beside
+from promotion.aws.ledger_items import (
+    BOARD,
+    environment_item,
+    event_item,
+    event_key,
+    event_of,
+    item_key,
+    partition,
+    state_item,
+    state_of,
+    version_key,
+)
 from promotion.domain.canonical_json import canonical
 from promotion.domain.model import EnvironmentState, Head, VersionState
 from promotion.errors import UNREADABLE, Conflict
 from promotion.ledger.checked import StoredHead
-from promotion.ledger.events import Event, StoredEvent, head_after, read_event
+from promotion.ledger.events import Event, head_after
 from promotion.ledger.fold import read_state, refolded
 from promotion.ledger.snapshot import GroupSnapshot
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.paginator import QueryPaginator
-    from mypy_boto3_dynamodb.type_defs import (
-        AttributeValueTypeDef,
-        ConditionCheckTypeDef,
-        TransactWriteItemTypeDef,
-    )
+    from mypy_boto3_dynamodb.type_defs import ConditionCheckTypeDef, TransactWriteItemTypeDef
 
-    Item: TypeAlias = dict[str, AttributeValueTypeDef]
+    from promotion.aws.ledger_items import Item
 
-State = TypeVar("State")
-
-BOARD = "BOARD"
 OPEN = "OPEN"
 HEAD = "HEAD"
 # TransactWriteItems takes 100 actions: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
@@ -74,7 +78,7 @@ class DynamoLedger:
 
     def version(self, group: str, number: int) -> VersionState | None:
         """The folded state of one version, or None where it was never registered."""
-        item = self._get(group, _version_key(number))
+        item = self._get(group, version_key(number))
         if item is None:
             return None
         found = read_state(item["state"]["S"], VersionState)
@@ -110,19 +114,19 @@ class DynamoLedger:
         folded = refolded(head, self.events(group))
         environments, versions = self.stored_states(group)
         items = [
-            _environment_item(state)
+            environment_item(state)
             for name, state in sorted(folded.environments.items())
             if environments.get(name) != canonical(state).decode()
         ]
         items += [
-            _item(group, _version_key(number), state)
+            state_item(group, version_key(number), state)
             for number, state in sorted(folded.versions.items())
             if versions.get(number) != canonical(state).decode()
         ]
         for start in range(0, len(items), MOST_ACTIONS - 1):
             unmoved: ConditionCheckTypeDef = {
                 "TableName": self._table,
-                "Key": _key(group, HEAD),
+                "Key": item_key(group, HEAD),
                 "ConditionExpression": "#hash = :hash",
                 "ExpressionAttributeNames": {"#hash": "hash"},
                 "ExpressionAttributeValues": {":hash": {"S": head.hash}},
@@ -150,7 +154,7 @@ class DynamoLedger:
         item = self._get(group, HEAD)
         if item is None:
             return StoredHead(Head(group=group))
-        head = _read(item, Head)
+        head = state_of(item, Head)
         return StoredHead(head, differences_beside(head, item))
 
     def append(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
@@ -165,13 +169,13 @@ class DynamoLedger:
         is_open = any(state.pending is not None for state in view.environments.values())
         actions: list[Any] = [{"Put": self._head_put(view.head, after, is_open=is_open)}]
         once = "attribute_not_exists(pk)"
-        actions += [{"Put": {"Item": _event_item(event), "ConditionExpression": once}} for event in events]
+        actions += [{"Put": {"Item": event_item(event), "ConditionExpression": once}} for event in events]
         actions += [
-            {"Put": {"Item": _item(view.group, _version_key(number), view.version(number))}}
+            {"Put": {"Item": state_item(view.group, version_key(number), view.version(number))}}
             for number in sorted(view.changed_versions)
         ]
         actions += [
-            {"Put": {"Item": _environment_item(view.environment(name))}} for name in sorted(view.changed_environments)
+            {"Put": {"Item": environment_item(view.environment(name))}} for name in sorted(view.changed_environments)
         ]
         for action in actions:
             action["Put"]["TableName"] = self._table
@@ -189,12 +193,12 @@ class DynamoLedger:
     def events(self, group: str, *, after: int = 0) -> Iterator[Event]:
         """Events of a group in order, consistently read, a page at a time."""
         for item in self._query(group, "EVENT#", after=f"EVENT#{after:010d}"):
-            yield _read_event(item)
+            yield event_of(item)
 
     def event(self, group: str, sequence: int) -> Event | None:
         """One event of a group; None where there is none."""
-        item = self._get(group, _event_key(sequence))
-        return _read_event(item) if item is not None else None
+        item = self._get(group, event_key(sequence))
+        return event_of(item) if item is not None else None
 
     def newest_events(self, group: str, *, most: int, before: int = 0) -> list[Event]:
         """The newest `most` events of a group, the newest first; with `before`, those before that sequence number."""
@@ -202,15 +206,15 @@ class DynamoLedger:
             TableName=self._table,
             KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
             ExpressionAttributeValues={
-                ":pk": {"S": _partition(group)},
-                ":first": {"S": _event_key(0)},
-                ":last": {"S": _event_key(before - 1) if before else "EVENT#\x7f"},
+                ":pk": {"S": partition(group)},
+                ":first": {"S": event_key(0)},
+                ":last": {"S": event_key(before - 1) if before else "EVENT#\x7f"},
             },
             ConsistentRead=True,
             ScanIndexForward=False,
             PaginationConfig={"MaxItems": most, "PageSize": most},
         )
-        return [_read_event(item) for page in pages for item in page["Items"]]
+        return [event_of(item) for page in pages for item in page["Items"]]
 
     def board(
         self, *, start: Item | None = None, limit: int = 400, unreadable: list[str] | None = None
@@ -234,7 +238,7 @@ class DynamoLedger:
     def _board_state(self, item: Item, unreadable: list[str] | None) -> EnvironmentState | None:
         """One row; what another release folded is good enough for a list, what can't be read is folded again."""
         try:
-            return msgspec.json.decode(item["state"]["S"], type=EnvironmentState)
+            return state_of(item, EnvironmentState)
         except UNREADABLE:
             pass
         group, _, name = item["board_sk"]["S"].partition("#")
@@ -283,7 +287,7 @@ class DynamoLedger:
         return list(dict.fromkeys([*found, *unreadable]))
 
     def _head_put(self, before: Head, after: Head, *, is_open: bool) -> dict[str, Any]:
-        put: dict[str, Any] = {"Item": _item(after.group, HEAD, after)}
+        put: dict[str, Any] = {"Item": state_item(after.group, HEAD, after)}
         put["Item"] |= beside(after)
         if is_open:
             put["Item"] |= {"board_pk": {"S": OPEN}, "board_sk": {"S": after.group}}
@@ -299,17 +303,17 @@ class DynamoLedger:
         return put
 
     def _is_stored(self, event: Event) -> bool:
-        item = self._get(event.group, _event_key(event.sequence))
+        item = self._get(event.group, event_key(event.sequence))
         # The time may differ: the step may have been done again later, with nothing else changed.
-        return item is not None and _read_event(item).event_id == event.event_id
+        return item is not None and event_of(item).event_id == event.event_id
 
     def _get(self, group: str, key: str) -> Item | None:
-        answer = self._client.get_item(TableName=self._table, Key=_key(group, key), ConsistentRead=True)
+        answer = self._client.get_item(TableName=self._table, Key=item_key(group, key), ConsistentRead=True)
         item: Item | None = answer.get("Item")
         return item
 
     def _query(self, group: str, prefix: str, *, after: str = "", newest_first: bool = False) -> Iterable[Item]:
-        values: Item = {":pk": {"S": _partition(group)}}
+        values: Item = {":pk": {"S": partition(group)}}
         if after:
             condition = "pk = :pk AND sk BETWEEN :after AND :last"
             # Sorts after every key with this prefix.
@@ -341,61 +345,3 @@ def _lost_race(error: ClientError) -> bool:
     return code in (
         "TransactionConflictException", "TransactionInProgressException", "IdempotentParameterMismatchException",
     )  # fmt: skip
-
-
-def group_of(key: str) -> str:
-    """The group in a partition key."""
-    return key.removeprefix("GROUP#")
-
-
-def _partition(group: str) -> str:
-    return f"GROUP#{group}"
-
-
-def _event_key(sequence: int) -> str:
-    return f"EVENT#{sequence:010d}"
-
-
-def _version_key(number: int) -> str:
-    return f"VERSION#{number:010d}"
-
-
-def _key(group: str, key: str) -> Item:
-    return {"pk": {"S": _partition(group)}, "sk": {"S": key}}
-
-
-def _item(group: str, key: str, state: object) -> Item:
-    return {**_key(group, key), "state": {"S": canonical(state).decode()}}
-
-
-def _environment_item(state: EnvironmentState) -> Item:
-    item = _item(state.group, f"ENV#{state.name}", state)
-    return {**item, "board_pk": {"S": BOARD}, "board_sk": {"S": f"{state.group}#{state.name}"}}
-
-
-def _event_item(event: Event) -> Item:
-    item: Item = {
-        **_key(event.group, _event_key(event.sequence)),
-        "state": {"S": event.text},
-        "hash": {"S": event.hash},
-    }
-    if event.signature:
-        item |= {"signature": {"S": event.signature}, "key_id": {"S": event.key_id}}
-    # Beside the whole event, what people look for in the console.
-    item |= {
-        "kind": {"S": event.kind},
-        "time": {"S": event.time.isoformat()},
-        "actor": {"S": event.actor.subject},
-        "event_id": {"S": event.event_id},
-    }
-    return item
-
-
-def _read_event(item: Item) -> Event:
-    signature = item["signature"]["S"] if "signature" in item else ""
-    key_id = item["key_id"]["S"] if "key_id" in item else ""
-    return read_event(StoredEvent(text=item["state"]["S"], hash=item["hash"]["S"], signature=signature, key_id=key_id))
-
-
-def _read(item: Item, kind: type[State]) -> State:
-    return msgspec.json.decode(item["state"]["S"], type=kind)
