@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,24 @@ from tests.faults.plant import plant
 REFUSED = "ann@example.com"
 
 
+def refusing(effect: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the effects of calls as they are, but for mail to one address."""
+
+    def refuses(made: Any, of: str, operation: str, given: dict[str, Any], original: Any) -> Any:
+        if operation == "SendEmail" and REFUSED in repr(given["Destination"]):
+            said = f"Email address is not verified: {REFUSED}"
+            raise ClientError({"Error": {"Code": "MessageRejected", "Message": said}}, operation)
+        return effect(made, of, operation, given, original)
+
+    return refuses
+
+
 def test_an_address_that_is_refused_holds_nothing_back_and_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with plant(tmp_path) as service:
         effect = service._effect
-
-        def refusing(made: Any, of: str, operation: str, given: dict[str, Any], original: Any) -> Any:
-            if operation == "SendEmail" and REFUSED in repr(given["Destination"]):
-                said = f"Email address is not verified: {REFUSED}"
-                raise ClientError({"Error": {"Code": "MessageRejected", "Message": said}}, operation)
-            return effect(made, of, operation, given, original)
-
-        monkeypatch.setattr(service, "_effect", refusing)
+        monkeypatch.setattr(service, "_effect", refusing(effect))
         for version in (1, 2):
             service.register()
             service.settle()
@@ -54,16 +60,14 @@ def test_a_refusal_that_cannot_be_remembered_sends_nobody_a_second_mail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with plant(tmp_path) as service:
-        effect = service._effect
+        refuses = refusing(service._effect)
 
-        def refusing(made: Any, of: str, operation: str, given: dict[str, Any], original: Any) -> Any:
-            if operation == "SendEmail" and REFUSED in repr(given["Destination"]):
-                raise ClientError({"Error": {"Code": "MessageRejected", "Message": REFUSED}}, operation)
+        def forgetful(made: Any, of: str, operation: str, given: dict[str, Any], original: Any) -> Any:
             if names.REFUSED_MAIL_KEY in repr(given):
                 raise ClientError({"Error": {"Code": "ProvisionedThroughputExceededException"}}, operation)
-            return effect(made, of, operation, given, original)
+            return refuses(made, of, operation, given, original)
 
-        monkeypatch.setattr(service, "_effect", refusing)
+        monkeypatch.setattr(service, "_effect", forgetful)
         service.register()
         service.settle()
         assert len(service.mails) == 1

@@ -10,37 +10,19 @@ from typing import Any
 import boto3
 import pytest
 
-from lambdas.shared.dependencies import signer
-from promotion import names
-from promotion.cli import checking, main, service
+from promotion.cli import checking, main
 from tests.fakes import ANN, CHO, GROUP, PREFIX
 from tests.faults import ground
-from tests.faults.plant import Plant, plant
+from tests.faults.commanded import commanded
+from tests.faults.plant import Plant
 
 
 @pytest.fixture
 def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
     """Version 1 live in test, and the command finds the service."""
-    with plant(tmp_path) as made:
-        made.register()
-        made.settle()
-        made.climb(1, "test")
-        made.inside = True
-        known = {
-            "api_url": ground.URL, "ledger_table": "ledger", "projections_table": "projections",
-            "signing_key_arn": signer().key_id, "event_bus": "promotion", "region": "us-east-1",
-            "wake_queue_url": ground.WAKE, "dead_letter_queue_url": ground.DEAD, "anchor_bucket": ground.ANCHORS,
-            "evidence_bucket": ground.EVIDENCE,
-        }  # fmt: skip
-        boto3.client("ssm").put_parameter(Name=f"{PREFIX}/_service", Value=json.dumps(known), Type="String")
-        monkeypatch.setenv(names.CONFIG, str(tmp_path / names.CONFIG_FILE))
-        monkeypatch.setenv(names.PUBLIC_KEY, signer().public_key_pem())
+    with commanded(tmp_path, monkeypatch, live="test") as made:
         monkeypatch.setattr(checking, "wake", lambda groups: woken(made, groups))
-        for cached in (service.client, service.installation):
-            cached.cache_clear()
         yield made
-        for cached in (service.client, service.installation):
-            cached.cache_clear()
 
 
 def woken(made: Plant, groups: Any) -> None:
