@@ -29,7 +29,7 @@ from benchmarks import faults, hashing, tables
 from lambdas.handlers.on_projection_due import cursors_table
 from lambdas.shared.dependencies import ledger, signer
 from promotion import names
-from promotion.aws.ledger import DynamoLedger
+from promotion.aws.ledger_table.ledger import DynamoLedger
 from promotion.domain.canonical_json import canonical
 from promotion.domain.model import EnvironmentState
 from promotion.domain.people import SYSTEM

@@ -25,9 +25,9 @@ from msgspec.structs import replace
 from infra.functions import SIZES
 from lambdas.handlers.verify import PAGE
 from promotion import names
-from promotion.aws.attestations import EvidenceBucket
-from promotion.aws.checking import Installation, check
-from promotion.aws.registry import RegistryTarget
+from promotion.aws.ledger_table.checking import Installation, check
+from promotion.aws.s3.attestations import EvidenceBucket
+from promotion.aws.sagemaker.registry import RegistryTarget
 from promotion.config.loading import Config, parse
 from promotion.domain.model import EnvironmentState
 from promotion.ledger.checkpoint import Checkpoint

@@ -15,12 +15,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.aws.attestations import AttestationTarget, EvidenceBucket
 from promotion.aws.keys import held_by
-from promotion.aws.parameters import ParameterTarget
-from promotion.aws.publisher import EventsTarget
-from promotion.aws.registry import RegistryTarget
-from promotion.aws.stored_parameters import read_below
+from promotion.aws.messages.publisher import EventsTarget
+from promotion.aws.parameter_store.parameters import ParameterTarget
+from promotion.aws.parameter_store.stored_parameters import read_below
+from promotion.aws.s3.attestations import AttestationTarget, EvidenceBucket
+from promotion.aws.sagemaker.registry import RegistryTarget
 from promotion.config.loading import Config, parse
 from promotion.config.signing_settings import FormerKey, Signing
 from promotion.domain.model import Container, Evidence, Metric, Package

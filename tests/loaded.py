@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from promotion import names
-from promotion.aws.checking import Installation, check
+from promotion.aws.ledger_table.checking import Installation, check
 from promotion.errors import NotApproved
 from promotion.ledger.events import Event
 from promotion.ledger.verify import Found

@@ -11,9 +11,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from promotion import names
-from promotion.aws.held_mail import Waiting
-from promotion.aws.mailer import MailTarget
-from promotion.aws.settling_mail import SettlingMail
+from promotion.aws.messages.held_mail import Waiting
+from promotion.aws.messages.mailer import MailTarget
+from promotion.aws.messages.settling_mail import SettlingMail
 from promotion.ledger.events import Event, RefusedMail, version_of
 from promotion.links.tokens import Keyring
 from promotion.links.urls import Links

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from promotion.aws.published_events import DETAILS, schema_of
+from promotion.aws.messages.published_events import DETAILS, schema_of
 from promotion.ledger import attestation
 
 FOLDER = Path(__file__).parents[1] / "docs" / "events"

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from lambdas.shared.dependencies import client, config, ledger, links, logger
 from promotion import names
-from promotion.aws.channels import sender
+from promotion.aws.messages.channels import sender
 from promotion.errors import Invalid
 from promotion.ledger.events import Event
 from promotion.rendering.channels import Notice, digest_notice, notice

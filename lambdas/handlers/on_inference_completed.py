@@ -17,8 +17,8 @@ from lambdas.shared.dependencies import client, config, count, logger, recorder
 from lambdas.shared.reports import check_subject
 from lambdas.shared.variables import variables
 from promotion import names
-from promotion.aws.artifacts import Denied, read_json
-from promotion.aws.runs import instance_times
+from promotion.aws.s3.artifacts import Denied, read_json
+from promotion.aws.sagemaker.runs import instance_times
 from promotion.client.artifact import split_uri
 from promotion.domain.metrics import evidence_of
 from promotion.domain.model import Evidence

@@ -10,7 +10,7 @@ from typing import Any
 from lambdas.shared.dependencies import client, count, logger
 from lambdas.shared.variables import variables
 from promotion import names
-from promotion.aws.ledger_items import group_of
+from promotion.aws.ledger_table.ledger_items import group_of
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, object]:

@@ -22,8 +22,8 @@ from lambdas.shared.dependencies import (
 )
 from lambdas.shared.variables import variables
 from promotion import names
-from promotion.aws.artifact_copies import with_copy
-from promotion.aws.sagemaker_endpoints import REFUSALS, Endpoints, passes
+from promotion.aws.s3.artifact_copies import with_copy
+from promotion.aws.sagemaker.sagemaker_endpoints import REFUSALS, Endpoints, passes
 from promotion.client.resolve import resolve
 from promotion.config.settings import Endpoint
 from promotion.domain import endpoint_plan

@@ -28,10 +28,10 @@ from lambdas.shared.dependencies import (
 from lambdas.shared.variables import variables
 from promotion import names
 from promotion.aws.accounts import share_group
-from promotion.aws.artifacts import hash_container, is_transient, registered_evidence, size_of
-from promotion.aws.attestations import EvidenceBucket
-from promotion.aws.images import with_image_digests
-from promotion.aws.registry import describe
+from promotion.aws.s3.artifacts import hash_container, is_transient, registered_evidence, size_of
+from promotion.aws.s3.attestations import EvidenceBucket
+from promotion.aws.sagemaker.images import with_image_digests
+from promotion.aws.sagemaker.registry import describe
 from promotion.client.artifact import Manifest
 from promotion.config.resources import partition_of
 from promotion.domain.model import Package

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from lambdas.shared.dependencies import client, config, logger, recorder
-from promotion.aws.artifacts import read_json
+from promotion.aws.s3.artifacts import read_json
 from promotion.client.artifact import split_uri
 from promotion.config.settings import Monitor
 from promotion.errors import Invalid, PromotionError

@@ -25,16 +25,16 @@ from lambdas.shared.dependencies import (
 )
 from lambdas.shared.variables import variables
 from promotion import names
-from promotion.aws.attestations import AttestationTarget, EvidenceBucket
-from promotion.aws.channel_messages import ChannelMessages
-from promotion.aws.cursors import DynamoCursors
-from promotion.aws.held_mail import HeldMail
-from promotion.aws.mailer import MailTarget
-from promotion.aws.parameters import ParameterTarget
-from promotion.aws.publisher import EventsTarget
-from promotion.aws.refused_mail import RefusedMails
-from promotion.aws.registry import RegistryTarget
-from promotion.aws.settling_mail import SettlingMail
+from promotion.aws.ledger_table.cursors import DynamoCursors
+from promotion.aws.messages.channel_messages import ChannelMessages
+from promotion.aws.messages.held_mail import HeldMail
+from promotion.aws.messages.mailer import MailTarget
+from promotion.aws.messages.publisher import EventsTarget
+from promotion.aws.messages.refused_mail import RefusedMails
+from promotion.aws.messages.settling_mail import SettlingMail
+from promotion.aws.parameter_store.parameters import ParameterTarget
+from promotion.aws.s3.attestations import AttestationTarget, EvidenceBucket
+from promotion.aws.sagemaker.registry import RegistryTarget
 from promotion.ledger.events import Event, RefusedMail
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.workflows.projector import Failure, Target, project

@@ -27,8 +27,8 @@ from lambdas.shared.dependencies import (
 from lambdas.shared.run_limits import check_sizes, check_time, remaining_s
 from lambdas.shared.variables import variables
 from promotion import names
-from promotion.aws.artifact_copies import with_copy
-from promotion.aws.artifacts import Denied, read_json
+from promotion.aws.s3.artifact_copies import with_copy
+from promotion.aws.s3.artifacts import Denied, read_json
 from promotion.client.artifact import split_uri
 from promotion.client.live_record import LiveModel
 from promotion.client.resolve import resolve

@@ -15,8 +15,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lambdas.shared.dependencies import client, config, count, installed_at, ledger, logger, now, recorder
 from lambdas.shared.registrations import read_anew
 from promotion import names
-from promotion.aws.artifacts import MISSING
-from promotion.aws.registry import is_gone
+from promotion.aws.s3.artifacts import MISSING
+from promotion.aws.sagemaker.registry import is_gone
 from promotion.domain.model import EnvironmentState, VersionState
 from promotion.errors import IntegrityError, PromotionError
 from promotion.workflows.commands import KeepTime, RecordRemoved

@@ -24,16 +24,16 @@ from lambdas.shared.dependencies import (
 )
 from lambdas.shared.variables import variables
 from promotion import names
-from promotion.aws.anchors import AnchorBucket
-from promotion.aws.attestations import EvidenceBucket
-from promotion.aws.checking import Installation, check_groups, known_groups, strangers
-from promotion.aws.checkpoints import CheckpointBuckets
-from promotion.aws.cursors import DynamoCursors
-from promotion.aws.differences import DynamoDifferences
 from promotion.aws.keys import held_by
-from promotion.aws.parameters import ParameterTarget
-from promotion.aws.registry import RegistryTarget
-from promotion.aws.stored_parameters import read_below
+from promotion.aws.ledger_table.anchors import AnchorBucket
+from promotion.aws.ledger_table.checking import Installation, check_groups, known_groups, strangers
+from promotion.aws.ledger_table.checkpoints import CheckpointBuckets
+from promotion.aws.ledger_table.cursors import DynamoCursors
+from promotion.aws.ledger_table.differences import DynamoDifferences
+from promotion.aws.parameter_store.parameters import ParameterTarget
+from promotion.aws.parameter_store.stored_parameters import read_below
+from promotion.aws.s3.attestations import EvidenceBucket
+from promotion.aws.sagemaker.registry import RegistryTarget
 from promotion.client.signature import holds, public_keys
 from promotion.ledger.events import OpenDifferences
 from promotion.ledger.verify import Found, Verifier

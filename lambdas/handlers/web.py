@@ -25,10 +25,10 @@ from lambdas.shared.evidence import read_samples_and_slices
 from lambdas.shared.page_visits import PageVisit, route
 from lambdas.shared.variables import variables
 from promotion import names
-from promotion.aws.cursors import DynamoCursors
-from promotion.aws.differences import DynamoDifferences
-from promotion.aws.picture_store import read_picture
-from promotion.aws.refused_mail import RefusedMails
+from promotion.aws.ledger_table.cursors import DynamoCursors
+from promotion.aws.ledger_table.differences import DynamoDifferences
+from promotion.aws.messages.refused_mail import RefusedMails
+from promotion.aws.s3.picture_store import read_picture
 from promotion.domain import own_models, policy
 from promotion.domain.request_ids import parse_request_id
 from promotion.errors import Invalid, LinkInvalid, PromotionError

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from lambdas.shared.dependencies import client, config, inference_image, logger, now, recorder
 from lambdas.shared.variables import variables
 from promotion import names
-from promotion.aws.artifacts import pinned, read_json
+from promotion.aws.s3.artifacts import pinned, read_json
 from promotion.client.image_address import is_image
 from promotion.domain.instance_types import volume_key
 from promotion.domain.model import Container, Package

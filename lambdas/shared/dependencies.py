@@ -17,7 +17,7 @@ from promotion import names
 from promotion.aws.accounts import Accounts, RoutedParameters
 from promotion.aws.ended_sessions import EndedSessions
 from promotion.aws.keys import KmsSigner, Secrets
-from promotion.aws.ledger import DynamoLedger
+from promotion.aws.ledger_table.ledger import DynamoLedger
 from promotion.aws.recorder import Recorder
 from promotion.config import loading as configuration
 from promotion.config.loading import Config, duration

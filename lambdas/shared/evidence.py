@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from promotion.aws.artifacts import read_details
+from promotion.aws.s3.artifacts import read_details
 from promotion.domain.model import Evidence
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.shared.dependencies import client, config, ledger, logger
-from promotion.aws.artifacts import Denied, read_json
-from promotion.aws.registry import describe, is_gone
+from promotion.aws.s3.artifacts import Denied, read_json
+from promotion.aws.sagemaker.registry import describe, is_gone
 from promotion.domain.metrics import evidence_of
 from promotion.domain.model import VersionState
 from promotion.domain.package_changes import RegistryView, metric_changes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from promotion.aws.artifact_copies import SPARE_S, check_packable
+from promotion.aws.s3.artifact_copies import SPARE_S, check_packable
 from promotion.client.folder_artifact import is_folder
 from promotion.domain.model import VersionState
 from promotion.errors import Refused

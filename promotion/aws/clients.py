@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
     from mypy_boto3_sts import STSClient
 
-    from promotion.aws.images import ImageRegistry
+    from promotion.aws.sagemaker.images import ImageRegistry
 
 
 class ClientFor(Protocol):

@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 
 from promotion import names
 from promotion.aws.clients import ClientFor
-from promotion.aws.ledger import DynamoLedger
+from promotion.aws.ledger_table.ledger import DynamoLedger
 from promotion.config.loading import Config
 from promotion.domain.model import EnvironmentState
 from promotion.errors import Refused

@@ -43,8 +43,8 @@ def attest(group: str, version: int, environment: str, output: str | None, model
         Invalid: it was never promoted there, or nothing is stored yet.
         IntegrityError: what is stored is not signed, or is of another event than the ledger's.
     """
-    from promotion.aws.attestations import EvidenceBucket
     from promotion.aws.keys import KmsSigner
+    from promotion.aws.s3.attestations import EvidenceBucket
     from promotion.cli.service import client, installation
 
     head, events = _chain(group, "attest")

@@ -14,14 +14,14 @@ import msgspec
 from botocore.exceptions import ClientError
 
 from promotion import names
-from promotion.aws.anchors import AnchorBucket
-from promotion.aws.attestations import EvidenceBucket
-from promotion.aws.checking import Installation, check
-from promotion.aws.cursors import DynamoCursors
-from promotion.aws.differences import SERVICE, DynamoDifferences
 from promotion.aws.keys import KmsSigner, held_by
-from promotion.aws.parameters import ParameterTarget
-from promotion.aws.registry import RegistryTarget
+from promotion.aws.ledger_table.anchors import AnchorBucket
+from promotion.aws.ledger_table.checking import Installation, check
+from promotion.aws.ledger_table.cursors import DynamoCursors
+from promotion.aws.ledger_table.differences import SERVICE, DynamoDifferences
+from promotion.aws.parameter_store.parameters import ParameterTarget
+from promotion.aws.s3.attestations import EvidenceBucket
+from promotion.aws.sagemaker.registry import RegistryTarget
 from promotion.cli.progress import Progress
 from promotion.cli.service import client, config, installation, ledger, parameters, prefix
 from promotion.client.resolve import find_public_key

@@ -102,7 +102,7 @@ def _open(options: argparse.Namespace) -> int:
 
 
 def _notify(options: argparse.Namespace) -> int:
-    from promotion.aws.channels import ChannelFailed, sender
+    from promotion.aws.messages.channels import ChannelFailed, sender
     from promotion.cli.service import client, config, installation
     from promotion.rendering.channels import Notice
 

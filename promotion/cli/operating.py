@@ -50,9 +50,9 @@ def ask(group: str, version: int, reason: str, *, as_json: bool) -> int:
 
 def adopt(group: str, environment: str, version: int, reason: str, *, as_json: bool) -> int:
     """Describe and hash the version here, and have it attested."""
-    from promotion.aws.artifacts import hash_container
-    from promotion.aws.images import with_image_digests
-    from promotion.aws.registry import describe
+    from promotion.aws.s3.artifacts import hash_container
+    from promotion.aws.sagemaker.images import with_image_digests
+    from promotion.aws.sagemaker.registry import describe
     from promotion.client.folder_artifact import is_folder
 
     sagemaker, s3 = client("sagemaker"), client("s3")

@@ -14,10 +14,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from promotion import names
 from promotion.aws.accounts import Accounts, RoutedParameters
-from promotion.aws.differences import DynamoDifferences
 from promotion.aws.doctor.cross_account import OPERATOR
-from promotion.aws.ledger import DynamoLedger
-from promotion.aws.refused_mail import RefusedMails
+from promotion.aws.ledger_table.differences import DynamoDifferences
+from promotion.aws.ledger_table.ledger import DynamoLedger
+from promotion.aws.messages.refused_mail import RefusedMails
 from promotion.client import place
 from promotion.config import loading as configuration
 from promotion.config.loading import Config

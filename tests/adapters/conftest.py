@@ -16,9 +16,9 @@ from lambdas.handlers import prepare_inference
 from local import moto_patches
 from local.moto_patches import sagemaker_endpoints as mended
 from promotion import names
-from promotion.aws.cursors import DynamoCursors
 from promotion.aws.keys import KmsSigner
-from promotion.aws.ledger import DynamoLedger
+from promotion.aws.ledger_table.cursors import DynamoCursors
+from promotion.aws.ledger_table.ledger import DynamoLedger
 
 # Fixtures of the tests of this folder.
 from tests.adapters.running import command as command

@@ -13,8 +13,8 @@ from msgspec.structs import replace as with_fields
 from lambdas.handlers import prepare_inference
 from lambdas.shared import dependencies
 from promotion import names
-from promotion.aws import artifact_copies
-from promotion.aws.artifact_copies import keep_copy, with_copy
+from promotion.aws.s3 import artifact_copies
+from promotion.aws.s3.artifact_copies import keep_copy, with_copy
 from promotion.client.live_record import LiveContainer, LiveModel
 from promotion.errors import IntegrityError, Invalid
 from tests.adapters.conftest import MODELS, Aws, prepares_runs_of

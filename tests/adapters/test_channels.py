@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from promotion.aws.channels import ChannelFailed, Topic, Webhook
+from promotion.aws.messages.channels import ChannelFailed, Topic, Webhook
 from promotion.errors import Invalid
 from promotion.rendering.channels import Notice
 from tests.fakes import as_client

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from lambdas.handlers import verify as daily
 from promotion import names
-from promotion.aws.differences import SERVICE, DynamoDifferences
+from promotion.aws.ledger_table.differences import SERVICE, DynamoDifferences
 from promotion.ledger.checkpoint import Checkpoint
 from promotion.ledger.events import OpenDifferences
 from tests.adapters.running import LIVE, Command, tamper

@@ -9,7 +9,7 @@ import pytest
 from botocore.stub import Stubber
 
 from lambdas.handlers import on_inference_completed, prepare_inference
-from promotion.aws.artifacts import Denied, read_json
+from promotion.aws.s3.artifacts import Denied, read_json
 from promotion.errors import Invalid
 from tests.fakes import as_client
 

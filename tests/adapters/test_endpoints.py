@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from lambdas.handlers import on_live_changed
 from promotion import names
-from promotion.aws.sagemaker_endpoints import Endpoints
+from promotion.aws.sagemaker.sagemaker_endpoints import Endpoints
 from promotion.config.loading import Config, parse
 from promotion.domain import endpoint_plan
 from promotion.workflows import endpoints as hosting

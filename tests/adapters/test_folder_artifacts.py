@@ -15,8 +15,8 @@ import pytest
 from inference.batch.hash_command import planned
 from lambdas.handlers import prepare_inference
 from promotion import names
-from promotion.aws.artifact_copies import keep_copy, keep_packed, with_copy
-from promotion.aws.artifacts import hash_container, pinned, size_of
+from promotion.aws.s3.artifact_copies import keep_copy, keep_packed, with_copy
+from promotion.aws.s3.artifacts import hash_container, pinned, size_of
 from promotion.cli import resolving
 from promotion.client.artifact import Manifest, hash_artifact, manifest_of_folder
 from promotion.client.live_record import LiveContainer, LiveModel

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from lambdas.handlers import verify
-from promotion.aws.checking import check
+from promotion.aws.ledger_table.checking import check
 from tests.fakes import GROUP
 from tests.faults.plant import Plant, plant
 from tests.rules.test_hostile_data import HOSTILE

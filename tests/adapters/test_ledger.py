@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from promotion import names
-from promotion.aws.ledger import DynamoLedger
+from promotion.aws.ledger_table.ledger import DynamoLedger
 from promotion.domain.model import FOLD_VERSION, EnvironmentState
 from promotion.domain.people import Actor
 from promotion.errors import Conflict, PromotionError

@@ -12,8 +12,8 @@ import botocore.session
 from botocore.stub import Stubber
 
 from promotion import names
-from promotion.aws.cursors import DynamoCursors
 from promotion.aws.kept import find
+from promotion.aws.ledger_table.cursors import DynamoCursors
 from tests.fakes import as_client
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ SERVICES = (
 )
 # One page on purpose, by file and operation.
 ONE_PAGE = {
-    ("promotion/aws/ledger.py", "query"): "a page of the board: it returns where the next one starts",
+    ("promotion/aws/ledger_table/ledger.py", "query"): "a page of the board: it returns where the next one starts",
     (
         "promotion/aws/doctor/first_deployment.py",
         "describe_subnets",

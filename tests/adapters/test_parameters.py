@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from promotion import names
-from promotion.aws.parameters import ParameterTarget
-from promotion.aws.stored_parameters import read_below, read_history
+from promotion.aws.parameter_store.parameters import ParameterTarget
+from promotion.aws.parameter_store.stored_parameters import read_below, read_history
 from promotion.client.signature import public_keys
 from promotion.ledger.folded_runs import FIELD, FoldedRuns, sequence_of
 from promotion.ledger.parameter_documents import PAGE_BYTES, entry

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from promotion import names
-from promotion.aws.registry import RegistryTarget, describe, is_gone, source_identity
+from promotion.aws.sagemaker.registry import RegistryTarget, describe, is_gone, source_identity
 from promotion.domain.people import Actor
 from promotion.errors import Invalid
 from tests.adapters.conftest import Aws

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from lambdas.handlers import on_event_published
 from promotion import names
-from promotion.aws.channel_messages import ChannelMessages
-from promotion.aws.channels import ChannelFailed
+from promotion.aws.messages.channel_messages import ChannelMessages
+from promotion.aws.messages.channels import ChannelFailed
 from promotion.config.loading import parse
 from tests.fakes import CONFIG_TEXT, GROUP, House, as_client
 from tests.rules.stage import LINKS

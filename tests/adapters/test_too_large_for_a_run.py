@@ -9,8 +9,8 @@ import pytest
 
 from lambdas.handlers import prepare_inference
 from promotion import names
-from promotion.aws import artifact_copies
-from promotion.aws.artifact_copies import keep_packed
+from promotion.aws.s3 import artifact_copies
+from promotion.aws.s3.artifact_copies import keep_packed
 from promotion.errors import Refused
 from tests.adapters.conftest import MODELS, Aws, prepares_runs_of
 from tests.adapters.test_folder_artifacts import EVIDENCE, FOLDER, OURS, house, live, put, registered, s3

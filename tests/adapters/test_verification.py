@@ -16,8 +16,8 @@ from botocore.exceptions import ClientError
 from lambdas.handlers import verify as daily
 from lambdas.shared.dependencies import signer
 from promotion import names
-from promotion.aws.anchors import AnchorBucket
-from promotion.aws.checking import check
+from promotion.aws.ledger_table.anchors import AnchorBucket
+from promotion.aws.ledger_table.checking import check
 from promotion.cli import service
 from promotion.client.envelope import seal
 from promotion.domain.model import Head
@@ -219,7 +219,7 @@ def test_rebuild_brings_everything_back_from_the_ledger_alone(
 
 
 def _parameters(ssm: Any) -> list[tuple[str, str]]:
-    from promotion.aws.stored_parameters import read_below
+    from promotion.aws.parameter_store.stored_parameters import read_below
 
     return [found for found in read_below(ssm, PREFIX) if not found[0].endswith("_service")]
 

@@ -16,7 +16,7 @@ from moto import mock_aws
 from msgspec.structs import replace
 
 from promotion import cli, names
-from promotion.aws import channels as aws_channels
+from promotion.aws.messages import channels as aws_channels
 from promotion.cli import reading, service
 from promotion.cli.tables import table
 from promotion.client import resolve as client

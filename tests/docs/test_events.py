@@ -12,8 +12,8 @@ import pytest
 
 from lambdas.handlers.on_inference_completed import RunReport
 from promotion import names
-from promotion.aws.published_events import DETAILS
-from promotion.aws.publisher import detail
+from promotion.aws.messages.published_events import DETAILS
+from promotion.aws.messages.publisher import detail
 from promotion.domain.model import Evidence, Head, Package
 from promotion.domain.people import SYSTEM
 from promotion.ledger.events import Event, NewEvent, chained

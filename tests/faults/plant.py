@@ -331,7 +331,7 @@ class Plant(People):
 
     def differences(self) -> list[str]:
         from lambdas.handlers import verify
-        from promotion.aws.checking import check
+        from promotion.aws.ledger_table.checking import check
 
         with self.unharmed():
             return [each.difference.line for _, found in check(verify.installation()) for each in found]

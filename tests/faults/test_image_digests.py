@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.aws.images import with_image_digests
+from promotion.aws.sagemaker.images import with_image_digests
 from promotion.client.image_address import repository
 from promotion.domain.model import Container, Package
 from tests.fakes import GROUP, a_package, as_client

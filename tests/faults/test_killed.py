@@ -19,7 +19,7 @@ from moto.server import ThreadedMotoServer
 
 from local import moto_patches
 from promotion import names
-from promotion.aws.checking import check
+from promotion.aws.ledger_table.checking import check
 from tests.fakes import CONFIG_TEXT, GROUP, a_package, a_registration
 from tests.faults import ground
 

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from promotion import names
-from promotion.aws.refused_mail import RefusedMails
+from promotion.aws.messages.refused_mail import RefusedMails
 from tests.fakes import BEN, GROUP
 from tests.faults.ground import client
 from tests.faults.plant import plant

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from local.service import LocalService
-from promotion.aws.ledger import DynamoLedger
+from promotion.aws.ledger_table.ledger import DynamoLedger
 from promotion.ledger.events import Event
 from tests.local.people import Person
 

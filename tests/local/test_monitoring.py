@@ -17,7 +17,7 @@ from examples.corpus import logs
 from examples.retraining import winter_logs
 from inference.scoring.drift import profile
 from local.service import LocalService
-from promotion.aws.ledger import DynamoLedger
+from promotion.aws.ledger_table.ledger import DynamoLedger
 from promotion.ledger.events import Event
 from tests.local.chat import SECRET_PATH, Chat
 from tests.local.people import Person, register

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from promotion import names
-from promotion.aws.attestations import EvidenceBucket
-from promotion.aws.parameters import ParameterTarget
-from promotion.aws.stored_parameters import read_below, read_history
+from promotion.aws.parameter_store.parameters import ParameterTarget
+from promotion.aws.parameter_store.stored_parameters import read_below, read_history
+from promotion.aws.s3.attestations import EvidenceBucket
 from promotion.config.loading import parse
 from promotion.ledger.archive import FIELD, may_be_archived
 from promotion.ledger.checkpoint import Checkpoint

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from promotion.aws.mailer import in_parts
+from promotion.aws.messages.mailer import in_parts
 from promotion.client.live_record import LiveContainer
 from promotion.config.loading import parse
 from promotion.config.settings import Inference

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.aws.stored_parameters import read_below
+from promotion.aws.parameter_store.stored_parameters import read_below
 from promotion.domain.model import FOLD_VERSION
 from promotion.ledger.checkpoint import WHOLE_EVERY, Checkpoint, read_checkpoint
 from promotion.ledger.parameter_documents import dump

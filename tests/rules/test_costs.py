@@ -9,7 +9,7 @@ import boto3
 from botocore.stub import Stubber
 from msgspec.structs import replace
 
-from promotion.aws.runs import instance_times
+from promotion.aws.sagemaker.runs import instance_times
 from promotion.rendering.documents.costs import InstanceTime, cost, dollars, price_list
 from tests.rules.markup import Document
 from tests.rules.stage import Stage, measured, page

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from promotion import names
-from promotion.aws.stored_parameters import read_history
+from promotion.aws.parameter_store.stored_parameters import read_history
 from promotion.errors import IntegrityError
 from promotion.ledger.folded_runs import FIELD, KEPT_RUNS, FoldedRuns
 from promotion.ledger.parameter_documents import PAGE_BYTES, dump, entry

@@ -6,7 +6,7 @@ import pytest
 from botocore.exceptions import ClientError
 from msgspec.structs import replace
 
-from promotion.aws.refused_mail import is_for_good
+from promotion.aws.messages.refused_mail import is_for_good
 from promotion.domain.people import Actor, Requester
 from promotion.ledger.events import RefusedMail
 from promotion.rendering.documents.approval_request import refused_addresses

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from promotion import names
-from promotion.aws.checking import SETTLES_S, check
+from promotion.aws.ledger_table.checking import SETTLES_S, check
 from tests.fakes import GROUP, PREFIX, House
 from tests.loaded import Loaded
 

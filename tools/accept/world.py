@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 from promotion.aws.clients import ClientFor
-from promotion.aws.cursors import DynamoCursors
-from promotion.aws.ledger import DynamoLedger
+from promotion.aws.ledger_table.cursors import DynamoCursors
+from promotion.aws.ledger_table.ledger import DynamoLedger
 from promotion.config.loading import Config
 from promotion.domain.model import Evidence
 from promotion.ledger.snapshot import GroupSnapshot

@@ -12,7 +12,7 @@ import requests
 from promotion import names
 from promotion.aws.doctor.findings import Account, Finding, fail, not_checked, ok, warn
 from promotion.aws.keys import KmsSigner
-from promotion.aws.ledger import DynamoLedger
+from promotion.aws.ledger_table.ledger import DynamoLedger
 from promotion.client.signature import public_keys
 from promotion.errors import Invalid
 from promotion.formatting import counted, listed

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from promotion import names
 from promotion.aws.doctor.findings import Account, Finding, not_checked, ok, warn
-from promotion.aws.ledger import DynamoLedger
+from promotion.aws.ledger_table.ledger import DynamoLedger
 from promotion.domain.model import FOLD_VERSION
 from promotion.formatting import counted, listed
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from promotion import names
-from promotion.aws.archive import Archive
-from promotion.aws.stored_parameters import read_below, read_pages
+from promotion.aws.parameter_store.archive import Archive
+from promotion.aws.parameter_store.stored_parameters import read_below, read_pages
 from promotion.domain.model import VersionState
 from promotion.errors import IntegrityError
 from promotion.ledger.archive import (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from promotion import names
-from promotion.aws.attestations import EvidenceBucket
+from promotion.aws.s3.attestations import EvidenceBucket
 from promotion.domain.canonical_json import canonical
 from promotion.errors import IntegrityError
 from promotion.ledger.archive import (

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from promotion import names
-from promotion.aws.archive import Archive
-from promotion.aws.attestations import EvidenceBucket
+from promotion.aws.parameter_store.archive import Archive
+from promotion.aws.s3.attestations import EvidenceBucket
 from promotion.ledger.archive import ArchivedHistory, joined_entries
 from promotion.ledger.comparing import is_page, page_number
 from promotion.ledger.parameter_documents import pages_of

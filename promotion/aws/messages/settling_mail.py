@@ -9,8 +9,8 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.aws.held_mail import Waiting
-from promotion.aws.mailer import MailTarget
+from promotion.aws.messages.held_mail import Waiting
+from promotion.aws.messages.mailer import MailTarget
 from promotion.config.loading import Config
 from promotion.domain.model import VersionState
 from promotion.ledger.append import Ledger
@@ -32,7 +32,7 @@ class Events(Ledger, Protocol):
 
 
 class Held(Protocol):
-    """The store of mail that waits, and of its wake-up messages: promotion/aws/held_mail.py."""
+    """The store of mail that waits, and of its wake-up messages: promotion/aws/messages/held_mail.py."""
 
     def storms(self, group: str) -> dict[str, Storm]: ...
     def put_storm(self, group: str, environment: str, storm: Storm) -> None: ...

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 from msgspec.structs import replace
 
-from promotion.aws.artifacts import read_details
-from promotion.aws.picture_store import read_picture
-from promotion.aws.refused_mail import is_for_good
+from promotion.aws.messages.refused_mail import is_for_good
+from promotion.aws.s3.artifacts import read_details
+from promotion.aws.s3.picture_store import read_picture
 from promotion.config.loading import Config
 from promotion.ledger.events import Event, RefusedMail
 from promotion.ledger.snapshot import GroupSnapshot

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from promotion import names
-from promotion.aws.published_events import detail_of
+from promotion.aws.messages.published_events import detail_of
 from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
 

@@ -18,10 +18,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.aws.archive import Archive
-from promotion.aws.archiving import Archiving
-from promotion.aws.attestations import EvidenceBucket
-from promotion.aws.stored_parameters import history_pages, read_below, read_pages
+from promotion.aws.parameter_store.archive import Archive
+from promotion.aws.parameter_store.archiving import Archiving
+from promotion.aws.parameter_store.stored_parameters import history_pages, read_below, read_pages
+from promotion.aws.s3.attestations import EvidenceBucket
 from promotion.client.live_record import signed_bytes
 from promotion.domain.model import VersionState
 from promotion.errors import IntegrityError

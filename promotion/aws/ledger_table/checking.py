@@ -11,9 +11,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from promotion import names
-from promotion.aws.anchors import AnchorBucket
-from promotion.aws.checkpoints import Checkpoints
-from promotion.aws.stored_parameters import read_below
+from promotion.aws.ledger_table.anchors import AnchorBucket
+from promotion.aws.ledger_table.checkpoints import Checkpoints
+from promotion.aws.parameter_store.stored_parameters import read_below
 from promotion.client.live_record import read_json
 from promotion.errors import UNREADABLE
 from promotion.ledger.checked import Book

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from promotion import names
-from promotion.aws.heads import beside, differences_beside
-from promotion.aws.ledger_items import (
+from promotion.aws.ledger_table.heads import beside, differences_beside
+from promotion.aws.ledger_table.ledger_items import (
     BOARD,
     environment_item,
     event_item,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.paginator import QueryPaginator
     from mypy_boto3_dynamodb.type_defs import ConditionCheckTypeDef, TransactWriteItemTypeDef
 
-    from promotion.aws.ledger_items import Item
+    from promotion.aws.ledger_table.ledger_items import Item
 
 OPEN = "OPEN"
 HEAD = "HEAD"

@@ -8,7 +8,7 @@ from typing import Protocol, TypedDict
 from botocore.exceptions import BotoCoreError, ClientError
 from msgspec.structs import replace
 
-from promotion.aws.artifacts import is_transient
+from promotion.aws.s3.artifacts import is_transient
 from promotion.domain.model import Container, Package
 from promotion.domain.package_changes import is_another
 

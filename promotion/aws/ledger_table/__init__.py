@@ -1,0 +1,1 @@
+"""The ledger's table in DynamoDB, its anchors, and the verification of both."""

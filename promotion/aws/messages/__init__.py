@@ -1,0 +1,1 @@
+"""Mail, chat channels, and events on the bus."""

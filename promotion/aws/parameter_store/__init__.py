@@ -1,0 +1,1 @@
+"""Parameter Store: live records, histories of versions, and the archive of histories in S3."""

@@ -1,0 +1,1 @@
+"""S3: artifacts, their copies, attestations and pictures."""
