@@ -39,7 +39,7 @@ from inference.models.loading import Loaded
 from inference.records.json_lines import dump_line
 from inference.records.parameters import Generation
 from inference.tasks.pipeline import Pipeline
-from inference.tasks.tasks import ZeroShot
+from inference.tasks.zero_shot import ZeroShot
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 3

@@ -11,7 +11,8 @@ from inference.errors import ModelBroken
 from inference.models.configuration import TEXT_GENERATION, TEXT_TO_TEXT, ZERO_SHOT
 from inference.models.loading import Loaded
 from inference.tasks.ctranslate2 import requested_engine
-from inference.tasks.tasks import Task, TextToText, ZeroShot
+from inference.tasks.tasks import Task, TextToText
+from inference.tasks.zero_shot import ZeroShot
 
 log = logging.getLogger("inference")
 

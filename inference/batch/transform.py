@@ -15,7 +15,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing.sharedctypes import Synchronized
@@ -29,17 +29,18 @@ from inference.batch.beside import Beside
 from inference.errors import RecordInvalid
 from inference.records.counts import Counts, Run, worker_name
 from inference.records.json_lines import dump_line
-from inference.records.requests import decode_record
+from inference.records.requests import Request, decode_record
 from inference.records.text_files import opened
 from inference.scoring.joining import RUN_SUFFIX
 from inference.tasks.pipeline import Answered, Pipeline
-from inference.tasks.tasks import ZeroShot
+from inference.tasks.zero_shot import ZeroShot
 from promotion.errors import Invalid, PromotionError
 
 # As many lines as are worth sorting by length together; more would only be memory.
 MOST_LINES = 1_024
 LONGEST_LINE_BYTES = 100 << 20
 _JOURNAL_SECONDS = 1.0
+Parsed = Sequence[Request | RecordInvalid]
 
 
 class DiskFull(PromotionError):
@@ -97,12 +98,16 @@ class Worker:
         self._input = data_processing.Path.parse("InputFilter", settings.input_filter)
         self._output = data_processing.Path.parse("OutputFilter", settings.output_filter)
 
-    def answer(self, payload: list[bytes | None]) -> Answered:
-        """Return the output lines for one payload; None is a line that was too long to read."""
+    def parsed(self, payload: list[bytes | None]) -> Parsed:
+        """Parse and tokenize a payload; None is a line that was too long to read."""
+        return self._pipeline.tokenize_lines([self._prepared(line) for line in payload])
+
+    def answer(self, payload: list[bytes | None], parsed: Parsed | None = None) -> Answered:
+        """Return the output lines for one payload, which `parsed` has unless it is None."""
         # A score's last digit can depend on its batch: a payload is answered alike, whatever this process answered before it.
         if isinstance(self._pipeline.task, ZeroShot):
             self._pipeline.task.forget()
-        answered = self._pipeline.answer_lines([self._prepared(line) for line in payload])
+        answered = self._pipeline.answer_parsed(self.parsed(payload) if parsed is None else parsed)
         if self._settings.join_source == "None" and self._output.whole:
             return answered
         counts = answered.run.counts
@@ -163,9 +168,9 @@ def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
     os._exit(1)
 
 
-def _work(payload: list[bytes | None]) -> Answered:
+def _work(payload: list[bytes | None], parsed: Parsed | None) -> Answered:
     assert _worker is not None
-    return _worker.answer(payload)
+    return _worker.answer(payload, parsed)
 
 
 class Transform:
@@ -175,7 +180,8 @@ class Transform:
         self._settings = settings
         # The output depends on these too, besides the file: a journal of another job can't be used.
         self._identity = json.dumps({"settings": asdict(settings), **identity}, sort_keys=True)
-        if settings.max_concurrent_transforms == 1:
+        self._here = settings.max_concurrent_transforms == 1
+        if self._here:
             _start_worker(make, settings)
             self._executor: Executor = Beside()
         else:
@@ -260,7 +266,9 @@ class Transform:
         """Each payload's size and answers, in order, with as many under way as there are workers, and one in hand."""
         waiting: deque[tuple[int, Future[Answered]]] = deque()
         for size, payload in payloads(given, self._settings):
-            waiting.append((size, self._executor.submit(_work, payload)))
+            # In this process a payload is tokenized while the one before is computed; others use all cores as it is.
+            parsed = _worker.parsed(payload) if _worker is not None and self._here else None
+            waiting.append((size, self._executor.submit(_work, payload, parsed)))
             if len(waiting) > self._settings.max_concurrent_transforms:
                 size, future = waiting.popleft()
                 yield size, future.result()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from promotion.errors import Invalid
@@ -20,7 +19,7 @@ class Languages:
     """Source and target languages that requests can name."""
 
     def __init__(self, tokenizer: Any, vocabulary: int) -> None:
-        self._tokenizer, self._vocabulary = tokenizer, vocabulary
+        self._vocabulary = vocabulary
         self._codes = _codes(tokenizer)
 
     def resolved(self, settings: Generation) -> Generation:
@@ -48,19 +47,6 @@ class Languages:
                 "forced_bos_token_id", f"is {forced}, and tgt_lang {settings.tgt_lang} is {target}: send one."
             )
         return settings.with_first(target)
-
-    @contextmanager
-    def source(self, code: str | None) -> Iterator[None]:
-        """Tokenize with `code` as the source language; without one, with the tokenizer's own."""
-        if code is None:
-            yield
-            return
-        before = self._tokenizer.src_lang
-        self._tokenizer.src_lang = code
-        try:
-            yield
-        finally:
-            self._tokenizer.src_lang = before
 
 
 def _codes(tokenizer: Any) -> Mapping[str, int]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,10 +45,17 @@ class Encoder:
             (limit for limit in limits if isinstance(limit, int) and 0 < limit < 10**6), default=_LONGEST_INPUT
         )
 
-    def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        """Each text with its special tokens."""
+    def beside(self) -> Encoder:
+        """Return an equal one with a tokenizer of its own, for another thread: a tokenizer takes one caller at a time."""
+        other = copy.copy(self)
+        other._tokenizer = copy.deepcopy(self._tokenizer)
+        return other
+
+    def encode(self, texts: Sequence[str], language: str | None = None) -> list[Encoded]:
+        """Each text with its special tokens, in the source `language`; without one, in the tokenizer's own."""
         near = [self._near(text) for text in texts]
-        return self._encoded(self._tokenizer, [(text,) for text in near], truncation=True)
+        with self._source(language):
+            return self._encoded(self._tokenizer, [(text,) for text in near], truncation=True)
 
     def encode_pairs(self, premises: Sequence[str], hypotheses: Sequence[str]) -> list[Encoded]:
         """Each premise joined with its hypothesis; only the premise is cut."""
@@ -75,6 +84,18 @@ class Encoder:
             types = source["token_type_ids"][at] if "token_type_ids" in tokenizer.model_input_names else None
             found.append(Encoded(tuple(source["input_ids"][at]), types and tuple(types), truncated))
         return found
+
+    @contextmanager
+    def _source(self, language: str | None) -> Iterator[None]:
+        if language is None:
+            yield
+            return
+        before = self._tokenizer.src_lang
+        self._tokenizer.src_lang = language
+        try:
+            yield
+        finally:
+            self._tokenizer.src_lang = before
 
     def _near(self, text: str) -> str:
         """The part of an overlong text that the model can reach, so that a megabyte isn't tokenized once a label."""

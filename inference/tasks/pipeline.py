@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +14,10 @@ from inference.records.json_lines import dump_line
 from inference.records.parameters import HYPER_PARAMS, named
 from inference.records.prompt_templates import Prompts
 from inference.records.requests import Request, checked_record, decode_record
-from inference.tasks.tasks import Answer, Task, answer_each
+from inference.tasks.tasks import Answer, Task, Tokenizing, answer_each
 from promotion.errors import Invalid
+
+log = logging.getLogger("inference")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,26 @@ class Pipeline:
         no file of its own and only its answers to write to.
         """
         begun = Begun()
+        return self._answered(self.parse_lines(lines), begun, stamp=stamp)
+
+    def tokenize_lines(self, lines: Sequence[bytes | RecordInvalid]) -> list[Request | RecordInvalid]:
+        """Parse and tokenize lines, on another thread than the one that answers those before."""
         parsed = self.parse_lines(lines)
+        if not isinstance(self.task, Tokenizing):
+            return parsed
+        try:
+            good = iter(self.task.tokenized([request for request in parsed if isinstance(request, Request)]))
+        except Exception:
+            # `answer_parsed` finds the record at fault: it tries each alone.
+            log.exception("tokenizing failed")
+            return parsed
+        return [next(good) if isinstance(request, Request) else request for request in parsed]
+
+    def answer_parsed(self, parsed: Sequence[Request | RecordInvalid]) -> Answered:
+        """Return an output line for each parsed line, in order."""
+        return self._answered(parsed, Begun())
+
+    def _answered(self, parsed: Sequence[Request | RecordInvalid], begun: Begun, *, stamp: bool = False) -> Answered:
         answers = answer_each(self.task, [request for request in parsed if isinstance(request, Request)])
         return self.finish_lines(parsed, answers, begun, stamp=stamp)
 

@@ -1,4 +1,4 @@
-"""Tasks: their protocol, text to text, and zero-shot classification.
+"""Tasks: their protocol, and text to text.
 
 A task parses records, has an engine do the work on what is different, and puts the answers back in order.
 """
@@ -8,24 +8,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-
-from inference.engines import Description, Entailment, Generated, Pair, PairEngine, Prompt, TextEngine
+from inference.engines import Description, Generated, Prompt, TextEngine
 from inference.engines.encoder_decoder import text_engine
-from inference.engines.nli import NliEngine
 from inference.engines.sampling import record_key
 from inference.engines.search import most_new_tokens
-from inference.models.configuration import TEXT_TO_TEXT, ZERO_SHOT
+from inference.models.configuration import TEXT_TO_TEXT
 from inference.models.generation_defaults import told_by_file
 from inference.models.languages import Languages
 from inference.models.loading import Loaded
 from inference.models.tokenizing import Encoded, Encoder, decoder_reach
-from inference.records.parameters import Generation, Labels
-from inference.records.requests import CancelToken, Request, generation_request, zero_shot_request
-from inference.tasks.score_cache import ScoreCache, Scored
-from promotion.errors import Invalid
+from inference.records.parameters import Generation
+from inference.records.requests import CancelToken, Request, generation_request
 
 log = logging.getLogger("inference")
 
@@ -103,7 +99,16 @@ class Flowing(Protocol):
         ...
 
 
-class _Plain:
+@runtime_checkable
+class Tokenizing(Protocol):
+    """A task whose requests can be tokenized on another thread than the one that answers them."""
+
+    def tokenized(self, requests: Sequence[Request]) -> list[Request]:
+        """Return the requests with what `answer` would tokenize."""
+        ...
+
+
+class EncoderTask:
     """The form of answers that the two tasks of encoders share."""
 
     literal = True
@@ -115,7 +120,7 @@ class _Plain:
         return dict(fields)
 
 
-class TextToText(_Plain):
+class TextToText(EncoderTask):
     """Texts from texts, by an encoder-decoder model."""
 
     name = TEXT_TO_TEXT
@@ -136,6 +141,10 @@ class TextToText(_Plain):
         """The engine's description."""
         return self._engine.description
 
+    @cached_property
+    def _ahead(self) -> Encoder:
+        return self._encoder.beside()
+
     def check_job(self, job: Mapping[str, Any]) -> None:
         """Raise Invalid for job parameters that no record could be answered with."""
         self._languages.resolved(self._defaults.updated(job))
@@ -152,6 +161,10 @@ class TextToText(_Plain):
         assert isinstance(settings, Generation)
         width = max(settings.num_beams, settings.num_return_sequences)
         return width * sum(self._encoder.about(text) + most_new_tokens(settings) for text in request.texts)
+
+    def tokenized(self, requests: Sequence[Request]) -> list[Request]:
+        """Return the requests with their texts' tokens, by a tokenizer that no other thread uses."""
+        return _with_tokens(requests, self._ahead)
 
     def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
         """Answer all requests, in order."""
@@ -174,16 +187,18 @@ class TextToText(_Plain):
             nonlocal came, prompted
             wanted: dict[tuple[str, Generation], list[tuple[int, int]]] = {}
             waiting: dict[tuple[str, Generation], list[CancelToken]] = {}
-            for request in requests:
+            known: dict[tuple[str, Generation], Encoded] = {}
+            for request in _with_tokens(requests, self._encoder):
                 assert isinstance(request.settings, Generation)
                 open_requests[came], missing[came] = {}, len(request.texts)
-                for place, text in enumerate(request.texts):
+                for place, (text, source) in enumerate(zip(request.texts, request.prepared, strict=True)):
+                    known[text, request.settings] = source
                     wanted.setdefault((text, request.settings), []).append((came, place))
                     waiting.setdefault((text, request.settings), []).append(request.cancel_token)
                 came += 1
-            encoded = self._encoded(list(wanted))
             prompts = []
-            for source, ((text, settings), places) in zip(encoded, wanted.items(), strict=True):
+            for (text, settings), places in wanted.items():
+                source = known[text, settings]
                 asked[prompted] = source, places
                 prompted += 1
                 clients = tuple(waiting[text, settings])
@@ -195,22 +210,12 @@ class TextToText(_Plain):
             source, places = asked.pop(index)
             answer = self._answer(result, source)
             for which, (number, place) in enumerate(places):
-                open_requests[number][place] = _repeated(answer) if which else answer
+                open_requests[number][place] = repeated(answer) if which else answer
                 missing[number] -= 1
                 if not missing[number]:
                     del missing[number]
                     answers = open_requests.pop(number)
                     yield number, [answers[place] for place in range(len(answers))]
-
-    def _encoded(self, wanted: Sequence[tuple[str, Generation]]) -> list[Encoded]:
-        """Each text's tokens, in the order asked for, tokenized in the source language that it names."""
-        found: dict[int, Encoded] = {}
-        for code in {settings.src_lang for _, settings in wanted}:
-            places = [place for place, (_, settings) in enumerate(wanted) if settings.src_lang == code]
-            with self._languages.source(code):
-                encoded = self._encoder.encode([wanted[place][0] for place in places])
-            found.update(zip(places, encoded, strict=True))
-        return [found[place] for place in range(len(wanted))]
 
     def _answer(self, result: Generated, source: Encoded) -> Answer:
         tokens_in, truncated, seconds = len(source.tokens), source.truncated, result.seconds
@@ -219,6 +224,25 @@ class TextToText(_Plain):
         texts = self._tokenizer.batch_decode([list(row) for row in result.sequences], skip_special_tokens=True)
         tokens_out = sum(map(len, result.sequences))
         return Answer({"generated_texts": texts}, tokens_in, tokens_out, truncated, seconds=seconds)
+
+
+def _with_tokens(requests: Sequence[Request], encoder: Encoder) -> list[Request]:
+    """Requests with an `Encoded` for each of their texts; equal texts are tokenized once."""
+    texts: dict[str | None, dict[str, None]] = {}
+    for request in requests:
+        if not request.prepared:
+            texts.setdefault(_language(request), {}).update(dict.fromkeys(request.texts))
+    found = {code: dict(zip(some, encoder.encode(list(some), code), strict=True)) for code, some in texts.items()}
+    return [
+        request
+        if request.prepared
+        else replace(request, prepared=tuple(found[_language(request)][text] for text in request.texts))
+        for request in requests
+    ]
+
+
+def _language(request: Request) -> str | None:
+    return request.settings.src_lang if isinstance(request.settings, Generation) else None
 
 
 def _within(settings: Generation, reach: int | None) -> Generation:
@@ -232,87 +256,6 @@ def _within(settings: Generation, reach: int | None) -> Generation:
         # It counts the start token.
         max_length=None if whole is None else min(whole, reach + 1),
     )
-
-
-class ZeroShot(_Plain):
-    """Labels for texts, by a model of natural language inference: does the text entail "This example is {label}."?"""
-
-    name = ZERO_SHOT
-    nothing: Mapping[str, Any] = {"sequence": "", "labels": [], "scores": []}
-
-    def __init__(self, loaded: Loaded, engine: PairEngine | None = None) -> None:
-        """Make the task from a loaded model; the engine computes pairs of text and hypothesis."""
-        self._engine = engine or NliEngine(loaded.model)
-        self._encoder = Encoder(loaded.tokenizer, loaded.model)
-        self._cache = ScoreCache()
-
-    def forget(self) -> None:
-        """Forget the scores of earlier calls."""
-        self._cache = ScoreCache()
-
-    @property
-    def description(self) -> Description:
-        """The engine's description."""
-        return self._engine.description
-
-    def check_job(self, job: Mapping[str, Any]) -> None:
-        """Raise Invalid for job parameters that no record could be answered with."""
-        Labels.of({"candidate_labels": ["any"], **{name: value for name, value in job.items() if value is not None}})
-
-    def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
-        """Parse a record, and refuse labels that are longer than the model's input."""
-        request = zero_shot_request(record, job)
-        assert isinstance(request.settings, Labels)
-        for label, hypothesis in zip(request.settings.candidate_labels, request.settings.hypotheses, strict=True):
-            if len(hypothesis) > self._encoder.longest and not self._encoder.fits_as_hypothesis(hypothesis):
-                raise Invalid("candidate_labels", f"{label[:40]!r}… is longer than the model can take.")
-        return request
-
-    def weigh(self, request: Request) -> int:
-        """Estimate the tokens of all pairs of text and hypothesis."""
-        assert isinstance(request.settings, Labels)
-        hypotheses = [self._encoder.about(one) for one in request.settings.hypotheses]
-        return sum(len(hypotheses) * self._encoder.about(text) + sum(hypotheses) for text in request.texts)
-
-    def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
-        """Answer all requests, in order; equal pairs are computed once, in this call and those before."""
-        pairs: dict[tuple[str, str], int] = {}
-        wanted: dict[tuple[str, Labels], list[int]] = {}
-        places: list[list[int]] = []
-        order: dict[tuple[str, Labels], int] = {}
-        for request in requests:
-            settings = request.settings
-            assert isinstance(settings, Labels)
-            for text in request.texts:
-                if (text, settings) not in wanted:
-                    order[text, settings] = len(order)
-                    wanted[text, settings] = [pairs.setdefault((text, one), len(pairs)) for one in settings.hypotheses]
-            places.append([order[text, settings] for text in request.texts])
-        scores = self._scores(list(pairs))
-        answers = []
-        for (text, settings), used in wanted.items():
-            found = [scores[place] for place in used]
-            tokens_in, truncated = sum(one.tokens for one in found), any(one.truncated for one in found)
-            error = next((one.logits.error for one in found if one.logits.error), None)
-            seconds = max(one.logits.seconds for one in found)
-            fields = self.nothing if error else ranked(text, settings, [one.logits for one in found])
-            answers.append(Answer(fields, tokens_in, 0, truncated, seconds=seconds, error=error))
-        return spread(answers, places)
-
-    def _scores(self, pairs: Sequence[tuple[str, str]]) -> list[Scored]:
-        """Each pair's score, from the cache or from the engine."""
-        known = [self._cache.get(*pair) for pair in pairs]
-        missing = [place for place, one in enumerate(known) if one is None]
-        scores = {
-            place: replace(one, logits=replace(one.logits, seconds=0.0)) for place, one in enumerate(known) if one
-        }
-        if missing:
-            encoded = self._encoder.encode_pairs(*map(list, zip(*(pairs[place] for place in missing), strict=True)))
-            for index, logits in self._engine.score([Pair(source.tokens, source.types) for source in encoded]):
-                place, source = missing[index], encoded[index]
-                scores[place] = Scored(logits, len(source.tokens), source.truncated)
-                self._cache.put(*pairs[place], scores[place])
-        return [scores[place] for place in range(len(pairs))]
 
 
 def answer_each(task: Task, requests: Sequence[Request]) -> list[list[Answer]]:
@@ -335,23 +278,6 @@ def _alone(task: Task, request: Request) -> list[Answer]:
         return [Answer(task.nothing, error=why) for _ in request.texts]
 
 
-def ranked(text: str, settings: Labels, logits: Sequence[Entailment]) -> dict[str, Any]:
-    """Labels best first, as the transformers pipeline has them.
-
-    One of several: the labels' entailments compete. Each by itself (or a single one): entailment against contradiction.
-    """
-    entailment = np.array([one.entailment for one in logits])  # (labels,), float64
-    if settings.multi_label or len(logits) == 1:
-        contradiction = np.array([one.contradiction for one in logits])
-        scores = 1 / (1 + np.exp(np.clip(contradiction - entailment, -700, 700)))
-    else:
-        weights = np.exp(entailment - entailment.max())
-        scores = weights / weights.sum()
-    best_first = np.argsort(scores, kind="stable")[::-1]
-    labels = [settings.candidate_labels[place] for place in best_first]
-    return {"sequence": text, "labels": labels, "scores": [float(scores[place]) for place in best_first]}
-
-
 def spread(answers: Sequence[Answer], places: Sequence[Sequence[int]]) -> list[list[Answer]]:
     """Each request's answers; one that an earlier request had already got is marked as repeated."""
     seen: set[int] = set()
@@ -360,11 +286,11 @@ def spread(answers: Sequence[Answer], places: Sequence[Sequence[int]]) -> list[l
         row = []
         for place in wanted:
             answer = answers[place]
-            row.append(answer if place not in seen else _repeated(answer))
+            row.append(answer if place not in seen else repeated(answer))
             seen.add(place)
         out.append(row)
     return out
 
 
-def _repeated(answer: Answer) -> Answer:
+def repeated(answer: Answer) -> Answer:
     return replace(answer, repeated=True)

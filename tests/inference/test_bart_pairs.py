@@ -16,7 +16,7 @@ from inference.engines import Description, Entailment, Pair
 from inference.engines.nli import Logits, NliEngine
 from inference.models.loading import load
 from inference.tasks.pipeline import Pipeline
-from inference.tasks.tasks import ZeroShot
+from inference.tasks.zero_shot import ZeroShot
 
 CLASSES = {0: "contradiction", 1: "neutral", 2: "entailment"}
 VOCABULARY, END = 64, 2

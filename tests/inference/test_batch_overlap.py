@@ -1,17 +1,20 @@
-"""With one worker a thread computes, while another reads what comes next: order, failures and interrupts."""
+"""With one worker a thread computes, while another reads and tokenizes what comes next: order, failures, interrupts."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
 import pytest
 
 from inference.batch.transform import Settings, Transform, payloads
-from inference.tasks.pipeline import Pipeline
+from inference.errors import RecordInvalid
+from inference.records.requests import Request
+from inference.tasks.pipeline import Answered, Pipeline
+from inference.tasks.tasks import TextToText
 from tests.inference.conftest import Make
 from tests.inference.samples import sentences
 
@@ -34,29 +37,57 @@ def transformed(make: Make, source: Path, target: Path) -> list[bytes]:
     return target.read_bytes().splitlines()
 
 
-def test_the_next_payload_is_read_while_one_is_computed(
-    make: Make, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_next_payload_is_tokenized_while_one_is_computed(make: Make, source: Path, tmp_path: Path) -> None:
     expected = transformed(make, source, tmp_path / "expected.out")
-    read_on = threading.Event()
+    tokenized = threading.Semaphore(0)
+    threads: list[str] = []
 
-    def reading(given: IO[bytes], settings: Settings) -> Iterator[tuple[int, list[bytes | None]]]:
-        for number, payload in enumerate(payloads(given, settings)):
-            if number:
-                read_on.set()
-            yield payload
-
-    def waiting() -> Pipeline:
+    def watched() -> Pipeline:
         pipeline = make()
-        answer = pipeline.answer_lines
-        monkeypatch.setattr(pipeline, "answer_lines", lambda lines: answer(lines) if read_on.wait(60) else None)
+        tokenize, answer = pipeline.tokenize_lines, pipeline.answer_parsed
+        remaining = 8
+
+        def tokenizing(lines: Sequence[bytes | RecordInvalid]) -> list[Request | RecordInvalid]:
+            found = tokenize(lines)
+            assert all(isinstance(one, Request) and one.prepared for one in found)
+            tokenized.release()
+            return found
+
+        def answering(parsed: Sequence[Request | RecordInvalid]) -> Answered:
+            nonlocal remaining
+            threads.append(threading.current_thread().name)
+            # Its own, and the one after it unless it is the last.
+            remaining -= 1
+            assert all(tokenized.acquire(timeout=60) for _ in range(2 if remaining == 7 else min(1, remaining)))
+            return answer(parsed)
+
+        pipeline.tokenize_lines, pipeline.answer_parsed = tokenizing, answering  # type: ignore[method-assign]
         return pipeline
 
-    monkeypatch.setattr("inference.batch.transform.payloads", reading)
-
-    found = transformed(waiting, source, tmp_path / "found.out")
+    found = transformed(watched, source, tmp_path / "found.out")
 
     assert found == expected
+    assert threads == ["model"] * 8
+
+
+def test_a_text_that_cannot_be_tokenized_is_the_error_of_its_record(make: Make, source: Path, tmp_path: Path) -> None:
+    expected = transformed(make, source, tmp_path / "expected.out")
+
+    def failing() -> Pipeline:
+        pipeline = make()
+        assert isinstance(pipeline.task, TextToText)
+        tokenized = pipeline.task.tokenized
+
+        def tokenizing(requests: Sequence[Request]) -> list[Request]:
+            if any(request.id == 3 for request in requests):
+                raise RuntimeError("Already borrowed")
+            return tokenized(requests)
+
+        pipeline.task.tokenized = tokenizing  # type: ignore[method-assign]
+        return pipeline
+
+    # The thread of the model tries it again, where a record that is really at fault fails alone.
+    assert transformed(failing, source, tmp_path / "found.out") == expected
 
 
 def test_an_error_of_the_model_ends_the_command(make: Make, source: Path, tmp_path: Path) -> None:
@@ -75,13 +106,13 @@ def test_an_interrupt_ends_the_payload_under_way_before_the_process(
     begun, never = threading.Event(), threading.Event()
 
     def endless() -> Pipeline:
-        def answer(lines: object) -> None:
+        def answer(parsed: object) -> None:
             begun.set()
             while not never.wait(0.01):
                 pass
 
         pipeline = make()
-        monkeypatch.setattr(pipeline, "answer_lines", answer)
+        monkeypatch.setattr(pipeline, "answer_parsed", answer)
         return pipeline
 
     def interrupted(given: IO[bytes], settings: Settings) -> Iterator[tuple[int, list[bytes | None]]]:

@@ -35,7 +35,7 @@ from inference.models.loading import load
 from inference.records.parameters import Generation
 from inference.scoring.metrics import text_scorer, text_scores
 from inference.tasks.pipeline import Pipeline
-from inference.tasks.tasks import ZeroShot
+from inference.tasks.zero_shot import ZeroShot
 from tests.inference.real_texts import ARTICLES, RESOLUTIONS, articles, resolutions, source
 
 LONGEST = 512

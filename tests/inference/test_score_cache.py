@@ -15,7 +15,7 @@ from inference.engines.nli import NliEngine
 from inference.models.loading import Loaded, load
 from inference.tasks.pipeline import Pipeline
 from inference.tasks.score_cache import ScoreCache, Scored
-from inference.tasks.tasks import ZeroShot
+from inference.tasks.zero_shot import ZeroShot
 
 KNOWN = {"sequences": "the quick fox", "candidate_labels": ["sport", "weather"]}
 GOOD = Scored(Entailment(0.5, 1.5, 0.1), 7, False)
