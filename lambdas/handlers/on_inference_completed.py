@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from lambdas.shared.dependencies import client, config, count, logger, recorder
@@ -26,6 +26,10 @@ from promotion.errors import Invalid, PromotionError
 from promotion.rendering.documents.costs import cost
 from promotion.workflows.commands import RecordFailure, RecordInference, RecordUnmeasured
 
+MOST_PICTURES, LONGEST_NAME = 20, 200
+# A run's name is kept with its version, and an item of the ledger holds 400 KB.
+RunId = Annotated[str, Meta(max_length=LONGEST_NAME)]
+
 
 class RunRequest(Struct, frozen=True, kw_only=True):
     """Input of a run, as far as it is needed for a run that failed before its first step."""
@@ -37,7 +41,7 @@ class RunReport(Struct, frozen=True, kw_only=True):
     """The detail of an `Inference Completed` event as a pipeline sends it, as far as it is believed."""
 
     environment: str
-    run_id: str
+    run_id: RunId
     status: str
     model_package_group: str = ""
     request: RunRequest = RunRequest()
@@ -164,13 +168,20 @@ def read_evidence(report: RunReport, reporter: str = "") -> Evidence:
         said=True,
     )
     base = report.metrics_uri.rpartition("/")[0]
-    pictures = document.get("pictures")
-    named = [str(name) for name in pictures if "/" not in str(name)] if isinstance(pictures, list) else []
     if not reporter and (spent := cost(instance_times(client("sagemaker"), report.run_id))) is not None:
         known |= {"cost_usd": spent.usd, "cost_basis": spent.basis}
     return evidence_of(
-        document, metrics_uri=report.metrics_uri, pictures=tuple(f"{base}/{name}" for name in named), **known
+        document,
+        metrics_uri=report.metrics_uri,
+        pictures=tuple(f"{base}/{name}" for name in _pictures(document.get("pictures"))),
+        **known,
     )
+
+
+def _pictures(named: object) -> list[str]:
+    """Names of pictures beside the metrics: more than are shown, and fewer than a hostile document could list."""
+    listed = named[:MOST_PICTURES] if isinstance(named, list) else []
+    return [name for name in listed if isinstance(name, str) and "/" not in name and len(name) <= LONGEST_NAME]
 
 
 def _is_integrity(error: object) -> bool:

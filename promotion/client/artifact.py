@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from promotion.client.gzip_stream import Readable
 from promotion.client.kept_documents import KeptDocuments, Wanted, nothing
 from promotion.errors import IntegrityError, Invalid
 
+# As botocore takes them, without ARNs: those of access points have a slash in them.
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 # Nothing but plain values: a canonical text is written an entry at a time, so that a manifest is never in memory twice.
 _ENTRY = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
@@ -26,11 +29,13 @@ def split_uri(uri: str, field: str) -> tuple[str, str]:
     """Bucket and key of `s3://bucket/key`.
 
     Raises:
-        Invalid: it is not such an address.
+        Invalid: it is not such an address, or no bucket can have such a name.
     """
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     if not uri.startswith("s3://") or not bucket or not key:
         raise Invalid(field, f"{uri!r} is not an s3://bucket/key address.")
+    if not _BUCKET.fullmatch(bucket):
+        raise Invalid(field, f"{bucket[:80]!r} is no name of a bucket.")
     return bucket, key
 
 

@@ -34,15 +34,16 @@ def read_confusion(document: object) -> Confusion | None:
     if isinstance(found, Mapping):
         inner = [name for row in found.values() if isinstance(row, Mapping) for name in row]
         labels = list(dict.fromkeys([*map(str, found), *map(str, inner)]))
+        places = {label: place for place, label in enumerate(labels)}
         rows = {str(name): row for name, row in found.items()}
-        return _confusion(labels, [[_cell(rows.get(mine), other) for other in labels] for mine in labels])
+        return _confusion(labels, [_cells(rows.get(label), places) for label in labels])
     own = document.get("confusion") if isinstance(document, Mapping) else None
     if not isinstance(own, Mapping):
         return None
     given, counts = _list(own.get("labels")), [_list(row) for row in _list(own.get("counts"))]
     if len(counts) != len(given) or any(len(row) != len(given) for row in counts):
         return None
-    return _confusion([str(label) for label in given], [[_count(cell) for cell in row] for row in counts])
+    return _confusion([str(label) for label in given], [dict(enumerate(map(_count, row))) for row in counts])
 
 
 def read_roc(document: object) -> tuple[tuple[float, float], ...]:
@@ -77,21 +78,27 @@ def _part(document: object, name: str) -> object:
     return next((part[name] for part in groups if name in part), None)
 
 
-def _confusion(labels: Sequence[str], counts: Sequence[Sequence[int | None]]) -> Confusion | None:
-    """The matrix of the most frequent classes, in their order; None if a cell is no count."""
-    if len(labels) < 2 or any(cell is None for row in counts for cell in row):
+def _confusion(labels: Sequence[str], counts: Sequence[Mapping[int, int | None]]) -> Confusion | None:
+    """The matrix of the most frequent classes, in their order; None if a cell is no count.
+
+    `counts` has the cells of each row that are given, by column: whole rows of a file's classes would be its size squared.
+    """
+    if len(labels) < 2 or any(cell is None for row in counts for cell in row.values()):
         return None
-    sizes = [sum(cell or 0 for cell in row) for row in counts]
+    sizes = [sum(cell or 0 for cell in row.values()) for row in counts]
     kept = sorted(sorted(range(len(labels)), key=lambda place: -sizes[place])[:MOST_CLASSES])
     return Confusion(
         labels=tuple(one_line(labels[place], LONGEST_LABEL) or "(empty)" for place in kept),
-        counts=tuple(tuple(counts[row][column] or 0 for column in kept) for row in kept),
+        counts=tuple(tuple(counts[row].get(column) or 0 for column in kept) for row in kept),
         left_out=len(labels) - len(kept),
     )
 
 
-def _cell(row: object, name: str) -> int | None:
-    return _count(row.get(name, 0)) if isinstance(row, Mapping) else 0 if row is None else None
+def _cells(row: object, places: Mapping[str, int]) -> dict[int, int | None]:
+    """The cells of a row by their columns; one that is no count where the row is none."""
+    if row is None:
+        return {}
+    return {places[str(name)]: _count(cell) for name, cell in row.items()} if isinstance(row, Mapping) else {0: None}
 
 
 def _count(value: object) -> int | None:

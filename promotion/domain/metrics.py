@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+import msgspec
 
 from promotion.domain.curves import read_confusion, read_roc
 from promotion.domain.model import Evidence, Metric
 from promotion.errors import Invalid
 from promotion.formatting import listed, one_line
 
-# Limits for a metrics document: an item of the ledger holds 400 KB.
+# Limits for a metrics document: an item of the ledger holds 400 KB, and a version's has the evidence of all its environments.
 MOST_METRICS = 200
+# Bytes of each part's JSON: a character may take four of them, and a control character six.
+ROOM = {"metrics": 24_000, "counts": 2_000, "latency_ms": 2_000, "throughput": 2_000, "engine": 4_000, "drift": 8_000}
+# Groups of metrics in groups of metrics: SageMaker's form has them once.
+DEEPEST = 4
 LONGEST_NAME = 120
 LONGEST_TEXT = 200
 LONGEST_PROBLEM = 400
 LARGEST_COUNT = 1 << 53
 MOST_UNREAD = 3
 
+
+Value = TypeVar("Value")
 
 # Metrics that this service measures as a share, from 0 to 1; other tools write percent.
 _SHARES = frozenset({"exact_match", "accuracy", "macro_f1", "f1", "precision", "recall", "auc", "map", "mrr"})
@@ -39,24 +47,27 @@ def unread(document: object) -> str:
     """Name what looks like a metric and is no number, such as `"71 %"`; empty if all could be read."""
     if not isinstance(document, Mapping):
         return ""
-    part = document.get("metrics")
     found: dict[str, str] = {}
-    _find_unread(part if isinstance(part, Mapping) else document, found)
+    for name, value in _entries(document):
+        text = value.get("value") if isinstance(value, Mapping) else value
+        # A text without a digit (a model's name, NaN) was not meant as a metric.
+        if isinstance(text, str) and any(c.isdigit() for c in text[:1]) and _finite(text) is None:
+            found[one_line(_name(name), 60)] = text
     said = [
         f"{name} is {one_line(repr(text), 40)}, which is no number" for name, text in list(found.items())[:MOST_UNREAD]
     ]
     return listed(said)
 
 
-def _find_unread(document: Mapping[str, object], found: dict[str, str]) -> None:
-    for name, value in document.items():
+def _entries(document: Mapping[str, object], depth: int = 0) -> Iterator[tuple[str, object]]:
+    """Names and values of a document, or of its `metrics`; those of SageMaker's groups (`*_metrics`) stand among them."""
+    part = document.get("metrics")
+    for name, value in (part if isinstance(part, Mapping) else document).items():
         if str(name).endswith("_metrics") and isinstance(value, Mapping):
-            _find_unread(value, found)
-            continue
-        text = value.get("value") if isinstance(value, Mapping) else value
-        # A text without a digit (a model's name, NaN) was not meant as a metric.
-        if isinstance(text, str) and any(c.isdigit() for c in text[:1]) and _finite(text) is None:
-            found[one_line(_name(name), 60)] = text
+            if depth < DEEPEST:
+                yield from _entries(value, depth + 1)
+        else:
+            yield str(name), value
 
 
 def read_metrics(document: object) -> dict[str, Metric]:
@@ -67,16 +78,11 @@ def read_metrics(document: object) -> dict[str, Metric]:
     Raises:
         Invalid: it is none of these.
     """
-    document = _mapping(document)
-    if isinstance(document.get("metrics"), Mapping):
-        document = _mapping(document["metrics"])
     found: dict[str, Metric] = {}
-    for name, value in document.items():
-        if str(name).endswith("_metrics") and isinstance(value, Mapping):
-            found.update(read_metrics(value))
-        elif isinstance(value, bool):
+    for name, value in _entries(_mapping(document)):
+        if isinstance(value, bool):
             continue
-        elif isinstance(value, int | float):
+        if isinstance(value, int | float):
             found[_name(name)] = Metric(value=_finite(value))
         elif isinstance(value, str) and (written := _finite(value)) is not None:
             found[_name(name)] = Metric(value=written)
@@ -85,15 +91,26 @@ def read_metrics(document: object) -> dict[str, Metric]:
     return dict(list(found.items())[:MOST_METRICS])
 
 
+def _fitting(part: str, values: Mapping[str, Value]) -> dict[str, Value]:
+    """The first entries of a part for which there is room."""
+    room, kept = ROOM[part], dict[str, Value]()
+    for name, value in values.items():
+        room -= len(msgspec.json.encode({name: value}))
+        if room < 0:
+            break
+        kept[name] = value
+    return kept
+
+
 def evidence_of(document: object, **known: Any) -> Evidence:
     """Read evidence from a metrics document.
 
-    Parts of a wrong type are left out, and every part is kept below the size of a ledger item.
+    Parts of a wrong type are left out, and every part is kept below a size of its own, which the evidence's `problem` tells.
 
     Raises:
         Invalid: the document is not a JSON object.
     """
-    metrics = read_metrics(document)
+    parts: dict[str, Mapping[str, Any]] = {"metrics": read_metrics(document)}
     document = _mapping(document)
 
     def numbers(field: str) -> dict[str, float]:
@@ -101,20 +118,24 @@ def evidence_of(document: object, **known: Any) -> Evidence:
         read = {_name(key): number_of(value) for key, value in part.items()} if isinstance(part, Mapping) else {}
         return {key: value for key, value in list(read.items())[:MOST_METRICS] if value is not None}
 
-    known["problem"] = known.get("problem") or unread(document) or _drift_problem(document)
     drift, engine = document.get("drift"), document.get("engine")
-    measured = numbers("drift")
+    parts["counts"] = {key: int(value) for key, value in numbers("counts").items() if abs(value) <= LARGEST_COUNT}
+    parts |= {name: numbers(name) for name in ("latency_ms", "throughput", "drift")}
+    parts["engine"] = _scalars(engine) if isinstance(engine, Mapping) else {}
+    kept = {name: _fitting(name, part) for name, part in parts.items()}
+    # One measure of drift that is no number, or has no room, must not leave the others to say that all is well.
+    if not isinstance(drift, Mapping) or len(kept["drift"]) < len(drift):
+        kept["drift"] = {}
+    cut = [name for name, part in parts.items() if len(kept[name]) < len(part)]
+    said = (
+        known.get("problem") or unread(document) or _drift_problem(document),
+        f"the document has more than is kept of {listed(cut)}" if cut else "",
+    )
+    known |= {"problem": "; ".join(filter(None, said)), **kept}
     return Evidence(
         task=str(document.get("task", ""))[:LONGEST_NAME],
-        metrics=metrics,
-        counts={key: int(value) for key, value in numbers("counts").items() if abs(value) <= LARGEST_COUNT},
-        latency_ms=numbers("latency_ms"),
-        throughput=numbers("throughput"),
-        engine=_scalars(engine) if isinstance(engine, Mapping) else {},
-        # One measure of drift that is no number must not leave the others to say that all is well.
         confusion=read_confusion(document),
         roc=read_roc(document),
-        drift=measured if isinstance(drift, Mapping) and len(measured) == len(drift) else {},
         **known,
     )
 

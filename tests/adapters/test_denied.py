@@ -6,10 +6,13 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 from lambdas.handlers import on_inference_completed, prepare_inference
-from promotion.aws.s3.artifacts import Denied, read_json
+from promotion.aws.s3.artifacts import Denied, read_details, read_json
+from promotion.aws.s3.picture_store import read_picture
+from promotion.domain.model import Evidence
 from promotion.errors import Invalid
 from tests.fakes import as_client
 
@@ -40,3 +43,46 @@ def test_a_completed_run_whose_metrics_are_denied_raises(monkeypatch: pytest.Mon
     detail = {"environment": "dev", "run_id": "r1", "status": "Completed", "model_package_group": "g"}
     with pytest.raises(Denied):
         on_inference_completed.handler({"detail": detail}, None)
+
+
+# What the writer of an object chooses: its storage class, its encryption, its name.
+UNREADABLE = ("InvalidObjectState", "InvalidRequest", "KeyTooLongError", "AccessDenied", "NoSuchKey")
+
+
+@pytest.mark.parametrize("code", UNREADABLE)
+def test_a_picture_that_cannot_be_read_is_none(code: str) -> None:
+    """An error would keep the page from everybody, and each later mail of the group back."""
+    with Stubber(boto3.client("s3", region_name="us-east-1")) as stub:
+        stub.add_client_error("get_object", code, http_status_code=400)
+        assert read_picture(as_client(stub.client), "s3://evidence/g/dev/r/score/a.png") is None
+
+
+@pytest.mark.parametrize("code", UNREADABLE)
+def test_details_that_cannot_be_read_are_none(code: str) -> None:
+    evidence = Evidence(source="inference", metrics_uri="s3://evidence/g/dev/r/score/metrics.json")
+    with Stubber(boto3.client("s3", region_name="us-east-1")) as stub:
+        stub.add_client_error("get_object", code, http_status_code=400)
+        assert read_details(as_client(stub.client), evidence) == {}
+
+
+@pytest.mark.parametrize(("code", "status"), [("SlowDown", 503), ("InternalError", 500)])
+def test_what_s3_may_answer_later_is_asked_again(code: str, status: int) -> None:
+    with Stubber(boto3.client("s3", region_name="us-east-1")) as stub:
+        for _ in range(2):
+            stub.add_client_error("get_object", code, http_status_code=status)
+        with pytest.raises(ClientError):
+            read_picture(as_client(stub.client), "s3://evidence/a.png")
+        with pytest.raises(ClientError):
+            read_json(as_client(stub.client), "s3://evidence/metrics.json", "metrics_uri")
+
+
+def test_a_document_that_lists_very_many_pictures_names_a_few() -> None:
+    named = on_inference_completed._pictures(["a.png", "x/y.png", 7, "n" * 2_000, *["b.png"] * 1_000_000])
+    assert named[:2] == ["a.png", "b.png"]
+    assert len(named) < on_inference_completed.MOST_PICTURES
+    assert on_inference_completed._pictures("a.png") == []
+
+
+def test_a_run_with_an_endless_name_is_refused() -> None:
+    detail = {"environment": "dev", "run_id": "r" * 200_000, "status": "Completed", "model_package_group": "g"}
+    assert "run_id" in str(on_inference_completed.handler({"detail": detail}, None)["refused"])

@@ -51,7 +51,17 @@ class People:
         finally:
             self.inside = before
 
-    def register(self, number: int = 0, group: str = GROUP, *, tell: bool = True, rouge: float = 0.7) -> int:
+    def register(
+        self,
+        number: int = 0,
+        group: str = GROUP,
+        *,
+        tell: bool = True,
+        rouge: float = 0.7,
+        metrics: object = None,
+        measured: str = "",
+        **container: str,
+    ) -> int:
         """A model is packed, put into S3 and registered, by an ordinary client."""
         with self.unharmed():
             sagemaker, s3 = client("sagemaker"), client("s3")
@@ -60,13 +70,14 @@ class People:
             )
             base = f"{group}/{number}"
             s3.put_object(Bucket=MODELS, Key=f"{base}/model.tar.gz", Body=_archive(number % 256))
-            metrics = json.dumps({"rougeL": rouge}).encode()
-            s3.put_object(Bucket=MODELS, Key=f"{base}/metrics.json", Body=metrics)
-            statistics = {"ContentType": "application/json", "S3Uri": f"s3://{MODELS}/{base}/metrics.json"}
+            document = json.dumps({"rougeL": rouge} if metrics is None else metrics, ensure_ascii=False).encode()
+            s3.put_object(Bucket=MODELS, Key=f"{base}/metrics.json", Body=document)
+            place = measured or f"s3://{MODELS}/{base}/metrics.json"
+            statistics = {"ContentType": "application/json", "S3Uri": place}
             sagemaker.create_model_package(
                 ModelPackageGroupName=group,
                 InferenceSpecification={
-                    "Containers": [{"Image": IMAGE, "ModelDataUrl": f"s3://{MODELS}/{base}/model.tar.gz"}],
+                    "Containers": [{"Image": IMAGE, "ModelDataUrl": f"s3://{MODELS}/{base}/model.tar.gz", **container}],
                     "SupportedContentTypes": ["application/jsonlines"],
                     "SupportedResponseMIMETypes": ["application/jsonlines"],
                 },

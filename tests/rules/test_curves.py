@@ -55,6 +55,13 @@ def test_the_most_frequent_classes_are_kept_in_their_order() -> None:
     assert (len(found.labels), found.left_out) == (MOST_CLASSES, 20)
 
 
+def test_very_many_classes_take_no_more_than_their_file() -> None:
+    """Each class against each other one would be ten thousand million cells."""
+    found = read_confusion({"confusion_matrix": {f"{number}": {f"{number}": 1} for number in range(100_000)}})
+    assert found is not None
+    assert (len(found.labels), found.left_out) == (MOST_CLASSES, 100_000 - MOST_CLASSES)
+
+
 @pytest.mark.parametrize(
     "matrix",
     [

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from promotion.config.loading import parse
 from promotion.config.settings import Gate
+from promotion.domain.canonical_json import canonical
 from promotion.domain.gate_result import GateResult
 from promotion.domain.gate_sentences import gate_bound, gate_why
 from promotion.domain.gates import evaluate
-from promotion.domain.metrics import evidence_of
+from promotion.domain.metrics import ROOM, evidence_of
 from promotion.domain.model import Evidence
 from promotion.domain.registration import attached_to, carried, licence_of
 from promotion.errors import Invalid
@@ -136,15 +137,38 @@ def test_a_run_carries_what_its_version_was_registered_with() -> None:
 @example({"m": {"value": 10**400, "n": 10**400}}, "metrics")
 @example({"records": 10**400}, "counts")
 def test_any_metrics_document_is_read_and_fits_the_ledger(part: Any, field: str) -> None:
-    from promotion.domain.canonical_json import canonical
-
     found = evidence_of({field: part}, source="inference")
     assert len(canonical(found)) < 300_000
 
 
-def test_a_huge_metrics_document_is_cut() -> None:
-    from promotion.domain.canonical_json import canonical
+def test_metrics_nested_without_end_are_none() -> None:
+    nested: dict[str, Any] = {"accuracy": "7x"}
+    for _ in range(100_000):
+        nested = {"deep_metrics": nested}
+    found = evidence_of({"auc": 0.5, **nested}, source="inference")
+    assert list(found.metrics) == ["auc"]
 
+
+def test_what_has_no_room_is_said_and_the_first_metrics_stay() -> None:
+    wide = ["\U0001f600" * 110 + f"{number:010d}" for number in range(200)]
+    document = {
+        "metrics": {"rougeL": 0.5, **dict.fromkeys(wide, 0.1)},
+        **dict.fromkeys(("counts", "latency_ms", "throughput", "drift"), dict.fromkeys(wide, 1)),
+        "engine": dict.fromkeys(wide, "\x01" * 200),
+    }
+    found = evidence_of(document, source="inference")
+    assert len(canonical(found)) < sum(ROOM.values()) + 1_000
+    assert found.metrics["rougeL"].value == 0.5
+    assert found.drift == {}
+    assert found.problem == (
+        "the document has more than is kept of metrics, counts, latency_ms, throughput, drift and engine"
+    )
+    honest = {f"metric_{number}": {"value": 0.12345678, "low": 0.1, "high": 0.2, "n": 240} for number in range(200)}
+    whole = evidence_of({"metrics": honest, "drift": dict.fromkeys(honest, 0.123456)}, source="inference")
+    assert (len(whole.metrics), len(whole.drift), whole.problem) == (200, 200, "")
+
+
+def test_a_huge_metrics_document_is_cut() -> None:
     document = {
         "metrics": {f"metric-{n}" * 40: {"value": 0.5, "n": 60} for n in range(5000)},
         "engine": {f"fact-{n}": "x" * 5000 for n in range(500)},

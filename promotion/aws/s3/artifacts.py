@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from msgspec.structs import replace
 
 from promotion.client.artifact import HashedArtifact, Manifest, hash_artifact, split_uri
@@ -36,7 +36,8 @@ def is_transient(error: Exception) -> bool:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
         code = error.response.get("Error", {}).get("Code", "")
         return status >= 500 or status == 429 or "Throttl" in code or code in ("SlowDown", "RequestTimeout")
-    return isinstance(error, BotoCoreError)
+    # What botocore itself refuses to send, it refuses again.
+    return isinstance(error, BotoCoreError) and not isinstance(error, ParamValidationError)
 
 
 def size_of(s3: S3Client, container: Container) -> int:
@@ -154,24 +155,34 @@ class Denied(Invalid):
     """This role may not read the object, which may exist: a fault of the deployment."""
 
 
+class Absent(Invalid):
+    """There is no such object."""
+
+
 def read_json(s3: S3Client, uri: str, field: str) -> tuple[Any, str]:
     """A JSON document of at most 4 MiB, and the SHA-256, hex, of its bytes.
 
     Raises:
+        Absent: there is no such object.
         Denied: S3, or KMS for the object's key, doesn't let this role read it.
-        Invalid: it is not there, too large, or not JSON.
+        Invalid: it is archived, encrypted with a key of somebody's own, too large, or not JSON.
+        ClientError: S3 is throttled or unavailable.
     """
     bucket, key = split_uri(uri, field)
     try:
         answer = s3.get_object(Bucket=bucket, Key=key)
     except ClientError as error:
-        if error.response["Error"]["Code"] in _MISSING:
-            raise Invalid(field, f"{uri} can't be read.") from None
-        if error.response["Error"]["Code"] in ("AccessDenied", "403"):
+        code = error.response["Error"]["Code"]
+        if code in _MISSING:
+            raise Absent(field, f"{uri} can't be read.") from None
+        if code in ("AccessDenied", "403"):
             raise Denied(
                 field, f"{uri} can't be read: {error.response['Error'].get('Message', 'access denied')}"
             ) from None
-        raise
+        if is_transient(error):
+            raise
+        # Whoever writes the object chooses its storage class and its encryption.
+        raise Invalid(field, f"{uri} can't be read: {code}.") from None
     if answer["ContentLength"] > LARGEST_METRICS_BYTES:
         raise Invalid(field, f"{uri} is larger than {LARGEST_METRICS_BYTES} bytes.")
     body = answer["Body"].read()

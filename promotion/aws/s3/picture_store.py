@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
+from promotion.aws.s3.artifacts import is_transient
 from promotion.client.artifact import split_uri
 from promotion.rendering.documents.pictures import LARGEST_PICTURE_BYTES
 
@@ -14,13 +15,18 @@ if TYPE_CHECKING:
 
 
 def read_picture(s3: S3Client, uri: str) -> bytes | None:
-    """A picture's bytes, or None where it isn't there, may not be read, or is too large to show."""
+    """A picture's bytes, or None where it isn't there, can't be read, or is too large to show.
+
+    Raises:
+        ClientError: S3 is throttled or unavailable.
+    """
     bucket, key = split_uri(uri, "pictures")
     try:
         answer = s3.get_object(Bucket=bucket, Key=key)
     except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "NoSuchBucket", "AccessDenied"):
-            return None
-        raise
+        # Whoever writes a picture chooses its name, storage class and encryption: none of them keeps a page or a mail back.
+        if is_transient(error):
+            raise
+        return None
     body: bytes | None = answer["Body"].read() if answer["ContentLength"] <= LARGEST_PICTURE_BYTES else None
     return body

@@ -15,7 +15,7 @@ from promotion.domain.package_changes import is_another
 # https://docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html
 _ADDRESS = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.(?:com|com\.cn|eu)"
-    r"/(?P<repository>[a-z0-9][a-z0-9._/-]*)(?::(?P<tag>\w[\w.-]*))?",
+    r"/(?P<repository>[a-z0-9][a-z0-9._/-]+)(?::(?P<tag>\w[\w.-]*))?",
     re.ASCII,
 )
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
