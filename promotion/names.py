@@ -36,6 +36,10 @@ STATUSES: Final[tuple[Status, ...]] = (
 )
 VERDICTS: Final[tuple[Verdict, ...]] = (APPROVED, REJECTED)
 
+# In the place of a run's baseline, or of its constraints: the reason why it can't be used.
+BASELINE_PROBLEM: Final = "baseline_problem"
+CONSTRAINTS_PROBLEM: Final = "constraints_problem"
+
 # Kinds of ledger events. Those in PUBLISHED are also detail-types on the service's bus.
 EventKind: TypeAlias = Literal[
     "Model Registered",

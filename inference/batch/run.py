@@ -28,7 +28,8 @@ from inference.models.configuration import HF_TASK
 from inference.models.loading import HF_MODEL_ID, verify_folder
 from inference.models.unpack import extract
 from inference.records.parameters import hyper_parameters
-from inference.scoring.score import gates_of, read_document, score
+from inference.scoring.documents import gates_of, read_baseline, read_document
+from inference.scoring.score import score
 from promotion import names, resolve
 from promotion.client.folder_artifact import find_object_list, hash_folder, is_folder, list_folder, object_chunks
 from promotion.client.live_record import LiveContainer, LiveModel
@@ -110,7 +111,7 @@ def run_once(
             approval=stamp,
             gates=gates_of(read_document(options.gates)),
             live=read_document(options.live),
-            baseline=read_document(baseline) if baseline.exists() else None,
+            baseline=read_baseline(baseline) if baseline.exists() else None,
         )
         for path in sorted((place / "score").iterdir()):
             storage.put(path, f"{output}/score/{path.name}")

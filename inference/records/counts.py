@@ -15,6 +15,8 @@ from typing import Any
 # Latencies are counted in bins that grow by 2 %: so a percentile is right to 1 %, and two workers' bins add up exactly.
 _GROWTH = math.log(1.02)
 _SHORTEST_MS = 0.01
+# Far beyond the years that a batch could take.
+_LAST_BIN = 2_000
 SUMS = ("records", "errors", "truncated", "repeated_inputs", "ignored_parameters", "tokens_in", "tokens_out")
 
 
@@ -47,7 +49,15 @@ class Latencies:
 
     @classmethod
     def of_json(cls, value: Mapping[str, Any]) -> Latencies:
-        return cls({int(place): int(count) for place, count in value.items()})
+        """Read what `as_json` wrote.
+
+        Raises:
+            ValueError: a bin is none that `add` fills.
+        """
+        bins = {int(place): int(count) for place, count in value.items()}
+        if not all(0 <= place <= _LAST_BIN and count >= 0 for place, count in bins.items()):
+            raise ValueError("no bins of latencies")
+        return cls(bins)
 
     @staticmethod
     def milliseconds(place: int) -> float:
@@ -118,7 +128,18 @@ class Run:
 
     @classmethod
     def of_json(cls, value: Mapping[str, Any]) -> Run:
-        return cls(str(value["worker"]), float(value["started"]), float(value["ended"]), Counts.of_json(value))
+        """Read what `as_json` wrote.
+
+        Raises:
+            ArithmeticError, AttributeError, LookupError, TypeError, ValueError: it is something else.
+        """
+        counts = Counts.of_json(value)
+        numbers = [*(each for each in counts.engine.values() if not isinstance(each, str | None)), counts.busy_seconds]
+        numbers.append(counts.engine.get("peak_memory_bytes", 0))
+        started, ended = float(value["started"]), float(value["ended"])
+        if not all(math.isfinite(each) for each in (*numbers, started, ended)):
+            raise ValueError("a number that is none")
+        return cls(str(value["worker"]), started, ended, counts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 # Both languages read \uXXXX of these alike, while raw they break lines for `str.splitlines` (NEL, LS, PS) or can't be
 # encoded at all (lone surrogates). Whole surrogate pairs never occur: Python strings hold the character itself.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -22,6 +23,25 @@ def split_lines(body: bytes) -> list[bytes]:
     if lines[-1] == b"":
         lines.pop()
     return [line.removesuffix(b"\r") for line in lines]
+
+
+def load_value(text: bytes) -> Any:
+    """Read a JSON value, without lone surrogates.
+
+    Raises:
+        ValueError: it is not JSON, or nested too deeply.
+    """
+    try:
+        return without_surrogates(json.loads(text), text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def without_surrogates(value: Any, text: bytes) -> Any:
+    """Return `value`, read from `text`, with question marks for lone surrogates: half characters, which no file can hold."""
+    if not _SURROGATE.search(text):
+        return value
+    return json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
 
 
 def literal_safe(value: Any) -> Any:

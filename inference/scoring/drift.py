@@ -53,7 +53,7 @@ def drift(baseline: Mapping[str, Any], texts: Iterable[str]) -> dict[str, float]
             "length_psi": round(_stability(expected_lengths, _by_length(lengths, edges)), 6),
             "vocabulary_psi": round(_stability(expected_words, _by_word(words, common)), 6),
         }
-    except (TypeError, ValueError):
+    except (ArithmeticError, TypeError, ValueError):
         raise Invalid("baseline", "the shares don't belong to the edges or words.") from None
     if not all(map(math.isfinite, found.values())):
         raise Invalid("baseline", "a share is no number.")

@@ -5,7 +5,6 @@ References are held in memory (they are what people wrote); outputs and inputs p
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.records.counts import Run
-from inference.records.json_lines import split_lines
+from inference.records.json_lines import load_value, split_lines, without_surrogates
 from inference.records.requests import decode_record
 from inference.records.text_files import BYTE_ORDER_MARK, opened
 from promotion.errors import Invalid
@@ -162,7 +161,7 @@ def predictions(path: Path, runs: list[Run], *, need_id: bool = True) -> Iterato
     for file in files_under(path):
         sidecar = file.with_name(file.name + RUN_SUFFIX)
         if sidecar.exists():
-            runs.append(Run.of_json(json.loads(sidecar.read_bytes())))
+            _add_run(runs, sidecar.read_bytes(), sidecar.name)
         for number, line in _lines(file):
             try:
                 yield _answers(line, f"{file.name} line {number}", runs, need_id)
@@ -175,7 +174,7 @@ def predictions(path: Path, runs: list[Run], *, need_id: bool = True) -> Iterato
 
 def _answers(line: bytes, place: str, runs: list[Run], need_id: bool) -> list[Prediction]:
     try:
-        value = json.loads(line)
+        value = load_value(line)
     except ValueError:
         raise Invalid(place, "is not JSON, so it is no output of this service.") from None
     parts = value if isinstance(value, list) else [value]
@@ -190,22 +189,30 @@ def _prediction(value: Any, part: int, place: str, runs: list[Run], need_id: boo
     if not isinstance(value, dict):
         raise Invalid(place, "is not an object.")
     if "run" in value:
-        runs.append(Run.of_json(value["run"]))
+        _add_run(runs, value["run"], place)
     error = value.get("error")
     if need_id and value.get("id") is None and not error:
         raise Invalid(place, "has no id, so it can't be joined with a reference.")
     texts, labels = value.get("generated_texts"), value.get("labels")
     if not error and not texts and not labels:
         raise Invalid(place, "has neither generated_texts nor labels.")
-    text = str(texts[0]) if texts else ""
-    return Prediction(key_of(value.get("id")), part, listed, text, str(labels[0]) if labels else None, error)
+    text, label = (str(each[0] if isinstance(each, list) else each) if each else None for each in (texts, labels))
+    return Prediction(key_of(value.get("id")), part, listed, text or "", label, error)
+
+
+def _add_run(runs: list[Run], told: Any, place: str) -> None:
+    """Add what a worker counted; what is none is passed over, as a container of somebody else's writes what it likes."""
+    try:
+        runs.append(Run.of_json(load_value(told) if isinstance(told, bytes) else told))
+    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
+        log.warning("%s: what its worker counted can't be read.", place)
 
 
 def _records(file: Path, unusable: _Unusable | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Each line's number and record; what can't be read is passed over, and put into `unusable`."""
     for number, line in _lines(file):
         try:
-            yield number, decode_record(line)
+            yield number, without_surrogates(decode_record(line), line)
         except Invalid as error:
             if unusable is not None:
                 unusable.add(Invalid(f"{file.name} line {number}", error.reason))

@@ -17,6 +17,7 @@ from inference.records.counts import Run, Totals
 from inference.scoring import drift as drifting
 from inference.scoring import metrics as measures
 from inference.scoring import plots
+from inference.scoring.documents import beside, gates_of, plain_metrics, read_baseline, read_document
 from inference.scoring.joining import (
     MOST_SLICES,
     Prediction,
@@ -30,6 +31,7 @@ from inference.scoring.joining import (
 from inference.scoring.rankings import CUTOFFS
 from inference.scoring.table_score import TableOptions, is_tabular, score_table
 from promotion.errors import Invalid
+from promotion.names import BASELINE_PROBLEM
 
 SCHEMA = 1
 TEXT, LABELS = "text2text-generation", "zero-shot-classification"
@@ -133,7 +135,9 @@ def _written(
     document |= {name: approval[name] for name in STAMPED if approval and approval.get(name) is not None}
     document["scoring_seconds"] = round(time.perf_counter() - started, 3)
     path = output / "metrics.json"
-    path.write_text(json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
+    # Half a character, which JSON can write and UTF-8 can't, is no reason to lose a score.
+    path.write_bytes(f"{text}\n".encode(errors="replace"))
     counts = document["counts"]
     log.info("scored %d records, %d errors, into %s", counts["records"], counts["errors"], path)
     return document
@@ -151,7 +155,7 @@ def command(options: argparse.Namespace) -> int:
         approval=read_document(options.approval),
         gates=gates_of(read_document(options.gates)),
         live=read_document(options.live),
-        baseline=_baseline(options.baseline or _beside(options.approval, "baseline.json")),
+        baseline=read_baseline(options.baseline or beside(options.approval, "baseline.json")),
         table=TableOptions(
             prediction=options.prediction_field,
             record_id=options.id_field,
@@ -165,24 +169,6 @@ def command(options: argparse.Namespace) -> int:
     for name, value in document["metrics"].items():
         print(f"{name:12} {value['value']:.4f}  ({value['low']:.4f} to {value['high']:.4f}, n {value['n']})")
     return 0
-
-
-def gates_of(document: Any) -> list[dict[str, Any]]:
-    """Gates as promotion.toml has them: a list, or under `gates`."""
-    if isinstance(document, dict):
-        document = document.get("gates", [])
-    if document is None:
-        return []
-    if not isinstance(document, list) or not all(isinstance(gate, dict) for gate in document):
-        raise Invalid("gates", "must be a list of objects with metric and min or max.")
-    return document
-
-
-def plain_metrics(document: Mapping[str, Any] | None) -> dict[str, float]:
-    """Return the numbers of a metrics document of this project, or of a flat one."""
-    metrics = document.get("metrics", document) if document else {}
-    found = {name: value.get("value") if isinstance(value, dict) else value for name, value in metrics.items()}
-    return {name: float(value) for name, value in found.items() if isinstance(value, (int, float))}
 
 
 def _judge(outputs: Path, wanted: References, runs: list[Run], translates: bool, *, joins: bool) -> _Scored:
@@ -201,6 +187,9 @@ def _judge(outputs: Path, wanted: References, runs: list[Run], translates: bool,
             references = wanted.of(part)
             if references is None:
                 scored.missing += not part.error
+            elif scored.rows and not part.error and (part.label is not None) != bool(scored.pairs):
+                # The first answer says whether the model writes texts or chooses labels.
+                scored.errors += 1
             elif part.label is not None:
                 # Of several right classes it is the answered one; a wrong answer counts against the first.
                 right = part.label if part.label in references else references[0]
@@ -271,6 +260,8 @@ def _throughput(totals: Totals) -> dict[str, float]:
 
 def _drift(baseline: Mapping[str, Any] | None, inputs: Path | None) -> dict[str, Any]:
     """`drift`, and the reason as `drift_problem` where a baseline can't be used: the other metrics stay."""
+    if baseline and baseline.get(BASELINE_PROBLEM):
+        return {"drift": {}, "drift_problem": f"Drift was not measured: baseline: {baseline[BASELINE_PROBLEM]}"}
     if not baseline or inputs is None or "vocabulary" not in baseline:
         return {"drift": {}}
     try:
@@ -359,34 +350,6 @@ def _title(approval: Mapping[str, Any]) -> str:
     if approval.get("environment"):
         parts.append(f"in {approval['environment']}")
     return " ".join(parts)
-
-
-def read_document(path: Path | None) -> Any:
-    """Read a JSON file; None if no path is given.
-
-    Raises:
-        Invalid: the file is missing, or is not JSON.
-    """
-    if path is None:
-        return None
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise Invalid(str(path), "does not exist.") from None
-    except ValueError:
-        raise Invalid(str(path), "is not JSON.") from None
-
-
-def _baseline(path: Path | None) -> Any:
-    """Read a baseline, with the constraints.json that SageMaker writes beside its statistics.json."""
-    found = read_document(path)
-    constraints = read_document(_beside(path, "constraints.json"))
-    return found if constraints is None or not isinstance(found, dict) else {**found, "constraints": constraints}
-
-
-def _beside(path: Path | None, name: str) -> Path | None:
-    """The baseline may come in the folder that the approval came in."""
-    return path.with_name(name) if path and path.with_name(name).exists() else None
 
 
 def _short(text: str) -> str:

@@ -6,12 +6,14 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-interpreting-viola
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from inference.scoring.tables import Table, class_name
+from promotion.errors import Invalid
 
 MOST_VIOLATIONS = 100
 # As Model Monitor's own baseline jobs write them: every value has to be of the type, and of the known ones.
@@ -30,6 +32,9 @@ def violations(constraints: Mapping[str, Any], table: Table, distance: Mapping[s
     Returns:
         `feature_name`, `constraint_check_type` and `description` of each violation, 100 at most; parts of a wrong type
         constrain nothing.
+
+    Raises:
+        Invalid: a number in it is none that could be compared.
     """
     config = _mapping(constraints.get("monitoring_config"))
     if config.get("evaluate_constraints") == _OFF:
@@ -59,15 +64,12 @@ def _of_column(
     texts = table.texts(name)
     filled = texts != ""
     complete = float(filled.mean()) if len(filled) else 1.0
-    if complete < _number(feature.get("completeness"), 0.0):
-        yield (
-            "completeness_check",
-            f"{complete:.2%} of the values are there, and {feature['completeness']:.2%} are needed.",
-        )
+    if complete < (needed := _number(feature, "completeness", 0.0)):
+        yield "completeness_check", f"{complete:.2%} of the values are there, and {needed:.2%} are needed."
     if filled.any():
         yield from _of_values(feature, config, table.numbers(name)[filled], texts[filled])
     compared = _mapping(config.get("distribution_constraints"))
-    most = _number(compared.get("comparison_threshold"), _DISTANCE)
+    most = _number(compared, "comparison_threshold", _DISTANCE)
     if distance is not None and compared.get("perform_comparison") != _OFF and distance > most:
         yield (
             "baseline_drift_check",
@@ -78,13 +80,13 @@ def _of_column(
 def _of_values(
     feature: Mapping[str, Any], config: Mapping[str, Any], numbers: Any, texts: Any
 ) -> Iterator[tuple[str, str]]:
-    kind, needed = feature.get("inferred_type"), _number(config.get("datatype_check_threshold"), _SHARE)
+    kind, needed = feature.get("inferred_type"), _number(config, "datatype_check_threshold", _SHARE)
     if kind in ("Integral", "Fractional"):
         fits = np.isfinite(numbers) if kind == "Fractional" else np.isfinite(numbers) & (np.floor(numbers) == numbers)
         if (share := float(fits.mean())) < needed:
             yield "data_type_check", f"{share:.2%} of the values are {kind}, and {needed:.2%} are needed."
     domains = _mapping(feature.get("string_constraints")).get("domains")
-    needed = _number(config.get("domain_content_threshold"), _SHARE)
+    needed = _number(config, "domain_content_threshold", _SHARE)
     if isinstance(domains, list) and domains:
         share = float(np.isin(texts.astype(str), [class_name(each) for each in domains]).mean())
         if share < needed:
@@ -99,5 +101,14 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _number(value: object, default: float) -> float:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else default
+def _number(part: Mapping[str, Any], name: str, default: float) -> float:
+    value = part.get(name)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return default
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise Invalid("constraints.json", f"{name} is a number beyond all that can be compared.")
+    return number

@@ -57,7 +57,7 @@ def table_drift(baseline: Mapping[str, Any], table: Table) -> tuple[dict[str, fl
             continue
         try:
             index, apart = _compared(expected, table, name)
-        except (LookupError, TypeError, ValueError, AttributeError):
+        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
             raise Invalid("baseline", f"the column {name[:40]} has another form than a profile of columns.") from None
         if index is not None:
             stability[name] = round(index, 6)
@@ -75,7 +75,7 @@ def baseline_columns(baseline: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(baseline.get("columns"), Mapping):
         return dict(baseline["columns"])
     if isinstance(baseline.get("features"), list):
-        with suppress(LookupError, TypeError, ValueError, AttributeError):
+        with suppress(ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
             return {name: column for name, column in map(_feature, baseline["features"]) if column}
     raise Invalid("baseline", "is neither a profile of columns nor SageMaker's statistics.json.")
 

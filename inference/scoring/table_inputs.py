@@ -10,6 +10,7 @@ from inference.scoring.table_constraints import violations
 from inference.scoring.table_drift import baseline_columns, table_drift
 from inference.scoring.tables import listed_names, read_table
 from promotion.errors import Invalid
+from promotion.names import BASELINE_PROBLEM, CONSTRAINTS_PROBLEM
 
 
 def check_inputs(inputs: Path, baseline: Mapping[str, Any], *, header: bool | None) -> dict[str, Any]:
@@ -17,7 +18,8 @@ def check_inputs(inputs: Path, baseline: Mapping[str, Any], *, header: bool | No
 
     Args:
         inputs: the inputs of the run.
-        baseline: a profile of `profile_table`, or SageMaker's statistics.json, with its constraints under `constraints`.
+        baseline: a profile of `profile_table`, or SageMaker's statistics.json, with its constraints under `constraints`; or the
+            reason why it can't be read under `baseline_problem`, and that of its constraints under `constraints_problem`.
         header: whether CSV files begin with names.
 
     Returns:
@@ -25,17 +27,28 @@ def check_inputs(inputs: Path, baseline: Mapping[str, Any], *, header: bool | No
         measured.
     """
     found: dict[str, Any] = {"drift": {}, "ks": {}}
+    problems: list[str] = []
     try:
         today = read_table(inputs, header=header, what="inputs")
     except Invalid as error:
         return {**found, "drift_problem": f"Drift was not measured: {error}"}
     try:
+        if said := baseline.get(BASELINE_PROBLEM):
+            raise Invalid("baseline", str(said))
         found["drift"], found["ks"] = table_drift(baseline, today)
-        problem = _missing([name for name in baseline_columns(baseline) if name not in today.columns], found["drift"])
+        problems.append(
+            _missing([name for name in baseline_columns(baseline) if name not in today.columns], found["drift"])
+        )
     except Invalid as error:
-        problem = f"Drift was not measured: {error}"
-    if isinstance(constraints := baseline.get("constraints"), Mapping):
-        found["violations"] = violations(constraints, today, found["ks"])
+        problems.append(f"Drift was not measured: {error}")
+    try:
+        if said := baseline.get(CONSTRAINTS_PROBLEM):
+            raise Invalid("constraints.json", str(said))
+        if isinstance(constraints := baseline.get("constraints"), Mapping):
+            found["violations"] = violations(constraints, today, found["ks"])
+    except Invalid as error:
+        problems.append(f"Constraints were not compared: {error}")
+    problem = " ".join(filter(None, problems))
     return {**found, "drift_problem": problem} if problem else found
 
 

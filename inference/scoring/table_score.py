@@ -6,7 +6,6 @@ keeps it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from inference.records.json_lines import load_value
 from inference.scoring import plots, table_plots
 from inference.scoring.joining import REFERENCE_FIELDS, files_under
 from inference.scoring.rankings import CUTOFFS, ranking
@@ -98,7 +98,7 @@ def is_tabular(outputs: Path, task: str | None) -> bool:
 
 def _is_text_answer(line: str) -> bool:
     try:
-        value = json.loads(line)
+        value = load_value(line.encode())
     except ValueError:
         return False
     values = value if isinstance(value, list) else [value]
@@ -107,7 +107,7 @@ def _is_text_answer(line: str) -> bool:
 
 def _is_row(line: str) -> bool:
     try:
-        value = json.loads(line)
+        value = load_value(line.encode())
     except ValueError:
         cells = [cell.strip().strip('"') for cell in line.split(",")]
         return any(is_number(cell) or cell in PREDICTIONS for cell in cells)

@@ -7,7 +7,6 @@ algorithms. Values are kept as pyarrow columns: a million lines of ten numbers t
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from inference.records.json_lines import load_value
 from inference.scoring.joining import files_under
 from promotion.errors import Invalid
 
@@ -204,7 +204,7 @@ def _json_rows(raw: bytes, file: Path, what: str) -> Iterator[tuple[int, Any]]:
     lines = [line for line in text.splitlines() if line.strip()]
     for number, line in enumerate(lines, start=1):
         try:
-            value = json.loads(line)
+            value = load_value(line.encode())
         except ValueError:
             if number == 1:
                 yield from enumerate(_rows_of(_document(text, file, what)), start=1)
@@ -216,7 +216,7 @@ def _json_rows(raw: bytes, file: Path, what: str) -> Iterator[tuple[int, Any]]:
 
 def _document(text: str, file: Path, what: str) -> Any:
     try:
-        return json.loads(text)
+        return load_value(text.encode())
     except ValueError:
         raise Invalid(what, f"{file.name} is not JSON.") from None
 
@@ -255,7 +255,7 @@ def _flat(value: Any) -> dict[str, Any]:
 def _column(cells: list[Any]) -> pa.Array:
     try:
         return pa.array(cells)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return pa.array([None if cell is None else class_name(cell) for cell in cells])
 
 
@@ -269,7 +269,7 @@ def _numbers(column: pa.ChunkedArray) -> Floats:
 def _number(value: Any) -> float:
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return float("nan")
 
 

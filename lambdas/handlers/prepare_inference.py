@@ -28,7 +28,7 @@ from lambdas.shared.run_limits import check_sizes, check_time, remaining_s
 from lambdas.shared.variables import variables
 from promotion import names
 from promotion.aws.s3.artifact_copies import with_copy
-from promotion.aws.s3.artifacts import Denied, read_json
+from promotion.aws.s3.artifacts import Absent, Denied, read_json
 from promotion.client.artifact import split_uri
 from promotion.client.live_record import LiveModel
 from promotion.client.resolve import resolve
@@ -257,7 +257,7 @@ def _write_context(context: str, model: LiveModel, run: str) -> None:
 
 
 def _baseline(state: VersionState | None) -> dict[str, object] | None:
-    """Return the baseline for drift; without one drift is not measured, and a gate on drift fails."""
+    """Return the baseline for drift, or the reason why it can't be used; None without one. A gate on drift fails then."""
     if state is None or not state.package.baseline_uri:
         return None
     try:
@@ -266,11 +266,13 @@ def _baseline(state: VersionState | None) -> dict[str, object] | None:
         raise
     except Invalid as error:
         logger.warning("baseline not read", extra={"reason": str(error)})
-        return None
+        return {names.BASELINE_PROBLEM: str(error)}
     # A profile of texts, or of columns: ours, or SageMaker's own statistics. The score takes the one that its task reads.
     known = ({"length", "vocabulary"}, {"columns"}, {"features"})
     if not isinstance(document, dict) or not any(each <= document.keys() for each in known):
-        return None
+        return {
+            names.BASELINE_PROBLEM: f"{state.package.baseline_uri} is neither a profile nor SageMaker's statistics.json."
+        }
     return document | _constraints(state.package.baseline_uri)
 
 
@@ -281,11 +283,16 @@ def _constraints(statistics: str) -> dict[str, object]:
         return {}
     try:
         document, _ = read_json(client("s3"), f"{folder}/constraints.json", "DriftCheckBaselines")
-    except Invalid as error:
+    except (Absent, Denied) as error:
         # Without s3:ListBucket, S3 answers as if what is missing were forbidden.
         logger.info("no constraints read", extra={"reason": str(error)})
         return {}
-    return {"constraints": document} if isinstance(document, dict) else {}
+    except Invalid as error:
+        logger.warning("constraints not read", extra={"reason": str(error)})
+        return {names.CONSTRAINTS_PROBLEM: str(error)}
+    if not isinstance(document, dict):
+        return {names.CONSTRAINTS_PROBLEM: f"{folder}/constraints.json holds no JSON object."}
+    return {"constraints": document}
 
 
 def _approval(model: LiveModel, run: str) -> dict[str, object]:
