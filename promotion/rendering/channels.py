@@ -123,7 +123,8 @@ def slack(told: Notice) -> dict[str, Any]:
     return {
         "text": _slack(told.title),
         "blocks": [
-            {"type": "section", "text": {"type": "mrkdwn", "text": _cut(body, 2900)}},
+            # Verbatim: no address or name in other people's text becomes a link.
+            {"type": "section", "text": {"type": "mrkdwn", "text": _cut(body, 2900), "verbatim": True}},
             {"type": "section", "text": {"type": "mrkdwn", "text": f"<{address}|{_slack(label)}>"}},
         ],
     }

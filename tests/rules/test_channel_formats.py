@@ -32,7 +32,11 @@ SLACK = {
                         "type": "object",
                         "required": ["type", "text"],
                         "additionalProperties": False,
-                        "properties": {"type": {"enum": ["mrkdwn", "plain_text"]}, "text": {**TEXT, "maxLength": 3000}},
+                        "properties": {
+                            "type": {"enum": ["mrkdwn", "plain_text"]},
+                            "text": {**TEXT, "maxLength": 3000},
+                            "verbatim": {"type": "boolean"},
+                        },
                     },
                 },
             },

@@ -80,6 +80,8 @@ def test_other_peoples_text_neither_links_nor_calls_everybody() -> None:
     said = slack(HOSTILE)["blocks"][0]["text"]["text"]
     assert "<" not in said
     assert "&lt;!channel&gt;" in said
+    # Slack makes links of bare addresses in what is not verbatim.
+    assert slack(HOSTILE)["blocks"][0]["text"]["verbatim"] is True
     texts = [block["text"] for block in teams(HOSTILE)["attachments"][0]["content"]["body"]]
     assert texts[0].startswith("<\\!channel\\> \\[free\\]\\(")
     assert texts[-1] == "[See the evidence & decide](https://promotion.example.com/approvals/x)"

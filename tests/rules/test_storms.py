@@ -233,3 +233,22 @@ def sweep(post: Post, groups: list[str]) -> None:
         assert post.house.project(group) == []
         post.pass_time(seconds=1)
     post.pass_time(minutes=3)
+
+
+def test_a_group_that_cannot_be_read_keeps_no_other_from_its_digest() -> None:
+    post = Post(House())
+    for group in ("broken", "whole"):
+        for version in (1, 2, 3):
+            post.house.register(version, group, requester=DEE)
+    for group in ("broken", "whole"):
+        assert post.house.project(group) == []
+    assert {group for group, _ in post.held.waiting} == {"broken", "whole"}
+    for (group, key), _ in list(post.house.ledger.items.items()):
+        if group == "broken" and key.startswith("EVENT#"):
+            post.house.ledger.items[group, key] = b"[" * 4_000
+    post.held.timers.clear()
+    post.house.now += timedelta(minutes=5)
+    with pytest.raises((ValueError, RecursionError)):
+        post.mail.send_digest()
+    assert post.mails_to("dee@example.com") == ["2 requests of whole were superseded"]
+    assert {group for group, _ in post.held.waiting} == {"broken"}

@@ -129,8 +129,8 @@ class SettlingMail:
     def send_digest(self) -> None:
         """Send what waits for a digest, once the first of it has waited long enough.
 
-        A failing mail does not stop the others; its events keep waiting, and the error is raised at the end. No event waits
-        for an address that SES refuses permanently.
+        A failing mail, or a group that can't be read, does not stop the others; its events keep waiting, and the error is raised
+        at the end. No event waits for an address that SES refuses permanently.
         """
         found = {(each.group, each.sequence): each for each in self._held.digest()}
         if not found:
@@ -139,11 +139,16 @@ class SettlingMail:
         if self._now() < due:
             self._held.wake(names.DIGEST, due - self._now())
             return
-        events = {key: event for key, each in found.items() if (event := self._event(each)) is not None}
+        events, said, failed, kept = dict[Key, Event](), dict[Key, Waits](), list[Exception](), set[Key]()
+        for key, each in found.items():
+            try:
+                if (event := self._event(each)) is not None:
+                    said[key] = self._said(each, event)
+                    events[key] = event
+            except Exception as error:  # noqa: BLE001 - a group that can't be read keeps no other from its mail
+                failed.append(error)
+                kept.add(key)
         self._tell_digest(found, events)
-        said = {key: self._said(found[key], event) for key, event in events.items()}
-        failed: list[Exception] = []
-        kept: set[Key] = set()
         for message, keys in digests(said, self._links, self._now()):
             try:
                 refused = self._mail.send(message)
