@@ -32,6 +32,7 @@ TOLD: Mapping[str, tuple[str, ...]] = {
         names.SESSION_KEY_ARN,
         names.SIGNING_KEY_ARN,
         names.PUBLIC_URL,
+        names.INFERENCE_IMAGE,
     ),
     "operate": (
         names.LEDGER_TABLE,
@@ -54,6 +55,7 @@ TOLD: Mapping[str, tuple[str, ...]] = {
         names.FORM_KEYS_SECRET_ARN,
         names.SESSION_KEY_ARN,
         names.PUBLIC_URL,
+        names.INFERENCE_IMAGE,
     ),
     "on_ledger_appended": (names.WAKE_QUEUE_URL,),
     "on_projection_due": (

@@ -12,7 +12,7 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
 from lambdas.shared import http_app, registry_look, sign_in_renewal
 from lambdas.shared.appending import about, signing
-from lambdas.shared.dependencies import config, keyring, links, logger, world
+from lambdas.shared.dependencies import config, keyring, links, logger, own_image, world
 from lambdas.shared.page_visits import PageVisit, route
 from lambdas.shared.version_numbers import version_number
 from promotion import names
@@ -168,6 +168,7 @@ def _shown_again(
         live=view.find_version(live) if live is not None else None,
         applied=None,
         samples=None,
+        own_image=own_image(),
     )
     if not (document["may_decide"] or document["may_reject"] or document["may_ask_again"]):
         return None

@@ -19,6 +19,7 @@ from lambdas.shared.dependencies import (
     links,
     logger,
     now,
+    own_image,
     world,
 )
 from lambdas.shared.evidence import read_samples_and_slices
@@ -109,6 +110,7 @@ def request(visit: PageVisit, token: str) -> Response[str]:
         samples=samples,
         slices=slices,
         picture=None if visit.wants_json else partial(read_picture, client("s3")),
+        own_image=own_image(),
     )
     if document["may_decide"] or document["may_reject"] or document["may_ask_again"]:
         document |= _typed_before(visit)
@@ -177,6 +179,7 @@ def version(visit: PageVisit, group: str, version: str) -> Response[str]:
         now=now(),
         numbers=list(versions),
         other=versions.get(int(wanted)) if wanted.isascii() and wanted.isdecimal() and len(wanted) < 10 else None,
+        own_image=own_image(),
     )
     return visit.page("version", document, session.person)
 

@@ -62,7 +62,12 @@ def changes(known: Package, found: Package, environments: tuple[str, ...]) -> di
     old, new = (
         {key: value for key, value in each.metadata.items() if key not in environments} for each in (known, found)
     )
-    differing |= {f"metadata {key}"[:128]: (old.get(key, ""), new.get(key, "")) for key in {**old, **new}}
+    # Of several names that begin alike, one that changed is named.
+    differing |= {
+        f"metadata {key}"[:128]: (old.get(key, ""), new.get(key, ""))
+        for key in {**old, **new}
+        if old.get(key) != new.get(key)
+    }
     return {
         what: (before[:LONGEST_VALUE], after[:LONGEST_VALUE])
         for what, (before, after) in differing.items()
@@ -107,6 +112,7 @@ def _container(before: Container, after: Container) -> dict[str, tuple[str, str]
     return found | {
         f"settings {key}"[:128]: changed(key, before.environment.get(key, ""), after.environment.get(key, ""))
         for key in keys
+        if before.environment.get(key) != after.environment.get(key)
     }
 
 

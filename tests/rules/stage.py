@@ -225,7 +225,9 @@ class Stage:
         told: dict[str, Any] = {"csrf": "csrf-token", "links": LINKS, "now": self.now}
         return model_document(self.group, versions, view.environments, self.events, person, self.config, **told)
 
-    def version(self, number: int, person: Person = ANN, *, with_: int | None = None) -> dict[str, Any]:
+    def version(
+        self, number: int, person: Person = ANN, *, with_: int | None = None, own_image: str = ""
+    ) -> dict[str, Any]:
         view = self.view
         state, other = view.version(number), view.version(with_) if with_ is not None else None
         told: dict[str, Any] = {
@@ -234,6 +236,7 @@ class Stage:
             "now": self.now,
             "numbers": view.versions,
             "other": other,
+            "own_image": own_image,
         }
         return version_document(state, view, self.events, person, self.config, **told)
 

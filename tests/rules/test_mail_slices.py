@@ -9,9 +9,16 @@ import pytest
 from promotion import names
 from promotion.domain.metrics import evidence_of
 from promotion.domain.model import Evidence, Metric
-from promotion.rendering.documents.evidence import comparison, problems, sample_documents, worst_slices
+from promotion.rendering.documents.evidence import (
+    comparison,
+    problems,
+    sample_documents,
+    slice_documents,
+    worst_slices,
+)
 from promotion.rendering.documents.rows import MetricRow
 from tests.rules import stories
+from tests.rules.stage import page
 
 SLICES: dict[str, Any] = {
     "port": {
@@ -87,3 +94,23 @@ def test_slices_that_are_none_leave_nothing_to_say() -> None:
 def test_a_value_that_no_float_holds_is_left_out(value: object) -> None:
     assert worst_slices({"port": {"Aden": {"rougeL": {"value": value}}}}, [row("rougeL")], 3) == []
     assert sample_documents([{"input": "a", "score": value}])[0]["score"] is None
+
+
+@pytest.mark.parametrize("n", ["<b>many</b>", [[]], 10**400, -1, float("nan"), True])
+def test_a_number_of_samples_that_is_none_is_left_out(n: object) -> None:
+    (found,) = slice_documents({"port": {"Aden": {"rougeL": {"value": 0.2, "n": n}}}}, {})
+    assert (found["value"], found["n"]) == (0.2, None)
+
+
+def test_a_page_shows_no_more_slices_than_an_answer_holds() -> None:
+    slices = {"port": {f"port {number}": {"rougeL": 0.5} for number in range(50_000)}}
+    shown = page("request", stories.open_gate().request("test", 2, slices=slices))
+    assert len(shown) < 2_000_000
+
+
+def test_a_sample_that_is_nested_without_end_is_empty() -> None:
+    nested: Any = []
+    for _ in range(100_000):
+        nested = [nested]
+    (found,) = sample_documents([{"id": nested, "output": nested, "score": 0.1}])
+    assert (found["id"], found["output"]) == ("", "")

@@ -13,6 +13,7 @@ from promotion.domain.package_sources import beside_artifact
 from promotion.domain.sagemaker_model import pinned_image
 from tests.rules.stage import Stage, package, page
 
+OURS = "1.dkr.ecr.eu-west-1.amazonaws.com/inference"
 SINGLE_FILE = {"S3DataSource": {"S3Uri": "s3://m/model.bin", "S3DataType": "S3Object", "CompressionType": "None"}}
 ARCHIVE = {"S3DataSource": {"S3Uri": "s3://m/m.tar.gz", "S3DataType": "S3Object", "CompressionType": "Gzip"}}
 
@@ -89,6 +90,19 @@ def test_page_and_mail_say_that_a_tag_can_be_moved(image: str, digest: str, move
         # In the open: nobody has to unfold anything to be told.
         seen = re.sub(r"<details.*?</details>", "", shown, flags=re.DOTALL)
         assert ("can be moved to another image" in " ".join(seen.split())) is moves
+
+
+@pytest.mark.parametrize(
+    ("own", "said"), [("1.dkr.ecr.eu-west-1.amazonaws.com/ours:2", True), (f"{OURS}:7", False), ("", False)]
+)
+def test_pages_say_that_a_container_of_another_image_is_code(own: str, said: bool) -> None:
+    stage = Stage()
+    stage.registers(1, containers=(replace(package(1).containers[0], image=f"{OURS}:2.1"),))
+    for shown in (
+        page("request", stage.request("dev", 1, own_image=own)),
+        page("version", stage.version(1, own_image=own)),
+    ):
+        assert ("image and artifact are code" in shown) is said
 
 
 def test_pages_say_how_many_files_a_folder_has() -> None:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from promotion.domain.package_changes import changes
 from promotion.domain.variables import CHANGED, HIDDEN, changed, is_secret, shown
-from promotion.rendering.documents.card import differences
+from promotion.rendering.documents.card import DIFFERS_FURTHER, differences, package_document
 from tests.rules.stage import CONFIG, Stage, package, page
 
 TOKEN = "hf_" + "a1B2" * 8
@@ -24,6 +24,13 @@ TOKEN = "hf_" + "a1B2" * 8
         ("DB_PASSWORD", "1234"),
         ("AWS_SECRET_ACCESS_KEY", "abc/def"),
         ("apiKey", "k"),
+        ("HFTOKEN", "x1"),
+        ("DBPASSWORD", "swordfish"),
+        ("HTTP_AUTHORIZATION", "Basic YW5u"),
+        ("PIP_INDEX", f"github_pat_{'a1B2' * 8}"),
+        ("SLACK", "xoxb-123456789012-abcdef"),
+        ("IDENTITY", "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2ln"),
+        ("DATA_URL", "https://b.s3.amazonaws.com/k?X-Amz-Expires=60&X-Amz-Signature=ab"),
         ("OPENAI_API_KEY", "k"),
         ("SAGEMAKER_PROGRAM_ARGS", f"--auth {TOKEN}"),
         ("MLFLOW_TRACKING_URI", "https://ann:swordfish@mlflow.example.com"),
@@ -42,6 +49,8 @@ def test_values_that_look_like_secrets_are_hidden(name: str, value: str) -> None
         ("MAX_INPUT_TOKENS", "many"),
         ("MAX_TOKEN", "512"),
         ("EOS_TOKEN", "<|endoftext|>"),
+        ("EOSTOKEN", "<eos>"),
+        ("NUM_TOKENS", "many"),
         ("TOKENIZERS_PARALLELISM", "true"),
         ("KEY", "value"),
         ("SAGEMAKER_SUBMIT_DIRECTORY", "/opt/ml/model/code"),
@@ -99,3 +108,43 @@ def test_a_comparison_with_the_live_version_shows_no_secret() -> None:
     assert differences(candidate, live, CONFIG.environment_names) == [
         {"what": "Setting HF_TOKEN", "live": HIDDEN, "candidate": CHANGED}
     ]
+
+
+def test_all_of_a_variable_is_shown() -> None:
+    """SageMaker takes names and values of 1,024 characters, and none hides behind another's beginning."""
+    name, value = "N" * 1000, "a harmless beginning " * 30
+    stage = staged(**{f"{name}A": f"{value}one", f"{name}B": f"{value}two"})
+    [container] = package_document(stage.view.version(1).package, None, CONFIG.environment_names)["containers"]
+    assert container["environment"] == {f"{name}A": f"{value}one", f"{name}B": f"{value}two"}
+
+
+def test_a_value_that_differs_behind_what_is_shown_is_a_difference_from_live() -> None:
+    before, after = "a harmless beginning " * 10 + "one", "a harmless beginning " * 10 + "two"
+    live, candidate = (staged(ARGUMENTS=value).view.version(1) for value in (before, after))
+    [found] = differences(candidate, live, CONFIG.environment_names)
+    assert found["what"] == "Setting ARGUMENTS"
+    assert found["candidate"] == f"{found['live']}{DIFFERS_FURTHER}"
+
+
+def test_each_container_of_a_pipeline_is_compared_with_lives() -> None:
+    [first] = package(1).containers
+    second = replace(first, image="pre:1", sha256="aa" * 32, environment={"MODE": "strict"})
+    other = replace(second, image="pre:2", sha256="bb" * 32, environment={"MODE": "lax"})
+    live, candidate = Stage(), Stage()
+    live.registers(1, containers=(first, second))
+    candidate.registers(1, containers=(first, other))
+    found = differences(candidate.view.version(1), live.view.version(1), CONFIG.environment_names)
+    assert [(each["what"], each["live"], each["candidate"]) for each in found] == [
+        ("Artifact (SHA-256) of container 2", "aa" * 6, "bb" * 6),
+        ("Image of container 2", "pre:1", "pre:2"),
+        ("Setting MODE of container 2", "strict", "lax"),
+    ]
+
+
+def test_of_two_names_that_begin_alike_the_one_that_changed_is_named() -> None:
+    first = package(1)
+    [container] = first.containers
+    long = "N" * 200
+    before = replace(first, containers=(replace(container, environment={f"{long}A": "1", f"{long}B": "1"}),))
+    after = replace(first, containers=(replace(container, environment={f"{long}A": "2", f"{long}B": "1"}),))
+    assert list(changes(before, after, CONFIG.environment_names).values()) == [("1", "2")]

@@ -19,6 +19,7 @@ from promotion.links.urls import Links
 from promotion.rendering.documents.card import differences, package_document, requester_address
 from promotion.rendering.documents.curves import curve_documents
 from promotion.rendering.documents.evidence import (
+    SLICES_SHOWN,
     comparison,
     evidence_document,
     gate_documents,
@@ -58,11 +59,12 @@ def request_document(
     samples: Sequence[Mapping[str, object]] | None,
     slices: Mapping[str, object] | None = None,
     picture: PictureSource | None = None,
+    own_image: str = "",
 ) -> dict[str, object]:
     """An approval request as `person` sees it at `situation.now`.
 
     `live` is the version that is live in the request's environment; `applied` has each projection target's cursor; `picture`
-    fetches a PNG by its s3:// address, for a page that shows it.
+    fetches a PNG by its s3:// address, for a page that shows it; `own_image` is this service's inference image.
     """
     s, request, package = situation, situation.request, situation.version.package
     config, name = s.config, request.environment
@@ -77,7 +79,7 @@ def request_document(
     lower = frozenset(gate.metric for gate in s.rules.gates if gate.metric and gate.lower_is_better)
     rows = comparison(request.evidence, before, request.gates, lower)
     done = _applied(s, applied)
-    packaged = package_document(package, request.evidence, config.environment_names, request.gates)
+    packaged = package_document(package, request.evidence, config.environment_names, request.gates, own_image=own_image)
     told = config.may_write_to(requester_address(package))
     requester = packaged["requester"]["name"] if packaged["requester"] and told else ""
     return {
@@ -145,7 +147,7 @@ def request_document(
         "curves": curve_documents(request.evidence, _as_registered(s, config.environment_names[0]), before),
         "run_log": run_log(package.arn, request.evidence),
         "pictures": _pictures(request.evidence, rows, picture),
-        "slices": slice_documents(slices, request.evidence.metrics),
+        "slices": slice_documents(slices, request.evidence.metrics)[:SLICES_SHOWN],
         "package": packaged,
         "consequences": consequences(request, s.environment, config, requester, s.now, asking_helps=helps)
         if state == "Pending"

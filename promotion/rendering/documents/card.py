@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from itertools import zip_longest
 from typing import Any
 
+from promotion.client.image_address import is_image
 from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.model import Container, Evidence, Package, VersionState
 from promotion.domain.variables import changed, shown
@@ -14,7 +16,10 @@ from promotion.formatting import iso, one_line, readable, size
 LONGEST_DESCRIPTION = 2000
 LONGEST_METADATA_VALUE = 256
 METADATA_SHOWN = 60
-LONGEST_VARIABLE = 300
+# All of a variable: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ContainerDefinition.html
+LONGEST_VARIABLE = 1024
+LONGEST_COMPARED = 120
+DIFFERS_FURTHER = " (differs further on)"
 LONGEST_CARD_TEXT = 1500
 
 # The rows that a reader looks for, and the metadata keys (lower case, `-` as `_`) of each.
@@ -53,9 +58,17 @@ _OWN_KEYS = frozenset({"requested_by"})
 
 
 def package_document(
-    package: Package, evidence: Evidence | None, environments: tuple[str, ...], gates: Iterable[GateResult] = ()
+    package: Package,
+    evidence: Evidence | None,
+    environments: tuple[str, ...],
+    gates: Iterable[GateResult] = (),
+    *,
+    own_image: str = "",
 ) -> dict[str, Any]:
-    """Build a package's data. `missing` names absent fields that `gates` or the kind of model need."""
+    """Build a package's data. `missing` names absent fields that `gates` or the kind of model need.
+
+    `is_code` tells that a container has another image than `own_image`, this service's where one is known.
+    """
     text, left_out = readable(package.description, LONGEST_DESCRIPTION)
     lineage = _lineage(package.metadata, evidence)
     expected = _expected(lineage, gates)
@@ -64,6 +77,7 @@ def package_document(
     return {
         "arn": package.arn,
         "containers": [_container(container) for container in package.containers],
+        "is_code": bool(own_image) and not all(is_image(each.image, own_image) for each in package.containers),
         "size": sum(container.size for container in package.containers),
         "files": sum(container.files for container in package.containers),
         "content_types": list(package.content_types),
@@ -129,28 +143,39 @@ def metadata(package: Package, environments: tuple[str, ...]) -> dict[str, str]:
 
 
 def differences(candidate: VersionState, live: VersionState, environments: tuple[str, ...]) -> list[dict[str, str]]:
-    """List the differences from the live version except metrics: digest, image, size, settings, metadata."""
+    """List the differences from the live version except metrics: digest, image, size, settings, metadata.
+
+    Values are compared whole; their beginnings are shown.
+    """
     found: list[dict[str, str]] = []
 
-    def compare(what: str, before: str, after: str) -> None:
+    def compare(what: str, before: str, after: str, longest: int = LONGEST_COMPARED) -> None:
+        if before == after:
+            return
+        here, there = one_line(before, longest) or "—", one_line(after, longest) or "—"
+        found.append({"what": what, "live": here, "candidate": there if here != there else f"{there}{DIFFERS_FURTHER}"})
+
+    def compare_digests(what: str, before: str, after: str, length: int) -> None:
         if before != after:
-            found.append({"what": what, "live": before or "—", "candidate": after or "—"})
+            found.append({"what": what, "live": before[:length] or "—", "candidate": after[:length] or "—"})
 
     new, old = candidate.package, live.package
-    first_new = new.containers[0] if new.containers else Container(image="")
-    first_old = old.containers[0] if old.containers else Container(image="")
-    compare("Artifact (SHA-256)", first_old.sha256[:12], first_new.sha256[:12])
-    if first_old.size != first_new.size:
-        compare("Size", size(first_old.size), size(first_new.size))
-    compare("Image", one_line(first_old.image, 200), one_line(first_new.image, 200))
-    compare("Image digest", first_old.image_digest[:19], first_new.image_digest[:19])
+    pairs = list(zip_longest(old.containers, new.containers, fillvalue=Container(image="")))
+    places = [f" of container {number}" if len(pairs) > 1 else "" for number in range(1, len(pairs) + 1)]
+    for place, (before, after) in zip(places, pairs, strict=True):
+        compare_digests(f"Artifact (SHA-256){place}", before.sha256, after.sha256, 12)
+        if before.size != after.size:
+            compare(f"Size{place}", size(before.size), size(after.size))
+        compare(f"Image{place}", before.image, after.image, 200)
+        compare_digests(f"Image digest{place}", before.image_digest, after.image_digest, 19)
     compare("Containers", str(len(old.containers)), str(len(new.containers)))
-    for key in sorted({*first_old.environment, *first_new.environment}):
-        before, after = changed(key, first_old.environment.get(key, ""), first_new.environment.get(key, ""))
-        compare(f"Setting {one_line(key, 60)}", one_line(before, 120), one_line(after, 120))
+    for place, (before, after) in zip(places, pairs, strict=True):
+        for key in sorted({*before.environment, *after.environment}):
+            values = changed(key, before.environment.get(key, ""), after.environment.get(key, ""))
+            compare(f"Setting {one_line(key, 60)}{place}", *values)
     before_data, after_data = metadata(old, environments), metadata(new, environments)
     for key in sorted({*before_data, *after_data} - _OWN_KEYS):
-        compare(key, before_data.get(key, ""), after_data.get(key, ""))
+        compare(key, before_data.get(key, ""), after_data.get(key, ""), LONGEST_METADATA_VALUE)
     return found
 
 
@@ -217,7 +242,7 @@ def _container(container: Container) -> dict[str, object]:
         "sha256": container.sha256,
         "manifest_sha256": container.manifest_sha256,
         "environment": {
-            one_line(name, 128): one_line(value, LONGEST_VARIABLE)
+            one_line(name, LONGEST_VARIABLE): one_line(value, LONGEST_VARIABLE)
             for name, value in shown(container.environment).items()
         },
     }

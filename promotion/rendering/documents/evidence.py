@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.gate_sentences import gate_bound, gate_name, gate_why
-from promotion.domain.metrics import name_in, number_of
+from promotion.domain.metrics import LARGEST_COUNT, name_in, number_of
 from promotion.domain.model import Evidence, Metric, Request
 from promotion.formatting import ELLIPSIS, change, counted, iso, listed, number, one_line, readable
 from promotion.rendering.documents.costs import dollars
@@ -18,6 +18,8 @@ FEW_SAMPLES = 30
 # Population stability index: the customary line between a shift and a different population.
 PSI_SHIFTED = 0.2
 SAMPLES_SHOWN = 5
+# An answer of Lambda holds 6 MB.
+SLICES_SHOWN = 1000
 LONGEST_SAMPLE = 1200
 LONGEST_NAME = 60
 LONGEST_BOUND = 200
@@ -233,10 +235,10 @@ def sample_documents(samples: Sequence[Mapping[str, object]] | None) -> list[dic
     scored = sorted(usable, key=_score_or_last)
     return [
         {
-            "id": one_line(str(sample.get("id", "")), 80),
+            "id": one_line(_text(sample.get("id", "")), 80),
             "score": _score(sample),
             **{
-                name: readable(str(sample.get(name) or ""), LONGEST_SAMPLE)[0]
+                name: readable(_text(sample.get(name) or ""), LONGEST_SAMPLE)[0]
                 for name in ("input", "output", "reference")
             },
         }
@@ -260,7 +262,7 @@ def slice_documents(slices: Mapping[str, object] | None, overall: Mapping[str, M
                         "metric": one_line(str(name), 60),
                         "value": measured,
                         "change": change(measured, whole),
-                        "n": metric.get("n") if isinstance(metric, Mapping) else None,
+                        "n": _count(metric.get("n")) if isinstance(metric, Mapping) else None,
                     }
                 )
     return found
@@ -328,6 +330,18 @@ def _scale(name: str, metrics: list[Metric], gates: Sequence[GateResult], lower:
 def _bound(gate: GateResult) -> float | None:
     """The number that a metric is held against; how many samples there have to be is on no metric's scale."""
     return None if gate.kind is GateKind.SAMPLES else finite(gate.threshold)
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except RecursionError:
+        return ""
+
+
+def _count(value: object) -> int | None:
+    count = number_of(value)
+    return int(count) if count is not None and 0 <= count <= LARGEST_COUNT else None
 
 
 def _score_or_last(sample: Mapping[str, object]) -> float:

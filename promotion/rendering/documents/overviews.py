@@ -82,11 +82,12 @@ def version_document(
     now: datetime,
     numbers: Iterable[int] = (),
     other: VersionState | None = None,
+    own_image: str = "",
 ) -> dict[str, object]:
     """One version: its status in each environment, its package, its evidence from each, and its own history.
 
     `events` are those of the group that were looked at, the newest or those before an event; `numbers` are those of all
-    versions, `other` is a version to compare it with.
+    versions, `other` is a version to compare it with, `own_image` is this service's inference image.
     """
     group, version, environments = state.group, state.version, view.environments
     revoking = policy.may_revoke(person, group, config) if person is not None else None
@@ -126,7 +127,9 @@ def version_document(
             }
             for name in config.environment_names
         ],
-        "package": package_document(state.package, registered, config.environment_names, _gates(state)),
+        "package": package_document(
+            state.package, registered, config.environment_names, _gates(state), own_image=own_image
+        ),
         "evidence": [evidence_document(evidence, None, digest=digest) for evidence, digest in measured],
         "others": sorted((number for number in numbers if number != version), reverse=True),
         "compared": compared_document(state, other, config.environment_names) if other is not None else None,

@@ -59,7 +59,7 @@ class SliceRow(TypedDict):
     metric: str
     value: float
     change: str
-    n: object
+    n: int | None
 
 
 class EndedBefore(TypedDict):
