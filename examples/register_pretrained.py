@@ -30,11 +30,12 @@ from examples.registering import IMAGE, pack, register
 from inference.batch.opening import task_for
 from inference.errors import ModelBroken
 from inference.models.loading import load
-from inference.models.unpack import extract, inside
+from inference.models.unpack import extract
 from inference.scoring.drift import profile
 from inference.scoring.joining import input_texts
 from inference.scoring.score import score
 from inference.tasks.pipeline import Pipeline
+from promotion.client.archive import member_path
 
 # Files copied beside the weights. Code, pickles and other formats' copies of the weights are not copied.
 _KEPT = (".json", ".txt", ".model", ".safetensors", ".jinja")
@@ -168,7 +169,7 @@ def _download_all(s3: Any, bucket: str, prefix: str, folder: Path) -> None:
     """An artifact that is stored as files. Names are taken as in an archive: nothing lands outside the folder."""
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         for entry in page.get("Contents", []):
-            target = folder / inside(entry["Key"].removeprefix(prefix))
+            target = folder / member_path(entry["Key"].removeprefix(prefix))
             if not entry["Key"].endswith("/"):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 s3.download_file(bucket, entry["Key"], str(target))

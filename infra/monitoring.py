@@ -22,8 +22,6 @@ from infra.storage import Store
 from promotion import names
 from promotion.config.loading import Config, duration
 
-# https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Create-alarm-on-metric-math-expression.html
-MOST_METRICS = 10
 _FIVE_MINUTES = Duration.minutes(5)
 _AT_LEAST = cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
 import os
 import threading
 import urllib.request
@@ -49,7 +48,6 @@ from local.template import Template
 from promotion import names
 
 ROOT = Path(__file__).resolve().parent.parent
-log = logging.getLogger("local")
 _SENDS = ("SendMessage", "SendMessageBatch")
 _WRITES = ("PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "BatchWriteItem")
 

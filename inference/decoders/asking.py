@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -29,8 +29,6 @@ _CHARACTERS_OF_A_WORD_PIECE = 8
 # The distance up to which a cut may change the tokens.
 _CUT_TOKENS, _CUT_CHARACTERS = 64, 2_000
 _SPACE = re.compile(r"\s")
-
-Messages = Sequence[Mapping[str, str]]
 
 
 class Asking:

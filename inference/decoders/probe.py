@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +11,6 @@ from inference.decoders.settings import Decoding, Limits
 # Of different lengths, so that one is padded beside the other.
 _TEXTS = ("Hello", "The first question that a model is asked is a short one, and this is it.")
 _NEW_TOKENS = 3
-
-log = logging.getLogger("inference")
 
 
 def answers(engine: DecoderEngine, prompts: Sequence[GenerationRequest]) -> list[list[TokenEvent]]:

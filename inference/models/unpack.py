@@ -7,10 +7,10 @@ and no more than fits. The reader is the one that hashed it at registration (pro
 from __future__ import annotations
 
 import shutil
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from inference.errors import ModelRefused
-from promotion.client.archive import LARGEST_UNPACKED_BYTES, member_path, read_archive
+from promotion.client.archive import LARGEST_UNPACKED_BYTES, read_archive
 from promotion.errors import Invalid
 
 
@@ -48,15 +48,3 @@ def _extract(archive: Path, folder: Path, largest: int) -> None:
                         sink.write(chunk)
             # Neither its owner nor its mode: nothing in a model is to be executed.
             target.chmod(0o644)
-
-
-def inside(name: str) -> PurePosixPath:
-    """`name` as a path below a folder.
-
-    Raises:
-        ModelRefused: it leads out of it.
-    """
-    try:
-        return PurePosixPath(member_path(name))
-    except Invalid as error:
-        raise ModelRefused(error.reason) from None

@@ -24,7 +24,6 @@ BINS = 10
 QUANTILES = 101
 # More different values than this and a text column names things rather than kinds.
 MOST_CATEGORIES = 50
-OTHER = "\0other"
 
 
 def profile_table(table: Table) -> dict[str, Any]:

@@ -50,7 +50,6 @@ OFF: Mapping[str, tuple[Any, ...]] = {
     "continue_final_message": (False,),
     "include_stop_str_in_output": (False,),
 }
-_MOST_CHOICES = 16
 
 
 class OpenAiForm:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import logging
 import re
 import threading
 import time
@@ -15,7 +14,6 @@ from moto.events.models import events_backends
 from local import ACCOUNT, REGION
 from local.sources.bus import Bus
 
-log = logging.getLogger("local.schedules")
 _RATE = re.compile(r"rate\((\d+) (minute|hour|day)s?\)")
 _SECONDS = {"minute": 60, "hour": 3600, "day": 86400}
 _LOOK_SECONDS = 0.5

@@ -12,11 +12,6 @@ _AFTER_COMMA = re.compile(r"(?<!\\)\s*,\s*(?=[A-Za-z][\w.-]*\s*=)")
 _AROUND_EQUALS = re.compile(r"\s*=\s*")
 
 
-def is_guid(text: str) -> bool:
-    """Return True if the text is a GUID, as group ids of Entra ID are."""
-    return _GUID.fullmatch(text.strip()) is not None
-
-
 def is_distinguished_name(text: str) -> bool:
     """Return True if the text is an LDAP distinguished name."""
     return _DN.fullmatch(text) is not None

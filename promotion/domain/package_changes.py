@@ -16,7 +16,6 @@ from promotion.formatting import number
 
 LONGEST_VALUE = 300
 SERVED = ("image", "image digest", "model data", "model data (SHA-256)", "settings", "containers", "content types")
-DESCRIBED = ("description", "model card")
 CREATED = "created"
 
 

@@ -7,9 +7,7 @@ in force, whose digest every event names.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -52,10 +50,6 @@ class Bundle(Struct, frozen=True, kw_only=True):
             IntegrityError: one can't be read.
         """
         return [read_event(stored) for stored in self.events]
-
-    def read_policy(self) -> dict[str, Any]:
-        """The policy as plain data; empty where the ledger has no text of it."""
-        return dict(json.loads(self.policy)) if self.policy else {}
 
 
 def bundle(request_id: str, events: Iterable[Event]) -> Bundle:

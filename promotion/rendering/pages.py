@@ -17,7 +17,6 @@ from promotion.rendering.documents import charts, curves, grid
 from promotion.rendering.documents.approval_request import LONGEST_REASON
 
 TEMPLATES = Path(__file__).parent / "templates"
-PAGES = ("board", "message", "model", "request", "version")
 # The text and the colour of a status badge.
 _STATUSES = {
     "": ("Not asked", "idle"),
@@ -34,7 +33,7 @@ _STATUSES = {
 
 
 def render(name: str, document: Mapping[str, object], *, person: Person | None, zone: str = "UTC") -> str:
-    """The page `name` (one of PAGES) of a document, with times in `zone` (IANA) and UTC beside it.
+    """The page `name` (of templates/pages) of a document, with times in `zone` (IANA) and UTC beside it.
 
     Any document may bring `problem`, a sentence shown first, and `reason`, what was typed before the POST was refused.
     """

@@ -10,7 +10,7 @@ import pytest
 
 from promotion import names
 from promotion.aws.parameter_store.parameters import ParameterTarget
-from promotion.aws.parameter_store.stored_parameters import read_below, read_history
+from promotion.aws.parameter_store.stored_parameters import read_below
 from promotion.client.signature import public_keys
 from promotion.ledger.folded_runs import FIELD, FoldedRuns, sequence_of
 from promotion.ledger.parameter_documents import PAGE_BYTES, entry
@@ -18,6 +18,7 @@ from promotion.workflows.projector import Target
 from tests.adapters.conftest import Aws
 from tests.fakes import GROUP, PREFIX, House, as_client
 from tests.memory import LocalSigner
+from tests.rules.histories import folded_events, read_history
 
 VERSION = f"{PREFIX}/{GROUP}/versions/1"
 
@@ -45,7 +46,7 @@ def test_a_long_history_reads_back_from_parameter_store_and_the_objects_that_it_
     house.project(targets={names.PARAMETERS: house.parameters})
     expected = read_history(aws.ssm, PREFIX, GROUP, 1)
     [one] = [msgspec.convert(each[FIELD], FoldedRuns) for each in expected if FIELD in each]
-    whole = [*map(entry, house.evidence.folded_events(one)), *(each for each in expected if FIELD not in each)]
+    whole = [*map(entry, folded_events(house.evidence, one)), *(each for each in expected if FIELD not in each)]
     assert sorted(whole, key=sequence_of) == told(house, 1)
     by_path = dict(read_below(aws.ssm, f"{PREFIX}/{GROUP}/versions"))
     pages = sorted(name for name in by_path if "/history/" in name)

@@ -10,7 +10,7 @@ import pytest
 
 from promotion import names
 from promotion.aws.parameter_store.parameters import ParameterTarget
-from promotion.aws.parameter_store.stored_parameters import read_below, read_history
+from promotion.aws.parameter_store.stored_parameters import read_below
 from promotion.aws.s3.attestations import EvidenceBucket
 from promotion.config.loading import parse
 from promotion.ledger.archive import FIELD, may_be_archived
@@ -19,6 +19,7 @@ from promotion.ledger.folded_runs import FIELD as RUNS
 from promotion.ledger.folded_runs import counted_events
 from promotion.ledger.parameter_documents import PAGE_BYTES, entry
 from tests.fakes import CONFIG, CONFIG_TEXT, GROUP, PREFIX, House, as_client
+from tests.rules.histories import read_history
 
 KEPT = parse(f"{CONFIG_TEXT}\n[history]\nkeep_versions = 3\n")
 ARCHIVE = f"{PREFIX}/{GROUP}/archive"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -35,7 +36,7 @@ def test_a_decision_proves_itself_offline(house: House) -> None:
     assert decision_export.problems(found, house.signer.holds) == []
     request = decision_export.request_of(found)
     assert (request.state, [vote.actor.subject for vote in request.votes]) == ("Approved", ["ann", "cho"])
-    assert found.read_policy()["environments"][2]["quorum"] == 2
+    assert json.loads(found.policy)["environments"][2]["quorum"] == 2
 
 
 def test_so_does_a_rejection_and_a_single_vote(house: House) -> None:
@@ -120,7 +121,7 @@ def test_the_policy_enclosed_is_the_one_that_was_in_force(house: House) -> None:
     house.config = parse(CONFIG_TEXT.replace("quorum = 2", "quorum = 1"))
     house.decide(3, "prod", CHO)
     after = decision_export.bundle(house.asked(3, "prod"), house.events())
-    assert [found.read_policy()["environments"][2].get("quorum", 1) for found in (before, after)] == [2, 1]
+    assert [json.loads(found.policy)["environments"][2].get("quorum", 1) for found in (before, after)] == [2, 1]
     assert (
         decision_export.problems(before, house.signer.holds)
         == decision_export.problems(after, house.signer.holds)

@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from promotion import names
-from promotion.aws.parameter_store.stored_parameters import read_history
 from promotion.errors import IntegrityError
 from promotion.ledger.folded_runs import FIELD, KEPT_RUNS, FoldedRuns
 from promotion.ledger.parameter_documents import PAGE_BYTES, dump, entry
 from tests.fakes import GROUP, PREFIX, House, as_client
+from tests.rules.histories import folded_events, read_history
 
 VERSION = f"{PREFIX}/{GROUP}/versions/1"
 
@@ -82,7 +82,7 @@ def test_the_entries_and_the_objects_that_they_name_are_every_event(house: House
     run_daily(house, 60, "dev", "test")
     whole = {each["sequence"] for each in told(house) if FIELD not in each}
     for name, one in folded(house).items():
-        kept = house.evidence.folded_events(one)
+        kept = folded_events(house.evidence, one)
         assert [event.stored() for event in kept] == [event.stored() for event in runs_of(house, name)[: one.count]]
         whole |= {event.sequence for event in kept}
     assert whole == {event.sequence for event in house.events() if event.version == 1}
@@ -120,7 +120,7 @@ def test_a_history_is_rebuilt_from_the_ledger_as_it_was(house: House) -> None:
     house.cursors.reset(GROUP, names.PARAMETERS)
     house.project()
     assert house.lines() == []
-    assert len(house.evidence.folded_events(folded(house)["dev"])) == folded(house)["dev"].count
+    assert len(folded_events(house.evidence, folded(house)["dev"])) == folded(house)["dev"].count
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_an_object_that_is_gone_or_edited_is_told_and_written_anew(house: House)
         assert house.lines() == []
     house.s3.objects.clear()
     with pytest.raises(IntegrityError, match="is not what the history names"):
-        house.evidence.folded_events(one)
+        folded_events(house.evidence, one)
 
 
 class Dies(Exception):

@@ -14,11 +14,10 @@ from promotion import names
 from promotion.client.artifact import Manifest
 from promotion.client.envelope import bundle, seal
 from promotion.domain.model import Container, VersionState
-from promotion.errors import IntegrityError
 from promotion.ledger.attestation import model_statement, object_key, signature_key, statement
 from promotion.ledger.decision_export import folded
-from promotion.ledger.events import Event, read_event
-from promotion.ledger.folded_runs import FoldedRuns, RunsObject
+from promotion.ledger.events import Event
+from promotion.ledger.folded_runs import RunsObject
 from promotion.ledger.payloads import ModelPromoted
 from promotion.ledger.snapshot import GroupSnapshot
 
@@ -67,21 +66,6 @@ class EvidenceBucket:
     def model_signature(self, event: Event, container: int) -> dict[str, Any] | None:
         """The model signature of a container of a promoted version; None if none was written."""
         return self._document(signature_key(event, container))
-
-    def folded_events(self, runs: FoldedRuns | None) -> list[Event]:
-        """Return the events of the runs in one entry of Parameter Store, in order.
-
-        Raises:
-            IntegrityError: an object is missing, or is not what the entry names.
-        """
-        found: list[Event] = []
-        while runs is not None:
-            kept = self.folded_runs(runs.object)
-            if kept is None or kept.runs != runs:
-                raise IntegrityError(f"{runs.object} is not what the history names.")
-            found = [*map(read_event, kept.events), *found]
-            runs = kept.previous
-        return found
 
     def folded_runs(self, key: str) -> RunsObject | None:
         """Return an object with the events of folded runs; None if there is none, or it can't be read."""
