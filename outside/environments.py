@@ -10,11 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from outside.run import CACHE
+from outside.run import CACHE, ROOT
+
+# Locks of clients, SDKs and judges; suites that use the same one share its environment.
+LOCKS = ROOT / "outside" / "locks"
 
 
 def environment(lock: Path, *, first: str = "") -> str:
-    """Return the Python of the environment that a suite's `locks/NAME.txt` describes; this Python if there is no lock.
+    """Return the Python of the environment that a lock describes; this Python if there is no lock.
 
     Args:
         lock: the file with versions and hashes.

@@ -24,8 +24,8 @@ OTHERS = (
     "tools/*/requirements.in",
     "benchmarks/**/requirements.in",
     "local/containers/requirements.in",
-    "outside/**/requirements.in",
-    "outside/**/locks/*.in",
+    "outside/*/requirements.in",
+    "outside/locks/*.in",
 )
 OPTIONS = (
     *("--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"),

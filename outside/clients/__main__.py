@@ -1,6 +1,6 @@
 """`python -m outside.clients [NAME …]`: every published client in its own environment, against real server processes.
 
-Each file of scripts/ is one client; locks/NAME.txt names its packages with their hashes.
+Each file of scripts/ is one client; outside/locks/NAME.txt names its packages with their hashes.
 With all of them, `clients` and `clients_ok` go into build/bench/serving.json and docs/benchmarks/serving.md.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks.compatibility import record
 from outside.clients.proxy import proxy
 from outside.clients.serving import served
-from outside.environments import environment
+from outside.environments import LOCKS, environment
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m outside.clients", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
     names = parser.parse_args(arguments).names or known
-    pythons = {name: environment(HERE / "locks" / f"{name}.txt") for name in names}
+    pythons = {name: environment(LOCKS / f"{name}.txt") for name in names}
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         addresses = stack.enter_context(served(Path(scratch)))
         runtime = proxy({"decoder": int(addresses["DECODER"].rsplit(":", 1)[1])})

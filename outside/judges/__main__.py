@@ -1,6 +1,6 @@
 """Have the templates and requests of several configurations judged: `python outside/run.py judges`.
 
-cfn-lint, checkov and parliament have an environment each, of the lock locks/NAME.txt.
+cfn-lint, checkov and parliament have an environment each, of the lock outside/locks/NAME.txt.
 
 Every finding is mended, or explained in explanations.toml; an explanation without a finding fails as well. The findings are
 written to build/outside/judges.json.
@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from outside.environments import environment
+from outside.environments import LOCKS, environment
 from outside.judges import requests, verdicts
 from outside.judges.templates import Judged, read
 from outside.judges.variants import SAMPLE, VARIANTS
@@ -96,10 +96,8 @@ def synthesize(variant: str, folder: Path) -> tuple[list[Judged], list[Finding]]
 
 def interpreter(judge: str) -> Path:
     """Return the Python of a judge's own environment, or of the suite's if npm has the judge."""
-    lock = HERE / "locks" / f"{judge}.txt"
-    if not lock.exists():
-        return Path(os.environ["OUTSIDE_PYTHON"])
-    return Path(environment(lock))
+    lock = LOCKS / f"{judge}.txt"
+    return Path(environment(lock) if lock.exists() else os.environ["OUTSIDE_PYTHON"])
 
 
 def main() -> int:

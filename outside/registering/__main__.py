@@ -1,7 +1,7 @@
 """`python -m outside.registering [NAME …]`: each snippet of docs/registering.md in its SDK's own environment.
 
 `example_KIND` runs examples/train_tabular.py and examples/register_tabular_sdk.py for one kind of model. Then the page of what
-was registered has to show all that the snippet gave. locks/NAME.txt names an SDK's packages with their hashes.
+was registered has to show all that the snippet gave. outside/locks/NAME.txt names an SDK's packages with their hashes.
 """
 
 from __future__ import annotations
@@ -25,16 +25,15 @@ from local.containers import packages
 from local.http_client import Visitor
 from local.service import LocalService
 from local.welcome import environment as variables
-from outside.environments import environment
+from outside.environments import LOCKS, environment
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "registering.md"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/churn:1"
 SECONDS = 300
 EXAMPLES = {"example_xgboost": "xgboost", "example_scikit_learn": "scikit-learn"}
 # The lock of a snippet that runs in another's environment.
-LOCKS = {"sagemaker_pipeline": "sagemaker_v2", **dict.fromkeys(EXAMPLES, "sagemaker_v2")}
+SHARED = {"sagemaker_pipeline": "sagemaker_v2", **dict.fromkeys(EXAMPLES, "sagemaker_v2")}
 # The fields that the page must show, by the name of the snippet.
 METRICS = {
     **dict.fromkeys(("boto3", "sagemaker_v2", "sagemaker_pipeline", "sagemaker_v3", "mlflow"), "accuracy"),
@@ -82,8 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m outside.registering", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
     chosen = parser.parse_args(arguments).names or known
-    locks = {name: LOCKS.get(name, name) for name in chosen}
-    pythons = {name: environment(HERE / "locks" / f"{lock}.txt") for name, lock in locks.items()}
+    pythons = {name: environment(LOCKS / f"{SHARED.get(name, name)}.txt") for name in chosen}
     texts = snippets() | examples([name for name in chosen if name in EXAMPLES])
     with LocalService(inference=False) as service, tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
