@@ -149,10 +149,11 @@ def mail_words() -> int:
 
 
 def looks() -> dict[str, int]:
-    """Every page and mail of the snapshots in a browser, at three widths, light and dark: pictures, and what axe-core finds."""
+    """Every page and mail of the tests in a browser, at three widths, light and dark: pictures, and what axe-core finds."""
     from playwright.sync_api import sync_playwright
 
     from promotion.rendering import pages
+    from tests.rules import stories
 
     axe = (ROOT / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
     kept = ROOT / "build" / "screenshots"
@@ -161,13 +162,15 @@ def looks() -> dict[str, int]:
     with sync_playwright() as playwright:
         path = shutil.which("chromium") or shutil.which("google-chrome")
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        for source in sorted((ROOT / "tests" / "snapshots").glob("*/*.html")):
-            html = source.read_text(encoding="utf-8")
+        mails = (ROOT / "tests" / "snapshots" / "mails").glob("*.html")
+        looked_at = {f"pages-{name}": html for name, html in stories.pages().items()}
+        looked_at |= {f"mails-{source.stem}": source.read_text(encoding="utf-8") for source in sorted(mails)}
+        for looked, html in looked_at.items():
             html = re.sub(r"<link rel=\"stylesheet\"[^>]*>", f"<style>{pages.stylesheet()}</style>", html)
             for width, scheme in itertools.product(WIDTHS, SCHEMES):
                 page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
                 page.set_content(html, wait_until="load")
-                name = f"look-{source.parent.name}-{source.stem}-{width}-{scheme}.png"
+                name = f"look-{looked}-{width}-{scheme}.png"
                 page.screenshot(path=kept / name, full_page=True)
                 page.evaluate(axe)
                 counted = "async () => (await axe.run(document, {resultTypes: ['violations']})).violations.length"

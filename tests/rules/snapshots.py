@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from difflib import unified_diff
 from pathlib import Path
 
 SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
@@ -27,3 +28,9 @@ def check(name: str, text: str) -> None:
     assert text == path.read_text(encoding="utf-8"), (
         f"{name} has changed: run with UPDATE_SNAPSHOTS=1, and look at the difference."
     )
+
+
+def difference(before: str, after: str) -> str:
+    """The lines in which a page differs from another that is a snapshot."""
+    lines = list(unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0))[2:]
+    return "".join(f"{'@@' if line.startswith('@@') else line}\n" for line in lines)
