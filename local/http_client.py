@@ -27,7 +27,7 @@ class Visitor:
             RuntimeError: the provider showed no form, or the service gave no session.
         """
         form = self.http.get(f"{self.base_url}/login", timeout=TIMEOUT_S)
-        found = _Form()
+        found = Form()
         found.feed(form.text)
         if found.action is None:
             raise RuntimeError(f"{self.name} could not sign in: {form.status_code} at {form.url}")
@@ -69,7 +69,7 @@ class Visitor:
         return urljoin(f"{self.base_url}/", link)
 
 
-class _Form(HTMLParser):
+class Form(HTMLParser):
     """The first form of a page: where it goes, and the fields it has already."""
 
     def __init__(self) -> None:

@@ -50,14 +50,28 @@ def drift(baseline: Mapping[str, Any], texts: Iterable[str]) -> dict[str, float]
         return {}
     try:
         found = {
-            "length_psi": round(_stability(expected_lengths, _by_length(lengths, edges)), 6),
-            "vocabulary_psi": round(_stability(expected_words, _by_word(words, common)), 6),
+            "length_psi": round(stability_index(expected_lengths, _by_length(lengths, edges)), 6),
+            "vocabulary_psi": round(stability_index(expected_words, _by_word(words, common)), 6),
         }
     except (ArithmeticError, TypeError, ValueError):
         raise Invalid("baseline", "the shares don't belong to the edges or words.") from None
     if not all(map(math.isfinite, found.values())):
         raise Invalid("baseline", "a share is no number.")
     return found
+
+
+def stability_index(expected: Sequence[float], counts: Sequence[float]) -> float:
+    """Sum of (actual - expected) ln(actual / expected).
+
+    Half an observation is added to each bin: an empty one would otherwise be infinitely surprising.
+    """
+    total = sum(counts) + len(counts) / 2
+    floor = 0.5 / total
+    index = 0.0
+    for share, count in zip(expected, counts, strict=True):
+        actual, wanted = (count + 0.5) / total, max(share, floor)
+        index += (actual - wanted) * math.log(actual / wanted)
+    return index
 
 
 def _counted(texts: Iterable[str]) -> tuple[Counter[int], Counter[str]]:
@@ -97,17 +111,3 @@ def _by_word(words: Counter[str], common: Sequence[str]) -> list[int]:
 def _shares(counts: Sequence[int]) -> list[float]:
     total = sum(counts) or 1
     return [round(count / total, 8) for count in counts]
-
-
-def _stability(expected: Sequence[float], counts: Sequence[int]) -> float:
-    """Sum of (actual - expected) ln(actual / expected).
-
-    Half an observation is added to each bin: an empty one would otherwise be infinitely surprising.
-    """
-    total = sum(counts) + len(counts) / 2
-    floor = 0.5 / total
-    index = 0.0
-    for share, count in zip(expected, counts, strict=True):
-        actual, wanted = (count + 0.5) / total, max(share, floor)
-        index += (actual - wanted) * math.log(actual / wanted)
-    return index

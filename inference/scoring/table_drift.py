@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from inference.scoring.drift import stability_index
 from inference.scoring.tables import Table
 from promotion.errors import Invalid
 
@@ -90,11 +91,11 @@ def _compared(expected: Mapping[str, Any], table: Table, name: str) -> tuple[flo
         values = values[np.isfinite(values)]
         if not len(values):
             return None, None
-        index = _stability(expected["shares"], _counts(values, expected["edges"]))
+        index = stability_index(expected["shares"], _counts(values, expected["edges"]))
         quantiles = np.asarray(expected.get("quantiles", ()), dtype=np.float64)
         apart = _distance(quantiles, values) if len(quantiles) > 1 else None
     else:
-        index, apart = _stability(expected["shares"], _counted(table.texts(name), expected["values"])), None
+        index, apart = stability_index(expected["shares"], _counted(table.texts(name), expected["values"])), None
     if not math.isfinite(index) or not math.isfinite(apart or 0.0):
         raise ValueError(name)
     return index, apart
@@ -176,17 +177,6 @@ def _quantiles_of(bounds: Sequence[float], counts: Sequence[float]) -> list[floa
 def _shares(counts: Sequence[float]) -> list[float]:
     total = sum(counts) or 1.0
     return [count / total for count in counts]
-
-
-def _stability(expected: Sequence[float], counts: Sequence[float]) -> float:
-    """Sum of (actual - expected) ln(actual / expected), with half an observation added to each bin."""
-    total = sum(counts) + len(counts) / 2
-    floor = 0.5 / total
-    index = 0.0
-    for share, count in zip(expected, counts, strict=True):
-        actual, wanted = (count + 0.5) / total, max(share, floor)
-        index += (actual - wanted) * math.log(actual / wanted)
-    return index
 
 
 def _distance(quantiles: Floats, values: Floats) -> float:

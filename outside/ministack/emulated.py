@@ -17,12 +17,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from local.clients import any_client
+from local.http_client import Form
 from local.ports import Held
 from tests.infra.synthesized import ROOT, run_app
 
@@ -280,7 +280,7 @@ class Browser:
     def sign_in(self, base_url: str, name: str) -> None:
         """Through the identity provider's form; the password is the name."""
         url, page = self.open(f"{base_url}/login")
-        form = _Form()
+        form = Form()
         form.feed(page.body)
         assert form.action is not None, page.body
         _, landed = self.post(urljoin(url, form.action), {**form.fields, "login": name, "password": name})
@@ -300,19 +300,3 @@ class Browser:
             method, url, body = "GET", urljoin(url, target), None
             headers = {key: value for key, value in headers.items() if key == "Accept"}
         raise AssertionError(f"redirected in a circle at {url}")
-
-
-class _Form(HTMLParser):
-    """The first form of a page."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.action: str | None = None
-        self.fields: dict[str, str] = {}
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        if tag == "form" and self.action is None:
-            self.action = given.get("action") or ""
-        elif tag == "input" and given.get("name"):
-            self.fields[str(given["name"])] = given.get("value") or ""

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from local.service import LocalService
 from promotion import names
+from tests.local.watched import installation
 
 LIVE = "/promotion/some-group/dev/live"
 
@@ -24,12 +25,6 @@ def code(call: Any, **arguments: Any) -> str:
     return "ok"
 
 
-def table(service: LocalService) -> str:
-    value = service.session().client("ssm").get_parameter(Name="/promotion/_service")["Parameter"]["Value"]
-    name: str = json.loads(value)["ledger_table"]
-    return name
-
-
 def put(table_name: str) -> dict[str, Any]:
     return {"TableName": table_name, "Item": {"pk": {"S": "GROUP#forged"}, "sk": {"S": "EVENT#1"}}}
 
@@ -37,15 +32,14 @@ def put(table_name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("function", ["web", "on_projection_due", "on_ledger_appended", "on_model_registered", "sweep"])
 def test_only_the_appending_functions_write_the_ledger(service: LocalService, function: str) -> None:
     dynamodb = service.role_session(function).client("dynamodb")
-    name = table(service)
+    name = installation(service)["ledger_table"]
     assert code(dynamodb.put_item, **put(name)) == "AccessDeniedException"
     assert code(dynamodb.transact_write_items, TransactItems=[{"Put": put(name)}]) == "AccessDeniedException"
 
 
 def test_verify_writes_what_it_found_and_moves_no_cursor(service: LocalService) -> None:
     dynamodb = service.role_session("verify").client("dynamodb")
-    value = service.session().client("ssm").get_parameter(Name="/promotion/_service")["Parameter"]["Value"]
-    projections = json.loads(value)["projections_table"]
+    projections = installation(service)["projections_table"]
     found = {"pk": {"S": names.DIFFERENCES_KEY}, "sk": {"S": "nobody"}, "count": {"N": "0"}, "lines": {"L": []}}
     item = {**found, "since": {"S": "2026-11-29T00:00:00Z"}}
     assert code(dynamodb.put_item, TableName=projections, Item=item) == "ok"
@@ -54,7 +48,7 @@ def test_verify_writes_what_it_found_and_moves_no_cursor(service: LocalService) 
 
 def test_a_transaction_needs_what_its_items_need(service: LocalService) -> None:
     dynamodb = service.role_session("decide").client("dynamodb")
-    key = {"TableName": table(service), "Key": {"pk": {"S": "GROUP#none"}, "sk": {"S": "HEAD"}}}
+    key = {"TableName": installation(service)["ledger_table"], "Key": {"pk": {"S": "GROUP#none"}, "sk": {"S": "HEAD"}}}
     check = {"ConditionCheck": {**key, "ConditionExpression": "attribute_not_exists(pk)"}}
     assert code(dynamodb.transact_write_items, TransactItems=[check]) == "ok"
     assert (
@@ -68,7 +62,7 @@ def test_a_transaction_needs_what_its_items_need(service: LocalService) -> None:
 
 def test_an_index_is_read_only_by_whom_the_policy_names(service: LocalService) -> None:
     query = {
-        "TableName": table(service),
+        "TableName": installation(service)["ledger_table"],
         "IndexName": "board",
         "KeyConditionExpression": "board_pk = :b",
         "ExpressionAttributeValues": {":b": {"S": "x"}},
@@ -104,9 +98,8 @@ def test_the_registry_role_trusts_the_projector_alone(service: LocalService) -> 
 
 
 def test_the_signing_key_signs_for_the_projector_alone(service: LocalService) -> None:
-    value = service.session().client("ssm").get_parameter(Name="/promotion/_service")["Parameter"]["Value"]
     sign = {
-        "KeyId": json.loads(value)["signing_key_arn"],
+        "KeyId": installation(service)["signing_key_arn"],
         "Message": b"x" * 32,
         "MessageType": "DIGEST",
         "SigningAlgorithm": "ECDSA_SHA_256",
@@ -174,9 +167,8 @@ def test_objects_are_read_only_where_the_policy_says(service: LocalService) -> N
 
 
 def test_queues_take_messages_only_from_whom_the_policy_names(service: LocalService) -> None:
-    value = service.session().client("ssm").get_parameter(Name="/promotion/_service")["Parameter"]["Value"]
     message = {
-        "QueueUrl": json.loads(value)["dead_letter_queue_url"],
+        "QueueUrl": installation(service)["dead_letter_queue_url"],
         "MessageBody": "{}",
         "MessageGroupId": "g",
         "MessageDeduplicationId": "d",

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from local.service import LocalService
-from promotion.aws.ledger_table.ledger import DynamoLedger
 from promotion.ledger.events import Event
 from tests.local.people import Person
+from tests.local.watched import Watched
 
 GROUP = "winter-logs"
 RECORDS = 50
@@ -46,29 +44,8 @@ topic = "arn:aws:sns:us-east-1:123456789012:releases"
 """
 
 
-@dataclass
-class Stage:
-    """A running service, with clients that are kept: one a poll would leave its sockets to the collector."""
-
-    service: LocalService
-
-    @cached_property
-    def ledger(self) -> DynamoLedger:
-        known = json.loads(self.client("ssm").get_parameter(Name="/promotion/_service")["Parameter"]["Value"])
-        return DynamoLedger(self.client("dynamodb"), known["ledger_table"])
-
-    @cached_property
-    def clients(self) -> dict[str, Any]:
-        return {}
-
-    def client(self, name: str) -> Any:
-        if name not in self.clients:
-            self.clients[name] = self.service.session().client(name)
-        return self.clients[name]
-
-    def events(self, kind: str) -> list[Event]:
-        """The group's events of a kind."""
-        return [event for event in self.ledger.events(GROUP) if event.kind == kind]
+class Stage(Watched):
+    """The group with inference runs in prod."""
 
     def start_run(self) -> None:
         """An inference run of prod, as a schedule would start it."""
@@ -96,11 +73,8 @@ class Stage:
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
     (tmp_path / "promotion.toml").write_text(SETTINGS)
-    with LocalService(config=tmp_path / "promotion.toml") as running:
-        made = Stage(running)
+    with LocalService(config=tmp_path / "promotion.toml") as running, Stage(running, GROUP) as made:
         yield made
-        for client in made.clients.values():
-            client.close()
 
 
 def test_drifting_input_is_told_retrained_on_and_asks_again(

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,9 @@ from examples.corpus import logs
 from examples.retraining import winter_logs
 from inference.scoring.drift import profile
 from local.service import LocalService
-from promotion.aws.ledger_table.ledger import DynamoLedger
-from promotion.ledger.events import Event
-from tests.local.chat import SECRET_PATH, Chat
+from tests.chat import SECRET_PATH, Chat
 from tests.local.people import Person, register
+from tests.local.watched import Watched
 
 GROUP = "monitored"
 BUCKET = "promotion-models"
@@ -57,28 +55,10 @@ events = ["Approval Requested", "Drift Detected"]
 
 
 @dataclass
-class Stage:
-    """A running service with a chat beside it."""
+class Stage(Watched):
+    """The group with a chat beside it."""
 
-    service: LocalService
     chat: Chat
-
-    @cached_property
-    def clients(self) -> dict[str, Any]:
-        return {}
-
-    def client(self, name: str) -> Any:
-        if name not in self.clients:
-            self.clients[name] = self.service.session().client(name)
-        return self.clients[name]
-
-    @cached_property
-    def ledger(self) -> DynamoLedger:
-        known = json.loads(self.client("ssm").get_parameter(Name="/promotion/_service")["Parameter"]["Value"])
-        return DynamoLedger(self.client("dynamodb"), known["ledger_table"])
-
-    def events(self, kind: str) -> list[Event]:
-        return [event for event in self.ledger.events(GROUP) if event.kind == kind]
 
     def drifts(self) -> bool:
         (state,) = [state for state in self.ledger.environments() if state.group == GROUP]
@@ -110,12 +90,13 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
                     resource["Properties"]["Environment"]["Variables"]["REQUESTS_CA_BUNDLE"] = str(chat.certificate)
             return edited
 
-        with LocalService(config=tmp_path / "promotion.toml", template_edit=trusting, inference=False) as running:
-            made = Stage(running, chat)
+        config = tmp_path / "promotion.toml"
+        with (
+            LocalService(config=config, template_edit=trusting, inference=False) as running,
+            Stage(running, GROUP, chat) as made,
+        ):
             made.client("secretsmanager").create_secret(Name="chat", SecretString=json.dumps({"url": chat.address}))
             yield made
-            for client in made.clients.values():
-                client.close()
 
 
 def test_violations_of_a_monitor_are_drift_and_a_clean_execution_ends_it(stage: Stage) -> None:
