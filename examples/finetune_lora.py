@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -27,15 +26,10 @@ from transformers.utils.logging import disable_progress_bar
 from examples import lora
 from examples.corpus import training_logs
 from examples.lora import CannotTrain, Example, Outcome, Settings
-from examples.registering import pack, register
+from examples.measuring import measured, publish, training_options, write_records
 from examples.training import END, PAD, UNKNOWN, fit, tokenizer_of
-from inference.batch.opening import task_for
 from inference.models.configuration import TEXT_GENERATION
-from inference.models.loading import load
-from inference.records.json_lines import dump_line
 from inference.scoring.drift import profile
-from inference.scoring.score import score
-from inference.tasks.pipeline import Pipeline
 from promotion.client.artifact import manifest_of_folder
 
 HELD_OUT = 0.1
@@ -104,18 +98,10 @@ def split(pairs: Sequence[Pair], share: float = HELD_OUT) -> tuple[list[Pair], l
 
 def measure(folder: Path, held_out: Sequence[Pair], output: Path, outcome: Outcome, baseline: Any) -> dict[str, Any]:
     """Metrics of what will be registered, by the service's own pipeline and scoring; the held-out loss beside them."""
-    pipeline = Pipeline(task_for(load(folder, task=TEXT_GENERATION)))
-    output.mkdir(parents=True, exist_ok=True)
-    inputs, references = output / "input.jsonl", output / "references.jsonl"
-    with inputs.open("wb") as asked, references.open("wb") as wanted:
-        for number, (prompt, completion) in enumerate(held_out):
-            parameters = {"max_new_tokens": LONGEST_ANSWER}
-            asked.write(dump_line({"id": number, "inputs": prompt, "parameters": parameters}) + b"\n")
-            wanted.write(dump_line({"id": number, "reference": completion.strip()}) + b"\n")
-    answered = pipeline.answer_lines(inputs.read_bytes().splitlines(), stamp=True)
-    outputs = output / "input.jsonl.out"
-    outputs.write_bytes(b"".join(line + b"\n" for line in answered.lines))
-    metrics = score(outputs, references, output / "score", inputs=inputs, task=TEXT_GENERATION, baseline=baseline)
+    parameters = {"max_new_tokens": LONGEST_ANSWER}
+    records = (({"inputs": prompt, "parameters": parameters}, {"reference": said.strip()}) for prompt, said in held_out)
+    inputs, references = write_records(output, records)
+    metrics = measured(folder, inputs, references, output / "score", task=TEXT_GENERATION, baseline=baseline)
     metrics["metrics"]["held_out_loss"] = {"value": outcome.loss_after, "n": len(held_out)}
     return metrics
 
@@ -187,33 +173,20 @@ def _run(options: argparse.Namespace) -> int:
     described = card(outcome, settings, base=name, data=data, learned=len(learned), kind=kind)
     _write(folder, described, baseline, outcome, settings)
     metrics = measure(folder, kept, output.with_name(f"{output.name}-score"), outcome, baseline)
-    for metric, value in metrics["metrics"].items():
-        print(f"{metric:14} {value['value']:.3f}")
-    archive = pack(folder)
-    print(archive)
-    if options.register:
-        arn = register(
-            archive,
-            metrics,
-            group=options.register,
-            bucket=options.bucket,
-            requested_by=options.requested_by,
-            task=TEXT_GENERATION,
-            baseline=baseline,
-            metadata={
-                "base_model": name,
-                "base_manifest_sha256": manifest_of_folder(base).sha256,
-                "method": f"LoRA rank {settings.rank} {kind}",
-                "trainable_share": f"{outcome.trainable_share:.4f}",
-                "training_data": data,
-                "training_data_sha256": _digest(learned),
-                "parameters": f"steps={settings.steps} rate={settings.rate} seed={settings.seed}",
-                "licence": options.licence,
-            },
-            card=described,
-            generated_by=options.generated_by,
-        )
-        print(arn)
+    metadata = {
+        "base_model": name,
+        "base_manifest_sha256": manifest_of_folder(base).sha256,
+        "method": f"LoRA rank {settings.rank} {kind}",
+        "trainable_share": f"{outcome.trainable_share:.4f}",
+        "training_data": data,
+        "training_data_sha256": _digest(learned),
+        "parameters": f"steps={settings.steps} rate={settings.rate} seed={settings.seed}",
+        "licence": options.licence,
+    }
+    publish(
+        folder, metrics, options, task=TEXT_GENERATION, baseline=baseline, metadata=metadata, card=described,
+        generated_by=options.generated_by,
+    )  # fmt: skip
     return 0
 
 
@@ -237,12 +210,7 @@ def _digest(pairs: Sequence[Pair]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.finetune_lora", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument(
-        "--output", type=Path, required=True, help="the folder to pack; OUTPUT.tar.gz is written beside it"
-    )
+    parser = training_options("finetune_lora", __doc__)
     parser.add_argument("--base", type=Path, help="a decoder's folder, in safetensors (default: one trained now)")
     parser.add_argument("--base-name", help="the base's name (default: its folder)")
     parser.add_argument("--base-steps", type=int, default=300, help="training steps of that base")
@@ -258,11 +226,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", type=int, default=4, help="rows in a step")
     parser.add_argument("--block", type=int, default=256, help="tokens in a row")
     parser.add_argument("--rank", type=int, default=16)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--register", metavar="GROUP", help="register it in this model package group")
-    parser.add_argument("--bucket", default="promotion-models")
     parser.add_argument("--licence", default="apache-2.0")
-    parser.add_argument("--requested-by", default=os.environ.get("USER", "dee"))
     parser.add_argument("--generated-by", default="", help="the training job's ARN, if a job made this")
     return parser
 

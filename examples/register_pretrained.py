@@ -26,15 +26,13 @@ import boto3
 import torch
 from safetensors.torch import save_file
 
+from examples.measuring import measured
 from examples.registering import IMAGE, pack, register
-from inference.batch.opening import task_for
 from inference.errors import ModelBroken
 from inference.models.loading import load
 from inference.models.unpack import extract
 from inference.scoring.drift import profile
 from inference.scoring.joining import input_texts
-from inference.scoring.score import score
-from inference.tasks.pipeline import Pipeline
 from promotion.client.archive import member_path
 
 # Files copied beside the weights. Code, pickles and other formats' copies of the weights are not copied.
@@ -68,16 +66,6 @@ def prepare(source: Path, folder: Path) -> Path:
             raise ModelBroken(f"{path.name} holds more than tensors, or is damaged; it is not opened.") from error
     save_file(_unshared(tensors), folder / "model.safetensors", metadata={"format": "pt"})
     return folder
-
-
-def measure(folder: Path, inputs: Path, references: Path, output: Path, *, task: str | None) -> dict[str, Any]:
-    """Compute metrics on one's own data."""
-    pipeline = Pipeline(task_for(load(folder, task=task)))
-    answered = pipeline.answer_lines(inputs.read_bytes().splitlines(), stamp=True)
-    output.mkdir(parents=True, exist_ok=True)
-    outputs = output / f"{inputs.name}.out"
-    outputs.write_bytes(b"".join(line + b"\n" for line in answered.lines))
-    return score(outputs, references, output / "score", inputs=inputs, task=task)
 
 
 def jumpstart(model: str, folder: Path, *, session: Any = None) -> tuple[str, Path]:
@@ -147,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.input:
             baseline = profile(text for _, text in input_texts(options.input))
             (folder / "baseline.json").write_text(json.dumps(baseline))
-            metrics = measure(folder, options.input, options.references, place / "measured", task=task)
+            metrics = measured(folder, options.input, options.references, task=task)
         arn = register(
             pack(folder),
             metrics,

@@ -8,9 +8,7 @@ A few seconds make a bad model, a minute a good one; --continue-from makes a goo
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -23,15 +21,11 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Config, T5ForCo
 from transformers.utils.logging import disable_progress_bar
 
 from examples.corpus import Log, held_out_logs, training_logs
+from examples.measuring import length_options, measured, publish, training_options, write_records
 from examples.registering import pack, register
 from examples.training import END, PAD, UNKNOWN, batches, fit, padded, tokenizer_of
-from inference.batch.opening import task_for
 from inference.models.configuration import TEXT_TO_TEXT
-from inference.models.loading import load
-from inference.records.json_lines import dump_line
 from inference.scoring.drift import profile
-from inference.scoring.score import score
-from inference.tasks.pipeline import Pipeline
 
 TASK = TEXT_TO_TEXT
 LONGEST_SUMMARY = 64
@@ -85,26 +79,15 @@ def train(
 
 def measure(folder: Path, output: Path | None = None) -> dict[str, Any]:
     """Metrics of the model in `folder` on held-out logs, by the service's own scoring."""
-    pipeline = Pipeline(task_for(load(folder, task=TASK)))
     with tempfile.TemporaryDirectory() as scratch:
-        place = Path(scratch)
-        inputs, references = write_held_out(place)
-        answered = pipeline.answer_lines(inputs.read_bytes().splitlines(), stamp=True)
-        outputs = place / "held-out.jsonl.out"
-        outputs.write_bytes(b"".join(line + b"\n" for line in answered.lines))
-        return score(outputs, references, output or place / "score", inputs=inputs, task=TASK, baseline=baseline())
+        return measured(folder, *write_held_out(Path(scratch)), output, task=TASK, baseline=baseline())
 
 
 def write_held_out(folder: Path, logs: Sequence[Log] | None = None) -> tuple[Path, Path]:
     """`input.jsonl` and `references.jsonl` as an inference run takes them."""
-    folder.mkdir(parents=True, exist_ok=True)
     logs = held_out_logs() if logs is None else logs
-    inputs, references = folder / "input.jsonl", folder / "references.jsonl"
-    with inputs.open("wb") as asked, references.open("wb") as wanted:
-        for number, log in enumerate(logs):
-            asked.write(dump_line({"id": number, "text_inputs": log.text, "day": log.day}) + b"\n")
-            wanted.write(dump_line({"id": number, "highlights": log.summary}) + b"\n")
-    return inputs, references
+    records = (({"text_inputs": log.text, "day": log.day}, {"highlights": log.summary}) for log in logs)
+    return write_records(folder, records)
 
 
 def baseline() -> dict[str, Any]:
@@ -113,40 +96,14 @@ def baseline() -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.train_summarizer", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument(
-        "--output", type=Path, required=True, help="the folder for the model; OUTPUT.tar.gz is written beside it"
-    )
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--seconds", type=float, help="seconds of training (default 60)")
-    length.add_argument("--steps", type=int, help="steps of training: the same model each time")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = training_options("train_summarizer", __doc__)
+    length_options(parser)
     parser.add_argument("--continue-from", type=Path, help="a folder that an earlier call has written")
-    parser.add_argument("--register", metavar="GROUP", help="register it in this model package group")
-    parser.add_argument("--bucket", default="promotion-models")
-    parser.add_argument("--requested-by", default=os.environ.get("USER", "dee"))
     options = parser.parse_args(arguments)
     seconds = 60.0 if options.seconds is None and options.steps is None else options.seconds
     train(options.output, seconds=seconds, steps=options.steps, seed=options.seed, continue_from=options.continue_from)
     metrics = measure(options.output, options.output.with_name(f"{options.output.name}-score"))
-    for name, value in metrics["metrics"].items():
-        print(f"{name:12} {value['value']:.3f}")
-    archive = pack(options.output)
-    print(archive)
-    if options.register:
-        arn = register(
-            archive,
-            metrics,
-            group=options.register,
-            bucket=options.bucket,
-            requested_by=options.requested_by,
-            task=TASK,
-            baseline=baseline(),
-            metadata={"licence": "apache-2.0"},
-        )
-        print(arn)
+    publish(options.output, metrics, options, task=TASK, baseline=baseline(), metadata={"licence": "apache-2.0"})
     return 0
 
 

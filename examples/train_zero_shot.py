@@ -8,9 +8,7 @@ one entails the other. Labels are the request's business, and may change from on
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import random
 import sys
 import tempfile
@@ -25,15 +23,10 @@ from torch.nn.functional import cross_entropy
 from transformers import BertConfig, BertForSequenceClassification
 from transformers.utils.logging import disable_progress_bar
 
-from examples.registering import pack, register
+from examples.measuring import length_options, measured, publish, training_options, write_records
 from examples.training import END, PAD, UNKNOWN, fit, padded, tokenizer_of
-from inference.batch.opening import task_for
 from inference.models.configuration import ZERO_SHOT
-from inference.models.loading import load
-from inference.records.json_lines import dump_line
 from inference.scoring.drift import profile
-from inference.scoring.score import score
-from inference.tasks.pipeline import Pipeline
 
 TASK = ZERO_SHOT
 START = "<s>"
@@ -127,25 +120,13 @@ def train(
 
 def measure(folder: Path, output: Path | None = None) -> dict[str, Any]:
     """Metrics of the model in `folder` on held-out notes, by the service's own scoring."""
-    pipeline = Pipeline(task_for(load(folder, task=TASK)))
+    held_out = (
+        ({"sequences": note.text, "candidate_labels": list(THEMES)}, {"category": note.theme})
+        for note in notes(200, seed=2)
+    )
     with tempfile.TemporaryDirectory() as scratch:
-        place = Path(scratch)
-        inputs, references = write_held_out(place)
-        answered = pipeline.answer_lines(inputs.read_bytes().splitlines(), stamp=True)
-        outputs = place / "held-out.jsonl.out"
-        outputs.write_bytes(b"".join(line + b"\n" for line in answered.lines))
-        return score(outputs, references, output or place / "score", inputs=inputs, task=TASK, baseline=baseline())
-
-
-def write_held_out(folder: Path, count: int = 200) -> tuple[Path, Path]:
-    """`input.jsonl` and `references.jsonl` as an inference run takes them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    inputs, references = folder / "input.jsonl", folder / "references.jsonl"
-    with inputs.open("wb") as asked, references.open("wb") as wanted:
-        for number, note in enumerate(notes(count, seed=2)):
-            asked.write(dump_line({"id": number, "sequences": note.text, "candidate_labels": list(THEMES)}) + b"\n")
-            wanted.write(dump_line({"id": number, "category": note.theme}) + b"\n")
-    return inputs, references
+        inputs, references = write_records(Path(scratch), held_out)
+        return measured(folder, inputs, references, output, task=TASK, baseline=baseline())
 
 
 def baseline() -> dict[str, Any]:
@@ -154,39 +135,13 @@ def baseline() -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.train_zero_shot", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument(
-        "--output", type=Path, required=True, help="the folder for the model; OUTPUT.tar.gz is written beside it"
-    )
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--seconds", type=float, help="seconds of training (default 60)")
-    length.add_argument("--steps", type=int, help="steps of training: the same model each time")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--register", metavar="GROUP", help="register it in this model package group")
-    parser.add_argument("--bucket", default="promotion-models")
-    parser.add_argument("--requested-by", default=os.environ.get("USER", "dee"))
+    parser = training_options("train_zero_shot", __doc__)
+    length_options(parser)
     options = parser.parse_args(arguments)
     seconds = 60.0 if options.seconds is None and options.steps is None else options.seconds
     train(options.output, seconds=seconds, steps=options.steps, seed=options.seed)
     metrics = measure(options.output, options.output.with_name(f"{options.output.name}-score"))
-    for name, value in metrics["metrics"].items():
-        print(f"{name:12} {value['value']:.3f}")
-    archive = pack(options.output)
-    print(archive)
-    if options.register:
-        arn = register(
-            archive,
-            metrics,
-            group=options.register,
-            bucket=options.bucket,
-            requested_by=options.requested_by,
-            task=TASK,
-            baseline=baseline(),
-            metadata={"licence": "apache-2.0"},
-        )
-        print(arn)
+    publish(options.output, metrics, options, task=TASK, baseline=baseline(), metadata={"licence": "apache-2.0"})
     return 0
 
 
