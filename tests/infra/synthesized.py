@@ -88,15 +88,18 @@ def every_statement(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def synthesize(config: Path, outdir: Path, **context: object) -> Template:
     """Runs app.py as the CDK command would, without code bundles."""
-    finished = run_app(config, outdir, aws=None, **{"bundle": "false", "nag": "false", **context})
+    finished = run_app(config, outdir, aws=None, program=None, **{"bundle": "false", "nag": "false", **context})
     assert finished.returncode == 0, finished.stderr
     return Template(next(outdir.glob("*.template.json")))
 
 
 def run_app(
-    config: Path, outdir: Path, *, aws: Mapping[str, str] | None = None, **context: object
+    config: Path, outdir: Path, *, aws: Mapping[str, str] | None = None, program: str | None = None, **context: object
 ) -> subprocess.CompletedProcess[str]:
-    """app.py with a configuration and context; refusals are for the caller to read. `aws`: variables that lead to AWS."""
+    """app.py with a configuration and context, or a `program` that uses `assemble`; refusals are for the caller to read.
+
+    `aws` has variables that lead to AWS.
+    """
     environment = {
         **os.environ,
         **(aws or {}),
@@ -105,6 +108,7 @@ def run_app(
         "CDK_CONTEXT_JSON": json.dumps(context),
     }
     environment.pop("PROMOTION_PREFIX", None)
+    started = ["-c", f"from infra.assembly import assemble; {program}"] if program else ["app.py"]
     return subprocess.run(
-        [sys.executable, "app.py"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False
+        [sys.executable, *started], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False
     )

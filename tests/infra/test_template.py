@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,20 +59,7 @@ def test_the_cdks_own_validation_does_look(tmp_path: Path) -> None:
 
 def violations(out: Path, program: str) -> list[dict[str, Any]]:
     """Return the CDK's validation findings in a program's templates."""
-    finished = subprocess.run(
-        [sys.executable, "-c", f"from infra.assembly import assemble; {program}"],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "PROMOTION_CONFIG": str(CONFIG),
-            "CDK_OUTDIR": str(out),
-            "CDK_CONTEXT_JSON": '{"bundle": "false", "nag": "false", "validate": "true"}',
-        },
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
+    finished = run_app(CONFIG, out, program=program, bundle="false", nag="false", validate="true")
     assert finished.returncode == 0, finished.stderr
     reports = json.loads((out / "validation-report.json").read_text(encoding="utf-8"))["pluginReports"]
     return [violation for report in reports for violation in report["violations"]]
@@ -78,21 +67,8 @@ def violations(out: Path, program: str) -> list[dict[str, Any]]:
 
 def test_cdk_nag_does_look(tmp_path: Path) -> None:
     """The test above must be able to fail: with nothing explained the pack has findings."""
-    script = "import infra.cdk_nag as a; a.WILDCARDS = {}; from infra.assembly import assemble; assemble().synth()"
-    finished = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "PROMOTION_CONFIG": str(CONFIG),
-            "CDK_OUTDIR": str(tmp_path),
-            "CDK_CONTEXT_JSON": '{"bundle": "false"}',
-        },
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
+    program = "import infra.cdk_nag as a; a.WILDCARDS = {}; assemble().synth()"
+    finished = run_app(CONFIG, tmp_path, program=program, bundle="false")
     assert finished.returncode != 0
     assert "AwsSolutions-IAM5" in finished.stdout + finished.stderr
 
@@ -163,18 +139,42 @@ def test_a_prefix_that_is_none_is_refused(tmp_path: Path, prefix: str) -> None:
 
 
 def lines(template: Template) -> list[str]:
-    """The template as short lines, sorted, so that a difference reads as what changed."""
-    written: list[str] = []
+    """The template as short lines, sorted, so that a difference reads as what changed.
+
+    What most resources of a type have alike is written once, as usual; a resource has what differs from that.
+    """
+    kinds = sorted({resource["Type"] for resource in template.resources.values()})
+    usual = {kind: _usual([one for one in template.resources.values() if one["Type"] == kind]) for kind in kinds}
+    written = [
+        line
+        for kind, attributes in usual.items()
+        if attributes
+        for line in (f"usual {kind.removeprefix('AWS::')}", *_attributes(attributes))
+    ]
     for name, resource in sorted(template.resources.items()):
-        written.append(f"{name}: {resource['Type']}")
-        for key, value in sorted(resource.items()):
-            if key not in ("Type", "Metadata", "Properties"):
-                written.append(f"  {key}: {json.dumps(value, ensure_ascii=False)}")
-        for key, value in sorted(resource.get("Properties", {}).items()):
-            written += _property(key, value, "  ")
+        own, alike = _flat(resource), usual[resource["Type"]]
+        different = {key: own.get(key, "absent") for key in own | alike if own.get(key) != alike.get(key)}
+        written += [f"{name}: {resource['Type']}", *_attributes(different)]
     for name, output in sorted(template.document.get("Outputs", {}).items()):
         written.append(f"output {name}: {output.get('Description')}")
     return written
+
+
+def _flat(resource: dict[str, Any]) -> dict[str, Any]:
+    """Attributes and properties of a resource."""
+    attributes = {key: value for key, value in resource.items() if key not in ("Type", "Metadata", "Properties")}
+    return {**attributes, **resource.get("Properties", {})}
+
+
+def _usual(resources: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What more than half of at least three resources have alike."""
+    counted = Counter((key, json.dumps(value)) for resource in resources for key, value in _flat(resource).items())
+    most = max(len(resources) // 2, 2)
+    return {key: json.loads(text) for (key, text), count in counted.items() if count > most}
+
+
+def _attributes(attributes: dict[str, Any]) -> list[str]:
+    return [line for key, value in sorted(attributes.items()) for line in _property(key, value, "  ")]
 
 
 def _property(key: str, value: object, indent: str) -> list[str]:
