@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from msgspec.structs import replace
 
 from promotion.config.loading import Config, parse
-from promotion.domain.model import Container, EnvironmentState, Evidence, Head, Metric, Package, VersionState
+from promotion.domain.model import Container, EnvironmentState, Evidence, Metric, Package, VersionState
 from promotion.domain.people import Actor, Person, Requester
 from promotion.domain.request_ids import request_id
-from promotion.errors import Conflict
-from promotion.ledger.events import Event, NewEvent, chained, head_after
-from promotion.ledger.fold import evolve
+from promotion.ledger.events import Event, NewEvent, chained
+from promotion.ledger.fold import evolve, refolded
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.links.tokens import Keyring
 from promotion.links.urls import Links
@@ -27,6 +26,7 @@ from promotion.rendering.documents.overviews import model_document, version_docu
 from promotion.rendering.mail import Message, compose
 from promotion.workflows import decisions, operations, runs
 from promotion.workflows.decisions import Context
+from tests.memory import MemoryLedger
 
 GROUP = "news-summariser"
 BEGINNING = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
@@ -104,36 +104,11 @@ SAMPLES: list[dict[str, Any]] = [
 ]
 
 
-class Memory:
-    """A ledger in memory."""
-
-    def __init__(self) -> None:
-        self.heads: dict[str, Head] = {}
-        self.chain: dict[str, list[Event]] = {}
-
-    def view(self, group: str) -> GroupSnapshot:
-        view = GroupSnapshot(Head(group=group))
-        for event in self.chain.get(group, []):
-            evolve(view, event)
-        return GroupSnapshot(
-            self.heads.get(group, Head(group=group)), environments=view.environments, versions=view.versions
-        )
-
-    def append(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
-        if self.heads.get(view.group, Head(group=view.group)) != view.head:
-            raise Conflict
-        self.chain.setdefault(view.group, []).extend(events)
-        self.heads[view.group] = head_after(view.head, events)
-
-    def events(self, group: str, *, after: int = 0) -> Iterator[Event]:
-        return (event for event in self.chain.get(group, []) if event.sequence > after)
-
-
 class Stage:
     """One group's story so far."""
 
     def __init__(self, config: Config = CONFIG, *, group: str = GROUP) -> None:
-        self.config, self.group, self.now, self.ledger = config, group, BEGINNING, Memory()
+        self.config, self.group, self.now, self.ledger = config, group, BEGINNING, MemoryLedger()
 
     @property
     def world(self) -> Context:
@@ -141,7 +116,7 @@ class Stage:
 
     @property
     def view(self) -> GroupSnapshot:
-        return self.ledger.view(self.group)
+        return refolded(self.ledger.head(self.group), self.ledger.events(self.group))
 
     @property
     def events(self) -> list[Event]:

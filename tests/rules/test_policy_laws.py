@@ -148,11 +148,10 @@ def _is_taken(stage: Stage, asked: str, person: Person, verdict: names.Verdict, 
     """Return True if the POST would be accepted, tried on a copy of the ledger."""
     copy = Stage(stage.config, group=stage.group)
     copy.now = stage.now
-    copy.ledger.chain = {group: list(events) for group, events in stage.ledger.chain.items()}
-    copy.ledger.heads = dict(stage.ledger.heads)
+    copy.ledger.items = dict(stage.ledger.items)
     try:
         decisions.record_decision(asked, person, verdict, "Because.", world=copy.world, breaking_glass=glass)
     except Refused:
-        assert copy.ledger.heads == stage.ledger.heads, "a refusal writes nothing"
+        assert copy.ledger.items == stage.ledger.items, "a refusal writes nothing"
         return False
     return True
