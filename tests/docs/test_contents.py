@@ -52,5 +52,7 @@ def test_decisions_are_numbered_without_holes_and_have_one_form() -> None:
     for number, path in enumerate(found, 1):
         lines = path.read_text(encoding="utf-8").splitlines()
         assert lines[0].startswith(f"# {number}. "), path.name
+        labels = " ".join(re.findall(r"^\*\*([^*]+)\.\*\*", "\n".join(lines), re.MULTILINE))
         assert lines[2].startswith("**Decided.** "), path.name
-        assert any(line.startswith(("**Given up", "**Not chosen")) for line in lines), path.name
+        assert re.fullmatch(r"Decided Why( How)? Given up( Cost)?", labels), f"{path.name}: {labels}"
+        assert len(lines) <= 24, path.name
