@@ -92,7 +92,7 @@ def measure(work: Work = LARGE, device: str = "cuda") -> dict[str, Any]:
         | {
             "tokens": sum(len(result.sequences[0]) for _, result in engine.generate(prompts)),
             "attention": type(engine._encoder).__name__,
-            "steps_recorded": len(engine._kept[1]._recorded) if engine._kept else 0,
+            "steps_recorded": len(engine._kept[1].recorded) if engine._kept else 0,
             # It waits after each part, and so is slower.
             "seconds": where(lambda: list(engine.generate(prompts)), _PARTS, clock.now),
             "configs_per_s": {

@@ -116,7 +116,7 @@ class InferenceImage(Construct):
             source=codebuild.CfnProject.SourceProperty(
                 type="S3",
                 location=f"{source.s3_bucket_name}/{source.s3_object_key}",
-                build_spec=stack.to_json_string(_build_spec()),
+                build_spec=stack.to_json_string(build_spec()),
             ),
         )
         # The role's policy is a resource of its own; a build begun before it would find no permission.
@@ -191,7 +191,8 @@ def default_base(root: Path) -> str:
     return next(line.partition("=")[2].strip() for line in text.splitlines() if line.startswith("ARG BASE="))
 
 
-def _build_spec() -> dict[str, object]:
+def build_spec() -> dict[str, object]:
+    """Return CodeBuild's commands: build and push the image, and answer CloudFormation."""
     login = 'aws ecr get-login-password | docker login --username AWS --password-stdin "$REGISTRY"'
     # A tag can't be pushed twice: an image of these sources that is there already is the image. What a base's tag points to
     # may move while we build: it is asked for once, and what was found is written on the image.

@@ -124,11 +124,11 @@ def _arguments() -> argparse.Namespace:
         "--private", action="store_true", help="do not write the public key into this Python environment"
     )
     options = parser.parse_args()
-    options.home = (options.home or _home(os.environ)).resolve()
+    options.home = (options.home or default_home(os.environ)).resolve()
     return options
 
 
-def _home(environ: Mapping[str, str]) -> Path:
+def default_home(environ: Mapping[str, str]) -> Path:
     """A folder for each port, so that two services on one checkout keep their keys and logs apart."""
     port = environ.get("PORT", "")
     return ROOT / "build" / ("local" if port in ("", str(Ports.http)) else f"local-{port}")

@@ -149,6 +149,11 @@ class LocalService:
         if self._scratch is not None:
             self._scratch.cleanup()
 
+    def wait(self) -> int:
+        """Wait until its process has ended; return the exit code."""
+        assert self._process is not None
+        return self._process.wait(_STOP_SECONDS)
+
     def kill(self) -> None:
         """As `kill -9` would: nothing of it gets to clean up."""
         process, self._process = self._process, None

@@ -22,10 +22,10 @@ BUSY = 0.25
 class Loaded:
     """Groups of a house that are worked on between any two reads of whoever verifies them."""
 
-    def __init__(self, seed: int, groups: int = 2) -> None:
+    def __init__(self, seed: int, groups: int = 2, *, busy: float = BUSY) -> None:
         self.house = House()
         self.groups = [f"{GROUP}-{number}" for number in range(groups)]
-        self._random = random.Random(seed)
+        self.random, self.busy = random.Random(seed), busy
         self._versions = dict.fromkeys(self.groups, 1)
         self._runs = 0
         self.acts = 0
@@ -69,17 +69,17 @@ class Loaded:
     def act(self) -> None:
         """Append to a group, or project it, whole or in part."""
         self.acts += 1
-        house, group = self.house, self._random.choice(self.groups)
+        house, group = self.house, self.random.choice(self.groups)
         house.later(seconds=1)
-        match self._random.randrange(12):
+        match self.random.randrange(12):
             case 0:
                 self._versions[group] += 1
-                house.climb(self._versions[group], to=self._random.choice(ENVIRONMENTS), group=group)
+                house.climb(self._versions[group], to=self.random.choice(ENVIRONMENTS), group=group)
             case 1:
                 with suppress(NotApproved):
                     house.roll_back("dev", by=ANN, group=group)
             case 2 | 3:
-                target = self._random.choice(names.TARGETS)
+                target = self.random.choice(names.TARGETS)
                 house.project(group, {target: house.targets[target]})
             case 4 | 5 | 6:
                 house.project(group)
@@ -97,7 +97,7 @@ class _Between:
         self._thing, self._load = thing, load
 
     def _meanwhile(self) -> None:
-        if self._load._random.random() < BUSY:
+        if self._load.random.random() < self._load.busy:
             self._load.act()
 
     def __getattr__(self, name: str) -> Any:

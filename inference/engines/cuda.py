@@ -64,6 +64,11 @@ class Graphs:
         self._recorder = self._make()
         self._scores: Tensor | None = None  # one place for the results of all sizes
 
+    @property
+    def recorded(self) -> list[tuple[int, int, int]]:
+        """The sizes recorded so far: slots, keys and tokens of the longest input."""
+        return list(self._recorded)
+
     @torch.inference_mode()
     def __call__(self, count: int, keys: int, sources: int) -> Tensor:
         """Do the decoder's step; the next call overwrites the result."""

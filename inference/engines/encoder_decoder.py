@@ -47,6 +47,7 @@ class EngineConfig:
     rows: int  # in one step: slots times texts in each
     beam_rows: int | None = None  # the same of beams, which share their slot's input; None: as many
     ahead: bool = False  # a step is under way before the tokens of the last one are read
+    table_bytes: int | None = None  # of the decoder's slots; None: half of a GPU's free memory, and on a CPU any number
     dtype: torch.dtype | None = None  # None: the model's own
 
     @classmethod
@@ -72,15 +73,30 @@ class EncoderDecoderEngine:
 
     joins = True
 
-    def __init__(self, model: PreTrainedModel, rules: Rules, *, config: EngineConfig | None = None) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        rules: Rules,
+        *,
+        config: EngineConfig | None = None,
+        graphs: Callable[[Decoder], Graphs] | None = None,
+    ) -> None:
+        """Make the engine of a model.
+
+        Args:
+            model: A T5 or BART model.
+            rules: The rules that its generation settings make.
+            config: Performance settings; None chooses them for the model's device.
+            graphs: Makes a decoder's recorded steps; None: CUDA graphs on a GPU, and on a CPU no step is recorded.
+        """
         self._config = config or EngineConfig.of(model.device)
         self._weights = read_weights(model, dtype=self._config.dtype)
         self.rules = rules
         on_cuda = model.device.type == "cuda"
         self._encoder = cuda_encoder(self._weights) if on_cuda else Encoder(self._weights)
-        self._on_cuda = on_cuda
-        # Bytes that a table may take: half of a GPU, of which the rest is for the encoder and for what is computed.
-        self._room = free_bytes(model.device) // 2 if on_cuda else None
+        self._graphs = graphs if graphs is not None or not on_cuda else Graphs
+        # Half of a GPU: the other half is for the encoder and for the values computed in a step.
+        self._table_bytes = self._config.table_bytes or (free_bytes(model.device) // 2 if on_cuda else None)
         self._plain = GenerateEngine(model)
         self._device, self._dtype = str(model.device), str(self._weights.dtype).removeprefix("torch.")
         self._by_plain = self._by_own = 0
@@ -144,14 +160,14 @@ class EncoderDecoderEngine:
         indices = work.kinds.pop(kind)
         reach = max(most_new_tokens(prompts[index].settings) for index in indices)
         source = max(len(prompts[index].tokens) for index in indices)
-        # A longer one may join later; and a GPU's own room is counted in bytes.
-        counted = 1 if work.arrivals is not None or self._room is not None else source
+        # A longer one may join later; and where the table's bytes are limited, they are counted instead.
+        counted = 1 if work.arrivals is not None or self._table_bytes is not None else source
         most = max(1, config.rows_for(counted, beams=beams) // width)
-        if self._room is not None:
+        if self._table_bytes is not None:
             slot = Decoder.bytes_a_slot(
-                self._weights, width, longest_source=source, reach=reach, absorbed=self._on_cuda
+                self._weights, width, longest_source=source, reach=reach, absorbed=self._graphs is not None
             )
-            most = max(1, min(most, self._room // slot))
+            most = max(1, min(most, self._table_bytes // slot))
         slots = min(len(indices), most)
         decoder, graphs = self._decoder(slots, width, source, reach)
         search: Search = (
@@ -176,7 +192,7 @@ class EncoderDecoderEngine:
         if kept is not None and kept[0].width == width:
             return kept
         del kept  # its memory first
-        if self._on_cuda:
+        if self._graphs is not None:
             source, reach = (-(-size // _ALIGNED) * _ALIGNED for size in (source, reach))
         decoder = Decoder(
             self._weights,
@@ -184,9 +200,9 @@ class EncoderDecoderEngine:
             width,
             longest_source=source,
             reach=reach,
-            absorbed=self._on_cuda,
+            absorbed=self._graphs is not None,
         )
-        return decoder, Graphs(decoder) if self._on_cuda else None
+        return decoder, self._graphs(decoder) if self._graphs is not None else None
 
 
 # By beams or not, and the number of texts side by side.

@@ -18,7 +18,7 @@ SMALL_BODY_BYTES = 64 << 10
 PATIENCE_S = 30.0
 SLOWEST_BYTES_PER_S = 256 << 10
 # The time that a body under way may still take once the server is being stopped.
-_CLOSING_S = 5.0
+CLOSING_S = 5.0
 
 
 class BodyRefused(Exception):
@@ -41,15 +41,23 @@ class Body:
 class Bodies:
     """The bodies of one server, on its event loop."""
 
-    def __init__(self, *, most: int = ALL_BODIES_BYTES, readers: int = 512, patience: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        *,
+        most: int = ALL_BODIES_BYTES,
+        readers: int = 512,
+        patience: float = PATIENCE_S,
+        closing_s: float = CLOSING_S,
+    ) -> None:
         """Make the memory budget that all request bodies share.
 
         Args:
             most: Bytes of all bodies together.
             readers: Most bodies that are read at once.
             patience: Seconds that a client has to send its body.
+            closing_s: Seconds that a body may still take once the server is being stopped.
         """
-        self._most, self._readers, self._patience = most, readers, patience
+        self._most, self._readers, self._patience, self._closing_s = most, readers, patience, closing_s
         self._held = self._reading = 0
         self._limits: set[asyncio.Timeout] = set()
         self._closing = False
@@ -57,7 +65,7 @@ class Bodies:
     def close(self) -> None:
         """Stop: bodies that are still being sent have a few seconds."""
         self._closing = True
-        soon = asyncio.get_running_loop().time() + _CLOSING_S
+        soon = asyncio.get_running_loop().time() + self._closing_s
         for limit in self._limits:
             limit.reschedule(min(soon, limit.when() or soon))
 
@@ -121,7 +129,7 @@ class Bodies:
     @asynccontextmanager
     async def _timed(self) -> AsyncIterator[tuple[asyncio.Timeout, float]]:
         begun = asyncio.get_running_loop().time()
-        limit = asyncio.timeout_at(begun + (_CLOSING_S if self._closing else self._patience))
+        limit = asyncio.timeout_at(begun + (self._closing_s if self._closing else self._patience))
         self._limits.add(limit)
         try:
             async with limit:

@@ -173,12 +173,12 @@ def read_evidence(report: RunReport, reporter: str = "") -> Evidence:
     return evidence_of(
         document,
         metrics_uri=report.metrics_uri,
-        pictures=tuple(f"{base}/{name}" for name in _pictures(document.get("pictures"))),
+        pictures=tuple(f"{base}/{name}" for name in picture_names(document.get("pictures"))),
         **known,
     )
 
 
-def _pictures(named: object) -> list[str]:
+def picture_names(named: object) -> list[str]:
     """Names of pictures beside the metrics: more than are shown, and fewer than a hostile document could list."""
     listed = named[:MOST_PICTURES] if isinstance(named, list) else []
     return [name for name in listed if isinstance(name, str) and "/" not in name and len(name) <= LONGEST_NAME]

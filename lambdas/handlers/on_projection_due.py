@@ -48,7 +48,6 @@ TRIES = 4
 # happens next to the group. Together more than the 30 seconds before a deleted parameter's name may be made again.
 WAITS_S = (2, 6, 25)
 SESSION_LIFETIME_S = 900
-_sessions: dict[str, tuple[float, SageMakerClient]] = {}
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, object]:
@@ -226,9 +225,15 @@ def refused_mails() -> RefusedMails:
     return RefusedMails(client("dynamodb"), variables().projections_table)
 
 
+@cache
+def sessions() -> dict[str, tuple[float, SageMakerClient]]:
+    """Clients of the registry role by source identity, each with the time up to which it is used."""
+    return {}
+
+
 def registry_client(identity: str) -> SageMakerClient:
     """A SageMaker client under the registry role, with the deciding person as source identity, for CloudTrail."""
-    kept = _sessions.get(identity)
+    kept = sessions().get(identity)
     if kept and time.monotonic() < kept[0]:
         return kept[1]
     credentials = client("sts").assume_role(
@@ -243,5 +248,5 @@ def registry_client(identity: str) -> SageMakerClient:
         aws_secret_access_key=credentials["SecretAccessKey"],
         aws_session_token=credentials["SessionToken"],
     )
-    _sessions[identity] = (time.monotonic() + SESSION_LIFETIME_S / 2, made)
+    sessions()[identity] = (time.monotonic() + SESSION_LIFETIME_S / 2, made)
     return made

@@ -88,7 +88,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         )  # fmt: skip
     except Refused as error:
         return _unmeasured(model, str(error))
-    run = _run_id(model, now())
+    run = run_id(model, now())
     settings = event.get("settings") or {}
     output = event.get("output") or f"s3://{settings['evidence_bucket']}/{group}/{environment}/{run}"
     about = {"model_package_group": group, "model_package_version": model.model_package_version}
@@ -307,7 +307,7 @@ def _approval(model: LiveModel, run: str) -> dict[str, object]:
     }
 
 
-def _run_id(model: LiveModel, moment: datetime) -> str:
+def run_id(model: LiveModel, moment: datetime) -> str:
     """Return a name for a run that sorts by time and is short enough for the names of its jobs (63 characters)."""
     unique = hashlib.sha256(f"{model.model_package_group}{moment:%f}".encode()).hexdigest()[:6]
     return f"{model.environment[:12]}-v{model.model_package_version}-{moment:%y%m%d-%H%M%S}-{unique}"
@@ -372,7 +372,7 @@ def _unmeasured(model: LiveModel, reason: str) -> dict[str, object]:
         "environment": model.environment,
         "model_package_group": model.model_package_group,
         "model_package_version": model.model_package_version,
-        "run_id": _run_id(model, now()),
+        "run_id": run_id(model, now()),
         "status": names.SKIPPED,
         "reason": reason,
     }

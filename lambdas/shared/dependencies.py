@@ -132,11 +132,11 @@ def parameter_store(purpose: str) -> Parameters:
 
 
 def identity() -> IdentityProvider:
-    return _identity(secrets().client_secret(variables().identity_secret_arn))
+    return identity_provider(secrets().client_secret(variables().identity_secret_arn))
 
 
 @cache
-def _identity(client_secret: str) -> IdentityProvider:
+def identity_provider(client_secret: str) -> IdentityProvider:
     # The imports of a sign-in take as long as boto3's; only sign-ins wait for them.
     from promotion.aws.identity import IdentityProvider
 

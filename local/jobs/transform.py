@@ -69,10 +69,10 @@ def run(
             content = storage.read(bucket, key)
             if source.get("CompressionType") == "Gzip":
                 content, name = gzip.decompress(content), name.removesuffix(".gz")
-            bodies = _payloads(content, source.get("SplitType", "None"), settings)
+            bodies = payloads(content, source.get("SplitType", "None"), settings)
             answers = list(_in_order(answer, bodies, settings["concurrent"]))
             storage.write(
-                f"{output['S3OutputPath'].rstrip('/')}/{name}.out", _assembled(answers, output.get("AssembleWith"))
+                f"{output['S3OutputPath'].rstrip('/')}/{name}.out", assembled(answers, output.get("AssembleWith"))
             )
 
 
@@ -187,7 +187,7 @@ def _in_order(answer: Callable[[bytes], bytes], bodies: Iterator[bytes], concurr
             yield waiting.popleft().result()
 
 
-def _payloads(content: bytes, split_type: str, settings: Mapping[str, Any]) -> Iterator[bytes]:
+def payloads(content: bytes, split_type: str, settings: Mapping[str, Any]) -> Iterator[bytes]:
     """An object's bytes as requests: whole, line by line, or as many lines as fit."""
     if split_type != "Line":
         yield content
@@ -221,7 +221,8 @@ def _post(port: int, body: bytes, content_type: str | None, accept: str | None) 
     return answer, kind or content_type
 
 
-def _assembled(answers: list[bytes], assemble_with: str | None) -> bytes:
+def assembled(answers: list[bytes], assemble_with: str | None) -> bytes:
+    """Join a container's answers into an output object, as AssembleWith says."""
     if assemble_with == "Line":
         # After each answer, also after one that ends in a newline: so does SageMaker.
         return b"".join(answer + b"\n" for answer in answers)

@@ -9,7 +9,7 @@ from typing import Any
 from moto.ssm.exceptions import SSMException, ValidationException
 from moto.ssm.models import SimpleSystemManagerBackend
 
-_REST_SECONDS = 30
+REST_SECONDS = 30
 _LARGEST = {"Standard": 4096, "Advanced": 8192, "Intelligent-Tiering": 8192}
 _MOST_LEVELS = 15
 
@@ -59,9 +59,9 @@ def mend() -> None:
         if name.strip("/").count("/") >= _MOST_LEVELS:
             raise _TooDeep(f"A parameter name has at most {_MOST_LEVELS} levels.")
         rested = time.time() - _deleted(self).get(name, 0.0)
-        if earlier is None and 0 <= rested < _REST_SECONDS:
+        if earlier is None and 0 <= rested < REST_SECONDS:
             raise _TooSoon(
-                f"{name} was deleted {rested:.0f} seconds ago; wait {_REST_SECONDS} before its name is used again."
+                f"{name} was deleted {rested:.0f} seconds ago; wait {REST_SECONDS} before its name is used again."
             )
         return put(
             self,

@@ -170,7 +170,7 @@ def _run(config: Config, model: LiveModel) -> Iterator[Call]:
     inference = config.at(model.environment).inference
     network = {"subnets": list(inference.subnets), "security_groups": list(inference.security_groups)}
     with mock.patch.object(prepare_inference, "config", return_value=config):
-        run = prepare_inference._run_id(model, dt.datetime(2026, 11, 20, 12, 0, tzinfo=dt.UTC))
+        run = prepare_inference.run_id(model, dt.datetime(2026, 11, 20, 12, 0, tzinfo=dt.UTC))
         made = prepare_inference.requests(
             model,
             run=run,

@@ -27,7 +27,7 @@ _PUBLIC_KEY = "PEM file of the signing key (default: PROMOTION_PUBLIC_KEY, promo
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    parser = _parser()
+    parser = command_parser()
     given = sys.argv[1:] if arguments is None else list(arguments)
     if not given:
         parser.print_help(sys.stderr)
@@ -87,7 +87,7 @@ def _settle(options: argparse.Namespace) -> None:
         os.environ["AWS_PROFILE"] = options.profile
 
 
-def _parser() -> Parser:
+def command_parser() -> Parser:
     parser = Parser(
         prog="promotion",
         description="Approval and promotion of models, from a shell.",
@@ -228,7 +228,7 @@ def _version() -> str:
 def _completion(options: argparse.Namespace) -> int:
     from promotion.cli import completion
 
-    print(completion.script(_parser(), options.shell))
+    print(completion.script(command_parser(), options.shell))
     return 0
 
 

@@ -9,6 +9,7 @@ import pytest
 from lambdas.handlers import on_live_changed
 from lambdas.shared.variables import variables
 from promotion import names
+from promotion.aws.sagemaker.sagemaker_endpoints import Endpoints
 from promotion.config.loading import parse
 from promotion.domain.model import EndpointState
 from promotion.errors import PromotionError
@@ -53,6 +54,11 @@ class Installation:
             ("public_key", lambda: self.house.signer.public_key),
         ):
             monkeypatch.setattr(on_live_changed, name, value)
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """The endpoints of dev, as the function sees them."""
+        return Endpoints(self.sagemaker, self.cloudwatch, PREFIX, "dev")
 
     def record(self, command: RecordEndpoint) -> Receipt:
         if self.refusal:

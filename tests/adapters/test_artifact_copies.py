@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace as with_fields
 
-from lambdas.handlers import prepare_inference
 from lambdas.shared import dependencies
 from promotion import names
 from promotion.aws.s3 import artifact_copies
 from promotion.aws.s3.artifact_copies import keep_copy, with_copy
 from promotion.client.live_record import LiveContainer, LiveModel
 from promotion.errors import IntegrityError, Invalid
-from tests.adapters.conftest import MODELS, Aws, prepares_runs_of
-from tests.fakes import GROUP, House, a_package, as_client
+from tests.adapters.conftest import MODELS, Aws
+from tests.adapters.prepared import APPROVED, EVIDENCE, KEY, OURS, live_in_dev, run
+from tests.fakes import GROUP, House, as_client
 
-EVIDENCE, PLAIN = "evidence", "plain"
-KEY = f"{GROUP}/model.tar.gz"
-OURS, THEIRS = "1.dkr.ecr.eu-central-1.amazonaws.com/inference:7", "1.dkr.ecr.eu-central-1.amazonaws.com/xgboost:7"
-APPROVED, OTHER = b"the bytes that were approved", b"the bytes that somebody put there"
+PLAIN = "plain"
+THEIRS = "1.dkr.ecr.eu-central-1.amazonaws.com/xgboost:7"
+OTHER = b"the bytes that somebody put there"
 
 
 @pytest.fixture
@@ -153,24 +150,8 @@ def test_an_image_that_compares_files_with_the_manifest_needs_no_copy(
 
 
 @pytest.fixture
-def prepared(s3: Any, aws: Aws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> House:
-    """A model live in dev whose artifact is in S3, and a function that prepares its runs."""
-    house = House()
-    version = put(s3, APPROVED)
-    [given] = a_package(1).containers
-    url, sha256 = f"s3://{MODELS}/{KEY}", hashlib.sha256(APPROVED).hexdigest()
-    held = with_fields(given, model_data_url=url, model_data_version_id=version, sha256=sha256)
-    house.register(1, containers=(held,))
-    house.decide(1, "dev")
-    house.project()
-    prepares_runs_of(house, aws, monkeypatch, evidence=EVIDENCE, image=OURS)
-    return house
-
-
-def run() -> dict[str, Any]:
-    settings = {"execution_role_arn": "arn:aws:iam::123456789012:role/dev", "evidence_bucket": EVIDENCE}
-    places = {name: f"s3://{MODELS}/{name}.jsonl" for name in ("input", "references")}
-    return prepare_inference.handler({"group": GROUP, "environment": "dev", "settings": settings, **places}, None)
+def prepared(s3: Any, aws: Aws, monkeypatch: pytest.MonkeyPatch) -> House:
+    return live_in_dev(aws, monkeypatch)
 
 
 def test_a_prepared_run_keeps_to_the_approved_bytes_whatever_is_put_there_later(prepared: House, s3: Any) -> None:

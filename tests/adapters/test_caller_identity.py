@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
@@ -40,10 +41,11 @@ class Sts:
                 method="GET", path=url.path, query=url.query, headers=given, body=b"", service="sts", now=now
             )
             answer.status_code = 200
-            answer._content = (
+            text = (
                 f"<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>{caller.arn}</Arn></GetCallerIdentityResult>"
                 "</GetCallerIdentityResponse>"
-            ).encode()
+            )
+            answer.raw = io.BytesIO(text.encode())
         except SignatureInvalid:
             answer.status_code = 403
         return answer

@@ -14,16 +14,24 @@ from promotion.aws.s3.artifacts import Denied, read_details, read_json
 from promotion.aws.s3.picture_store import read_picture
 from promotion.domain.model import Evidence
 from promotion.errors import Invalid
+from tests.adapters.conftest import Aws
+from tests.adapters.prepared import live_in_dev, run
 from tests.fakes import as_client
 
 
 @pytest.mark.parametrize(("code", "said"), [("AccessDenied", "may not list"), ("NoSuchBucket", "no bucket lake")])
-def test_an_input_that_may_not_be_listed_fails_the_run(monkeypatch: pytest.MonkeyPatch, code: str, said: str) -> None:
-    with Stubber(boto3.client("s3", region_name="us-east-1")) as stub:
-        stub.add_client_error("list_objects_v2", code)
-        monkeypatch.setattr(prepare_inference, "client", lambda service: stub.client)
-        with pytest.raises(Invalid, match=said):
-            prepare_inference._exists("s3://lake/g/dev/input.jsonl")
+def test_an_input_that_may_not_be_listed_fails_the_run(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, code: str, said: str
+) -> None:
+    live_in_dev(aws, monkeypatch)
+
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": code}}, "ListObjectsV2")
+
+    aws.s3.meta.events.register("before-call.s3.ListObjectsV2", refuse)
+    monkeypatch.setattr(prepare_inference, "client", lambda service: aws.s3)
+    with pytest.raises(Invalid, match=said):
+        run(input="s3://lake/g/dev/input.jsonl")
 
 
 def test_metrics_that_may_not_be_read_are_denied_and_not_missing() -> None:
@@ -77,10 +85,10 @@ def test_what_s3_may_answer_later_is_asked_again(code: str, status: int) -> None
 
 
 def test_a_document_that_lists_very_many_pictures_names_a_few() -> None:
-    named = on_inference_completed._pictures(["a.png", "x/y.png", 7, "n" * 2_000, *["b.png"] * 1_000_000])
+    named = on_inference_completed.picture_names(["a.png", "x/y.png", 7, "n" * 2_000, *["b.png"] * 1_000_000])
     assert named[:2] == ["a.png", "b.png"]
     assert len(named) < on_inference_completed.MOST_PICTURES
-    assert on_inference_completed._pictures("a.png") == []
+    assert on_inference_completed.picture_names("a.png") == []
 
 
 def test_a_run_with_an_endless_name_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""A machine that finds no input reports it, and the service has it recorded."""
+"""A machine that finds no input reports it, and the service has it recorded; an older record runs nothing."""
 
 from __future__ import annotations
 
@@ -7,31 +7,23 @@ from typing import Any
 
 import pytest
 
-from lambdas.handlers import on_inference_completed, prepare_inference
+from lambdas.handlers import on_inference_completed
 from promotion import names
 from promotion.config.loading import parse
 from promotion.workflows.commands import RecordUnmeasured
-from tests.fakes import CONFIG_TEXT
+from tests.adapters.conftest import MODELS, Aws
+from tests.adapters.prepared import live_in_dev, run
+from tests.fakes import CONFIG_TEXT, GROUP, PREFIX
 
 
-def test_no_input_is_reported_with_the_place_where_it_was_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = CONFIG_TEXT.replace("[operators]", '[inference]\nbucket = "models"\n[operators]')
-    model = SimpleNamespace(model_package_group="news", model_package_version=3, environment="dev", sequence=7)
-    monkeypatch.setattr(prepare_inference, "config", lambda: parse(text))
-    for name in ("client", "parameter_store"):
-        monkeypatch.setattr(prepare_inference, name, lambda *_: None)
-    for name in ("public_key", "prefix"):
-        monkeypatch.setattr(prepare_inference, name, lambda: "")
-    monkeypatch.setattr(prepare_inference, "resolve", lambda *_, **__: model)
-    monkeypatch.setattr(prepare_inference, "_is_older", lambda _: False)
-    view = SimpleNamespace(find_version=lambda _: None)
-    monkeypatch.setattr(prepare_inference, "ledger", lambda: SimpleNamespace(view=lambda _: view))
-    monkeypatch.setattr(prepare_inference, "_exists", lambda _: False)
-    found = prepare_inference.handler({"group": "news", "environment": "dev"}, None)
+def test_no_input_is_reported_with_the_place_where_it_was_looked_for(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = parse(CONFIG_TEXT.replace("[operators]", f'[inference]\nbucket = "{MODELS}"\n[operators]'))
+    live_in_dev(aws, monkeypatch, config)
+    found = run(input="", references="")
     assert (found["run"], found["unmeasured"]) == (False, True)
     report = found["report"]
-    assert (report["status"], report["model_package_version"]) == (names.SKIPPED, 3)
-    assert "s3://models/news/dev/input.jsonl" in report["reason"]
+    assert (report["status"], report["model_package_version"]) == (names.SKIPPED, 1)
+    assert f"s3://{MODELS}/{GROUP}/dev/input.jsonl" in report["reason"]
 
     recorded: list[Any] = []
 
@@ -40,8 +32,21 @@ def test_no_input_is_reported_with_the_place_where_it_was_looked_for(monkeypatch
             recorded.append(command)
             return SimpleNamespace(sequence=1, note="")
 
-    monkeypatch.setattr(on_inference_completed, "config", lambda: parse(text))
+    monkeypatch.setattr(on_inference_completed, "config", lambda: config)
     monkeypatch.setattr(on_inference_completed, "recorder", Recorder)
     on_inference_completed.handler({"detail": report}, None)
-    wanted = RecordUnmeasured(group="news", environment="dev", version=3, reason=report["reason"])
+    wanted = RecordUnmeasured(group=GROUP, environment="dev", version=1, reason=report["reason"])
     assert recorded == [wanted]
+
+
+def test_a_record_that_was_put_back_runs_nothing(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    aws.s3.create_bucket(Bucket="evidence")
+    house, live = live_in_dev(aws, monkeypatch), f"{PREFIX}/{GROUP}/dev/live"
+    older = house.ssm.values[live]
+    assert run()["run"]
+    house.climb(2, to="dev")
+    house.project()
+    house.ssm.values[live] = older
+    found = run()
+    assert (found["run"], "unmeasured" in found) == (False, False)
+    assert "a later one changed what is live" in found["reason"]

@@ -172,7 +172,6 @@ def test_a_cached_answer_serves_for_its_life_and_no_longer(
 
     clock = [1000.0]
     monkeypatch.setattr("promotion.client.resolve.time.monotonic", lambda: clock[0])
-    monkeypatch.setattr("promotion.client.resolve._cache", {})
     pem = aws.signer.public_key_pem()
     only: dict[names.TargetName, Target] = {names.PARAMETERS: house.parameters}
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import requests
 
 from promotion.cli import checking, main, operating
+
+URL = "https://promotion.example.com"
 
 
 class Groups:
@@ -20,11 +26,14 @@ def test_states_are_folded_again_by_the_function_that_writes_them(
 ) -> None:
     sent: list[dict[str, str]] = []
 
-    def post(document: dict[str, str]) -> dict[str, object]:
+    def post(url: str, data: str, **_: Any) -> Any:
+        document = json.loads(data)
         sent.append(document)
-        return {"group": document["group"], "events": [], "note": "3 states folded again"}
+        answer = {"group": document["group"], "events": [], "note": "3 states folded again"}
+        return SimpleNamespace(status_code=200, json=lambda: answer)
 
-    monkeypatch.setattr(operating, "_post", post)
+    monkeypatch.setattr(requests, "post", post)
+    monkeypatch.setattr(operating, "installation", lambda: {"api_url": URL, "region": "us-east-1"})
     monkeypatch.setattr(checking, "ledger", Groups)
     assert main(["rebuild", *given, "--states"]) == 0
     assert sent == [{"operation": "refold", "group": group} for group in asked]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 import pytest
 
 from promotion.cli import main, reading, resolving
@@ -27,6 +30,19 @@ def test_a_history(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     shown = lines(capsys)
     assert len(shown) == len(house.events())
     assert "All is well. Approved" in shown[-1] + shown[-2]
+
+
+@pytest.mark.parametrize("reason", ["=HYPERLINK(1)", "+1", "-1", "@x"])
+def test_no_reason_becomes_a_formula_in_a_spreadsheet(
+    reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house = House()
+    house.register(1)
+    house.decide(1, "dev", reason=reason)
+    monkeypatch.setattr(reading, "ledger", lambda: house.ledger)
+    assert main(["history", GROUP, "--csv"]) == 0
+    reasons = {row["verdict"]: row["reason"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
+    assert reasons["Approved"] == f"'{reason}"
 
 
 def test_a_live_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

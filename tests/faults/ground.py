@@ -123,7 +123,6 @@ def forget() -> None:
         for found in vars(module).values():
             if hasattr(found, "cache_clear"):
                 found.cache_clear()
-    on_projection_due._sessions.clear()
     storage.client.cache_clear()
 
 

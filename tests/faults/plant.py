@@ -73,6 +73,8 @@ class Plant(People):
     calls: list[str] = field(default_factory=list)
     fault: Fault | None = None
     poison: Callable[[str, dict[str, Any]], bool] | None = None
+    # Called with each call that AWS has done; may raise.
+    after: Callable[[str, dict[str, Any]], object] | None = None
     failing_jobs: int = 0
     slow_jobs: bool = False
     jobs: list[dict[str, Any]] = field(default_factory=list)
@@ -87,7 +89,7 @@ class Plant(People):
         """Deliver until nothing is on its way any more, in the order in which it came."""
         for _ in range(most):
             if self.asynchronous:
-                self._deliver_event()
+                self.deliver_event()
             elif self.stream:
                 self._deliver_stream()
             elif self.wake:
@@ -122,7 +124,7 @@ class Plant(People):
         self.undelivered.clear()
         self.settle(most=most, between=between)
 
-    def _deliver_event(self) -> None:
+    def deliver_event(self) -> None:
         module, event, tries = self.asynchronous.pop(0)
         queued = module == "on_model_registered"
         try:
@@ -194,6 +196,8 @@ class Plant(People):
             raise made_to_fail("ThrottlingException", operation)
         answer = self._effect(client, service, operation, given, original)
         self.carried += len(repr(given)) + len(repr({k: v for k, v in answer.items() if k != "ResponseMetadata"}))
+        if self.after is not None:
+            self.after(name, given)
         if fault == "killed after":
             raise Killed(name)
         if fault == "answer lost":

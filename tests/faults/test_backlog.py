@@ -44,7 +44,7 @@ def test_a_package_that_waits_in_the_queue_is_read_once_after_a_sweep(tmp_path: 
         for minutes in (10, 15, 20):
             service.asynchronous = [("sweep", {}, 0)]
             with time_machine.travel(BEGINNING + timedelta(minutes=minutes), tick=True):
-                service._deliver_event()
+                service.deliver_event()
             again += service.asynchronous
         assert [module for module, *_ in again] == ["on_model_registered"] * 3
         service.asynchronous = waiting

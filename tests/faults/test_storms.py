@@ -34,17 +34,18 @@ def passes(service: Plant) -> None:
 
 def dies(service: Plant, call: str, about: str, *, after: bool) -> list[str]:
     """The process dies once at a call, before or after AWS has done it."""
-    effect, hit = service._effect, list[str]()
+    hit: list[str] = []
 
-    def once(client: Any, of: str, operation: str, given: dict[str, Any], original: Any) -> Any:
-        if hit or service.inside or f"{of}:{operation}" != call or about not in repr(given):
-            return effect(client, of, operation, given, original)
-        hit.append(call)
-        if after:
-            effect(client, of, operation, given, original)
-        raise Killed(call)
+    def once(made: str, given: dict[str, Any]) -> bool:
+        if not hit and made == call and about in repr(given):
+            hit.append(call)
+            raise Killed(call)
+        return False
 
-    service._effect = once  # type: ignore[assignment, method-assign]
+    if after:
+        service.after = once
+    else:
+        service.poison = once
     return hit
 
 

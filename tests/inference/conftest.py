@@ -39,7 +39,7 @@ CLASSES = {0: "contradiction", 1: "neutral", 2: "entailment"}
 def t5_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A T5 with random weights, large enough that texts differ and end at different steps."""
     folder = tmp_path_factory.mktemp("t5")
-    tokenizer = _tokenizer(["<pad>", "</s>", "<unk>"], single="$A </s>")
+    tokenizer = tokenizer_of(["<pad>", "</s>", "<unk>"], single="$A </s>")
     torch.manual_seed(1)
     model = T5ForConditionalGeneration(
         T5Config(
@@ -67,7 +67,7 @@ def make(t5_folder: Path) -> Make:
 def bart_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BART classifier of entailment with random weights."""
     folder = tmp_path_factory.mktemp("bart")
-    tokenizer = _tokenizer(["<s>", "<pad>", "</s>", "<unk>"], single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>")
+    tokenizer = tokenizer_of(["<s>", "<pad>", "</s>", "<unk>"], single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>")
     torch.manual_seed(2)
     config = BartConfig(
         vocab_size=len(tokenizer), d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
@@ -84,7 +84,7 @@ def bart_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT classifier whose entailment comes first, and whose pairs have types."""
     folder = tmp_path_factory.mktemp("bert")
-    tokenizer = _tokenizer(
+    tokenizer = tokenizer_of(
         ["[CLS]", "<pad>", "</s>", "<unk>"],
         single="[CLS] $A </s>",
         pair="[CLS] $A </s> $B:1 </s>:1",
@@ -126,7 +126,7 @@ def _one_generator() -> Iterator[None]:
         yield
 
 
-def _tokenizer(specials: Sequence[str], *, single: str, pair: str | None = None, inputs: Sequence[str] = ()) -> Any:
+def tokenizer_of(specials: Sequence[str], *, single: str, pair: str | None = None, inputs: Sequence[str] = ()) -> Any:
     inner = Tokenizer(models.BPE(unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.Metaspace()
     inner.decoder = decoders.Metaspace()

@@ -88,9 +88,8 @@ def test_a_body_that_does_not_come_is_ended() -> None:
     assert refused(Bodies(patience=0.05), sent(b"half", ends=False)) == 408
 
 
-def test_a_body_under_way_is_not_waited_for_once_the_server_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "_CLOSING_S", 0.05)
-    held = Bodies()
+def test_a_body_under_way_is_not_waited_for_once_the_server_ends() -> None:
+    held = Bodies(closing_s=0.05)
 
     async def closed() -> int:
         reading = asyncio.ensure_future(held.read(sent(b"half", ends=False)))

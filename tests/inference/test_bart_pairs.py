@@ -13,7 +13,8 @@ import torch
 from transformers import BartConfig, BartForSequenceClassification, PreTrainedModel
 
 from inference.engines import Description, Entailment, Pair
-from inference.engines.nli import Logits, NliEngine
+from inference.engines.bart_pairs import BartPairs
+from inference.engines.nli import NliEngine
 from inference.models.loading import load
 from inference.tasks.pipeline import Pipeline
 from inference.tasks.zero_shot import ZeroShot
@@ -97,16 +98,16 @@ def test_a_pair_that_does_not_end_with_the_end_token_is_left_to_transformers() -
 
 
 def test_a_pair_that_fits_nowhere_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine, asked = NliEngine(bart()), pairs(6)
-    forward, huge = engine._forward, asked[2]
+    asked, of_batch = pairs(6), BartPairs.logits
+    huge = asked[2].tokens
 
-    def little_memory(batch: Sequence[Pair]) -> list[Logits]:
+    def little_memory(engine: BartPairs, batch: Sequence[Sequence[int]]) -> torch.Tensor:
         if huge in batch:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return forward(batch)
+        return of_batch(engine, batch)
 
-    monkeypatch.setattr(engine, "_forward", little_memory)
-    found = dict(engine.score(asked))
+    monkeypatch.setattr(BartPairs, "logits", little_memory)
+    found = dict(NliEngine(bart()).score(asked))
 
     assert [place for place, one in found.items() if one.error] == [2]
     assert "does not fit into memory" in str(found[2].error)

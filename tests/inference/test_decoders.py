@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoModelForSeq2SeqLM
 
 from inference.__main__ import main
 from inference.batch.opening import task_for
@@ -310,14 +311,12 @@ def test_an_encoder_decoder_on_several_gpus_is_dealt_out_and_has_one_worker(
 ) -> None:
     asked: dict[str, Any] = {}
 
-    class Dealt:
-        @staticmethod
-        def from_pretrained(folder: Path, **options: Any) -> Any:
-            asked.update(options)
-            raise RuntimeError("no GPUs here")
+    def dealt(folder: Path, **options: Any) -> Any:
+        asked.update(options)
+        raise RuntimeError("no GPUs here")
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr("inference.models.loading._AUTO", {"text2text-generation": Dealt})
+    monkeypatch.setattr(AutoModelForSeq2SeqLM, "from_pretrained", dealt)
 
     with pytest.raises(ModelBroken, match="no GPUs here"):
         load(t5_folder, environment={"SM_NUM_GPUS": "4"})

@@ -21,7 +21,6 @@ from moto.server import ThreadedMotoServer
 from examples.registering import pack
 from inference.__main__ import main
 from inference.batch import storage
-from promotion.client import resolve as resolving
 from promotion.client.artifact import hash_artifact
 from promotion.client.folder_artifact import hash_folder, list_folder
 from promotion.client.live_record import signed_bytes
@@ -97,7 +96,6 @@ def world(aws: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     monkeypatch.setenv("PROMOTION_PUBLIC_KEY", public.decode())
     storage.client.cache_clear()
-    resolving._clients.clear()
     _reset(aws)
     s3, events, sqs = boto3.client("s3"), boto3.client("events"), boto3.client("sqs")
     s3.create_bucket(Bucket=BUCKET)
@@ -119,7 +117,6 @@ def world(aws: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     boto3.client("ssm").put_parameter(Name="/promotion/_service", Value=json.dumps({"event_bus": BUS}), Type="String")
     yield Context(tmp_path, key, queue)
     storage.client.cache_clear()
-    resolving._clients.clear()
 
 
 def _reset(aws: str) -> None:

@@ -11,9 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from inference.engines import LEFT, Prompt, encoder_decoder, search, transfers
+from inference.engines import LEFT, Prompt, search, transfers
 from inference.engines.decoder import Decoder
-from inference.engines.encoder_decoder import EncoderDecoderEngine
 from inference.records.requests import CancelToken
 from tests.inference.test_engine_cuda import Recorded
 from tests.inference.test_engine_exact import MODELS, SMALL, own, prompts, sequences, t5
@@ -23,14 +22,10 @@ AHEAD = replace(SMALL, ahead=True)
 
 @pytest.mark.parametrize("settings", [{}, {"do_sample": True, "num_return_sequences": 2}, {"num_beams": 2}], ids=str)
 @pytest.mark.parametrize("name", ["t5", "bart"])
-def test_a_step_ahead_says_the_same_to_who_joins(
-    name: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also where one joins whose next token depends on what was said, and the last step has to be read first."""
+def test_a_step_ahead_generates_the_same_for_joining_prompts(name: str, settings: dict[str, Any]) -> None:
+    """Also if a joining prompt's next token depends on its earlier ones, so that the last step has to be read first."""
     model, asked = MODELS[name](), prompts(**settings) + prompts(5, no_repeat_ngram_size=2, **settings) + prompts(6, 9)
-    engine = EncoderDecoderEngine(model, own(model).rules, config=AHEAD)
-    engine._on_cuda = True
-    monkeypatch.setattr(encoder_decoder, "Graphs", Recorded)
+    engine = own(model, AHEAD, Recorded)
     groups = [asked[2:9], [], asked[9:16], asked[16:]]
     found = dict(engine.generate(asked[:2], lambda room: groups.pop(0) if groups else ()))
 

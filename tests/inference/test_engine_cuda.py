@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from inference.engines import cuda, encoder_decoder
+from inference.engines import cuda
 from inference.engines.cuda import (
     CudaRecorder,
     FlexAttention,
     Graphs,
+    Recorder,
     Recording,
     TiledEncoder,
     attend,
@@ -27,12 +28,12 @@ from inference.engines.cuda import (
 )
 from inference.engines.decoder import Decoder
 from inference.engines.encoder import Encoder
-from inference.engines.encoder_decoder import EncoderDecoderEngine, text_engine
+from inference.engines.encoder_decoder import text_engine
 from inference.engines.generate import GenerateEngine
 from inference.engines.search import most_new_tokens
 from inference.engines.weight_reading import read_weights
 from inference.engines.weights import Linear
-from tests.inference.test_engine_exact import MODELS, bart, own, prompts, sequences, t5
+from tests.inference.test_engine_exact import MODELS, SMALL, bart, own, prompts, sequences, t5
 
 LENGTHS = [[5], [130, 1, 40], [128, 128], [256], [7] * 40]
 UNCOMPILED = pytest.mark.filterwarnings("ignore:(?s).*flex_attention called without torch.compile")
@@ -51,80 +52,83 @@ class Rerun:
 class Recorded(Graphs):
     """Graphs without a GPU."""
 
-    def __init__(self, decoder: Decoder) -> None:
-        super().__init__(decoder, lambda: Rerun)
+    def __init__(self, decoder: Decoder, recorder: Callable[[], Recorder] = lambda: Rerun) -> None:
+        super().__init__(decoder, recorder)
+        self.decoder = decoder
+
+
+class Made(list[Recorded]):
+    """Makes an engine's graphs, and remembers them."""
+
+    def __call__(self, decoder: Decoder) -> Recorded:
+        self.append(Recorded(decoder))
+        return self[-1]
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[Graphs]:
-    """Record the graphs of engines that are told that they are on a GPU."""
-    found: list[Graphs] = []
-
-    def graphs(decoder: Decoder) -> Graphs:
-        found.append(Recorded(decoder))
-        return found[-1]
-
-    monkeypatch.setattr(encoder_decoder, "Graphs", graphs)
-    return found
-
-
-def recording(model: Any) -> EncoderDecoderEngine:
-    engine = own(model)
-    engine._on_cuda = True
-    return engine
+def made() -> Made:
+    return Made()
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 3}, {"do_sample": True, "num_return_sequences": 2}], ids=str)
 @pytest.mark.parametrize("name", ["t5", "bart"])
-def test_recorded_steps_generate_the_same(name: str, settings: dict[str, Any], made: list[Graphs]) -> None:
+def test_recorded_steps_generate_the_same(name: str, settings: dict[str, Any], made: Made) -> None:
     model, asked = MODELS[name](), prompts(**settings)
 
-    assert sequences(recording(model), asked) == sequences(own(model), asked)
-    assert [bool(one._recorded) for one in made] == [True]
+    assert sequences(own(model, graphs=made), asked) == sequences(own(model), asked)
+    assert [bool(one.recorded) for one in made] == [True]
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 3}], ids=str)
-def test_a_recorded_graph_is_used_for_the_next_texts(settings: dict[str, Any], made: list[Graphs]) -> None:
+def test_a_recorded_graph_is_used_for_the_next_texts(settings: dict[str, Any], made: Made) -> None:
     model = t5()
-    engine, few, many = recording(model), prompts(3, 20, **settings), prompts(**{**settings, "max_new_tokens": 20})
+    few, many = prompts(3, 20, **settings), prompts(**{**settings, "max_new_tokens": 20})
+    engine = own(model, graphs=made)
     expected = [sequences(own(model), asked) for asked in (few, many)]
 
     assert [sequences(engine, asked) for asked in (few, many, few, many)] == [*expected, *expected]
     assert len(made) == 1
 
 
-def test_another_width_has_a_table_of_its_own(made: list[Graphs]) -> None:
+def test_another_width_has_a_table_of_its_own(made: Made) -> None:
     model = t5()
-    engine, asked = recording(model), [*prompts(num_beams=2), *prompts()]
+    engine, asked = own(model, graphs=made), [*prompts(num_beams=2), *prompts()]
 
     assert sequences(engine, asked) == sequences(own(model), asked)
-    assert [one._decoder.width for one in made] == [2, 1]
+    assert [one.decoder.width for one in made] == [2, 1]
 
 
-def test_nothing_is_kept_when_memory_runs_out(made: list[Graphs], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_is_not_used_again_after_memory_ran_out(made: Made) -> None:
     model = t5()
-    engine, asked = recording(model), prompts()
+    asked, full = prompts(), [torch.OutOfMemoryError()]
 
-    def full(*_: Any) -> Tensor:
-        raise torch.OutOfMemoryError
+    class Full(Recorded):
+        def __call__(self, count: int, keys: int, sources: int) -> Tensor:
+            if full:
+                raise full.pop()
+            return super().__call__(count, keys, sources)
 
-    monkeypatch.setattr(Recorded, "__call__", full)
+    def graphs(decoder: Decoder) -> Graphs:
+        made.append(Full(decoder))
+        return made[-1]
 
-    assert sequences(engine, asked) == sequences(own(model), asked)
-    assert engine._kept is None
+    engine = own(model, graphs=graphs)
+
+    assert [sequences(engine, asked) for _ in range(3)] == [sequences(own(model), asked)] * 3
+    assert len(made) == 2, "the second is made anew, and kept for the third"
 
 
 def test_an_unused_slot_stands_at_the_beginning() -> None:
     """The position after its last text may not exist, and a GPU would stop at it."""
     graphs = graphs_of(16)
-    graphs._decoder.positions[:] = 40
+    graphs.decoder.positions[:] = 40
 
     graphs(3, 32, 20)
 
-    assert graphs._decoder.positions.tolist() == [40] * 3 + [0] * 5 + [40] * 8
+    assert graphs.decoder.positions.tolist() == [40] * 3 + [0] * 5 + [40] * 8
 
 
-def graphs_of(slots: int) -> Graphs:
+def graphs_of(slots: int) -> Recorded:
     weights = read_weights(t5())
     decoder = Decoder(weights, slots, 1, longest_source=20, reach=40)
     decoder.admit(0, torch.zeros(20, weights.width))
@@ -137,7 +141,7 @@ def test_few_sizes_are_recorded_and_leave_their_scores_in_one_place() -> None:
     found = [graphs(count, 32, 20) for count in counts]
 
     assert [tuple(scores.shape) for scores in found] == [(count, 1, 64) for count in counts]
-    assert list(graphs._recorded) == [(16, 32, 20), (8, 32, 20)]
+    assert graphs.recorded == [(16, 32, 20), (8, 32, 20)]
     assert found[4].data_ptr() == found[9].data_ptr()
 
 
@@ -147,7 +151,7 @@ def test_a_size_that_is_met_now_and_then_is_not_recorded() -> None:
     for _ in range(4):
         graphs(16, 32, 20)
 
-    assert not graphs._recorded
+    assert graphs.recorded == []
 
 
 @pytest.fixture
@@ -208,26 +212,26 @@ def test_a_step_that_cannot_be_recorded_is_run(caplog: pytest.LogCaptureFixture)
         tried.append(step)
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    graphs, expected = graphs_of(16), graphs_of(16)._decoder.step(16, 32, 20)
-    unrecorded = Graphs(graphs._decoder, lambda: fails)
+    expected = graphs_of(16).decoder.step(16, 32, 20)
+    unrecorded = Graphs(graphs_of(16).decoder, lambda: fails)
 
     found = [unrecorded(16, keys, 20) for keys in (32, 32, 32, 32, 32, 32, 40, 40, 40, 40, 40)]
 
     assert len(tried) == 1
-    assert not unrecorded._recorded
+    assert unrecorded.recorded == []
     for scores in found[:6]:
         torch.testing.assert_close(scores, expected)
     assert "one cannot be recorded: CUDA out of memory." in caplog.text
 
 
 def test_without_another_recorder_steps_are_recorded_where_the_decoder_is(said: list[str]) -> None:
-    graphs = Graphs(graphs_of(8)._decoder)
+    graphs = Graphs(graphs_of(8).decoder)
 
     for _ in range(5):
         graphs(8, 32, 20)
 
     assert "graph on side in pool, thread_local, begins" in said
-    assert list(graphs._recorded) == [(8, 32, 20)]
+    assert graphs.recorded == [(8, 32, 20)]
 
 
 def test_a_text_that_is_over_stands_where_there_are_positions() -> None:
@@ -368,31 +372,59 @@ def test_without_a_kernel_the_encoder_works_with_a_warning(
 
 
 def test_a_tile_of_queries_looks_at_the_tiles_of_its_texts_only() -> None:
-    attention = FlexAttention(attend, read_weights(t5()).encoder, [130, 100, 300, 110])
+    side, tiles = read_weights(t5()).encoder, list[tuple[Tensor, Tensor]]()
 
-    counts, places = attention._counts[0, 0], attention._places[0, 0]
+    def kernel(parts: Tensor, owners: Tensor, counts: Tensor, places: Tensor, *_: Any) -> Tensor:
+        tiles.append((counts[0, 0], places[0, 0]))
+        return parts
 
+    FlexAttention(kernel, side, [130, 100, 300, 110])(torch.zeros(640, 3 * side.heads * side.head_size))
+
+    [(counts, places)] = tiles
     looked = [places[tile, :count].tolist() for tile, count in enumerate(counts.tolist())]
     # Texts end after 130, 230, 530 and 640 tokens, so in tiles 1, 1, 4 and 4.
     assert looked == [[0, 1], [0, 1, 2, 3, 4], [1, 2, 3, 4], [1, 2, 3, 4], [1, 2, 3, 4]]
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 3}], ids=str)
-def test_a_table_takes_no_more_than_the_room_that_there_is(settings: dict[str, Any], made: list[Graphs]) -> None:
+def test_a_table_takes_no_more_than_the_room_that_there_is(settings: dict[str, Any], made: Made) -> None:
     model, asked = MODELS["t5"](), prompts(**settings)
-    engine = recording(model)
     width: int = settings.get("num_beams", 1)
     slot = Decoder.bytes_a_slot(
-        engine._weights, width, longest_source=max(len(one.tokens) for one in asked),
+        read_weights(model), width, longest_source=max(len(one.tokens) for one in asked),
         reach=max(most_new_tokens(one.settings) for one in asked), absorbed=True,
     )  # fmt: skip
-    engine._room = slot + slot // 2
+    engine = own(model, replace(SMALL, table_bytes=slot + slot // 2), graphs=made)
 
     assert sequences(engine, asked) == sequences(GenerateEngine(model), asked)
-    assert [graphs._decoder.slots for graphs in made] == [1]
+    assert [graphs.decoder.slots for graphs in made] == [1]
 
-    cache = Decoder(engine._weights, 5, width, longest_source=7, reach=4)._cache
+
+class Allocated(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of new tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bytes: int = 0
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = operation(*args, **(kwargs or {}))
+        self.bytes += sum(leaf.nbytes for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
+        return result
+
+
+@pytest.mark.parametrize("absorbed", [True, False])
+def test_the_bytes_of_a_slot_are_counted_as_they_are_allocated(absorbed: bool) -> None:
+    weights = read_weights(t5())
+
+    def allocated(reach: int) -> int:
+        with Allocated() as counted:
+            Decoder(weights, 5, 1, longest_source=7, reach=reach, absorbed=absorbed)
+        return int(counted.bytes)
+
     with_past, without = (
-        Decoder.bytes_a_slot(engine._weights, width, longest_source=7, reach=reach, absorbed=True) for reach in (4, 0)
+        Decoder.bytes_a_slot(weights, 1, longest_source=7, reach=reach, absorbed=absorbed) for reach in (4, 0)
     )
-    assert cache.nbytes == 5 * (with_past - without)
+    assert allocated(4) - allocated(0) == 5 * (with_past - without) > 0

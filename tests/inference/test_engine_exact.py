@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,9 @@ import torch
 from transformers import BartConfig, BartForConditionalGeneration, PreTrainedModel, T5Config, T5ForConditionalGeneration
 
 from inference.engines import Prompt, weight_reading
+from inference.engines.cuda import Graphs
+from inference.engines.decoder import Decoder
+from inference.engines.encoder import Encoder
 from inference.engines.encoder_decoder import EncoderDecoderEngine, EngineConfig, text_engine
 from inference.engines.generate import GenerateEngine
 from inference.engines.weight_reading import read_weights
@@ -70,10 +73,12 @@ def sequences(engine: Any, asked: Sequence[Prompt]) -> list[tuple[tuple[int, ...
     return [found[index].sequences for index in range(len(asked))]
 
 
-def own(model: PreTrainedModel, config: EngineConfig = SMALL) -> EncoderDecoderEngine:
+def own(
+    model: PreTrainedModel, config: EngineConfig = SMALL, graphs: Callable[[Decoder], Graphs] | None = None
+) -> EncoderDecoderEngine:
     engine = text_engine(model)
     assert isinstance(engine, EncoderDecoderEngine)
-    return EncoderDecoderEngine(model, engine.rules, config=config)
+    return EncoderDecoderEngine(model, engine.rules, config=config, graphs=graphs)
 
 
 MODELS = {
@@ -211,15 +216,15 @@ def test_a_text_beyond_the_last_position_is_left_to_generate() -> None:
 def test_running_out_of_memory_leaves_the_rest_to_generate(monkeypatch: pytest.MonkeyPatch) -> None:
     model = t5()
     engine = own(model)
-    encode, calls = engine._encoder.encode, []
+    encode, calls = Encoder.encode, []
 
-    def little_memory(texts: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+    def little_memory(encoder: Encoder, texts: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         calls.append(texts)
         if len(calls) == 7:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return encode(texts)
+        return encode(encoder, texts)
 
-    monkeypatch.setattr(engine._encoder, "encode", little_memory)
+    monkeypatch.setattr(Encoder, "encode", little_memory)
 
     assert sequences(engine, prompts()) == sequences(GenerateEngine(model), prompts())
     assert engine.description.name == "encoder-decoder+generate"
@@ -230,21 +235,20 @@ def test_running_out_of_memory_with_many_rows_goes_on_with_half_as_many(
 ) -> None:
     model = t5()
     engine = own(model, EngineConfig(encoder_tokens=200, rows=40, beam_rows=64))
-    encode, calls = engine._encoder.encode, []
+    encode, calls = Encoder.encode, []
 
-    def little_memory(texts: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+    def little_memory(encoder: Encoder, texts: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         calls.append(sum(map(len, texts)))
         if len(calls) == 2:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return encode(texts)
+        return encode(encoder, texts)
 
-    monkeypatch.setattr(engine._encoder, "encode", little_memory)
+    monkeypatch.setattr(Encoder, "encode", little_memory)
     asked = prompts(20) + prompts(4, num_beams=2)
 
     assert sequences(engine, asked) == sequences(GenerateEngine(model), asked)
     assert engine.description.name == "encoder-decoder"
     assert max(calls[2:]) <= 100 < calls[0]
-    assert (engine._config.rows, engine._config.beam_rows) == (20, 32)
     assert "goes on with 20 rows" in caplog.text
 
 

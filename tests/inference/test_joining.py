@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from inference.engines import LEFT, Generated, Prompt, decoder, encoder_decoder
-from inference.engines.encoder_decoder import EncoderDecoderEngine, EngineConfig
+from inference.engines import LEFT, Generated, Prompt, decoder
+from inference.engines.encoder_decoder import NAME, EngineConfig
 from inference.engines.generate import GenerateEngine
 from inference.models.loading import load
 from inference.records.requests import CancelToken, Request
@@ -62,14 +62,12 @@ def in_groups(asked: Sequence[Prompt]) -> list[list[Prompt]]:
     "settings", [{}, {"num_beams": 3}, {"do_sample": True, "num_return_sequences": 2}, {"no_repeat_ngram_size": 2}], ids=str
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["t5", "bart"])
-@pytest.mark.parametrize("on_cuda", [True, False])
+@pytest.mark.parametrize("graphs", [Recorded, None])
 def test_a_joined_request_gets_the_text_of_generate(
-    name: str, settings: dict[str, Any], on_cuda: bool, monkeypatch: pytest.MonkeyPatch
+    name: str, settings: dict[str, Any], graphs: type[Recorded] | None
 ) -> None:
     model, groups = MODELS[name](), in_groups(prompts(longest=30, **settings))
-    engine = own(model, LIVE)
-    monkeypatch.setattr(engine, "_on_cuda", on_cuda)
-    monkeypatch.setattr(encoder_decoder, "Graphs", Recorded)
+    engine = own(model, LIVE, graphs)
 
     found, door = joined(engine, groups)
 
@@ -81,15 +79,10 @@ def test_a_joined_request_gets_the_text_of_generate(
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 3}], ids=str)
-def test_recorded_steps_are_recorded_anew_for_a_table_that_has_grown(
-    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recorded_steps_are_recorded_anew_for_a_table_that_has_grown(settings: dict[str, Any]) -> None:
     model, groups = t5(), in_groups(prompts(longest=30, **settings))
-    engine = own(model, LIVE)
-    monkeypatch.setattr(engine, "_on_cuda", True)
-    monkeypatch.setattr(encoder_decoder, "Graphs", Recorded)
 
-    found, _ = joined(engine, groups)
+    found, _ = joined(own(model, LIVE, Recorded), groups)
 
     assert found == sequences(GenerateEngine(model), [prompt for group in groups for prompt in group])
 
@@ -214,7 +207,7 @@ class Watched(TextToText):
 def task(t5_folder: Path) -> Watched:
     task = Watched(load(t5_folder))
     task.prepare()
-    assert isinstance(task._engine, EncoderDecoderEngine)
+    assert task.description.name == NAME
     return task
 
 

@@ -33,12 +33,12 @@ from inference.models.tokenizing import Encoder
 from inference.records.requests import Request
 from inference.tasks.pipeline import Pipeline
 from inference.tasks.tasks import Answer
-from tests.inference.conftest import CLASSES, _tokenizer
+from tests.inference.conftest import CLASSES, tokenizer_of
 from tests.inference.samples import sentences
 
 
 def t5_tokenizer() -> Any:
-    return _tokenizer(["<pad>", "</s>", "<unk>"], single="$A </s>")
+    return tokenizer_of(["<pad>", "</s>", "<unk>"], single="$A </s>")
 
 
 def saved(model: Any, tokenizer: Any, folder: Path, **defaults: Any) -> Path:
@@ -65,7 +65,7 @@ def reference(folder: Path, text: str, **parameters: Any) -> list[str]:
 @pytest.fixture(scope="module")
 def roberta_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """RoBERTa's positions begin behind its padding token, and nothing in the tokenizer tells how far they reach."""
-    tokenizer = _tokenizer(["<s>", "<pad>", "</s>", "<unk>"], single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>")
+    tokenizer = tokenizer_of(["<s>", "<pad>", "</s>", "<unk>"], single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>")
     tokenizer.model_max_length = 10**30
     torch.manual_seed(2)
     config = RobertaConfig(
@@ -159,7 +159,7 @@ def test_a_model_that_fails_on_a_first_record_is_refused_at_start(t5_folder: Pat
 
 
 def nli_folder(model: Any, folder: Path, pad: str = "<pad>") -> Path:
-    tokenizer = _tokenizer(["<s>", pad, "</s>", "<unk>"], single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>")
+    tokenizer = tokenizer_of(["<s>", pad, "</s>", "<unk>"], single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>")
     return saved(model, tokenizer, folder)
 
 

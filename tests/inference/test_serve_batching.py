@@ -17,7 +17,7 @@ import pytest
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from inference.engines import LEFT, Description
-from inference.engines.encoder_decoder import EncoderDecoderEngine
+from inference.engines.encoder_decoder import NAME
 from inference.models.loading import load
 from inference.records.parameters import Generation
 from inference.records.requests import Request, generation_request
@@ -315,7 +315,7 @@ def test_answers_do_not_depend_on_who_asks_at_the_same_time(t5_folder: Path, mon
 def test_a_text_nobody_waits_for_takes_no_more_steps(t5_folder: Path) -> None:
     loaded = load(t5_folder)
     task = TextToText(loaded)
-    assert isinstance(task._engine, EncoderDecoderEngine)
+    assert task.description.name == NAME
     gone, stays = (task.parse({"inputs": text, "max_new_tokens": 12}, None) for text in ("the fox", "a lazy dog"))
     wanted = task.answer([stays])
     gone.cancel_token.cancelled = True

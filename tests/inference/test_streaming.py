@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from inference.batch.opening import task_for
+from inference.decoders import RequestHandle, TokenEvent
 from inference.decoders.task import TextGeneration
 from inference.models.loading import Loaded, load
 from inference.serving.settings import Hosting
@@ -211,19 +212,36 @@ class Gated:
 
     def __init__(self, task: TextGeneration) -> None:
         self._engine, self.steps = task.engine, threading.Semaphore(0)
+        self.submitted = self.done = 0
+        self._begun: list[RequestHandle] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
+    def submit(self, handle: RequestHandle) -> None:
+        emit = handle.emit
+
+        def noted(event: TokenEvent) -> None:
+            if handle not in self._begun:
+                self._begun.append(handle)
+            if event.finish:
+                self._begun.remove(handle)
+            emit(event)
+
+        handle.emit = noted
+        self._engine.submit(handle)
+        self.submitted += 1
+
     def step(self) -> bool:
         if self.steps.acquire(timeout=0.01):
             self._engine.step()
+            self.done += 1
         return True
 
     @property
     def under_way(self) -> int:
-        rows: list[Any] = self._engine._rows  # type: ignore[attr-defined]
-        return len(rows)
+        """Texts that have a token and are neither finished nor left."""
+        return sum(not handle.left for handle in self._begun)
 
 
 @pytest.fixture
@@ -247,7 +265,7 @@ def test_a_stream_whose_client_leaves_makes_room_for_the_next(gated: tuple[str, 
     address, engine, _, meter = gated
     long = {"inputs": "the fox", "parameters": {"max_new_tokens": 200}, "stream": True}
     connection = connected(address, long)
-    until(lambda: engine._coming)
+    until(lambda: engine.submitted == 1)
     engine.steps.release(2)
     answer = connection.getresponse()
     events = [answer.readline() for _ in range(4)]
@@ -278,7 +296,7 @@ def test_one_who_leaves_before_the_first_token_is_let_go(gated: tuple[str, Gated
         connection.close()
     until(lambda: meter.left == 2)
     engine.steps.release(1)
-    until(lambda: not engine._waiting and not engine._coming)
+    until(lambda: engine.done == 1)
 
     assert engine.under_way == 0
 
@@ -291,7 +309,7 @@ def test_several_clients_are_streamed_to_at_once(loaded: Loaded) -> None:
     with serving(Pipeline(task)) as (address, _, _):
         asked = {"inputs": "the fox", "parameters": {"max_new_tokens": 5}, "stream": True}
         connections = [connected(address, asked) for _ in range(4)]
-        until(lambda: len(engine._coming) == 4)
+        until(lambda: engine.submitted == 4)
         engine.steps.release(1)
         first = [connection.getresponse() for connection in connections]
         begun = [answer.readline() for answer in first]

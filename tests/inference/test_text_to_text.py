@@ -82,18 +82,21 @@ def test_one_text_with_two_settings_is_computed_twice(texts: Pipeline) -> None:
     assert len(short) < len(long)
 
 
-class SmallDevice(GenerateEngine):
-    """Has no room for more than two rows, nor for long ones."""
-
-    def _forward(self, prompts: Sequence[Prompt], settings: Any) -> list[tuple[tuple[int, ...], ...]]:
-        if len(prompts) > 2 or max(len(prompt.tokens) for prompt in prompts) > 60:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return super()._forward(prompts, settings)
-
-
-def test_running_out_of_memory_loses_only_what_fits_nowhere(t5_folder: Path, texts: Pipeline) -> None:
+def test_running_out_of_memory_loses_only_what_fits_nowhere(
+    t5_folder: Path, texts: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loaded = load(t5_folder)
-    pipeline = Pipeline(TextToText(loaded, SmallDevice(loaded.model)), approval_id="approval-1")
+    generate = loaded.model.generate
+
+    def on_a_small_device(*, attention_mask: torch.Tensor, **options: Any) -> Any:
+        """A device without room for more than two rows, or for long ones."""
+        rows, longest = attention_mask.shape
+        if rows > 2 or longest > 60:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return generate(attention_mask=attention_mask, **options)
+
+    monkeypatch.setattr(loaded.model, "generate", on_a_small_device)
+    pipeline = Pipeline(TextToText(loaded, GenerateEngine(loaded.model)), approval_id="approval-1")
     asked = [
         json.dumps({"id": place, "text_inputs": text}).encode() for place, text in enumerate(sentences(9, longest=9))
     ]

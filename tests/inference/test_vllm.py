@@ -20,6 +20,7 @@ from inference.decoders.vllm import VllmEngine
 from inference.errors import ModelBroken, RecordInvalid
 from inference.models.loading import load
 from inference.tasks.pipeline import Pipeline
+from tests.inference.llamas import byte_tokenizer
 from tests.inference.servers import serving, until
 from tests.inference.vllm_standin import ENDLESS
 
@@ -126,7 +127,7 @@ def test_streams_and_departures_go_through(pipeline: Pipeline, notes: Path) -> N
     with serving(pipeline) as (address, _, meter):
         asked = {"inputs": "fox", "parameters": {"max_new_tokens": 6}, "stream": True}
         events = httpx.post(f"{address}/invocations", json=asked, timeout=60).text.strip().split("\n\n")
-        endless = {**asked, "inputs": task._asking._tokenizer.decode([ENDLESS])}
+        endless = {**asked, "inputs": byte_tokenizer().decode([ENDLESS])}
         with httpx.stream("POST", f"{address}/invocations", json=endless, timeout=60) as answer:
             next(answer.iter_raw())
         until(lambda: meter.left == 1)

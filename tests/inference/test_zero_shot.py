@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from transformers import pipeline as transformers_pipeline
 
 from inference.batch.opening import task_for
+from inference.engines import Entailment, Pair
+from inference.engines.nli import NliEngine
 from inference.models.loading import load
 from inference.tasks.pipeline import Pipeline
+from inference.tasks.zero_shot import ZeroShot
 from tests.inference.samples import sentences
 
 LABELS = ["sport", "weather", "music", "a lazy dog"]
@@ -84,16 +87,14 @@ def test_a_label_longer_than_the_model_can_take_is_refused_by_name(labels: Pipel
 
 def test_pairs_that_come_twice_are_computed_once(bart_folder: Path) -> None:
     loaded = load(bart_folder)
-    task: Any = task_for(loaded)
     asked: list[int] = []
-    engine = task._engine
-    score = engine.score
 
-    def counting(pairs: Any) -> Any:
-        asked.append(len(pairs))
-        return score(pairs)
+    class Counting(NliEngine):
+        def score(self, pairs: Sequence[Pair]) -> Iterator[tuple[int, Entailment]]:
+            asked.append(len(pairs))
+            return super().score(pairs)
 
-    engine.score = counting
+    task = ZeroShot(loaded, Counting(loaded.model))
     records = [
         {"sequences": text, "candidate_labels": some}
         for text in ("fox", "dog", "fox")

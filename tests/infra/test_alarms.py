@@ -298,7 +298,7 @@ def _identified_by(text: str, place: Path) -> None:
 
     place.write_text(text, encoding="utf-8")
     dependencies.config.cache_clear()
-    dependencies._identity.cache_clear()
+    dependencies.identity_provider.cache_clear()
 
 
 def _comes_back(begun: Mapping[str, Any]) -> Mapping[str, Any]:

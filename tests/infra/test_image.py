@@ -85,7 +85,7 @@ def test_the_build_answers_cloudformation_whatever_happened(tmp_path: Path, succ
         "REQUEST_ID": "request",
         "LOGICAL_ID": "Image",
     }
-    spec: Any = image._build_spec()
+    spec: Any = image.build_spec()
     (command,) = spec["phases"]["post_build"]["commands"]
     subprocess.run(["/bin/sh", "-ec", command], cwd=tmp_path, env=environment, check=True)
     answer = json.loads((tmp_path / "answer.json").read_text())
@@ -100,7 +100,7 @@ def test_the_build_is_on_the_bytes_that_it_found_and_says_which(tmp_path: Path) 
     docker = 'echo "$@" >> asked.txt; case "$1 $2" in inspect*) echo base@sha256:def;; "pull img") exit 1;; esac'
     (tmp_path / "docker").write_text(f"#!/bin/sh\n{docker}\n")
     (tmp_path / "docker").chmod(0o755)
-    spec: Any = image._build_spec()
+    spec: Any = image.build_spec()
     (command,) = spec["phases"]["build"]["commands"]
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "IMAGE": "img", "BASE": "base:v2"}
     subprocess.run(["/bin/sh", "-ec", command], cwd=tmp_path, env=environment, check=True)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from local.__main__ import _home
+from local.__main__ import default_home
 from local.beginning import Beginning
 from local.own_pages import OwnPages
 from local.payload import Request
@@ -81,5 +81,5 @@ def test_another_site_registers_nothing() -> None:
 
 
 def test_two_services_on_one_checkout_have_a_folder_each() -> None:
-    assert _home({}).name == _home({"PORT": "8000"}).name == "local"
-    assert _home({"PORT": "8310"}).name == "local-8310"
+    assert default_home({}).name == default_home({"PORT": "8000"}).name == "local"
+    assert default_home({"PORT": "8310"}).name == "local-8310"

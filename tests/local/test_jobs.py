@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.jobs.container import JobFailed
-from local.jobs.transform import _assembled, _payloads
+from local.jobs.transform import assembled, payloads
 from local.service import LocalService
 from tests.local.people import IMAGE, execution_role
 
@@ -184,14 +184,14 @@ MULTI = {"strategy": "MultiRecord", "most_bytes": 9}
     ],
 )
 def test_lines_fill_a_request_up_to_its_limit(content: bytes, settings: dict[str, Any], expected: list[bytes]) -> None:
-    assert list(_payloads(content, "Line", settings)) == expected
+    assert list(payloads(content, "Line", settings)) == expected
 
 
 def test_a_record_larger_than_a_request_fails_the_job() -> None:
     with pytest.raises(JobFailed, match="MaxPayloadInMB"):
-        list(_payloads(b"0123456789", "Line", MULTI))
+        list(payloads(b"0123456789", "Line", MULTI))
 
 
 def test_a_newline_follows_each_answer_also_one_that_ends_in_a_newline() -> None:
     """https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_TransformOutput.html, AssembleWith."""
-    assert _assembled([b"1\n2\n", b"3"], "Line") == b"1\n2\n\n3\n"
+    assert assembled([b"1\n2\n", b"3"], "Line") == b"1\n2\n\n3\n"

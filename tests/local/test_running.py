@@ -86,9 +86,9 @@ def test_ending_it_frees_every_port_and_leaves_no_process(ending: signal.Signals
     service = LocalService(inference=False, home=tmp_path).start()
     assert not all_free(service.ports)
     assert len(left_of(tmp_path)) > 3
-    assert service._process is not None
-    service._process.send_signal(ending)
-    assert service._process.wait(120) == 0
+    assert service.process_id is not None
+    os.kill(service.process_id, ending)
+    assert service.wait() == 0
     assert all_free(service.ports)
     assert left_of(tmp_path) == []
     service.stop()
@@ -196,8 +196,8 @@ def test_time_is_moved_only_forward_and_only_by_a_number(service: LocalService, 
 def test_without_the_identity_provider_it_is_not_healthy() -> None:
     with LocalService(inference=False) as service:
         assert httpx.get(f"{service.url}/healthz", timeout=60).status_code == 200
-        assert service._process is not None
-        provider = next(pid for pid, line in children_of(service._process.pid) if "server.mjs" in line)
+        assert service.process_id is not None
+        provider = next(pid for pid, line in children_of(service.process_id) if "server.mjs" in line)
         os.kill(provider, signal.SIGKILL)
         service.wait_for(lambda: httpx.get(f"{service.url}/healthz", timeout=60).status_code == 503)
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lambdas.handlers import prepare_inference
-from lambdas.shared.http_request import _fields
+from lambdas.shared.http_request import Answered, HttpRequest
+from lambdas.shared.variables import variables
+from promotion import names
 from promotion.client.resolve import resolve
 from promotion.errors import IntegrityError, Invalid
 from promotion.ledger.append import checked_reason
@@ -158,23 +159,22 @@ def test_a_reason_of_invisible_characters_is_none(reason: str) -> None:
         checked_reason(reason)
 
 
-def test_a_json_key_that_is_there_twice_is_refused() -> None:
-    with pytest.raises(Invalid, match="there twice"):
-        _fields('{"reason": "a", "reason": "b"}', "application/json")
-    assert _fields('{"reason": "a"}', "application/json") == {"reason": "a"}
-    for text in ("[]", "1", '"a"'):
-        with pytest.raises(ValueError, match="not an object"):
-            _fields(text, "application/json")
+def test_a_json_key_that_is_there_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(names.PUBLIC_URL, "https://promotion.example.com")
+    variables.cache_clear()
 
+    def sent(body: str) -> HttpRequest:
+        headers = {"content-type": "application/json", "accept": "application/json"}
+        http = {"method": "POST"}
+        return HttpRequest({"requestContext": {"http": http}, "rawPath": "/", "headers": headers, "body": body})
 
-def test_a_replayed_record_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    house = House()
-    house.climb(1)
-    house.project()
-    given: dict[str, Any] = {"public_key": house.signer.public_key, "prefix": PREFIX, "ssm": house.ssm}
-    older = resolve(GROUP, "prod", **given)
-    house.climb(2)
-    house.project()
-    monkeypatch.setattr(prepare_inference, "ledger", lambda: house.ledger)
-    assert prepare_inference._is_older(older)
-    assert not prepare_inference._is_older(resolve(GROUP, "prod", **given))
+    assert sent('{"reason": "a"}').form() == {"reason": "a"}
+    for body, why in (
+        ('{"reason": "a", "reason": "b"}', "there twice"),
+        *((text, "no JSON object") for text in ("[]", "1", '"a"')),
+    ):
+        with pytest.raises(Answered) as refused:
+            sent(body).form()
+        assert refused.value.response.status_code == 400
+        assert why in str(refused.value.response.body)
+    variables.cache_clear()

@@ -44,21 +44,15 @@ def test_a_difference_that_no_projection_repairs_is_reported_while_one_is_due() 
 
 
 def settled(house: House, *, during: Any = None) -> tuple[list[str], list[float]]:
-    installation, waited = Loaded.__new__(Loaded), list[float]()
-    installation.house, installation.groups = house, [GROUP]
+    still, waited = Loaded(0, groups=0, busy=0.0), list[float]()
+    still.house, still.groups = house, [GROUP]
 
     def pause(seconds: float) -> None:
         waited.append(seconds)
         if during is not None:
             during(len(waited))
 
-    class Still:
-        """Reads of this one find a service that stands still but for the pauses."""
-
-        random = staticmethod(lambda: 1.0)
-
-    installation._random = Still()  # type: ignore[assignment]
-    found = check(installation.installation(), GROUP, pause=pause)
+    found = check(still.installation(), GROUP, pause=pause)
     return [each.difference.line for _, differences in found for each in differences], waited
 
 
