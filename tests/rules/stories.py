@@ -202,6 +202,7 @@ def pages() -> dict[str, str]:
     """Every page in every state that looks different, by name."""
     second, shut, glass, undo = open_gate(), shut_gate(), shut_gate(), undone()
     slices = {"region": {"north": {"rougeL": {"value": 0.61, "n": 80}}}}
+    shown: dict[str, Any] = {"samples": SAMPLES, "slices": slices, "picture": picture}
     message = {
         "title": "This link is not one of ours",
         "text": "It was cut short.\nOpen it from the mail.",
@@ -211,11 +212,11 @@ def pages() -> dict[str, str]:
     return {
         "request-first": page("request", first_request().request("dev", 1)),
         "request-classifier": page("request", classifier().request("dev", 2)),
-        "request-open": page("request", second.request("test", 2, samples=SAMPLES, slices=slices, picture=picture)),
+        "request-open": page("request", second.request("test", 2, **shown)),
         "request-shut": page("request", shut.request("test", 1)),
         "request-run-failed": page("request", run_failed().request("test", 1)),
         "request-refused": page("request", refused),
-        "request-auditor": page("request", second.request("test", 2, AUD), AUD),
+        "request-auditor": page("request", second.request("test", 2, AUD, **shown), AUD),
         "request-glass": page("request", glass.request("test", 1, GIL), GIL),
         "request-quorum": page("request", quorum().request("prod", 1, CHO), CHO),
         "request-voted": page("request", quorum().request("prod", 1, ANN)),
