@@ -26,7 +26,7 @@ from promotion.cli.progress import Progress
 from promotion.cli.service import client, config, installation, ledger, parameters, prefix
 from promotion.client.resolve import find_public_key
 from promotion.client.signature import holds, public_keys
-from promotion.errors import UNREADABLE, Invalid
+from promotion.errors import UNREADABLE, Conflict, Invalid
 from promotion.formatting import counted, one_line
 from promotion.ledger.verify import Found, Verifier
 
@@ -86,7 +86,11 @@ def _repaired(each: Found) -> bool:
     if each.repair is None:
         return False
     try:
-        each.repair()
+        try:
+            each.repair()
+        except Conflict:
+            # The projector changed the archive of the same group at the same time.
+            each.repair()
     except ClientError as error:
         # An operator reads another account and doesn't write there: only the projector does.
         if error.response["Error"]["Code"] not in ("AccessDenied", "AccessDeniedException"):

@@ -1,8 +1,8 @@
 """Histories of versions in S3 in place of Parameter Store: the objects' contents, and the versions that may go there. Pure.
 
 `/promotion/{group}/archive` names the newest index of a group, and the index names an object for each version with a history
-there. All are written once, under names with their own SHA-256. An archived history is always the beginning of a version's
-history: what Parameter Store has of it beside that is newer, or was not deleted yet.
+there. All are written once: histories under names with their own SHA-256, indexes under consecutive numbers. An archived history
+is always the beginning of a version's history: what Parameter Store has of it beside that is newer, or was not deleted yet.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from promotion.ledger.snapshot import GroupSnapshot
 # The field of a version's own parameter that says up to which event its history is archived.
 FIELD = "archived"
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+_INDEX_NUMBER = re.compile(r"[0-9]{10}")
 
 
 class ArchivedHistory(Struct, frozen=True, kw_only=True):
@@ -95,13 +96,23 @@ def named_history(history: ArchivedHistory) -> ArchivedVersion:
     )
 
 
-def named_index(index: ArchiveIndex) -> ArchiveName:
+def index_object(group: str, number: int) -> str:
+    """Key of a group's index with a number, from 1: two writers can't both write the one that comes after another."""
+    return f"{names.ARCHIVES}/{group}.index/{number:010d}.json"
+
+
+def index_number(named: ArchiveName) -> int:
+    """Return the number of a named index; 0 if its name has none."""
+    number = named.object.rpartition("/")[2].removesuffix(".json")
+    return int(number) if _INDEX_NUMBER.fullmatch(number) else 0
+
+
+def named_index(index: ArchiveIndex, number: int) -> ArchiveName:
     """Return how Parameter Store names an index."""
-    sha256 = digest_of(index.text())
     return ArchiveName(
         model_package_group=index.model_package_group,
-        object=f"{names.ARCHIVES}/{index.model_package_group}.index/{sha256}.json",
-        sha256=sha256,
+        object=index_object(index.model_package_group, number),
+        sha256=digest_of(index.text()),
         versions=len(index.versions),
     )
 
@@ -129,13 +140,18 @@ def read_index(text: bytes | None, named: ArchiveName) -> ArchiveIndex | None:
     """Return an index; None if the object is missing or is not the one that Parameter Store names."""
     if text is None or digest_of(text) != named.sha256:
         return None
+    return index_of(text, named.model_package_group)
+
+
+def index_of(text: bytes, group: str) -> ArchiveIndex | None:
+    """Return the index in an object; None if there is none, or that of another group."""
     try:
         found = msgspec.json.decode(text, type=ArchiveIndex)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
     if not all(_NUMBER.fullmatch(number) for number in found.versions):
         return None
-    return found if found.model_package_group == named.model_package_group else None
+    return found if found.model_package_group == group else None
 
 
 def joined(archived: Sequence[dict[str, object]], newer: Iterable[object]) -> list[object]:

@@ -36,7 +36,7 @@ def read_history(
     except client.exceptions.ParameterNotFound as error:
         missing = error
     archive = Archive(client, bucket, prefix) if bucket is not None else None
-    named = archive.index(group).version(version) if archive is not None else None
+    named = archive.index(group).index.version(version) if archive is not None else None
     past = archive.history(named) if archive is not None and named is not None else None
     if missing is not None and past is None:
         raise missing

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from promotion import names
 from promotion.aws.s3.attestations import EvidenceBucket
 from promotion.domain.canonical_json import canonical
-from promotion.errors import IntegrityError
+from promotion.errors import Conflict, IntegrityError
 from promotion.ledger.archive import (
     ArchivedHistory,
     ArchivedVersion,
     ArchiveIndex,
+    index_number,
+    index_object,
+    index_of,
     named_history,
     named_index,
     read_history,
     read_index,
     read_name,
-    with_versions,
 )
 
 if TYPE_CHECKING:
     from promotion.aws.accounts import Parameters
+
+
+class KeptIndex(Struct, frozen=True, kw_only=True):
+    """A group's newest index, and its number; 0 before the first. `named`: Parameter Store names it.
+
+    `last` is the highest number that is taken, by this index or by an object after it that is none.
+    """
+
+    index: ArchiveIndex
+    number: int = 0
+    last: int = 0
+    named: bool = True
 
 
 class Archive:
@@ -30,6 +46,10 @@ class Archive:
 
     It is written in this order: the object, the index, the parameter that names the index. Each object is written once, and read
     back before it is named.
+
+    A group may have two writers: the projector, of which its queue runs one for a group at a time, and `promotion verify
+    --repair`. A changed index therefore goes to the number after the one that was read, which only one of them can write; the
+    other one gets a Conflict, and reads again.
     """
 
     def __init__(self, client: Parameters, bucket: EvidenceBucket, prefix: str) -> None:
@@ -37,8 +57,10 @@ class Archive:
         self._bucket = bucket
         self._prefix = prefix
 
-    def index(self, group: str) -> ArchiveIndex:
-        """Return a group's index; an empty one before the first version was archived.
+    def index(self, group: str) -> KeptIndex:
+        """Return a group's newest index; an empty one before the first version was archived.
+
+        It may be newer than the one that Parameter Store names: a process may have died before it named it.
 
         Raises:
             IntegrityError: the parameter or the index was changed or is missing.
@@ -47,12 +69,12 @@ class Archive:
         try:
             value = str(self._client.get_parameter(Name=parameter)["Parameter"]["Value"])
         except self._client.exceptions.ParameterNotFound:
-            return ArchiveIndex(model_package_group=group)
+            return self._newest(KeptIndex(index=ArchiveIndex(model_package_group=group)))
         named = read_name(value, group)
         found = read_index(self._bucket.text(named.object), named) if named is not None else None
-        if found is None:
+        if named is None or found is None:
             raise IntegrityError(f"{parameter} names no archive that holds: promotion verify {group} --repair.")
-        return found
+        return self._newest(_kept(found, index_number(named)))
 
     def history(self, named: ArchivedVersion) -> ArchivedHistory:
         """Return an archived history.
@@ -67,29 +89,62 @@ class Archive:
 
     def keep(self, history: ArchivedHistory) -> ArchivedVersion:
         """Write a history, unless it is there; nothing names it yet."""
-        named = named_history(history)
-        self._keep(named.object, history.text())
+        named, text = named_history(history), history.text()
+        self._bucket.put_text_once(named.object, text)
+        if self._bucket.text(named.object) != text:
+            raise IntegrityError(
+                f"{named.object} has been written over since: delete it, then promotion verify --repair."
+            )
         return named
 
-    def name(self, index: ArchiveIndex, archived: Mapping[int, ArchivedVersion]) -> ArchiveIndex:
-        """Write an index with these versions added, then its name to Parameter Store.
+    def change(self, kept: KeptIndex, index: ArchiveIndex) -> KeptIndex:
+        """Put `index` in the place of one that was read before, and have Parameter Store name it.
 
         Returns:
-            The new index.
-        """
-        changed = with_versions(index, archived)
-        named = named_index(changed)
-        self._keep(named.object, changed.text())
-        self._client.put_parameter(
-            Name=names.archive_parameter(self._prefix, index.model_package_group),
-            Value=canonical(named).decode(),
-            Type="String",
-            Overwrite=True,
-            Tier="Intelligent-Tiering",
-        )
-        return changed
+            The group's newest index.
 
-    def _keep(self, key: str, text: bytes) -> None:
-        self._bucket.put_text_once(key, text)
-        if self._bucket.text(key) != text:
-            raise IntegrityError(f"{key} has been written over since: delete it, then promotion verify --repair.")
+        Raises:
+            Conflict: somebody else changed the group's index meanwhile; nothing was changed.
+        """
+        return self._name(kept) if index.versions == kept.index.versions else self._write(kept.last + 1, index)
+
+    def begin_anew(self, group: str) -> KeptIndex:
+        """Put an empty index in the place of one that can't be read.
+
+        Raises:
+            Conflict: somebody else changed the group's index meanwhile; nothing was changed.
+        """
+        empty = ArchiveIndex(model_package_group=group)
+        return self._write(self._newest(KeptIndex(index=empty)).last + 1, empty)
+
+    def _write(self, number: int, index: ArchiveIndex) -> KeptIndex:
+        group, text = index.model_package_group, index.text()
+        self._bucket.put_text_once(index_object(group, number), text)
+        if self._bucket.text(index_object(group, number)) != text:
+            raise Conflict(f"{group}: somebody else changed the index of the archive after number {number - 1}.")
+        return self._name(_kept(index, number, named=False))
+
+    def _name(self, kept: KeptIndex) -> KeptIndex:
+        """Name an index, and those that others wrote after it before it was named."""
+        while not kept.named:
+            named = named_index(kept.index, kept.number)
+            self._client.put_parameter(
+                Name=names.archive_parameter(self._prefix, named.model_package_group),
+                Value=canonical(named).decode(),
+                Type="String",
+                Overwrite=True,
+                Tier="Intelligent-Tiering",
+            )
+            kept = self._newest(replace(kept, named=True))
+        return kept
+
+    def _newest(self, kept: KeptIndex) -> KeptIndex:
+        group = kept.index.model_package_group
+        while (text := self._bucket.text(index_object(group, kept.last + 1))) is not None:
+            index, number = index_of(text, group), kept.last + 1
+            kept = replace(kept, last=number) if index is None else _kept(index, number, named=False)
+        return kept
+
+
+def _kept(index: ArchiveIndex, number: int, *, named: bool = True) -> KeptIndex:
+    return KeptIndex(index=index, number=number, last=number, named=named)

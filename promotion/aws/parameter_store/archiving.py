@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from promotion import names
-from promotion.aws.parameter_store.archive import Archive
+from promotion.aws.parameter_store.archive import Archive, KeptIndex
 from promotion.aws.parameter_store.stored_parameters import read_below, read_pages
 from promotion.domain.model import VersionState
 from promotion.errors import IntegrityError
@@ -23,6 +23,7 @@ from promotion.ledger.archive import (
     in_use,
     joined_entries,
     may_be_archived,
+    with_versions,
 )
 from promotion.ledger.comparing import is_page, page_number
 from promotion.ledger.events import Event
@@ -52,7 +53,7 @@ class Archiving:
         Raises:
             IntegrityError: the index or the history was changed or is missing.
         """
-        named = self._archive.index(state.group).version(state.version)
+        named = self._archive.index(state.group).index.version(state.version)
         return self._archive.history(named) if named is not None else None
 
     def append(self, state: VersionState, past: ArchivedHistory, events: Sequence[Event]) -> None:
@@ -62,8 +63,8 @@ class Archiving:
 
     def keep_history(self, state: VersionState, entries: Sequence[dict[str, object]], *, whole: bool) -> None:
         """Put a version's entries into the archive, and name them there, unless they are there already."""
-        index = self._archive.index(state.group)
-        self._name(index, {state.version: self._kept(state, entries, whole=whole)})
+        kept = self._archive.index(state.group)
+        self._name(kept, {state.version: self._history(state, entries, whole=whole)})
 
     def mend(self, view: GroupSnapshot, without: int | None = None) -> ArchiveIndex:
         """Replace the index if it can't be read, has versions that the ledger doesn't know, or has the version `without`.
@@ -74,14 +75,13 @@ class Archiving:
             The index that is in effect.
         """
         try:
-            index = self._archive.index(view.group)
+            kept = self._archive.index(view.group)
         except IntegrityError:
-            return self._archive.name(ArchiveIndex(model_package_group=view.group), {})
-        known = {number: named for number, named in index.versions.items() if view.find_version(int(number))}
+            kept = self._archive.begin_anew(view.group)
+        versions = kept.index.versions
+        known = {number: named for number, named in versions.items() if view.find_version(int(number))}
         known.pop(str(without), None)
-        if known == index.versions:
-            return index
-        return self._archive.name(ArchiveIndex(model_package_group=view.group, versions=known), {})
+        return self._archive.change(kept, ArchiveIndex(model_package_group=view.group, versions=known)).index
 
     def is_old(self, view: GroupSnapshot, number: int, named: ArchivedVersion | None) -> bool:
         """Return True if a repaired version needs no parameters."""
@@ -101,15 +101,15 @@ class Archiving:
         old = may_be_archived(view, set(versions_of(below)), self.keep)[:MOST_AT_ONCE]
         if not old:
             return
-        index = self._archive.index(view.group)
+        kept = self._archive.index(view.group)
         moved: dict[int, ArchivedVersion] = {}
         for number in old:
             state = view.find_version(number)
-            entries = self._entries(view.group, number, below, index)
+            entries = self._entries(view.group, number, below, kept.index)
             # What was damaged, or nobody here wrote, is left: `verify` says so, and its repair archives it.
             if state is not None and entries:
-                moved[number] = self._kept(state, entries, whole=True)
-        self._name(index, moved)
+                moved[number] = self._history(state, entries, whole=True)
+        self._name(kept, moved)
         for number in moved:
             self.delete(view.group, number, below)
 
@@ -123,7 +123,7 @@ class Archiving:
             except self._client.exceptions.ParameterNotFound:
                 continue
 
-    def _kept(self, state: VersionState, entries: Sequence[dict[str, object]], *, whole: bool) -> ArchivedVersion:
+    def _history(self, state: VersionState, entries: Sequence[dict[str, object]], *, whole: bool) -> ArchivedVersion:
         history = ArchivedHistory(
             model_package_group=state.group,
             model_package_version=state.version,
@@ -132,9 +132,9 @@ class Archiving:
         )
         return self._archive.keep(history)
 
-    def _name(self, index: ArchiveIndex, archived: Mapping[int, ArchivedVersion]) -> None:
-        if any(index.version(number) != named for number, named in archived.items()):
-            self._archive.name(index, archived)
+    def _name(self, kept: KeptIndex, archived: Mapping[int, ArchivedVersion]) -> None:
+        if archived:
+            self._archive.change(kept, with_versions(kept.index, archived))
 
     def _entries(
         self, group: str, number: int, below: Mapping[str, str], index: ArchiveIndex
