@@ -305,6 +305,6 @@ def false_differences(verifications: int) -> int:
     return sum(
         len(loaded.verify())
         for seed in range(verifications // VERIFICATIONS_OF_ONE)
-        for loaded in [Loaded(seed)]
+        for loaded in [Loaded(seed, config=CONFIG)]
         for _ in range(VERIFICATIONS_OF_ONE)
     )

@@ -9,10 +9,11 @@ from typing import Any
 
 from promotion import names
 from promotion.aws.ledger_table.checking import Installation, check
+from promotion.config.loading import Config
 from promotion.errors import NotApproved
 from promotion.ledger.events import Event
 from promotion.ledger.verify import Found
-from tests.fakes import ANN, GROUP, PREFIX, House, as_client
+from tests.fakes import ANN, CONFIG, GROUP, PREFIX, House, as_client
 
 ENVIRONMENTS = ("dev", "test")
 # How often a read finds that something has happened meanwhile.
@@ -22,8 +23,8 @@ BUSY = 0.25
 class Loaded:
     """Groups of a house that are worked on between any two reads of whoever verifies them."""
 
-    def __init__(self, seed: int, groups: int = 2, *, busy: float = BUSY) -> None:
-        self.house = House()
+    def __init__(self, seed: int, groups: int = 2, *, busy: float = BUSY, config: Config = CONFIG) -> None:
+        self.house = House(config)
         self.groups = [f"{GROUP}-{number}" for number in range(groups)]
         self.random, self.busy = random.Random(seed), busy
         self._versions = dict.fromkeys(self.groups, 1)
@@ -47,6 +48,7 @@ class Loaded:
                 prefix=PREFIX,
                 key_id=verifier.key_id,
                 kept_runs=verifier.kept_runs,
+                archived=verifier.archived,
             ),
             ledger=loaded,
             table="ledger",

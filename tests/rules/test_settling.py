@@ -9,18 +9,22 @@ import pytest
 
 from promotion import names
 from promotion.aws.ledger_table.checking import SETTLES_S, check
-from tests.fakes import GROUP, PREFIX, House
+from promotion.config.loading import Config, parse
+from tests.fakes import CONFIG, CONFIG_TEXT, GROUP, PREFIX, House
 from tests.loaded import Loaded
 
-LIVE = f"{PREFIX}/{GROUP}-0/dev/live"
+ARCHIVING = parse(f"{CONFIG_TEXT}\n[history]\nkeep_versions = 1\n")
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_ten_verifications_under_load_find_nothing(seed: int) -> None:
-    loaded = Loaded(seed)
+@pytest.mark.parametrize("config", [CONFIG, ARCHIVING], ids=["all stay", "one stays"])
+def test_ten_verifications_under_load_find_nothing(seed: int, config: Config) -> None:
+    loaded = Loaded(seed, config=config)
     found = [each for _ in range(10) for each in loaded.verify()]
     assert [each.difference.line for _, each in found] == []
     assert loaded.acts > 100, "there was load"
+    archived = [name for name in loaded.house.ssm.values if name.endswith("/archive")]
+    assert len(archived) == (2 if config is ARCHIVING else 0)
 
 
 @pytest.mark.parametrize("seed", range(5))
