@@ -276,6 +276,7 @@ _S3_ACTIONS = {
     "DeleteObjects": "DeleteObject",
     "ListBuckets": "ListAllMyBuckets",
 }
+_CREATES_OBJECTS = ("PutObject", "CopyObject", "CompleteMultipartUpload")
 _VERSIONED = {
     "GetObject": "GetObjectVersion",
     "DeleteObject": "DeleteObjectVersion",
@@ -295,6 +296,11 @@ def _s3(name: str, given: Mapping[str, Any]) -> Iterator[Need]:
     if name == "DeleteObjects":
         key = "*"
     context = {"s3:prefix": given.get("prefix", "")} if action == "ListBucket" else {}
+    if action == "PutObject":
+        # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html
+        context["s3:ObjectCreationOperation"] = str(name in _CREATES_OBJECTS).lower()
+        if "IfNoneMatch" in given:
+            context["s3:if-none-match"] = given["IfNoneMatch"]
     yield Need(f"s3:{action}", f"arn:aws:s3:::{bucket}" + (f"/{key}" if key is not None else ""), context)
     if "CopySource" in given:
         source = unquote(str(given["CopySource"])).lstrip("/").partition("?versionId=")

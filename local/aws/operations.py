@@ -14,6 +14,8 @@ from moto.core.routing import get_service_router
 
 # Services whose operation is in the path rather than in a header or a form.
 _REST = {"s3": "s3", "lambda": "lambda", "ses": "sesv2", "apigateway": "apigatewayv2", "scheduler": "scheduler"}
+# Headers of S3 that permissions depend on.
+_HEADERS = {"HTTP_X_AMZ_COPY_SOURCE": "CopySource", "HTTP_IF_NONE_MATCH": "IfNoneMatch"}
 # sagemaker-runtime signs as sagemaker, and has no header that names the operation.
 _INVOCATION = re.compile(r"/endpoints/([^/]+)/invocations(-response-stream)?")
 
@@ -53,7 +55,7 @@ def _rest(environ: Mapping[str, Any], service: str, body: bytes) -> Operation:
         key: values[0] for key, values in parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True).items()
     }
     from_body = _json(body) if service != "s3" else {}
-    headers = {"CopySource": environ["HTTP_X_AMZ_COPY_SOURCE"]} if "HTTP_X_AMZ_COPY_SOURCE" in environ else {}
+    headers = {name: environ[header] for header, name in _HEADERS.items() if header in environ}
     return Operation(service, operation.name, {**query, **from_body, **headers, **dict(parameters)})
 
 

@@ -45,7 +45,9 @@ def mend() -> None:
         tier: str | None = None,
         policies: str | None = None,
     ) -> Any:
-        earlier = self._parameters[name][-1] if self._parameters[name] else None
+        # Looked up by itself, a name that is not there is there afterwards, without a value.
+        versions = self._parameters.get(name, [])
+        earlier = versions[-1] if versions else None
         pattern = allowed_pattern if allowed_pattern is not None else getattr(earlier, "allowed_pattern", None)
         if pattern and value and not re.fullmatch(pattern, value):
             raise _PatternMismatch(f"Parameter value, cannot be validated against allowedPattern: {pattern}")

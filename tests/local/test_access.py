@@ -166,6 +166,30 @@ def test_objects_are_read_only_where_the_policy_says(service: LocalService) -> N
     )
 
 
+def test_an_archived_history_is_written_once_whoever_writes(service: LocalService) -> None:
+    """The bucket's policy of the template, evaluated as S3's documentation says."""
+    value = service.session().client("ssm").get_parameter(Name="/promotion/_service")["Parameter"]["Value"]
+    bucket = json.loads(value)["evidence_bucket"]
+    projector, administrator = service.role_session("on_projection_due").client("s3"), service.session().client("s3")
+    there = {"Bucket": bucket, "Key": f"{names.ARCHIVES}/access.v1/0000000001-ab.json"}
+    assert code(administrator.put_object, **there, Body=b"{}") == "AccessDenied"
+    assert code(projector.put_object, **there, Body=b"{}", IfNoneMatch="*") == "ok"
+    for client in (projector, administrator):
+        assert code(client.put_object, **there, Body=b"[]") == "AccessDenied"
+        assert code(client.put_object, **there, Body=b"[]", IfNoneMatch="*") == "PreconditionFailed"
+    source = {"Bucket": bucket, "Key": "elsewhere.json"}
+    assert code(administrator.put_object, **source, Body=b"[]") == "ok"
+    assert code(administrator.copy_object, **there, CopySource=source) == "AccessDenied"
+    upload = administrator.create_multipart_upload(**there)["UploadId"]
+    part = administrator.upload_part(**there, UploadId=upload, PartNumber=1, Body=b"[]")
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+    assert (
+        code(administrator.complete_multipart_upload, **there, UploadId=upload, MultipartUpload=parts) == "AccessDenied"
+    )
+    assert code(projector.delete_object, **there) == "AccessDenied"
+    assert administrator.get_object(**there)["Body"].read() == b"{}"
+
+
 def test_queues_take_messages_only_from_whom_the_policy_names(service: LocalService) -> None:
     message = {
         "QueueUrl": installation(service)["dead_letter_queue_url"],

@@ -169,9 +169,10 @@ def test_parameters_are_held_to_their_pattern_size_and_nesting(service: LocalSer
 
 def test_a_deleted_parameters_name_rests(service: LocalService) -> None:
     ssm = service.session().client("ssm", config=_ONCE)
-    ssm.put_parameter(Name="/mend/rests", Value="x", Type="String")
-    ssm.delete_parameter(Name="/mend/rests")
-    assert refused(ssm.put_parameter, Name="/mend/rests", Value="x", Type="String") == "InternalServerError"
+    ssm.put_parameter(Name="/mend-rests/x", Value="x", Type="String")
+    ssm.delete_parameter(Name="/mend-rests/x")
+    assert refused(ssm.put_parameter, Name="/mend-rests/x", Value="x", Type="String") == "InternalServerError"
+    assert ssm.get_parameters_by_path(Path="/mend-rests")["Parameters"] == []
 
 
 def test_the_101st_version_goes_unless_the_oldest_has_a_label(service: LocalService) -> None:
