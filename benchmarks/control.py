@@ -33,6 +33,7 @@ from promotion.aws.ledger_table.ledger import DynamoLedger
 from promotion.domain.canonical_json import canonical
 from promotion.domain.model import EnvironmentState
 from promotion.domain.people import SYSTEM
+from promotion.ledger.board_page import BoardPage
 from promotion.ledger.events import NewEvent, chained, signed
 from promotion.ledger.fold import evolve
 from promotion.rendering.mail import letters
@@ -232,10 +233,10 @@ def board(folder: Path) -> dict[str, Any]:
                             }
                         )  # fmt: skip
         service.calls.clear()
-        book, pages, found, start = DynamoLedger(boto3.client("dynamodb"), "ledger"), 0, 0, None
-        while pages == 0 or start:
-            states, start = book.board(start=start, limit=BOARD_PAGE)
-            pages, found = pages + bool(states), found + len(states)
+        index, pages, found, page = DynamoLedger(boto3.client("dynamodb"), "ledger").board, 0, 0, BoardPage(later=True)
+        while page.later:
+            page = index.page(groups=BOARD_PAGE // BOARD_ENVIRONMENTS, environments=BOARD_ENVIRONMENTS, after=page.last)
+            pages, found = pages + 1, found + len(page.states)
         assert found == BOARD_GROUPS * BOARD_ENVIRONMENTS
         return {"board_pages": pages, "board_queries": service.calls.count("dynamodb:Query")}
 

@@ -105,7 +105,8 @@ def board() -> dict[str, float]:
     """Milliseconds to filter and render a board of 1,000 groups by four environments, besides AWS calls."""
     from promotion.domain.model import EnvironmentState
     from promotion.rendering import pages
-    from promotion.rendering.documents.board import BoardFilter, board_document
+    from promotion.rendering.documents.board import board_document
+    from promotion.rendering.documents.board_filter import BoardFilter
     from tests.rules import stage
 
     states = [

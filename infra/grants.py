@@ -185,6 +185,7 @@ class Duties:
             "sign_in": [read_sessions, make_sessions, sign_in_keys, client_secret],
             "web": [
                 may.read_ledger(),
+                may.read_active_groups(),
                 may.read_projections(),
                 may.describe_packages(),
                 link_keys,

@@ -40,6 +40,10 @@ class Permissions:
         table = self._store.ledger.table_arn
         return allow(["dynamodb:GetItem", "dynamodb:Query"], [table, f"{table}/index/{names.BOARD_INDEX}"])
 
+    def read_active_groups(self) -> iam.PolicyStatement:
+        """Read the states of many groups by one call."""
+        return allow(["dynamodb:BatchGetItem"], [self._store.ledger.table_arn])
+
     def know_installation(self) -> list[iam.PolicyStatement]:
         """Read when the ledger and the stack's own key were made: older versions are never requested."""
         return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
@@ -31,13 +32,16 @@ from promotion.aws.ledger_table.differences import DynamoDifferences
 from promotion.aws.messages.refused_mail import RefusedMails
 from promotion.aws.s3.picture_store import read_picture
 from promotion.domain import own_models, policy
+from promotion.domain.model import EnvironmentState
 from promotion.domain.request_ids import parse_request_id
 from promotion.errors import Invalid, LinkInvalid, PromotionError
+from promotion.ledger.board_page import BoardPage
 from promotion.ledger.events import OpenDifferences, RefusedMail
 from promotion.links.session import Session
 from promotion.rendering import pages
 from promotion.rendering.documents.approval_request import is_followed, refused_addresses, request_document
-from promotion.rendering.documents.board import BoardFilter, board_document, next_waiting
+from promotion.rendering.documents.board import GROUPS_ON_A_PAGE, board_document, next_waiting
+from promotion.rendering.documents.board_filter import BoardFilter
 from promotion.rendering.documents.overviews import EVENTS_SHOWN, model_document, version_document
 from promotion.workflows import decisions
 
@@ -61,11 +65,12 @@ def handler(event: dict[str, object], context: object) -> dict[str, object]:
 def board(visit: PageVisit) -> Response[str]:
     """GET /: the board with live versions and pending requests."""
     session = visit.reader()
+    wanted = BoardFilter.read(app.current_event.query_string_parameters or {}, config())
     unreadable: list[str] = []
-    states = list(ledger().environments(unreadable))
+    differences = _differences()
+    states, page = _read_board(wanted, differences, unreadable)
     for group in dict.fromkeys(unreadable):
         logger.error("states can't be read", extra={"model_package_group": group})
-    wanted = BoardFilter.read(app.current_event.query_string_parameters or {}, config())
     document = board_document(
         states,
         session.person,
@@ -73,8 +78,9 @@ def board(visit: PageVisit) -> Response[str]:
         links=links(),
         now=now(),
         wanted=wanted,
+        page=page,
         unreadable=unreadable,
-        differences=_differences(),
+        differences=differences,
     )
     document["csrf"] = form_keys().csrf_token(session)
     return visit.page("board", document, session.person)
@@ -116,7 +122,7 @@ def request(visit: PageVisit, token: str) -> Response[str]:
         document |= _typed_before(visit)
     followed = is_followed(situation, applied, within=JUST_DECIDED)
     if document["yours"] and not followed:
-        states = ledger().open_environments([])
+        states = ledger().board.active(config().environment_names, unreadable=[])
         document["next_waiting"] = next_waiting(
             states, session.person, config(), links=links(), now=now(), apart_from=asked
         )
@@ -198,6 +204,29 @@ def static(name: str) -> Response[str]:
         return http_app.respond(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", "There is no such file.")
     headers = {"Cache-Control": "public, max-age=3600"}
     return http_app.respond(HTTPStatus.OK, "text/css; charset=utf-8", pages.stylesheet(), headers=headers)
+
+
+def _read_board(
+    wanted: BoardFilter, differences: Mapping[str, OpenDifferences], unreadable: list[str]
+) -> tuple[list[EnvironmentState], BoardPage | None]:
+    """Read the states that a board needs: without a filter and by name, the active groups' and one page of the others'.
+
+    What shows active groups only reads those, and any other filter or order all of them.
+    """
+    columns, index = config().environment_names, ledger().board
+    if wanted.is_of_active:
+        also = differences if wanted.show == "trouble" else ()
+        return index.active(columns, also=also, unreadable=unreadable), None
+    if not wanted.is_by_name:
+        return list(index.environments(unreadable)), None
+    page = index.page(
+        groups=GROUPS_ON_A_PAGE,
+        environments=len(columns),
+        after=wanted.after,
+        before=wanted.before,
+        unreadable=unreadable,
+    )
+    return index.active(columns, unreadable=unreadable), page
 
 
 def _typed_before(visit: PageVisit) -> dict[str, str]:

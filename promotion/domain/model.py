@@ -344,6 +344,17 @@ class EnvironmentState(Struct, frozen=True, kw_only=True):
     kept: VersionState | None = None
     endpoint: EndpointState = EndpointState()
 
+    @property
+    def is_troubled(self) -> bool:
+        """True if the live version has a problem."""
+        endpoint_failed = self.endpoint.status == names.ENDPOINT_FAILED and not self.endpoint.removed
+        return bool(self.broken_since or self.failed_since or self.drift or endpoint_failed)
+
+    @property
+    def is_active(self) -> bool:
+        """True if a request is open or the live version has a problem: people may have something to do."""
+        return self.pending is not None or self.is_troubled
+
 
 class Head(Struct, frozen=True, kw_only=True):
     """The latest ledger position of a group (sequence and hash), with its signature in base64 and the key that made it."""

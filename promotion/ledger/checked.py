@@ -13,10 +13,22 @@ from promotion.ledger.snapshot import GroupSnapshot
 
 
 class StoredHead(Struct, frozen=True):
-    """A group's head, and what is stored beside it in the same item and differs from it."""
+    """A group's head, and what is stored beside it in the same item and differs from it.
+
+    `active` is True if the item is in the index of active groups; None where there is no index.
+    """
 
     head: Head
     beside: tuple[Difference, ...] = ()
+    active: bool | None = None
+
+    def differences(self, view: GroupSnapshot) -> tuple[Difference, ...]:
+        """Compare what is stored beside the head with it and with the folded states."""
+        if self.active in (None, view.is_active):
+            return self.beside
+        where, said = f"{self.head.group} head, board_pk", {True: "OPEN", False: "nothing"}
+        wrong = Difference(what="ledger", where=where, expected=said[view.is_active], found=said[not view.is_active])
+        return (*self.beside, wrong)
 
 
 class Book(Protocol):

@@ -51,6 +51,11 @@ class GroupSnapshot:
         return dict(self._environments)
 
     @property
+    def is_active(self) -> bool:
+        """True if an environment has an open request or a live version with a problem."""
+        return any(state.is_active for state in self._environments.values())
+
+    @property
     def versions(self) -> dict[int, VersionState]:
         """States of the versions that are read so far, by number, as a copy."""
         return dict(self._versions)

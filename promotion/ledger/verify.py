@@ -143,7 +143,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
             return [Found(difference=difference) for difference in broken], None
         folded = folded_since(since, events)
         folded.view.head = head
-        beside = [Found(difference=difference) for difference in stored.beside]
+        beside = [Found(difference=difference) for difference in stored.differences(folded.view)]
         try:
             states = [Found(difference=difference) for difference in self._states(folded.view)]
         except UNREADABLE as error:

@@ -26,7 +26,6 @@ SERVICES = (
 )
 # One page on purpose, by file and operation.
 ONE_PAGE = {
-    ("promotion/aws/ledger_table/ledger.py", "query"): "a page of the board: it returns where the next one starts",
     (
         "promotion/aws/doctor/first_deployment.py",
         "describe_subnets",

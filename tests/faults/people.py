@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from unittest import mock
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import boto3
 import msgspec
@@ -120,19 +120,27 @@ class People:
 
     def look(self, version: int, environment: str, by: Person = ANN) -> str:
         """A signed-in person opens the page of a version's request."""
+        from lambdas.shared.dependencies import keyring, ledger
+
+        with self.unharmed():
+            state = ledger().view(GROUP).version(version)
+            path = f"/approvals/{keyring().approval_token(state.requests[environment].id)}"
+        return self.open(path, by)
+
+    def open(self, path: str, by: Person = ANN, *, query: str = "", accept: str = "text/html") -> str:
+        """A signed-in person opens a page."""
         from lambdas.handlers import web
-        from lambdas.shared.dependencies import keyring, ledger, session_maker
+        from lambdas.shared.dependencies import session_maker
 
         moment = datetime.now(UTC)
         session = Session(id="s", person=signed_in(by, moment), expires_at=moment + timedelta(hours=1))
         with self.unharmed():
-            state = ledger().view(GROUP).version(version)
-            path = f"/approvals/{keyring().approval_token(state.requests[environment].id)}"
             cookie = session_maker().cookie(session)
         event = {
-            "version": "2.0", "routeKey": "", "rawPath": path, "rawQueryString": "", "isBase64Encoded": False,
-            "headers": {"host": URL.removeprefix("https://"), "accept": "text/html"},
+            "version": "2.0", "routeKey": "", "rawPath": path, "rawQueryString": query, "isBase64Encoded": False,
+            "headers": {"host": URL.removeprefix("https://"), "accept": accept},
             "cookies": [f"__Host-session={cookie}"],
+            "queryStringParameters": dict(parse_qsl(query)),
             "requestContext": {"http": {"method": "GET", "path": path}, "stage": "$default"},
         }  # fmt: skip
         return str(web.handler(event, None)["body"])

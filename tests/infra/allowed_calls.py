@@ -40,6 +40,7 @@ def calls(template: Template) -> dict[str, tuple[str, str, dict[str, str]]]:
     jobs = f"arn:<AWS::Partition>:sagemaker:{HERE}:processing-job"
     return {
         "read the ledger": ("dynamodb:Query", ledger, {}),
+        "read states by one call": ("dynamodb:BatchGetItem", ledger, {}),
         "append to the ledger": ("dynamodb:PutItem", ledger, {}),
         "change the ledger's heads": ("dynamodb:UpdateItem", ledger, {}),
         "delete from the ledger": ("dynamodb:DeleteItem", ledger, {}),
@@ -176,6 +177,7 @@ MAY = {
     },
     "web": {
         "read the ledger",
+        "read states by one call",
         "read cursors",
         "describe a package",
         "read link keys",

@@ -14,6 +14,7 @@ from promotion.config.loading import Config, parse
 from promotion.domain.model import Container, EnvironmentState, Evidence, Metric, Package, VersionState
 from promotion.domain.people import Actor, Person, Requester
 from promotion.domain.request_ids import request_id
+from promotion.ledger.board_page import BoardPage
 from promotion.ledger.events import Event, NewEvent, chained
 from promotion.ledger.fold import evolve, refolded
 from promotion.ledger.snapshot import GroupSnapshot
@@ -21,7 +22,8 @@ from promotion.links.tokens import Keyring
 from promotion.links.urls import Links
 from promotion.rendering import pages
 from promotion.rendering.documents.approval_request import request_document
-from promotion.rendering.documents.board import BoardFilter, board_document
+from promotion.rendering.documents.board import board_document
+from promotion.rendering.documents.board_filter import BoardFilter
 from promotion.rendering.documents.overviews import model_document, version_document
 from promotion.rendering.mail import Message, compose
 from promotion.workflows import decisions, operations, runs
@@ -215,10 +217,18 @@ class Stage:
         }
         return version_document(state, view, self.events, person, self.config, **told)
 
-    def board(self, person: Person = ANN, *others: EnvironmentState, wanted: str = "", **query: str) -> dict[str, Any]:
+    def board(
+        self,
+        person: Person = ANN,
+        *others: EnvironmentState,
+        wanted: str = "",
+        shown: BoardPage | None = None,
+        **query: str,
+    ) -> dict[str, Any]:
         states = [*self.view.environments.values(), *others]
+        given: dict[str, Any] = {"links": LINKS, "now": self.now, "csrf": "csrf-token", "page": shown}
         chosen = BoardFilter.read({"q": wanted, **query}, self.config)
-        return board_document(states, person, self.config, links=LINKS, now=self.now, csrf="csrf-token", wanted=chosen)
+        return board_document(states, person, self.config, wanted=chosen, **given)
 
 
 def page(name: str, document: Mapping[str, Any], person: Person = ANN) -> str:

@@ -8,8 +8,9 @@ from msgspec.structs import replace
 
 from promotion import names
 from promotion.domain.metrics import evidence_of
-from promotion.domain.model import Evidence
+from promotion.domain.model import EnvironmentState, Evidence
 from promotion.domain.people import SYSTEM, Actor, Requester
+from promotion.ledger.board_page import BoardPage
 from promotion.ledger.events import NewEvent
 from tests.rules.stage import ANN, AUD, CHO, GIL, SAMPLES, Stage, measured, page, picture, registered
 
@@ -198,6 +199,17 @@ def classified(bend: float) -> Evidence:
     return evidence_of(report, source="registration", metrics_uri="s3://promotion-models/news/evaluation.json")
 
 
+def middle_page(stage: Stage) -> BoardPage:
+    """A page of the board between others, with the longest names that there are."""
+    names = ["a" * 63, f"b{'-summariser' * 6}"[:63], stage.group]
+    others = [
+        EnvironmentState(group=name, name="dev", live=3, live_since=stage.now, live_by=("Ann Adler",))
+        for name in names[:2]
+    ]
+    states = (*others, *stage.view.environments.values())
+    return BoardPage(states=states, first=names[0], last=names[-1], earlier=True, later=True)
+
+
 def pages() -> dict[str, str]:
     """Every page in every state that looks different, by name."""
     second, shut, glass, undo = open_gate(), shut_gate(), shut_gate(), undone()
@@ -231,6 +243,7 @@ def pages() -> dict[str, str]:
         "board-empty": page("board", Stage().board(AUD), AUD),
         "board-filtered": page("board", second.board(wanted="nothing like it")),
         "board-trouble": page("board", in_trouble().board()),
+        "board-page": page("board", second.board(shown=middle_page(second))),
         "model": page("model", second.model()),
         "model-trouble": page("model", in_trouble().model()),
         "model-auditor": page("model", undo.model(AUD), AUD),

@@ -13,7 +13,8 @@ from promotion import names
 from promotion.domain.people import SYSTEM
 from promotion.ledger.events import NewEvent, OpenDifferences
 from promotion.ledger.fold import refolded
-from promotion.rendering.documents.board import BoardFilter, board_document
+from promotion.rendering.documents.board import board_document
+from promotion.rendering.documents.board_filter import BoardFilter
 from promotion.rendering.documents.overviews import model_document
 from promotion.rendering.documents.troubles import troubles
 from promotion.workflows import registry_changes

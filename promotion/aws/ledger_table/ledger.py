@@ -2,9 +2,8 @@
 
 One partition a group. An event's item has the text that its hash is over in `state`, and `hash` and `signature` beside it. A
 state that another release folded, or that can't be read, is folded again from the events. Keys: `HEAD`, `EVENT#{sequence}`,
-`VERSION#{version}`, `ENV#{environment}`. Environment items are also in the index `board`, so that a page of the board is one
-query. So is the head of a group while a request of it is open, under a key of its own: who looks for open requests reads
-those groups, and no others.
+`VERSION#{version}`, `ENV#{environment}`. Environment items are also in the index `board`, and so is the head of a group while a
+request of it is open or a live version has a problem (promotion/aws/ledger_table/board_index.py).
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from promotion import names
+from promotion.aws.ledger_table.board_index import BoardIndex
 from promotion.aws.ledger_table.heads import beside, differences_beside
 from promotion.aws.ledger_table.ledger_items import (
-    BOARD,
+    active_key,
     environment_item,
     event_item,
     event_key,
@@ -40,11 +39,10 @@ from promotion.ledger.snapshot import GroupSnapshot
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.paginator import QueryPaginator
-    from mypy_boto3_dynamodb.type_defs import ConditionCheckTypeDef, TransactWriteItemTypeDef
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
     from promotion.aws.ledger_table.ledger_items import Item
 
-OPEN = "OPEN"
 HEAD = "HEAD"
 # TransactWriteItems takes 100 actions: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
 MOST_ACTIONS = 100
@@ -103,14 +101,16 @@ class DynamoLedger:
         return environments, versions
 
     def refold(self, group: str) -> int:
-        """Fold a group's states anew from its events and write those that differ; the number of states written.
+        """Fold a group's states anew from its events and write those that differ; the number of items written.
 
-        Each is written on condition that the head has not moved.
+        The head is put among the active groups, or taken out, as the states are. Each item is written on condition that the head
+        has not moved.
 
         Raises:
             Conflict: another process appended meanwhile; the remaining states are unchanged.
         """
-        head = self.head(group)
+        stored = self.stored_head(group)
+        head = stored.head
         folded = refolded(head, self.events(group))
         environments, versions = self.stored_states(group)
         items = [
@@ -123,24 +123,36 @@ class DynamoLedger:
             for number, state in sorted(folded.versions.items())
             if versions.get(number) != canonical(state).decode()
         ]
-        for start in range(0, len(items), MOST_ACTIONS - 1):
-            unmoved: ConditionCheckTypeDef = {
-                "TableName": self._table,
-                "Key": item_key(group, HEAD),
-                "ConditionExpression": "#hash = :hash",
-                "ExpressionAttributeNames": {"#hash": "hash"},
-                "ExpressionAttributeValues": {":hash": {"S": head.hash}},
-            }
+        moves = stored.active is not None and stored.active != folded.is_active
+        for start in range(0, len(items) or moves, MOST_ACTIONS - 1):
             puts: list[TransactWriteItemTypeDef] = [
                 {"Put": {"TableName": self._table, "Item": each}} for each in items[start : start + MOST_ACTIONS - 1]
             ]
             try:
-                self._client.transact_write_items(TransactItems=[{"ConditionCheck": unmoved}, *puts])
+                self._client.transact_write_items(
+                    TransactItems=[self._unmoved(head, is_active=folded.is_active), *puts]
+                )
             except ClientError as error:
                 if not _lost_race(error):
                     raise
                 raise Conflict(f"{group}: somebody appended after event {head.sequence}.") from error
-        return len(items)
+        return len(items) + moves
+
+    def _unmoved(self, head: Head, *, is_active: bool) -> TransactWriteItemTypeDef:
+        """Return the write of a head's key in the index, on condition that the head has not moved."""
+        key = {f":{name}": value for name, value in active_key(head.group).items()} if is_active else {}
+        return {
+            "Update": {
+                "TableName": self._table,
+                "Key": item_key(head.group, HEAD),
+                "UpdateExpression": "SET board_pk = :board_pk, board_sk = :board_sk"
+                if is_active
+                else "REMOVE board_pk, board_sk",
+                "ConditionExpression": "#hash = :hash",
+                "ExpressionAttributeNames": {"#hash": "hash"},
+                "ExpressionAttributeValues": {":hash": {"S": head.hash}, **key},
+            }
+        }
 
     def _refolded(self, group: str) -> GroupSnapshot:
         return refolded(self.head(group), self.events(group))
@@ -155,7 +167,7 @@ class DynamoLedger:
         if item is None:
             return StoredHead(Head(group=group))
         head = state_of(item, Head)
-        return StoredHead(head, differences_beside(head, item))
+        return StoredHead(head, differences_beside(head, item), active="board_pk" in item)
 
     def append(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
         """Append `events` and what they changed, in one transaction conditional on the head.
@@ -166,8 +178,7 @@ class DynamoLedger:
             Conflict: somebody appended first; nothing was written.
         """
         after = head_after(view.head, events)
-        is_open = any(state.pending is not None for state in view.environments.values())
-        actions: list[Any] = [{"Put": self._head_put(view.head, after, is_open=is_open)}]
+        actions: list[Any] = [{"Put": self._head_put(view.head, after, is_active=view.is_active)}]
         once = "attribute_not_exists(pk)"
         actions += [{"Put": {"Item": event_item(event), "ConditionExpression": once}} for event in events]
         actions += [
@@ -216,62 +227,22 @@ class DynamoLedger:
         )
         return [event_of(item) for page in pages for item in page["Items"]]
 
-    def board(
-        self, *, start: Item | None = None, limit: int = 400, unreadable: list[str] | None = None
-    ) -> tuple[list[EnvironmentState], Item | None]:
-        """One page of environment states over all groups, by group and name, and where the next page starts.
-
-        The names of groups whose states nobody can read, nor fold again, are put into `unreadable`.
-        """
-        extra: dict[str, Any] = {"ExclusiveStartKey": start} if start else {}
-        answer = self._client.query(
-            TableName=self._table,
-            IndexName=names.BOARD_INDEX,
-            KeyConditionExpression="board_pk = :board",
-            ExpressionAttributeValues={":board": {"S": BOARD}},
-            Limit=limit,
-            **extra,
-        )
-        rows = [self._board_state(item, unreadable) for item in answer["Items"]]
-        return [row for row in rows if row is not None], answer.get("LastEvaluatedKey")
-
-    def _board_state(self, item: Item, unreadable: list[str] | None) -> EnvironmentState | None:
-        """One row; what another release folded is good enough for a list, what can't be read is folded again."""
-        try:
-            return state_of(item, EnvironmentState)
-        except UNREADABLE:
-            pass
-        group, _, name = item["board_sk"]["S"].partition("#")
-        try:
-            return self._refolded(group).environment(name)
-        except UNREADABLE:
-            # It costs its own row, not the board of all others.
-            if unreadable is not None:
-                unreadable.append(group)
-            return None
+    @cached_property
+    def board(self) -> BoardIndex:
+        """Lists of all groups, and of the active ones."""
+        return BoardIndex(self._client, self._table, self._refolded)
 
     def environments(self, unreadable: list[str] | None = None) -> Iterator[EnvironmentState]:
         """Environment states of all groups; names of those that can't be read are put into `unreadable`."""
-        start: Item | None = None
-        while True:
-            found, start = self.board(start=start, unreadable=unreadable)
-            yield from found
-            if not start:
-                return
+        return self.board.environments(unreadable)
 
     def open_environments(self, unreadable: list[str] | None = None) -> Iterator[EnvironmentState]:
         """Environment states with an open request; names of groups that can't be read are put into `unreadable`.
 
-        What it reads grows with the groups that have one, not with those that exist.
+        What it reads grows with the active groups, not with those that exist. Environments that have left the configuration are
+        among them.
         """
-        pages = self._pages.paginate(
-            TableName=self._table,
-            IndexName=names.BOARD_INDEX,
-            KeyConditionExpression="board_pk = :open",
-            ExpressionAttributeValues={":open": {"S": OPEN}},
-        )
-        groups = [item["board_sk"]["S"] for page in pages for item in page["Items"]]
-        for group in groups:
+        for group in self.board.active_groups():
             try:
                 found = list(self.view(group).environments.values())
             except UNREADABLE:
@@ -286,11 +257,11 @@ class DynamoLedger:
         found = [state.group for state in self.environments(unreadable)]
         return list(dict.fromkeys([*found, *unreadable]))
 
-    def _head_put(self, before: Head, after: Head, *, is_open: bool) -> dict[str, Any]:
+    def _head_put(self, before: Head, after: Head, *, is_active: bool) -> dict[str, Any]:
         put: dict[str, Any] = {"Item": state_item(after.group, HEAD, after)}
         put["Item"] |= beside(after)
-        if is_open:
-            put["Item"] |= {"board_pk": {"S": OPEN}, "board_sk": {"S": after.group}}
+        if is_active:
+            put["Item"] |= active_key(after.group)
         if before.sequence == 0:
             put["ConditionExpression"] = "attribute_not_exists(pk)"
         else:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 State = TypeVar("State")
 
+# Partitions of the index `board`: states of environments, and heads of active groups.
 BOARD = "BOARD"
+OPEN = "OPEN"
 
 
 def group_of(key: str) -> str:
@@ -40,6 +42,11 @@ def version_key(number: int) -> str:
     return f"VERSION#{number:010d}"
 
 
+def environment_key(name: str) -> str:
+    """Return the sort key of an environment."""
+    return f"ENV#{name}"
+
+
 def item_key(group: str, key: str) -> Item:
     """Return the primary key of an item."""
     return {"pk": {"S": partition(group)}, "sk": {"S": key}}
@@ -52,8 +59,13 @@ def state_item(group: str, key: str, state: object) -> Item:
 
 def environment_item(state: EnvironmentState) -> Item:
     """Return the item of an environment, which is in the board's index too."""
-    item = state_item(state.group, f"ENV#{state.name}", state)
+    item = state_item(state.group, environment_key(state.name), state)
     return {**item, "board_pk": {"S": BOARD}, "board_sk": {"S": f"{state.group}#{state.name}"}}
+
+
+def active_key(group: str) -> Item:
+    """Return the attributes that put a group's head into the index of active groups."""
+    return {"board_pk": {"S": OPEN}, "board_sk": {"S": group}}
 
 
 def event_item(event: Event) -> Item:

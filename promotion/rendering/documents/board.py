@@ -1,11 +1,9 @@
-"""The board, as plain data: every group by environments, filtered, sorted and in pages."""
+"""The board, as plain data: groups by environments, filtered, sorted and in pages."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Literal
-from urllib.parse import urlencode
 
 from msgspec import Struct
 from msgspec.structs import asdict, replace
@@ -13,60 +11,23 @@ from msgspec.structs import asdict, replace
 from promotion import names
 from promotion.config.loading import Config
 from promotion.domain import policy
-from promotion.domain.model import EndpointState, EnvironmentState
+from promotion.domain.model import Closed, EndpointState, EnvironmentState
 from promotion.domain.pending import STOPS, stops_everybody, waits_for
 from promotion.domain.people import Person
 from promotion.formatting import iso, one_line, readable
+from promotion.ledger.board_page import BoardPage
 from promotion.ledger.events import OpenDifferences
 from promotion.links.urls import Links
+from promotion.rendering.documents.board_filter import BoardFilter, Sort
 from promotion.rendering.documents.rows import Attention, Cell, ClosedRow, Pending, Trouble
-from promotion.rendering.documents.troubles import differences_document, is_troubled, troubles
+from promotion.rendering.documents.troubles import differences_document, troubles
 
 GROUPS_ON_A_PAGE = 100
 # Requests that wait for the reader, and versions in trouble, that one page lists.
 MOST_LISTED = 100
-LONGEST_FILTER = 63
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
-Show = Literal["", "waiting", "trouble", "closed"]
-SHOWS: tuple[Show, ...] = ("waiting", "trouble", "closed")
-Sort = Literal["name", "newest", "oldest"]
 Group = Mapping[str, EnvironmentState]
-
-
-class BoardFilter(Struct, frozen=True, kw_only=True):
-    """Filter and order of the board; other parameters of an address are ignored."""
-
-    q: str = ""
-    owner: str = ""
-    environment: str = ""
-    show: Show = ""
-    sort: Sort = "name"
-    page: int = 1
-
-    @classmethod
-    def read(cls, query: Mapping[str, str], config: Config) -> BoardFilter:
-        """Read the query of an address."""
-        environment, show, sort, page = (query.get(name, "") for name in ("environment", "show", "sort", "page"))
-        return cls(
-            q=one_line(query.get("q", ""), LONGEST_FILTER),
-            owner=one_line(query.get("owner", ""), LONGEST_FILTER),
-            environment=environment if environment in config.environment_names else "",
-            show=next((known for known in SHOWS if show == known), ""),
-            sort="newest" if sort == "newest" else "oldest" if sort == "oldest" else "name",
-            page=max(1, int(page)) if page.isascii() and page.isdecimal() and len(page) < 6 else 1,
-        )
-
-    @property
-    def is_set(self) -> bool:
-        """Return True if groups are left out."""
-        return bool(self.q or self.owner or self.environment or self.show)
-
-    def address(self, **changes: object) -> str:
-        """The address of the board with this filter, and `changes` of it."""
-        wanted = {**asdict(replace(self, **{name: value for name, value in changes.items() if name != "format"}))}
-        kept = {name: value for name, value in wanted.items() if value and value not in ("name", 1)}
-        return f"/?{urlencode({**kept, **({'format': changes['format']} if 'format' in changes else {})})}".rstrip("?")
 
 
 def board_document(
@@ -78,35 +39,41 @@ def board_document(
     now: datetime,
     csrf: str = "",
     wanted: BoardFilter | None = None,
+    page: BoardPage | None = None,
     unreadable: Iterable[str] = (),
     differences: Mapping[str, OpenDifferences] | None = None,
 ) -> dict[str, object]:
     """Build the board: groups by environments, the person's own tasks first; `wanted` has the filter and order.
 
-    `unreadable` names groups whose states can't be read: nothing else is known of them. `differences` are those that the last
-    verification found, by group, and under another name what belongs to no group.
+    `states` are those of all groups, or of the active ones and of those that differ where `wanted` shows no others. With `page`
+    the rows are those of the page, and `states` those of the active groups. `unreadable` names groups whose states can't be
+    read: nothing else is known of them. `differences` are those that the last verification found, by group, and under another
+    name what belongs to no group.
     """
     wanted, differences = wanted or BoardFilter(), differences or {}
-    groups: dict[str, dict[str, EnvironmentState]] = {}
-    for state in states:
-        groups.setdefault(state.group, {})[state.name] = state
+    groups = _by_group(states)
     found = [name for name in groups if _matches(name, groups[name], wanted)]
     waiting = [asked for name in found for asked in _waiting(name, groups[name], person, config, links, now, wanted)]
     attention = [cell for name in found for cell in _attention(name, groups[name], person, config, links, now, wanted)]
-    if wanted.show == "waiting":
+    if page is not None:
+        groups = _by_group(page.states)
+        found = list(groups)
+    elif wanted.show == "waiting":
         waits = {asked["group"] for asked in waiting}
         found = [name for name in found if name in waits]
     elif wanted.show == "trouble":
-        found = [name for name in found if name in differences or any(map(is_troubled, groups[name].values()))]
+        found = [name for name in found if name in differences or _is_troubled(groups[name], config)]
     elif wanted.show == "closed":
-        found = [name for name in found if any(_last(state, links) for state in groups[name].values())]
+        found = [name for name in found if any(map(_closed, groups[name].values()))]
     found = _sorted(found, groups, wanted.sort)
-    pages = max(1, -(-len(found) // GROUPS_ON_A_PAGE))
-    wanted = replace(wanted, page=min(wanted.page, pages))
-    begin = (wanted.page - 1) * GROUPS_ON_A_PAGE
+    paging = _by_number(found, wanted) if page is None else _by_name(found, wanted, page)
+    wanted = paging.wanted
     columns = [wanted.environment] if wanted.environment else list(config.environment_names)
     waiting.sort(key=lambda asked: (asked["stopped"] != "", asked["expires_at"], asked["group"]))
-    attention.sort(key=lambda cell: (cell["troubles"][0]["tone"] != "shut", cell["troubles"][0]["since"] or ""))
+    attention.sort(
+        key=lambda cell: (cell["troubles"][0]["tone"] != "shut", cell["troubles"][0]["since"] or "", cell["group"])
+    )
+    first_page: dict[str, object] = {"page": 1, "after": "", "before": ""}
     return {
         "environments": columns,
         "waiting": waiting[:MOST_LISTED],
@@ -122,25 +89,80 @@ def board_document(
                 "differences": differences[name].count if name in differences else 0,
                 "environments": [cell_document(groups[name].get(column), column, links, now) for column in columns],
             }
-            for name in found[begin : begin + GROUPS_ON_A_PAGE]
+            for name in paging.groups
         ],
-        "groups_total": len(groups),
-        "groups_found": len(found),
-        "page": wanted.page,
-        "pages": pages,
+        # Counting them would mean to read all of them.
+        "groups_total": None if wanted.is_of_active or paging.found is None else len(groups),
+        "groups_found": paging.found,
+        "page": paging.number,
+        "pages": paging.pages,
         "wanted": {**asdict(wanted), "is_set": wanted.is_set, "environments": list(config.environment_names)},
         "now": iso(now),
         "csrf": csrf,
         "links": {
             "board": links.board(),
             "json": wanted.address(format="json"),
-            "waiting": wanted.address(show="waiting", page=1),
-            "trouble": wanted.address(show="trouble", page=1),
-            "closed": wanted.address(show="closed", page=1),
-            "previous": wanted.address(page=wanted.page - 1) if wanted.page > 1 else None,
-            "next": wanted.address(page=wanted.page + 1) if wanted.page < pages else None,
+            "waiting": wanted.address(show="waiting", **first_page),
+            "trouble": wanted.address(show="trouble", **first_page),
+            "closed": wanted.address(show="closed", **first_page),
+            "previous": paging.previous,
+            "next": paging.next,
         },
     }
+
+
+class _Paging(Struct, frozen=True, kw_only=True):
+    """The groups of a page, and the addresses of its neighbours; numbers are None where not all groups were read."""
+
+    wanted: BoardFilter
+    groups: list[str]
+    found: int | None
+    number: int | None
+    pages: int | None
+    previous: str | None
+    next: str | None
+
+
+def _by_number(found: list[str], wanted: BoardFilter) -> _Paging:
+    """A page of all groups that were found; the last one instead of a page after it."""
+    pages = max(1, -(-len(found) // GROUPS_ON_A_PAGE))
+    wanted = replace(wanted, page=min(wanted.page, pages), after="", before="")
+    begin = (wanted.page - 1) * GROUPS_ON_A_PAGE
+    return _Paging(
+        wanted=wanted,
+        groups=found[begin : begin + GROUPS_ON_A_PAGE],
+        found=len(found),
+        number=wanted.page,
+        pages=pages,
+        previous=wanted.address(page=wanted.page - 1) if wanted.page > 1 else None,
+        next=wanted.address(page=wanted.page + 1) if wanted.page < pages else None,
+    )
+
+
+def _by_name(found: list[str], wanted: BoardFilter, page: BoardPage) -> _Paging:
+    """The page that was read; it is numbered and counted only if it is the only one."""
+    is_only = not (page.earlier or page.later)
+    return _Paging(
+        wanted=wanted,
+        groups=found,
+        found=len(found) if is_only else None,
+        number=1 if is_only else None,
+        pages=1 if is_only else None,
+        previous=wanted.address(before=page.first, after="") if page.earlier else None,
+        next=wanted.address(after=page.last, before="") if page.later else None,
+    )
+
+
+def _by_group(states: Iterable[EnvironmentState]) -> dict[str, dict[str, EnvironmentState]]:
+    groups: dict[str, dict[str, EnvironmentState]] = {}
+    for state in states:
+        groups.setdefault(state.group, {})[state.name] = state
+    return groups
+
+
+def _is_troubled(group: Group, config: Config) -> bool:
+    """Return True if a live version has a problem, in an environment of the configuration."""
+    return any(group[name].is_troubled for name in config.environment_names if name in group)
 
 
 def _matches(name: str, group: Group, wanted: BoardFilter) -> bool:
@@ -197,10 +219,7 @@ def next_waiting(
 
     What nobody can approve now doesn't count.
     """
-    groups: dict[str, dict[str, EnvironmentState]] = {}
-    for state in states:
-        if state.pending is not None:
-            groups.setdefault(state.group, {})[state.name] = state
+    groups = _by_group(state for state in states if state.pending is not None)
     found = [
         asked
         for name, group in groups.items()
@@ -232,7 +251,7 @@ def _attention(
         }
         for state in (group.get(environment) for environment in config.environment_names)
         if state is not None
-        and is_troubled(state)
+        and state.is_troubled
         and wanted.environment in ("", state.name)
         and person is not None
         and policy.may_roll_back(person, state.name, name, config).may
@@ -275,12 +294,19 @@ def cell_document(state: EnvironmentState | None, name: str, links: Links, now: 
     }
 
 
-def _last(state: EnvironmentState, links: Links) -> ClosedRow | None:
+def _closed(state: EnvironmentState) -> Closed | None:
     """The last request that closed without an approval; None once something is pending, or newer and live."""
     last = state.closed
     if last is None or state.pending is not None:
         return None
     if last.state == names.SUPERSEDED and state.live is not None and state.live > last.version:
+        return None
+    return last
+
+
+def _last(state: EnvironmentState, links: Links) -> ClosedRow | None:
+    last = _closed(state)
+    if last is None:
         return None
     return {
         "version": last.version,

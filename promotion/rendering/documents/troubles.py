@@ -13,15 +13,9 @@ from promotion.rendering.documents.rows import Difference, TroubleRow
 ROLL_BACK = "Roll back or revoke it."
 
 
-def is_troubled(state: EnvironmentState) -> bool:
-    """Return True if the live version has a problem; cheap, for lists of all groups."""
-    failed_endpoint = state.endpoint.status == names.ENDPOINT_FAILED and not state.endpoint.removed
-    return bool(state.broken_since or state.failed_since or state.drift or failed_endpoint)
-
-
 def troubles(state: EnvironmentState) -> list[TroubleRow]:
     """Problems of the live version, the most serious first: `word`, `since`, `what` and `way`; `tone` is `shut` or `warn`."""
-    if not is_troubled(state):
+    if not state.is_troubled:
         return []
     found: list[TroubleRow] = []
     if state.broken_since:
