@@ -23,7 +23,7 @@ RUNS_REMEMBERED = 20
 SCHEMA = 1
 # Version of the rules that fold events into states. A stored state of another fold is folded again.
 # Raise it with every change of a state's fields or of promotion/ledger/fold.py that gives other states.
-FOLD_VERSION = 5
+FOLD_VERSION = 6
 
 
 class Container(Struct, frozen=True, kw_only=True):
@@ -282,7 +282,7 @@ class EndpointState(Struct, frozen=True, kw_only=True):
 class Closed(Struct, frozen=True, kw_only=True):
     """The last request of an environment that closed without letting its version in; `by` is empty where no person closed it.
 
-    `stop` says what of the package keeps everybody from approving the version since (`package_stop`).
+    `stop` says what of the version would keep everybody from approving a new request (`asking_stop`).
     """
 
     version: int

@@ -97,6 +97,16 @@ def package_stop(version: VersionState) -> str:
     return "artifact" if version.package.problem else ""
 
 
+def asking_stop(version: VersionState) -> str:
+    """Return what would keep everybody from approving a new request of a version; empty if nothing does.
+
+    An unknown requester does so where the settings want another person than the requester (`policy.asking_helps`).
+    """
+    if version.revoked:
+        return "revoked"
+    return package_stop(version) or ("requester_unknown" if version.package.requester is None else "")
+
+
 def _container(before: Container, after: Container) -> dict[str, tuple[str, str]]:
     found = {
         "image": (before.image, after.image),

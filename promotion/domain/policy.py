@@ -16,7 +16,7 @@ from promotion.domain.canonical_json import digest
 from promotion.domain.gate_result import GateKind
 from promotion.domain.gate_sentences import gate_why
 from promotion.domain.model import EnvironmentState, Request, VersionState
-from promotion.domain.package_changes import is_served, package_stop
+from promotion.domain.package_changes import asking_stop, is_served, package_stop
 from promotion.domain.people import Actor, Person
 from promotion.errors import AlreadyDecided, Refused
 from promotion.formatting import listed, listed_names
@@ -64,7 +64,7 @@ class Situation(Struct, frozen=True, kw_only=True):
 
 ALLOWED = Judgement(may=True)
 # Stops that asking again doesn't take away: the package has to be registered anew. A package that changed can be set back.
-ASKING_IS_VAIN = ("removed", "artifact", "requester_unknown")
+ASKING_IS_VAIN = ("removed", "artifact", "requester_unknown", "revoked")
 
 
 def may_decide(person: Person, verdict: names.Verdict, s: Situation, *, breaking_glass: bool = False) -> Judgement:
@@ -118,7 +118,14 @@ def lasting_stop(s: Situation) -> Judgement:
 
 def asking_again_helps(s: Situation) -> bool:
     """Return False where a new request of the version couldn't be approved by anybody: the version has to be registered anew."""
-    return lasting_stop(s).code not in ASKING_IS_VAIN
+    return asking_helps(asking_stop(s.version), s.rules)
+
+
+def asking_helps(stop: str, rules: Environment) -> bool:
+    """Return what `asking_again_helps` does, by what would stop a new request (`asking_stop`), without reading the version."""
+    if stop == "requester_unknown" and rules.requester_may_approve:
+        return True
+    return stop not in ASKING_IS_VAIN
 
 
 def may_decide_at_all(person: Person, s: Situation) -> bool:

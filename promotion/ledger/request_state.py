@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.domain.gate_result import Measured
 from promotion.domain.model import RUNS_REMEMBERED, Closed, ClosedState, Ending, EnvironmentState, Request, Vote
-from promotion.domain.package_changes import package_stop
+from promotion.domain.package_changes import asking_stop, package_stop
 from promotion.domain.request_ids import parse_request_id
 from promotion.ledger import payloads
 from promotion.ledger.events import Event, environment_of, version_of
@@ -205,7 +205,7 @@ def judge_pending(view: GroupSnapshot) -> None:
     """Update each environment's notes on its pending version and on the last that closed, if one of them has changed."""
     for name, environment in view.environments.items():
         if (last := environment.closed) is not None and last.version in view.changed_versions:
-            last = replace(last, stop=package_stop(view.version(last.version)))
+            last = replace(last, stop=asking_stop(view.version(last.version)))
             if last != environment.closed:
                 environment = replace(environment, closed=last)
                 view.put_environment(environment)

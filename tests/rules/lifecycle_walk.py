@@ -11,11 +11,15 @@ import random
 from collections import Counter
 
 from promotion import names
+from promotion.domain import policy
 from promotion.errors import PromotionError
 from promotion.ledger.events import Event
+from promotion.ledger.snapshot import GroupSnapshot
 from promotion.links.tokens import Keyring
 from promotion.links.urls import Links
+from promotion.rendering.documents.board import cell_document
 from promotion.rendering.mail import letters
+from promotion.workflows import decisions
 from tests.fakes import GROUP, PREFIX, FailingOnce, a_package
 from tests.rules.lifecycle_oracle import (
     ALL_APPROVERS,
@@ -179,10 +183,23 @@ class Walk(Steps):
                 step.place,
                 version,
             )
+        self._cells(view)
         for name in ORDER:
             value = house.ssm.values.get(f"{PREFIX}/{GROUP}/{name}/live")
             record = json.loads(value) if value else {}
             assert record.get("model_package_version") == view.environment(name).live == o.live[name], step.event
+
+    def _cells(self, view: GroupSnapshot) -> None:
+        """The board offers to ask again where the request's page does."""
+        house = self.house
+        for name, state in view.environments.items():
+            rules = house.config.environment(name, GROUP)
+            shown = cell_document(state, name, rules, LINKS, house.now)
+            asked = [(shown["pending"], state.pending_id), (shown["closed"], state.closed and state.closed.request_id)]
+            for row, request in asked:
+                if row is not None and request:
+                    found = decisions.situation(view, request, world=house.world)
+                    assert row["again"] == policy.may_be_asked_again(found).may, (name, request, row)
 
     def finish(self) -> None:
         """Check that all is as in the ledger, except statuses set outside and deleted versions."""

@@ -155,6 +155,29 @@ def test_asking_again_is_no_way_on_where_the_package_cannot_be_approved() -> Non
     assert folded.closed == removed.view.environment("dev").closed
 
 
+def test_asking_again_is_no_way_on_where_nobody_knows_the_requester() -> None:
+    stage = Stage()
+    stage.registers(1, requester=None)
+    stage.later(hours=80)
+    pending = cell(stage)["pending"]
+    assert isinstance(pending, dict)
+    assert (pending["expired"], pending["again"]) == (True, False)
+    assert "ask again" not in page("board", stage.board())
+    stage.keeps_time("dev")
+    assert "ask again" not in page("board", stage.board())
+    # Where the requester may approve, nobody has to know them.
+    first = replace(stage.config.environments[0], requester_may_approve=True)
+    stage.config = replace(stage.config, environments=(first, *stage.config.environments[1:]))
+    assert "ask again" in page("board", stage.board())
+
+
+def test_asking_again_is_no_way_on_for_a_revoked_version() -> None:
+    stage = stories.rejected()
+    stage.revokes(1)
+    assert stage.view.environment("dev").closed is not None
+    assert "ask again" not in page("board", stage.board())
+
+
 def test_a_superseded_request_is_not_shown_beside_its_successor() -> None:
     stage = stories.first_request()
     stage.registers(2)

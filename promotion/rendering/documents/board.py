@@ -10,6 +10,7 @@ from msgspec.structs import asdict, replace
 
 from promotion import names
 from promotion.config.loading import Config
+from promotion.config.settings import Environment
 from promotion.domain import policy
 from promotion.domain.model import Closed, EndpointState, EnvironmentState
 from promotion.domain.pending import STOPS, stops_everybody, waits_for
@@ -87,7 +88,10 @@ def board_document(
                 "group": name,
                 "link": links.model(name),
                 "differences": differences[name].count if name in differences else 0,
-                "environments": [cell_document(groups[name].get(column), column, links, now) for column in columns],
+                "environments": [
+                    cell_document(groups[name].get(column), column, config.environment(column, name), links, now)
+                    for column in columns
+                ],
             }
             for name in paging.groups
         ],
@@ -202,8 +206,8 @@ def _waiting(
         state = group.get(environment)
         if person is None or state is None or wanted.environment not in ("", environment):
             continue
-        pending = _pending(state, links, now)
         rules = config.environment(environment, name)
+        pending = _pending(state, rules, links, now)
         if pending is None or pending["expired"] or not waits_for(person, state, rules, config):
             continue
         asked = {**pending, "group": name, "environment": environment, "quorum": rules.quorum}
@@ -244,7 +248,7 @@ def _attention(
     """List live versions of a group with problems, if the person may roll back."""
     return [
         {
-            **cell_document(state, state.name, links, now),
+            **cell_document(state, state.name, config.environment(state.name, name), links, now),
             "group": name,
             "environment": state.name,
             "link": links.model(name),
@@ -277,7 +281,7 @@ def _sorted(found: list[str], groups: Mapping[str, Group], sort: Sort) -> list[s
     return sorted(found)
 
 
-def cell_document(state: EnvironmentState | None, name: str, links: Links, now: datetime) -> Cell:
+def cell_document(state: EnvironmentState | None, name: str, rules: Environment, links: Links, now: datetime) -> Cell:
     """Build the cell of an environment: its live version, its problems, and its pending version."""
     state = state or EnvironmentState(group="", name=name)
     return {
@@ -289,8 +293,8 @@ def cell_document(state: EnvironmentState | None, name: str, links: Links, now: 
         **_trouble(state),
         "troubles": troubles(state),
         "endpoint": _endpoint(state.endpoint),
-        "pending": _pending(state, links, now),
-        "closed": _last(state, links),
+        "pending": _pending(state, rules, links, now),
+        "closed": _last(state, rules, links),
     }
 
 
@@ -304,7 +308,7 @@ def _closed(state: EnvironmentState) -> Closed | None:
     return last
 
 
-def _last(state: EnvironmentState, links: Links) -> ClosedRow | None:
+def _last(state: EnvironmentState, rules: Environment, links: Links) -> ClosedRow | None:
     last = _closed(state)
     if last is None:
         return None
@@ -314,7 +318,7 @@ def _last(state: EnvironmentState, links: Links) -> ClosedRow | None:
         "at": iso(last.at),
         "by": one_line(last.by, 80),
         "link": links.approval(last.request_id),
-        "again": last.state != "Revoked" and last.stop not in policy.ASKING_IS_VAIN,
+        "again": policy.asking_helps(last.stop, rules),
     }
 
 
@@ -349,16 +353,19 @@ def _endpoint(state: EndpointState) -> dict[str, object] | None:
     }
 
 
-def _pending(state: EnvironmentState, links: Links, now: datetime) -> Pending | None:
+def _pending(state: EnvironmentState, rules: Environment, links: Links, now: datetime) -> Pending | None:
     """The pending version of an environment, and its request's address."""
     if state.pending is None or not state.pending_since or not state.pending_expires_at:
         return None
+    expired = now >= state.pending_expires_at
+    stop = state.pending_stop or ("" if state.pending_requester is not None else "requester_unknown")
     return {
         "request_id": state.pending_id,
         "version": state.pending,
         "since": iso(state.pending_since),
         "expires_at": iso(state.pending_expires_at),
-        "expired": now >= state.pending_expires_at,
+        "expired": expired,
+        "again": expired and policy.asking_helps(stop, rules),
         "gates_open": state.pending_gates_open,
         "stopped": STOPS.get(state.pending_stop, ""),
         "votes": state.pending_votes,

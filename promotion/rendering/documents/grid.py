@@ -40,7 +40,7 @@ def _cell(cell: Cell, now: datetime, signs: Mapping[str, str]) -> str:
         kind, words = _ASKS["expired" if pending["expired"] else "open" if pending["gates_open"] else "shut"]
         if pending["stopped"] and not pending["expired"]:
             kind, words = "shut", escape(pending["stopped"].partition(",")[0])
-        way = _AGAIN if pending["expired"] else ""
+        way = _AGAIN if pending["again"] else ""
         said.append(
             _ask(kind, f"v{pending['version']} {words}", name, pending["link"], ago(pending["since"], now) + way)
         )

@@ -221,7 +221,7 @@ def _environment(
     targets = sorted(kept, key=lambda number: number in back)
     judged = policy.may_roll_back(person, name, group, config) if person is not None else None
     return {
-        **cell_document(state, name, links, now),
+        **cell_document(state, name, rules, links, now),
         "approver_group": rules.approver_group.label,
         "quorum": rules.quorum,
         "targets": targets,

@@ -148,13 +148,14 @@ class RefusedAddress(TypedDict):
 
 
 class Pending(TypedDict):
-    """The pending request of an environment. Times are in ISO 8601."""
+    """The pending request of an environment. Times are in ISO 8601. `again`: it expired, and asking again can help."""
 
     request_id: str
     version: int
     since: str
     expires_at: str
     expired: bool
+    again: bool
     gates_open: bool
     stopped: str
     votes: int
