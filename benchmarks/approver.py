@@ -19,8 +19,8 @@ from benchmarks import hostile, tables
 from local.service import LocalService
 from tests.identity.claim_checks import count_right
 from tests.identity.claim_sets import CLAIM_SETS
+from tests.security.attacked import ANN, CONFIG, Attacked
 from tests.security.attacks import ATTACKS
-from tests.security.house import ANN, CONFIG, House
 from tests.security.test_stories import at_once
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,18 +32,18 @@ def main(long: bool = False) -> dict[str, Any]:
     """Run it all once; `long` repeats the race and the pages twenty times."""
     rounds, load = 20 if long else 1, os.getloadavg()[0]
     with LocalService(config=CONFIG, inference=False) as service:
-        house = House(service)
-        house.seed()
+        attacked = Attacked(service)
+        attacked.seed()
         # The first page of a cold start is another matter.
         for _ in range(5):
-            house.send("GET", house.link("quorum:1:test:1"), who=ANN)
-        pages = sorted(page_ms(house) for _ in range(PAGES * rounds))
-        before = house.state()
-        refused = sum(is_refused(house, index) for index in range(len(ATTACKS)))
-        if house.state() != before:
+            attacked.send("GET", attacked.link("quorum:1:test:1"), who=ANN)
+        pages = sorted(page_ms(attacked) for _ in range(PAGES * rounds))
+        before = attacked.state()
+        refused = sum(is_refused(attacked, index) for index in range(len(ATTACKS)))
+        if attacked.state() != before:
             refused = 0
-        decided = [race(house, number) for number in range(rounds)]
-        forged, blinded = hostile.forge(house), hostile.blind(house)
+        decided = [race(attacked, number) for number in range(rounds)]
+        forged, blinded = hostile.forge(attacked), hostile.blind(attacked)
     figures = {
         "adversarial_cases": len(ATTACKS),
         "refused": refused,
@@ -88,22 +88,22 @@ def main(long: bool = False) -> dict[str, Any]:
     return figures
 
 
-def page_ms(house: House) -> float:
+def page_ms(attacked: Attacked) -> float:
     """Measure the time of a request's page with gates and votes, over HTTP."""
     begun = time.perf_counter()
-    answer = house.send("GET", house.link("quorum:1:test:1"), who=ANN)
+    answer = attacked.send("GET", attacked.link("quorum:1:test:1"), who=ANN)
     assert answer.status == 200, answer.text
     return (time.perf_counter() - begun) * 1000
 
 
-def is_refused(house: House, index: int) -> bool:
+def is_refused(attacked: Attacked, index: int) -> bool:
     attack = ATTACKS[index]
-    before = house.state("open", "two")
-    return attack.attempt(house).status == attack.status and house.state("open", "two") == before
+    before = attacked.state("open", "two")
+    return attack.attempt(attacked).status == attack.status and attacked.state("open", "two") == before
 
 
-def race(house: House, number: int) -> int:
+def race(attacked: Attacked, number: int) -> int:
     """Return how many of fifty simultaneous decisions were accepted."""
     group = f"race-{number}"
-    house.register(group)
-    return at_once(house, f"{group}:1:dev:1", SIMULTANEOUS)[303]
+    attacked.register(group)
+    return at_once(attacked, f"{group}:1:dev:1", SIMULTANEOUS)[303]

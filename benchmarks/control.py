@@ -37,8 +37,8 @@ from promotion.ledger.board_page import BoardPage
 from promotion.ledger.events import NewEvent, chained, signed
 from promotion.ledger.fold import evolve
 from promotion.rendering.mail import letters
-from tests.fakes import GROUP, House, a_run
-from tests.faults.plant import BEGINNING, Plant, plant
+from tests.fakes import GROUP, FakeService, a_run
+from tests.faults.simulation import BEGINNING, Simulation, simulation
 from tests.ledgers import later
 from tests.ledgers.reading import report
 from tests.rules.lifecycle_walk import LINKS, Walk
@@ -101,15 +101,15 @@ def lifecycle() -> dict[str, Any]:
 
 def storm_30() -> dict[str, int]:
     """30 registrations of one group within 30 s in random order, mailed with `[advanced.mail] settle` as by default."""
-    house, order = House(), list(range(1, 31))
-    post = Post(house)
+    fake, order = FakeService(), list(range(1, 31))
+    post = Post(fake)
     random.Random(7).shuffle(order)
     for version in order:
-        house.register(version)
-        house.project()
+        fake.register(version)
+        fake.project()
         post.pass_time(seconds=1)
     post.pass_time(minutes=10)
-    statuses = Counter(state.statuses["dev"] for state in house.ledger.versions(GROUP))
+    statuses = Counter(state.statuses["dev"] for state in fake.ledger.versions(GROUP))
     return {
         "asked": statuses[names.PENDING],
         "superseded": statuses[names.SUPERSEDED],
@@ -119,25 +119,25 @@ def storm_30() -> dict[str, int]:
 
 def reruns_24() -> dict[str, int]:
     """24 hourly runs of a version that waits for its second vote, the verdict of each fourth one another."""
-    house = House()
-    house.climb(1, to="test")
-    house.measure(1, "test", run="first")
-    house.decide(1, "prod")
-    begun = house.view().head.sequence
+    fake = FakeService()
+    fake.promote(1, to="test")
+    fake.measure(1, "test", run="first")
+    fake.decide(1, "prod")
+    begun = fake.view().head.sequence
     for hour in range(24):
-        house.later(hours=1)
-        house.measure(1, "test", 0.3 if hour % 4 == 2 else 0.7, run=f"hour-{hour}")
+        fake.later(hours=1)
+        fake.measure(1, "test", 0.3 if hour % 4 == 2 else 0.7, run=f"hour-{hour}")
     return {
-        "mails_per_approver": _most_mails(house, after=begun),
-        "votes_lost": 1 - house.view().environment("prod").pending_votes,
+        "mails_per_approver": _most_mails(fake, after=begun),
+        "votes_lost": 1 - fake.view().environment("prod").pending_votes,
     }
 
 
-def _most_mails(house: House, after: int = 0) -> int:
+def _most_mails(fake: FakeService, after: int = 0) -> int:
     """The most mails that one approver gets about the events after a sequence number."""
     told: Counter[str] = Counter()
-    for event in house.ledger.events(GROUP, after=after):
-        for letter in letters(event, view=house.view(), config=house.config, links=LINKS, picture=lambda uri: None):
+    for event in fake.ledger.events(GROUP, after=after):
+        for letter in letters(event, view=fake.view(), config=fake.config, links=LINKS, picture=lambda uri: None):
             told.update({*letter.to, *letter.cc})
     return max(told.values(), default=0)
 
@@ -190,11 +190,11 @@ def _said_of_faults(journeys: int, every: int) -> str:
 
 def decisions(folder: Path) -> dict[str, Any]:
     """Calls and bytes of one decision at 10 and at 10,000 events, and how long verifying those takes."""
-    with plant(folder) as service:
+    with simulation(folder) as service:
         for _ in range(2):
             service.register()
             service.settle()
-        service.climb(2, "dev")
+        service.promote(2, "dev")
         service.register()
         service.settle()
         short = _decision(service, 3)
@@ -219,8 +219,8 @@ def decisions(folder: Path) -> dict[str, Any]:
 
 def board(folder: Path) -> dict[str, Any]:
     """Queries for a board of 1,000 groups and 4 environments."""
-    with plant(folder) as service:
-        with service.unharmed():
+    with simulation(folder) as service:
+        with service.without_faults():
             table = boto3.resource("dynamodb").Table("ledger")
             with table.batch_writer() as batch:
                 for number in range(BOARD_GROUPS):
@@ -243,14 +243,14 @@ def board(folder: Path) -> dict[str, Any]:
 
 def burst(folder: Path) -> dict[str, Any]:
     """Registrations within a minute, Parameter Store taking 3 writes a second of a simulated clock."""
-    with plant(folder) as service:
+    with simulation(folder) as service:
         groups = [f"burst-{number:02d}" for number in range(BURST_GROUPS)]
-        with service.unharmed():
+        with service.without_faults():
             for group in groups:
                 boto3.client("sagemaker").create_model_package_group(ModelPackageGroupName=group)
         with time_machine.travel(BEGINNING, tick=False) as clock:
             limit = _Limit(clock)
-            service.poison = limit.refuses
+            service.fails_if = limit.refuses
             for number in range(BURST):
                 clock.shift(timedelta(minutes=1) / BURST)
                 service.register(number // BURST_GROUPS + 1, groups[number % BURST_GROUPS])
@@ -258,8 +258,8 @@ def burst(folder: Path) -> dict[str, Any]:
             while service.dead or service.undelivered:
                 service.redrive(most=100_000, between=limit.pass_time)
             drained = (datetime.now(UTC) - BEGINNING).total_seconds()
-            service.poison = None
-            with service.unharmed():
+            service.fails_if = None
+            with service.without_faults():
                 kinds = [event.kind for group in groups for event in ledger().events(group)]
             differences = service.differences()
         assert differences == [], differences[:3]
@@ -303,7 +303,7 @@ class _Limit:
         self._clock.shift(timedelta(milliseconds=100))
 
 
-def _in_order(service: Plant) -> bool:
+def _in_order(service: Simulation) -> bool:
     """Return True if every group's events went out in the order of its ledger."""
     seen: dict[str, int] = {}
     for entry in service.published:
@@ -314,7 +314,7 @@ def _in_order(service: Plant) -> bool:
     return True
 
 
-def _decision(service: Plant, version: int) -> tuple[int, int]:
+def _decision(service: Simulation, version: int) -> tuple[int, int]:
     """AWS calls of one decision, and the bytes that they carry there and back."""
     service.calls.clear()
     service.carried = 0
@@ -324,9 +324,9 @@ def _decision(service: Plant, version: int) -> tuple[int, int]:
     return cost
 
 
-def _lengthen(service: Plant, count: int) -> None:
+def _lengthen(service: Simulation, count: int) -> None:
     """Record inference runs as fast as transactions take them, without mail."""
-    with service.unharmed():
+    with service.without_faults():
         book, number = ledger(), 0
         while number < count:
             view = book.view(GROUP)

@@ -26,9 +26,9 @@ from infra import machine
 from promotion.aws import keys
 from promotion.links.session import Session
 from tests.fakes import ANN, CHO, CONFIG_TEXT, GROUP, signed_in
-from tests.faults import plant as plants
-from tests.faults.ground import EVIDENCE, MODELS, URL
-from tests.faults.plant import Plant, plant
+from tests.faults import simulation as simulations
+from tests.faults.resources import EVIDENCE, MODELS, URL
+from tests.faults.simulation import Simulation, simulation
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "bench" / "cost.json"
@@ -97,21 +97,21 @@ def _write_units(item: dict[str, Any]) -> int:
 
 
 @contextmanager
-def metered(service: Plant, meter: Meter) -> Iterator[None]:
+def metered(service: Simulation, meter: Meter) -> Iterator[None]:
     """Everything that happens inside is counted."""
-    before = plants.function
+    before = simulations.function
 
     def counted(module: str) -> Callable[[dict[str, Any], Any], Any]:
         meter.functions[module] += 1
         return before(module)
 
-    service.poison = meter.sees
-    with mock.patch.object(plants, "function", counted):
+    service.fails_if = meter.sees
+    with mock.patch.object(simulations, "function", counted):
         yield
-    service.poison = None
+    service.fails_if = None
 
 
-def promotion(service: Plant) -> Meter:
+def promotion(service: Simulation) -> Meter:
     """One model from its registration to live in the last environment, run in all of them."""
     meter = Meter()
     with metered(service, meter):
@@ -133,14 +133,14 @@ def promotion(service: Plant) -> Meter:
     return meter
 
 
-def idle(service: Plant) -> Meter:
+def idle(service: Simulation) -> Meter:
     """Return the cost of a month without any activity, with one model live."""
     once = Meter()
     with metered(service, once):
         service.sweep()
     daily = Meter()
     with metered(service, daily):
-        plants.function("verify")({}, None)
+        simulations.function("verify")({}, None)
     found = Meter()
     for meter, times in ((once, SWEEPS), (daily, DAYS)):
         for name, count in meter.calls.items():
@@ -152,14 +152,14 @@ def idle(service: Plant) -> Meter:
     return found
 
 
-def _look(service: Plant, version: int, name: str) -> None:
+def _look(service: Simulation, version: int, name: str) -> None:
     """The request's page, as an approver opens it."""
     from lambdas.handlers import web
     from lambdas.shared.dependencies import keyring, ledger, session_maker
 
     moment = datetime.now(UTC)
     session = Session(id="s", person=signed_in(ANN, moment), expires_at=moment + timedelta(hours=1))
-    with service.unharmed():
+    with service.without_faults():
         cookie = session_maker().cookie(session)
         token = keyring().approval_token(ledger().view(GROUP).version(version).requests[name].id)
     event = {
@@ -172,11 +172,11 @@ def _look(service: Plant, version: int, name: str) -> None:
     assert web.handler(event, None)["statusCode"] == 200
 
 
-def _run(service: Plant, name: str) -> None:
+def _run(service: Simulation, name: str) -> None:
     """Run the first state of the inference machine."""
     from lambdas.handlers import prepare_inference
 
-    with service.unharmed():
+    with service.without_faults():
         for file in ("input", "references"):
             boto3.client("s3").put_object(Bucket=MODELS, Key=f"{GROUP}/{name}/{file}.jsonl", Body=b"{}\n")
     settings = {"evidence_bucket": EVIDENCE, "execution_role_arn": "arn:aws:iam::123456789012:role/execution"}
@@ -257,10 +257,10 @@ def compute() -> dict[str, Any]:
     four = CONFIG_TEXT.replace('[[environments]]\nname = "prod"', UAT + '[[environments]]\nname = "prod"')
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(plants, "CONFIG_TEXT", four),
+        mock.patch.object(simulations, "CONFIG_TEXT", four),
         # Secrets are read again every five minutes: a slow machine would count more calls than a fast one.
         mock.patch.object(keys, "SECRET_LIFETIME_S", math.inf),
-        plant(Path(folder)) as service,
+        simulation(Path(folder)) as service,
     ):
         climbed = promotion(service)
         quiet = idle(service)

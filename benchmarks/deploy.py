@@ -31,8 +31,8 @@ from infra import bundle
 from infra.functions import SIZES
 from promotion import names
 from tests.fakes import ANN, CHO, CONFIG_TEXT, GROUP
-from tests.faults import plant as plants
-from tests.faults.plant import Plant, plant
+from tests.faults import simulation as simulations
+from tests.faults.simulation import Simulation, simulation
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "bench" / "deploy.json"
@@ -207,8 +207,8 @@ def handlers() -> dict[str, float]:
     four += '\n[advanced.environments.dev.endpoint]\ninstance_type = "ml.m5.xlarge"\n'
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(plants, "CONFIG_TEXT", four),
-        plant(Path(folder)) as service,
+        mock.patch.object(simulations, "CONFIG_TEXT", four),
+        simulation(Path(folder)) as service,
         _watched(service, watch),
     ):
         for version in range(1, VERSIONS + 1):
@@ -223,16 +223,16 @@ def handlers() -> dict[str, float]:
                 service.measure(version, name)
                 service.settle()
             service.sweep()
-            plants.function("verify")({}, None)
+            simulations.function("verify")({}, None)
         for _ in range(VERSIONS):
             for module, event in _others(service):
                 # There is no such job: that it is asked for is what counts.
                 with suppress(ClientError):
-                    plants.function(module)(event, None)
+                    simulations.function(module)(event, None)
     return watch.handlers_ms()
 
 
-def _others(service: Plant) -> Iterator[tuple[str, dict[str, Any]]]:
+def _others(service: Simulation) -> Iterator[tuple[str, dict[str, Any]]]:
     """Functions that no journey above wakes, with events that they look at and let be."""
     job = {"ProcessingJobName": "m", "ProcessingJobStatus": "Completed", "ProcessingJobArn": "arn:aws:sagemaker:::m"}
     yield "on_monitoring_completed", {"detail": job}
@@ -243,12 +243,12 @@ def _others(service: Plant) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 @contextmanager
-def _watched(service: Plant, watch: Watch) -> Iterator[None]:
+def _watched(service: Simulation, watch: Watch) -> Iterator[None]:
     from lambdas.handlers import decide, prepare_inference, web
 
-    found = plants.function
+    found = simulations.function
     with (
-        mock.patch.object(plants, "function", lambda module: watch.timed(module, found(module))),
+        mock.patch.object(simulations, "function", lambda module: watch.timed(module, found(module))),
         mock.patch.object(service, "call", watch.asks(service.call)),
         mock.patch.object(decide, "handler", watch.timed("decide", decide.handler)),
         mock.patch.object(web, "handler", watch.timed("web", web.handler)),

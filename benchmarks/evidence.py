@@ -65,13 +65,13 @@ def compose_mail(pictures: Path) -> dict[str, Any]:
 
     import lambdas.handlers.on_projection_due  # noqa: F401 - the rest of the function, for its memory
     from promotion.domain.model import Metric
-    from tests.rules import stage
+    from tests.rules import scenario
 
-    story = stage.Stage()
-    story.climbs(1, 0.7, to="prod")
+    story = scenario.Scenario()
+    story.promotes(1, 0.7, to="prod")
     many = {f"metric_{n}": Metric(value=0.5, low=0.4, high=0.6, n=600) for n in range(METRICS)}
     names = tuple(f"s3://evidence/{path.name}" for path in sorted(pictures.glob("*.png")))
-    evidence = stage.measured(0.41, run_id="bench")
+    evidence = scenario.measured(0.41, run_id="bench")
     heavy = replace(evidence, metrics={**evidence.metrics, **many}, pictures=names)
     story.registers(2, description="Summaries of <b>harbour</b> logs, עברית 中文 🙂. " * 2_500)
     story.decides("dev", 2)
@@ -82,7 +82,7 @@ def compose_mail(pictures: Path) -> dict[str, Any]:
     for _ in range(REPEATS):
         begun, before = time.perf_counter(), time.process_time()
         message, *_ = compose(
-            event, view=story.view, config=story.config, links=stage.LINKS,
+            event, view=story.view, config=story.config, links=scenario.LINKS,
             picture=lambda uri: (pictures / uri.rpartition("/")[2]).read_bytes(),
         )  # fmt: skip
         raw = mime(message, story.config.mail.sender)
@@ -107,7 +107,7 @@ def board() -> dict[str, float]:
     from promotion.rendering import pages
     from promotion.rendering.documents.board import board_document
     from promotion.rendering.documents.board_filter import BoardFilter
-    from tests.rules import stage
+    from tests.rules import scenario
 
     states = [
         EnvironmentState(
@@ -124,7 +124,7 @@ def board() -> dict[str, float]:
             drift=group % 50 == 0,
         )
         for group in range(GROUPS)
-        for name in stage.CONFIG.environment_names
+        for name in scenario.CONFIG.environment_names
     ]
     wanted = BoardFilter(q="model", sort="newest")
     spent: list[float] = []
@@ -132,8 +132,10 @@ def board() -> dict[str, float]:
     size = 0
     for _ in range(REPEATS):
         begun, before = time.perf_counter(), time.process_time()
-        document = board_document(states, stage.ANN, stage.CONFIG, links=stage.LINKS, now=NOW, csrf="t", wanted=wanted)
-        size = len(pages.render("board", document, person=stage.ANN).encode())
+        document = board_document(
+            states, scenario.ANN, scenario.CONFIG, links=scenario.LINKS, now=NOW, csrf="t", wanted=wanted
+        )
+        size = len(pages.render("board", document, person=scenario.ANN).encode())
         spent.append((time.perf_counter() - begun) * 1000)
         used.append((time.process_time() - before) * 1000)
     return {
@@ -154,7 +156,7 @@ def looks() -> dict[str, int]:
     from playwright.sync_api import sync_playwright
 
     from promotion.rendering import pages
-    from tests.rules import stories
+    from tests.rules import scenarios
 
     axe = (ROOT / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
     kept = ROOT / "build" / "screenshots"
@@ -164,7 +166,7 @@ def looks() -> dict[str, int]:
         path = shutil.which("chromium") or shutil.which("google-chrome")
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         mails = (ROOT / "tests" / "snapshots" / "mails").glob("*.html")
-        looked_at = {f"pages-{name}": html for name, html in stories.pages().items()}
+        looked_at = {f"pages-{name}": html for name, html in scenarios.pages().items()}
         looked_at |= {f"mails-{source.stem}": source.read_text(encoding="utf-8") for source in sorted(mails)}
         for looked, html in looked_at.items():
             html = re.sub(r"<link rel=\"stylesheet\"[^>]*>", f"<style>{pages.stylesheet()}</style>", html)

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from tests.rules.test_hostile_data import HOSTILE
-from tests.security.house import House
+from tests.security.attacked import Attacked
 from tests.security.test_side_door import promotion
 from tests.security.test_taken_over import BEHIND_THE_API, forgeries, invoked, roles
 
@@ -35,49 +35,53 @@ class Blinded(Struct, frozen=True, kw_only=True):
     unnamed: int
 
 
-def forge(house: House) -> Forged:
+def forge(attacked: Attacked) -> Forged:
     """Send every forged event as each role of the template, and then to each function by a permitted caller."""
-    before = house.state(VICTIM)
+    before = attacked.state(VICTIM)
     answers = []
-    found = roles(house)
+    found = roles(attacked)
     for arn in found:
-        session = house.aws("sts").assume_role(RoleArn=arn, RoleSessionName="taken-over")["Credentials"]
-        client = house.service.session(session).client("lambda")
-        for event in forgeries(house):
-            sent = (invoked(client, house.function(module), event) for module in BEHIND_THE_API)
+        session = attacked.aws("sts").assume_role(RoleArn=arn, RoleSessionName="taken-over")["Credentials"]
+        client = attacked.service.session(session).client("lambda")
+        for event in forgeries(attacked):
+            sent = (invoked(client, attacked.function(module), event) for module in BEHIND_THE_API)
             answers += [answer == "AccessDeniedException" for answer in sent]
-    for event in forgeries(house):
-        answers.append("nothing that a function may record" in str(house.invoke("record", event).get("error")))
+    for event in forgeries(attacked):
+        answers.append("nothing that a function may record" in str(attacked.invoke("record", event).get("error")))
         module = "operate" if event["rawPath"] == "/operations" else "decide"
-        answers.append(house.invoke(module, event)["statusCode"] in (400, 401, 403))
-    refused = sum(answers) if house.state(VICTIM) == before else 0
+        answers.append(attacked.invoke(module, event)["statusCode"] in (400, 401, 403))
+    refused = sum(answers) if attacked.state(VICTIM) == before else 0
     return Forged(roles=len(found), sent=len(answers), refused=refused)
 
 
-def blind(house: House) -> Blinded:
+def blind(attacked: Attacked) -> Blinded:
     """Plant one hostile item after the other in one group; the differences of other groups must still be found."""
-    table = json.loads(house.aws("ssm").get_parameter(Name="/promotion/_service")["Parameter"]["Value"])["ledger_table"]
-    witnesses = [f"/promotion/{group}/canary/live" for group in sorted(house.packages) if group != VICTIM]
+    table = json.loads(attacked.aws("ssm").get_parameter(Name="/promotion/_service")["Parameter"]["Value"])[
+        "ledger_table"
+    ]
+    witnesses = [f"/promotion/{group}/canary/live" for group in sorted(attacked.packages) if group != VICTIM]
     for name in witnesses:
-        house.aws("ssm").put_parameter(Name=name, Value="{}", Type="String")
+        attacked.aws("ssm").put_parameter(Name=name, Value="{}", Type="String")
     hidden = unnamed = 0
     # A name of its own each: a parameter's name is taken for half a minute after it was deleted.
-    new = [_parameter(house, f"/promotion/{VICTIM}/x{number}", value) for number, value in enumerate(HOSTILE.values())]
-    known = [_parameter(house, f"/promotion/{VICTIM}/versions/1", value) for value in HOSTILE.values()]
-    planted = [*new, *known, *(_item(house, table, key, value) for key in ITEMS for value in HOSTILE.values())]
+    new = [
+        _parameter(attacked, f"/promotion/{VICTIM}/x{number}", value) for number, value in enumerate(HOSTILE.values())
+    ]
+    known = [_parameter(attacked, f"/promotion/{VICTIM}/versions/1", value) for value in HOSTILE.values()]
+    planted = [*new, *known, *(_item(attacked, table, key, value) for key in ITEMS for value in HOSTILE.values())]
     for plant in planted:
         with plant:
-            lines = _verified(house)
+            lines = _verified(attacked)
         hidden += sum(not any(name in line for line in lines) for name in witnesses)
         unnamed += not any(f'"model_package_group": "{VICTIM}"' in line for line in lines)
     for name in witnesses:
-        house.aws("ssm").delete_parameter(Name=name)
+        attacked.aws("ssm").delete_parameter(Name=name)
     return Blinded(items=len(planted), groups=hidden, unnamed=unnamed)
 
 
-def _verified(house: House) -> list[str]:
+def _verified(attacked: Attacked) -> list[str]:
     """The lines of a verification; none where it broke off."""
-    done = promotion(house, "verify", "--json")
+    done = promotion(attacked, "verify", "--json")
     try:
         return [json.dumps(each) for each in json.loads(done.stdout)["differences"]]
     except (ValueError, KeyError):
@@ -85,8 +89,8 @@ def _verified(house: House) -> list[str]:
 
 
 @contextmanager
-def _parameter(house: House, name: str, value: str) -> Iterator[None]:
-    ssm = house.aws("ssm")
+def _parameter(attacked: Attacked, name: str, value: str) -> Iterator[None]:
+    ssm = attacked.aws("ssm")
     found = ssm.get_parameters(Names=[name])["Parameters"]
     ssm.put_parameter(Name=name, Value=value, Type="String", Tier="Advanced", Overwrite=True)
     try:
@@ -99,8 +103,8 @@ def _parameter(house: House, name: str, value: str) -> Iterator[None]:
 
 
 @contextmanager
-def _item(house: House, table: str, key: str, value: str) -> Iterator[None]:
-    dynamodb: Any = house.aws("dynamodb")
+def _item(attacked: Attacked, table: str, key: str, value: str) -> Iterator[None]:
+    dynamodb: Any = attacked.aws("dynamodb")
     place = {"pk": {"S": f"GROUP#{VICTIM}"}, "sk": {"S": key}}
     before = dynamodb.get_item(TableName=table, Key=place, ConsistentRead=True)["Item"]
     assert ITEMS[key] in before, sorted(before)

@@ -35,11 +35,11 @@ from promotion.ledger.events import Event
 from promotion.rendering import pages
 from promotion.rendering.documents.board import board_document
 from promotion.rendering.documents.overviews import EVENTS_SHOWN, model_document, version_document
-from tests.fakes import ANN, BEGINNING, CONFIG_TEXT, DEE, GROUP, PREFIX, House
+from tests.fakes import ANN, BEGINNING, CONFIG_TEXT, DEE, GROUP, PREFIX, FakeService
 from tests.infra.synthesized import ROOT, synthesize
 from tests.loaded import Loaded
 from tests.memory import MemoryLedger
-from tests.rules.stage import LINKS
+from tests.rules.scenario import LINKS
 
 GROUPS, VERSIONS, DAYS = 1_000, 50, 3 * 365
 UAT = """[[environments]]
@@ -133,14 +133,14 @@ class Counting:
 
 def figures(*, long: bool, days: int = DAYS, versions: int = VERSIONS) -> dict[str, Any]:
     """All figures; with `long` a thousand verifications under load, else fifty."""
-    house, since = live_through(days, versions)
-    events, calls, whole = house.events(), verify_calls(house, since), verify_calls(house)
+    fake, since = live_through(days, versions)
+    events, calls, whole = fake.events(), verify_calls(fake, since), verify_calls(fake)
     of_a_group = sum(calls.values())
-    documents = _documents(house)
-    board = _board(house.config)
+    documents = _documents(fake)
+    board = _board(fake.config)
     verifications = 1_000 if long else 50
     page_s = PAGE * (sum(whole.values()) * CALL_S + len(events) * EVENT_S)
-    parameters = GROUPS * len(house.ssm.values)
+    parameters = GROUPS * len(fake.ssm.values)
     found: dict[str, Any] = {
         "parameters": parameters,
         "rules": rules(),
@@ -150,13 +150,13 @@ def figures(*, long: bool, days: int = DAYS, versions: int = VERSIONS) -> dict[s
         "board_bytes": len(board),
         "page_bytes": max(map(len, documents)),
         "events": len(events),
-        "ledger_mb": round(sum(map(len, house.ledger.items.values())) / 1e6, 1),
-        "objects": sum(key.startswith(names.FOLDED_RUNS) for key in house.s3.objects),
-        "archived": sum(key.startswith(names.ARCHIVES) for key in house.s3.objects),
+        "ledger_mb": round(sum(map(len, fake.ledger.items.values())) / 1e6, 1),
+        "objects": sum(key.startswith(names.FOLDED_RUNS) for key in fake.s3.objects),
+        "archived": sum(key.startswith(names.ARCHIVES) for key in fake.s3.objects),
         "verifications": verifications,
         "false_differences": false_differences(verifications),
     }
-    largest = max(len(value) for (_, key), value in house.ledger.items.items() if not key.startswith("EVENT#"))
+    largest = max(len(value) for (_, key), value in fake.ledger.items.items() if not key.startswith("EVENT#"))
     limits = [
         Limit(item="standard parameters of an account", count=parameters, limit=10_000),
         Limit(item="rules of a bus", count=found["rules"], limit=300),
@@ -164,7 +164,7 @@ def figures(*, long: bool, days: int = DAYS, versions: int = VERSIONS) -> dict[s
         Limit(item="bytes of the board as JSON", count=len(board), limit=6 << 20),
         Limit(item="bytes of the largest page", count=found["page_bytes"], limit=6 << 20),
         Limit(item="bytes of the largest item of the ledger", count=largest, limit=400 << 10),
-        Limit(item="bytes of the largest parameter", count=max(map(len, house.ssm.values.values())), limit=4096),
+        Limit(item="bytes of the largest parameter", count=max(map(len, fake.ssm.values.values())), limit=4096),
     ]
     found["limits"] = {each.item: [round(each.count), round(each.limit)] for each in limits}
     return {**found, "limits_reached": sum(each.reached for each in limits)}
@@ -189,33 +189,33 @@ def rows(f: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     ]  # fmt: skip
 
 
-def live_through(days: int, versions: int) -> tuple[House, Checkpoint]:
+def live_through(days: int, versions: int) -> tuple[FakeService, Checkpoint]:
     """Simulate one group: versions are promoted one after the other, and live versions run daily in each environment.
 
     Returns:
         The group, and the checkpoint of the day before the last.
     """
-    house = House(CONFIG)
-    house.ledger = LongLedger()
+    fake = FakeService(CONFIG)
+    fake.ledger = LongLedger()
     climbed, since = 0, Checkpoint(group=GROUP)
     for day in range(days):
         if day == days - 1:
-            found, made = house.verifier.verified(
-                since, parameters=dict(house.ssm.values), cursors=house.cursors.read(GROUP)
+            found, made = fake.verifier.verified(
+                since, parameters=dict(fake.ssm.values), cursors=fake.cursors.read(GROUP)
             )
             assert found == []
             assert made is not None
-            since = replace(made, whole_at=house.now)
-        house.now = max(house.now, BEGINNING + timedelta(days=day))
+            since = replace(made, whole_at=fake.now)
+        fake.now = max(fake.now, BEGINNING + timedelta(days=day))
         if day * versions >= climbed * days:
             climbed += 1
-            house.climb(climbed)
-        for name in house.config.environment_names:
-            house.later(minutes=1)
-            house.measure(house.live(name) or climbed, name, run=f"{name}-day-{day}")
-        house.project()
-    assert house.lines() == []
-    return house, since
+            fake.promote(climbed)
+        for name in fake.config.environment_names:
+            fake.later(minutes=1)
+            fake.measure(fake.live(name) or climbed, name, run=f"{name}-day-{day}")
+        fake.project()
+    assert fake.lines() == []
+    return fake, since
 
 
 class Kept:
@@ -232,23 +232,23 @@ class Kept:
         self._calls["checkpoint"] += 2
 
 
-def verify_calls(house: House, since: Checkpoint | None = None) -> Counter[str]:
+def verify_calls(fake: FakeService, since: Checkpoint | None = None) -> Counter[str]:
     """Calls of one verification of the group: from a checkpoint, or a whole one."""
     calls: Counter[str] = Counter(list_object_versions=-(-DAYS // 1_000))
-    verifier = house.verifier
-    ledger: Any = Counting(house.ledger, calls)
-    ssm: Any = Counting(house.ssm, calls)
-    s3: Any = Counting(house.s3, calls)
-    sagemaker: Any = Counting(house.sagemaker, calls)
-    registry = RegistryTarget(lambda identity: sagemaker, house.config.environment_names)
+    verifier = fake.verifier
+    ledger: Any = Counting(fake.ledger, calls)
+    ssm: Any = Counting(fake.ssm, calls)
+    s3: Any = Counting(fake.s3, calls)
+    sagemaker: Any = Counting(fake.sagemaker, calls)
+    registry = RegistryTarget(lambda identity: sagemaker, fake.config.environment_names)
     evidence = EvidenceBucket(s3, "evidence")
-    cursors: Any = Counting(house.cursors, calls)
+    cursors: Any = Counting(fake.cursors, calls)
     here = Installation(
         verifier=type(verifier)(
             ledger=ledger, packages=registry, store=verifier.store, holds=verifier.holds, prefix=PREFIX,
             key_id=verifier.key_id, kept_runs=evidence.folded_runs, archived=evidence.text,
         ),
-        ledger=ledger, table="ledger", ssm=ssm, cursors=cursors, now=lambda: house.now,
+        ledger=ledger, table="ledger", ssm=ssm, cursors=cursors, now=lambda: fake.now,
         checkpoints=Kept(since, calls) if since is not None else None,
     )  # fmt: skip
     [(_, found)] = check(here, GROUP)
@@ -256,17 +256,17 @@ def verify_calls(house: House, since: Checkpoint | None = None) -> Counter[str]:
     return calls
 
 
-def _documents(house: House) -> list[str]:
-    newest = house.events()[::-1]
-    told: dict[str, Any] = {"csrf": "c" * 64, "links": LINKS, "now": house.now}
-    view, versions = house.view(), house.ledger.versions(GROUP)
-    model = model_document(GROUP, versions, view.environments, newest[:EVENTS_SHOWN], ANN, house.config, **told)
+def _documents(fake: FakeService) -> list[str]:
+    newest = fake.events()[::-1]
+    told: dict[str, Any] = {"csrf": "c" * 64, "links": LINKS, "now": fake.now}
+    view, versions = fake.view(), fake.ledger.versions(GROUP)
+    model = model_document(GROUP, versions, view.environments, newest[:EVENTS_SHOWN], ANN, fake.config, **told)
     state = view.version(versions[0].version)
     version = version_document(
-        state, view, newest[:1000], ANN, house.config, numbers=[each.version for each in versions],
+        state, view, newest[:1000], ANN, fake.config, numbers=[each.version for each in versions],
         other=versions[1] if len(versions) > 1 else None, **told,
     )  # fmt: skip
-    board = board_document(_waiting(house.config), ANN, house.config, links=LINKS, now=BEGINNING)
+    board = board_document(_waiting(fake.config), ANN, fake.config, links=LINKS, now=BEGINNING)
     return [
         pages.render(name, dict(document), person=ANN)
         for name, document in (("model", model), ("version", version), ("board", board))

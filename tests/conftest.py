@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from tests.security.house import House
+    from tests.security.attacked import Attacked
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A test that forgets its fake must fail at a closed door rather than reach somebody's account.
@@ -32,9 +32,9 @@ for _name in ("UNTESTED", "DEPRECATED", "END_OF_LIFE"):
 # The same examples each time, at whatever pace the machine has: a gate that draws lots is none. To look for others, and many
 # more of them: `pytest --hypothesis-profile=hunt`.
 _ANY_PACE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
-settings.register_profile("house", _ANY_PACE, derandomize=True, database=None)
+settings.register_profile("repeatable", _ANY_PACE, derandomize=True, database=None)
 settings.register_profile("hunt", _ANY_PACE, derandomize=False, max_examples=4000)
-settings.load_profile("house")
+settings.load_profile("repeatable")
 
 # Two workers share the files out in this order: what takes minutes begins first, so that neither waits for the other at the end.
 _LONG_FIRST = ("local", "faults", "infra", "inference", "browser", "security", "identity")
@@ -54,12 +54,12 @@ def cold_start() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def house() -> Iterator[House]:
+def attacked() -> Iterator[Attacked]:
     """One local service, seeded once, for tests/browser and tests/security alike."""
     from local.service import LocalService
-    from tests.security.house import CONFIG, House
+    from tests.security.attacked import CONFIG, Attacked
 
     with LocalService(config=CONFIG, inference=False) as service:
-        house = House(service)
-        house.seed()
-        yield house
+        attacked = Attacked(service)
+        attacked.seed()
+        yield attacked

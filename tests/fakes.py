@@ -1,4 +1,4 @@
-"""The service in memory: the real rules, journeys, projector and targets, over AWS clients that keep everything in dicts.
+"""The service in memory: the real rules, workflows, projector and targets, over fake AWS clients that store in dicts.
 
 What is stored goes through JSON, as it does on AWS, so that nothing works here only because an object was kept.
 """
@@ -97,8 +97,8 @@ def as_client(fake: object) -> Any:
     return fake
 
 
-class House:
-    """One installation in memory, with a clock that is told the time."""
+class FakeService:
+    """One installation in memory; a test sets its time."""
 
     def __init__(self, config: Config = CONFIG) -> None:
         self.config, self.now = config, BEGINNING
@@ -109,7 +109,7 @@ class House:
         self.former: list[LocalSigner] = []
 
     @property
-    def world(self) -> Context:
+    def context(self) -> Context:
         return Context(
             ledger=self.ledger,
             config=self.config,
@@ -215,7 +215,7 @@ class House:
         self.sagemaker.packages.setdefault(
             package.arn, {"ModelApprovalStatus": names.PENDING, "CustomerMetadataProperties": {"team": "news"}}
         )
-        return decisions.register(package, a_registration(rouge), world=self.world)
+        return decisions.register(package, a_registration(rouge), context=self.context)
 
     def decide(
         self,
@@ -229,15 +229,17 @@ class House:
         breaking_glass: bool = False,
     ) -> Receipt:
         asked = self.asked(version, environment, group)
-        return decisions.record_decision(asked, by, verdict, reason, world=self.world, breaking_glass=breaking_glass)
+        return decisions.record_decision(
+            asked, by, verdict, reason, context=self.context, breaking_glass=breaking_glass
+        )
 
     def measure(
         self, version: int, environment: str, rouge: float = 0.7, *, group: str = GROUP, run: str = ""
     ) -> Receipt:
         evidence = a_run(environment, rouge, run or f"{environment}-{version}-{self.now:%H%M%S%f}")
-        return runs.record_inference(group, version, evidence, world=self.world)
+        return runs.record_inference(group, version, evidence, context=self.context)
 
-    def climb(self, version: int, to: str = "prod", group: str = GROUP, rouge: float = 0.7) -> None:
+    def promote(self, version: int, to: str = "prod", group: str = GROUP, rouge: float = 0.7) -> None:
         """A version goes live in every environment up to `to`."""
         self.register(version, group, rouge=rouge)
         for name in self.config.environment_names:
@@ -252,10 +254,10 @@ class House:
     def roll_back(
         self, environment: str, to: int | None = None, by: Person | Actor = ANN, group: str = GROUP
     ) -> Receipt:
-        return operations.roll_back(group, environment, by, "It stutters.", world=self.world, to_version=to)
+        return operations.roll_back(group, environment, by, "It stutters.", context=self.context, to_version=to)
 
     def revoke(self, version: int, by: Person | Actor = ANN, group: str = GROUP) -> Receipt:
-        return operations.revoke(group, version, by, "Its data may not be used.", world=self.world)
+        return operations.revoke(group, version, by, "Its data may not be used.", context=self.context)
 
 
 def a_package(version: int, group: str = GROUP, **changes: Any) -> Package:

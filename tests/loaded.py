@@ -13,7 +13,7 @@ from promotion.config.loading import Config
 from promotion.errors import NotApproved
 from promotion.ledger.events import Event
 from promotion.ledger.verify import Found
-from tests.fakes import ANN, CONFIG, GROUP, PREFIX, House, as_client
+from tests.fakes import ANN, CONFIG, GROUP, PREFIX, FakeService, as_client
 
 ENVIRONMENTS = ("dev", "test")
 # How often a read finds that something has happened meanwhile.
@@ -21,24 +21,24 @@ BUSY = 0.25
 
 
 class Loaded:
-    """Groups of a house that are worked on between any two reads of whoever verifies them."""
+    """Groups of a service that are worked on between any two reads of whoever verifies them."""
 
     def __init__(self, seed: int, groups: int = 2, *, busy: float = BUSY, config: Config = CONFIG) -> None:
-        self.house = House(config)
+        self.fake = FakeService(config)
         self.groups = [f"{GROUP}-{number}" for number in range(groups)]
         self.random, self.busy = random.Random(seed), busy
         self._versions = dict.fromkeys(self.groups, 1)
         self._runs = 0
         self.acts = 0
         for group in self.groups:
-            self.house.climb(1, to="test", group=group)
-            self.house.project(group)
+            self.fake.promote(1, to="test", group=group)
+            self.fake.project(group)
 
     def installation(self) -> Installation:
         """An installation as a verification reads it, under load."""
-        house = self.house
-        verifier = house.verifier
-        loaded: Any = _Between(house.ledger, self)
+        fake = self.fake
+        verifier = fake.verifier
+        loaded: Any = _Between(fake.ledger, self)
         return Installation(
             verifier=type(verifier)(
                 ledger=loaded,
@@ -52,8 +52,8 @@ class Loaded:
             ),
             ledger=loaded,
             table="ledger",
-            ssm=as_client(_Between(house.ssm, self)),
-            cursors=_Between(house.cursors, self),
+            ssm=as_client(_Between(fake.ssm, self)),
+            cursors=_Between(fake.cursors, self),
         )
 
     def verify(self) -> list[tuple[str, Found]]:
@@ -64,32 +64,32 @@ class Loaded:
     def pause(self, seconds: float) -> None:
         """Time passes: what was appended is projected, and others append."""
         for group in self.groups:
-            self.house.project(group)
+            self.fake.project(group)
         for _ in range(3):
             self.act()
 
     def act(self) -> None:
         """Append to a group, or project it, whole or in part."""
         self.acts += 1
-        house, group = self.house, self.random.choice(self.groups)
-        house.later(seconds=1)
+        fake, group = self.fake, self.random.choice(self.groups)
+        fake.later(seconds=1)
         match self.random.randrange(12):
             case 0:
                 self._versions[group] += 1
-                house.climb(self._versions[group], to=self.random.choice(ENVIRONMENTS), group=group)
+                fake.promote(self._versions[group], to=self.random.choice(ENVIRONMENTS), group=group)
             case 1:
                 with suppress(NotApproved):
-                    house.roll_back("dev", by=ANN, group=group)
+                    fake.roll_back("dev", by=ANN, group=group)
             case 2 | 3:
                 target = self.random.choice(names.TARGETS)
-                house.project(group, {target: house.targets[target]})
+                fake.project(group, {target: fake.targets[target]})
             case 4 | 5 | 6:
-                house.project(group)
+                fake.project(group)
             case _:
                 self._runs += 1
-                live = house.live("dev", group)
+                live = fake.live("dev", group)
                 if live is not None:
-                    house.measure(live, "dev", group=group, run=f"loaded-{self._runs}")
+                    fake.measure(live, "dev", group=group, run=f"loaded-{self._runs}")
 
 
 class _Between:

@@ -18,7 +18,7 @@ from promotion.ledger.events import Event, RefusedMail, version_of
 from promotion.links.tokens import Keyring
 from promotion.links.urls import Links
 from promotion.workflows.storms import Storm
-from tests.fakes import House
+from tests.fakes import FakeService
 from tests.memory import FakeS3
 
 LINKS = Links(base_url="https://promotion.example.com", keyring=Keyring(["a key for tests"]))
@@ -27,8 +27,8 @@ LINKS = Links(base_url="https://promotion.example.com", keyring=Keyring(["a key 
 class MemoryHeld:
     """Waiting mail, and the messages of the delayed queue: (due, group)."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, fake: FakeService) -> None:
+        self._house = fake
         self.known: dict[str, dict[str, Storm]] = {}
         self.waiting: dict[tuple[str, int], Waiting] = {}
         self.timers: list[tuple[datetime, str]] = []
@@ -55,18 +55,18 @@ class MemoryHeld:
 class Post:
     """SES, in front of a mail target; `sent` has (recipients, subject, text)."""
 
-    def __init__(self, house: House) -> None:
-        self.house, self.sent = house, list[tuple[list[str], str, str]]()
-        self.held, self.refused = MemoryHeld(house), ""
+    def __init__(self, fake: FakeService) -> None:
+        self.fake, self.sent = fake, list[tuple[list[str], str, str]]()
+        self.held, self.refused = MemoryHeld(fake), ""
         self.refused_for_good, self.untold = "", list[RefusedMail]()
         # What channels are told: (kind, versions).
         self.told: list[tuple[str, list[int]]] = []
-        plain = MailTarget(self, FakeS3(), house.config, LINKS, refused=self.untold.append, accepted=self._accept)  # type: ignore[arg-type]
-        settles = house.config.mail.settles
+        plain = MailTarget(self, FakeS3(), fake.config, LINKS, refused=self.untold.append, accepted=self._accept)  # type: ignore[arg-type]
+        settles = fake.config.mail.settles
         self.mail = SettlingMail(
-            plain, self.held, house.ledger, house.config, LINKS, settles, lambda: house.now, self._tell
+            plain, self.held, fake.ledger, fake.config, LINKS, settles, lambda: fake.now, self._tell
         )
-        house.mail = self.mail  # type: ignore[assignment]
+        fake.mail = self.mail  # type: ignore[assignment]
 
     def send_email(self, *, Destination: dict[str, Any], Content: dict[str, Any], **_: Any) -> None:  # noqa: N803
         message = message_from_bytes(Content["Raw"]["Data"], policy=policy.default)
@@ -88,15 +88,15 @@ class Post:
 
     def pass_time(self, **length: float) -> None:
         """Time passes, and the delayed queue delivers what is due, in order."""
-        until = self.house.now + timedelta(**length)
+        until = self.fake.now + timedelta(**length)
         while due := sorted(timer for timer in self.held.timers if timer[0] <= until):
             self.held.timers.remove(due[0])
-            self.house.now = max(self.house.now, due[0][0])
+            self.fake.now = max(self.fake.now, due[0][0])
             if due[0][1] == names.DIGEST:
                 self.mail.send_digest()
             else:
                 self.mail.release(due[0][1], again=True)
-        self.house.now = until
+        self.fake.now = until
 
     def mails_to(self, address: str) -> list[str]:
         return [subject for people, subject, _ in self.sent if address in people]

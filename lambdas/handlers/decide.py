@@ -12,7 +12,7 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
 from lambdas.shared import http_app, registry_look, sign_in_renewal
 from lambdas.shared.appending import about, signing
-from lambdas.shared.dependencies import config, keyring, links, logger, own_image, world
+from lambdas.shared.dependencies import config, keyring, links, logger, own_image, reading_context
 from lambdas.shared.page_visits import PageVisit, route
 from lambdas.shared.version_numbers import version_number
 from promotion import names
@@ -54,7 +54,7 @@ def decide(visit: PageVisit, token: str) -> Response[str]:
             session.person,
             form.get("verdict", ""),
             form.get("reason", ""),
-            world=signing(),
+            context=signing(),
             breaking_glass=form.get("break_glass") == "yes",
             confirmed=form.get("confirm") == "yes",
             # A rejection is right for any package in the registry now.
@@ -78,7 +78,7 @@ def ask_again(visit: PageVisit, token: str) -> Response[str]:
         visit.check_origin(session, form)
         if again := sign_in_renewal.late(visit, session, form):
             return again
-        receipt = decisions.ask_again(asked, session.person, form.get("reason", ""), world=signing())
+        receipt = decisions.ask_again(asked, session.person, form.get("reason", ""), context=signing())
     except PromotionError as error:
         back = (f"/approvals/{token}", "Back to the request")
         return _shown_again(visit, asked, session, form, error) or visit.refusal(error, session.person, back)
@@ -93,7 +93,7 @@ def withdraw(visit: PageVisit, token: str) -> Response[str]:
     form = visit.form()
     try:
         visit.check_origin(session, form)
-        receipt = withdrawing.withdraw(asked, session.person, form.get("reason", ""), world=signing())
+        receipt = withdrawing.withdraw(asked, session.person, form.get("reason", ""), context=signing())
     except PromotionError as error:
         return visit.refusal(error, session.person, (f"/approvals/{token}", "Back to the request"))
     _log("withdrawn", session, asked=asked, sequence=receipt.sequence, **_asked_of(asked))
@@ -108,7 +108,7 @@ def roll_back(visit: PageVisit, group: str, environment: str) -> Response[str]:
         config().environment(environment, group)
         to_version = version_number(form["to_version"], "to_version") if form.get("to_version") else None
         return operations.roll_back(
-            group, environment, session.person, form.get("reason", ""), world=signing(), to_version=to_version
+            group, environment, session.person, form.get("reason", ""), context=signing(), to_version=to_version
         )
 
     return _operation(visit, group, act)
@@ -120,7 +120,7 @@ def revoke(visit: PageVisit, group: str, version: str) -> Response[str]:
 
     def act(session: Session, form: dict[str, str]) -> Receipt:
         return operations.revoke(
-            group, version_number(version), session.person, form.get("reason", ""), world=signing()
+            group, version_number(version), session.person, form.get("reason", ""), context=signing()
         )
 
     return _operation(visit, group, act)
@@ -157,8 +157,8 @@ def _shown_again(
     except http_app.Answered:
         return None
     group, _, name, _ = parse_request_id(asked)
-    view = world().ledger.view(group)
-    situation = decisions.situation(view, asked, world=world(), seen=registry_look.glance(asked))
+    view = reading_context().ledger.view(group)
+    situation = decisions.situation(view, asked, context=reading_context(), seen=registry_look.glance(asked))
     live = view.environment(name).live
     document = request_document(
         situation,
@@ -191,7 +191,7 @@ def _asked(token: str) -> str:
         group, version, name, attempt = parse_request_id(asked)
     except Invalid:
         raise LinkInvalid from None
-    decisions.find_request(world().ledger.view(group), version, name, attempt)
+    decisions.find_request(reading_context().ledger.view(group), version, name, attempt)
     return asked
 
 
@@ -204,7 +204,7 @@ def _requester_or_reader(visit: PageVisit, token: str) -> tuple[Session, str]:
         visit.require_reader(session.person)
         raise http_app.Answered(visit.refusal(error, session.person)) from None
     group, version, _, _ = parse_request_id(asked)
-    visit.require_reader(session.person, world().ledger.view(group).version(version).package)
+    visit.require_reader(session.person, reading_context().ledger.view(group).version(version).package)
     return session, asked
 
 

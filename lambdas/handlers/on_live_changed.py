@@ -65,18 +65,18 @@ def follow(group: str, environment: str) -> str:
     name = names.endpoint_name(settings.name, prefix(), environment, group) if settings else state.endpoint.name
     if not name:
         return "none"
-    world = _endpoints(environment)
+    endpoints = _endpoints(environment)
     try:
         wanted = _wanted(view, state, settings) if settings else None
     except (IntegrityError, Invalid) as error:
         # The serving version was approved and checked, its successor can't be: nothing is changed.
         _record(state, EndpointState(name=name, status=names.ENDPOINT_FAILED, problem=str(error)))
         return "failed"
-    found = world.find(name)
+    found = endpoints.find(name)
     revoked = _is_revoked(view, found)
     step = endpoint_plan.next_step(wanted, found, revoked=revoked)
     try:
-        world.take(step, wanted, name, settings, revoked=revoked)
+        endpoints.take(step, wanted, name, settings, revoked=revoked)
     except ClientError as error:
         if passes(error):
             return "wait"
@@ -85,9 +85,9 @@ def follow(group: str, environment: str) -> str:
         return _refused(state, wanted, found, error)
     seen = endpoint_plan.seen(step, wanted, found, state.endpoint)
     if step == "settled":
-        world.tidy(group, wanted.name if wanted else "")
+        endpoints.tidy(group, wanted.name if wanted else "")
         if seen is not None and wanted is None:
-            world.silence(name)
+            endpoints.silence(name)
     # Last: what is recorded as withdrawn is not looked at again.
     if seen is not None:
         _record(state, seen)

@@ -71,18 +71,20 @@ def _operation(form: dict[str, str], operator: Actor) -> Receipt:
         case "rollback":
             to_version = version_number(form["to_version"], "to_version") if form.get("to_version") else None
             name = form.get("environment", "")
-            return operations.roll_back(group, name, operator, reason, world=signing(), to_version=to_version)
+            return operations.roll_back(group, name, operator, reason, context=signing(), to_version=to_version)
         case "revoke":
-            return operations.revoke(group, version_number(form.get("version", "")), operator, reason, world=signing())
+            return operations.revoke(
+                group, version_number(form.get("version", "")), operator, reason, context=signing()
+            )
         case "ask":
             return _ask(group, version_number(form.get("version", "")), form.get("arn", ""), operator, reason)
         case "adopt":
             package = _attested(form.get("package", ""))
-            return operations.adopt(package, form.get("environment", ""), operator, reason, world=signing())
+            return operations.adopt(package, form.get("environment", ""), operator, reason, context=signing())
         case "endpoint_remove":
-            return endpoints.remove_endpoint(group, form.get("environment", ""), operator, reason, world=signing())
+            return endpoints.remove_endpoint(group, form.get("environment", ""), operator, reason, context=signing())
         case "endpoint_restore":
-            return endpoints.restore_endpoint(group, form.get("environment", ""), operator, reason, world=signing())
+            return endpoints.restore_endpoint(group, form.get("environment", ""), operator, reason, context=signing())
         case "refold":
             return Receipt(group=group, note=f"{ledger().refold(group)} states folded again")
         case other:
@@ -99,7 +101,7 @@ def _ask(group: str, version: int, arn: str, operator: Actor, reason: str) -> Re
         Invalid: nobody governs its group, or the ARN is another version's.
     """
     _check_package(group, version, arn)
-    receipt = operations.ask_for(group, version, arn, operator, reason, world=signing())
+    receipt = operations.ask_for(group, version, arn, operator, reason, context=signing())
     asked = [event.sequence for event in receipt.events if event.kind == names.REGISTRATION_ASKED]
     if asked:
         event = {
@@ -121,16 +123,16 @@ def _report(form: dict[str, str], arn: str) -> Receipt:
     if not _is_named(arn, config().inference.reporters):
         who = "Principals under [advanced.inference] reporters in promotion.toml."
         raise Refused(f"{arn} may not report evaluations.", code="not_reporter", who_may=who)
-    world = signing()
+    context = signing()
     report = Report.of(form)
     if not config().governs(report.group):
         raise Invalid("group", f"{report.group[:64]!r} is not governed by this service.")
     config().environment(report.environment, report.group)
     # Looked at before anything is written; the append looks again.
     policy.may_be_reported(known(ledger().view(report.group), report.version), report.environment).require()
-    evidence = keep(report, arn, client("s3"), variables().evidence_bucket, world.now)
+    evidence = keep(report, arn, client("s3"), variables().evidence_bucket, context.now)
     actor = Actor(kind="operator", subject=arn)
-    return runs.record_inference(report.group, report.version, evidence, world=world, actor=actor)
+    return runs.record_inference(report.group, report.version, evidence, context=context, actor=actor)
 
 
 def _attested(text: str) -> Package:

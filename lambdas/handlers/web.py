@@ -21,7 +21,7 @@ from lambdas.shared.dependencies import (
     logger,
     now,
     own_image,
-    world,
+    reading_context,
 )
 from lambdas.shared.evidence import read_samples_and_slices
 from lambdas.shared.page_visits import PageVisit, route
@@ -94,7 +94,7 @@ def request(visit: PageVisit, token: str) -> Response[str]:
         asked = keyring().request_of(token)
         group, _, name, _ = parse_request_id(asked)
         view = ledger().view(group)
-        situation = decisions.situation(view, asked, world=world(), seen=registry_look.glance(asked))
+        situation = decisions.situation(view, asked, context=reading_context(), seen=registry_look.glance(asked))
     except (LinkInvalid, Invalid):
         visit.require_reader(session.person)
         return visit.refusal(LinkInvalid(), session.person)

@@ -8,7 +8,7 @@ import time
 import msgspec
 from botocore.exceptions import ClientError
 
-from lambdas.shared.dependencies import client, config, logger, signer, world
+from lambdas.shared.dependencies import client, config, logger, reading_context, signer
 from promotion.aws.keys import KmsSigner
 from promotion.ledger.append import Context, Receipt
 
@@ -17,7 +17,7 @@ def signing() -> Context:
     """Context for writers: signs heads, backs off after a lost race."""
     key = signer()
     return msgspec.structs.replace(
-        world(), sign=key.sign, key_id=key.key_id, sign_formerly=_sign_formerly, pause=_pause
+        reading_context(), sign=key.sign, key_id=key.key_id, sign_formerly=_sign_formerly, pause=_pause
     )
 
 

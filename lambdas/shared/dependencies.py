@@ -211,6 +211,6 @@ def count(metric: str, value: float, **dimensions: str) -> None:
             line.add_dimension(name, said)
 
 
-def world() -> Context:
+def reading_context() -> Context:
     """For reading; what appends signs as well."""
     return Context(ledger=ledger(), config=config(), now=now())

@@ -25,7 +25,7 @@ from promotion.config.loading import Config, parse
 from promotion.domain import endpoint_plan
 from promotion.domain.transform_format import transform_format
 from tests.faults.journeys import JOURNEYS
-from tests.faults.plant import plant
+from tests.faults.simulation import simulation
 
 # A call: service, operation, request.
 Call = tuple[str, str, Mapping[str, Any]]
@@ -104,7 +104,7 @@ def of_journeys(names: Sequence[str] = ()) -> list[tuple[str, Call]]:
             continue
         with (
             tempfile.TemporaryDirectory() as folder,
-            plant(Path(folder), hash_up_to_gb=journey.hash_up_to_gb) as service,
+            simulation(Path(folder), hash_up_to_gb=journey.hash_up_to_gb) as service,
             # In front of the plant, which answers some requests itself.
             _listening(lambda call, name=journey.name: made.setdefault(repr(call), (name, call))),  # type: ignore[misc]
         ):

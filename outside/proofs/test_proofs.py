@@ -15,7 +15,7 @@ import pytest
 from promotion.client.artifact import hash_artifact
 from promotion.domain.model import Container
 from promotion.ledger.payloads import ModelPromoted
-from tests.fakes import GROUP, House
+from tests.fakes import GROUP, FakeService
 
 HERE = Path(__file__).parent
 PYTHON = os.environ.get("OUTSIDE_PYTHON", "")
@@ -42,22 +42,22 @@ class Promoted:
         subprocess.run(["tar", "-xzf", str(archive), "-C", str(self.folder)], check=True)
         with archive.open("rb") as stream:
             hashed = hash_artifact(stream)
-        house = House()
-        house.evidence.keep_manifest(hashed.manifest)
+        fake = FakeService()
+        fake.evidence.keep_manifest(hashed.manifest)
         container = Container(
             image="hf:2.1", image_digest="sha256:" + "ab" * 32, model_data_url="s3://promotion-models/model.tar.gz",
             size=hashed.size, sha256=hashed.sha256, manifest_sha256=hashed.manifest.sha256,
         )  # fmt: skip
-        house.register(1, containers=(container,))
-        house.decide(1, "dev")
-        house.project(GROUP)
-        [event] = [event for event in house.events() if isinstance(event.payload, ModelPromoted)]
+        fake.register(1, containers=(container,))
+        fake.decide(1, "dev")
+        fake.project(GROUP)
+        [event] = [event for event in fake.events() if isinstance(event.payload, ModelPromoted)]
         self.envelope, self.signature, self.key = home / "attestation.json", home / "model.sig", home / "promotion.pub"
-        self.write(self.envelope, house.evidence.attestation(event))
-        self.write(self.signature, house.evidence.model_signature(event, 0))
-        self.key.write_text(house.signer.public_key)
+        self.write(self.envelope, fake.evidence.attestation(event))
+        self.write(self.signature, fake.evidence.model_signature(event, 0))
+        self.key.write_text(fake.signer.public_key)
         self.other_key = home / "other.pub"
-        self.other_key.write_text(House().signer.public_key)
+        self.other_key.write_text(FakeService().signer.public_key)
 
     def write(self, path: Path, document: dict[str, Any] | None) -> None:
         assert document is not None

@@ -102,42 +102,42 @@ def checked_reason(text: str) -> str:
     return text
 
 
-def append(group: str, step: Callable[[GroupSnapshot], list[NewEvent] | str], world: Context) -> Receipt:
+def append(group: str, step: Callable[[GroupSnapshot], list[NewEvent] | str], context: Context) -> Receipt:
     """Read, decide and append; start again if another process appended in between."""
     for attempt in range(ATTEMPTS):
-        view = world.ledger.view(group)
+        view = context.ledger.view(group)
         facts = step(view)
         if isinstance(facts, str):
             return Receipt(group=group, note=facts)
-        digest = world.config.policy_digest()
+        digest = context.config.policy_digest()
         if view.head.policy_digest != digest:
             # The text itself, once: a digest alone would tell an auditor that a rule changed, but never which.
-            change = PolicyChanged(before=view.head.policy_digest, after=digest, policy=world.config.policy())
+            change = PolicyChanged(before=view.head.policy_digest, after=digest, policy=context.config.policy())
             facts = [happened(change, SYSTEM), *facts]
-        if world.sign is not None and view.head.key_id not in ("", world.key_id):
-            facts = [_key_changed(view.head, world, world.sign), *facts]
-        events = chained(view.head, facts, time=world.now, policy_digest=digest)
-        if world.sign is not None:
-            events = signed(events, world.sign, world.key_id)
+        if context.sign is not None and view.head.key_id not in ("", context.key_id):
+            facts = [_key_changed(view.head, context, context.sign), *facts]
+        events = chained(view.head, facts, time=context.now, policy_digest=digest)
+        if context.sign is not None:
+            events = signed(events, context.sign, context.key_id)
         for event in events:
             evolve(view, event)
         try:
-            world.ledger.append(view, events)
+            context.ledger.append(view, events)
         except Conflict:
             if attempt + 1 == ATTEMPTS:
                 raise
-            world.pause(attempt)
+            context.pause(attempt)
             continue
         return Receipt(group=group, events=tuple(events))
     raise AssertionError("unreachable")
 
 
-def _key_changed(head: Head, world: Context, sign: Callable[[bytes], bytes]) -> NewEvent:
+def _key_changed(head: Head, context: Context, sign: Callable[[bytes], bytes]) -> NewEvent:
     """Another key signs from here on: the change signed by both, or by the new one alone where the other is lost."""
-    text = key_change_bytes(head.group, head.hash, head.key_id, world.key_id)
-    made = {head.key_id: world.sign_formerly(head.key_id, text), world.key_id: sign(text)}
+    text = key_change_bytes(head.group, head.hash, head.key_id, context.key_id)
+    made = {head.key_id: context.sign_formerly(head.key_id, text), context.key_id: sign(text)}
     signatures = {key: base64.b64encode(each).decode() for key, each in made.items() if each is not None}
-    return happened(SigningKeyChanged(before=head.key_id, after=world.key_id, signatures=signatures), SYSTEM)
+    return happened(SigningKeyChanged(before=head.key_id, after=context.key_id, signatures=signatures), SYSTEM)
 
 
 def known(view: GroupSnapshot, version: int) -> VersionState:

@@ -173,30 +173,30 @@ def dispatch(command: Command, context: Context) -> Receipt:
         case Register():
             if not context.config.governs(c.package.group):
                 raise Invalid("model_package_group", f"{c.package.group} is not governed by this service.")
-            return decisions.register(c.package, c.evidence, world=context, unasked=c.unasked, changed=c.changed)
+            return decisions.register(c.package, c.evidence, context=context, unasked=c.unasked, changed=c.changed)
         case RecordRemoved():
-            return registry_changes.record_removed(c.group, c.version, world=context)
+            return registry_changes.record_removed(c.group, c.version, context=context)
         case RecordArtifact():
             return decisions.record_artifact(
-                c.group, c.version, c.containers, c.problem, world=context, hashing=c.hashing
+                c.group, c.version, c.containers, c.problem, context=context, hashing=c.hashing
             )
         case RecordInference():
-            return runs.record_inference(c.group, c.version, c.evidence, world=context)
+            return runs.record_inference(c.group, c.version, c.evidence, context=context)
         case RecordFailure():
-            return runs.record_failure(c.group, c.environment, c.run_id, c.problem, broken=c.broken, world=context)
+            return runs.record_failure(c.group, c.environment, c.run_id, c.problem, broken=c.broken, context=context)
         case RecordUnmeasured():
-            return unmeasured.record_unmeasured(c.group, c.version, c.environment, c.reason, world=context)
+            return unmeasured.record_unmeasured(c.group, c.version, c.environment, c.reason, context=context)
         case KeepTime():
-            return decisions.keep_time(c.environment, world=context)
+            return decisions.keep_time(c.environment, context=context)
         case RecordBypass():
-            return operations.record_bypass(c.group, c.version, c.status, c.by, world=context, at=c.at)
+            return operations.record_bypass(c.group, c.version, c.status, c.by, context=context, at=c.at)
         case RecordMonitoring():
             return drift.record_monitoring(
-                c.group, c.environment, c.source, c.violations, c.reason, world=context, report=c.report
+                c.group, c.environment, c.source, c.violations, c.reason, context=context, report=c.report
             )
         case RecordRetraining():
-            return drift.record_retraining(c.group, c.environment, c.version, c.pipeline, c.execution, world=context)
+            return drift.record_retraining(c.group, c.environment, c.version, c.pipeline, c.execution, context=context)
         case RecordEndpoint():
-            return endpoints.record_endpoint(c.group, c.environment, c.version, c.endpoint, world=context)
+            return endpoints.record_endpoint(c.group, c.environment, c.version, c.endpoint, context=context)
         case _:
             assert_never(c)

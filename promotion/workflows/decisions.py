@@ -42,7 +42,9 @@ __all__ = [
 ]
 
 
-def register(package: Package, evidence: Evidence, *, world: Context, unasked: str = "", changed: str = "") -> Receipt:
+def register(
+    package: Package, evidence: Evidence, *, context: Context, unasked: str = "", changed: str = ""
+) -> Receipt:
     """Record a registered version and request approval for the first environment, or what changed of a known one.
 
     Registering again is nothing new: several events for one change, and the echo of our own writes, make one request. With
@@ -53,10 +55,10 @@ def register(package: Package, evidence: Evidence, *, world: Context, unasked: s
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
         state = view.find_version(package.version)
         if state is None:
-            return registry_changes.registered(view, package, evidence, world, unasked=unasked, changed=changed)
-        return registry_changes.seen_again(view, state, package, evidence, world, unasked=unasked)
+            return registry_changes.registered(view, package, evidence, context, unasked=unasked, changed=changed)
+        return registry_changes.seen_again(view, state, package, evidence, context, unasked=unasked)
 
-    return append(package.group, step, world)
+    return append(package.group, step, context)
 
 
 def bounded(package: Package) -> Package:
@@ -77,7 +79,7 @@ def record_artifact(
     containers: Sequence[Container],
     problem: str,
     *,
-    world: Context,
+    context: Context,
     hashing: bool = False,
 ) -> Receipt:
     """Record what hashing an artifact found, where it took longer than the registration could wait.
@@ -100,7 +102,7 @@ def record_artifact(
         found = payloads.ArtifactHashed(problem=problem, hashing=hashing, containers=tuple(containers))
         return [happened(found, SYSTEM, version=version)]
 
-    return append(group, step, world)
+    return append(group, step, context)
 
 
 def record_decision(
@@ -109,7 +111,7 @@ def record_decision(
     verdict: str,
     reason: str,
     *,
-    world: Context,
+    context: Context,
     breaking_glass: bool = False,
     confirmed: bool = False,
     seen: RegistryView | None = None,
@@ -121,7 +123,7 @@ def record_decision(
         person: The approver.
         verdict: Approved or Rejected.
         reason: Why, for the history.
-        world: The ledger, the configuration and the time.
+        context: The ledger, the configuration and the time.
         breaking_glass: Approve past a failed gate or without the quorum.
         confirmed: The person ticked that they have seen what is unusual (`policy.to_confirm`).
         seen: The package in the registry at this moment.
@@ -135,14 +137,14 @@ def record_decision(
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
         request, newest = find_request(view, version, name, attempt)
-        situation = _situation(view, request, newest, world, seen)
+        situation = _situation(view, request, newest, context, seen)
         judgement = policy.may_decide(person, decided, situation, breaking_glass=breaking_glass)
         judgement.require()
         policy.require_confirmed(situation, decided, confirmed=confirmed)
         shown = policy.shown_digest(situation.version, request)
         rules = situation.rules
         signed = (
-            signature(person, decided, rules, group=group, version=version, shown=shown, now=world.now)
+            signature(person, decided, rules, group=group, version=version, shown=shown, now=context.now)
             if rules.signature
             else None
         )
@@ -156,7 +158,7 @@ def record_decision(
                 broke_glass=judgement.breaks_glass,
                 signature=signed,
             ),
-            person.as_actor(policy.deciding_group(person, rules, world.config)),
+            person.as_actor(policy.deciding_group(person, rules, context.config)),
             version=version,
             environment=name,
             evidence_digest=shown,
@@ -166,12 +168,12 @@ def record_decision(
         voters = [*(vote.actor for vote in request.approvals), person.as_actor()]
         if len(voters) < situation.rules.quorum and not judgement.breaks_glass:
             return [decision]
-        return [decision, _promotion(view, request, person, voters, shown, judgement.breaks_glass, world)]
+        return [decision, _promotion(view, request, person, voters, shown, judgement.breaks_glass, context)]
 
-    return append(group, step, world)
+    return append(group, step, context)
 
 
-def ask_again(asked: str, actor: Person | Actor, changed: str, *, world: Context) -> Receipt:
+def ask_again(asked: str, actor: Person | Actor, changed: str, *, context: Context) -> Receipt:
     """Request a version again that was rejected, expired, superseded, withdrawn or rolled back, with what has changed.
 
     It rests on the newest run before the environment that completed.
@@ -185,7 +187,7 @@ def ask_again(asked: str, actor: Person | Actor, changed: str, *, world: Context
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
         request, newest = find_request(view, version, name, attempt)
-        situation = _situation(view, request, newest, world)
+        situation = _situation(view, request, newest, context)
         if isinstance(actor, Person):
             policy.may_ask_again(actor, situation).require()
             approvers = situation.rules.approver_group.id
@@ -193,15 +195,15 @@ def ask_again(asked: str, actor: Person | Actor, changed: str, *, world: Context
         else:
             policy.may_be_asked_again(situation).require()
             asks = actor
-        state, previous = known(view, version), world.config.previous(name)
+        state, previous = known(view, version), context.config.previous(name)
         measured = state.evidence.get(previous) if previous is not None else None
         evidence = measured if measured is not None and measured.status == "Completed" else request.evidence
-        return ask(view, state.package, name, evidence, asks, world, changed=changed)
+        return ask(view, state.package, name, evidence, asks, context, changed=changed)
 
-    return append(group, step, world)
+    return append(group, step, context)
 
 
-def keep_time(state: EnvironmentState, *, world: Context) -> Receipt:
+def keep_time(state: EnvironmentState, *, context: Context) -> Receipt:
     """Expire the pending request of an environment when its time is over, and remind its approvers once at half time.
 
     The time of a freeze window doesn't count.
@@ -212,12 +214,12 @@ def keep_time(state: EnvironmentState, *, world: Context) -> Receipt:
         if environment.pending is None:
             return "nothing is pending"
         request = known(view, environment.pending).requests[state.name]
-        if request.state_at(world.now) == "Expired":
+        if request.state_at(context.now) == "Expired":
             return expiry(request)
-        windows = freezes.windows_of(world.config, state.name)
+        windows = freezes.windows_of(context.config, state.name)
         length = freezes.passed(request.requested_at, request.expires_at, windows)
         half = freezes.after(request.requested_at, length / 2, windows)
-        if world.now >= half and not request.reminded:
+        if context.now >= half and not request.reminded:
             return [
                 happened(
                     payloads.ApproverReminded(request_id=request.id),
@@ -228,7 +230,7 @@ def keep_time(state: EnvironmentState, *, world: Context) -> Receipt:
             ]
         return "it is not time yet"
 
-    return append(state.group, step, world)
+    return append(state.group, step, context)
 
 
 def checked_verdict(text: str) -> names.Verdict:
@@ -255,7 +257,9 @@ def find_request(view: GroupSnapshot, version: int, name: str, attempt: int) -> 
     return found
 
 
-def situation(view: GroupSnapshot, asked: str, *, world: Context, seen: RegistryView | None = None) -> policy.Situation:
+def situation(
+    view: GroupSnapshot, asked: str, *, context: Context, seen: RegistryView | None = None
+) -> policy.Situation:
     """Return the situation of a decision on the request `asked`; `seen` is the registry's state at this moment.
 
     Raises:
@@ -263,7 +267,7 @@ def situation(view: GroupSnapshot, asked: str, *, world: Context, seen: Registry
     """
     _, version, name, attempt = parse_request_id(asked)
     request, newest = find_request(view, version, name, attempt)
-    return _situation(view, request, newest, world, seen)
+    return _situation(view, request, newest, context, seen)
 
 
 def _promotion(
@@ -273,7 +277,7 @@ def _promotion(
     voters: list[Actor],
     shown: str,
     broke_glass: bool,
-    world: Context,
+    context: Context,
 ) -> NewEvent:
     """Return the promotion; its actor is the voter who completed the quorum, as in AWS's own records."""
     return happened(
@@ -283,7 +287,7 @@ def _promotion(
             approvers=tuple(actor.label for actor in voters),
             replaces=view.environment(request.environment).live,
             broke_glass=broke_glass,
-            order=tuple(world.config.environment_names),
+            order=tuple(context.config.environment_names),
         ),
         person.as_actor(),
         version=request.version,
@@ -293,14 +297,14 @@ def _promotion(
 
 
 def _situation(
-    view: GroupSnapshot, request: Request, newest: bool, world: Context, seen: RegistryView | None = None
+    view: GroupSnapshot, request: Request, newest: bool, context: Context, seen: RegistryView | None = None
 ) -> policy.Situation:
     version = view.version(request.version)
     return policy.Situation(
-        config=world.config,
+        config=context.config,
         request=request,
-        version=seen.of(version, world.config.environment_names) if seen is not None else version,
+        version=seen.of(version, context.config.environment_names) if seen is not None else version,
         environment=view.environment(request.environment),
-        now=world.now,
+        now=context.now,
         newest=newest,
     )

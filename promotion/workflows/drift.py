@@ -24,35 +24,35 @@ _ENDED = frozenset({names.REJECTED, names.EXPIRED, names.REVOKED})
 
 
 def after_run(
-    view: GroupSnapshot, version: int, evidence: Evidence, world: Context
+    view: GroupSnapshot, version: int, evidence: Evidence, context: Context
 ) -> tuple[bool | None, list[NewEvent]]:
     """Decide whether a run shows drift of the live model's input, and what to do about it.
 
     None where it says nothing: the environment isn't watched, the version is not live there, nothing was measured, or of so
     few records that the index is mostly chance: it grows by about one over the records for each bin that is compared.
     """
-    name, bound = evidence.environment or "", world.config.drift.largest_psi
+    name, bound = evidence.environment or "", context.config.drift.largest_psi
     measured = largest_drift(evidence)
-    watched = name in world.config.drift_environments and view.environment(name).live == version
-    few = evidence.counts.get("records", 0) < world.config.drift.min_records
+    watched = name in context.config.drift_environments and view.environment(name).live == version
+    few = evidence.counts.get("records", 0) < context.config.drift.min_records
     if not watched or bound is None or measured is None or few or evidence.status != "Completed":
         return None, []
     if not measured > bound:
         return False, []
     said = f"The largest population stability index of the inputs is {number(measured)}; the bound is {number(bound)}."
     found = payloads.DriftDetected(run_id=evidence.run_id, drift=evidence.drift, bound=bound, reason=said)
-    return True, _detected(view, view.environment(name), found, world)
+    return True, _detected(view, view.environment(name), found, context)
 
 
 def record_monitoring(
-    group: str, name: str, source: str, violations: int, reason: str, *, world: Context, report: str = ""
+    group: str, name: str, source: str, violations: int, reason: str, *, context: Context, report: str = ""
 ) -> Receipt:
     """Record a monitor's result for the live model's input in `name`: its number of violations.
 
     Raises:
         Invalid: the environment is unknown.
     """
-    world.config.environment(name, group)
+    context.config.environment(name, group)
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
         environment = view.environment(name)
@@ -64,18 +64,20 @@ def record_monitoring(
             ended = payloads.DriftEnded(source=source)
             return [happened(ended, SYSTEM, version=environment.live, environment=name)]
         found = payloads.DriftDetected(source=source, violations=violations, reason=reason, report=report)
-        return _detected(view, environment, found, world) or "this drift is recorded already"
+        return _detected(view, environment, found, context) or "this drift is recorded already"
 
-    return append(group, step, world)
+    return append(group, step, context)
 
 
-def record_retraining(group: str, name: str, version: int, pipeline: str, execution: str, *, world: Context) -> Receipt:
+def record_retraining(
+    group: str, name: str, version: int, pipeline: str, execution: str, *, context: Context
+) -> Receipt:
     """Record that a pipeline was started because the input of `version` drifts.
 
     Raises:
         Invalid: the version or the environment is unknown.
     """
-    world.config.environment(name, group)
+    context.config.environment(name, group)
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
         known(view, version)
@@ -84,29 +86,29 @@ def record_retraining(group: str, name: str, version: int, pipeline: str, execut
         started = payloads.RetrainingStarted(pipeline=pipeline, execution=execution)
         return [happened(started, SYSTEM, version=version, environment=name)]
 
-    return append(group, step, world)
+    return append(group, step, context)
 
 
 def _detected(
-    view: GroupSnapshot, environment: EnvironmentState, found: payloads.DriftDetected, world: Context
+    view: GroupSnapshot, environment: EnvironmentState, found: payloads.DriftDetected, context: Context
 ) -> list[NewEvent]:
     """Return the event if it is new: a new source, or a postponed retraining that can start now."""
-    pipeline, held = _retraining(view, environment, world)
+    pipeline, held = _retraining(view, environment, context)
     if found.source in environment.drifting and not pipeline:
         return []
     detected = replace(found, retraining=pipeline, retraining_held=held)
     return [happened(detected, SYSTEM, version=environment.live, environment=environment.name)]
 
 
-def _retraining(view: GroupSnapshot, environment: EnvironmentState, world: Context) -> tuple[str, str]:
+def _retraining(view: GroupSnapshot, environment: EnvironmentState, context: Context) -> tuple[str, str]:
     """Return the pipeline to start, and the reason if none is started; both empty if none is configured."""
-    configured = world.config.retraining(view.group)
+    configured = context.config.retraining(view.group)
     if configured is None:
         return "", ""
     since, last = environment.drift_since, environment.retrained_at
     if since is not None and last is not None and last >= since:
         return "", "this drift has started a retraining already"
-    if last is not None and world.now < last + configured.pause:
+    if last is not None and context.now < last + configured.pause:
         return "", f"the last one was started less than {configured.again_after} ago"
     if (newer := _on_its_way(view, environment)) is not None:
         return "", f"version {newer} is on its way"

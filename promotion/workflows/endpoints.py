@@ -18,13 +18,13 @@ from promotion.ledger.snapshot import GroupSnapshot
 LONGEST_PROBLEM = 1024
 
 
-def record_endpoint(group: str, name: str, version: int, endpoint: EndpointState, *, world: Context) -> Receipt:
+def record_endpoint(group: str, name: str, version: int, endpoint: EndpointState, *, context: Context) -> Receipt:
     """Record a changed endpoint of `group` in `name`; `version` is the wanted or the served version.
 
     Raises:
         Invalid: the environment or the version is unknown.
     """
-    world.config.environment(name, group)
+    context.config.environment(name, group)
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
         known(view, version)
@@ -39,10 +39,10 @@ def record_endpoint(group: str, name: str, version: int, endpoint: EndpointState
         )
         return [happened(changed, SYSTEM, version=version, environment=name)]
 
-    return append(group, step, world)
+    return append(group, step, context)
 
 
-def remove_endpoint(group: str, name: str, actor: Actor, reason: str, *, world: Context) -> Receipt:
+def remove_endpoint(group: str, name: str, actor: Actor, reason: str, *, context: Context) -> Receipt:
     """Remove an endpoint until it is restored. The live version stays live.
 
     Raises:
@@ -54,10 +54,10 @@ def remove_endpoint(group: str, name: str, actor: Actor, reason: str, *, world: 
             raise Refused(f"The endpoint of {group} in {name} is removed already.", code="already_removed")
         return names.ENDPOINT_REMOVED
 
-    return _operated(group, name, actor, reason, judged, world)
+    return _operated(group, name, actor, reason, judged, context)
 
 
-def restore_endpoint(group: str, name: str, actor: Actor, reason: str, *, world: Context) -> Receipt:
+def restore_endpoint(group: str, name: str, actor: Actor, reason: str, *, context: Context) -> Receipt:
     """Ask for an endpoint again, after it was removed or has failed.
 
     Raises:
@@ -71,15 +71,15 @@ def restore_endpoint(group: str, name: str, actor: Actor, reason: str, *, world:
             raise Refused(f"The endpoint of {group} in {name} serves what is live.", code="in_service")
         return names.ENDPOINT_RESTORED
 
-    return _operated(group, name, actor, reason, judged, world)
+    return _operated(group, name, actor, reason, judged, context)
 
 
 def _operated(
-    group: str, name: str, actor: Actor, reason: str, judged: Callable[[GroupSnapshot], str], world: Context
+    group: str, name: str, actor: Actor, reason: str, judged: Callable[[GroupSnapshot], str], context: Context
 ) -> Receipt:
     reason = checked_reason(reason)
-    policy.may_roll_back(actor, name, group, world.config).require()
-    settings = world.config.environment(name, group).endpoint
+    policy.may_roll_back(actor, name, group, context.config).require()
+    settings = context.config.environment(name, group).endpoint
     if settings is None:
         raise Refused(
             f"{name} has no endpoints: see [advanced.environments.{name}.endpoint] in promotion.toml.",
@@ -94,4 +94,4 @@ def _operated(
         changed = payloads.EndpointChanged(status=status, reason=reason, endpoint=state.endpoint.name)
         return [happened(changed, actor, version=version, environment=name)]
 
-    return append(group, step, world)
+    return append(group, step, context)

@@ -18,7 +18,7 @@ from promotion.workflows import decisions
 
 
 def roll_back(
-    group: str, name: str, actor: Person | Actor, reason: str, *, world: Context, to_version: int | None = None
+    group: str, name: str, actor: Person | Actor, reason: str, *, context: Context, to_version: int | None = None
 ) -> Receipt:
     """Roll an environment back to a version that was live there; by default the last good one.
 
@@ -29,7 +29,7 @@ def roll_back(
         NotApproved: there is nothing to go back to.
     """
     reason = checked_reason(reason)
-    policy.may_roll_back(actor, name, group, world.config).require()
+    policy.may_roll_back(actor, name, group, context.config).require()
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
         environment = view.environment(name)
@@ -45,18 +45,18 @@ def roll_back(
             raise Refused(f"Version {target} was revoked.", code="revoked")
         rolled_back = happened(
             payloads.ModelRolledBack(
-                from_version=environment.live, reason=reason, order=tuple(world.config.environment_names)
+                from_version=environment.live, reason=reason, order=tuple(context.config.environment_names)
             ),
-            _as_actor(actor, group, [name], world),
+            _as_actor(actor, group, [name], context),
             version=target,
             environment=name,
         )
         return [*_given_way(environment, target), rolled_back]
 
-    return append(group, step, world)
+    return append(group, step, context)
 
 
-def revoke(group: str, version: int, actor: Person | Actor, reason: str, *, world: Context) -> Receipt:
+def revoke(group: str, version: int, actor: Person | Actor, reason: str, *, context: Context) -> Receipt:
     """Take a version out of every environment at once; each falls back to its last good version, or to nothing.
 
     Raises:
@@ -64,24 +64,24 @@ def revoke(group: str, version: int, actor: Person | Actor, reason: str, *, worl
         Invalid: the version was never registered.
     """
     reason = checked_reason(reason)
-    policy.may_revoke(actor, group, world.config).require()
+    policy.may_revoke(actor, group, context.config).require()
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
         if known(view, version).revoked:
             raise AlreadyDecided(f"Version {version} is already revoked.", code="revoked")
-        instead = falls_back(view, version, world.config)
+        instead = falls_back(view, version, context.config)
         return [
             happened(
-                payloads.ModelRevoked(reason=reason, falls_back=instead, order=tuple(world.config.environment_names)),
-                _as_actor(actor, group, world.config.environment_names, world),
+                payloads.ModelRevoked(reason=reason, falls_back=instead, order=tuple(context.config.environment_names)),
+                _as_actor(actor, group, context.config.environment_names, context),
                 version=version,
             )
         ]
 
-    return append(group, step, world)
+    return append(group, step, context)
 
 
-def ask_for(group: str, version: int, arn: str, actor: Actor, reason: str, *, world: Context) -> Receipt:
+def ask_for(group: str, version: int, arn: str, actor: Actor, reason: str, *, context: Context) -> Receipt:
     """Request a version for the first environment; a version that is not in the ledger is registered after this event.
 
     The same question by the same person once more, before the version is registered, appends nothing: the receipt has the event
@@ -92,31 +92,31 @@ def ask_for(group: str, version: int, arn: str, actor: Actor, reason: str, *, wo
         AlreadyDecided: its request is open, was approved, or a newer version is live there or asks.
     """
     reason = checked_reason(reason)
-    policy.may_revoke(actor, group, world.config).require()
-    first = world.config.environment_names[0]
-    state = world.ledger.view(group).find_version(version)
+    policy.may_revoke(actor, group, context.config).require()
+    first = context.config.environment_names[0]
+    state = context.ledger.view(group).find_version(version)
     if state is None:
         asked = payloads.RegistrationAsked(version=version, arn=arn, reason=reason)
-        stands = [event for event in world.ledger.events(group) if event.payload == asked and event.actor == actor]
+        stands = [event for event in context.ledger.events(group) if event.payload == asked and event.actor == actor]
         if stands:
             return Receipt(group=group, events=(stands[-1],))
-        return append(group, lambda view: [happened(asked, actor)], world)
+        return append(group, lambda view: [happened(asked, actor)], context)
     if (request := state.requests.get(first)) is None:
         raise Refused(
             f"Version {version} is in the ledger, and nobody was asked for {first}; register it again.",
             code="not_asked",
         )
-    return decisions.ask_again(request.id, actor, reason, world=world)
+    return decisions.ask_again(request.id, actor, reason, context=context)
 
 
-def adopt(package: Package, name: str, actor: Actor, reason: str, *, world: Context) -> Receipt:
+def adopt(package: Package, name: str, actor: Actor, reason: str, *, context: Context) -> Receipt:
     """Attest a version as what already served in `name` when this service arrived; its open request there, or an older one, ends.
 
     Raises:
         Refused: something is or was live there under this service already, or the actor is no operator.
     """
     reason = checked_reason(reason)
-    policy.may_roll_back(actor, name, package.group, world.config).require()
+    policy.may_roll_back(actor, name, package.group, context.config).require()
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
         environment = view.environment(name)
@@ -139,7 +139,7 @@ def adopt(package: Package, name: str, actor: Actor, reason: str, *, world: Cont
                 f"The artifact can't be attested: {package.problem or 'it is not hashed yet'}.", code="artifact"
             )
         facts: list[NewEvent] = []
-        order = tuple(world.config.environment_names)
+        order = tuple(context.config.environment_names)
         if known_state is None:
             registered = payloads.ModelRegistered(package=package, environments=order)
             facts.append(happened(registered, actor, version=package.version))
@@ -151,7 +151,7 @@ def adopt(package: Package, name: str, actor: Actor, reason: str, *, world: Cont
         )
         return [*facts, *_given_way(environment, package.version), attested]
 
-    return append(package.group, step, world)
+    return append(package.group, step, context)
 
 
 def _given_way(environment: EnvironmentState, version: int) -> list[NewEvent]:
@@ -163,7 +163,7 @@ def _given_way(environment: EnvironmentState, version: int) -> list[NewEvent]:
 
 
 def record_bypass(
-    group: str, version: int, status: str, by: str, *, world: Context, at: datetime | None = None
+    group: str, version: int, status: str, by: str, *, context: Context, at: datetime | None = None
 ) -> Receipt:
     """Record that a version's approval status was set outside this service.
 
@@ -175,7 +175,7 @@ def record_bypass(
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
         state = known(view, version)
-        first = world.config.environment_names[0]
+        first = context.config.environment_names[0]
         seen = f"{status} {at.isoformat() if at else ''}".strip()
         if status == registry_status(state, first):
             return "the registry says what the ledger says"
@@ -185,7 +185,7 @@ def record_bypass(
         if at is not None and state.status_since is not None and at < state.status_since:
             return "a later decision is on its way to the registry"
         # A version rejected outside is only reported: to approve it again is a person's decision.
-        reverted = world.config.bypass == "revert" and status == names.APPROVED
+        reverted = context.config.bypass == "revert" and status == names.APPROVED
         return [
             happened(
                 payloads.ApprovalBypassed(
@@ -196,12 +196,12 @@ def record_bypass(
             )
         ]
 
-    return append(group, step, world)
+    return append(group, step, context)
 
 
-def _as_actor(actor: Person | Actor, group: str, environments: Iterable[str], world: Context) -> Actor:
+def _as_actor(actor: Person | Actor, group: str, environments: Iterable[str], context: Context) -> Actor:
     """The actor, with the approver group that gave a person the right to act in one of the environments."""
     if not isinstance(actor, Person):
         return actor
-    allowed = (world.config.environment(name, group).approver_group.id for name in environments)
+    allowed = (context.config.environment(name, group).approver_group.id for name in environments)
     return actor.as_actor(next((each for each in allowed if each in actor.groups), ""))

@@ -16,15 +16,23 @@ from promotion.workflows.requests import ask
 
 
 def registered(
-    view: GroupSnapshot, package: Package, evidence: Evidence, world: Context, *, unasked: str = "", changed: str = ""
+    view: GroupSnapshot, package: Package, evidence: Evidence, context: Context, *, unasked: str = "", changed: str = ""
 ) -> list[NewEvent]:
     """Return the events of a version that is new to the ledger: its registration, and its first request unless `unasked`."""
-    fact = _registration(package, evidence, world, unasked)
-    return [fact] if unasked else [fact, *ask(view, package, _first(world), evidence, SYSTEM, world, changed=changed)]
+    fact = _registration(package, evidence, context, unasked)
+    return (
+        [fact] if unasked else [fact, *ask(view, package, _first(context), evidence, SYSTEM, context, changed=changed)]
+    )
 
 
 def seen_again(
-    view: GroupSnapshot, state: VersionState, package: Package, evidence: Evidence, world: Context, *, unasked: str = ""
+    view: GroupSnapshot,
+    state: VersionState,
+    package: Package,
+    evidence: Evidence,
+    context: Context,
+    *,
+    unasked: str = "",
 ) -> list[NewEvent] | str:
     """Return the events of a version that is in the ledger and that the registry describes again.
 
@@ -32,10 +40,10 @@ def seen_again(
     Changes of the description, and all changes after an approval, are recorded for the page.
     """
     if package_changes.is_another(state.package, package):
-        return _another(view, state, package, evidence, world, unasked=unasked)
+        return _another(view, state, package, evidence, context, unasked=unasked)
     if state.revoked:
         return f"version {package.version} is revoked"
-    changes = package_changes.changes(state.package, package, world.config.environment_names)
+    changes = package_changes.changes(state.package, package, context.config.environment_names)
     mended = bool(state.package.problem) and not state.package.hashing and not (package.problem or package.hashing)
     served = [field for field in changes if package_changes.is_served(field)]
     if not (mended or served) or state.approvals:
@@ -47,14 +55,14 @@ def seen_again(
         told = bool(served) and news
         return [happened(payloads.PackageChanged(changes=changes, told=told), SYSTEM, version=package.version)]
     changed = happened(payloads.PackageChanged(changes=changes, package=package), SYSTEM, version=package.version)
-    request = state.requests.get(_first(world))
-    if request is None or request.state_at(world.now) != "Pending":
+    request = state.requests.get(_first(context))
+    if request is None or request.state_at(context.now) != "Pending":
         return [changed]
     what = f"Changed in the registry: {listed(served)}." if served else "What was wrong with the package was mended."
-    return [changed, *ask(view, package, _first(world), evidence, SYSTEM, world, changed=what)]
+    return [changed, *ask(view, package, _first(context), evidence, SYSTEM, context, changed=what)]
 
 
-def record_removed(group: str, version: int, *, world: Context) -> Receipt:
+def record_removed(group: str, version: int, *, context: Context) -> Receipt:
     """Record that a version is no longer in the registry; it can't be approved any more.
 
     Raises:
@@ -66,14 +74,14 @@ def record_removed(group: str, version: int, *, world: Context) -> Receipt:
             return "it is recorded already"
         return [happened(payloads.PackageRemoved(), SYSTEM, version=version)]
 
-    return append(group, step, world)
+    return append(group, step, context)
 
 
 def _another(
-    view: GroupSnapshot, state: VersionState, package: Package, evidence: Evidence, world: Context, *, unasked: str
+    view: GroupSnapshot, state: VersionState, package: Package, evidence: Evidence, context: Context, *, unasked: str
 ) -> list[NewEvent] | str:
     """Another package begins under a known number: its group was deleted and made anew, and is numbered from 1 again."""
-    made, new = (each.created_at or world.now for each in (state.package, package))
+    made, new = (each.created_at or context.now for each in (state.package, package))
     if new < made:
         return f"version {package.version} was made anew since"
     facts: list[NewEvent] = []
@@ -87,19 +95,19 @@ def _another(
     change = payloads.PackageChanged(
         changes={package_changes.CREATED: (iso(made), iso(new))}, anew=True, keeps=tuple(keeps)
     )
-    facts += [happened(change, SYSTEM, version=package.version), _registration(package, evidence, world, unasked)]
+    facts += [happened(change, SYSTEM, version=package.version), _registration(package, evidence, context, unasked)]
     if unasked:
         return facts
     # The request sees the group after these events, without pending or live versions that are gone.
     after = GroupSnapshot(view.head, environments=view.environments, versions=view.versions, load=view.find_version)
-    for event in chained(view.head, facts, time=world.now, policy_digest=""):
+    for event in chained(view.head, facts, time=context.now, policy_digest=""):
         evolve(after, event)
-    return [*facts, *ask(after, package, _first(world), evidence, SYSTEM, world)]
+    return [*facts, *ask(after, package, _first(context), evidence, SYSTEM, context)]
 
 
-def _registration(package: Package, evidence: Evidence, world: Context, unasked: str) -> NewEvent:
+def _registration(package: Package, evidence: Evidence, context: Context, unasked: str) -> NewEvent:
     requester = package.requester
-    order = tuple(world.config.environment_names)
+    order = tuple(context.config.environment_names)
     return happened(
         payloads.ModelRegistered(package=package, environments=order, unasked=unasked),
         requester.actor if requester else SYSTEM,
@@ -108,8 +116,8 @@ def _registration(package: Package, evidence: Evidence, world: Context, unasked:
     )
 
 
-def _first(world: Context) -> str:
-    return world.config.environment_names[0]
+def _first(context: Context) -> str:
+    return context.config.environment_names[0]
 
 
 def _is_older(view: GroupSnapshot, number: int, package: Package) -> bool:

@@ -36,7 +36,7 @@ def ask(
     name: str,
     evidence: Evidence,
     actor: Actor,
-    world: Context,
+    context: Context,
     *,
     changed: str = "",
 ) -> list[NewEvent]:
@@ -54,9 +54,9 @@ def ask(
     before = state.requests.get(name) if state else None
     earlier = state.attempts.get(name, 0) if state else 0
     attempt = (before.attempt if before else earlier) + 1
-    rules = world.config.environment(name, package.group)
+    rules = context.config.environment(name, package.group)
     results = evaluate(rules.gates, evidence, _live_evidence(view, environment))
-    newer = policy.overtaken_by(package.version, environment, world.now)
+    newer = policy.overtaken_by(package.version, environment, context.now)
     if newer is not None:
         late = payloads.RequestSuperseded(
             request_id=request_id(package.group, package.version, name, attempt),
@@ -65,7 +65,7 @@ def ask(
             gates=results,
         )
         return [happened(late, SYSTEM, version=package.version, environment=name)]
-    if environment.pending is not None and _pending_expired(environment, world):
+    if environment.pending is not None and _pending_expired(environment, context):
         facts += expiry(view.version(environment.pending).requests[name])
     elif environment.pending is not None:
         facts.append(
@@ -82,7 +82,7 @@ def ask(
         happened(
             payloads.ApprovalRequested(
                 attempt=attempt,
-                expires_at=freezes.after(world.now, rules.lifetime, freezes.windows_of(world.config, name)),
+                expires_at=freezes.after(context.now, rules.lifetime, freezes.windows_of(context.config, name)),
                 evidence=evidence,
                 gates=results,
                 changed=changed,
@@ -96,18 +96,18 @@ def ask(
     return facts
 
 
-def add_run(view: GroupSnapshot, state: VersionState, following: str, evidence: Evidence, world: Context) -> AddedRun:
+def add_run(view: GroupSnapshot, state: VersionState, following: str, evidence: Evidence, context: Context) -> AddedRun:
     """Return the effect of a further run on the version's open request for `following`; nothing if there is none.
 
     A run that failed measured nothing, so what the last completed one found still stands.
     """
     request = state.requests.get(following)
-    if request is None or request.state_at(world.now) != "Pending" or evidence.status != "Completed":
+    if request is None or request.state_at(context.now) != "Pending" or evidence.status != "Completed":
         return AddedRun()
-    rules = world.config.environment(following, state.group)
+    rules = context.config.environment(following, state.group)
     gates = evaluate(rules.gates, evidence, _live_evidence(view, view.environment(following)))
     turned = all(gate.open for gate in gates) != request.gates_open
-    quiet = request.told_at is not None and world.now - request.told_at < TOLD_AGAIN_AFTER
+    quiet = request.told_at is not None and context.now - request.told_at < TOLD_AGAIN_AFTER
     return AddedRun(request_id=request.id, gates=gates, told=turned and not quiet)
 
 
@@ -129,9 +129,9 @@ def expiry(request: Request) -> list[NewEvent]:
     ]
 
 
-def _pending_expired(environment: EnvironmentState, world: Context) -> bool:
+def _pending_expired(environment: EnvironmentState, context: Context) -> bool:
     """Return True if the pending request is past its expiry, even before the sweep records it."""
-    return environment.pending_expires_at is not None and world.now >= environment.pending_expires_at
+    return environment.pending_expires_at is not None and context.now >= environment.pending_expires_at
 
 
 def _request_of(view: GroupSnapshot, version: int, name: str) -> str:

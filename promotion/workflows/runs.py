@@ -16,7 +16,9 @@ from promotion.workflows.drift import after_run
 from promotion.workflows.requests import AddedRun, add_run, ask, fails_anew
 
 
-def record_inference(group: str, version: int, evidence: Evidence, *, world: Context, actor: Actor = SYSTEM) -> Receipt:
+def record_inference(
+    group: str, version: int, evidence: Evidence, *, context: Context, actor: Actor = SYSTEM
+) -> Receipt:
     """Record the results of a run in `evidence.environment`; the version's first one requests approval for the next.
 
     A further run adds its evidence to the open request. A request closed by a person or by time is not opened again.
@@ -27,7 +29,7 @@ def record_inference(group: str, version: int, evidence: Evidence, *, world: Con
         Refused: it is reported, and the version is not approved there.
     """
     name = evidence.environment or ""
-    world.config.environment(name, group)
+    context.config.environment(name, group)
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
         state = known(view, version)
@@ -39,9 +41,9 @@ def record_inference(group: str, version: int, evidence: Evidence, *, world: Con
         if evidence.reporter:
             policy.may_be_reported(state, name).require()
         found = carried(evidence, state.package)
-        drifting, drift = after_run(view, version, found, world)
-        following = world.config.next(name)
-        added = add_run(view, state, following, found, world) if following is not None else AddedRun()
+        drifting, drift = after_run(view, version, found, context)
+        following = context.config.next(name)
+        added = add_run(view, state, following, found, context) if following is not None else AddedRun()
         completed = happened(
             payloads.InferenceCompleted(
                 evidence=found,
@@ -61,12 +63,12 @@ def record_inference(group: str, version: int, evidence: Evidence, *, world: Con
             return [completed, *drift]
         if following in state.requests or state.statuses.get(following) != names.PENDING:
             return [completed, *drift]
-        return [completed, *drift, *ask(view, state.package, following, found, SYSTEM, world)]
+        return [completed, *drift, *ask(view, state.package, following, found, SYSTEM, context)]
 
-    return append(group, step, world)
+    return append(group, step, context)
 
 
-def record_failure(group: str, name: str, run_id: str, problem: str, *, broken: bool, world: Context) -> Receipt:
+def record_failure(group: str, name: str, run_id: str, problem: str, *, broken: bool, context: Context) -> Receipt:
     """Record that a run in `name` failed before it began: there is no new evidence for the live version.
 
     With `broken`, because the record or the bytes are not those that were approved.
@@ -74,7 +76,7 @@ def record_failure(group: str, name: str, run_id: str, problem: str, *, broken: 
     Raises:
         Invalid: the environment is unknown.
     """
-    world.config.environment(name, group)
+    context.config.environment(name, group)
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
         live = view.environment(name).live
@@ -100,4 +102,4 @@ def record_failure(group: str, name: str, run_id: str, problem: str, *, broken: 
             facts.append(happened(found, SYSTEM, version=live, environment=name))
         return facts
 
-    return append(group, step, world)
+    return append(group, step, context)

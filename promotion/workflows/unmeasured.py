@@ -14,7 +14,7 @@ from promotion.ledger.snapshot import GroupSnapshot
 from promotion.workflows.requests import ask
 
 
-def record_unmeasured(group: str, version: int, name: str, reason: str, *, world: Context) -> Receipt:
+def record_unmeasured(group: str, version: int, name: str, reason: str, *, context: Context) -> Receipt:
     """Record that a version isn't measured in `name`, and request the next environment if `without_run` allows it.
 
     Once for each version and environment: a schedule that finds no input every hour sends no mail again.
@@ -22,10 +22,10 @@ def record_unmeasured(group: str, version: int, name: str, reason: str, *, world
     Raises:
         Invalid: the version or the environment is unknown.
     """
-    world.config.environment(name, group)
+    context.config.environment(name, group)
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
-        state, following = known(view, version), world.config.next(name)
+        state, following = known(view, version), context.config.next(name)
         if following is None:
             return f"no environment comes after {name}"
         if state.statuses.get(name) != names.APPROVED:
@@ -34,13 +34,13 @@ def record_unmeasured(group: str, version: int, name: str, reason: str, *, world
             return "it was measured there, or this is recorded already"
         if following in state.requests or state.statuses.get(following) != names.PENDING:
             return f"{following} was asked already"
-        asks = without_run.asks_without_run(world.config, name, group)
+        asks = without_run.asks_without_run(context.config, name, group)
         skipped = happened(
             payloads.InferenceSkipped(reason=reason, asks=asks), SYSTEM, version=version, environment=name
         )
         if not asks:
             return [skipped]
         nothing = Evidence(source="inference", environment=name, status="Missing", problem=reason)
-        return [skipped, *ask(view, state.package, following, carried(nothing, state.package), SYSTEM, world)]
+        return [skipped, *ask(view, state.package, following, carried(nothing, state.package), SYSTEM, context)]
 
-    return append(group, step, world)
+    return append(group, step, context)

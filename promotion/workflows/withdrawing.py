@@ -12,7 +12,7 @@ from promotion.ledger.snapshot import GroupSnapshot
 from promotion.workflows import decisions
 
 
-def withdraw(asked: str, person: Person, reason: str, *, world: Context) -> Receipt:
+def withdraw(asked: str, person: Person, reason: str, *, context: Context) -> Receipt:
     """Close the pending request `asked` without a decision; a reason is welcome, and not needed.
 
     Raises:
@@ -23,9 +23,9 @@ def withdraw(asked: str, person: Person, reason: str, *, world: Context) -> Rece
     group, version, name, _ = parse_request_id(asked)
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
-        situation = decisions.situation(view, asked, world=world)
+        situation = decisions.situation(view, asked, context=context)
         own_models.may_withdraw(person, situation).require()
         withdrawn = payloads.RequestWithdrawn(request_id=situation.request.id, reason=reason)
         return [happened(withdrawn, person.as_actor(), version=version, environment=name)]
 
-    return append(group, step, world)
+    return append(group, step, context)

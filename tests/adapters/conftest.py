@@ -23,7 +23,7 @@ from promotion.aws.ledger_table.ledger import DynamoLedger
 # Fixtures of the tests of this folder.
 from tests.adapters.running import command as command
 from tests.adapters.running import running as running
-from tests.fakes import GROUP, PREFIX, House
+from tests.fakes import GROUP, PREFIX, FakeService
 
 LEDGER, PROJECTIONS, ANCHORS, MODELS = "ledger", "projections", "anchors", "promotion-models"
 
@@ -118,18 +118,20 @@ def hand() -> Iterator[SageMakerDriver]:
     mended.runners.clear()
 
 
-def prepares_runs_of(house: House, aws: Aws, monkeypatch: pytest.MonkeyPatch, *, evidence: str, image: str) -> None:
-    """Have `prepare_inference` run on a house, with the input of a run in S3."""
+def prepares_runs_of(
+    fake: FakeService, aws: Aws, monkeypatch: pytest.MonkeyPatch, *, evidence: str, image: str
+) -> None:
+    """Have `prepare_inference` run on a service in memory, with the input of a run in S3."""
     aws.client("s3").put_object(Bucket=MODELS, Key="input.jsonl", Body=b"{}\n")
     monkeypatch.setenv(names.EVIDENCE_BUCKET, evidence)
     monkeypatch.setenv(names.INFERENCE_IMAGE, image)
     for name, value in (
         ("client", aws.client),
-        ("config", lambda: house.config),
-        ("ledger", lambda: house.ledger),
-        ("parameter_store", lambda purpose: house.ssm),
+        ("config", lambda: fake.config),
+        ("ledger", lambda: fake.ledger),
+        ("parameter_store", lambda purpose: fake.ssm),
         ("prefix", lambda: PREFIX),
-        ("now", lambda: house.now),
-        ("public_key", lambda: house.signer.public_key),
+        ("now", lambda: fake.now),
+        ("public_key", lambda: fake.signer.public_key),
     ):
         monkeypatch.setattr(prepare_inference, name, value)

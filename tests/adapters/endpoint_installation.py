@@ -16,7 +16,7 @@ from promotion.errors import PromotionError
 from promotion.ledger.append import Receipt
 from promotion.workflows.commands import RecordEndpoint, dispatch
 from tests.adapters.conftest import Aws, SageMakerDriver
-from tests.fakes import CONFIG_TEXT, GROUP, PREFIX, House, a_package
+from tests.fakes import CONFIG_TEXT, GROUP, PREFIX, FakeService, a_package
 
 NAME = f"promotion-dev-{GROUP}"
 SECTION = "[advanced.environments.dev.endpoint]\nlargest_latency_ms = 500.0\n"
@@ -35,7 +35,7 @@ class Installation:
     """The ledger and Parameter Store in memory, SageMaker and CloudWatch in moto, and the function between them."""
 
     def __init__(self, aws: Aws, hand: SageMakerDriver, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.house = House(config=parse(TEXT))
+        self.fake = FakeService(config=parse(TEXT))
         self.hand = hand
         self.sagemaker, self.cloudwatch = aws.client("sagemaker"), aws.client("cloudwatch")
         self.refusal = ""
@@ -46,12 +46,12 @@ class Installation:
         variables.cache_clear()
         for name, value in (
             ("client", lambda service: getattr(self, service)),
-            ("config", lambda: self.house.config),
-            ("ledger", lambda: self.house.ledger),
-            ("parameter_store", lambda purpose: self.house.ssm),
+            ("config", lambda: self.fake.config),
+            ("ledger", lambda: self.fake.ledger),
+            ("parameter_store", lambda purpose: self.fake.ssm),
             ("recorder", lambda: self),
             ("prefix", lambda: PREFIX),
-            ("public_key", lambda: self.house.signer.public_key),
+            ("public_key", lambda: self.fake.signer.public_key),
         ):
             monkeypatch.setattr(on_live_changed, name, value)
 
@@ -63,11 +63,11 @@ class Installation:
     def record(self, command: RecordEndpoint) -> Receipt:
         if self.refusal:
             raise PromotionError(self.refusal)
-        return dispatch(command, self.house.world)
+        return dispatch(command, self.fake.context)
 
-    def climb(self, version: int) -> None:
-        self.house.climb(version, to="dev")
-        self.house.project()
+    def promote(self, version: int) -> None:
+        self.fake.promote(version, to="dev")
+        self.fake.project()
 
     def wake(self, **event: Any) -> dict[str, str]:
         """The sweep, unless an event is given."""
@@ -87,7 +87,7 @@ class Installation:
         self.hand.leaving.pop().gone()
 
     def serve(self, version: int) -> None:
-        self.climb(version)
+        self.promote(version)
         self.step()
         self.ends_well()
         assert self.step() == "settled"
@@ -99,7 +99,7 @@ class Installation:
 
     @property
     def known(self) -> EndpointState:
-        return self.house.view().environment("dev").endpoint
+        return self.fake.view().environment("dev").endpoint
 
     @property
     def exists(self) -> bool:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from lambdas.handlers import prepare_inference
 from promotion.config.loading import Config
 from tests.adapters.conftest import MODELS, Aws, prepares_runs_of
-from tests.fakes import CONFIG, GROUP, House, a_package
+from tests.fakes import CONFIG, GROUP, FakeService, a_package
 
 EVIDENCE = "evidence"
 KEY = f"{GROUP}/model.tar.gz"
@@ -21,18 +21,18 @@ SETTINGS = {"execution_role_arn": "arn:aws:iam::123456789012:role/dev", "evidenc
 PLACES = {name: f"s3://{MODELS}/{name}.jsonl" for name in ("input", "references")}
 
 
-def live_in_dev(aws: Aws, monkeypatch: pytest.MonkeyPatch, config: Config = CONFIG, **about: Any) -> House:
+def live_in_dev(aws: Aws, monkeypatch: pytest.MonkeyPatch, config: Config = CONFIG, **about: Any) -> FakeService:
     """Make version 1 live in dev, described by `about`; its runs have an input in S3."""
-    house = House(config)
+    fake = FakeService(config)
     version = aws.s3.put_object(Bucket=MODELS, Key=KEY, Body=APPROVED)["VersionId"]
     [given] = a_package(1).containers
     url, sha256 = f"s3://{MODELS}/{KEY}", hashlib.sha256(APPROVED).hexdigest()
     held = replace(given, model_data_url=url, model_data_version_id=version, sha256=sha256)
-    house.register(1, containers=(held,), **about)
-    house.decide(1, "dev")
-    house.project()
-    prepares_runs_of(house, aws, monkeypatch, evidence=EVIDENCE, image=OURS)
-    return house
+    fake.register(1, containers=(held,), **about)
+    fake.decide(1, "dev")
+    fake.project()
+    prepares_runs_of(fake, aws, monkeypatch, evidence=EVIDENCE, image=OURS)
+    return fake
 
 
 def run(**changes: Any) -> dict[str, Any]:

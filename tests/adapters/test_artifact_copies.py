@@ -16,7 +16,7 @@ from promotion.client.live_record import LiveContainer, LiveModel
 from promotion.errors import IntegrityError, Invalid
 from tests.adapters.conftest import MODELS, Aws
 from tests.adapters.prepared import APPROVED, EVIDENCE, KEY, OURS, live_in_dev, run
-from tests.fakes import GROUP, House, as_client
+from tests.fakes import GROUP, FakeService, as_client
 
 PLAIN = "plain"
 THEIRS = "1.dkr.ecr.eu-central-1.amazonaws.com/xgboost:7"
@@ -150,22 +150,22 @@ def test_an_image_that_compares_files_with_the_manifest_needs_no_copy(
 
 
 @pytest.fixture
-def prepared(s3: Any, aws: Aws, monkeypatch: pytest.MonkeyPatch) -> House:
+def prepared(s3: Any, aws: Aws, monkeypatch: pytest.MonkeyPatch) -> FakeService:
     return live_in_dev(aws, monkeypatch)
 
 
-def test_a_prepared_run_keeps_to_the_approved_bytes_whatever_is_put_there_later(prepared: House, s3: Any) -> None:
+def test_a_prepared_run_keeps_to_the_approved_bytes_whatever_is_put_there_later(prepared: FakeService, s3: Any) -> None:
     wanted = run()["create_model"]["Containers"][0]
     put(s3, OTHER)
     assert read(s3, wanted["ModelDataUrl"]) == APPROVED
     assert wanted["ModelDataUrl"].startswith(f"s3://{EVIDENCE}/{names.COPIES}/")
 
 
-def test_a_run_is_scored_by_the_services_own_image(prepared: House) -> None:
+def test_a_run_is_scored_by_the_services_own_image(prepared: FakeService) -> None:
     assert run()["score"]["AppSpecification"]["ImageUri"] == OURS
 
 
-def test_without_an_image_of_ours_no_run_is_prepared(prepared: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_image_of_ours_no_run_is_prepared(prepared: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(names.INFERENCE_IMAGE, "")
     with pytest.raises(Invalid, match=r"inference\.image"):
         run()

@@ -21,17 +21,17 @@ from promotion.ledger.events import NewEvent, chained
 from promotion.ledger.fold import evolve
 from promotion.rendering.documents.board import GROUPS_ON_A_PAGE
 from tests.adapters.conftest import LEDGER, Aws
-from tests.fakes import GROUP, House, as_client
+from tests.fakes import GROUP, FakeService, as_client
 
 ENVIRONMENTS = ("dev", "test", "prod")
 HEAD = {"pk": {"S": f"GROUP#{GROUP}"}, "sk": {"S": "HEAD"}}
 
 
 @pytest.fixture
-def house(aws: Aws) -> House:
-    house = House()
-    house.ledger = aws.ledger  # type: ignore[assignment]
-    return house
+def fake(aws: Aws) -> FakeService:
+    fake = FakeService()
+    fake.ledger = aws.ledger  # type: ignore[assignment]
+    return fake
 
 
 def put(aws: Aws, groups: list[str], environments: tuple[str, ...] = ENVIRONMENTS) -> None:
@@ -128,40 +128,40 @@ def test_a_group_whose_states_cannot_be_read_takes_its_place_on_a_page(aws: Aws)
 # --- active groups
 
 
-def happens(house: House, kind: str, **data: Any) -> None:
-    view = house.view()
+def happens(fake: FakeService, kind: str, **data: Any) -> None:
+    view = fake.view()
     fact = NewEvent(kind=kind, actor=SYSTEM, version=1, environment="dev", data=data)
-    house.later(minutes=1)
-    events = chained(view.head, [fact], time=house.now, policy_digest="")
+    fake.later(minutes=1)
+    events = chained(view.head, [fact], time=fake.now, policy_digest="")
     for event in events:
         evolve(view, event)
-    house.ledger.append(view, events)
+    fake.ledger.append(view, events)
 
 
-def test_a_group_is_active_while_a_request_is_open_or_a_live_version_has_a_problem(house: House, aws: Aws) -> None:
+def test_a_group_is_active_while_a_request_is_open_or_a_live_version_has_a_problem(fake: FakeService, aws: Aws) -> None:
     def active() -> list[str]:
         found = aws.ledger.board.active_groups()
-        assert found == [GROUP] * house.view().is_active
-        assert aws.ledger.stored_head(GROUP).differences(house.view()) == ()
+        assert found == [GROUP] * fake.view().is_active
+        assert aws.ledger.stored_head(GROUP).differences(fake.view()) == ()
         return found
 
     assert active() == []
-    house.register(1)
+    fake.register(1)
     assert active() == [GROUP]
-    house.decide(1, "dev")
+    fake.decide(1, "dev")
     assert active() == []
-    happens(house, names.DRIFT_DETECTED, drift={"length_psi": 0.4}, source="monitor")
+    happens(fake, names.DRIFT_DETECTED, drift={"length_psi": 0.4}, source="monitor")
     assert active() == [GROUP]
-    happens(house, names.DRIFT_ENDED, source="monitor")
+    happens(fake, names.DRIFT_ENDED, source="monitor")
     assert active() == []
-    happens(house, names.ENDPOINT_CHANGED, status=names.ENDPOINT_FAILED, endpoint="dev")
+    happens(fake, names.ENDPOINT_CHANGED, status=names.ENDPOINT_FAILED, endpoint="dev")
     assert active() == [GROUP]
-    happens(house, names.ENDPOINT_CHANGED, status=names.ENDPOINT_REMOVED)
+    happens(fake, names.ENDPOINT_CHANGED, status=names.ENDPOINT_REMOVED)
     assert active() == []
-    happens(house, names.INTEGRITY_BROKEN, problem="model.tar.gz has another SHA-256 than was approved")
+    happens(fake, names.INTEGRITY_BROKEN, problem="model.tar.gz has another SHA-256 than was approved")
     assert active() == [GROUP]
-    house.register(2)
-    house.decide(2, "dev")
+    fake.register(2)
+    fake.decide(2, "dev")
     assert active() == []
 
 
@@ -191,27 +191,27 @@ def test_states_of_active_groups_are_read_a_hundred_a_call(aws: Aws) -> None:
     assert sorted((state.group, state.name) for state in found) == [(g, n) for g in groups for n in ("dev", "test")]
 
 
-def test_a_head_of_another_release_is_put_where_its_states_belong(house: House, aws: Aws) -> None:
-    house.register(1)
+def test_a_head_of_another_release_is_put_where_its_states_belong(fake: FakeService, aws: Aws) -> None:
+    fake.register(1)
     aws.dynamodb.update_item(TableName=LEDGER, Key=HEAD, UpdateExpression="REMOVE board_pk, board_sk")
     assert aws.ledger.board.active_groups() == []
-    [line] = [found.difference.line for found in house.verify() if found.difference.what == "ledger"]
+    [line] = [found.difference.line for found in fake.verify() if found.difference.what == "ledger"]
     assert line == f"ledger {GROUP} head, board_pk: expected OPEN, found nothing"
     assert aws.ledger.refold(GROUP) == 1
     assert aws.ledger.board.active_groups() == [GROUP]
-    house.decide(1, "dev")
+    fake.decide(1, "dev")
     aws.dynamodb.update_item(
         TableName=LEDGER,
         Key=HEAD,
         UpdateExpression="SET board_pk = :pk, board_sk = :sk",
         ExpressionAttributeValues={":pk": {"S": "OPEN"}, ":sk": {"S": GROUP}},
     )
-    [line] = [found.difference.line for found in house.verify() if found.difference.what == "ledger"]
+    [line] = [found.difference.line for found in fake.verify() if found.difference.what == "ledger"]
     assert line == f"ledger {GROUP} head, board_pk: expected nothing, found OPEN"
     assert aws.ledger.refold(GROUP) == 1
     assert aws.ledger.board.active_groups() == []
     assert aws.ledger.refold(GROUP) == 0
-    house.register(2)
+    fake.register(2)
     assert aws.ledger.board.active_groups() == [GROUP]
 
 

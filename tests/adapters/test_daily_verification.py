@@ -16,22 +16,22 @@ from promotion.ledger.checkpoint import Checkpoint
 from promotion.ledger.events import OpenDifferences
 from tests.adapters.running import LIVE, Command, tamper
 from tests.fakes import BEGINNING, GROUP, PREFIX
-from tests.faults import ground
-from tests.faults.plant import Plant
+from tests.faults import resources
+from tests.faults.simulation import Simulation
 
 
-def test_the_daily_function_anchors_what_is_whole_once(running: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_daily_function_anchors_what_is_whole_once(running: Simulation, capsys: pytest.CaptureFixture[str]) -> None:
     assert daily.handler({}, None)["anchored"] == 1
     assert daily.handler({}, None)["anchored"] == 0
     metrics = [json.loads(line) for line in capsys.readouterr().out.splitlines() if names.DIFFERENCES_METRIC in line]
     assert metrics[0][names.DIFFERENCES_METRIC] == [0.0]
     assert metrics[0]["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Promotion"
-    listed = boto3.client("s3").list_objects_v2(Bucket=ground.ANCHORS, Prefix="heads/")
+    listed = boto3.client("s3").list_objects_v2(Bucket=resources.ANCHORS, Prefix="heads/")
     [key] = [found["Key"] for found in listed["Contents"]]
     assert key.startswith(f"heads/{GROUP}/0000000005-")
 
 
-def test_the_daily_function_counts_differences_and_anchors_no_broken_chain(running: Plant) -> None:
+def test_the_daily_function_counts_differences_and_anchors_no_broken_chain(running: Simulation) -> None:
     tamper()
     assert daily.handler({}, None) == {"groups": 1, "differences": 1, "anchored": 1, "queued": 0}
     table = boto3.resource("dynamodb").Table("ledger")
@@ -41,7 +41,7 @@ def test_the_daily_function_counts_differences_and_anchors_no_broken_chain(runni
 
 
 @pytest.fixture
-def several(running: Plant) -> list[str]:
+def several(running: Simulation) -> list[str]:
     """Two groups beside the first, one of them with a parameter that somebody wrote over."""
     for group in ("churn", "fraud"):
         boto3.client("sagemaker").create_model_package_group(ModelPackageGroupName=group)
@@ -52,7 +52,7 @@ def several(running: Plant) -> list[str]:
 
 
 def anchored() -> set[str]:
-    found = boto3.client("s3").list_objects_v2(Bucket=ground.ANCHORS, Prefix="heads/").get("Contents", [])
+    found = boto3.client("s3").list_objects_v2(Bucket=resources.ANCHORS, Prefix="heads/").get("Contents", [])
     return {each["Key"].split("/")[1] for each in found}
 
 
@@ -61,7 +61,7 @@ def counted(said: str, metric: str) -> list[float]:
 
 
 def test_pages_of_a_large_installation_go_through_the_queue(
-    running: Plant, several: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    running: Simulation, several: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(daily, "PAGE", 2)
     capsys.readouterr()
@@ -85,7 +85,7 @@ class RunsOut:
         return 900_000 if self._left > 0 else self._then
 
 
-def test_a_call_whose_time_is_nearly_over_is_gone_on_with_by_another(running: Plant, several: list[str]) -> None:
+def test_a_call_whose_time_is_nearly_over_is_gone_on_with_by_another(running: Simulation, several: list[str]) -> None:
     found = daily.handler({}, RunsOut(groups=2))
     assert (found["groups"], found["differences"], found["queued"]) == (2, 1, 1)
     assert anchored() == set(several[:2])
@@ -93,7 +93,7 @@ def test_a_call_whose_time_is_nearly_over_is_gone_on_with_by_another(running: Pl
     assert anchored() == set(several)
 
 
-def test_a_call_whose_time_ends_while_groups_settle_passes_them_on(running: Plant, several: list[str]) -> None:
+def test_a_call_whose_time_ends_while_groups_settle_passes_them_on(running: Simulation, several: list[str]) -> None:
     for group in several:
         boto3.client("ssm").put_parameter(Name=f"{PREFIX}/{group}/canary/live", Value="{}", Type="String")
     found = daily.handler({}, RunsOut(groups=3, then=50_000))
@@ -112,7 +112,7 @@ def kept() -> Checkpoint | None:
     return checkpoints.read(GROUP)
 
 
-def test_a_verification_that_finds_nothing_is_gone_on_from(running: Plant) -> None:
+def test_a_verification_that_finds_nothing_is_gone_on_from(running: Simulation) -> None:
     assert kept() is None
     daily.handler({}, None)
     first = kept()
@@ -128,7 +128,7 @@ def test_a_verification_that_finds_nothing_is_gone_on_from(running: Plant) -> No
     assert (second.sequence > 5, second.whole_at) == (True, first.whole_at)
 
 
-def test_after_a_difference_the_last_checkpoint_stays(running: Plant) -> None:
+def test_after_a_difference_the_last_checkpoint_stays(running: Simulation) -> None:
     daily.handler({}, None)
     first = kept()
     tamper()
@@ -136,9 +136,9 @@ def test_after_a_difference_the_last_checkpoint_stays(running: Plant) -> None:
     assert kept() == first
 
 
-def test_a_checkpoint_that_was_edited_is_not_gone_on_from(running: Plant) -> None:
+def test_a_checkpoint_that_was_edited_is_not_gone_on_from(running: Simulation) -> None:
     daily.handler({}, None)
-    bucket = boto3.resource("s3").Bucket(ground.EVIDENCE)
+    bucket = boto3.resource("s3").Bucket(resources.EVIDENCE)
     [found] = list(bucket.objects.filter(Prefix=f"{names.CHECKPOINTS}/"))
     text = found.get()["Body"].read()
     bucket.put_object(Key=found.key, Body=text.replace(b'"live":1', b'"live":2'))
@@ -148,7 +148,7 @@ def test_a_checkpoint_that_was_edited_is_not_gone_on_from(running: Plant) -> Non
 
 
 def test_a_difference_is_open_from_its_first_finding_until_it_is_repaired(
-    running: Plant, command: Command, monkeypatch: pytest.MonkeyPatch
+    running: Simulation, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = DynamoDifferences(boto3.client("dynamodb"), "projections")
     daily.handler({}, None)
@@ -172,7 +172,7 @@ def test_a_difference_is_open_from_its_first_finding_until_it_is_repaired(
 
 @pytest.mark.parametrize("broken", ["open", "keep"])
 def test_marks_that_fail_hold_up_neither_verification_nor_anchors(
-    running: Plant, monkeypatch: pytest.MonkeyPatch, broken: str
+    running: Simulation, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     class Failing(DynamoDifferences):
         def open(self) -> dict[str, OpenDifferences]:

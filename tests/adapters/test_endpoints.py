@@ -24,7 +24,7 @@ def made(aws: Aws, hand: SageMakerDriver, monkeypatch: pytest.MonkeyPatch) -> In
 
 
 def test_a_promotion_makes_an_endpoint_and_its_alarms(made: Installation) -> None:
-    made.climb(1)
+    made.promote(1)
     event = {"detail-type": names.MODEL_PROMOTED, "detail": {"model_package_group": GROUP, "environment": "dev"}}
     assert made.wake(**event) == {f"{GROUP}/dev": "create"}
     assert made.described["EndpointStatus"] == "Creating"
@@ -48,7 +48,7 @@ def test_another_image_serves_from_a_copy_that_nobody_can_replace(
 def test_an_endpoint_checks_the_approved_bytes_and_runs_as_the_environments_role(made: Installation) -> None:
     made.serve(1)
     model = made.sagemaker.describe_model(ModelName=made.described["EndpointConfigName"])
-    approved = made.house.view().version(1).package.containers[0]
+    approved = made.fake.view().version(1).package.containers[0]
     assert model["Containers"][0]["Environment"]["PROMOTION_MANIFEST_SHA256"] == approved.manifest_sha256
     assert model["Containers"][0]["ModelDataUrl"] == approved.model_data_url
     assert model["ExecutionRoleArn"] == ROLE
@@ -57,7 +57,7 @@ def test_an_endpoint_checks_the_approved_bytes_and_runs_as_the_environments_role
 def test_the_next_version_updates_it_under_alarms_and_the_old_model_goes(made: Installation) -> None:
     made.serve(1)
     first = made.configs()
-    made.climb(2)
+    made.promote(2)
     assert made.step() == "update"
     last = made.described["LastDeploymentConfig"]
     assert {each["AlarmName"] for each in last["AutoRollbackConfiguration"]["Alarms"]} == made.alarms()
@@ -70,30 +70,30 @@ def test_the_next_version_updates_it_under_alarms_and_the_old_model_goes(made: I
 
 def test_a_second_delivery_does_nothing_a_second_time(made: Installation) -> None:
     made.serve(1)
-    events, configs = len(made.house.events()), made.configs()
+    events, configs = len(made.fake.events()), made.configs()
     assert [made.step(), made.step()] == ["settled", "settled"]
-    assert (len(made.house.events()), made.configs()) == (events, configs)
+    assert (len(made.fake.events()), made.configs()) == (events, configs)
 
 
 def test_a_version_that_never_gets_healthy_is_told_once_and_not_tried_again(made: Installation) -> None:
     made.serve(1)
-    made.climb(2)
+    made.promote(2)
     made.step()
     made.ends_badly("the container ended, exit status 4", back=True)
     assert [made.step(), made.step()] == ["failed", "failed"]
     assert made.hand.deploying == []
     assert (made.known.status, made.known.version) == (names.ENDPOINT_FAILED, 1)
     assert made.known.problem == "the container ended, exit status 4"
-    told = [event for event in made.house.events() if event.data.get("status") == names.ENDPOINT_FAILED]
+    told = [event for event in made.fake.events() if event.data.get("status") == names.ENDPOINT_FAILED]
     assert len(told) == 1
 
 
 def test_a_first_version_that_fails_leaves_an_endpoint_to_look_at_until_a_better_one_comes(made: Installation) -> None:
-    made.climb(1)
+    made.promote(1)
     made.step()
     made.ends_badly("never healthy", back=False)
     assert [made.step(), made.step()] == ["failed", "failed"]
-    made.climb(2)
+    made.promote(2)
     assert made.step() == "delete"
     made.is_gone()
     assert made.step() == "create"
@@ -104,11 +104,11 @@ def test_a_first_version_that_fails_leaves_an_endpoint_to_look_at_until_a_better
 
 def test_an_operator_has_it_tried_again(made: Installation) -> None:
     made.serve(1)
-    made.climb(2)
+    made.promote(2)
     made.step()
     made.ends_badly("no capacity", back=True)
     made.step()
-    hosting.restore_endpoint(GROUP, "dev", OPERATOR, "There is capacity now.", world=made.house.world)
+    hosting.restore_endpoint(GROUP, "dev", OPERATOR, "There is capacity now.", context=made.fake.context)
     assert made.step() == "update"
     made.ends_well()
     made.step()
@@ -117,12 +117,12 @@ def test_an_operator_has_it_tried_again(made: Installation) -> None:
 
 def test_a_rollback_takes_the_endpoint_back(made: Installation) -> None:
     made.serve(1)
-    made.climb(2)
+    made.promote(2)
     made.step()
     made.ends_well()
     made.step()
-    made.house.roll_back("dev")
-    made.house.project()
+    made.fake.roll_back("dev")
+    made.fake.project()
     assert made.step() == "update"
     made.ends_well()
     made.step()
@@ -131,12 +131,12 @@ def test_a_rollback_takes_the_endpoint_back(made: Installation) -> None:
 
 def test_a_revocation_falls_back_with_no_way_back(made: Installation) -> None:
     made.serve(1)
-    made.climb(2)
+    made.promote(2)
     made.step()
     made.ends_well()
     made.step()
-    made.house.revoke(2)
-    made.house.project()
+    made.fake.revoke(2)
+    made.fake.project()
     detail = {"model_package_group": GROUP, "falls_back": {"dev": 1, "test": None}}
     assert made.wake(**{"detail-type": names.MODEL_REVOKED, "detail": detail}) == {f"{GROUP}/dev": "update"}
     assert "AutoRollbackConfiguration" not in made.described["LastDeploymentConfig"]
@@ -147,8 +147,8 @@ def test_a_revocation_falls_back_with_no_way_back(made: Installation) -> None:
 
 def test_a_revocation_with_nothing_to_fall_back_to_ends_it_all(made: Installation) -> None:
     made.serve(1)
-    made.house.revoke(1)
-    made.house.project()
+    made.fake.revoke(1)
+    made.fake.project()
     assert made.step() == "delete"
     made.is_gone()
     assert made.step() == "settled"
@@ -159,21 +159,21 @@ def test_a_revocation_with_nothing_to_fall_back_to_ends_it_all(made: Installatio
 
 def test_a_removed_endpoint_stays_away_after_a_promotion(made: Installation) -> None:
     made.serve(1)
-    hosting.remove_endpoint(GROUP, "dev", OPERATOR, "Nobody calls it.", world=made.house.world)
+    hosting.remove_endpoint(GROUP, "dev", OPERATOR, "Nobody calls it.", context=made.fake.context)
     detail = {"model_package_group": GROUP, "environment": "dev", "status": names.ENDPOINT_REMOVED}
     assert made.wake(**{"detail-type": names.ENDPOINT_CHANGED, "detail": detail}) == {f"{GROUP}/dev": "delete"}
     made.is_gone()
     made.step()
-    made.climb(2)
+    made.promote(2)
     assert made.step() == "settled"
     assert not made.exists
 
 
 def test_a_change_under_way_is_waited_for(made: Installation) -> None:
     made.serve(1)
-    made.climb(2)
+    made.promote(2)
     made.step()
-    made.climb(3)
+    made.promote(3)
     assert made.step() == "wait"
     made.ends_well()
     assert made.step() == "update"
@@ -183,10 +183,10 @@ def test_a_change_under_way_is_waited_for(made: Installation) -> None:
 
 
 def test_a_revocation_in_the_middle_of_an_update_comes_when_sagemaker_lets_it(made: Installation) -> None:
-    made.climb(1)
+    made.promote(1)
     made.step()
-    made.house.revoke(1)
-    made.house.project()
+    made.fake.revoke(1)
+    made.fake.project()
     assert made.step() == "delete"
     assert made.described["EndpointStatus"] == "Creating"
     made.ends_well()
@@ -196,7 +196,7 @@ def test_a_revocation_in_the_middle_of_an_update_comes_when_sagemaker_lets_it(ma
 
 
 def test_sagemakers_own_event_is_followed_by_the_endpoints_name(made: Installation) -> None:
-    made.climb(1)
+    made.promote(1)
     made.step()
     made.ends_well()
     event = {"detail-type": "SageMaker Endpoint State Change", "detail": {"EndpointName": NAME}}
@@ -207,17 +207,17 @@ def test_sagemakers_own_event_is_followed_by_the_endpoints_name(made: Installati
 
 def test_a_record_that_is_behind_the_ledger_is_not_served(made: Installation) -> None:
     made.serve(1)
-    made.house.climb(2, to="dev")
+    made.fake.promote(2, to="dev")
     with pytest.raises(on_live_changed.Behind):
         made.step()
     assert made.hand.deploying == []
 
 
 def test_a_record_with_another_signature_is_not_served_and_people_are_told(made: Installation) -> None:
-    made.climb(1)
+    made.promote(1)
     name = names.live_parameter(PREFIX, GROUP, "dev")
-    value = made.house.ssm.get_parameter(Name=name)["Parameter"]["Value"]
-    made.house.ssm.put_parameter(Name=name, Value=value.replace("s3://", "s4://"), Type="String", Overwrite=True)
+    value = made.fake.ssm.get_parameter(Name=name)["Parameter"]["Value"]
+    made.fake.ssm.put_parameter(Name=name, Value=value.replace("s3://", "s4://"), Type="String", Overwrite=True)
     assert made.step() == "failed"
     assert not made.exists
     assert "signature" in made.known.problem
@@ -230,7 +230,7 @@ def test_somebody_elses_endpoint_of_that_name_is_left_alone(made: Installation) 
     made.sagemaker.create_endpoint_config(EndpointConfigName="theirs", ProductionVariants=[variant])
     made.sagemaker.create_endpoint(EndpointName=NAME, EndpointConfigName="theirs")
     made.ends_well()
-    made.climb(1)
+    made.promote(1)
     assert made.step() == "foreign"
     assert made.described["EndpointConfigName"] == "theirs"
     assert "didn't make" in made.known.problem
@@ -239,7 +239,7 @@ def test_somebody_elses_endpoint_of_that_name_is_left_alone(made: Installation) 
 def test_a_refusal_of_sagemaker_is_mailed_once_and_tried_again(
     made: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made.climb(1)
+    made.promote(1)
     create = made.sagemaker.create_endpoint
 
     def refuse(**_: Any) -> Any:
@@ -248,7 +248,7 @@ def test_a_refusal_of_sagemaker_is_mailed_once_and_tried_again(
     monkeypatch.setattr(made.sagemaker, "create_endpoint", refuse)
     assert [made.step(), made.step()] == ["refused", "refused"]
     assert made.known.problem == "CreateEndpoint was refused: 0 ml.g5.xlarge"
-    told = [event for event in made.house.events() if event.kind == names.ENDPOINT_CHANGED]
+    told = [event for event in made.fake.events() if event.kind == names.ENDPOINT_CHANGED]
     assert len(told) == 1
     monkeypatch.setattr(made.sagemaker, "create_endpoint", create)
     assert made.step() == "create"
@@ -257,7 +257,7 @@ def test_a_refusal_of_sagemaker_is_mailed_once_and_tried_again(
 def test_two_at_once_do_not_take_each_other_for_trouble(made: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both saw the old version in service; the second finds the update of the first under way."""
     made.serve(1)
-    made.climb(2)
+    made.promote(2)
     find = Endpoints.find
     before = find(made.endpoints, NAME)
     assert made.step() == "update"
@@ -268,7 +268,7 @@ def test_two_at_once_do_not_take_each_other_for_trouble(made: Installation, monk
 
 def test_the_clean_up_leaves_resources_of_a_later_event(made: Installation) -> None:
     made.serve(1)
-    made.climb(2)
+    made.promote(2)
     made.step()
     endpoint, _ = made.hand.deploying[-1]
     newer = [name for name in made.configs() if name != made.described["EndpointConfigName"]]
@@ -281,8 +281,8 @@ def test_one_models_trouble_does_not_hold_up_anothers_endpoint(
     made: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Live in the ledger, and not yet in Parameter Store.
-    made.house.climb(1, to="dev", group="behind")
-    made.climb(1)
+    made.fake.promote(1, to="dev", group="behind")
+    made.promote(1)
     follow = on_live_changed.follow
     followed: list[str] = []
 
@@ -299,7 +299,7 @@ def test_one_models_trouble_does_not_hold_up_anothers_endpoint(
 
 def test_a_group_that_is_no_longer_served_loses_its_endpoint(made: Installation) -> None:
     made.serve(1)
-    made.house.config = without_groups()
+    made.fake.config = without_groups()
     assert made.step() == "delete"
     made.is_gone()
     made.step()
@@ -313,7 +313,7 @@ def without_groups() -> Config:
 
 def test_another_machine_is_an_update(made: Installation) -> None:
     made.serve(1)
-    made.house.config = parse(TEXT.replace(SECTION, SECTION + "instance_count = 2\n"))
+    made.fake.config = parse(TEXT.replace(SECTION, SECTION + "instance_count = 2\n"))
     assert made.step() == "update"
     made.ends_well()
     made.step()
@@ -329,7 +329,7 @@ def test_tags_say_what_serves_and_by_whose_approval(made: Installation) -> None:
     made.serve(1)
     arn = made.sagemaker.describe_endpoint_config(EndpointConfigName=made.configs()[0])["EndpointConfigArn"]
     tags = {tag["Key"]: tag["Value"] for tag in made.sagemaker.list_tags(ResourceArn=arn)["Tags"]}
-    state = made.house.view().environment("dev")
+    state = made.fake.view().environment("dev")
     assert tags[endpoint_plan.TAG_VERSION] == "1"
     assert tags[endpoint_plan.TAG_SEQUENCE] == str(state.live_sequence)
     assert tags[endpoint_plan.TAG_APPROVAL] == state.approval_id

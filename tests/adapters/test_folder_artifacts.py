@@ -25,7 +25,7 @@ from promotion.domain.model import Container
 from promotion.domain.sagemaker_model import model_request
 from promotion.errors import IntegrityError, Invalid
 from tests.adapters.conftest import MODELS, Aws, prepares_runs_of
-from tests.fakes import GROUP, PREFIX, House
+from tests.fakes import GROUP, PREFIX, FakeService
 
 EVIDENCE, PLAIN = "evidence", "plain"
 FOLDER = f"{GROUP}/7/"
@@ -255,10 +255,10 @@ def a_model(container: LiveContainer) -> LiveModel:
 
 
 @pytest.fixture
-def house(s3: Any, aws: Aws) -> House:
+def fake(s3: Any, aws: Aws) -> FakeService:
     """A folder that is live in dev, and the service's own parameter."""
     put(s3, FILES)
-    made = House()
+    made = FakeService()
     made.register(1, containers=(registered(s3),))
     made.decide(1, "dev")
     made.project()
@@ -266,16 +266,16 @@ def house(s3: Any, aws: Aws) -> House:
     return made
 
 
-def resolved(house: House, s3: Any, **options: Any) -> LiveModel:
+def resolved(fake: FakeService, s3: Any, **options: Any) -> LiveModel:
     return resolve(
-        GROUP, "dev", artifact=True, ssm=house.ssm, s3=s3, prefix=PREFIX, public_key=house.signer.public_key, **options
+        GROUP, "dev", artifact=True, ssm=fake.ssm, s3=s3, prefix=PREFIX, public_key=fake.signer.public_key, **options
     )
 
 
 @pytest.mark.parametrize("by_version", [False, True])
-def test_resolve_says_the_address_and_has_the_versions(house: House, s3: Any, by_version: bool) -> None:
+def test_resolve_says_the_address_and_has_the_versions(fake: FakeService, s3: Any, by_version: bool) -> None:
     told: list[int] = []
-    [container] = resolved(house, s3, by_version=by_version, on_bytes=told.append).containers
+    [container] = resolved(fake, s3, by_version=by_version, on_bytes=told.append).containers
     assert container.model_data_url == f"s3://{MODELS}/{FOLDER}"
     assert container.objects is not None
     assert told == sorted(told)
@@ -296,43 +296,43 @@ def test_resolve_says_the_address_and_has_the_versions(house: House, s3: Any, by
     ],
 )
 def test_resolve_names_files_that_differ_from_the_newest(
-    house: House, s3: Any, change: dict[str, bytes], said: str
+    fake: FakeService, s3: Any, change: dict[str, bytes], said: str
 ) -> None:
     put(s3, change)
     with pytest.raises(IntegrityError, match=said):
-        resolved(house, s3)
-    [container] = resolved(house, s3, by_version=True).containers
+        resolved(fake, s3)
+    [container] = resolved(fake, s3, by_version=True).containers
     assert container.objects is not None
 
 
-def test_a_file_that_is_gone_is_one_difference_and_its_version_another(house: House, s3: Any) -> None:
+def test_a_file_that_is_gone_is_one_difference_and_its_version_another(fake: FakeService, s3: Any) -> None:
     key = f"{FOLDER}config.json"
     version = s3.head_object(Bucket=MODELS, Key=key)["VersionId"]
     s3.delete_object(Bucket=MODELS, Key=key)
     with pytest.raises(IntegrityError, match=r"config\.json: missing"):
-        resolved(house, s3)
-    resolved(house, s3, by_version=True)
+        resolved(fake, s3)
+    resolved(fake, s3, by_version=True)
     s3.delete_object(Bucket=MODELS, Key=key, VersionId=version)
     with pytest.raises(IntegrityError, match=r"config\.json: the approved object version is gone"):
-        resolved(house, s3, by_version=True)
+        resolved(fake, s3, by_version=True)
 
 
-def test_without_the_list_the_newest_files_are_still_compared(house: House, s3: Any) -> None:
-    del house.ssm.values[names.service_parameter(PREFIX)]
-    assert resolved(house, s3).containers[0].objects is None
+def test_without_the_list_the_newest_files_are_still_compared(fake: FakeService, s3: Any) -> None:
+    del fake.ssm.values[names.service_parameter(PREFIX)]
+    assert resolved(fake, s3).containers[0].objects is None
     with pytest.raises(Invalid, match="list of approved object versions"):
-        resolved(house, s3, by_version=True)
+        resolved(fake, s3, by_version=True)
     put(s3, {"weights/a.bin": b"others"})
     with pytest.raises(IntegrityError, match="not those that were approved"):
-        resolved(house, s3)
+        resolved(fake, s3)
 
 
 def test_the_command_names_each_files_version(
-    house: House, s3: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fake: FakeService, s3: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from argparse import Namespace
 
-    monkeypatch.setattr(resolving, "resolve", lambda group, environment, **_: resolved(house, s3, by_version=True))
+    monkeypatch.setattr(resolving, "resolve", lambda group, environment, **_: resolved(fake, s3, by_version=True))
     options = Namespace(
         group=GROUP, environment="dev", artifact=True, by_version=True, public_key=None, minimum_sequence=0, remember=None,
         json=False,
@@ -344,9 +344,9 @@ def test_the_command_names_each_files_version(
 
 
 def test_a_prepared_run_keeps_to_the_approved_files_whatever_is_put_there_later(
-    house: House, s3: Any, aws: Aws, monkeypatch: pytest.MonkeyPatch
+    fake: FakeService, s3: Any, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepares_runs_of(house, aws, monkeypatch, evidence=EVIDENCE, image=OURS)
+    prepares_runs_of(fake, aws, monkeypatch, evidence=EVIDENCE, image=OURS)
     settings = {"execution_role_arn": "arn:aws:iam::123456789012:role/dev", "evidence_bucket": EVIDENCE}
     places = {name: f"s3://{MODELS}/{name}.jsonl" for name in ("input", "references")}
     event = {"group": GROUP, "environment": "dev", "settings": settings, **places}

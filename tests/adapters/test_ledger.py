@@ -21,30 +21,30 @@ from promotion.ledger.events import NewEvent, chained, check_chain
 from promotion.ledger.fold import evolve
 from promotion.workflows import decisions, operations
 from tests.adapters.conftest import LEDGER, Aws
-from tests.fakes import ANN, BEGINNING, CONFIG, GROUP, House, a_package, a_registration, as_client
+from tests.fakes import ANN, BEGINNING, CONFIG, GROUP, FakeService, a_package, a_registration, as_client
 
 
 @pytest.fixture
-def house(aws: Aws) -> House:
-    house = House()
-    house.ledger = aws.ledger  # type: ignore[assignment]
-    return house
+def fake(aws: Aws) -> FakeService:
+    fake = FakeService()
+    fake.ledger = aws.ledger  # type: ignore[assignment]
+    return fake
 
 
 def note(kind: str, by: str = "ann") -> NewEvent:
     return NewEvent(kind=kind, actor=Actor(kind="person", subject=by))
 
 
-def test_appended_events_are_read_back_as_they_were_folded(house: House, aws: Aws) -> None:
-    house.climb(1)
-    house.climb(2, to="test")
+def test_appended_events_are_read_back_as_they_were_folded(fake: FakeService, aws: Aws) -> None:
+    fake.promote(1)
+    fake.promote(2, to="test")
     head, events = read_chain(aws.ledger, GROUP)
     check_chain(events, head)
     assert [state.version for state in aws.ledger.versions(GROUP)] == [2, 1]
     assert {name: state.live for name, state in aws.ledger.view(GROUP).environments.items()} == {
         "dev": 2, "test": 2, "prod": 1,
     }  # fmt: skip
-    assert house.verifier.group(GROUP, parameters={})[0].difference.what != "ledger"
+    assert fake.verifier.group(GROUP, parameters={})[0].difference.what != "ledger"
 
 
 def test_of_fifty_parallel_appends_one_wins(aws: Aws) -> None:
@@ -68,12 +68,12 @@ def test_of_fifty_parallel_appends_one_wins(aws: Aws) -> None:
     assert event.actor.subject in outcomes
 
 
-def test_a_lost_answer_is_recognised_as_success(house: House, aws: Aws) -> None:
-    house.register(1)
+def test_a_lost_answer_is_recognised_as_success(fake: FakeService, aws: Aws) -> None:
+    fake.register(1)
     lost = LosesAnswers(aws.dynamodb)
-    house.ledger = DynamoLedger(as_client(lost), LEDGER)  # type: ignore[assignment]
+    fake.ledger = DynamoLedger(as_client(lost), LEDGER)  # type: ignore[assignment]
     with pytest.raises(ReadTimeoutError):
-        house.decide(1, "dev")
+        fake.decide(1, "dev")
     view, before = aws.ledger.view(GROUP), list(aws.ledger.events(GROUP))
     assert view.environment("dev").live == 1
     # The same append once more, its token forgotten: the condition fails, and what is stored is its own.
@@ -97,13 +97,13 @@ class LosesAnswers:
         raise ReadTimeoutError(endpoint_url="https://dynamodb")
 
 
-def test_a_conflicting_append_writes_nothing(house: House, aws: Aws) -> None:
-    house.register(1)
+def test_a_conflicting_append_writes_nothing(fake: FakeService, aws: Aws) -> None:
+    fake.register(1)
     view = aws.ledger.view(GROUP)
     late = chained(view.head, [note("Late")], time=BEGINNING, policy_digest="")
     for event in late:
         evolve(view, event)
-    house.decide(1, "dev")
+    fake.decide(1, "dev")
     before = list(aws.ledger.events(GROUP))
     with pytest.raises(Conflict):
         aws.ledger.append(view, late)
@@ -123,17 +123,17 @@ def test_throttling_is_no_conflict(aws: Aws) -> None:
         DynamoLedger(as_client(Throttled()), LEDGER).append(view, events)
 
 
-def test_two_clicks_at_once_make_one_vote(house: House, aws: Aws) -> None:
-    house.register(1)
-    asked = house.asked(1, "dev")
+def test_two_clicks_at_once_make_one_vote(fake: FakeService, aws: Aws) -> None:
+    fake.register(1)
+    asked = fake.asked(1, "dev")
 
     # boto3 lets threads share clients, not make them.
     clients = [aws.client("dynamodb") for _ in range(8)]
 
     def click(number: int) -> str:
-        world = Context(ledger=DynamoLedger(clients[number], LEDGER), config=CONFIG, now=_now())
+        context = Context(ledger=DynamoLedger(clients[number], LEDGER), config=CONFIG, now=_now())
         try:
-            decisions.record_decision(asked, ANN, names.APPROVED, "yes", world=world)
+            decisions.record_decision(asked, ANN, names.APPROVED, "yes", context=context)
         except PromotionError as error:
             return type(error).__name__
         return "recorded"
@@ -150,7 +150,7 @@ def _now() -> Any:
     return BEGINNING.replace(microsecond=datetime.now(UTC).microsecond)
 
 
-def test_a_decision_makes_as_many_calls_after_a_long_history(house: House, aws: Aws) -> None:
+def test_a_decision_makes_as_many_calls_after_a_long_history(fake: FakeService, aws: Aws) -> None:
     class Counting:
         def __init__(self, client: Any) -> None:
             self.client, self.calls = client, 0
@@ -161,20 +161,20 @@ def test_a_decision_makes_as_many_calls_after_a_long_history(house: House, aws: 
 
     counts = []
     for version in (1, 2):
-        house.register(version)
+        fake.register(version)
         counting = Counting(aws.dynamodb)
-        house.ledger = DynamoLedger(as_client(counting), LEDGER)  # type: ignore[assignment]
-        house.decide(version, "dev")
+        fake.ledger = DynamoLedger(as_client(counting), LEDGER)  # type: ignore[assignment]
+        fake.decide(version, "dev")
         counts.append(counting.calls)
-        house.ledger = aws.ledger  # type: ignore[assignment]
+        fake.ledger = aws.ledger  # type: ignore[assignment]
         for number in range(60):
-            house.measure(version, "dev", run=f"{version}-{number}")
+            fake.measure(version, "dev", run=f"{version}-{number}")
     assert counts[1] - counts[0] in (0, 1), "one more, for the version that is replaced"
 
 
-def test_groups_are_listed_by_name(house: House, aws: Aws) -> None:
+def test_groups_are_listed_by_name(fake: FakeService, aws: Aws) -> None:
     for group in ("c", "a", "b"):
-        house.register(1, group)
+        fake.register(1, group)
     assert [(state.group, state.name) for state in aws.ledger.environments()] == [
         ("a", "dev"),
         ("b", "dev"),
@@ -183,20 +183,20 @@ def test_groups_are_listed_by_name(house: House, aws: Aws) -> None:
     assert aws.ledger.groups() == ["a", "b", "c"]
 
 
-def test_an_environment_that_left_the_configuration_is_still_read(house: House, aws: Aws) -> None:
-    house.climb(1)
+def test_an_environment_that_left_the_configuration_is_still_read(fake: FakeService, aws: Aws) -> None:
+    fake.promote(1)
     assert set(aws.ledger.view(GROUP).environments) == {"dev", "test", "prod"}
     assert aws.ledger.view("unknown").environments == {}
     assert aws.ledger.view("unknown").environment("dev") == EnvironmentState(group="unknown", name="dev")
 
 
-def test_an_item_far_from_the_limit_for_a_version_with_all_it_can_have(house: House, aws: Aws) -> None:
-    house.climb(1)
-    house.climb(2)
-    operations.adopt(a_package(9, "other"), "dev", Actor(kind="operator", subject="o"), "r", world=house.world)
+def test_an_item_far_from_the_limit_for_a_version_with_all_it_can_have(fake: FakeService, aws: Aws) -> None:
+    fake.promote(1)
+    fake.promote(2)
+    operations.adopt(a_package(9, "other"), "dev", Actor(kind="operator", subject="o"), "r", context=fake.context)
     items = aws.dynamodb.scan(TableName=LEDGER)["Items"]
     assert max(len(str(item)) for item in items) < 20_000
-    decisions.register(a_package(3), a_registration(), world=house.world)
+    decisions.register(a_package(3), a_registration(), context=fake.context)
 
 
 def leave_by_another_release(aws: Aws, group: str, key: str, text: str) -> None:
@@ -209,8 +209,8 @@ def leave_by_another_release(aws: Aws, group: str, key: str, text: str) -> None:
     )
 
 
-def test_states_of_another_fold_are_folded_again_and_written_on_request(house: House, aws: Aws) -> None:
-    house.climb(1)
+def test_states_of_another_fold_are_folded_again_and_written_on_request(fake: FakeService, aws: Aws) -> None:
+    fake.promote(1)
     stored = aws.ledger.stored_states(GROUP)
     assert aws.ledger.refold(GROUP) == 0
     for name, text in stored[0].items():
@@ -224,14 +224,14 @@ def test_states_of_another_fold_are_folded_again_and_written_on_request(house: H
     assert aws.ledger.stored_states(GROUP) == stored
 
 
-def test_a_row_of_the_board_that_cannot_be_read_is_folded_again(house: House, aws: Aws) -> None:
-    house.climb(1)
+def test_a_row_of_the_board_that_cannot_be_read_is_folded_again(fake: FakeService, aws: Aws) -> None:
+    fake.promote(1)
     leave_by_another_release(aws, GROUP, "ENV#prod", '{"live_since":"yesterday"}')
     assert {state.name: state.live for state in aws.ledger.environments()} == {"dev": 1, "test": 1, "prod": 1}
 
 
-def test_states_are_not_written_over_what_somebody_appends_meanwhile(house: House, aws: Aws) -> None:
-    house.climb(1)
+def test_states_are_not_written_over_what_somebody_appends_meanwhile(fake: FakeService, aws: Aws) -> None:
+    fake.promote(1)
     leave_by_another_release(aws, GROUP, "VERSION#0000000001", "{}")
 
     class AppendsInBetween:
@@ -239,15 +239,15 @@ def test_states_are_not_written_over_what_somebody_appends_meanwhile(house: Hous
             return getattr(aws.dynamodb, name)
 
         def transact_write_items(self, **request: Any) -> None:
-            house.register(2)
+            fake.register(2)
             aws.dynamodb.transact_write_items(**request)
 
     with pytest.raises(Conflict):
         DynamoLedger(as_client(AppendsInBetween()), LEDGER).refold(GROUP)
 
 
-def test_the_newest_events_are_read_from_the_end(house: House, aws: Aws) -> None:
-    house.climb(1)
+def test_the_newest_events_are_read_from_the_end(fake: FakeService, aws: Aws) -> None:
+    fake.promote(1)
     sequences = [event.sequence for event in aws.ledger.events(GROUP)]
     assert [event.sequence for event in aws.ledger.newest_events(GROUP, most=5)] == sequences[::-1][:5]
     assert [event.sequence for event in aws.ledger.newest_events(GROUP, most=3, before=6)] == [5, 4, 3]

@@ -41,12 +41,12 @@ def test_no_input_is_reported_with_the_place_where_it_was_looked_for(aws: Aws, m
 
 def test_a_record_that_was_put_back_runs_nothing(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     aws.s3.create_bucket(Bucket="evidence")
-    house, live = live_in_dev(aws, monkeypatch), f"{PREFIX}/{GROUP}/dev/live"
-    older = house.ssm.values[live]
+    fake, live = live_in_dev(aws, monkeypatch), f"{PREFIX}/{GROUP}/dev/live"
+    older = fake.ssm.values[live]
     assert run()["run"]
-    house.climb(2, to="dev")
-    house.project()
-    house.ssm.values[live] = older
+    fake.promote(2, to="dev")
+    fake.project()
+    fake.ssm.values[live] = older
     found = run()
     assert (found["run"], "unmeasured" in found) == (False, False)
     assert "a later one changed what is live" in found["reason"]

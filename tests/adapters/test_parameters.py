@@ -16,7 +16,7 @@ from promotion.ledger.folded_runs import FIELD, FoldedRuns, sequence_of
 from promotion.ledger.parameter_documents import PAGE_BYTES, entry
 from promotion.workflows.projector import Target
 from tests.adapters.conftest import Aws
-from tests.fakes import GROUP, PREFIX, House, as_client
+from tests.fakes import GROUP, PREFIX, FakeService, as_client
 from tests.memory import LocalSigner
 from tests.rules.histories import folded_events, read_history
 
@@ -24,30 +24,32 @@ VERSION = f"{PREFIX}/{GROUP}/versions/1"
 
 
 @pytest.fixture
-def house(aws: Aws) -> House:
-    house = House()
-    house.ssm = aws.ssm
-    house.signer = aws.signer  # type: ignore[assignment]
-    return house
+def fake(aws: Aws) -> FakeService:
+    fake = FakeService()
+    fake.ssm = aws.ssm
+    fake.signer = aws.signer  # type: ignore[assignment]
+    return fake
 
 
-def told(house: House, version: int) -> list[dict[str, Any]]:
-    return [entry(event) for event in house.events() if event.version == version]
+def told(fake: FakeService, version: int) -> list[dict[str, Any]]:
+    return [entry(event) for event in fake.events() if event.version == version]
 
 
-def test_a_long_history_reads_back_from_parameter_store_and_the_objects_that_it_names(house: House, aws: Aws) -> None:
-    house.climb(1, to="dev")
+def test_a_long_history_reads_back_from_parameter_store_and_the_objects_that_it_names(
+    fake: FakeService, aws: Aws
+) -> None:
+    fake.promote(1, to="dev")
     number = 0
-    while len(told(house, 1)) < 200:
-        house.measure(1, "dev", run=f"run-{number}")
+    while len(told(fake, 1)) < 200:
+        fake.measure(1, "dev", run=f"run-{number}")
         number += 1
         if number % 7 == 0:
-            house.project(targets={names.PARAMETERS: house.parameters})
-    house.project(targets={names.PARAMETERS: house.parameters})
+            fake.project(targets={names.PARAMETERS: fake.parameters})
+    fake.project(targets={names.PARAMETERS: fake.parameters})
     expected = read_history(aws.ssm, PREFIX, GROUP, 1)
     [one] = [msgspec.convert(each[FIELD], FoldedRuns) for each in expected if FIELD in each]
-    whole = [*map(entry, folded_events(house.evidence, one)), *(each for each in expected if FIELD not in each)]
-    assert sorted(whole, key=sequence_of) == told(house, 1)
+    whole = [*map(entry, folded_events(fake.evidence, one)), *(each for each in expected if FIELD not in each)]
+    assert sorted(whole, key=sequence_of) == told(fake, 1)
     by_path = dict(read_below(aws.ssm, f"{PREFIX}/{GROUP}/versions"))
     pages = sorted(name for name in by_path if "/history/" in name)
     assert [found for name in pages for found in json.loads(by_path[name])] + json.loads(by_path[VERSION])[
@@ -60,31 +62,31 @@ def test_a_long_history_reads_back_from_parameter_store_and_the_objects_that_it_
     assert document["pages"] == len(pages)
 
 
-def test_a_page_is_written_once(house: House, aws: Aws) -> None:
-    house.climb(1, to="dev")
+def test_a_page_is_written_once(fake: FakeService, aws: Aws) -> None:
+    fake.promote(1, to="dev")
     for number in range(60):
-        house.measure(1, "dev", run=f"run-{number}")
-        house.project(targets={names.PARAMETERS: house.parameters})
+        fake.measure(1, "dev", run=f"run-{number}")
+        fake.project(targets={names.PARAMETERS: fake.parameters})
     versions = aws.ssm.get_parameters_by_path(Path=f"{VERSION}/history")["Parameters"]
     assert versions
     assert {parameter["Version"] for parameter in versions} == {1}
 
 
 @pytest.mark.parametrize("puts", range(1, 9))
-def test_dying_between_page_and_parameter_loses_and_doubles_nothing(house: House, aws: Aws, puts: int) -> None:
+def test_dying_between_page_and_parameter_loses_and_doubles_nothing(fake: FakeService, aws: Aws, puts: int) -> None:
     """Dies after the n-th write; another event comes before it is tried again."""
     for version in (1, 2):
-        house.climb(version, to="dev")
+        fake.promote(version, to="dev")
     for _ in range(40):
-        house.roll_back("dev", to=1)
-        house.roll_back("dev", to=2)
+        fake.roll_back("dev", to=1)
+        fake.roll_back("dev", to=2)
     dying = ParameterTarget(
-        as_client(DiesAfter(aws.ssm, puts)), aws.signer, PREFIX, ledger=house.ledger, bucket=house.evidence
+        as_client(DiesAfter(aws.ssm, puts)), aws.signer, PREFIX, ledger=fake.ledger, bucket=fake.evidence
     )
-    house.project(targets={names.PARAMETERS: dying})
-    house.measure(1, "dev", run="later")
-    house.project(targets={names.PARAMETERS: house.parameters})
-    assert read_history(aws.ssm, PREFIX, GROUP, 1) == told(house, 1)
+    fake.project(targets={names.PARAMETERS: dying})
+    fake.measure(1, "dev", run="later")
+    fake.project(targets={names.PARAMETERS: fake.parameters})
+    assert read_history(aws.ssm, PREFIX, GROUP, 1) == told(fake, 1)
 
 
 class DiesAfter:
@@ -103,27 +105,27 @@ class DiesAfter:
 
 
 @pytest.mark.parametrize("reason", ["{{ssm:secret}} {{{{", '"' * 900, "two\nlines", "中文 — ação 🚀", "}}{{"])
-def test_any_reason_can_be_kept(house: House, aws: Aws, reason: str) -> None:
-    house.register(1)
-    house.decide(1, "dev", reason=reason)
-    assert house.project(targets={names.PARAMETERS: house.parameters}) == []
+def test_any_reason_can_be_kept(fake: FakeService, aws: Aws, reason: str) -> None:
+    fake.register(1)
+    fake.decide(1, "dev", reason=reason)
+    assert fake.project(targets={names.PARAMETERS: fake.parameters}) == []
     assert reason in [found.get("reason") for found in read_history(aws.ssm, PREFIX, GROUP, 1)]
 
 
-def test_the_longest_reasons_fit_their_pages(house: House, aws: Aws) -> None:
+def test_the_longest_reasons_fit_their_pages(fake: FakeService, aws: Aws) -> None:
     for version in range(1, 4):
-        house.register(version)
-        house.decide(version, "dev", reason="x" * 1998)
-        house.project(targets={names.PARAMETERS: house.parameters})
-    assert read_history(aws.ssm, PREFIX, GROUP, 2) == told(house, 2)
+        fake.register(version)
+        fake.decide(version, "dev", reason="x" * 1998)
+        fake.project(targets={names.PARAMETERS: fake.parameters})
+    assert read_history(aws.ssm, PREFIX, GROUP, 2) == told(fake, 2)
 
 
-def test_the_live_record_is_signed_by_kms_and_resolves(house: House, aws: Aws) -> None:
+def test_the_live_record_is_signed_by_kms_and_resolves(fake: FakeService, aws: Aws) -> None:
     from promotion import resolve
     from promotion.errors import IntegrityError, NotApproved
 
-    house.climb(1)
-    house.project(targets={names.PARAMETERS: house.parameters})
+    fake.promote(1)
+    fake.project(targets={names.PARAMETERS: fake.parameters})
     pem = aws.signer.public_key_pem()
     assert len(public_keys(pem)) == 1
     model = resolve(GROUP, "prod", public_key=pem, prefix=PREFIX, ssm=aws.ssm)
@@ -137,34 +139,34 @@ def test_the_live_record_is_signed_by_kms_and_resolves(house: House, aws: Aws) -
         resolve(GROUP, "nowhere", public_key=pem, prefix=PREFIX, ssm=aws.ssm)
 
 
-def test_a_live_record_above_four_kilobytes_is_still_one_parameter(house: House, aws: Aws) -> None:
+def test_a_live_record_above_four_kilobytes_is_still_one_parameter(fake: FakeService, aws: Aws) -> None:
     from msgspec.structs import replace
 
     from tests.fakes import a_package
 
     variables = {f"VARIABLE_{number}": "x" * 250 for number in range(16)}
-    house.register(1, containers=(replace(a_package(1).containers[0], environment=variables),))
-    house.decide(1, "dev")
-    assert house.project(targets={names.PARAMETERS: house.parameters}) == []
+    fake.register(1, containers=(replace(a_package(1).containers[0], environment=variables),))
+    fake.decide(1, "dev")
+    assert fake.project(targets={names.PARAMETERS: fake.parameters}) == []
     value = aws.ssm.get_parameter(Name=f"{PREFIX}/{GROUP}/dev/live")["Parameter"]["Value"]
     assert 4096 < len(value) < 8192
     assert json.loads(value)["containers"][0]["environment"] == variables
 
 
-def test_writing_what_is_there_already_is_no_write(house: House, aws: Aws) -> None:
-    house.climb(1)
-    house.project(targets={names.PARAMETERS: house.parameters})
+def test_writing_what_is_there_already_is_no_write(fake: FakeService, aws: Aws) -> None:
+    fake.promote(1)
+    fake.project(targets={names.PARAMETERS: fake.parameters})
     before = dict(read_below(aws.ssm, PREFIX))
     versions = [p["Version"] for p in aws.ssm.get_parameters_by_path(Path=PREFIX, Recursive=True)["Parameters"]]
-    house.cursors.at.clear()
-    house.project(targets={names.PARAMETERS: house.parameters})
+    fake.cursors.at.clear()
+    fake.project(targets={names.PARAMETERS: fake.parameters})
     assert dict(read_below(aws.ssm, PREFIX)) == before
     after = [p["Version"] for p in aws.ssm.get_parameters_by_path(Path=PREFIX, Recursive=True)["Parameters"]]
     assert after == versions
 
 
 def test_a_cached_answer_serves_for_its_life_and_no_longer(
-    house: House, aws: Aws, monkeypatch: pytest.MonkeyPatch
+    fake: FakeService, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Uncached, a rollback and a revocation count at once."""
     from promotion import resolve
@@ -173,24 +175,24 @@ def test_a_cached_answer_serves_for_its_life_and_no_longer(
     clock = [1000.0]
     monkeypatch.setattr("promotion.client.resolve.time.monotonic", lambda: clock[0])
     pem = aws.signer.public_key_pem()
-    only: dict[names.TargetName, Target] = {names.PARAMETERS: house.parameters}
+    only: dict[names.TargetName, Target] = {names.PARAMETERS: fake.parameters}
 
     def live(cache_seconds: float = 0.0) -> int:
         found = resolve(GROUP, "dev", public_key=pem, prefix=PREFIX, ssm=aws.ssm, cache_seconds=cache_seconds)
         return found.model_package_version
 
     for version in (1, 2):
-        house.climb(version, to="dev")
-        house.project(targets=only)
+        fake.promote(version, to="dev")
+        fake.project(targets=only)
     assert live(30) == 2
-    house.roll_back("dev")
-    house.project(targets=only)
+    fake.roll_back("dev")
+    fake.project(targets=only)
     assert live(30) == 2, "who asked for a cache waits for its end"
     assert live() == 1
     clock[0] += 31
     assert live(30) == 1
-    house.revoke(1)
-    house.project(targets=only)
+    fake.revoke(1)
+    fake.project(targets=only)
     assert live(30) == 1
     with pytest.raises(NotApproved):
         live()
@@ -199,12 +201,12 @@ def test_a_cached_answer_serves_for_its_life_and_no_longer(
         live(30)
 
 
-def test_a_cached_answer_serves_only_who_trusts_its_key(house: House, aws: Aws) -> None:
+def test_a_cached_answer_serves_only_who_trusts_its_key(fake: FakeService, aws: Aws) -> None:
     from promotion import resolve
     from promotion.errors import IntegrityError
 
-    house.climb(1, to="dev")
-    house.project(targets={names.PARAMETERS: house.parameters})
+    fake.promote(1, to="dev")
+    fake.project(targets={names.PARAMETERS: fake.parameters})
     asked: dict[str, Any] = {"prefix": PREFIX, "ssm": aws.ssm, "cache_seconds": 30}
     assert resolve(GROUP, "dev", public_key=aws.signer.public_key_pem(), **asked).model_package_version == 1
     with pytest.raises(IntegrityError, match="signature"):

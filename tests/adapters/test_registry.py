@@ -17,14 +17,14 @@ from promotion.aws.sagemaker.registry import RegistryTarget, describe, is_gone, 
 from promotion.domain.people import Actor
 from promotion.errors import Invalid
 from tests.adapters.conftest import Aws
-from tests.fakes import ANN, GROUP, House, as_client
+from tests.fakes import ANN, GROUP, FakeService, as_client
 
 ORDER = ("dev", "test", "prod")
 
 
 @pytest.fixture
-def house() -> House:
-    return House()
+def fake() -> FakeService:
+    return FakeService()
 
 
 @pytest.fixture
@@ -34,11 +34,11 @@ def stub() -> Iterator[Stubber]:
         stub.assert_no_pending_responses()
 
 
-def expect(stub: Stubber, house: House, version: int, found: dict[str, Any], sent: dict[str, Any]) -> None:
+def expect(stub: Stubber, fake: FakeService, version: int, found: dict[str, Any], sent: dict[str, Any]) -> None:
     """One description, and the one update that must follow; none where nothing differs."""
-    arn = house.view().version(version).package.arn
+    arn = fake.view().version(version).package.arn
     described = {
-        "ModelPackageName": "n", "ModelPackageArn": arn, "CreationTime": house.now, "ModelPackageStatus": "Completed",
+        "ModelPackageName": "n", "ModelPackageArn": arn, "CreationTime": fake.now, "ModelPackageStatus": "Completed",
         "ModelPackageStatusDetails": {"ValidationStatuses": []}, **found,
     }  # fmt: skip
     stub.add_response("describe_model_package", described, {"ModelPackageName": arn})
@@ -50,7 +50,7 @@ def expect(stub: Stubber, house: House, version: int, found: dict[str, Any], sen
                 stub.add_response("update_model_package", {"ModelPackageArn": arn}, {"ModelPackageArn": arn, **part})
 
 
-def project(stub: Stubber, house: House, after: int) -> list[str]:
+def project(stub: Stubber, fake: FakeService, after: int) -> list[str]:
     """Project what came after an event; returns the source identities that were asked for."""
     asked: list[str] = []
 
@@ -58,28 +58,28 @@ def project(stub: Stubber, house: House, after: int) -> list[str]:
         asked.append(identity)
         return stub.client
 
-    events = list(house.ledger.events(GROUP, after=after))
-    RegistryTarget(client_for, ORDER).project(house.view(), events)
+    events = list(fake.ledger.events(GROUP, after=after))
+    RegistryTarget(client_for, ORDER).project(fake.view(), events)
     return asked
 
 
-def test_a_registration_puts_every_environment_at_pending(stub: Stubber, house: House) -> None:
-    house.register(1)
+def test_a_registration_puts_every_environment_at_pending(stub: Stubber, fake: FakeService) -> None:
+    fake.register(1)
     fields = dict.fromkeys(ORDER, names.PENDING)
-    expect(stub, house, 1, {"ModelApprovalStatus": names.PENDING}, {"CustomerMetadataProperties": fields})
-    project(stub, house, 0)
+    expect(stub, fake, 1, {"ModelApprovalStatus": names.PENDING}, {"CustomerMetadataProperties": fields})
+    project(stub, fake, 0)
 
 
-def test_a_promotion_sends_status_field_and_life_cycle_and_nothing_else(stub: Stubber, house: House) -> None:
-    house.register(1)
-    before = house.view().head.sequence
-    house.decide(1, "dev")
+def test_a_promotion_sends_status_field_and_life_cycle_and_nothing_else(stub: Stubber, fake: FakeService) -> None:
+    fake.register(1)
+    before = fake.view().head.sequence
+    fake.decide(1, "dev")
     found = {
         "ModelApprovalStatus": names.PENDING,
         "CustomerMetadataProperties": {**dict.fromkeys(ORDER, names.PENDING), "team": "news"},
     }
     expect(
-        stub, house, 1, found,
+        stub, fake, 1, found,
         {
             "ModelApprovalStatus": names.APPROVED,
             "ApprovalDescription": "Decided for dev by ann.",
@@ -87,15 +87,15 @@ def test_a_promotion_sends_status_field_and_life_cycle_and_nothing_else(stub: St
             "ModelLifeCycle": {"Stage": "dev", "StageStatus": names.APPROVED},
         },
     )  # fmt: skip
-    assert project(stub, house, before) == ["ann"], "CloudTrail has who decided"
+    assert project(stub, fake, before) == ["ann"], "CloudTrail has who decided"
 
 
-def test_a_promotion_further_up_never_sends_the_status_along(stub: Stubber, house: House) -> None:
+def test_a_promotion_further_up_never_sends_the_status_along(stub: Stubber, fake: FakeService) -> None:
     """Somebody may have just rejected it in Studio."""
-    house.climb(1, to="dev")
-    house.measure(1, "dev")
-    before = house.view().head.sequence
-    house.decide(1, "test")
+    fake.promote(1, to="dev")
+    fake.measure(1, "dev")
+    before = fake.view().head.sequence
+    fake.decide(1, "test")
     found = {
         "ModelApprovalStatus": names.REJECTED,
         "CustomerMetadataProperties": {"dev": names.APPROVED, "test": names.PENDING, "prod": names.PENDING},
@@ -105,27 +105,27 @@ def test_a_promotion_further_up_never_sends_the_status_along(stub: Stubber, hous
         "CustomerMetadataProperties": {"test": names.APPROVED},
         "ModelLifeCycle": {"Stage": "test", "StageStatus": names.APPROVED},
     }
-    expect(stub, house, 1, found, sent)
-    project(stub, house, before)
+    expect(stub, fake, 1, found, sent)
+    project(stub, fake, before)
 
 
-def test_unchanged_registry_fields_are_not_updated(stub: Stubber, house: House) -> None:
-    house.climb(1, to="dev")
+def test_unchanged_registry_fields_are_not_updated(stub: Stubber, fake: FakeService) -> None:
+    fake.promote(1, to="dev")
     found = {
         "ModelApprovalStatus": names.APPROVED,
         "CustomerMetadataProperties": {"dev": names.APPROVED, "test": names.PENDING, "prod": names.PENDING},
         "ModelLifeCycle": {"Stage": "dev", "StageStatus": names.APPROVED},
     }
-    expect(stub, house, 1, found, {})
-    project(stub, house, 0)
+    expect(stub, fake, 1, found, {})
+    project(stub, fake, 0)
 
 
-def test_a_revocation_goes_before_everything_else_under_the_revokers_name(stub: Stubber, house: House) -> None:
-    house.climb(1)
-    house.climb(2)
-    before = house.view().head.sequence
-    house.register(3)
-    house.revoke(2)
+def test_a_revocation_goes_before_everything_else_under_the_revokers_name(stub: Stubber, fake: FakeService) -> None:
+    fake.promote(1)
+    fake.promote(2)
+    before = fake.view().head.sequence
+    fake.register(3)
+    fake.revoke(2)
     everywhere = {"CustomerMetadataProperties": dict.fromkeys(ORDER, names.APPROVED)}
     revoked = {
         "ModelApprovalStatus": names.REJECTED,
@@ -134,34 +134,34 @@ def test_a_revocation_goes_before_everything_else_under_the_revokers_name(stub: 
         "ModelLifeCycle": {"Stage": "prod", "StageStatus": names.REVOKED},
     }
     cycle = {"ModelLifeCycle": {"Stage": "prod", "StageStatus": names.APPROVED}}
-    expect(stub, house, 2, {"ModelApprovalStatus": names.APPROVED, **everywhere, **cycle}, revoked)
+    expect(stub, fake, 2, {"ModelApprovalStatus": names.APPROVED, **everywhere, **cycle}, revoked)
     superseded = {"CustomerMetadataProperties": dict.fromkeys(ORDER, names.SUPERSEDED)}
-    expect(stub, house, 1, {"ModelApprovalStatus": names.APPROVED, **superseded, **cycle}, everywhere)
-    expect(stub, house, 3, {"ModelApprovalStatus": names.PENDING}, {
+    expect(stub, fake, 1, {"ModelApprovalStatus": names.APPROVED, **superseded, **cycle}, everywhere)
+    expect(stub, fake, 3, {"ModelApprovalStatus": names.PENDING}, {
         "CustomerMetadataProperties": dict.fromkeys(ORDER, names.PENDING)
     })  # fmt: skip
-    assert project(stub, house, before)[0] == "ann"
+    assert project(stub, fake, before)[0] == "ann"
 
 
-def test_throttling_is_passed_on(stub: Stubber, house: House) -> None:
-    house.register(1)
+def test_throttling_is_passed_on(stub: Stubber, fake: FakeService) -> None:
+    fake.register(1)
     stub.add_client_error("describe_model_package", "ThrottlingException", "Rate exceeded")
     with pytest.raises(ClientError, match="Rate exceeded"):
-        project(stub, house, 0)
+        project(stub, fake, 0)
 
 
-def test_a_deleted_package_is_gone_and_no_error(aws: Aws, house: House) -> None:
-    house.register(1)
-    arn = house.view().version(1).package.arn
+def test_a_deleted_package_is_gone_and_no_error(aws: Aws, fake: FakeService) -> None:
+    fake.register(1)
+    arn = fake.view().version(1).package.arn
     with pytest.raises(ClientError) as missing:
         aws.sagemaker.describe_model_package(ModelPackageName=arn)
     assert is_gone(missing.value)
     target = RegistryTarget(lambda identity: aws.sagemaker, ORDER)
-    target.project(house.view(), house.events())
-    assert target.found(house.view().version(1)) is None
+    target.project(fake.view(), fake.events())
+    assert target.found(fake.view().version(1)) is None
 
 
-def test_against_a_registry_that_merges_as_awss_does(aws: Aws, house: House) -> None:
+def test_against_a_registry_that_merges_as_awss_does(aws: Aws, fake: FakeService) -> None:
     specification = {
         "Containers": [{"Image": "i", "ModelDataUrl": "s3://b/k"}],
         "SupportedContentTypes": ["application/jsonlines"],
@@ -176,15 +176,15 @@ def test_against_a_registry_that_merges_as_awss_does(aws: Aws, house: House) -> 
     assert (package.group, package.version, package.containers[0].model_data_url) == (GROUP, 1, "s3://b/k")
     assert package.requester is not None
     assert package.requester.actor.subject == "dee@example.com"
-    house.register(1, arn=arn, containers=package.containers)
-    house.decide(1, "dev")
+    fake.register(1, arn=arn, containers=package.containers)
+    fake.decide(1, "dev")
     target = RegistryTarget(lambda identity: aws.sagemaker, ORDER)
-    target.project(house.view(), house.events())
+    target.project(fake.view(), fake.events())
     found = aws.sagemaker.describe_model_package(ModelPackageName=arn)
     assert found["CustomerMetadataProperties"] == {
         "team": "news", "requested_by": "dee", "dev": "Approved", "test": names.PENDING, "prod": names.PENDING,
     }  # fmt: skip
-    assert target.found(house.view().version(1)) == target.expected(house.view().version(1))
+    assert target.found(fake.view().version(1)) == target.expected(fake.view().version(1))
     assert found["ModelApprovalStatus"] == names.APPROVED
 
 
@@ -237,11 +237,11 @@ def test_metadata_without_room_for_our_fields_is_seen_at_registration() -> None:
 
 
 def test_without_room_status_and_life_cycle_follow_and_no_field_is_sent() -> None:
-    house = House()
-    house.register(1, no_room=True)
-    house.decide(1, "dev")
-    assert house.project() == []
-    sent = {key for update in house.sagemaker.updates for key in update}
+    fake = FakeService()
+    fake.register(1, no_room=True)
+    fake.decide(1, "dev")
+    assert fake.project() == []
+    sent = {key for update in fake.sagemaker.updates for key in update}
     assert sent >= {"ModelApprovalStatus", "ModelLifeCycle"}
     assert "CustomerMetadataProperties" not in sent
-    assert house.lines() == []
+    assert fake.lines() == []

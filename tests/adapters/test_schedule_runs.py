@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from lambdas.handlers import schedule_runs
 from promotion import names
 from promotion.config.loading import Config
-from tests.fakes import CONFIG, GROUP, House
+from tests.fakes import CONFIG, GROUP, FakeService
 
 
 class Bus:
@@ -38,16 +38,18 @@ class Bus:
 
 
 @pytest.fixture
-def house() -> House:
-    house = House()
-    house.climb(1, to="test")
-    house.climb(1, to="dev", group="fraud")
-    house.register(1, group="asked-only")
-    return house
+def fake() -> FakeService:
+    fake = FakeService()
+    fake.promote(1, to="test")
+    fake.promote(1, to="dev", group="fraud")
+    fake.register(1, group="asked-only")
+    return fake
 
 
-def tick(monkeypatch: pytest.MonkeyPatch, house: House, bus: Bus, config: Config = CONFIG) -> list[tuple[str, str]]:
-    monkeypatch.setattr(schedule_runs, "ledger", lambda: house.ledger)
+def tick(
+    monkeypatch: pytest.MonkeyPatch, fake: FakeService, bus: Bus, config: Config = CONFIG
+) -> list[tuple[str, str]]:
+    monkeypatch.setattr(schedule_runs, "ledger", lambda: fake.ledger)
     monkeypatch.setattr(schedule_runs, "config", lambda: config)
     monkeypatch.setattr(schedule_runs, "client", lambda service: {"events": bus}[service])
     monkeypatch.setenv(names.EVENT_BUS_NAME, "promotion")
@@ -59,38 +61,38 @@ def tick(monkeypatch: pytest.MonkeyPatch, house: House, bus: Bus, config: Config
     return [(each["model_package_group"], each["environment"]) for each in details]
 
 
-def test_live_versions_run_and_others_do_not(monkeypatch: pytest.MonkeyPatch, house: House) -> None:
-    assert sorted(tick(monkeypatch, house, Bus())) == [("fraud", "dev"), (GROUP, "dev"), (GROUP, "test")]
+def test_live_versions_run_and_others_do_not(monkeypatch: pytest.MonkeyPatch, fake: FakeService) -> None:
+    assert sorted(tick(monkeypatch, fake, Bus())) == [("fraud", "dev"), (GROUP, "dev"), (GROUP, "test")]
 
 
-def test_a_group_that_is_governed_no_more_does_not_run(monkeypatch: pytest.MonkeyPatch, house: House) -> None:
-    assert tick(monkeypatch, house, Bus(), replace(CONFIG, groups=("fraud",))) == [("fraud", "dev")]
+def test_a_group_that_is_governed_no_more_does_not_run(monkeypatch: pytest.MonkeyPatch, fake: FakeService) -> None:
+    assert tick(monkeypatch, fake, Bus(), replace(CONFIG, groups=("fraud",))) == [("fraud", "dev")]
 
 
-def test_ten_at_once_are_announced_and_none_is_forgotten(monkeypatch: pytest.MonkeyPatch, house: House) -> None:
+def test_ten_at_once_are_announced_and_none_is_forgotten(monkeypatch: pytest.MonkeyPatch, fake: FakeService) -> None:
     for number in range(23):
-        house.climb(1, to="dev", group=f"group-{number:02d}")
+        fake.promote(1, to="dev", group=f"group-{number:02d}")
     bus = Bus()
-    assert len(set(tick(monkeypatch, house, bus))) == 26
+    assert len(set(tick(monkeypatch, fake, bus))) == 26
     assert bus.calls == 3
 
 
-def test_only_entries_that_the_bus_refused_are_put_again(monkeypatch: pytest.MonkeyPatch, house: House) -> None:
+def test_only_entries_that_the_bus_refused_are_put_again(monkeypatch: pytest.MonkeyPatch, fake: FakeService) -> None:
     bus = Bus({1: 1})
-    assert sorted(tick(monkeypatch, house, bus)) == [("fraud", "dev"), (GROUP, "dev"), (GROUP, "test")]
+    assert sorted(tick(monkeypatch, fake, bus)) == [("fraud", "dev"), (GROUP, "dev"), (GROUP, "test")]
     assert bus.calls == 2
 
 
 def test_entries_that_are_refused_again_are_an_error_after_all_others_are_put(
-    monkeypatch: pytest.MonkeyPatch, house: House
+    monkeypatch: pytest.MonkeyPatch, fake: FakeService
 ) -> None:
     bus = Bus({0: 99})
     with pytest.raises(RuntimeError, match="refused 1 of 3 runs"):
-        tick(monkeypatch, house, bus)
+        tick(monkeypatch, fake, bus)
     assert len(bus.taken) == 2
 
 
-def test_a_batch_that_does_not_arrive_holds_no_other_up(monkeypatch: pytest.MonkeyPatch, house: House) -> None:
+def test_a_batch_that_does_not_arrive_holds_no_other_up(monkeypatch: pytest.MonkeyPatch, fake: FakeService) -> None:
     class Stumbling(Bus):
         def put_events(self, *, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
             answer = super().put_events(Entries=Entries)
@@ -100,8 +102,8 @@ def test_a_batch_that_does_not_arrive_holds_no_other_up(monkeypatch: pytest.Monk
             return answer
 
     for number in range(23):
-        house.climb(1, to="dev", group=f"group-{number:02d}")
+        fake.promote(1, to="dev", group=f"group-{number:02d}")
     bus = Stumbling()
     with pytest.raises(RuntimeError, match="refused 10 of 26 runs"):
-        tick(monkeypatch, house, bus)
+        tick(monkeypatch, fake, bus)
     assert len(bus.taken) == 16

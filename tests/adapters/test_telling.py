@@ -13,8 +13,8 @@ from promotion import names
 from promotion.aws.messages.channel_messages import ChannelMessages
 from promotion.aws.messages.channels import ChannelFailed
 from promotion.config.loading import parse
-from tests.fakes import CONFIG_TEXT, GROUP, House, as_client
-from tests.rules.stage import LINKS
+from tests.fakes import CONFIG_TEXT, GROUP, FakeService, as_client
+from tests.rules.scenario import LINKS
 
 SETTINGS = """
 [channels.releases]
@@ -53,37 +53,39 @@ def sns(monkeypatch: pytest.MonkeyPatch) -> FakeSns:
 
 
 @pytest.fixture
-def house(monkeypatch: pytest.MonkeyPatch, sns: FakeSns) -> House:
+def fake(monkeypatch: pytest.MonkeyPatch, sns: FakeSns) -> FakeService:
     """Version 1 is live in dev, and promotions are told."""
-    house = House(parse(CONFIG_TEXT + SETTINGS))
-    house.climb(1, "dev")
-    monkeypatch.setattr(on_event_published, "ledger", lambda: house.ledger)
-    monkeypatch.setattr(on_event_published, "config", lambda: house.config)
-    return house
+    fake = FakeService(parse(CONFIG_TEXT + SETTINGS))
+    fake.promote(1, "dev")
+    monkeypatch.setattr(on_event_published, "ledger", lambda: fake.ledger)
+    monkeypatch.setattr(on_event_published, "config", lambda: fake.config)
+    return fake
 
 
-def published(house: House, kind: str, **changes: Any) -> dict[str, Any]:
-    event = next(event for event in house.events() if event.kind == kind)
+def published(fake: FakeService, kind: str, **changes: Any) -> dict[str, Any]:
+    event = next(event for event in fake.events() if event.kind == kind)
     detail = {"model_package_group": GROUP, "sequence": event.sequence, "event_id": event.event_id}
     return {"channel": "releases", "detail": {**detail, **changes}}
 
 
-def test_a_promotion_is_told(house: House, sns: FakeSns) -> None:
-    assert on_event_published.handler(published(house, names.MODEL_PROMOTED), None) == {"told": "releases"}
+def test_a_promotion_is_told(fake: FakeService, sns: FakeSns) -> None:
+    assert on_event_published.handler(published(fake, names.MODEL_PROMOTED), None) == {"told": "releases"}
     (message,) = sns.published
     assert message["Subject"] == f"{GROUP} v1 is live in dev"
 
 
 @pytest.mark.parametrize("changes", [{"event_id": "f" * 32}, {"sequence": 99}, {"model_package_group": "other"}])
-def test_an_event_that_is_not_in_the_ledger_is_not_sent(house: House, sns: FakeSns, changes: dict[str, Any]) -> None:
-    assert "refused" in on_event_published.handler(published(house, names.MODEL_PROMOTED, **changes), None)
+def test_an_event_that_is_not_in_the_ledger_is_not_sent(
+    fake: FakeService, sns: FakeSns, changes: dict[str, Any]
+) -> None:
+    assert "refused" in on_event_published.handler(published(fake, names.MODEL_PROMOTED, **changes), None)
     assert sns.published == []
 
 
-def test_a_channel_hears_only_what_it_asked_for(house: House, sns: FakeSns) -> None:
-    answer = on_event_published.handler(published(house, names.DECISION_RECORDED), None)
+def test_a_channel_hears_only_what_it_asked_for(fake: FakeService, sns: FakeSns) -> None:
+    answer = on_event_published.handler(published(fake, names.DECISION_RECORDED), None)
     assert answer == {"ignored": "not for this channel"}
-    gone = {**published(house, names.MODEL_PROMOTED), "channel": "closed"}
+    gone = {**published(fake, names.MODEL_PROMOTED), "channel": "closed"}
     assert on_event_published.handler(gone, None) == {"ignored": "not for this channel"}
     assert sns.published == []
 
@@ -97,23 +99,23 @@ def test_a_channel_hears_only_what_it_asked_for(house: House, sns: FakeSns) -> N
     ],
 )
 def test_a_request_is_told_once_its_mail_is_due(
-    house: House, sns: FakeSns, source: str, settle: str, answer: dict[str, str]
+    fake: FakeService, sns: FakeSns, source: str, settle: str, answer: dict[str, str]
 ) -> None:
-    channel = replace(house.config.channels["releases"], events=())
-    house.config = replace(house.config, channels={"releases": channel}, mail=replace(house.config.mail, settle=settle))
-    event = {**published(house, names.APPROVAL_REQUESTED), "source": source}
+    channel = replace(fake.config.channels["releases"], events=())
+    fake.config = replace(fake.config, channels={"releases": channel}, mail=replace(fake.config.mail, settle=settle))
+    event = {**published(fake, names.APPROVAL_REQUESTED), "source": source}
     assert on_event_published.handler(event, None) == answer
     assert len(sns.published) == ("told" in answer)
 
 
-def test_requests_that_were_superseded_in_a_storm_are_one_message(house: House, sns: FakeSns) -> None:
+def test_requests_that_were_superseded_in_a_storm_are_one_message(fake: FakeService, sns: FakeSns) -> None:
     for version in (2, 3, 4):
-        house.register(version)
+        fake.register(version)
     bus = FakeBus()
-    channel = replace(house.config.channels["releases"], events=(names.REQUEST_SUPERSEDED,))
-    house.config = replace(house.config, channels={"releases": channel})
-    superseded = [event for event in house.events() if event.kind == names.REQUEST_SUPERSEDED]
-    ChannelMessages(as_client(bus), "bus", house.config.channels).tell(superseded)
+    channel = replace(fake.config.channels["releases"], events=(names.REQUEST_SUPERSEDED,))
+    fake.config = replace(fake.config, channels={"releases": channel})
+    superseded = [event for event in fake.events() if event.kind == names.REQUEST_SUPERSEDED]
+    ChannelMessages(as_client(bus), "bus", fake.config.channels).tell(superseded)
     [entry] = bus.entries
     assert (entry["Source"], entry["DetailType"]) == (names.CHANNELS_SOURCE, names.REQUEST_SUPERSEDED)
     event = {"channel": "releases", "source": entry["Source"], "detail": json.loads(entry["Detail"])}
@@ -123,19 +125,19 @@ def test_requests_that_were_superseded_in_a_storm_are_one_message(house: House, 
     assert message["Message"].count("superseded") == 3
 
 
-def test_an_event_for_no_channel_is_not_put_on_the_bus(house: House) -> None:
+def test_an_event_for_no_channel_is_not_put_on_the_bus(fake: FakeService) -> None:
     bus = FakeBus()
-    messages = ChannelMessages(as_client(bus), "bus", house.config.channels)
-    messages.tell([event for event in house.events() if event.kind == names.APPROVAL_REQUESTED][:1])
+    messages = ChannelMessages(as_client(bus), "bus", fake.config.channels)
+    messages.tell([event for event in fake.events() if event.kind == names.APPROVAL_REQUESTED][:1])
     assert bus.entries == []
 
 
-def test_a_failure_is_passed_on_so_that_it_is_tried_again(house: House, sns: FakeSns) -> None:
+def test_a_failure_is_passed_on_so_that_it_is_tried_again(fake: FakeService, sns: FakeSns) -> None:
     sns.broken = True
     with pytest.raises(ChannelFailed):
-        on_event_published.handler(published(house, names.MODEL_PROMOTED), None)
+        on_event_published.handler(published(fake, names.MODEL_PROMOTED), None)
 
 
 @pytest.mark.parametrize("event", [{}, {"channel": "releases"}, {"channel": 1, "detail": {}}])
-def test_a_damaged_event_is_refused(house: House, sns: FakeSns, event: dict[str, Any]) -> None:
+def test_a_damaged_event_is_refused(fake: FakeService, sns: FakeSns, event: dict[str, Any]) -> None:
     assert "refused" in on_event_published.handler(event, None)

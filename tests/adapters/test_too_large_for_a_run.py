@@ -13,10 +13,10 @@ from promotion.aws.s3 import artifact_copies
 from promotion.aws.s3.artifact_copies import keep_packed
 from promotion.errors import Refused
 from tests.adapters.conftest import MODELS, Aws, prepares_runs_of
-from tests.adapters.test_folder_artifacts import EVIDENCE, FOLDER, OURS, house, live, put, registered, s3
-from tests.fakes import GROUP, House
+from tests.adapters.test_folder_artifacts import EVIDENCE, FOLDER, OURS, fake, live, put, registered, s3
+from tests.fakes import GROUP, FakeService
 
-__all__ = ["house", "s3"]
+__all__ = ["fake", "s3"]
 
 EVENT = {
     "group": GROUP, "environment": "dev",
@@ -36,13 +36,13 @@ def context(seconds: float) -> Any:
 
 
 @pytest.fixture
-def prepared(house: House, aws: Aws, monkeypatch: pytest.MonkeyPatch) -> House:
-    prepares_runs_of(house, aws, monkeypatch, evidence=EVIDENCE, image=OURS)
-    return house
+def prepared(fake: FakeService, aws: Aws, monkeypatch: pytest.MonkeyPatch) -> FakeService:
+    prepares_runs_of(fake, aws, monkeypatch, evidence=EVIDENCE, image=OURS)
+    return fake
 
 
 def test_a_folder_beyond_the_limit_is_refused_before_it_is_read(
-    prepared: House, s3: Any, monkeypatch: pytest.MonkeyPatch
+    prepared: FakeService, s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(artifact_copies, "LARGEST_PACKED_BYTES", 5_000)
     s3.delete_object(Bucket=MODELS, Key=f"{FOLDER}config.json")  # a folder that is read raises IntegrityError
@@ -52,12 +52,12 @@ def test_a_folder_beyond_the_limit_is_refused_before_it_is_read(
     assert "at most 5 kB are packed as one archive" in found["report"]["reason"]
 
 
-def test_a_folder_at_the_limit_is_packed(prepared: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_at_the_limit_is_packed(prepared: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(artifact_copies, "LARGEST_PACKED_BYTES", 5_073)
     assert prepare_inference.handler(EVENT, context(900))["run"]
 
 
-def test_an_artifact_that_is_not_read_in_time_is_told_and_not_timed_out(prepared: House) -> None:
+def test_an_artifact_that_is_not_read_in_time_is_told_and_not_timed_out(prepared: FakeService) -> None:
     found = prepare_inference.handler(EVENT, context(40))
     assert (found["run"], found["unmeasured"]) == (False, True)
     assert "too large to be compared within the time" in found["report"]["reason"]

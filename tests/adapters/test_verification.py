@@ -25,8 +25,8 @@ from promotion.ledger import attestation
 from tests.adapters.conftest import ANCHORS, Aws
 from tests.adapters.running import LIVE, Command, tamper
 from tests.fakes import BEGINNING, GROUP, PREFIX
-from tests.faults import ground
-from tests.faults.plant import Plant
+from tests.faults import resources
+from tests.faults.simulation import Simulation
 
 
 def test_all_is_well_is_said_and_exits_0(command: Command) -> None:
@@ -60,7 +60,7 @@ def test_values_that_only_the_projector_may_write_are_not_reported_as_repaired(
     assert (code, json.loads(said.removesuffix(told))["repaired"]) == (1, 0)
 
 
-def test_a_flipped_status_is_told_and_repaired(command: Command, running: Plant) -> None:
+def test_a_flipped_status_is_told_and_repaired(command: Command, running: Simulation) -> None:
     boto3.client("sagemaker").update_model_package(ModelPackageArn=running.arn(1), ModelApprovalStatus="Rejected")
     code, said = command("verify")
     assert (code, said) == (1, f"registry {running.arn(1)} ModelApprovalStatus: expected Approved, found Rejected\n")
@@ -121,7 +121,7 @@ def test_another_service_on_the_same_prefix_is_told(command: Command) -> None:
     assert f"| `{line}` |".replace("arn:other", "arn:…") in documented
 
 
-def test_a_second_service_that_took_the_prefix_over_is_told(command: Command, running: Plant) -> None:
+def test_a_second_service_that_took_the_prefix_over_is_told(command: Command, running: Simulation) -> None:
     name = f"{PREFIX}/_service"
     ssm = boto3.client("ssm")
     known = json.loads(ssm.get_parameter(Name=name)["Parameter"]["Value"])
@@ -188,7 +188,7 @@ def test_an_exported_decision_is_checked_with_the_public_key_alone(
 
 
 def test_rebuild_brings_everything_back_from_the_ledger_alone(
-    running: Plant, command: Command, monkeypatch: pytest.MonkeyPatch
+    running: Simulation, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ssm, mails = boto3.client("ssm"), list(running.mails)
     before = dict(_parameters(ssm))
@@ -217,13 +217,13 @@ def _parameters(ssm: Any) -> list[tuple[str, str]]:
     return [found for found in read_below(ssm, PREFIX) if not found[0].endswith("_service")]
 
 
-def test_redrive_wakes_what_was_set_aside_and_what_is_behind(running: Plant, command: Command) -> None:
+def test_redrive_wakes_what_was_set_aside_and_what_is_behind(running: Simulation, command: Command) -> None:
     running.inside = False
-    running.poison = lambda call, given: call == "ssm:PutParameter"
+    running.fails_if = lambda call, given: call == "ssm:PutParameter"
     running.measure(1, "dev")
     running.settle()
     assert [json.loads(message.body)["target"] for message in running.dead] == [names.PARAMETERS]
-    running.poison, running.inside = None, True
+    running.fails_if, running.inside = None, True
     code, said = command("redrive")
     assert code == 0
     assert f"{GROUP}: parameters again from event" in said
@@ -252,13 +252,13 @@ def test_a_promotion_is_attested_and_its_attestation_checked_with_the_public_key
 
 def test_a_missing_promotion_or_attestation_is_reported(command: Command) -> None:
     assert command("attest", GROUP, "1", "prod")[0] == 1
-    boto3.resource("s3").Bucket(ground.EVIDENCE).objects.filter(Prefix=names.ATTESTATIONS).delete()
+    boto3.resource("s3").Bucket(resources.EVIDENCE).objects.filter(Prefix=names.ATTESTATIONS).delete()
     code, said = command("attest", GROUP, "1", "dev")
     assert (code, f"promotion rebuild {GROUP}" in said) == (1, True)
 
 
 def test_an_attestation_of_another_event_is_refused(command: Command) -> None:
-    bucket = boto3.resource("s3").Bucket(ground.EVIDENCE)
+    bucket = boto3.resource("s3").Bucket(resources.EVIDENCE)
     [kept] = [each for each in bucket.objects.filter(Prefix=names.ATTESTATIONS) if each.key.endswith(".json")]
     statement = {
         "_type": attestation.STATEMENT,

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from promotion.domain.people import Person
-from tests.security.house import House
+from tests.security.attacked import Attacked
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
@@ -40,7 +40,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def opens(house: House, browser: Browser) -> Iterator[Opens]:
+def opens(attacked: Attacked, browser: Browser) -> Iterator[Opens]:
     """Opens a path of the service as somebody; `width`, `dark` and `scripts` say in what kind of browser."""
     contexts: list[BrowserContext] = []
 
@@ -56,10 +56,10 @@ def opens(house: House, browser: Browser) -> Iterator[Opens]:
         contexts.append(context)
         context.set_default_timeout(PATIENCE_MS)
         if who is not None:
-            name, _, value = house.cookie(who).partition("=")
-            context.add_cookies([{"name": name, "value": value, "url": house.service.url}])
+            name, _, value = attacked.cookie(who).partition("=")
+            context.add_cookies([{"name": name, "value": value, "url": attacked.service.url}])
         page = context.new_page()
-        page.goto(f"{house.service.url}{path}")
+        page.goto(f"{attacked.service.url}{path}")
         return page
 
     yield open_page

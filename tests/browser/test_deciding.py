@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import PATIENCE_MS, Opens, shot
-from tests.security.house import ANN, House
+from tests.security.attacked import ANN, Attacked
 
 APPLIED = "The registry and Parameter Store are up to date."
 
@@ -19,10 +19,10 @@ def sign_in(page: Page, name: str) -> None:
     page.get_by_role("button", name="Sign in").click()
 
 
-def mail_of(house: House, group: str) -> int:
+def mail_of(attacked: Attacked, group: str) -> int:
     """The number of the mail that asks for a group's version, in the local mailbox."""
-    found = house.wait_for(lambda: [m for m in house.service.mailbox() if f"{group} v1: approve" in m["subject"]])
-    return len(house.service.mailbox()) - house.service.mailbox().index(found[0])
+    found = attacked.wait_for(lambda: [m for m in attacked.service.mailbox() if f"{group} v1: approve" in m["subject"]])
+    return len(attacked.service.mailbox()) - attacked.service.mailbox().index(found[0])
 
 
 def follow(page: Page) -> None:
@@ -36,16 +36,16 @@ def follow(page: Page) -> None:
     expect(applied).to_be_visible()
 
 
-def test_from_the_mail_to_the_applied_decision(house: House, opens: Opens) -> None:
-    arn = house.register("clicked-through", ModelPackageDescription="Learned from a week more of logs.")
-    mail_of(house, "clicked-through")
+def test_from_the_mail_to_the_applied_decision(attacked: Attacked, opens: Opens) -> None:
+    arn = attacked.register("clicked-through", ModelPackageDescription="Learned from a week more of logs.")
+    mail_of(attacked, "clicked-through")
     page = opens("/_local/mailbox")
     page.get_by_role("link", name="clicked-through v1").first.click()
     shot(page, "flow-1-mail")
     link = page.frame_locator("iframe").get_by_role("link", name="Review and decide").first
     target = link.get_attribute("href")
     assert target is not None
-    assert urlsplit(target).path == house.link("clicked-through:1:dev:1")
+    assert urlsplit(target).path == attacked.link("clicked-through:1:dev:1")
     with page.context.expect_page() as opened:
         link.click()
     page = opened.value
@@ -53,18 +53,18 @@ def test_from_the_mail_to_the_applied_decision(house: House, opens: Opens) -> No
     shot(page, "flow-2-sign-in")
     sign_in(page, "ann")
     expect(page.get_by_role("heading", name="clicked-through v1")).to_be_visible()
-    assert urlsplit(page.url).path == house.link("clicked-through:1:dev:1")
+    assert urlsplit(page.url).path == attacked.link("clicked-through:1:dev:1")
     shot(page, "flow-3-request")
 
     page.get_by_role("button", name="Approve for dev").click()
-    assert house.read(house.link("clicked-through:1:dev:1"))["state"] == "Pending", "a reason is wanted first"
+    assert attacked.read(attacked.link("clicked-through:1:dev:1"))["state"] == "Pending", "a reason is wanted first"
     page.get_by_label("Your reason").fill("Better on every slice, and as fast.")
     page.get_by_role("button", name="Approve for dev").click()
     expect(page.get_by_text("Your decision")).to_be_hidden()
     shot(page, "flow-4-decided")
     follow(page)
     shot(page, "flow-5-applied")
-    package = house.aws("sagemaker").describe_model_package(ModelPackageName=arn)
+    package = attacked.aws("sagemaker").describe_model_package(ModelPackageName=arn)
     assert package["ModelApprovalStatus"] == "Approved"
     assert package["LastModifiedBy"]["IamIdentity"]["SourceIdentity"] == "ann"
 
@@ -73,27 +73,27 @@ def test_from_the_mail_to_the_applied_decision(house: House, opens: Opens) -> No
     shot(page, "flow-6-signed-out")
 
 
-def test_it_works_without_javascript_on_a_phone(house: House, opens: Opens) -> None:
-    house.register("without-scripts")
+def test_it_works_without_javascript_on_a_phone(attacked: Attacked, opens: Opens) -> None:
+    attacked.register("without-scripts")
     asked = "without-scripts:1:dev:1"
-    page = opens(house.link(asked), width=360, scripts=False)
+    page = opens(attacked.link(asked), width=360, scripts=False)
     sign_in(page, "ben")
     page.get_by_label("Your reason").fill("It repeats itself.")
     page.get_by_role("button", name="Reject").click()
     expect(page.get_by_role("heading", name="without-scripts v1")).to_be_visible()
     follow(page)
-    assert house.read(house.link(asked))["state"] == "Rejected"
+    assert attacked.read(attacked.link(asked))["state"] == "Rejected"
     shot(page, "phone-rejected-without-scripts")
     page.get_by_label("What has changed").fill("Decoded with a repetition penalty.")
     page.get_by_role("button", name="Ask again").click()
     expect(page.get_by_text("attempt 2")).to_be_visible()
-    assert house.read(house.link("without-scripts:1:dev:2"))["state"] == "Pending"
+    assert attacked.read(attacked.link("without-scripts:1:dev:2"))["state"] == "Pending"
 
 
-def test_rolling_back_by_the_models_page(house: House, opens: Opens) -> None:
+def test_rolling_back_by_the_models_page(attacked: Attacked, opens: Opens) -> None:
     for version in (1, 2):
-        house.register("clicked-back")
-        house.took(house.decide(f"clicked-back:{version}:dev:1", ANN))
+        attacked.register("clicked-back")
+        attacked.took(attacked.decide(f"clicked-back:{version}:dev:1", ANN))
     page = opens("/models/clicked-back", ANN)
     shot(page, "model-before-rollback")
     form = page.locator('form[action$="/models/clicked-back/dev/rollback"]')
@@ -102,16 +102,16 @@ def test_rolling_back_by_the_models_page(house: House, opens: Opens) -> None:
     form.locator("textarea, input[name=reason]").first.fill("Summaries came out in the wrong language.")
     form.get_by_role("button").first.click()
     expect(page.get_by_text("Summaries came out in the wrong language.").first).to_be_visible()
-    assert [e["live"] for e in house.read("/models/clicked-back")["environments"] if e["name"] == "dev"] != [2]
+    assert [e["live"] for e in attacked.read("/models/clicked-back")["environments"] if e["name"] == "dev"] != [2]
 
 
-def test_a_scanner_that_runs_scripts_and_submits_forms_decides_nothing(house: House, browser: Browser) -> None:
+def test_a_scanner_that_runs_scripts_and_submits_forms_decides_nothing(attacked: Attacked, browser: Browser) -> None:
     """As mail gateways do: a browser, no account, and everything clicked that can be."""
-    house.register("scanned")
-    house.wait_for(lambda: [m for m in house.service.mailbox() if "scanned v1" in m["subject"]])
-    house.wait_for(lambda: house.read("/models/scanned")["versions"])
-    mail = next(m for m in house.service.mailbox() if "scanned v1" in m["subject"])
-    before = house.state()
+    attacked.register("scanned")
+    attacked.wait_for(lambda: [m for m in attacked.service.mailbox() if "scanned v1" in m["subject"]])
+    attacked.wait_for(lambda: attacked.read("/models/scanned")["versions"])
+    mail = next(m for m in attacked.service.mailbox() if "scanned v1" in m["subject"])
+    before = attacked.state()
     for link in mail["links"]:
         context = browser.new_context()
         context.set_default_timeout(PATIENCE_MS)
@@ -127,50 +127,50 @@ def test_a_scanner_that_runs_scripts_and_submits_forms_decides_nothing(house: Ho
                 form.evaluate("form => form.requestSubmit ? form.requestSubmit() : form.submit()")
         # And the forms that it could know of from elsewhere.
         for path in (
-            house.link("scanned:1:dev:1"),
+            attacked.link("scanned:1:dev:1"),
             "/models/scanned/dev/rollback",
             "/models/scanned/versions/1/revoke",
         ):
             sent: dict[str, str | float | bool] = {"verdict": "Approved", "reason": "scan", "csrf": "x"}
-            assert context.request.post(f"{house.service.url}{path}", form=sent).status == 401
+            assert context.request.post(f"{attacked.service.url}{path}", form=sent).status == 401
         context.close()
-    assert house.state() == before
+    assert attacked.state() == before
 
 
-def test_another_site_cannot_have_a_signed_in_person_decide(house: House, opens: Opens) -> None:
+def test_another_site_cannot_have_a_signed_in_person_decide(attacked: Attacked, opens: Opens) -> None:
     """The form of another origin, submitted in the browser of somebody who is signed in and may."""
-    house.register("lured")
+    attacked.register("lured")
     asked = "lured:1:dev:1"
     page = opens("/", ANN)
     # The identity provider's port is another origin, and the same site: the nearest that an attacker could come.
-    page.goto(f"{house.service.idp_url}/_local/healthz")
+    page.goto(f"{attacked.service.idp_url}/_local/healthz")
     page.set_content(
-        f'<form method="post" action="{house.service.url}{house.link(asked)}"><input name="verdict" value="Approved">'
-        f'<input name="reason" value="Lured."><input name="csrf" value="{house.csrf(ANN)}"><button>Win</button></form>'
+        f'<form method="post" action="{attacked.service.url}{attacked.link(asked)}"><input name="verdict" value="Approved">'
+        f'<input name="reason" value="Lured."><input name="csrf" value="{attacked.csrf(ANN)}"><button>Win</button></form>'
     )
     with page.expect_navigation() as gone:
         page.get_by_role("button", name="Win").click()
     assert gone.value is not None
     assert gone.value.status in (401, 403)
-    assert house.read(house.link(asked))["state"] == "Pending"
+    assert attacked.read(attacked.link(asked))["state"] == "Pending"
 
 
-def test_no_page_of_ours_can_be_framed(house: House, opens: Opens) -> None:
+def test_no_page_of_ours_can_be_framed(attacked: Attacked, opens: Opens) -> None:
     page = opens("/", ANN)
-    page.goto(f"{house.service.idp_url}/_local/healthz")
+    page.goto(f"{attacked.service.idp_url}/_local/healthz")
     with page.expect_console_message(lambda message: "frame-ancestors" in message.text) as refused:
-        page.set_content(f'<iframe src="{house.service.url}{house.link("open:1:dev:1")}"></iframe>')
-    assert house.service.url in refused.value.text
+        page.set_content(f'<iframe src="{attacked.service.url}{attacked.link("open:1:dev:1")}"></iframe>')
+    assert attacked.service.url in refused.value.text
     frame = page.frames[-1]
     assert frame is not page.main_frame
-    assert not frame.url.startswith(house.service.url)
+    assert not frame.url.startswith(attacked.service.url)
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_breaking_the_glass_is_offered_to_who_holds_it(house: House, opens: Opens, dark: bool) -> None:
-    from tests.security.house import GIL
+def test_breaking_the_glass_is_offered_to_who_holds_it(attacked: Attacked, opens: Opens, dark: bool) -> None:
+    from tests.security.attacked import GIL
 
-    page = opens(house.link("shut:1:test:1"), GIL, dark=dark)
+    page = opens(attacked.link("shut:1:test:1"), GIL, dark=dark)
     page.get_by_text("Break the glass").click()
     expect(page.get_by_role("button", name="Approve for test all the same")).to_be_visible()
     shot(page, f"glass-{'dark' if dark else 'light'}")

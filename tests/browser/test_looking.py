@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from promotion.domain.people import Person
 from tests.browser.conftest import Opens, shot
-from tests.security.house import ANN, AUD, EVE, GIL, House
+from tests.security.attacked import ANN, AUD, EVE, GIL, Attacked
 
 AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 
@@ -55,18 +55,18 @@ def findings(page: Page) -> list[str]:
 @pytest.mark.parametrize("name", LOOKS)
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (360, True)], ids=["wide-light", "phone-dark"])
 def test_axe_finds_nothing_and_nothing_is_too_wide(
-    house: House, opens: Opens, name: str, width: int, dark: bool
+    attacked: Attacked, opens: Opens, name: str, width: int, dark: bool
 ) -> None:
     path, who = LOOKS[name]
-    page = opens(path if path.startswith("/") else house.link(path), who, width=width, dark=dark)
+    page = opens(path if path.startswith("/") else attacked.link(path), who, width=width, dark=dark)
     shot(page, f"{name}-{'phone-dark' if dark else 'wide-light'}")
     assert findings(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator("script").count() == 0
 
 
-def test_the_page_for_a_form_sent_while_signed_out(house: House, opens: Opens) -> None:
-    page = opens(house.link("open:1:dev:1"), ANN)
+def test_the_page_for_a_form_sent_while_signed_out(attacked: Attacked, opens: Opens) -> None:
+    page = opens(attacked.link("open:1:dev:1"), ANN)
     page.get_by_label("Your reason").fill("Fine.")
     page.context.clear_cookies()
     page.get_by_role("button", name="Reject").click()
@@ -75,12 +75,12 @@ def test_the_page_for_a_form_sent_while_signed_out(house: House, opens: Opens) -
     assert findings(page) == []
     assert (
         page.get_by_role("link", name="Sign in").get_attribute("href")
-        == f"/login?return_to={house.link('open:1:dev:1')}"
+        == f"/login?return_to={attacked.link('open:1:dev:1')}"
     )
 
 
-def test_the_page_for_a_form_of_another_session(house: House, opens: Opens) -> None:
-    page = opens(house.link("open:1:dev:1"), ANN)
+def test_the_page_for_a_form_of_another_session(attacked: Attacked, opens: Opens) -> None:
+    page = opens(attacked.link("open:1:dev:1"), ANN)
     page.locator('input[name="csrf"]').first.evaluate("(field) => { field.value = 'x' }")
     page.locator('form[action^="/approvals/"] input[name="csrf"]').evaluate("(field) => { field.value = 'x' }")
     page.get_by_label("Your reason").fill("Fine.")
@@ -90,29 +90,35 @@ def test_the_page_for_a_form_of_another_session(house: House, opens: Opens) -> N
     assert findings(page) == []
 
 
-def test_the_first_stop_of_the_keyboard_leads_to_the_content(house: House, opens: Opens) -> None:
-    page = opens(house.link("open:1:dev:1"), ANN)
+def test_the_first_stop_of_the_keyboard_leads_to_the_content(attacked: Attacked, opens: Opens) -> None:
+    page = opens(attacked.link("open:1:dev:1"), ANN)
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("#main")).to_be_focused()
 
 
-def test_nothing_is_asked_of_anybody_else(house: House, opens: Opens) -> None:
+def test_nothing_is_asked_of_anybody_else(attacked: Attacked, opens: Opens) -> None:
     page = opens("/", ANN).context.new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    for path in (house.link("open:1:dev:1"), "/", "/models/two"):
-        page.goto(f"{house.service.url}{path}")
+    for path in (attacked.link("open:1:dev:1"), "/", "/models/two"):
+        page.goto(f"{attacked.service.url}{path}")
     assert asked
-    assert [url for url in asked if not url.startswith((house.service.url, "data:"))] == []
+    assert [url for url in asked if not url.startswith((attacked.service.url, "data:"))] == []
 
 
-def test_the_content_security_policy_is_never_tripped(house: House, opens: Opens) -> None:
+def test_the_content_security_policy_is_never_tripped(attacked: Attacked, opens: Opens) -> None:
     # A page of its own: for one that names no icon, such as /healthz, a browser asks for /favicon.ico whenever it likes.
     page = opens("/", ANN).context.new_page()
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
-    for path in (house.link("open:1:dev:1"), house.link("shut:1:test:1"), "/", "/models/two", "/models/two/versions/2"):
-        page.goto(f"{house.service.url}{path}")
+    for path in (
+        attacked.link("open:1:dev:1"),
+        attacked.link("shut:1:test:1"),
+        "/",
+        "/models/two",
+        "/models/two/versions/2",
+    ):
+        page.goto(f"{attacked.service.url}{path}")
     assert said == []

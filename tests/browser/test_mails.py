@@ -19,23 +19,23 @@ from promotion.domain.model import Evidence
 from promotion.rendering.mail import Message, compose
 from tests.browser.conftest import shot
 from tests.browser.test_looking import findings
-from tests.rules import stories
-from tests.rules.stage import LINKS, Stage
+from tests.rules import scenarios
+from tests.rules.scenario import LINKS, Scenario
 
 # What is looked at: the story, the kind of event whose newest mail it is.
-LOOKS: dict[str, tuple[Callable[[], Stage], str]] = {
-    "registration": (stories.first_request, names.APPROVAL_REQUESTED),
-    "metrics-open": (stories.open_gate, names.APPROVAL_REQUESTED),
-    "metrics-shut": (stories.shut_gate, names.APPROVAL_REQUESTED),
-    "nothing-known": (stories.nothing_known, names.APPROVAL_REQUESTED),
-    "run-failed": (stories.in_trouble, names.APPROVAL_REQUESTED),
-    "hostile": (stories.hostile, names.APPROVAL_REQUESTED),
-    "promoted": (stories.approved, names.MODEL_PROMOTED),
-    "rejected": (stories.rejected, names.DECISION_RECORDED),
-    "rolled-back": (stories.undone, names.MODEL_ROLLED_BACK),
-    "revoked": (stories.undone, names.MODEL_REVOKED),
-    "drift": (stories.drifting, names.DRIFT_DETECTED),
-    "integrity": (stories.in_trouble, names.INTEGRITY_BROKEN),
+LOOKS: dict[str, tuple[Callable[[], Scenario], str]] = {
+    "registration": (scenarios.first_request, names.APPROVAL_REQUESTED),
+    "metrics-open": (scenarios.open_gate, names.APPROVAL_REQUESTED),
+    "metrics-shut": (scenarios.shut_gate, names.APPROVAL_REQUESTED),
+    "nothing-known": (scenarios.nothing_known, names.APPROVAL_REQUESTED),
+    "run-failed": (scenarios.in_trouble, names.APPROVAL_REQUESTED),
+    "hostile": (scenarios.hostile, names.APPROVAL_REQUESTED),
+    "promoted": (scenarios.approved, names.MODEL_PROMOTED),
+    "rejected": (scenarios.rejected, names.DECISION_RECORDED),
+    "rolled-back": (scenarios.undone, names.MODEL_ROLLED_BACK),
+    "revoked": (scenarios.undone, names.MODEL_REVOKED),
+    "drift": (scenarios.drifting, names.DRIFT_DETECTED),
+    "integrity": (scenarios.in_trouble, names.INTEGRITY_BROKEN),
 }
 Shows = Callable[..., Page]
 
@@ -94,15 +94,15 @@ def shows(browser: Browser, drawn: Path) -> Iterator[Shows]:
 
 def written(name: str, drawn: Path) -> Message:
     begin, kind = LOOKS[name]
-    stage = begin()
-    event = [event for event in stage.events if event.kind == kind][-1]
+    scenario = begin()
+    event = [event for event in scenario.events if event.kind == kind][-1]
     evidence = msgspec.convert(event.data.get("evidence") or {"source": "registration"}, Evidence)
     if evidence.pictures:
         draw(drawn, event.version or 0, evidence)
     return compose(
         event,
-        view=stage.view,
-        config=stage.config,
+        view=scenario.view,
+        config=scenario.config,
         links=LINKS,
         picture=lambda address: (drawn / address.rpartition("/")[2]).read_bytes(),
         slices=lambda address: by_region(evidence),

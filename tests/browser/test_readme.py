@@ -18,7 +18,7 @@ from playwright.sync_api import Browser
 
 from promotion.rendering import pages
 from tests.browser.test_stories import many_groups
-from tests.rules import stories
+from tests.rules import scenarios
 from tests.rules.snapshots import SNAPSHOTS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,7 +41,7 @@ PAGES = {"request": "request-open", "approved": "request-applied", "compare": "v
 def source_of(name: str) -> str:
     if name == "mail":
         return (SNAPSHOTS / "mails" / "registration.html").read_text(encoding="utf-8")
-    html = many_groups(PEOPLE) if name == "board" else stories.pages()[PAGES[name]]
+    html = many_groups(PEOPLE) if name == "board" else scenarios.pages()[PAGES[name]]
     return html.replace("</head>", f"<style>{pages.stylesheet()}</style></head>")
 
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page
 from promotion.ledger import decision_export
 from promotion.rendering import record
 from tests.browser.conftest import SCREENSHOTS
-from tests.fakes import ANN, CONFIG, House, signed_in
+from tests.fakes import ANN, CONFIG, FakeService, signed_in
 
 # The text area of A4 within the record's margins, at CSS's 96 pixels an inch.
 WIDTH, HEIGHT = round((210 - 32) / 25.4 * 96), round((297 - 38) / 25.4 * 96)
@@ -20,13 +20,15 @@ WIDTH, HEIGHT = round((210 - 32) / 25.4 * 96), round((297 - 38) / 25.4 * 96)
 
 def signed_record() -> str:
     """A version that climbed three environments by signatures, with reasons that take room."""
-    house = House(replace(CONFIG, environments=tuple(replace(each, signature=True) for each in CONFIG.environments)))
-    house.register(1)
+    fake = FakeService(
+        replace(CONFIG, environments=tuple(replace(each, signature=True) for each in CONFIG.environments))
+    )
+    fake.register(1)
     for name, before in (("dev", ""), ("test", "dev")):
         if before:
-            house.measure(1, before)
-        house.decide(1, name, signed_in(ANN, house.now), reason="Read the evidence. " * 20)
-    return record.write(decision_export.bundle(house.asked(1, "test"), house.events())).decode()
+            fake.measure(1, before)
+        fake.decide(1, name, signed_in(ANN, fake.now), reason="Read the evidence. " * 20)
+    return record.write(decision_export.bundle(fake.asked(1, "test"), fake.events())).decode()
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from promotion.domain.model import EnvironmentState
 from promotion.rendering.pages import stylesheet
 from tests.browser.conftest import shot
 from tests.browser.test_looking import findings
-from tests.rules import stories
-from tests.rules.stage import ANN, BEGINNING, CONFIG, Stage, measured, page
+from tests.rules import scenarios
+from tests.rules.scenario import ANN, BEGINNING, CONFIG, Scenario, measured, page
 
 ADDRESS = "https://promotion.example.com"
 Shows = Callable[..., Page]
@@ -24,21 +24,21 @@ MANY_SCRIPTS = ("Ann Adler", "조민서", "יעל כהן", "王小明", "Zoë �
 
 def many_groups(people: Sequence[str] = MANY_SCRIPTS) -> str:
     """A board of a dozen models, some of them in trouble, by people of many scripts."""
-    stage = stories.in_trouble()
-    stage.later(hours=5)
+    scenario = scenarios.in_trouble()
+    scenario.later(hours=5)
     others = [
         EnvironmentState(
             group=f"{name}-{kind}",
             name=environment,
             live=number + 3 - step if step < 3 else None,
-            live_since=stage.now - timedelta(days=3 * number + step, hours=1),
+            live_since=scenario.now - timedelta(days=3 * number + step, hours=1),
             live_by=(people[number % 5], *people[:step]),
             pending=number + 4 if step == number % 4 else None,
             pending_since=BEGINNING,
-            pending_expires_at=stage.now + timedelta(hours=10 * number + 1),
+            pending_expires_at=scenario.now + timedelta(hours=10 * number + 1),
             pending_id=f"{name}-{kind}:{number + 4}:{environment}:1",
             pending_gates_open=number % 3 > 0,
-            pending_requester=stage.view.version(1).package.requester,
+            pending_requester=scenario.view.version(1).package.requester,
             drift=number == 4 and step == 1,
             drift_since=BEGINNING if number == 4 and step == 1 else None,
             revoked=number == 2 and step == 3,
@@ -48,22 +48,22 @@ def many_groups(people: Sequence[str] = MANY_SCRIPTS) -> str:
         )
         for step, environment in enumerate(CONFIG.environment_names)
     ]
-    return page("board", stage.board(ANN, *others))
+    return page("board", scenario.board(ANN, *others))
 
 
 def many_versions() -> str:
     """A model whose quality rose, fell and rose again."""
-    stage = Stage()
+    scenario = Scenario()
     for version, rouge in enumerate((0.61, 0.63, 0.62, 0.66, 0.64, 0.69), start=1):
-        stage.registers(version)
-        stage.decides("dev", version)
-        stage.later(hours=1)
-        stage.runs("dev", version, measured(rouge, run_id=f"run-{version}"))
-        stage.later(days=2)
-    return page("model", stage.model())
+        scenario.registers(version)
+        scenario.decides("dev", version)
+        scenario.later(hours=1)
+        scenario.runs("dev", version, measured(rouge, run_id=f"run-{version}"))
+        scenario.later(days=2)
+    return page("model", scenario.model())
 
 
-PAGES = {**stories.pages(), "board-dozen": many_groups(), "model-versions": many_versions()}
+PAGES = {**scenarios.pages(), "board-dozen": many_groups(), "model-versions": many_versions()}
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from promotion.config.loading import parse
 from promotion.domain.model import FOLD_VERSION
 from tests.adapters.conftest import LEDGER, Aws
 from tests.cli.doctor_account import account, by_check, deployed
-from tests.fakes import CONFIG, CONFIG_TEXT, GROUP, House
+from tests.fakes import CONFIG, CONFIG_TEXT, GROUP, FakeService
 
 
 def test_a_sound_deployment_has_nothing_to_say_but_what_nobody_did_yet(aws: Aws) -> None:
@@ -45,13 +45,13 @@ def test_the_release_is_the_distributions() -> None:
 
 
 def test_states_of_another_fold_are_counted_and_are_no_failure(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    house = House()
-    house.climb(1, "dev")
-    monkeypatch.setattr(upgrade, "DynamoLedger", lambda client, table: house.ledger)
+    fake = FakeService()
+    fake.promote(1, "dev")
+    monkeypatch.setattr(upgrade, "DynamoLedger", lambda client, table: fake.ledger)
     here = account(service={"ledger_table": LEDGER})
     (found,) = upgrade.states(here)
     assert (found.state, found.found) == ("ok", f"1 environment state, all of fold {FOLD_VERSION}.")
-    house.ledger.alter(GROUP, "ENV#dev", fold=FOLD_VERSION + 1)
+    fake.ledger.alter(GROUP, "ENV#dev", fold=FOLD_VERSION + 1)
     (found,) = upgrade.states(here)
     assert (found.state, f"of fold {FOLD_VERSION + 1}" in found.found) == ("ok", True)
     assert "rebuild --states" in found.do
@@ -93,9 +93,9 @@ def test_another_policy_than_the_deployed_one_is_said(aws: Aws) -> None:
 
 
 def test_a_renamed_environment_with_a_live_model_is_said(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    house = House()
-    house.climb(1, "dev")
-    monkeypatch.setattr(condition, "DynamoLedger", lambda client, table: house.ledger)
+    fake = FakeService()
+    fake.promote(1, "dev")
+    monkeypatch.setattr(condition, "DynamoLedger", lambda client, table: fake.ledger)
     here = {"ledger_table": LEDGER}
     (found,) = condition.environments(account(service=here))
     assert found.state == "ok"

@@ -15,7 +15,7 @@ from promotion.config.settings import Environment
 from promotion.domain.model import EndpointState
 from promotion.workflows import endpoints as hosting
 from tests.cli.doctor_account import account
-from tests.fakes import GROUP, House
+from tests.fakes import GROUP, FakeService
 from tests.rules.test_endpoints import TEXT
 
 NAME = f"promotion-dev-{GROUP}"
@@ -29,27 +29,27 @@ class SageMaker:
 
 
 @pytest.fixture
-def house(monkeypatch: pytest.MonkeyPatch) -> House:
-    house = House(config=parse(TEXT))
-    house.climb(1, to="dev")
-    monkeypatch.setattr(endpoint_command, "ledger", lambda: house.ledger)
-    monkeypatch.setattr(endpoint_command, "config", lambda: house.config)
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeService:
+    fake = FakeService(config=parse(TEXT))
+    fake.promote(1, to="dev")
+    monkeypatch.setattr(endpoint_command, "ledger", lambda: fake.ledger)
+    monkeypatch.setattr(endpoint_command, "config", lambda: fake.config)
     monkeypatch.setattr(endpoint_command, "client", lambda service: SageMaker())
-    return house
+    return fake
 
 
 def test_status_says_what_was_recorded_and_what_sagemaker_says(
-    house: House, capsys: pytest.CaptureFixture[str]
+    fake: FakeService, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failed = EndpointState(name=NAME, status=names.ENDPOINT_FAILED, version=1, config="c", problem="never healthy")
-    hosting.record_endpoint(GROUP, "dev", 1, failed, world=house.world)
+    hosting.record_endpoint(GROUP, "dev", 1, failed, context=fake.context)
     assert main(["endpoint", "status", GROUP, "dev"]) == 0
     said = capsys.readouterr().out
     assert f"the endpoint {NAME} failed and serves v1: never healthy" in said
     assert "InService with config-1: an alarm went off" in said
 
 
-def test_status_in_json_has_both(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_in_json_has_both(fake: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["endpoint", "status", GROUP, "dev", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["endpoint"], found["live"], found["recorded"]["status"]) == (NAME, 1, "")
@@ -57,7 +57,7 @@ def test_status_in_json_has_both(house: House, capsys: pytest.CaptureFixture[str
 
 
 def test_an_environment_without_endpoints_says_where_to_configure_one(
-    house: House, capsys: pytest.CaptureFixture[str]
+    fake: FakeService, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["endpoint", "status", GROUP, "test"]) == 1
     assert "[advanced.environments.test.endpoint]" in capsys.readouterr().err

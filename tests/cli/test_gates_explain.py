@@ -10,7 +10,7 @@ import pytest
 
 from promotion import names
 from promotion.cli import main, service
-from tests.fakes import CONFIG_TEXT, GROUP, House
+from tests.fakes import CONFIG_TEXT, GROUP, FakeService
 
 GATES = """
 [[environments.gates]]
@@ -21,11 +21,11 @@ requires = "model_card"
 
 
 @pytest.fixture
-def house(monkeypatch: pytest.MonkeyPatch) -> House:
-    house = House()
-    monkeypatch.setattr(service, "ledger", lambda: house.ledger)
-    monkeypatch.setattr(service, "config", lambda: house.config)
-    return house
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeService:
+    fake = FakeService()
+    monkeypatch.setattr(service, "ledger", lambda: fake.ledger)
+    monkeypatch.setattr(service, "config", lambda: fake.config)
+    return fake
 
 
 @pytest.fixture
@@ -48,10 +48,10 @@ def explained(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int,
     return code, json.loads(capsys.readouterr().out)
 
 
-def test_a_request_is_explained_as_it_was_judged(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    house.register(1)
-    house.decide(1, "dev")
-    house.measure(1, "dev", 0.55)
+def test_a_request_is_explained_as_it_was_judged(fake: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
+    fake.register(1)
+    fake.decide(1, "dev")
+    fake.measure(1, "dev", 0.55)
     code, found = explained(capsys, GROUP, "1", "test")
     assert (code, found["open"], found["judged"]) == (5, False, "recorded")
     (gate,) = found["gates"]
@@ -63,20 +63,20 @@ def test_a_request_is_explained_as_it_was_judged(house: House, capsys: pytest.Ca
     assert "rougeL is 0.55; it has to be at least 0.6." in said
 
 
-def test_open_gates_end_with_nought(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    house.climb(1, "test")
+def test_open_gates_end_with_nought(fake: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
+    fake.promote(1, "test")
     code, found = explained(capsys, GROUP, "1", "test")
     assert (code, found["open"]) == (0, True)
 
 
 def test_a_version_that_has_not_asked_is_judged_on_the_run_before(
-    house: House, capsys: pytest.CaptureFixture[str]
+    fake: FakeService, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    house.climb(2)
-    house.climb(3, "dev")
+    fake.promote(2)
+    fake.promote(3, "dev")
     # Rolled back meanwhile: the run is recorded, and asks for nothing.
-    house.roll_back("dev", 2)
-    house.measure(3, "dev", 0.1)
+    fake.roll_back("dev", 2)
+    fake.measure(3, "dev", 0.1)
     code, found = explained(capsys, GROUP, "3", "test")
     assert (code, found["judged"], found["live_version"]) == (5, "now", 2)
     code, found = explained(capsys, GROUP, "3", "prod")
@@ -84,8 +84,8 @@ def test_a_version_that_has_not_asked_is_judged_on_the_run_before(
     assert found["problem"] == "there is no evidence yet: no run in test has been recorded."
 
 
-def test_a_version_that_nobody_knows_is_said(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    house.register(1)
+def test_a_version_that_nobody_knows_is_said(fake: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
+    fake.register(1)
     code, found = explained(capsys, GROUP, "7", "dev")
     assert (code, found["field"]) == (1, "VERSION")
 

@@ -24,8 +24,8 @@ from promotion.config.loading import Config
 from promotion.config.settings import Channel
 from promotion.errors import Invalid, NotApproved
 from promotion.ledger.append import checked_reason
-from tests.rules import stories
-from tests.rules.stage import CONFIG, Stage
+from tests.rules import scenarios
+from tests.rules.scenario import CONFIG, Scenario
 
 INSTALLATION = {"api_url": "https://promotion.example.com", "inference_machines": {"dev": "", "test": "", "prod": ""}}
 
@@ -33,39 +33,39 @@ INSTALLATION = {"api_url": "https://promotion.example.com", "inference_machines"
 class Ledger:
     """The ledger of a story, as the commands read it."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
 
     def version(self, group: str, number: int) -> Any:
-        return self.stage.view.find_version(number) if group == self.stage.group else None
+        return self.scenario.view.find_version(number) if group == self.scenario.group else None
 
     def head(self, group: str) -> Any:
-        return SimpleNamespace(sequence=len(self.stage.events) if group == self.stage.group else 0)
+        return SimpleNamespace(sequence=len(self.scenario.events) if group == self.scenario.group else 0)
 
     def events(self, group: str) -> list[Any]:
-        return self.stage.events if group == self.stage.group else []
+        return self.scenario.events if group == self.scenario.group else []
 
     def view(self, group: str) -> Any:
-        return self.stage.view
+        return self.scenario.view
 
     def environments(self, unreadable: list[str]) -> Iterator[Any]:
-        return iter(self.stage.view.environments.values())
+        return iter(self.scenario.view.environments.values())
 
 
 @pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stage:
+def scenario(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Scenario:
     """A service whose ledger holds two versions, seen from a folder without a promotion.toml."""
-    stage = stories.open_gate()
+    scenario = scenarios.open_gate()
     monkeypatch.delenv(names.CONFIG, raising=False)
     monkeypatch.chdir(tmp_path)
     for module in (service, reading):
-        monkeypatch.setattr(module, "ledger", lambda: Ledger(stage))
+        monkeypatch.setattr(module, "ledger", lambda: Ledger(scenario))
         monkeypatch.setattr(module, "installation", lambda: INSTALLATION)
-    return stage
+    return scenario
 
 
-def test_two_versions_side_by_side(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["diff", stage.group, "1", "2"]) == 0
+def test_two_versions_side_by_side(scenario: Scenario, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["diff", scenario.group, "1", "2"]) == 0
     said = capsys.readouterr().out
     assert "measured in dev:" in said
     assert "rougeL" in said
@@ -73,49 +73,51 @@ def test_two_versions_side_by_side(stage: Stage, capsys: pytest.CaptureFixture[s
     assert "training_data       news-2026-01  news-2026-02" in said
 
 
-def test_the_difference_as_json(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["--json", "diff", stage.group, "2", "1"]) == 0
+def test_the_difference_as_json(scenario: Scenario, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--json", "diff", scenario.group, "2", "1"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["version"], found["with"]) == (1, 2)
     assert {part["place"] for part in found["parts"]} == {"registered", "dev"}
 
 
-def test_a_version_that_is_not_there_is_named(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["diff", stage.group, "1", "99"]) == cli.TROUBLE
+def test_a_version_that_is_not_there_is_named(scenario: Scenario, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["diff", scenario.group, "1", "99"]) == cli.TROUBLE
     assert "has no version 99" in capsys.readouterr().err
 
 
-def test_the_address_of_a_page(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["open", stage.group]) == 0
-    assert cli.main(["open", stage.group, "2"]) == 0
+def test_the_address_of_a_page(scenario: Scenario, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["open", scenario.group]) == 0
+    assert cli.main(["open", scenario.group, "2"]) == 0
     assert capsys.readouterr().out.split() == [
-        f"https://promotion.example.com/models/{stage.group}",
-        f"https://promotion.example.com/models/{stage.group}/versions/2",
+        f"https://promotion.example.com/models/{scenario.group}",
+        f"https://promotion.example.com/models/{scenario.group}/versions/2",
     ]
     assert cli.main(["open", "nothing"]) == cli.TROUBLE
-    assert cli.main(["open", stage.group, "9"]) == cli.TROUBLE
+    assert cli.main(["open", scenario.group, "9"]) == cli.TROUBLE
 
 
-def test_status_needs_no_configuration(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_needs_no_configuration(scenario: Scenario, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["status"]) == 0
     assert [line.split()[1] for line in capsys.readouterr().out.splitlines()[1:3]] == ["dev", "test"]
 
 
 def test_a_configuration_that_is_named_and_missing_is_no_reason_to_look_elsewhere(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(names.CONFIG, "nothing.toml")
     with pytest.raises(Invalid, match="there is no such file"):
-        service.config_of(stage.group)
+        service.config_of(scenario.group)
 
 
-def test_without_a_file_the_policy_is_that_of_the_ledger(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
-    found: Config = service.config_of(stage.group)
+def test_without_a_file_the_policy_is_that_of_the_ledger(
+    scenario: Scenario, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found: Config = service.config_of(scenario.group)
     assert found.environment_names == CONFIG.environment_names
-    assert found.environment("test", stage.group).gates == CONFIG.environment("test", stage.group).gates
+    assert found.environment("test", scenario.group).gates == CONFIG.environment("test", scenario.group).gates
     with pytest.raises(Invalid, match="there is no such file"):
         service.config_of("nothing")
-    assert cli.main(["gates", "explain", stage.group, "2", "test"]) == 0
+    assert cli.main(["gates", "explain", scenario.group, "2", "test"]) == 0
     assert "All passed." in capsys.readouterr().out
 
 
@@ -130,7 +132,7 @@ class Topics:
 
 
 def test_a_test_message_goes_to_each_channel_and_says_what_came_of_it(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sns = Topics()
 
@@ -154,7 +156,7 @@ def test_a_test_message_goes_to_each_channel_and_says_what_came_of_it(
     assert cli.main(["notify", "nothing", "--test"]) == cli.TROUBLE
 
 
-def test_nothing_is_sent_by_mistake(stage: Stage) -> None:
+def test_nothing_is_sent_by_mistake(scenario: Scenario) -> None:
     with pytest.raises(SystemExit):
         cli.main(["notify"])
 

@@ -13,36 +13,38 @@ from promotion.config.loading import Config
 from promotion.domain.model import EnvironmentState
 from promotion.errors import Invalid
 from promotion.ledger.events import OpenDifferences, RefusedMail
-from tests.rules import stories
-from tests.rules.stage import Stage
+from tests.rules import scenarios
+from tests.rules.scenario import Scenario
 
 
 @pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
-    stage = stories.in_trouble()
+def scenario(monkeypatch: pytest.MonkeyPatch) -> Scenario:
+    scenario = scenarios.in_trouble()
 
     def environments(unreadable: list[str]) -> Iterator[EnvironmentState]:
-        return iter(stage.view.environments.values())
+        return iter(scenario.view.environments.values())
 
     ledger = SimpleNamespace(
-        environments=environments, view=stage.ledger.view, versions=lambda group: list(stage.view.versions.values())
+        environments=environments,
+        view=scenario.ledger.view,
+        versions=lambda group: list(scenario.view.versions.values()),
     )
     monkeypatch.setattr(reading, "ledger", lambda: ledger)
-    monkeypatch.setattr(reading, "config", lambda: stage.config)
-    monkeypatch.setattr(reading, "config_of", lambda group: stage.config)
+    monkeypatch.setattr(reading, "config", lambda: scenario.config)
+    monkeypatch.setattr(reading, "config_of", lambda group: scenario.config)
     found = OpenDifferences(
-        count=4, since=stage.now, lines=("registry arn:1 status: expected Approved, found Rejected",)
+        count=4, since=scenario.now, lines=("registry arn:1 status: expected Approved, found Rejected",)
     )
-    monkeypatch.setattr(reading, "open_differences", lambda: {stage.group: found})
+    monkeypatch.setattr(reading, "open_differences", lambda: {scenario.group: found})
     monkeypatch.setattr(reading, "refused_mail", lambda group: [])
-    return stage
+    return scenario
 
 
-def test_trouble_stands_beside_what_is_live(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trouble_stands_beside_what_is_live(scenario: Scenario, capsys: pytest.CaptureFixture[str]) -> None:
     assert reading.status(None, as_json=False) == 0
     heading, dev, test, *_ = capsys.readouterr().out.splitlines()
     assert heading.split() == ["GROUP", "ENVIRONMENT", "LIVE", "SINCE", "BY", "WAITING", "TROUBLE"]
-    found = stage.view.environment("dev")
+    found = scenario.view.environment("dev")
     assert found.broken_since is not None
     broken = f"{found.broken_since:%Y-%m-%d %H:%M}"
     drift = "drift since 2026-11-21 13:00, retraining started 2026-11-21 13:00"
@@ -51,47 +53,47 @@ def test_trouble_stands_beside_what_is_live(stage: Stage, capsys: pytest.Capture
     assert test.split()[-1] == "-"
 
 
-def test_json_has_since_when_and_the_execution(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
-    reading.status(stage.group, as_json=True)
+def test_json_has_since_when_and_the_execution(scenario: Scenario, capsys: pytest.CaptureFixture[str]) -> None:
+    reading.status(scenario.group, as_json=True)
     dev = json.loads(capsys.readouterr().out)[0]
     assert dev["drift_since"].startswith("2026-11-21T13:00")
     assert dev["retraining"].endswith("/execution/abc123def456")
 
 
 def test_open_differences_of_a_verification_are_told_with_the_first_of_them(
-    stage: Stage, capsys: pytest.CaptureFixture[str]
+    scenario: Scenario, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reading.status(None, as_json=False)
-    said = (
-        f"{stage.group}: 4 differences since 2026-11-21 16:00, registry arn:1 status: expected Approved, found Rejected"
-    )
+    said = f"{scenario.group}: 4 differences since 2026-11-21 16:00, registry arn:1 status: expected Approved, found Rejected"
     assert said in capsys.readouterr().out
     reading.status(None, as_json=True)
     assert json.loads(capsys.readouterr().out)[0]["differences"]["count"] == 4
 
 
 def test_a_person_whom_no_mail_reaches_is_named(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(reading, "refused_mail", lambda group: refused(stage, "dee@example.com", "Ann@example.com"))
+    monkeypatch.setattr(reading, "refused_mail", lambda group: refused(scenario, "dee@example.com", "Ann@example.com"))
     reading.status(None, as_json=False)
-    said = f"{stage.group}: SES refused mail to {{}} about v2 (2026-11-21 16:00): not verified"
+    said = f"{scenario.group}: SES refused mail to {{}} about v2 (2026-11-21 16:00): not verified"
     lines = capsys.readouterr().out.splitlines()
     assert said.format("dee@example.com") in lines, "the requester"
     assert said.format("Ann@example.com") in lines, "an approver"
 
 
-def refused(stage: Stage, *addresses: str) -> list[RefusedMail]:
+def refused(scenario: Scenario, *addresses: str) -> list[RefusedMail]:
     return [
-        RefusedMail(group=stage.group, address=each, version=2, environment="dev", at=stage.now, reason="not verified")
+        RefusedMail(
+            group=scenario.group, address=each, version=2, environment="dev", at=scenario.now, reason="not verified"
+        )
         for each in addresses
     ]
 
 
 def test_an_address_that_was_corrected_is_named_no_more(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(reading, "refused_mail", lambda group: refused(stage, "an@example.com"))
+    monkeypatch.setattr(reading, "refused_mail", lambda group: refused(scenario, "an@example.com"))
     reading.status(None, as_json=False)
     assert "an@example.com" not in capsys.readouterr().out
 
@@ -106,7 +108,7 @@ def test_an_address_that_was_corrected_is_named_no_more(
 def test_the_last_closed_request_is_shown_if_none_is_pending(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refused = stories.rejected()
+    refused = scenarios.rejected()
 
     def environments(unreadable: list[str]) -> Iterator[EnvironmentState]:
         return iter(refused.view.environments.values())

@@ -10,7 +10,7 @@ import pytest
 from promotion.cli import main, reading, resolving
 from promotion.client.live_record import LiveContainer, LiveModel
 from promotion.workflows import runs
-from tests.fakes import GROUP, House, a_run
+from tests.fakes import GROUP, FakeService, a_run
 
 HOSTILE = "gone\x1b[2J\x1b[H\rAll is well.\nApproved\x9b8m\u202e\u2066"
 
@@ -22,13 +22,13 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def test_a_history(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    house = House()
-    house.climb(1, to="dev")
-    runs.record_inference(GROUP, 1, a_run("dev", status="Failed", problem=HOSTILE), world=house.world)
-    monkeypatch.setattr(reading, "ledger", lambda: house.ledger)
+    fake = FakeService()
+    fake.promote(1, to="dev")
+    runs.record_inference(GROUP, 1, a_run("dev", status="Failed", problem=HOSTILE), context=fake.context)
+    monkeypatch.setattr(reading, "ledger", lambda: fake.ledger)
     assert main(["history", GROUP]) == 0
     shown = lines(capsys)
-    assert len(shown) == len(house.events())
+    assert len(shown) == len(fake.events())
     assert "All is well. Approved" in shown[-1] + shown[-2]
 
 
@@ -36,10 +36,10 @@ def test_a_history(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
 def test_no_reason_becomes_a_formula_in_a_spreadsheet(
     reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    house = House()
-    house.register(1)
-    house.decide(1, "dev", reason=reason)
-    monkeypatch.setattr(reading, "ledger", lambda: house.ledger)
+    fake = FakeService()
+    fake.register(1)
+    fake.decide(1, "dev", reason=reason)
+    monkeypatch.setattr(reading, "ledger", lambda: fake.ledger)
     assert main(["history", GROUP, "--csv"]) == 0
     reasons = {row["verdict"]: row["reason"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
     assert reasons["Approved"] == f"'{reason}"

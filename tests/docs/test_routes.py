@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from promotion import names
-from tests.rules import stories
-from tests.rules.stage import ANN
+from tests.rules import scenarios
+from tests.rules.scenario import ANN
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
@@ -46,12 +46,12 @@ def test_every_refusal_of_the_rules_is_explained() -> None:
 
 
 def documents() -> dict[str, dict[str, Any]]:
-    stage = stories.open_gate()
+    scenario = scenarios.open_gate()
     return {
-        "A request": stage.request("test", 2, ANN),
-        "The board": stage.board(ANN),
-        "A group": stage.model(ANN),
-        "A version": stage.version(2, ANN),
+        "A request": scenario.request("test", 2, ANN),
+        "The board": scenario.board(ANN),
+        "A group": scenario.model(ANN),
+        "A version": scenario.version(2, ANN),
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes import House
+from tests.fakes import FakeService
 from tests.rules.test_verify import LEDGER, PROJECTIONS, anchor
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
@@ -16,13 +16,13 @@ _DIGEST_OR_ID = re.compile(r"[0-9a-f]{12,64}")
 
 
 @pytest.mark.parametrize("tamper", [*PROJECTIONS, *LEDGER])
-def test_the_documented_line_is_the_printed_one(tamper: Callable[[House], str]) -> None:
-    house = House()
-    house.climb(1)
-    house.project()
-    house.anchors.append(anchor(house))
-    house.climb(2)
-    house.project()
-    tamper(house)
-    line = _DIGEST_OR_ID.sub("…", house.lines()[0])
+def test_the_documented_line_is_the_printed_one(tamper: Callable[[FakeService], str]) -> None:
+    fake = FakeService()
+    fake.promote(1)
+    fake.project()
+    fake.anchors.append(anchor(fake))
+    fake.promote(2)
+    fake.project()
+    tamper(fake)
+    line = _DIGEST_OR_ID.sub("…", fake.lines()[0])
     assert f"| `{line}` |" in DOCUMENT

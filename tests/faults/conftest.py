@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.plant import Plant, plant
+from tests.faults.simulation import Simulation, simulation
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Plant]:
-    with plant(tmp_path) as made:
+def service(tmp_path: Path) -> Iterator[Simulation]:
+    with simulation(tmp_path) as made:
         yield made

@@ -17,7 +17,7 @@ import time_machine
 from promotion import names
 from tests.fakes import ANN, CHO, GIL
 from tests.faults.fault import MODES, Fault, Mode
-from tests.faults.plant import Plant, plant
+from tests.faults.simulation import Simulation, simulation
 
 Result = TypeVar("Result")
 
@@ -27,8 +27,8 @@ class Journey:
     """`act` must do the same however often a part of it is redelivered."""
 
     name: str
-    before: Callable[[Plant], None]
-    act: Callable[[Plant], None]
+    before: Callable[[Simulation], None]
+    act: Callable[[Simulation], None]
     hash_up_to_gb: float = 10.0
 
 
@@ -37,93 +37,93 @@ def _later(**by: float) -> time_machine.travel:
     return time_machine.travel(datetime.now(UTC) + timedelta(**by), tick=True)
 
 
-def _nothing(p: Plant) -> None:
+def _nothing(p: Simulation) -> None:
     """An empty service."""
 
 
-def _one(to: str) -> Callable[[Plant], None]:
-    def before(p: Plant) -> None:
+def _one(to: str) -> Callable[[Simulation], None]:
+    def before(p: Simulation) -> None:
         p.register()
         p.settle()
         if to:
-            p.climb(1, to)
+            p.promote(1, to)
 
     return before
 
 
-def _two_in_dev(p: Plant) -> None:
+def _two_in_dev(p: Simulation) -> None:
     _one("dev")(p)
     p.register()
     p.settle()
-    p.climb(2, "dev")
+    p.promote(2, "dev")
 
 
-def _asking_for_prod(p: Plant) -> None:
+def _asking_for_prod(p: Simulation) -> None:
     _one("test")(p)
     p.measure(1, "test")
     p.settle()
 
 
-def _registers(p: Plant) -> None:
+def _registers(p: Simulation) -> None:
     p.register()
     p.settle()
 
 
-def _is_found(p: Plant) -> None:
+def _is_found(p: Simulation) -> None:
     """Its event was lost: the sweep finds it."""
     p.register(tell=False)
     with _later(minutes=10):
         p.sweep()
 
 
-def _approves(p: Plant) -> None:
+def _approves(p: Simulation) -> None:
     p.decide(1, "dev")
     p.settle()
 
 
-def _rejects(p: Plant) -> None:
+def _rejects(p: Simulation) -> None:
     p.decide(1, "dev", verdict=names.REJECTED)
     p.settle()
 
 
-def _votes_twice(p: Plant) -> None:
+def _votes_twice(p: Simulation) -> None:
     p.decide(1, "prod", ANN)
     p.decide(1, "prod", CHO)
     p.settle()
 
 
-def _breaks_the_glass(p: Plant) -> None:
+def _breaks_the_glass(p: Simulation) -> None:
     """One person, where prod wants two."""
     p.decide(1, "prod", GIL, glass=True)
     p.settle()
 
 
-def _measures(p: Plant) -> None:
+def _measures(p: Simulation) -> None:
     p.measure(1, "dev")
     p.settle()
 
 
-def _supersedes(p: Plant) -> None:
+def _supersedes(p: Simulation) -> None:
     p.register()
     p.settle()
 
 
-def _rolls_back(p: Plant) -> None:
+def _rolls_back(p: Simulation) -> None:
     p.roll_back("dev", to=1)
     p.settle()
 
 
-def _revokes(p: Plant) -> None:
+def _revokes(p: Simulation) -> None:
     p.revoke(2)
     p.settle()
 
 
-def _expires(p: Plant) -> None:
+def _expires(p: Simulation) -> None:
     with _later(hours=80):
         p.sweep()
 
 
-def _is_hashed(p: Plant) -> None:
+def _is_hashed(p: Simulation) -> None:
     """By a job; what came of it is found by its event, or by the sweep."""
     p.register()
     p.settle()
@@ -131,47 +131,47 @@ def _is_hashed(p: Plant) -> None:
         p.sweep()
 
 
-def _is_reminded(p: Plant) -> None:
+def _is_reminded(p: Simulation) -> None:
     with _later(hours=40):
         p.sweep()
 
 
-def _asks_again(p: Plant) -> None:
+def _asks_again(p: Simulation) -> None:
     p.ask_again(1, "dev")
     p.settle()
 
 
-def _rejected(p: Plant) -> None:
+def _rejected(p: Simulation) -> None:
     _one("")(p)
     p.decide(1, "dev", verdict=names.REJECTED)
     p.settle()
 
 
-def _is_adopted(p: Plant) -> None:
+def _is_adopted(p: Simulation) -> None:
     p.adopt(1, "test")
     p.settle()
 
 
-def _fails_to_run(p: Plant) -> None:
+def _fails_to_run(p: Simulation) -> None:
     """The artifact is no longer what was approved: its pipeline refuses it, and says so."""
     p.fail(1, "dev", "the artifact is not what was approved", broken=True)
     p.settle()
 
 
-def _drifts(p: Plant) -> None:
+def _drifts(p: Simulation) -> None:
     """Its approvers are asked whether to go back, and one retraining begins."""
     p.measure(1, "dev", drift=0.4)
     p.settle()
 
 
-def _is_anchored(p: Plant) -> None:
+def _is_anchored(p: Simulation) -> None:
     """The day's verification; where it broke off, the next one does it."""
     for _ in range(2):
         p.asynchronous.append(("verify", {}, 0))
         p.settle()
 
 
-def _is_bypassed(p: Plant) -> None:
+def _is_bypassed(p: Simulation) -> None:
     with _later(minutes=10):
         p.flip(1, names.APPROVED)
         p.settle()
@@ -222,7 +222,7 @@ class Reference:
     problems: tuple[str, ...]
 
 
-def unharmed(journey: Journey, p: Plant) -> Reference:
+def without_faults(journey: Journey, p: Simulation) -> Reference:
     p.calls.clear()
     journey.act(p)
     calls = tuple(p.calls)
@@ -231,7 +231,7 @@ def unharmed(journey: Journey, p: Plant) -> Reference:
     return Reference(calls, tuple(p.story()), len(p.mails), p.outside(), tuple(problems))
 
 
-def harmed(journey: Journey, p: Plant, at: int, mode: Mode, reference: Reference) -> Outcome:
+def harmed(journey: Journey, p: Simulation, at: int, mode: Mode, reference: Reference) -> Outcome:
     """The same with one call failing, everything redelivered, and what is then not as it should be."""
     p.fault = Fault(at, mode)
     journey.act(p)
@@ -263,14 +263,14 @@ def every_fault(folder: Path, journeys: Sequence[Journey] = JOURNEYS, *, step: i
 
     What comes before is done once a journey; each fault then happens in a process of its own, forked from there.
     """
-    with plant(folder) as p:
+    with simulation(folder) as p:
         # Templates compiled and service models read here are so in every child.
         _one("dev")(p)
     count = 0
     for journey in journeys:
-        with plant(folder, hash_up_to_gb=journey.hash_up_to_gb) as p:
+        with simulation(folder, hash_up_to_gb=journey.hash_up_to_gb) as p:
             journey.before(p)
-            reference = in_child(partial(unharmed, journey, p))
+            reference = in_child(partial(without_faults, journey, p))
             assert not reference.problems, (journey.name, reference.problems)
             faults = [(at, mode) for at in range(len(reference.calls)) for mode in MODES]
             chosen = [fault for number, fault in enumerate(faults, count) if number % step == 0]
@@ -302,7 +302,7 @@ def in_child(work: Callable[[], Result]) -> Result:
     return cast("Result", result)
 
 
-def _come_round(p: Plant) -> None:
+def _come_round(p: Simulation) -> None:
     """Run the schedules, and the one command that an operator has."""
     p.settle()
     p.redrive()

@@ -21,7 +21,7 @@ from promotion.aws import caller_identity
 from promotion.domain.people import Person
 from promotion.links.session import Session
 from tests.fakes import ANN, CHO, GROUP, OPERATOR, signed_in
-from tests.faults.ground import EVIDENCE, IMAGE, MODELS, URL, client
+from tests.faults.resources import EVIDENCE, IMAGE, MODELS, URL, client
 
 
 class Killed(BaseException):
@@ -43,7 +43,7 @@ class People:
     settle: Callable[[], None]
 
     @contextmanager
-    def unharmed(self) -> Iterator[None]:
+    def without_faults(self) -> Iterator[None]:
         """Calls of the world outside: neither counted nor hit."""
         before, self.inside = self.inside, True
         try:
@@ -63,7 +63,7 @@ class People:
         **container: str,
     ) -> int:
         """A model is packed, put into S3 and registered, by an ordinary client."""
-        with self.unharmed():
+        with self.without_faults():
             sagemaker, s3 = client("sagemaker"), client("s3")
             number = number or (
                 len(sagemaker.list_model_packages(ModelPackageGroupName=group)["ModelPackageSummaryList"]) + 1
@@ -95,7 +95,7 @@ class People:
 
         moment = datetime.now(UTC)
         session = Session(id="s", person=signed_in(by, moment), expires_at=moment + timedelta(hours=1))
-        with self.unharmed():
+        with self.without_faults():
             cookie, csrf = session_maker().cookie(session), form_keys().csrf_token(session)
             sessions()
         event = {
@@ -122,7 +122,7 @@ class People:
         """A signed-in person opens the page of a version's request."""
         from lambdas.shared.dependencies import keyring, ledger
 
-        with self.unharmed():
+        with self.without_faults():
             state = ledger().view(GROUP).version(version)
             path = f"/approvals/{keyring().approval_token(state.requests[environment].id)}"
         return self.open(path, by)
@@ -134,7 +134,7 @@ class People:
 
         moment = datetime.now(UTC)
         session = Session(id="s", person=signed_in(by, moment), expires_at=moment + timedelta(hours=1))
-        with self.unharmed():
+        with self.without_faults():
             cookie = session_maker().cookie(session)
         event = {
             "version": "2.0", "routeKey": "", "rawPath": path, "rawQueryString": query, "isBase64Encoded": False,
@@ -151,7 +151,7 @@ class People:
         """Votes; once more where the answer was an error, as a person would."""
         from lambdas.shared.dependencies import keyring, ledger
 
-        with self.unharmed():
+        with self.without_faults():
             state = ledger().view(GROUP).version(version)
             token = keyring().approval_token(state.requests[environment].id)
         form = {"verdict": verdict, "reason": "Good on every slice.", **({"break_glass": "yes"} if glass else {})}
@@ -168,7 +168,7 @@ class People:
     def ask_again(self, version: int, environment: str) -> int:
         from lambdas.shared.dependencies import keyring, ledger
 
-        with self.unharmed():
+        with self.without_faults():
             request = ledger().view(GROUP).version(version).requests[environment]
             token = keyring().approval_token(request.id)
         return self._insist(f"/approvals/{token}/again", {"reason": "The data was cleaned."})
@@ -177,7 +177,7 @@ class People:
         """By the command: an IAM principal, whom STS confirms; once more where the answer was an error."""
         from lambdas.shared.dependencies import ledger
 
-        with self.unharmed():
+        with self.without_faults():
             package = ledger().view(GROUP).version(version).package
         return self._operate({
             "operation": "adopt", "environment": environment, "reason": "It served before.",
@@ -229,7 +229,7 @@ class People:
             **({"drift": {"length_psi": drift}, "counts": {"records": 60}} if drift else {}),
         }
         key = f"{GROUP}/{environment}/{run}/score/metrics.json"
-        with self.unharmed():
+        with self.without_faults():
             boto3.client("s3").put_object(Bucket=EVIDENCE, Key=key, Body=json.dumps(document).encode())
         detail = {
             "model_package_group": GROUP, "model_package_version": version, "environment": environment, "run_id": run,
@@ -239,7 +239,7 @@ class People:
 
     def flip(self, version: int, status: Literal["Approved", "PendingManualApproval", "Rejected"]) -> None:
         """Somebody sets an approval status in Studio."""
-        with self.unharmed():
+        with self.without_faults():
             boto3.client("sagemaker").update_model_package(
                 ModelPackageArn=self.arn(version), ModelApprovalStatus=status
             )
@@ -247,7 +247,7 @@ class People:
     def arn(self, version: int) -> str:
         return f"arn:aws:sagemaker:us-east-1:123456789012:model-package/{GROUP}/{version}"
 
-    def climb(self, version: int, to: str) -> None:
+    def promote(self, version: int, to: str) -> None:
         """Unharmed, a registered version goes live in every environment up to `to`."""
         for name, quorum in (("dev", 1), ("test", 1), ("prod", 2)):
             for person in (ANN, CHO)[:quorum]:

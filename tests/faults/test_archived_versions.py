@@ -20,10 +20,10 @@ from promotion.cli import checking, main
 from promotion.ledger.parameter_documents import entry
 from promotion.links.session import Session
 from tests.fakes import ANN, GROUP, OPERATOR, PREFIX, signed_in
-from tests.faults import ground
-from tests.faults.commanded import commanded
+from tests.faults import resources
+from tests.faults.command_service import service_for_command
 from tests.faults.people import confirmed_as
-from tests.faults.plant import Plant
+from tests.faults.simulation import Simulation
 from tests.rules.histories import read_history
 
 # What the folder's promotion.toml gets: of each group the newest version stays, and those that are live or pending.
@@ -37,15 +37,15 @@ VERSIONS = f"{PREFIX}/{GROUP}/versions"
 
 
 @pytest.fixture
-def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
+def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulation]:
     """Version 1 was live in dev and test, 2 is; 3, 4 and 5 were rejected. Archived: 1, 3 and 4."""
-    with commanded(tmp_path, monkeypatch, live="test") as made:
+    with service_for_command(tmp_path, monkeypatch, live="test") as made:
         with (tmp_path / names.CONFIG_FILE).open("a", encoding="utf-8") as file:
             file.write(SETTINGS)
-        ground.forget()
+        resources.forget()
         made.register()
         made.settle()
-        made.climb(2, "test")
+        made.promote(2, "test")
         for version in (3, 4, 5):
             made.register()
             made.settle()
@@ -70,11 +70,11 @@ def posted(url: str, *, data: str, headers: Mapping[str, str], timeout: float) -
     """API Gateway: what a command sends comes to `operate`."""
     event = {
         "version": "2.0", "rawPath": "/operations", "rawQueryString": "", "isBase64Encoded": False,
-        "headers": {"host": ground.URL.removeprefix("https://"), "content-type": "application/json"},
+        "headers": {"host": resources.URL.removeprefix("https://"), "content-type": "application/json"},
         "requestContext": {"http": {"method": "POST", "path": "/operations"}, "stage": "$default"}, "body": data,
     }  # fmt: skip
     with confirmed_as(OPERATOR.subject):
-        answer = ground.function("operate")(event, None)
+        answer = resources.function("operate")(event, None)
     return SimpleNamespace(status_code=answer["statusCode"], reason="", json=lambda: json.loads(answer["body"]))
 
 
@@ -85,13 +85,13 @@ def present() -> set[int]:
     return {int(name) for name in found if name.isdecimal()}
 
 
-def whole(made: Plant) -> None:
+def whole(made: Simulation) -> None:
     """Verification finds nothing, and each version reads as the ledger has it, wherever its history is."""
     from lambdas.shared.dependencies import ledger
 
     made.settle()
     assert made.differences() == []
-    bucket = EvidenceBucket(boto3.client("s3"), ground.EVIDENCE)
+    bucket = EvidenceBucket(boto3.client("s3"), resources.EVIDENCE)
     events = list(ledger().events(GROUP))
     for state in ledger().versions(GROUP):
         wanted = [entry(event) for event in events if event.version == state.version]
@@ -115,11 +115,11 @@ def opened(path: str) -> tuple[int, str]:
     event = {
         "version": "2.0", "routeKey": "", "rawPath": path, "rawQueryString": query, "isBase64Encoded": False,
         "queryStringParameters": dict(part.split("=") for part in query.split("&")) if query else {},
-        "headers": {"host": ground.URL.removeprefix("https://"), "accept": "text/html"},
+        "headers": {"host": resources.URL.removeprefix("https://"), "accept": "text/html"},
         "cookies": [f"__Host-session={session_maker().cookie(session)}"],
         "requestContext": {"http": {"method": "GET", "path": path}, "stage": "$default"},
     }  # fmt: skip
-    answer = ground.function("web")(event, None)
+    answer = resources.function("web")(event, None)
     return int(answer["statusCode"]), str(answer["body"])
 
 
@@ -130,7 +130,7 @@ def token(version: int, environment: str) -> str:
 
 
 def test_what_only_reads_answers_from_the_ledger(
-    running: Plant, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    running: Simulation, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     bundle, attested = str(tmp_path / "bundle.json"), str(tmp_path / "attested.json")
     for command, wanted in {
@@ -138,7 +138,7 @@ def test_what_only_reads_answers_from_the_ledger(
         ("history", GROUP, "--version", "3", "--csv"): "Rejected",
         ("status", GROUP): "v2",
         ("diff", GROUP, "1", "2"): "rougeL",
-        ("open", GROUP, "3"): f"{ground.URL}/models/{GROUP}/versions/3",
+        ("open", GROUP, "3"): f"{resources.URL}/models/{GROUP}/versions/3",
         ("gates", "explain", GROUP, "1", "test"): "All passed.",
         ("export", GROUP, f"{GROUP}:3:dev:1", "--output", bundle): bundle,
         ("check-bundle", bundle): "rejected",
@@ -163,7 +163,7 @@ def test_what_only_reads_answers_from_the_ledger(
 
 
 def test_an_operator_asks_about_an_archived_version_and_it_is_decided(
-    running: Plant, capsys: pytest.CaptureFixture[str]
+    running: Simulation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = running.story()
     assert said(capsys, "ask", GROUP, "1")[0] == 5, "version 2, which is newer, is live"
@@ -180,7 +180,7 @@ def test_an_operator_asks_about_an_archived_version_and_it_is_decided(
     assert present() == {2, 3, 5}
 
 
-def test_an_archived_version_is_asked_for_again_on_its_page(running: Plant) -> None:
+def test_an_archived_version_is_asked_for_again_on_its_page(running: Simulation) -> None:
     assert running.ask_again(4, "dev") == 303
     whole(running)
     assert present() == {2, 4, 5}
@@ -193,7 +193,7 @@ def test_an_archived_version_is_asked_for_again_on_its_page(running: Plant) -> N
 
 
 def test_an_environment_is_rolled_back_to_an_archived_version(
-    running: Plant, capsys: pytest.CaptureFixture[str]
+    running: Simulation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, found = said(capsys, "rollback", GROUP, "test", "--to-version", "1", "--reason", "It stutters.")
     assert code == 0, found
@@ -207,7 +207,9 @@ def test_an_environment_is_rolled_back_to_an_archived_version(
     assert said(capsys, "verify", GROUP)[0] == 0
 
 
-def test_an_archived_version_is_revoked_and_stays_archived(running: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_archived_version_is_revoked_and_stays_archived(
+    running: Simulation, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, found = said(capsys, "revoke", GROUP, "1", "--reason", "Its data may not be used.")
     assert code == 0, found
     whole(running)
@@ -223,7 +225,7 @@ def test_an_archived_version_is_revoked_and_stays_archived(running: Plant, capsy
 
 
 def test_an_archived_version_is_adopted_where_nothing_was_live(
-    running: Plant, capsys: pytest.CaptureFixture[str]
+    running: Simulation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, found = said(capsys, "adopt", GROUP, "prod", "1", "--reason", "It served before.")
     assert code == 0, found
@@ -233,7 +235,7 @@ def test_an_archived_version_is_adopted_where_nothing_was_live(
 
 
 def test_a_run_and_an_edit_of_the_registry_go_to_the_archive_and_a_report_is_refused(
-    running: Plant, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    running: Simulation, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     running.measure(1, "test")
     running.settle()
@@ -251,14 +253,14 @@ def test_a_run_and_an_edit_of_the_registry_go_to_the_archive_and_a_report_is_ref
 
 
 def test_what_is_damaged_is_repaired_rebuilt_and_folded_again(
-    running: Plant, capsys: pytest.CaptureFixture[str]
+    running: Simulation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     s3, ssm = boto3.client("s3"), boto3.client("ssm")
     [key] = [
         each["Key"]
-        for each in s3.list_objects_v2(Bucket=ground.EVIDENCE, Prefix=f"{names.ARCHIVES}/{GROUP}.v1/")["Contents"]
+        for each in s3.list_objects_v2(Bucket=resources.EVIDENCE, Prefix=f"{names.ARCHIVES}/{GROUP}.v1/")["Contents"]
     ]
-    s3.delete_object(Bucket=ground.EVIDENCE, Key=key)
+    s3.delete_object(Bucket=resources.EVIDENCE, Key=key)
     assert said(capsys, "verify", GROUP)[0] == 1
     code, found = said(capsys, "verify", GROUP, "--repair")
     assert (code, f"repaired evidence {key}" in found) == (0, True), found

@@ -14,10 +14,10 @@ from lambdas.handlers import sweep
 from lambdas.shared.dependencies import ledger
 from promotion import names
 from tests.fakes import GROUP, OPERATOR
-from tests.faults.plant import BEGINNING, Plant, plant
+from tests.faults.simulation import BEGINNING, Simulation, simulation
 
 
-def older(service: Plant, by: timedelta) -> None:
+def older(service: Simulation, by: timedelta) -> None:
     """A package that was registered before the service was there to be told."""
     service.register(tell=False)
     (package,) = sagemaker_backends["123456789012"]["us-east-1"].model_packages.values()
@@ -28,7 +28,7 @@ def older(service: Plant, by: timedelta) -> None:
 def test_the_sweep_registers_nothing_that_is_older_than_the_ledger(
     tmp_path: Path, older_by: timedelta, found: bool
 ) -> None:
-    with plant(tmp_path) as service:
+    with simulation(tmp_path) as service:
         older(service, older_by)
         with time_machine.travel(datetime.now(UTC) + timedelta(minutes=10), tick=True):
             service.sweep()
@@ -38,7 +38,7 @@ def test_the_sweep_registers_nothing_that_is_older_than_the_ledger(
 
 def test_a_package_that_waits_in_the_queue_is_read_once_after_a_sweep(tmp_path: Path) -> None:
     """Each sweep meanwhile adds a message for each that waits: read and hashed again, they would hold up whatever comes after."""
-    with plant(tmp_path) as service:
+    with simulation(tmp_path) as service:
         service.register()
         waiting, again = service.asynchronous.copy(), list[tuple[str, dict[str, Any], int]]()
         for minutes in (10, 15, 20):
@@ -59,7 +59,7 @@ def test_a_package_that_waits_in_the_queue_is_read_once_after_a_sweep(tmp_path: 
 @pytest.mark.parametrize(("older_by", "found"), [(timedelta(days=5), 0), (timedelta(0), 1)])
 def test_the_sweep_sends_nothing_that_is_older_to_be_read(tmp_path: Path, older_by: timedelta, found: int) -> None:
     """The reader would refuse it, but only after a thousand older packages have been sent."""
-    with plant(tmp_path) as service:
+    with simulation(tmp_path) as service:
         older(service, older_by)
         with time_machine.travel(datetime.now(UTC) + timedelta(minutes=10), tick=True):
             assert sweep.handler({}, None)["registrations_found"] == found
@@ -70,7 +70,7 @@ def test_the_sweep_sends_nothing_that_is_older_to_be_read(tmp_path: Path, older_
 def test_an_event_about_an_older_package_registers_nothing(
     tmp_path: Path, status: names.Verdict | Literal["PendingManualApproval"]
 ) -> None:
-    with plant(tmp_path) as service:
+    with simulation(tmp_path) as service:
         # Minutes before the first deployment, and not a day.
         older(service, timedelta(minutes=5))
         service.flip(1, status)
@@ -80,13 +80,13 @@ def test_an_event_about_an_older_package_registers_nothing(
 
 
 def test_an_operator_asks_about_an_older_package(tmp_path: Path) -> None:
-    with plant(tmp_path) as service:
+    with simulation(tmp_path) as service:
         older(service, timedelta(days=400))
         assert service.ask(1) == 200
         service.settle()
         kinds = [kind for kind, *_ in service.story()]
         assert kinds[1:] == [names.REGISTRATION_ASKED, names.MODEL_REGISTERED, names.APPROVAL_REQUESTED]
-        with service.unharmed():
+        with service.without_faults():
             (asked, *_), state = list(ledger().events(GROUP, after=1)), ledger().version(GROUP, 1)
         assert asked.actor.subject == OPERATOR.subject
         assert state is not None
@@ -98,11 +98,11 @@ def test_an_operator_asks_about_an_older_package(tmp_path: Path) -> None:
 
 
 def test_an_operator_who_repeats_what_the_queue_refused_is_asked_for_once(tmp_path: Path) -> None:
-    with plant(tmp_path) as service:
+    with simulation(tmp_path) as service:
         older(service, timedelta(days=400))
-        service.poison = lambda name, given: name == "sqs:SendMessage"
+        service.fails_if = lambda name, given: name == "sqs:SendMessage"
         assert service.ask(1) == 500, "two tries, and the queue refuses both"
-        service.poison = None
+        service.fails_if = None
         assert service.asynchronous == []
         assert service.ask(1) == 200
         service.settle()
@@ -112,7 +112,7 @@ def test_an_operator_who_repeats_what_the_queue_refused_is_asked_for_once(tmp_pa
 
 
 def test_nobody_claims_that_an_operator_asked(tmp_path: Path) -> None:
-    with plant(tmp_path) as service:
+    with simulation(tmp_path) as service:
         older(service, timedelta(days=400))
         detail = {"ModelPackageArn": service.arn(1), "ModelPackageGroupName": GROUP}
         service.asynchronous.append(("on_model_registered", {"detail": detail, "asked": 1}, 0))

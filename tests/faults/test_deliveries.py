@@ -16,31 +16,33 @@ import time_machine
 from lambdas.handlers import on_projection_due
 from promotion import names
 from tests.fakes import GROUP
-from tests.faults.plant import BEGINNING, Plant
+from tests.faults.simulation import BEGINNING, Simulation
 
 
-def whole(service: Plant) -> None:
+def whole(service: Simulation) -> None:
     assert service.differences() == []
     assert service.doubled_mails() == []
     assert service.dead == []
     assert service.undelivered == []
 
 
-def duplicate(service: Plant) -> None:
+def duplicate(service: Simulation) -> None:
     service.asynchronous[:] = [each for each in service.asynchronous for _ in range(3)]
 
 
-def shuffle(service: Plant) -> None:
+def shuffle(service: Simulation) -> None:
     random.Random(7).shuffle(service.asynchronous)
 
 
-def duplicate_and_shuffle(service: Plant) -> None:
+def duplicate_and_shuffle(service: Simulation) -> None:
     duplicate(service)
     shuffle(service)
 
 
 @pytest.mark.parametrize("disorder", [duplicate, shuffle, duplicate_and_shuffle])
-def test_events_told_twice_or_out_of_order_change_nothing(service: Plant, disorder: Callable[[Plant], None]) -> None:
+def test_events_told_twice_or_out_of_order_change_nothing(
+    service: Simulation, disorder: Callable[[Simulation], None]
+) -> None:
     for _ in range(3):
         service.register()
     disorder(service)
@@ -53,10 +55,10 @@ def test_events_told_twice_or_out_of_order_change_nothing(service: Plant, disord
     whole(service)
 
 
-def test_a_run_reported_thrice_asks_once(service: Plant) -> None:
+def test_a_run_reported_thrice_asks_once(service: Simulation) -> None:
     service.register()
     service.settle()
-    service.climb(1, "dev")
+    service.promote(1, "dev")
     service.measure(1, "dev")
     duplicate(service)
     service.settle()
@@ -64,7 +66,7 @@ def test_a_run_reported_thrice_asks_once(service: Plant) -> None:
     whole(service)
 
 
-def test_a_lost_registration_is_found_by_the_sweep(service: Plant) -> None:
+def test_a_lost_registration_is_found_by_the_sweep(service: Simulation) -> None:
     service.register(tell=False)
     service.settle()
     assert service.story() == []
@@ -77,7 +79,7 @@ def test_a_lost_registration_is_found_by_the_sweep(service: Plant) -> None:
     whole(service)
 
 
-def test_a_lost_wake_up_is_made_good_by_the_next_event_or_by_redrive(service: Plant) -> None:
+def test_a_lost_wake_up_is_made_good_by_the_next_event_or_by_redrive(service: Simulation) -> None:
     service.register()
     service.settle()
     service.decide(1, "dev")
@@ -92,14 +94,14 @@ def test_a_lost_wake_up_is_made_good_by_the_next_event_or_by_redrive(service: Pl
     whole(service)
 
 
-def test_the_stream_replayed_from_the_start_changes_nothing(service: Plant) -> None:
+def test_the_stream_replayed_from_the_start_changes_nothing(service: Simulation) -> None:
     service.register()
     service.settle()
-    service.climb(1, "dev")
+    service.promote(1, "dev")
     service.measure(1, "dev")
     service.settle()
     before, mails = service.story(), list(service.mails)
-    with service.unharmed():
+    with service.without_faults():
         service.stream = _heads()
     service.deduplicated.clear()
     service.settle()
@@ -127,7 +129,7 @@ def _heads() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("jump", [timedelta(hours=-5), timedelta(seconds=-1), timedelta(days=400)])
-def test_a_clock_that_jumps_breaks_neither_chain_nor_order(service: Plant, jump: timedelta) -> None:
+def test_a_clock_that_jumps_breaks_neither_chain_nor_order(service: Simulation, jump: timedelta) -> None:
     # A day after the first deployment: what is older than that is nobody's business.
     day = BEGINNING + timedelta(days=1)
     with time_machine.travel(day, tick=True):
@@ -146,7 +148,7 @@ def test_a_clock_that_jumps_breaks_neither_chain_nor_order(service: Plant, jump:
         whole(service)
 
 
-def test_a_poison_target_stops_alone_and_is_named(service: Plant) -> None:
+def test_a_poison_target_stops_alone_and_is_named(service: Simulation) -> None:
     """Parameter Store refuses one group's live record: everything else goes on, also for that group."""
 
     def refuses(call: str, given: dict[str, Any]) -> bool:
@@ -154,7 +156,7 @@ def test_a_poison_target_stops_alone_and_is_named(service: Plant) -> None:
 
     service.register()
     service.settle()
-    service.poison = refuses
+    service.fails_if = refuses
     assert service.decide(1, "dev") == 303
     service.settle()
     [failed] = [json.loads(message.body) for message in service.dead]
@@ -163,35 +165,35 @@ def test_a_poison_target_stops_alone_and_is_named(service: Plant) -> None:
     assert service.alarms == [f"promotion: {GROUP} {names.PARAMETERS} set aside"]
     described = boto3.client("sagemaker").describe_model_package(ModelPackageName=service.arn(1))
     assert described["ModelApprovalStatus"] == names.APPROVED, "the registry went on"
-    with service.unharmed():
+    with service.without_faults():
         cursors = on_projection_due.cursors_table().read(GROUP)
     assert cursors[names.MAIL] == cursors[names.REGISTRY] == len(service.story()), "and so did mail"
-    service.poison = None
+    service.fails_if = None
     service.redrive()
     whole(service)
 
 
-def test_events_missed_by_a_failing_target_are_projected_with_the_next_one(service: Plant) -> None:
+def test_events_missed_by_a_failing_target_are_projected_with_the_next_one(service: Simulation) -> None:
     service.register()
     service.settle()
-    service.poison = lambda call, given: call == "sagemaker:UpdateModelPackage"
+    service.fails_if = lambda call, given: call == "sagemaker:UpdateModelPackage"
     service.decide(1, "dev")
     service.settle()
     assert [json.loads(message.body)["target"] for message in service.dead] == [names.REGISTRY]
-    service.poison = None
+    service.fails_if = None
     service.measure(1, "dev")
     service.settle()
     service.redrive()
     whole(service)
 
 
-def test_a_function_that_always_fails_is_kept_for_redrive(service: Plant) -> None:
-    service.poison = lambda call, given: call == "s3:HeadObject"
+def test_a_function_that_always_fails_is_kept_for_redrive(service: Simulation) -> None:
+    service.fails_if = lambda call, given: call == "s3:HeadObject"
     service.register()
     service.settle()
     assert [module for module, _ in service.undelivered] == ["on_model_registered"]
     assert service.story() == []
-    service.poison = None
+    service.fails_if = None
     service.redrive()
     whole(service)
     assert len(service.story()) == 3

@@ -19,16 +19,16 @@ from lambdas.shared import artifact_hashing
 from promotion import names
 from promotion.domain.model import Package
 from tests.fakes import GROUP
-from tests.faults.ground import EVIDENCE, MODELS
-from tests.faults.plant import BEGINNING, Plant, plant
+from tests.faults.resources import EVIDENCE, MODELS
+from tests.faults.simulation import BEGINNING, Simulation, simulation
 
 ARTIFACT = f"s3://{MODELS}/{GROUP}/1/model.tar.gz"
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Plant]:
+def service(tmp_path: Path) -> Iterator[Simulation]:
     """Every artifact is one for a job here."""
-    with plant(tmp_path, hash_up_to_gb=0.0) as made:
+    with simulation(tmp_path, hash_up_to_gb=0.0) as made:
         boto3.client("s3").put_bucket_versioning(Bucket=MODELS, VersioningConfiguration={"Status": "Enabled"})
         made.calls.clear()
         yield made
@@ -38,28 +38,28 @@ def later(**time: float) -> AbstractContextManager[Any]:
     return time_machine.travel(BEGINNING + timedelta(**time), tick=True)
 
 
-def package(service: Plant) -> Package:
+def package(service: Simulation) -> Package:
     from lambdas.shared.dependencies import ledger
 
-    with service.unharmed():
+    with service.without_faults():
         return ledger().view(GROUP).version(1).package
 
 
-def kinds(service: Plant) -> list[str]:
+def kinds(service: Simulation) -> list[str]:
     return [kind for kind, *_ in service.story()]
 
 
-def jobs(service: Plant) -> list[str]:
-    with service.unharmed():
+def jobs(service: Simulation) -> list[str]:
+    with service.without_faults():
         found = boto3.client("sagemaker").list_processing_jobs()["ProcessingJobSummaries"]
     return sorted(job["ProcessingJobName"] for job in found)
 
 
-def test_a_job_hashes_what_a_function_has_no_time_for(service: Plant) -> None:
+def test_a_job_hashes_what_a_function_has_no_time_for(service: Simulation) -> None:
     service.register()
     service.settle()
     [container] = package(service).containers
-    with service.unharmed():
+    with service.without_faults():
         found = boto3.client("s3").get_object(Bucket=MODELS, Key=f"{GROUP}/1/model.tar.gz")
         body = found["Body"].read()
     assert (container.sha256, container.size) == (hashlib.sha256(body).hexdigest(), len(body))
@@ -69,7 +69,7 @@ def test_a_job_hashes_what_a_function_has_no_time_for(service: Plant) -> None:
     assert service.decide(1, "dev") == 303
 
 
-def test_until_it_has_ended_nobody_approves_and_the_page_says_why(service: Plant) -> None:
+def test_until_it_has_ended_nobody_approves_and_the_page_says_why(service: Simulation) -> None:
     service.slow_jobs = True
     service.register()
     service.settle()
@@ -78,7 +78,7 @@ def test_until_it_has_ended_nobody_approves_and_the_page_says_why(service: Plant
     assert service.decide(1, "dev", verdict=names.REJECTED) == 303, "who needs no hash to say no may say it"
 
 
-def test_a_registration_told_thrice_starts_one_job(service: Plant) -> None:
+def test_a_registration_told_thrice_starts_one_job(service: Simulation) -> None:
     service.register()
     service.asynchronous *= 3
     service.settle()
@@ -86,7 +86,7 @@ def test_a_registration_told_thrice_starts_one_job(service: Plant) -> None:
     assert kinds(service).count(names.ARTIFACT_HASHED) == 1
 
 
-def test_the_sweep_makes_good_an_end_that_nobody_told_of(service: Plant) -> None:
+def test_the_sweep_makes_good_an_end_that_nobody_told_of(service: Simulation) -> None:
     service.slow_jobs = True
     service.register()
     service.settle()
@@ -100,7 +100,7 @@ def test_the_sweep_makes_good_an_end_that_nobody_told_of(service: Plant) -> None
     assert service.story() == before
 
 
-def test_a_failed_job_is_reported_and_tried_again_when_it_is_due(service: Plant) -> None:
+def test_a_failed_job_is_reported_and_tried_again_when_it_is_due(service: Simulation) -> None:
     service.failing_jobs = 2
     service.register()
     service.settle()
@@ -121,7 +121,7 @@ def test_a_failed_job_is_reported_and_tried_again_when_it_is_due(service: Plant)
     assert service.differences() == []
 
 
-def test_a_job_that_keeps_failing_is_given_up_after_a_week_with_a_report(service: Plant) -> None:
+def test_a_job_that_keeps_failing_is_given_up_after_a_week_with_a_report(service: Simulation) -> None:
     service.failing_jobs = 1_000
     service.register()
     service.settle()
@@ -135,9 +135,9 @@ def test_a_job_that_keeps_failing_is_given_up_after_a_week_with_a_report(service
     assert kinds(service).count(names.ARTIFACT_HASHED) <= artifact_hashing.MOST_TRIES + 1
 
 
-def test_a_damaged_archive_is_a_finding_and_not_tried_again(service: Plant) -> None:
+def test_a_damaged_archive_is_a_finding_and_not_tried_again(service: Simulation) -> None:
     service.register()
-    with service.unharmed():
+    with service.without_faults():
         boto3.client("s3").put_object(Bucket=MODELS, Key=f"{GROUP}/1/model.tar.gz", Body=b"\x1f\x8b damaged")
     service.settle()
     service.sweep()
@@ -147,19 +147,19 @@ def test_a_damaged_archive_is_a_finding_and_not_tried_again(service: Plant) -> N
     assert service.decide(1, "dev") == 403
 
 
-def test_a_job_that_sagemaker_refuses_is_told_and_tried_again(service: Plant) -> None:
+def test_a_job_that_sagemaker_refuses_is_told_and_tried_again(service: Simulation) -> None:
     def refuses(call: str, given: dict[str, Any]) -> bool:
         if call == "sagemaker:CreateProcessingJob":
             said = "The account-level limit is 0 Instances."
             raise ClientError({"Error": {"Code": "ResourceLimitExceeded", "Message": said}}, "CreateProcessingJob")
         return False
 
-    service.poison = refuses
+    service.fails_if = refuses
     service.register()
     service.settle()
     assert package(service).hashing
     assert "The account-level limit is 0 Instances." in package(service).problem
-    service.poison = None
+    service.fails_if = None
     service.sweep()
     assert not package(service).hashing
     assert service.undelivered == []
@@ -174,39 +174,39 @@ def test_a_job_that_sagemaker_refuses_is_told_and_tried_again(service: Plant) ->
         ({"artifacts": [{"artifact": "s3://other/model.tar.gz"}]}, "another artifact than when hashing began"),
     ],
 )
-def test_a_result_that_is_not_of_this_package_is_not_believed(service: Plant, written: Any, said: str) -> None:
+def test_a_result_that_is_not_of_this_package_is_not_believed(service: Simulation, written: Any, said: str) -> None:
     service.slow_jobs = True
     service.register()
     service.settle()
     service.end_jobs()
     key = artifact_hashing.result_uri(service.arn(1), 1).removeprefix(f"s3://{EVIDENCE}/")
-    with service.unharmed():
+    with service.without_faults():
         boto3.client("s3").put_object(Bucket=EVIDENCE, Key=key, Body=json.dumps(written).encode())
     service.settle()
     assert said in package(service).problem
     assert service.decide(1, "dev") == 403
 
 
-def test_an_artifact_overwritten_meanwhile_is_hashed_as_it_was(service: Plant) -> None:
+def test_an_artifact_overwritten_meanwhile_is_hashed_as_it_was(service: Simulation) -> None:
     service.register()
-    with service.unharmed():
+    with service.without_faults():
         s3 = boto3.client("s3")
         before = s3.head_object(Bucket=MODELS, Key=f"{GROUP}/1/model.tar.gz")
 
     def overwrites(call: str, given: dict[str, Any]) -> bool:
         if call == "sagemaker:CreateProcessingJob":
-            with service.unharmed():
+            with service.without_faults():
                 s3.put_object(Bucket=MODELS, Key=f"{GROUP}/1/model.tar.gz", Body=b"something else")
         return False
 
-    service.poison = overwrites
+    service.fails_if = overwrites
     service.settle()
     [container] = package(service).containers
     assert container.model_data_version_id == before["VersionId"]
     assert container.size == before["ContentLength"]
 
 
-def test_the_end_of_a_job_that_is_not_ours_is_left_alone(service: Plant) -> None:
+def test_the_end_of_a_job_that_is_not_ours_is_left_alone(service: Simulation) -> None:
     from lambdas.handlers import on_model_registered
 
     for name in ("model-monitoring-1", "promotion-hash-nobody-v1-00000000-1"):

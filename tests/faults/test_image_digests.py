@@ -15,29 +15,29 @@ from promotion.aws.sagemaker.images import with_image_digests
 from promotion.client.image_address import repository
 from promotion.domain.model import Container, Package
 from tests.fakes import GROUP, a_package, as_client
-from tests.faults.ground import EVIDENCE, IMAGE, MODELS, push
-from tests.faults.plant import Plant, plant
+from tests.faults.resources import EVIDENCE, IMAGE, MODELS, push
+from tests.faults.simulation import Simulation, simulation
 
 
 @pytest.fixture(params=[1.0, 0.0], ids=["hashed in the function", "hashed by a job"])
-def service(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Plant]:
-    with plant(tmp_path, hash_up_to_gb=request.param) as made:
+def service(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Simulation]:
+    with simulation(tmp_path, hash_up_to_gb=request.param) as made:
         yield made
 
 
-def container(service: Plant) -> Container:
+def container(service: Simulation) -> Container:
     from lambdas.shared.dependencies import ledger
 
-    with service.unharmed():
+    with service.without_faults():
         [found] = ledger().view(GROUP).version(1).package.containers
     return found
 
 
-def prepared(service: Plant) -> dict[str, Any]:
+def prepared(service: Simulation) -> dict[str, Any]:
     """CreateModel's request of a run in dev."""
     from lambdas.handlers import prepare_inference
 
-    with service.unharmed():
+    with service.without_faults():
         boto3.client("s3").put_object(Bucket=MODELS, Key=f"{GROUP}/dev/input.jsonl", Body=b"{}\n")
     settings = {"evidence_bucket": EVIDENCE, "execution_role_arn": "arn:aws:iam::123456789012:role/execution"}
     found: dict[str, Any] = prepare_inference.handler(
@@ -46,14 +46,14 @@ def prepared(service: Plant) -> dict[str, Any]:
     return dict(found["create_model"])
 
 
-def test_a_tag_that_is_moved_after_the_registration_changes_nothing(service: Plant) -> None:
-    with service.unharmed():
+def test_a_tag_that_is_moved_after_the_registration_changes_nothing(service: Simulation) -> None:
+    with service.without_faults():
         digest = push("approved")
     service.register()
     [registration] = service.asynchronous
     service.settle()
     assert container(service).image_digest == digest
-    with service.unharmed():
+    with service.without_faults():
         moved = push("moved")
     assert moved != digest
     assert service.decide(1, "dev") == 303
@@ -68,8 +68,8 @@ def test_a_tag_that_is_moved_after_the_registration_changes_nothing(service: Pla
     assert (kinds.count(names.APPROVAL_REQUESTED), kinds.count(names.PACKAGE_CHANGED)) == (1, 0)
 
 
-def test_an_image_that_ecr_does_not_show_stays_named_by_its_tag(service: Plant) -> None:
-    with service.unharmed():
+def test_an_image_that_ecr_does_not_show_stays_named_by_its_tag(service: Simulation) -> None:
+    with service.without_faults():
         boto3.client("ecr").delete_repository(repositoryName="hf", force=True)
     service.register()
     service.settle()
@@ -78,7 +78,7 @@ def test_an_image_that_ecr_does_not_show_stays_named_by_its_tag(service: Plant) 
 
 
 def test_a_registration_waits_for_ecr_where_it_is_throttled(tmp_path: Path) -> None:
-    with plant(tmp_path) as service:
+    with simulation(tmp_path) as service:
         failed: list[str] = []
 
         def fails_once(call: str, given: dict[str, Any]) -> bool:
@@ -86,7 +86,7 @@ def test_a_registration_waits_for_ecr_where_it_is_throttled(tmp_path: Path) -> N
             failed.extend([call] if fails else [])
             return fails
 
-        service.poison = fails_once
+        service.fails_if = fails_once
         service.register()
         service.settle()
         assert failed
@@ -106,18 +106,18 @@ OTHERS = [
 
 @pytest.mark.parametrize("image", OTHERS)
 def test_another_address_is_no_reason_to_guess(tmp_path: Path, image: str) -> None:
-    with plant(tmp_path):
+    with simulation(tmp_path):
         assert resolved(image).image_digest == ""
 
 
 def test_no_tag_is_the_tag_latest(tmp_path: Path) -> None:
-    with plant(tmp_path):
+    with simulation(tmp_path):
         digest = push("newest", IMAGE.replace(":1", ":latest"))
         assert resolved(IMAGE.removesuffix(":1")).image_digest == digest
 
 
 def test_a_packages_own_digest_is_kept(tmp_path: Path) -> None:
-    with plant(tmp_path):
+    with simulation(tmp_path):
         assert resolved(IMAGE, "sha256:" + "0" * 64).image_digest == "sha256:" + "0" * 64
         assert resolved(f"{repository(IMAGE)}@sha256:{'1' * 64}").image_digest == ""
 

@@ -21,7 +21,7 @@ from local import moto_patches
 from promotion import names
 from promotion.aws.ledger_table.checking import check
 from tests.fakes import CONFIG_TEXT, GROUP, a_package, a_registration
-from tests.faults import ground
+from tests.faults import resources
 
 # Runs one function on one event, and kills itself, as hard as can be, right after the n-th call of a kind had its effect.
 CHILD = """
@@ -51,10 +51,10 @@ def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
     (tmp_path / names.CONFIG_FILE).write_text(CONFIG_TEXT, encoding="utf-8")
     try:
-        with ground.settings(tmp_path) as environment:
+        with resources.settings(tmp_path) as environment:
             reset = urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")
             urllib.request.urlopen(reset, timeout=60).close()
-            ground.deploy(environment)
+            resources.deploy(environment)
             boto3.client("sesv2").create_email_identity(EmailIdentity="example.com")
             boto3.client("events").create_event_bus(Name="promotion")
             specification: Any = {
@@ -65,7 +65,7 @@ def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             )
             yield f"http://{host}:{port}"
     finally:
-        ground.forget()
+        resources.forget()
         server.stop()
 
 

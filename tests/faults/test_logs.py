@@ -12,11 +12,11 @@ import pytest
 from lambdas.shared.dependencies import logger
 from promotion import names
 from tests.fakes import GROUP
-from tests.faults.plant import Plant
+from tests.faults.simulation import Simulation
 
 
 @pytest.fixture
-def lines(service: Plant) -> Iterator[io.StringIO]:
+def lines(service: Simulation) -> Iterator[io.StringIO]:
     """Return the functions' output, as CloudWatch would get it."""
     out = io.StringIO()
     handler = logger.registered_handler
@@ -28,12 +28,14 @@ def lines(service: Plant) -> Iterator[io.StringIO]:
     logger.setLevel("CRITICAL")
 
 
-def test_a_version_is_followed_by_one_id_from_registration_to_production(service: Plant, lines: io.StringIO) -> None:
+def test_a_version_is_followed_by_one_id_from_registration_to_production(
+    service: Simulation, lines: io.StringIO
+) -> None:
     service.register()
     service.settle()
     service.register()
     service.settle()
-    service.climb(2, "prod")
+    service.promote(2, "prod")
     found = [json.loads(line) for line in lines.getvalue().splitlines()]
     of_two = [line for line in found if line.get("correlation_id") == f"{GROUP}:2"]
     said = {line["message"] for line in of_two}
@@ -45,7 +47,7 @@ def test_a_version_is_followed_by_one_id_from_registration_to_production(service
     assert [line for line in found if line.get("model_package_version") == 1 and line in of_two] == []
 
 
-def test_a_line_about_no_version_has_no_id(service: Plant, lines: io.StringIO) -> None:
+def test_a_line_about_no_version_has_no_id(service: Simulation, lines: io.StringIO) -> None:
     service.sweep()
     [swept] = [json.loads(line) for line in lines.getvalue().splitlines() if json.loads(line)["message"] == "swept"]
     assert "correlation_id" not in swept

@@ -18,7 +18,7 @@ import time_machine
 from promotion.aws.ledger_table.ledger_items import active_key, environment_item
 from promotion.domain.model import EnvironmentState
 from promotion.rendering.documents.board import GROUPS_ON_A_PAGE
-from tests.faults.plant import BEGINNING, Plant, plant
+from tests.faults.simulation import BEGINNING, Simulation, simulation
 
 
 def test_the_next_request_is_found_without_reading_the_whole_board(tmp_path: Path) -> None:
@@ -28,9 +28,9 @@ def test_the_next_request_is_found_without_reading_the_whole_board(tmp_path: Pat
         read.append(str(given.get("ExpressionAttributeValues", "")) if "IndexName" in given else "")
         return False
 
-    with plant(tmp_path) as service:
+    with simulation(tmp_path) as service:
         for group in ("closed", "open"):
-            with service.unharmed():
+            with service.without_faults():
                 boto3.client("sagemaker").create_model_package_group(ModelPackageGroupName=group)
         service.register(group="closed")
         service.settle()
@@ -42,15 +42,15 @@ def test_the_next_request_is_found_without_reading_the_whole_board(tmp_path: Pat
             assert service.decide(1, "dev") == 303
             service.settle()
         with time_machine.travel(BEGINNING + timedelta(days=4, hours=1), tick=True):
-            service.poison = watch
+            service.fails_if = watch
             page = service.look(1, "dev")
     assert "Next: open v1 for dev" in page
     assert [each for each in read if each] == ["{':pk': {'S': 'OPEN'}}"]
 
 
-def put(service: Plant, states: Iterable[EnvironmentState]) -> None:
+def put(service: Simulation, states: Iterable[EnvironmentState]) -> None:
     """Write states beside the ledger's own, with the heads of active groups."""
-    with service.unharmed():
+    with service.without_faults():
         client = boto3.client("dynamodb")
         items = [environment_item(state) for state in states]
         heads = {state.group: active_key(state.group) for state in states if state.is_active}
@@ -75,7 +75,7 @@ def troubled() -> list[EnvironmentState]:
     ]
 
 
-def read(service: Plant, address: str = "/") -> dict[str, Any]:
+def read(service: Simulation, address: str = "/") -> dict[str, Any]:
     parts = urlsplit(address)
     found: dict[str, Any] = json.loads(service.open(parts.path, query=parts.query, accept="application/json"))
     return found
@@ -83,7 +83,7 @@ def read(service: Plant, address: str = "/") -> dict[str, Any]:
 
 def calls_of(folder: Path, groups: int, address: str) -> tuple[Counter[str], list[str]]:
     folder.mkdir()
-    with plant(folder) as service, time_machine.travel(BEGINNING, tick=True):
+    with simulation(folder) as service, time_machine.travel(BEGINNING, tick=True):
         put(service, [*quiet(groups), *troubled()])
         read(service)
         service.calls.clear()
@@ -101,7 +101,7 @@ def test_a_boards_calls_do_not_grow_with_what_is_quiet(tmp_path: Path, address: 
 
 
 def test_the_links_of_the_board_lead_over_every_group_and_back(tmp_path: Path) -> None:
-    with plant(tmp_path) as service, time_machine.travel(BEGINNING, tick=True):
+    with simulation(tmp_path) as service, time_machine.travel(BEGINNING, tick=True):
         put(service, [*quiet(250), *troubled()])
         pages = [read(service)]
         while pages[-1]["links"]["next"]:

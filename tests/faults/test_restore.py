@@ -12,23 +12,23 @@ import pytest
 
 from promotion.cli import checking, main
 from tests.fakes import ANN, CHO, GROUP, PREFIX
-from tests.faults import ground
-from tests.faults.commanded import commanded
-from tests.faults.plant import Plant
+from tests.faults import resources
+from tests.faults.command_service import service_for_command
+from tests.faults.simulation import Simulation
 
 
 @pytest.fixture
-def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
+def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulation]:
     """Version 1 live in test, and the command finds the service."""
-    with commanded(tmp_path, monkeypatch, live="test") as made:
+    with service_for_command(tmp_path, monkeypatch, live="test") as made:
         monkeypatch.setattr(checking, "wake", lambda groups: woken(made, groups))
         yield made
 
 
-def woken(made: Plant, groups: Any) -> None:
+def woken(made: Simulation, groups: Any) -> None:
     """The queue delivers at once: nobody else would, while a command waits."""
     for group in groups:
-        ground.function("on_projection_due")(
+        resources.function("on_projection_due")(
             {
                 "Records": [
                     {
@@ -70,7 +70,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]
     return code, capsys.readouterr().out
 
 
-def test_a_lost_ledger_is_restored_and_goes_on(running: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_lost_ledger_is_restored_and_goes_on(running: Simulation, capsys: pytest.CaptureFixture[str]) -> None:
     copy = items()
     running.measure(1, "test")
     running.settle()

@@ -12,9 +12,9 @@ import time_machine
 from lambdas.shared.dependencies import ledger
 from promotion import names
 from tests.fakes import GROUP
-from tests.faults.ground import LATER, WAKE
 from tests.faults.people import Killed
-from tests.faults.plant import BEGINNING, Plant, plant
+from tests.faults.resources import LATER, WAKE
+from tests.faults.simulation import BEGINNING, Simulation, simulation
 
 # What holds, wakes and releases mail: a call, and what tells it from others of its name.
 CALLS = {
@@ -25,14 +25,14 @@ CALLS = {
 }
 
 
-def passes(service: Plant) -> None:
+def passes(service: Simulation) -> None:
     """The minutes pass in which mail settles; a function that died with a message gets it again."""
     for minutes in (2, 4, 8):
         with time_machine.travel(BEGINNING + timedelta(minutes=minutes), tick=True):
             service.deliver_later()
 
 
-def dies(service: Plant, call: str, about: str, *, after: bool) -> list[str]:
+def dies(service: Simulation, call: str, about: str, *, after: bool) -> list[str]:
     """The process dies once at a call, before or after AWS has done it."""
     hit: list[str] = []
 
@@ -45,13 +45,13 @@ def dies(service: Plant, call: str, about: str, *, after: bool) -> list[str]:
     if after:
         service.after = once
     else:
-        service.poison = once
+        service.fails_if = once
     return hit
 
 
-def mail_of(service: Plant, version: int) -> str:
+def mail_of(service: Simulation, version: int) -> str:
     """The Message-ID of the mail about a version's request."""
-    with service.unharmed():
+    with service.without_faults():
         events = list(ledger().events(GROUP))
     [asked] = [event for event in events if (event.kind, event.version) == (names.APPROVAL_REQUESTED, version)]
     return f"<{asked.event_id}.0@example.com>"
@@ -60,7 +60,7 @@ def mail_of(service: Plant, version: int) -> str:
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("where", CALLS)
 def test_a_storm_survives_a_process_that_dies(tmp_path: Path, where: str, after: bool) -> None:
-    with plant(tmp_path, settle="60s") as service:
+    with simulation(tmp_path, settle="60s") as service:
         service.register(1)
         service.settle()
         assert service.mails == [mail_of(service, 1)], "the first is mailed at once"
@@ -78,9 +78,9 @@ def test_a_storm_survives_a_process_that_dies(tmp_path: Path, where: str, after:
 
 
 def test_registrations_are_tried_again_from_their_queue(tmp_path: Path) -> None:
-    with plant(tmp_path) as service:
+    with simulation(tmp_path) as service:
         failing = iter([True, True])
-        service.poison = lambda call, given: call == "s3:HeadObject" and next(failing, False)
+        service.fails_if = lambda call, given: call == "s3:HeadObject" and next(failing, False)
         service.register()
         service.settle()
         assert [kind for kind, *_ in service.story()][1:] == [names.MODEL_REGISTERED, names.APPROVAL_REQUESTED]

@@ -12,7 +12,7 @@ import time_machine
 from lambdas.shared.dependencies import ledger
 from promotion import names
 from tests.fakes import GROUP
-from tests.faults.plant import BEGINNING, plant
+from tests.faults.simulation import BEGINNING, simulation
 
 LATER = BEGINNING + timedelta(days=20)
 
@@ -20,9 +20,9 @@ LATER = BEGINNING + timedelta(days=20)
 def calls_of_a_sweep(folder: Path, closed: int) -> Counter[str]:
     """Return a sweep's calls with one open request, beside groups whose requests expired weeks ago."""
     folder.mkdir()
-    with plant(folder) as service:
+    with simulation(folder) as service:
         for number in range(closed):
-            with service.unharmed():
+            with service.without_faults():
                 boto3.client("sagemaker").create_model_package_group(ModelPackageGroupName=f"closed-{number}")
             service.register(group=f"closed-{number}")
         service.settle()
@@ -33,7 +33,7 @@ def calls_of_a_sweep(folder: Path, closed: int) -> Counter[str]:
             service.settle()
             service.calls.clear()
             service.sweep()
-            with service.unharmed():
+            with service.without_faults():
                 open_ = [(state.group, state.pending) for state in ledger().open_environments()]
             assert open_ == [(GROUP, 1)]
             assert len(service.story()) >= 2
@@ -48,11 +48,11 @@ def test_its_calls_do_not_grow_with_what_is_closed(tmp_path: Path) -> None:
 
 def test_once_a_day_all_states_are_read_whatever_the_index_says(tmp_path: Path) -> None:
     """A ledger of an earlier release has no open groups in its index yet."""
-    with plant(tmp_path) as service:
+    with simulation(tmp_path) as service:
         service.register()
         service.settle()
         table = boto3.resource("dynamodb").Table("ledger")
-        with service.unharmed():
+        with service.without_faults():
             table.update_item(Key={"pk": f"GROUP#{GROUP}", "sk": "HEAD"}, UpdateExpression="REMOVE board_pk, board_sk")
         expired = BEGINNING + timedelta(days=4)
         with time_machine.travel(expired, tick=True):
@@ -64,14 +64,14 @@ def test_once_a_day_all_states_are_read_whatever_the_index_says(tmp_path: Path) 
 
 
 def test_a_decided_group_is_open_no_more(tmp_path: Path) -> None:
-    with plant(tmp_path) as service:
+    with simulation(tmp_path) as service:
         service.register()
         service.settle()
         assert service.decide(1, "dev") == 303
         service.settle()
-        with service.unharmed():
+        with service.without_faults():
             assert list(ledger().open_environments()) == []
         service.measure(1, "dev")
         service.settle()
-        with service.unharmed():
+        with service.without_faults():
             assert [(state.name, state.pending) for state in ledger().open_environments()] == [("test", 1)]

@@ -21,8 +21,8 @@ from promotion import names
 from promotion.config.loading import parse
 from promotion.links.session import Session
 from tests.fakes import ANN, CONFIG, CONFIG_TEXT, GROUP, PREFIX, signed_in
-from tests.faults.ground import URL, function
-from tests.faults.plant import BEGINNING, Plant, plant
+from tests.faults.resources import URL, function
+from tests.faults.simulation import BEGINNING, Simulation, simulation
 from tests.identity.provider import Provider
 from tests.infra.synthesized import Template, synthesize
 from tests.infra.test_endpoints import configured
@@ -171,9 +171,9 @@ def test_no_alarm_looks_further_back_than_cloudwatch_allows(template: Template) 
 @pytest.fixture
 def running(
     template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Plant]:
+) -> Iterator[Simulation]:
     """Version 1 pending in dev, everything projected, nobody's output read yet."""
-    with plant(tmp_path) as made:
+    with simulation(tmp_path) as made:
         made.register()
         made.settle()
         made.inside = True
@@ -204,73 +204,73 @@ def pages(path: str, method: str = "GET") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def verifies(made: Plant) -> None:
+def verifies(made: Simulation) -> None:
     function("verify")({}, None)
 
 
-def sweeps(made: Plant) -> None:
+def sweeps(made: Simulation) -> None:
     function("sweep")({}, None)
 
 
-def after_somebody_wrote_a_parameter(made: Plant) -> None:
+def after_somebody_wrote_a_parameter(made: Simulation) -> None:
     boto3.client("ssm").put_parameter(Name=f"{PREFIX}/{GROUP}/dev/live", Value="{}", Type="String")
     verifies(made)
 
 
-def after_nobody_swept_for_days(made: Plant) -> None:
+def after_nobody_swept_for_days(made: Simulation) -> None:
     with time_machine.travel(BEGINNING + timedelta(days=7)):
         function("sweep")({}, None)
 
 
-def opens(module: str, path: str) -> Callable[[Plant], None]:
+def opens(module: str, path: str) -> Callable[[Simulation], None]:
     return lambda made: function(module)(pages(path), None) and None
 
 
-def reads(made: Plant) -> None:
+def reads(made: Simulation) -> None:
     """A signed-in person opens the board."""
     from lambdas.shared.dependencies import form_keys, session_maker, sessions
 
     moment = datetime.now(UTC)
     session = Session(id="s", person=signed_in(ANN, moment), expires_at=moment + timedelta(hours=1))
-    with made.unharmed():
+    with made.without_faults():
         cookie = session_maker().cookie(session)
         sessions(), form_keys()
     function("web")(pages("/") | {"cookies": [f"__Host-session={cookie}"]}, None)
 
 
-def rejects(made: Plant) -> None:
+def rejects(made: Simulation) -> None:
     from lambdas.shared.dependencies import keyring
 
-    with made.unharmed():
+    with made.without_faults():
         token = keyring().approval_token(f"{GROUP}:1:dev:1")
     made.post(f"/approvals/{token}", {"verdict": "Rejected", "reason": "Biased."})
 
 
-def adopts(made: Plant) -> None:
+def adopts(made: Simulation) -> None:
     made.adopt(1, "dev")
 
 
-def wakes(made: Plant) -> None:
+def wakes(made: Simulation) -> None:
     keys = {"pk": {"S": f"GROUP#{GROUP}"}, "sk": {"S": "HEAD"}}
     record = {"dynamodb": {"Keys": keys, "SequenceNumber": "7", "NewImage": {"sequence": {"N": "7"}}}}
     function("on_ledger_appended")({"Records": [record]}, None)
 
 
-def while_down(service: str, act: Callable[[Plant], None]) -> Callable[[Plant], None]:
+def while_down(service: str, act: Callable[[Simulation], None]) -> Callable[[Simulation], None]:
     """`act` while every call to a service of AWS fails."""
 
-    def broken(made: Plant) -> None:
-        made.inside, made.poison = False, lambda name, given: name.startswith(f"{service}:")
+    def broken(made: Simulation) -> None:
+        made.inside, made.fails_if = False, lambda name, given: name.startswith(f"{service}:")
         act(made)
-        made.inside, made.poison = True, None
+        made.inside, made.fails_if = True, None
 
     return broken
 
 
-def signs_in(refusal: str = "", *, down: bool = False) -> Callable[[Plant], None]:
+def signs_in(refusal: str = "", *, down: bool = False) -> Callable[[Simulation], None]:
     """A person signs in; the provider refuses their code, or this application, or doesn't answer."""
 
-    def act(made: Plant) -> None:
+    def act(made: Simulation) -> None:
         from lambdas.shared import dependencies
 
         place = Path(os.environ["LAMBDA_TASK_ROOT"]) / names.CONFIG_FILE
@@ -314,7 +314,7 @@ def _comes_back(begun: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 # Alarm: the function that emits, what makes it go off, and the same without trouble.
-OWN: Mapping[str, tuple[str, Callable[[Plant], None], Callable[[Plant], None]]] = {
+OWN: Mapping[str, tuple[str, Callable[[Simulation], None], Callable[[Simulation], None]]] = {
     "Differences": ("verify", after_somebody_wrote_a_parameter, verifies),
     "RequestsOverdue": ("sweep", after_nobody_swept_for_days, sweeps),
     "WebAnswers5xx": ("web", while_down("dynamodb", reads), reads),
@@ -328,7 +328,11 @@ OWN: Mapping[str, tuple[str, Callable[[Plant], None], Callable[[Plant], None]]] 
 
 @pytest.mark.parametrize("name", OWN)
 def test_an_alarm_goes_off_by_what_the_function_itself_emits(
-    name: str, template: Template, running: Plant, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str,
+    template: Template,
+    running: Simulation,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     module, trouble, sound = OWN[name]
     alarm = dict(alarms(template))[name]
@@ -341,7 +345,10 @@ def test_an_alarm_goes_off_by_what_the_function_itself_emits(
 
 
 def test_a_failed_run_of_another_account_is_told_here(
-    several: dict[str, Template], running: Plant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    several: dict[str, Template],
+    running: Simulation,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     alarm = dict(alarms(several["promotion"]))["InferenceFailedProd"]
     under(several["promotion"], "on_inference_completed", monkeypatch)
@@ -353,7 +360,7 @@ def test_a_failed_run_of_another_account_is_told_here(
 
 
 def test_a_verification_is_counted_and_its_absence_told(
-    template: Template, running: Plant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    template: Template, running: Simulation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alarm = dict(alarms(template))["NotVerified"]
     under(template, "verify", monkeypatch)
@@ -363,7 +370,7 @@ def test_a_verification_is_counted_and_its_absence_told(
 
 
 def test_parameters_are_counted_and_told_of_at_70_percent(
-    template: Template, running: Plant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    template: Template, running: Simulation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alarm = dict(alarms(template))["ParametersMany"]
     under(template, "verify", monkeypatch)

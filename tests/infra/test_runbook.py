@@ -14,7 +14,7 @@ import time_machine
 from botocore.exceptions import ClientError
 
 from lambdas.shared.dependencies import logger
-from tests.faults.plant import BEGINNING, Plant
+from tests.faults.simulation import BEGINNING, Simulation
 from tests.infra.synthesized import ROOT, Template
 from tests.infra.test_alarms import OWN, running, sweeps, under, while_down
 
@@ -29,21 +29,21 @@ def rows() -> Iterator[tuple[str, str]]:
             yield from ((row.split("`")[1], line) for line in re.findall(r"the line `([^`]+)`", row))
 
 
-def cannot_expire(made: Plant) -> None:
+def cannot_expire(made: Simulation) -> None:
     """A request is to expire, and the function that records it can't be called."""
     with time_machine.travel(BEGINNING + timedelta(days=7)), pytest.raises(ClientError):
         while_down("lambda", sweeps)(made)
 
 
 # The alarm of overdue requests also goes off where nobody sweeps at all: then there is no line.
-TROUBLE: Mapping[str, tuple[str, Callable[[Plant], None]]] = {
+TROUBLE: Mapping[str, tuple[str, Callable[[Simulation], None]]] = {
     **{name: (module, trouble) for name, (module, trouble, _) in OWN.items()},
     "RequestsOverdue": ("sweep", cannot_expire),
 }
 
 
 @pytest.fixture
-def log(running: Plant) -> Iterator[io.StringIO]:
+def log(running: Simulation) -> Iterator[io.StringIO]:
     """The functions' output, as CloudWatch gets it."""
     out, handler = io.StringIO(), logger.registered_handler
     assert isinstance(handler, logging.StreamHandler)
@@ -60,7 +60,7 @@ def test_rows_name_lines_of_alarms_that_are_tried_here() -> None:
 
 @pytest.mark.parametrize(("name", "line"), list(rows()))
 def test_the_log_has_the_line_that_the_row_names(
-    name: str, line: str, template: Template, running: Plant, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+    name: str, line: str, template: Template, running: Simulation, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module, trouble = TROUBLE[name]
     under(template, module, monkeypatch)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.fakes import GROUP, House
+from tests.fakes import GROUP, FakeService
 from tests.ledgers.reading import house_of
 
 
@@ -27,26 +27,26 @@ class State:
         (folder / "ledger.json").write_text(json.dumps(self.document), encoding="utf-8")
 
 
-def state_of(house: House) -> State:
+def state_of(fake: FakeService) -> State:
     """Return the state that a later step continues from."""
     return State({
-        "items": {f"{group} {key}": item.decode() for (group, key), item in sorted(house.ledger.items.items())},
-        "parameters": house.ssm.values,
-        "registry": house.sagemaker.packages,
-        "heads": {group: house.ledger.head(group).hash for group in house.ledger.groups()},
-        "key_id": house.signer.key_id,
-        "public_key": house.signer.public_key,
-        "secret": house.signer.secret,
+        "items": {f"{group} {key}": item.decode() for (group, key), item in sorted(fake.ledger.items.items())},
+        "parameters": fake.ssm.values,
+        "registry": fake.sagemaker.packages,
+        "heads": {group: fake.ledger.head(group).hash for group in fake.ledger.groups()},
+        "key_id": fake.signer.key_id,
+        "public_key": fake.signer.public_key,
+        "secret": fake.signer.secret,
     })  # fmt: skip
 
 
 def go_on(before: Path, after: Path, version: int) -> None:
     """Promote `version` into every environment, and project."""
-    house, _ = house_of(before)
-    house.later(days=version)
-    house.climb(version)
-    house.project(GROUP)
-    state_of(house).write(after)
+    fake, _ = house_of(before)
+    fake.later(days=version)
+    fake.promote(version)
+    fake.project(GROUP)
+    state_of(fake).write(after)
 
 
 if __name__ == "__main__":

@@ -18,37 +18,37 @@ from promotion.ledger import decision_export
 from promotion.ledger.events import check_chain
 from promotion.ledger.verify import Anchor
 from promotion.rendering.sentences import sentence
-from tests.fakes import CONFIG_TEXT, House
+from tests.fakes import CONFIG_TEXT, FakeService
 from tests.memory import LocalSigner
 
 
-def house_of(folder: Path) -> tuple[House, dict[str, Any]]:
+def house_of(folder: Path) -> tuple[FakeService, dict[str, Any]]:
     """The installation as it was recorded, without its signing key, and the recording."""
     recorded = json.loads((folder / "ledger.json").read_text(encoding="utf-8"))
-    house = House(parse(CONFIG_TEXT))
+    fake = FakeService(parse(CONFIG_TEXT))
     for key, item in recorded["items"].items():
         group, _, sort = key.partition(" ")
-        house.ledger.items[group, sort] = item.encode()
-    house.ssm.values, house.sagemaker.packages = recorded["parameters"], recorded["registry"]
+        fake.ledger.items[group, sort] = item.encode()
+    fake.ssm.values, fake.sagemaker.packages = recorded["parameters"], recorded["registry"]
     if "secret" in recorded:
         # A ledger in the middle of a test; of a release's recording the key was thrown away.
-        house.signer = LocalSigner(recorded["key_id"], recorded["secret"])
-    house.signer.key_id, house.signer.public_key = recorded["key_id"], recorded["public_key"]
+        fake.signer = LocalSigner(recorded["key_id"], recorded["secret"])
+    fake.signer.key_id, fake.signer.public_key = recorded["key_id"], recorded["public_key"]
     for group in recorded["heads"]:
-        for target in house.targets:
-            house.cursors.advance(group, target, house.ledger.head(group).sequence)
-    return house, recorded
+        for target in fake.targets:
+            fake.cursors.advance(group, target, fake.ledger.head(group).sequence)
+    return fake, recorded
 
 
 def report(folder: Path) -> dict[str, Any]:
     """Return this release's report on a recording."""
-    house, recorded = house_of(folder)
+    fake, recorded = house_of(folder)
     found: dict[str, Any] = {"lines": [], "hashes": [], "digests": [], "told": [], "live": [], "decisions": {}}
     for group, head in recorded["heads"].items():
-        house.anchors = [Anchor(name=group, sequence=house.ledger.head(group).sequence, hash=head)]
-        events = house.events(group)
-        check_chain(events, house.ledger.head(group))
-        found["lines"] += house.lines(group)
+        fake.anchors = [Anchor(name=group, sequence=fake.ledger.head(group).sequence, hash=head)]
+        events = fake.events(group)
+        check_chain(events, fake.ledger.head(group))
+        found["lines"] += fake.lines(group)
         found["hashes"] += [event.computed_hash() for event in events]
         found["digests"] += [event.part_digest("evidence") for event in events]
         found["told"] += [sentence(event) for event in events]
@@ -63,10 +63,10 @@ def report(folder: Path) -> dict[str, Any]:
                 found["live"].append([name, None])
     for path in sorted(folder.glob("*.decision.json")):
         kept = decision_export.read(path.read_bytes())
-        again = decision_export.bundle(kept.request_id, house.events(kept.request_id.partition(":")[0]))
+        again = decision_export.bundle(kept.request_id, fake.events(kept.request_id.partition(":")[0]))
         assert (again.events, again.policy) == (kept.events, kept.policy), kept.request_id
-        found["decisions"][kept.request_id] = decision_export.problems(kept, house.signer.holds)
-    found["policy"] = house.config.policy_digest()
+        found["decisions"][kept.request_id] = decision_export.problems(kept, fake.signer.holds)
+    found["policy"] = fake.config.policy_digest()
     return found
 
 

@@ -69,11 +69,11 @@ class Steps(Acts):
                        partial(self._registered, version, newest, asks=not late))  # fmt: skip
             if newest < MOST_VERSIONS:
                 yield from self._adopting(version, self.random.choice(ORDER))
-        yield Step("revoked", (newest + 1, FIRST), partial(self.house.revoke, newest + 1))
+        yield Step("revoked", (newest + 1, FIRST), partial(self.fake.revoke, newest + 1))
 
     def _time(self) -> Step:
         hours = self.random.choice([1, 20, 37, 73])
-        later = self.house.now + timedelta(hours=hours)
+        later = self.fake.now + timedelta(hours=hours)
         beside: list[tuple[str, Place]] = []
         for name in ORDER:
             if (version := self.oracle.pending(name)) is None:
@@ -90,9 +90,9 @@ class Steps(Acts):
         first, *others = beside or [("", (0, FIRST))]
 
         def act() -> None:
-            self.house.now = later
+            self.fake.now = later
             for name in ORDER:
-                decisions.keep_time(self.house.view().environment(name), world=self.house.world)
+                decisions.keep_time(self.fake.view().environment(name), context=self.fake.context)
 
         return Step(
             *first, act, others, lambda: self.oracle.reminded.update(p for e, p in beside if e.startswith("half"))
@@ -116,7 +116,7 @@ class Steps(Acts):
                     event = "first run passes, changed since"
             elif state == "Pending" and verdict is not None and verdict != self.oracle.passes[place]:
                 told = self.oracle.told.get(place)
-                if told is not None and self.house.now - told < timedelta(days=1):
+                if told is not None and self.fake.now - told < timedelta(days=1):
                     continue
                 event = "run, gates pass now" if verdict else "run, gates fail now"
             beside = self._others(version, name, "a newer one asks", older=True) if asks and not late else []
@@ -135,7 +135,7 @@ class Steps(Acts):
             event = "approved, changed since"
         elif pending and name != FIRST and o.state(version, before_of(name)) not in ("Approved", "Replaced"):
             event = "approved out of order"
-        elif pending and o.frozen(name, self.house.now):
+        elif pending and o.frozen(name, self.fake.now):
             event = "approved in a freeze"
         elif pending and not o.passes[place]:
             event = "approved against a gate"
@@ -169,7 +169,7 @@ class Steps(Acts):
 
     def _rolling(self, version: int, name: str) -> Iterator[Step]:
         place, o = (version, name), self.oracle
-        act = partial(self.house.roll_back, name, version)
+        act = partial(self.fake.roll_back, name, version)
         if place not in o.was_live:
             yield Step("rolled back to it, never live", place, act)
             return
@@ -214,7 +214,7 @@ class Steps(Acts):
             falls = {name: o.last_good(name, version) for name in ORDER if o.live[name] == version}
             beside += [("what was live is revoked", (v, name)) for name, v in falls.items() if v is not None]
             after = partial(self._revoked, version, falls)
-        yield Step("revoked", (version, FIRST), partial(self.house.revoke, version), beside, after)
+        yield Step("revoked", (version, FIRST), partial(self.fake.revoke, version), beside, after)
 
     def _outside(self, version: int) -> Iterator[Step]:
         for status in (names.APPROVED, names.REJECTED):

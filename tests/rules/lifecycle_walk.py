@@ -96,8 +96,8 @@ class Walk(Steps):
 
     def do(self, step: Step) -> None:
         """Do a step, and compare all that there is with the table."""
-        house, o = self.house, self.oracle
-        at = house.view().head.sequence
+        fake, o = self.fake, self.oracle
+        at = fake.view().head.sequence
         expected = [
             (event, place, cell(event, o.state(*place)))
             for event, place in [(step.event, step.place), *step.beside]
@@ -108,7 +108,7 @@ class Walk(Steps):
             step.act()
         except PromotionError:
             refused = True
-        written = [event for event in house.events() if event.sequence > at]
+        written = [event for event in fake.events() if event.sequence > at]
         for event, place, found in expected:
             assert found is not None, f"{event} in {o.state(*place)} is no cell of the table"
             self.walked[event, o.state(*place)] += 1
@@ -137,9 +137,9 @@ class Walk(Steps):
             self.oracle.registry[place[0]] = found.registry
 
     def _mails(self, written: list[Event], expected: list[tuple[str, Place, Cell | None]]) -> None:
-        house, told = self.house, Counter[tuple[int, str]]()
+        fake, told = self.fake, Counter[tuple[int, str]]()
         for event in written:
-            sent = letters(event, view=house.view(), config=house.config, links=LINKS, picture=lambda uri: None)
+            sent = letters(event, view=fake.view(), config=fake.config, links=LINKS, picture=lambda uri: None)
             people = [{*letter.to, *letter.cc} for letter in sent if letter.to]
             if event.environment is None and people:
                 people = [set().union(*people)]
@@ -154,16 +154,16 @@ class Walk(Steps):
 
     def _compare(self, step: Step) -> None:
         """States, registry and parameters, after projections of which some died on the way."""
-        house, o = self.house, self.oracle
+        fake, o = self.fake, self.oracle
         if self.random.random() < 0.1:
             choices: list[names.TargetName] = [names.REGISTRY, names.PARAMETERS, names.EVENTS]
             target = self.random.choice(choices)
-            dying = FailingOnce(house.targets[target], TimeoutError(), after=self.random.random() < 0.5)
-            house.project(targets={**house.targets, target: dying})
-        assert house.project() == []
-        view = house.view()
+            dying = FailingOnce(fake.targets[target], TimeoutError(), after=self.random.random() < 0.5)
+            fake.project(targets={**fake.targets, target: dying})
+        assert fake.project() == []
+        view = fake.view()
         for version in o.versions:
-            known = house.sagemaker.packages.get(a_package(version).arn)
+            known = fake.sagemaker.packages.get(a_package(version).arn)
             assert (known is None) == (version in o.gone)
             for name in ORDER:
                 found = state_of(view, version, name)
@@ -185,25 +185,25 @@ class Walk(Steps):
             )
         self._cells(view)
         for name in ORDER:
-            value = house.ssm.values.get(f"{PREFIX}/{GROUP}/{name}/live")
+            value = fake.ssm.values.get(f"{PREFIX}/{GROUP}/{name}/live")
             record = json.loads(value) if value else {}
             assert record.get("model_package_version") == view.environment(name).live == o.live[name], step.event
 
     def _cells(self, view: GroupSnapshot) -> None:
         """The board offers to ask again where the request's page does."""
-        house = self.house
+        fake = self.fake
         for name, state in view.environments.items():
-            rules = house.config.environment(name, GROUP)
-            shown = cell_document(state, name, rules, LINKS, house.now)
+            rules = fake.config.environment(name, GROUP)
+            shown = cell_document(state, name, rules, LINKS, fake.now)
             asked = [(shown["pending"], state.pending_id), (shown["closed"], state.closed and state.closed.request_id)]
             for row, request in asked:
                 if row is not None and request:
-                    found = decisions.situation(view, request, world=house.world)
+                    found = decisions.situation(view, request, context=fake.context)
                     assert row["again"] == policy.may_be_asked_again(found).may, (name, request, row)
 
     def finish(self) -> None:
         """Check that all is as in the ledger, except statuses set outside and deleted versions."""
         gone = tuple(a_package(version).arn for version in self.oracle.gone)
         outside = {f"{a_package(v).arn} ModelApprovalStatus" for v in self.oracle.versions}
-        found = {each.difference.where for each in self.house.verify()}
+        found = {each.difference.where for each in self.fake.verify()}
         assert {where for where in found if not (gone and where.startswith(gone))} <= outside

@@ -11,7 +11,7 @@ from promotion.config.loading import Config
 from promotion.domain import policy
 from promotion.domain.people import Person
 from promotion.workflows import decisions
-from tests.rules.stage import CONFIG, Stage
+from tests.rules.scenario import CONFIG, Scenario
 
 BEN = Person(subject="ben", name="Ben", email="ben@example.com", groups=frozenset({"ml-dev", "ml-test"}))
 EVE = Person(subject="eve", name="Eve", email="eve@example.com")
@@ -25,23 +25,23 @@ BOTH = Person(
 
 
 def judged(
-    stage: Stage,
+    scenario: Scenario,
     person: Person,
     verdict: names.Verdict = names.APPROVED,
     *,
     glass: bool = False,
     environment: str = "dev",
 ) -> policy.Judgement:
-    asked = stage.view.version(1).requests[environment].id
+    asked = scenario.view.version(1).requests[environment].id
     return policy.may_decide(
-        person, verdict, decisions.situation(stage.view, asked, world=stage.world), breaking_glass=glass
+        person, verdict, decisions.situation(scenario.view, asked, context=scenario.context), breaking_glass=glass
     )
 
 
-def registered_stage(config: Config = CONFIG, **about: Any) -> Stage:
-    stage = Stage(config)
-    stage.registers(1, **about)
-    return stage
+def registered_stage(config: Config = CONFIG, **about: Any) -> Scenario:
+    scenario = Scenario(config)
+    scenario.registers(1, **about)
+    return scenario
 
 
 def changed(config: Config, environment: str, **changes: Any) -> Config:

@@ -14,33 +14,33 @@ import pytest
 from promotion import names
 from promotion.errors import IntegrityError
 from promotion.ledger.archive import FIELD
-from tests.fakes import CONFIG, GROUP, PREFIX, House
+from tests.fakes import CONFIG, GROUP, PREFIX, FakeService
 from tests.rules.test_archive import ARCHIVE, KEPT, VERSIONS, climbed, present, whole
 
 
-def edit_the_name(house: House) -> None:
-    document = json.loads(house.ssm.values[ARCHIVE])
-    house.ssm.values[ARCHIVE] = json.dumps({**document, "sha256": "0" * 64})
+def edit_the_name(fake: FakeService) -> None:
+    document = json.loads(fake.ssm.values[ARCHIVE])
+    fake.ssm.values[ARCHIVE] = json.dumps({**document, "sha256": "0" * 64})
 
 
-def spoil_the_name(house: House) -> None:
-    house.ssm.values[ARCHIVE] = "[" * 2000
+def spoil_the_name(fake: FakeService) -> None:
+    fake.ssm.values[ARCHIVE] = "[" * 2000
 
 
-def delete_the_name(house: House) -> None:
-    del house.ssm.values[ARCHIVE]
+def delete_the_name(fake: FakeService) -> None:
+    del fake.ssm.values[ARCHIVE]
 
 
-def delete_the_index(house: House) -> None:
-    del house.s3.objects[json.loads(house.ssm.values[ARCHIVE])["object"]]
+def delete_the_index(fake: FakeService) -> None:
+    del fake.s3.objects[json.loads(fake.ssm.values[ARCHIVE])["object"]]
 
 
-def spoil_the_index(text: bytes) -> Callable[[House], None]:
-    def spoil(house: House) -> None:
-        document, sha256 = json.loads(house.ssm.values[ARCHIVE]), hashlib.sha256(text).hexdigest()
+def spoil_the_index(text: bytes) -> Callable[[FakeService], None]:
+    def spoil(fake: FakeService) -> None:
+        document, sha256 = json.loads(fake.ssm.values[ARCHIVE]), hashlib.sha256(text).hexdigest()
         document["object"] = f"{names.ARCHIVES}/{GROUP}.index/{sha256}.json"
-        house.s3.objects[document["object"]] = text
-        house.ssm.values[ARCHIVE] = json.dumps({**document, "sha256": sha256})
+        fake.s3.objects[document["object"]] = text
+        fake.ssm.values[ARCHIVE] = json.dumps({**document, "sha256": sha256})
 
     return spoil
 
@@ -49,32 +49,32 @@ STRANGE = {"object": "x", "sha256": "0" * 64, "last": 1}
 NO_NUMBER = json.dumps({"schema": 1, "model_package_group": GROUP, "versions": {"x": STRANGE}}).encode()
 
 
-def delete_an_object(house: House) -> None:
-    del house.s3.objects[next(key for key in house.s3.objects if key.startswith(f"{names.ARCHIVES}/{GROUP}.v1/"))]
+def delete_an_object(fake: FakeService) -> None:
+    del fake.s3.objects[next(key for key in fake.s3.objects if key.startswith(f"{names.ARCHIVES}/{GROUP}.v1/"))]
 
 
-def put_an_older_index_back(house: House) -> None:
-    older = house.ssm.values[ARCHIVE]
-    house.climb(9)
-    house.project()
-    house.ssm.values[ARCHIVE] = older
+def put_an_older_index_back(fake: FakeService) -> None:
+    older = fake.ssm.values[ARCHIVE]
+    fake.promote(9)
+    fake.project()
+    fake.ssm.values[ARCHIVE] = older
 
 
-def delete_what_is_live(house: House) -> None:
-    del house.ssm.values[f"{VERSIONS}/8"]
+def delete_what_is_live(fake: FakeService) -> None:
+    del fake.ssm.values[f"{VERSIONS}/8"]
 
 
-def delete_what_is_kept(house: House) -> None:
-    del house.ssm.values[f"{VERSIONS}/7"]
+def delete_what_is_kept(fake: FakeService) -> None:
+    del fake.ssm.values[f"{VERSIONS}/7"]
 
 
-def edit_the_mark(house: House) -> None:
-    document = json.loads(house.ssm.values[f"{VERSIONS}/8"])
-    house.ssm.values[f"{VERSIONS}/8"] = json.dumps({**document, FIELD: 10_000})
+def edit_the_mark(fake: FakeService) -> None:
+    document = json.loads(fake.ssm.values[f"{VERSIONS}/8"])
+    fake.ssm.values[f"{VERSIONS}/8"] = json.dumps({**document, FIELD: 10_000})
 
 
-def add_a_version(house: House) -> None:
-    house.ssm.values[f"{VERSIONS}/2"] = house.ssm.values[f"{VERSIONS}/8"]
+def add_a_version(fake: FakeService) -> None:
+    fake.ssm.values[f"{VERSIONS}/2"] = fake.ssm.values[f"{VERSIONS}/8"]
 
 
 @pytest.mark.parametrize(
@@ -94,61 +94,61 @@ def add_a_version(house: House) -> None:
         (add_a_version, f"parameter {VERSIONS}/2 "),
     ],
 )
-def test_each_change_is_a_difference_and_is_repaired(tamper: Callable[[House], None], line: str) -> None:
-    house = climbed(8)
-    tamper(house)
-    assert any(found.startswith(line) for found in house.lines()), house.lines()
-    for found in house.verify():
+def test_each_change_is_a_difference_and_is_repaired(tamper: Callable[[FakeService], None], line: str) -> None:
+    fake = climbed(8)
+    tamper(fake)
+    assert any(found.startswith(line) for found in fake.lines()), fake.lines()
+    for found in fake.verify():
         assert found.repair is not None
         found.repair()
-    whole(house)
-    assert present(house) <= {6, 7, 8, 9}
+    whole(fake)
+    assert present(fake) <= {6, 7, 8, 9}
 
 
 @pytest.mark.parametrize("tamper", [delete_an_object, delete_the_index, spoil_the_name, delete_the_name])
-def test_the_documented_line_is_the_printed_one(tamper: Callable[[House], None]) -> None:
+def test_the_documented_line_is_the_printed_one(tamper: Callable[[FakeService], None]) -> None:
     document = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
-    house = climbed(4)
-    tamper(house)
-    assert f"| `{re.sub('[0-9a-f]{64}', '…', house.lines()[0])}` |" in document
+    fake = climbed(4)
+    tamper(fake)
+    assert f"| `{re.sub('[0-9a-f]{64}', '…', fake.lines()[0])}` |" in document
 
 
 @pytest.mark.parametrize("history", [lambda found: found[:-1], lambda found: "none"])
 def test_a_damaged_history_is_not_archived_until_it_is_repaired(history: Callable[[Any], Any]) -> None:
-    house = climbed(6, CONFIG)
-    document = json.loads(house.ssm.values[f"{VERSIONS}/1"])
-    house.ssm.values[f"{VERSIONS}/1"] = json.dumps({**document, "history": history(document["history"])})
-    house.config = KEPT
-    house.measure(6, "dev", run="next")
-    assert house.project() == []
-    assert present(house) == {1, 4, 5, 6}
-    [found] = house.verify()
+    fake = climbed(6, CONFIG)
+    document = json.loads(fake.ssm.values[f"{VERSIONS}/1"])
+    fake.ssm.values[f"{VERSIONS}/1"] = json.dumps({**document, "history": history(document["history"])})
+    fake.config = KEPT
+    fake.measure(6, "dev", run="next")
+    assert fake.project() == []
+    assert present(fake) == {1, 4, 5, 6}
+    [found] = fake.verify()
     assert found.difference.line.startswith(f"parameter {VERSIONS}/1")
     assert found.repair is not None
     found.repair()
-    whole(house)
-    assert present(house) == {4, 5, 6}
+    whole(fake)
+    assert present(fake) == {4, 5, 6}
 
 
 def test_an_object_that_was_written_over_is_named_and_left_to_a_person() -> None:
-    house = climbed(8)
-    key = next(key for key in house.s3.objects if key.startswith(f"{names.ARCHIVES}/{GROUP}.v1/"))
-    house.s3.objects[key] = b"{}"
-    [found] = house.verify()
+    fake = climbed(8)
+    key = next(key for key in fake.s3.objects if key.startswith(f"{names.ARCHIVES}/{GROUP}.v1/"))
+    fake.s3.objects[key] = b"{}"
+    [found] = fake.verify()
     assert found.difference.line.startswith(f"evidence {key}: ")
     assert found.repair is not None
     with pytest.raises(IntegrityError, match="delete it"):
         found.repair()
-    del house.s3.objects[key]
+    del fake.s3.objects[key]
     found.repair()
-    whole(house)
+    whole(fake)
 
 
 def test_an_archive_that_cannot_be_read_holds_up_nothing_that_is_live() -> None:
-    house = climbed(8)
-    delete_the_index(house)
-    house.roll_back("prod", to=1)
-    [failure] = house.project()
+    fake = climbed(8)
+    delete_the_index(fake)
+    fake.roll_back("prod", to=1)
+    [failure] = fake.project()
     assert "promotion verify" in failure.error
-    live = json.loads(house.ssm.values[f"{PREFIX}/{GROUP}/prod/live"])
+    live = json.loads(fake.ssm.values[f"{PREFIX}/{GROUP}/prod/live"])
     assert live["model_package_version"] == 1

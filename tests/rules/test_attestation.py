@@ -20,7 +20,7 @@ from promotion.ledger import attestation
 from promotion.ledger.events import Event
 from promotion.ledger.payloads import ModelPromoted
 from promotion.workflows.projector import Target
-from tests.fakes import ANN, CHO, GROUP, House
+from tests.fakes import ANN, CHO, GROUP, FakeService
 from tests.memory import LocalSigner
 
 MEMBERS = Manifest((Member("config.json", 2, "11" * 32), Member("weights/model.safetensors", 9, "22" * 32)))
@@ -35,53 +35,53 @@ ARTIFACT = Container(
 
 
 @pytest.fixture
-def house() -> House:
+def fake() -> FakeService:
     """Version 1 live in every environment, its list of members kept."""
-    house = House()
-    house.evidence.keep_manifest(MEMBERS)
-    house.register(1, containers=(ARTIFACT,))
-    for name in house.config.environment_names:
-        house.later(minutes=10)
-        for person in (ANN, CHO)[: house.config.environment(name, GROUP).quorum]:
-            house.decide(1, name, person)
-        house.later(minutes=10)
-        house.measure(1, name)
-    return house
+    fake = FakeService()
+    fake.evidence.keep_manifest(MEMBERS)
+    fake.register(1, containers=(ARTIFACT,))
+    for name in fake.config.environment_names:
+        fake.later(minutes=10)
+        for person in (ANN, CHO)[: fake.config.environment(name, GROUP).quorum]:
+            fake.decide(1, name, person)
+        fake.later(minutes=10)
+        fake.measure(1, name)
+    return fake
 
 
-def promotions(house: House) -> list[Event]:
-    return [event for event in house.events() if isinstance(event.payload, ModelPromoted)]
+def promotions(fake: FakeService) -> list[Event]:
+    return [event for event in fake.events() if isinstance(event.payload, ModelPromoted)]
 
 
-def statement(house: House, environment: str) -> dict[str, Any]:
-    [event] = [event for event in promotions(house) if event.environment == environment]
-    envelope = house.evidence.attestation(event)
+def statement(fake: FakeService, environment: str) -> dict[str, Any]:
+    [event] = [event for event in promotions(fake) if event.environment == environment]
+    envelope = fake.evidence.attestation(event)
     assert envelope is not None
-    return opened(envelope, house.signer.holds)
+    return opened(envelope, fake.signer.holds)
 
 
-def test_each_promotion_is_attested_beside_the_evidence(house: House) -> None:
-    house.project()
-    found = [key for key in house.s3.objects if key.endswith(".json") and key.startswith("attestations/")]
+def test_each_promotion_is_attested_beside_the_evidence(fake: FakeService) -> None:
+    fake.project()
+    found = [key for key in fake.s3.objects if key.endswith(".json") and key.startswith("attestations/")]
     assert sorted(found) == sorted(
-        f"attestations/{GROUP}.v1/{event.sequence:010d}-{event.environment}.json" for event in promotions(house)
+        f"attestations/{GROUP}.v1/{event.sequence:010d}-{event.environment}.json" for event in promotions(fake)
     )
 
 
-def test_the_subjects_are_the_artifact_and_its_members(house: House) -> None:
-    house.project()
-    assert statement(house, "prod")["subject"] == [
+def test_the_subjects_are_the_artifact_and_its_members(fake: FakeService) -> None:
+    fake.project()
+    assert statement(fake, "prod")["subject"] == [
         {"name": ARTIFACT.model_data_url, "digest": {"sha256": ARTIFACT.sha256}},
         {"name": "config.json", "digest": {"sha256": "11" * 32}},
         {"name": "weights/model.safetensors", "digest": {"sha256": "22" * 32}},
     ]
 
 
-def test_the_predicate_says_who_approved_for_what_when_and_on_what_evidence(house: House) -> None:
-    house.project()
-    found = attestation.read_predicate(statement(house, "prod"))
-    [event] = [event for event in promotions(house) if event.environment == "prod"]
-    request = house.view().version(1).requests["prod"]
+def test_the_predicate_says_who_approved_for_what_when_and_on_what_evidence(fake: FakeService) -> None:
+    fake.project()
+    found = attestation.read_predicate(statement(fake, "prod"))
+    [event] = [event for event in promotions(fake) if event.environment == "prod"]
+    request = fake.view().version(1).requests["prod"]
     assert [each.by.subject for each in found.approvals] == ["ann", "cho"]
     assert (found.environment, found.request_id, found.promoted_at) == ("prod", request.id, event.time)
     assert (found.evidence.digest, found.evidence.environment) == (request.evidence_digest, "test")
@@ -90,50 +90,50 @@ def test_the_predicate_says_who_approved_for_what_when_and_on_what_evidence(hous
     assert found.gates == request.gates
 
 
-def test_the_statement_is_what_the_schema_under_docs_says(house: House) -> None:
-    house.project()
+def test_the_statement_is_what_the_schema_under_docs_says(fake: FakeService) -> None:
+    fake.project()
     path = Path(__file__).parents[2] / "docs" / "attestation.schema.json"
     assert path.read_text(encoding="utf-8") == attestation.schema_text(), "python -m tools.write_event_schemas"
-    jsonschema.validate(json.loads(json.dumps(statement(house, "prod")["predicate"])), attestation.schema())
+    jsonschema.validate(json.loads(json.dumps(statement(fake, "prod")["predicate"])), attestation.schema())
 
 
-def test_an_attestation_is_written_once(house: House) -> None:
-    house.project()
-    before = dict(house.s3.objects)
-    house.cursors.reset(GROUP, names.ATTESTATIONS)
-    house.project()
-    assert house.s3.objects == before
+def test_an_attestation_is_written_once(fake: FakeService) -> None:
+    fake.project()
+    before = dict(fake.s3.objects)
+    fake.cursors.reset(GROUP, names.ATTESTATIONS)
+    fake.project()
+    assert fake.s3.objects == before
 
 
-def test_a_late_attestation_is_of_the_promotion_and_not_of_what_was_asked_since(house: House) -> None:
+def test_a_late_attestation_is_of_the_promotion_and_not_of_what_was_asked_since(fake: FakeService) -> None:
     others: dict[names.TargetName, Target] = {
-        name: target for name, target in house.targets.items() if name != names.ATTESTATIONS
+        name: target for name, target in fake.targets.items() if name != names.ATTESTATIONS
     }
-    house.climb(2)
-    house.project(targets=others)
-    house.roll_back("prod", 1)
-    house.view().version(2)
-    house.revoke(2)
-    house.project()
-    attested = {event.version for event in promotions(house) if house.evidence.attestation(event)}
+    fake.promote(2)
+    fake.project(targets=others)
+    fake.roll_back("prod", 1)
+    fake.view().version(2)
+    fake.revoke(2)
+    fake.project()
+    attested = {event.version for event in promotions(fake) if fake.evidence.attestation(event)}
     assert attested == {1, 2}
-    [event] = [event for event in promotions(house) if (event.version, event.environment) == (2, "prod")]
-    found = attestation.read_predicate(opened(house.evidence.attestation(event), house.signer.holds))
+    [event] = [event for event in promotions(fake) if (event.version, event.environment) == (2, "prod")]
+    found = attestation.read_predicate(opened(fake.evidence.attestation(event), fake.signer.holds))
     assert len(found.approvals) == 2
 
 
 def test_without_a_list_of_members_the_artifact_is_the_only_subject() -> None:
-    house = House()
-    house.climb(1, "dev")
-    house.project()
-    assert len(statement(house, "dev")["subject"]) == 1
-    assert not [key for key in house.s3.objects if key.endswith(".sig")]
+    fake = FakeService()
+    fake.promote(1, "dev")
+    fake.project()
+    assert len(statement(fake, "dev")["subject"]) == 1
+    assert not [key for key in fake.s3.objects if key.endswith(".sig")]
 
 
-def test_a_list_of_members_that_is_another_than_the_approved_one_is_not_believed(house: House) -> None:
-    house.s3.objects[f"manifests/{MEMBERS.sha256}.json"] = b'[{"path":"evil.py","sha256":"00"}]'
-    house.project()
-    assert len(statement(house, "prod")["subject"]) == 1
+def test_a_list_of_members_that_is_another_than_the_approved_one_is_not_believed(fake: FakeService) -> None:
+    fake.s3.objects[f"manifests/{MEMBERS.sha256}.json"] = b'[{"path":"evil.py","sha256":"00"}]'
+    fake.project()
+    assert len(statement(fake, "prod")["subject"]) == 1
 
 
 def altered(envelope: dict[str, Any]) -> dict[str, Any]:
@@ -153,34 +153,34 @@ def altered(envelope: dict[str, Any]) -> dict[str, Any]:
     lambda envelope: {**envelope, "payload": 7},
     lambda envelope: {**envelope, "signatures": 7},
 ])  # fmt: skip
-def test_an_altered_or_foreign_attestation_is_refused(house: House, broken: Any) -> None:
-    house.project()
-    [event] = [event for event in promotions(house) if event.environment == "prod"]
-    envelope = house.evidence.attestation(event)
+def test_an_altered_or_foreign_attestation_is_refused(fake: FakeService, broken: Any) -> None:
+    fake.project()
+    [event] = [event for event in promotions(fake) if event.environment == "prod"]
+    envelope = fake.evidence.attestation(event)
     with pytest.raises(IntegrityError):
-        opened(broken(envelope), house.signer.holds)
+        opened(broken(envelope), fake.signer.holds)
     with pytest.raises(IntegrityError):
         opened(envelope, LocalSigner().holds)
 
 
 @pytest.mark.parametrize("payload", [{"_type": "x"}, {"_type": attestation.STATEMENT, "predicateType": "other"},
                                      {"_type": attestation.STATEMENT, "predicateType": attestation.PREDICATE}])  # fmt: skip
-def test_a_statement_of_something_else_is_told_apart(house: House, payload: dict[str, Any]) -> None:
-    signed = opened(seal(payload, house.signer.sign, "key"), house.signer.holds)
+def test_a_statement_of_something_else_is_told_apart(fake: FakeService, payload: dict[str, Any]) -> None:
+    signed = opened(seal(payload, fake.signer.sign, "key"), fake.signer.holds)
     with pytest.raises(IntegrityError):
         attestation.read_predicate(signed)
 
 
-def test_the_model_signature_has_every_member_and_the_digest_over_them(house: House) -> None:
-    house.project()
-    [event] = [event for event in promotions(house) if event.environment == "prod"]
-    bundle = house.evidence.model_signature(event, 0)
+def test_the_model_signature_has_every_member_and_the_digest_over_them(fake: FakeService) -> None:
+    fake.project()
+    [event] = [event for event in promotions(fake) if event.environment == "prod"]
+    bundle = fake.evidence.model_signature(event, 0)
     assert bundle is not None
     assert (
         bundle["verificationMaterial"]["publicKey"]["hint"]
-        == hashlib.sha256(house.signer.public_key.encode()).hexdigest()
+        == hashlib.sha256(fake.signer.public_key.encode()).hexdigest()
     )
-    found = opened(bundle["dsseEnvelope"], house.signer.holds)
+    found = opened(bundle["dsseEnvelope"], fake.signer.holds)
     assert [each["name"] for each in found["predicate"]["resources"]] == ["config.json", "weights/model.safetensors"]
     root = hashlib.sha256(b"\x11" * 32 + b"\x22" * 32).hexdigest()
     assert found["subject"] == [{"name": "model", "digest": {"sha256": root}}]

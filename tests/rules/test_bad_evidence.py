@@ -15,55 +15,55 @@ from promotion.domain.model import Evidence, Metric
 from promotion.domain.people import Actor, Requester
 from promotion.rendering.documents.card import card_sections
 from tests.rules.markup import Document
-from tests.rules.stage import BEGINNING, Stage, measured, page, registered
+from tests.rules.scenario import BEGINNING, Scenario, measured, page, registered
 
 
-def asks(evidence: Evidence) -> Stage:
+def asks(evidence: Evidence) -> Scenario:
     """Version 2 asks for test, where version 1 is live, on a run that came to `evidence`."""
-    stage = Stage()
-    stage.climbs(1, 0.64)
-    stage.decides("test", 1)
-    stage.registers(2)
-    stage.decides("dev", 2)
-    stage.runs("dev", 2, replace(evidence, run_id="dev-2"))
-    return stage
+    scenario = Scenario()
+    scenario.promotes(1, 0.64)
+    scenario.decides("test", 1)
+    scenario.registers(2)
+    scenario.decides("dev", 2)
+    scenario.runs("dev", 2, replace(evidence, run_id="dev-2"))
+    return scenario
 
 
-def nothing_measured() -> Stage:
+def nothing_measured() -> Scenario:
     return asks(measured(0.7, metrics={}))
 
 
-def another_task() -> Stage:
+def another_task() -> Scenario:
     return asks(measured(0.7, task="text-classification", metrics={"accuracy": Metric(value=0.9, n=240)}))
 
 
-def half_the_references() -> Stage:
+def half_the_references() -> Scenario:
     return asks(measured(0.7, counts={"records": 240, "missing_references": 120}))
 
 
-def not_a_number() -> Stage:
+def not_a_number() -> Scenario:
     return asks(measured(0.7, metrics={"rougeL": Metric(value=float("nan"), n=240)}))
 
 
-def first(**about: object) -> Stage:
-    stage = Stage()
-    stage.registers(1, **about)
-    return stage
+def first(**about: object) -> Scenario:
+    scenario = Scenario()
+    scenario.registers(1, **about)
+    return scenario
 
 
-def unregistered_metrics() -> Stage:
+def unregistered_metrics() -> Scenario:
     return first(evidence=Evidence(source="registration", status="Missing", problem="no metrics were registered"))
 
 
-def a_card_that_is_no_json() -> Stage:
+def a_card_that_is_no_json() -> Scenario:
     return first(card=card_sections({"ModelCardContent": "{intended use: headlines", "ModelCardStatus": "Draft"}))
 
 
-def a_description_of_a_hundred_kilobytes() -> Stage:
+def a_description_of_a_hundred_kilobytes() -> Scenario:
     return first(description="<h1>Summaries</h1><script>alert(1)</script> " + "of harbour logs " * 6_400)
 
 
-def names_from_everywhere() -> Stage:
+def names_from_everywhere() -> Scenario:
     requester = Requester(actor=Actor(kind="requester", subject="y", name="יעל כהן 🙂"), declared_by="self")
     return first(requester=requester, metadata={"dataset": "新闻 2026"}, evidence=registered(0.5))
 
@@ -89,17 +89,17 @@ SHOWN = {
         (names_from_everywhere, ["יעל כהן 🙂 (self-declared)"]),
     ],
 )  # fmt: skip
-def test_the_mail_goes_out_and_says_what_it_lacks(story: Callable[[], Stage], said: list[str]) -> None:
-    stage = story()
-    asked = [event for event in stage.events if event.kind == "Approval Requested"][-1]
-    approvers = tuple(stage.config.environment(str(asked.environment), stage.group).approvers)
-    message = [mail for mail in stage.mails("Approval Requested") if mail.to == approvers][-1]
+def test_the_mail_goes_out_and_says_what_it_lacks(story: Callable[[], Scenario], said: list[str]) -> None:
+    scenario = story()
+    asked = [event for event in scenario.events if event.kind == "Approval Requested"][-1]
+    approvers = tuple(scenario.config.environment(str(asked.environment), scenario.group).approvers)
+    message = [mail for mail in scenario.mails("Approval Requested") if mail.to == approvers][-1]
     words = " ".join(message.text.split())
     assert [sentence for sentence in said if sentence not in words] == []
     html = Document(message.html).words
     assert [sentence for sentence in said if sentence.removeprefix("Registered by: ") not in html] == []
     assert len(message.html.encode()) < 102_000
-    shown = Document(page("request", stage.request(str(asked.environment), int(asked.version or 0)))).words
+    shown = Document(page("request", scenario.request(str(asked.environment), int(asked.version or 0)))).words
     assert f"v{asked.version}" in shown
     assert [sentence for sentence in SHOWN.get(story, []) if sentence not in shown] == []
 
@@ -120,10 +120,10 @@ def far_away() -> Iterator[None]:
 
 @pytest.mark.usefixtures("far_away")
 def test_times_are_universal_wherever_somebody_is() -> None:
-    stage = Stage()
-    stage.now = BEGINNING.astimezone(timezone(timedelta(hours=-11)))
-    stage.registers(1, created_at=datetime(2026, 11, 20, 23, 0, tzinfo=timezone(timedelta(hours=14))))
-    [message] = stage.mails()
+    scenario = Scenario()
+    scenario.now = BEGINNING.astimezone(timezone(timedelta(hours=-11)))
+    scenario.registers(1, created_at=datetime(2026, 11, 20, 23, 0, tzinfo=timezone(timedelta(hours=14))))
+    [message] = scenario.mails()
     assert "Decide by: Mon 23 Nov 2026, 09:00 UTC, in 3 days" in message.text
-    document = stage.request("dev", 1)
+    document = scenario.request("dev", 1)
     assert json.loads(json.dumps(document))["package"]["created_at"] == "2026-11-20T09:00:00Z"

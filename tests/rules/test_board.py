@@ -16,11 +16,11 @@ from promotion.ledger.board_page import BoardPage
 from promotion.ledger.events import OpenDifferences
 from promotion.rendering.documents.board import GROUPS_ON_A_PAGE, board_document
 from promotion.rendering.documents.board_filter import BoardFilter
-from tests.rules import stories
+from tests.rules import scenarios
 from tests.rules.markup import Document
-from tests.rules.stage import ANN, AUD, CONFIG, LINKS, Stage, page
+from tests.rules.scenario import ANN, AUD, CONFIG, LINKS, Scenario, page
 
-NOW = Stage().now
+NOW = Scenario().now
 
 
 def state(group: str, name: str = "dev", **more: Any) -> EnvironmentState:
@@ -105,7 +105,7 @@ def test_one_environment_shows_one_column() -> None:
 def test_links_keep_the_filter_and_lead_to_its_json() -> None:
     found = board(q="a&b", sort="newest")
     assert found["links"]["json"] == "/?q=a%26b&sort=newest&format=json"
-    html = page("board", stories.open_gate().board(AUD, wanted="<script>"), AUD)
+    html = page("board", scenarios.open_gate().board(AUD, wanted="<script>"), AUD)
     assert "<script>" not in html
     assert 'href="/?q=%3Cscript%3E&amp;format=json"' in html
 
@@ -124,7 +124,7 @@ def test_invalid_parameters_of_an_address_are_ignored() -> None:
 )
 def test_any_address_makes_a_board(query: dict[str, str]) -> None:
     more: dict[str, Any] = {name: value for name, value in query.items() if name != "q"}
-    document = stories.first_request().board(ANN, wanted=query.get("q", ""), **more)
+    document = scenarios.first_request().board(ANN, wanted=query.get("q", ""), **more)
     Document(page("board", document))
 
 

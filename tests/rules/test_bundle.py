@@ -1,4 +1,4 @@
-"""One decision, taken out of the house and checked there with the public key alone."""
+"""One decision, exported, and checked elsewhere with the public key alone."""
 
 from __future__ import annotations
 
@@ -19,43 +19,41 @@ from promotion.ledger import decision_export
 from promotion.ledger.append import append
 from promotion.ledger.decision_export import Bundle
 from promotion.ledger.events import NewEvent
-from tests.fakes import ANN, CHO, CONFIG_TEXT, GROUP, House
+from tests.fakes import ANN, CHO, CONFIG_TEXT, GROUP, FakeService
 from tests.memory import LocalSigner
 
 
 @pytest.fixture
-def house() -> House:
-    house = House()
-    house.climb(1)
-    house.climb(2)
-    return house
+def fake() -> FakeService:
+    fake = FakeService()
+    fake.promote(1)
+    fake.promote(2)
+    return fake
 
 
-def test_a_decision_proves_itself_offline(house: House) -> None:
-    found = decision_export.read(decision_export.write(decision_export.bundle(house.asked(2, "prod"), house.events())))
-    assert decision_export.problems(found, house.signer.holds) == []
+def test_a_decision_proves_itself_offline(fake: FakeService) -> None:
+    found = decision_export.read(decision_export.write(decision_export.bundle(fake.asked(2, "prod"), fake.events())))
+    assert decision_export.problems(found, fake.signer.holds) == []
     request = decision_export.request_of(found)
     assert (request.state, [vote.actor.subject for vote in request.votes]) == ("Approved", ["ann", "cho"])
     assert json.loads(found.policy)["environments"][2]["quorum"] == 2
 
 
-def test_so_does_a_rejection_and_a_single_vote(house: House) -> None:
-    house.climb(3, to="test")
-    house.measure(3, "test")
-    house.decide(3, "prod", ANN)
+def test_so_does_a_rejection_and_a_single_vote(fake: FakeService) -> None:
+    fake.promote(3, to="test")
+    fake.measure(3, "test")
+    fake.decide(3, "prod", ANN)
     assert (
-        decision_export.problems(decision_export.bundle(house.asked(3, "prod"), house.events()), house.signer.holds)
-        == []
+        decision_export.problems(decision_export.bundle(fake.asked(3, "prod"), fake.events()), fake.signer.holds) == []
     )
-    house.decide(3, "prod", CHO, names.REJECTED)
+    fake.decide(3, "prod", CHO, names.REJECTED)
     assert (
-        decision_export.problems(decision_export.bundle(house.asked(3, "prod"), house.events()), house.signer.holds)
-        == []
+        decision_export.problems(decision_export.bundle(fake.asked(3, "prod"), fake.events()), fake.signer.holds) == []
     )
 
 
-def test_another_key_signed_nothing_of_it(house: House) -> None:
-    found = decision_export.bundle(house.asked(2, "prod"), house.events())
+def test_another_key_signed_nothing_of_it(fake: FakeService) -> None:
+    found = decision_export.bundle(fake.asked(2, "prod"), fake.events())
     [problem] = decision_export.problems(found, LocalSigner().holds)
     assert "not signed by this key" in problem
 
@@ -90,16 +88,16 @@ def forge(kind: str, **changes: Any) -> Callable[[Bundle], Bundle]:
         (lambda b: replace(b, request_id="fraud:2:prod:1"), "no decision"),
     ],
 )
-def test_a_forged_bundle_proves_nothing(house: House, forgery: Callable[[Bundle], Bundle], said: str) -> None:
-    found = decision_export.bundle(house.asked(2, "prod"), house.events())
-    problems = decision_export.problems(forgery(found), house.signer.holds)
+def test_a_forged_bundle_proves_nothing(fake: FakeService, forgery: Callable[[Bundle], Bundle], said: str) -> None:
+    found = decision_export.bundle(fake.asked(2, "prod"), fake.events())
+    problems = decision_export.problems(forgery(found), fake.signer.holds)
     assert any(said in problem for problem in problems), problems
 
 
-def test_evidence_other_than_what_was_shown_is_told(house: House) -> None:
+def test_evidence_other_than_what_was_shown_is_told(fake: FakeService) -> None:
     """The service itself, lying about what was shown: the signature holds, the digest doesn't."""
-    house.register(3)
-    asked = house.asked(3, "dev")
+    fake.register(3)
+    asked = fake.asked(3, "dev")
     data = {"request_id": asked, "verdict": "Rejected", "reason": "x"}
     fact = NewEvent(
         kind=names.DECISION_RECORDED,
@@ -109,37 +107,35 @@ def test_evidence_other_than_what_was_shown_is_told(house: House) -> None:
         data=data,
         evidence_digest="0" * 64,
     )
-    append(GROUP, lambda view: [fact], house.world)
-    [problem] = decision_export.problems(decision_export.bundle(asked, house.events()), house.signer.holds)
+    append(GROUP, lambda view: [fact], fake.context)
+    [problem] = decision_export.problems(decision_export.bundle(asked, fake.events()), fake.signer.holds)
     assert "what was shown is not the evidence enclosed" in problem
 
 
-def test_the_policy_enclosed_is_the_one_that_was_in_force(house: House) -> None:
-    house.climb(3, to="test")
-    house.measure(3, "test")
-    before = decision_export.bundle(house.asked(3, "test"), house.events())
-    house.config = parse(CONFIG_TEXT.replace("quorum = 2", "quorum = 1"))
-    house.decide(3, "prod", CHO)
-    after = decision_export.bundle(house.asked(3, "prod"), house.events())
+def test_the_policy_enclosed_is_the_one_that_was_in_force(fake: FakeService) -> None:
+    fake.promote(3, to="test")
+    fake.measure(3, "test")
+    before = decision_export.bundle(fake.asked(3, "test"), fake.events())
+    fake.config = parse(CONFIG_TEXT.replace("quorum = 2", "quorum = 1"))
+    fake.decide(3, "prod", CHO)
+    after = decision_export.bundle(fake.asked(3, "prod"), fake.events())
     assert [json.loads(found.policy)["environments"][2].get("quorum", 1) for found in (before, after)] == [2, 1]
     assert (
-        decision_export.problems(before, house.signer.holds)
-        == decision_export.problems(after, house.signer.holds)
-        == []
+        decision_export.problems(before, fake.signer.holds) == decision_export.problems(after, fake.signer.holds) == []
     )
 
 
 @pytest.mark.parametrize("asked", [f"{GROUP}:9:dev:1", f"{GROUP}:1:dev:4", "x"])
-def test_a_missing_request_has_no_bundle(house: House, asked: str) -> None:
+def test_a_missing_request_has_no_bundle(fake: FakeService, asked: str) -> None:
     with pytest.raises(Invalid):
-        decision_export.bundle(asked, house.events())
+        decision_export.bundle(asked, fake.events())
 
 
-def test_an_undecided_request_has_no_bundle(house: House) -> None:
-    house.register(3)
-    append(GROUP, lambda view: [NewEvent(kind="Something Else", actor=SYSTEM)], house.world)
+def test_an_undecided_request_has_no_bundle(fake: FakeService) -> None:
+    fake.register(3)
+    append(GROUP, lambda view: [NewEvent(kind="Something Else", actor=SYSTEM)], fake.context)
     with pytest.raises(Invalid, match="nobody has decided"):
-        decision_export.bundle(house.asked(3, "dev"), house.events())
+        decision_export.bundle(fake.asked(3, "dev"), fake.events())
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b"[]", b"\xff", b'{"schema":3,"request_id":"a","events":[]}'])

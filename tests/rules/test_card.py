@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from promotion.domain.gate_result import GateKind, GateResult
 from promotion.domain.model import VersionState
 from promotion.rendering.documents.card import card_sections, differences, made_by, package_document
-from tests.rules import stories
+from tests.rules import scenarios
 from tests.rules.markup import Document
-from tests.rules.stage import CONFIG, Stage, package, page
+from tests.rules.scenario import CONFIG, Scenario, package, page
 
 CARD = {
     "intended_uses": {
@@ -45,9 +45,9 @@ def test_a_model_card_is_read_for_use_limits_risk_and_data() -> None:
 
 
 def test_a_model_card_is_shown_on_the_page() -> None:
-    stage = Stage()
-    stage.registers(1, card=READ)
-    words = Document(page("request", stage.request("dev", 1))).words
+    scenario = Scenario()
+    scenario.registers(1, card=READ)
+    words = Document(page("request", scenario.request("dev", 1))).words
     assert "Headlines for editors." in words
     assert "<b>Never</b> unattended." in words
     assert "No model card" not in words
@@ -86,7 +86,7 @@ def test_aws_own_records_of_a_models_origin_are_lineage() -> None:
 
 
 def test_missing_fields_are_named() -> None:
-    state = stories.nothing_known().view.version(1)
+    state = scenarios.nothing_known().view.version(1)
     gates = (
         GateResult(kind=GateKind.LICENCE, open=False, allowed=("mit",)),
         GateResult(kind=GateKind.ATTACHED, open=False, required="model_card"),

@@ -12,9 +12,9 @@ from promotion.config.loading import parse
 from promotion.config.settings import Channel
 from promotion.errors import Invalid
 from promotion.rendering.channels import Notice, notice, plain, slack, teams
-from tests.fakes import CONFIG_TEXT, GROUP, House
-from tests.rules import stories
-from tests.rules.stage import LINKS
+from tests.fakes import CONFIG_TEXT, GROUP, FakeService
+from tests.rules import scenarios
+from tests.rules.scenario import LINKS
 
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:releases"
 SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:chat-AbCdEf"
@@ -29,49 +29,49 @@ HOSTILE = Notice(
 
 
 @pytest.fixture
-def house() -> House:
+def fake() -> FakeService:
     """Version 2 asks for test on a run that its gate shuts."""
-    house = House()
-    house.climb(1)
-    house.register(2)
-    house.decide(2, "dev")
-    house.measure(2, "dev", 0.41)
-    return house
+    fake = FakeService()
+    fake.promote(1)
+    fake.register(2)
+    fake.decide(2, "dev")
+    fake.measure(2, "dev", 0.41)
+    return fake
 
 
-def told(house: House, kind: str, position: int = -1) -> Notice:
-    events = [event for event in house.events() if event.kind == kind]
-    return notice(events[position], view=house.view(), config=house.config, links=LINKS)
+def told(fake: FakeService, kind: str, position: int = -1) -> Notice:
+    events = [event for event in fake.events() if event.kind == kind]
+    return notice(events[position], view=fake.view(), config=fake.config, links=LINKS)
 
 
-def test_a_request_is_told_with_its_evidence_and_a_link_to_its_page(house: House) -> None:
-    found = told(house, names.APPROVAL_REQUESTED)
+def test_a_request_is_told_with_its_evidence_and_a_link_to_its_page(fake: FakeService) -> None:
+    found = told(fake, names.APPROVAL_REQUESTED)
     said = "\n".join(found.lines)
     assert "rougeL 0.41 (live 0.7), FAILED: at least 0.6" in said
     assert found.link[1].startswith("https://promotion.example.com/approvals/")
     assert GROUP in found.title
 
 
-def test_every_event_of_a_long_story_can_be_told(house: House) -> None:
-    house.roll_back("prod", None) if house.view().environment("prod").former else None
-    house.revoke(2)
-    for event in house.events():
-        found = notice(event, view=house.view(), config=house.config, links=LINKS)
+def test_every_event_of_a_long_story_can_be_told(fake: FakeService) -> None:
+    fake.roll_back("prod", None) if fake.view().environment("prod").former else None
+    fake.revoke(2)
+    for event in fake.events():
+        found = notice(event, view=fake.view(), config=fake.config, links=LINKS)
         assert found.title
         assert found.link[1].startswith("https://promotion.example.com/")
         for payload in (slack(found), teams(found)):
             assert len(json.dumps(payload)) < 25_000
 
 
-def test_an_approval_is_told_though_nobody_is_mailed_of_it(house: House) -> None:
-    found = told(house, names.DECISION_RECORDED)
+def test_an_approval_is_told_though_nobody_is_mailed_of_it(fake: FakeService) -> None:
+    found = told(fake, names.DECISION_RECORDED)
     assert found.title == f"{GROUP}: Ann Adler approved v2 for dev: “Good on every slice.”"
     assert found.link[1].endswith(f"/models/{GROUP}/versions/2")
 
 
-def test_nothing_in_a_message_can_be_pressed(house: House) -> None:
+def test_nothing_in_a_message_can_be_pressed(fake: FakeService) -> None:
     """A link leads to a page; a button with an action would decide in the name of whoever sees the chat."""
-    for found in (told(house, names.APPROVAL_REQUESTED), HOSTILE):
+    for found in (told(fake, names.APPROVAL_REQUESTED), HOSTILE):
         kinds = set(_values(slack(found), "type")) | set(_values(teams(found), "type"))
         assert kinds <= {"section", "mrkdwn", "message", "AdaptiveCard", "TextBlock"}
 
@@ -88,9 +88,9 @@ def test_other_peoples_text_neither_links_nor_calls_everybody() -> None:
 
 
 def test_an_apostrophe_of_ours_is_legible_in_a_subject() -> None:
-    stage = stories.shut_gate()
-    event = [event for event in stage.events if event.kind == names.APPROVAL_REQUESTED][-1]
-    told = notice(event, view=stage.view, config=stage.config, links=LINKS)
+    scenario = scenarios.shut_gate()
+    event = [event for event in scenario.events if event.kind == names.APPROVAL_REQUESTED][-1]
+    told = notice(event, view=scenario.view, config=scenario.config, links=LINKS)
     assert plain(told)[0] == "news-summariser v1 can't enter test"
 
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from promotion.aws.sagemaker.runs import instance_times
 from promotion.rendering.documents.costs import InstanceTime, cost, dollars, price_list
 from tests.rules.markup import Document
-from tests.rules.stage import Stage, measured, page
+from tests.rules.scenario import Scenario, measured, page
 
 BEGAN = datetime.fromisoformat("2026-11-20T10:00:00+00:00")
 
@@ -83,11 +83,11 @@ def test_a_run_without_jobs_costs_nothing_that_we_know() -> None:
 
 
 def test_the_page_says_what_the_run_cost() -> None:
-    stage = Stage()
-    stage.registers(1)
-    stage.decides("dev", 1)
+    scenario = Scenario()
+    scenario.registers(1)
+    scenario.decides("dev", 1)
     spent = replace(measured(0.7), cost_usd=0.1231, cost_basis="5.0 min of ml.g5.xlarge, list prices")
-    stage.runs("dev", 1, spent)
-    document = stage.request("test", 1)
+    scenario.runs("dev", 1, spent)
+    document = scenario.request("test", 1)
     assert document["evidence"]["cost_usd"] == 0.1231
     assert "about $0.12" in Document(page("request", document)).words

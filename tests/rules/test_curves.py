@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from promotion.domain.canonical_json import canonical
 from promotion.domain.curves import MOST_CLASSES, MOST_POINTS, Confusion, area, read_confusion, read_roc
 from promotion.domain.metrics import evidence_of, read_metrics
-from tests.rules import stories
+from tests.rules import scenarios
 from tests.rules.markup import Document
-from tests.rules.stage import ANN, Stage, measured, page, picture
+from tests.rules.scenario import ANN, Scenario, measured, page, picture
 
 # The form of https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality-metrics.html. Precision is 1 of 3 there:
 # the outer name is the true class.
@@ -112,7 +112,7 @@ def test_any_document_makes_evidence_that_fits_the_ledger(matrix: object, curve:
 
 
 def test_the_page_draws_the_curve_beside_lives_and_the_matrix_as_a_table() -> None:
-    html = page("request", stories.classifier().request("dev", 2))
+    html = page("request", scenarios.classifier().request("dev", 2))
     document = Document(html)
     plot = next(each for each in document.all("svg") if each.attributes.get("class") == "plot")
     label = plot.attributes["aria-label"]
@@ -126,30 +126,30 @@ def test_the_page_draws_the_curve_beside_lives_and_the_matrix_as_a_table() -> No
 
 
 def test_registered_curves_stay_beside_those_of_a_run() -> None:
-    stage = Stage()
-    stage.registers(1, evidence=stories.classified(3.0))
-    stage.decides("dev", 1)
-    stage.runs("dev", 1, measured(0.7, confusion=Confusion(labels=("a", "b"), counts=((3, 1), (0, 4)))))
-    said = [each["said"] for each in stage.request("test", 1, ANN)["curves"]]
+    scenario = Scenario()
+    scenario.registers(1, evidence=scenarios.classified(3.0))
+    scenario.decides("dev", 1)
+    scenario.runs("dev", 1, measured(0.7, confusion=Confusion(labels=("a", "b"), counts=((3, 1), (0, 4)))))
+    said = [each["said"] for each in scenario.request("test", 1, ANN)["curves"]]
     assert said == ["As measured in dev", "As registered"]
-    assert stories.first_request().request("dev", 1)["curves"] == []
+    assert scenarios.first_request().request("dev", 1)["curves"] == []
 
 
 def test_a_picture_of_what_the_page_draws_is_shown_once() -> None:
-    stage = Stage()
-    stage.registers(1)
-    stage.decides("dev", 1)
+    scenario = Scenario()
+    scenario.registers(1)
+    scenario.decides("dev", 1)
     matrix = Confusion(labels=("a", "b"), counts=((3, 1), (0, 4)))
-    stage.runs("dev", 1, measured(0.7, confusion=matrix, pictures=("metrics.png", "confusion.png", "roc.png")))
-    shown = stage.request("test", 1, picture=picture)["pictures"]
+    scenario.runs("dev", 1, measured(0.7, confusion=matrix, pictures=("metrics.png", "confusion.png", "roc.png")))
+    shown = scenario.request("test", 1, picture=picture)["pictures"]
     assert [each["alternative"][:3] for each in shown] == ["Met", "roc"]
 
 
 def test_a_hostile_label_is_text() -> None:
-    stage = Stage()
+    scenario = Scenario()
     label = "<script>alert(1)</script>"
     document = {"confusion_matrix": {label: {label: 1, "b\u202ex": 2}, "b\u202ex": {label: 0, "b\u202ex": 1}}}
-    stage.registers(1, evidence=evidence_of(document, source="registration"))
-    html = page("request", stage.request("dev", 1))
+    scenario.registers(1, evidence=evidence_of(document, source="registration"))
+    html = page("request", scenario.request("dev", 1))
     assert "<script>" not in html
     assert "\u202e" not in html

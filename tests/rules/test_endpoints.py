@@ -21,8 +21,8 @@ from promotion.rendering import mail, pages
 from promotion.rendering.documents.overviews import model_document
 from promotion.rendering.sentences import sentence
 from promotion.workflows import endpoints as hosting
-from tests.fakes import ANN, CONFIG_TEXT, GROUP, OPERATOR, House
-from tests.rules.stage import LINKS
+from tests.fakes import ANN, CONFIG_TEXT, GROUP, OPERATOR, FakeService
+from tests.rules.scenario import LINKS
 
 ROLE = "arn:aws:iam::123456789012:role/execution"
 SAGEMAKER_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
@@ -218,68 +218,68 @@ def test_serving_settings_are_no_part_of_the_policy() -> None:
 
 
 @pytest.fixture
-def house() -> House:
+def fake() -> FakeService:
     """Version 1 is live in dev, and serves there."""
-    house = House(config=parse(TEXT))
-    house.climb(1, to="dev")
-    record(house, status=names.ENDPOINT_IN_SERVICE, version=1)
-    return house
+    fake = FakeService(config=parse(TEXT))
+    fake.promote(1, to="dev")
+    record(fake, status=names.ENDPOINT_IN_SERVICE, version=1)
+    return fake
 
 
-def record(house: House, version: int | None = None, **given: Any) -> None:
+def record(fake: FakeService, version: int | None = None, **given: Any) -> None:
     seen = EndpointState(name="promotion-dev-summariser", config="c", version=version, **given)
-    hosting.record_endpoint(GROUP, "dev", 1, seen, world=house.world)
+    hosting.record_endpoint(GROUP, "dev", 1, seen, context=fake.context)
 
 
-def state(house: House) -> EndpointState:
-    return house.view().environment("dev").endpoint
+def state(fake: FakeService) -> EndpointState:
+    return fake.view().environment("dev").endpoint
 
 
-def test_an_observation_is_recorded_once(house: House) -> None:
-    before = len(house.events())
-    record(house, status=names.ENDPOINT_IN_SERVICE, version=1)
-    assert len(house.events()) == before
-    assert (state(house).status, state(house).version) == (names.ENDPOINT_IN_SERVICE, 1)
+def test_an_observation_is_recorded_once(fake: FakeService) -> None:
+    before = len(fake.events())
+    record(fake, status=names.ENDPOINT_IN_SERVICE, version=1)
+    assert len(fake.events()) == before
+    assert (state(fake).status, state(fake).version) == (names.ENDPOINT_IN_SERVICE, 1)
 
 
-def test_an_operator_removes_an_endpoint_and_asks_for_it_again(house: House) -> None:
-    hosting.remove_endpoint(GROUP, "dev", OPERATOR, "It costs too much.", world=house.world)
-    assert state(house).removed
+def test_an_operator_removes_an_endpoint_and_asks_for_it_again(fake: FakeService) -> None:
+    hosting.remove_endpoint(GROUP, "dev", OPERATOR, "It costs too much.", context=fake.context)
+    assert state(fake).removed
     with pytest.raises(Refused, match="already"):
-        hosting.remove_endpoint(GROUP, "dev", OPERATOR, "Again.", world=house.world)
-    receipt = hosting.restore_endpoint(GROUP, "dev", OPERATOR, "It is needed.", world=house.world)
-    assert (state(house).removed, state(house).asked) == (False, receipt.sequence)
+        hosting.remove_endpoint(GROUP, "dev", OPERATOR, "Again.", context=fake.context)
+    receipt = hosting.restore_endpoint(GROUP, "dev", OPERATOR, "It is needed.", context=fake.context)
+    assert (state(fake).removed, state(fake).asked) == (False, receipt.sequence)
 
 
-def test_a_serving_endpoint_needs_no_second_step(house: House) -> None:
+def test_a_serving_endpoint_needs_no_second_step(fake: FakeService) -> None:
     with pytest.raises(Refused) as refused:
-        hosting.restore_endpoint(GROUP, "dev", OPERATOR, "Why not.", world=house.world)
+        hosting.restore_endpoint(GROUP, "dev", OPERATOR, "Why not.", context=fake.context)
     assert refused.value.code == "in_service"
 
 
-def test_an_environment_without_endpoints_has_none_to_remove(house: House) -> None:
+def test_an_environment_without_endpoints_has_none_to_remove(fake: FakeService) -> None:
     with pytest.raises(Refused) as refused:
-        hosting.remove_endpoint(GROUP, "test", OPERATOR, "It costs too much.", world=house.world)
+        hosting.remove_endpoint(GROUP, "test", OPERATOR, "It costs too much.", context=fake.context)
     assert refused.value.code == "no_endpoint"
 
 
-def test_a_failure_is_mailed_to_who_answers_for_the_environment_with_the_reason(house: House) -> None:
-    record(house, status=names.ENDPOINT_FAILED, version=None, problem="The container ended, exit status 4.")
-    [letter] = mail.letters(house.events()[-1], view=house.view(), config=house.config, links=LINKS)
+def test_a_failure_is_mailed_to_who_answers_for_the_environment_with_the_reason(fake: FakeService) -> None:
+    record(fake, status=names.ENDPOINT_FAILED, version=None, problem="The container ended, exit status 4.")
+    [letter] = mail.letters(fake.events()[-1], view=fake.view(), config=fake.config, links=LINKS)
     assert set(letter.to) == {"ann@example.com", "ben@example.com"}
     assert letter.subject == f"[dev] {GROUP} v1: endpoint failed"
     assert "Nothing answers there now." in letter.intro[0]
     assert "exit status 4" in letter.quote
 
 
-def test_coming_into_service_is_no_mail(house: House) -> None:
-    assert mail.letters(house.events()[-1], view=house.view(), config=house.config, links=LINKS) == []
+def test_coming_into_service_is_no_mail(fake: FakeService) -> None:
+    assert mail.letters(fake.events()[-1], view=fake.view(), config=fake.config, links=LINKS) == []
 
 
-def test_history_says_how_it_fared(house: House) -> None:
-    record(house, status=names.ENDPOINT_FAILED, version=1, problem="no quota.")
-    record(house, status=names.ENDPOINT_WITHDRAWN)
-    said = [sentence(event) for event in house.events() if event.kind == names.ENDPOINT_CHANGED]
+def test_history_says_how_it_fared(fake: FakeService) -> None:
+    record(fake, status=names.ENDPOINT_FAILED, version=1, problem="no quota.")
+    record(fake, status=names.ENDPOINT_WITHDRAWN)
+    said = [sentence(event) for event in fake.events() if event.kind == names.ENDPOINT_CHANGED]
     assert said == [
         "the endpoint in dev serves v1",
         "the endpoint in dev does not serve v1: no quota.; it serves v1",
@@ -287,11 +287,11 @@ def test_history_says_how_it_fared(house: House) -> None:
     ]
 
 
-def test_the_page_says_what_serves_and_what_does_not(house: House) -> None:
-    record(house, status=names.ENDPOINT_FAILED, version=1, problem="<b>no</b> quota.")
+def test_the_page_says_what_serves_and_what_does_not(fake: FakeService) -> None:
+    record(fake, status=names.ENDPOINT_FAILED, version=1, problem="<b>no</b> quota.")
     document = model_document(
-        GROUP, house.ledger.versions(GROUP), house.view().environments, house.events(), ANN, house.config,
-        csrf="", links=LINKS, now=house.now,
+        GROUP, fake.ledger.versions(GROUP), fake.view().environments, fake.events(), ANN, fake.config,
+        csrf="", links=LINKS, now=fake.now,
     )  # fmt: skip
     page = pages.render("model", document, person=ANN)
     assert "The endpoint promotion-dev-summariser failed and serves v1: &lt;b&gt;no&lt;/b&gt; quota." in page

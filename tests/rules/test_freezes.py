@@ -11,7 +11,7 @@ from promotion.config.loading import parse
 from promotion.config.settings import FreezeWindow
 from promotion.domain.freezes import after, passed
 from promotion.workflows import decisions
-from tests.fakes import BEGINNING, CONFIG_TEXT, House
+from tests.fakes import BEGINNING, CONFIG_TEXT, FakeService
 
 HOUR = timedelta(hours=1)
 
@@ -38,7 +38,7 @@ def test_ten_hours_outside_of_freezes_end_when_they_have_passed(windows: list[Fr
     assert passed(BEGINNING, BEGINNING + hours * HOUR, windows) == 10 * HOUR
 
 
-def frozen(environments: str) -> House:
+def frozen(environments: str) -> FakeService:
     freeze = f"""
 [[freeze]]
 start = 2026-11-20T12:00:00Z
@@ -46,24 +46,24 @@ end = 2026-11-27T12:00:00Z
 environments = {environments}
 """
     assert datetime(2026, 11, 20, 9, tzinfo=UTC) == BEGINNING
-    house = House(parse(CONFIG_TEXT + freeze))
-    house.register(1)
-    return house
+    fake = FakeService(parse(CONFIG_TEXT + freeze))
+    fake.register(1)
+    return fake
 
 
 def test_nothing_is_reminded_or_expires_in_a_freeze() -> None:
-    house = frozen('["dev"]')
-    dev = house.view().environment("dev")
+    fake = frozen('["dev"]')
+    dev = fake.view().environment("dev")
     told = []
     for _ in range(7 * 24 + 80):
-        house.later(hours=1)
-        told += [(event.kind, house.now - BEGINNING) for event in decisions.keep_time(dev, world=house.world).events]
+        fake.later(hours=1)
+        told += [(event.kind, fake.now - BEGINNING) for event in decisions.keep_time(dev, context=fake.context).events]
     week = timedelta(days=7)
     assert told == [(names.APPROVER_REMINDED, week + 36 * HOUR), (names.REQUEST_EXPIRED, week + 72 * HOUR)]
 
 
 def test_a_freeze_of_another_environment_stops_no_time() -> None:
-    house = frozen('["prod"]')
-    house.later(hours=73)
-    decisions.keep_time(house.view().environment("dev"), world=house.world)
-    assert house.status(1, "dev") == names.EXPIRED
+    fake = frozen('["prod"]')
+    fake.later(hours=73)
+    decisions.keep_time(fake.view().environment("dev"), context=fake.context)
+    assert fake.status(1, "dev") == names.EXPIRED

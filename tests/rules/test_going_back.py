@@ -7,47 +7,47 @@ import pytest
 from promotion import names
 from promotion.errors import Refused
 from promotion.workflows import decisions, operations
-from tests.fakes import BEN, OPERATOR, House, a_package
+from tests.fakes import BEN, OPERATOR, FakeService, a_package
 
 
 @pytest.fixture
-def house() -> House:
-    return House()
+def fake() -> FakeService:
+    return FakeService()
 
 
-def test_a_version_that_was_revoked_is_not_adopted(house: House) -> None:
-    house.register(1)
-    house.revoke(1)
+def test_a_version_that_was_revoked_is_not_adopted(fake: FakeService) -> None:
+    fake.register(1)
+    fake.revoke(1)
     with pytest.raises(Refused, match="was revoked"):
-        operations.adopt(a_package(1), "dev", OPERATOR, "It served before.", world=house.world)
+        operations.adopt(a_package(1), "dev", OPERATOR, "It served before.", context=fake.context)
 
 
-def test_a_revocation_does_not_fall_back_to_what_was_left_as_bad_and_asked_for_again(house: House) -> None:
-    house.climb(1, to="dev")
-    house.climb(2, to="dev")
-    house.roll_back("dev")
-    decisions.ask_again(house.asked(2, "dev"), BEN, "It is mended.", world=house.world)
-    house.decide(2, "dev", verdict=names.REJECTED)
-    house.climb(3, to="dev")
-    house.revoke(1)
-    house.revoke(3)
-    assert house.live("dev") is None
+def test_a_revocation_does_not_fall_back_to_what_was_left_as_bad_and_asked_for_again(fake: FakeService) -> None:
+    fake.promote(1, to="dev")
+    fake.promote(2, to="dev")
+    fake.roll_back("dev")
+    decisions.ask_again(fake.asked(2, "dev"), BEN, "It is mended.", context=fake.context)
+    fake.decide(2, "dev", verdict=names.REJECTED)
+    fake.promote(3, to="dev")
+    fake.revoke(1)
+    fake.revoke(3)
+    assert fake.live("dev") is None
 
 
-def test_going_forward_closes_the_request_of_an_older_version(house: House) -> None:
-    house.climb(1, to="dev")
-    house.climb(3, to="dev")
-    house.roll_back("dev")
-    house.register(2)
-    assert house.view().environment("dev").pending == 2
-    house.roll_back("dev", to=3)
-    assert (house.view().environment("dev").pending, house.status(2, "dev")) == (None, names.SUPERSEDED)
+def test_going_forward_closes_the_request_of_an_older_version(fake: FakeService) -> None:
+    fake.promote(1, to="dev")
+    fake.promote(3, to="dev")
+    fake.roll_back("dev")
+    fake.register(2)
+    assert fake.view().environment("dev").pending == 2
+    fake.roll_back("dev", to=3)
+    assert (fake.view().environment("dev").pending, fake.status(2, "dev")) == (None, names.SUPERSEDED)
 
 
-def test_going_back_to_a_version_that_asks_again_closes_its_request(house: House) -> None:
-    house.climb(1, to="dev")
-    house.climb(2, to="dev")
-    house.roll_back("dev")
-    decisions.ask_again(house.asked(2, "dev"), BEN, "It is mended.", world=house.world)
-    house.roll_back("dev", to=2)
-    assert (house.live("dev"), house.view().environment("dev").pending) == (2, None)
+def test_going_back_to_a_version_that_asks_again_closes_its_request(fake: FakeService) -> None:
+    fake.promote(1, to="dev")
+    fake.promote(2, to="dev")
+    fake.roll_back("dev")
+    decisions.ask_again(fake.asked(2, "dev"), BEN, "It is mended.", context=fake.context)
+    fake.roll_back("dev", to=2)
+    assert (fake.live("dev"), fake.view().environment("dev").pending) == (2, None)

@@ -31,7 +31,7 @@ from promotion.ledger.events import (
 from promotion.ledger.parameter_documents import PAGE_BYTES, dump, entry, seal
 from promotion.ledger.payloads import PAYLOADS
 from promotion.rendering.sentences import sentence
-from tests.fakes import ANN, BEGINNING, GROUP, House
+from tests.fakes import ANN, BEGINNING, GROUP, FakeService
 from tests.memory import LocalSigner
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=600)
@@ -126,11 +126,11 @@ def test_the_head_is_signed_and_by_nobody_else() -> None:
 
 
 def test_every_append_ends_in_a_signature() -> None:
-    house = House()
-    house.climb(1)
-    head = house.ledger.head(GROUP)
-    assert house.signer.holds(head_bytes(GROUP, head.sequence, head.hash), head.signature)
-    assert house.events()[-1].signature == head.signature
+    fake = FakeService()
+    fake.promote(1)
+    head = fake.ledger.head(GROUP)
+    assert fake.signer.holds(head_bytes(GROUP, head.sequence, head.hash), head.signature)
+    assert fake.events()[-1].signature == head.signature
 
 
 def test_the_same_step_at_another_time_is_another_event() -> None:
@@ -169,9 +169,9 @@ def test_no_value_has_two_braces_and_each_reads_back(text: str) -> None:
 
 
 def test_an_entry_has_what_the_contract_names() -> None:
-    house = House()
-    house.register(1)
-    [decision, promotion] = house.decide(1, "dev").events
+    fake = FakeService()
+    fake.register(1)
+    [decision, promotion] = fake.decide(1, "dev").events
     assert entry(decision) == {
         "sequence": 4,
         "time": "2026-11-20T09:00:00Z",

@@ -9,37 +9,37 @@ import pytest
 from promotion.ledger.events import Event
 from promotion.rendering import pages
 from promotion.rendering.documents.overviews import EVENTS_SHOWN, model_document, version_document
-from tests.fakes import ANN, GROUP, House
-from tests.rules.stage import LINKS
+from tests.fakes import ANN, GROUP, FakeService
+from tests.rules.scenario import LINKS
 
 
 @pytest.fixture(scope="module")
-def house() -> House:
-    house = House()
-    house.climb(1, to="dev")
-    house.climb(2, to="test")
+def fake() -> FakeService:
+    fake = FakeService()
+    fake.promote(1, to="dev")
+    fake.promote(2, to="test")
     for number in range(450):
-        house.measure(2, "dev", run=f"run-{number}")
-    return house
+        fake.measure(2, "dev", run=f"run-{number}")
+    return fake
 
 
-def newest(house: House, most: int, before: int) -> list[Event]:
+def newest(fake: FakeService, most: int, before: int) -> list[Event]:
     """As the ledger in DynamoDB gives them."""
-    return [event for event in house.events() if not before or event.sequence < before][::-1][:most]
+    return [event for event in fake.events() if not before or event.sequence < before][::-1][:most]
 
 
-def model(house: House, before: int) -> dict[str, Any]:
-    events = newest(house, EVENTS_SHOWN, before)
+def model(fake: FakeService, before: int) -> dict[str, Any]:
+    events = newest(fake, EVENTS_SHOWN, before)
     return model_document(
-        GROUP, house.ledger.versions(GROUP), house.view().environments, events, ANN, house.config,
-        csrf="", links=LINKS, now=house.now,
+        GROUP, fake.ledger.versions(GROUP), fake.view().environments, events, ANN, fake.config,
+        csrf="", links=LINKS, now=fake.now,
     )  # fmt: skip
 
 
-def version(house: House, number: int, before: int, looked_at: int) -> dict[str, Any]:
+def version(fake: FakeService, number: int, before: int, looked_at: int) -> dict[str, Any]:
     return version_document(
-        house.view().version(number), house.view(), newest(house, looked_at, before), ANN, house.config,
-        csrf="", links=LINKS, now=house.now,
+        fake.view().version(number), fake.view(), newest(fake, looked_at, before), ANN, fake.config,
+        csrf="", links=LINKS, now=fake.now,
     )  # fmt: skip
 
 
@@ -52,22 +52,22 @@ def walked(first: dict[str, Any], then: Any) -> list[int]:
     return seen
 
 
-def test_the_pages_of_a_model_have_every_event_once(house: House) -> None:
-    assert walked(model(house, 0), lambda before: model(house, before)) == [
-        event.sequence for event in reversed(house.events())
+def test_the_pages_of_a_model_have_every_event_once(fake: FakeService) -> None:
+    assert walked(model(fake, 0), lambda before: model(fake, before)) == [
+        event.sequence for event in reversed(fake.events())
     ]
 
 
 @pytest.mark.parametrize(("number", "looked_at"), [(1, 100), (2, 100), (2, 1000)])
-def test_the_pages_of_a_version_have_each_of_its_events_once(house: House, number: int, looked_at: int) -> None:
-    seen = walked(version(house, number, 0, looked_at), lambda before: version(house, number, before, looked_at))
-    assert seen == [event.sequence for event in reversed(house.events()) if event.version == number]
+def test_the_pages_of_a_version_have_each_of_its_events_once(fake: FakeService, number: int, looked_at: int) -> None:
+    seen = walked(version(fake, number, 0, looked_at), lambda before: version(fake, number, before, looked_at))
+    assert seen == [event.sequence for event in reversed(fake.events()) if event.version == number]
 
 
-def test_the_page_leads_to_what_is_older_and_counts_it(house: House) -> None:
-    document = model(house, 0)
+def test_the_page_leads_to_what_is_older_and_counts_it(fake: FakeService) -> None:
+    document = model(fake, 0)
     text = pages.render("model", document, person=ANN)
-    left = len(house.events()) - EVENTS_SHOWN
+    left = len(fake.events()) - EVENTS_SHOWN
     assert document["events_left_out"] == left
     assert f'<a href="/models/{GROUP}?before={left + 1}" rel="next">Older events</a>' in text
-    assert "Older events" not in pages.render("model", model(house, 20), person=ANN)
+    assert "Older events" not in pages.render("model", model(fake, 20), person=ANN)

@@ -17,7 +17,7 @@ from promotion.client.resolve import resolve
 from promotion.errors import IntegrityError, Invalid
 from promotion.ledger.append import checked_reason
 from promotion.ledger.events import Difference
-from tests.fakes import GROUP, PREFIX, House
+from tests.fakes import GROUP, PREFIX, FakeService
 
 LIVE = f"{PREFIX}/{GROUP}/prod/live"
 VERSION = f"{PREFIX}/{GROUP}/versions/1"
@@ -47,23 +47,23 @@ HOSTILE = {
 
 
 @cache
-def standing() -> House:
-    house = House()
-    house.climb(1)
-    house.project()
-    assert house.lines() == []
-    return house
+def standing() -> FakeService:
+    fake = FakeService()
+    fake.promote(1)
+    fake.project()
+    assert fake.lines() == []
+    return fake
 
 
 def beside(name: str, value: str) -> list[str]:
     """The lines of a verification with one parameter in another's place."""
-    house = standing()
-    kept = dict(house.ssm.values)
-    house.ssm.values[name] = value
+    fake = standing()
+    kept = dict(fake.ssm.values)
+    fake.ssm.values[name] = value
     try:
-        return house.lines()
+        return fake.lines()
     finally:
-        house.ssm.values = kept
+        fake.ssm.values = kept
 
 
 @pytest.mark.parametrize("name", [LIVE, VERSION, f"{VERSION}/history/x", f"{PREFIX}/{GROUP}/x"])
@@ -76,10 +76,10 @@ def test_a_hostile_parameter_is_one_difference_that_names_it(name: str, value: s
 
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_live_record_resolves_to_nothing(value: str) -> None:
-    house = House()
-    house.ssm.values[LIVE] = value
+    fake = FakeService()
+    fake.ssm.values[LIVE] = value
     with pytest.raises(IntegrityError):
-        resolve(GROUP, "prod", public_key=house.signer.public_key, prefix=PREFIX, ssm=house.ssm)
+        resolve(GROUP, "prod", public_key=fake.signer.public_key, prefix=PREFIX, ssm=fake.ssm)
 
 
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE.keys())
@@ -90,14 +90,14 @@ def test_a_hostile_parameter_of_no_group_is_named(value: str) -> None:
 
 
 def test_a_hostile_history_is_repaired() -> None:
-    house = House()
-    house.climb(1)
-    house.project()
-    house.ssm.values[f"{VERSION}/history/x"] = "[1]"
-    for found in house.verify():
+    fake = FakeService()
+    fake.promote(1)
+    fake.project()
+    fake.ssm.values[f"{VERSION}/history/x"] = "[1]"
+    for found in fake.verify():
         assert found.repair is not None
         found.repair()
-    assert house.lines() == []
+    assert fake.lines() == []
 
 
 def test_a_line_moves_no_cursor_and_begins_no_second_line() -> None:
@@ -110,13 +110,13 @@ def test_a_line_moves_no_cursor_and_begins_no_second_line() -> None:
 @pytest.mark.parametrize("key", ["HEAD", "EVENT#0000000003", "ENV#prod", "VERSION#0000000001", "VERSION#x"])
 @pytest.mark.parametrize("value", [b"{broken", b"[" * 4000, b'{"live_since":"yesterday"}', b"\xff", b"null"])
 def test_a_broken_item_is_a_difference_of_the_ledger(key: str, value: bytes) -> None:
-    house = standing()
-    kept = dict(house.ledger.items)
-    house.ledger.items[GROUP, key] = value
+    fake = standing()
+    kept = dict(fake.ledger.items)
+    fake.ledger.items[GROUP, key] = value
     try:
-        lines = house.lines()
+        lines = fake.lines()
     finally:
-        house.ledger.items = kept
+        fake.ledger.items = kept
     assert lines
     assert all(line.startswith(f"ledger {GROUP}") for line in lines)
 
@@ -133,20 +133,20 @@ def test_nothing_but_a_named_difference_comes_of_any_parameter(name: str, value:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(key=st.sampled_from(["HEAD", "EVENT#0000000002", "ENV#dev", "VERSION#0000000001"]), value=JSON_VALUES)
 def test_nothing_but_a_named_difference_comes_of_any_item(key: str, value: Any) -> None:
-    house = standing()
-    kept = dict(house.ledger.items)
-    house.ledger.items[GROUP, key] = json.dumps(value).encode()
+    fake = standing()
+    kept = dict(fake.ledger.items)
+    fake.ledger.items[GROUP, key] = json.dumps(value).encode()
     try:
-        lines = house.lines()
+        lines = fake.lines()
     finally:
-        house.ledger.items = kept
+        fake.ledger.items = kept
     assert lines
     assert all(line.startswith("ledger ") and line.isprintable() for line in lines)
 
 
 def test_a_record_before_the_least_sequence_is_refused() -> None:
-    house = standing()
-    given: dict[str, Any] = {"public_key": house.signer.public_key, "prefix": PREFIX, "ssm": house.ssm}
+    fake = standing()
+    given: dict[str, Any] = {"public_key": fake.signer.public_key, "prefix": PREFIX, "ssm": fake.ssm}
     sequence = resolve(GROUP, "prod", **given).sequence
     assert resolve(GROUP, "prod", minimum_sequence=sequence, **given).sequence == sequence
     with pytest.raises(IntegrityError, match="an older one was put back"):

@@ -14,7 +14,7 @@ from promotion import names
 from promotion.domain.model import FOLD_VERSION, EnvironmentState, VersionState
 from promotion.ledger.fold import read_state, refolded
 from promotion.ledger.payloads import PAYLOADS
-from tests.fakes import House
+from tests.fakes import FakeService
 from tests.ledgers import later
 from tests.ledgers.going_on import go_on, state_of
 from tests.ledgers.reading import house_of, report
@@ -35,8 +35,8 @@ def release(request: pytest.FixtureRequest) -> Path:
 
 def test_every_release_has_a_recording_with_every_kind_it_knew() -> None:
     assert [path.name for path in RELEASES] == sorted(WRITTEN)
-    house, recorded = house_of(RELEASES[-1])
-    assert {kind for group in recorded["heads"] for kind in house.kinds(group)} == set(PAYLOADS) - UNRELEASED
+    fake, recorded = house_of(RELEASES[-1])
+    assert {kind for group in recorded["heads"] for kind in fake.kinds(group)} == set(PAYLOADS) - UNRELEASED
 
 
 def test_a_ledger_of_an_earlier_release_is_verified_without_differences(release: Path) -> None:
@@ -49,10 +49,10 @@ def test_a_ledger_of_an_earlier_release_is_verified_without_differences(release:
 
 
 def test_a_ledger_of_an_earlier_release_folds_to_its_stored_states(release: Path) -> None:
-    house, recorded = house_of(release)
+    fake, recorded = house_of(release)
     for group in recorded["heads"]:
-        folded = refolded(house.ledger.head(group), house.events(group))
-        environments, versions = house.ledger.stored_states(group)
+        folded = refolded(fake.ledger.head(group), fake.events(group))
+        environments, versions = fake.ledger.stored_states(group)
         assert sorted(environments) == sorted(folded.environments)
         assert sorted(versions) == sorted(folded.versions)
         for name, text in environments.items():
@@ -62,11 +62,11 @@ def test_a_ledger_of_an_earlier_release_folds_to_its_stored_states(release: Path
 
 
 def test_a_group_goes_on_from_what_an_earlier_release_wrote(release: Path) -> None:
-    house, _ = house_of(release)
-    before = len(house.events())
-    house.register(99)
-    assert len(house.events()) > before
-    assert house.events()[-1].previous_hash == house.events()[-2].hash
+    fake, _ = house_of(release)
+    before = len(fake.events())
+    fake.register(99)
+    assert len(fake.events()) > before
+    assert fake.events()[-1].previous_hash == fake.events()[-2].hash
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_a_release_that_is_rolled_back_loses_nothing_that_the_newer_one_wrote(tm
     newer = tmp_path / "newer"
     later.make(newer, folds_otherwise=True)
     steps = [tmp_path / f"step{number}" for number in range(5)]
-    state_of(House()).write(steps[0])
+    state_of(FakeService()).write(steps[0])
     go_on(steps[0], steps[1], 1)
     later.go_on(newer, steps[1], steps[2], 2)
     go_on(steps[2], steps[3], 3)
@@ -100,12 +100,10 @@ def test_a_release_that_is_rolled_back_loses_nothing_that_the_newer_one_wrote(tm
         assert after[: len(before)] == before
     by_the_newer = texts[2][len(texts[1]) :]
     assert all("by a later release" in text for text in by_the_newer)
-    house, _ = house_of(steps[3])
-    folds = {
-        key: json.loads(item)["fold"] for (_, key), item in house.ledger.items.items() if key.startswith("VERSION")
-    }
+    fake, _ = house_of(steps[3])
+    folds = {key: json.loads(item)["fold"] for (_, key), item in fake.ledger.items.items() if key.startswith("VERSION")}
     assert set(folds.values()) == {FOLD_VERSION, FOLD_VERSION + 1}, "both releases wrote states"
-    assert [house.live(name) for name in house.config.environment_names] == [3, 3, 3]
+    assert [fake.live(name) for name in fake.config.environment_names] == [3, 3, 3]
 
 
 def test_a_live_record_of_the_newer_release_serves_clients_of_this_one_and_the_other_way_round(tmp_path: Path) -> None:
@@ -116,7 +114,7 @@ def test_a_live_record_of_the_newer_release_serves_clients_of_this_one_and_the_o
     assert changes == 1
     path.write_text(text, encoding="utf-8")
     steps = [tmp_path / f"step{number}" for number in range(3)]
-    state_of(House()).write(steps[0])
+    state_of(FakeService()).write(steps[0])
     later.go_on(newer, steps[0], steps[1], 1)
     go_on(steps[1], steps[2], 2)
     for step, schema in ((steps[1], 2), (steps[2], 1)):

@@ -15,39 +15,39 @@ from promotion import names
 from promotion.config.settings import Gate
 from promotion.domain.model import Metric
 from promotion.rendering.mail import Message, compose, mime
-from tests.rules import snapshots, stories
+from tests.rules import scenarios, snapshots
 from tests.rules.markup import Document
-from tests.rules.stage import CONFIG, LINKS, SAMPLES, Stage, picture, registered
+from tests.rules.scenario import CONFIG, LINKS, SAMPLES, Scenario, picture, registered
 
 SENDER = "models@example.com"
-STORIES: dict[str, Callable[[], Stage]] = {
-    "first": stories.first_request,
-    "open": stories.open_gate,
-    "shut": stories.shut_gate,
-    "approved": stories.approved,
-    "rejected": stories.rejected,
-    "undone": stories.undone,
-    "trouble": stories.in_trouble,
-    "nothing-known": stories.nothing_known,
-    "hostile": stories.hostile,
+STORIES: dict[str, Callable[[], Scenario]] = {
+    "first": scenarios.first_request,
+    "open": scenarios.open_gate,
+    "shut": scenarios.shut_gate,
+    "approved": scenarios.approved,
+    "rejected": scenarios.rejected,
+    "undone": scenarios.undone,
+    "trouble": scenarios.in_trouble,
+    "nothing-known": scenarios.nothing_known,
+    "hostile": scenarios.hostile,
 }
 MAILS: dict[str, Message] = {
-    "registration": stories.first_request().mails(names.APPROVAL_REQUESTED)[0],
-    "metrics-open": stories.open_gate().mails(names.APPROVAL_REQUESTED)[-1],
-    "metrics-shut": stories.shut_gate().mails(names.APPROVAL_REQUESTED)[-2],
-    "stopped": stories.shut_gate().mails(names.APPROVAL_REQUESTED)[-1],
-    "nothing-known": stories.nothing_known().mails(names.APPROVAL_REQUESTED)[0],
-    "hostile": stories.hostile().mails(names.APPROVAL_REQUESTED)[0],
-    "promoted": stories.approved().mails(names.MODEL_PROMOTED)[-1],
-    "rejected": stories.rejected().mails(names.DECISION_RECORDED)[0],
-    "rolled-back": stories.undone().mails(names.MODEL_ROLLED_BACK)[0],
-    "revoked": stories.undone().mails(names.MODEL_REVOKED)[0],
-    "run-failed": stories.in_trouble().mails(names.APPROVAL_REQUESTED)[-1],
-    "bypassed": stories.in_trouble().mails(names.APPROVAL_BYPASSED)[0],
-    "drift": stories.drifting().mails(names.DRIFT_DETECTED)[0],
-    "drift-first": stories.in_trouble().mails(names.DRIFT_DETECTED)[0],
-    "endpoint": stories.in_trouble().mails(names.ENDPOINT_CHANGED)[0],
-    "integrity": stories.in_trouble().mails(names.INTEGRITY_BROKEN)[0],
+    "registration": scenarios.first_request().mails(names.APPROVAL_REQUESTED)[0],
+    "metrics-open": scenarios.open_gate().mails(names.APPROVAL_REQUESTED)[-1],
+    "metrics-shut": scenarios.shut_gate().mails(names.APPROVAL_REQUESTED)[-2],
+    "stopped": scenarios.shut_gate().mails(names.APPROVAL_REQUESTED)[-1],
+    "nothing-known": scenarios.nothing_known().mails(names.APPROVAL_REQUESTED)[0],
+    "hostile": scenarios.hostile().mails(names.APPROVAL_REQUESTED)[0],
+    "promoted": scenarios.approved().mails(names.MODEL_PROMOTED)[-1],
+    "rejected": scenarios.rejected().mails(names.DECISION_RECORDED)[0],
+    "rolled-back": scenarios.undone().mails(names.MODEL_ROLLED_BACK)[0],
+    "revoked": scenarios.undone().mails(names.MODEL_REVOKED)[0],
+    "run-failed": scenarios.in_trouble().mails(names.APPROVAL_REQUESTED)[-1],
+    "bypassed": scenarios.in_trouble().mails(names.APPROVAL_BYPASSED)[0],
+    "drift": scenarios.drifting().mails(names.DRIFT_DETECTED)[0],
+    "drift-first": scenarios.in_trouble().mails(names.DRIFT_DETECTED)[0],
+    "endpoint": scenarios.in_trouble().mails(names.ENDPOINT_CHANGED)[0],
+    "integrity": scenarios.in_trouble().mails(names.INTEGRITY_BROKEN)[0],
 }
 every_mail = pytest.mark.parametrize("name", MAILS)
 every_story = pytest.mark.parametrize("story", STORIES)
@@ -104,10 +104,10 @@ def test_text_alone_says_what_html_says(name: str) -> None:
 
 @every_story
 def test_the_link_that_decides_comes_first(story: str) -> None:
-    for event in (stage := STORIES[story]()).events:
+    for event in (scenario := STORIES[story]()).events:
         if event.kind != names.APPROVAL_REQUESTED:
             continue
-        message = compose(event, view=stage.view, config=CONFIG, links=LINKS, picture=picture)[0]
+        message = compose(event, view=scenario.view, config=CONFIG, links=LINKS, picture=picture)[0]
         attempt = event.data["attempt"]
         expected = LINKS.approval(f"{event.group}:{event.version}:{event.environment}:{attempt}")
         assert links_in(message.text)[0] == expected
@@ -115,17 +115,17 @@ def test_the_link_that_decides_comes_first(story: str) -> None:
 
 
 def test_a_request_makes_one_mail_to_all_its_approvers_with_stakeholders_in_copy() -> None:
-    [message] = stories.open_gate().mails(names.APPROVAL_REQUESTED)[-1:]
+    [message] = scenarios.open_gate().mails(names.APPROVAL_REQUESTED)[-1:]
     assert message.to == ("ann@example.com", "ben@example.com")
     assert message.cc == ("news@example.com",)
-    assert len(stories.open_gate().mails(names.APPROVAL_REQUESTED)) == 4
+    assert len(scenarios.open_gate().mails(names.APPROVAL_REQUESTED)) == 4
 
 
 def test_a_stakeholder_who_is_an_approver_gets_it_once() -> None:
     environment = replace(CONFIG.environments[0], stakeholders=("ANN@example.com", "pat@example.com"))
-    stage = Stage(replace(CONFIG, environments=(environment, *CONFIG.environments[1:])))
-    stage.registers(1)
-    assert stage.mails()[0].cc == ("pat@example.com",)
+    scenario = Scenario(replace(CONFIG, environments=(environment, *CONFIG.environments[1:])))
+    scenario.registers(1)
+    assert scenario.mails()[0].cc == ("pat@example.com",)
 
 
 @pytest.mark.parametrize(
@@ -169,9 +169,9 @@ def test_the_mail_about_passed_gates_compares_with_live_in_its_first_sentence() 
 
 
 def test_without_a_picture_the_metrics_are_drawn_with_interval_margin_and_live_value() -> None:
-    stage = stories.open_gate()
-    event = [event for event in stage.events if event.kind == names.APPROVAL_REQUESTED][-1]
-    [message] = compose(event, view=stage.view, config=CONFIG, links=LINKS, picture=lambda address: None)
+    scenario = scenarios.open_gate()
+    event = [event for event in scenario.events if event.kind == names.APPROVAL_REQUESTED][-1]
+    [message] = compose(event, view=scenario.view, config=CONFIG, links=LINKS, picture=lambda address: None)
     for said in (message.text, Document(message.html).words):
         flat = " ".join(said.split())
         for part in ("0.63 – 0.69", "at least 0.6", "margin +0.06", "live v1: 0.64", "within the noise"):
@@ -191,9 +191,9 @@ def test_a_mail_that_asks_is_half_as_long_as_it_was_and_holds_one_button_and_fiv
 
 
 def test_times_are_in_the_zone_of_the_readers_with_utc_beside_it() -> None:
-    stage = stories.open_gate()
-    stage.config = replace(CONFIG, mail=replace(CONFIG.mail, time_zone="Asia/Tokyo"))
-    told = stage.mails(names.APPROVAL_REQUESTED)[-1]
+    scenario = scenarios.open_gate()
+    scenario.config = replace(CONFIG, mail=replace(CONFIG.mail, time_zone="Asia/Tokyo"))
+    told = scenario.mails(names.APPROVAL_REQUESTED)[-1]
     assert "Decide by: Thu 26 Nov 2026, 20:40 JST (11:40 UTC), in 3 days" in told.text.replace("\n", " ")
 
 
@@ -208,17 +208,17 @@ def test_pictures_come_inline_with_the_numbers_in_words() -> None:
 
 @pytest.mark.parametrize("data", [None, b"GIF89a", b"\x89PNG\r\n\x1a\n" + b"0" * (1 << 21)])
 def test_a_picture_that_is_lost_foreign_or_huge_holds_no_mail_up(data: bytes | None) -> None:
-    stage = stories.open_gate()
-    event = [event for event in stage.events if event.kind == names.APPROVAL_REQUESTED][-1]
-    [message] = compose(event, view=stage.view, config=CONFIG, links=LINKS, picture=lambda address: data)
+    scenario = scenarios.open_gate()
+    event = [event for event in scenario.events if event.kind == names.APPROVAL_REQUESTED][-1]
+    [message] = compose(event, view=scenario.view, config=CONFIG, links=LINKS, picture=lambda address: data)
     assert message.pictures == ()
     assert "metrics.png could not be read" in Document(message.html).words
 
 
 def test_pictures_are_fetched_from_beside_the_metrics() -> None:
-    stage, asked = stories.open_gate(), list[str]()
-    event = [event for event in stage.events if event.kind == names.APPROVAL_REQUESTED][-1]
-    compose(event, view=stage.view, config=CONFIG, links=LINKS, picture=lambda address: asked.append(address))
+    scenario, asked = scenarios.open_gate(), list[str]()
+    event = [event for event in scenario.events if event.kind == names.APPROVAL_REQUESTED][-1]
+    compose(event, view=scenario.view, config=CONFIG, links=LINKS, picture=lambda address: asked.append(address))
     assert asked[0] == "s3://promotion-evidence/news/dev/run-1/score/metrics.png"
 
 
@@ -234,10 +234,10 @@ def test_a_mail_is_text_then_html_from_the_service_and_answers_nobody() -> None:
 
 
 def test_mails_of_one_version_stand_in_one_thread_and_those_of_another_do_not() -> None:
-    stage = stories.undone()
+    scenario = scenarios.undone()
     threads: dict[int, set[str]] = {}
-    for event in stage.events:
-        for message in compose(event, view=stage.view, config=CONFIG, links=LINKS, picture=picture):
+    for event in scenario.events:
+        for message in compose(event, view=scenario.view, config=CONFIG, links=LINKS, picture=picture):
             assert event.version is not None
             threads.setdefault(event.version, set()).add(parsed(message)["References"])
     assert [len(found) for found in threads.values()] == [1, 1]
@@ -246,34 +246,34 @@ def test_mails_of_one_version_stand_in_one_thread_and_those_of_another_do_not() 
 
 @every_story
 def test_composing_again_gives_the_same_mail(story: str) -> None:
-    stage = STORIES[story]()
-    once, again = stage.mails(), stage.mails()
+    scenario = STORIES[story]()
+    once, again = scenario.mails(), scenario.mails()
     assert once
     assert [mime(message, SENDER) for message in once] == [mime(message, SENDER) for message in again]
 
 
 def test_samples_are_in_mail_only_where_the_configuration_lets_them() -> None:
-    stage = stories.open_gate()
-    assert "Rates rose." not in stage.mails(names.APPROVAL_REQUESTED, samples=lambda uri: SAMPLES)[-1].text
-    stage.config = replace(CONFIG, mail=replace(CONFIG.mail, samples_in_mail=True))
-    told = stage.mails(names.APPROVAL_REQUESTED, samples=lambda uri: SAMPLES)[-1]
+    scenario = scenarios.open_gate()
+    assert "Rates rose." not in scenario.mails(names.APPROVAL_REQUESTED, samples=lambda uri: SAMPLES)[-1].text
+    scenario.config = replace(CONFIG, mail=replace(CONFIG.mail, samples_in_mail=True))
+    told = scenario.mails(names.APPROVAL_REQUESTED, samples=lambda uri: SAMPLES)[-1]
     assert "Rates rose." in told.text
     assert told.text.index("פגישת שרים") < told.text.index("Rates rose."), "the worst first"
 
 
 def test_an_environment_that_left_the_configuration_has_nobody_to_write_to() -> None:
-    stage = stories.first_request()
-    stage.config = replace(CONFIG, environments=CONFIG.environments[1:])
-    assert stage.mails() == []
+    scenario = scenarios.first_request()
+    scenario.config = replace(CONFIG, environments=CONFIG.environments[1:])
+    assert scenario.mails() == []
 
 
 def test_a_thousand_metrics_and_the_longest_texts_stay_under_what_mail_programs_clip() -> None:
     metrics = {f"metric-{n}-{'<é>' * 400}": Metric(value=n / 1000, low=0.0, high=1.0, n=n) for n in range(1000)}
     gates = tuple(Gate(metric=name, min=0.9) for name in list(metrics)[:40])
     environment = replace(CONFIG.environments[0], gates=gates)
-    stage = Stage(replace(CONFIG, environments=(environment, *CONFIG.environments[1:])))
-    stage.registers(1, description=stories.HOSTILE, evidence=registered(0.5, metrics=metrics))
-    message, own = stage.mails(names.APPROVAL_REQUESTED)
+    scenario = Scenario(replace(CONFIG, environments=(environment, *CONFIG.environments[1:])))
+    scenario.registers(1, description=scenarios.HOSTILE, evidence=registered(0.5, metrics=metrics))
+    message, own = scenario.mails(names.APPROVAL_REQUESTED)
     assert len(own.html.encode()) < 102_000
     assert len(message.html.encode()) < 102_000
     assert "more metrics on the page" in message.text

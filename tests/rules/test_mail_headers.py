@@ -17,8 +17,8 @@ from promotion.domain.model import Metric
 from promotion.domain.people import Actor, Requester
 from promotion.formatting import one_line
 from promotion.rendering.mail import mime
-from tests.rules import stories
-from tests.rules.stage import CONFIG, Stage, measured
+from tests.rules import scenarios
+from tests.rules.scenario import CONFIG, Scenario, measured
 from tests.rules.test_mail import MAILS, SENDER, parsed
 
 
@@ -48,14 +48,14 @@ WILD = st.text(max_size=60) | st.sampled_from(
 @example(description="\ud800", who="\u202eevil", metric="𝕄", reason="\u0085")
 def test_nobody_can_add_a_header_or_a_recipient(description: str, who: str, metric: str, reason: str) -> None:
     gate = replace(CONFIG.environments[0], gates=(Gate(metric=metric, min=0.6),))
-    stage = Stage(replace(CONFIG, environments=(gate, *CONFIG.environments[1:])))
+    scenario = Scenario(replace(CONFIG, environments=(gate, *CONFIG.environments[1:])))
     subject = replace(MAILS["rejected"], subject=f"{metric}{who}{description}", text=reason, pictures=())
     requester = Requester(actor=Actor(kind="requester", subject="dee@example.com", name=who), declared_by="self")
     try:
-        stage.registers(1, description=description, requester=requester)
+        scenario.registers(1, description=description, requester=requester)
     except (UnicodeEncodeError, ValueError):
-        stage = stories.first_request()  # half a surrogate pair never gets into the ledger
-    for message in (*stage.mails(), replace(subject, text=one_line(reason))):
+        scenario = scenarios.first_request()  # half a surrogate pair never gets into the ledger
+    for message in (*scenario.mails(), replace(subject, text=one_line(reason))):
         mail = parsed(message)
         assert set(mail.keys()) == {
             "From", "To", "Subject", "Date", "Message-ID", "In-Reply-To", "References", "Auto-Submitted",
@@ -68,15 +68,15 @@ def test_nobody_can_add_a_header_or_a_recipient(description: str, who: str, metr
 
 @given(value=st.floats(0, 1), n=st.integers(0, 10_000))
 def test_any_measurement_makes_a_mail(value: float, n: int) -> None:
-    stage = Stage()
-    stage.registers(1)
-    stage.decides("dev", 1)
-    stage.runs(
+    scenario = Scenario()
+    scenario.registers(1)
+    scenario.decides("dev", 1)
+    scenario.runs(
         "dev",
         1,
         measured(
             0.5, metrics={"rougeL": Metric(value=value, low=value, high=value, n=n), "exact_match": Metric(value=1.0)}
         ),
     )
-    message = stage.mails(names.APPROVAL_REQUESTED)[1]
+    message = scenario.mails(names.APPROVAL_REQUESTED)[1]
     assert ("quality gate failed" in message.subject) == (not value >= 0.6)

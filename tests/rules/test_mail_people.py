@@ -8,8 +8,8 @@ from promotion import names
 from promotion.domain.people import Actor, Requester
 from promotion.rendering.documents.card import requester_address
 from promotion.rendering.mail import compose
-from tests.rules import stories
-from tests.rules.stage import ANN, CHO, CONFIG, GIL, LINKS, Stage, package, picture
+from tests.rules import scenarios
+from tests.rules.scenario import ANN, CHO, CONFIG, GIL, LINKS, Scenario, package, picture
 from tests.rules.test_mail import MAILS
 
 
@@ -21,10 +21,12 @@ def test_the_requester_hears_of_approval_and_rejection_with_the_reason() -> None
 
 
 def test_nobody_is_written_to_where_the_requester_has_no_address() -> None:
-    stage = Stage()
-    stage.registers(1, requester=Requester(actor=Actor(kind="requester", subject="user/dee"), declared_by="identity"))
-    stage.decides("dev", 1, "Rejected")
-    assert stage.mails(names.DECISION_RECORDED) == []
+    scenario = Scenario()
+    scenario.registers(
+        1, requester=Requester(actor=Actor(kind="requester", subject="user/dee"), declared_by="identity")
+    )
+    scenario.decides("dev", 1, "Rejected")
+    assert scenario.mails(names.DECISION_RECORDED) == []
 
 
 @pytest.mark.parametrize(
@@ -45,31 +47,31 @@ def test_an_invalid_address_gets_no_mail(subject: str) -> None:
 
 def test_an_expiry_goes_to_the_requester_or_else_to_the_approvers() -> None:
     for requester, to in (
-        (stories.expired, ("dee@example.com",)),
-        (stories.nothing_known, ("ann@example.com", "ben@example.com")),
+        (scenarios.expired, ("dee@example.com",)),
+        (scenarios.nothing_known, ("ann@example.com", "ben@example.com")),
     ):
-        stage = requester()
-        stage.later(hours=80)
-        stage.keeps_time("dev")
-        [message] = stage.mails(names.REQUEST_EXPIRED)
+        scenario = requester()
+        scenario.later(hours=80)
+        scenario.keeps_time("dev")
+        [message] = scenario.mails(names.REQUEST_EXPIRED)
         assert message.to == to
-        assert ("not a rejection" in message.text) == (requester is stories.expired)
+        assert ("not a rejection" in message.text) == (requester is scenarios.expired)
 
 
 def test_approvers_are_reminded_at_half_time_and_not_of_what_was_decided() -> None:
-    stage = Stage()
-    stage.registers(1)
-    stage.later(hours=40)
-    stage.keeps_time("dev")
-    [message] = stage.mails(names.APPROVER_REMINDED)
+    scenario = Scenario()
+    scenario.registers(1)
+    scenario.later(hours=40)
+    scenario.keeps_time("dev")
+    [message] = scenario.mails(names.APPROVER_REMINDED)
     assert message.to == ("ann@example.com", "ben@example.com")
     assert message.subject == "[dev] news-summariser v1: still pending, 32 hours left"
-    stage.decides("dev", 1)
-    assert stage.mails(names.APPROVER_REMINDED) == []
+    scenario.decides("dev", 1)
+    assert scenario.mails(names.APPROVER_REMINDED) == []
 
 
 def test_only_somebody_elses_newer_version_is_news_to_a_requester() -> None:
-    own, others = stories.first_request(), stories.first_request()
+    own, others = scenarios.first_request(), scenarios.first_request()
     own.registers(2)
     others.registers(
         2, requester=Requester(actor=Actor(kind="requester", subject="kim@example.com"), declared_by="self")
@@ -85,23 +87,23 @@ def test_a_revocation_reaches_every_approver_of_every_environment() -> None:
 
 
 def test_breaking_the_glass_is_told_to_every_approver_of_the_environment() -> None:
-    stage = stories.shut_gate()
-    stage.decides("test", 1, by=GIL, reason="The old model is down.")
-    [message] = stage.mails(names.DECISION_RECORDED)[-1:]
+    scenario = scenarios.shut_gate()
+    scenario.decides("test", 1, by=GIL, reason="The old model is down.")
+    [message] = scenario.mails(names.DECISION_RECORDED)[-1:]
     assert message.to == ("ann@example.com", "ben@example.com")
     assert message.subject == "[test] news-summariser v1: approved by breaking the glass, by Gil on call"
     assert "The old model is down." in message.text
 
 
 def test_a_vote_short_of_the_quorum_is_no_mail() -> None:
-    stage = stories.quorum()
-    prod = [event for event in stage.events if event.environment == "prod" and event.kind == names.DECISION_RECORDED]
-    assert compose(prod[0], view=stage.view, config=CONFIG, links=LINKS, picture=picture) == []
-    stage.decides("prod", 1, by=CHO)
-    assert stage.mails(names.MODEL_PROMOTED)[-1].subject == "[prod] news-summariser v1: approved, live in prod"
+    scenario = scenarios.quorum()
+    prod = [event for event in scenario.events if event.environment == "prod" and event.kind == names.DECISION_RECORDED]
+    assert compose(prod[0], view=scenario.view, config=CONFIG, links=LINKS, picture=picture) == []
+    scenario.decides("prod", 1, by=CHO)
+    assert scenario.mails(names.MODEL_PROMOTED)[-1].subject == "[prod] news-summariser v1: approved, live in prod"
 
 
 def test_asking_again_says_what_has_changed() -> None:
-    stage = stories.rejected()
-    stage.asks_again("dev", 1, ANN, "It no longer repeats itself.")
-    assert "It no longer repeats itself." in stage.mails(names.APPROVAL_REQUESTED)[-1].text
+    scenario = scenarios.rejected()
+    scenario.asks_again("dev", 1, ANN, "It no longer repeats itself.")
+    assert "It no longer repeats itself." in scenario.mails(names.APPROVAL_REQUESTED)[-1].text

@@ -17,8 +17,8 @@ from promotion.rendering.documents.evidence import (
     worst_slices,
 )
 from promotion.rendering.documents.rows import MetricRow
-from tests.rules import stories
-from tests.rules.stage import page
+from tests.rules import scenarios
+from tests.rules.scenario import page
 
 SLICES: dict[str, Any] = {
     "port": {
@@ -31,15 +31,17 @@ SLICES: dict[str, Any] = {
 
 
 def test_the_mail_says_where_the_gated_metric_is_worst() -> None:
-    stage = stories.open_gate()
-    told = stage.mails(names.APPROVAL_REQUESTED, slices=lambda uri: SLICES)[-1]
+    scenario = scenarios.open_gate()
+    told = scenario.mails(names.APPROVAL_REQUESTED, slices=lambda uri: SLICES)[-1]
     assert "Weakest slice: port = Aden: rougeL 0.2, −0.46 from the whole, n = 11" in " ".join(told.text.split())
     assert "port = Aden: rougeL 0.2" in told.html
 
 
 def test_the_name_of_a_slice_is_text() -> None:
-    stage = stories.open_gate()
-    told = stage.mails(names.APPROVAL_REQUESTED, slices=lambda uri: {"port": {"<b>Kiel</b>": SLICES["port"]["Aden"]}})
+    scenario = scenarios.open_gate()
+    told = scenario.mails(
+        names.APPROVAL_REQUESTED, slices=lambda uri: {"port": {"<b>Kiel</b>": SLICES["port"]["Aden"]}}
+    )
     assert "<b>Kiel</b>" not in told[-1].html
     assert "<b>Kiel</b>" in told[-1].text
 
@@ -104,7 +106,7 @@ def test_a_number_of_samples_that_is_none_is_left_out(n: object) -> None:
 
 def test_a_page_shows_no_more_slices_than_an_answer_holds() -> None:
     slices = {"port": {f"port {number}": {"rougeL": 0.5} for number in range(50_000)}}
-    shown = page("request", stories.open_gate().request("test", 2, slices=slices))
+    shown = page("request", scenarios.open_gate().request("test", 2, slices=slices))
     assert len(shown) < 2_000_000
 
 

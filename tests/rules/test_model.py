@@ -23,7 +23,7 @@ from promotion.ledger.events import Event, check_chain
 from promotion.ledger.snapshot import GroupSnapshot
 from promotion.workflows import decisions, operations
 from promotion.workflows.projector import Target
-from tests.fakes import ANN, BEN, CHO, DAN, GIL, OPERATOR, PREFIX, House, a_package
+from tests.fakes import ANN, BEN, CHO, DAN, GIL, OPERATOR, PREFIX, FakeService, a_package
 
 GROUPS = ("news", "fraud")
 ORDER = ("dev", "test", "prod")
@@ -54,7 +54,7 @@ class Lives(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.house = House()
+        self.fake = FakeService()
         self.newest = dict.fromkeys(GROUPS, 0)
         self.votes: dict[str, dict[str, str]] = {}
         self.glass: set[str] = set()
@@ -70,14 +70,14 @@ class Lives(RuleBasedStateMachine):
     @rule(group=groups, rouge=st.sampled_from([0.3, 0.7, 0.9]))
     def register(self, group: str, rouge: float = 0.7) -> None:
         self.newest[group] += 1
-        self.house.register(self.newest[group], group, rouge=rouge)
+        self.fake.register(self.newest[group], group, rouge=rouge)
 
     @rule(group=groups, version=versions)
     def is_told_again_of(self, group: str, version: int) -> None:
         if version <= self.newest[group]:
-            before = self.house.events(group)
-            self.house.register(version, group)
-            assert self.house.events(group) == before
+            before = self.fake.events(group)
+            self.fake.register(version, group)
+            assert self.fake.events(group) == before
 
     @rule(
         group=groups, environment=environments, person=people,
@@ -85,12 +85,12 @@ class Lives(RuleBasedStateMachine):
         glass=st.sampled_from([False, False, True]),
     )  # fmt: skip
     def vote(self, group: str, environment: str, person: Person, verdict: str, glass: bool) -> None:
-        pending = self.house.view(group).environment(environment).pending
+        pending = self.fake.view(group).environment(environment).pending
         if pending is None:
             return
-        asked = self.house.asked(pending, environment, group)
+        asked = self.fake.asked(pending, environment, group)
         try:
-            receipt = self.house.decide(pending, environment, person, verdict, group=group, breaking_glass=glass)
+            receipt = self.fake.decide(pending, environment, person, verdict, group=group, breaking_glass=glass)
         except PromotionError:
             return
         assert person.subject not in self.votes.get(asked, {}), "nobody votes twice"
@@ -105,34 +105,34 @@ class Lives(RuleBasedStateMachine):
 
     @rule(group=groups, environment=environments, version=versions, person=people)
     def decide_on_an_old_link(self, group: str, environment: str, version: int, person: Person) -> None:
-        state = self.house.view(group).find_version(version)
+        state = self.fake.view(group).find_version(version)
         request = state.requests.get(environment) if state else None
-        if request is None or request.state_at(self.house.now) == "Pending":
+        if request is None or request.state_at(self.fake.now) == "Pending":
             return
-        before = self.house.events(group)
+        before = self.fake.events(group)
         try:
-            decisions.record_decision(request.id, person, names.APPROVED, "late", world=self.house.world)
+            decisions.record_decision(request.id, person, names.APPROVED, "late", context=self.fake.context)
         except PromotionError:
-            assert self.house.events(group) == before
+            assert self.fake.events(group) == before
         else:
             raise AssertionError("a request that is closed was decided")
 
     @rule(group=groups, environment=environments, rouge=st.sampled_from([0.3, 0.7, 0.9]))
     def measure(self, group: str, environment: str, rouge: float) -> None:
-        live = self.house.live(environment, group)
+        live = self.fake.live(environment, group)
         if live is not None:
             self.runs += 1
-            self.house.measure(live, environment, rouge, group=group, run=f"run-{self.runs}")
+            self.fake.measure(live, environment, rouge, group=group, run=f"run-{self.runs}")
 
     @rule(group=groups, environment=environments, to=st.none() | versions, by=st.sampled_from([*PEOPLE, OPERATOR]))
     def roll_back(self, group: str, environment: str, to: int | None, by: Person) -> None:
-        before = self.house.live(environment, group)
+        before = self.fake.live(environment, group)
         try:
-            self.house.roll_back(environment, to, by, group)
+            self.fake.roll_back(environment, to, by, group)
         except PromotionError:
-            assert self.house.live(environment, group) == before
+            assert self.fake.live(environment, group) == before
             return
-        live = self.house.live(environment, group)
+        live = self.fake.live(environment, group)
         assert live not in (None, before)
         assert to in (None, live)
 
@@ -140,7 +140,7 @@ class Lives(RuleBasedStateMachine):
     @rule(group=groups, version=versions, by=people)
     def revoke(self, group: str, version: int, by: Person) -> None:
         try:
-            self.house.revoke(version, by, group)
+            self.fake.revoke(version, by, group)
         except PromotionError:
             return
         self.revoked.add((group, version))
@@ -150,10 +150,10 @@ class Lives(RuleBasedStateMachine):
         number = self.newest[group] + 1
         package = a_package(number, group)
         try:
-            operations.adopt(package, environment, OPERATOR, "It served before.", world=self.house.world)
+            operations.adopt(package, environment, OPERATOR, "It served before.", context=self.fake.context)
         except PromotionError:
             return
-        self.house.sagemaker.packages[package.arn] = {"ModelApprovalStatus": names.APPROVED}
+        self.fake.sagemaker.packages[package.arn] = {"ModelApprovalStatus": names.APPROVED}
         self.newest[group] = number
         self.admitted.add((group, number, environment))
 
@@ -161,50 +161,50 @@ class Lives(RuleBasedStateMachine):
     def bypass(self, group: str, version: int, status: str) -> None:
         if version > self.newest[group]:
             return
-        self.house.later(seconds=1)
+        self.fake.later(seconds=1)
         arn = a_package(version, group).arn
-        self.house.sagemaker.packages[arn]["ModelApprovalStatus"] = status
-        operations.record_bypass(group, version, status, "eve", world=self.house.world, at=self.house.now)
+        self.fake.sagemaker.packages[arn]["ModelApprovalStatus"] = status
+        operations.record_bypass(group, version, status, "eve", context=self.fake.context, at=self.fake.now)
 
     @rule(hours=st.sampled_from([1, 30, 80]))
     def time_passes(self, hours: int) -> None:
-        self.house.later(hours=hours)
-        for state in list(self.house.ledger.environments()):
-            decisions.keep_time(state, world=self.house.world)
+        self.fake.later(hours=hours)
+        for state in list(self.fake.ledger.environments()):
+            decisions.keep_time(state, context=self.fake.context)
 
     @rule(group=groups, environment=environments, by=people)
     def ask_again(self, group: str, environment: str, by: Person) -> None:
-        for state in self.house.ledger.versions(group):
+        for state in self.fake.ledger.versions(group):
             request = state.requests.get(environment)
             if request is not None and request.state != "Pending":
                 try:
-                    decisions.ask_again(request.id, by, "Something changed.", world=self.house.world)
+                    decisions.ask_again(request.id, by, "Something changed.", context=self.fake.context)
                 except PromotionError:
                     continue
                 return
 
     @rule(group=groups)
     def project(self, group: str) -> None:
-        assert self.house.project(group) == []
+        assert self.fake.project(group) == []
 
     @rule(group=groups, name=st.sampled_from(names.TARGETS), after=st.booleans())
     def die(self, group: str, name: names.TargetName, after: bool) -> None:
-        dying = Dying(self.house.targets[name], after=after and name != names.MAIL)
-        self.house.project(group, {**self.house.targets, name: dying})
+        dying = Dying(self.fake.targets[name], after=after and name != names.MAIL)
+        self.fake.project(group, {**self.fake.targets, name: dying})
 
     @invariant()
     def only_what_was_approved_there_is_live(self) -> None:
         for group in GROUPS:
-            for name, environment in self.house.view(group).environments.items():
+            for name, environment in self.fake.view(group).environments.items():
                 if environment.live is not None:
                     assert (group, environment.live, name) in self.admitted
                     assert (group, environment.live) not in self.revoked
-                    assert self.house.status(environment.live, name, group) == names.APPROVED
+                    assert self.fake.status(environment.live, name, group) == names.APPROVED
                     assert environment.live not in environment.former
 
     @invariant()
     def nothing_skipped_an_environment(self) -> None:
-        for event in (event for group in GROUPS for event in self.house.events(group)):
+        for event in (event for group in GROUPS for event in self.fake.events(group)):
             if event.kind == names.MODEL_PROMOTED and event.environment != "dev":
                 assert event.version is not None
                 before = ORDER[ORDER.index(str(event.environment)) - 1]
@@ -214,36 +214,36 @@ class Lives(RuleBasedStateMachine):
     def at_most_one_version_is_approved_where_it_is_live(self) -> None:
         for group in GROUPS:
             for name in ORDER:
-                states = self.house.ledger.versions(group)
+                states = self.fake.ledger.versions(group)
                 approved = [s.version for s in states if s.statuses.get(name) == names.APPROVED]
-                live = self.house.live(name, group)
+                live = self.fake.live(name, group)
                 assert approved == ([live] if live is not None else [])
 
     @invariant()
     def the_chain_holds(self) -> None:
         for group in GROUPS:
-            head, events = read_chain(self.house.ledger, group)
+            head, events = read_chain(self.fake.ledger, group)
             check_chain(events, head)
 
     def teardown(self) -> None:
         """Once everything is projected, all is as in the ledger, after any loss on the way."""
         for group in GROUPS:
-            assert self.house.project(group) == []
-            for found in self.house.verify(group):
+            assert self.fake.project(group) == []
+            for found in self.fake.verify(group):
                 # What somebody rejected in the registry is told of and left so, until an operator repairs it.
-                bypassed = [s.package.arn for s in self.house.ledger.versions(group) if s.bypassed]
+                bypassed = [s.package.arn for s in self.fake.ledger.versions(group) if s.bypassed]
                 assert found.difference.where in [f"{arn} ModelApprovalStatus" for arn in bypassed]
                 assert found.repair is not None
                 found.repair()
-            assert self.house.lines(group) == []
-            for state in self.house.ledger.versions(group):
-                status = self.house.sagemaker.packages[state.package.arn]["ModelApprovalStatus"]
+            assert self.fake.lines(group) == []
+            for state in self.fake.ledger.versions(group):
+                status = self.fake.sagemaker.packages[state.package.arn]["ModelApprovalStatus"]
                 assert status == registry_status(state, "dev")
             for name in ORDER:
-                value = self.house.ssm.values.get(f"{PREFIX}/{group}/{name}/live")
+                value = self.fake.ssm.values.get(f"{PREFIX}/{group}/{name}/live")
                 record = msgspec.json.decode(value) if value else {}
-                assert record.get("model_package_version") == self.house.live(name, group)
-            sent = self.house.mail.sent
+                assert record.get("model_package_version") == self.fake.live(name, group)
+            sent = self.fake.mail.sent
             assert len(sent) == len(set(sent)), "no mail twice"
 
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from promotion.client.live_record import LiveContainer
 from promotion.domain.package_sources import beside_artifact
 from promotion.domain.sagemaker_model import pinned_image
-from tests.rules.stage import Stage, package, page
+from tests.rules.scenario import Scenario, package, page
 
 OURS = "1.dkr.ecr.eu-west-1.amazonaws.com/inference"
 SINGLE_FILE = {"S3DataSource": {"S3Uri": "s3://m/model.bin", "S3DataType": "S3Object", "CompressionType": "None"}}
@@ -82,11 +82,16 @@ def test_an_image_is_used_by_its_approved_digest(image: str, digest: str, expect
     ],
 )
 def test_page_and_mail_say_that_a_tag_can_be_moved(image: str, digest: str, moves: bool) -> None:
-    stage = Stage()
+    scenario = Scenario()
     [container] = package(1).containers
-    stage.registers(1, containers=(replace(container, image=image, image_digest=digest),))
-    [mail] = stage.mails("Approval Requested")
-    for shown in (page("request", stage.request("dev", 1)), page("version", stage.version(1)), mail.text, mail.html):
+    scenario.registers(1, containers=(replace(container, image=image, image_digest=digest),))
+    [mail] = scenario.mails("Approval Requested")
+    for shown in (
+        page("request", scenario.request("dev", 1)),
+        page("version", scenario.version(1)),
+        mail.text,
+        mail.html,
+    ):
         # In the open: nobody has to unfold anything to be told.
         seen = re.sub(r"<details.*?</details>", "", shown, flags=re.DOTALL)
         assert ("can be moved to another image" in " ".join(seen.split())) is moves
@@ -96,21 +101,21 @@ def test_page_and_mail_say_that_a_tag_can_be_moved(image: str, digest: str, move
     ("own", "said"), [("1.dkr.ecr.eu-west-1.amazonaws.com/ours:2", True), (f"{OURS}:7", False), ("", False)]
 )
 def test_pages_say_that_a_container_of_another_image_is_code(own: str, said: bool) -> None:
-    stage = Stage()
-    stage.registers(1, containers=(replace(package(1).containers[0], image=f"{OURS}:2.1"),))
+    scenario = Scenario()
+    scenario.registers(1, containers=(replace(package(1).containers[0], image=f"{OURS}:2.1"),))
     for shown in (
-        page("request", stage.request("dev", 1, own_image=own)),
-        page("version", stage.version(1, own_image=own)),
+        page("request", scenario.request("dev", 1, own_image=own)),
+        page("version", scenario.version(1, own_image=own)),
     ):
         assert ("image and artifact are code" in shown) is said
 
 
 def test_pages_say_how_many_files_a_folder_has() -> None:
-    stage = Stage()
+    scenario = Scenario()
     [container] = package(1).containers
     folder = replace(container, model_data_url="s3://m/model/", model_data_version_id="", files=7)
-    stage.registers(1, containers=(folder,))
-    for shown in (page("request", stage.request("dev", 1)), page("version", stage.version(1))):
+    scenario.registers(1, containers=(folder,))
+    for shown in (page("request", scenario.request("dev", 1)), page("version", scenario.version(1))):
         words = " ".join(shown.split())
         assert " in 7 files" in words
         assert "s3://m/model/</code>, a folder of 7 files" in words

@@ -19,23 +19,23 @@ from promotion.formatting import ago, moment
 from promotion.rendering.documents.approval_request import FOLLOWED_FOR, may_ask_again
 from promotion.rendering.pages import stylesheet
 from promotion.workflows import decisions
-from tests.rules import snapshots, stories
+from tests.rules import scenarios, snapshots
 from tests.rules.markup import Document
-from tests.rules.stage import ANN, AUD, BEGINNING, CHO, GIL, LINKS, Stage, measured, page, picture
+from tests.rules.scenario import ANN, AUD, BEGINNING, CHO, GIL, LINKS, Scenario, measured, page, picture
 
-PAGES = stories.pages()
+PAGES = scenarios.pages()
 READ = {name: Document(html) for name, html in PAGES.items()}
 every_page = pytest.mark.parametrize("name", PAGES)
-STORIES: dict[str, tuple[Callable[[], Stage], str, int]] = {
-    "first": (stories.first_request, "dev", 1),
-    "open": (stories.open_gate, "test", 2),
-    "shut": (stories.shut_gate, "test", 1),
-    "quorum": (stories.quorum, "prod", 1),
-    "rejected": (stories.rejected, "dev", 1),
-    "expired": (stories.expired, "dev", 1),
-    "approved": (stories.approved, "test", 2),
-    "undone": (stories.undone, "test", 2),
-    "nothing known": (stories.nothing_known, "dev", 1),
+STORIES: dict[str, tuple[Callable[[], Scenario], str, int]] = {
+    "first": (scenarios.first_request, "dev", 1),
+    "open": (scenarios.open_gate, "test", 2),
+    "shut": (scenarios.shut_gate, "test", 1),
+    "quorum": (scenarios.quorum, "prod", 1),
+    "rejected": (scenarios.rejected, "dev", 1),
+    "expired": (scenarios.expired, "dev", 1),
+    "approved": (scenarios.approved, "test", 2),
+    "undone": (scenarios.undone, "test", 2),
+    "nothing known": (scenarios.nothing_known, "dev", 1),
 }
 REQUESTER = Person(subject="dee@example.com", name="Dee", email="dee@example.com", groups=frozenset({"ml-dev"}))
 
@@ -143,9 +143,9 @@ def verdicts(document: Document) -> set[str]:
 @pytest.mark.parametrize("story", STORIES)
 def test_a_page_offers_exactly_what_the_post_would_take(story: str, person: Person) -> None:
     begin, environment, version = STORIES[story]
-    stage = begin()
-    document = stage.request(environment, version, person)
-    situation = decisions.situation(stage.view, document["request_id"], world=stage.world)
+    scenario = begin()
+    document = scenario.request(environment, version, person)
+    situation = decisions.situation(scenario.view, document["request_id"], context=scenario.context)
     allowed = {verdict for verdict in names.VERDICTS if policy.may_decide(person, verdict, situation).may}
     read = Document(page("request", document, person))
     assert verdicts(read) == allowed
@@ -185,10 +185,12 @@ def test_a_page_says_how_far_a_decision_has_come_and_lets_its_reader_look_again(
     assert "Parameter Store: waiting" in applying.words
     assert [link for link in applying.all("a") if link.text == "Look again"]
     assert "Look again" not in READ["request-applied"].words
-    stage = stories.approved()
-    assert stage.request("test", 2, applied={**stories.APPLIED, "mail": 0})["following"] is False, "mail keeps nobody"
-    stage.now += FOLLOWED_FOR
-    late = Document(page("request", stage.request("test", 2, applied={**stories.APPLIED, "parameters": 0})))
+    scenario = scenarios.approved()
+    assert scenario.request("test", 2, applied={**scenarios.APPLIED, "mail": 0})["following"] is False, (
+        "mail keeps nobody"
+    )
+    scenario.now += FOLLOWED_FOR
+    late = Document(page("request", scenario.request("test", 2, applied={**scenarios.APPLIED, "parameters": 0})))
     assert "longer than it should" in late.words
 
 
@@ -199,25 +201,25 @@ def test_no_page_moves_under_who_reads_it() -> None:
 
 
 def test_the_page_shows_what_the_run_drew_and_json_does_not_carry_it() -> None:
-    stage = stories.open_gate()
-    document = stage.request("test", 2, picture=picture)
+    scenario = scenarios.open_gate()
+    document = scenario.request("test", 2, picture=picture)
     images = Document(page("request", document)).all("img")
     assert images[0].attributes["src"].startswith("data:image/png;base64,")
     assert images[0].attributes["alt"].startswith("Metrics against gates and the live version: rougeL 0.66")
     assert images[1].attributes["alt"].startswith("Distribution of latency: p50 41.2 ms")
-    assert stage.request("test", 2)["pictures"] == []
-    assert stage.request("test", 2, picture=lambda address: b"<svg>")["pictures"] == [], "only what is a PNG"
+    assert scenario.request("test", 2)["pictures"] == []
+    assert scenario.request("test", 2, picture=lambda address: b"<svg>")["pictures"] == [], "only what is a PNG"
 
 
 def test_a_page_fetches_no_picture_that_it_does_not_show() -> None:
-    stage, asked = stories.open_gate(), []
+    scenario, asked = scenarios.open_gate(), []
 
     def watched(address: str) -> bytes | None:
         asked.append(address.rpartition("/")[2])
         return picture(address)
 
-    stage.runs("dev", 2, measured(0.66, run_id="four", pictures=tuple(f"{name}.png" for name in "abcd")))
-    document = stage.request("test", 2, picture=watched)
+    scenario.runs("dev", 2, measured(0.66, run_id="four", pictures=tuple(f"{name}.png" for name in "abcd")))
+    document = scenario.request("test", 2, picture=watched)
     assert (len(document["pictures"]), asked) == (2, ["a.png", "b.png"])
 
 
@@ -228,22 +230,22 @@ def test_a_refused_post_gets_back_what_was_typed() -> None:
 
 
 def test_an_overtaken_link_leads_to_the_newer_request() -> None:
-    stage = stories.rejected()
-    stage.later(hours=1)
+    scenario = scenarios.rejected()
+    scenario.later(hours=1)
     asked = "news-summariser:1:dev:1"
-    decisions.ask_again(asked, ANN, "It no longer repeats itself.", world=stage.world)
-    situation = decisions.situation(stage.view, asked, world=stage.world)
+    decisions.ask_again(asked, ANN, "It no longer repeats itself.", context=scenario.context)
+    situation = decisions.situation(scenario.view, asked, context=scenario.context)
     assert not situation.newest
-    document = stage.request("dev", 1)
+    document = scenario.request("dev", 1)
     assert document["request_id"] == "news-summariser:1:dev:2"
     assert document["may_decide"]
     assert "It no longer repeats itself." in Document(page("request", document)).words
 
 
 def test_a_superseded_request_leads_to_the_version_that_took_its_place() -> None:
-    stage = stories.first_request()
-    stage.registers(2)
-    document = stage.request("dev", 1)
+    scenario = scenarios.first_request()
+    scenario.registers(2)
+    document = scenario.request("dev", 1)
     assert document["state"] == "Superseded"
     assert document["links"]["newest"] == LINKS.approval("news-summariser:2:dev:1")
     assert "Go to the newer request" in Document(page("request", document)).words
@@ -265,40 +267,40 @@ def test_a_description_of_100_kb_is_cut_with_a_notice() -> None:
 
 
 def test_a_board_shows_first_what_waits_for_the_person_signed_in() -> None:
-    stage = stories.open_gate()
-    assert [ask["environment"] for ask in stage.board()["waiting"]] == ["test"]
-    assert stage.board(AUD)["waiting"] == []
-    stage.later(days=30)
-    assert stage.board()["waiting"] == [], "an expired request waits for nobody"
+    scenario = scenarios.open_gate()
+    assert [ask["environment"] for ask in scenario.board()["waiting"]] == ["test"]
+    assert scenario.board(AUD)["waiting"] == []
+    scenario.later(days=30)
+    assert scenario.board()["waiting"] == [], "an expired request waits for nobody"
 
 
 def test_a_board_asks_nobody_about_their_own_model_or_twice() -> None:
-    stage = stories.first_request()
-    assert stage.board(ANN)["waiting"]
-    assert stage.board(REQUESTER)["waiting"] == [], "somebody else has to approve it"
-    stage = stories.quorum()
-    assert [ask["environment"] for ask in stage.board(CHO)["waiting"]] == ["prod"]
-    assert stage.board(ANN)["waiting"] == [], "they have voted"
+    scenario = scenarios.first_request()
+    assert scenario.board(ANN)["waiting"]
+    assert scenario.board(REQUESTER)["waiting"] == [], "somebody else has to approve it"
+    scenario = scenarios.quorum()
+    assert [ask["environment"] for ask in scenario.board(CHO)["waiting"]] == ["prod"]
+    assert scenario.board(ANN)["waiting"] == [], "they have voted"
 
 
 def test_a_board_says_what_stops_everybody() -> None:
-    def said(stage: Stage) -> str:
-        return Document(page("board", stage.board(ANN))).words
+    def said(scenario: Scenario) -> str:
+        return Document(page("board", scenario.board(ANN))).words
 
-    assert "gates passed" in said(stories.open_gate())
-    assert "gate failed" in said(stories.shut_gate())
-    assert "no gates · requested" in said(stories.first_request())
-    assert "stopped, nobody knows who registered it" in said(stories.nothing_known())
-    stage = stories.first_request()
-    window = FreezeWindow(start=stage.now - timedelta(hours=1), end=stage.now + timedelta(hours=1))
-    stage.config = msgspec.structs.replace(stage.config, freeze=(window,))
-    assert "frozen until 2026-11-20 12:00 UTC" in said(stage)
+    assert "gates passed" in said(scenarios.open_gate())
+    assert "gate failed" in said(scenarios.shut_gate())
+    assert "no gates · requested" in said(scenarios.first_request())
+    assert "stopped, nobody knows who registered it" in said(scenarios.nothing_known())
+    scenario = scenarios.first_request()
+    window = FreezeWindow(start=scenario.now - timedelta(hours=1), end=scenario.now + timedelta(hours=1))
+    scenario.config = msgspec.structs.replace(scenario.config, freeze=(window,))
+    assert "frozen until 2026-11-20 12:00 UTC" in said(scenario)
 
 
 def test_a_board_says_what_is_wrong_and_since_when_to_those_who_may_roll_back() -> None:
-    stage = stories.in_trouble()
-    stage.later(hours=2)
-    shown = stage.board(ANN)
+    scenario = scenarios.in_trouble()
+    scenario.later(hours=2)
+    shown = scenario.board(ANN)
     (cell,) = shown["attention"]
     assert cell["drifting"] == ["inference runs"]
     assert cell["retraining"].endswith("/execution/abc123def456")
@@ -306,49 +308,49 @@ def test_a_board_says_what_is_wrong_and_since_when_to_those_who_may_roll_back() 
     for said in (
         f"broken since {moment(cell['broken_since'])}",
         "pipelines refuse it. Roll back or revoke it.",
-        f"drift {ago(cell['drift_since'], stage.now)}",
+        f"drift {ago(cell['drift_since'], scenario.now)}",
     ):
         assert said in words
-    assert "In trouble" not in Document(page("board", stage.board(AUD), AUD)).words, (
+    assert "In trouble" not in Document(page("board", scenario.board(AUD), AUD)).words, (
         "an auditor can do nothing about it"
     )
-    assert Document(page("board", stage.board(AUD), AUD)).words.count("broken") == 1, "and sees it all the same"
+    assert Document(page("board", scenario.board(AUD), AUD)).words.count("broken") == 1, "and sees it all the same"
 
 
 def test_a_problem_ends_with_another_live_version_or_a_good_run() -> None:
-    stage = stories.in_trouble()
-    stage.runs("dev", 1, measured(0.65, run_id="whole"))
-    (cell,) = stage.board()["attention"]
+    scenario = scenarios.in_trouble()
+    scenario.runs("dev", 1, measured(0.65, run_id="whole"))
+    (cell,) = scenario.board()["attention"]
     assert cell["broken_since"] is None
-    stage.registers(2)
-    stage.decides("dev", 2)
-    (cell,) = stage.board()["attention"]
+    scenario.registers(2)
+    scenario.decides("dev", 2)
+    (cell,) = scenario.board()["attention"]
     assert [each["word"] for each in cell["troubles"]] == ["endpoint failed"], "the endpoint tells of itself"
 
 
 def test_a_name_in_a_cell_of_the_board_is_never_markup() -> None:
     hostile = EnvironmentState(group="g", name="dev", live=1, live_since=BEGINNING, live_by=("<img src=x onerror=y>",))
-    html = page("board", Stage().board(ANN, hostile))
+    html = page("board", Scenario().board(ANN, hostile))
     assert "<img" not in html
     assert "&lt;img src=x" in html
 
 
 def test_an_approver_sees_who_let_it_into_the_environments_before() -> None:
     assert "approved for dev by Ann Adler" in READ["request-open"].words
-    stage = stories.open_gate()
-    strict = msgspec.structs.replace(stage.config.environments[1], previous_approver_may_approve=False)
-    first, _, *others = stage.config.environments
-    stage.config = msgspec.structs.replace(stage.config, environments=(first, strict, *others))
-    words = Document(page("request", stage.request("test", 2))).words
+    scenario = scenarios.open_gate()
+    strict = msgspec.structs.replace(scenario.config.environments[1], previous_approver_may_approve=False)
+    first, _, *others = scenario.config.environments
+    scenario.config = msgspec.structs.replace(scenario.config, environments=(first, strict, *others))
+    words = Document(page("request", scenario.request("test", 2))).words
     assert "but not by whoever approved it for dev" in words
     assert "You approved this version for dev; somebody else has to now." in words
 
 
 def test_a_board_is_filtered_by_part_of_a_name() -> None:
-    stage = stories.open_gate()
+    scenario = scenarios.open_gate()
     other = EnvironmentState(group="fraud-ranker", name="dev")
-    assert [row["group"] for row in stage.board(ANN, other, wanted="FRAUD")["groups"]] == ["fraud-ranker"]
-    assert stage.board(ANN, other, wanted="FRAUD")["groups_total"] == 2
+    assert [row["group"] for row in scenario.board(ANN, other, wanted="FRAUD")["groups"]] == ["fraud-ranker"]
+    assert scenario.board(ANN, other, wanted="FRAUD")["groups_total"] == 2
 
 
 def test_rolling_back_and_revoking_are_offered_to_those_who_may() -> None:
@@ -364,16 +366,16 @@ def test_a_model_page_says_metrics_over_versions_in_words_too() -> None:
 
 
 def test_documents_are_plain_data_for_json() -> None:
-    stage = stories.open_gate()
-    for document in (stage.request("test", 2), stage.board(), stage.model(), stage.version(2)):
+    scenario = scenarios.open_gate()
+    for document in (scenario.request("test", 2), scenario.board(), scenario.model(), scenario.version(2)):
         decoded = msgspec.json.decode(msgspec.json.encode(document))
         assert decoded == document
 
 
 def test_times_far_apart_read_right() -> None:
-    stage = stories.first_request()
-    stage.now += timedelta(days=400)
-    assert "requested 57 weeks ago" in Document(page("request", stage.request("dev", 1))).words
+    scenario = scenarios.first_request()
+    scenario.now += timedelta(days=400)
+    assert "requested 57 weeks ago" in Document(page("request", scenario.request("dev", 1))).words
 
 
 def colours() -> Iterator[tuple[str, str, str, float]]:
@@ -415,9 +417,9 @@ def test_text_stands_out_in_light_and_dark(scheme: str, text: str, ground: str, 
 
 
 def test_the_pages_say_beforehand_what_a_revocation_does() -> None:
-    stage = stories.open_gate()
-    said = stage.version(2)["falls_back"]
+    scenario = scenarios.open_gate()
+    said = scenario.version(2)["falls_back"]
     assert said == {"dev": 1}
-    assert [row["falls_back"] for row in stage.model()["versions"]] == [{"dev": 1}, {"test": None}]
-    stage.revokes(2)
-    assert stage.events[-1].data["falls_back"] == said
+    assert [row["falls_back"] for row in scenario.model()["versions"]] == [{"dev": 1}, {"test": None}]
+    scenario.revokes(2)
+    assert scenario.events[-1].data["falls_back"] == said

@@ -12,7 +12,7 @@ from promotion.domain.people import Person
 from promotion.errors import PromotionError, Refused
 from promotion.workflows import decisions
 from tests.rules.policy_people import registered_stage
-from tests.rules.stage import ANN, CHO, CONFIG, GIL, GROUP, Stage, measured, registered
+from tests.rules.scenario import ANN, CHO, CONFIG, GIL, GROUP, Scenario, measured, registered
 
 # Laws, for anybody in any story.
 MOVES = st.sampled_from(
@@ -32,48 +32,48 @@ MOVES = st.sampled_from(
 )
 
 
-def play(moves: list[str]) -> Stage:
+def play(moves: list[str]) -> Scenario:
     """A story of random moves; what the rules refuse does not happen."""
-    stage = registered_stage()
+    scenario = registered_stage()
     newest = 1
     for move in moves:
         pending = [
             (name, state.pending)
-            for name, state in stage.view.environments.items()
-            if state.pending is not None and name in stage.config.environment_names
+            for name, state in scenario.view.environments.items()
+            if state.pending is not None and name in scenario.config.environment_names
         ]
         name, version = pending[-1] if pending else ("dev", newest)
         with contextlib.suppress(PromotionError):
             match move:
                 case "approve":
-                    stage.decides(name, version)
+                    scenario.decides(name, version)
                 case "second approve":
-                    stage.decides(name, version, by=CHO)
+                    scenario.decides(name, version, by=CHO)
                 case "reject":
-                    stage.decides(name, version, "Rejected")
+                    scenario.decides(name, version, "Rejected")
                 case "glass":
-                    stage.decides(name, version, by=GIL)
+                    scenario.decides(name, version, by=GIL)
                 case "expire":
-                    stage.later(hours=80)
-                    stage.keeps_time(name)
+                    scenario.later(hours=80)
+                    scenario.keeps_time(name)
                 case "wait":
-                    stage.later(hours=40)
+                    scenario.later(hours=40)
                 case "again":
-                    stage.asks_again(name, version, ANN, "More data.")
+                    scenario.asks_again(name, version, ANN, "More data.")
                 case "register":
                     newest += 1
-                    stage.registers(newest, evidence=registered(0.7))
+                    scenario.registers(newest, evidence=registered(0.7))
                 case "run":
-                    live = [n for n, state in stage.view.environments.items() if state.live is not None]
+                    live = [n for n, state in scenario.view.environments.items() if state.live is not None]
                     if live:
-                        number = stage.view.environment(live[-1]).live or 0
-                        run = f"{live[-1]}-{number}-{len(stage.events)}"
-                        stage.runs(live[-1], number, measured(0.7 if len(stage.events) % 3 else 0.1, run_id=run))
+                        number = scenario.view.environment(live[-1]).live or 0
+                        run = f"{live[-1]}-{number}-{len(scenario.events)}"
+                        scenario.runs(live[-1], number, measured(0.7 if len(scenario.events) % 3 else 0.1, run_id=run))
                 case "roll back":
-                    stage.rolls_back(name)
+                    scenario.rolls_back(name)
                 case "revoke":
-                    stage.revokes(version)
-    return stage
+                    scenario.revokes(version)
+    return scenario
 
 
 PEOPLE = st.builds(
@@ -87,7 +87,7 @@ PEOPLE = st.builds(
 )
 # Half of them begin where something has climbed already.
 STORIES = st.builds(
-    lambda climb, moves: ["approve", "run"] * climb + moves, st.integers(0, 3), st.lists(MOVES, max_size=8)
+    lambda promote, moves: ["approve", "run"] * promote + moves, st.integers(0, 3), st.lists(MOVES, max_size=8)
 )
 LAWS = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
@@ -95,42 +95,42 @@ LAWS = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @LAWS
 @given(moves=STORIES, person=PEOPLE)
 def test_the_page_offers_exactly_what_the_post_takes(moves: list[str], person: Person) -> None:
-    stage = play(moves)
-    for version, state in stage.view.versions.items():
+    scenario = play(moves)
+    for version, state in scenario.view.versions.items():
         for name, request in state.requests.items():
-            page = stage.request(name, version, person)
+            page = scenario.request(name, version, person)
             offers: list[tuple[bool, names.Verdict, bool]] = [
                 (page["may_decide"], "Approved", False),
                 (page["may_reject"], "Rejected", False),
             ]
             offers += [(True, "Approved", True)] if page["may_break_glass"] else []
             for offered, verdict, glass in offers:
-                assert _is_taken(stage, request.id, person, verdict, glass) == offered, (name, verdict, glass)
+                assert _is_taken(scenario, request.id, person, verdict, glass) == offered, (name, verdict, glass)
 
 
 @LAWS
 @given(moves=STORIES, person=PEOPLE)
 def test_a_person_in_no_group_of_the_environment_decides_nothing(moves: list[str], person: Person) -> None:
-    stage = play(moves)
-    for state in stage.view.versions.values():
+    scenario = play(moves)
+    for state in scenario.view.versions.values():
         for name, request in state.requests.items():
             if CONFIG.environment(name, GROUP).approver_group.id in person.groups:
                 continue
-            assert not _is_taken(stage, request.id, person, "Rejected", False)
-            assert not _is_taken(stage, request.id, person, "Approved", False)
+            assert not _is_taken(scenario, request.id, person, "Rejected", False)
+            assert not _is_taken(scenario, request.id, person, "Approved", False)
             if "ml-oncall" not in person.groups:
-                assert not _is_taken(stage, request.id, person, "Approved", True)
+                assert not _is_taken(scenario, request.id, person, "Approved", True)
 
 
 @LAWS
 @given(moves=STORIES)
 def test_nothing_is_live_that_was_not_let_in_through_every_environment_before(moves: list[str]) -> None:
-    stage = play(moves)
+    scenario = play(moves)
     order = list(CONFIG.environment_names)
-    for name, environment in stage.view.environments.items():
+    for name, environment in scenario.view.environments.items():
         if environment.live is None:
             continue
-        version = stage.view.version(environment.live)
+        version = scenario.view.version(environment.live)
         assert not version.revoked
         assert set(order[: order.index(name) + 1]) <= set(version.approvals)
 
@@ -144,14 +144,14 @@ def test_every_promotion_has_its_quorum_of_different_people_or_a_broken_glass(mo
             assert len(set(event.data["approved_by"])) >= quorum
 
 
-def _is_taken(stage: Stage, asked: str, person: Person, verdict: names.Verdict, glass: bool) -> bool:
+def _is_taken(scenario: Scenario, asked: str, person: Person, verdict: names.Verdict, glass: bool) -> bool:
     """Return True if the POST would be accepted, tried on a copy of the ledger."""
-    copy = Stage(stage.config, group=stage.group)
-    copy.now = stage.now
-    copy.ledger.items = dict(stage.ledger.items)
+    copy = Scenario(scenario.config, group=scenario.group)
+    copy.now = scenario.now
+    copy.ledger.items = dict(scenario.ledger.items)
     try:
-        decisions.record_decision(asked, person, verdict, "Because.", world=copy.world, breaking_glass=glass)
+        decisions.record_decision(asked, person, verdict, "Because.", context=copy.context, breaking_glass=glass)
     except Refused:
-        assert copy.ledger.items == stage.ledger.items, "a refusal writes nothing"
+        assert copy.ledger.items == scenario.ledger.items, "a refusal writes nothing"
         return False
     return True

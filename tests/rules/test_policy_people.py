@@ -15,7 +15,7 @@ from promotion.domain.request_ids import request_id
 from promotion.errors import AlreadyDecided
 from promotion.workflows import decisions
 from tests.rules.policy_people import BEN, BOTH, DEE_SIGNED_IN, EVE, changed, judged, registered_stage
-from tests.rules.stage import ANN, AUD, CHO, CONFIG, DEE, GIL, GROUP, Stage, measured
+from tests.rules.scenario import ANN, AUD, CHO, CONFIG, DEE, GIL, GROUP, Scenario, measured
 
 
 class TestGroups:
@@ -40,39 +40,39 @@ class TestGroups:
 
 class TestQuorum:
     def test_two_different_people_are_needed(self) -> None:
-        stage = Stage()
-        stage.climbs(1, 0.7, to="prod")
-        stage.decides("prod", 1, by=ANN)
-        assert stage.view.environment("prod").live is None
-        again = judged(stage, ANN, environment="prod")
+        scenario = Scenario()
+        scenario.promotes(1, 0.7, to="prod")
+        scenario.decides("prod", 1, by=ANN)
+        assert scenario.view.environment("prod").live is None
+        again = judged(scenario, ANN, environment="prod")
         assert (again.may, again.kind, again.code) == (False, "state", "voted")
-        stage.decides("prod", 1, by=CHO)
-        assert stage.view.environment("prod").live == 1
+        scenario.decides("prod", 1, by=CHO)
+        assert scenario.view.environment("prod").live == 1
 
     def test_the_same_person_under_another_subject_is_the_same_person(self) -> None:
-        stage = Stage()
-        stage.climbs(1, 0.7, to="prod")
-        stage.decides("prod", 1, by=ANN)
+        scenario = Scenario()
+        scenario.promotes(1, 0.7, to="prod")
+        scenario.decides("prod", 1, by=ANN)
         twin = replace(ANN, subject="ann-again", email="ANN@example.com")
-        assert judged(stage, twin, environment="prod").code == "voted"
+        assert judged(scenario, twin, environment="prod").code == "voted"
 
     def test_one_rejection_decides_whatever_was_approved(self) -> None:
-        stage = Stage()
-        stage.climbs(1, 0.7, to="prod")
-        stage.decides("prod", 1, by=ANN)
-        stage.decides("prod", 1, "Rejected", by=CHO)
-        assert stage.view.version(1).requests["prod"].state == "Rejected"
+        scenario = Scenario()
+        scenario.promotes(1, 0.7, to="prod")
+        scenario.decides("prod", 1, by=ANN)
+        scenario.decides("prod", 1, "Rejected", by=CHO)
+        assert scenario.view.version(1).requests["prod"].state == "Rejected"
         with pytest.raises(AlreadyDecided):
-            stage.decides("prod", 1, by=BOTH)
+            scenario.decides("prod", 1, by=BOTH)
 
 
 class TestRequesters:
     def test_nobody_approves_their_own_model_and_anybody_may_reject_it(self) -> None:
-        stage = registered_stage()
-        own = judged(stage, DEE_SIGNED_IN)
+        scenario = registered_stage()
+        own = judged(scenario, DEE_SIGNED_IN)
         assert (own.may, own.code) == (False, "own_model")
         assert "Another member of ML approvers, dev" in own.who_may
-        assert judged(stage, DEE_SIGNED_IN, names.REJECTED).may
+        assert judged(scenario, DEE_SIGNED_IN, names.REJECTED).may
 
     def test_a_broken_glass_does_not_make_it_theirs_to_approve(self) -> None:
         on_call = replace(DEE_SIGNED_IN, groups=frozenset({"ml-oncall", "ml-dev"}))
@@ -101,32 +101,32 @@ class TestRequesters:
 
 class TestTheEnvironmentBefore:
     def test_its_approver_may_not_approve_the_next_where_that_is_asked_for(self) -> None:
-        stage = Stage(changed(CONFIG, "test", previous_approver_may_approve=False))
-        stage.climbs(1, 0.7, to="test")
-        assert judged(stage, ANN, environment="test").code == "previous_approver"
-        assert judged(stage, ANN, names.REJECTED, environment="test").may
-        assert judged(stage, BEN, environment="test").may
+        scenario = Scenario(changed(CONFIG, "test", previous_approver_may_approve=False))
+        scenario.promotes(1, 0.7, to="test")
+        assert judged(scenario, ANN, environment="test").code == "previous_approver"
+        assert judged(scenario, ANN, names.REJECTED, environment="test").may
+        assert judged(scenario, BEN, environment="test").may
 
     def test_otherwise_they_may(self) -> None:
-        stage = Stage()
-        stage.climbs(1, 0.7, to="test")
-        assert judged(stage, ANN, environment="test").may
+        scenario = Scenario()
+        scenario.promotes(1, 0.7, to="test")
+        assert judged(scenario, ANN, environment="test").may
 
     def test_a_version_rolled_back_there_does_not_go_on(self) -> None:
-        stage = Stage()
-        stage.climbs(1, 0.7, to="test")
-        stage.registers(2)
-        stage.decides("dev", 2)
-        stage.runs("dev", 2, measured(0.7, run_id="dev-2"))
-        stage.rolls_back("dev")
+        scenario = Scenario()
+        scenario.promotes(1, 0.7, to="test")
+        scenario.registers(2)
+        scenario.decides("dev", 2)
+        scenario.runs("dev", 2, measured(0.7, run_id="dev-2"))
+        scenario.rolls_back("dev")
         asked = request_id(GROUP, 2, "test", 1)
-        situation = decisions.situation(stage.view, asked, world=stage.world)
+        situation = decisions.situation(scenario.view, asked, context=scenario.context)
         assert policy.may_decide(ANN, names.APPROVED, situation).code == "skips"
 
     def test_a_request_that_gave_way_there_approved_nothing(self) -> None:
-        stage = Stage()
-        stage.climbs(1, 0.7, to="test")
-        version = stage.view.version(1)
+        scenario = Scenario()
+        scenario.promotes(1, 0.7, to="test")
+        version = scenario.view.version(1)
         gave_way = replace(
             version,
             statuses={**version.statuses, "dev": names.SUPERSEDED},
@@ -134,36 +134,36 @@ class TestTheEnvironmentBefore:
             passed=(),
         )
         asked = request_id(GROUP, 1, "test", 1)
-        situation = replace(decisions.situation(stage.view, asked, world=stage.world), version=gave_way)
+        situation = replace(decisions.situation(scenario.view, asked, context=scenario.context), version=gave_way)
         assert policy.may_decide(ANN, names.APPROVED, situation).code == "skips"
 
     def test_an_environment_that_comes_in_between_is_not_jumped_over(self) -> None:
-        stage = Stage()
-        stage.climbs(1, 0.7, to="test")
+        scenario = Scenario()
+        scenario.promotes(1, 0.7, to="test")
         dev, *further = CONFIG.environments
-        stage.config = replace(CONFIG, environments=(dev, replace(dev, name="integration"), *further))
-        judgement = judged(stage, ANN, environment="test")
+        scenario.config = replace(CONFIG, environments=(dev, replace(dev, name="integration"), *further))
+        judgement = judged(scenario, ANN, environment="test")
         assert judgement.code == "skips"
         assert judgement.who_may == "Approve it for integration first."
 
     def test_a_version_replaced_there_by_a_newer_one_may_go_on(self) -> None:
-        stage = Stage()
-        stage.climbs(1, 0.7, to="test")
-        stage.registers(2)
-        stage.decides("dev", 2)
-        assert stage.view.version(1).statuses["dev"] == names.SUPERSEDED
-        assert judged(stage, ANN, environment="test").may
+        scenario = Scenario()
+        scenario.promotes(1, 0.7, to="test")
+        scenario.registers(2)
+        scenario.decides("dev", 2)
+        assert scenario.view.version(1).statuses["dev"] == names.SUPERSEDED
+        assert judged(scenario, ANN, environment="test").may
 
 
 class TestFreezing:
     @pytest.fixture
-    def frozen(self) -> Stage:
+    def frozen(self) -> Scenario:
         begins = datetime(2026, 12, 20, tzinfo=UTC)
-        return Stage(
+        return Scenario(
             parse(_toml(FREEZE.format(start=begins.isoformat(), end=(begins + timedelta(days=14)).isoformat())))
         )
 
-    def test_nothing_enters_while_it_lasts(self, frozen: Stage) -> None:
+    def test_nothing_enters_while_it_lasts(self, frozen: Scenario) -> None:
         frozen.now = datetime(2026, 12, 24, tzinfo=UTC)
         frozen.registers(1)
         judgement = judged(frozen, ANN)
@@ -173,12 +173,12 @@ class TestFreezing:
         assert judged(frozen, GIL, glass=True).code == "frozen"
 
     @pytest.mark.parametrize("moment", ["2026-12-19T23:59:59+00:00", "2027-01-03T00:00:00+00:00"])
-    def test_before_and_after_it_things_are_as_always(self, frozen: Stage, moment: str) -> None:
+    def test_before_and_after_it_things_are_as_always(self, frozen: Scenario, moment: str) -> None:
         frozen.now = datetime.fromisoformat(moment)
         frozen.registers(1)
         assert judged(frozen, ANN).may
 
-    def test_rolling_back_stays_allowed(self, frozen: Stage) -> None:
+    def test_rolling_back_stays_allowed(self, frozen: Scenario) -> None:
         for version in (1, 2):
             frozen.registers(version)
             frozen.decides("dev", version)
@@ -186,8 +186,8 @@ class TestFreezing:
         frozen.rolls_back("dev")
         assert frozen.view.environment("dev").live == 1
 
-    def test_environments_that_it_does_not_name_are_not_frozen(self, frozen: Stage) -> None:
-        frozen.climbs(1, 0.7, to="test")
+    def test_environments_that_it_does_not_name_are_not_frozen(self, frozen: Scenario) -> None:
+        frozen.promotes(1, 0.7, to="test")
         frozen.now = datetime(2026, 12, 24, tzinfo=UTC)
         expired = judged(frozen, ANN, environment="test")
         assert expired.code == "expired"
@@ -196,16 +196,16 @@ class TestFreezing:
 
 
 class TestBreakingTheGlass:
-    def shut(self, to: str = "test") -> Stage:
-        stage = Stage()
-        stage.climbs(1, 0.1, to=to)
-        return stage
+    def shut(self, to: str = "test") -> Scenario:
+        scenario = Scenario()
+        scenario.promotes(1, 0.1, to=to)
+        return scenario
 
     def test_a_shut_gate_stops_everybody_and_says_who_may_pass_it(self) -> None:
-        stage = self.shut()
+        scenario = self.shut()
         for person in (ANN, BEN, GIL):
-            assert judged(stage, person, environment="test").code == "gate_shut"
-        assert judged(stage, ANN, environment="test").who_may == "ML on call may pass a failed gate."
+            assert judged(scenario, person, environment="test").code == "gate_shut"
+        assert judged(scenario, ANN, environment="test").who_may == "ML on call may pass a failed gate."
 
     def test_an_approver_without_the_glass_breaks_nothing(self) -> None:
         assert judged(self.shut(), ANN, glass=True, environment="test").code == "gate_shut"
@@ -215,19 +215,19 @@ class TestBreakingTheGlass:
         assert (judgement.may, judgement.breaks_glass) == (True, True)
 
     def test_a_break_glass_member_passes_a_missing_quorum(self) -> None:
-        stage = Stage()
-        stage.climbs(1, 0.7, to="prod")
-        stage.decides("prod", 1, by=GIL, reason="Prod is on fire, and nobody answers.")
-        assert stage.view.environment("prod").live == 1
-        decision = stage.events[-2]
+        scenario = Scenario()
+        scenario.promotes(1, 0.7, to="prod")
+        scenario.decides("prod", 1, by=GIL, reason="Prod is on fire, and nobody answers.")
+        assert scenario.view.environment("prod").live == 1
+        decision = scenario.events[-2]
         assert decision.data.get("broke_glass") is True
-        assert stage.view.version(1).approvals["prod"].approved_by == ("gil",)
+        assert scenario.view.version(1).approvals["prod"].approved_by == ("gil",)
 
     def test_every_approver_is_told_with_the_name_and_the_reason(self) -> None:
-        stage = Stage()
-        stage.climbs(1, 0.7, to="prod")
-        stage.decides("prod", 1, by=GIL, reason="Prod is on fire, and nobody answers.")
-        told = [mail for mail in stage.mails(names.DECISION_RECORDED) if "breaking the glass" in mail.subject]
+        scenario = Scenario()
+        scenario.promotes(1, 0.7, to="prod")
+        scenario.decides("prod", 1, by=GIL, reason="Prod is on fire, and nobody answers.")
+        told = [mail for mail in scenario.mails(names.DECISION_RECORDED) if "breaking the glass" in mail.subject]
         assert [set(mail.to) for mail in told] == [{"ann@example.com", "cho@example.com", "dan@example.com"}]
         assert "Gil on call" in told[0].text
         assert "Prod is on fire, and nobody answers." in told[0].text
@@ -242,11 +242,11 @@ class TestBreakingTheGlass:
         assert (judgement.may, judgement.breaks_glass) == (True, False)
 
     def test_an_approver_on_call_may_do_without_the_quorum(self) -> None:
-        stage = Stage()
-        stage.climbs(1, 0.7, to="prod")
-        assert judged(stage, BOTH, environment="prod").may
-        assert judged(stage, BOTH, glass=True, environment="prod").breaks_glass
-        assert stage.request("prod", 1, BOTH)["may_break_glass"] is True
+        scenario = Scenario()
+        scenario.promotes(1, 0.7, to="prod")
+        assert judged(scenario, BOTH, environment="prod").may
+        assert judged(scenario, BOTH, glass=True, environment="prod").breaks_glass
+        assert scenario.request("prod", 1, BOTH)["may_break_glass"] is True
 
     def test_unhashed_and_broken_artifacts_stay_out_all_the_same(self) -> None:
         assert judged(registered_stage(hashing=True), GIL, glass=True).code == "hashing"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from promotion.client.live_record import live_model, parse_live, signed_bytes
 from promotion.errors import IntegrityError, NotApproved
-from tests.fakes import GROUP, PREFIX, House
+from tests.fakes import GROUP, PREFIX, FakeService
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -21,10 +21,10 @@ JSON_VALUES = st.recursive(
 
 @pytest.fixture(scope="module")
 def value() -> str:
-    house = House()
-    house.climb(1)
-    house.project()
-    return house.ssm.values[f"{PREFIX}/{GROUP}/prod/live"]
+    fake = FakeService()
+    fake.promote(1)
+    fake.project()
+    return fake.ssm.values[f"{PREFIX}/{GROUP}/prod/live"]
 
 
 def test_a_record_names_its_model(value: str) -> None:
@@ -88,52 +88,54 @@ def test_the_record_of_another_place_is_refused(value: str) -> None:
 
 
 def test_a_revocation_with_nothing_behind_it_is_a_signed_record_too() -> None:
-    house = House()
-    house.climb(1)
-    house.revoke(1)
-    house.project()
-    record = parse_live(house.ssm.values[f"{PREFIX}/{GROUP}/prod/live"], group=GROUP, environment="prod")
+    fake = FakeService()
+    fake.promote(1)
+    fake.revoke(1)
+    fake.project()
+    record = parse_live(fake.ssm.values[f"{PREFIX}/{GROUP}/prod/live"], group=GROUP, environment="prod")
     assert record["revoked"] is True
     assert "model_package_version" not in record
-    assert house.signer.holds(signed_bytes(record), record["signature"])
+    assert fake.signer.holds(signed_bytes(record), record["signature"])
     with pytest.raises(NotApproved, match="was revoked"):
         live_model(record)
 
 
-def with_fields(house: House, value: str, **fields: Any) -> str:
+def with_fields(fake: FakeService, value: str, **fields: Any) -> str:
     """The record as the service would sign it with other fields in it."""
     record = {**json.loads(value), **fields}
-    return json.dumps({**record, "signature": house.signer.sign_text(signed_bytes(record))})
+    return json.dumps({**record, "signature": fake.signer.sign_text(signed_bytes(record))})
 
 
 @pytest.fixture(scope="module")
-def signed(value: str) -> tuple[House, str]:
-    house = House()
-    return house, with_fields(house, value)
+def signed(value: str) -> tuple[FakeService, str]:
+    fake = FakeService()
+    return fake, with_fields(fake, value)
 
 
 @pytest.mark.parametrize("schema", [1, 2])
-def test_a_record_of_the_next_release_is_read_with_its_unknown_fields(signed: tuple[House, str], schema: int) -> None:
-    house, value = signed
-    found = parse_live(with_fields(house, value, schema=schema, region="eu-west-1"), group=GROUP, environment="prod")
+def test_a_record_of_the_next_release_is_read_with_its_unknown_fields(
+    signed: tuple[FakeService, str], schema: int
+) -> None:
+    fake, value = signed
+    found = parse_live(with_fields(fake, value, schema=schema, region="eu-west-1"), group=GROUP, environment="prod")
     assert found["region"] == live_model(found).record["region"] == "eu-west-1"
-    assert house.signer.holds(signed_bytes(found), found["signature"])
-    assert not house.signer.holds(signed_bytes({**found, "region": "us-east-1"}), found["signature"])
+    assert fake.signer.holds(signed_bytes(found), found["signature"])
+    assert not fake.signer.holds(signed_bytes({**found, "region": "us-east-1"}), found["signature"])
 
 
 @pytest.mark.parametrize("schema", [0, 3, -1, True, "1", 1.0])
-def test_a_record_of_a_schema_further_away_is_refused(signed: tuple[House, str], schema: Any) -> None:
+def test_a_record_of_a_schema_further_away_is_refused(signed: tuple[FakeService, str], schema: Any) -> None:
     with pytest.raises(IntegrityError, match="no record of schema 1 to 2"):
         parse_live(with_fields(*signed, schema=schema), group=GROUP, environment="prod")
 
 
 @pytest.mark.parametrize("must", [["shared_artifact"], "shared_artifact", [1], {}])
-def test_a_record_that_must_be_understood_and_is_not_is_refused(signed: tuple[House, str], must: Any) -> None:
+def test_a_record_that_must_be_understood_and_is_not_is_refused(signed: tuple[FakeService, str], must: Any) -> None:
     with pytest.raises(IntegrityError, match="install a newer release"):
         parse_live(with_fields(*signed, must_understand=must), group=GROUP, environment="prod")
 
 
-def test_a_record_that_asks_for_nothing_new_is_read(signed: tuple[House, str]) -> None:
+def test_a_record_that_asks_for_nothing_new_is_read(signed: tuple[FakeService, str]) -> None:
     assert (
         parse_live(with_fields(*signed, must_understand=[]), group=GROUP, environment="prod")["must_understand"] == []
     )

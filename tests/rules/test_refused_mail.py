@@ -11,8 +11,8 @@ from promotion.domain.people import Actor, Requester
 from promotion.ledger.events import RefusedMail
 from promotion.rendering.documents.approval_request import refused_addresses
 from promotion.workflows import decisions
-from tests.fakes import GROUP, House
-from tests.rules.stage import ANN, BEGINNING, Stage, page
+from tests.fakes import GROUP, FakeService
+from tests.rules.scenario import ANN, BEGINNING, Scenario, page
 from tests.settled import Post
 
 DEE = Requester(actor=Actor(kind="requester", subject="dee@example.com", email="dee@example.com"), declared_by="self")
@@ -24,17 +24,17 @@ def of(group: str) -> Requester:
 
 def expired(post: Post, groups: list[str]) -> None:
     for group in groups:
-        post.house.register(1, group, requester=of(group))
-        post.house.project(group)
+        post.fake.register(1, group, requester=of(group))
+        post.fake.project(group)
     post.pass_time(hours=73)
     post.sent.clear()
     for group in groups:
-        decisions.keep_time(post.house.view(group).environment("dev"), world=post.house.world)
-        post.house.project(group)
+        decisions.keep_time(post.fake.view(group).environment("dev"), context=post.fake.context)
+        post.fake.project(group)
 
 
 def test_a_digest_ends_once_all_who_can_be_reached_have_had_it() -> None:
-    post = Post(House())
+    post = Post(FakeService())
     post.refused_for_good = "a@example.com"
     expired(post, ["a", "b"])
     post.pass_time(minutes=2)
@@ -50,10 +50,10 @@ def test_a_digest_ends_once_all_who_can_be_reached_have_had_it() -> None:
 
 
 def test_one_of_several_recipients_takes_no_mail_from_the_others() -> None:
-    post = Post(House())
+    post = Post(FakeService())
     post.refused_for_good = "ann@example.com"
-    post.house.register(1, requester=DEE)
-    assert post.house.project() == []
+    post.fake.register(1, requester=DEE)
+    assert post.fake.project() == []
     subject = f"[dev] {GROUP} v1: approve for dev"
     assert post.mails_to("ben@example.com") == [subject]
     assert post.mails_to("ann@example.com") == []
@@ -61,15 +61,15 @@ def test_one_of_several_recipients_takes_no_mail_from_the_others() -> None:
 
 
 def test_an_address_that_gets_mail_again_is_named_no_more() -> None:
-    post = Post(House())
+    post = Post(FakeService())
     post.refused_for_good = "ann@example.com"
-    post.house.register(1)
-    post.house.project()
+    post.fake.register(1)
+    post.fake.project()
     assert [each.address for each in post.untold] == ["ann@example.com"]
     post.refused_for_good = "ben@example.com"
     post.pass_time(hours=1)
-    post.house.register(2)
-    post.house.project()
+    post.fake.register(2)
+    post.fake.project()
     post.pass_time(minutes=10)
     assert [each.address for each in post.untold] == ["ben@example.com"]
 
@@ -91,15 +91,22 @@ def test_only_what_the_recipient_causes_is_for_good(code: str, said: str, for_go
 
 
 def test_the_page_names_who_is_told_nothing() -> None:
-    stage = Stage()
-    stage.registers(1)
-    situation = decisions.situation(stage.view, stage.view.version(1).requests["dev"].id, world=stage.world)
+    scenario = Scenario()
+    scenario.registers(1)
+    situation = decisions.situation(
+        scenario.view, scenario.view.version(1).requests["dev"].id, context=scenario.context
+    )
     before = replace(situation.request, requested_at=BEGINNING)
     situation = replace(situation, request=before)
 
     def refusal(address: str) -> RefusedMail:
         return RefusedMail(
-            group=stage.group, address=address, version=1, environment="dev", at=BEGINNING, reason="Illegal <address>"
+            group=scenario.group,
+            address=address,
+            version=1,
+            environment="dev",
+            at=BEGINNING,
+            reason="Illegal <address>",
         )
 
     refused = [refusal(address) for address in ("Ann@example.com", "dee@example.com", "gone@example.com")]
@@ -107,7 +114,7 @@ def test_the_page_names_who_is_told_nothing() -> None:
     assert [each["address"] for each in found] == ["Ann@example.com", "dee@example.com"]
     own = refused_addresses(situation, refused, replace(ANN, groups=frozenset()))
     assert [each["address"] for each in own] == ["dee@example.com"]
-    html = page("request", {**stage.request("dev", 1), "mail_refused": found})
+    html = page("request", {**scenario.request("dev", 1), "mail_refused": found})
     assert "SES refuses mail to" in html
     assert "Illegal &lt;address&gt;" in html
-    assert "SES refuses mail to" not in page("request", stage.request("dev", 1))
+    assert "SES refuses mail to" not in page("request", scenario.request("dev", 1))

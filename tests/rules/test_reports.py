@@ -18,8 +18,8 @@ from promotion.domain.people import Actor
 from promotion.errors import Invalid, Refused
 from promotion.rendering.sentences import sentence
 from promotion.workflows import runs
-from tests.fakes import CONFIG_TEXT, GROUP, House, a_run, as_client
-from tests.rules.stage import Stage, measured, page
+from tests.fakes import CONFIG_TEXT, GROUP, FakeService, a_run, as_client
+from tests.rules.scenario import Scenario, measured, page
 
 ARN = "arn:aws:sts::555555555555:assumed-role/evaluation/churn"
 REPORTER = Actor(kind="operator", subject=ARN)
@@ -46,47 +46,47 @@ def pictures(**files: bytes) -> str:
     return json.dumps({name.replace("_", "."): base64.b64encode(data).decode() for name, data in files.items()})
 
 
-def report(house: House, version: int = 1, environment: str = "dev", **changes: Any) -> None:
+def report(fake: FakeService, version: int = 1, environment: str = "dev", **changes: Any) -> None:
     evidence = a_run(environment, run=f"report-{environment}-{version}", reporter=ARN, **changes)
-    runs.record_inference(GROUP, version, evidence, world=house.world, actor=REPORTER)
+    runs.record_inference(GROUP, version, evidence, context=fake.context, actor=REPORTER)
 
 
 def test_a_report_counts_as_the_run_and_names_its_reporter() -> None:
-    house = House()
-    house.climb(1, to="dev")
-    report(house)
-    assert house.status(1, "test") == names.PENDING
-    assert house.view().version(1).requests["test"].gates_open
-    event = next(event for event in house.events() if event.kind == names.INFERENCE_COMPLETED)
+    fake = FakeService()
+    fake.promote(1, to="dev")
+    report(fake)
+    assert fake.status(1, "test") == names.PENDING
+    assert fake.view().version(1).requests["test"].gates_open
+    event = next(event for event in fake.events() if event.kind == names.INFERENCE_COMPLETED)
     assert event.actor == REPORTER
     assert sentence(event) == f"{ARN} reported an evaluation of v1 in dev"
 
 
 def test_gates_judge_a_report() -> None:
-    house = House()
-    house.climb(1, to="dev")
-    report(house, rouge=0.1)
-    assert not house.view().version(1).requests["test"].gates_open
+    fake = FakeService()
+    fake.promote(1, to="dev")
+    report(fake, rouge=0.1)
+    assert not fake.view().version(1).requests["test"].gates_open
 
 
 @pytest.mark.parametrize("environment", ["test", "prod"])
 def test_no_report_counts_where_the_version_is_not_approved(environment: str) -> None:
-    house = House()
-    house.climb(1, to="dev")
+    fake = FakeService()
+    fake.promote(1, to="dev")
     with pytest.raises(Refused, match=f"not approved for {environment}"):
-        report(house, environment=environment)
+        report(fake, environment=environment)
 
 
 def test_no_report_brings_back_what_was_rolled_back_or_revoked() -> None:
-    house = House()
+    fake = FakeService()
     for version in (1, 2):
-        house.climb(version, to="dev")
-    house.roll_back("dev")
+        fake.promote(version, to="dev")
+    fake.roll_back("dev")
     with pytest.raises(Refused):
-        report(house, 2)
-    house.revoke(1)
+        report(fake, 2)
+    fake.revoke(1)
     with pytest.raises(Refused):
-        report(house, 1)
+        report(fake, 1)
 
 
 def test_a_report_is_kept_below_its_group_and_environment_with_its_digest() -> None:
@@ -128,15 +128,15 @@ def test_an_invalid_report_is_refused_by_field_and_not_stored(changes: dict[str,
 
 @pytest.mark.parametrize(("reporter", "said"), [(ARN, ARN), ("555555555555", "account 555555555555")])
 def test_page_and_mail_say_whose_numbers_they_are(reporter: str, said: str) -> None:
-    stage = Stage()
-    stage.registers(1)
-    stage.decides("dev", 1)
-    stage.runs("dev", 1, measured(0.7, reporter=reporter))
-    shown = page("request", stage.request("test", 1))
+    scenario = Scenario()
+    scenario.registers(1)
+    scenario.decides("dev", 1)
+    scenario.runs("dev", 1, measured(0.7, reporter=reporter))
+    shown = page("request", scenario.request("test", 1))
     assert f"Reported for dev by {said}: no run of this service measured this." in shown
     assert "Measured by inference" not in shown
-    assert f"reported by {said}" in page("version", stage.version(1))
-    mail = stage.mails(names.APPROVAL_REQUESTED)[-1]
+    assert f"reported by {said}" in page("version", scenario.version(1))
+    mail = scenario.mails(names.APPROVAL_REQUESTED)[-1]
     assert f"Numbers reported by: {said}; not measured here" in " ".join(mail.text.split())
 
 

@@ -15,9 +15,9 @@ from promotion.formatting import duration, listed_names, number, principal, quan
 from promotion.rendering import pages
 from promotion.rendering.documents.board import next_waiting
 from promotion.rendering.documents.run_log import run_log
-from tests.rules import stories
+from tests.rules import scenarios
 from tests.rules.markup import Document
-from tests.rules.stage import ANN, AUD, BEGINNING, CHO, GIL, LINKS, Stage, measured, package, page
+from tests.rules.scenario import ANN, AUD, BEGINNING, CHO, GIL, LINKS, Scenario, measured, package, page
 
 DESCRIPTION = {
     "Domain": "MACHINE_LEARNING",
@@ -31,14 +31,14 @@ DESCRIPTION = {
 }  # fmt: skip
 
 
-def words(stage: Stage, environment: str, version: int, **more: Any) -> str:
-    return Document(page("request", stage.request(environment, version, **more))).words
+def words(scenario: Scenario, environment: str, version: int, **more: Any) -> str:
+    return Document(page("request", scenario.request(environment, version, **more))).words
 
 
 def test_the_registrys_description_is_on_the_page() -> None:
-    stage = Stage()
-    stage.registers(1, described=described(DESCRIPTION))
-    said = words(stage, "dev", 1)
+    scenario = Scenario()
+    scenario.registers(1, described=described(DESCRIPTION))
+    said = words(scenario, "dev", 1)
     for part in (
         "MACHINE_LEARNING",
         "CLASSIFICATION",
@@ -51,21 +51,21 @@ def test_the_registrys_description_is_on_the_page() -> None:
 
 
 def test_an_unknown_requester_is_shown_by_who_created_the_package() -> None:
-    stage = Stage()
-    stage.registers(1, requester=None, described=described(DESCRIPTION))
-    assert "Registered by: unknown; created by dee (role MLEngineer)" in words(stage, "dev", 1)
+    scenario = Scenario()
+    scenario.registers(1, requester=None, described=described(DESCRIPTION))
+    assert "Registered by: unknown; created by dee (role MLEngineer)" in words(scenario, "dev", 1)
 
 
 def test_only_what_a_gate_or_the_kind_of_model_asks_for_is_not_given() -> None:
-    stage = Stage()
-    stage.registers(1, metadata={}, description="")
-    assert "Not given" not in words(stage, "dev", 1)
-    stage.registers(2, metadata={"base_model": "google/flan-t5-small"}, description="")
-    assert "Not given: base model’s revision and licence." in words(stage, "dev", 2)
+    scenario = Scenario()
+    scenario.registers(1, metadata={}, description="")
+    assert "Not given" not in words(scenario, "dev", 1)
+    scenario.registers(2, metadata={"base_model": "google/flan-t5-small"}, description="")
+    assert "Not given: base model’s revision and licence." in words(scenario, "dev", 2)
 
 
 def test_a_run_that_failed_is_told_once_with_its_log() -> None:
-    html = page("request", stories.run_failed().request("test", 1))
+    html = page("request", scenarios.run_failed().request("test", 1))
     said = Document(html).words
     assert "The inference run in dev failed" in said
     # The tile that says what happened, and the box that says why nobody can approve.
@@ -82,11 +82,11 @@ def test_reported_and_registered_metrics_have_no_log() -> None:
 
 
 def test_registered_metrics_stand_beside_those_of_the_run() -> None:
-    stage = stories.open_gate()
-    said = words(stage, "test", 2)
+    scenario = scenarios.open_gate()
+    said = words(scenario, "test", 2)
     assert "Registered and measured" in said
     assert "Measured in dev" in said
-    assert "Registered and measured" not in words(stories.first_request(), "dev", 1)
+    assert "Registered and measured" not in words(scenarios.first_request(), "dev", 1)
 
 
 @pytest.mark.parametrize(
@@ -97,36 +97,36 @@ def test_registered_metrics_stand_beside_those_of_the_run() -> None:
     ],
 )
 def test_an_approver_sees_their_own_decision_and_the_next_step(verdict: str, title: str, after: str) -> None:
-    stage = stories.first_request()
-    stage.decides("dev", 1, verdict, by=ANN)
-    said = words(stage, "dev", 1)
+    scenario = scenarios.first_request()
+    scenario.decides("dev", 1, verdict, by=ANN)
+    said = words(scenario, "dev", 1)
     assert title in said or verdict == "Rejected"  # after a rejection the form to ask again stands there
     assert "Nothing to decide" not in said
     if verdict == "Approved":
         assert after in said
         assert "Requests that wait for you" in said
-    assert stage.request("dev", 1, ANN)["yours"] == {
+    assert scenario.request("dev", 1, ANN)["yours"] == {
         "title": title,
-        "text": stage.request("dev", 1, ANN)["yours"]["text"],
+        "text": scenario.request("dev", 1, ANN)["yours"]["text"],
     }
-    assert after in stage.request("dev", 1, ANN)["yours"]["text"]
-    assert stage.request("dev", 1, GIL)["yours"] is None
+    assert after in scenario.request("dev", 1, ANN)["yours"]["text"]
+    assert scenario.request("dev", 1, GIL)["yours"] is None
 
 
 def test_a_vote_short_of_the_quorum_says_how_many_more_are_needed() -> None:
-    said = words(stories.quorum(), "prod", 1)
+    said = words(scenarios.quorum(), "prod", 1)
     assert "You approved this 1 more approval by other people needed before it goes live." in said
-    assert stories.quorum().request("prod", 1, CHO)["yours"] is None
+    assert scenarios.quorum().request("prod", 1, CHO)["yours"] is None
 
 
 def test_any_two_versions_can_be_compared() -> None:
-    stage = stories.open_gate()
+    scenario = scenarios.open_gate()
     for one, other in ((2, 1), (1, 2)):
-        said = Document(page("version", stage.version(one, with_=other))).words
+        said = Document(page("version", scenario.version(one, with_=other))).words
         assert f"v{other}v{one}Change" in said
         assert "Measured in dev" in said
         assert "training_data" in said
-    assert "v1v2Change" not in Document(page("version", stage.version(2))).words
+    assert "v1v2Change" not in Document(page("version", scenario.version(2))).words
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ def test_a_principal_is_named_and_not_shown_as_an_arn(arn: str, said: str) -> No
 
 def test_a_name_given_by_the_provider_wins_over_the_arn() -> None:
     actor = Actor(kind="requester", subject="arn:aws:iam::123456789012:user/dee", name="Dee")
-    stage = Stage()
-    stage.registers(1, requester=Requester(actor=actor, declared_by="identity"))
-    assert "Registered by Dee (recorded by AWS)" in words(stage, "dev", 1)
+    scenario = Scenario()
+    scenario.registers(1, requester=Requester(actor=actor, declared_by="identity"))
+    assert "Registered by Dee (recorded by AWS)" in words(scenario, "dev", 1)
 
 
 def test_names_that_hold_commas_are_listed_so_that_they_can_be_told_apart() -> None:
@@ -189,7 +189,7 @@ def test_names_that_hold_commas_are_listed_so_that_they_can_be_told_apart() -> N
 
 
 def test_after_deciding_the_next_request_that_waits_for_the_person_is_one_click_away() -> None:
-    stage, other = stories.approved(), stories.open_gate()
+    scenario, other = scenarios.approved(), scenarios.open_gate()
 
     def asks(group: str, *, days: int, stop: str = "") -> EnvironmentState:
         until = BEGINNING + timedelta(days=days)
@@ -199,11 +199,11 @@ def test_after_deciding_the_next_request_that_waits_for_the_person_is_one_click_
     late, soon, stopped = asks("late", days=9), asks("soon", days=8), asks("stopped", days=7, stop="artifact")
     states = [late, soon, stopped, other.view.environment("test")]
     own = other.view.environment("test").pending_id
-    given: dict[str, Any] = {"links": LINKS, "now": stage.now, "apart_from": own}
-    found = next_waiting(states, ANN, stage.config, **given)
+    given: dict[str, Any] = {"links": LINKS, "now": scenario.now, "apart_from": own}
+    found = next_waiting(states, ANN, scenario.config, **given)
     assert (found["group"], found["more"]) == ("soon", 1)
-    assert next_waiting(states, AUD, stage.config, **given) == {}
-    document = stage.request("test", 2, ANN)
+    assert next_waiting(states, AUD, scenario.config, **given) == {}
+    document = scenario.request("test", 2, ANN)
     assert "Requests that wait for you" in page("request", document)
     html = page("request", {**document, "next_waiting": found})
     assert "Next: soon v2 for test" in html
@@ -212,10 +212,10 @@ def test_after_deciding_the_next_request_that_waits_for_the_person_is_one_click_
 
 
 def test_times_are_in_the_configured_zone_with_utc_beside_them() -> None:
-    stage = stories.first_request()
-    stage.config = replace(stage.config, mail=replace(stage.config.mail, time_zone="Europe/Berlin"))
-    html = pages.render("request", stage.request("dev", 1), person=ANN, zone="Europe/Berlin")
+    scenario = scenarios.first_request()
+    scenario.config = replace(scenario.config, mail=replace(scenario.config.mail, time_zone="Europe/Berlin"))
+    html = pages.render("request", scenario.request("dev", 1), person=ANN, zone="Europe/Berlin")
     assert "Mon 23 Nov 2026, 10:00 CET (09:00 UTC)" in html
     assert 'datetime="2026-11-23T09:00:00Z"' in html, "for programs it stays UTC"
-    stage.later(hours=80)
-    assert "CET (" in str(stage.request("dev", 1)["outcome"])
+    scenario.later(hours=80)
+    assert "CET (" in str(scenario.request("dev", 1)["outcome"])

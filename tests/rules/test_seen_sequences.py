@@ -11,63 +11,63 @@ import pytest
 from promotion.client.resolve import resolve
 from promotion.client.seen_sequences import remember, seen
 from promotion.errors import IntegrityError, Invalid, NotApproved
-from tests.fakes import GROUP, PREFIX, House
+from tests.fakes import GROUP, PREFIX, FakeService
 
 LIVE = f"{PREFIX}/{GROUP}/dev/live"
 
 
 @pytest.fixture
-def house() -> House:
-    house = House()
-    house.climb(1, to="dev")
-    house.project()
-    return house
+def fake() -> FakeService:
+    fake = FakeService()
+    fake.promote(1, to="dev")
+    fake.project()
+    return fake
 
 
 @pytest.fixture
-def resolved(house: House, tmp_path: Path) -> Callable[[], int]:
+def resolved(fake: FakeService, tmp_path: Path) -> Callable[[], int]:
     """Return the version that a pipeline with a memory gets."""
-    given: dict[str, Any] = {"public_key": house.signer.public_key, "prefix": PREFIX, "ssm": house.ssm}
+    given: dict[str, Any] = {"public_key": fake.signer.public_key, "prefix": PREFIX, "ssm": fake.ssm}
     return lambda: resolve(GROUP, "dev", remember=tmp_path / "kept" / "seen.json", **given).model_package_version
 
 
-def test_the_same_and_later_records_are_taken(house: House, resolved: Callable[[], int]) -> None:
+def test_the_same_and_later_records_are_taken(fake: FakeService, resolved: Callable[[], int]) -> None:
     assert (resolved(), resolved()) == (1, 1)
-    house.climb(2, to="dev")
-    house.project()
+    fake.promote(2, to="dev")
+    fake.project()
     assert resolved() == 2
 
 
-def test_an_older_record_that_was_put_back_is_refused(house: House, resolved: Callable[[], int]) -> None:
-    older = house.ssm.values[LIVE]
-    house.climb(2, to="dev")
-    house.project()
+def test_an_older_record_that_was_put_back_is_refused(fake: FakeService, resolved: Callable[[], int]) -> None:
+    older = fake.ssm.values[LIVE]
+    fake.promote(2, to="dev")
+    fake.project()
     assert resolved() == 2
-    house.ssm.values[LIVE] = older
+    fake.ssm.values[LIVE] = older
     with pytest.raises(IntegrityError, match="an older one was put back"):
         resolved()
 
 
-def test_a_revocation_is_remembered_too(house: House, resolved: Callable[[], int]) -> None:
-    older = house.ssm.values[LIVE]
-    house.revoke(1)
-    house.project()
+def test_a_revocation_is_remembered_too(fake: FakeService, resolved: Callable[[], int]) -> None:
+    older = fake.ssm.values[LIVE]
+    fake.revoke(1)
+    fake.project()
     with pytest.raises(NotApproved):
         resolved()
-    house.ssm.values[LIVE] = older
+    fake.ssm.values[LIVE] = older
     with pytest.raises(IntegrityError, match="an older one was put back"):
         resolved()
 
 
-def test_a_forged_record_is_not_remembered(house: House, resolved: Callable[[], int], tmp_path: Path) -> None:
+def test_a_forged_record_is_not_remembered(fake: FakeService, resolved: Callable[[], int], tmp_path: Path) -> None:
     assert resolved() == 1
     kept = (tmp_path / "kept" / "seen.json").read_bytes()
-    true = house.ssm.values[LIVE]
-    house.ssm.values[LIVE] = true.replace('"sequence":', '"sequence":9')
+    true = fake.ssm.values[LIVE]
+    fake.ssm.values[LIVE] = true.replace('"sequence":', '"sequence":9')
     with pytest.raises(IntegrityError, match="signature"):
         resolved()
     assert (tmp_path / "kept" / "seen.json").read_bytes() == kept
-    house.ssm.values[LIVE] = true
+    fake.ssm.values[LIVE] = true
     assert resolved() == 1
 
 

@@ -13,7 +13,7 @@ from promotion.formatting import change, number, share
 from promotion.rendering.channels import notice, plain, slack, teams
 from promotion.rendering.documents.board import board_document
 from tests.fakes import a_registration
-from tests.rules.stage import ANN, LINKS, Stage, measured, page, tiny_png
+from tests.rules.scenario import ANN, LINKS, Scenario, measured, page, tiny_png
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True) | st.integers(-(10**300), 10**300).map(float)
 TURNING = "accu\u202eracy\u2066"
@@ -45,12 +45,12 @@ def test_counts_are_still_written_out() -> None:
 
 
 def test_a_name_of_a_metric_turns_no_line_of_a_page() -> None:
-    stage = Stage()
-    stage.registers(1, evidence=a_registration(metrics={TURNING: Metric(value=0.5)}, latency_ms={TURNING: 3.0}))
+    scenario = Scenario()
+    scenario.registers(1, evidence=a_registration(metrics={TURNING: Metric(value=0.5)}, latency_ms={TURNING: 3.0}))
     for shown in (
-        page("version", stage.version(1)),
-        page("model", stage.model()),
-        page("request", stage.request("dev", 1)),
+        page("version", scenario.version(1)),
+        page("model", scenario.model()),
+        page("request", scenario.request("dev", 1)),
     ):
         assert not {"\u202e", "\u2066"} & set(shown)
         assert "accuracy" in shown
@@ -74,39 +74,39 @@ def test_no_name_of_a_runs_document_turns_a_line_anywhere() -> None:
         "cost_basis": TURNING,
         "pictures": (f"s3://evidence/{TURNING}.png", f"s3://evidence/metrics{TURNING}.png"),
     }
-    stage = Stage()
-    stage.registers(1, evidence=a_registration(**hostile))
-    stage.decides("dev", 1)
+    scenario = Scenario()
+    scenario.registers(1, evidence=a_registration(**hostile))
+    scenario.decides("dev", 1)
     for run in ("dev-1", TURNING):
-        stage.runs("dev", 1, measured(0.7, run_id=run, **{**hostile, "reporter": TURNING}))
-    stage.decides("test", 1)
-    stage.registers(2, evidence=a_registration(**hostile))
+        scenario.runs("dev", 1, measured(0.7, run_id=run, **{**hostile, "reporter": TURNING}))
+    scenario.decides("test", 1)
+    scenario.registers(2, evidence=a_registration(**hostile))
     slices = {TURNING: {TURNING: {TURNING: {"value": 0.5, "n": 3}}}}
     samples = [{"id": TURNING, "input": TURNING, "output": TURNING, "reference": TURNING, "score": 0.1}]
     shown = {
-        "model": page("model", stage.model()),
+        "model": page("model", scenario.model()),
         "request": page(
-            "request", stage.request("test", 1, slices=slices, samples=samples, picture=lambda _: tiny_png())
+            "request", scenario.request("test", 1, slices=slices, samples=samples, picture=lambda _: tiny_png())
         ),
-        "board": page("board", stage.board(wanted=TURNING, owner=TURNING)),
-        "a version": page("version", stage.version(1)),
-        "two versions": page("version", stage.version(2, with_=1)),
-        "mails": "".join(f"{mail.subject}{mail.text}{mail.html}" for mail in stage.mails()),
-        "messages": "".join(_messages(stage)),
+        "board": page("board", scenario.board(wanted=TURNING, owner=TURNING)),
+        "a version": page("version", scenario.version(1)),
+        "two versions": page("version", scenario.version(2, with_=1)),
+        "mails": "".join(f"{mail.subject}{mail.text}{mail.html}" for mail in scenario.mails()),
+        "messages": "".join(_messages(scenario)),
     }
     assert {name for name, text in shown.items() if {"\u202e", "\u2066"} & set(text)} == set()
 
 
-def _messages(stage: Stage) -> list[str]:
-    told = [notice(event, view=stage.view, config=stage.config, links=LINKS) for event in stage.events]
+def _messages(scenario: Scenario) -> list[str]:
+    told = [notice(event, view=scenario.view, config=scenario.config, links=LINKS) for event in scenario.events]
     cards = [json.dumps([slack(each), teams(each)], ensure_ascii=False) for each in told]
     return [*cards, *(text for each in told for text in plain(each))]
 
 
 def test_the_board_names_models_whose_states_cannot_be_read() -> None:
-    stage = Stage()
+    scenario = Scenario()
     broken = ["churn", "fraud\u202e"]
-    document = board_document([], ANN, stage.config, links=LINKS, now=stage.now, unreadable=broken)
+    document = board_document([], ANN, scenario.config, links=LINKS, now=scenario.now, unreadable=broken)
     assert document["unreadable"] == ["churn", "fraud"]
     assert "What the ledger says of churn and fraud can" in page("board", document)
     assert "promotion verify" in page("board", document)

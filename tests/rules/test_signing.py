@@ -13,7 +13,7 @@ from promotion.config.settings import Decision
 from promotion.domain import policy, signing
 from promotion.formatting import iso
 from tests.fakes import signed_in
-from tests.rules.stage import ANN, CONFIG, GROUP, Stage
+from tests.rules.scenario import ANN, CONFIG, GROUP, Scenario
 
 
 def signing_config() -> Config:
@@ -21,16 +21,16 @@ def signing_config() -> Config:
     return replace(CONFIG, environments=(replace(first, signature=True), *others))
 
 
-def decision(stage: Stage, verdict: str = "Approved") -> Any:
-    stage.registers(1)
-    stage.decides("dev", 1, verdict, by=signed_in(ANN, stage.world.now))
-    return next(e for e in stage.world.ledger.events(GROUP) if e.kind == names.DECISION_RECORDED)
+def decision(scenario: Scenario, verdict: str = "Approved") -> Any:
+    scenario.registers(1)
+    scenario.decides("dev", 1, verdict, by=signed_in(ANN, scenario.context.now))
+    return next(e for e in scenario.context.ledger.events(GROUP) if e.kind == names.DECISION_RECORDED)
 
 
 def test_a_signed_decision_records_name_role_meaning_time_and_what_was_shown() -> None:
-    stage = Stage(signing_config())
-    event = decision(stage)
-    view = stage.view
+    scenario = Scenario(signing_config())
+    event = decision(scenario)
+    view = scenario.view
     request = view.version(1).requests["dev"]
     assert event.data["signature"] == {
         "name": ANN.name,
@@ -43,18 +43,18 @@ def test_a_signed_decision_records_name_role_meaning_time_and_what_was_shown() -
 
 
 def test_a_rejection_means_a_rejection() -> None:
-    assert decision(Stage(signing_config()), "Rejected").data["signature"]["meaning"].startswith("I reject")
+    assert decision(Scenario(signing_config()), "Rejected").data["signature"]["meaning"].startswith("I reject")
 
 
 def test_elsewhere_a_decision_is_no_signature() -> None:
-    assert "signature" not in decision(Stage()).data
+    assert "signature" not in decision(Scenario()).data
 
 
 def test_every_decision_records_how_its_person_was_authenticated_and_by_which_group() -> None:
-    stage = Stage()
-    how = decision(stage).actor.authentication
+    scenario = Scenario()
+    how = decision(scenario).actor.authentication
     assert (how.issuer, how.subject, how.group) == ("https://login.example.com", ANN.subject, "ml-dev")
-    assert how.issued_at == stage.world.now
+    assert how.issued_at == scenario.context.now
 
 
 def test_each_signature_wants_credentials_entered_again() -> None:
@@ -64,12 +64,12 @@ def test_each_signature_wants_credentials_entered_again() -> None:
 
 
 def test_the_page_shows_what_is_signed() -> None:
-    stage = Stage(signing_config())
-    stage.registers(1)
-    shown = stage.request("dev", 1, ANN)["signature"]
+    scenario = Scenario(signing_config())
+    scenario.registers(1)
+    shown = scenario.request("dev", 1, ANN)["signature"]
     assert shown["name"] == ANN.name
     assert shown["approve"].startswith("I approve")
     assert shown["reject"].startswith("I reject")
-    plain = Stage()
+    plain = Scenario()
     plain.registers(1)
     assert plain.request("dev", 1, ANN)["signature"] is None

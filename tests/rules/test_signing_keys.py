@@ -14,139 +14,139 @@ from promotion.domain.canonical_json import canonical
 from promotion.errors import Invalid
 from promotion.ledger.events import StoredEvent, chained, head_after, key_change_bytes, signed
 from promotion.ledger.payloads import SigningKeyChanged
-from tests.fakes import CONFIG_TEXT, GROUP, PREFIX, House
+from tests.fakes import CONFIG_TEXT, GROUP, PREFIX, FakeService
 from tests.memory import LocalSigner
 
 PEM = LocalSigner().public_key
 
 
 @pytest.fixture
-def house() -> House:
+def fake() -> FakeService:
     """Version 1 live everywhere under the first key."""
-    house = House()
-    house.climb(1)
-    house.project()
-    assert house.lines() == []
-    return house
+    fake = FakeService()
+    fake.promote(1)
+    fake.project()
+    assert fake.lines() == []
+    return fake
 
 
-def changes(house: House) -> list[SigningKeyChanged]:
-    return [event.payload for event in house.events() if isinstance(event.payload, SigningKeyChanged)]
+def changes(fake: FakeService) -> list[SigningKeyChanged]:
+    return [event.payload for event in fake.events() if isinstance(event.payload, SigningKeyChanged)]
 
 
-def test_old_events_stay_right_and_what_was_live_is_signed_anew_by_rebuild(house: House) -> None:
-    house.later(days=1)
-    house.another_key()
-    [former] = house.config.signing.former
-    lines = [line for line in house.lines() if line.startswith("parameter")]
-    assert len(lines) == 3 == len(house.lines())
+def test_old_events_stay_right_and_what_was_live_is_signed_anew_by_rebuild(fake: FakeService) -> None:
+    fake.later(days=1)
+    fake.another_key()
+    [former] = fake.config.signing.former
+    lines = [line for line in fake.lines() if line.startswith("parameter")]
+    assert len(lines) == 3 == len(fake.lines())
     assert all(line.endswith(f"found one of {former.key_id}, which signed before") for line in lines)
-    house.cursors.reset(GROUP, names.PARAMETERS)
-    house.project()
-    assert house.lines() == []
+    fake.cursors.reset(GROUP, names.PARAMETERS)
+    fake.project()
+    assert fake.lines() == []
 
 
-def test_the_next_append_records_the_change_signed_by_both_keys(house: House) -> None:
-    before = house.signer
-    house.later(days=1)
-    house.another_key()
-    house.later(minutes=1)
-    house.roll_back("prod") if house.view().environment("prod").former else house.register(2)
-    [change] = changes(house)
-    [event] = [event for event in house.events() if event.kind == names.SIGNING_KEY_CHANGED]
-    text = key_change_bytes(GROUP, event.previous_hash, before.key_id, house.signer.key_id)
-    assert (change.before, change.after) == (before.key_id, house.signer.key_id)
+def test_the_next_append_records_the_change_signed_by_both_keys(fake: FakeService) -> None:
+    before = fake.signer
+    fake.later(days=1)
+    fake.another_key()
+    fake.later(minutes=1)
+    fake.roll_back("prod") if fake.view().environment("prod").former else fake.register(2)
+    [change] = changes(fake)
+    [event] = [event for event in fake.events() if event.kind == names.SIGNING_KEY_CHANGED]
+    text = key_change_bytes(GROUP, event.previous_hash, before.key_id, fake.signer.key_id)
+    assert (change.before, change.after) == (before.key_id, fake.signer.key_id)
     assert before.holds(text, change.signatures[before.key_id])
-    assert house.signer.holds(text, change.signatures[house.signer.key_id])
-    house.register(3)
-    assert len(changes(house)) == 1, "once"
-    house.project()
-    house.cursors.reset(GROUP, names.PARAMETERS)
-    house.project()
-    assert house.lines() == []
+    assert fake.signer.holds(text, change.signatures[fake.signer.key_id])
+    fake.register(3)
+    assert len(changes(fake)) == 1, "once"
+    fake.project()
+    fake.cursors.reset(GROUP, names.PARAMETERS)
+    fake.project()
+    assert fake.lines() == []
 
 
-def test_a_lost_key_is_replaced_without_its_own_signature(house: House) -> None:
-    house.later(days=1)
-    house.another_key(lost=True)
-    house.register(2)
-    [change] = changes(house)
-    assert set(change.signatures) == {house.signer.key_id}
-    house.cursors.reset(GROUP, names.PARAMETERS)
-    house.project()
-    assert house.lines() == []
+def test_a_lost_key_is_replaced_without_its_own_signature(fake: FakeService) -> None:
+    fake.later(days=1)
+    fake.another_key(lost=True)
+    fake.register(2)
+    [change] = changes(fake)
+    assert set(change.signatures) == {fake.signer.key_id}
+    fake.cursors.reset(GROUP, names.PARAMETERS)
+    fake.project()
+    assert fake.lines() == []
 
 
-def test_keys_are_replaced_more_than_once(house: House) -> None:
+def test_keys_are_replaced_more_than_once(fake: FakeService) -> None:
     for version in (2, 3, 4):
-        house.later(days=1)
-        house.another_key()
-        house.later(minutes=1)
-        house.register(version)
-    assert [change.after for change in changes(house)][-1] == house.signer.key_id
-    house.cursors.reset(GROUP, names.PARAMETERS)
-    house.project()
-    assert house.lines() == []
+        fake.later(days=1)
+        fake.another_key()
+        fake.later(minutes=1)
+        fake.register(version)
+    assert [change.after for change in changes(fake)][-1] == fake.signer.key_id
+    fake.cursors.reset(GROUP, names.PARAMETERS)
+    fake.project()
+    assert fake.lines() == []
 
 
-def test_without_the_former_key_in_the_configuration_old_events_are_another_keys(house: House) -> None:
-    house.another_key()
-    house.config = replace(house.config, signing=Signing())
-    assert any("expected a signature of the signing key, found another's" in line for line in house.lines())
+def test_without_the_former_key_in_the_configuration_old_events_are_another_keys(fake: FakeService) -> None:
+    fake.another_key()
+    fake.config = replace(fake.config, signing=Signing())
+    assert any("expected a signature of the signing key, found another's" in line for line in fake.lines())
 
 
-def forged(house: House, by: LocalSigner, **later: float) -> None:
+def forged(fake: FakeService, by: LocalSigner, **later: float) -> None:
     """An event that `by` signed is put at the ledger's end."""
-    house.later(**later)
-    head = house.ledger.head(GROUP)
-    payload = SigningKeyChanged(before="x", after=house.signer.key_id)
+    fake.later(**later)
+    head = fake.ledger.head(GROUP)
+    payload = SigningKeyChanged(before="x", after=fake.signer.key_id)
     from promotion.domain.people import SYSTEM
     from promotion.ledger.events import happened
 
     [event] = signed(
-        chained(head, [happened(payload, SYSTEM)], time=house.now, policy_digest=head.policy_digest), by.sign, by.key_id
+        chained(head, [happened(payload, SYSTEM)], time=fake.now, policy_digest=head.policy_digest), by.sign, by.key_id
     )
-    house.ledger.items[GROUP, f"EVENT#{event.sequence:010d}"] = canonical(event.stored())
-    house.ledger.items[GROUP, "HEAD"] = canonical(head_after(head, [event]))
+    fake.ledger.items[GROUP, f"EVENT#{event.sequence:010d}"] = canonical(event.stored())
+    fake.ledger.items[GROUP, "HEAD"] = canonical(head_after(head, [event]))
 
 
-def test_a_former_key_signs_nothing_after_its_time(house: House) -> None:
-    before = house.signer
-    house.another_key()
-    forged(house, before, days=1)
-    assert any("a signature of the signing key, found another's" in line for line in house.lines())
+def test_a_former_key_signs_nothing_after_its_time(fake: FakeService) -> None:
+    before = fake.signer
+    fake.another_key()
+    forged(fake, before, days=1)
+    assert any("a signature of the signing key, found another's" in line for line in fake.lines())
 
 
-def test_a_former_key_signs_nothing_after_the_present_one_whatever_time_it_says(house: House) -> None:
-    before = house.signer
-    house.later(days=1)
-    house.another_key()
-    house.later(minutes=1)
-    house.register(2)
-    forged(house, before, days=-1)
-    last = house.events()[-1].sequence
-    assert f"ledger {GROUP} event {last}: expected a signature of the signing key, found another's" in house.lines()
+def test_a_former_key_signs_nothing_after_the_present_one_whatever_time_it_says(fake: FakeService) -> None:
+    before = fake.signer
+    fake.later(days=1)
+    fake.another_key()
+    fake.later(minutes=1)
+    fake.register(2)
+    forged(fake, before, days=-1)
+    last = fake.events()[-1].sequence
+    assert f"ledger {GROUP} event {last}: expected a signature of the signing key, found another's" in fake.lines()
 
 
-def test_a_change_of_keys_that_was_not_signed_by_the_new_one_is_told(house: House) -> None:
-    forged(house, house.signer)
-    last = house.events()[-1].sequence
-    assert house.lines() == [f"ledger {GROUP} event {last}: expected a signature of {house.signer.key_id}, found none"]
+def test_a_change_of_keys_that_was_not_signed_by_the_new_one_is_told(fake: FakeService) -> None:
+    forged(fake, fake.signer)
+    last = fake.events()[-1].sequence
+    assert fake.lines() == [f"ledger {GROUP} event {last}: expected a signature of {fake.signer.key_id}, found none"]
 
 
-def test_a_restored_ledger_is_told_from_records_of_the_key_before(house: House) -> None:
+def test_a_restored_ledger_is_told_from_records_of_the_key_before(fake: FakeService) -> None:
     """The table went back in time, and the key changed since: what it signed still says what is missing."""
-    copy = dict(house.ledger.items)
-    house.climb(2)
-    house.project()
-    house.another_key()
-    house.ledger.items = copy
-    assert any("its tail was cut, or an older copy restored" in line for line in house.lines())
+    copy = dict(fake.ledger.items)
+    fake.promote(2)
+    fake.project()
+    fake.another_key()
+    fake.ledger.items = copy
+    assert any("its tail was cut, or an older copy restored" in line for line in fake.lines())
 
 
-def test_the_key_of_an_event_stands_beside_its_text(house: House) -> None:
-    stored = [event.stored() for event in house.events() if event.signature]
-    assert {each.key_id for each in stored} == {house.signer.key_id}
+def test_the_key_of_an_event_stands_beside_its_text(fake: FakeService) -> None:
+    stored = [event.stored() for event in fake.events() if event.signature]
+    assert {each.key_id for each in stored} == {fake.signer.key_id}
     assert all(each.key_id not in each.text for each in stored)
     assert StoredEvent(text="{}", hash="").key_id == ""
 

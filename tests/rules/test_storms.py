@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from promotion import names
 from promotion.domain.people import Actor, Requester
 from promotion.workflows import decisions, storms
-from tests.fakes import ANN, GROUP, House
+from tests.fakes import ANN, GROUP, FakeService
 from tests.settled import Post
 
 DEE = Requester(actor=Actor(kind="requester", subject="dee@example.com", email="dee@example.com"), declared_by="self")
@@ -19,8 +19,8 @@ DEE = Requester(actor=Actor(kind="requester", subject="dee@example.com", email="
 
 def arriving(post: Post, order: list[int], apart_s: float = 1.0) -> None:
     for version in order:
-        post.house.register(version, requester=DEE)
-        assert post.house.project() == []
+        post.fake.register(version, requester=DEE)
+        assert post.fake.project() == []
         post.pass_time(seconds=apart_s)
 
 
@@ -32,7 +32,7 @@ def shuffled(count: int) -> list[int]:
 
 
 def test_the_first_request_of_a_storm_is_mailed_at_once_and_the_newest_once_it_is_quiet() -> None:
-    post = Post(House())
+    post = Post(FakeService())
     order = shuffled(30)
     arriving(post, order)
     assert post.mails_to("ann@example.com") == [f"[dev] {GROUP} v{order[0]}: approve for dev"]
@@ -44,7 +44,7 @@ def test_the_first_request_of_a_storm_is_mailed_at_once_and_the_newest_once_it_i
 
 
 def test_requesters_of_superseded_versions_get_one_digest() -> None:
-    post = Post(House())
+    post = Post(FakeService())
     arriving(post, shuffled(30))
     post.pass_time(minutes=5)
     [subject] = post.mails_to("dee@example.com")
@@ -55,7 +55,7 @@ def test_requesters_of_superseded_versions_get_one_digest() -> None:
 
 
 def test_channels_are_told_what_is_mailed_and_nothing_of_dead_requests() -> None:
-    post = Post(House())
+    post = Post(FakeService())
     order = shuffled(30)
     arriving(post, order)
     post.pass_time(minutes=5)
@@ -66,71 +66,71 @@ def test_channels_are_told_what_is_mailed_and_nothing_of_dead_requests() -> None
 
 
 def test_channels_are_told_once_of_a_request_whose_mail_fails_at_first() -> None:
-    post = Post(House())
+    post = Post(FakeService())
     post.refused = "ann@example.com"
-    post.house.register(1, requester=DEE)
-    assert [failure.target for failure in post.house.project()] == [names.MAIL]
+    post.fake.register(1, requester=DEE)
+    assert [failure.target for failure in post.fake.project()] == [names.MAIL]
     post.refused = ""
-    assert post.house.project() == []
+    assert post.fake.project() == []
     assert post.told == [(names.APPROVAL_REQUESTED, [1])]
 
 
 def test_a_single_version_of_ones_own_that_is_superseded_is_no_news() -> None:
-    post = Post(House())
+    post = Post(FakeService())
     arriving(post, [1, 2], apart_s=600)
     assert post.mails_to("dee@example.com") == []
 
 
 def test_requests_that_come_one_by_one_are_each_mailed_at_once() -> None:
-    post = Post(House())
+    post = Post(FakeService())
     for number in (1, 2, 3):
-        post.house.register(number)
-        post.house.project()
+        post.fake.register(number)
+        post.fake.project()
         assert len(post.mails_to("ann@example.com")) == number
         post.pass_time(seconds=60)
 
 
 def test_a_storm_that_does_not_end_is_mailed_every_five_times_settle() -> None:
-    post = Post(House())
+    post = Post(FakeService())
     arriving(post, list(range(1, 61)), apart_s=10)
     assert len(post.mails_to("ann@example.com")) == 3, "at once, after 300 s, after 600 s"
 
 
 def test_nobody_gets_mail_about_what_was_decided_while_its_mail_waited() -> None:
-    post = Post(House())
+    post = Post(FakeService())
     arriving(post, [1, 2])
-    post.house.decide(2, "dev", verdict=names.REJECTED)
-    post.house.project()
+    post.fake.decide(2, "dev", verdict=names.REJECTED)
+    post.fake.project()
     post.pass_time(minutes=5)
     assert post.mails_to("ben@example.com") == [f"[dev] {GROUP} v1: approve for dev"]
 
 
 def test_other_mail_of_the_group_does_not_wait() -> None:
-    post = Post(House())
+    post = Post(FakeService())
     arriving(post, [1, 2])
-    post.house.revoke(1)
-    post.house.project()
+    post.fake.revoke(1)
+    post.fake.project()
     assert any("revoked" in subject for subject in post.mails_to("ben@example.com"))
 
 
 def test_without_settle_everything_is_mailed_at_once() -> None:
-    house = House()
-    house.config = replace(house.config, mail=replace(house.config.mail, settle="0s"))
-    post = Post(house)
+    fake = FakeService()
+    fake.config = replace(fake.config, mail=replace(fake.config.mail, settle="0s"))
+    post = Post(fake)
     arriving(post, [1, 2, 3])
     assert len(post.mails_to("ann@example.com")) == 3
     assert post.held.timers == []
 
 
 def test_reminders_of_many_requests_are_one_mail_to_each_approver() -> None:
-    post, groups = Post(House()), [f"group-{number:02d}" for number in range(18)]
+    post, groups = Post(FakeService()), [f"group-{number:02d}" for number in range(18)]
     for group in groups:
-        post.house.register(1, group)
-        post.house.project(group)
+        post.fake.register(1, group)
+        post.fake.project(group)
     post.sent.clear()
     post.pass_time(hours=37)
     decisions.record_decision(
-        post.house.asked(1, "dev", groups[0]), ANN, names.APPROVED, "Good.", world=post.house.world
+        post.fake.asked(1, "dev", groups[0]), ANN, names.APPROVED, "Good.", context=post.fake.context
     )
     sweep(post, groups)
     assert post.mails_to("ann@example.com") == ["17 requests are still pending"]
@@ -138,32 +138,32 @@ def test_reminders_of_many_requests_are_one_mail_to_each_approver() -> None:
 
 
 def test_expiries_of_many_requests_are_one_mail_and_one_alone_is_the_usual_mail() -> None:
-    post, groups = Post(House()), [f"group-{number:02d}" for number in range(3)]
+    post, groups = Post(FakeService()), [f"group-{number:02d}" for number in range(3)]
     for group in groups:
-        post.house.register(1, group, requester=DEE)
-        post.house.project(group)
+        post.fake.register(1, group, requester=DEE)
+        post.fake.project(group)
     post.sent.clear()
     post.pass_time(hours=73)
     sweep(post, groups)
     assert post.mails_to("dee@example.com") == ["3 requests expired"]
-    alone = Post(House())
-    alone.house.register(1, requester=DEE)
-    alone.house.project()
+    alone = Post(FakeService())
+    alone.fake.register(1, requester=DEE)
+    alone.fake.project()
     alone.pass_time(hours=73)
     sweep(alone, [GROUP])
     assert alone.mails_to("dee@example.com") == [f"[dev] {GROUP} v1: request expired"]
 
 
 def test_a_digest_that_broke_off_goes_on_with_those_who_had_none() -> None:
-    post = Post(House())
+    post = Post(FakeService())
     for group in ("a", "b"):
-        post.house.register(1, group, requester=replace(DEE, actor=replace(DEE.actor, email=f"{group}@example.com")))
-        post.house.project(group)
+        post.fake.register(1, group, requester=replace(DEE, actor=replace(DEE.actor, email=f"{group}@example.com")))
+        post.fake.project(group)
     post.sent.clear()
     post.pass_time(hours=73)
     for group in ("a", "b"):
-        decisions.keep_time(post.house.view(group).environment("dev"), world=post.house.world)
-        post.house.project(group)
+        decisions.keep_time(post.fake.view(group).environment("dev"), context=post.fake.context)
+        post.fake.project(group)
     whole, calls = post.held.put, []
 
     def dying(waiting: object) -> None:
@@ -183,16 +183,16 @@ def test_a_digest_that_broke_off_goes_on_with_those_who_had_none() -> None:
 
 
 def test_an_address_that_ses_refuses_stops_no_other_digest() -> None:
-    post, groups = Post(House()), ["a", "b", "c"]
+    post, groups = Post(FakeService()), ["a", "b", "c"]
     for group in groups:
-        post.house.register(1, group, requester=replace(DEE, actor=replace(DEE.actor, email=f"{group}@example.com")))
-        post.house.project(group)
+        post.fake.register(1, group, requester=replace(DEE, actor=replace(DEE.actor, email=f"{group}@example.com")))
+        post.fake.project(group)
     post.pass_time(hours=73)
     post.sent.clear()
     post.refused = "a@example.com"
     for group in groups:
-        decisions.keep_time(post.house.view(group).environment("dev"), world=post.house.world)
-        post.house.project(group)
+        decisions.keep_time(post.fake.view(group).environment("dev"), context=post.fake.context)
+        post.fake.project(group)
     with pytest.raises(ValueError, match="refused"):
         post.pass_time(minutes=2)
     assert [len(post.mails_to(f"{group}@example.com")) for group in groups] == [0, 1, 1]
@@ -200,11 +200,11 @@ def test_an_address_that_ses_refuses_stops_no_other_digest() -> None:
 
 
 def test_an_environment_whose_mail_is_refused_keeps_no_other_from_its_own() -> None:
-    post = Post(House())
-    post.house.climb(1, to="test")
-    post.house.measure(1, "test", 0.7)
-    post.house.project()
-    asked = post.house.ledger.head(GROUP).sequence
+    post = Post(FakeService())
+    post.fake.promote(1, to="test")
+    post.fake.measure(1, "test", 0.7)
+    post.fake.project()
+    asked = post.fake.ledger.head(GROUP).sequence
     arriving(post, [2, 3])
     post.sent.clear()
     before = post.held.storms(GROUP)["dev"].last_at
@@ -218,36 +218,36 @@ def test_an_environment_whose_mail_is_refused_keeps_no_other_from_its_own() -> N
 
 
 def test_the_same_request_once_more_changes_nothing_of_a_storm() -> None:
-    house, settle = House(), timedelta(seconds=60)
-    first = storms.requested(None, 2, house.now, settle)
-    assert storms.requested(first, 2, house.now, settle) == first
-    held = storms.requested(first, 5, house.now + timedelta(seconds=10), settle)
-    assert storms.requested(held, 5, house.now + timedelta(seconds=10), settle) == held
-    assert held.due(settle) == house.now + timedelta(seconds=70)
+    fake, settle = FakeService(), timedelta(seconds=60)
+    first = storms.requested(None, 2, fake.now, settle)
+    assert storms.requested(first, 2, fake.now, settle) == first
+    held = storms.requested(first, 5, fake.now + timedelta(seconds=10), settle)
+    assert storms.requested(held, 5, fake.now + timedelta(seconds=10), settle) == held
+    assert held.due(settle) == fake.now + timedelta(seconds=70)
 
 
 def sweep(post: Post, groups: list[str]) -> None:
     """The sweep times every request; a second apart, and then the minutes pass in which mail settles."""
     for group in groups:
-        decisions.keep_time(post.house.view(group).environment("dev"), world=post.house.world)
-        assert post.house.project(group) == []
+        decisions.keep_time(post.fake.view(group).environment("dev"), context=post.fake.context)
+        assert post.fake.project(group) == []
         post.pass_time(seconds=1)
     post.pass_time(minutes=3)
 
 
 def test_a_group_that_cannot_be_read_keeps_no_other_from_its_digest() -> None:
-    post = Post(House())
+    post = Post(FakeService())
     for group in ("broken", "whole"):
         for version in (1, 2, 3):
-            post.house.register(version, group, requester=DEE)
+            post.fake.register(version, group, requester=DEE)
     for group in ("broken", "whole"):
-        assert post.house.project(group) == []
+        assert post.fake.project(group) == []
     assert {group for group, _ in post.held.waiting} == {"broken", "whole"}
-    for (group, key), _ in list(post.house.ledger.items.items()):
+    for (group, key), _ in list(post.fake.ledger.items.items()):
         if group == "broken" and key.startswith("EVENT#"):
-            post.house.ledger.items[group, key] = b"[" * 4_000
+            post.fake.ledger.items[group, key] = b"[" * 4_000
     post.held.timers.clear()
-    post.house.now += timedelta(minutes=5)
+    post.fake.now += timedelta(minutes=5)
     with pytest.raises((ValueError, RecursionError)):
         post.mail.send_digest()
     assert post.mails_to("dee@example.com") == ["2 requests of whole were superseded"]

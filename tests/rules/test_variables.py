@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from promotion.domain.package_changes import changes
 from promotion.domain.variables import CHANGED, HIDDEN, changed, is_secret, shown
 from promotion.rendering.documents.card import DIFFERS_FURTHER, differences, package_document
-from tests.rules.stage import CONFIG, Stage, package, page
+from tests.rules.scenario import CONFIG, Scenario, package, page
 
 TOKEN = "hf_" + "a1B2" * 8
 
@@ -70,22 +70,22 @@ def test_a_secret_that_changes_is_told_and_not_shown() -> None:
     assert changed("HF_TASK", "a", "b") == ("a", "b")
 
 
-def staged(**environment: str) -> Stage:
-    stage = Stage()
+def staged(**environment: str) -> Scenario:
+    scenario = Scenario()
     [container] = package(1).containers
-    stage.registers(1, containers=(replace(container, environment=environment),))
-    return stage
+    scenario.registers(1, containers=(replace(container, environment=environment),))
+    return scenario
 
 
 def test_pages_show_names_and_values() -> None:
-    stage = staged(HF_TASK="summarization", DTYPE="bfloat16", HF_TOKEN=TOKEN)
-    for document in (page("request", stage.request("dev", 1)), page("version", stage.version(1))):
+    scenario = staged(HF_TASK="summarization", DTYPE="bfloat16", HF_TOKEN=TOKEN)
+    for document in (page("request", scenario.request("dev", 1)), page("version", scenario.version(1))):
         words = html.unescape(document)
         assert "<code>DTYPE=bfloat16</code><br>" in words
         assert "<code>HF_TASK=summarization</code>" in words
         assert f"<code>HF_TOKEN={HIDDEN}</code>" in words
         assert TOKEN not in words
-    assert TOKEN not in str(stage.request("dev", 1))
+    assert TOKEN not in str(scenario.request("dev", 1))
 
 
 def test_without_variables_the_page_says_so() -> None:
@@ -113,8 +113,8 @@ def test_a_comparison_with_the_live_version_shows_no_secret() -> None:
 def test_all_of_a_variable_is_shown() -> None:
     """SageMaker takes names and values of 1,024 characters, and none hides behind another's beginning."""
     name, value = "N" * 1000, "a harmless beginning " * 30
-    stage = staged(**{f"{name}A": f"{value}one", f"{name}B": f"{value}two"})
-    [container] = package_document(stage.view.version(1).package, None, CONFIG.environment_names)["containers"]
+    scenario = staged(**{f"{name}A": f"{value}one", f"{name}B": f"{value}two"})
+    [container] = package_document(scenario.view.version(1).package, None, CONFIG.environment_names)["containers"]
     assert container["environment"] == {f"{name}A": f"{value}one", f"{name}B": f"{value}two"}
 
 
@@ -130,7 +130,7 @@ def test_each_container_of_a_pipeline_is_compared_with_lives() -> None:
     [first] = package(1).containers
     second = replace(first, image="pre:1", sha256="aa" * 32, environment={"MODE": "strict"})
     other = replace(second, image="pre:2", sha256="bb" * 32, environment={"MODE": "lax"})
-    live, candidate = Stage(), Stage()
+    live, candidate = Scenario(), Scenario()
     live.registers(1, containers=(first, second))
     candidate.registers(1, containers=(first, other))
     found = differences(candidate.view.version(1), live.view.version(1), CONFIG.environment_names)

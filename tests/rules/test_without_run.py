@@ -12,7 +12,7 @@ from promotion.config.loading import Config
 from promotion.config.settings import EnvironmentOverride, Gate, GroupOverride
 from promotion.domain import without_run
 from promotion.workflows.unmeasured import record_unmeasured
-from tests.rules.stage import CONFIG, GROUP, Stage, measured, page, registered
+from tests.rules.scenario import CONFIG, GROUP, Scenario, measured, page, registered
 
 NO_INPUT = "There is no input at s3://models/news/dev/input.jsonl"
 
@@ -23,15 +23,15 @@ def config(*, gates: tuple[Gate, ...] = (), chosen: Literal["ask", "wait"] | Non
     return replace(CONFIG, environments=(replace(dev, without_run=chosen), replace(test, gates=gates), *others))
 
 
-def live_in_dev(rules: Config) -> Stage:
-    stage = Stage(rules)
-    stage.registers(1, evidence=registered(0.7))
-    stage.decides("dev", 1)
-    return stage
+def live_in_dev(rules: Config) -> Scenario:
+    scenario = Scenario(rules)
+    scenario.registers(1, evidence=registered(0.7))
+    scenario.decides("dev", 1)
+    return scenario
 
 
-def unmeasured(stage: Stage, name: str = "dev") -> str:
-    return record_unmeasured(stage.group, 1, name, NO_INPUT, world=stage.world).note
+def unmeasured(scenario: Scenario, name: str = "dev") -> str:
+    return record_unmeasured(scenario.group, 1, name, NO_INPUT, context=scenario.context).note
 
 
 METRIC = (Gate(metric="rougeL", min=0.6),)
@@ -52,40 +52,40 @@ METRIC = (Gate(metric="rougeL", min=0.6),)
 def test_by_default_the_next_environment_is_asked_where_its_gates_need_nothing_measured(
     gates: tuple[Gate, ...], chosen: Literal["ask", "wait"] | None, asks: bool
 ) -> None:
-    stage = live_in_dev(config(gates=gates, chosen=chosen))
-    unmeasured(stage)
-    assert ("test" in stage.view.version(1).requests) == asks
-    assert stage.events[-2 if asks else -1].kind == names.INFERENCE_SKIPPED
+    scenario = live_in_dev(config(gates=gates, chosen=chosen))
+    unmeasured(scenario)
+    assert ("test" in scenario.view.version(1).requests) == asks
+    assert scenario.events[-2 if asks else -1].kind == names.INFERENCE_SKIPPED
 
 
 def test_a_group_may_choose_otherwise() -> None:
     override = GroupOverride(environments={"dev": EnvironmentOverride(without_run="wait")})
-    stage = live_in_dev(replace(config(), groups_override={GROUP: override}))
-    unmeasured(stage)
-    assert "test" not in stage.view.version(1).requests
+    scenario = live_in_dev(replace(config(), groups_override={GROUP: override}))
+    unmeasured(scenario)
+    assert "test" not in scenario.view.version(1).requests
 
 
 def test_the_request_says_that_nothing_was_measured() -> None:
-    stage = live_in_dev(config())
-    unmeasured(stage)
-    document = stage.request("test", 1)
+    scenario = live_in_dev(config())
+    unmeasured(scenario)
+    document = scenario.request("test", 1)
     assert document["evidence"]["problems"] == [f"Not measured in dev: {NO_INPUT}."]
     assert "Not measured in dev" in page("request", document)
-    [mail] = stage.mails(names.APPROVAL_REQUESTED)[-1:]
+    [mail] = scenario.mails(names.APPROVAL_REQUESTED)[-1:]
     assert "Not measured in dev" in " ".join(mail.text.split())
-    assert stage.mails(names.INFERENCE_SKIPPED) == []
+    assert scenario.mails(names.INFERENCE_SKIPPED) == []
 
 
 def test_asked_in_spite_of_a_gate_on_a_metric_it_is_stopped_by_it() -> None:
-    stage = live_in_dev(config(gates=METRIC, chosen="ask"))
-    unmeasured(stage)
-    assert not stage.view.version(1).requests["test"].gates_open
+    scenario = live_in_dev(config(gates=METRIC, chosen="ask"))
+    unmeasured(scenario)
+    assert not scenario.view.version(1).requests["test"].gates_open
 
 
 def test_team_and_requester_are_mailed_what_is_missing_and_how_to_report_it() -> None:
-    stage = live_in_dev(config(gates=METRIC))
-    unmeasured(stage)
-    team, own = stage.mails(names.INFERENCE_SKIPPED)
+    scenario = live_in_dev(config(gates=METRIC))
+    unmeasured(scenario)
+    team, own = scenario.mails(names.INFERENCE_SKIPPED)
     assert (team.to, own.to) == (("ann@example.com", "ben@example.com"), ("dee@example.com",))
     for mail in (team, own):
         said = " ".join(mail.text.split())
@@ -95,32 +95,32 @@ def test_team_and_requester_are_mailed_what_is_missing_and_how_to_report_it() ->
 
 
 def test_it_is_recorded_once_however_often_a_schedule_finds_nothing() -> None:
-    stage = live_in_dev(config(gates=METRIC))
-    unmeasured(stage)
-    head = stage.view.head
+    scenario = live_in_dev(config(gates=METRIC))
+    unmeasured(scenario)
+    head = scenario.view.head
     for _ in range(3):
-        assert "recorded already" in unmeasured(stage)
-    assert stage.view.head == head
+        assert "recorded already" in unmeasured(scenario)
+    assert scenario.view.head == head
 
 
 def test_results_that_come_later_ask_or_add_to_what_was_asked() -> None:
     for rules in (config(gates=METRIC), config()):
-        stage = live_in_dev(rules)
-        unmeasured(stage)
-        stage.runs("dev", 1, measured(0.8, run_id="late"))
-        request = stage.view.version(1).requests["test"]
+        scenario = live_in_dev(rules)
+        unmeasured(scenario)
+        scenario.runs("dev", 1, measured(0.8, run_id="late"))
+        request = scenario.view.version(1).requests["test"]
         assert (request.attempt, request.evidence.run_id) == (1, "late")
 
 
 def test_versions_no_longer_live_or_already_decided_are_left_alone() -> None:
-    stage = live_in_dev(config())
-    unmeasured(stage)
-    stage.decides("test", 1, "Rejected")
-    assert "asked already" in unmeasured(stage) or "recorded already" in unmeasured(stage)
+    scenario = live_in_dev(config())
+    unmeasured(scenario)
+    scenario.decides("test", 1, "Rejected")
+    assert "asked already" in unmeasured(scenario) or "recorded already" in unmeasured(scenario)
     gone = live_in_dev(config())
     gone.revokes(1)
     assert "not live" in unmeasured(gone)
-    last = Stage(replace(CONFIG, environments=CONFIG.environments[:1]))
+    last = Scenario(replace(CONFIG, environments=CONFIG.environments[:1]))
     last.registers(1)
     last.decides("dev", 1)
     assert "no environment comes after" in unmeasured(last)
@@ -130,10 +130,10 @@ def test_versions_no_longer_live_or_already_decided_are_left_alone() -> None:
     ("chosen", "said"), [("ask", "asked without a measurement"), ("wait", "nobody is asked until results are reported")]
 )
 def test_before_the_decision_only_what_will_happen_is_promised(chosen: Literal["ask", "wait"], said: str) -> None:
-    stage = Stage(config(chosen=chosen))
-    stage.registers(1)
-    assert said in stage.request("dev", 1)["consequences"]["approve"]
-    stage.decides("dev", 1)
-    [mail] = stage.mails(names.MODEL_PROMOTED)
+    scenario = Scenario(config(chosen=chosen))
+    scenario.registers(1)
+    assert said in scenario.request("dev", 1)["consequences"]["approve"]
+    scenario.decides("dev", 1)
+    [mail] = scenario.mails(names.MODEL_PROMOTED)
     assert said in " ".join(mail.text.split())
     assert without_run.what_follows(CONFIG, "prod", GROUP) == ""

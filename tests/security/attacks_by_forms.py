@@ -7,6 +7,7 @@ from functools import partial
 from urllib.parse import urlencode
 
 from promotion.links.tokens import Keyring
+from tests.security.attacked import ANN, BEN, Answer, Attacked
 from tests.security.attempts import (
     JSON,
     OPEN,
@@ -23,7 +24,6 @@ from tests.security.attempts import (
     sign_in_cookie,
     unsalted,
 )
-from tests.security.house import ANN, BEN, Answer, House
 
 ATTACKS: list[Attack] = []
 attack = partial(add, ATTACKS)
@@ -51,7 +51,7 @@ attack(
 
 
 def from_origin(**headers: str) -> Try:
-    return lambda house: house.decide(
+    return lambda attacked: attacked.decide(
         OPEN, ANN, headers={key.replace("_", "-"): value for key, value in headers.items()}
     )
 
@@ -98,19 +98,19 @@ for named, who in (("who is signed in", ANN), ("who brings no cookie, as by anot
 # Tokens.
 
 
-def with_token(make: Callable[[House], str]) -> Try:
-    return lambda house: house.post(f"/approvals/{make(house)}", ANN, VERDICT)
+def with_token(make: Callable[[Attacked], str]) -> Try:
+    return lambda attacked: attacked.post(f"/approvals/{make(attacked)}", ANN, VERDICT)
 
 
-def spliced(house: House) -> str:
+def spliced(attacked: Attacked) -> str:
     """One request under another's signature."""
-    one, other = house.keyring.approval_token(OPEN), house.keyring.approval_token(QUORUM)
+    one, other = attacked.keyring.approval_token(OPEN), attacked.keyring.approval_token(QUORUM)
     return f"{one.rpartition('.')[0]}.{other.rpartition('.')[2]}"
 
 
-def other_spelling(house: House) -> str:
+def other_spelling(attacked: Attacked) -> str:
     """The same bytes: the last character of a signature has two bits to spare."""
-    token = house.keyring.approval_token(OPEN)
+    token = attacked.keyring.approval_token(OPEN)
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     return token[:-1] + alphabet[alphabet.index(token[-1]) ^ 1]
 
@@ -146,17 +146,17 @@ def with_body(body: str | bytes, **headers: str) -> Try:
     """A body as it is; `CSRF` in it stands for a good form token."""
     made = {key.replace("_", "-"): value for key, value in headers.items()}
 
-    def attempt(house: House) -> Answer:
+    def attempt(attacked: Attacked) -> Answer:
         raw = body.encode() if isinstance(body, str) else body
-        return house.send(
-            "POST", house.link(OPEN), who=ANN, body=raw.replace(b"CSRF", house.csrf(ANN).encode()), headers=made
+        return attacked.send(
+            "POST", attacked.link(OPEN), who=ANN, body=raw.replace(b"CSRF", attacked.csrf(ANN).encode()), headers=made
         )
 
     return attempt
 
 
 def with_fields(**fields: str) -> Try:
-    return lambda house: house.post(house.link(OPEN), ANN, {**VERDICT, **fields})
+    return lambda attacked: attacked.post(attacked.link(OPEN), ANN, {**VERDICT, **fields})
 
 
 attack("no body", 400, with_body(""))

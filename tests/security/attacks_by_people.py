@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from promotion.domain.people import Person
 from promotion.links.session import Session
 from tests.fakes import session_key
+from tests.security.attacked import ANN, AUD, BEN, CHO, DEE, EVE, GIL, Attacked, person
 from tests.security.attempts import (
     OPEN,
     QUORUM,
@@ -25,7 +26,6 @@ from tests.security.attempts import (
     sign_in_cookie,
     unsalted,
 )
-from tests.security.house import ANN, AUD, BEN, CHO, DEE, EVE, GIL, House, person
 
 ATTACKS: list[Attack] = []
 attack = partial(add, ATTACKS)
@@ -33,20 +33,20 @@ attack = partial(add, ATTACKS)
 # Without a session, or with one that is none.
 
 
-def with_cookie(make: Callable[[House], str]) -> Try:
+def with_cookie(make: Callable[[Attacked], str]) -> Try:
     """A decision that is right in everything but its cookie."""
-    return lambda house: house.decide(OPEN, ANN, headers={"Cookie": make(house)})
+    return lambda attacked: attacked.decide(OPEN, ANN, headers={"Cookie": make(attacked)})
 
 
-def expired(house: House) -> str:
-    over = Session(id="expired", person=ANN, expires_at=house.now() - timedelta(seconds=1))
-    return f"session={house.sessions.cookie(over)}"
+def expired(attacked: Attacked) -> str:
+    over = Session(id="expired", person=ANN, expires_at=attacked.now() - timedelta(seconds=1))
+    return f"session={attacked.sessions.cookie(over)}"
 
 
-def promoted_to_group(house: House) -> str:
+def promoted_to_group(attacked: Attacked) -> str:
     """Eve's signature under Ann's groups."""
-    payload = house.cookie(ANN).partition("=")[2].rpartition(".")[0]
-    return f"session={payload}.{house.cookie(EVE).rpartition('.')[2]}"
+    payload = attacked.cookie(ANN).partition("=")[2].rpartition(".")[0]
+    return f"session={payload}.{attacked.cookie(EVE).rpartition('.')[2]}"
 
 
 attack("deciding without a session", 401, lambda h: h.decide(OPEN, None))
@@ -61,12 +61,12 @@ attack("revoking without a session", 401, lambda h: h.post(REVOKE, None, WHY))
 attack("asking again without a session", 401, lambda h: h.post(f"{h.link('rejected:1:dev:1')}/again", None, WHY))
 
 
-def of_another_key(house: House) -> str:
-    return session_key().cookie(replace(house.session(ANN), expires_at=house.now() + timedelta(hours=1)))
+def of_another_key(attacked: Attacked) -> str:
+    return session_key().cookie(replace(attacked.session(ANN), expires_at=attacked.now() + timedelta(hours=1)))
 
 
-def longer_than_sessions_last(house: House) -> str:
-    return house.sessions.cookie(replace(house.session(ANN), expires_at=house.now() + timedelta(hours=25)))
+def longer_than_sessions_last(attacked: Attacked) -> str:
+    return attacked.sessions.cookie(replace(attacked.session(ANN), expires_at=attacked.now() + timedelta(hours=25)))
 
 
 attack("a session of a year", 401, with_cookie(lambda h: f"session={longer_than_sessions_last(h)}"))

@@ -19,6 +19,7 @@ from promotion.aws.caller_identity import PROOF_HEADER, prove
 from promotion.links.tokens import SignIn
 from tests.identity.provider import STRANGER as STRANGERS_KEY
 from tests.identity.provider import signed
+from tests.security.attacked import ANN, Answer, Attacked
 from tests.security.attempts import (
     OPEN,
     ROLLBACK,
@@ -29,7 +30,6 @@ from tests.security.attempts import (
     add,
     sign_in_cookie,
 )
-from tests.security.house import ANN, Answer, House
 
 ATTACKS: list[Attack] = []
 attack = partial(add, ATTACKS)
@@ -74,15 +74,17 @@ attack(
 SIGN_IN_COOKIE = f"sign-in-{hashlib.sha256(b's').hexdigest()[:16]}"
 
 
-def callback(query: str, cookie: Callable[[House], str] | None = None) -> Try:
-    return lambda house: house.send(
-        "GET", f"/callback?{query}", headers={"Cookie": f"{SIGN_IN_COOKIE}={cookie(house)}" if cookie else None}
+def callback(query: str, cookie: Callable[[Attacked], str] | None = None) -> Try:
+    return lambda attacked: attacked.send(
+        "GET", f"/callback?{query}", headers={"Cookie": f"{SIGN_IN_COOKIE}={cookie(attacked)}" if cookie else None}
     )
 
 
-def late(house: House) -> str:
+def late(attacked: Attacked) -> str:
     over = datetime.now(UTC) - timedelta(seconds=1)
-    return house.sign_in_keys.sign_in_cookie(SignIn(state="s", nonce="n", verifier="v", return_to="/", expires_at=over))
+    return attacked.sign_in_keys.sign_in_cookie(
+        SignIn(state="s", nonce="n", verifier="v", return_to="/", expires_at=over)
+    )
 
 
 attack("coming back from a sign-in that was never begun", 403, callback("code=x&state=s"))
@@ -105,12 +107,12 @@ attack("a session as a sign-in", 403, callback("code=x&state=s", lambda h: h.coo
 
 def logging_out(token: str | None) -> Try:
     body = urlencode({"logout_token": token}) if token is not None else ""
-    return lambda house: house.send("POST", "/backchannel-logout", body=body, headers={"Origin": None})
+    return lambda attacked: attacked.send("POST", "/backchannel-logout", body=body, headers={"Origin": None})
 
 
-def made_up_logout(house: House) -> str:
+def made_up_logout(attacked: Attacked) -> str:
     claims = {
-        "iss": house.service.idp_url,
+        "iss": attacked.service.idp_url,
         "aud": "promotion",
         "iat": int(datetime.now(UTC).timestamp()),
         "jti": "x",
@@ -138,20 +140,20 @@ attack("a logout by GET", 404, lambda h: h.send("GET", "/backchannel-logout?logo
 def command(document: Any, role: str | None = None) -> Try:
     """POST /operations, signed by the administrator, or by the role of one of the functions."""
 
-    def attempt(house: House) -> Answer:
+    def attempt(attacked: Attacked) -> Answer:
         credentials = ReadOnlyCredentials("test", "test", None)
         if role is not None:
-            given = house.service.role_session(role).credentials
+            given = attacked.service.role_session(role).credentials
             credentials = ReadOnlyCredentials(*(str(value) for value in given.values()))
-        url = f"{house.service.url}/operations"
+        url = f"{attacked.service.url}/operations"
         body = document if isinstance(document, str) else json.dumps(document)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("AWS_ENDPOINT_URL", house.service.aws_url)
-            proof = prove(credentials, "us-east-1", body.encode(), house.service.url)
-        headers = {"Content-Type": "application/json", "Host": house.service.url[7:], PROOF_HEADER: proof}
+            patch.setenv("AWS_ENDPOINT_URL", attacked.service.aws_url)
+            proof = prove(credentials, "us-east-1", body.encode(), attacked.service.url)
+        headers = {"Content-Type": "application/json", "Host": attacked.service.url[7:], PROOF_HEADER: proof}
         signed = AWSRequest("POST", url, data=body, headers=headers)
         SigV4Auth(credentials, "execute-api", "us-east-1").add_auth(signed)
-        return house.send("POST", "/operations", body=body, headers={"Origin": None, **dict(signed.headers)})
+        return attacked.send("POST", "/operations", body=body, headers={"Origin": None, **dict(signed.headers)})
 
     return attempt
 

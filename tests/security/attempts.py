@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itsdangerous import URLSafeSerializer
 
 from promotion.links.tokens import SignIn
-from tests.security.house import Answer, House
+from tests.security.attacked import Answer, Attacked
 
 OPEN, SHUT, QUORUM = "open:1:dev:1", "shut:1:test:1", "quorum:1:test:1"
 ROLLBACK, REVOKE = "/models/two/dev/rollback", "/models/open/versions/1/revoke"
@@ -17,7 +17,7 @@ VERDICT = {"verdict": "Approved", "reason": "Because."}
 STRANGER = "somebody else's key, long enough to be one of ours"
 JSON = {"Content-Type": "application/json"}
 
-Try = Callable[[House], Answer]
+Try = Callable[[Attacked], Answer]
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ def not_expired(answer: Answer) -> Answer:
     return answer
 
 
-def sign_in_cookie(house: House) -> str:
-    sign_in = SignIn(state="s", nonce="n", verifier="v", return_to="/", expires_at=house.far)
-    return house.sign_in_keys.sign_in_cookie(sign_in)
+def sign_in_cookie(attacked: Attacked) -> str:
+    sign_in = SignIn(state="s", nonce="n", verifier="v", return_to="/", expires_at=attacked.far)
+    return attacked.sign_in_keys.sign_in_cookie(sign_in)
 
 
-def unsalted(house: House) -> str:
+def unsalted(attacked: Attacked) -> str:
     """Signed with the right key, for nothing in particular."""
-    return str(URLSafeSerializer(house.link_keys()[0]).dumps({"s": "ann", "g": ["ml-dev"], "e": 9_999_999_999}))
+    return str(URLSafeSerializer(attacked.link_keys()[0]).dumps({"s": "ann", "g": ["ml-dev"], "e": 9_999_999_999}))

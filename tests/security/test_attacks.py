@@ -7,27 +7,27 @@ from collections.abc import Iterator
 import pytest
 
 from lambdas.shared.http_app import SECURITY_HEADERS
+from tests.security.attacked import Attacked
 from tests.security.attacks import ATTACKS
 from tests.security.attempts import Attack
-from tests.security.house import House
 
 # What most of them are about; of the others the ledger's heads are looked at each time, and the rest at the end.
 ABOUT = ("open", "two", "shut", "quorum")
 
 
 @pytest.fixture(scope="module")
-def before(house: House) -> Iterator[str]:
+def before(attacked: Attacked) -> Iterator[str]:
     """The state before the first attack; it must be the same after each of them."""
-    everything = house.state()
-    yield house.state(*ABOUT)
-    assert house.state() == everything
+    everything = attacked.state()
+    yield attacked.state(*ABOUT)
+    assert attacked.state() == everything
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=[attack.name for attack in ATTACKS])
-def test_it_is_refused_and_writes_nothing(house: House, before: str, attack: Attack) -> None:
-    answer = attack.attempt(house)
+def test_it_is_refused_and_writes_nothing(attacked: Attacked, before: str, attack: Attack) -> None:
+    answer = attack.attempt(attacked)
     assert answer.status == attack.status, answer.text
-    assert house.state(*ABOUT) == before
+    assert attacked.state(*ABOUT) == before
     if not attack.by_gateway:
         for name, value in SECURITY_HEADERS.items():
             assert answer.headers.get(name.lower()) == value, name

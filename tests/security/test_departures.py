@@ -14,7 +14,7 @@ from promotion.aws import departures
 from promotion.config import loading as configuration
 from promotion.config.loading import Config
 from promotion.errors import Invalid, Refused
-from tests.security.house import CONFIG, House
+from tests.security.attacked import CONFIG, Attacked
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = configuration.load(CONFIG)
@@ -30,34 +30,34 @@ def renamed(name: str, to: str) -> Config:
     return replace(SETTINGS, environments=changed)
 
 
-def check(house: House, config: Config) -> None:
-    departures.check(config, house.aws, "/promotion")
+def check(attacked: Attacked, config: Config) -> None:
+    departures.check(config, attacked.aws, "/promotion")
 
 
-def test_as_it_is_it_may_be_deployed(house: House) -> None:
-    check(house, SETTINGS)
+def test_as_it_is_it_may_be_deployed(attacked: Attacked) -> None:
+    check(attacked, SETTINGS)
 
 
 @pytest.mark.parametrize("config", [without("test"), renamed("test", "check")], ids=["removed", "renamed"])
-def test_a_configuration_without_the_environment_of_a_live_model_is_refused(house: House, config: Config) -> None:
+def test_a_configuration_without_the_environment_of_a_live_model_is_refused(attacked: Attacked, config: Config) -> None:
     with pytest.raises(Refused, match=r"no test any more.*frozen v1 in test.*retired = \[\"test\"\]"):
-        check(house, config)
+        check(attacked, config)
 
 
-def test_an_environment_in_which_nothing_is_live_may_go(house: House) -> None:
-    check(house, without("uat"))
+def test_an_environment_in_which_nothing_is_live_may_go(attacked: Attacked) -> None:
+    check(attacked, without("uat"))
 
 
-def test_a_retired_environment_may_be_removed(house: House) -> None:
-    check(house, without("test", retired=("test",)))
+def test_a_retired_environment_may_be_removed(attacked: Attacked) -> None:
+    check(attacked, without("test", retired=("test",)))
 
 
-def test_groups_that_are_not_governed_count_for_nothing(house: House) -> None:
-    check(house, without("test", groups=("another-*",)))
+def test_groups_that_are_not_governed_count_for_nothing(attacked: Attacked) -> None:
+    check(attacked, without("test", groups=("another-*",)))
 
 
-def test_before_the_first_deployment_there_is_nothing_to_leave(house: House) -> None:
-    departures.check(without("test"), house.aws, "/elsewhere")
+def test_before_the_first_deployment_there_is_nothing_to_leave(attacked: Attacked) -> None:
+    departures.check(without("test"), attacked.aws, "/elsewhere")
 
 
 def test_a_retired_name_is_no_environment() -> None:
@@ -65,14 +65,14 @@ def test_a_retired_name_is_no_environment() -> None:
         configuration.parse('advanced.retired = ["dev"]\n' + CONFIG.read_text(encoding="utf-8"))
 
 
-def test_a_deployment_over_them_ends_before_the_template_is_made(house: House, tmp_path: Path) -> None:
+def test_a_deployment_over_them_ends_before_the_template_is_made(attacked: Attacked, tmp_path: Path) -> None:
     """As the CDK runs the app, once it knows the account."""
     text = CONFIG.read_text(encoding="utf-8").replace('name = "test"', 'name = "check"')
     text = text.replace(".environments.test]", ".environments.check]")
     (tmp_path / "promotion.toml").write_text(text, encoding="utf-8")
     environment = {
         **os.environ,
-        **house.service.environment(),
+        **attacked.service.environment(),
         "CDK_DEFAULT_ACCOUNT": "123456789012",
         "CDK_DEFAULT_REGION": "us-east-1",
         "CDK_OUTDIR": str(tmp_path / "out"),

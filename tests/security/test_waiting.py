@@ -6,61 +6,61 @@ import re
 from typing import Any
 
 from tests.local.people import Person as Browser
-from tests.security.house import ANN, House
+from tests.security.attacked import ANN, Attacked
 
 HOUR = 3600
 
 
-def mails(house: House, about: str) -> list[dict[str, Any]]:
-    return [mail for mail in house.service.mailbox() if about in mail["subject"]]
+def mails(attacked: Attacked, about: str) -> list[dict[str, Any]]:
+    return [mail for mail in attacked.service.mailbox() if about in mail["subject"]]
 
 
-def later(house: House, hours: float) -> None:
-    house.service.advance_clock(hours * HOUR)
-    house.invoke("sweep", {})
+def later(attacked: Attacked, hours: float) -> None:
+    attacked.service.advance_clock(hours * HOUR)
+    attacked.invoke("sweep", {})
 
 
-def test_a_request_is_reminded_of_once_at_half_time_and_expires_without_being_rejected(house: House) -> None:
-    house.register("forgotten")
+def test_a_request_is_reminded_of_once_at_half_time_and_expires_without_being_rejected(attacked: Attacked) -> None:
+    attacked.register("forgotten")
     asked = "forgotten:1:dev:1"
-    house.wait_for(lambda: mails(house, "forgotten v1: approve for dev"))
-    signed_in = Browser(house.service, "ann")
+    attacked.wait_for(lambda: mails(attacked, "forgotten v1: approve for dev"))
+    signed_in = Browser(attacked.service, "ann")
     signed_in.sign_in()
     cookie = {"Cookie": f"session={signed_in.browser.cookies['session']}"}
     signed_in.browser.close()
-    assert house.send("GET", "/", headers=cookie).status == 200
-    later(house, 35)
-    assert not mails(house, "forgotten v1: still pending")
-    later(house, 2)
-    house.wait_for(lambda: mails(house, "forgotten v1: still pending"))
-    later(house, 1)
-    reminder = mails(house, "forgotten v1: still pending")
+    assert attacked.send("GET", "/", headers=cookie).status == 200
+    later(attacked, 35)
+    assert not mails(attacked, "forgotten v1: still pending")
+    later(attacked, 2)
+    attacked.wait_for(lambda: mails(attacked, "forgotten v1: still pending"))
+    later(attacked, 1)
+    reminder = mails(attacked, "forgotten v1: still pending")
     assert [set(mail["to"]) for mail in reminder] == [{"ann@example.com", "ben@example.com"}]
 
     # Eight hours are over long since.
-    assert house.send("GET", "/", headers=cookie).status == 302
+    assert attacked.send("GET", "/", headers=cookie).status == 302
 
-    later(house, 35)
-    page = house.send("GET", house.link(asked), who=ANN)
+    later(attacked, 35)
+    page = attacked.send("GET", attacked.link(asked), who=ANN)
     assert page.status == 410
     assert "Ask again" in page.text
-    assert house.decide(asked, ANN).status == 410
-    house.wait_for(lambda: mails(house, "forgotten v1: request expired"))
-    told = mails(house, "forgotten v1: request expired")[0]
+    assert attacked.decide(asked, ANN).status == 410
+    attacked.wait_for(lambda: mails(attacked, "forgotten v1: request expired"))
+    told = mails(attacked, "forgotten v1: request expired")[0]
     assert told["to"] == ["dee@example.com"]
     assert "not a rejection" in told["text"]
-    metadata = house.aws("sagemaker").describe_model_package(ModelPackageName=house.packages["forgotten"][0])
-    house.wait_for(lambda: _status(house, "forgotten") == "Expired")
+    metadata = attacked.aws("sagemaker").describe_model_package(ModelPackageName=attacked.packages["forgotten"][0])
+    attacked.wait_for(lambda: _status(attacked, "forgotten") == "Expired")
     assert metadata["ModelApprovalStatus"] == "PendingManualApproval"
 
     # One button asks again.
-    again = house.post(f"{house.link(asked)}/again", ANN, {"reason": "Everybody was away."})
+    again = attacked.post(f"{attacked.link(asked)}/again", ANN, {"reason": "Everybody was away."})
     assert again.status == 303
-    newer = house.link("forgotten:1:dev:2")
+    newer = attacked.link("forgotten:1:dev:2")
     assert re.search(re.escape(newer) + "$", again.headers["location"])
-    house.took(house.decide("forgotten:1:dev:2", ANN))
+    attacked.took(attacked.decide("forgotten:1:dev:2", ANN))
 
 
-def _status(house: House, group: str) -> str:
-    found = house.aws("sagemaker").describe_model_package(ModelPackageName=house.packages[group][0])
+def _status(attacked: Attacked, group: str) -> str:
+    found = attacked.aws("sagemaker").describe_model_package(ModelPackageName=attacked.packages[group][0])
     return str((found.get("CustomerMetadataProperties") or {}).get("dev"))

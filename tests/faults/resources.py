@@ -1,4 +1,4 @@
-"""The ground that every plant stands on: settings, tables, buckets and keys, as the stack makes them; how a process forgets."""
+"""Resources of a simulated service as the stack makes them: settings, tables, buckets, keys; and the end of a process."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Answer(Struct, frozen=True, kw_only=True):
         return found
 
 
-class House:
+class Attacked:
     """The service under attack. `far` is when the sessions that tests make for themselves end: after any clock they move."""
 
     def __init__(self, service: LocalService) -> None:

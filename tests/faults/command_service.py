@@ -1,4 +1,4 @@
-"""A planted service with a version live, and the command that finds it by its parameter."""
+"""A simulated service with a version live, and the command that finds it by its parameter."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from lambdas.shared.dependencies import signer
 from promotion import names
 from promotion.cli import service
 from tests.fakes import PREFIX
-from tests.faults import ground
-from tests.faults.plant import Plant, plant
+from tests.faults import resources
+from tests.faults.simulation import Simulation, simulation
 
 
 @contextlib.contextmanager
-def commanded(folder: Path, monkeypatch: pytest.MonkeyPatch, *, live: str) -> Iterator[Plant]:
+def service_for_command(folder: Path, monkeypatch: pytest.MonkeyPatch, *, live: str) -> Iterator[Simulation]:
     """Make a service with version 1 live as far as the environment `live`, everything projected."""
-    with plant(folder) as made:
+    with simulation(folder) as made:
         made.register()
         made.settle()
-        made.climb(1, live)
+        made.promote(1, live)
         made.inside = True
         known = {
-            "api_url": ground.URL, "ledger_table": "ledger", "projections_table": "projections",
+            "api_url": resources.URL, "ledger_table": "ledger", "projections_table": "projections",
             "signing_key_arn": signer().key_id, "event_bus": "promotion", "region": "us-east-1",
-            "wake_queue_url": ground.WAKE, "dead_letter_queue_url": ground.DEAD, "anchor_bucket": ground.ANCHORS,
-            "evidence_bucket": ground.EVIDENCE,
+            "wake_queue_url": resources.WAKE, "dead_letter_queue_url": resources.DEAD, "anchor_bucket": resources.ANCHORS,
+            "evidence_bucket": resources.EVIDENCE,
         }  # fmt: skip
         boto3.client("ssm").put_parameter(Name=f"{PREFIX}/_service", Value=json.dumps(known), Type="String")
         monkeypatch.setenv(names.CONFIG, str(folder / names.CONFIG_FILE))

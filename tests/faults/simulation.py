@@ -1,5 +1,5 @@
-"""The whole service in one process: the functions as they are deployed, on a mended moto, with what AWS does between them done
-here: streams, queues, rules, retries. A call to AWS can be made to fail at a chosen point; everything lost is then redelivered.
+"""The whole service in one process: the functions as deployed, on patched moto; streams, queues, rules and retries of AWS
+are simulated. A call to AWS can be made to fail at a chosen point; everything lost is then redelivered.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from local.moto_patches import sagemaker as registry_mend
 from promotion import names
 from tests.fakes import CONFIG_TEXT, GROUP
 from tests.faults.fault import Fault, Message, Mode, from_queue, made_to_fail
-from tests.faults.ground import (
+from tests.faults.people import Killed, People
+from tests.faults.resources import (
     ANCHORS,
     DEAD,
     LATER,
@@ -45,8 +46,7 @@ from tests.faults.ground import (
 )
 
 # Whoever measures a function puts a watch in its place, here.
-from tests.faults.ground import function as function
-from tests.faults.people import Killed, People
+from tests.faults.resources import function as function
 
 # boto3's stubs leave out what is private.
 _CLIENT: Any = botocore.client.BaseClient
@@ -58,8 +58,8 @@ _MESSAGE_ID = re.compile(rb"^Message-ID:\s*(\S+)", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass
-class Plant(People):
-    """Events, stream records and messages on their way, and published output."""
+class Simulation(People):
+    """The simulated service: its queued events, stream records and messages, and its output."""
 
     asynchronous: list[tuple[str, dict[str, Any], int]] = field(default_factory=list)
     stream: list[dict[str, Any]] = field(default_factory=list)
@@ -72,7 +72,7 @@ class Plant(People):
     alarms: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     fault: Fault | None = None
-    poison: Callable[[str, dict[str, Any]], bool] | None = None
+    fails_if: Callable[[str, dict[str, Any]], bool] | None = None
     # Called with each call that AWS has done; may raise.
     after: Callable[[str, dict[str, Any]], object] | None = None
     failing_jobs: int = 0
@@ -109,7 +109,7 @@ class Plant(People):
         from lambdas.handlers.on_projection_due import cursors_table
         from lambdas.shared.dependencies import ledger
 
-        with self.unharmed():
+        with self.without_faults():
             behind = {
                 group
                 for group in ledger().groups()
@@ -187,7 +187,7 @@ class Plant(People):
         if self.inside:
             return self._effect(client, service, operation, given, original)
         self.calls.append(name)
-        if self.poison is not None and self.poison(name, given):
+        if self.fails_if is not None and self.fails_if(name, given):
             raise made_to_fail("InternalFailure", operation)
         fault = self._due(name)
         if fault == "killed before":
@@ -278,7 +278,7 @@ class Plant(People):
             else:
                 arguments = given["AppSpecification"]["ContainerArguments"]
                 options = dict(zip(arguments[::2], arguments[1::2], strict=True))
-                with self.unharmed():
+                with self.without_faults():
                     hash_command.command(
                         argparse.Namespace(artifact=None, plan=options["--plan"], output=options["--output"])
                     )
@@ -330,19 +330,19 @@ class Plant(People):
         """Return the events of the ledger in order."""
         from lambdas.shared.dependencies import ledger
 
-        with self.unharmed():
+        with self.without_faults():
             return [(event.kind, event.version, event.environment) for event in ledger().events(GROUP)]
 
     def differences(self) -> list[str]:
         from lambdas.handlers import verify
         from promotion.aws.ledger_table.checking import check
 
-        with self.unharmed():
+        with self.without_faults():
             return [each.difference.line for _, found in check(verify.installation()) for each in found]
 
     def outside(self) -> dict[str, int]:
         """Return the jobs and objects outside of the ledger."""
-        with self.unharmed():
+        with self.without_faults():
             executions = client("sagemaker").list_pipeline_executions(PipelineName=RETRAINING.rpartition("/")[2])
             # Not checkpoints: a verification that looks again keeps another one.
             anchors = client("s3").list_objects_v2(Bucket=ANCHORS, Prefix="heads/").get("Contents", [])
@@ -353,11 +353,11 @@ class Plant(People):
 
 
 @contextmanager
-def plant(folder: Path, *, hash_up_to_gb: float = 10.0, settle: str = "0s") -> Iterator[Plant]:
+def simulation(folder: Path, *, hash_up_to_gb: float = 10.0, settle: str = "0s") -> Iterator[Simulation]:
     """A fresh service, deployed and empty; with `hash_up_to_gb` at 0, every artifact is one for a job."""
     moto_patches.apply()
     dependencies.logger.setLevel("CRITICAL")
-    made = Plant()
+    made = Simulation()
     original = _CLIENT._make_api_call
 
     def call(client: Any, operation: str, given: dict[str, Any]) -> Any:
@@ -374,7 +374,7 @@ def plant(folder: Path, *, hash_up_to_gb: float = 10.0, settle: str = "0s") -> I
     with time_machine.travel(BEGINNING, tick=True), mock_aws(), _patched(call), settings(folder) as environment:
         registry_mend.listeners.append(listener)
         try:
-            with made.unharmed():
+            with made.without_faults():
                 deploy(environment)
             yield made
         finally:
@@ -392,7 +392,7 @@ def _patched(call: Callable[..., Any]) -> Iterator[None]:
         _CLIENT._make_api_call = original
 
 
-def _tells(made: Plant) -> Callable[[Any], None]:
+def _tells(made: Simulation) -> Callable[[Any], None]:
     def tell(package: Any) -> None:
         detail = json.loads(json.dumps(registry_mend.state_change(package), default=str))
         pending = detail["ModelApprovalStatus"] == names.PENDING

@@ -1,4 +1,4 @@
-"""Stories that pages and mails are tried on."""
+"""Scenarios that pages and mails are tested on."""
 
 from __future__ import annotations
 
@@ -12,121 +12,121 @@ from promotion.domain.model import EnvironmentState, Evidence
 from promotion.domain.people import SYSTEM, Actor, Requester
 from promotion.ledger.board_page import BoardPage
 from promotion.ledger.events import NewEvent
-from tests.rules.stage import ANN, AUD, CHO, GIL, SAMPLES, Stage, measured, page, picture, registered
+from tests.rules.scenario import ANN, AUD, CHO, GIL, SAMPLES, Scenario, measured, page, picture, registered
 
 HOSTILE = '"><script>alert(1)</script>\r\nBcc: eve@example.com\u2028\u202e' + "é" * 100_000
 RETRAINING = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/retrain-news"
 APPLIED = dict.fromkeys(names.TARGETS, 10_000)
 
 
-def first_request() -> Stage:
-    stage = Stage()
-    stage.registers(1)
-    stage.later(hours=2)
-    return stage
+def first_request() -> Scenario:
+    scenario = Scenario()
+    scenario.registers(1)
+    scenario.later(hours=2)
+    return scenario
 
 
-def open_gate() -> Stage:
+def open_gate() -> Scenario:
     """Version 1 is live in test, and version 2 asks to take its place."""
-    stage = Stage()
-    stage.climbs(1, 0.64)
-    stage.decides("test", 1)
-    stage.later(days=3)
-    stage.climbs(2, 0.66)
-    stage.later(hours=2)
-    return stage
+    scenario = Scenario()
+    scenario.promotes(1, 0.64)
+    scenario.decides("test", 1)
+    scenario.later(days=3)
+    scenario.promotes(2, 0.66)
+    scenario.later(hours=2)
+    return scenario
 
 
-def shut_gate() -> Stage:
-    stage = Stage()
-    stage.climbs(1, 0.12)
-    stage.later(minutes=40)
-    return stage
+def shut_gate() -> Scenario:
+    scenario = Scenario()
+    scenario.promotes(1, 0.12)
+    scenario.later(minutes=40)
+    return scenario
 
 
-def run_failed() -> Stage:
+def run_failed() -> Scenario:
     """Version 1 is live in dev, and the run that was to measure it there failed."""
-    stage = first_request()
-    stage.decides("dev", 1)
-    stage.later(hours=1)
+    scenario = first_request()
+    scenario.decides("dev", 1)
+    scenario.later(hours=1)
     problem = "TransformJobFailed: AlgorithmError: the container ended, exit status 1: config.json is missing"
-    stage.runs(
+    scenario.runs(
         "dev", 1, replace(measured(0.5), run_id="dev-v1", status="Failed", problem=problem, metrics={}, counts={})
     )
-    return stage
+    return scenario
 
 
-def quorum() -> Stage:
+def quorum() -> Scenario:
     """One of two people has approved version 1 for prod."""
-    stage = Stage()
-    stage.climbs(1, 0.7, to="prod")
-    stage.later(hours=1)
-    stage.decides("prod", 1)
-    stage.later(hours=1)
-    return stage
+    scenario = Scenario()
+    scenario.promotes(1, 0.7, to="prod")
+    scenario.later(hours=1)
+    scenario.decides("prod", 1)
+    scenario.later(hours=1)
+    return scenario
 
 
-def rejected() -> Stage:
-    stage = first_request()
-    stage.decides("dev", 1, "Rejected", reason="חוזר על עצמו. 总结重复。 🙈")
-    stage.later(hours=1)
-    return stage
+def rejected() -> Scenario:
+    scenario = first_request()
+    scenario.decides("dev", 1, "Rejected", reason="חוזר על עצמו. 总结重复。 🙈")
+    scenario.later(hours=1)
+    return scenario
 
 
-def expired() -> Stage:
-    stage = first_request()
-    stage.later(hours=80)
-    return stage
+def expired() -> Scenario:
+    scenario = first_request()
+    scenario.later(hours=80)
+    return scenario
 
 
-def approved() -> Stage:
-    stage = open_gate()
-    stage.decides("test", 2)
-    stage.later(minutes=1)
-    return stage
+def approved() -> Scenario:
+    scenario = open_gate()
+    scenario.decides("test", 2)
+    scenario.later(minutes=1)
+    return scenario
 
 
-def undone() -> Stage:
+def undone() -> Scenario:
     """Version 2 went live in test, was rolled back, and then revoked."""
-    stage = approved()
-    stage.later(hours=3)
-    stage.rolls_back("test")
-    stage.later(hours=1)
-    stage.revokes(2)
-    stage.later(hours=1)
-    return stage
+    scenario = approved()
+    scenario.later(hours=3)
+    scenario.rolls_back("test")
+    scenario.later(hours=1)
+    scenario.revokes(2)
+    scenario.later(hours=1)
+    return scenario
 
 
-def nothing_known() -> Stage:
+def nothing_known() -> Scenario:
     """A version without metrics, requester, metadata or a description."""
-    stage = Stage()
+    scenario = Scenario()
     evidence = Evidence(source="registration", status="Missing", problem="no metrics were registered")
-    stage.registers(1, requester=None, description="", metadata={}, evidence=evidence)
-    return stage
+    scenario.registers(1, requester=None, description="", metadata={}, evidence=evidence)
+    return scenario
 
 
-def hostile() -> Stage:
-    stage = Stage()
+def hostile() -> Scenario:
+    scenario = Scenario()
     requester = Requester(
         actor=Actor(kind="requester", subject="dee@example.com", name=HOSTILE[:300]), declared_by="self"
     )
     evidence = replace(registered(0.5), task=HOSTILE, licence=HOSTILE, problem=HOSTILE, engine={"name": HOSTILE})
-    stage.registers(
+    scenario.registers(
         1,
         description=HOSTILE,
         requester=requester,
         metadata={f"key {n}": HOSTILE for n in range(40)},
         evidence=evidence,
     )
-    return stage
+    return scenario
 
 
-def in_trouble() -> Stage:
+def in_trouble() -> Scenario:
     """Let problems occur on version 1, which is live in dev."""
-    stage = first_request()
-    stage.decides("dev", 1)
-    stage.later(days=1)
-    stage.runs(
+    scenario = first_request()
+    scenario.decides("dev", 1)
+    scenario.later(days=1)
+    scenario.runs(
         "dev",
         1,
         measured(
@@ -143,8 +143,8 @@ def in_trouble() -> Stage:
     )
 
     def happens(kind: str, environment: str | None, **data: Any) -> None:
-        stage.later(hours=1)
-        stage.happens(NewEvent(kind=kind, actor=SYSTEM, version=1, environment=environment, data=data))
+        scenario.later(hours=1)
+        scenario.happens(NewEvent(kind=kind, actor=SYSTEM, version=1, environment=environment, data=data))
 
     happens(names.APPROVAL_BYPASSED, None, status="Rejected", by="user/mallory", expected="Approved", reverted=True)
     happens(names.DRIFT_DETECTED, "dev", drift={"length_psi": 0.41}, retraining=RETRAINING)
@@ -153,13 +153,13 @@ def in_trouble() -> Stage:
         names.ENDPOINT_CHANGED, "dev", status="Failed", endpoint="promotion-dev-news-summariser", problem="no capacity"
     )
     happens(names.INTEGRITY_BROKEN, "dev", problem="model.tar.gz has another SHA-256 than was approved")
-    return stage
+    return scenario
 
 
-def drifting() -> Stage:
+def drifting() -> Scenario:
     """Version 2, live in test after version 1, sees other input than it was judged on."""
-    stage = approved()
-    stage.later(days=2)
+    scenario = approved()
+    scenario.later(days=2)
     said = "The largest population stability index of the inputs is 0.41; the bound is 0.25."
     data = {
         "drift": {"length_psi": 0.41, "vocabulary_psi": 0.3},
@@ -167,19 +167,19 @@ def drifting() -> Stage:
         "reason": said,
         "retraining": RETRAINING,
     }
-    stage.happens(NewEvent(kind=names.DRIFT_DETECTED, actor=SYSTEM, version=2, environment="test", data=data))
-    return stage
+    scenario.happens(NewEvent(kind=names.DRIFT_DETECTED, actor=SYSTEM, version=2, environment="test", data=data))
+    return scenario
 
 
-def classifier() -> Stage:
+def classifier() -> Scenario:
     """A classifier with its curve and its matrix as registered; version 1 is live, 2 is asked for."""
-    stage = Stage()
+    scenario = Scenario()
     for version, bend in ((1, 2.0), (2, 4.0)):
-        stage.registers(version, evidence=classified(bend))
+        scenario.registers(version, evidence=classified(bend))
         if version == 1:
-            stage.decides("dev", 1)
-            stage.later(hours=2)
-    return stage
+            scenario.decides("dev", 1)
+            scenario.later(hours=2)
+    return scenario
 
 
 def classified(bend: float) -> Evidence:
@@ -199,14 +199,14 @@ def classified(bend: float) -> Evidence:
     return evidence_of(report, source="registration", metrics_uri="s3://promotion-models/news/evaluation.json")
 
 
-def middle_page(stage: Stage) -> BoardPage:
+def middle_page(scenario: Scenario) -> BoardPage:
     """A page of the board between others, with the longest names that there are."""
-    names = ["a" * 63, f"b{'-summariser' * 6}"[:63], stage.group]
+    names = ["a" * 63, f"b{'-summariser' * 6}"[:63], scenario.group]
     others = [
-        EnvironmentState(group=name, name="dev", live=3, live_since=stage.now, live_by=("Ann Adler",))
+        EnvironmentState(group=name, name="dev", live=3, live_since=scenario.now, live_by=("Ann Adler",))
         for name in names[:2]
     ]
-    states = (*others, *stage.view.environments.values())
+    states = (*others, *scenario.view.environments.values())
     return BoardPage(states=states, first=names[0], last=names[-1], earlier=True, later=True)
 
 
@@ -240,7 +240,7 @@ def pages() -> dict[str, str]:
         "request-nothing-known": page("request", nothing_known().request("dev", 1)),
         "request-hostile": page("request", hostile().request("dev", 1)),
         "board": page("board", second.board()),
-        "board-empty": page("board", Stage().board(AUD), AUD),
+        "board-empty": page("board", Scenario().board(AUD), AUD),
         "board-filtered": page("board", second.board(wanted="nothing like it")),
         "board-trouble": page("board", in_trouble().board()),
         "board-page": page("board", second.board(shown=middle_page(second))),

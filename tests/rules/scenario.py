@@ -1,4 +1,4 @@
-"""A stage on which stories are played: the real rules and journeys, over a ledger in memory, at a time that is told."""
+"""A scenario of one model: the real rules and workflows over a ledger in memory, at a time that the test sets."""
 
 from __future__ import annotations
 
@@ -106,14 +106,14 @@ SAMPLES: list[dict[str, Any]] = [
 ]
 
 
-class Stage:
+class Scenario:
     """One group's story so far."""
 
     def __init__(self, config: Config = CONFIG, *, group: str = GROUP) -> None:
         self.config, self.group, self.now, self.ledger = config, group, BEGINNING, MemoryLedger()
 
     @property
-    def world(self) -> Context:
+    def context(self) -> Context:
         return Context(ledger=self.ledger, config=self.config, now=self.now)
 
     @property
@@ -129,7 +129,7 @@ class Stage:
 
     def registers(self, version: int, **about: Any) -> None:
         evidence = about.pop("evidence", registered(0.5 + version / 100))
-        decisions.register(package(version, group=self.group, **about), evidence, world=self.world)
+        decisions.register(package(version, group=self.group, **about), evidence, context=self.context)
 
     def decides(
         self, environment: str, version: int, verdict: str = "Approved", *, by: Person = ANN, reason: str = ""
@@ -137,12 +137,12 @@ class Stage:
         asked = request_id(self.group, version, environment, self.view.version(version).requests[environment].attempt)
         reason = reason or ("Good enough on every slice." if verdict == "Approved" else "It repeats itself.")
         glass = by is GIL
-        decisions.record_decision(asked, by, verdict, reason, world=self.world, breaking_glass=glass)
+        decisions.record_decision(asked, by, verdict, reason, context=self.context, breaking_glass=glass)
 
     def runs(self, environment: str, version: int, evidence: Evidence) -> None:
-        runs.record_inference(self.group, version, replace(evidence, environment=environment), world=self.world)
+        runs.record_inference(self.group, version, replace(evidence, environment=environment), context=self.context)
 
-    def climbs(self, version: int, rouge: float, *, to: str = "test") -> None:
+    def promotes(self, version: int, rouge: float, *, to: str = "test") -> None:
         """A version comes to ask for environment `to`, approved in all before it."""
         self.registers(version)
         for name in self.config.environment_names[: self.config.environment_names.index(to)]:
@@ -153,17 +153,19 @@ class Stage:
             self.runs(name, version, measured(rouge, run_id=f"{name}-{version}"))
 
     def rolls_back(self, environment: str, *, by: Person = ANN) -> None:
-        operations.roll_back(self.group, environment, by, "Summaries came out in the wrong language.", world=self.world)
+        operations.roll_back(
+            self.group, environment, by, "Summaries came out in the wrong language.", context=self.context
+        )
 
     def revokes(self, version: int, *, by: Person = ANN) -> None:
-        operations.revoke(self.group, version, by, "Its training data may not be used.", world=self.world)
+        operations.revoke(self.group, version, by, "Its training data may not be used.", context=self.context)
 
     def asks_again(self, environment: str, version: int, person: Person, changed: str) -> None:
         asked = self.view.version(version).requests[environment].id
-        decisions.ask_again(asked, person, changed, world=self.world)
+        decisions.ask_again(asked, person, changed, context=self.context)
 
     def keeps_time(self, environment: str) -> None:
-        decisions.keep_time(self.view.environment(environment), world=self.world)
+        decisions.keep_time(self.view.environment(environment), context=self.context)
 
     def happens(self, fact: NewEvent) -> None:
         """Append an event that no workflow appends yet."""
@@ -184,7 +186,7 @@ class Stage:
     def request(self, environment: str, version: int, person: Person = ANN, **more: Any) -> dict[str, Any]:
         attempt = self.view.version(version).requests[environment].attempt
         asked = request_id(self.group, version, environment, attempt)
-        situation = decisions.situation(self.view, asked, world=self.world)
+        situation = decisions.situation(self.view, asked, context=self.context)
         live = situation.environment.live
         state = self.view.find_version(live) if live is not None else None
         given: dict[str, Any] = {
@@ -314,6 +316,6 @@ def tiny_png(width: int = 272, height: int = 90) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def live_version(stage: Stage, environment: str) -> VersionState | None:
-    live = stage.view.environment(environment).live
-    return stage.view.version(live) if live is not None else None
+def live_version(scenario: Scenario, environment: str) -> VersionState | None:
+    live = scenario.view.environment(environment).live
+    return scenario.view.version(live) if live is not None else None
