@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from inference.scoring.table_constraints import violations
 from inference.scoring.table_drift import baseline_columns, table_drift
-from inference.scoring.tables import listed_names, read_table
+from inference.scoring.tables import Table, listed_names, read_table
 from promotion.errors import Invalid
 from promotion.names import BASELINE_PROBLEM, CONSTRAINTS_PROBLEM
 
@@ -32,6 +33,7 @@ def check_inputs(inputs: Path, baseline: Mapping[str, Any], *, header: bool | No
         today = read_table(inputs, header=header, what="inputs")
     except Invalid as error:
         return {**found, "drift_problem": f"Drift was not measured: {error}"}
+    baseline, today = _by_position(baseline, today)
     try:
         if said := baseline.get(BASELINE_PROBLEM):
             raise Invalid("baseline", str(said))
@@ -50,6 +52,33 @@ def check_inputs(inputs: Path, baseline: Mapping[str, Any], *, header: bool | No
         problems.append(f"Constraints were not compared: {error}")
     problem = " ".join(filter(None, problems))
     return {**found, "drift_problem": problem} if problem else found
+
+
+def _by_position(baseline: Mapping[str, Any], table: Table) -> tuple[Mapping[str, Any], Table]:
+    """Name the columns of a file without names as SageMaker's baselines do: `_c0`, `_c1`, … by position.
+
+    A baseline with one column more has the target, which Model Monitor expects in the first column, and inputs lack:
+    https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-create-baseline.html
+    """
+    names = [each.get("name") for each in _features(baseline)]
+    extra = len(names) - len(table.names)
+    if table.named or extra not in (0, 1) or names != [f"_c{place}" for place in range(len(names))]:
+        return baseline, table
+    if extra:
+        target = names.pop(0)
+        constraints = baseline.get("constraints")
+        kept = {"constraints": _without(target, constraints)} if isinstance(constraints, Mapping) else {}
+        baseline = {**_without(target, baseline), **kept}
+    return baseline, replace(table, columns=dict(zip(names, table.columns.values(), strict=True)))
+
+
+def _features(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    listed = document.get("features")
+    return [each for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
+
+
+def _without(name: object, document: Mapping[str, Any]) -> dict[str, Any]:
+    return {**document, "features": [each for each in _features(document) if each.get("name") != name]}
 
 
 def _missing(names: list[str], measured: Mapping[str, float]) -> str:
