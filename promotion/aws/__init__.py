@@ -1,1 +1,1 @@
-"""Adapters: one module for each AWS service, each behind a Protocol of a lower layer."""
+"""Adapters: one folder or module for each AWS service, each behind a Protocol of a lower layer."""

@@ -15,6 +15,7 @@ from importlib import metadata
 
 from promotion import names
 from promotion.cli import looking
+from promotion.cli.missing import named
 from promotion.cli.parsing import Parser, common_options
 from promotion.errors import IntegrityError, Invalid, NotApproved, PromotionError, Refused
 from promotion.formatting import readable
@@ -22,7 +23,7 @@ from promotion.formatting import readable
 DISTRIBUTION = "model-promotion"
 TROUBLE, USAGE, NOTHING_APPROVED, BROKEN, REFUSED = 1, 2, 3, 4, 5
 LONGEST_ERROR = 4000
-_PUBLIC_KEY = "PEM file of the signing key (default: PROMOTION_PUBLIC_KEY, promotion.pub)"
+_PUBLIC_KEY = "file of the signing key (default: PROMOTION_PUBLIC_KEY, promotion.pub)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,7 +72,7 @@ def _run(options: argparse.Namespace) -> int:
             raise
         if type(error).__module__.partition(".")[0] not in ("botocore", "boto3", "requests", "urllib3"):
             raise
-        return _fail(options, TROUBLE, error)
+        return _fail(options, TROUBLE, named(error))
 
 
 def _settle(options: argparse.Namespace) -> None:
@@ -80,6 +81,9 @@ def _settle(options: argparse.Namespace) -> None:
         os.environ[names.CONFIG] = options.config
     if options.region:
         os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = options.region
+    elif os.environ.get("AWS_REGION"):
+        # Of AWS's two variables boto3 reads the other one.
+        os.environ.setdefault("AWS_DEFAULT_REGION", os.environ["AWS_REGION"])
     if options.profile:
         # As in AWS's own command line: a named profile has priority over keys in the environment.
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
@@ -120,7 +124,7 @@ def command_parser() -> Parser:
     found.add_argument(
         "--remember", metavar="FILE", help="store the event's number in a file, and refuse a record of an earlier event"
     )
-    found.add_argument("--public-key", help=_PUBLIC_KEY)
+    found.add_argument("--public-key", metavar="PEM", help=_PUBLIC_KEY)
 
     found = command("status", _status, "list live versions and pending requests")
     found.add_argument("group", metavar="GROUP", nargs="?")
@@ -133,6 +137,7 @@ def command_parser() -> Parser:
     found = command(
         "gates", _gates, "evaluate the quality gates for a version, or for a metrics file before it is registered"
     )
+    found.usage = "promotion gates explain [options] GROUP [VERSION] ENV"
     found.add_argument("what", choices=["explain"])
     found.add_argument("place", nargs="+", metavar="GROUP [VERSION] ENV", help="no VERSION with --metrics")
     found.add_argument("--metrics", metavar="FILE", help="judge this file instead; needs no access to AWS")
@@ -173,7 +178,7 @@ def command_parser() -> Parser:
 
     found = command("check-bundle", _check_bundle, "check an exported file or attestation, with only the public key")
     found.add_argument("file", metavar="FILE")
-    found.add_argument("--public-key", help=_PUBLIC_KEY)
+    found.add_argument("--public-key", metavar="PEM", help=_PUBLIC_KEY)
 
     found = command("attest", _attest, "print the signed in-toto attestation of a promotion, for other tools")
     found.add_argument("group", metavar="GROUP")

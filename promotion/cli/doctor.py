@@ -21,6 +21,7 @@ from promotion.aws.doctor import cross_account, deployed, first_deployment, limi
 from promotion.aws.doctor.findings import Account, Check, Finding, examine, fail, not_checked, ok
 from promotion.aws.doctor.provider import provider
 from promotion.cli import sign_in
+from promotion.cli.missing import NO_REGION
 from promotion.cli.service import prefix
 from promotion.cli.tables import table
 from promotion.client.resolve import find_public_key
@@ -38,8 +39,8 @@ _Checks: TypeAlias = tuple[tuple[str, Callable[[Account], Iterator[Finding]]], .
 _ALWAYS: _Checks = (
     ("credentials", readiness.credentials),
     ("region", readiness.region),
-    ("CDK bootstrap", readiness.bootstrap),
 )
+_REACHED: _Checks = (("CDK bootstrap", readiness.bootstrap),)
 _READINESS: _Checks = (
     ("artifacts", readiness.artifacts),
     ("registry", readiness.registry),
@@ -114,6 +115,7 @@ def examined() -> tuple[list[Finding], Account]:
     if any(finding.check == "credentials" and finding.state == "fail" for finding in findings):
         # Each check would only say so again, but for the one that needs no AWS.
         return findings + (_all((("identity provider", provider),), account) if settings else []), account
+    findings += _all(_REACHED, account)
     service, found = _service(account)
     findings += found
     account = msgspec.structs.replace(account, service=service)
@@ -155,7 +157,7 @@ def _account(settings: Config | None) -> Account:
     session = boto3.Session()
     region = session.region_name or ""
     if not region:
-        raise Invalid("AWS_REGION", "no region is set; set it, or AWS_PROFILE.")
+        raise Invalid("region", NO_REGION)
 
     client = cast("ClientFor", cache(partial(session.client, config=_PATIENCE)))
 

@@ -14,6 +14,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 
 from promotion.aws.caller_identity import PROOF_HEADER, prove
+from promotion.cli.missing import NO_CREDENTIALS
 from promotion.cli.service import client, config, installation
 from promotion.cli.tables import tell
 from promotion.errors import Invalid, PromotionError, Refused
@@ -88,8 +89,10 @@ def report(group: str, environment: str, version: int, metrics: str, pictures: S
     try:
         drawn = {Path(file).name: base64.b64encode(Path(file).read_bytes()).decode() for file in pictures}
         document = Path(metrics).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Invalid("FILE", f"it can't be read: {error}") from None
+    except OSError as error:
+        raise Invalid("FILE", f"{error.filename} can't be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise Invalid("--metrics", f"{metrics} is no text in UTF-8.") from None
     given = {"group": group, "environment": environment, "version": str(version), "metrics": document}
     return operate("report", {**given, "pictures": json.dumps(drawn)}, as_json=as_json)
 
@@ -98,7 +101,7 @@ def _post(document: dict[str, str]) -> dict[str, object]:
     session = boto3.Session()
     credentials = session.get_credentials()
     if credentials is None:
-        raise Invalid("credentials", "there are none; set AWS_PROFILE or AWS_ACCESS_KEY_ID.")
+        raise Invalid("credentials", NO_CREDENTIALS)
     url = f"{installation()['api_url']}/operations"
     body = json.dumps(document)
     region = session.region_name or installation()["region"]

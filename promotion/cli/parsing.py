@@ -48,6 +48,6 @@ def common_options(*, suppressed: bool) -> Parser:
         default=absent,
         help="the promotion.toml in effect (default: PROMOTION_CONFIG, or ./promotion.toml)",
     )
-    common.add_argument("--region", metavar="NAME", default=absent, help="AWS region (default: AWS_DEFAULT_REGION)")
+    common.add_argument("--region", metavar="NAME", default=absent, help="AWS region (default: AWS_REGION)")
     common.add_argument("--profile", metavar="NAME", default=absent, help="AWS profile (default: AWS_PROFILE)")
     return common

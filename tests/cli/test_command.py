@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from promotion.cli import USAGE, main
+from promotion.cli import USAGE, main, service
+from promotion.cli.missing import NO_CREDENTIALS, NO_REGION
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,6 +56,57 @@ def test_a_profile_and_a_region_are_set_for_boto3(monkeypatch: pytest.MonkeyPatc
     assert os.environ["AWS_PROFILE"] == "audit"
     assert os.environ["AWS_DEFAULT_REGION"] == os.environ["AWS_REGION"] == "eu-central-1"
     assert "AWS_ACCESS_KEY_ID" not in os.environ, "a profile that is named wins"
+
+
+AWS_PLACE = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE")
+AWS_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+
+@pytest.fixture
+def a_new_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable, file or server of AWS that has a region or credentials."""
+    for name in (*AWS_PLACE, *AWS_KEYS):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    service.client.cache_clear()
+
+
+@pytest.mark.usefixtures("a_new_machine")
+@pytest.mark.parametrize("arguments", [("status",), ("resolve", "g", "dev"), ("doctor",)])
+def test_without_a_region_the_message_names_every_way_to_set_one(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    assert main(arguments) == 1
+    assert capsys.readouterr().err == f"promotion: region: {NO_REGION}\n"
+
+
+@pytest.mark.usefixtures("a_new_machine")
+@pytest.mark.parametrize("arguments", [("status",), ("rollback", "g", "dev", "--reason", "r")])
+def test_without_credentials_the_message_names_the_variables(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    # boto3 itself reads AWS_DEFAULT_REGION alone.
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    assert main(arguments) == 1
+    assert capsys.readouterr().err == f"promotion: credentials: {NO_CREDENTIALS}\n"
+    assert os.environ["AWS_DEFAULT_REGION"] == "eu-central-1"
+
+
+def test_the_usage_of_gates_is_one_form(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "usage: promotion gates explain [options] GROUP [VERSION] ENV\n" in refused(capsys, "gates")
+
+
+@pytest.mark.parametrize("given", [("--metrics", "nowhere"), ("--metrics", "text", "--picture", "nowhere")])
+def test_a_file_of_a_report_that_is_not_there_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text").write_text("{}", encoding="utf-8")
+    assert main(["report", "g", "dev", "1", *given]) == 1
+    assert capsys.readouterr().err == "promotion: FILE: nowhere can't be read: No such file or directory.\n"
 
 
 def test_a_reader_that_has_gone_gets_no_trace() -> None:
