@@ -21,7 +21,6 @@ from lambdas.shared.variables import variables
 from promotion import names
 from promotion.domain.people import Person
 from promotion.errors import AlreadyDecided, Conflict, Invalid, LinkInvalid, NotApproved, ProviderUnavailable, Refused
-from promotion.rendering import pages
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -134,6 +133,9 @@ class HttpRequest:
             return respond(status, JSON, json.dumps(document, ensure_ascii=False, default=str))
         # A message has no times, and is the answer where the configuration can't be read, too.
         zone = config().mail.time_zone if name != "message" else "UTC"
+        # A sign-in and a decision are answered with redirects, and their functions need no templates.
+        from promotion.rendering import pages
+
         return respond(status, HTML, pages.render(name, document, person=person, zone=zone))
 
     def message(

@@ -68,6 +68,12 @@ def test_a_cold_start_imports_nothing_that_only_a_sign_in_or_a_chat_needs(twin: 
     assert finished.returncode == 0, finished.stderr
 
 
+@pytest.mark.parametrize("module", ["sign_in", "decide", "operate"])
+def test_a_function_that_answers_with_redirects_imports_no_templates(twin: Path, module: str) -> None:
+    finished = imported(twin, f"import lambdas.handlers.{module}; assert 'jinja2' not in sys.modules")
+    assert finished.returncode == 0, finished.stderr
+
+
 def test_the_clean_interpreter_sees_nothing_of_this_environment(twin: Path) -> None:
     finished = imported(twin, "import moto")
     assert "ModuleNotFoundError" in finished.stderr
