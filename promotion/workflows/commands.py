@@ -1,6 +1,6 @@
 """Commands of the service's own functions: one struct for each operation, decoded and executed here.
 
-None of them decides anything. On its way a command is `{"operation": …, "arguments": {…}}`.
+None of them decides anything. A command is sent as `{"operation": …, "arguments": {…}}`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class _Command(Struct, frozen=True, kw_only=True, tag_field="operation"):
 
 
 class Register(_Command, frozen=True, kw_only=True, tag="register"):
-    """A package was registered; `changed` is the text of its request if an operator asked for it."""
+    """A package was registered; if an operator requested it, `changed` is the note that its approval request shows."""
 
     package: Package
     evidence: Evidence
@@ -32,14 +32,14 @@ class Register(_Command, frozen=True, kw_only=True, tag="register"):
 
 
 class RecordRemoved(_Command, frozen=True, kw_only=True, tag="removed"):
-    """A version that waits for approval is no longer in the registry."""
+    """A version pending approval is no longer in the registry."""
 
     group: str
     version: int
 
 
 class RecordArtifact(_Command, frozen=True, kw_only=True, tag="artifact"):
-    """An artifact was hashed, or could not be; with `hashing`, it is tried again."""
+    """An artifact was hashed, or hashing failed; with `hashing`, hashing is retried."""
 
     group: str
     version: int
@@ -49,7 +49,7 @@ class RecordArtifact(_Command, frozen=True, kw_only=True, tag="artifact"):
 
 
 class RecordInference(_Command, frozen=True, kw_only=True, tag="inference"):
-    """A run of a version ended."""
+    """An inference run of a version ended."""
 
     group: str
     version: int
@@ -67,7 +67,7 @@ class RecordFailure(_Command, frozen=True, kw_only=True, tag="failure"):
 
 
 class RecordUnmeasured(_Command, frozen=True, kw_only=True, tag="unmeasured"):
-    """Nothing measures a version in an environment: there is no input."""
+    """A version can't be measured in an environment because there is no input."""
 
     group: str
     environment: str
@@ -76,7 +76,7 @@ class RecordUnmeasured(_Command, frozen=True, kw_only=True, tag="unmeasured"):
 
 
 class KeepTime(_Command, frozen=True, kw_only=True, tag="keep_time"):
-    """A pending request may be due for a reminder, or its end."""
+    """A pending request may be due for a reminder or for its expiry."""
 
     environment: EnvironmentState
 
@@ -147,7 +147,7 @@ def read(event: Mapping[str, object]) -> Command:
     """Decode a command from a function's input.
 
     Raises:
-        Invalid: it is none, lacks a field, or has one of another type.
+        Invalid: it is not a command, a field is missing, or a field has the wrong type.
     """
     operation, arguments = event.get("operation"), event.get("arguments", {})
     if not isinstance(operation, str) or operation not in OPERATIONS:
@@ -163,10 +163,10 @@ def read(event: Mapping[str, object]) -> Command:
 
 
 def dispatch(command: Command, context: Context) -> Receipt:
-    """Carry a command out.
+    """Execute a command.
 
     Raises:
-        PromotionError: it was refused; nothing was written.
+        PromotionError: the command was refused; nothing was written.
     """
     c = command
     match c:

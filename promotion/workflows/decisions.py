@@ -1,7 +1,7 @@
-"""The journeys: what happens when a model is registered, decided on, measured, rolled back or revoked.
+"""Workflows for registrations, artifacts, decisions, repeated requests, reminders and expiry.
 
-Each reads the group's states, asks the rules, and appends events to the ledger in one step. Only the ledger is written: the
-registry, Parameter Store, the bus and mail follow from its stream, so a crash here leaves either an event or none.
+Each reads the group's states, applies the rules, and appends events to the ledger in one step. Only the ledger is written: the
+registry, Parameter Store, the bus and mail are projected from its stream, so a crash here leaves either all events or none.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ __all__ = [
 def register(
     package: Package, evidence: Evidence, *, context: Context, unasked: str = "", changed: str = ""
 ) -> Receipt:
-    """Record a registered version and request approval for the first environment, or what changed of a known one.
+    """Record a new version and request approval for the first environment, or record the changes of a known version.
 
-    Registering again is nothing new: several events for one change, and the echo of our own writes, make one request. With
-    `unasked`, the reason, a new version is recorded and nobody is asked. `changed` is said on the request of a new version.
+    Idempotent: several events for one change, and events that our own writes cause, make one request. `unasked` is the reason
+    to record a new version without a request. `changed` is the note that the request of a new version shows.
     """
     package = bounded(package)
 
@@ -84,7 +84,7 @@ def record_artifact(
 ) -> Receipt:
     """Record what hashing an artifact found, where it took longer than the registration could wait.
 
-    With `hashing`, it failed and is tried again: the problem is to be seen, and nobody approves yet.
+    With `hashing`, hashing failed and is retried: pages show the problem, and the version can't be approved yet.
 
     Raises:
         Invalid: the version was never registered, or with other artifacts.
@@ -130,7 +130,7 @@ def record_decision(
 
     Raises:
         Invalid: the verdict or the reason is malformed.
-        Refused: the rules say no; AlreadyDecided where the request has moved on.
+        Refused: the rules say no; AlreadyDecided if the request is no longer pending.
     """
     decided, reason = checked_verdict(verdict), checked_reason(reason)
     group, version, name, attempt = parse_request_id(asked)
@@ -174,13 +174,13 @@ def record_decision(
 
 
 def ask_again(asked: str, actor: Person | Actor, changed: str, *, context: Context) -> Receipt:
-    """Request a version again that was rejected, expired, superseded, withdrawn or rolled back, with what has changed.
+    """Request approval again after a rejection, expiry, supersession, withdrawal or rollback, with a note of what has changed.
 
-    It rests on the newest run before the environment that completed.
+    The evidence is that of the newest completed run in the environment before.
 
     Raises:
-        AlreadyDecided: the request is still open, was approved, or a newer version is live there or asks.
-        Refused: it is not theirs to ask.
+        AlreadyDecided: the request is still open, was approved, or a newer version is live or pending there.
+        Refused: the actor may not request it.
     """
     changed = checked_reason(changed)
     group, version, name, attempt = parse_request_id(asked)
@@ -204,9 +204,9 @@ def ask_again(asked: str, actor: Person | Actor, changed: str, *, context: Conte
 
 
 def keep_time(state: EnvironmentState, *, context: Context) -> Receipt:
-    """Expire the pending request of an environment when its time is over, and remind its approvers once at half time.
+    """Expire the pending request of an environment when its time is over, and remind its approvers once at half of that time.
 
-    The time of a freeze window doesn't count.
+    The time in a freeze window doesn't count.
     """
 
     def step(view: GroupSnapshot) -> list[NewEvent] | str:
@@ -234,10 +234,10 @@ def keep_time(state: EnvironmentState, *, context: Context) -> Receipt:
 
 
 def checked_verdict(text: str) -> names.Verdict:
-    """A verdict.
+    """Return the text as a verdict.
 
     Raises:
-        Invalid: it is neither of the two.
+        Invalid: it is neither Approved nor Rejected.
     """
     for verdict in names.VERDICTS:
         if text == verdict:

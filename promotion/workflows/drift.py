@@ -1,8 +1,8 @@
 """Drift of a live model's input: record it, ask for a decision, and start the retraining pipeline.
 
 An episode of drift begins with the first measurement above the bound and ends with one below it, or when another version goes
-live. People are told once an episode and source, and each episode starts one retraining at most: a pipeline trains for hours,
-and every scheduled run meanwhile would find the same drift again.
+live. People are notified once per episode and source, and each episode starts one retraining at most: a pipeline trains for
+hours, and every scheduled run in that time would find the same drift again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from promotion.ledger.append import Context, Receipt, append, known
 from promotion.ledger.events import NewEvent, happened
 from promotion.ledger.snapshot import GroupSnapshot
 
-# Statuses that end a version's way up.
+# Statuses of versions that are not promoted further.
 _ENDED = frozenset({names.REJECTED, names.EXPIRED, names.REVOKED})
 
 
@@ -28,8 +28,8 @@ def after_run(
 ) -> tuple[bool | None, list[NewEvent]]:
     """Decide whether a run shows drift of the live model's input, and what to do about it.
 
-    None where it says nothing: the environment isn't watched, the version is not live there, nothing was measured, or of so
-    few records that the index is mostly chance: it grows by about one over the records for each bin that is compared.
+    None without a finding: drift is not configured for the environment, the version is not live there, nothing was measured, or
+    there were so few records that the index is mostly chance: it grows by about 1/records for each bin that is compared.
     """
     name, bound = evidence.environment or "", context.config.drift.largest_psi
     measured = largest_drift(evidence)

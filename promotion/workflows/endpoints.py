@@ -58,10 +58,10 @@ def remove_endpoint(group: str, name: str, actor: Actor, reason: str, *, context
 
 
 def restore_endpoint(group: str, name: str, actor: Actor, reason: str, *, context: Context) -> Receipt:
-    """Ask for an endpoint again, after it was removed or has failed.
+    """Request an endpoint again, after it was removed or has failed.
 
     Raises:
-        Refused: not an operator, no endpoint configured there, or it serves what is live.
+        Refused: not an operator, no endpoint configured there, or the endpoint already serves the live version.
     """
 
     def judged(view: GroupSnapshot) -> str:

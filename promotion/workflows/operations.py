@@ -22,11 +22,11 @@ def roll_back(
 ) -> Receipt:
     """Roll an environment back to a version that was live there; by default the last good one.
 
-    Forward again goes the same way. A freeze doesn't hold it up.
+    Going forward again is the same operation. Freeze windows don't apply.
 
     Raises:
         Refused: not an approver, never live there, or revoked.
-        NotApproved: there is nothing to go back to.
+        NotApproved: there is no version to roll back to.
     """
     reason = checked_reason(reason)
     policy.may_roll_back(actor, name, group, context.config).require()
@@ -84,12 +84,12 @@ def revoke(group: str, version: int, actor: Person | Actor, reason: str, *, cont
 def ask_for(group: str, version: int, arn: str, actor: Actor, reason: str, *, context: Context) -> Receipt:
     """Request a version for the first environment; a version that is not in the ledger is registered after this event.
 
-    The same question by the same person once more, before the version is registered, appends nothing: the receipt has the event
-    that stands, so that a registration which was lost after it can be begun again.
+    Idempotent until the version is registered: the same request by the same person appends nothing, and the receipt has the
+    existing event, so that a registration that was lost after the event can be started again.
 
     Raises:
-        Refused: it was never asked for there, or the actor is no operator.
-        AlreadyDecided: its request is open, was approved, or a newer version is live there or asks.
+        Refused: the version was never requested there, or the actor is no operator.
+        AlreadyDecided: its request is open, was approved, or a newer version is live or pending there.
     """
     reason = checked_reason(reason)
     policy.may_revoke(actor, group, context.config).require()
@@ -110,10 +110,10 @@ def ask_for(group: str, version: int, arn: str, actor: Actor, reason: str, *, co
 
 
 def adopt(package: Package, name: str, actor: Actor, reason: str, *, context: Context) -> Receipt:
-    """Attest a version as what already served in `name` when this service arrived; its open request there, or an older one, ends.
+    """Record that a version served in `name` before this service was installed; its open request there, or an older one, ends.
 
     Raises:
-        Refused: something is or was live there under this service already, or the actor is no operator.
+        Refused: a version is or was live there under this service already, or the actor is no operator.
     """
     reason = checked_reason(reason)
     policy.may_roll_back(actor, name, package.group, context.config).require()
@@ -155,7 +155,7 @@ def adopt(package: Package, name: str, actor: Actor, reason: str, *, context: Co
 
 
 def _given_way(environment: EnvironmentState, version: int) -> list[NewEvent]:
-    """Return the end of the pending request that a version makes void by going live: its own, or that of an older one."""
+    """Return the event that supersedes the pending request of a version that goes live, or of an older version."""
     if environment.pending is None or environment.pending > version:
         return []
     closed = payloads.RequestSuperseded(request_id=environment.pending_id)
@@ -180,7 +180,7 @@ def record_bypass(
         if status == registry_status(state, first):
             return "the registry says what the ledger says"
         if seen == state.bypass_seen or (state.bypassed and state.bypass_seen.split(" ")[0] == status):
-            # Later edits of a version whose status stays as it was set are no second bypass.
+            # If the status stays the same, later edits of the version are no second bypass.
             return "this bypass is recorded already"
         if at is not None and state.status_since is not None and at < state.status_since:
             return "a later decision is on its way to the registry"
@@ -200,7 +200,7 @@ def record_bypass(
 
 
 def _as_actor(actor: Person | Actor, group: str, environments: Iterable[str], context: Context) -> Actor:
-    """The actor, with the approver group that gave a person the right to act in one of the environments."""
+    """Return the actor, with the approver group that gave a person the right to act in one of the environments."""
     if not isinstance(actor, Person):
         return actor
     allowed = (context.config.environment(name, group).approver_group.id for name in environments)

@@ -18,16 +18,16 @@ from promotion.ledger.append import Ledger
 from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
 
-# Events projected between two writes of a cursor; a rebuild of a long history goes in steps of this.
+# The number of events that are projected between two writes of a cursor, also in a rebuild of a long history.
 BATCH = 100
 # Publish to the bus only after Parameter Store is up to date; otherwise consumers resolve the previous version.
 FOLLOWS = {names.EVENTS: names.PARAMETERS}
 
 
 class Target(Protocol):
-    """The registry, Parameter Store, the event bus, mail or the attestations.
+    """A projection target: the registry, Parameter Store, the event bus, mail or the attestations.
 
-    `one_by_one`: the cursor is written after each event, for targets that can't tell what they did before.
+    With `one_by_one`, the cursor is written after each event, for targets that are not idempotent.
     """
 
     one_by_one: bool
@@ -40,14 +40,14 @@ class Cursors(Protocol):
     """Cursor of each target (sequence number of its last projected event), per group."""
 
     def read(self, group: str) -> dict[str, int]:
-        """Sequence number of the last projected event, by target; 0 where it hasn't begun."""
+        """Sequence number of the last projected event, by target; a target without one counts as 0."""
 
     def advance(self, group: str, target: names.TargetName, sequence: int) -> None:
         """Move a cursor forward, never back."""
 
 
 class Failure(Struct, frozen=True, kw_only=True):
-    """A target that could not be brought along, and why."""
+    """A target to which events could not be projected, and the error."""
 
     group: str
     target: names.TargetName
@@ -60,10 +60,12 @@ def project(
 ) -> tuple[list[Failure], dict[str, int]]:
     """Project new events to every target, in the order given; a failing target doesn't stop the others.
 
-    All go to where the head was at the beginning: an event appended meanwhile would otherwise reach a later target before
-    an earlier one. And what FOLLOWS another goes no further than that one has come.
+    Every target is projected up to the head at the start of this call; otherwise an event that is appended during the call
+    could reach a later target before an earlier one. A target in FOLLOWS is projected only up to the cursor of the target that
+    it follows.
 
-    Returns the failures, and the cursors as they stand after.
+    Returns:
+        The failures, and the cursors afterwards.
     """
     failures: list[Failure] = []
     at = cursors.read(group)
@@ -83,11 +85,11 @@ def project(
 def _project_one(
     group: str, name: names.TargetName, target: Target, start: int, until: int, ledger: Ledger, cursors: Cursors
 ) -> int:
-    # Read once, a page at a time as it is needed: a long history is not asked for anew with every batch.
+    # A lazy iterator, so that a long history is read only once and not again for each batch.
     events = takewhile(lambda event: event.sequence <= until, ledger.events(group, after=start))
     while True:
         batch = list(islice(events, BATCH))
-        # The view is read after the events, never before: it must know at least what they say.
+        # The view is read after the events, never before, so that it includes at least these events.
         view = ledger.view(group)
         if start > view.head.sequence:
             raise IntegrityError(

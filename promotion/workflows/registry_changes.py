@@ -1,4 +1,4 @@
-"""Changes in the registry after a registration: a version described anew, changed, removed, or replaced."""
+"""Changes in the registry after a registration: a version was read again, changed, removed, or replaced."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def seen_again(
     *,
     unasked: str = "",
 ) -> list[NewEvent] | str:
-    """Return the events of a version that is in the ledger and that the registry describes again.
+    """Return the events for a version in the ledger that was read from the registry again.
 
     Changed containers replace the registered ones before the first approval, with a new request: votes were for other bytes.
     Changes of the description, and all changes after an approval, are recorded for the page.
@@ -80,7 +80,7 @@ def record_removed(group: str, version: int, *, context: Context) -> Receipt:
 def _another(
     view: GroupSnapshot, state: VersionState, package: Package, evidence: Evidence, context: Context, *, unasked: str
 ) -> list[NewEvent] | str:
-    """Another package begins under a known number: its group was deleted and made anew, and is numbered from 1 again."""
+    """Return the events for another package under a known number: its group was deleted and created again."""
     made, new = (each.created_at or context.now for each in (state.package, package))
     if new < made:
         return f"version {package.version} was made anew since"
@@ -98,7 +98,7 @@ def _another(
     facts += [happened(change, SYSTEM, version=package.version), _registration(package, evidence, context, unasked)]
     if unasked:
         return facts
-    # The request sees the group after these events, without pending or live versions that are gone.
+    # The request is made from the group's states after these events, without pending or live versions that were deleted.
     after = GroupSnapshot(view.head, environments=view.environments, versions=view.versions, load=view.find_version)
     for event in chained(view.head, facts, time=context.now, policy_digest=""):
         evolve(after, event)
@@ -121,7 +121,7 @@ def _first(context: Context) -> str:
 
 
 def _is_older(view: GroupSnapshot, number: int, package: Package) -> bool:
-    """Return True if a version has a number as high as a package that was made after it: the numbers began anew since."""
+    """Return True if a version with the same or a higher number was created before the package: the numbers have restarted."""
     other = view.version(number).package
     made, new = other.created_at, package.created_at
     return number >= package.version and made is not None and new is not None and made < new

@@ -42,7 +42,7 @@ def ask(
 ) -> list[NewEvent]:
     """Return the events that request `name` for a version; none if it is live there, or revoked.
 
-    Where a newer version is live or pending there, this one's request is superseded from the first.
+    If a newer version is live or pending there, this version's request is recorded as superseded at once.
     """
     environment = view.environment(name)
     if environment.live == package.version:
@@ -99,7 +99,7 @@ def ask(
 def add_run(view: GroupSnapshot, state: VersionState, following: str, evidence: Evidence, context: Context) -> AddedRun:
     """Return the effect of a further run on the version's open request for `following`; nothing if there is none.
 
-    A run that failed measured nothing, so what the last completed one found still stands.
+    A failed run measured nothing, so the evidence of the last completed run stays in force.
     """
     request = state.requests.get(following)
     if request is None or request.state_at(context.now) != "Pending" or evidence.status != "Completed":
@@ -118,7 +118,7 @@ def fails_anew(state: VersionState, name: str, found: Evidence) -> bool:
 
 
 def expiry(request: Request) -> list[NewEvent]:
-    """Return the event by which a request expires."""
+    """Return the event that expires a request."""
     return [
         happened(
             payloads.RequestExpired(request_id=request.id),
@@ -142,7 +142,7 @@ def _request_of(view: GroupSnapshot, version: int, name: str) -> str:
 
 
 def _live_evidence(view: GroupSnapshot, environment: EnvironmentState) -> Evidence | None:
-    """Return the evidence on which an environment's live version was admitted."""
+    """Return the evidence with which an environment's live version was approved."""
     if environment.live is None:
         return None
     request = view.version(environment.live).requests.get(environment.name)

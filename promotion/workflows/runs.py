@@ -22,11 +22,11 @@ def record_inference(
     """Record the results of a run in `evidence.environment`; the version's first one requests approval for the next.
 
     A further run adds its evidence to the open request. A request closed by a person or by time is not opened again.
-    An evaluation that `actor` reports instead counts as a run.
+    An evaluation that `actor` reports counts as a run.
 
     Raises:
         Invalid: the version or the environment is unknown.
-        Refused: it is reported, and the version is not approved there.
+        Refused: it is a reported evaluation, and the version is not approved there.
     """
     name = evidence.environment or ""
     context.config.environment(name, group)
@@ -71,7 +71,7 @@ def record_inference(
 def record_failure(group: str, name: str, run_id: str, problem: str, *, broken: bool, context: Context) -> Receipt:
     """Record that a run in `name` failed before it began: there is no new evidence for the live version.
 
-    With `broken`, because the record or the bytes are not those that were approved.
+    With `broken`, the run failed because the live record or the artifact's bytes are not those that were approved.
 
     Raises:
         Invalid: the environment is unknown.

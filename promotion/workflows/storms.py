@@ -1,4 +1,4 @@
-"""Storms of requests: several of one group for one environment, soon after one another. Approvers get mail about the newest."""
+"""Debounced mail for bursts of requests of one group for one environment: approvers get mail about the newest only."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
-# A storm that doesn't end: mail waits for at most so many times `[advanced.mail] settle`.
+# The longest delay of mail in a burst that doesn't end, as a multiple of `[advanced.mail] settle`.
 LONGEST_WAIT = 5
 
 
 class Storm(Struct, frozen=True, kw_only=True):
-    """The newest requests of a group for an environment, by the sequence numbers of their events.
+    """The newest requests of a group for an environment. Requests are named by the sequence numbers of their events.
 
     Args:
         sequence: The newest request.
-        last_at: When it was made.
-        mailed_at: When approvers were mailed last.
-        held: The request whose mail waits; None if none does.
-        told: The newest request that channels were told of.
+        last_at: Time of the newest request.
+        mailed_at: Time of the last mail to approvers.
+        held: The request whose mail is delayed; None if there is none.
+        told: The newest request that channels were notified of.
     """
 
     sequence: int
@@ -29,16 +29,16 @@ class Storm(Struct, frozen=True, kw_only=True):
     told: int = 0
 
     def due(self, settle: timedelta) -> datetime | None:
-        """Return when the waiting mail goes out if no other request comes first; None if none waits."""
+        """Return when the delayed mail is sent if no other request comes first; None if no mail is delayed."""
         if self.held is None:
             return None
         return min(self.last_at + settle, self.mailed_at + LONGEST_WAIT * settle)
 
 
 def requested(storm: Storm | None, sequence: int, at: datetime, settle: timedelta) -> Storm:
-    """Add a request; its mail waits if the one before came less than `settle` ago, or waits itself.
+    """Add a request; its mail is delayed if the previous request came less than `settle` before, or has delayed mail.
 
-    The same request once more, after a crash, changes nothing.
+    Idempotent: adding the newest request again, after a crash, changes nothing.
     """
     if storm is None:
         return Storm(sequence=sequence, last_at=at, mailed_at=at)
@@ -50,5 +50,5 @@ def requested(storm: Storm | None, sequence: int, at: datetime, settle: timedelt
 
 
 def mailed(storm: Storm, at: datetime) -> Storm:
-    """Nothing waits any more."""
+    """Record that the mail was sent, so that none is delayed any more."""
     return replace(storm, held=None, mailed_at=at)

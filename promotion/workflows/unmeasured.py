@@ -1,4 +1,4 @@
-"""Promotions into an environment that measures nothing: no input, so no run."""
+"""Promotions into an environment without an inference run, because it has no input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from promotion.workflows.requests import ask
 def record_unmeasured(group: str, version: int, name: str, reason: str, *, context: Context) -> Receipt:
     """Record that a version isn't measured in `name`, and request the next environment if `without_run` allows it.
 
-    Once for each version and environment: a schedule that finds no input every hour sends no mail again.
+    Recorded once for each version and environment, so that an hourly schedule without input sends no repeated mail.
 
     Raises:
         Invalid: the version or the environment is unknown.

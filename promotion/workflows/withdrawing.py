@@ -13,11 +13,11 @@ from promotion.workflows import decisions
 
 
 def withdraw(asked: str, person: Person, reason: str, *, context: Context) -> Receipt:
-    """Close the pending request `asked` without a decision; a reason is welcome, and not needed.
+    """Close the pending request `asked` without a decision; a reason is optional.
 
     Raises:
         AlreadyDecided: the request is not pending any more.
-        Refused: the person is not certainly its requester.
+        Refused: the person could not be verified as its requester.
     """
     reason = checked_reason(reason) if reason.strip() else ""
     group, version, name, _ = parse_request_id(asked)
