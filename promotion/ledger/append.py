@@ -1,4 +1,4 @@
-"""Appending to the ledger: read the states, decide on events, and append them unless another process was faster."""
+"""Optimistic append to the ledger: read the states, decide on events, and append them unless the head has moved."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ class Ledger(Protocol):
     """The ledger: append-only events and the states folded from them."""
 
     def view(self, group: str) -> GroupSnapshot:
-        """The states of a group as of its head, consistently read."""
+        """Return the states of a group as of its head, by a consistent read."""
 
     def append(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
         """Append `events` and the changed states in one transaction, if the head is still `view.head`.
 
         Raises:
-            Conflict: somebody appended first; nothing was written.
+            Conflict: another writer appended first; nothing was written.
         """
 
     def events(self, group: str, *, after: int = 0) -> Iterator[Event]:
-        """Events of a group in order, those after a sequence number."""
+        """Yield the events of a group after a sequence number, in order."""
 
 
 class Receipt(Struct, frozen=True, kw_only=True):
-    """Events that a workflow appended, now or by the same call before; without any, `note` says why nothing was to be done."""
+    """Events that this call, or an earlier identical one, appended; if there are none, `note` has the reason."""
 
     group: str
     events: tuple[Event, ...] = ()
@@ -56,19 +56,19 @@ class Receipt(Struct, frozen=True, kw_only=True):
 
 
 def _at_once(attempt: int) -> None:
-    """No pause."""
+    """Start the next attempt without a pause."""
 
 
 def _cannot_sign(key_id: str, message: bytes) -> bytes | None:
-    """No key of before."""
+    """Return None: there is no former key."""
     return None
 
 
 class Context(Struct, frozen=True, kw_only=True):
     """Dependencies of a workflow: the ledger, the configuration in force, and the time.
 
-    `sign` signs the head of what is appended with the key `key_id`; `sign_formerly` signs with a key of before, by its id, and
-    returns None if that can't sign any more. `pause` is called with the number of the attempt that lost a race.
+    `sign` signs the head of each append with the key `key_id`; `sign_formerly` signs with a former key, by its id, and returns
+    None if that key can't sign any more. `pause` is called with the number of the attempt that lost a race.
     """
 
     ledger: Ledger
@@ -81,18 +81,18 @@ class Context(Struct, frozen=True, kw_only=True):
 
 
 def checked_reason(text: str) -> str:
-    """A reason, trimmed.
+    """Return a trimmed reason.
 
     Raises:
         Invalid: it is empty, too long for the history's pages, or has control characters.
     """
     text = text.replace("\r\n", "\n").strip()
-    # Joiners, which connect visible characters, and all other invisible ones.
+    # Text of only joiners (which connect visible characters), spaces and other invisible characters counts as empty.
     if not one_line(text).strip("\u200c\u200d "):
         raise Invalid("reason", "say why, in a sentence.")
-    # As it will be written, without the quotation marks around it: a quote or a line break takes two bytes there.
+    # The length as JSON without the quotation marks around it: a quote or a line break takes two bytes there.
     if (length := len(dump(text).encode()) - 2) > LONGEST_REASON_BYTES:
-        # Characters are what the person can count; how many bytes each takes depends on the script.
+        # Given in characters, because people can't count bytes; the bytes of a character depend on its script.
         over = -(-(length - LONGEST_REASON_BYTES) * len(text) // length)
         raise Invalid(
             "reason", f"it is about {counted(over, 'character')} too long; say the rest where it can be linked to."
@@ -111,7 +111,7 @@ def append(group: str, step: Callable[[GroupSnapshot], list[NewEvent] | str], co
             return Receipt(group=group, note=facts)
         digest = context.config.policy_digest()
         if view.head.policy_digest != digest:
-            # The text itself, once: a digest alone would tell an auditor that a rule changed, but never which.
+            # The text itself, once: a digest alone shows an auditor that a rule changed, but not which.
             change = PolicyChanged(before=view.head.policy_digest, after=digest, policy=context.config.policy())
             facts = [happened(change, SYSTEM), *facts]
         if context.sign is not None and view.head.key_id not in ("", context.key_id):
@@ -133,7 +133,7 @@ def append(group: str, step: Callable[[GroupSnapshot], list[NewEvent] | str], co
 
 
 def _key_changed(head: Head, context: Context, sign: Callable[[bytes], bytes]) -> NewEvent:
-    """Another key signs from here on: the change signed by both, or by the new one alone where the other is lost."""
+    """Return the event of a key rotation, signed by both keys, or by the new one alone if the former is lost."""
     text = key_change_bytes(head.group, head.hash, head.key_id, context.key_id)
     made = {head.key_id: context.sign_formerly(head.key_id, text), context.key_id: sign(text)}
     signatures = {key: base64.b64encode(each).decode() for key, each in made.items() if each is not None}

@@ -1,8 +1,8 @@
-"""Histories of versions in S3 in place of Parameter Store: the objects' contents, and the versions that may go there. Pure.
+"""Histories of versions in S3 instead of Parameter Store: the objects' contents, and the versions to archive. Pure.
 
 `/promotion/{group}/archive` names the newest index of a group, and the index names an object for each version with a history
-there. All are written once: histories under names with their own SHA-256, indexes under consecutive numbers. An archived history
-is always the beginning of a version's history: what Parameter Store has of it beside that is newer, or was not deleted yet.
+there. All are written once: histories under names with their own SHA-256, indexes under consecutive numbers. An archived
+history is always the beginning of a version's history: its entries in Parameter Store are newer, or were not deleted yet.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from promotion.domain.model import SCHEMA
 from promotion.ledger.folded_runs import sequence_of
 from promotion.ledger.snapshot import GroupSnapshot
 
-# The field of a version's own parameter that says up to which event its history is archived.
+# The field of a version's own parameter with the number of the last event in its archived history.
 FIELD = "archived"
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _INDEX_NUMBER = re.compile(r"[0-9]{10}")
@@ -29,7 +29,7 @@ _INDEX_NUMBER = re.compile(r"[0-9]{10}")
 class ArchivedHistory(Struct, frozen=True, kw_only=True):
     """An object with a version's entries up to an event, as Parameter Store had them.
 
-    `attributes` are those of the version's own parameter, where that one is archived too; else empty.
+    `attributes` are those of the version's own parameter if that parameter is archived too; else empty.
     """
 
     schema: int = SCHEMA
@@ -87,9 +87,9 @@ def digest_of(text: bytes) -> str:
 
 
 def named_history(history: ArchivedHistory) -> ArchivedVersion:
-    """Return how the index names an archived history, which has one entry at least."""
+    """Return the index entry of an archived history, which has at least one entry."""
     sha256, last = digest_of(history.text()), sequence_of(history.history[-1])
-    # As for attestations: no folder is called like an environment, whose inference machine may write there.
+    # As for attestations: no folder has an environment's name, because that environment's state machine may write there.
     place = f"{names.ARCHIVES}/{history.model_package_group}.v{history.model_package_version}"
     return ArchivedVersion(
         object=f"{place}/{last:010d}-{sha256}.json", sha256=sha256, last=last, whole=bool(history.attributes)
@@ -97,18 +97,18 @@ def named_history(history: ArchivedHistory) -> ArchivedVersion:
 
 
 def index_object(group: str, number: int) -> str:
-    """Key of a group's index with a number, from 1: two writers can't both write the one that comes after another."""
+    """Key of a group's index with a number, from 1. Of two concurrent writers, only one can write the next number."""
     return f"{names.ARCHIVES}/{group}.index/{number:010d}.json"
 
 
 def index_number(named: ArchiveName) -> int:
-    """Return the number of a named index; 0 if its name has none."""
+    """Return the number in an index's key; 0 if there is none."""
     number = named.object.rpartition("/")[2].removesuffix(".json")
     return int(number) if _INDEX_NUMBER.fullmatch(number) else 0
 
 
 def named_index(index: ArchiveIndex, number: int) -> ArchiveName:
-    """Return how Parameter Store names an index."""
+    """Return the value by which the archive parameter names an index."""
     return ArchiveName(
         model_package_group=index.model_package_group,
         object=index_object(index.model_package_group, number),
@@ -128,7 +128,7 @@ def read_history(text: bytes | None, named: ArchivedVersion) -> ArchivedHistory 
 
 
 def read_name(value: str, group: str) -> ArchiveName | None:
-    """Return the value of a group's archive parameter; None if it is none."""
+    """Decode the value of a group's archive parameter; None if it can't be decoded."""
     try:
         found = msgspec.json.decode(value, type=ArchiveName)
     except (msgspec.DecodeError, ValueError, RecursionError):
@@ -144,7 +144,7 @@ def read_index(text: bytes | None, named: ArchiveName) -> ArchiveIndex | None:
 
 
 def index_of(text: bytes, group: str) -> ArchiveIndex | None:
-    """Return the index in an object; None if there is none, or that of another group."""
+    """Decode the index in an object; None if it can't be decoded or is another group's."""
     try:
         found = msgspec.json.decode(text, type=ArchiveIndex)
     except (msgspec.DecodeError, ValueError, RecursionError):
@@ -155,9 +155,9 @@ def index_of(text: bytes, group: str) -> ArchiveIndex | None:
 
 
 def joined(archived: Sequence[dict[str, object]], newer: Iterable[object]) -> list[object]:
-    """The whole history: archived entries, then those of Parameter Store that are newer.
+    """Return the whole history: archived entries, then the newer ones in Parameter Store.
 
-    What stands in both was archived by a process that died before it deleted the parameters.
+    An entry is in both if a process crashed after it archived the entry and before it deleted the parameters.
     """
     last = sequence_of(archived[-1]) if archived else 0
     return [*archived, *(each for each in newer if not _is_until(each, last))]
@@ -169,12 +169,12 @@ def _is_until(each: object, last: int) -> bool:
 
 
 def joined_entries(past: Sequence[dict[str, object]], newer: Sequence[dict[str, object]]) -> list[dict[str, object]]:
-    """The archived entries of a history, then those that are newer."""
+    """Return the archived entries of a history, then the newer ones."""
     return [each for each in joined(past, newer) if isinstance(each, dict)]
 
 
 def in_use(view: GroupSnapshot) -> set[int]:
-    """Versions that are live or pending in an environment."""
+    """Return the versions that are live or pending in an environment."""
     found: set[int] = set()
     for environment in view.environments.values():
         kept = environment.kept.version if environment.kept is not None else None
@@ -183,11 +183,11 @@ def in_use(view: GroupSnapshot) -> set[int]:
 
 
 def may_be_archived(view: GroupSnapshot, present: Set[int], keep: int) -> list[int]:
-    """Versions whose parameters may go to the archive, oldest first.
+    """Return the versions whose parameters may be archived, oldest first.
 
     Args:
         view: The group's states.
-        present: Versions with parameters. The newest of a group always have some.
+        present: Versions with parameters. The newest versions of a group always have some.
         keep: `[history] keep_versions`.
     """
     newest = set(sorted(present)[-keep:])
@@ -195,7 +195,7 @@ def may_be_archived(view: GroupSnapshot, present: Set[int], keep: int) -> list[i
 
 
 def with_versions(index: ArchiveIndex, archived: Mapping[int, ArchivedVersion]) -> ArchiveIndex:
-    """Return an index with some versions put in place of what it had of them."""
+    """Return an index with the entries of some versions replaced."""
     changed = {str(number): named for number, named in archived.items()}
     return ArchiveIndex(
         model_package_group=index.model_package_group,

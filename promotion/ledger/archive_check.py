@@ -1,4 +1,4 @@
-"""The archive of a group as a verification reads it. Pure over a function that reads an object."""
+"""Verification of a group's archive. Pure, apart from the given function that reads an object."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from promotion.ledger.parameter_documents import version_document
 
 
 class ArchiveCheck:
-    """A group's index, and the histories that it names; `difference` is the index's own, if it has one."""
+    """A group's index, and the histories that it names; `difference` is the index's own difference, if any."""
 
     def __init__(self, prefix: str, group: str, value: str | None, text: Callable[[str], bytes | None]) -> None:
         """Read the index.
@@ -50,7 +50,7 @@ class ArchiveCheck:
         )
 
     def strangers(self, known: Sequence[int]) -> Difference | None:
-        """A difference if the index names a version that the ledger doesn't know."""
+        """Return a difference if the index names a version that is not in the ledger."""
         unknown = sorted(set(self._index.versions) - set(map(str, known)))
         if not unknown:
             return None
@@ -89,9 +89,9 @@ class ArchiveCheck:
         return found
 
     def marked(self, base: str, state: VersionState, document: dict[str, object]) -> Difference | None:
-        """Return a difference if a version's own parameter counts more of its history as archived than is.
+        """Return a difference if a version's own parameter counts more events as archived than the archive has.
 
-        A projector that dies before it writes the parameter leaves a lower count, which is no difference.
+        A projector that crashes before it writes the parameter leaves a lower count, which is no difference.
         """
         named, said = self._index.version(state.version), document.get(FIELD, 0)
         last = named.last if named is not None else 0

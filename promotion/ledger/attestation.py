@@ -107,7 +107,7 @@ def statement(state: VersionState, event: Event, members: Sequence[Members]) -> 
         members: The files of each container's artifact, as its manifest has them; empty if they aren't known.
 
     Raises:
-        IntegrityError: The event is no promotion of this version, or its request is not in the state.
+        IntegrityError: The event is not a promotion of this version, or its request is not in the state.
     """
     promoted, environment = event.payload, require(event.environment, f"event {event.sequence}", "environment")
     request = state.requests.get(environment)
@@ -155,7 +155,7 @@ def read_predicate(found: Mapping[str, object]) -> Predicate:
     """Return the predicate of a statement.
 
     Raises:
-        IntegrityError: It is none of this service, or can't be read.
+        IntegrityError: The statement is not one of this service's, or can't be decoded.
     """
     if found.get("_type") != STATEMENT or found.get("predicateType") != PREDICATE:
         raise IntegrityError(f"this attests something else: {found.get('predicateType')!r}.")
@@ -169,7 +169,7 @@ def schema() -> dict[str, object]:
     """Return the JSON Schema of the predicate."""
     made = msgspec.json.schema(Predicate)
     for each in made["$defs"].values():
-        # Python 3.13 takes the indentation out of docstrings by itself, 3.11 doesn't.
+        # Python 3.13 removes the indentation of docstrings, 3.11 doesn't.
         if "description" in each:
             each["description"] = inspect.cleandoc(each["description"])
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": PREDICATE, **made}
@@ -191,7 +191,7 @@ def signature_key(event: Event, container: int) -> str:
 
 
 def _place(event: Event) -> str:
-    # No folder is called like an environment: its inference machine may write into all that are.
+    # No folder has an environment's name, because that environment's state machine may write there.
     return f"{names.ATTESTATIONS}/{event.group}.v{event.version}/{event.sequence:010d}-{event.environment}"
 
 

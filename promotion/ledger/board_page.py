@@ -1,4 +1,4 @@
-"""A page of the board in order of the groups' names, as it is read from the ledger."""
+"""A page of the board, ordered by group name, as read from the ledger."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from promotion.domain.model import EnvironmentState
 
 
 class BoardPage(Struct, frozen=True, kw_only=True):
-    """All states of some groups that follow each other by name, from the group `first` to the group `last`.
+    """All states of consecutive groups by name, from the group `first` to the group `last`.
 
     `earlier` and `later` are True if there are groups before and after them; `first` and `last` are empty on an empty page.
     """

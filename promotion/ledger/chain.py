@@ -1,4 +1,4 @@
-"""A group's chain of events as of one moment, read while others append to it."""
+"""Consistent read of a group's chain of events during concurrent appends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def read_chain(ledger: Book, group: str) -> tuple[Head, list[Event]]:
 
 
 def read_stored_chain(ledger: Book, group: str, *, after: int = 0) -> tuple[StoredHead, list[Event]]:
-    """Read a group's head, with what stands beside it, and the events after one, as of one moment."""
+    """Read a group's head, with the fields stored beside it, and the events after `after`, as of one moment."""
     stored = ledger.stored_head(group)
     for _ in range(READS):
         events = list(ledger.events(group, after=after))
@@ -25,5 +25,5 @@ def read_stored_chain(ledger: Book, group: str, *, after: int = 0) -> tuple[Stor
         if now.head == stored.head:
             return now, events
         before, stored = stored, now
-    # A busy group: what came while it was read is for the next time.
+    # The head has moved during every read: events appended since the last read of the head are left for the next call.
     return before, [event for event in events if event.sequence <= before.head.sequence]

@@ -1,4 +1,4 @@
-"""Interfaces that a verification reads and repairs: the ledger, the registry, Parameter Store."""
+"""Interfaces of the stores that a verification reads and repairs: the ledger, the registry, Parameter Store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from promotion.ledger.snapshot import GroupSnapshot
 
 
 class StoredHead(Struct, frozen=True):
-    """A group's head, and what is stored beside it in the same item and differs from it.
+    """A group's head, and the differences between it and the fields stored beside it in the same item.
 
     `active` is True if the item is in the index of active groups; None where there is no index.
     """
@@ -32,10 +32,10 @@ class StoredHead(Struct, frozen=True):
 
 
 class Book(Protocol):
-    """The ledger, as far as it is read here."""
+    """The part of the ledger that a verification reads."""
 
     def stored_head(self, group: str) -> StoredHead:
-        """Return the group's head as it is stored, by one read."""
+        """Return the group's stored head, by one read."""
 
     def events(self, group: str, *, after: int = 0) -> Iterator[Event]:
         """Yield the group's events after a sequence number, in order."""
@@ -67,7 +67,7 @@ class Store(Protocol):
         """Write a version's parameters, or its archived history, from its state and events."""
 
     def mend_archive(self, view: GroupSnapshot) -> None:
-        """Name an index of the archive again, without what can't be read or nobody knows."""
+        """Write the archive parameter again, without index entries that can't be read or whose version is unknown."""
 
     def remove(self, name: str) -> None:
         """Delete a parameter."""

@@ -1,7 +1,7 @@
 """A checkpoint: the folded state of a verification without differences, from which the next one continues.
 
-Its digest is kept under Object Lock beside the anchors; a checkpoint that differs from it, or that another release folded, is
-no checkpoint, and everything is verified from the first event.
+Its digest is kept under Object Lock beside the anchors. A checkpoint that doesn't match the digest, or that another fold
+version made, is ignored, and the group is verified from its first event.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from promotion.ledger.fold import evolve
 from promotion.ledger.parameter_documents import entry
 from promotion.ledger.snapshot import GroupSnapshot
 
-# After so long everything is verified from the first event.
+# After this time a group is verified from its first event again.
 WHOLE_EVERY = timedelta(days=30)
 
 History = list[dict[str, object]]
 
 
 class Checkpoint(Struct, frozen=True, kw_only=True):
-    """A group as of an event, verified.
+    """A group's verified states as of an event.
 
-    `at` is the event's time, `whole_at` when the group was verified from its first event. `histories` are the entries of each
-    version as they stand in Parameter Store, by number.
+    `at` is the event's time, `whole_at` the time when the group was verified from its first event. `histories` are the entries
+    of each version in Parameter Store, by version number.
     """
 
     schema: int = SCHEMA
@@ -46,7 +46,7 @@ class Checkpoint(Struct, frozen=True, kw_only=True):
 
     @property
     def previous_hash(self) -> str:
-        """The hash that the next event follows."""
+        """The hash that the next event refers to as its previous hash."""
         return self.hash or GENESIS
 
     def view(self) -> GroupSnapshot:
@@ -66,7 +66,7 @@ class Checkpoint(Struct, frozen=True, kw_only=True):
         return self.whole_at is None or not timedelta(0) <= now - self.whole_at < WHOLE_EVERY
 
     def text(self) -> bytes:
-        """The checkpoint as it is kept."""
+        """Encode the checkpoint for storage."""
         return canonical(self)
 
 
@@ -94,12 +94,12 @@ def folded_since(since: Checkpoint, events: Sequence[Event]) -> Folded:
 
 
 def digest_of(text: bytes) -> str:
-    """SHA-256, hex, of a checkpoint as it is kept."""
+    """SHA-256, hex, of a stored checkpoint."""
     return hashlib.sha256(text).hexdigest()
 
 
 def read_checkpoint(text: bytes, group: str) -> Checkpoint | None:
-    """Return a kept checkpoint; None if this release can't go on from it."""
+    """Decode a stored checkpoint; None if this release can't continue from it."""
     try:
         found = msgspec.json.decode(text, type=Checkpoint)
     except (msgspec.DecodeError, ValueError):

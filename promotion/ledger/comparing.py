@@ -16,7 +16,7 @@ from promotion.ledger.events import Difference
 from promotion.ledger.folded_runs import FIELD, FoldedRuns, RunsObject, counted_events, sequence_of
 from promotion.ledger.parameter_documents import pages_of, says_the_same, version_document
 
-# A page that is needed no more since a repair: a deleted name can't be made again for 30 seconds.
+# The value of a page that a repair has made unnecessary; not deleted, because a name can't be recreated for 30 s afterwards.
 EMPTIED = "[]"
 LONGEST_NUMBER = 9
 
@@ -34,8 +34,8 @@ def version_difference(
 ) -> Difference | None:
     """Compare a version's parameters with its state and history; `value` and `pages` are the stored ones.
 
-    `wanted` has the entries of its events, folded no further than what is stored. `objects` reads an object with the events of
-    folded runs; without it they are not looked at. `past` is what the archive has.
+    `wanted` has the entries of its events, folded no further than the stored ones. `objects` reads an object with the events of
+    folded runs; without it these are not compared. `past` is the archived part of the history.
 
     Returns:
         The first difference; None if there is none.
@@ -73,7 +73,7 @@ def version_difference(
 
 
 def stored_entries(base: str, document: Mapping[str, object], pages: Mapping[str, str]) -> list[object] | Difference:
-    """Entries of a version's history as they stand in Parameter Store, in order; a difference if they can't be read."""
+    """Return the entries of a version's history in Parameter Store, in order; a difference if they can't be read."""
     entries: list[object] = []
     ordered = sorted(pages.items(), key=lambda each: page_number(each[0]))
     for name, page in [*ordered, (base, json.dumps(document.get("history")))]:
@@ -90,7 +90,7 @@ def stored_entries(base: str, document: Mapping[str, object], pages: Mapping[str
 def _object_difference(
     entries: Sequence[Mapping[str, object]], objects: Callable[[str], RunsObject | None]
 ) -> Difference | None:
-    """Hold the S3 objects that folded entries name to the digests of those entries."""
+    """Compare the S3 objects that folded entries name with the digests in those entries."""
     for named in entries:
         if FIELD not in named:
             continue
@@ -138,7 +138,7 @@ def page_number(name: str) -> int:
 
 
 def late_targets(group: str, head: Head, cursors: Mapping[str, int] | None) -> dict[str, Difference]:
-    """Targets that the projector has not brought to the head yet."""
+    """Return a difference for each target whose cursor is not at the head."""
     if cursors is None:
         return {}
     return {
@@ -154,7 +154,7 @@ def late_targets(group: str, head: Head, cursors: Mapping[str, int] | None) -> d
 
 
 def parameter_difference(where: str, expected: str, found: str) -> Difference:
-    """A difference of a parameter, or of a part of one."""
+    """Return a difference in a parameter, or in a part of one."""
     return Difference(what="parameter", where=where, expected=expected, found=found)
 
 
@@ -169,7 +169,7 @@ def live_difference(
 ) -> Difference | None:
     """Compare a live parameter with the record that should be there.
 
-    `signed` checks a record's signature by the key `key_id`; `former` are the ids of the keys before.
+    `signed` checks a record's signature by the key `key_id`; `former` are the ids of former keys.
 
     Returns:
         The difference; None if there is none.
@@ -206,7 +206,7 @@ def live_difference(
 
 
 def signature_difference(where: str, key: str, found: str) -> Difference:
-    """A difference of a signature in the ledger, from one of `key`."""
+    """Return a difference between a signature in the ledger and one by `key`."""
     return Difference(what="ledger", where=where, expected=f"a signature of {key}", found=found)
 
 
@@ -220,7 +220,7 @@ def record_summary(record: Mapping[str, object]) -> str:
 
 
 def parsed(value: str) -> dict[str, object]:
-    """Return the JSON object of a parameter; empty if it is none."""
+    """Return the JSON object of a parameter; empty if the value is not a JSON object."""
     try:
         found = read_json(value)
     except ValueError:

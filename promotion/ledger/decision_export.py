@@ -1,7 +1,7 @@
 """One decision as a file that an auditor checks offline, with the public key and nothing else.
 
-It holds the events from the version's registration to the decision, unbroken, the last of them signed; and the policy that was
-in force, whose digest every event names.
+It holds all events from the version's registration to the decision, without a gap and with the last one signed; and the policy
+that was in force, whose digest every event names.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ SCHEMA = 1
 
 
 class Bundle(Struct, frozen=True, kw_only=True):
-    """The events of one decision, each as the text that its hash is over.
+    """The events of one decision, each as the text that its hash covers.
 
-    `policy` is the text of the policy under which it was made, as its event has it: events name its SHA-256.
+    `policy` is the text of the policy in force, from its `Policy Changed` event: the other events name its SHA-256.
     """
 
     schema: int = SCHEMA
@@ -44,16 +44,16 @@ class Bundle(Struct, frozen=True, kw_only=True):
     policy: str = ""
 
     def read_events(self) -> list[Event]:
-        """The events, read from their texts.
+        """Decode the events from their texts.
 
         Raises:
-            IntegrityError: one can't be read.
+            IntegrityError: an event can't be read.
         """
         return [read_event(stored) for stored in self.events]
 
 
 def bundle(request_id: str, events: Iterable[Event]) -> Bundle:
-    """The bundle of a request, from all events of its group.
+    """Return the bundle of a request, from all events of its group.
 
     Raises:
         Invalid: there is no such request, or nobody has decided on it yet.
@@ -67,7 +67,7 @@ def bundle(request_id: str, events: Iterable[Event]) -> Bundle:
     if not about:
         raise Invalid("REQUEST_ID", f"nobody has decided on {request_id} yet.")
     first, last = own[0].sequence, about[-1].sequence
-    # On to where its append ended: the last event of each is signed.
+    # Includes the rest of the same append, because only the last event of an append is signed.
     end = next((event.sequence for event in chain if event.sequence >= last and event.signature), last)
     digest = about[-1].policy_digest
     policies = (event.part("policy") for event in chain if event.kind == names.POLICY_CHANGED)
@@ -79,10 +79,10 @@ def bundle(request_id: str, events: Iterable[Event]) -> Bundle:
 
 
 def read(text: bytes) -> Bundle:
-    """A bundle from a file.
+    """Decode a bundle from a file.
 
     Raises:
-        Invalid: it is none of this schema.
+        Invalid: it is not a bundle of this schema.
     """
     try:
         found = msgspec.json.decode(text, type=Bundle)
@@ -128,13 +128,13 @@ def problems(found: Bundle, holds: Callable[[bytes, str], bool]) -> list[str]:
 
 
 def request_of(found: Bundle) -> Request:
-    """The request as it stood after the last event of a bundle."""
+    """Return the request as of the last event of a bundle."""
     _, version, environment, _ = parse_request_id(found.request_id)
     return folded(found.read_events(), version).version(version).requests[environment]
 
 
 def package_of(found: Bundle) -> Package:
-    """The package that was decided on, as the last event of a bundle left it."""
+    """Return the package that was decided on, as of the last event of a bundle."""
     _, version, _, _ = parse_request_id(found.request_id)
     return folded(found.read_events(), version).version(version).package
 
@@ -145,7 +145,7 @@ def text_digest(text: str) -> str:
 
 
 def _shown(events: Iterable[Event], version: int, environment: str) -> list[str]:
-    """Check that each vote names the digest of the evidence enclosed."""
+    """Check that each vote names the digest of the evidence in the bundle."""
     wrong: list[str] = []
     view: GroupSnapshot | None = None
     for event in events:
@@ -161,7 +161,7 @@ def _shown(events: Iterable[Event], version: int, environment: str) -> list[str]
 
 
 def folded(events: Iterable[Event], version: int) -> GroupSnapshot:
-    """Return the states folded from one version's own events, from its registration on; other events are skipped."""
+    """Return the states folded from one version's own events, from its registration on, skipping other events."""
     view: GroupSnapshot | None = None
     for event in events:
         view = view or GroupSnapshot(Head(group=event.group))

@@ -1,6 +1,6 @@
 """Reducers for episodes of a live version: drift, failed runs, broken integrity.
 
-An episode begins with the first report, and ends when no source reports it any more or another version goes live.
+An episode begins with the first report. It ends when no source reports the problem any more, or another version goes live.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def ran(view: GroupSnapshot, event: Event, payload: InferenceCompleted) -> None:
 
 
 def broken(view: GroupSnapshot, event: Event) -> None:
-    """Record an integrity episode; a repeated report keeps the time of the first one."""
+    """Record an integrity episode, keeping the time of its first report."""
     environment = view.environment(event.environment or "")
     if event.environment and event.version == environment.live:
         view.put_environment(replace(environment, broken_since=environment.broken_since or event.time))

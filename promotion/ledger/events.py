@@ -1,7 +1,7 @@
-"""The hash chain of a group's events, whose order can't be changed unnoticed.
+"""The tamper-evident hash chain of a group's events.
 
-An event is stored as a text, canonical JSON, and its hash is over that text. No reader encodes an event again: one that knows
-more fields, or fewer, would get another text.
+An event is stored as a text, canonical JSON, and its hash covers that text. No reader encodes an event again: another release,
+with more or fewer fields, would produce a different text.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from promotion.ledger.payloads import Payload, Unknown, read_payload, recorded
 GENESIS = "0" * 64
 # Extensions that this release supports in an event's `must_understand`; none yet.
 UNDERSTOOD: frozenset[str] = frozenset()
-# The most of a place or a value: more is no help to a reader.
+# The most characters shown of a place or a value; more would not help a reader.
 LONGEST_SAID = 500
 
 
 class StoredEvent(Struct, frozen=True, kw_only=True):
-    """An event as the ledger, and an export, keep it.
+    """An event as stored in the ledger and in exports.
 
-    `hash` is SHA-256, hex, over the UTF-8 bytes of `text`. The last event of each append has a `signature` over the head that
-    it makes, in base64, and the `key_id` of the key that made it.
+    `hash` is SHA-256, hex, over the UTF-8 bytes of `text`. The last event of each append has a `signature`, in base64, over the
+    new head, and the `key_id` of the key that signed it.
     """
 
     text: str
@@ -70,24 +70,24 @@ class Event(Struct, frozen=True, kw_only=True):
 
     @property
     def payload(self) -> Payload | Unknown:
-        """`data` as the kind has it."""
+        """`data` decoded as the payload of the event's kind."""
         return read_payload(self.kind, self.data)
 
     def computed_hash(self) -> str:
-        """SHA-256, hex, over the text as it is stored."""
+        """SHA-256, hex, over the stored text."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     def stored(self) -> StoredEvent:
-        """The event as it is kept."""
+        """Return the event in its stored form."""
         return StoredEvent(text=self.text, hash=self.hash, signature=self.signature, key_id=self.key_id)
 
     def part_digest(self, name: str) -> str:
-        """SHA-256, hex, over the JSON of one field of `data`, as the text has it; empty where it has none."""
+        """SHA-256, hex, over the JSON of one field of `data` in the stored text; empty without the field."""
         part = self.part(name)
         return hashlib.sha256(part.encode()).hexdigest() if part else ""
 
     def part(self, name: str) -> str:
-        """The JSON of one field of `data`, as the text has it; empty where it has none."""
+        """The JSON of one field of `data` in the stored text; empty without the field."""
         found = _raw_data(self.text).get(name)
         return bytes(found).decode() if found is not None else ""
 
@@ -101,10 +101,10 @@ def _raw_data(text: str) -> dict[str, msgspec.Raw]:
 
 
 def read_event(stored: StoredEvent) -> Event:
-    """An event from its stored form.
+    """Decode an event from its stored form.
 
     Raises:
-        IntegrityError: it can't be read, or was written by a release that this one can't follow.
+        IntegrityError: it can't be decoded, or it needs an extension that this release doesn't support.
     """
     try:
         event = msgspec.json.decode(stored.text, type=Event)
@@ -134,19 +134,19 @@ class NewEvent(Struct, frozen=True, kw_only=True):
 
 
 def version_of(event: Event) -> int:
-    """Return the version of an event that has to be about one.
+    """Return the version of an event whose kind requires one.
 
     Raises:
-        IntegrityError: the event names none.
+        IntegrityError: the event names no version.
     """
     return require(event.version, f"event {event.sequence} of {event.group}", "version")
 
 
 def environment_of(event: Event) -> str:
-    """Return the environment of an event that has to be about one.
+    """Return the environment of an event whose kind requires one.
 
     Raises:
-        IntegrityError: the event names none.
+        IntegrityError: the event names no environment.
     """
     return require(event.environment, f"event {event.sequence} of {event.group}", "environment")
 
@@ -171,10 +171,10 @@ def happened(
 
 
 def chained(head: Head, facts: Iterable[NewEvent], *, time: datetime, policy_digest: str) -> list[Event]:
-    """`facts` as the events that follow `head`, in order.
+    """Return `facts` as the events that follow `head`, in order.
 
-    An event's id comes from its place, content and time: an append sent again after a lost answer has the same id, and so is
-    recognised as having succeeded; a second click has another, and finds that somebody was faster.
+    An event's id is derived from its place, content and time. An append that is retried after a lost response has the same id,
+    so it is recognised as done; a second click has another id and gets a conflict.
     """
     events: list[Event] = []
     sequence, previous = head.sequence, head.hash or GENESIS
@@ -206,7 +206,7 @@ def chained(head: Head, facts: Iterable[NewEvent], *, time: datetime, policy_dig
 
 
 def head_after(head: Head, events: Sequence[Event]) -> Head:
-    """The head once `events` have been appended."""
+    """Return the head after `events` are appended."""
     last = events[-1]
     return Head(
         group=head.group,
@@ -229,13 +229,13 @@ def head_bytes(group: str, sequence: int, hash_: str) -> bytes:
 
 
 def key_change_bytes(group: str, previous_hash: str, before: str, after: str) -> bytes:
-    """Return the canonical bytes that both keys sign where one takes the other's place."""
+    """Return the canonical bytes that both keys sign when one replaces the other."""
     document = {"document": "promotion signing key change", "group": group, "previous_hash": previous_hash}
     return canonical({**document, "before": before, "after": after})
 
 
 def signed(events: Sequence[Event], sign: Callable[[bytes], bytes], key_id: str = "") -> list[Event]:
-    """`events` with the last one carrying the signature of the head that they make."""
+    """Return `events`, the last one with the signature of the head that they lead to."""
     last = events[-1]
     signature = base64.b64encode(sign(head_bytes(last.group, last.sequence, last.hash))).decode()
     return [*events[:-1], msgspec.structs.replace(last, signature=signature, key_id=key_id)]
@@ -251,13 +251,13 @@ class Difference(Struct, frozen=True, kw_only=True):
 
     @property
     def line(self) -> str:
-        """The difference as one line for a terminal or a log, without control characters."""
+        """The difference as one line, without control characters, for a terminal or a log."""
         where, expected, found = (one_line(text, LONGEST_SAID) for text in (self.where, self.expected, self.found))
         return f"{self.what} {where}: expected {expected}, found {found}"
 
 
 class RefusedMail(Struct, frozen=True, kw_only=True):
-    """The last mail about a group that SES refused for good to send to an address; `at` is when its event happened."""
+    """The last mail about a group that SES permanently refused to send to an address; `at` is the time of its event."""
 
     group: str
     address: str
@@ -268,7 +268,7 @@ class RefusedMail(Struct, frozen=True, kw_only=True):
 
 
 class OpenDifferences(Struct, frozen=True, kw_only=True):
-    """Differences that the last verification found in a group: their number, since when, and the first of them."""
+    """Differences that the last verification found in a group: their number, since when, and the first few."""
 
     count: int
     since: datetime
@@ -278,7 +278,7 @@ class OpenDifferences(Struct, frozen=True, kw_only=True):
 def chain_problems(events: Iterable[Event], head: Head, *, after: int = 0, previous: str = GENESIS) -> list[Difference]:
     """List the problems of a group's hash chain; empty if the chain is intact.
 
-    Finds an event altered, removed or inserted, and a head that isn't the last event's. `events` follow the event `after`,
+    Finds altered, removed and inserted events, and a head that doesn't match the last event. `events` follow the event `after`,
     whose hash is `previous`.
     """
     problems: list[Difference] = []
@@ -308,7 +308,7 @@ def chain_problems(events: Iterable[Event], head: Head, *, after: int = 0, previ
 
 
 def check_chain(events: Iterable[Event], head: Head) -> None:
-    """Raises IntegrityError at the first thing that is wrong with a chain."""
+    """Raise IntegrityError for the first problem of a chain."""
     problems = chain_problems(events, head)
     if problems:
         raise IntegrityError(problems[0].line)

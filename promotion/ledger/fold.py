@@ -24,7 +24,7 @@ from promotion.ledger.snapshot import GroupSnapshot
 
 State = TypeVar("State", VersionState, EnvironmentState)
 
-# Kinds after which the registry's approval status may have to be another; asking again is one at times (`_requested`).
+# Kinds that may change the registry's approval status; a repeated request sometimes does too (`_requested`).
 STATUS_KINDS = frozenset({names.DECISION_RECORDED, names.MODEL_PROMOTED, names.MODEL_REVOKED, names.MODEL_ADOPTED})
 
 
@@ -108,12 +108,12 @@ def _change(view: GroupSnapshot, event: Event, payload: Payload | Unknown) -> No
 def refolded(head: Head, events: Iterable[Event]) -> GroupSnapshot:
     """Return the states folded from the events up to `head`.
 
-    Every environment counts as changed, so that the next append writes those states as this release folds them. Versions are
-    written when an event is about them: there may be more of them than go into one transaction.
+    Every environment counts as changed, so that the next append writes those states as this release folds them. A version is
+    written only with an event about it, because there may be more versions than fit into one transaction.
     """
     view = GroupSnapshot(Head(group=head.group))
     for event in events:
-        # Events appended since the head was read are not in it.
+        # Events appended after the head was read are ignored.
         if event.sequence <= head.sequence:
             evolve(view, event)
     view.head = head
@@ -185,7 +185,7 @@ def _hashed(view: GroupSnapshot, event: Event, payload: payloads.ArtifactHashed)
         problem=payload.problem,
         containers=payload.containers or state.package.containers,
     )
-    # The package as recorded, and then what hashing recorded of it.
+    # The digest covers the package as registered and the result of hashing it.
     known = digest([state.package_digest, event.part_digest("containers"), payload.problem])
     view.put_version(replace(state, package=package, package_digest=known))
 
@@ -208,8 +208,8 @@ def _promoted(view: GroupSnapshot, event: Event, payload: payloads.ModelPromoted
 def _rolled_back(view: GroupSnapshot, event: Event, payload: payloads.ModelRolledBack) -> None:
     name, number = environment_of(event), version_of(event)
     before = view.environment(name).live
-    # Going forward again the older version is superseded, as it was the first time; only what was left behind as bad is not
-    # gone back to by default.
+    # When going forward again, the older version is superseded, as it was the first time. Only a version that was rolled back
+    # from is excluded from the default target of a rollback.
     forward = before is not None and number > before
     outgoing: names.Status = names.SUPERSEDED if forward else names.ROLLED_BACK
     if before is not None and not forward:

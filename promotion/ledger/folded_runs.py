@@ -1,8 +1,8 @@
 """Repeated runs of a version in an environment, as one entry of its history in Parameter Store. Pure.
 
-The ledger keeps every event. Only the projection is shortened: a version that runs every day for years would fill Parameter
-Store. The newest KEPT_RUNS of an environment stay entries of their own; older ones are counted in one entry, which names the
-S3 object with their events.
+The ledger keeps every event. Only the projection is shortened: a version with daily runs for years would fill Parameter Store.
+The newest KEPT_RUNS of an environment stay separate entries; older ones are counted in one entry, which names the S3 object
+with their events.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ FIELD = "runs"
 class FoldedRuns(Struct, frozen=True, kw_only=True):
     """The runs of one entry.
 
-    `first` and `last` are sequence numbers. `digest` is SHA-256, hex, over the digest before and a run's hash, both as hex,
-    run after run; before the first it is empty. `object` is the key in the evidence bucket of the newest of these events.
+    `first` and `last` are sequence numbers. `digest` is a running SHA-256, hex: for each run, over the previous digest (at
+    first empty) and the run's hash, both as hex. `object` is the key, in the evidence bucket, of the object with the newest of
+    these events.
     """
 
     count: int
@@ -65,7 +66,7 @@ class Fold(Struct, frozen=True, kw_only=True):
     after: FoldedRuns
 
     def document(self, group: str, version: int, events: Iterable[Event]) -> RunsObject:
-        """The object for S3, of the group's `events` from the first to be folded to the last."""
+        """Return the object for S3, from the group's `events` between the first and the last to be folded."""
         wanted = set(self.sequences)
         return RunsObject(
             model_package_group=group,
@@ -88,7 +89,7 @@ def fold_runs(
         version: The version's number.
 
     Returns:
-        The history with the folded entries, each in the place of its last run, and what was folded.
+        The history with the folded entries, each in the place of its last run, and the folds.
     """
     runs: dict[str, list[dict[str, object]]] = {}
     earlier: dict[str, dict[str, object]] = {}
@@ -137,7 +138,7 @@ def folded_entry(last: Mapping[str, object], runs: FoldedRuns) -> dict[str, obje
 def expected(
     wanted: Sequence[dict[str, object]], found: Iterable[object], group: str, version: int
 ) -> list[dict[str, object]]:
-    """The history as it should stand in Parameter Store, folded as far as the entries `found` there are.
+    """Return the expected history in Parameter Store, folded as far as the entries `found` there are.
 
     Args:
         wanted: An entry for each event of the version, in order; some of its runs may be folded already.
@@ -182,7 +183,7 @@ def _added(
     before: FoldedRuns | None, runs: Sequence[Mapping[str, object]], group: str, version: int, environment: str
 ) -> FoldedRuns:
     last = sequence_of(runs[-1])
-    # As for attestations: no folder is called like an environment, whose inference machine may write there.
+    # As for attestations: no folder has an environment's name, because that environment's state machine may write there.
     place = f"{names.FOLDED_RUNS}/{group}.v{version}/{last:010d}-{environment}.json"
     known = before or FoldedRuns(count=0, first=sequence_of(runs[0]), last=0, digest="", object="")
     digest = known.digest

@@ -13,7 +13,7 @@ from promotion.ledger.snapshot import GroupSnapshot
 
 
 class Live(Struct, frozen=True, kw_only=True):
-    """Change of the live version: status of the replaced version, and the approvers if it was approved."""
+    """Change of the live version: the replaced version's new status, and the approvers if it was an approval."""
 
     order: tuple[str, ...]
     outgoing: names.Status

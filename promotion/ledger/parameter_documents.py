@@ -21,7 +21,7 @@ _BESIDE_CONTAINERS_BYTES = 3072
 
 
 def live_record(view: GroupSnapshot, environment: EnvironmentState, key_id: str) -> dict[str, object] | None:
-    """The record that should be live in an environment, unsigned; None where nothing ever was."""
+    """Return the expected live record of an environment, unsigned; None if no version was ever live there."""
     record: dict[str, object] = {
         "schema": SCHEMA,
         "model_package_group": view.group,
@@ -48,7 +48,7 @@ def live_record(view: GroupSnapshot, environment: EnvironmentState, key_id: str)
 
 
 def version_document(state: VersionState) -> dict[str, object]:
-    """A version's attributes, before its history is put to them."""
+    """Return a version's attributes, without its history."""
     package = state.package
     first = package.containers[0] if package.containers else None
     return {
@@ -122,13 +122,13 @@ def entry(event: Event) -> dict[str, object]:
 
 
 def pages_of(document: Mapping[str, object]) -> range:
-    """Numbers of the pages that a version's document counts; those before were folded, and are gone."""
+    """Return the page numbers that a version's document counts; earlier pages were folded and deleted."""
     first, count = document.get("first_page", 1), document.get("pages", 0)
     return range(first, first + count) if isinstance(first, int) and isinstance(count, int) else range(0)
 
 
 def dump(value: object) -> str:
-    """JSON for a parameter's value, with `{{` escaped: Parameter Store refuses it."""
+    """Encode a parameter's value as JSON, with `{{` escaped, which Parameter Store refuses."""
     # Two braces are never adjacent outside a string in JSON, so this escape is inside one.
     return canonical(value).decode().replace("{{", "{\\u007b")
 
@@ -136,9 +136,9 @@ def dump(value: object) -> str:
 def seal(
     entries: Sequence[dict[str, object]], spare_bytes: int
 ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    """Split `entries` into a page to be written once and what stays in the version's own parameter.
+    """Split `entries` into a page that is written once and the entries that stay in the version's own parameter.
 
-    The page is empty while all entries fit in `spare_bytes`. Otherwise it takes the oldest that fit in PAGE_BYTES.
+    The page is empty while all entries fit in `spare_bytes`. Otherwise it has the oldest entries that fit in PAGE_BYTES.
     """
     if len(dump(list(entries)).encode()) <= spare_bytes:
         return [], list(entries)

@@ -24,7 +24,7 @@ class _Payload(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ModelRegistered(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """A model package was registered, and `environments` are the ones it can be promoted to.
 
-    `unasked` says why nobody is asked about it: it was registered as Rejected, or SageMaker could not make it.
+    `unasked` is the reason why approval is not requested: it was registered as Rejected, or SageMaker failed to create it.
     """
 
     kind: ClassVar[names.EventKind] = names.MODEL_REGISTERED
@@ -34,7 +34,7 @@ class ModelRegistered(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RegistrationAsked(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """An operator asked for a version that is older than the installation. The event itself has no version: none is known yet."""
+    """An operator requested a version that is older than the installation. The event has no version: none is recorded yet."""
 
     kind: ClassVar[names.EventKind] = names.REGISTRATION_ASKED
     version: int
@@ -43,7 +43,7 @@ class RegistrationAsked(_Payload, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class ArtifactHashed(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """The artifact was hashed, or failed; `hashing`: it is tried again. `containers` have the digests."""
+    """The artifact was hashed, or hashing failed; with `hashing`, it is retried. `containers` have the digests."""
 
     kind: ClassVar[names.EventKind] = names.ARTIFACT_HASHED
     problem: str = ""
@@ -70,7 +70,7 @@ class ApproverReminded(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DecisionRecorded(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """One vote; the event's `evidence_digest` is that of what the voter was shown."""
+    """One vote; the event's `evidence_digest` is the digest of the evidence that the voter was shown."""
 
     kind: ClassVar[names.EventKind] = names.DECISION_RECORDED
     request_id: str
@@ -83,7 +83,7 @@ class DecisionRecorded(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ModelPromoted(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """`approved_by` are subjects, for scripts, because they last; `approvers` are names, for people."""
+    """`approved_by` are subjects, which never change, for scripts; `approvers` are names, for people."""
 
     kind: ClassVar[names.EventKind] = names.MODEL_PROMOTED
     request_id: str = ""
@@ -129,9 +129,9 @@ class RequestExpired(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RequestSuperseded(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """`by` is the id of the request that took its place.
+    """`by` is the id of the request that superseded it.
 
-    With `evidence`, the version came after a newer one: its request was never open, and this is what it would have rested on.
+    With `evidence`, a newer version was live or pending already: the request was never open, and would have had this evidence.
     """
 
     kind: ClassVar[names.EventKind] = names.REQUEST_SUPERSEDED
@@ -151,7 +151,7 @@ class RequestWithdrawn(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ApprovalBypassed(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """`seen` names the change, so that its second event is no second bypass."""
+    """`seen` identifies the change, so that a second event about it is not recorded as a second bypass."""
 
     kind: ClassVar[names.EventKind] = names.APPROVAL_BYPASSED
     status: str
@@ -171,10 +171,10 @@ class PackageRemoved(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 class PackageChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """A version changed in the registry.
 
-    `changes` has for each field the ledger's and the registry's value. `package`, if set, is the version's package from
-    here on: the previous one had no approval. `told`: the change is mailed, as it affects serving after an approval. `anew`:
-    the number is now another package's, which is registered next; `keeps` are the environments in which the version that went
-    live before stays live.
+    `changes` has for each field the ledger's and the registry's value. `package`, if set, replaces the version's package: the
+    previous one had no approval. With `told`, the change is mailed, because it affects serving after an approval. With `anew`,
+    the number now belongs to another package, which is registered next; `keeps` are the environments in which the version that
+    went live before stays live.
     """
 
     kind: ClassVar[names.EventKind] = names.PACKAGE_CHANGED
@@ -189,8 +189,8 @@ class PackageChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 class InferenceCompleted(_Payload, frozen=True, kw_only=True, omit_defaults=True):
     """`drifting` is None if the run measured no drift.
 
-    `request_id` names the open request for the next environment that this evidence is added to, `gates` are what its gates say
-    of it. `told` where that is mailed: the gates say something else than before, or the run is the first of failed ones.
+    `request_id` names the open request for the next environment that this evidence is added to, `gates` are its gate results.
+    With `told`, this is mailed: the gate results have changed, or the run failed and the previous one did not.
     """
 
     kind: ClassVar[names.EventKind] = names.INFERENCE_COMPLETED
@@ -204,7 +204,7 @@ class InferenceCompleted(_Payload, frozen=True, kw_only=True, omit_defaults=True
 
 
 class InferenceSkipped(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """The version is not measured in this environment, for `reason`. `asks`: the next environment is asked anyway."""
+    """The version is not measured here, for `reason`. With `asks`, the next environment is requested without a run."""
 
     kind: ClassVar[names.EventKind] = names.INFERENCE_SKIPPED
     reason: str
@@ -212,7 +212,7 @@ class InferenceSkipped(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class IntegrityBroken(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """The artifact that is live differs from the one that was approved."""
+    """The live artifact differs from the approved one."""
 
     kind: ClassVar[names.EventKind] = names.INTEGRITY_BROKEN
     problem: str = ""
@@ -235,7 +235,7 @@ class DriftDetected(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DriftEnded(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """A source that had reported drift reports none any more."""
+    """A source that had reported drift no longer reports any."""
 
     kind: ClassVar[names.EventKind] = names.DRIFT_ENDED
     source: str
@@ -262,7 +262,7 @@ class EndpointChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PolicyChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """`policy` is the text itself, without settings at their default; `after` is its SHA-256."""
+    """`policy` is the whole policy, without settings at their default; `after` is its SHA-256."""
 
     kind: ClassVar[names.EventKind] = names.POLICY_CHANGED
     before: str = ""
@@ -271,7 +271,7 @@ class PolicyChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class SigningKeyChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True):
-    """Another key signs from here on. `signatures` are both keys' over the same text: key id to base64."""
+    """The signing key was rotated. `signatures` are those of both keys over the same text: key id to base64."""
 
     kind: ClassVar[names.EventKind] = names.SIGNING_KEY_CHANGED
     before: str
@@ -280,7 +280,7 @@ class SigningKeyChanged(_Payload, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Unknown(Struct, frozen=True):
-    """An event of a kind that a later release has. It changes no state here."""
+    """An event of a kind that only a later release knows. It changes no state here."""
 
     data: dict[str, Any]
 
@@ -329,7 +329,7 @@ def recorded(kind: str, data: Any) -> dict[str, Any]:
     """Return `data`, a payload or a dict with the same fields, as the plain data that is stored.
 
     Raises:
-        TypeError: its kind has no such field, so nobody would read it.
+        TypeError: its kind has no such field, so no reader would decode it.
         ValidationError: a field is missing, or of another type.
     """
     plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(data))

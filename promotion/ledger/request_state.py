@@ -1,4 +1,4 @@
-"""Reducers for requests: opened, voted on, added to and closed."""
+"""Reducers for requests: opened, voted on, updated with evidence, and closed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from promotion.ledger import payloads
 from promotion.ledger.events import Event, environment_of, version_of
 from promotion.ledger.snapshot import GroupSnapshot
 
-# Ends of earlier requests that a request remembers; all are in the history.
+# The number of endings of earlier requests that a request keeps; the history has all of them.
 ENDINGS_REMEMBERED = 5
 
 
@@ -29,10 +29,10 @@ def current_request(
 
 
 def request_of(event: Event) -> Request:
-    """The request that an `Approval Requested` event opens.
+    """Return the request that an `Approval Requested` event opens.
 
     Raises:
-        TypeError: it is an event of another kind.
+        TypeError: the event is of another kind.
     """
     payload = event.payload
     if not isinstance(payload, payloads.ApprovalRequested):
@@ -77,14 +77,14 @@ def requested(view: GroupSnapshot, event: Event) -> None:
         request_of(event),
     )
     if (earlier := state.requests.get(environment.name)) is not None:
-        # Asking again forgets no run: a version that failed three times says so.
+        # A repeated request keeps the counts of runs, so that it shows that a version failed three times.
         ended = (*earlier.earlier, *([earlier.ending] if earlier.ending else []))[-ENDINGS_REMEMBERED:]
         counted = replace(
             request, measured=earlier.measured, runs=earlier.runs, runs_passed=earlier.runs_passed, earlier=ended
         )
         request = _with_run(counted, event)
-    # Asked again into the first environment, what the registry said before is about to be written over; into a later one, it
-    # stays Approved.
+    # A repeated request for the first environment overwrites the registry's approval status; one for a later environment leaves
+    # it Approved.
     again = request.attempt > 1 and not state.approvals
     view.put_version(
         replace(
@@ -111,7 +111,7 @@ def requested(view: GroupSnapshot, event: Event) -> None:
 
 
 def superseded(view: GroupSnapshot, event: Event, payload: payloads.RequestSuperseded) -> None:
-    """Close a request for a newer version; one that came late is put there closed."""
+    """Close a request that a newer version supersedes; a request that came after it is added as closed."""
     if payload.evidence is not None:
         request = Request(
             group=event.group,
@@ -157,7 +157,7 @@ def decided(view: GroupSnapshot, event: Event, payload: payloads.DecisionRecorde
 
 
 def add_evidence(view: GroupSnapshot, event: Event, payload: payloads.InferenceCompleted) -> None:
-    """A further run's evidence takes the earlier one's place in an open request, which keeps its links and votes."""
+    """Replace the evidence of an open request with a further run's; its links and votes stay valid."""
     state = view.version(version_of(event))
     asked = next(request for request in state.requests.values() if request.id == payload.request_id)
     request = replace(
@@ -196,7 +196,7 @@ def close(view: GroupSnapshot, event: Event, how: ClosedState, **changes: object
 
 
 def closed(request: Request, event: Event, how: ClosedState) -> Closed:
-    """Return the list entry of a request that `event` closed."""
+    """Return the list entry of a request closed by `event`."""
     by = event.actor.label if event.actor.kind != "system" else ""
     return Closed(version=request.version, state=how, at=event.time, request_id=request.id, by=by)
 
@@ -226,14 +226,14 @@ def judge_pending(view: GroupSnapshot) -> None:
 
 
 def ended(event: Event, how: str) -> Ending:
-    """Return the ending that a later request's page shows of the request that `event` ends."""
+    """Return how `event` ends a request, as the page of a later request shows it."""
     reason = getattr(event.payload, "reason", "")
     by = "" if event.actor.kind == "system" else event.actor.label
     return Ending(how=how, at=event.time, by=by, reason=reason)
 
 
 def rolled_back_from(view: GroupSnapshot, event: Event, number: int) -> None:
-    """Mark the request that let a version in: an approver has rolled back from it."""
+    """Mark the request with which a version was approved as rolled back."""
     state, name = view.version(number), environment_of(event)
     if (request := state.requests.get(name)) is not None:
         left = replace(request, ending=ended(event, names.ROLLED_BACK))

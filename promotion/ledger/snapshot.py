@@ -52,7 +52,7 @@ class GroupSnapshot:
 
     @property
     def is_active(self) -> bool:
-        """True if an environment has an open request or a live version with a problem."""
+        """True if any environment has an open request or a live version with a problem."""
         return any(state.is_active for state in self._environments.values())
 
     @property
@@ -89,7 +89,7 @@ class GroupSnapshot:
             state = self.find_version(number)
             if state is None or number == without or state.revoked:
                 continue
-            # Not by its status: asked again, what was left as bad has another one since.
+            # `passed` rather than the status: a repeated request changes the status of a version that was rolled back.
             if environment.name in state.passed:
                 return number
         return None

@@ -1,6 +1,6 @@
 """Verify the hash chain, signatures and anchors, and compare every projection with the ledger.
 
-Pure over Protocols. The truth is folded from the events anew; the stored states are among what is checked.
+Pure over Protocols. The expected states are folded from the events again; the stored states are checked against them too.
 """
 
 from __future__ import annotations
@@ -52,27 +52,27 @@ class Anchor(Struct, frozen=True, kw_only=True):
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """A difference, and what makes it right; None where only a person can."""
+    """A difference, and the function that repairs it; None if only a person can."""
 
     difference: Difference
     repair: Callable[[], None] | None = None
 
 
 def _never_held(message: bytes, signature: str, at: datetime) -> bool:
-    """No key of before."""
+    """Return False: there is no former key."""
     return False
 
 
 def _none_kept(key: str) -> None:
-    """No object was kept."""
+    """Return None: there is no such object."""
 
 
 class Verifier(Struct, frozen=True, kw_only=True):
     """Dependencies of a verification run.
 
-    `holds` checks a base64 signature over a message by the key that signs now, `held` one that was made at a time by a key of
-    before; `former` are the ids of those. `kept_runs` reads an S3 object with the events of folded runs, `archived` one of the
-    archive.
+    `holds` checks a base64 signature over a message by the present key, `held` a signature that a former key made at a given
+    time; `former` are the ids of the former keys. `kept_runs` reads an S3 object with the events of folded runs, `archived` an
+    object of the archive.
     """
 
     ledger: Book
@@ -94,10 +94,10 @@ class Verifier(Struct, frozen=True, kw_only=True):
         anchors: Sequence[Anchor] = (),
         cursors: Mapping[str, int] | None = None,
     ) -> list[Found]:
-        """All differences of one group from its first event, `parameters` being all of its parameters by name.
+        """Return all differences of one group from its first event on; `parameters` are all of its parameters by name.
 
-        If the chain itself is broken nothing else is compared or repaired: the right values are then unknown. Any content of an
-        item or a parameter leads to a difference, not to an error.
+        If the chain is broken, nothing else is compared or repaired, because the right values are unknown. Malformed content of
+        an item or a parameter is a difference, not an error.
         """
         since = Checkpoint(group=group)
         return self.verified(since, parameters=parameters, anchors=anchors, cursors=cursors)[0]
@@ -167,7 +167,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
         return [], next_checkpoint(since, head, events, folded.view, folded.histories)
 
     def _projection(self, target: str, folded: Folded, parameters: Mapping[str, str]) -> list[Found]:
-        """Differences of one target from the folded states."""
+        """Return the differences of one target from the folded states."""
         if target == names.REGISTRY:
             return list(self._registry(folded.view, folded.changed))
         return list(self._parameters(folded.view, folded.histories, parameters, folded.changed))
@@ -181,7 +181,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
         parameters: Mapping[str, str],
         reached: int,
     ) -> list[Found]:
-        """Those differences of a late target that are the same by the events that it has `reached`: no projection mends them."""
+        """Return the differences of a late target that exist as of its cursor `reached` too: projecting doesn't repair them."""
         if reached < since.sequence:
             return []
         before = folded_since(since, [event for event in events if event.sequence <= reached])
@@ -208,7 +208,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
         return name == names.service_parameter(self.prefix) or name.startswith(names.environment_parameter(self.prefix))
 
     def _signatures(self, head: Head, events: Sequence[Event], since: Checkpoint) -> Iterator[Difference]:
-        """Hold each signature to the key of its time: once the present key has signed, no former one does."""
+        """Check each signature with the key of its time: after the present key's first signature, no former key is accepted."""
         present = False
         for event in events:
             message = head_bytes(event.group, event.sequence, event.hash)
@@ -230,18 +230,18 @@ class Verifier(Struct, frozen=True, kw_only=True):
         return self.holds(message, signature) or self.held(message, signature, at)
 
     def _key_change(self, event: Event, change: SigningKeyChanged) -> Iterator[Difference]:
-        """Hold a change of keys to the signatures of those that are known; the former key's is missing where it was lost."""
+        """Check the signatures of a key rotation by the known keys; the former key's is missing if that key was lost."""
         text = key_change_bytes(event.group, event.previous_hash, change.before, change.after)
         where = f"{event.group} event {event.sequence}"
         for key, signature in {change.after: "", **change.signatures}.items():
-            # The key that goes signs at a time that is no longer its own.
+            # The former key signs the rotation when it is no longer the current key, so its time is not checked.
             at = event.time if key == change.after else datetime.min.replace(tzinfo=UTC)
             known = key == self.key_id or key in self.former
             if known and not self._held(text, signature, at):
                 yield signature_difference(where, key, "another's" if signature else "none")
 
     def _ahead(self, head: Head, parameters: Mapping[str, str]) -> Iterator[Difference]:
-        """Live records, signed, of events that the ledger doesn't have any more."""
+        """Yield a difference for each signed live record of an event that the ledger no longer has."""
         for name, value in sorted(parameters.items()):
             record = parsed(value)
             sequence = record.get("sequence")
@@ -254,7 +254,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
                 )
 
     def _ever_signed(self, record: Mapping[str, object]) -> bool:
-        """Return True if the present or a former key signed a record: an older ledger may be of the former's time."""
+        """Return True if the present or a former key signed a record: it may be older than the last key rotation."""
         signature, message = record.get("signature"), signed_bytes(record)
         return isinstance(signature, str) and self._held(message, signature, datetime.min.replace(tzinfo=UTC))
 
@@ -284,7 +284,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
             expected, found = self.packages.expected(state), self.packages.found(state)
             arn = state.package.arn
             if found is None:
-                # Old versions are cleared away; one that serves must not be.
+                # Teams may delete old versions from the registry, but not a live one.
                 if number in live:
                     said = Difference(
                         what="registry", where=arn, expected="the package, for it is live", found="nothing"
@@ -301,9 +301,9 @@ class Verifier(Struct, frozen=True, kw_only=True):
     def _parameters(
         self, view: GroupSnapshot, histories: dict[int, History], parameters: Mapping[str, str], changed: Set[int]
     ) -> Iterator[Found]:
-        """Compare all parameters; `histories` become as they stand in Parameter Store and the archive.
+        """Compare all parameters; `histories` are updated to their form in Parameter Store and the archive.
 
-        Objects in S3 are read of versions that have `changed`.
+        Objects in S3 are read only for versions in `changed`.
         """
         known: set[str] = set()
         for name, environment in sorted(view.environments.items()):
@@ -361,7 +361,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
         histories[number] = expected(histories[number], entries, view.group, number)
         objects = self.kept_runs if number in changed else None
         if value is None and number in in_use(view):
-            # What is live or pending has a parameter of its own, whatever is archived.
+            # A live or pending version has its own parameter, even if it is archived.
             past = None
         return archive.marked(base, state, document) or version_difference(
             base, state, histories[number], value, pages, objects, past
