@@ -1,6 +1,6 @@
 """Decisions of signed-in people: approve, reject, ask again, roll back, revoke.
 
-Whoever invokes this function may send any event, so it believes nothing of the event but the signed session.
+A caller with lambda:InvokeFunction can send any event, so this function trusts only the signed session in it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def handler(event: dict[str, object], context: object) -> dict[str, Any]:
 
 @route(app, "/approvals/<token>", "POST")
 def decide(visit: PageVisit, token: str) -> Response[str]:
-    """A verdict by a signed-in person."""
+    """Record a verdict by a signed-in person."""
     session = visit.reader()
     try:
         asked = _asked(token)
@@ -43,7 +43,7 @@ def decide(visit: PageVisit, token: str) -> Response[str]:
     form = visit.form()
     page = (f"/approvals/{token}", "Back to the request")
     try:
-        # A malformed verdict is refused before anything is asked about the form's origin: see lambdas/shared/page_visits.py.
+        # A malformed verdict is refused before the form's origin is checked: see lambdas/shared/page_visits.py.
         decisions.checked_verdict(form.get("verdict", ""))
         checked_reason(form.get("reason", ""))
         visit.check_origin(session, form)
@@ -57,7 +57,7 @@ def decide(visit: PageVisit, token: str) -> Response[str]:
             context=signing(),
             breaking_glass=form.get("break_glass") == "yes",
             confirmed=form.get("confirm") == "yes",
-            # A rejection is right for any package in the registry now.
+            # A rejection is valid whatever package the registry has now.
             seen=registry_look.look(asked) if form.get("verdict") == names.APPROVED else None,
         )
     except PromotionError as error:
@@ -70,7 +70,7 @@ def decide(visit: PageVisit, token: str) -> Response[str]:
 
 @route(app, "/approvals/<token>/again", "POST")
 def ask_again(visit: PageVisit, token: str) -> Response[str]:
-    """A request that was closed is asked again, saying what has changed."""
+    """Request approval again for a closed request, with a note of what has changed."""
     session, asked = _requester_or_reader(visit, token)
     form = visit.form()
     try:
@@ -88,7 +88,7 @@ def ask_again(visit: PageVisit, token: str) -> Response[str]:
 
 @route(app, "/approvals/<token>/withdraw", "POST")
 def withdraw(visit: PageVisit, token: str) -> Response[str]:
-    """A pending request is withdrawn by its requester."""
+    """Withdraw a pending request, for its requester."""
     session, asked = _requester_or_reader(visit, token)
     form = visit.form()
     try:
@@ -102,7 +102,7 @@ def withdraw(visit: PageVisit, token: str) -> Response[str]:
 
 @route(app, "/models/<group>/<environment>/rollback", "POST")
 def roll_back(visit: PageVisit, group: str, environment: str) -> Response[str]:
-    """Back to a version that was live there."""
+    """Roll an environment back to a version that was live there."""
 
     def act(session: Session, form: dict[str, str]) -> Receipt:
         config().environment(environment, group)
@@ -116,7 +116,7 @@ def roll_back(visit: PageVisit, group: str, environment: str) -> Response[str]:
 
 @route(app, "/models/<group>/versions/<version>/revoke", "POST")
 def revoke(visit: PageVisit, group: str, version: str) -> Response[str]:
-    """Out of every environment at once."""
+    """Revoke a version in every environment at once."""
 
     def act(session: Session, form: dict[str, str]) -> Receipt:
         return operations.revoke(
@@ -146,9 +146,9 @@ def _shown_again(
     visit: PageVisit, asked: str, session: Session, form: dict[str, str], error: PromotionError
 ) -> Response[str] | None:
     """Return the request's page with the typed reason and the refusal; None for scripts, for forms of other sites, and
-    if the page has no such form any more.
+    if the page no longer has such a form.
 
-    Samples and slices, which this function's role may not read, are missing from it: its address has them.
+    The page is without samples and slices, which this function's role may not read; the request's address shows them.
     """
     if visit.wants_json:
         return None
@@ -183,8 +183,8 @@ def _asked(token: str) -> str:
     """Return the id of a token's request: 404 for an invalid token, before the body is read.
 
     Raises:
-        LinkInvalid: it is not one of ours.
-        Refused: it names no request.
+        LinkInvalid: the token is forged, damaged or expired.
+        Refused: the token names no request.
     """
     asked = keyring().request_of(token)
     try:
@@ -213,7 +213,7 @@ def _request_of(receipt: Receipt) -> str:
 
 
 def _asked_of(asked: str) -> dict[str, object]:
-    """Return the request's place by the field names that all log lines share."""
+    """Return the request's group, version and environment by the field names that all log lines share."""
     group, version, name, _ = parse_request_id(asked)
     return {"model_package_group": group, "model_package_version": version, "environment": name}
 

@@ -1,4 +1,4 @@
-"""A package's approval status was set. If not by this service, that is recorded, and reverted if so configured."""
+"""A package's approval status was set: record it if it was set outside this service, and revert it if so configured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def handler(event: dict[str, object], context: object) -> dict[str, object]:
     except Invalid as error:
         logger.error("event refused", extra={"reason": str(error), "event_id": event.get("id")})
         return {"refused": str(error)}
-    # The event may be late, and may be the echo of our own write: what counts is what the registry says now.
+    # The event may be late, or about our own write, so the registry's present status is used instead.
     found = client("sagemaker").describe_model_package(ModelPackageName=change.ModelPackageArn)
     group, version = found.get("ModelPackageGroupName"), found.get("ModelPackageVersion")
     if group is None or version is None or not config().governs(group):
@@ -27,7 +27,7 @@ def handler(event: dict[str, object], context: object) -> dict[str, object]:
         receipt = record_bypass(found)
     except Invalid as error:
         if error.field == "version":
-            # It was never Pending, so no approval was requested: it is registered now, and its status noticed then.
+            # The package was never pending, so it has no request: it is registered now, which records its status too.
             _read_anew(change.ModelPackageArn, group, "born approved")
             return {"registering": change.ModelPackageArn}
         logger.warning("not recorded", extra={"model_package_group": group, "reason": str(error)})
@@ -36,7 +36,7 @@ def handler(event: dict[str, object], context: object) -> dict[str, object]:
         logger.warning("not recorded", extra={"model_package_group": group, "reason": str(error)})
         return {"refused": str(error)}
     if not is_own(found):
-        # Other changes of it are found where packages are read.
+        # Other changes of the package are detected when it is read again.
         _read_anew(change.ModelPackageArn, found["ModelPackageGroupName"], "changed")
     return {"sequence": receipt.sequence, "note": receipt.note}
 

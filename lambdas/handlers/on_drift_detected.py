@@ -1,4 +1,4 @@
-"""Drift of a live model calls for a retraining: start the pipeline that the configuration names, once."""
+"""A live model's input drifts and a retraining is due: start the configured pipeline, once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONGEST_DESCRIPTION = 3072
 
 
 class DriftReport(Struct, frozen=True, kw_only=True):
-    """The detail of this service's `Drift Detected` event; `retraining` is there if a retraining is due."""
+    """The detail of this service's `Drift Detected` event; `retraining` is present if a retraining is due."""
 
     model_package_group: str
     model_package_version: int
@@ -54,7 +54,7 @@ def handler(event: dict[str, object], context: object) -> dict[str, object]:
 
 
 def start(drift: DriftReport, retraining: Retraining) -> str:
-    """Start the pipeline; the event's id makes a second delivery the same execution. Returns its ARN."""
+    """Start the pipeline and return the execution's ARN. Idempotent by the event's id."""
     group, environment = drift.model_package_group, drift.environment
     inference = config().inference
     known = {

@@ -1,6 +1,6 @@
-"""Notify a channel of an event on this service's bus. One rule for each channel, so that failures are separate.
+"""Notify a channel of an event on this service's bus. Each channel has its own rule, so that failures are separate.
 
-Kinds that wait with the mail (`[advanced.mail] settle`) come a second time, once they are due: then the channel is told.
+Kinds that are delayed with the mail (`[advanced.mail] settle`) come a second time once they are due, and are sent only then.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SETTLED = (names.APPROVAL_REQUESTED, *KINDS)
 
 
 class Published(Struct, frozen=True, kw_only=True):
-    """The detail of a published event, as far as it is believed: where in the ledger it stands."""
+    """The trusted part of a published event's detail: its place in the ledger."""
 
     model_package_group: str
     sequence: int
@@ -40,7 +40,7 @@ class Told(Struct, frozen=True, kw_only=True):
 
 
 def handler(event: dict[str, object], context: object) -> dict[str, object]:
-    """Raise the channel's error, so that Lambda tries again, and then keeps the event in a queue."""
+    """Raise the channel's error, so that Lambda retries and finally puts the event on the dead-letter queue."""
     try:
         told = msgspec.convert(event, Told)
         found = _event(told.detail)
@@ -61,7 +61,7 @@ def handler(event: dict[str, object], context: object) -> dict[str, object]:
 
 
 def _notice(event: Event, others: Sequence[int]) -> Notice:
-    """The message about an event; with `others` of its kind before it, one about all of them."""
+    """Return the message about an event; with `others`, earlier events of its kind, one message about all of them."""
     before = [known for sequence in others if (known := ledger().event(event.group, sequence)) is not None]
     if before:
         return digest_notice([*before, event], links=links())
@@ -69,7 +69,7 @@ def _notice(event: Event, others: Sequence[int]) -> Notice:
 
 
 def _event(detail: Published) -> Event:
-    """Return the event from the ledger: a message is made from that alone.
+    """Return the event from the ledger: messages are made from the ledger only.
 
     Raises:
         Invalid: the ledger has no such event.

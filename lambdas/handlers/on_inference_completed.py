@@ -1,6 +1,6 @@
-"""Record an inference run, or a team's own evaluation: read the metrics again from S3.
+"""Record an inference run, or a team's own evaluation, with the metrics read from S3.
 
-The sender of the event proves nothing. A reporter is identified by EventBridge's account only.
+The event itself is not trusted. A reporter is identified only by the account, which EventBridge sets.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from promotion.rendering.documents.costs import cost
 from promotion.workflows.commands import RecordFailure, RecordInference, RecordUnmeasured
 
 MOST_PICTURES, LONGEST_NAME = 20, 200
-# A run's name is kept with its version, and an item of the ledger holds 400 KB.
+# A run's name is stored in its version's ledger item, and DynamoDB limits an item to 400 KB.
 RunId = Annotated[str, Meta(max_length=LONGEST_NAME)]
 
 
 class RunRequest(Struct, frozen=True, kw_only=True):
-    """Input of a run, as far as it is needed for a run that failed before its first step."""
+    """The part of a run's input that is needed if the run failed before its first step."""
 
     group: str = ""
 
 
 class RunReport(Struct, frozen=True, kw_only=True):
-    """The detail of an `Inference Completed` event as a pipeline sends it, as far as it is believed."""
+    """The trusted part of the detail of an `Inference Completed` event from a pipeline."""
 
     environment: str
     run_id: RunId
@@ -102,10 +102,10 @@ def handler(event: dict[str, object], context: object) -> dict[str, object]:
 
 
 def _reported(report: RunReport, event: dict[str, object]) -> tuple[RunReport, str]:
-    """Return a team's own evaluation under a name that no run has, and the account that put the event.
+    """Return a team's own evaluation under a name that no run has, and the account that sent the event.
 
     Raises:
-        Invalid: nobody may report, or it reports a failure, of which only our own machines know.
+        Invalid: no reporter is configured, or the report is of a failure, which only our own state machines may report.
     """
     if not config().inference.reporters:
         raise Invalid(
@@ -117,7 +117,7 @@ def _reported(report: RunReport, event: dict[str, object]) -> tuple[RunReport, s
 
 
 def _unmeasured(report: RunReport) -> dict[str, object]:
-    """Have it recorded that a machine found nothing to run on."""
+    """Record that a state machine found no input for a run."""
     group, version = report.model_package_group, report.model_package_version
     if version is None or not config().governs(group):
         raise Invalid("model_package_group", f"{group!r} is not governed by this service.")
@@ -138,7 +138,7 @@ def read_evidence(report: RunReport, reporter: str = "") -> Evidence:
 
     Raises:
         Denied: this function may not read the metrics.
-        Invalid: the metrics lie elsewhere, can't be read, or are of another model.
+        Invalid: the metrics are in another place, can't be read, or are of another model.
     """
     known: dict[str, Any] = {
         "source": "inference",
@@ -179,7 +179,7 @@ def read_evidence(report: RunReport, reporter: str = "") -> Evidence:
 
 
 def picture_names(named: object) -> list[str]:
-    """Names of pictures beside the metrics: more than are shown, and fewer than a hostile document could list."""
+    """Return at most MOST_PICTURES names of pictures beside the metrics: a hostile document could list any number."""
     listed = named[:MOST_PICTURES] if isinstance(named, list) else []
     return [name for name in listed if isinstance(name, str) and "/" not in name and len(name) <= LONGEST_NAME]
 
@@ -192,7 +192,7 @@ def _is_integrity(error: object) -> bool:
 def _problem(error: object) -> str:
     if isinstance(error, dict):
         cause = str(error.get("Cause", ""))
-        # An error of a function arrives as JSON with its trace; people want the message.
+        # A function's error arrives as JSON with its stack trace; only the message is shown.
         with contextlib.suppress(ValueError, TypeError, KeyError):
             cause = json.loads(cause)["errorMessage"]
         return f"{error.get('Error', 'error')}: {cause}"[:1000]

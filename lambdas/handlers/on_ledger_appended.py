@@ -1,5 +1,5 @@
-"""Wake the projector for a group whose head has moved, by the ledger's stream, or whose mail has waited long enough.
-The order comes from the ledger, not from here.
+"""Wake the projector for a group whose head has moved (by the ledger's stream) or whose delayed mail is due.
+The order of events comes from the ledger, not from this function.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, object]:
         if "dynamodb" in record:
             item, group, body, unique = _moved(record)
         else:
-            # From the delayed queue, which has no order: the wake queue lets one projector at a time work on a group.
+            # From the delayed queue, which has no order; the FIFO wake queue lets only one projector at a time work on a group.
             item, body, unique = record["messageId"], json.loads(record["body"]), record["messageId"]
             group = body["group"]
         try:

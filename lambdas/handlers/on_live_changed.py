@@ -1,6 +1,6 @@
 """Reconcile real-time endpoints with the live models: after a change of either, and all of them every few minutes.
 
-It does one step a call; SageMaker's event at the end of a step invokes it again.
+Each call does one step; SageMaker's event at the end of a step invokes the function again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from promotion.workflows.commands import RecordEndpoint
 
 
 class Behind(Exception):
-    """Parameter Store is behind the ledger: the event's sender tries again, and then the sweep does."""
+    """Parameter Store is behind the ledger: the event's sender retries, and after that the sweep."""
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def follow(group: str, environment: str) -> str:
     """Take one step towards the live version of an environment; return the step.
 
     Raises:
-        Behind: Parameter Store does not say yet what the ledger does.
+        Behind: Parameter Store is not up to date with the ledger yet.
     """
     view = ledger().view(group)
     state = view.environment(environment)
@@ -69,7 +69,7 @@ def follow(group: str, environment: str) -> str:
     try:
         wanted = _wanted(view, state, settings) if settings else None
     except (IntegrityError, Invalid) as error:
-        # The serving version was approved and checked, its successor can't be: nothing is changed.
+        # The serving version was approved and checked, but its successor fails the check, so the endpoint is left unchanged.
         _record(state, EndpointState(name=name, status=names.ENDPOINT_FAILED, problem=str(error)))
         return "failed"
     found = endpoints.find(name)
@@ -88,7 +88,7 @@ def follow(group: str, environment: str) -> str:
         endpoints.tidy(group, wanted.name if wanted else "")
         if seen is not None and wanted is None:
             endpoints.silence(name)
-    # Last: what is recorded as withdrawn is not looked at again.
+    # Recorded last, because an endpoint that is recorded as removed is not reconciled again.
     if seen is not None:
         _record(state, seen)
     return step
@@ -142,7 +142,7 @@ def _is_revoked(view: GroupSnapshot, found: Observed | None) -> bool:
 
 
 def _refused(state: EnvironmentState, wanted: Wanted | None, found: Observed | None, error: ClientError) -> str:
-    """Report once that SageMaker refused a step (a quota, a role, an instance type); the sweep tries again."""
+    """Report once that SageMaker refused a step (a quota, a role, an instance type); the sweep retries it."""
     said = error.response["Error"]
     _record(
         state,
@@ -186,7 +186,7 @@ def _places(event: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _all() -> list[tuple[str, str]]:
-    """List every place that has an endpoint, or should have one, by the ledger."""
+    """List each (group, environment) that has an endpoint, or should have one, according to the ledger."""
     return [
         (state.group, state.name)
         for state in ledger().environments()

@@ -1,7 +1,8 @@
-"""A model package was registered, or changed while it waits for approval: hash its artifact and ask for the first environment.
+"""A model package was registered, or changed while pending approval: hash its artifact and request the first environment.
 
-Registrations come through a queue, a few at a time, so that decisions and pages stay fast during a burst. Artifacts too large
-for a function's time are hashed by a job (lambdas/shared/artifact_hashing.py); its end, and the sweep, wake this function too.
+Registrations come through a queue, a few at a time, so that decisions and pages stay fast during a burst. An artifact too large
+for the function's time limit is hashed by a job (lambdas/shared/artifact_hashing.py); the job's end, and the sweep, invoke this
+function too.
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ from promotion.ledger.payloads import RegistrationAsked
 from promotion.workflows.commands import Register
 
 _BYTES_PER_GB = 1 << 30
-# Enough to record the version after an artifact was too much for the function's time.
+# Time that is reserved to record the version if an artifact can't be read within the function's time limit.
 _KEPT_FOR_RECORDING_MS = 60_000
-# Between two tries of a registration, the second one twice as long, and so on.
+# The wait before the first retry of a registration; it is twice as long before the second, and so on.
 _WAIT_S = 60
 
 
 def handler(event: dict[str, Any], context: object) -> None:
-    """Take what the queue of registrations has; one that fails comes again soon, and at last into the dead-letter queue."""
+    """Process registrations from the queue; a failed one is retried soon, and finally goes to the dead-letter queue."""
     for record in event["Records"]:
         try:
             take(json.loads(record["body"]), context)
@@ -58,7 +59,7 @@ def handler(event: dict[str, Any], context: object) -> None:
 
 
 def come_back(receipt: str, seconds: int) -> None:
-    """Have a message delivered again soon; where that fails, it comes when the function's own time would be over."""
+    """Make a message visible again soon; if that call fails, it is redelivered after the queue's visibility timeout."""
     try:
         client("sqs").change_message_visibility(
             QueueUrl=variables().registrations_queue_url, ReceiptHandle=receipt, VisibilityTimeout=seconds
@@ -75,7 +76,7 @@ def take(event: Mapping[str, Any], context: object) -> dict[str, object]:
     try:
         change = parse_change(event)
     except Invalid as error:
-        # Sending it again would not mend it.
+        # A retry would fail in the same way.
         logger.error("event refused", extra={"reason": str(error), "event_id": event.get("id")})
         return {"refused": str(error)}
     group = change.ModelPackageGroupName or change.ModelPackageArn.rpartition("/")[0].rpartition("/")[2]
@@ -85,7 +86,7 @@ def take(event: Mapping[str, Any], context: object) -> dict[str, object]:
     if event.get("hashing"):
         return look_after(change.ModelPackageArn)
     if isinstance(lost := event.get("lost"), int) and ledger().version(group, lost) is not None:
-        # The sweep sends one every few minutes while a registration waits: were each read and hashed, the queue would never end.
+        # The sweep sends one every few minutes while a registration waits; hashing for each would keep the queue full.
         logger.info("it only waited", extra={"model_package_arn": change.ModelPackageArn})
         return {"ignored": "registered meanwhile"}
     try:
@@ -97,16 +98,16 @@ def take(event: Mapping[str, Any], context: object) -> dict[str, object]:
 
 
 def look_after(arn: str) -> dict[str, object]:
-    """Go on with hashing a package that is registered already."""
+    """Continue to hash a package that is already registered."""
     package, _ = describe(client("sagemaker"), arn, config().identity.requesters)
     return artifact_hashing.look_after(_with_image_digests(package))
 
 
 def _asked(group: str, arn: str, sequence: object) -> str:
-    """Return the note for a package that an operator requested, as the ledger records it.
+    """Return the request's note for a package that an operator requested, from the event in the ledger.
 
     Raises:
-        Invalid: no such event is in the ledger.
+        Invalid: the ledger has no such event.
     """
     event = ledger().event(group, sequence) if isinstance(sequence, int) else None
     if event is None or not isinstance(event.payload, RegistrationAsked) or event.payload.arn != arn:
@@ -115,11 +116,11 @@ def _asked(group: str, arn: str, sequence: object) -> str:
 
 
 class _OutOfTimeError(Exception):
-    """The function's own time doesn't suffice to read an artifact to its end."""
+    """The function's time limit is too short to read the whole artifact."""
 
 
 def _budget(context: object) -> Callable[[], None]:
-    """A check that ends the reading of an artifact before Lambda ends the function."""
+    """Return a check that stops the reading of an artifact before the function times out."""
     left = getattr(context, "get_remaining_time_in_millis", None)
 
     def check() -> None:
@@ -132,11 +133,11 @@ def _budget(context: object) -> Callable[[], None]:
 def register(
     arn: str, *, by_job: bool = False, budget: Callable[[], None] = lambda: None, asked: str = ""
 ) -> dict[str, object]:
-    """Read a package, hash its artifact, and have it recorded with the request for the first environment.
+    """Read a package, hash its artifact, and record it with the request for the first environment.
 
     Args:
         arn: The model package's ARN.
-        by_job: Let a job hash the artifact, because the function ran out of time before.
+        by_job: Let a job hash the artifact, because an earlier call ran out of time.
         budget: Called while an artifact is read; raises once a job has to take over.
         asked: The request's note if an operator requested the version.
     """
@@ -152,7 +153,7 @@ def register(
         return {"ignored": "registered before this service came; `promotion ask` or `promotion adopt` takes it over"}
     status, approval = description.get("ModelPackageStatus", "Completed"), description.get("ModelApprovalStatus")
     if status not in ("Completed", "Failed"):
-        # Its own event comes once SageMaker has made it; where that is lost, the sweep finds it.
+        # SageMaker sends an event when the package is complete; if that is lost, the sweep finds the package.
         logger.info("package not made yet", extra={"model_package_arn": arn, "status": status})
         return {"waits": status}
     if status == "Failed":
@@ -181,13 +182,13 @@ def register(
     if readers := execution_roles():
         share_group(client("sagemaker"), package.arn, package.group, readers)
     if description.get("ModelApprovalStatus") in (names.APPROVED, names.REJECTED):
-        # It was never Pending, so no approval was requested; or it was set outside while its artifact was hashed.
+        # The package was never pending, so it has no request; or its status was set out of band while it was hashed.
         receipt = record_bypass(description)
     return {"sequence": receipt.sequence, "note": receipt.note}
 
 
 def _with_image_digests(package: Package) -> Package:
-    """Resolve the package's image tags to digests, once a version."""
+    """Resolve the package's image tags to digests, once per version."""
     if not any(each.image_can_move for each in package.containers):
         return package
     state = ledger().version(package.group, package.version)
@@ -198,7 +199,7 @@ def _with_image_digests(package: Package) -> Package:
 
 
 def _is_older(package: Package) -> bool:
-    """Return True for a package that was made before this service came, and that it never took over."""
+    """Return True for a package that was created before this service was installed, and never requested by an operator."""
     made = package.created_at
     return made is not None and made < installed_at() and ledger().version(package.group, package.version) is None
 
@@ -212,7 +213,7 @@ def _failure(description: Mapping[str, Any]) -> str:
 
 
 def execution_roles() -> list[str]:
-    """ARNs of what models run as in the accounts that environments have of their own."""
+    """ARNs of the models' execution roles in the environments' own accounts."""
     partition = partition_of(config().registry.region or "")
     return [
         environment.execution_role
@@ -230,9 +231,9 @@ def with_digests(
     keep: Callable[[Manifest], None] = lambda manifest: None,
 ) -> Package:
     """Return a package with the hashes of its artifacts; or with the reason why they can't be hashed, which prevents
-    approval; or marked for a hashing job, if they are too large for a function's time.
+    approval; or marked for a hashing job, if they are too large for the function's time limit.
 
-    Whatever is wrong with an artifact becomes the package's `problem`: only what AWS may answer otherwise later is raised.
+    A permanent problem of an artifact becomes the package's `problem`; only errors that a retry may resolve are raised.
     """
     if package.problem:
         return package

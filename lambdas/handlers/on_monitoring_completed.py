@@ -1,4 +1,4 @@
-"""A processing job of SageMaker's ended; where it was a Model Monitor execution that we follow, violations are drift."""
+"""A SageMaker processing job ended: record violations of a configured Model Monitor schedule as drift."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHECKS_NAMED = 5
 
 
 class JobChange(Struct, frozen=True, kw_only=True):
-    """The detail of SageMaker's event, as far as we read it."""
+    """The part of SageMaker's event detail that is read here."""
 
     ProcessingJobName: str
 

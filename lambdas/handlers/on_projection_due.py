@@ -1,4 +1,4 @@
-"""A group has events that the targets don't show yet: project them to each, from the registry to the attestations."""
+"""A group has events that are not projected yet: project them to each target, from the registry to the attestations."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ if TYPE_CHECKING:
 
 # Receives after which a failing target is set aside; infra/ gives the queue a higher limit of its own, as a backstop.
 TRIES = 4
-# How long a message waits before its next try: the queue's own minutes, meant for a function that died, would hold up what
-# happens next to the group. Together more than the 30 seconds before a deleted parameter's name may be made again.
+# The waits before each retry. The queue's visibility timeout of minutes, meant for a crashed function, would delay the group's
+# next events. Together they exceed the 30 seconds before a deleted parameter's name may be created again.
 WAITS_S = (2, 6, 25)
 SESSION_LIFETIME_S = 900
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, object]:
-    """Report messages whose group has a target left behind, so that they are delivered again."""
+    """Report the messages of groups with a failed target, so that they are delivered again."""
     left: list[dict[str, str]] = []
     for record in event["Records"]:
         woken = json.loads(record["body"])
@@ -68,7 +68,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, object]:
 
 
 def bring(group: str, *, later: bool) -> list[Failure]:
-    """Project a group, and send its mail that has waited long enough; `later` wakes are for that mail only."""
+    """Project a group's events, and send its delayed mail that is due; `later` marks a wake for that mail only."""
     told = {name: Told(name, target) for name, target in targets().items()}
     failures, cursors = project(group, ledger=ledger(), cursors=cursors_table(), targets=told)
     logger.info("projected", extra={"model_package_group": group, "cursors": cursors})
@@ -76,7 +76,7 @@ def bring(group: str, *, later: bool) -> list[Failure]:
 
 
 def send_digest() -> list[Failure]:
-    """Send what waits for a digest, over all groups."""
+    """Send the digest mails of all groups."""
     return _mailed(names.DIGEST, mail().send_digest)
 
 
@@ -89,7 +89,7 @@ def _mailed(group: str, send: Callable[[], None]) -> list[Failure]:
 
 
 class Told:
-    """A target, and a line in the log for each event that it was brought past."""
+    """A target that logs a line for each event that is projected to it."""
 
     def __init__(self, name: str, target: Target) -> None:
         self._name, self._target, self.one_by_one = name, target, target.one_by_one
@@ -111,7 +111,7 @@ class Told:
 
 
 def come_back(receipt: str, seconds: int) -> None:
-    """Have a message delivered again soon; where that fails, it comes when the queue thinks fit."""
+    """Make a message visible again soon; if that call fails, it is redelivered after the queue's visibility timeout."""
     try:
         client("sqs").change_message_visibility(
             QueueUrl=variables().wake_queue_url, ReceiptHandle=receipt, VisibilityTimeout=seconds
@@ -123,7 +123,8 @@ def come_back(receipt: str, seconds: int) -> None:
 def set_aside(failures: list[Failure], message: str) -> None:
     """Put failed targets on the dead-letter queue by name, so that the group's next events aren't held up behind them.
 
-    Once for each message that failed: by target alone, what fails again right after a redrive would be taken for a double.
+    Deduplicated by failed message and target: by target alone, a new failure right after a redrive would be dropped as a
+    duplicate.
     """
     for failure in failures:
         alarm(failure)
@@ -146,7 +147,7 @@ def alarm(failure: Failure) -> None:
 
 
 def tell_operators(subject: str, text: str) -> None:
-    """Publish to the alarm topic; what is said is kept elsewhere too, so that a topic that fails holds up nothing."""
+    """Publish to the alarm topic. The text is recorded elsewhere too, so a failure of the topic is only logged."""
     try:
         client("sns").publish(
             TopicArn=variables().alarm_topic_arn, Subject=f"{names.SERVICE}: {subject}"[:99], Message=text
@@ -161,7 +162,7 @@ def cursors_table() -> DynamoCursors:
 
 
 def targets() -> dict[names.TargetName, Target]:
-    """The targets, in the order in which a revocation has to reach them."""
+    """Return the targets, in the order in which a revocation has to reach them."""
     order = config().environment_names
     evidence = EvidenceBucket(client("s3"), variables().evidence_bucket)
     return {
@@ -181,7 +182,7 @@ def targets() -> dict[names.TargetName, Target]:
 
 
 def mail() -> SettlingMail:
-    """The mail target, and what waits in it."""
+    """Return the mail target, which also has the delayed mail."""
     sent_by = MailTarget(
         client("sesv2"),
         client("s3"),
@@ -198,13 +199,13 @@ def mail() -> SettlingMail:
 
 
 def tell_refused(refused: RefusedMail) -> None:
-    """Log an address that SES refuses for good, and remember it for page and `status`; the first time, tell operators."""
+    """Log an address that SES permanently refuses, and store it for pages and `status`; notify operators the first time."""
     logger.error("mail refused for good", extra=structs.asdict(refused))
     try:
         if not refused_mails().put(refused):
             return
     except (BotoCoreError, ClientError):
-        # Raised, it would have the event's mail sent again to all others.
+        # If this were raised, the event's mail would be sent again to all other recipients.
         logger.exception("refused mail not remembered")
     tell_operators(
         f"{refused.group} mail refused for good",
@@ -214,7 +215,7 @@ def tell_refused(refused: RefusedMail) -> None:
 
 
 def forget_refused(group: str, accepted: Collection[str]) -> None:
-    """Forget refusals of addresses to which SES has just accepted mail; a failure is logged, for the mail is sent."""
+    """Delete refusals of addresses to which SES has just accepted mail; a failure is only logged, because the mail is sent."""
     try:
         refused_mails().remove(group, accepted)
     except (BotoCoreError, ClientError):
@@ -227,12 +228,12 @@ def refused_mails() -> RefusedMails:
 
 @cache
 def sessions() -> dict[str, tuple[float, SageMakerClient]]:
-    """Clients of the registry role by source identity, each with the time up to which it is used."""
+    """Return the cache of registry-role clients by source identity, each with the time until which it is used."""
     return {}
 
 
 def registry_client(identity: str) -> SageMakerClient:
-    """A SageMaker client under the registry role, with the deciding person as source identity, for CloudTrail."""
+    """Return a SageMaker client under the registry role, with the deciding person as source identity for CloudTrail."""
     kept = sessions().get(identity)
     if kept and time.monotonic() < kept[0]:
         return kept[1]

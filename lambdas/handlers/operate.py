@@ -1,7 +1,7 @@
 """Operations by command: roll back, revoke, ask, adopt, remove and restore an endpoint; report an evaluation.
 
-API Gateway accepts only signed requests, and STS names the signer. Neither the event's shape nor its authorizer is
-trusted: everybody with lambda:InvokeFunction can write both.
+API Gateway accepts only signed requests, and STS identifies the signer. Neither the event's shape nor its authorizer is
+trusted: any principal with lambda:InvokeFunction can set both.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def handler(event: dict[str, object], context: object) -> dict[str, Any]:
 
 @app.post("/operations")
 def operate() -> Response[str]:
-    """An operation by command: JSON in and out, the caller confirmed by STS."""
-    # A report has a file and pictures; API Gateway admits signed callers only.
+    """Execute an operation by command: JSON in and out, with the caller identified by STS."""
+    # The limit is larger because a report has a file and pictures; API Gateway accepts only signed requests.
     request = HttpRequest(app.current_event.raw_event, largest_body=LARGEST_REPORT_BYTES)
     request.wants_json = True
     try:
@@ -93,12 +93,12 @@ def _operation(form: dict[str, str], operator: Actor) -> Receipt:
 
 
 def _ask(group: str, version: int, arn: str, operator: Actor, reason: str) -> Receipt:
-    """Request a version; one that is older than this service is registered after its event.
+    """Request a version; a version that is older than this service is registered after its event.
 
-    Where the queue fails after the append, the same command once more sends the version there, by the same event.
+    If the queue fails after the append, repeating the command queues the version with the same event.
 
     Raises:
-        Invalid: nobody governs its group, or the ARN is another version's.
+        Invalid: its group is not governed, or the ARN is another version's.
     """
     _check_package(group, version, arn)
     receipt = operations.ask_for(group, version, arn, operator, reason, context=signing())
@@ -117,8 +117,8 @@ def _report(form: dict[str, str], arn: str) -> Receipt:
     """Store a reporter's measurements beside the runs, and record them as the evidence of a run.
 
     Raises:
-        Refused: they are no reporter, or the version is not approved in the environment.
-        Invalid: the file is no metrics document, or says that it is about another version.
+        Refused: the caller is no reporter, or the version is not approved in the environment.
+        Invalid: the file is no metrics document, or its subject is another version.
     """
     if not _is_named(arn, config().inference.reporters):
         who = "Principals under [advanced.inference] reporters in promotion.toml."
@@ -128,7 +128,7 @@ def _report(form: dict[str, str], arn: str) -> Receipt:
     if not config().governs(report.group):
         raise Invalid("group", f"{report.group[:64]!r} is not governed by this service.")
     config().environment(report.environment, report.group)
-    # Looked at before anything is written; the append looks again.
+    # Checked before anything is written; the append checks it again.
     policy.may_be_reported(known(ledger().view(report.group), report.version), report.environment).require()
     evidence = keep(report, arn, client("s3"), variables().evidence_bucket, context.now)
     actor = Actor(kind="operator", subject=arn)
@@ -136,10 +136,10 @@ def _report(form: dict[str, str], arn: str) -> Receipt:
 
 
 def _attested(text: str) -> Package:
-    """The package that an operator vouches for, as their command described and hashed it.
+    """Return the package that an operator adopts, as their command described and hashed it.
 
     Raises:
-        Invalid: it is none, or its ARN is another version's, or nobody governs its group.
+        Invalid: it is not a package, its ARN is another version's, or its group is not governed.
     """
     try:
         package = msgspec.json.decode(text, type=Package)
@@ -155,7 +155,7 @@ def _check_package(group: str, version: int, arn: str, place: str = "") -> None:
     """Check that a group is governed, and that an ARN is that of one of its versions.
 
     Raises:
-        Invalid: it is not.
+        Invalid: the group is not governed, or the ARN is another version's.
     """
     if not config().governs(group) or not names.GROUP_PATTERN.fullmatch(group):
         raise Invalid(f"{place}group", f"{group[:64]} is not governed by this service.")
@@ -165,10 +165,10 @@ def _check_package(group: str, version: int, arn: str, place: str = "") -> None:
 
 
 def _operator(arn: str) -> Actor:
-    """The IAM principal as an operator.
+    """Return the IAM principal as an operator.
 
     Raises:
-        Refused: the configuration doesn't name it.
+        Refused: the configuration doesn't name the principal.
     """
     if not _is_named(arn, config().operators.principals):
         raise Refused(f"{arn} is no operator.", code="not_operator", who_may=caller_identity.WHO_MAY)

@@ -1,5 +1,5 @@
-"""The first state of the inference machine: read the live version, check its bytes, and build the requests of the
-states that follow.
+"""The first state of the inference state machine: read the live version, verify its bytes, and build the requests of the
+next states.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Return the requests of a run, or `run: false` with the reason; `unmeasured` is reported.
 
     Raises:
-        IntegrityError: the record or the artifact is not what was approved; the machine reports it.
+        IntegrityError: the record or the artifact is not the approved one; the state machine reports it.
     """
     group, environment = _text(event, "group"), _text(event, "environment")
     config().environment(environment, group)
@@ -60,7 +60,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     )
     try:
         model = approved()
-        # The whole artifact is read, which takes as long as it is large.
+        # The whole artifact is read, so the duration grows with its size.
         check_sizes(ledger().view(group).find_version(model.model_package_version))
         model = approved(artifact=True, on_bytes=partial(check_time, context))
     except NotApproved as error:
@@ -102,9 +102,9 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
 
 
 def _is_older(model: LiveModel) -> bool:
-    """Return True if the record is older than the event that made the live version live: put back, or late.
+    """Return True if the record is older than the event that made the live version live: it was put back, or is late.
 
-    A run of what is live since comes with the event that made it so; `verify` names a record that was put back.
+    The newer version gets its own run, from the event that made it live; `verify` reports a record that was put back.
     """
     return model.sequence < ledger().view(model.model_package_group).environment(model.environment).live_sequence
 
@@ -122,7 +122,7 @@ def requests(
     form: TransformFormat,
     score_options: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Build the exact requests of the machine for a run, and its final report."""
+    """Build the exact requests of the state machine for a run, and its final report."""
     wanted = config().at(model.environment).inference
     name = f"promotion-{run}"
     role = settings["execution_role_arn"]
@@ -231,9 +231,9 @@ def requests(
 
 
 def _write_context(context: str, model: LiveModel, run: str) -> None:
-    """Write the context of a run's score: the approval, the next gates, the metrics live there, the training data's profile.
+    """Write the context for scoring a run: the approval, the next gates, the metrics live there, the training data's profile.
 
-    It is in files, because a processing job's variables hold 256 characters.
+    The context is in files, because a processing job's environment variables hold only 256 characters.
     """
     view = ledger().view(model.model_package_group)
     following = config().next(model.environment)
@@ -267,7 +267,7 @@ def _baseline(state: VersionState | None) -> dict[str, object] | None:
     except Invalid as error:
         logger.warning("baseline not read", extra={"reason": str(error)})
         return {names.BASELINE_PROBLEM: str(error)}
-    # A profile of texts, or of columns: ours, or SageMaker's own statistics. The score takes the one that its task reads.
+    # A profile of texts, or of columns, in our format or as SageMaker's statistics; scoring uses the one that fits its task.
     known = ({"length", "vocabulary"}, {"columns"}, {"features"})
     if not isinstance(document, dict) or not any(each <= document.keys() for each in known):
         return {
@@ -284,7 +284,7 @@ def _constraints(statistics: str) -> dict[str, object]:
     try:
         document, _ = read_json(client("s3"), f"{folder}/constraints.json", "DriftCheckBaselines")
     except (Absent, Denied) as error:
-        # Without s3:ListBucket, S3 answers as if what is missing were forbidden.
+        # Without s3:ListBucket, S3 answers 403 for a missing object.
         logger.info("no constraints read", extra={"reason": str(error)})
         return {}
     except Invalid as error:
@@ -296,7 +296,7 @@ def _constraints(statistics: str) -> dict[str, object]:
 
 
 def _approval(model: LiveModel, run: str) -> dict[str, object]:
-    """Return the metadata that a run carries."""
+    """Return the approval metadata of a run."""
     return {
         "approval_id": model.approval_id,
         "model_package_group": model.model_package_group,
@@ -317,7 +317,7 @@ def _exists(uri: str) -> bool:
     """Return True if there is an object, or anything below a prefix.
 
     Raises:
-        Invalid: the bucket isn't there, or may not be listed: that is a fault of the deployment, and no missing input.
+        Invalid: the bucket doesn't exist or may not be listed, which is a fault of the deployment and not missing input.
     """
     bucket, key = split_uri(uri, "input")
     try:
@@ -367,7 +367,7 @@ def _nothing(reason: str) -> dict[str, object]:
 
 
 def _unmeasured(model: LiveModel, reason: str) -> dict[str, object]:
-    """Report that there is no input, so that the machine can record it."""
+    """Report that there is no input, so that the state machine can record it."""
     report = {
         "environment": model.environment,
         "model_package_group": model.model_package_group,

@@ -1,4 +1,4 @@
-"""Record what the service's own functions observed. They invoke this function; it has no HTTP code and no decisions.
+"""Record the observations of the service's own functions, which invoke this one. It has no HTTP code and no decisions.
 
 A compromised function can record an observation here, but can't approve, reject, roll back, revoke or adopt.
 """
@@ -18,7 +18,7 @@ def handler(event: dict[str, object], context: object) -> dict[str, object]:
 
 
 def from_service(event: dict[str, object]) -> dict[str, object]:
-    """Record what another function of this service saw happen. None of these operations decides anything."""
+    """Record an observation of another function of this service. None of these operations decides anything."""
     operation = str(event.get("operation"))
     try:
         receipt = commands.dispatch(commands.read(event), signing())

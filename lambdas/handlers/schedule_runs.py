@@ -1,7 +1,7 @@
 """On the schedule of `[inference] schedule`: announce a run of each live model, in each environment.
 
-One rule starts this, however many groups there are. Each event starts the inference machine of its environment, also where
-that is in another account.
+One rule invokes this function, for any number of groups. Each event starts the inference state machine of its environment,
+which may be in another account.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _announce(states: list[EnvironmentState]) -> int:
         try:
             answer = client("events").put_events(Entries=entries)
         except (BotoCoreError, ClientError):
-            # The client itself has tried it several times; the other batches are announced all the same.
+            # The client has already retried; the other batches are still announced.
             logger.exception("runs not announced", extra={"runs": len(entries)})
             break
         if not answer["FailedEntryCount"]:

@@ -1,4 +1,4 @@
-"""Signing in and out. This function alone makes sessions; its role can neither read nor write the ledger."""
+"""Sign-in and sign-out. Only this function makes sessions; its role can neither read nor write the ledger."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def handler(event: dict[str, object], context: object) -> dict[str, object]:
 
 @http_app.route(app, "/login", *READ)
 def login(visit: Visit) -> Response[str]:
-    """Off to the identity provider, remembering where to come back to."""
+    """Redirect the browser to the identity provider, and keep the address to return to."""
     return sign_in_flow.begin(visit, app.current_event.query_string_parameters or {})
 
 
 @http_app.route(app, "/callback", *READ)
 def callback(visit: Visit) -> Response[str]:
-    """Back from the identity provider, with a code or an error."""
+    """Handle the identity provider's redirect, with a code or an error."""
     return sign_in_flow.finish(visit, app.current_event.query_string_parameters or {})
 
 
 @http_app.route(app, "/callback", "POST")
 def callback_by_form(visit: Visit) -> Response[str]:
-    """Back from an identity provider that answers with a form: from its own page, so that no Origin or CSRF token fits."""
+    """Handle the identity provider's form post. It comes from the provider's page, so no Origin or CSRF token is checked."""
     if config().identity.response_mode != "form_post":
         return sign_in_flow.not_signed_in(
             visit, SignInFailed("The identity provider wasn't asked to answer with a form.")
@@ -45,13 +45,13 @@ def callback_by_form(visit: Visit) -> Response[str]:
 
 @http_app.route(app, "/backchannel-logout", "POST")
 def backchannel_logout(visit: Visit) -> Response[str]:
-    """The identity provider itself ends sessions: no browser, so neither session, Origin nor CSRF token."""
+    """End sessions on a request of the identity provider, without a browser: so without session, Origin and CSRF token."""
     return back_channel.end_sessions(visit)
 
 
 @http_app.route(app, "/logout", "POST")
 def logout(visit: Visit) -> Response[str]:
-    """End the session in this browser, also for a request without one: forms of other sites come without the cookie."""
+    """End the session in this browser, if there is one: a form of another site is sent without the cookie."""
     visit.check_sent_by_us()
     session = visit.session()
     elsewhere = identity().end_session(f"{variables().public_url}/") if session is not None else ""

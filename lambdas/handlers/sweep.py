@@ -1,6 +1,6 @@
-"""Every few minutes: registrations whose event was lost, hashing jobs, expired requests, reminders.
+"""Every few minutes: find registrations whose event was lost, continue hashing jobs, expire requests, send reminders.
 
-It reads recently registered versions and open requests only; once a day it reads all states.
+Only recently registered versions and open requests are read; once a day all states are.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 Subject = TypeVar("Subject")
 
-# A registration younger than this is still on its way by its own event.
+# A younger registration may still be processed by its own event.
 GRACE = timedelta(minutes=2)
-# A registration that isn't recorded after this is too much for the function: a job reads its artifact.
+# A registration that isn't recorded after this time is too large for the function: a job reads its artifact.
 TRIED_FOR = timedelta(hours=1)
-# The age up to which packages are looked for: a lost event is minutes old, unless the sweep did not run for days.
+# The age of the oldest packages that are read: a lost event is minutes old, unless the sweep did not run for days.
 LOST_FOR = timedelta(days=14)
 PAGE = 100
-# In these first minutes of a day (UTC) all states are read: the index of open groups is only as old as a group's last append.
+# In these first minutes of a day (UTC) all states are read, because the index of open groups is updated only by a group's appends.
 WHOLE_WITHIN = timedelta(minutes=5)
 
 
@@ -54,13 +54,13 @@ def handler(event: dict[str, object], context: object) -> dict[str, object]:
         )
     logger.info("swept", extra={"registrations_found": found, "requests_timed": timed, "groups_broken": len(broken)})
     if broken:
-        # Raised only after all others are done: the alarm of this function's errors goes off.
+        # Raised only after all other groups are done, for the alarm on this function's errors.
         raise broken[0][1]
     return {"registrations_found": found, "requests_timed": timed}
 
 
 def _each(act: Callable[[Subject], int], subject: Subject, group: str, broken: list[tuple[str, Exception]]) -> int:
-    """Do something for one group; what goes wrong is put into `broken`, and is no matter of the other groups."""
+    """Do something for one group; an error is put into `broken`, and doesn't affect the other groups."""
     try:
         return act(subject)
     except Exception as error:  # noqa: BLE001 - raised again once all others have been seen to
@@ -85,13 +85,13 @@ def _find_all_lost(looked: set[str], broken: list[tuple[str, Exception]]) -> int
             if config().governs(group):
                 found += _each(_find_lost, summary, group, broken)
     except (ClientError, BotoCoreError) as error:
-        # Requests are timed all the same.
+        # Requests are still checked for reminders and expiry.
         broken.append(("the registry", error))
     return found
 
 
 def _lately_pending() -> Iterator[ModelPackageSummaryTypeDef]:
-    """Versioned packages of all groups that wait for approval, the newest first."""
+    """Yield the recent packages of all groups that are pending approval, the newest first."""
     pages = (
         client("sagemaker")
         .get_paginator("list_model_packages")
@@ -113,7 +113,7 @@ def _find_lost(summary: ModelPackageSummaryTypeDef) -> int:
     made = summary["CreationTime"]
     is_lost = known is None and made >= installed_at() and now() - made > GRACE
     if is_lost or (known is not None and _is_unfinished(known)):
-        # By a job where the function was tried before, and ended or was ended with nothing recorded.
+        # By a job if the function has been tried for so long and recorded nothing.
         _register_again(
             summary["ModelPackageArn"],
             summary["ModelPackageGroupName"],
@@ -125,23 +125,22 @@ def _find_lost(summary: ModelPackageSummaryTypeDef) -> int:
 
 
 def _is_unfinished(known: VersionState) -> bool:
-    """Return True if the artifact has to be read again, of which no event may tell.
+    """Return True if the artifact has to be read again without waiting for an event.
 
-    The end of a job may be told by an event that was lost, what failed is to be tried again, and an artifact that was missing
-    may have been put there since.
+    The event about the end of a job may be lost, a failed job is retried, and a missing artifact may have been uploaded since.
     """
     return known.package.hashing or MISSING in known.package.problem
 
 
 def _register_again(arn: str, group: str, *, hashing: bool, by_job: bool, lost: int | None = None) -> None:
-    """Queue a package; `lost` is the version of one that is not in the ledger: it may be waiting in that queue."""
+    """Queue a package; `lost` is its version if it is not in the ledger, because the queue may already have it."""
     detail = {"ModelPackageArn": arn, "ModelPackageGroupName": group}
     event = {"id": "sweep", "detail": detail, "hashing": hashing, "by_job": by_job}
     read_anew(event if lost is None else {**event, "lost": lost})
 
 
 def _oldest_hours(states: Sequence[EnvironmentState]) -> float:
-    """Age of the oldest open request; 0 where there is none."""
+    """Return the age of the oldest open request in hours; 0 without one."""
     return (
         max((now() - state.pending_since) / timedelta(hours=1) for state in states if state.pending_since)
         if states
@@ -150,7 +149,7 @@ def _oldest_hours(states: Sequence[EnvironmentState]) -> float:
 
 
 def _look_for(state: EnvironmentState, looked: set[str]) -> int:
-    """A package that was deleted while it waits for approval, or registered long ago and is still unfinished."""
+    """Check a pending package: record it if it was deleted, and queue it if its artifact still has to be read."""
     known = ledger().version(state.group, state.pending or 0)
     if known is None or known.removed:
         return 0
@@ -167,7 +166,7 @@ def _look_for(state: EnvironmentState, looked: set[str]) -> int:
 
 
 def _keep_time(state: EnvironmentState) -> int:
-    """Send on only requests that are due, so that a quiet sweep writes nothing."""
+    """Record the time only for a request that is due, so that other sweeps write nothing."""
     since, until = state.pending_since, state.pending_expires_at
     if since is None or until is None:
         return 0

@@ -1,6 +1,6 @@
-"""Verify all groups once a day: anchor those that are whole, raise an alarm on differences.
+"""Verify all groups once a day: anchor the intact ones, raise an alarm on differences.
 
-Groups are verified a page at a time: the pages of a large installation go through a queue, to several calls at once.
+Groups are verified in pages: the pages of a large installation go through a queue, to several concurrent calls.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from promotion.client.signature import holds, public_keys
 from promotion.ledger.events import OpenDifferences
 from promotion.ledger.verify import Found, Verifier
 
-# Groups that one call verifies. Where there are more, they are spread over the queue, a page a message.
+# The number of groups that one call verifies. More groups go through the queue, one page per message.
 PAGE = 50
-# A call that has less time left puts the groups that it has not come to onto the queue again. A group takes seconds.
+# A call with less time left puts its remaining groups back on the queue. A group takes seconds.
 LEAST_LEFT_MS = 180_000
-# A further look at a group that differs reads all of it, after a pause of 20 s at most.
+# A group with differences is read again as a whole, after a pause of at most 20 s.
 LEAST_FOR_A_LOOK_MS = 60_000
 
 
@@ -50,11 +50,11 @@ class Lambda(Protocol):
     """The context that Lambda passes to a call."""
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return how long the call may still take."""
+        """Return the time until the call times out."""
 
 
 def handler(event: dict[str, Any], context: Lambda | None) -> dict[str, Any]:
-    """Begin a verification, on the schedule; or verify the groups of a message from the queue."""
+    """Start a verification, on the schedule; or verify the groups in the queue's messages."""
     if "Records" in event:
         pages = [json.loads(record["body"])["groups"] for record in event["Records"]]
         return _verify([group for page in pages for group in page], context, Marks(), found=0)
@@ -74,7 +74,7 @@ def handler(event: dict[str, Any], context: Lambda | None) -> dict[str, Any]:
 
 
 def _verify(groups: list[str], context: Lambda | None, marks: Marks, *, found: int) -> dict[str, object]:
-    """Verify groups and anchor those whose chain is whole; count the differences, together with `found`."""
+    """Verify groups and anchor those with an intact chain; count the differences, including `found`."""
     here, anchored, verified, failed = installation(), 0, 0, 0
     left = _while_time_is_left(groups, context)
     for group, differences in check_groups(here, left, pause=time.sleep, passed_on=partial(_passed_on, context)):
@@ -84,7 +84,7 @@ def _verify(groups: list[str], context: Lambda | None, marks: Marks, *, found: i
             try:
                 anchored += _anchor(group)
             except Exception:  # noqa: BLE001 - logged and counted; the others are gone on with
-                # The other groups are still anchored; the alarm of differences is raised for this one.
+                # The other groups are still anchored; this one counts for the alarm on differences.
                 logger.exception("not anchored", extra={"model_package_group": group})
                 failed += 1
     count(names.DIFFERENCES_METRIC, found + failed)
@@ -93,7 +93,7 @@ def _verify(groups: list[str], context: Lambda | None, marks: Marks, *, found: i
 
 
 def _while_time_is_left(groups: list[str], context: Lambda | None) -> Iterator[str]:
-    """Yield groups until the call's time is nearly over; the rest goes onto the queue."""
+    """Yield groups until the call's time is nearly over, then put the rest on the queue."""
     for done, group in enumerate(groups):
         if done and context is not None and context.get_remaining_time_in_millis() < LEAST_LEFT_MS:
             _queue(groups[done:])
@@ -102,7 +102,7 @@ def _while_time_is_left(groups: list[str], context: Lambda | None) -> Iterator[s
 
 
 def _passed_on(context: Lambda | None, groups: Sequence[str]) -> bool:
-    """Put groups that have not settled onto the queue again if the call's time is over; return True if so."""
+    """Put groups that still differ back on the queue if too little time is left; return True if so."""
     if context is None or context.get_remaining_time_in_millis() >= LEAST_FOR_A_LOOK_MS:
         return False
     _queue(list(groups))
@@ -145,7 +145,7 @@ def _is_ledgers(found: Found) -> bool:
 
 
 def _anchor(group: str) -> int:
-    """Anchor a head that is whole and has moved since it was anchored last."""
+    """Anchor the head of an intact chain if it has moved since the last anchor."""
     head, known = ledger().head(group), anchors().known(group).get(group, [])
     if head.sequence == 0 or (known and known[-1].sequence >= head.sequence):
         return 0

@@ -1,4 +1,4 @@
-"""Pages, to be read. This function's role can't write the ledger, so no GET can decide anything."""
+"""Read-only pages. This function's role can't write the ledger, so no GET can decide anything."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ from promotion.workflows import decisions
 app = APIGatewayHttpResolver()
 http_app.not_found(app)
 READ = ("GET", "HEAD")
-# A page that shows a decision before it is applied is loaded again after so many seconds, and only in the first minute: there
-# is no form on it in which something could be typed (https://www.w3.org/TR/WCAG22/#timing-adjustable).
+# The seconds after which a page with a decision that is not applied yet reloads, only in the first minute: the page has no form
+# whose input could be lost (https://www.w3.org/TR/WCAG22/#timing-adjustable).
 REFRESH_AFTER_S = 2
 JUST_DECIDED = timedelta(minutes=1)
-# Events of a group that the page of a version looks for its own in; older ones are a link further.
+# The number of a group's events that are searched for a version's; the page has a link to older ones.
 LOOKED_AT = 1000
 
 
@@ -162,7 +162,7 @@ def model(visit: PageVisit, group: str) -> Response[str]:
 def version(visit: PageVisit, group: str, version: str) -> Response[str]:
     """Show one version: its origin, its state in each environment, and its events."""
     session = visit.visitor()
-    # One address a version: `01` is none.
+    # Each version has exactly one address, so `01` is refused.
     numbered = version.isascii() and version.isdecimal() and len(version) < 10 and not version.startswith("0")
     known = names.GROUP_PATTERN.fullmatch(group) and numbered
     state = ledger().version(group, int(version)) if known else None
@@ -199,7 +199,7 @@ def health(visit: PageVisit) -> Response[str]:
 
 @app.route("/static/<name>", method=list(READ))
 def static(name: str) -> Response[str]:
-    """Serve the style sheet, which is the same for everybody."""
+    """Serve the style sheet, the same one to everybody."""
     if name != "style.css":
         return http_app.respond(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", "There is no such file.")
     headers = {"Cache-Control": "public, max-age=3600"}
@@ -209,9 +209,9 @@ def static(name: str) -> Response[str]:
 def _read_board(
     wanted: BoardFilter, differences: Mapping[str, OpenDifferences], unreadable: list[str]
 ) -> tuple[list[EnvironmentState], BoardPage | None]:
-    """Read the states that a board needs: without a filter and by name, the active groups' and one page of the others'.
+    """Read the states that a board needs: without a filter and by name, those of active groups and of one page of the others.
 
-    What shows active groups only reads those, and any other filter or order all of them.
+    A board of active groups reads only those; any other filter or order reads all groups.
     """
     columns, index = config().environment_names, ledger().board
     if wanted.is_of_active:
@@ -240,7 +240,7 @@ def _typed_before(visit: PageVisit) -> dict[str, str]:
 
 
 def _before() -> int:
-    """Return the event before which a history is shown, from the address; 0 for the newest."""
+    """Return the sequence number before which a history is shown, from the address; 0 for the newest."""
     wanted = (app.current_event.query_string_parameters or {}).get("before", "")
     return int(wanted) if wanted.isascii() and wanted.isdecimal() and len(wanted) < 10 else 0
 
