@@ -33,7 +33,7 @@ TRIED_FOR = timedelta(hours=1)
 # The age of the oldest packages that are read: a lost event is minutes old, unless the sweep did not run for days.
 LOST_FOR = timedelta(days=14)
 PAGE = 100
-# In these first minutes of a day (UTC) all states are read, because the index of open groups is updated only by a group's appends.
+# In these first minutes of a day (UTC) all states are read: the index of open groups is updated only by a group's appends.
 WHOLE_WITHIN = timedelta(minutes=5)
 
 

@@ -14,7 +14,7 @@ from promotion.ledger.append import Context, Receipt
 
 
 def signing() -> Context:
-    """Context for writers: signs heads, backs off after a lost race."""
+    """Return the context for writers, which signs heads and backs off after a lost race."""
     key = signer()
     return msgspec.structs.replace(
         reading_context(), sign=key.sign, key_id=key.key_id, sign_formerly=_sign_formerly, pause=_pause
@@ -22,7 +22,7 @@ def signing() -> Context:
 
 
 def _sign_formerly(key_id: str, message: bytes) -> bytes | None:
-    """Sign with a key of before, once for each group; None if it is no former key, or can't sign any more."""
+    """Sign with a former key, once for each group; None if the key is not configured as former, or can't sign any more."""
     if key_id not in {former.key_id for former in config().signing.former}:
         return None
     try:
@@ -38,6 +38,6 @@ def _pause(attempt: int) -> None:
 
 
 def about(receipt: Receipt) -> dict[str, object]:
-    """The same of what was appended."""
+    """Return the group and version of a receipt as fields for a log line."""
     version = next((event.version for event in reversed(receipt.events) if event.version is not None), None)
     return {"model_package_group": receipt.group, "model_package_version": version}

@@ -1,7 +1,7 @@
 """Hash artifacts too large for a function's time by a SageMaker processing job: start it, restart it, and read its result.
 
-The state is read from SageMaker and S3 each time, so that the next call makes up for a duplicate or lost event, or a crash. An
-event about a job proves nothing: the result is read from a place where only the job's role can write.
+The state is read from SageMaker and S3 each time, so a duplicate or lost event, or a crash, is handled by the next call. An
+event about a job is not trusted: the result is read from a place where only the job's role can write.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from promotion.errors import Invalid
 from promotion.ledger.append import Receipt
 from promotion.workflows.commands import RecordArtifact
 
-# Waits of 5 and 20 minutes, 1, 5 and 21 hours, then of a day each: a week to fix the cause.
+# The waits are 5 and 20 minutes, 1, 5 and 21 hours, then a day each, which leaves about a week to fix the cause.
 MOST_TRIES = 9
 FIRST_WAIT = timedelta(minutes=5)
 LONGEST_WAIT = timedelta(days=1)
 LONGEST_RUN_S = 24 * 3600
 VOLUME_GB = 30
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-# Refused rather than late: trying it again at once would not help, and a person has to see it.
+# Errors that an immediate retry would not resolve, so they are shown to people.
 _REFUSALS = ("AccessDeniedException", "ResourceLimitExceeded", "ValidationException")
 
 
 def look_after(package: Package) -> dict[str, object]:
-    """Start the job for `package`, wait for it, have its result recorded, or try again: whatever comes next."""
+    """Do the next step of hashing `package`: start its job, wait for it, record its result, or retry."""
     failed: Mapping[str, object] | None = None
     try:
         for attempt in range(1, MOST_TRIES + 1):
@@ -65,7 +65,7 @@ def job_name(arn: str, attempt: int) -> str:
 
 
 def result_uri(arn: str, attempt: int) -> str:
-    # Not below group or environment: there the models' own jobs may write.
+    # Not below a group's or environment's prefix, because the models' own jobs may write there.
     return (
         f"s3://{variables().evidence_bucket}/{names.HASHES}/{hashlib.sha256(arn.encode()).hexdigest()}-{attempt}.json"
     )
@@ -89,10 +89,10 @@ def package_of(event: Mapping[str, Any]) -> str:
 
 
 def read_result(package: Package, uri: str) -> tuple[Container, ...]:
-    """The package's containers with the digests that a job found.
+    """Return the package's containers with the digests from a job's result.
 
     Raises:
-        Invalid: an artifact can't be read to its end, or the result is not of this package.
+        Invalid: an artifact can't be read completely, or the result is not of this package.
     """
     document, _ = read_json(client("s3"), uri, "hashing")
     found = document.get("artifacts") if isinstance(document, dict) else None
@@ -116,7 +116,7 @@ def read_result(package: Package, uri: str) -> tuple[Container, ...]:
 
 
 def _try(package: Package, attempt: int, failed: Mapping[str, object] | None) -> dict[str, object]:
-    """Start attempt number `attempt`, once its time has come; meanwhile the page shows the previous error."""
+    """Start attempt number `attempt` if its wait is over; until then pages show the previous error."""
     if failed is not None:
         _record(package, problem=f"Hashing failed, and is tried again. {_reason(failed)}", hashing=True)
         ended = failed.get("ProcessingEndTime") or failed["LastModifiedTime"]
@@ -139,12 +139,12 @@ def _start(package: Package, attempt: int) -> None:
     image = inference_image()
     result = result_uri(package.arn, attempt)
     plan = result.removesuffix(".json") + ".plan.json"
-    # A file, because an argument holds 256 characters and a key 1,024; pinned, because a retry reads what is there by then.
+    # A file, because an argument is limited to 256 characters and a key to 1,024; pinned, because a retry may find other bytes.
     document = [
         {
             "artifact": each.model_data_url,
             **pinned(client("s3"), each),
-            # Problems of the inference image with the model are found here too, not after the approvals.
+            # Detects problems of the inference image with the model here too, before the approvals.
             **({"environment": each.environment} if is_image(each.image, image) else {}),
         }
         for each in package.containers
@@ -171,13 +171,13 @@ def _start(package: Package, attempt: int) -> None:
             }
         },
         "StoppingCondition": {"MaxRuntimeInSeconds": LONGEST_RUN_S},
-        # It reads S3 itself, a part at a time, so that no disk has to hold the artifact: isolation would prevent that.
+        # The job streams the artifact from S3 without storing it on disk, which network isolation would prevent.
         "NetworkConfig": {"EnableNetworkIsolation": False, **({"VpcConfig": vpc} if wanted.subnets else {})},
     }
     try:
         client("sagemaker").create_processing_job(**request)
     except ClientError as error:
-        # Another call was faster, or our own answer was lost: it is the same job.
+        # A concurrent call, or one of ours whose response was lost, has started the same job.
         if error.response["Error"]["Code"] != "ResourceInUse":
             raise
 

@@ -19,7 +19,7 @@ from promotion.errors import ProviderUnavailable, SignInFailed
 
 
 def end_sessions(visit: Visit) -> Response[Any]:
-    """End the sessions that a logout token names: 200, or 400 where it is no good."""
+    """End the sessions that a logout token names: 200, or 400 for an invalid token."""
     ended = ended_sessions()
     if ended is None:
         text = "There is nothing at this address."

@@ -15,14 +15,14 @@ from promotion.errors import Invalid
 from promotion.ledger.append import Receipt
 from promotion.workflows.commands import RecordBypass
 
-# The role's name has the stack's before it and letters of CloudFormation's after it.
+# CloudFormation puts the stack's name before the role's name and random letters after it.
 _OWN = re.compile(
     rf"arn:[\w-]+:sts::\d{{12}}:assumed-role/[\w-]*RegistryRole[\w-]*/{re.escape(names.SERVICE)}", re.ASCII
 )
 
 
 class PackageChange(Struct, frozen=True, kw_only=True):
-    """The detail of SageMaker's event, as far as we read it. More fields may come; these must be there.
+    """The part of SageMaker's event detail that is read here. Other fields are ignored; these are required.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html
     """
@@ -37,7 +37,7 @@ def parse_change(event: Any) -> PackageChange:
     """Read the change from an event.
 
     Raises:
-        Invalid: a field is missing or of another type; it is named.
+        Invalid: a field is missing or of another type; the error names it.
     """
     try:
         return msgspec.convert((event or {}).get("detail"), PackageChange)
@@ -48,7 +48,7 @@ def parse_change(event: Any) -> PackageChange:
 def is_own(found: Mapping[str, object]) -> bool:
     """Return True if the last change of a package was made by this service's registry role.
 
-    Not by the session's name alone: whoever takes on a role chooses it.
+    The session's name is not enough, because the caller of AssumeRole chooses it.
     """
     return _OWN.fullmatch(_changed_by(found)) is not None
 
@@ -63,12 +63,12 @@ def record_bypass(found: Mapping[str, Any]) -> Receipt:
 
     Raises:
         Invalid: `version` is unknown to the ledger.
-        PromotionError: it was refused.
+        PromotionError: recording was refused.
     """
     group, version, status = found["ModelPackageGroupName"], found["ModelPackageVersion"], found["ModelApprovalStatus"]
     who = _changed_by(found)
     if is_own(found):
-        # Our own write of another field came after; it is not whom to blame.
+        # Our own write of another field came later, so its author is not the one who set the status.
         who = "somebody, whom CloudTrail names"
     changed = found.get("LastModifiedTime") or found.get("CreationTime")
     receipt = recorder().record(RecordBypass(group=group, version=version, status=status, by=who, at=changed))

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class _Correlated(logging.Filter):
-    """Gives every line about a version that version's correlation id, the same from its registration to production."""
+    """Add a version's correlation id to each log line about it; the id is the same from registration to production."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         group, version = getattr(record, "model_package_group", None), getattr(record, "model_package_version", None)
@@ -46,7 +46,7 @@ class _Correlated(logging.Filter):
 logger = Logger(service=names.SERVICE)
 logger.addFilter(_Correlated())
 _RETRIES = BotoConfig(retries={"mode": "standard", "total_max_attempts": 4})
-# Parameter Store takes 3 writes a second: adaptive retries slow down to what it takes, rather than give up.
+# Parameter Store accepts 3 writes a second: adaptive retries slow down to that rate instead of failing.
 _SLOWING_DOWN = BotoConfig(retries={"mode": "adaptive", "total_max_attempts": 8})
 
 
@@ -55,7 +55,7 @@ def prefix() -> str:
 
 
 def own_image() -> str:
-    """The service's own image; empty where none is built or named, as on one machine."""
+    """Return the service's own image; empty if none is built or named, as on one machine."""
     return variables().inference_image
 
 
@@ -63,7 +63,7 @@ def inference_image() -> str:
     """Return the service's own image, which hashes artifacts and scores runs: a package's own image can't be trusted.
 
     Raises:
-        Invalid: none is built or named.
+        Invalid: no image is built or named.
     """
     if not (image := own_image()):
         raise Invalid("advanced.inference.image", "no image of this service was built at the deployment; name one.")
@@ -86,7 +86,7 @@ client = cast("CachedClients", _client)
 
 @cache
 def config() -> Config:
-    """The configuration in the bundle, beside the code."""
+    """Return the configuration in the bundle, beside the code."""
     return configuration.load(variables().code / variables().config)
 
 
@@ -112,19 +112,19 @@ def signer() -> KmsSigner:
 
 @cache
 def public_key() -> str:
-    """The signing key's public half, PEM, from KMS: the key's ARN comes with the deployment, not from a parameter."""
+    """Return the public signing key, PEM, from KMS. The key's ARN comes from the deployment, not from a parameter."""
     return signer().public_key_pem()
 
 
 @cache
 def cross_account(purpose: str) -> Accounts:
-    """The accounts that environments have of their own, as the role of a purpose there."""
+    """Return access to the environments' own accounts, by the role for a purpose there."""
     return Accounts(client("sts"), config().cross_account, prefix=prefix(), purpose=purpose)
 
 
 @cache
 def parameter_store(purpose: str) -> Parameters:
-    """SSM, as `reader` or `writer` also in the accounts that environments have of their own."""
+    """Return Parameter Store as `reader` or `writer`, including the environments' own accounts."""
     environments = tuple(config().cross_account)
     if not environments:
         return client("ssm")
@@ -137,7 +137,7 @@ def identity() -> IdentityProvider:
 
 @cache
 def identity_provider(client_secret: str) -> IdentityProvider:
-    # The imports of a sign-in take as long as boto3's; only sign-ins wait for them.
+    # The imports for a sign-in take as long as boto3's, so they are delayed until a sign-in.
     from promotion.aws.identity import IdentityProvider
 
     return IdentityProvider(config(), client_secret, f"{variables().public_url}/callback")
@@ -160,21 +160,21 @@ def sign_in_keys() -> Keyring:
 
 @cache
 def sessions() -> Sessions:
-    """Reads sessions, by the public half of the session key."""
+    """Return the reader of sessions, which verifies them with the public session key."""
     pem = KmsSigner(client("kms"), variables().session_key_arn).public_key_pem()
     return Sessions(pem, longest=duration(config().identity.session_lifetime))
 
 
 @cache
 def session_maker() -> Sessions:
-    """Makes sessions: the role of `sign_in` alone may have KMS sign them."""
+    """Return the maker of sessions, whose KMS key only the role of `sign_in` may sign with."""
     key = KmsSigner(client("kms"), variables().session_key_arn)
     return Sessions(key.public_key_pem(), key.sign, longest=duration(config().identity.session_lifetime))
 
 
 @cache
 def ended_sessions() -> EndedSessions | None:
-    """Sessions that the identity provider has ended; None where it isn't to say so."""
+    """Return the sessions that the identity provider has ended; None if back-channel logout is not configured."""
     if not config().identity.backchannel_logout:
         return None
     return EndedSessions(client("dynamodb"), variables().ended_sessions_table)
@@ -188,8 +188,8 @@ def links() -> Links:
 def installed_at() -> datetime:
     """Return when this service was first deployed: no approval is requested for versions registered before.
 
-    The older of the ledger's table and the stack's own key, so that a restored table doesn't move it; nor does the key that
-    signs, which may be one of yours (`[advanced.signing] key`) and older than this service.
+    It is the older date of the ledger's table and the stack's own key, so that a restored table doesn't change it. The signing
+    key is not used for it: it may be one of yours (`[advanced.signing] key`) and older than this service.
     """
     table: datetime = client("dynamodb").describe_table(TableName=variables().ledger_table)["Table"]["CreationDateTime"]
     key: datetime = client("kms").describe_key(KeyId=variables().own_key_arn)["KeyMetadata"]["CreationDate"]
@@ -201,8 +201,8 @@ def now() -> datetime:
 
 
 def count(metric: str, value: float, **dimensions: str) -> None:
-    """Print a number of an alarm, as a line from which CloudWatch makes a metric."""
-    # Most functions count nothing, and need not import it.
+    """Print a metric for an alarm as a log line in CloudWatch's embedded metric format."""
+    # Imported here because most functions emit no metrics.
     from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
     with single_metric(metric, MetricUnit.Count, value, namespace=names.METRICS_NAMESPACE) as line:
@@ -212,5 +212,5 @@ def count(metric: str, value: float, **dimensions: str) -> None:
 
 
 def reading_context() -> Context:
-    """For reading; what appends signs as well."""
+    """Return the context of readers; writers use `appending.signing`, which also signs."""
     return Context(ledger=ledger(), config=config(), now=now())

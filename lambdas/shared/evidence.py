@@ -1,4 +1,4 @@
-"""Evidence as pages need it: read from S3, where the ledger keeps only the numbers."""
+"""Evidence for pages, read from S3, because the ledger keeps only the numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def read_samples_and_slices(s3: S3Client, evidence: Evidence) -> tuple[list[dict[str, object]], dict[str, object]]:
-    """Sample predictions of a run, for signed-in eyes only, and its metrics by record field; empty where there are none."""
+    """Return a run's sample predictions, for signed-in people only, and its metrics by record field; empty without any."""
     document = read_details(s3, evidence)
     samples, slices = document.get("samples"), document.get("slices")
     return (

@@ -52,14 +52,14 @@ class Visit(HttpRequest):
     """A person's request, with their session if they have one."""
 
     def session(self) -> Session | None:
-        """The session in this browser's cookie; None where there is none, or the identity provider has ended it."""
+        """Return the session in this browser's cookie; None without one, or if the identity provider has ended it."""
         cookie = self.cookies.get(session_cookie_name(), "")
         session = sessions().session(cookie, now=now(), known=policy.known_groups(config())) if cookie else None
         ended = ended_sessions()
         return None if session is None or (ended is not None and ended.has(session)) else session
 
     def page_of_the_form(self) -> str:
-        """The path itself where it was opened; where a form was sent to it, that of the page which has such a form."""
+        """Return the path of the page with the form: the path itself for a GET, the form's page for a POST."""
         if self.method in ("GET", "HEAD"):
             return self.path
         first, name = [*self.path.split("/"), "", ""][1:3]
@@ -69,7 +69,7 @@ class Visit(HttpRequest):
 def route(
     app: APIGatewayHttpResolver, rule: str, *methods: str, visit: type[Visit] = Visit
 ) -> Callable[[Route], Route]:
-    """Register a handler that takes a visit of that type, then the path's parameters; its refusals become answers."""
+    """Register a handler that takes a visit of that type, then the path's parameters; its refusals become responses."""
 
     def register(handler: Route) -> Route:
         def call(**parameters: str) -> Response[str]:
@@ -101,7 +101,7 @@ def sign_in_cookie_name() -> str:
 
 
 def cookie(name: str, value: str, max_age_s: int, *, from_elsewhere: bool = False) -> Cookie:
-    """A cookie that scripts can't read; other sites don't send it with a POST, unless `from_elsewhere`."""
+    """Return a cookie that scripts can't read; browsers send it with other sites' POSTs only if `from_elsewhere`."""
     return Cookie(
         name=name,
         value=value,
@@ -109,7 +109,7 @@ def cookie(name: str, value: str, max_age_s: int, *, from_elsewhere: bool = Fals
         secure=is_secure(),
         http_only=True,
         max_age=max_age_s,
-        # Browsers take SameSite=None from https alone; on loopback the provider is the same site.
+        # Browsers accept SameSite=None only over https; on loopback the provider is on the same site.
         same_site=SameSite.NONE_MODE if from_elsewhere and is_secure() else SameSite.LAX_MODE,
     )
 

@@ -1,6 +1,6 @@
-"""HTTP request and answer of the functions behind the API: checks in the order in which they may refuse.
+"""HTTP request and response of the functions behind the API, with checks in the order in which they may refuse.
 
-The order: Host, session, token, body, Origin and CSRF, state, policy and gates. Nothing here knows of sessions.
+The order: Host, session, token, body, Origin and CSRF, state, policy and gates. This module has no code for sessions.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SECURITY_HEADERS = {
 
 
 class Answered(Exception):
-    """The request has its answer before the handler got to it."""
+    """The request is answered before its handler runs."""
 
     def __init__(self, response: Response[str]) -> None:
         super().__init__(response.status_code)
@@ -62,7 +62,7 @@ class HttpRequest:
         self.headers = {key.lower(): value for key, value in (event.get("headers") or {}).items()}
         self.method: str = event["requestContext"]["http"]["method"]
         self.path: str = event["rawPath"]
-        # A link to a page's JSON can't send a header.
+        # The format is in the query too, because a link to a page's JSON can't send a header.
         asked = (event.get("queryStringParameters") or {}).get("format") == "json"
         self.wants_json = asked or _prefers_json(self.headers.get("accept", ""))
         self.csrf = ""
@@ -70,12 +70,12 @@ class HttpRequest:
         self.cookies = dict((part.split("=", 1) if "=" in part else (part, "")) for part in event.get("cookies") or ())
 
     def check_host(self) -> None:
-        """400 unless the request was made to our own address: links in answers are made from it."""
+        """Refuse with 400 unless the request was made to our own address, from which links in responses are made."""
         if self.headers.get("host", "").lower() != urlsplit(variables().public_url).netloc.lower():
             raise Answered(self.message(HTTPStatus.BAD_REQUEST, "Unknown host", "This service has another address."))
 
     def form(self) -> dict[str, str]:
-        """The fields of the body, a form or a JSON object; 413 where it is too large, 400 where it can't be read."""
+        """Return the fields of the body, a form or a JSON object; 413 if it is too large, 400 if it can't be read."""
         try:
             fields = _fields(self.body().decode("utf-8"), self.headers.get("content-type", ""))
             # A form from another site is not the person's own text, so it is not shown to them.
@@ -88,10 +88,10 @@ class HttpRequest:
             raise Answered(self.message(HTTPStatus.BAD_REQUEST, "Not understood", str(error), code="body")) from None
 
     def body(self) -> bytes:
-        """The body as it was sent; 413 above 64 KB, or what the route takes.
+        """Return the raw body; 413 above 64 KB, or above the route's own limit.
 
         Raises:
-            ValueError: its encoding is broken.
+            ValueError: its encoding is invalid.
         """
         raw = self._event.get("body") or ""
         if len(raw) > 2 * self._largest_body:
@@ -128,10 +128,10 @@ class HttpRequest:
     def page(
         self, name: str, document: dict[str, object], person: Person | None, status: int = HTTPStatus.OK
     ) -> Response[str]:
-        """A document as JSON or as the HTML page `name`, as the client asked."""
+        """Return a document as JSON or as the HTML page `name`, as the client requested."""
         if self.wants_json:
             return respond(status, JSON, json.dumps(document, ensure_ascii=False, default=str))
-        # A message has no times, and is the answer where the configuration can't be read, too.
+        # A message shows no times, and must work even if the configuration can't be read.
         zone = config().mail.time_zone if name != "message" else "UTC"
         # A sign-in and a decision are answered with redirects, and their functions need no templates.
         from promotion.rendering import pages
@@ -149,7 +149,7 @@ class HttpRequest:
         code: str = "",
         more: Mapping[str, object] | None = None,
     ) -> Response[str]:
-        """Answer with a page, or JSON, with one message."""
+        """Return a page, or JSON, with one message."""
         document: dict[str, object] = {
             "error": code or title,
             "title": title,
@@ -165,7 +165,7 @@ class HttpRequest:
         return self.page("message", document, person, status)
 
     def refusal(self, error: Exception, person: Person | None, link: tuple[str, str] | None = None) -> Response[str]:
-        """The answer to what the rules refused."""
+        """Return the response for a refusal by the rules."""
         more = {"why_not": str(error), "who_may": getattr(error, "who_may", "")}
         code = getattr(error, "code", "")
         text = "\n".join(part for part in (str(error), more["who_may"]) if part)
@@ -204,7 +204,7 @@ def serve(app: APIGatewayHttpResolver, event: dict[str, Any], context: object, f
     try:
         answer = app.resolve(event, cast("LambdaContext", context))
     except Exception:  # noqa: BLE001 - every trouble has to end in a page
-        # The person gets a page and the log has the trace: the function itself has no error, so its answers are counted.
+        # The person gets a page and the log has the stack trace. Lambda counts no error, so error responses are counted here.
         logger.exception("broke")
         answer = _broken(event)
     if answer["statusCode"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -212,7 +212,7 @@ def serve(app: APIGatewayHttpResolver, event: dict[str, Any], context: object, f
     if event["requestContext"]["http"]["method"] == "HEAD":
         answer["body"], answer["isBase64Encoded"] = "", False
     http = event["requestContext"]["http"]
-    # The path of an approval holds its token, so only its kind is logged.
+    # The path of an approval contains its token, so only the kind of path is logged.
     logger.info(
         "answered", extra={"method": http["method"], "route": event.get("routeKey"), "status": answer["statusCode"]}
     )
@@ -270,12 +270,12 @@ def _fields(text: str, content_type: str) -> dict[str, str]:
     """The fields of a form or of a JSON object of strings.
 
     Raises:
-        Invalid: a field is there twice, or isn't text.
-        ValueError: it can't be read at all.
+        Invalid: a field occurs twice, or isn't text.
+        ValueError: the body can't be decoded.
     """
     fields: dict[str, str] = {}
     if content_type.partition(";")[0].strip().lower() == JSON:
-        # As pairs, so that a name that is there twice is seen.
+        # As pairs, so that a repeated name is detected.
         document = json.loads(text, object_pairs_hook=tuple)
         if not isinstance(document, tuple):
             raise ValueError("not an object")
@@ -288,6 +288,6 @@ def _fields(text: str, content_type: str) -> dict[str, str]:
         if not isinstance(value, str | int) or isinstance(value, bool):
             raise Invalid(name, "this field has to be text.")
         fields[name] = str(value)
-        # JSON can say half of a character, which no UTF-8 can: refused here rather than when it is written.
+        # JSON can contain a lone surrogate, which UTF-8 can't encode: refused here rather than when it is written.
         fields[name].encode("utf-8")
     return fields

@@ -20,10 +20,10 @@ from promotion.links.session import Session
 
 
 class PageVisit(Visit):
-    """A request at a page for signed-in people, whose forms have a token."""
+    """A request for a page for signed-in people, whose forms have a CSRF token."""
 
     def visitor(self) -> Session:
-        """Return the session of any signed-in person; others are asked to sign in."""
+        """Return the session of any signed-in person; other visitors are redirected to sign in."""
         session = self.session()
         if session is None:
             raise Answered(self._signed_out())
@@ -31,7 +31,7 @@ class PageVisit(Visit):
         return session
 
     def reader(self) -> Session:
-        """Return the session of a person who may read everything: 403 for others."""
+        """Return the session of a person who may read everything; 403 for others."""
         session = self.visitor()
         self.require_reader(session.person)
         return session
@@ -43,7 +43,7 @@ class PageVisit(Visit):
         raise Answered(self._not_a_reader(person))
 
     def _not_a_reader(self, person: Person) -> Response[str]:
-        """Explain a refusal: the person's identity and groups, whom to ask, and what to check."""
+        """Explain a refusal: the person's identity and groups, whom to contact, and what to check."""
         may = policy.readers(config())
         brought = person.groups_brought if person.groups_brought is not None else len(person.groups)
         groups = (
@@ -99,5 +99,5 @@ class PageVisit(Visit):
 
 
 def route(app: APIGatewayHttpResolver, rule: str, *methods: str) -> Callable[[Route], Route]:
-    """Register a handler that takes a `PageVisit`, then the path's parameters; its refusals become answers."""
+    """Register a handler that takes a `PageVisit`, then the path's parameters; its refusals become responses."""
     return http_app.route(app, rule, *methods, visit=PageVisit)

@@ -1,4 +1,4 @@
-"""The queue through which registrations and changes of packages come, a few at a time."""
+"""The queue of registrations and changes of packages, which are processed a few at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lambdas.shared.variables import variables
 
 
 def read_anew(event: Mapping[str, object]) -> None:
-    """Have a package read, by lambdas/handlers/on_model_registered.py, when its turn comes."""
+    """Queue a package, to be read by lambdas/handlers/on_model_registered.py."""
     client("sqs").send_message(
         QueueUrl=variables().registrations_queue_url, MessageBody=json.dumps(event, separators=(",", ":"))
     )

@@ -57,7 +57,7 @@ def _metrics(state: VersionState) -> dict[str, tuple[str, str]]:
 
 
 def glance(asked: str) -> RegistryView | None:
-    """The same for a page, which is shown without it where the registry can't be read: a decision looks again."""
+    """Read the version for a page; None if the registry can't be read, because a decision reads it again."""
     try:
         return look(asked)
     except (BotoCoreError, ClientError):

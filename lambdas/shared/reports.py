@@ -22,13 +22,13 @@ from promotion.rendering.documents.pictures import LARGEST_PICTURE_BYTES, PICTUR
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# Lambda takes 6 MB, in which the body is JSON within JSON.
+# Lambda's limit is 6 MB for the event, in which the body is JSON within JSON.
 LARGEST_REPORT_BYTES = 4 << 20
 _PICTURE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}\.png", re.ASCII)
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """A team's own evaluation of a version: its metrics file as it is, and pictures by file name."""
+    """A team's own evaluation of a version: its unchanged metrics file, and pictures by file name."""
 
     group: str
     environment: str
@@ -79,7 +79,7 @@ def keep(report: Report, arn: str, s3: S3Client, bucket: str, now: datetime) -> 
     """Write a report below its group and environment, and return it as evidence of what `arn` reported.
 
     Raises:
-        Invalid: there is no metric in it.
+        Invalid: the report has no metric.
     """
     digest = hashlib.sha256(report.metrics).hexdigest()
     run = f"report-{report.environment[:12]}-v{report.version}-{now:%y%m%d-%H%M%S}-{digest[:6]}"
@@ -105,7 +105,7 @@ def keep(report: Report, arn: str, s3: S3Client, bucket: str, now: datetime) -> 
 def _object(text: str, field: str) -> Mapping[str, Any]:
     try:
         found = json.loads(text)
-        # A lone surrogate can be written in JSON, but is no text: no ledger, page or mail takes it.
+        # JSON can contain a lone surrogate, which UTF-8 can't encode, so no ledger, page or mail can contain it.
         json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         found = None

@@ -15,7 +15,7 @@ def check_sizes(state: VersionState | None) -> None:
     """Check that each folder of files is small enough to be packed, by the size that registration found.
 
     Raises:
-        Refused: One is too large; names size and limit.
+        Refused: An artifact is too large; the error names its size and the limit.
     """
     for container in state.package.containers if state else ():
         if is_folder(container.model_data_url):
@@ -30,7 +30,7 @@ def check_time(context: object, read: int) -> None:
         read: Bytes read so far.
 
     Raises:
-        Refused: None is left.
+        Refused: No time is left.
     """
     if remaining_s(context) < SPARE_S:
         raise Refused(

@@ -1,4 +1,4 @@
-"""Signing in over HTTP, several sign-ins at once. Of `sign_in` alone: web and decide have sign_in_renewal.py."""
+"""Sign-in over HTTP, with several concurrent sign-ins. Used only by `sign_in`; web and decide use sign_in_renewal.py."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from promotion.links.tokens import SignIn, claimed_request_of, safe_return
 
 MOST_SIGN_INS = 5
 SIGN_IN_COOKIE_S = 600
-# Longer ones would leave no room in the cookie; a session without one ends with its person.
+# A longer session id is dropped, because the cookie has no room. A session without one ends with any session of its person.
 LONGEST_SID = 255
 BEGIN_AGAIN = "This sign-in was not begun here, or took too long. Begin again."
 
 
 def begin(visit: Visit, query: Mapping[str, str]) -> Response[str]:
-    """Send the browser to the provider, remembering where to come back to.
+    """Redirect the browser to the provider, and keep the address to return to in a cookie.
 
-    With `renew`, for a decision: as its environment wants people to have signed in.
+    With `renew`, the sign-in is for a decision, and meets the environment's rule for signing in.
     """
     back = safe_return(query.get("return_to"))
     # The parameters to the provider grant nothing: `decide` checks the sign-in against the verified link.
@@ -48,7 +48,7 @@ def begin(visit: Visit, query: Mapping[str, str]) -> Response[str]:
 
 
 def finish(visit: Visit, said: Mapping[str, str]) -> Response[str]:
-    """Take the provider's answer: a code or an error, with the state that this browser was sent off with."""
+    """Handle the provider's response: a code or an error, with the state from this browser's redirect."""
     state = said.get("state", "")
     name = cookie_name(state)
     sign_in = sign_in_keys().sign_in(visit.cookies.get(name, ""), now=now())
@@ -88,7 +88,7 @@ def _session(code: str, sign_in: SignIn) -> Session:
 
 
 def _begun_elsewhere(visit: Visit, state: str) -> Response[str]:
-    """Answer a sign-in that isn't remembered: go on to its page if the person is signed in, else begin again."""
+    """Handle a sign-in without its cookie: redirect to its page if the person is signed in, else offer a new sign-in."""
     back = sign_in_keys().returns_to(state)
     if back is not None and visit.session() is not None:
         return http_app.redirect(back)
@@ -96,7 +96,7 @@ def _begun_elsewhere(visit: Visit, state: str) -> Response[str]:
 
 
 def not_signed_in(visit: Visit, error: Exception, return_to: str = "/") -> Response[str]:
-    """Answer with a page that has the reason, and a link that begins again towards the same page."""
+    """Return a page with the reason, and a link to sign in again for the same page."""
     unavailable = isinstance(error, ProviderUnavailable)
     status = HTTPStatus.SERVICE_UNAVAILABLE if unavailable else HTTPStatus.FORBIDDEN
     logger.warning("sign-in failed", extra={"reason": str(error)})
@@ -108,12 +108,12 @@ def not_signed_in(visit: Visit, error: Exception, return_to: str = "/") -> Respo
 
 
 def cookie_name(state: str) -> str:
-    """The cookie of one sign-in: several are under way where several links were opened at once."""
+    """Return the cookie name of one sign-in: there are several if several links were opened at the same time."""
     return f"{http_app.sign_in_cookie_name()}-{digest(state)}"
 
 
 def _too_many(visit: Visit) -> list[Cookie]:
-    """Expired cookies in place of the oldest sign-ins, where there would be more than five."""
+    """Return expired cookies for the oldest sign-ins, so that at most five remain."""
     prefix = f"{http_app.sign_in_cookie_name()}-"
     ages: dict[str, float] = {}
     for name, value in visit.cookies.items():

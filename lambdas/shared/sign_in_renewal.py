@@ -1,4 +1,4 @@
-"""A fresh sign-in for a decision, and the form that waits meanwhile: of the functions that show requests and decide."""
+"""A fresh sign-in for a decision, during which its form is kept. Used by the functions that show requests and decide."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FIELDS = ("verdict", "reason", "break_glass", "to_version")
 
 
 def too_old(session: Session, path: str, *, made_for_this: bool) -> str:
-    """Why the person of a session has to sign in again before they decide at `path`; empty where they need not."""
+    """Return the reason why a person has to sign in again before they decide at `path`; empty if they need not."""
     how = session.person.authentication
     rules = decisions_at(path, keyring().request_of)
     found = (freshness.too_old(how, rule, now=now(), made_for_this=made_for_this) for rule in rules)
@@ -33,8 +33,8 @@ def too_old(session: Session, path: str, *, made_for_this: bool) -> str:
 def renewed(visit: Visit, session: Session) -> Response[str] | None:
     """Redirect to renew a sign-in before a person reads what they may decide on; None if it needs no renewal.
 
-    Not twice in a row: with a provider that can't fulfil the rule this would be a loop. Nor if the decision itself needs
-    credentials: nobody should enter them to open the form, and then again.
+    A sign-in is not renewed twice in a row, which would loop with a provider that can't fulfil the rule. Nor is it renewed here
+    if every decision needs credentials: people would enter them to open the form, and then again to send it.
     """
     if all(freshness.credentials_each_time(rule) for rule in decisions_at(visit.path, keyring().request_of)):
         return None
@@ -47,7 +47,7 @@ def renewed(visit: Visit, session: Session) -> Response[str] | None:
 
 
 def late(visit: Visit, session: Session, form: Mapping[str, str]) -> Response[str] | None:
-    """Answer a decision whose sign-in is too old: 401, with a link to sign in and the form kept; None if it is not."""
+    """Refuse a decision whose sign-in is too old: 401, with a sign-in link and the form kept; None if it is recent enough."""
     back = visit.page_of_the_form()
     why = too_old(session, visit.path, made_for_this=_follows_the_form(visit, session, form, back))
     if not why:
@@ -65,20 +65,20 @@ def late(visit: Visit, session: Session, form: Mapping[str, str]) -> Response[st
     fields = {name: form[name] for name in _FIELDS if name in form}
     value = form_keys().kept_form({**fields, **sent}, now() + FORM_KEPT)
     if len(value) > LONGEST_KEPT:
-        # Without the text that is too long for a cookie, so that the next sign-in counts as this form's all the same.
+        # Without the reason, which is too long for a cookie; the next sign-in is still recognised as made for this form.
         value = form_keys().kept_form({**fields, "reason": "", **sent}, now() + FORM_KEPT)
     answer.cookies = [http_app.cookie(form_cookie_name(), value, int(FORM_KEPT.total_seconds()))]
     return answer
 
 
 def _is_made_for(session: Session, page: str, within: timedelta) -> bool:
-    """Return True if a session's sign-in was made lately, and to come back to this page."""
+    """Return True if a session's sign-in is recent and was made for this page."""
     lately = session.made_at is not None and now() - session.made_at <= within
     return session.made_for == digest(page) and lately
 
 
 def _follows_the_form(visit: Visit, session: Session, form: Mapping[str, str], page: str) -> bool:
-    """Return True if this session began after the same decision had been sent once, by another session."""
+    """Return True if this session was made after the same decision was sent from another session."""
     kept = form_keys().form_kept(visit.cookies.get(form_cookie_name(), ""), now=now())
     same = all(kept.get(name, "") == form.get(name, "") for name in _FIELDS if name != "reason")
     if not same or kept.get("path") != visit.path or kept.get("session") == digest(session.id):
@@ -89,7 +89,7 @@ def _follows_the_form(visit: Visit, session: Session, form: Mapping[str, str], p
         return False
     asked = any(rule.reauthenticate for rule in decisions_at(visit.path, keyring().request_of))
     entered = _entered_at(session)
-    # Both times are the provider's, which may ignore the demand. A token without a time is reported elsewhere.
+    # Both times come from the provider, which may ignore the demand. A token without a time is reported elsewhere.
     return not asked or not entered or entered > float(kept.get("entered_at", "0"))
 
 
@@ -100,13 +100,13 @@ def _entered_at(session: Session) -> float:
 
 
 def kept_form(visit: Visit) -> dict[str, str]:
-    """The form that waited for its person to sign in again, where it belongs to this page."""
+    """Return the form that was kept during the sign-in, if it belongs to this page."""
     fields = form_keys().form_kept(visit.cookies.get(form_cookie_name(), ""), now=now())
     return fields if f"{fields.get('path', '')}/".startswith(f"{visit.path}/") else {}
 
 
 def form_done(visit: Visit) -> list[Cookie]:
-    """The expired cookie of a form that has been recorded."""
+    """Return the expired cookie of a form that has been recorded."""
     return [http_app.expired_cookie(form_cookie_name())] if form_cookie_name() in visit.cookies else []
 
 

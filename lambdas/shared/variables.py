@@ -17,7 +17,7 @@ from promotion import names
 class _Required:
     """A variable that the template sets for the functions that read it; reading it elsewhere raises RuntimeError.
 
-    Not Invalid, by which a handler refuses an event for good: a deployment may change a function's code before its variables.
+    It is not Invalid, for which a handler drops the event: a deployment may change a function's code before its variables.
     """
 
     def __init__(self, name: str) -> None:
@@ -74,7 +74,7 @@ class Variables:
         """Execution roles of the models, by environment.
 
         Raises:
-            RuntimeError: this function isn't told them.
+            RuntimeError: this function doesn't have the variable.
         """
         if self.roles is None:
             raise _missing(names.EXECUTION_ROLES)
@@ -91,7 +91,7 @@ def read(given: Mapping[str, str]) -> Variables:
     """Decode a function's environment.
 
     Raises:
-        RuntimeError: a value has the wrong form.
+        RuntimeError: a value has the wrong format.
     """
     try:
         text = given.get(names.EXECUTION_ROLES)

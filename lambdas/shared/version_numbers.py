@@ -1,4 +1,4 @@
-"""Version numbers, as forms and addresses spell them."""
+"""Version numbers in forms and addresses."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from promotion.errors import Invalid
 
 
 def version_number(text: str, field: str = "version") -> int:
-    """The number that a text spells.
+    """Parse a version number.
 
     Raises:
-        Invalid: it spells none, or one of more than nine digits.
+        Invalid: the text is not a number, or has more than nine digits.
     """
     if not (text.isascii() and text.isdecimal()) or len(text) > 9:
         raise Invalid(field, f"{text[:40]!r} is not a version number.")
