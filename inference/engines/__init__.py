@@ -1,7 +1,7 @@
-"""Engines: they turn prepared requests into answers, behind a protocol that hides the implementation.
+"""Engines: they compute results for prepared requests, behind a protocol that hides the implementation.
 
 An engine gets the whole queue, because it forms its own batches: continuous batching refills slots as sequences finish.
-Duplicate texts are removed before; the caller restores the order.
+The caller removes duplicate texts before, and restores the order.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from inference.records.parameters import Generation
 from inference.records.requests import CancelToken
 
-# Error in place of an answer whose client has disconnected.
+# The error of a request whose client has disconnected.
 LEFT = "the client has left"
 
 
@@ -21,7 +21,7 @@ LEFT = "the client has left"
 class Prompt:
     """A prompt; `key` seeds its sampling, and depends on the record, not on its place in a batch.
 
-    `clients` wait for the answer; once all have disconnected, generation stops.
+    `clients` wait for the result; generation stops once all of them have disconnected.
     """
 
     tokens: tuple[int, ...]
@@ -36,7 +36,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """Token ids of each returned sequence, without start, padding and end; or why there are none."""
+    """Token ids of each returned sequence, without start, padding and end tokens; or the error."""
 
     sequences: tuple[tuple[int, ...], ...]
     seconds: float
@@ -45,7 +45,7 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A premise and a hypothesis, as the tokenizer joined them."""
+    """A premise and a hypothesis, joined by the tokenizer."""
 
     tokens: tuple[int, ...]
     types: tuple[int, ...] | None
@@ -77,7 +77,7 @@ class Description:
         return {name: value for name, value in asdict(self).items() if value != 0}
 
 
-# Returns prompts that arrived meanwhile, at most the given number, without waiting. Their indices continue the count.
+# Returns newly arrived prompts, at most the given number, without waiting. Their indices continue the count.
 Arrivals = Callable[[int], Sequence[Prompt]]
 
 

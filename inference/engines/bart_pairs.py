@@ -1,6 +1,6 @@
 """BART as a classifier of pairs, padding-free: the engine's own encoder, and a decoder that reads each pair once.
 
-Only the last token's result is asked for, so the last layer computes that token alone.
+Only the last token's output is used, so the last layer computes only that token.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from inference.engines.transfers import onto
 from inference.engines.weight_reading import on_one_device, read_classifier
 from inference.engines.weights import DecoderLayer
 
-# Between a probability and the model's own: bfloat16 has three bits less than float16.
+# The largest accepted difference from the model's own probability: bfloat16 has three bits less than float16.
 MOST_APART = {torch.float16: 0.01, torch.bfloat16: 0.08}
 _LENGTHS = (2, 7, 19, 40, 90)
 
@@ -38,7 +38,7 @@ class BartPairs:
     """Class logits of pairs."""
 
     def __init__(self, model: PreTrainedModel, *, fused: bool = True, at_once: bool = False) -> None:
-        """`at_once`: attention is one kernel for texts of all lengths, instead of one for each length."""
+        """Make the engine; with `at_once`, attention is one kernel for texts of all lengths, not one for each length."""
         self._weights, self._dense, self._classes = read_classifier(model, fused=fused)
         self._attend = attend_at_once if at_once else attend_by_text
         self._encoder = Encoder(self._weights, AtOnce if at_once else None)
@@ -69,7 +69,7 @@ class BartPairs:
         lengths, queries = packed.lengths, packed.lengths
         if only_last:
             query, rows, queries = query[packed.last], rows[packed.last], [1] * len(lengths)
-        # A last token looks at all before it: then nothing is hidden.
+        # A last token attends to all tokens before it, so it needs no causal mask.
         attended = self._attend(side, query, keys_values, queries, lengths, causal=not only_last)
         rows = part.norm(part.out.plus(attended, rows))
         attended = self._attend(side, cross.query(rows), cross.keys_values(encoded), queries, lengths)
@@ -102,7 +102,7 @@ def _apart(engine: BartPairs, model: PreTrainedModel) -> float:
     end, chance = int(model.config.eos_token_id), torch.Generator().manual_seed(0)
     vocabulary, most = model.get_input_embeddings().num_embeddings, model.config.max_position_embeddings
     rows = [torch.randint(3, vocabulary, (min(length, most) - 1,), generator=chance).tolist() for length in _LENGTHS]
-    # It reads its class where a text ends, and takes no other end.
+    # The class is read at the end token, which has to be the only one.
     pairs = [[*(token if token != end else end + 1 for token in row), end] for row in rows]
     mine = engine.logits(pairs).float().softmax(dim=-1)
     device = model.get_input_embeddings().weight.device
@@ -111,7 +111,7 @@ def _apart(engine: BartPairs, model: PreTrainedModel) -> float:
 
 
 def does(model: PreTrainedModel) -> bool:
-    """Return True if this engine supports `model`, by exact class name: similar classes may compute otherwise."""
+    """Return True if this engine supports `model`, by exact class name: similar classes may compute something else."""
     config, on_cpu = model.config, model.device.type == "cpu"
     return (
         type(model).__name__ == "BartForSequenceClassification"

@@ -1,4 +1,4 @@
-"""Group rows into forward passes: rows of like length, under a token budget, half as many when memory runs out."""
+"""Group rows into forward passes: rows of similar length, under a token budget, half as many when memory runs out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 Row = TypeVar("Row")
 Result = TypeVar("Result")
 
-# Padded tokens in one forward pass. On a CPU small batches stay in the cache; a GPU wants to be filled.
+# Padded tokens in one forward pass. On a CPU small batches stay in the cache; a GPU needs large ones to be fully used.
 CPU_TOKEN_BUDGET = 1_024
 # Rows that are decoded together on a CPU, by their encoded tokens.
 CPU_DECODER_BUDGET = 16_384
@@ -21,15 +21,15 @@ CUDA_TOKEN_BUDGET = 65_536
 
 @dataclass(frozen=True, slots=True)
 class DoesNotFit:
-    """In place of a result: one row alone is too large for the memory that is left."""
+    """The result of a row that is too large for the free memory even alone."""
 
     why: str = "it does not fit into memory, even alone"
 
 
 def by_token_budget(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices in batches of at most `budget` padded tokens, longest rows first.
+    """Return the indices in batches of at most `budget` padded tokens, longest rows first.
 
-    Longest first: if memory is short, it shows at once and not after an hour.
+    With the longest first, a lack of memory shows at the start and not after an hour.
     """
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
@@ -42,7 +42,7 @@ def by_token_budget(lengths: Sequence[int], budget: int) -> list[list[int]]:
 
 
 def halving(rows: Sequence[Row], forward: Callable[[Sequence[Row]], Sequence[Result]]) -> Iterator[Result | DoesNotFit]:
-    """The results of `forward` over `rows`, in order; where memory runs out, over half as many at a time."""
+    """Yield the results of `forward` over `rows`, in order; when memory runs out, the number of rows in a pass is halved."""
     result = _attempt(rows, forward)
     if result is not None:
         yield from result

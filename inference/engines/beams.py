@@ -1,6 +1,6 @@
-"""Beam search, step by step what transformers' `_beam_search` does, except that each slot is at a length of its own.
+"""Beam search with the same steps as transformers' `_beam_search`, but with a separate length for each slot.
 
-The same float32 operations in the same order: a sum taken elsewhere could turn a close decision.
+The float32 operations and their order are the same, because another order of sums could change a close decision.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ class Beams:
         self._prompts: list[Prompt | None] = [None] * slots
         self._limits, self._made = [0] * slots, [0] * slots
         self._ends = torch.tensor(rules.ends, device=device)
-        self._scores = torch.zeros(slots, width, device=device)  # of the texts still growing
+        self._scores = torch.zeros(slots, width, device=device)  # of the unfinished texts
         self._texts = torch.zeros(slots, width, longest, dtype=torch.int64, device=device)
-        self._best_scores = torch.zeros(slots, width, device=device)  # of those that have ended, best first
+        self._best_scores = torch.zeros(slots, width, device=device)  # of the finished texts, best first
         self._best_texts = torch.zeros(slots, width, longest, dtype=torch.int64, device=device)
         self._best_ended = torch.zeros(slots, width, dtype=torch.bool, device=device)
-        self._hope = torch.zeros(slots, 1, dtype=torch.bool, device=device)  # whether a growing text may yet be better
+        self._hope = torch.zeros(slots, 1, dtype=torch.bool, device=device)  # can an unfinished text get better
 
     def begin(self, slot: int, prompt: Prompt) -> None:
         self._prompts[slot], self._made[slot] = prompt, 0
         self._limits[slot] = most_new_tokens(prompt.settings)
-        # All beams are still the same text, and only one of them may be continued.
+        # At first all beams are the same text, so only one of them is continued.
         self._scores[slot], self._scores[slot, 0] = _OUT, 0.0
         self._texts[slot] = self._best_texts[slot] = self._rules.ends[0]
         self._best_scores[slot], self._best_ended[slot], self._hope[slot] = _OUT, False, True
@@ -56,7 +56,7 @@ class Beams:
         self._scores = resized(self._scores, (slots, width))
         self._best_scores = resized(self._best_scores, (slots, width))
         self._best_ended, self._hope = resized(self._best_ended, (slots, width)), resized(self._hope, (slots, 1))
-        # A text's places behind its last token hold an end, as if they had been there from its beginning.
+        # The places after a text's last token hold the end token, also those that are added here.
         longest = (slots, width, max(reach, self._texts.shape[2]))
         self._texts = resized(self._texts, longest, self._rules.ends[0])
         self._best_texts = resized(self._best_texts, longest, self._rules.ends[0])
@@ -95,10 +95,10 @@ class Beams:
         ]
 
     def _collect(self, likely: Tensor, texts: Tensor, ended: Tensor) -> None:
-        """Keep the best of the texts that ended before and of those that end now."""
+        """Keep the best finished texts, those of this step included."""
         count = likely.shape[0]
         stops = self._stops_early(count)
-        # Those behind the first `width` candidates are only there so that enough texts go on.
+        # Candidates after the first `width` only ensure that enough unfinished texts remain; they can't finish.
         ended = ended & (torch.arange(self._kept, device=ended.device) < self._width)
         score = likely / self._penalties([made + 1 for made in self._made[:count]], likely.device)
         full = self._best_ended[:count].all(dim=1, keepdim=True) & stops
@@ -144,5 +144,5 @@ class Beams:
 
 
 def _gathered(texts: Tensor, places: Tensor) -> Tensor:
-    """Texts of each slot by their places, (slots, places, length)."""
+    """Gather the texts of each slot by index, (slots, places, length)."""
     return texts.gather(1, places.unsqueeze(2).expand(-1, -1, texts.shape[2]))

@@ -1,4 +1,4 @@
-"""Tensors that change their size while their contents stay."""
+"""Resize tensors and keep their contents."""
 
 from __future__ import annotations
 

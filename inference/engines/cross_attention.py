@@ -21,11 +21,11 @@ class CrossAttentionCache(Protocol):
     longest: int
 
     def admit(self, slot: int, encoded: Tensor) -> None:
-        """Keep the encoder's output, (length, width)."""
+        """Store the encoder's output, (length, width), of the text in a slot."""
         ...
 
     def resize(self, slots: int, longest: int) -> None:
-        """Make room, or give it back; what still fits stays."""
+        """Grow or shrink the cache, keeping the contents that fit."""
         ...
 
     def move(self, source: int, target: int) -> None:
@@ -33,7 +33,7 @@ class CrossAttentionCache(Protocol):
         ...
 
     def look(self, index: int, cross: CrossAttention, rows: Tensor, count: int, sources: int) -> Tensor:
-        """Attention of layer `index` to the first `count` slots' inputs, of which none is longer than `sources`.
+        """Compute layer `index`'s attention to the first `count` slots' inputs, none of which is longer than `sources`.
 
         From (count * width of a slot, width of the model) to (the same, heads * head size).
         """
@@ -71,7 +71,7 @@ class _CrossAttentionCache:
         raise NotImplementedError
 
     def _show(self, slot: int, length: int) -> None:
-        # The rest of a longer text stays there, masked.
+        # The end of a former, longer text stays in the cache, but is masked.
         self._hidden.numbers[slot, 0, :length] = 0
         self._hidden.numbers[slot, 0, length:] = _NEVER
 
@@ -88,8 +88,8 @@ class _CrossAttentionCache:
 class EncoderOutputCache(_CrossAttentionCache):
     """The encoder's output, once for all layers: absorbed cross-attention.
 
-    The key's weight is folded into the query and the value's is applied after the attention: less memory, nothing to
-    compute when a record enters, and one product for all heads and beams.
+    The key's weight is folded into the query, and the value's weight is applied after the attention. This needs less memory,
+    no computation when a record is admitted, and one product for all heads and beams.
     """
 
     def __init__(self, weights: Weights, slots: int, longest: int) -> None:

@@ -1,9 +1,8 @@
 """CTranslate2 as an engine: greedy search of encoder-decoder models, in float32, int8 or 16 bits.
 
-It is used if the environment selects it (`INFERENCE_ENGINE=ctranslate2`), never by itself. The weights are converted at
-start from the approved folder into a directory of this process's own; the folder itself is only read. For features that
-CTranslate2 lacks (sampling by each record's own seed, requests that join between steps, beams that end as in `generate`)
-the engine behind it is used.
+It is used only if the environment selects it (`INFERENCE_ENGINE=ctranslate2`). At start the weights are converted from the
+approved folder, which is only read, into a directory of this process. For features that CTranslate2 lacks (sampling by each
+record's own seed, requests that join between steps, beams that end as in `generate`) the fallback engine is used.
 
 Source: https://opennmt.net/CTranslate2/python/ctranslate2.Translator.html
 """
@@ -32,7 +31,7 @@ class CTranslate2Engine:
     Args:
         translator: a `ctranslate2.Translator`.
         words: the vocabulary, by token id.
-        rules: what the model's generation settings ask of every text.
+        rules: the model's generation settings that apply to every text.
         compute_type: the precision that the translator computes in.
         rest: the engine for all other prompts.
     """
@@ -49,7 +48,7 @@ class CTranslate2Engine:
 
     @property
     def description(self) -> Description:
-        """Engine, device and precision; names both engines where some of the work was left to the other one."""
+        """Engine, device and precision; names both engines if the fallback answered some of the prompts."""
         own = Description(NAME, self._translator.device, self._compute_type)
         if not self._by_rest:
             return own
@@ -60,7 +59,7 @@ class CTranslate2Engine:
         return Description(f"{NAME}+{rest.name}", own.device, dtype)
 
     def does(self, prompt: Prompt) -> bool:
-        """Return True if CTranslate2 answers `prompt`, False if the engine behind it does."""
+        """Return True if CTranslate2 answers `prompt`, False if the fallback engine does."""
         # Its beams end by another rule than `generate`: of 14 texts of a small T5, 7 to 11 were the same.
         return not prompt.settings.do_sample and prompt.settings.num_beams == 1 and bool(prompt.tokens)
 

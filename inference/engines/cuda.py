@@ -1,7 +1,7 @@
 """GPU optimizations: CUDA graphs of decode steps, and fused attention over packed sequences.
 
-Both run on a CPU too, where tests hold them to the same results: recorded with a recorder that only runs, and with
-`flex_attention` uncompiled. torch's own kernel for texts of all lengths knows no bias and no float32.
+Both run on a CPU too, where tests compare their results: with a recorder that only runs the step, and with
+`flex_attention` uncompiled. torch's own kernel for texts of all lengths supports neither a bias nor float32.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from inference.engines.weights import Side, Weights
 
 log = logging.getLogger("inference")
 
-# Tokens that one tile of the kernel takes; its mask is given by tiles.
+# The number of tokens in a tile of the kernel, whose mask is given by tiles.
 _TILE = 128
 # Compiled for an H100 with T5's bias, the compiler's own 128 queries by 128 keys have no room in its registers: 4 KB a thread
 # go to memory and back. 64 by 64 need 143 registers, so that three blocks run side by side. Our tiles follow each other.
 _KERNEL_OPTIONS: Any = {"BLOCK_M": 64, "BLOCK_N": 64, "num_warps": 4, "num_stages": 3, "BLOCKS_ARE_CONTIGUOUS": True}
-# Fewer slots than these cost a step as much.
+# A step with fewer slots takes as long as one with these.
 _FEWEST_SLOTS = 8
-# Recording costs about as much as so many steps: a size that is met now and then is only run.
+# Recording costs about as much as this many steps, so a rare size is run without recording.
 _RUNS_BEFORE_RECORDING = 4
 
 
 class Recording(Protocol):
-    """A run that can be repeated on whatever its inputs hold by then."""
+    """A recorded run that can be replayed on the current contents of its inputs."""
 
     def replay(self) -> None: ...
 
@@ -47,8 +47,8 @@ Recorder = Callable[[Callable[[], object]], Recording]
 class Graphs:
     """The decoder's step, recorded once for each size that comes often and then replayed: one launch instead of hundreds.
 
-    Slots are counted up to powers of two; the caller rounds the other sizes. An unused slot computes
-    nonsense into places of its own. A size that can't be recorded is run, for large tables at nearly the same speed.
+    The number of slots is rounded up to a power of two; the caller rounds the other sizes. Unused slots compute meaningless
+    values into their own memory. A size that can't be recorded is run directly, for large tables at nearly the same speed.
     """
 
     def __init__(self, decoder: Decoder, recorder: Callable[[], Recorder] | None = None) -> None:
@@ -57,10 +57,10 @@ class Graphs:
         self.forget()
 
     def forget(self) -> None:
-        """The decoder's tables are elsewhere now."""
+        """Discard all recordings, because the decoder's tables were reallocated."""
         self._runs: Counter[tuple[int, int, int]] = Counter()
         self._recorded: dict[tuple[int, int, int], Recording] = {}
-        # A pool of memory goes with the last of its graphs.
+        # The memory pool is freed with the last of its graphs.
         self._recorder = self._make()
         self._scores: Tensor | None = None  # one place for the results of all sizes
 
@@ -71,10 +71,10 @@ class Graphs:
 
     @torch.inference_mode()
     def __call__(self, count: int, keys: int, sources: int) -> Tensor:
-        """Do the decoder's step; the next call overwrites the result."""
+        """Run the decoder's step; the next call overwrites the result."""
         rounded = min(self._decoder.slots, max(_FEWEST_SLOTS, 1 << (count - 1).bit_length()))
         size = (rounded, keys, sources)
-        # A slot that is free may stand at the end of all positions.
+        # The position of a free slot may be past the last valid one.
         self._decoder.positions[count:rounded] = 0
         self._runs[size] += 1
         if self._records and self._runs[size] > _RUNS_BEFORE_RECORDING and size not in self._recorded:
@@ -89,7 +89,7 @@ class Graphs:
         try:
             self._recorded[size] = self._recorder(self._into_scores(size))
         except RuntimeError as error:
-            # Be it that memory for the recording is short: the step itself ran before, and can be run again.
+            # For example if there is too little memory to record. The step has run before, so it can still be run directly.
             self._records = False
             log.warning(
                 "Steps are run one kernel after the other from now on, because one cannot be recorded: %s", error
@@ -105,7 +105,7 @@ class Graphs:
 
 
 class CudaRecorder:
-    """CUDA graphs that share one pool of memory: no two run at once, and what one leaves there no other reads."""
+    """CUDA graphs that share one memory pool: only one runs at a time, and none reads what another has left there."""
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._pool = device, torch.cuda.graph_pool_handle()
@@ -119,11 +119,11 @@ class CudaRecorder:
                 # Once outside the graph: libraries set themselves up for a stream at the first call on it. A step may be
                 # repeated without harm.
                 step()
-            # Other threads may go on with models of their own; by default whatever one of them asked for would fail.
+            # Other threads may run their own models; by default their CUDA calls would fail during the recording.
             with torch.cuda.graph(graph, pool=self._pool, stream=side, capture_error_mode="thread_local"):
                 step()
         finally:
-            # Where a recording cannot be ended, torch leaves its stream the current one.
+            # If a recording fails to end, torch leaves its stream as the current one.
             torch.cuda.set_stream(main)
             main.wait_stream(side)
         return graph
@@ -138,15 +138,15 @@ class TiledEncoder(Encoder):
 
     def encode(self, texts: Sequence[Sequence[int]]) -> list[Tensor]:
         total = sum(map(len, texts))
-        # One tile alone would be a shape of its own to the compiler.
+        # At least two tiles, because the compiler specializes a size of one.
         missing = max(2 * _TILE, -(-total // _TILE) * _TILE) - total
         filling = [(0,) * min(self._longest, missing - start) for start in range(0, missing, self._longest)]
         return super().encode([*texts, *filling])[: len(texts)]
 
 
 def cuda_encoder(weights: Weights) -> Encoder:
-    """The fastest encoder that works on this machine: a kernel with a bias needs Triton and a C compiler."""
-    # cuDNN's attention plans for tens of milliseconds wherever a shape is new, and here most are.
+    """Return the fastest encoder that works on this machine: a kernel with a bias needs Triton and a C compiler."""
+    # cuDNN's attention takes tens of milliseconds to plan for each new shape, and most shapes here are new.
     torch.backends.cuda.enable_cudnn_sdp(False)
     ready_made = weights.encoder.distances is None and weights.dtype in (torch.float16, torch.bfloat16)
     encoder = Encoder(weights, AtOnce) if ready_made else TiledEncoder(weights, compiled())
@@ -170,9 +170,9 @@ Kernel = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None], Tenso
 def attend(parts: Tensor, owners: Tensor, counts: Tensor, places: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
     """Attention of packed texts to themselves: from (tiles, _TILE, 3, heads, head size) to (tokens, heads * head size).
 
-    `owners`: each token's text, int32, (tiles, _TILE); `counts` and `places`: see `_tiles`. Nothing but tensors comes in,
-    so that the compiler makes one kernel for all batches: a number it would take for a part of the code, or, once it has
-    changed, for a variable, which `flex_attention` refuses in places.
+    `owners`: each token's text, int32, (tiles, _TILE); `counts` and `places`: see `_tiles`. All arguments are tensors, so that
+    the compiler makes one kernel for all batches: it would treat a number as a constant, or, after the number has changed, as
+    a symbolic variable, which `flex_attention` doesn't accept everywhere.
     """
     owner = owners.flatten()
 
@@ -199,8 +199,8 @@ def attend(parts: Tensor, owners: Tensor, counts: Tensor, places: Tensor, scale:
 
 
 def compiled(backend: Any = "inductor") -> Kernel:
-    """`attend` as the one kernel that the compiler makes of it, for any number of tiles from two on."""
-    # Each engine counts its own, if torch can: together the models of one process would soon be at its limit of eight.
+    """Return `attend` compiled to one kernel, for any number of tiles from two on."""
+    # Each engine has its own compile cache if torch supports it: all models of a process would soon reach its limit of eight.
     counts: Any = {"isolate_recompiles": True} if "isolate_recompiles" in signature(torch.compile).parameters else {}
     kernel: Kernel = torch.compile(attend, fullgraph=True, backend=backend, **counts)
 
@@ -258,7 +258,7 @@ packed_attention: Callable[..., Any] = torch.ops.aten._flash_attention_forward
 def attend_at_once(
     side: Side, query: Tensor, keys_values: Tensor, queries: Sequence[int], keys: Sequence[int], *, causal: bool = False
 ) -> Tensor:
-    """As `attend_by_text`, in one kernel for texts of all lengths; without a bias, and in 16 bits."""
+    """Compute `attend_by_text` in one kernel for texts of all lengths; without a bias, and in 16 bits."""
     key, value = keys_values.view(-1, 2, side.heads, side.head_size).unbind(1)  # (tokens, heads, head size)
     asked, known = (
         onto(query.device, torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)) for lengths in (queries, keys)

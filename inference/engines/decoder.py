@@ -1,8 +1,8 @@
-"""One step of the decoder over a table of slots, each at a place of its own in its text.
+"""One step of the decoder over a table of slots, each at its own position in its text.
 
-A slot holds one record: the encoder's output, once, and `width` texts that grow from it side by side, be it one, a few
-samples or the beams of a search. All sizes that change from step to step are arguments, all contents stay where they
-are in memory: so a step can be recorded once and replayed (see cuda.py).
+A slot holds one record: the encoder's output, once, and `width` texts that are generated from it in parallel: one text, a few
+samples or the beams of a search. All sizes that change from step to step are arguments, and all tensors keep their addresses,
+so a step can be recorded once and replayed (see cuda.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NEVER = float("-inf")
 
 
 class Decoder:
-    """The slot table and the step. With `absorbed` cross-attention all layers look at the same encoder output."""
+    """The slot table and the step. With `absorbed` cross-attention all layers attend to the same encoder output."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Decoder:
 
     @property
     def longest_source(self) -> int:
-        """The longest input that there is room for."""
+        """The longest input that fits."""
         return self._sources.longest
 
     def admit(self, slot: int, encoded: Tensor) -> None:
@@ -91,9 +91,9 @@ class Decoder:
         self._numbers = torch.arange(max(self.slots, width), device=self._numbers.device)
 
     def shrink(self, longest_source: int) -> None:
-        """Make room for inputs of this length only, where that saves a fifth.
+        """Shrink the table to inputs of this length, if that saves at least a fifth.
 
-        A table that is read whole is multiplied up to eight times as fast as the front part of a longer one.
+        Products with a whole table are up to eight times as fast as with the front part of a longer one.
         """
         if longest_source <= 0.8 * self.longest_source:
             self._sources.resize(self.slots, longest_source)
@@ -107,7 +107,7 @@ class Decoder:
                 table[target] = table[source]
 
     def advance(self, tokens: Tensor, parents: Tensor | None) -> None:
-        """Note the `tokens` chosen, int64, (slots in use, width), and which text of its slot each continues."""
+        """Append the chosen `tokens`, int64, (slots in use, width), each to the text of its slot that it continues."""
         count = tokens.shape[0]
         self.tokens[:count] = tokens
         self.positions[:count] += 1
@@ -117,13 +117,13 @@ class Decoder:
 
     @torch.inference_mode()
     def step(self, count: int, keys: int, sources: int) -> Tensor:
-        """Scores of every next token, (count, width, vocabulary), for the first `count` slots.
+        """Compute the scores of every next token, (count, width, vocabulary), for the first `count` slots.
 
-        `keys` is at least the most steps that any of them has made, with this one; `sources` the longest input.
+        `keys` is at least the largest number of steps of any of them, this one included; `sources` the longest input.
         """
         weights, side, width = self._weights, self._weights.decoder, self.width
         norm_first, inner = weights.norm_first, side.heads * side.head_size
-        # A text that is over may stand past its end: it must not write into its neighbour, nor be where no position is.
+        # A finished text's position may be past the end; clamped, so that it writes into no other text and has an embedding.
         positions = self.positions[:count].clamp(max=min(self.reach, weights.longest_target or self.reach) - 1)
         texts = self._numbers[:width]
         places = positions.unsqueeze(1) * width + texts  # (count, width), in a slot's cache
@@ -173,10 +173,10 @@ class Decoder:
         return bias.masked_fill(ahead.unsqueeze(1), _NEVER).unsqueeze(2).contiguous()
 
     def _ahead(self, positions: Tensor, keys: int) -> Tensor:
-        """Cache entries that are not this text's yet, bool, (count, keys)."""
+        """Return the mask of cache entries that this text has not reached yet, bool, (count, keys)."""
         return torch.arange(keys, device=positions.device) > positions.unsqueeze(1)
 
 
 def longest(values: Sequence[int], step: int, most: int) -> int:
-    """The largest of `values`, up to a multiple of `step`: few shapes are recorded instead of every one."""
+    """Return the largest of `values`, rounded up to a multiple of `step`, so that only few shapes are recorded."""
     return min(most, -(-max(values) // step) * step)

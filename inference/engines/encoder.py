@@ -1,6 +1,6 @@
-"""The encoder over texts of any lengths at once: all their tokens below each other, without padding in between.
+"""The encoder over packed texts of any lengths: all tokens concatenated, without padding.
 
-Everything but attention works on single tokens and never sees where a text ends.
+All operations except attention work on single tokens, so they need no text boundaries.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class AttentionMaker(Protocol):
 
 
 class Encoder:
-    """Tokens to the encoder's output, which is all that the decoder keeps of a text."""
+    """Compute the encoder's output, the only thing that the decoder needs of a text."""
 
     def __init__(self, weights: Weights, attention: AttentionMaker | None = None) -> None:
         self._weights = weights
@@ -40,7 +40,7 @@ class Encoder:
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[Sequence[int]]) -> list[Tensor]:
-        """(length, width) for each text."""
+        """Return the encoder's output, (length, width), for each text."""
         lengths = [len(text) for text in texts]
         device = self._weights.device
         tokens = onto(device, torch.tensor([token for text in texts for token in text]))  # (tokens,)
@@ -65,7 +65,7 @@ class Encoder:
 
 
 class TextByText:
-    """One call a text. On a CPU a text's attention fills the core by itself, so packing them would gain nothing."""
+    """Attention with one call for each text. On a CPU one text's attention uses the core fully, so packing gains nothing."""
 
     def __init__(self, side: Side, lengths: Sequence[int]) -> None:
         self._side, self._lengths = side, list(lengths)
@@ -92,9 +92,9 @@ class TextByText:
 def attend_by_text(
     side: Side, query: Tensor, keys_values: Tensor, queries: Sequence[int], keys: Sequence[int], *, causal: bool = False
 ) -> Tensor:
-    """Attention of packed queries, (tokens, heads * head size), to packed keys beside values, text by text.
+    """Compute attention of packed queries, (tokens, heads * head size), to packed keys beside values, text by text.
 
-    Neighbours of equal lengths share a call.
+    Adjacent texts of equal lengths share a call.
     """
     out = query.new_empty(query.shape)
     runs = [(len(list(run)), *pair) for pair, run in groupby(zip(queries, keys, strict=True))]  # texts, queries, keys
@@ -112,14 +112,14 @@ def attend_by_text(
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Tensor:
-    """(heads, length, head size), without writing down the scores."""
+    """Compute attention, (heads, length, head size), without storing the scores."""
     query, key, value = query.unsqueeze(0), key.unsqueeze(0), value.unsqueeze(0)
     mask = None if bias is None else bias.unsqueeze(0)
     return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)[0]
 
 
 def _plainly(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Tensor:
-    """The same in three steps: in bfloat16 torch's fused kernel for CPUs takes one and a half times as long."""
+    """Compute the same in three steps: in bfloat16 torch's fused kernel for CPUs takes 1.5 times as long."""
     turned = key.transpose(1, 2)
     scores = torch.bmm(query * scale, turned) if bias is None else torch.baddbmm(bias, query, turned, alpha=scale)
     return torch.bmm(scores.softmax(dim=-1), value)

@@ -29,13 +29,13 @@ from inference.engines.weight_reading import read_weights, reader_of
 log = logging.getLogger("inference")
 
 NAME = "encoder-decoder"
-# Beams look at each other's keys, hidden: many of them cost more than copying would.
+# Beams attend to each other's keys behind a mask; with many beams that costs more than copying the cache.
 _MOST_BEAMS = 16
-# A GPU reads rows that begin at odd places slower.
+# A GPU reads unaligned rows more slowly.
 _ALIGNED = 16
-# Tokens of an input; of longer ones a CPU's table has half as many.
+# The longest input in tokens for which the table has all rows; for longer ones a CPU's table has half as many.
 _SHORT = 512
-# Where memory runs out for so few rows, it is a matter for the plain path, which can do with one.
+# If memory runs out with so few rows, `generate` takes over, which can work with one row.
 _FEWEST_ROWS = 16
 
 
@@ -45,7 +45,7 @@ class EngineConfig:
 
     encoder_tokens: int  # in one packed batch
     rows: int  # in one step: slots times texts in each
-    beam_rows: int | None = None  # the same of beams, which share their slot's input; None: as many
+    beam_rows: int | None = None  # the same for beams, which share their slot's input; None: as many
     ahead: bool = False  # a step is under way before the tokens of the last one are read
     table_bytes: int | None = None  # of the decoder's slots; None: half of a GPU's free memory, and on a CPU any number
     dtype: torch.dtype | None = None  # None: the model's own
@@ -56,7 +56,7 @@ class EngineConfig:
         return cls(65_536, 2_048, ahead=True) if device.type == "cuda" else cls(1_024, 32, 128)
 
     def halved(self) -> EngineConfig | None:
-        """For half the memory; None where there is little to halve."""
+        """Return the settings for half the memory; None if there are too few rows to halve."""
         if self.rows <= _FEWEST_ROWS:
             return None
         beams = None if self.beam_rows is None else max(1, self.beam_rows // 2)
@@ -85,7 +85,7 @@ class EncoderDecoderEngine:
 
         Args:
             model: A T5 or BART model.
-            rules: The rules that its generation settings make.
+            rules: The rules from its generation settings.
             config: Performance settings; None chooses them for the model's device.
             graphs: Makes a decoder's recorded steps; None: CUDA graphs on a GPU, and on a CPU no step is recorded.
         """
@@ -95,12 +95,12 @@ class EncoderDecoderEngine:
         on_cuda = model.device.type == "cuda"
         self._encoder = cuda_encoder(self._weights) if on_cuda else Encoder(self._weights)
         self._graphs = graphs if graphs is not None or not on_cuda else Graphs
-        # Half of a GPU: the other half is for the encoder and for the values computed in a step.
+        # Half of a GPU's free memory: the other half is for the encoder and for the activations of a step.
         self._table_bytes = self._config.table_bytes or (free_bytes(model.device) // 2 if on_cuda else None)
         self._plain = GenerateEngine(model)
         self._device, self._dtype = str(model.device), str(self._weights.dtype).removeprefix("torch.")
         self._by_plain = self._by_own = 0
-        # On a GPU the last decoder, with what was recorded of it; None while it is in use.
+        # On a GPU the last decoder with its recordings; None while it is in use.
         self._kept: tuple[Decoder, Graphs] | None = None
 
     @property
@@ -123,7 +123,7 @@ class EncoderDecoderEngine:
         return 0 < len(prompt.tokens) <= source and fits
 
     def generate(self, prompts: Sequence[Prompt], arrivals: Arrivals | None = None) -> Iterator[tuple[int, Generated]]:
-        """Each prompt's index and result, as they are ready."""
+        """Yield each prompt's index and result when it is ready."""
         work = _Work(self.does, arrivals)
         work.take(prompts)
         while work.kinds:
@@ -145,7 +145,7 @@ class EncoderDecoderEngine:
             yield work.left[place], result
 
     def _go_on(self, work: _Work, kind: Kind) -> None:
-        """After memory ran out: with half as much at once, or by the plain path, in batches that it halves until they fit."""
+        """Continue after memory ran out: with half as many rows, or by `generate`, which halves its batches until they fit."""
         self._kept = None
         torch.cuda.empty_cache()
         fewer = self._config.halved()
@@ -155,12 +155,12 @@ class EncoderDecoderEngine:
             self._config = fewer
 
     def _run(self, work: _Work, kind: Kind) -> Iterator[tuple[int, Generated]]:
-        """Generate for prompts of one kind of search and `width` sequences each, until none is left or joins."""
+        """Generate for prompts of one kind of search and `width` sequences each, until none remains and none joins."""
         (beams, width), prompts, config = kind, work.open, self._config
         indices = work.kinds.pop(kind)
         reach = max(most_new_tokens(prompts[index].settings) for index in indices)
         source = max(len(prompts[index].tokens) for index in indices)
-        # A longer one may join later; and where the table's bytes are limited, they are counted instead.
+        # The input's length is ignored if a longer one may join later, or if the table is limited by bytes instead.
         counted = 1 if work.arrivals is not None or self._table_bytes is not None else source
         most = max(1, config.rows_for(counted, beams=beams) // width)
         if self._table_bytes is not None:
@@ -187,7 +187,7 @@ class EncoderDecoderEngine:
                 self._kept = decoder, graphs
 
     def _decoder(self, slots: int, width: int, source: int, reach: int) -> tuple[Decoder, Graphs | None]:
-        """The last one, if it was kept and has slots of this width; or a new one with as much room."""
+        """Return the kept decoder if it has slots of this width, or else a new one of these sizes."""
         kept, self._kept = self._kept, None
         if kept is not None and kept[0].width == width:
             return kept
@@ -205,7 +205,7 @@ class EncoderDecoderEngine:
         return decoder, self._graphs(decoder) if self._graphs is not None else None
 
 
-# By beams or not, and the number of texts side by side.
+# True for beam search, and the number of texts generated in parallel.
 Kind = tuple[bool, int]
 
 
@@ -245,7 +245,7 @@ class _Work:
 
 
 def text_engine(model: PreTrainedModel) -> TextEngine:
-    """The fastest engine that does what `model` and its generation settings ask for."""
+    """Return the fastest engine that supports `model` and its generation settings."""
     start = getattr(model.config, "decoder_start_token_id", None)
     rules = Rules.of_model(model.generation_config, start) if start is not None else None
     if rules is None or reader_of(model) is None:

@@ -1,6 +1,6 @@
-"""The plain path: transformers' own `generate`, over batches of like length.
+"""The reference engine: transformers' own `generate`, over batches of similar length.
 
-It is the reference for any faster engine, and does everything that one may leave out.
+Faster engines are compared with it, and it supports all features that they lack.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class GenerateEngine:
         self.description = Description("generate", str(model.device), str(model.dtype).removeprefix("torch."))
 
     def generate(self, prompts: Sequence[Prompt], arrivals: Arrivals | None = None) -> Iterator[tuple[int, Generated]]:
-        """Yield results as the protocol says; no prompt can join a call of `generate`, so `arrivals` is not used."""
+        """Yield each prompt's index and result; no prompt can join a call of `generate`, so `arrivals` is not used."""
         groups: dict[Generation, list[int]] = {}
         for index, prompt in enumerate(prompts):
             groups.setdefault(_shared(prompt.settings), []).append(index)
@@ -74,7 +74,7 @@ class GenerateEngine:
 
     @torch.inference_mode()
     def _forward(self, prompts: Sequence[Prompt], settings: Generation) -> list[Sequences]:
-        """One call of generate; every prompt has `settings`, apart from its seed."""
+        """Call `generate` once for prompts that share `settings`, apart from their seeds."""
         self._restore()
         source: dict[str, Any] = {}
         if self._one_by_one:
@@ -99,7 +99,7 @@ class GenerateEngine:
             )
         with torch.random.fork_rng(enabled=settings.do_sample):
             if _alone(settings):
-                # Beams that sample draw from the global generator: it is this record's alone while it runs.
+                # Beam sampling draws from the global generator, which is seeded for this record and restored afterwards.
                 torch.manual_seed(prompts[0].key % 2**63)
             output: Tensor = self._model.generate(
                 **source,
@@ -112,10 +112,10 @@ class GenerateEngine:
         return [tuple(rows[place : place + count]) for place in range(0, len(rows), count)]
 
     def _encode(self, prompts: Sequence[Prompt]) -> tuple[Tensor, BaseModelOutput]:
-        """Mask, int64, shape (prompts, longest), and what the encoder makes of the prompts, (prompts, longest, width).
+        """Return the mask, int64, (prompts, longest), and the encoder's output, (prompts, longest, width).
 
-        The encoder has a budget of its own: its work grows with every padded token and wants to stay in the cache, while
-        a step of the decoder costs about the same for few rows as for many.
+        The encoder has its own token budget: its work grows with every padded token and should fit into the CPU cache, while
+        a decoder step costs about the same for few rows as for many.
         """
         lengths = [len(prompt.tokens) for prompt in prompts]
         batches = by_token_budget(lengths, self._encoder_budget)
@@ -143,12 +143,12 @@ class GenerateEngine:
             "no_repeat_ngram_size": settings.no_repeat_ngram_size,
             "early_stopping": settings.early_stopping if settings.num_beams > 1 else None,
             "do_sample": settings.do_sample,
-            # RecordSampler has applied these; generate must not apply them once more.
+            # RecordSampler applies these, so `generate` must not apply them again.
             "temperature": settings.temperature if _alone(settings) else None,
             "top_k": (settings.top_k if _alone(settings) else 0) if settings.do_sample else None,
             "top_p": settings.top_p if _alone(settings) else None,
             "max_new_tokens": most,
-            # Ways to the same tokens, some of which take one text at a time.
+            # Decoding methods with the same result, some of which support only one text at a time.
             "cache_implementation": None,
             "prompt_lookup_num_tokens": None,
         }
@@ -159,7 +159,7 @@ class GenerateEngine:
         return config
 
     def _trimmed(self, row: Sequence[int]) -> tuple[int, ...]:
-        """A generated row without its start token and from its first end token on."""
+        """Return a generated row without its start token, and up to its first end token."""
         for place, token in enumerate(row[1:], start=1):
             if token in self._ends:
                 return tuple(row[1:place])
@@ -167,7 +167,7 @@ class GenerateEngine:
 
 
 def padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """Token ids and mask, int64, shape (rows, longest)."""
+    """Return the padded token ids and the mask, int64, shape (rows, longest)."""
     width = max(map(len, rows))
     tokens = torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows])
     lengths = torch.tensor([len(row) for row in rows])

@@ -1,8 +1,8 @@
 """Isolation for models whose answers depend on earlier answers or on other rows of their batch.
 
-transformers switches a BigBird for good to full attention at the first short text; sparse experts of Switch and NLLB drop
-tokens by a capacity that a whole batch shares, and their encoder gives more than its hidden state; FNet mixes padding into
-every token, ConvBERT and Nystromformer into those beside it, and XLNet classifies by the last place, which may be padding.
+transformers permanently switches a BigBird to full attention at the first short text; sparse experts of Switch and NLLB drop
+tokens by a capacity that the whole batch shares, and their encoder returns more than its hidden state; FNet mixes padding into
+every token, ConvBERT and Nystromformer into adjacent tokens, and XLNet classifies by the last position, which may be padding.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-# By `model_type`: each record has a pass of its own, from its token ids on.
+# Values of `model_type` for which each record gets its own forward pass.
 ONE_BY_ONE = frozenset(
     {"bigbird_pegasus", "big_bird", "switch_transformers", "nllb-moe", "fnet", "xlnet", "convbert", "nystromformer"}
 )
@@ -26,7 +26,7 @@ def restorer(model: Any) -> Callable[[], None]:
     switched = [module for module in model.modules() if hasattr(module, "set_attention_type")]
     if not switched:
         return _nothing
-    # The outermost one switches its layers too.
+    # The outermost module switches its layers too.
     outermost, kind = switched[0], model.config.attention_type
 
     def restore() -> None:
@@ -36,4 +36,4 @@ def restorer(model: Any) -> Callable[[], None]:
 
 
 def _nothing() -> None:
-    """Most models keep no state between calls."""
+    """Do nothing: most models keep no state between calls."""

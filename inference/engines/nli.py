@@ -1,4 +1,4 @@
-"""Entailment of many pairs: batches of like length under a token budget, one forward pass each."""
+"""Entailment of many pairs: batches of similar length under a token budget, one forward pass each."""
 
 from __future__ import annotations
 
@@ -40,23 +40,26 @@ class NliEngine:
     def __init__(
         self, model: PreTrainedModel, *, token_budget: int | None = None, packed: bool = True, ahead: bool | None = None
     ) -> None:
-        """`packed` computes without padding where that is known how, `ahead` the next batch while the last one is read, by
-        default on a GPU: they change speed only."""
+        """Make the engine; the options change only its speed.
+
+        With `packed`, models with a padding-free engine are computed without padding. With `ahead` (the default on a GPU), the
+        next batch is computed while the results of the last one are read.
+        """
         self._model, self._may_pack = model, packed
         self._unread = int(model.device.type == "cuda" if ahead is None else ahead)  # batches
         self._compute_in(model.dtype)
-        # BART looks for its end token, and refuses a batch in which some texts hold more of them than others.
+        # BART searches for its end token, and refuses a batch in which the texts have different numbers of it.
         self._end = model.config.eos_token_id if model.config.model_type == "bart" else None
         self._budget = token_budget or (CUDA_TOKEN_BUDGET if model.device.type == "cuda" else CPU_TOKEN_BUDGET)
         self._pad = model.config.pad_token_id or 0
-        # A head on a decoder finds a text's last token by its padding token, and takes one text where it has none.
+        # A head on a decoder finds a text's last token by the padding token; without one it supports only single texts.
         unpadded = model.config.pad_token_id is None and not model.config.is_encoder_decoder
         self._one_by_one, self._restore = unpadded or one_by_one(model), restorer(model)
         classes = model.config.label2id.items()
         self._entailment = next(place for name, place in classes if str(name).lower().startswith("entail"))
-        # As the transformers pipeline has it: the first class, or the last where entailment is the first.
+        # As in the transformers pipeline: the first class, or the last if entailment is the first.
         self._contradiction = -1 if self._entailment == 0 else 0
-        # A classification head looks at no cache, and keeping one would double the memory.
+        # A classification head uses no KV cache, and keeping one would double the memory.
         takes_cache = "use_cache" in inspect.signature(model.forward).parameters
         self._options = {"use_cache": False} if takes_cache else {}
 
@@ -90,7 +93,7 @@ class NliEngine:
                 yield index, Entailment(*result, seconds)
 
     def _results(self, pairs: Sequence[Pair]) -> Iterator[Result]:
-        """One for each pair. The model is asked now, and waited for at the first that is taken."""
+        """Return a result for each pair. The forward passes start now; the first result that is read waits for them."""
         dtype, asked = self._model.dtype, list(halving(pairs, self._forward))
 
         def read() -> Iterator[Result]:
@@ -129,7 +132,7 @@ class NliEngine:
     @torch.inference_mode()
     def _logits(self, pairs: Sequence[Pair]) -> Tensor:
         """(pairs, classes)"""
-        # It takes the end token to be the last one, as every tokenizer of BART puts it.
+        # The end token is assumed to be the last one, where every BART tokenizer puts it.
         if self._packed is not None and all(pair.tokens[-1] == self._end for pair in pairs):
             return self._packed.logits([pair.tokens for pair in pairs])
         self._restore()

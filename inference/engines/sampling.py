@@ -1,7 +1,7 @@
 """Reproducible sampling per record, independent of batch neighbours, position and order of work.
 
-`generate` draws from one global generator, so a row's text depends on who shares its batch. Here each row has numbers
-of its own, from a counter-based generator keyed by seed and text, and a token is picked by inverting the cumulative
+`generate` draws from one global generator, so a row's text depends on the other rows of its batch. Here each row has its own
+random numbers, from a counter-based generator keyed by seed and text, and a token is picked by inverting the cumulative
 distribution at that number.
 """
 
@@ -28,12 +28,12 @@ def record_key(seed: int | None, text: str) -> int:
 
 
 def uniform_draws(key: int, sequence: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """`count` numbers in [0, 1) for one returned sequence of one record."""
+    """Return `count` random numbers in [0, 1) for one returned sequence of one record."""
     return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, sequence])).random(count)
 
 
 class RecordSampler(LogitsProcessor):  # type: ignore[misc]  # transformers publishes no types
-    """Leaves one token possible in each row: the one that this row's own number picks.
+    """Logits processor that masks all tokens of a row except the one picked by the row's own random number.
 
     Rows are in `generate`'s order: all sequences of the first record, then all of the second.
     """
@@ -47,7 +47,7 @@ class RecordSampler(LogitsProcessor):  # type: ignore[misc]  # transformers publ
         self._temperature, self._top_k, self._top_p = temperature, top_k, top_p
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores of one step, shape (rows, vocabulary): 0 for the picked token, -inf for all others."""
+        """Return the scores of one step, shape (rows, vocabulary): 0 for the picked token, -inf for all others."""
         rows = scores.shape[0]
         tokens = pick(
             scores,
@@ -63,9 +63,9 @@ class RecordSampler(LogitsProcessor):  # type: ignore[misc]  # transformers publ
 def pick(
     scores: Tensor, draws: Tensor, *, temperature: Sequence[float], top_k: Sequence[int], top_p: Sequence[float]
 ) -> Tensor:
-    """The token that each row's draw picks from its distribution, int64, (rows,).
+    """Return the token that each row's draw picks from its distribution, int64, (rows,).
 
-    `scores`: (rows, vocabulary); `draws`: in [0, 1), float64, (rows,). Each row has settings of its own.
+    `scores`: (rows, vocabulary); `draws`: in [0, 1), float64, (rows,). Each row has its own settings.
     """
     vocabulary, device = scores.shape[-1], scores.device
     heat, share = (
@@ -74,8 +74,8 @@ def pick(
     limits = [min(number, vocabulary) or vocabulary for number in top_k]
     most, kept = onto(device, torch.tensor(limits)).unsqueeze(1), max(limits)
     best, tokens = _best_first(scores, kept)
-    # Not divided by a sum over all tokens, so that a row's numbers are the same however many are kept beside it. float64:
-    # over a vocabulary of 32,000 a float32 sum drifts by more than the rarest tokens weigh.
+    # Not normalised by a sum over all tokens, so that a row's numbers don't depend on how many tokens other rows keep. float64,
+    # because the error of a float32 sum over a vocabulary of 32,000 exceeds the probability of the rarest tokens.
     likely = ((best.double() - best[:, :1].double()) / heat).exp()
     cumulative = likely.cumsum(dim=-1)
     # top_k comes first, so top_p is a share of what top_k leaves.
@@ -89,12 +89,12 @@ def pick(
 
 
 def _best_first(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` best scores of each row, float32, and their tokens; of equal ones, of which bfloat16 has many, the first."""
+    """Return the `count` best scores of each row, float32, and their tokens; of equal scores, frequent in bfloat16, the first."""
     scores, vocabulary = scores.float(), scores.shape[-1]
     if count == vocabulary:
         return scores.sort(dim=-1, descending=True, stable=True)
-    # topk does not say which of equal ones it takes, so each gets a number of its own: its bits, as they are ordered, before
-    # its place. Adding 0 makes -0 the 0 that it equals.
+    # topk's choice among equal scores is undefined, so each score gets a unique sort key: its bits, made ordered, then its
+    # place. Adding 0 turns -0 into 0.
     bits = (scores + 0.0).view(torch.int32)
     ordered = torch.where(bits < 0, bits ^ 0x7FFF_FFFF, bits).long()
     tokens = ((ordered << 32) - torch.arange(vocabulary, device=scores.device)).topk(count)[1]

@@ -17,7 +17,7 @@ from inference.engines.search import Choice, Search, most_new_tokens
 
 # A graph is recorded for each size, so sizes are rounded up to these.
 _KEY_STEP, _SOURCE_STEP = 32, 64
-# Steps for which a table that is more than half full admits no prompt: encoding several at once costs half as much.
+# The number of steps for which a table that is more than half full admits no prompt: encoding several together costs half.
 _PATIENCE = 4
 
 
@@ -78,9 +78,9 @@ class Scheduler:
         *,
         ahead: bool = False,
     ) -> None:
-        """`ahead`: the device computes the next step while the tokens of the last one are read, without waiting.
+        """Make a scheduler; with `ahead`, the device computes the next step while the tokens of the last one are read.
 
-        A sequence that had finished by then gets one more token, which is discarded.
+        A sequence that has finished by then gets one more token, which is discarded.
         """
         self._decoder, self._search, self._prompts, self._queue = decoder, search, prompts, queue
         self._graphs, self._most, self._ahead = graphs, most_slots, ahead
@@ -133,15 +133,15 @@ class Scheduler:
             return
         self._search.enlarge(decoder.slots, decoder.reach)
         if self._graphs is not None:
-            # Recorded graphs read the former tables.
+            # Recorded graphs would read the former tables.
             self._graphs.forget()
 
     def step(self) -> Iterator[tuple[int, Generated]]:
-        """One token more for every text; yields the records that are over."""
+        """Generate one more token for every text; yield the finished records."""
         waits = not self._ahead or self._search.reads_texts
         if waits:
             yield from self._read(0)
-        # A sequence with all its tokens needs no further step, whether they are read or not.
+        # A sequence with all its tokens needs no further step, even if they are not read yet.
         grows = any(row.made < row.limit and not row.over for row in self._rows)
         if grows:
             self._grow()
@@ -182,7 +182,7 @@ class Scheduler:
             return False
         index, output, started = found
         if output.shape[0] > self._decoder.longest_source:
-            # The table had shrunk while this one waited.
+            # The table was shrunk while this prompt waited.
             self.enlarge(0, 0, output.shape[0])
         prompt = self._prompts[index]
         self._decoder.admit(slot, output)

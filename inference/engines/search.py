@@ -1,6 +1,6 @@
 """Choose the next token: the best one, or one drawn by the record's own random numbers. Beams are in beams.py.
 
-What a model's generation settings ask for beyond that, each in `generate`'s own order, is in `Rules`.
+`Rules` has the model's other generation settings, which are applied in the order of `generate`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from inference.records.parameters import Generation
 
 Sequences = tuple[tuple[int, ...], ...]
 _NEVER = float("-inf")
-# Fields of a generation configuration that this engine follows, or that change no token.
+# Fields of a generation configuration that this engine supports, or that change no token.
 _FOLLOWED = {
     "bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "forced_bos_token_id",
     "forced_eos_token_id", "max_length", "max_new_tokens", "min_length", "min_new_tokens", "num_beams",
@@ -61,7 +61,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One step's outcome."""
+    """The result of one step."""
 
     tokens: Tensor  # int64, (slots, width)
     parents: Tensor | None  # int64, (slots, width): the sequence of its slot that each continues; None: its own
@@ -84,13 +84,13 @@ class Search(Protocol):
         ...
 
     def choose(self, scores: Tensor) -> Choice:
-        """`scores`: (slots in use, width, vocabulary)."""
+        """Choose from `scores`, (slots in use, width, vocabulary)."""
         ...
 
 
 @dataclass(slots=True)
 class SlotState:
-    """The texts of one slot that is not searched by beams."""
+    """The texts of one slot without beam search."""
 
     prompt: Prompt
     limit: int
@@ -102,7 +102,7 @@ class SlotState:
 
 
 class TokenSearch:
-    """Greedy search, and sampling: texts that do not compete with each other."""
+    """Greedy search and sampling, for texts that don't compete with each other."""
 
     def __init__(self, rules: Rules, slots: int, width: int) -> None:
         self._rules, self._width = rules, width
@@ -157,9 +157,9 @@ class TokenSearch:
         return done
 
     def _draw(self, scores: Tensor, slots: Sequence[SlotState]) -> Tensor:
-        """Tokens, int64, (slots, width), each by its own number and its own record's settings."""
+        """Draw tokens, int64, (slots, width), each by its own random number and its record's settings."""
         settings = [slot.prompt.settings for slot in slots for _ in range(self._width)]
-        # A finished sequence that is not known to be finished has no draw left; its last one serves as well.
+        # A finished sequence that is not known to be finished has no draw left; its last draw is used, and the token discarded.
         places = [min(slot.made, slot.limit - 1) for slot in slots]
         draws = torch.cat(
             [slot.draws[:, place] for slot, place in zip(slots, places, strict=True) if slot.draws is not None]
@@ -184,9 +184,9 @@ class Progress(NamedTuple):
 
 
 def constrained(scores: Tensor, rules: Rules, progress: Sequence[Progress]) -> Tensor:
-    """`scores`, (slots, width, vocabulary), with what `rules` forbid next at -inf, and then float32.
+    """Return `scores`, (slots, width, vocabulary), float32, with the tokens that `rules` forbid at -inf.
 
-    All slots' at once: on a GPU each write costs as much as a hundredth of the step.
+    All slots are masked in one write, because on a GPU each write costs about a hundredth of the step.
     """
     emptied: list[int] = []
     kept: list[tuple[int, int, int]] = []  # slot, text, token
@@ -216,7 +216,7 @@ def constrained(scores: Tensor, rules: Rules, progress: Sequence[Progress]) -> T
 
 
 def repeats(text: Sequence[int], ngram: int) -> Iterator[int]:
-    """Tokens that would complete a run of `ngram` tokens that is already in `text`."""
+    """Return the tokens that would repeat a run of `ngram` tokens of `text`."""
     last = tuple(text[len(text) - ngram + 1 :]) if ngram > 1 else ()
     for run in zip(*(text[start:] for start in range(ngram)), strict=False):
         if run[:-1] == last:

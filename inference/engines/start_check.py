@@ -1,4 +1,4 @@
-"""Engines that only a GPU runs are compared with `generate` at start, and left out where they say something else."""
+"""Start-up comparison of GPU engines with `generate`: an engine with other results is not used."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from inference.engines import Prompt, TextEngine
 from inference.engines.generate import GenerateEngine
 from inference.records.parameters import Generation
 
-# Of the tokens in 16 bits, where sums in another order turn close decisions. In float32 all of them.
+# The share of equal tokens required in 16 bits, where another order of sums changes close decisions. In float32 it is 1.
 LEAST_ALIKE = 0.98
 _LENGTHS = (2, 5, 9, 14, 20, 33, 47, 64, 90, 130, 180, 250)
-# Enough steps of one size to be recorded and replayed.
+# Enough steps of one size that it is recorded and replayed.
 _NEW_TOKENS = 16
 
 log = logging.getLogger("inference")
@@ -40,7 +40,7 @@ def checked(make: Callable[[], TextEngine], reference: GenerateEngine, vocabular
 
 
 def prompts_for(vocabulary: int) -> list[Prompt]:
-    """Return a few texts of random tokens and different lengths, greedy ones and some with beams."""
+    """Return a few prompts of random tokens and different lengths, most of them greedy and some with beams."""
     chance = torch.Generator().manual_seed(0)
     rows = [torch.randint(min(3, vocabulary - 1), vocabulary, (length,), generator=chance) for length in _LENGTHS]
     greedy = Generation(max_new_tokens=_NEW_TOKENS)
@@ -49,7 +49,7 @@ def prompts_for(vocabulary: int) -> list[Prompt]:
 
 
 def alike(engine: TextEngine, reference: TextEngine, prompts: Sequence[Prompt]) -> float:
-    """Return the share of tokens in which both agree, up to a text's first difference."""
+    """Return the share of equal tokens, counted up to each text's first difference."""
     mine, theirs = dict(engine.generate(prompts)), dict(reference.generate(prompts))
     same = different = 0
     for place in range(len(prompts)):

@@ -28,7 +28,7 @@ from inference.engines.weights import (
 def reader_of(model: PreTrainedModel) -> Callable[..., Weights] | None:
     """Return the weight reader for the model; None for an unknown family or a model on several devices.
 
-    By the class's own name: a subclass, or a cousin of the same layout, may compute something else.
+    Decided by the exact class name: a subclass, or a class of the same layout, may compute something else.
     """
     readers = {
         "T5ForConditionalGeneration": (_t5, "dense_act_fn"),
@@ -45,10 +45,10 @@ def on_one_device(model: PreTrainedModel) -> bool:
 
 @torch.inference_mode()
 def read_weights(model: PreTrainedModel, *, dtype: torch.dtype | None = None, fused: bool = True) -> Weights:
-    """`model`'s weights in `dtype`, by default its own.
+    """Read a model's weights in `dtype`, by default its own.
 
     Raises:
-        ValueError: it is of no family known here.
+        ValueError: the model is of no supported family.
     """
     reader = reader_of(model)
     if reader is None:
@@ -59,7 +59,7 @@ def read_weights(model: PreTrainedModel, *, dtype: torch.dtype | None = None, fu
 
 @torch.inference_mode()
 def read_classifier(model: Any, *, fused: bool = True) -> tuple[Weights, Linear, Linear]:
-    """The weights of a BART that classifies, and of its head's two layers."""
+    """Read the weights of a BART classifier, and of its head's two layers."""
     make = _Maker(model.dtype, fused and can_fuse(model.device, model.dtype))
     head = model.classification_head
     classes = make.linear(head.out_proj)
@@ -74,11 +74,11 @@ class _Maker:
         self._tables: dict[int, Tensor] = {}
 
     def table(self, module: Any) -> Tensor:
-        """An embedding's rows; encoder and decoder share them where the model does."""
+        """Return an embedding's rows, shared by encoder and decoder if the model shares them."""
         return self._tables.setdefault(module.weight.data_ptr(), self.tensor(module.weight))
 
     def tensor(self, *parts: Tensor) -> Tensor:
-        """The parts below each other, in memory of their own."""
+        """Return the parts concatenated, in their own memory."""
         return torch.cat([part.detach() for part in parts]).to(self._dtype).contiguous()
 
     def bias(self, *modules: Any) -> Tensor | None:
@@ -137,7 +137,7 @@ def _t5(model: Any, make: _Maker) -> Weights:
         inner = stack.block[0].layer[0].SelfAttention
         reach = config.relative_attention_max_distance
         table = inner.compute_bias(reach + 1, reach + 1)[0]  # (heads, queries, keys)
-        # The last query looks back by up to `reach` tokens, the first one ahead by as many.
+        # The last query sees up to `reach` tokens back, the first one as many ahead.
         line = torch.cat((table[:, -1], table[:, 0, 1:]), dim=1)
         return Distances(make.tensor(line), reach)
 

@@ -1,6 +1,6 @@
-"""A transformer's weights, laid out for speed: one matrix where several are always used together.
+"""A transformer's weights, laid out for speed: matrices that are always used together are joined into one.
 
-T5 and BART differ only in the values that are read here: the norm before or after the sum, with or without biases, the
+T5 and BART differ only in the values that are read here: norm before or after the sum, with or without biases, and the
 kind of positions.
 """
 
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# The row count that packed weights are laid out for; others work too.
+# The row count for which packed weights are optimized; others work too.
 _PACKED_FOR_ROWS = 1_024
-# An activation by transformers' name: oneDNN's name and algorithm.
+# oneDNN's name and algorithm of an activation, by transformers' name.
 ACTIVATIONS = {
     "relu": ("relu", ""),
     "gelu": ("gelu", "none"),
@@ -27,7 +27,7 @@ ACTIVATIONS = {
 def can_fuse(device: torch.device, dtype: torch.dtype) -> bool:
     """Return True if torch fuses a linear layer with its activation on this CPU, with packed weights.
 
-    In half precision oneDNN packs only where the processor has instructions for it: with AVX2 alone it refuses.
+    In half precision oneDNN packs only if the processor has instructions for it: with AVX2 alone it refuses.
     """
     found = hasattr(torch.ops.mkldnn, "_linear_pointwise") and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
     if device.type != "cpu" or not found or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
@@ -40,20 +40,20 @@ def can_fuse(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def packed(weight: Tensor) -> Tensor:
-    """(out, in), laid out for `multiplied`."""
+    """Pack a weight, (out, in), for `multiplied`."""
     return _tensor(torch.ops.mkldnn._reorder_linear_weight(weight, _PACKED_FOR_ROWS))
 
 
 def multiplied(rows: Tensor, packed_weight: Tensor, bias: Tensor | None) -> Tensor:
-    """(…, in) to (…, out)."""
+    """Multiply by packed weights: (…, in) to (…, out)."""
     return _tensor(torch.ops.mkldnn._linear_pointwise(rows, packed_weight, bias, "none", [], ""))
 
 
 class Linear:
-    """A product with a weight, and what follows it: all 2-D, (rows, in) to (rows, out), in the weight's dtype.
+    """A linear layer and the operation after it: 2-D, (rows, in) to (rows, out), in the weight's dtype.
 
-    Fused, oneDNN does both at once from weights packed beforehand: the rows are written once instead of up to six
-    times, and a gelu costs nothing.
+    If fused, oneDNN computes both in one call with prepacked weights: the rows are written once instead of up to six times,
+    and a gelu costs nothing.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, *, fused: bool) -> None:
@@ -75,7 +75,7 @@ class Linear:
         return functional.relu(product) if name == "relu" else functional.silu(product)
 
     def times(self, rows: Tensor, factor: Tensor) -> Tensor:
-        """The product times `factor`, (rows, out), number by number."""
+        """Return the product times `factor`, (rows, out), elementwise."""
         if self._packed is None:
             return self(rows) * factor
         return _tensor(torch.ops.mkldnn._linear_pointwise.binary(rows, factor, self._packed, self.bias, "mul"))
@@ -83,7 +83,7 @@ class Linear:
     def plus(self, rows: Tensor, residual: Tensor) -> Tensor:
         """Return the product plus `residual`, (rows, out), which may be overwritten."""
         if self._packed is None and self.bias is None:
-            # By the product itself, to where it was: written once, instead of twice and read twice.
+            # The product adds in place, so the result is written once, instead of written twice and read twice.
             return residual.addmm_(rows, self.weight.t())
         if self._packed is None:
             return residual + self(rows)
@@ -107,7 +107,7 @@ class Norm:
 @dataclass(frozen=True, slots=True)
 class SelfAttention:
     norm: Norm
-    into: Linear  # to queries, keys and values beside each other: (3 * heads * head size, width)
+    into: Linear  # to concatenated queries, keys and values: (3 * heads * head size, width)
     out: Linear
 
 
@@ -116,7 +116,7 @@ class CrossAttention:
     norm: Norm
     query: Linear
     keys_values: Linear  # (2 * heads * head size, width)
-    # The same keys and values, taken apart by head to be folded into query and result instead.
+    # The weights of the same keys and values, split by head, to be folded into the query and the result.
     key_by_head: Tensor  # (heads, head size, width)
     value_by_head: Tensor  # (heads, width, head size)
     value_bias: Tensor | None  # (heads * head size,); a key's bias shifts all scores alike and so changes nothing
@@ -152,11 +152,11 @@ class DecoderLayer:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Weights that encoder and decoder have each, besides their layers."""
+    """The weights of the encoder or the decoder, besides their layers."""
 
     tokens: Tensor  # (vocabulary, width)
     token_scale: float
-    positions: Tensor | None  # (positions, width); None where attention knows positions by distance
+    positions: Tensor | None  # (positions, width); None if positions are relative, in attention
     first_norm: Norm | None
     last_norm: Norm | None
     distances: Distances | None
@@ -165,7 +165,7 @@ class Side:
     score_scale: float
 
     def embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        """(rows, width) of token ids and their places, both int64, (rows,)."""
+        """Return the embeddings, (rows, width), of token ids and their positions, both int64, (rows,)."""
         rows = functional.embedding(tokens, self.tokens)
         if self.token_scale != 1.0:
             rows = rows * self.token_scale
@@ -176,22 +176,22 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Distances:
-    """T5's relative positions: the bias of a key's distance from the query, by head; constant beyond `reach`."""
+    """T5's relative positions: the bias by a key's distance from the query, for each head; constant beyond `reach`."""
 
     bias: Tensor  # (heads, 2 * reach + 1), in the weights' dtype: distances from -reach to reach, key minus query
     reach: int
 
     def mirrored(self, length: int) -> Tensor:
-        """(heads, length, length): of every query to every key, the keys from last to first.
+        """Return the bias of every query to every key, the keys from last to first: (heads, length, length).
 
-        Then a step along either side is a step along one line, and all of it a view of that line: nothing as large as the
-        scores is written down, or read from memory at each layer.
+        With reversed keys, it is a strided view of one row of biases, so nothing as large as the scores is stored or read from
+        memory at each layer.
         """
         line = self.bias[:, self._places(torch.arange(length - 1, -length, -1, device=self.bias.device))]
         return line.unfold(1, length, 1)
 
     def from_last(self, positions: Tensor, keys: int) -> Tensor:
-        """(rows, heads, keys): of queries at `positions`, int64, (rows,), to keys at 0, 1, 2 …"""
+        """Return the bias, (rows, heads, keys), of queries at `positions`, int64, (rows,), to keys at 0, 1, 2 …"""
         distance = torch.arange(keys, device=positions.device) - positions.unsqueeze(1)
         return self.bias.t()[self._places(distance)].transpose(1, 2)
 
