@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from local import sample
-from local.payload import Request, Response, message
+from local.payload import IncomingRequest, Response, message
 from local.ports import Ports
 from local.welcome import PEOPLE, environment
 
@@ -57,7 +57,7 @@ class Beginning:
             f"<p>Logs are in {escape(str(self._home / 'logs'))}; docs/local.md says the rest.</p></main></body></html>"
         )
 
-    def sample(self, request: Request) -> Response:
+    def sample(self, request: IncomingRequest) -> Response:
         """Register one more version of the sample; only for a form of this page."""
         headers = dict(request.headers)
         if headers.get("origin", self._ports.http_url) not in (

@@ -19,7 +19,7 @@ from local.aws.callers import Caller
 from local.aws.needs import Need
 from local.aws.sigv4 import SignatureInvalid
 from local.deployment import Deployment, Route
-from local.payload import Request, Response, event, match, message, response
+from local.payload import IncomingRequest, Response, event, match, message, response
 
 log = logging.getLogger("local.http")
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html
@@ -28,7 +28,7 @@ _LARGEST_BODY = 10 * 1024 * 1024
 _INTEGRATION_SECONDS = 30.0
 
 # The local service's own answer to a request; None if it has none.
-Own = Callable[[Request], Response | None]
+Own = Callable[[IncomingRequest], Response | None]
 
 
 class HttpApi:
@@ -51,7 +51,7 @@ class HttpApi:
             self._server.shutdown()
             self._server.server_close()
 
-    def answer(self, request: Request) -> Response:
+    def answer(self, request: IncomingRequest) -> Response:
         own = self._own(request) if request.path.startswith("/_local/") else None
         if own is not None:
             return own
@@ -75,7 +75,7 @@ class HttpApi:
                 return message(403, "Forbidden")
         return self._invoke(route, event(request, key, parameters, self._deployment, caller))
 
-    def _signer(self, request: Request) -> Caller:
+    def _signer(self, request: IncomingRequest) -> Caller:
         real = dt.datetime.fromtimestamp(time_machine.escape_hatch.time.time(), dt.UTC)
         caller = sigv4.verify(
             method=request.method,
@@ -135,7 +135,7 @@ def _handler(api: HttpApi) -> type[http.server.BaseHTTPRequestHandler]:
                 self.close_connection = True
                 self._send(message(413, "Request Entity Too Large"))
                 return
-            request = Request(
+            request = IncomingRequest(
                 method=self.command,
                 target=self.path,
                 headers=[(name.lower(), value) for name, value in self.headers.items()],

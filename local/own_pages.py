@@ -9,7 +9,7 @@ from html import escape
 from local.beginning import HTML, Beginning
 from local.clock import Clock
 from local.mailbox import Mail, Mailbox
-from local.payload import Request, Response, message
+from local.payload import IncomingRequest, Response, message
 
 _JSON = (("content-type", "application/json"), ("cache-control", "no-store"))
 _HTML = (
@@ -62,7 +62,7 @@ class OwnPages:
         self._clock = clock
         self._begin = begin
 
-    def answer(self, request: Request) -> Response | None:
+    def answer(self, request: IncomingRequest) -> Response | None:
         path = request.path.removeprefix("/_local/")
         if request.method in {"GET", "HEAD"}:
             if path == "":
@@ -82,7 +82,7 @@ class OwnPages:
             return self._begin.sample(request)
         return None
 
-    def _advance(self, request: Request) -> Response:
+    def _advance(self, request: IncomingRequest) -> Response:
         try:
             seconds = json.loads(request.body)["advance_seconds"]
             offset = self._clock.advance(float(seconds))

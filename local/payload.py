@@ -21,7 +21,7 @@ _TEXT = re.compile(r"text/|application/(json|javascript|xml)|.*\+(json|xml)")
 
 
 @dataclass(frozen=True)
-class Request:
+class IncomingRequest:
     """One HTTP request; header names are lower case, and headers that came twice are listed twice."""
 
     method: str
@@ -86,7 +86,11 @@ def _parameters(pattern: str, path: str) -> dict[str, str] | None:
 
 
 def event(
-    request: Request, route_key: str, parameters: Mapping[str, str], deployment: Deployment, caller: Caller | None
+    request: IncomingRequest,
+    route_key: str,
+    parameters: Mapping[str, str],
+    deployment: Deployment,
+    caller: Caller | None,
 ) -> dict[str, Any]:
     """The event for the function."""
     joined: dict[str, str] = {}

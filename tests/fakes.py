@@ -29,7 +29,7 @@ from promotion.domain.request_ids import request_id
 from promotion.ledger.append import Context, Receipt
 from promotion.ledger.events import Event
 from promotion.ledger.snapshot import GroupSnapshot
-from promotion.ledger.verify import Anchor, Found, Verifier
+from promotion.ledger.verify import Anchor, Mismatch, Verifier
 from promotion.links.sessions import Sessions
 from promotion.workflows import decisions, operations, runs
 from promotion.workflows.projector import Failure, Target, project
@@ -165,7 +165,7 @@ class FakeService:
         failures, _ = project(group, ledger=self.ledger, cursors=self.cursors, targets=targets or self.targets)
         return failures
 
-    def verify(self, group: str = GROUP) -> list[Found]:
+    def verify(self, group: str = GROUP) -> list[Mismatch]:
         return self.verifier.group(
             group,
             parameters=dict(read_below(as_client(self.ssm), f"{PREFIX}/{group}")),

@@ -12,7 +12,7 @@ from promotion.aws.ledger_table.checking import Installation, check
 from promotion.config.loading import Config
 from promotion.errors import NotApproved
 from promotion.ledger.events import Event
-from promotion.ledger.verify import Found
+from promotion.ledger.verify import Mismatch
 from tests.fakes import ANN, CONFIG, GROUP, PREFIX, FakeService, as_client
 
 ENVIRONMENTS = ("dev", "test")
@@ -56,7 +56,7 @@ class Loaded:
             cursors=_Between(fake.cursors, self),
         )
 
-    def verify(self) -> list[tuple[str, Found]]:
+    def verify(self) -> list[tuple[str, Mismatch]]:
         """All differences of one verification."""
         found = check(self.installation(), pause=self.pause)
         return [(name, each) for name, differences in found for each in differences]

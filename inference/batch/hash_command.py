@@ -93,10 +93,10 @@ def _digests(hashed: HashedArtifact) -> dict[str, Any]:
 
 
 def _hashed(stream: IO[bytes], name: str, size: int) -> HashedArtifact:
-    return hash_artifact(_Telling(stream, name, size), size=size, keep=bytes_kept)
+    return hash_artifact(_ProgressReader(stream, name, size), size=size, keep=bytes_kept)
 
 
-class _Telling:
+class _ProgressReader:
     """A stream that reports the number of bytes read."""
 
     def __init__(self, stream: IO[bytes], name: str, size: int) -> None:

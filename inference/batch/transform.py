@@ -29,7 +29,7 @@ from inference.batch.beside import Beside
 from inference.errors import RecordInvalid
 from inference.records.counts import Counts, Run, worker_name
 from inference.records.json_lines import dump_line
-from inference.records.requests import Request, decode_record
+from inference.records.requests import InferenceRequest, decode_record
 from inference.records.text_files import opened
 from inference.scoring.joining import RUN_SUFFIX
 from inference.tasks.pipeline import Answered, Pipeline
@@ -40,7 +40,7 @@ from promotion.errors import Invalid, PromotionError
 MOST_LINES = 1_024
 LONGEST_LINE_BYTES = 100 << 20
 _JOURNAL_SECONDS = 1.0
-Parsed = Sequence[Request | RecordInvalid]
+Parsed = Sequence[InferenceRequest | RecordInvalid]
 
 
 class DiskFull(PromotionError):

@@ -1,13 +1,13 @@
 """Decoder language models: a prompt is continued, and its tokens can be streamed.
 
-settings.py  what one request may ask for, and how much: parameters and limits
-asking.py    a record becomes prompts: plain text, messages through the artifact's chat template
-words.py     token ids become text as they come: characters that span tokens, stops, ends
-packing.py   its weights, packed for a CPU
-steps.py     the engine: continuous batching, a step at a time
-vllm.py      the same by vLLM, in a process of its own
-task.py      the task that the pipeline sees
-opening.py   a loaded decoder and its limits become that task
+settings.py         parameters of a request, and their limits
+request_reader.py   a record becomes prompts: plain text, messages through the artifact's chat template
+words.py            token ids become text as they come: characters that span tokens, stops, ends
+packing.py          its weights, packed for a CPU
+steps.py            the engine: continuous batching, a step at a time
+vllm.py             the same by vLLM, in a process of its own
+task.py             the task that the pipeline sees
+opening.py          a loaded decoder and its limits become that task
 """
 
 from __future__ import annotations

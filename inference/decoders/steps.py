@@ -237,11 +237,11 @@ class StepEngine:
         ended = {
             row
             for row, token, logprob in zip(rows, chosen.tolist(), logprobs.tolist(), strict=True)
-            if self._told(row, token, logprob)
+            if self._emitted(row, token, logprob)
         }
         self._keep([place for place, row in enumerate(self._rows) if row not in ended])
 
-    def _told(self, row: _Row, token: int, logprob: float) -> bool:
+    def _emitted(self, row: _Row, token: int, logprob: float) -> bool:
         """Add `token` to `row` and send it to the row's watcher; return True if it was the last."""
         row.tokens.append(token)
         row.made += 1

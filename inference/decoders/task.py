@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from inference.decoders import DecoderEngine, GenerationRequest, RequestHandle, TokenEvent
-from inference.decoders.asking import Asking
+from inference.decoders.request_reader import RequestReader
 from inference.decoders.settings import Decoding, Limits
 from inference.decoders.words import ends_of
 from inference.engines import Description
 from inference.models.configuration import TEXT_GENERATION
 from inference.models.generation_defaults import told_by_file
 from inference.models.loading import Loaded
-from inference.records.requests import Request
+from inference.records.requests import InferenceRequest
 from inference.tasks.tasks import Answer, spread
 
 
@@ -77,22 +77,22 @@ class TextGeneration:
         self.engine, self.limits = engine, limits
         with told_by_file():
             defaults = Decoding.of_model(loaded.generation_config)
-        self._asking = Asking(loaded.tokenizer, limits, defaults, ends_of(loaded.generation_config))
+        self._reader = RequestReader(loaded.tokenizer, limits, defaults, ends_of(loaded.generation_config))
 
     @property
     def description(self) -> Description:
         return self.engine.description
 
     def check_job(self, job: Mapping[str, Any]) -> None:
-        self._asking.defaults.updated(job)
+        self._reader.defaults.updated(job)
 
-    def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
-        return self._asking.request(record, job)
+    def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> InferenceRequest:
+        return self._reader.request(record, job)
 
-    def weigh(self, request: Request) -> int:
+    def weigh(self, request: InferenceRequest) -> int:
         return sum(prompt.most_tokens for prompt in request.prepared)
 
-    def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
+    def answer(self, requests: Sequence[InferenceRequest]) -> list[list[Answer]]:
         """Answer all `requests` on the caller's thread. Equal ones are computed once."""
         wanted: dict[tuple[tuple[int, ...], Decoding], int] = {}
         found: list[Collected] = []
@@ -117,7 +117,7 @@ class TextGeneration:
         answers = spread([one.answer(chat=chat) for one, chat in zip(found, chats, strict=True)], places)
         return [grouped(request, row) for request, row in zip(requests, answers, strict=True)]
 
-    def real_time(self, request: Request, bodies: list[dict[str, Any]]) -> Any:
+    def real_time(self, request: InferenceRequest, bodies: list[dict[str, Any]]) -> Any:
         """A list always, as TGI has it; several texts of a prompt as JumpStart's notebooks read them, in a list each."""
         if request.settings.num_return_sequences == 1:  # type: ignore[union-attr]
             return bodies
@@ -137,7 +137,7 @@ def _alone(body: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name == "id"}
 
 
-def grouped(request: Request, answers: Sequence[Answer]) -> list[Answer]:
+def grouped(request: InferenceRequest, answers: Sequence[Answer]) -> list[Answer]:
     """An answer for each text of `request`, where several were drawn for each: the first, with all beside it."""
     settings = request.settings
     assert isinstance(settings, Decoding)

@@ -107,7 +107,7 @@ class WholeEngine:
         prompt, model = handle.prompt, self._model
         config = self._config(handle)
         tokens = torch.tensor([prompt.tokens], device=model.device)  # (1, tokens)
-        telling = _Telling(handle, self.detokenizers.of(prompt))
+        streamer = _TokenStreamer(handle, self.detokenizers.of(prompt))
         beams = config.num_beams or 1
         with torch.random.fork_rng(enabled=bool(config.do_sample)):
             if config.do_sample:
@@ -116,17 +116,17 @@ class WholeEngine:
                 input_ids=tokens,
                 attention_mask=torch.ones_like(tokens),
                 generation_config=config,
-                logits_processor=LogitsProcessorList([telling.listener] if beams == 1 else []),
-                stopping_criteria=StoppingCriteriaList([telling.criterion]),
-                streamer=telling if beams == 1 else None,
+                logits_processor=LogitsProcessorList([streamer.listener] if beams == 1 else []),
+                stopping_criteria=StoppingCriteriaList([streamer.criterion]),
+                streamer=streamer if beams == 1 else None,
                 tokenizer=self._tokenizer,
             )  # (1, tokens and new ones)
         if beams > 1:
             new = output[0, len(prompt.tokens) :].tolist()
             logprobs = self._logprobs(output, len(new)) if prompt.settings.details else [0.0] * len(new)
             for token, logprob in zip(new, logprobs, strict=True):
-                telling.tell(token, logprob)
-        telling.end()
+                streamer.add(token, logprob)
+        streamer.end()
 
     def _logprobs(self, output: Tensor, new: int) -> list[float]:
         logits = self._model(input_ids=output[:1]).logits[0, -new - 1 : -1].float()  # (new, vocabulary)
@@ -176,15 +176,15 @@ class _Listener(LogitsProcessor):  # type: ignore[misc]  # transformers publishe
 class _Criterion(StoppingCriteria):  # type: ignore[misc]  # transformers publishes no types
     """Ends the text once its watcher has all of it, or has left."""
 
-    def __init__(self, telling: _Telling) -> None:
-        self._telling = telling
+    def __init__(self, streamer: _TokenStreamer) -> None:
+        self._streamer = streamer
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
-        over = self._telling.over
+        over = self._streamer.over
         return torch.full((input_ids.shape[0],), over, device=input_ids.device, dtype=torch.bool)
 
 
-class _Telling(BaseStreamer):  # type: ignore[misc]  # transformers publishes no types
+class _TokenStreamer(BaseStreamer):  # type: ignore[misc]  # transformers publishes no types
     """Send each token to a watcher, one late: only the next one, or the end, shows whether it was the last."""
 
     def __init__(self, handle: RequestHandle, detokenizer: Detokenizer) -> None:
@@ -205,9 +205,9 @@ class _Telling(BaseStreamer):  # type: ignore[misc]  # transformers publishes no
             return
         for token in value.reshape(-1).tolist():
             last = self.listener.last
-            self.tell(token, float(last[token]) if last is not None else 0.0)
+            self.add(token, float(last[token]) if last is not None else 0.0)
 
-    def tell(self, token: int, logprob: float) -> None:
+    def add(self, token: int, logprob: float) -> None:
         """The next token."""
         if self._finished:
             return

@@ -77,11 +77,13 @@ class NliEngine:
         for batch in self._batches(pairs):
             unread.append((batch, time.perf_counter(), self._results([pairs[index] for index in batch])))
             if len(unread) > self._unread:
-                yield from self._told(*unread.popleft())
+                yield from self._entailments(*unread.popleft())
         for one in unread:
-            yield from self._told(*one)
+            yield from self._entailments(*one)
 
-    def _told(self, batch: list[int], started: float, results: Iterator[Result]) -> Iterator[tuple[int, Entailment]]:
+    def _entailments(
+        self, batch: list[int], started: float, results: Iterator[Result]
+    ) -> Iterator[tuple[int, Entailment]]:
         for index, result in zip(batch, results, strict=True):
             seconds = time.perf_counter() - started
             if isinstance(result, DoesNotFit):

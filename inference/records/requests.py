@@ -41,7 +41,7 @@ class CancelToken:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class InferenceRequest:
     """A parsed record; `many` is set if it had a list of texts, and the answer is a list then.
 
     `prepared` has what a task made of the texts already when it checked them.
@@ -91,7 +91,9 @@ def checked_record(value: Any) -> dict[str, Any]:
     return value
 
 
-def generation_request(record: Mapping[str, Any], job: Mapping[str, Any] | None, defaults: Generation) -> Request:
+def generation_request(
+    record: Mapping[str, Any], job: Mapping[str, Any] | None, defaults: Generation
+) -> InferenceRequest:
     """Read a record of a text task. With job parameters, its own are only counted.
 
     Raises:
@@ -102,13 +104,13 @@ def generation_request(record: Mapping[str, Any], job: Mapping[str, Any] | None,
         name, texts, many = texts_of(record, ("text_inputs", "inputs"))
         own = parameters_of(record, name, tuple(GENERATION))
         if job is not None:
-            return Request(identity, texts, many, defaults.updated(job), len(own))
-        return Request(identity, texts, many, defaults.updated(own))
+            return InferenceRequest(identity, texts, many, defaults.updated(job), len(own))
+        return InferenceRequest(identity, texts, many, defaults.updated(own))
     except Invalid as error:
         raise named(error, identity) from None
 
 
-def zero_shot_request(record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
+def zero_shot_request(record: Mapping[str, Any], job: Mapping[str, Any] | None) -> InferenceRequest:
     """Read a record of classification. Its labels are data: they are used unless the job sets some.
 
     Raises:
@@ -119,11 +121,11 @@ def zero_shot_request(record: Mapping[str, Any], job: Mapping[str, Any] | None) 
         name, texts, many = texts_of(record, ("sequences", "inputs", "text_inputs"))
         own = parameters_of(record, name, ZERO_SHOT)
         if job is None:
-            return Request(identity, texts, many, Labels.of(own))
+            return InferenceRequest(identity, texts, many, Labels.of(own))
         used = dict(job)
         if used.get("candidate_labels") is None and "candidate_labels" in own:
             used["candidate_labels"] = own.pop("candidate_labels")
-        return Request(identity, texts, many, Labels.of(used), len(own))
+        return InferenceRequest(identity, texts, many, Labels.of(used), len(own))
     except Invalid as error:
         raise named(error, identity) from None
 

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from inference.decoders import TokenEvent
-from inference.records.requests import Request
+from inference.records.requests import InferenceRequest
 from inference.tasks.tasks import Answer
 from promotion.errors import PromotionError
 
@@ -26,7 +26,7 @@ class HostFailed(PromotionError):
     """The model failed on this request, and on it alone."""
 
 
-class Host(Protocol):
+class ModelHost(Protocol):
     """Connects clients, on the event loop, with the model, on its thread."""
 
     @property
@@ -34,7 +34,7 @@ class Host(Protocol):
         """True while it can answer."""
         ...
 
-    async def answers(self, requests: Sequence[Request]) -> list[list[Answer]]:
+    async def answers(self, requests: Sequence[InferenceRequest]) -> list[list[Answer]]:
         """Return for each request an answer for each of its texts. If cancelled, it drops them at once.
 
         Raises:
@@ -42,7 +42,7 @@ class Host(Protocol):
         """
         ...
 
-    def stream(self, request: Request) -> AsyncIterator[TokenEvent]:
+    def stream(self, request: InferenceRequest) -> AsyncIterator[TokenEvent]:
         """Yield the events of a request's one text; if closed early, the text is dropped."""
         ...
 

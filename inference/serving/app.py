@@ -22,7 +22,7 @@ from inference.decoders.task import TextGeneration
 from inference.errors import RecordInvalid, TooLong
 from inference.records import requests
 from inference.records.json_lines import dump_line, split_lines
-from inference.serving import Host, HostFailed
+from inference.serving import HostFailed, ModelHost
 from inference.serving.bodies import SMALL_BODY_BYTES, Bodies, Body, BodyRefused
 from inference.serving.formats import SSE_TYPE, dump
 from inference.serving.forms import Form, OwnForm, json_response, problem
@@ -51,7 +51,7 @@ class Serving(Protocol):
         """The loaded pipeline; None until the model is loaded."""
 
     @property
-    def host(self) -> Host | None:
+    def host(self) -> ModelHost | None:
         """The host that answers requests; None until the model is loaded."""
 
 
@@ -192,7 +192,7 @@ class App:
         self._bodies.release(body)
 
     async def _answered(
-        self, request: Request, body: bytearray, pipeline: Pipeline, host: Host, leave: _Once
+        self, request: Request, body: bytearray, pipeline: Pipeline, host: ModelHost, leave: _Once
     ) -> Response:
         accept = _media_type(request.headers.get("accept", ""))
         kind = _media_type(request.headers.get("content-type", "")) or "application/json"
@@ -216,7 +216,9 @@ class App:
         content = (dump_line(value) if pipeline.task.literal else dump(value)) + b"\n"
         return Response(content, media_type=accept if accept in ACCEPTED else "application/json", headers=headers)
 
-    def _parsed(self, path: str, body: bytearray, kind: str, pipeline: Pipeline) -> tuple[Form, requests.Request]:
+    def _parsed(
+        self, path: str, body: bytearray, kind: str, pipeline: Pipeline
+    ) -> tuple[Form, requests.InferenceRequest]:
         """Raises Invalid by the names of the body's own form."""
         value = _decoded(body, kind)
         form = self._form(path, value, pipeline)
@@ -242,11 +244,13 @@ class App:
             return OwnForm(value, self._hosting.task_field if pipeline.task.name == TextToText.name else None)
         return TgiForm(value, listed=path == "/", stream={"/generate": False, "/generate_stream": True}.get(path))
 
-    async def _lines(self, request: Request, body: bytearray, pipeline: Pipeline, host: Host, accept: str) -> Response:
+    async def _lines(
+        self, request: Request, body: bytearray, pipeline: Pipeline, host: ModelHost, accept: str
+    ) -> Response:
         """A line for each line, whatever is wrong with it."""
         begun = Begun()
         parsed = await asyncio.to_thread(lambda: pipeline.parse_lines(split_lines(bytes(body))))
-        good = [one for one in parsed if isinstance(one, requests.Request)]
+        good = [one for one in parsed if isinstance(one, requests.InferenceRequest)]
         answers = await _unless_left(request, host.answers(good))
         answered = await asyncio.to_thread(lambda: pipeline.finish_lines(parsed, answers, begun, stamp=True))
         counts = answered.run.counts
@@ -260,8 +264,8 @@ class App:
         self,
         request: Request,
         form: Form,
-        asked: requests.Request,
-        host: Host,
+        asked: requests.InferenceRequest,
+        host: ModelHost,
         accept: str,
         begun: Begun,
         headers: dict[str, str],

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from inference.decoders import TokenEvent
-from inference.records.requests import Request
+from inference.records.requests import InferenceRequest
 from inference.serving import HostFailed
 from inference.serving.meter import Meter
 from inference.tasks.tasks import Answer, Flowing, Task
@@ -32,7 +32,7 @@ log = logging.getLogger("inference")
 class _Line:
     """One client's requests."""
 
-    requests: Sequence[Request]
+    requests: Sequence[InferenceRequest]
     weights: Sequence[int]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[list[list[Answer]]]
@@ -80,7 +80,7 @@ class Batcher:
         """True until the batcher is stopped."""
         return not self._stopped
 
-    async def answers(self, requests: Sequence[Request]) -> list[list[Answer]]:
+    async def answers(self, requests: Sequence[InferenceRequest]) -> list[list[Answer]]:
         """Answer requests; if the client disconnects, generation stops at the engine's next step."""
         if not requests:
             return []
@@ -99,7 +99,7 @@ class Batcher:
                 request.cancel_token.cancelled = True
             raise
 
-    def stream(self, request: Request) -> AsyncIterator[TokenEvent]:
+    def stream(self, request: InferenceRequest) -> AsyncIterator[TokenEvent]:
         """Refuse the request: these models don't stream."""
         raise HostFailed("this model does not stream.")
 
@@ -118,7 +118,7 @@ class Batcher:
         inside = dict(enumerate(places))
         count = len(places)
 
-        def joining(room: int) -> list[Request]:
+        def joining(room: int) -> list[InferenceRequest]:
             nonlocal count
             with self._changed:
                 self._lines = deque(line for line in self._lines if line.waiting)
@@ -193,7 +193,7 @@ class Batcher:
                 self._lines.append(line)
         return found
 
-    def _outcomes(self, requests: Sequence[Request]) -> Sequence[Outcome]:
+    def _outcomes(self, requests: Sequence[InferenceRequest]) -> Sequence[Outcome]:
         if len(requests) == 1:
             return [self._alone(requests[0])]
         try:
@@ -203,7 +203,7 @@ class Batcher:
         # Outside the except block: the traceback holds the failed pass's tensors.
         return [self._alone(request) for request in requests]
 
-    def _alone(self, request: Request) -> Outcome:
+    def _alone(self, request: InferenceRequest) -> Outcome:
         try:
             return self._task.answer([request])[0]
         except Exception as error:  # it is told to its client

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from inference.decoders import TokenEvent
 from inference.records.json_lines import dump_line
-from inference.records.requests import Request
+from inference.records.requests import InferenceRequest
 from inference.serving.formats import LINES_TYPE, SSE_TYPE, json_line, server_sent
 from inference.tasks.tasks import Answer
 from promotion.errors import Invalid
@@ -41,11 +41,11 @@ class Form(Protocol):
         """The record for the pipeline."""
         ...
 
-    def whole(self, asked: Request, answers: Sequence[Answer], value: Any) -> Any:
+    def whole(self, asked: InferenceRequest, answers: Sequence[Answer], value: Any) -> Any:
         """The answer's body. `value` is the pipeline's own."""
         ...
 
-    def events(self, asked: Request, *, lines: bool) -> Events:
+    def events(self, asked: InferenceRequest, *, lines: bool) -> Events:
         """The stream's events, as JSON Lines where the form has them."""
         ...
 
@@ -65,14 +65,14 @@ class OwnForm:
         """Make the form of a record; see the class for `task_field`."""
         self.record, self._task_field = record, task_field
 
-    def whole(self, asked: Request, answers: Sequence[Answer], value: Any) -> Any:
+    def whole(self, asked: InferenceRequest, answers: Sequence[Answer], value: Any) -> Any:
         """Return the pipeline's value, or Hugging Face's rows for a record with `inputs`."""
         if self._task_field is None or not isinstance(self.record, dict) or self.record.get("inputs") is None:
             return value
         rows = [{self._task_field: text} for answer in answers for text in answer.fields["generated_texts"]]
         return rows or value
 
-    def events(self, asked: Request, *, lines: bool) -> Events:
+    def events(self, asked: InferenceRequest, *, lines: bool) -> Events:
         """Return the stream's form: server-sent events, or JSON Lines."""
         return OwnEvents(asked, lines=lines)
 
@@ -84,7 +84,7 @@ class OwnForm:
 class OwnEvents:
     """TGI's server-sent events, or LMI's lines."""
 
-    def __init__(self, asked: Request, *, lines: bool) -> None:
+    def __init__(self, asked: InferenceRequest, *, lines: bool) -> None:
         """Make the events of a request, as JSON Lines or server-sent events."""
         self.media_type = LINES_TYPE if lines else SSE_TYPE
         self._prompt, self._form = asked.prepared[0], json_line if lines else server_sent

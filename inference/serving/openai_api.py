@@ -9,7 +9,7 @@ from typing import Any
 
 from inference.decoders import TokenEvent
 from inference.records.neutral import off
-from inference.records.requests import Request
+from inference.records.requests import InferenceRequest
 from inference.serving.formats import SSE_TYPE, dump
 from inference.serving.forms import Events, as_object
 from inference.tasks.tasks import Answer
@@ -116,7 +116,7 @@ class OpenAiForm:
         """Return the API's name for a field of the pipeline's record."""
         return self._names.get(field, field)
 
-    def whole(self, asked: Request, answers: Sequence[Answer], value: Any) -> Any:
+    def whole(self, asked: InferenceRequest, answers: Sequence[Answer], value: Any) -> Any:
         """Return the completion object with its choices and usage."""
         choices: list[dict[str, Any]] = []
         for number, answer in enumerate(answers):
@@ -133,11 +133,11 @@ class OpenAiForm:
             "usage": usage,
         }
 
-    def events(self, asked: Request, *, lines: bool) -> Events:
+    def events(self, asked: InferenceRequest, *, lines: bool) -> Events:
         """Return the stream's form: chunks as server-sent events."""
         return _Chunks(self, asked)
 
-    def _choice(self, index: int, asked: Request, text: str, finish: str) -> dict[str, Any]:
+    def _choice(self, index: int, asked: InferenceRequest, text: str, finish: str) -> dict[str, Any]:
         if finish == "stop_sequence":
             text = _without_stop(text, asked.settings.stop)  # type: ignore[union-attr]
         choice: dict[str, Any] = {"index": index, "logprobs": None, "finish_reason": _finish(finish)}
@@ -178,7 +178,7 @@ class _Chunks:
 
     media_type = SSE_TYPE
 
-    def __init__(self, form: OpenAiForm, asked: Request) -> None:
+    def __init__(self, form: OpenAiForm, asked: InferenceRequest) -> None:
         self._form, self._prompt = form, asked.prepared[0]
         self._stops: tuple[str, ...] = asked.settings.stop  # type: ignore[union-attr]
         self._text, self._told, self._made, self._failed = "", 0, 0, False

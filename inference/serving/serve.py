@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 import uvicorn
 
 from inference.decoders.task import TextGeneration
-from inference.serving import Host
+from inference.serving import ModelHost
 from inference.serving.app import App
 from inference.serving.batcher import Batcher
 from inference.serving.connections import DRAIN_SECONDS, Connection, Server
@@ -48,7 +48,7 @@ class Model:
         """
         self._load, self._hosting, self._meter = load, hosting, meter
         self.pipeline: Pipeline | None = None
-        self.host: Host | None = None
+        self.host: ModelHost | None = None
         self.exit_code = 0
         self._thread: threading.Thread | None = None
         self._stopped = False
@@ -101,7 +101,7 @@ class Model:
         if self._thread is not None:
             self._thread.join(_END_SECONDS)
 
-    def _serve(self, host: Host) -> None:
+    def _serve(self, host: ModelHost) -> None:
         try:
             host.run()
         except Exception:
@@ -111,7 +111,7 @@ class Model:
             host.stop()
 
 
-def host_of(pipeline: Pipeline, hosting: Hosting, meter: Meter) -> Host:
+def host_of(pipeline: Pipeline, hosting: Hosting, meter: Meter) -> ModelHost:
     """Return the host that suits the pipeline's task."""
     task = pipeline.task
     if isinstance(task, TextGeneration):

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from inference.decoders import RequestHandle, TokenEvent, failed
 from inference.decoders.task import Collected, TextGeneration, grouped
-from inference.records.requests import Request
+from inference.records.requests import InferenceRequest
 from inference.serving.meter import Meter
 from inference.tasks.tasks import Answer
 
@@ -29,7 +29,7 @@ class StepHost:
         """True while the engine works and the host is not stopped."""
         return not self._stopped and self._engine.alive
 
-    async def answers(self, requests: Sequence[Request]) -> list[list[Answer]]:
+    async def answers(self, requests: Sequence[InferenceRequest]) -> list[list[Answer]]:
         """Generate complete answers for each request, one for each of its texts."""
         prompts = [(request.chat, prompt) for request in requests for prompt in request.prepared]
         if not prompts:
@@ -64,7 +64,7 @@ class StepHost:
             self._meter.first(one.first)
         return [grouped(request, [next(found) for _ in request.prepared]) for request in requests]
 
-    async def stream(self, request: Request) -> AsyncIterator[TokenEvent]:
+    async def stream(self, request: InferenceRequest) -> AsyncIterator[TokenEvent]:
         """Yield the events of one request's text as they are generated."""
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[TokenEvent] = asyncio.Queue()

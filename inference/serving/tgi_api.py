@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from inference.decoders.settings import Limits
-from inference.records.requests import Request
+from inference.records.requests import InferenceRequest
 from inference.serving.forms import Events, OwnEvents, as_object
 from inference.tasks.pipeline import Pipeline
 from inference.tasks.tasks import Answer
@@ -36,12 +36,12 @@ class TgiForm:
             value.pop("stream", None)
         self.record, self._listed = value, listed
 
-    def whole(self, asked: Request, answers: Sequence[Answer], value: Any) -> Any:
+    def whole(self, asked: InferenceRequest, answers: Sequence[Answer], value: Any) -> Any:
         """TGI's object for each text: an encoder-decoder's text under the same name as a decoder's."""
         found = [_answered(answer) for answer in answers]
         return found if self._listed or asked.many else found[0]
 
-    def events(self, asked: Request, *, lines: bool) -> Events:
+    def events(self, asked: InferenceRequest, *, lines: bool) -> Events:
         """Return the stream's form: server-sent events."""
         return OwnEvents(asked, lines=False)
 

@@ -13,7 +13,7 @@ from inference.records.counts import Counts, Run, peak_memory_bytes, worker_name
 from inference.records.json_lines import dump_line
 from inference.records.parameters import HYPER_PARAMS, named
 from inference.records.prompt_templates import Prompts
-from inference.records.requests import Request, checked_record, decode_record
+from inference.records.requests import InferenceRequest, checked_record, decode_record
 from inference.tasks.tasks import Answer, Task, Tokenizing, answer_each
 from promotion.errors import Invalid
 
@@ -75,30 +75,32 @@ class Pipeline:
         begun = Begun()
         return self._answered(self.parse_lines(lines), begun, stamp=stamp)
 
-    def tokenize_lines(self, lines: Sequence[bytes | RecordInvalid]) -> list[Request | RecordInvalid]:
+    def tokenize_lines(self, lines: Sequence[bytes | RecordInvalid]) -> list[InferenceRequest | RecordInvalid]:
         """Parse and tokenize lines, on another thread than the one that answers those before."""
         parsed = self.parse_lines(lines)
         if not isinstance(self.task, Tokenizing):
             return parsed
         try:
-            good = iter(self.task.tokenized([request for request in parsed if isinstance(request, Request)]))
+            good = iter(self.task.tokenized([request for request in parsed if isinstance(request, InferenceRequest)]))
         except Exception:
             # `answer_parsed` finds the record at fault: it tries each alone.
             log.exception("tokenizing failed")
             return parsed
-        return [next(good) if isinstance(request, Request) else request for request in parsed]
+        return [next(good) if isinstance(request, InferenceRequest) else request for request in parsed]
 
-    def answer_parsed(self, parsed: Sequence[Request | RecordInvalid]) -> Answered:
+    def answer_parsed(self, parsed: Sequence[InferenceRequest | RecordInvalid]) -> Answered:
         """Return an output line for each parsed line, in order."""
         return self._answered(parsed, Begun())
 
-    def _answered(self, parsed: Sequence[Request | RecordInvalid], begun: Begun, *, stamp: bool = False) -> Answered:
-        answers = answer_each(self.task, [request for request in parsed if isinstance(request, Request)])
+    def _answered(
+        self, parsed: Sequence[InferenceRequest | RecordInvalid], begun: Begun, *, stamp: bool = False
+    ) -> Answered:
+        answers = answer_each(self.task, [request for request in parsed if isinstance(request, InferenceRequest)])
         return self.finish_lines(parsed, answers, begun, stamp=stamp)
 
-    def parse_lines(self, lines: Sequence[bytes | RecordInvalid]) -> list[Request | RecordInvalid]:
+    def parse_lines(self, lines: Sequence[bytes | RecordInvalid]) -> list[InferenceRequest | RecordInvalid]:
         """Parse each line into a request, or into the error of the line."""
-        parsed: list[Request | RecordInvalid] = []
+        parsed: list[InferenceRequest | RecordInvalid] = []
         for line in lines:
             try:
                 if isinstance(line, RecordInvalid):
@@ -110,7 +112,7 @@ class Pipeline:
 
     def finish_lines(
         self,
-        parsed: Sequence[Request | RecordInvalid],
+        parsed: Sequence[InferenceRequest | RecordInvalid],
         answers: Sequence[Sequence[Answer]],
         begun: Begun,
         *,
@@ -142,7 +144,7 @@ class Pipeline:
         request = self.parse_record(value)
         return self.finish_record(request, self.task.answer([request])[0], begun)
 
-    def parse_record(self, value: Any) -> Request:
+    def parse_record(self, value: Any) -> InferenceRequest:
         """Parse a real-time request.
 
         Raises:
@@ -150,7 +152,7 @@ class Pipeline:
         """
         return self._parse(checked_record(value))
 
-    def finish_record(self, request: Request, answers: Sequence[Answer], begun: Begun) -> tuple[Any, Run]:
+    def finish_record(self, request: InferenceRequest, answers: Sequence[Answer], begun: Begun) -> tuple[Any, Run]:
         """The body of a real-time answer.
 
         Raises:
@@ -179,7 +181,7 @@ class Pipeline:
             return int(torch.cuda.max_memory_allocated())
         return peak_memory_bytes()
 
-    def _parse(self, record: Mapping[str, Any]) -> Request:
+    def _parse(self, record: Mapping[str, Any]) -> InferenceRequest:
         try:
             return self.task.parse(self.prompts.applied(record), self._job)
         except RecordInvalid:
@@ -187,7 +189,7 @@ class Pipeline:
         except Invalid as error:
             raise named(error, record.get("id")) from None
 
-    def _value(self, request: Request, answers: Sequence[Answer], counts: Counts) -> Any:
+    def _value(self, request: InferenceRequest, answers: Sequence[Answer], counts: Counts) -> Any:
         error = next((answer.error for answer in answers if answer.error), None)
         _count(counts, request, answers)
         if error:
@@ -202,7 +204,7 @@ class Pipeline:
         return {"approval_id": self.approval_id} if self.approval_id else {}
 
 
-def _count(counts: Counts, request: Request, answers: Sequence[Answer]) -> None:
+def _count(counts: Counts, request: InferenceRequest, answers: Sequence[Answer]) -> None:
     counts.errors += any(answer.error for answer in answers)
     counts.truncated += any(answer.truncated for answer in answers)
     counts.repeated_inputs += sum(answer.repeated for answer in answers)

@@ -21,7 +21,7 @@ from inference.models.languages import Languages
 from inference.models.loading import Loaded
 from inference.models.tokenizing import Encoded, Encoder, decoder_reach
 from inference.records.parameters import Generation
-from inference.records.requests import CancelToken, Request, generation_request
+from inference.records.requests import CancelToken, InferenceRequest, generation_request
 
 log = logging.getLogger("inference")
 
@@ -59,7 +59,7 @@ class Task(Protocol):
         """Raise Invalid for job parameters that no record could be answered with."""
         ...
 
-    def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
+    def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> InferenceRequest:
         """Parse a record.
 
         Raises:
@@ -67,15 +67,15 @@ class Task(Protocol):
         """
         ...
 
-    def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
+    def answer(self, requests: Sequence[InferenceRequest]) -> list[list[Answer]]:
         """Return, for each request in order, an answer for each of its texts."""
         ...
 
-    def weigh(self, request: Request) -> int:
+    def weigh(self, request: InferenceRequest) -> int:
         """Estimate the tokens of a request; requests in one forward pass share a budget of tokens."""
         ...
 
-    def real_time(self, request: Request, bodies: list[dict[str, Any]]) -> Any:
+    def real_time(self, request: InferenceRequest, bodies: list[dict[str, Any]]) -> Any:
         """Return the body of a real-time answer, from an object for each text."""
         ...
 
@@ -85,7 +85,7 @@ class Task(Protocol):
 
 
 # Requests that came meanwhile, for at most so many texts, without waiting.
-Joining = Callable[[int], Sequence[Request]]
+Joining = Callable[[int], Sequence[InferenceRequest]]
 
 
 @runtime_checkable
@@ -94,7 +94,7 @@ class Flowing(Protocol):
 
     joins: bool
 
-    def flow(self, requests: Sequence[Request], joining: Joining) -> Iterator[tuple[int, list[Answer]]]:
+    def flow(self, requests: Sequence[InferenceRequest], joining: Joining) -> Iterator[tuple[int, list[Answer]]]:
         """Yield each request's number and answers when they are ready; joining requests continue the numbers."""
         ...
 
@@ -103,7 +103,7 @@ class Flowing(Protocol):
 class Tokenizing(Protocol):
     """A task whose requests can be tokenized on another thread than the one that answers them."""
 
-    def tokenized(self, requests: Sequence[Request]) -> list[Request]:
+    def tokenized(self, requests: Sequence[InferenceRequest]) -> list[InferenceRequest]:
         """Return the requests with what `answer` would tokenize."""
         ...
 
@@ -113,7 +113,7 @@ class EncoderTask:
 
     literal = True
 
-    def real_time(self, request: Request, bodies: list[dict[str, Any]]) -> Any:
+    def real_time(self, request: InferenceRequest, bodies: list[dict[str, Any]]) -> Any:
         return bodies if request.many else bodies[0]
 
     def line(self, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,33 +149,35 @@ class TextToText(EncoderTask):
         """Raise Invalid for job parameters that no record could be answered with."""
         self._languages.resolved(self._defaults.updated(job))
 
-    def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
+    def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> InferenceRequest:
         """Parse a record, with its generation settings and languages resolved."""
         request = generation_request(record, job, self._defaults)
         assert isinstance(request.settings, Generation)
         return replace(request, settings=self._languages.resolved(request.settings))
 
-    def weigh(self, request: Request) -> int:
+    def weigh(self, request: InferenceRequest) -> int:
         """Estimate the tokens of a request: source and new tokens, times beams or returned sequences."""
         settings = request.settings
         assert isinstance(settings, Generation)
         width = max(settings.num_beams, settings.num_return_sequences)
         return width * sum(self._encoder.about(text) + most_new_tokens(settings) for text in request.texts)
 
-    def tokenized(self, requests: Sequence[Request]) -> list[Request]:
+    def tokenized(self, requests: Sequence[InferenceRequest]) -> list[InferenceRequest]:
         """Return the requests with their texts' tokens, by a tokenizer that no other thread uses."""
         return _with_tokens(requests, self._ahead)
 
-    def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
+    def answer(self, requests: Sequence[InferenceRequest]) -> list[list[Answer]]:
         """Answer all requests, in order."""
         found = dict(self._flow(requests, None))
         return [found[number] for number in range(len(requests))]
 
-    def flow(self, requests: Sequence[Request], joining: Joining) -> Iterator[tuple[int, list[Answer]]]:
+    def flow(self, requests: Sequence[InferenceRequest], joining: Joining) -> Iterator[tuple[int, list[Answer]]]:
         """Yield answers as they are ready, while `joining` adds requests (continuous batching)."""
         return self._flow(requests, joining)
 
-    def _flow(self, requests: Sequence[Request], joining: Joining | None) -> Iterator[tuple[int, list[Answer]]]:
+    def _flow(
+        self, requests: Sequence[InferenceRequest], joining: Joining | None
+    ) -> Iterator[tuple[int, list[Answer]]]:
         """By number of request, as they are ready."""
         # By prompt number: its source, and its requests' texts. Only those in progress are kept: a flow may be endless.
         asked: dict[int, tuple[Encoded, list[tuple[int, int]]]] = {}
@@ -183,7 +185,7 @@ class TextToText(EncoderTask):
         missing: dict[int, int] = {}
         came = prompted = 0
 
-        def enter(requests: Sequence[Request]) -> list[Prompt]:
+        def enter(requests: Sequence[InferenceRequest]) -> list[Prompt]:
             nonlocal came, prompted
             wanted: dict[tuple[str, Generation], list[tuple[int, int]]] = {}
             waiting: dict[tuple[str, Generation], list[CancelToken]] = {}
@@ -226,7 +228,7 @@ class TextToText(EncoderTask):
         return Answer({"generated_texts": texts}, tokens_in, tokens_out, truncated, seconds=seconds)
 
 
-def _with_tokens(requests: Sequence[Request], encoder: Encoder) -> list[Request]:
+def _with_tokens(requests: Sequence[InferenceRequest], encoder: Encoder) -> list[InferenceRequest]:
     """Requests with an `Encoded` for each of their texts; equal texts are tokenized once."""
     texts: dict[str | None, dict[str, None]] = {}
     for request in requests:
@@ -241,7 +243,7 @@ def _with_tokens(requests: Sequence[Request], encoder: Encoder) -> list[Request]
     ]
 
 
-def _language(request: Request) -> str | None:
+def _language(request: InferenceRequest) -> str | None:
     return request.settings.src_lang if isinstance(request.settings, Generation) else None
 
 
@@ -258,7 +260,7 @@ def _within(settings: Generation, reach: int | None) -> Generation:
     )
 
 
-def answer_each(task: Task, requests: Sequence[Request]) -> list[list[Answer]]:
+def answer_each(task: Task, requests: Sequence[InferenceRequest]) -> list[list[Answer]]:
     """Answer `requests` together; after a failure each alone, so that only the broken one is an error."""
     try:
         return task.answer(requests)
@@ -269,7 +271,7 @@ def answer_each(task: Task, requests: Sequence[Request]) -> list[list[Answer]]:
     return [_alone(task, request) for request in requests]
 
 
-def _alone(task: Task, request: Request) -> list[Answer]:
+def _alone(task: Task, request: InferenceRequest) -> list[Answer]:
     try:
         return task.answer([request])[0]
     except Exception as error:

@@ -15,7 +15,7 @@ from inference.models.configuration import ZERO_SHOT
 from inference.models.loading import Loaded
 from inference.models.tokenizing import Encoded, Encoder
 from inference.records.parameters import Labels
-from inference.records.requests import Request, zero_shot_request
+from inference.records.requests import InferenceRequest, zero_shot_request
 from inference.tasks.score_cache import ScoreCache, Scored
 from inference.tasks.tasks import Answer, EncoderTask, spread
 from promotion.errors import Invalid
@@ -50,7 +50,7 @@ class ZeroShot(EncoderTask):
         """Raise Invalid for job parameters that no record could be answered with."""
         Labels.of({"candidate_labels": ["any"], **{name: value for name, value in job.items() if value is not None}})
 
-    def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
+    def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> InferenceRequest:
         """Parse a record, and refuse labels that are longer than the model's input."""
         request = zero_shot_request(record, job)
         assert isinstance(request.settings, Labels)
@@ -59,19 +59,19 @@ class ZeroShot(EncoderTask):
                 raise Invalid("candidate_labels", f"{label[:40]!r}… is longer than the model can take.")
         return request
 
-    def weigh(self, request: Request) -> int:
+    def weigh(self, request: InferenceRequest) -> int:
         """Estimate the tokens of all pairs of text and hypothesis."""
         assert isinstance(request.settings, Labels)
         hypotheses = [self._encoder.about(one) for one in request.settings.hypotheses]
         return sum(len(hypotheses) * self._encoder.about(text) + sum(hypotheses) for text in request.texts)
 
-    def tokenized(self, requests: Sequence[Request]) -> list[Request]:
+    def tokenized(self, requests: Sequence[InferenceRequest]) -> list[InferenceRequest]:
         """Return the requests with their pairs' tokens, by a tokenizer that no other thread uses."""
         pairs = dict.fromkeys(pair for request in requests for pair in _pairs(request))
         found = dict(zip(pairs, _encoded_pairs(self._ahead, list(pairs)), strict=True))
         return [replace(request, prepared=tuple(found[pair] for pair in _pairs(request))) for request in requests]
 
-    def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
+    def answer(self, requests: Sequence[InferenceRequest]) -> list[list[Answer]]:
         """Answer all requests, in order; equal pairs are computed once, in this call and those before."""
         pairs: dict[tuple[str, str], int] = {}
         wanted: dict[tuple[str, Labels], list[int]] = {}
@@ -133,7 +133,7 @@ def ranked(text: str, settings: Labels, logits: Sequence[Entailment]) -> dict[st
     return {"sequence": text, "labels": labels, "scores": [float(scores[place]) for place in best_first]}
 
 
-def _pairs(request: Request) -> list[tuple[str, str]]:
+def _pairs(request: InferenceRequest) -> list[tuple[str, str]]:
     assert isinstance(request.settings, Labels)
     return [(text, hypothesis) for text in request.texts for hypothesis in request.settings.hypotheses]
 

@@ -31,7 +31,7 @@ class Published(Struct, frozen=True, kw_only=True):
     others: tuple[int, ...] = ()
 
 
-class Told(Struct, frozen=True, kw_only=True):
+class ChannelInput(Struct, frozen=True, kw_only=True):
     """Input of a channel's rule."""
 
     channel: str
@@ -42,7 +42,7 @@ class Told(Struct, frozen=True, kw_only=True):
 def handler(event: dict[str, object], context: object) -> dict[str, object]:
     """Raise the channel's error, so that Lambda retries and finally puts the event on the dead-letter queue."""
     try:
-        told = msgspec.convert(event, Told)
+        told = msgspec.convert(event, ChannelInput)
         found = _event(told.detail)
     except (Invalid, msgspec.ValidationError) as error:
         logger.error("event refused", extra={"reason": str(error)})
@@ -52,7 +52,7 @@ def handler(event: dict[str, object], context: object) -> dict[str, object]:
         return {"ignored": "not for this channel"}
     if config().mail.settles and found.kind in SETTLED and told.source != names.CHANNELS_SOURCE:
         return {"ignored": "told once its mail is due"}
-    sender(channel, client).tell(_notice(found, told.detail.others))
+    sender(channel, client).notify(_notice(found, told.detail.others))
     about = {"model_package_group": found.group, "model_package_version": found.version}
     logger.info(
         "channel told", extra={"channel": told.channel, "kind": found.kind, "sequence": found.sequence, **about}

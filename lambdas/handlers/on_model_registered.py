@@ -54,11 +54,11 @@ def handler(event: dict[str, Any], context: object) -> None:
         try:
             take(json.loads(record["body"]), context)
         except Exception:
-            come_back(record["receiptHandle"], int(record["attributes"]["ApproximateReceiveCount"]) * _WAIT_S)
+            retry_after(record["receiptHandle"], int(record["attributes"]["ApproximateReceiveCount"]) * _WAIT_S)
             raise
 
 
-def come_back(receipt: str, seconds: int) -> None:
+def retry_after(receipt: str, seconds: int) -> None:
     """Make a message visible again soon; if that call fails, it is redelivered after the queue's visibility timeout."""
     try:
         client("sqs").change_message_visibility(
@@ -72,7 +72,7 @@ def take(event: Mapping[str, Any], context: object) -> dict[str, object]:
     """Process an event of a package, of a hashing job, or of another function of this service."""
     if event.get("detail-type") == names.PROCESSING_STATE_CHANGE:
         arn = artifact_hashing.package_of(event)
-        return look_after(arn) if arn else {"ignored": "not a job that hashes"}
+        return continue_hashing(arn) if arn else {"ignored": "not a job that hashes"}
     try:
         change = parse_change(event)
     except Invalid as error:
@@ -84,7 +84,7 @@ def take(event: Mapping[str, Any], context: object) -> dict[str, object]:
         logger.info("group not governed", extra={"model_package_group": group})
         return {"ignored": "group not governed"}
     if event.get("hashing"):
-        return look_after(change.ModelPackageArn)
+        return continue_hashing(change.ModelPackageArn)
     if isinstance(lost := event.get("lost"), int) and ledger().version(group, lost) is not None:
         # The sweep sends one every few minutes while a registration waits; hashing for each would keep the queue full.
         logger.info("it only waited", extra={"model_package_arn": change.ModelPackageArn})
@@ -97,10 +97,10 @@ def take(event: Mapping[str, Any], context: object) -> dict[str, object]:
     return register(change.ModelPackageArn, by_job=bool(event.get("by_job")), budget=_budget(context), asked=asked)
 
 
-def look_after(arn: str) -> dict[str, object]:
+def continue_hashing(arn: str) -> dict[str, object]:
     """Continue to hash a package that is already registered."""
     package, _ = describe(client("sagemaker"), arn, config().identity.requesters)
-    return artifact_hashing.look_after(_with_image_digests(package))
+    return artifact_hashing.continue_hashing(_with_image_digests(package))
 
 
 def _asked(group: str, arn: str, sequence: object) -> str:
@@ -178,7 +178,7 @@ def register(
         },
     )
     if package.hashing:
-        artifact_hashing.look_after(package)
+        artifact_hashing.continue_hashing(package)
     if readers := execution_roles():
         share_group(client("sagemaker"), package.arn, package.group, readers)
     if description.get("ModelApprovalStatus") in (names.APPROVED, names.REJECTED):

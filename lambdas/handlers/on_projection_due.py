@@ -55,21 +55,23 @@ def handler(event: dict[str, Any], context: object) -> dict[str, object]:
     left: list[dict[str, str]] = []
     for record in event["Records"]:
         woken = json.loads(record["body"])
-        failures = send_digest() if woken["group"] == names.DIGEST else bring(woken["group"], later="later" in woken)
+        failures = (
+            send_digest() if woken["group"] == names.DIGEST else project_group(woken["group"], later="later" in woken)
+        )
         for failure in failures:
             logger.error("target left behind", extra=structs.asdict(failure))
         tries = int(record["attributes"]["ApproximateReceiveCount"])
         if failures and tries < TRIES:
             left.append({"itemIdentifier": record["messageId"]})
-            come_back(record["receiptHandle"], WAITS_S[tries - 1])
+            retry_after(record["receiptHandle"], WAITS_S[tries - 1])
         else:
             set_aside(failures, record["messageId"])
     return {"batchItemFailures": left}
 
 
-def bring(group: str, *, later: bool) -> list[Failure]:
+def project_group(group: str, *, later: bool) -> list[Failure]:
     """Project a group's events, and send its delayed mail that is due; `later` marks a wake for that mail only."""
-    told = {name: Told(name, target) for name, target in targets().items()}
+    told = {name: LoggedTarget(name, target) for name, target in targets().items()}
     failures, cursors = project(group, ledger=ledger(), cursors=cursors_table(), targets=told)
     logger.info("projected", extra={"model_package_group": group, "cursors": cursors})
     return [*failures, *_mailed(group, lambda: mail().release(group, again=later))]
@@ -88,7 +90,7 @@ def _mailed(group: str, send: Callable[[], None]) -> list[Failure]:
     return []
 
 
-class Told:
+class LoggedTarget:
     """A target that logs a line for each event that is projected to it."""
 
     def __init__(self, name: str, target: Target) -> None:
@@ -110,7 +112,7 @@ class Told:
             )
 
 
-def come_back(receipt: str, seconds: int) -> None:
+def retry_after(receipt: str, seconds: int) -> None:
     """Make a message visible again soon; if that call fails, it is redelivered after the queue's visibility timeout."""
     try:
         client("sqs").change_message_visibility(
@@ -194,7 +196,7 @@ def mail() -> SettlingMail:
     )
     held = HeldMail(client("dynamodb"), variables().projections_table, client("sqs"), variables().later_queue_url)
     channels = config().channels
-    tell = ChannelMessages(client("events"), variables().event_bus_name, channels).tell if channels else None
+    tell = ChannelMessages(client("events"), variables().event_bus_name, channels).announce if channels else None
     return SettlingMail(sent_by, held, ledger(), config(), links(), config().mail.settles, now, tell)
 
 

@@ -26,7 +26,7 @@ from lambdas.shared.variables import variables
 from promotion import names
 from promotion.aws.keys import held_by
 from promotion.aws.ledger_table.anchors import AnchorBucket
-from promotion.aws.ledger_table.checking import Installation, check_groups, known_groups, strangers
+from promotion.aws.ledger_table.checking import Installation, check_groups, differences_of_no_group, known_groups
 from promotion.aws.ledger_table.checkpoints import CheckpointBuckets
 from promotion.aws.ledger_table.cursors import DynamoCursors
 from promotion.aws.ledger_table.differences import DynamoDifferences
@@ -36,7 +36,7 @@ from promotion.aws.s3.attestations import EvidenceBucket
 from promotion.aws.sagemaker.registry import RegistryTarget
 from promotion.client.signature import holds, public_keys
 from promotion.ledger.events import OpenDifferences
-from promotion.ledger.verify import Found, Verifier
+from promotion.ledger.verify import Mismatch, Verifier
 
 # The number of groups that one call verifies. More groups go through the queue, one page per message.
 PAGE = 50
@@ -64,7 +64,7 @@ def handler(event: dict[str, Any], context: Lambda | None) -> dict[str, Any]:
     count(names.PARAMETERS_METRIC, len(parameters))
     logger.info("verification begins", extra={"groups": len(groups), "parameters": len(parameters)})
     marks = Marks()
-    found = _told("", strangers(here, groups, parameters), marks)
+    found = _log_differences("", differences_of_no_group(here, groups, parameters), marks)
     if len(groups) <= PAGE:
         return _verify(groups, context, marks, found=found)
     for start in range(0, len(groups), PAGE):
@@ -79,7 +79,7 @@ def _verify(groups: list[str], context: Lambda | None, marks: Marks, *, found: i
     left = _while_time_is_left(groups, context)
     for group, differences in check_groups(here, left, pause=time.sleep, passed_on=partial(_passed_on, context)):
         verified += 1
-        found += _told(group, differences, marks)
+        found += _log_differences(group, differences, marks)
         if not any(_is_ledgers(each) for each in differences):
             try:
                 anchored += _anchor(group)
@@ -113,7 +113,7 @@ def _queue(groups: list[str]) -> None:
     client("sqs").send_message(QueueUrl=variables().verify_queue_url, MessageBody=json.dumps({"groups": groups}))
 
 
-def _told(group: str, differences: list[Found], marks: Marks) -> int:
+def _log_differences(group: str, differences: list[Mismatch], marks: Marks) -> int:
     marks.keep(group, [each.difference.line for each in differences])
     for each in differences:
         logger.error("differs", extra={"model_package_group": group, "difference": each.difference.line})
@@ -140,7 +140,7 @@ class Marks:
             logger.exception("differences not kept", extra={"model_package_group": group})
 
 
-def _is_ledgers(found: Found) -> bool:
+def _is_ledgers(found: Mismatch) -> bool:
     return found.difference.what in ("ledger", "unverified")
 
 

@@ -38,7 +38,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _REFUSALS = ("AccessDeniedException", "ResourceLimitExceeded", "ValidationException")
 
 
-def look_after(package: Package) -> dict[str, object]:
+def continue_hashing(package: Package) -> dict[str, object]:
     """Do the next step of hashing `package`: start its job, wait for it, record its result, or retry."""
     failed: Mapping[str, object] | None = None
     try:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from promotion.cli.progress import Progress
-from promotion.cli.tables import tell
+from promotion.cli.tables import print_line
 from promotion.client.envelope import opened
 from promotion.client.resolve import find_public_key
 from promotion.client.signature import holds, public_keys
@@ -16,7 +16,7 @@ from promotion.domain.model import Head
 from promotion.errors import IntegrityError, Invalid
 from promotion.ledger import attestation, decision_export
 from promotion.ledger.chain import read_chain
-from promotion.ledger.checked import Book, StoredHead
+from promotion.ledger.checked import LedgerReader, StoredHead
 from promotion.ledger.events import Event, check_chain
 from promotion.ledger.payloads import ModelPromoted
 from promotion.rendering import record
@@ -89,7 +89,7 @@ def _chain(group: str, command: str) -> tuple[Head, list[Event]]:
 class _Followed:
     """A ledger that reports its reading to a progress."""
 
-    def __init__(self, book: Book, progress: Progress) -> None:
+    def __init__(self, book: LedgerReader, progress: Progress) -> None:
         self._book = book
         self._progress = progress
 
@@ -148,10 +148,10 @@ def check_bundle(path: str, public_key: str | None) -> int:
     request = decision_export.request_of(found)
     events = found.read_events()
     last = events[-1]
-    tell(f"{found.request_id} is as it was recorded: {request.state.lower()}.")
+    print_line(f"{found.request_id} is as it was recorded: {request.state.lower()}.")
     for event in events:
         if event.version == request.version:
-            tell(f"{event.sequence:>5}  {event.time:%Y-%m-%d %H:%M:%S}  {sentence(event)}")
+            print_line(f"{event.sequence:>5}  {event.time:%Y-%m-%d %H:%M:%S}  {sentence(event)}")
     print(f"Signed up to event {last.sequence} ({last.hash[:12]}), under the policy {last.policy_digest[:12]}.")
     return 0
 
@@ -169,13 +169,13 @@ def _say_attestation(envelope: dict[str, object], signed: Callable[[bytes, str],
     statement = opened(envelope, signed)
     found = attestation.read_predicate(statement)
     package = found.package
-    tell(
+    print_line(
         f"{package.group} v{package.version} was promoted into {found.environment} at {found.promoted_at:%Y-%m-%d %H:%M:%S} UTC."
     )
     for each in found.approvals:
-        tell(f"  approved by {each.by.name or each.by.subject} at {each.at:%Y-%m-%d %H:%M:%S}: {each.reason}")
+        print_line(f"  approved by {each.by.name or each.by.subject} at {each.at:%Y-%m-%d %H:%M:%S}: {each.reason}")
     for subject in statement.get("subject", []):
-        tell(f"  {subject['digest']['sha256']}  {subject['name']}")
+        print_line(f"  {subject['digest']['sha256']}  {subject['name']}")
     print(
         f"Signed; event {found.ledger.sequence} ({found.ledger.hash[:12]}), under the policy {found.policy_digest[:12]}."
     )

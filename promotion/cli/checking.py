@@ -28,7 +28,7 @@ from promotion.client.resolve import find_public_key
 from promotion.client.signature import holds, public_keys
 from promotion.errors import UNREADABLE, Conflict, Invalid
 from promotion.formatting import counted, one_line
-from promotion.ledger.verify import Found, Verifier
+from promotion.ledger.verify import Mismatch, Verifier
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageAttributeValueOutputTypeDef
@@ -43,7 +43,7 @@ def verify(group: str | None, *, repair: bool, as_json: bool) -> int:
     """Print each difference in one line; with `repair`, repair the projections, never the ledger."""
     service = _installation()
     found = _check(service, group)
-    repaired: list[Found] = []
+    repaired: list[Mismatch] = []
     if repair:
         repaired = [each for _, each in found if _repaired(each)]
         wake({name for name, each in found if each.difference.what == "projection"})
@@ -65,7 +65,7 @@ def verify(group: str | None, *, repair: bool, as_json: bool) -> int:
     return 1 if found else 0
 
 
-def _keep_open(group: str | None, found: Iterable[tuple[str, Found]]) -> None:
+def _keep_open(group: str | None, found: Iterable[tuple[str, Mismatch]]) -> None:
     """Store the differences left after a repair, as the daily verification does, so that the board shows them."""
     lines: dict[str, list[str]] = {group: []} if group else {}
     for name, each in found:
@@ -81,7 +81,7 @@ def _keep_open(group: str | None, found: Iterable[tuple[str, Found]]) -> None:
         # The next daily verification writes it.
 
 
-def _repaired(each: Found) -> bool:
+def _repaired(each: Mismatch) -> bool:
     """Repair a difference; return False if it has no repair or AWS denies it."""
     if each.repair is None:
         return False
@@ -115,10 +115,10 @@ def _has_events(group: str) -> bool:
         return True
 
 
-def _check(service: Installation, group: str | None) -> list[tuple[str, Found]]:
+def _check(service: Installation, group: str | None) -> list[tuple[str, Mismatch]]:
     if group is not None and not _has_events(group) and group not in _anchored(service, group):
         raise Invalid("GROUP", f"this service knows no model package group {group}.")
-    found: list[tuple[str, Found]] = []
+    found: list[tuple[str, Mismatch]] = []
     with Progress("verify") as progress:
         progress.at("reading parameters")
         for name, differences in check(

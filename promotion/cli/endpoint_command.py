@@ -9,9 +9,9 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from promotion import names
-from promotion.cli.reading import told
+from promotion.cli.reading import endpoint_line
 from promotion.cli.service import client, config, ledger, prefix
-from promotion.cli.tables import tell
+from promotion.cli.tables import print_line
 from promotion.errors import Invalid
 
 
@@ -40,9 +40,11 @@ def status(group: str, environment: str, *, as_json: bool) -> int:
         )
         return 0
     seen = state.endpoint.status or state.endpoint.removed
-    tell(f"{group} in {environment}: {told(state.endpoint) if seen else f'the endpoint {name} is not there yet.'}")
+    print_line(
+        f"{group} in {environment}: {endpoint_line(state.endpoint) if seen else f'the endpoint {name} is not there yet.'}"
+    )
     print(f"  live       {f'v{state.live}' if state.live is not None else 'nothing'}")
-    tell(f"  SageMaker  {_said(found)}")
+    print_line(f"  SageMaker  {_said(found)}")
     return 0
 
 

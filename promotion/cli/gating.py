@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from promotion.cli.tables import table, tell
+from promotion.cli.tables import print_line, table
 from promotion.config import loading as configuration
 from promotion.config.loading import Config
 from promotion.domain.gate_result import GateResult
@@ -138,10 +138,10 @@ def _tell(found: Explained, *, as_json: bool) -> int:
     failed = [gate for gate in found.gates if not gate.open]
     who = f"{found.model_package_group}{version} into {found.environment}"
     if found.problem:
-        tell(f"{who}: {found.problem}")
+        print_line(f"{who}: {found.problem}")
         return code
     how = "as its request was judged" if found.judged == "recorded" else "as it stands now"
-    tell(f"{who}, on {found.evidence}, {how}:")
+    print_line(f"{who}, on {found.evidence}, {how}:")
     if not found.gates:
         print(f"  no gates are set for {found.environment}")
         return code
@@ -158,7 +158,7 @@ def _tell(found: Explained, *, as_json: bool) -> int:
     ]
     table(rows, indent="  ")
     for gate in failed:
-        tell(f"  {gate_why(gate)}")
+        print_line(f"  {gate_why(gate)}")
     print(f"{len(failed)} of {len(found.gates)} failed." if failed else "All passed.")
     return code
 

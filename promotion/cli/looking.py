@@ -122,7 +122,7 @@ def _notify(options: argparse.Namespace) -> int:
     results: dict[str, str] = {}
     for name in [options.channel] if options.channel else channels:
         try:
-            sender(channels[name], client).tell(told)
+            sender(channels[name], client).notify(told)
             results[name] = ""
         except (ChannelFailed, PromotionError) as error:
             results[name] = one_line(str(error), 300)

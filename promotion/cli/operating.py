@@ -16,7 +16,7 @@ from botocore.awsrequest import AWSRequest
 from promotion.aws.caller_identity import PROOF_HEADER, prove
 from promotion.cli.missing import NO_CREDENTIALS
 from promotion.cli.service import client, config, installation
-from promotion.cli.tables import tell
+from promotion.cli.tables import print_line
 from promotion.errors import Invalid, PromotionError, Refused
 
 TIMEOUT_S = 30
@@ -37,9 +37,9 @@ def operate(operation: str, given: dict[str, str], *, as_json: bool) -> int:
     from promotion.rendering.sentences import sentence
 
     for event in msgspec.convert(answer["events"], tuple[Event, ...]):
-        tell(f"{event.sequence:>5}  {sentence(event)}")
+        print_line(f"{event.sequence:>5}  {sentence(event)}")
     if answer.get("note"):
-        tell(f"{given.get('group', operation)}: {answer['note']}")
+        print_line(f"{given.get('group', operation)}: {answer['note']}")
     return 0
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from promotion import names
 from promotion.cli.service import config, config_of, installation, ledger, open_differences, refused_mail
-from promotion.cli.tables import table, tell
+from promotion.cli.tables import print_line, table
 from promotion.domain.model import EndpointState, EnvironmentState
 from promotion.domain.pending import STOPS
 from promotion.errors import UNREADABLE, Invalid
@@ -74,7 +74,7 @@ def status(group: str | None, *, as_json: bool) -> int:
         )
     for state in states:
         if state.endpoint.status or state.endpoint.removed:
-            print(one_line(f"{state.group} in {state.name}: {told(state.endpoint)}", 1000))
+            print(one_line(f"{state.group} in {state.name}: {endpoint_line(state.endpoint)}", 1000))
     return 1 if broken else 0
 
 
@@ -103,7 +103,7 @@ def _order() -> list[str]:
         return list(installation().get("inference_machines") or ())
 
 
-def told(endpoint: EndpointState) -> str:
+def endpoint_line(endpoint: EndpointState) -> str:
     """An endpoint as it was last seen, in a line."""
     serves = f"serves v{endpoint.version}" if endpoint.version is not None else "serves nothing"
     if endpoint.removed:
@@ -131,7 +131,7 @@ def history(group: str, version: int | None, *, as_json: bool, as_csv: bool = Fa
         _csv(shown)
         return 0
     for event in shown:
-        tell(f"{event.sequence:>5}  {event.time:%Y-%m-%d %H:%M:%S}  {sentence(event)}  [{event.hash[:10]}]")
+        print_line(f"{event.sequence:>5}  {event.time:%Y-%m-%d %H:%M:%S}  {sentence(event)}  [{event.hash[:10]}]")
     return 0
 
 

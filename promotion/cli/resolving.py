@@ -10,7 +10,7 @@ import boto3
 
 from promotion import names
 from promotion.cli.progress import Progress
-from promotion.cli.tables import tell
+from promotion.cli.tables import print_line
 from promotion.client.place import check_environment, place
 from promotion.client.resolve import resolve
 from promotion.errors import NotApproved
@@ -40,17 +40,17 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(dict(model.record), indent=2, default=str))
         return 0
-    tell(f"{model.model_package_group} v{model.model_package_version} is live in {model.environment}")
-    tell(f"  package   {model.model_package_arn}")
+    print_line(f"{model.model_package_group} v{model.model_package_version} is live in {model.environment}")
+    print_line(f"  package   {model.model_package_arn}")
     for container in model.containers:
         count = f"  ({len(container.objects.members)} files)" if container.objects else ""
-        tell(f"  artifact  {container.model_data_url}{count}")
+        print_line(f"  artifact  {container.model_data_url}{count}")
         if container.model_data_version_id:
-            tell(f"  version   {container.model_data_version_id}")
-        tell(f"  sha256    {container.sha256}{'  (verified)' if options.artifact or options.by_version else ''}")
+            print_line(f"  version   {container.model_data_version_id}")
+        print_line(f"  sha256    {container.sha256}{'  (verified)' if options.artifact or options.by_version else ''}")
         if container.objects and options.by_version:
             for each in container.objects.members:
-                tell(f"  file      {each.path}  {each.version_id or 'the bucket keeps no versions'}")
-        tell(f"  image     {container.image}")
-    tell(f"  approved  {model.approved_at} by {', '.join(model.approved_by)}")
+                print_line(f"  file      {each.path}  {each.version_id or 'the bucket keeps no versions'}")
+        print_line(f"  image     {container.image}")
+    print_line(f"  approved  {model.approved_at} by {', '.join(model.approved_by)}")
     return 0

@@ -24,6 +24,6 @@ def table(rows: Sequence[Sequence[str]], *, indent: str = "", width: int | None 
         print(indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def tell(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a text of other people as one line, without characters that control a terminal."""
     print(" ".join(str(seen(text)).splitlines()))

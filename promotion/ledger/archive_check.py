@@ -49,7 +49,7 @@ class ArchiveCheck:
             what=what, where=where, expected=f"the index of the archive of {group}", found="nothing or something else"
         )
 
-    def strangers(self, known: Sequence[int]) -> Difference | None:
+    def unknown_versions(self, known: Sequence[int]) -> Difference | None:
         """Return a difference if the index names a version that is not in the ledger."""
         unknown = sorted(set(self._index.versions) - set(map(str, known)))
         if not unknown:

@@ -31,7 +31,7 @@ class StoredHead(Struct, frozen=True):
         return (*self.beside, wrong)
 
 
-class Book(Protocol):
+class LedgerReader(Protocol):
     """The part of the ledger that a verification reads."""
 
     def stored_head(self, group: str) -> StoredHead:

@@ -14,7 +14,7 @@ from promotion.domain.model import FOLD_VERSION, EnvironmentState, Head, Version
 from promotion.ledger.archive import ArchivedHistory, joined
 from promotion.ledger.events import Difference
 from promotion.ledger.folded_runs import FIELD, FoldedRuns, RunsObject, counted_events, sequence_of
-from promotion.ledger.parameter_documents import pages_of, says_the_same, version_document
+from promotion.ledger.parameter_documents import pages_of, records_agree, version_document
 
 # The value of a page that a repair has made unnecessary; not deleted, because a name can't be recreated for 30 s afterwards.
 EMPTIED = "[]"
@@ -181,7 +181,7 @@ def live_difference(
     if "environment" not in record:
         return parameter_difference(parameter, expected, "something that is no record")
     holds = signed(record)
-    if holds and says_the_same(record, wanted):
+    if holds and records_agree(record, wanted):
         return None
     place = (record.get("model_package_group"), record.get("environment"))
     if place != (wanted["model_package_group"], wanted["environment"]):

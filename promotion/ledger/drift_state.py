@@ -25,7 +25,7 @@ LONGEST_FAILURE = 300
 def ran(view: GroupSnapshot, event: Event, payload: InferenceCompleted) -> None:
     """Apply an inference run. One that completed verified the artifact's digest, so it ends an integrity episode."""
     if payload.drifting is not None:
-        say(view, event, names.INFERENCE_SOURCE, drifts=payload.drifting)
+        set_drift(view, event, names.INFERENCE_SOURCE, drifts=payload.drifting)
     environment, evidence = view.environment(environment_of(event)), payload.evidence
     if event.version != environment.live:
         return
@@ -47,7 +47,7 @@ def broken(view: GroupSnapshot, event: Event) -> None:
 
 def drifted(view: GroupSnapshot, event: Event, payload: DriftDetected) -> None:
     """Apply a drift report, and remember the time if it starts a retraining."""
-    say(view, event, payload.source, drifts=True)
+    set_drift(view, event, payload.source, drifts=True)
     if payload.retraining:
         view.put_environment(replace(view.environment(environment_of(event)), retrained_at=event.time))
 
@@ -57,7 +57,7 @@ def retrained(view: GroupSnapshot, event: Event, payload: RetrainingStarted) -> 
     view.put_environment(replace(view.environment(environment_of(event)), retraining=payload.execution))
 
 
-def say(view: GroupSnapshot, event: Event, source: str, *, drifts: bool) -> None:
+def set_drift(view: GroupSnapshot, event: Event, source: str, *, drifts: bool) -> None:
     """Apply the report of one drift source for an environment."""
     environment = view.environment(environment_of(event))
     others = tuple(name for name in environment.drifting if name != source)

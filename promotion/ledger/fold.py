@@ -92,7 +92,7 @@ def _change(view: GroupSnapshot, event: Event, payload: Payload | Unknown) -> No
         case payloads.DriftDetected():
             drift_state.drifted(view, event, payload)
         case payloads.DriftEnded():
-            drift_state.say(view, event, payload.source, drifts=False)
+            drift_state.set_drift(view, event, payload.source, drifts=False)
         case payloads.RetrainingStarted():
             drift_state.retrained(view, event, payload)
         case payloads.EndpointChanged():

@@ -76,10 +76,10 @@ def same_record(found: str, wanted: dict[str, object]) -> bool:
         record = json.loads(found)
     except ValueError:
         return False
-    return isinstance(record, dict) and bool(record.get("signature")) and says_the_same(record, wanted)
+    return isinstance(record, dict) and bool(record.get("signature")) and records_agree(record, wanted)
 
 
-def says_the_same(record: Mapping[str, object], wanted: Mapping[str, object]) -> bool:
+def records_agree(record: Mapping[str, object], wanted: Mapping[str, object]) -> bool:
     """Compare a record with `wanted`; only in their common fields if another release wrote the record."""
     if record.get("schema") != wanted["schema"] and readable(record.get("schema")):
         both = record.keys() & wanted.keys() - {"schema", "signature"}

@@ -18,7 +18,7 @@ from promotion.errors import UNREADABLE, PromotionError
 from promotion.ledger.archive import in_use, joined
 from promotion.ledger.archive_check import ArchiveCheck
 from promotion.ledger.chain import read_stored_chain
-from promotion.ledger.checked import Book, Registry, Store, StoredHead
+from promotion.ledger.checked import LedgerReader, Registry, Store, StoredHead
 from promotion.ledger.checkpoint import Checkpoint, Folded, History, folded_since
 from promotion.ledger.checkpoint import after as next_checkpoint
 from promotion.ledger.comparing import (
@@ -51,7 +51,7 @@ class Anchor(Struct, frozen=True, kw_only=True):
     hash: str
 
 
-class Found(Struct, frozen=True, kw_only=True):
+class Mismatch(Struct, frozen=True, kw_only=True):
     """A difference, and the function that repairs it; None if only a person can."""
 
     difference: Difference
@@ -75,7 +75,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
     object of the archive.
     """
 
-    ledger: Book
+    ledger: LedgerReader
     packages: Registry
     store: Store
     holds: Callable[[bytes, str], bool]
@@ -93,7 +93,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
         parameters: Mapping[str, str],
         anchors: Sequence[Anchor] = (),
         cursors: Mapping[str, int] | None = None,
-    ) -> list[Found]:
+    ) -> list[Mismatch]:
         """Return all differences of one group from its first event on; `parameters` are all of its parameters by name.
 
         If the chain is broken, nothing else is compared or repaired, because the right values are unknown. Malformed content of
@@ -109,7 +109,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
         parameters: Mapping[str, str],
         anchors: Sequence[Anchor] = (),
         cursors: Mapping[str, int] | None = None,
-    ) -> tuple[list[Found], Checkpoint | None]:
+    ) -> tuple[list[Mismatch], Checkpoint | None]:
         """Return the differences of a group after a checkpoint, and the next checkpoint if there are none.
 
         All states and parameters are compared, packages only of versions that changed since, or are live or pending.
@@ -131,7 +131,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
         parameters: Mapping[str, str],
         anchors: Sequence[Anchor],
         cursors: Mapping[str, int] | None,
-    ) -> tuple[list[Found], Checkpoint | None]:
+    ) -> tuple[list[Mismatch], Checkpoint | None]:
         group, head = since.group, stored.head
         broken = [
             *chain_problems(events, head, after=since.sequence, previous=since.previous_hash),
@@ -140,17 +140,17 @@ class Verifier(Struct, frozen=True, kw_only=True):
         ]
         broken += self._ahead(head, parameters)
         if broken:
-            return [Found(difference=difference) for difference in broken], None
+            return [Mismatch(difference=difference) for difference in broken], None
         folded = folded_since(since, events)
         folded.view.head = head
-        beside = [Found(difference=difference) for difference in stored.differences(folded.view)]
+        beside = [Mismatch(difference=difference) for difference in stored.differences(folded.view)]
         try:
-            states = [Found(difference=difference) for difference in self._states(folded.view)]
+            states = [Mismatch(difference=difference) for difference in self._states(folded.view)]
         except UNREADABLE as error:
             states = [_unreadable(group, "states", error)]
         behind = late_targets(group, head, cursors)
         by_target = {target: self._projection(target, folded, parameters) for target in _PROJECTIONS}
-        found: list[Found] = []
+        found: list[Mismatch] = []
         for target, differing in by_target.items():
             if target in behind and differing:
                 reached = (cursors or {}).get(target, 0)
@@ -158,7 +158,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
             else:
                 found += differing
         late = [
-            Found(difference=difference, repair=_all_of(by_target.get(target, [])))
+            Mismatch(difference=difference, repair=_all_of(by_target.get(target, [])))
             for target, difference in behind.items()
         ]
         differences = [*beside, *states, *found, *late]
@@ -166,7 +166,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
             return differences, None
         return [], next_checkpoint(since, head, events, folded.view, folded.histories)
 
-    def _projection(self, target: str, folded: Folded, parameters: Mapping[str, str]) -> list[Found]:
+    def _projection(self, target: str, folded: Folded, parameters: Mapping[str, str]) -> list[Mismatch]:
         """Return the differences of one target from the folded states."""
         if target == names.REGISTRY:
             return list(self._registry(folded.view, folded.changed))
@@ -175,12 +175,12 @@ class Verifier(Struct, frozen=True, kw_only=True):
     def _also_before(
         self,
         target: str,
-        differing: Sequence[Found],
+        differing: Sequence[Mismatch],
         since: Checkpoint,
         events: Sequence[Event],
         parameters: Mapping[str, str],
         reached: int,
-    ) -> list[Found]:
+    ) -> list[Mismatch]:
         """Return the differences of a late target that exist as of its cursor `reached` too: projecting doesn't repair them."""
         if reached < since.sequence:
             return []
@@ -188,7 +188,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
         lines = {each.difference.line for each in self._projection(target, before, parameters)}
         return [each for each in differing if each.difference.line in lines]
 
-    def strangers(self, groups: Sequence[str], parameters: Mapping[str, str]) -> list[Found]:
+    def unknown_groups(self, groups: Sequence[str], parameters: Mapping[str, str]) -> list[Mismatch]:
         """List parameters of groups that are not in this ledger: another service under the prefix, or an intruder."""
         found = []
         for name in sorted(parameters):
@@ -200,7 +200,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
                 if key and not own:
                     said = f"a record signed by {key}: do two services share the prefix {self.prefix}?"
                 found.append(
-                    Found(difference=parameter_difference(name, "nothing, for the ledger has no such group", said))
+                    Mismatch(difference=parameter_difference(name, "nothing, for the ledger has no such group", said))
                 )
         return found
 
@@ -275,7 +275,7 @@ class Verifier(Struct, frozen=True, kw_only=True):
             where = f"{view.group} state of {name}"
             yield from state_difference(where, view.environments.get(name), environments.get(name), EnvironmentState)
 
-    def _registry(self, view: GroupSnapshot, changed: Set[int]) -> Iterator[Found]:
+    def _registry(self, view: GroupSnapshot, changed: Set[int]) -> Iterator[Mismatch]:
         live = {environment.live for environment in view.environments.values()}
         pending = {environment.pending for environment in view.environments.values()}
         for number, state in sorted(view.versions.items()):
@@ -289,18 +289,18 @@ class Verifier(Struct, frozen=True, kw_only=True):
                     said = Difference(
                         what="registry", where=arn, expected="the package, for it is live", found="nothing"
                     )
-                    yield Found(difference=said)
+                    yield Mismatch(difference=said)
                 continue
             for field, value in expected.items():
                 if found.get(field) != value:
                     said = Difference(
                         what="registry", where=f"{arn} {field}", expected=value, found=found.get(field, "nothing")
                     )
-                    yield Found(difference=said, repair=partial(self.packages.repair, state))
+                    yield Mismatch(difference=said, repair=partial(self.packages.repair, state))
 
     def _parameters(
         self, view: GroupSnapshot, histories: dict[int, History], parameters: Mapping[str, str], changed: Set[int]
-    ) -> Iterator[Found]:
+    ) -> Iterator[Mismatch]:
         """Compare all parameters; `histories` are updated to their form in Parameter Store and the archive.
 
         Objects in S3 are read only for versions in `changed`.
@@ -316,29 +316,29 @@ class Verifier(Struct, frozen=True, kw_only=True):
                     said = parameter_difference(
                         parameter, "nothing, for nothing was ever live there", record_summary(parsed(value))
                     )
-                    yield Found(difference=said, repair=partial(self.store.remove, parameter))
+                    yield Mismatch(difference=said, repair=partial(self.store.remove, parameter))
                 continue
             edited = live_difference(
                 parameter, wanted, value, signed=self._signed, key_id=self.key_id, former=self.former
             )
             if edited is not None:
-                yield Found(difference=edited, repair=partial(self.store.put_live, view, name, anew=True))
+                yield Mismatch(difference=edited, repair=partial(self.store.put_live, view, name, anew=True))
         parameter = names.archive_parameter(self.prefix, view.group)
         known.add(parameter)
         archive = ArchiveCheck(self.prefix, view.group, parameters.get(parameter), self.archived)
-        wrong = archive.difference or archive.strangers(list(view.versions))
+        wrong = archive.difference or archive.unknown_versions(list(view.versions))
         if wrong is not None:
-            yield Found(difference=wrong, repair=partial(self.store.mend_archive, view))
+            yield Mismatch(difference=wrong, repair=partial(self.store.mend_archive, view))
         for number, state in sorted(view.versions.items()):
             base = names.version_parameter(self.prefix, view.group, number)
             pages = {n: v for n, v in parameters.items() if is_page(n, base)}
             known |= {base, *pages}
             difference = self._version(view, state, histories, parameters.get(base), pages, archive, changed)
             if difference is not None:
-                yield Found(difference=difference, repair=partial(self._rewrite, view, state))
+                yield Mismatch(difference=difference, repair=partial(self._rewrite, view, state))
         for parameter in sorted(parameters.keys() - known):
             said = parameter_difference(parameter, "nothing", "a value that nobody here wrote")
-            yield Found(difference=said, repair=partial(self.store.remove, parameter))
+            yield Mismatch(difference=said, repair=partial(self.store.remove, parameter))
 
     def _version(
         self,
@@ -386,12 +386,12 @@ def _anchored(
         yield Difference(what="ledger", where=where, expected=wanted, found=said)
 
 
-def _unreadable(group: str, things: str, error: Exception) -> Found:
+def _unreadable(group: str, part: str, error: Exception) -> Mismatch:
     said = str(error) if isinstance(error, PromotionError) else f"{type(error).__name__}: {error}"
-    return Found(difference=Difference(what="ledger", where=group, expected=f"{things} that can be read", found=said))
+    return Mismatch(difference=Difference(what="ledger", where=group, expected=f"{part} that can be read", found=said))
 
 
-def _all_of(found: Sequence[Found]) -> Callable[[], None]:
+def _all_of(found: Sequence[Mismatch]) -> Callable[[], None]:
     def repair() -> None:
         for each in found:
             if each.repair is not None:

@@ -53,8 +53,8 @@ def chat(server: Chat) -> Chat:
 
 
 def test_a_chat_gets_the_notice_in_its_own_form(chat: Chat) -> None:
-    webhook(chat).tell(TOLD)
-    webhook(chat, json.dumps({"url": chat.address}), style="teams").tell(TOLD)
+    webhook(chat).notify(TOLD)
+    webhook(chat, json.dumps({"url": chat.address}), style="teams").notify(TOLD)
     first, second = chat.posted
     assert first["text"] == "summaries v3 is live in prod"
     assert second["attachments"][0]["content"]["type"] == "AdaptiveCard"
@@ -65,7 +65,7 @@ def test_a_refusal_is_raised_without_the_address(chat: Chat, status: int) -> Non
     chat.status = status
     chat.location = "https://elsewhere.example/" if status == 302 else ""
     with pytest.raises(ChannelFailed, match=str(status)) as failed:
-        webhook(chat).tell(TOLD)
+        webhook(chat).notify(TOLD)
     assert "secret-address" not in str(failed.value)
     assert len(chat.posted) == 1, "a redirect is not followed"
 
@@ -77,7 +77,7 @@ def test_a_chat_that_cannot_be_reached_is_raised_without_the_address(chat: Chat)
         Webhook(as_client(FakeSecrets("https://127.0.0.1:9/services/secret-address")), "arn:secret", "slack"),
     ):
         with pytest.raises(ChannelFailed) as failed:
-            unreachable.tell(TOLD)
+            unreachable.notify(TOLD)
         assert "secret-address" not in str(failed.value)
         assert failed.value.__suppress_context__
     assert chat.posted == []
@@ -90,7 +90,7 @@ def test_a_chat_that_cannot_be_reached_is_raised_without_the_address(chat: Chat)
 )  # fmt: skip
 def test_only_https_addresses_are_posted_to(chat: Chat, secret: str) -> None:
     with pytest.raises(Invalid, match="no https"):
-        webhook(chat, secret).tell(TOLD)
+        webhook(chat, secret).notify(TOLD)
     assert chat.posted == []
 
 
@@ -99,7 +99,7 @@ def test_a_topic_gets_text_and_attributes_to_filter_by(aws: Any) -> None:
     topic = sns.create_topic(Name="releases")["TopicArn"]
     queue = sqs.create_queue(QueueName="listener")["QueueUrl"]
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint="arn:aws:sqs:us-east-1:123456789012:listener")
-    Topic(sns, topic).tell(TOLD)
+    Topic(sns, topic).notify(TOLD)
     (message,) = sqs.receive_message(QueueUrl=queue)["Messages"]
     body = json.loads(message["Body"])
     assert body["Subject"] == "summaries v3 is live in prod"

@@ -115,7 +115,7 @@ def test_requests_that_were_superseded_in_a_storm_are_one_message(fake: FakeServ
     channel = replace(fake.config.channels["releases"], events=(names.REQUEST_SUPERSEDED,))
     fake.config = replace(fake.config, channels={"releases": channel})
     superseded = [event for event in fake.events() if event.kind == names.REQUEST_SUPERSEDED]
-    ChannelMessages(as_client(bus), "bus", fake.config.channels).tell(superseded)
+    ChannelMessages(as_client(bus), "bus", fake.config.channels).announce(superseded)
     [entry] = bus.entries
     assert (entry["Source"], entry["DetailType"]) == (names.CHANNELS_SOURCE, names.REQUEST_SUPERSEDED)
     event = {"channel": "releases", "source": entry["Source"], "detail": json.loads(entry["Detail"])}
@@ -128,7 +128,7 @@ def test_requests_that_were_superseded_in_a_storm_are_one_message(fake: FakeServ
 def test_an_event_for_no_channel_is_not_put_on_the_bus(fake: FakeService) -> None:
     bus = FakeBus()
     messages = ChannelMessages(as_client(bus), "bus", fake.config.channels)
-    messages.tell([event for event in fake.events() if event.kind == names.APPROVAL_REQUESTED][:1])
+    messages.announce([event for event in fake.events() if event.kind == names.APPROVAL_REQUESTED][:1])
     assert bus.entries == []
 
 

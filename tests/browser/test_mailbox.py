@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page
 
 from local.mailbox import Mail
 from local.own_pages import OwnPages
-from local.payload import Request
+from local.payload import IncomingRequest
 from tests.browser.conftest import shot
 
 MAILS = 200
@@ -41,7 +41,7 @@ def opened(browser: Browser, path: str, width: int) -> Page:
     mailbox: Any = Mails()
     unused: Any = None
     answer = OwnPages(mailbox, unused, unused).answer(
-        Request(method="GET", target=path, headers=(), body=b"", source_ip="127.0.0.1")
+        IncomingRequest(method="GET", target=path, headers=(), body=b"", source_ip="127.0.0.1")
     )
     assert answer is not None
     page = browser.new_page(viewport={"width": width, "height": 844})

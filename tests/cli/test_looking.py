@@ -137,7 +137,7 @@ def test_a_test_message_goes_to_each_channel_and_says_what_came_of_it(
     sns = Topics()
 
     class Deaf:
-        def tell(self, told: Any) -> None:
+        def notify(self, told: Any) -> None:
             raise aws_channels.ChannelFailed("the webhook answered 404")
 
     own = aws_channels.sender

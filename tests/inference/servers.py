@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import uvicorn
 
-from inference.serving import Host
+from inference.serving import ModelHost
 from inference.serving.app import App
 from inference.serving.connections import Connection
 from inference.serving.meter import Meter
@@ -70,7 +70,7 @@ class Ready:
 
     def __init__(self, pipeline: Pipeline, hosting: Hosting, meter: Meter) -> None:
         self.pipeline: Pipeline | None = pipeline
-        self.host: Host | None = host_of(pipeline, hosting, meter)
+        self.host: ModelHost | None = host_of(pipeline, hosting, meter)
 
 
 @contextmanager

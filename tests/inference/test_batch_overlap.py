@@ -12,7 +12,7 @@ import pytest
 
 from inference.batch.transform import Settings, Transform, payloads
 from inference.errors import RecordInvalid
-from inference.records.requests import Request
+from inference.records.requests import InferenceRequest
 from inference.tasks.pipeline import Answered, Pipeline
 from inference.tasks.tasks import TextToText
 from tests.inference.conftest import Make
@@ -47,13 +47,13 @@ def test_the_next_payload_is_tokenized_while_one_is_computed(make: Make, source:
         tokenize, answer = pipeline.tokenize_lines, pipeline.answer_parsed
         remaining = 8
 
-        def tokenizing(lines: Sequence[bytes | RecordInvalid]) -> list[Request | RecordInvalid]:
+        def tokenizing(lines: Sequence[bytes | RecordInvalid]) -> list[InferenceRequest | RecordInvalid]:
             found = tokenize(lines)
-            assert all(isinstance(one, Request) and one.prepared for one in found)
+            assert all(isinstance(one, InferenceRequest) and one.prepared for one in found)
             tokenized.release()
             return found
 
-        def answering(parsed: Sequence[Request | RecordInvalid]) -> Answered:
+        def answering(parsed: Sequence[InferenceRequest | RecordInvalid]) -> Answered:
             nonlocal remaining
             threads.append(threading.current_thread().name)
             # Its own, and the one after it unless it is the last.
@@ -78,7 +78,7 @@ def test_a_text_that_cannot_be_tokenized_is_the_error_of_its_record(make: Make, 
         assert isinstance(pipeline.task, TextToText)
         tokenized = pipeline.task.tokenized
 
-        def tokenizing(requests: Sequence[Request]) -> list[Request]:
+        def tokenizing(requests: Sequence[InferenceRequest]) -> list[InferenceRequest]:
             if any(request.id == 3 for request in requests):
                 raise RuntimeError("Already borrowed")
             return tokenized(requests)

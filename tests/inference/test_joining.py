@@ -16,7 +16,7 @@ from inference.engines import LEFT, Generated, Prompt, decoder
 from inference.engines.encoder_decoder import NAME, EngineConfig
 from inference.engines.generate import GenerateEngine
 from inference.models.loading import load
-from inference.records.requests import CancelToken, Request
+from inference.records.requests import CancelToken, InferenceRequest
 from inference.serving import HostFailed
 from inference.serving.batcher import Batcher
 from inference.serving.meter import Meter
@@ -179,8 +179,8 @@ class Watched(TextToText):
         self.asks, self.goes = threading.Semaphore(0), threading.Semaphore(0)
         self.sizes: list[int] = []
 
-    def flow(self, requests: Sequence[Request], joining: Joining) -> Iterator[tuple[int, list[Answer]]]:
-        def watched(room: int) -> Sequence[Request]:
+    def flow(self, requests: Sequence[InferenceRequest], joining: Joining) -> Iterator[tuple[int, list[Answer]]]:
+        def watched(room: int) -> Sequence[InferenceRequest]:
             self.asks.release()
             assert self.goes.acquire(timeout=60)
             found = joining(room)
@@ -191,11 +191,11 @@ class Watched(TextToText):
         self._break(requests)
         return super().flow(requests, watched)
 
-    def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
+    def answer(self, requests: Sequence[InferenceRequest]) -> list[list[Answer]]:
         self._break(requests)
         return super().answer(requests)
 
-    def _break(self, requests: Sequence[Request]) -> None:
+    def _break(self, requests: Sequence[InferenceRequest]) -> None:
         if any(self.breaks in text for request in requests for text in request.texts):
             raise RuntimeError("the model breaks")
 

@@ -30,7 +30,7 @@ from inference.batch.opening import task_for
 from inference.errors import ModelBroken
 from inference.models.loading import load
 from inference.models.tokenizing import Encoder
-from inference.records.requests import Request
+from inference.records.requests import InferenceRequest
 from inference.tasks.pipeline import Pipeline
 from inference.tasks.tasks import Answer
 from tests.inference.conftest import CLASSES, tokenizer_of
@@ -95,7 +95,7 @@ class Breaking:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._task, name)
 
-    def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
+    def answer(self, requests: Sequence[InferenceRequest]) -> list[list[Answer]]:
         if any("broken" in request.texts for request in requests):
             raise IndexError("out of range")
         found: list[list[Answer]] = self._task.answer(requests)

@@ -20,7 +20,7 @@ from inference.engines import LEFT, Description
 from inference.engines.encoder_decoder import NAME
 from inference.models.loading import load
 from inference.records.parameters import Generation
-from inference.records.requests import Request, generation_request
+from inference.records.requests import InferenceRequest, generation_request
 from inference.serving import HostFailed
 from inference.serving.batcher import Batcher
 from inference.serving.meter import Meter
@@ -48,13 +48,13 @@ class Upper:
 
     def check_job(self, job: Mapping[str, Any]) -> None: ...
 
-    def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
+    def parse(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> InferenceRequest:
         return generation_request(record, job, Generation())
 
-    def weigh(self, request: Request) -> int:
+    def weigh(self, request: InferenceRequest) -> int:
         return sum(map(len, request.texts))
 
-    def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
+    def answer(self, requests: Sequence[InferenceRequest]) -> list[list[Answer]]:
         self.passes.append([request.texts[0] for request in requests])
         self.entered.set()
         assert self.leave.wait(60)
@@ -62,7 +62,7 @@ class Upper:
             raise RuntimeError("the model breaks")
         return [[Answer({"generated_texts": [text.upper()]}) for text in request.texts] for request in requests]
 
-    def real_time(self, request: Request, bodies: list[dict[str, Any]]) -> Any:
+    def real_time(self, request: InferenceRequest, bodies: list[dict[str, Any]]) -> Any:
         return bodies if request.many else bodies[0]
 
     def line(self, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class Upper:
         self.entered.clear()
 
 
-def asked(*texts: str) -> list[Request]:
+def asked(*texts: str) -> list[InferenceRequest]:
     return [generation_request({"inputs": text}, None, Generation()) for text in texts]
 
 
@@ -294,7 +294,7 @@ def test_answers_do_not_depend_on_who_asks_at_the_same_time(t5_folder: Path, mon
     alone = [pipeline.answer_record(record)[0] for record in records]
     flow, together = task.flow, threading.Event()
 
-    def held(requests: Sequence[Request], joining: Joining) -> Iterator[tuple[int, list[Answer]]]:
+    def held(requests: Sequence[InferenceRequest], joining: Joining) -> Iterator[tuple[int, list[Answer]]]:
         """Begins once all clients are inside: else the first may be answered before the second has come."""
         assert together.wait(60)
         return flow(requests, joining)

@@ -9,7 +9,7 @@ import pytest
 
 from inference.batch.opening import task_for
 from inference.models.loading import load
-from inference.records.requests import Request
+from inference.records.requests import InferenceRequest
 from inference.tasks.pipeline import Pipeline
 from tests.inference.samples import sentences
 from tests.inference.tokenizers_made import folder_of
@@ -48,7 +48,7 @@ def test_lines_tokenized_ahead_get_the_same_answers(name: str, request: pytest.F
 
     parsed = pipeline.tokenize_lines(lines)
 
-    good = [one for one in parsed if isinstance(one, Request)]
+    good = [one for one in parsed if isinstance(one, InferenceRequest)]
     assert good
     assert all(one.prepared for one in good)
     answered = pipeline.answer_parsed(parsed)

@@ -9,7 +9,7 @@ from typing import Any
 from local.__main__ import default_home
 from local.beginning import Beginning
 from local.own_pages import OwnPages
-from local.payload import Request
+from local.payload import IncomingRequest
 from local.ports import Ports
 
 PORTS = Ports(http=8123, aws=5123, idp=9123)
@@ -49,8 +49,8 @@ def pages(registry: Registry) -> OwnPages:
     return OwnPages(mailbox, clock, Beginning(PORTS, Path("/home/of/it"), lambda service: registry))
 
 
-def request(method: str, path: str, *headers: tuple[str, str]) -> Request:
-    return Request(method=method, target=path, headers=headers, body=b"", source_ip="127.0.0.1")
+def request(method: str, path: str, *headers: tuple[str, str]) -> IncomingRequest:
+    return IncomingRequest(method=method, target=path, headers=headers, body=b"", source_ip="127.0.0.1")
 
 
 def test_the_page_links_to_all_of_it_and_says_what_to_export() -> None:

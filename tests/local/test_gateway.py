@@ -8,7 +8,7 @@ import json
 import pytest
 
 from local.deployment import Deployment, Route
-from local.payload import Request, event, match, response
+from local.payload import IncomingRequest, event, match, response
 
 ROUTES = [
     Route("GET", "/models/{group}", "group"),
@@ -18,9 +18,9 @@ ROUTES = [
 ]
 
 
-def request(method: str = "GET", target: str = "/", body: bytes = b"", **headers: str) -> Request:
+def request(method: str = "GET", target: str = "/", body: bytes = b"", **headers: str) -> IncomingRequest:
     named = [(name.replace("_", "-"), value) for name, value in {"host": "127.0.0.1:8000", **headers}.items()]
-    return Request(method, target, named, body, "127.0.0.1")
+    return IncomingRequest(method, target, named, body, "127.0.0.1")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from promotion.aws.parameter_store.stored_parameters import read_below
 from promotion.domain.model import FOLD_VERSION
 from promotion.ledger.checkpoint import WHOLE_EVERY, Checkpoint, read_checkpoint
 from promotion.ledger.parameter_documents import dump
-from promotion.ledger.verify import Found
+from promotion.ledger.verify import Mismatch
 from tests.fakes import BEGINNING, GROUP, PREFIX, FakeService, as_client
 
 LIVE, VERSION = f"{PREFIX}/{GROUP}/prod/live", f"{PREFIX}/{GROUP}/versions/1"
@@ -38,7 +38,7 @@ class Reads:
         return self._ledger.events(group, after=after)
 
 
-def verified(fake: FakeService, since: Checkpoint, ledger: Any = None) -> tuple[list[Found], Checkpoint | None]:
+def verified(fake: FakeService, since: Checkpoint, ledger: Any = None) -> tuple[list[Mismatch], Checkpoint | None]:
     verifier = fake.verifier
     if ledger is not None:
         verifier = replace(verifier, ledger=ledger)

@@ -85,7 +85,7 @@ def test_a_hostile_live_record_resolves_to_nothing(value: str) -> None:
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_parameter_of_no_group_is_named(value: str) -> None:
     name = f"{PREFIX}/zz/x"
-    [found] = standing().verifier.strangers([GROUP], {name: value})
+    [found] = standing().verifier.unknown_groups([GROUP], {name: value})
     assert found.difference.line.startswith(f"parameter {name}: expected nothing")
 
 

@@ -343,13 +343,13 @@ def test_two_services_on_one_prefix_are_told_apart(fake: FakeService) -> None:
     other.project("fraud")
     ours = {f"{PREFIX}/_service": "{}", f"{PREFIX}/_environment/prod": "123456789012"}
     everything = {**fake.ssm.values, **other.ssm.values, **ours}
-    lines = [found.difference.line for found in fake.verifier.strangers([GROUP], everything)]
+    lines = [found.difference.line for found in fake.verifier.unknown_groups([GROUP], everything)]
     assert lines[0] == (
         f"parameter {PREFIX}/fraud/dev/live: expected nothing, for the ledger has no such group, found a record signed by "
         f"arn:of-another-key: do two services share the prefix {PREFIX}?"
     )
     assert len(lines) == 4
-    assert all(found.repair is None for found in fake.verifier.strangers([GROUP], everything))
+    assert all(found.repair is None for found in fake.verifier.unknown_groups([GROUP], everything))
 
 
 def test_a_version_cleared_away_from_the_registry_is_missed_only_while_it_serves(fake: FakeService) -> None:

@@ -16,17 +16,17 @@ from promotion.aws.ledger_table.checkpoints import Checkpoints
 from promotion.aws.parameter_store.stored_parameters import read_below
 from promotion.client.live_record import read_json
 from promotion.errors import UNREADABLE
-from promotion.ledger.checked import Book
+from promotion.ledger.checked import LedgerReader
 from promotion.ledger.checkpoint import Checkpoint
 from promotion.ledger.events import Difference
-from promotion.ledger.verify import Found, Verifier
+from promotion.ledger.verify import Mismatch, Verifier
 
 # How long what differs is given to settle, look after look, in seconds. A projection takes a second or two; a target that
 # failed is tried again within 23.
 SETTLES_S = (1.0, 5.0, 20.0)
 
 
-class Ledger(Book, Protocol):
+class Ledger(LedgerReader, Protocol):
     """The ledger, as far as it is read here."""
 
     def groups(self) -> list[str]:
@@ -67,7 +67,7 @@ class Installation(Struct, frozen=True, kw_only=True):
 class Look(Struct, frozen=True, kw_only=True):
     """The differences found in a group at one time; `moving` while the group is appended to or projected."""
 
-    found: list[Found]
+    found: list[Mismatch]
     moving: bool = False
 
     def confirmed(self, before: Look) -> Look:
@@ -83,7 +83,7 @@ def check(
     seen: Callable[[int], None] = lambda number: None,
     pause: Callable[[float], None] = lambda seconds: None,
     begins: Callable[[str, int, int], None] = lambda name, number, of: None,
-) -> Iterator[tuple[str, list[Found]]]:
+) -> Iterator[tuple[str, list[Mismatch]]]:
     """Differences by group; those that belong to none come last, under no name.
 
     Groups are taken from the ledger, the anchors and the parameters: a group whose ledger was wiped is still found in the
@@ -97,7 +97,7 @@ def check(
     groups = [group] if group else known_groups(installation)
     yield from check_groups(installation, _announced(groups, begins), pause=pause)
     if group is None:
-        yield "", strangers(installation, groups, parameters)
+        yield "", differences_of_no_group(installation, groups, parameters)
 
 
 def _announced(groups: Sequence[str], begins: Callable[[str, int, int], None]) -> Iterator[str]:
@@ -112,9 +112,11 @@ def known_groups(installation: Installation) -> list[str]:
     return sorted({*installation.ledger.groups(), *anchored})
 
 
-def strangers(installation: Installation, groups: Sequence[str], parameters: Mapping[str, str]) -> list[Found]:
+def differences_of_no_group(
+    installation: Installation, groups: Sequence[str], parameters: Mapping[str, str]
+) -> list[Mismatch]:
     """Differences that belong to no group: another service under the prefix, or an intruder's parameters."""
-    return [*_service(installation, parameters), *installation.verifier.strangers(groups, parameters)]
+    return [*_service(installation, parameters), *installation.verifier.unknown_groups(groups, parameters)]
 
 
 def _never(groups: Sequence[str]) -> bool:
@@ -128,7 +130,7 @@ def check_groups(
     *,
     pause: Callable[[float], None],
     passed_on: Callable[[Sequence[str]], bool] = _never,
-) -> Iterator[tuple[str, list[Found]]]:
+) -> Iterator[tuple[str, list[Mismatch]]]:
     """Yield the differences of groups: those without any first, then the others, once they have settled.
 
     Before each further look but the first, `passed_on` gets the groups that have not settled; if it returns True, somebody else
@@ -149,7 +151,7 @@ def _settled(
     looks: dict[str, Look],
     pause: Callable[[float], None],
     passed_on: Callable[[Sequence[str]], bool],
-) -> Iterator[tuple[str, list[Found]]]:
+) -> Iterator[tuple[str, list[Mismatch]]]:
     """Look again at groups that differ, until they differ in the same way and stand still."""
     looked = 0
     for seconds in SETTLES_S:
@@ -189,7 +191,7 @@ def look(installation: Installation, name: str, *, whole: bool) -> Look:
         return Look(found=found, moving=_is_moving(installation, name, cursors))
     except (ClientError, BotoCoreError) as error:
         difference = Difference(what="unverified", where=name, expected="an answer of AWS", found=str(error))
-        return Look(found=[Found(difference=difference)])
+        return Look(found=[Mismatch(difference=difference)])
 
 
 def _is_moving(installation: Installation, name: str, cursors: Mapping[str, int]) -> bool:
@@ -208,7 +210,7 @@ def _since(installation: Installation, name: str, *, whole: bool) -> Checkpoint:
     return Checkpoint(group=name, whole_at=now) if kept is None or kept.is_due(now) else kept
 
 
-def _service(installation: Installation, parameters: Mapping[str, str]) -> list[Found]:
+def _service(installation: Installation, parameters: Mapping[str, str]) -> list[Mismatch]:
     """Check that the service registered under this prefix is this installation."""
     name = names.service_parameter(installation.verifier.prefix)
     try:
@@ -223,5 +225,5 @@ def _service(installation: Installation, parameters: Mapping[str, str]) -> list[
             expected=f"the ledger {installation.table}",
             found=f"{said}: do two services share the prefix {installation.verifier.prefix}?",
         )
-        return [Found(difference=difference)]
+        return [Mismatch(difference=difference)]
     return []

@@ -22,7 +22,7 @@ class ChannelMessages:
         self._bus = bus
         self._channels = channels
 
-    def tell(self, events: Sequence[Event]) -> None:
+    def announce(self, events: Sequence[Event]) -> None:
         """Have channels told of events, the newest last.
 
         Raises:

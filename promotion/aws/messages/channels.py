@@ -27,9 +27,9 @@ class Topic:
         self._client = client
         self._arn = arn
 
-    def tell(self, told: Notice) -> None:
-        subject, text = plain(told)
-        attributes = {"kind": told.kind, "model_package_group": told.group, "environment": told.environment}
+    def notify(self, notice: Notice) -> None:
+        subject, text = plain(notice)
+        attributes = {"kind": notice.kind, "model_package_group": notice.group, "environment": notice.environment}
         self._client.publish(
             TopicArn=self._arn,
             Subject=subject,
@@ -51,7 +51,7 @@ class Webhook:
         self._style = style
         self._session = session
 
-    def tell(self, told: Notice) -> None:
+    def notify(self, notice: Notice) -> None:
         """Post a notice once.
 
         Raises:
@@ -65,7 +65,7 @@ class Webhook:
         try:
             answer = session.post(
                 self._address(),
-                json=STYLES[self._style](told),
+                json=STYLES[self._style](notice),
                 timeout=(CONNECT_S, ANSWER_S),
                 # A redirect would carry what we say to wherever it points.
                 allow_redirects=False,

@@ -15,7 +15,7 @@ from inference.decoders.settings import NAMES, Decoding, Limits
 from inference.engines.sampling import record_key
 from inference.errors import RecordInvalid, TooLong
 from inference.records.parameters import Switch, named
-from inference.records.requests import Request, parameters_of, texts_of
+from inference.records.requests import InferenceRequest, parameters_of, texts_of
 from promotion.errors import Invalid
 
 # Notebooks send the model's own ids along; they say nothing new.
@@ -31,14 +31,14 @@ _CUT_TOKENS, _CUT_CHARACTERS = 64, 2_000
 _SPACE = re.compile(r"\s")
 
 
-class Asking:
+class RequestReader:
     """Records checked against one model's tokenizer, limits and defaults."""
 
     def __init__(self, tokenizer: Any, limits: Limits, defaults: Decoding, ends: Collection[int] = ()) -> None:
         self._tokenizer, self._limits, self.defaults = tokenizer, limits, defaults
         self._ends = {end for end in (*ends, tokenizer.eos_token_id) if end is not None}
 
-    def request(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> Request:
+    def request(self, record: Mapping[str, Any], job: Mapping[str, Any] | None) -> InferenceRequest:
         """Parse a record and tokenize it; with job parameters, its own are only counted.
 
         Raises:
@@ -65,7 +65,7 @@ class Asking:
         except Invalid as error:
             raise named(error, identity) from None
         ignored = len(own) if job is not None else 0
-        return Request(identity, texts, many, settings, ignored, prepared, bool(stream), chat)
+        return InferenceRequest(identity, texts, many, settings, ignored, prepared, bool(stream), chat)
 
     def _texts(self, record: Mapping[str, Any]) -> tuple[str, tuple[str, ...], bool, bool]:
         """Return the name of the input field, its texts, whether a list was sent, and whether they were messages."""
