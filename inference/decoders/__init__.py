@@ -1,4 +1,4 @@
-"""Decoder language models: a prompt is continued, and its tokens can be streamed.
+"""Decoder language models: they continue a prompt, and can stream the tokens.
 
 settings.py         parameters of a request, and their limits
 request_reader.py   a record becomes prompts: plain text, messages through the artifact's chat template

@@ -11,10 +11,10 @@ ROLES = ("system", "user", "assistant", "tool")
 
 
 def plain(message: Any, place: str) -> dict[str, str]:
-    """Return one message with its content as a text. OpenAI's `developer` is a system; an assistant may say nothing.
+    """Return one message with its content as a text. OpenAI's `developer` becomes `system`; an assistant's may be empty.
 
     Raises:
-        Invalid: no message, an unknown role, or content that is not text; names its place.
+        Invalid: no message, an unknown role, or content that is not text; the error names its place.
     """
     if not isinstance(message, Mapping):
         raise Invalid(place, "must be a message with role and content.")

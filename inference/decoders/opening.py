@@ -1,4 +1,4 @@
-"""A loaded decoder and its environment become the task: limits first, then the engine that keeps them."""
+"""Make the task of a loaded decoder and its environment: first the limits, then the engine that observes them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ log = logging.getLogger("inference")
 
 
 def text_generation(loaded: Loaded, environment: Mapping[str, str]) -> TextGeneration:
-    """The task of a decoder model.
+    """Return the task of a decoder model.
 
     Raises:
-        Invalid: a limit that is no number, beyond the model, or at odds with another.
-        ModelBroken: the model fails on a first text, asks vLLM for more than it does, or vLLM does not start.
+        Invalid: a limit is not a number, exceeds the model's, or contradicts another limit.
+        ModelBroken: the model fails on a first text, needs a feature that vLLM lacks, or vLLM does not start.
     """
     whole = loaded.model.config if loaded.model is not None else AutoConfig.from_pretrained(loaded.folder)
     config = whole.get_text_config()
@@ -57,7 +57,7 @@ def _fastest(loaded: Loaded, limits: Limits, more: Sequence[str]) -> StepEngine 
     if not more and getattr(loaded.model, "_is_stateful", False):
         why = "a state instead of keys and values"
     if not why:
-        # Token by token in float32; in 16 bits ties are frequent. Asked before packing, which changes the model.
+        # Tokens are compared only in float32, because ties are frequent in 16 bits; before packing, which changes the model.
         wanted = tokens_of(answers(whole, prompts)) if loaded.model.dtype == torch.float32 else None
         packed = pack(loaded.model)
         steps = StepEngine(loaded.model, loaded.tokenizer, limits)

@@ -1,7 +1,7 @@
-"""Linear layers of a decoder whose weights oneDNN packed beforehand.
+"""Linear layers of a decoder with weights prepacked by oneDNN.
 
-Nine tenths of a decoder's time on a CPU are products with weights, for which torch's own layers can take more than twice as
-long.
+On a CPU, nine tenths of a decoder's time are products with weights, and torch's own layers can take more than twice as long
+for them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from inference.engines.weights import can_fuse, multiplied, packed
 
 
 class PackedLinear(nn.Module):
-    """An `nn.Linear` that holds its weights packed, and in no other form."""
+    """An `nn.Linear` that holds only its packed weights."""
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class PackedLinear(nn.Module):
         return multiplied(rows, self._packed, self._bias)
 
     def plain(self) -> nn.Linear:
-        """Return the layer that was packed, with equal weights."""
+        """Return an unpacked layer with equal weights."""
         weight = self._packed.to_dense()
         layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
         layer.weight, layer.bias = nn.Parameter(weight, requires_grad=False), self._bias
@@ -36,7 +36,7 @@ class PackedLinear(nn.Module):
 def pack(model: nn.Module) -> bool:
     """Pack the linear layers of `model` in place; return False, and change nothing, unless it is in float32 on a CPU.
 
-    A layer's own weights are released as it is packed. A head that shares them with the embedding is held twice.
+    A layer's own weights are freed when it is packed. The weights of a head that shares them with the embedding are kept twice.
     """
     kinds = {(weight.device.type, weight.dtype) for weight in model.parameters()}
     if kinds != {("cpu", torch.float32)} or not can_fuse(torch.device("cpu"), torch.float32):
@@ -52,7 +52,7 @@ def unpack(model: nn.Module) -> None:
 
 
 def _replace(model: nn.Module, replacement: Callable[[nn.Module], nn.Module | None]) -> None:
-    """Put each layer's replacement, if it has one, in its place: one layer after the other."""
+    """Replace each layer that has a replacement, one layer after the other."""
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
             other = replacement(layer)

@@ -14,7 +14,7 @@ _NEW_TOKENS = 3
 
 
 def answers(engine: DecoderEngine, prompts: Sequence[GenerationRequest]) -> list[list[TokenEvent]]:
-    """Return each prompt's events, answered on this thread."""
+    """Return each prompt's events, generated on this thread."""
     found: list[list[TokenEvent]] = [[] for _ in prompts]
     for prompt, events in zip(prompts, found, strict=True):
         engine.submit(RequestHandle(prompt, events.append))

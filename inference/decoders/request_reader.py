@@ -1,4 +1,4 @@
-"""Convert a decoder's record to a prompt: a text as it is, or messages through the artifact's template."""
+"""Convert a decoder's record to a prompt: a text unchanged, or messages by the artifact's chat template."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from inference.records.parameters import Switch, named
 from inference.records.requests import InferenceRequest, parameters_of, texts_of
 from promotion.errors import Invalid
 
-# Notebooks send the model's own ids along; they say nothing new.
+# Notebooks send the model's own ids too, which change nothing.
 ENDS = ("eos_token_id", "pad_token_id")
 MOST_MESSAGES = 1_000
-# Far more characters than a token has: a longer text can be refused by its beginning.
+# Far more characters than an average token has, so a longer text can be refused by its beginning alone.
 _CHARACTERS_PER_TOKEN = 64
 
 # Characters of an average token in most texts; if tokens are longer, the part is doubled.
@@ -88,14 +88,14 @@ class RequestReader:
             raise Invalid(name, f"must hold 1 to {MOST_MESSAGES} messages, each with role and content.")
         messages = [plain(message, f"{name}[{place}]") for place, message in enumerate(messages)]
         try:
-            # transformers renders in a sandbox of its own: a template from an artifact reaches nothing.
+            # transformers renders templates in a sandbox, so an artifact's template has no access to this process.
             text: str = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         except (TemplateError, TypeError, ValueError) as error:
             raise Invalid(name, f"the model's chat template refuses these messages: {error}") from None
         return text
 
     def _prepared(self, text: str, settings: Decoding, chat: bool) -> GenerationRequest:
-        # JSON can spell half a character; a tokenizer can't read one.
+        # JSON can contain a lone surrogate, which a tokenizer can't encode.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         bos = self._tokenizer.bos_token
         # Chat templates, and clients that send "<s>[INST] …", add the special tokens themselves: add none again.
@@ -103,14 +103,14 @@ class RequestReader:
         near = self._limits.input_length * _CHARACTERS_PER_TOKEN
         if len(text) > near and settings.truncate is None:
             self._limits.check(len(self._ids(text[:near], special)), settings)
-        # The end of a prompt is where the question stands.
+        # Truncated on the left, because the question is at the end of a prompt.
         tokens = self._ids(text, special) if settings.truncate is None else self._end(text, special, settings.truncate)
         settings = self._limits.check(len(tokens), settings.within(len(tokens)))
         shown = tuple(self._tokenizer.decode([token]) for token in tokens) if settings.decoder_input_details else ()
         return GenerationRequest(text, tokens, settings, record_key(settings.seed, text), shown)
 
     def _without_own_ends(self, own: dict[str, Any]) -> dict[str, Any]:
-        """Raise Invalid where another end than the model's is asked for; padding is never part of an answer."""
+        """Refuse an end token other than the model's; a padding token is ignored, because answers never contain padding."""
         asked = own.pop("eos_token_id", None)
         if asked is not None and not _ids(asked) <= self._ends:
             ends = ", ".join(map(str, sorted(self._ends)))
@@ -119,10 +119,10 @@ class RequestReader:
         return own
 
     def _end(self, text: str, special: bool, count: int) -> tuple[int, ...]:
-        """The last `count` tokens of `text`; of a long one only as much is tokenized as they take."""
+        """Return the last `count` tokens of `text`; only the end of a long text is tokenized."""
         width = count * _CHARACTERS_OF_A_WORD_PIECE + _CUT_CHARACTERS
         while width < len(text):
-            # From the end of a word on: the first tokens of a part may differ from the whole's, and are left out below.
+            # Cut at the end of a word. The part's first tokens may still differ from the whole text's, and are dropped below.
             start = len(text) - width
             space = _SPACE.search(text, start, start + _CUT_CHARACTERS // 2)
             tokens = self._ids(text[space.start() if space else start :], special)
@@ -136,13 +136,13 @@ class RequestReader:
 
 
 def _ids(asked: Any) -> set[Any]:
-    """The ids that `asked` names; None among them where one is no whole number."""
+    """Return the ids that `asked` names, with None for a value that is not a whole number."""
     found = asked if isinstance(asked, list) else [asked]
     return {one if isinstance(one, int) and not isinstance(one, bool) else None for one in found}
 
 
 def _drawn(prompt: GenerationRequest, settings: Decoding) -> Iterable[GenerationRequest]:
-    """Yield `prompt` as often as it is answered, each with a seed of its own; the first is as if it were alone."""
+    """Yield `prompt` once per requested sequence, each with its own seed; the first keeps the seed of a single one."""
     yield prompt
     for number in range(1, settings.num_return_sequences):
         own = replace(prompt.settings, seed=(settings.seed or 0) + number)

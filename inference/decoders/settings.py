@@ -11,7 +11,7 @@ from inference.records.neutral import settled
 from inference.records.parameters import GENERATION, SAMPLING, Number, Switch, Text, unknown, usable
 from promotion.errors import Invalid
 
-DEFAULT_NEW_TOKENS = 100  # as TGI has it
+DEFAULT_NEW_TOKENS = 100  # TGI's default
 MOST_STOPS = 16
 LONGEST_STOP = 1_000
 # A model may support more; set MAX_TOTAL_TOKENS for that, since it determines the reserved memory.
@@ -37,12 +37,12 @@ _CHECKED: Mapping[str, Number | Switch | Text] = {
     # transformers' and JumpStart's names: the length with the prompt, and how many texts a prompt gets.
     "max_length": Number(1, 100_000),
     "num_return_sequences": Number(1, 16),
-    # Taken and checked because existing clients send it; batches are formed by token budget, whatever it says.
+    # Accepted and checked because existing clients send it, but without effect: batches are formed by token budget.
     "batch_size": GENERATION["batch_size"],
 }
 # `stop_sequences` is LMI's name for TGI's `stop`.
 NAMES = (*_CHECKED, "stop", "stop_sequences")
-# A request with one of these wants to sample, even without do_sample, as in TGI and LMI.
+# A request with one of these is sampled, even without do_sample, as in TGI and LMI.
 _SAMPLES = SAMPLING
 # Unless it says that all tokens may be drawn, which asks for nothing.
 _OPEN: Mapping[str, float] = {"top_k": 0, "top_p": 1.0}
@@ -73,10 +73,10 @@ class Decoding:
     num_return_sequences: int = 1
 
     def updated(self, parameters: Mapping[str, Any]) -> Decoding:
-        """These settings with `parameters` over them.
+        """Return these settings, overridden by `parameters`.
 
         Raises:
-            Invalid: unknown, of the wrong type or out of range.
+            Invalid: a parameter is unknown, of the wrong type or out of range.
         """
         given = settled({name: value for name, value in parameters.items() if value is not None})
         checked: dict[str, Any] = {}
@@ -100,7 +100,7 @@ class Decoding:
         return settings
 
     def within(self, length: int) -> Decoding:
-        """These settings for a prompt of `length` tokens: a length that counts the prompt becomes one that doesn't."""
+        """Return these settings for a prompt of `length` tokens, with `max_length` converted to `max_new_tokens`."""
         if self.max_length is None:
             return self
         new = max(1, self.max_length - length)
@@ -108,10 +108,10 @@ class Decoding:
 
     @classmethod
     def of_model(cls, config: Any) -> Decoding:
-        """The defaults that a model's own generation_config carries."""
+        """Return the defaults from a model's own generation_config."""
         found = {name: getattr(config, name, None) for name in _OF_MODEL}
         known = {field.name for field in fields(cls)}
-        # Said as false where the model says nothing, so that a temperature alone makes no model sample.
+        # Set to False if the model doesn't set it, so that a default temperature alone doesn't cause sampling.
         found["do_sample"] = bool(found["do_sample"])
         named = cls(
             default_new_tokens=found.pop("max_new_tokens", None), default_length=getattr(config, "max_length", None)
@@ -132,10 +132,10 @@ class Limits:
 
     @classmethod
     def of(cls, environment: Mapping[str, str], *, reach: int, on_cuda: bool) -> Limits:
-        """By TGI's names. `reach` is how far the model's positions go.
+        """Read the limits by TGI's names. `reach` is the model's maximum number of positions.
 
         Raises:
-            Invalid: no number, beyond the model, or at odds with each other.
+            Invalid: a limit is not a number, exceeds the model's, or contradicts another limit.
         """
         total = number(environment, TOTAL_TOKENS) or min(reach, DEFAULT_TOTAL_TOKENS)
         if not 2 <= total <= reach:
@@ -150,10 +150,10 @@ class Limits:
         return cls(taken, total, batch, number(environment, BATCH_PREFILL_TOKENS) or max(taken, PREFILL_TOKENS))
 
     def check(self, length: int, settings: Decoding) -> Decoding:
-        """`settings` with their number of new tokens, for a prompt of `length` tokens.
+        """Return `settings` with the number of new tokens, for a prompt of `length` tokens.
 
         Raises:
-            TooLong: says what to shorten, and by which limit.
+            TooLong: a limit is exceeded; the error names what to shorten, and the limit.
         """
         if length > self.input_length:
             raise TooLong(
@@ -178,7 +178,7 @@ class Limits:
 
 
 def number(environment: Mapping[str, str], name: str) -> int | None:
-    """A whole number from an environment variable; None where it is absent or empty.
+    """Read a whole number from an environment variable; None if it is absent or empty.
 
     Raises:
         Invalid: not a whole number above 0.

@@ -1,7 +1,7 @@
 """Decoder engine with continuous batching: one token per sequence and step; finished sequences are evicted at once.
 
-Keys and values of all rows are in one cache, padded at the left, where a row's beginning costs nothing but memory. A failed
-step is tried again with each row alone: a text that breaks the model does not break the others.
+Keys and values of all rows are in one cache, padded on the left, where padding costs only memory. A failed step is retried with
+each row alone, so that a text on which the model fails doesn't affect the others.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from inference.engines.sampling import pick, uniform_draws
 
 NAME = "continuous"
 MOST_ROWS = 256
-# In one pass on a CPU: a pass of its own takes the time of about as many tokens.
+# The most padding in a prefill pass on a CPU: a separate pass costs about as much as this many tokens.
 MOST_PADDING = 32
 
 log = logging.getLogger("inference")
@@ -37,13 +37,13 @@ log = logging.getLogger("inference")
 
 @dataclass(slots=True, eq=False)
 class _Row:
-    """One text under way. It can begin anew at any token, so a step that failed costs time and nothing else."""
+    """One text in progress. It can be prefilled again at any token, so a failed step costs only time."""
 
     handle: RequestHandle
     tokens: list[int]
     detokenizer: Detokenizer
     draws: Tensor | None  # float64, (most new tokens,)
-    seen: Tensor | None  # bool, (vocabulary,): what a repetition is
+    seen: Tensor | None  # bool, (vocabulary,): tokens that would be repetitions
     made: int = 0
     alone: bool = False
 
@@ -124,13 +124,13 @@ class StepEngine:
         return found
 
     def _together(self, rows: list[_Row]) -> list[list[_Row]]:
-        """Divide `rows` into those that begin in one pass: on a CPU those of similar length, as padding costs what text does."""
+        """Divide `rows` into prefill passes: on a CPU by similar length, because padding costs as much as text there."""
         if self._model.device.type != "cpu":
             return [rows]
         found: list[list[_Row]] = []
         padding = 0
         for row in sorted(rows, key=lambda row: len(row.tokens)):
-            # All in the last pass would get as many tokens as this row has.
+            # All rows of the last pass would be padded to this row's length.
             padding += len(found[-1]) * (len(row.tokens) - len(found[-1][-1].tokens)) if found else 0
             if not found or padding > MOST_PADDING:
                 found.append([])
@@ -139,7 +139,7 @@ class StepEngine:
         return found
 
     def _begin(self, rows: list[_Row]) -> None:
-        """The first token of `rows`, which then stand with the others."""
+        """Prefill `rows`, add them to the running rows, and choose their first tokens."""
         width = max(len(row.tokens) for row in rows)
         fill = self._tokenizer.pad_token_id or 0
         tokens = torch.tensor([[fill] * (width - len(row.tokens)) + row.tokens for row in rows])
@@ -161,14 +161,14 @@ class StepEngine:
         if len(rows) > 1:
             self._again(rows)
         elif short and self._rows:
-            # There is no room beside those under way: it waits for one of them to leave.
+            # There is no memory for it beside the running rows, so it waits until one of them is evicted.
             self._most_rows = len(self._rows)
             self._waiting.appendleft(rows[0])
         else:
             rows[0].handle.emit(failed(why))
 
     def _grow(self) -> None:
-        """One more token for each row."""
+        """Generate one more token for each row."""
         tokens = torch.tensor([[row.tokens[-1]] for row in self._rows])
         longest = self._cache[0][0].shape[2] + 1
         lengths = torch.tensor([len(row.tokens) for row in self._rows])
@@ -191,7 +191,7 @@ class StepEngine:
         self._again(rows)
 
     def _again(self, rows: Sequence[_Row]) -> None:
-        """Each of `rows` begins anew by itself, at the token that it has reached: the one that fails alone is at fault."""
+        """Queue each of `rows` to be prefilled again alone, with its tokens so far: only a row that fails alone is failed."""
         for row in reversed(rows):
             row.alone = True
             self._waiting.appendleft(row)
@@ -199,7 +199,7 @@ class StepEngine:
     def _forward(
         self, tokens: Tensor, mask: Tensor, cache: list[tuple[Tensor, Tensor]]
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Scores of each row's next token, float32, (rows, vocabulary); and the cache with `tokens`, (rows, new)."""
+        """Return each row's next-token scores, float32, (rows, vocabulary), and the cache with `tokens`, (rows, new), added."""
         device = self._model.device
         options: dict[str, Any] = {"logits_to_keep": 1} if self._last_only else {}
         if self._places:
@@ -254,7 +254,7 @@ class StepEngine:
         return finish is not None
 
     def _keep(self, places: list[int]) -> None:
-        """Keep these rows only, and remove padding that all of them have."""
+        """Keep only these rows, and remove padding that all of them have."""
         if len(places) == len(self._rows):
             return
         self._rows = [self._rows[place] for place in places]
@@ -269,7 +269,7 @@ class StepEngine:
 
 
 def _joined(old: Iterable[tuple[Tensor, Tensor]], new: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-    """Both caches' rows in one, the shorter padded at the left."""
+    """Return one cache with the rows of both, the shorter one padded on the left."""
     before = list(old)
     if not before:
         return list(new)

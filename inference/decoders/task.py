@@ -1,4 +1,4 @@
-"""The task of decoders as the pipeline sees it: text generation, whole answers in TGI's form."""
+"""The task of decoders in the pipeline: text generation, with whole answers in TGI's format."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Collected:
                 {"id": event.id, "text": event.text, "logprob": event.logprob, "special": event.special}
                 for event in self.events
             ]
-            # Their logarithms are not computed; TGI's form allows for that, and has none for the first in any case.
+            # Log-probabilities of prompt tokens are not computed, which TGI's format allows: the first token never has one.
             prefill = [
                 {"id": token, "text": text, "logprob": None}
                 for token, text in zip(self.prompt.tokens, self.prompt.shown, strict=False)
@@ -105,7 +105,7 @@ class TextGeneration:
                     found.append(Collected(prompt))
                 row.append(place)
             places.append(row)
-        # Longest first: rows that stand together pad each other least.
+        # Longest first, so that rows of one batch have similar lengths and little padding.
         for one in sorted(found, key=lambda one: -one.prompt.most_tokens):
             self.engine.submit(RequestHandle(one.prompt, one.add))
         while self.engine.step():
@@ -118,7 +118,7 @@ class TextGeneration:
         return [grouped(request, row) for request, row in zip(requests, answers, strict=True)]
 
     def real_time(self, request: InferenceRequest, bodies: list[dict[str, Any]]) -> Any:
-        """A list always, as TGI has it; several texts of a prompt as JumpStart's notebooks read them, in a list each."""
+        """Return a list always, as TGI does; several texts of a prompt as a list each, as JumpStart's notebooks expect."""
         if request.settings.num_return_sequences == 1:  # type: ignore[union-attr]
             return bodies
         return [
@@ -129,7 +129,7 @@ class TextGeneration:
         ]
 
     def line(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """An output line's fields: scoring reads `generated_texts`, of whatever task."""
+        """Return an output line's fields; scoring reads `generated_texts` for every task."""
         return {**fields, "generated_texts": fields.get("generated_texts") or [fields["generated_text"]]}
 
 
@@ -138,7 +138,7 @@ def _alone(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def grouped(request: InferenceRequest, answers: Sequence[Answer]) -> list[Answer]:
-    """An answer for each text of `request`, where several were drawn for each: the first, with all beside it."""
+    """Return one answer for each text of `request`; if several were drawn for it, the first one, with all of them added."""
     settings = request.settings
     assert isinstance(settings, Decoding)
     each = settings.num_return_sequences
@@ -165,7 +165,7 @@ def _together(answers: Sequence[Answer]) -> Answer:
 
 
 def full_text(prompt: GenerationRequest, last: TokenEvent) -> str:
-    """The generated text, after its prompt where that was asked for."""
+    """Return the generated text, after its prompt if that was requested."""
     return (prompt.text if prompt.settings.return_full_text else "") + (last.generated_text or "")
 
 

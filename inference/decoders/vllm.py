@@ -1,7 +1,7 @@
-"""Decoders by vLLM, in a process of its own, behind the same contract: token ids come back, and all the rest is ours.
+"""Decoders by vLLM, in a separate process, behind the same interface: vLLM returns token ids, and all else is done here.
 
-It is spoken to over HTTP on loopback, by its OpenAI-compatible completions: prompts go as token ids, so that chat templates
-and limits are applied here alone, and a connection that is closed ends its text.
+The client uses vLLM's OpenAI-compatible completions over HTTP on loopback. Prompts are sent as token ids, so that chat
+templates and limits are applied only here, and closing a connection cancels its text.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from inference.engines import Description
 from inference.errors import ModelBroken
 from inference.models.loading import Loaded
 
-# Its command; a test puts a stand-in here, and an image may set the place of its vLLM.
+# The variable with vLLM's command; a test sets a stand-in, and an image may set the path of its vLLM.
 VLLM_COMMAND = "VLLM_COMMAND"
 START_SECONDS = "VLLM_START_SECONDS"
-# As long as SageMaker waits for a container's health at most.
+# SageMaker's longest wait until a container is healthy.
 _LONGEST_START = 3_600
 _MOST_AT_ONCE = 256
 _MODEL = "model"
@@ -43,7 +43,7 @@ log = logging.getLogger("inference")
 
 
 class VllmEngine:
-    """Continues texts by asking a vLLM server; each text has a connection, and its own thread to read it."""
+    """Continues texts by requests to a vLLM server; each text has its own connection and thread."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, said: IO[bytes], loaded: Loaded) -> None:
         self._process, self._port, self._said = process, port, said
@@ -58,7 +58,7 @@ class VllmEngine:
         """Start the server and wait until it is healthy.
 
         Raises:
-            ModelBroken: it is not installed, ends, or is not healthy in time; carries what it said last.
+            ModelBroken: vLLM is not installed, exits, or is not healthy in time; the error has its last output.
         """
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -81,7 +81,7 @@ class VllmEngine:
             said.close()
             raise ModelBroken(f"vLLM does not start: {error}") from None
         engine = cls(process, port, said, loaded)
-        # When this process ends for any reason, the device's memory must be freed.
+        # The server must be ended with this process, whatever the reason, to free the device's memory.
         atexit.register(engine.close)
         seconds = float(environment.get(START_SECONDS, "").strip() or _LONGEST_START)
         try:
@@ -101,14 +101,14 @@ class VllmEngine:
         self._readers.submit(self._follow, handle)
 
     def step(self) -> bool:
-        """Wait for something to end; the work is done elsewhere."""
+        """Wait until a text ends; the work is done by other threads."""
         with self._changed:
             if self._open:
                 self._changed.wait(timeout=0.5)
             return self._open > 0
 
     def close(self) -> None:
-        """End the server, also in the middle of a request. A second call does nothing."""
+        """Stop the server, also during requests. Idempotent."""
         atexit.unregister(self.close)
         self._readers.shutdown(wait=False, cancel_futures=True)
         if self._process.poll() is None:
@@ -173,7 +173,7 @@ class VllmEngine:
             for token, logprob, reason in _tokens(answer):
                 if handle.left:
                     return
-                # An event goes out once the next is there: only then is it known not to be the last.
+                # An event is emitted only when the next one arrives, because only then it is known not to be the last.
                 if held is not None and token is not None:
                     handle.emit(held)
                     held = None
@@ -210,7 +210,7 @@ def _asked(handle: RequestHandle) -> dict[str, Any]:
         "include_stop_str_in_output": True,
         "logprobs": 1,
         "return_token_ids": True,
-        # The same text has the same draws, as with the other engine; their numbers are vLLM's own.
+        # The same text gets the same draws, as with the other engine, but vLLM's draws are different numbers.
         "seed": handle.prompt.key % 2**63,
     }
     if settings.do_sample and settings.top_k:

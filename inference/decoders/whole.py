@@ -1,7 +1,7 @@
-"""Decoders by transformers' own `generate`, one text at a time: the reference, for what the step engine does not do.
+"""Decoders by transformers' own `generate`, one text at a time: the reference, and the fallback of the step engine.
 
-It follows generation_config.json in full (beams, forbidden n-grams and words, stop strings, …) and runs models that keep a
-state instead of keys and values. Tokens are sent as they are generated, except with beams, whose text is known at its end only.
+It supports all of generation_config.json (beams, forbidden n-grams and words, stop strings, …) and models with a recurrent
+state instead of keys and values. Tokens are sent as they are generated, except with beams, whose text is known only at its end.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _NEUTRAL: Mapping[str, Any] = {
     "renormalize_logits": False, "remove_invalid_values": False, "guidance_scale": 1.0, "token_healing": False,
     "num_beam_groups": 1, "diversity_penalty": 0.0, "penalty_alpha": 0.0, "use_mtp": False,
 }  # fmt: skip
-# They mean something to beams only.
+# Settings that only affect beam search.
 _OF_BEAMS = ("length_penalty", "early_stopping")
 
 log = logging.getLogger("inference")
 
 
 def asks_more(config: GenerationConfig) -> list[str]:
-    """Return the names in a model's generation configuration that only `generate` follows."""
+    """Return the names in a model's generation configuration that only `generate` supports."""
     asked = {name: value for name, value in config.to_diff_dict().items() if value not in (None, [], {})}
     beams = (config.num_beams or 1) > 1
     return sorted(
@@ -60,7 +60,7 @@ def asks_more(config: GenerationConfig) -> list[str]:
 
 
 class WholeEngine:
-    """Continues one text after the other."""
+    """Decoder engine that generates one text after the other."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: Any) -> None:
         self._model, self._tokenizer = model, tokenizer
@@ -138,7 +138,7 @@ class WholeEngine:
         pad = config.pad_token_id if config.pad_token_id is not None else self._tokenizer.pad_token_id
         most = settings.max_new_tokens or 0
         changes = {
-            # A minimum beyond the maximum forbids the end all along, and transformers warns of it at each text.
+            # A minimum above the maximum would forbid the end token throughout, and make transformers warn for each text.
             "min_new_tokens": None if config.min_new_tokens is None else min(config.min_new_tokens, most),
             "min_length": None
             if config.min_length is None
@@ -153,7 +153,7 @@ class WholeEngine:
             "num_return_sequences": 1,
             "eos_token_id": ends or None,
             "pad_token_id": pad if pad is not None else (ends[0] if ends else 0),
-            # Ways to the same tokens, some of which need what isn't here.
+            # Decoding methods with the same result, some of which need parts that are missing here.
             "cache_implementation": None,
             "prompt_lookup_num_tokens": None,
             "return_dict_in_generate": False,
@@ -164,7 +164,7 @@ class WholeEngine:
 
 
 class _Listener(LogitsProcessor):  # type: ignore[misc]  # transformers publishes no types
-    """Keeps the last step's logarithms, after what forbids tokens and before what samples."""
+    """Keeps the last step's log-probabilities, after the processors that forbid tokens and before those that sample."""
 
     last: Tensor | None = None
 
@@ -174,7 +174,7 @@ class _Listener(LogitsProcessor):  # type: ignore[misc]  # transformers publishe
 
 
 class _Criterion(StoppingCriteria):  # type: ignore[misc]  # transformers publishes no types
-    """Ends the text once its watcher has all of it, or has left."""
+    """Stops the generation once its client has the whole text, or has disconnected."""
 
     def __init__(self, streamer: _TokenStreamer) -> None:
         self._streamer = streamer
@@ -185,7 +185,7 @@ class _Criterion(StoppingCriteria):  # type: ignore[misc]  # transformers publis
 
 
 class _TokenStreamer(BaseStreamer):  # type: ignore[misc]  # transformers publishes no types
-    """Send each token to a watcher, one late: only the next one, or the end, shows whether it was the last."""
+    """Send each token to the client with a delay of one token, because only the next one shows whether it was the last."""
 
     def __init__(self, handle: RequestHandle, detokenizer: Detokenizer) -> None:
         self._handle, self._detokenizer = handle, detokenizer
@@ -200,7 +200,7 @@ class _TokenStreamer(BaseStreamer):  # type: ignore[misc]  # transformers publis
 
     def put(self, value: Tensor) -> None:
         if self._count < 0:
-            # The prompt comes first.
+            # `generate` puts the prompt first, which is not sent.
             self._count = 0
             return
         for token in value.reshape(-1).tolist():
@@ -208,7 +208,7 @@ class _TokenStreamer(BaseStreamer):  # type: ignore[misc]  # transformers publis
             self.add(token, float(last[token]) if last is not None else 0.0)
 
     def add(self, token: int, logprob: float) -> None:
-        """The next token."""
+        """Hold the next token, and send the one held before."""
         if self._finished:
             return
         if self._held is not None:

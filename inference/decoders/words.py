@@ -1,7 +1,7 @@
-"""Token ids become text as they come.
+"""Incremental detokenization.
 
-A character may span tokens, so its bytes are held back until they are whole; and a word's space may depend on the token
-before, so a token is read together with its neighbours. Each step looks at a few tokens, however long the text.
+A character may span tokens, so its bytes are held back until it is complete; and the space before a word may depend on the
+previous token, so a token is decoded together with its neighbours. Each step decodes only a few tokens of a text.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _BROKEN = "\N{REPLACEMENT CHARACTER}"
 
 
 class Words:
-    """One text as it grows."""
+    """One text during its generation."""
 
     def __init__(self, tokenizer: Any, prompt: Sequence[int], stops: Sequence[str]) -> None:
         self._tokenizer, self._stops = tokenizer, stops
-        self._ids = list(prompt[-_BEFORE:])  # the last tokens: no others are looked at again
+        self._ids = list(prompt[-_BEFORE:])  # the last tokens; earlier ones are not decoded again
         self._read = len(self._ids)
         self._longest = max(map(len, stops), default=0)
         self.text = ""
@@ -32,13 +32,13 @@ class Words:
         return self._grown(self._added(whole=False))
 
     def rest(self) -> str:
-        """Return the text held back at the end: bytes of an incomplete character."""
+        """Return the text that is held back at the end: the bytes of an incomplete character."""
         return self._grown(self._added(whole=True))[0]
 
     def _grown(self, added: str) -> tuple[str, bool]:
         before = len(self.text)
         self.text += added
-        # Only what is new can complete a stop, and only a stop's length before it can have begun one.
+        # Only new text can complete a stop sequence, which then starts at most its own length before the new text.
         tail = max(0, before - self._longest + 1)
         ends = [at + len(stop) for stop in self._stops if added and (at := self.text.find(stop, tail)) >= 0]
         if not ends:
@@ -70,7 +70,7 @@ class Detokenizer:
         self._stopped = False
 
     def event(self, token: int, logprob: float) -> TokenEvent:
-        """The next token; `finish` where it ends the text by itself."""
+        """Return the event of the next token, with `finish` if the token ends the text."""
         detokenizers, special = self._detokenizers, token in self._detokenizers.special
         if special:
             text = detokenizers.tokenizer.decode([token])
@@ -80,14 +80,14 @@ class Detokenizer:
         return TokenEvent(token, text, logprob, special, finish)
 
     def last(self, event: TokenEvent, finish: str) -> TokenEvent:
-        """Return `event` as the text's last one: with the rest of a held character, and the whole text."""
+        """Return `event` as the text's last one, with the bytes that were held back, and the whole text."""
         rest = "" if self._stopped else self._words.rest()
         text = event.text if event.special else event.text + rest
         return TokenEvent(event.id, text, event.logprob, event.special, finish, self._words.text)
 
 
 def ends_of(generation_config: Any) -> list[int]:
-    """The ids that end a text by the model's own configuration."""
+    """Return the ids of the tokens that end a text, from the model's own configuration."""
     ends = getattr(generation_config, "eos_token_id", None)
     return [token for token in (ends if isinstance(ends, list) else [ends]) if token is not None]
 

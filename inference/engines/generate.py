@@ -133,8 +133,8 @@ class GenerateEngine:
 
     def _config(self, settings: Generation) -> GenerationConfig:
         config = copy.deepcopy(self._model.generation_config)
-        # Said as new tokens, always: what is left None here, generate fills from the model's own configuration, and a
-        # max_length would lose against a max_new_tokens from there. It counts the start token, and leaves room for one.
+        # The maximum is always given as new tokens: `generate` takes fields that are None here from the model's configuration,
+        # whose max_new_tokens would override a max_length. max_length counts the start token; at least one token is allowed.
         length = max(1, settings.max_length - 1) if settings.max_length else DEFAULT_NEW_TOKENS
         most = settings.max_new_tokens or length
         changes = {
