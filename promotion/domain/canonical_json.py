@@ -10,7 +10,7 @@ import msgspec
 def canonical(value: object) -> bytes:
     """JSON of `value` with sorted keys and no spaces.
 
-    The text is stored, and hashes are over the stored text: a struct that is read and encoded again may have more fields.
+    Hashes cover the stored text, because a struct that is decoded and encoded again may have more fields.
     """
     return msgspec.json.encode(value, order="sorted")
 

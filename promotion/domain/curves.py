@@ -1,4 +1,4 @@
-"""Confusion matrix and ROC curve of a classifier, as metrics documents give them, small enough for an item of the ledger."""
+"""Confusion matrix and ROC curve of a classifier, read from metrics documents, small enough for a ledger item."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROC = "receiver_operating_characteristic_curve"
 
 
 class Confusion(Struct, frozen=True, kw_only=True):
-    """Counts by class: `counts[i][j]` records of class `labels[i]` were given class `labels[j]`; `left_out` classes are rarer."""
+    """Counts by class: `counts[i][j]` records of class `labels[i]` were predicted as `labels[j]`; `left_out`: rarer classes."""
 
     labels: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
@@ -47,7 +47,7 @@ def read_confusion(document: object) -> Confusion | None:
 
 
 def read_roc(document: object) -> tuple[tuple[float, float], ...]:
-    """Read an ROC curve as (false positive rate, true positive rate), thinned; empty where there is none that can be read."""
+    """Read an ROC curve as (false positive rate, true positive rate), thinned; empty if there is no readable one."""
     found = _part(document, _ROC)
     if not isinstance(found, Mapping):
         return ()
@@ -69,7 +69,7 @@ def area(points: Sequence[tuple[float, float]]) -> float:
 
 
 def _part(document: object, name: str) -> object:
-    """A part of the document: at its top, or of one of its `*_metrics`."""
+    """Return a part of the document, at its top level or in one of its `*_metrics`."""
     if not isinstance(document, Mapping):
         return None
     if name in document:
@@ -79,9 +79,9 @@ def _part(document: object, name: str) -> object:
 
 
 def _confusion(labels: Sequence[str], counts: Sequence[Mapping[int, int | None]]) -> Confusion | None:
-    """The matrix of the most frequent classes, in their order; None if a cell is no count.
+    """Return the matrix of the most frequent classes, in their order; None if a cell is not a count.
 
-    `counts` has the cells of each row that are given, by column: whole rows of a file's classes would be its size squared.
+    `counts` has only the given cells of each row, by column: full rows for all classes could be the square of the file's size.
     """
     if len(labels) < 2 or any(cell is None for row in counts for cell in row.values()):
         return None
@@ -95,7 +95,7 @@ def _confusion(labels: Sequence[str], counts: Sequence[Mapping[int, int | None]]
 
 
 def _cells(row: object, places: Mapping[str, int]) -> dict[int, int | None]:
-    """The cells of a row by their columns; one that is no count where the row is none."""
+    """Return the cells of a row by column; an invalid cell if the row is invalid."""
     if row is None:
         return {}
     return {places[str(name)]: _count(cell) for name, cell in row.items()} if isinstance(row, Mapping) else {0: None}

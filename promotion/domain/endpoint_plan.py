@@ -26,7 +26,7 @@ VARIANT = "AllTraffic"
 # Tags of endpoints, their configurations and models. Resources without them are not this service's, and are not changed.
 TAG_GROUP, TAG_ENVIRONMENT = "promotion:model_package_group", "promotion:environment"
 TAG_VERSION, TAG_SEQUENCE, TAG_APPROVAL = "promotion:version", "promotion:sequence", "promotion:approval_id"
-# On the endpoint: the configuration it was last updated to. Where it serves another one, SageMaker went back.
+# The endpoint's tag with the configuration of its last update. If it serves another one, SageMaker rolled back.
 TAG_ATTEMPT = "promotion:attempt"
 
 IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
@@ -72,7 +72,7 @@ def wanted(
     """Return the wanted endpoint of a live model; `asked` is the event by which an operator restored it.
 
     Raises:
-        Invalid: the container can't be run as it was approved.
+        Invalid: the container can't be run in its approved form.
     """
     group, environment = model.model_package_group, model.environment
     hosted = model_request(
@@ -119,8 +119,8 @@ def wanted(
 def next_step(wanted: Wanted | None, found: Observed | None, *, revoked: bool = False) -> Step:
     """Return the next step; `revoked`: the served version was revoked, so there is no rollback to it.
 
-    "failed" is the end of the way for what is wanted: SageMaker tried it and gave up. Another version, another configuration
-    or an operator's word makes it another thing to try.
+    "failed" is final for a wanted state: SageMaker tried it and gave up. Another version, another configuration or a restore by
+    an operator makes a new wanted state.
     """
     if found is None:
         return "settled" if wanted is None else "create"
@@ -134,7 +134,7 @@ def next_step(wanted: Wanted | None, found: Observed | None, *, revoked: bool = 
         return "wait"
     tried = wanted.name in (found.config_name, found.attempted)
     if found.status in BROKEN:
-        # It stays until another version should serve: its state in SageMaker is useful, and it costs nothing.
+        # The failed endpoint is kept until another version is wanted: its state in SageMaker is useful, and it costs nothing.
         return "failed" if tried and not revoked else "delete"
     if found.config_name == wanted.name:
         return "settled"
@@ -146,7 +146,7 @@ def next_step(wanted: Wanted | None, found: Observed | None, *, revoked: bool = 
 def deployment(settings: Endpoint, alarms: Sequence[str], *, revoked: bool = False) -> dict[str, Any]:
     """Blue/green deployment: shift all traffic to the healthy new fleet, watch it, roll back on an alarm.
 
-    Where what serves has been revoked there is no way back to it: neither alarms nor a while in which it stands by.
+    If the serving version was revoked, there is no rollback to it: no alarms, and no wait before its fleet is terminated.
     """
     bake = 0 if revoked else settings.bake_seconds
     longest = settings.download_timeout_seconds + settings.health_timeout_seconds + 2 * bake + _PROVISIONING_S
@@ -154,7 +154,7 @@ def deployment(settings: Endpoint, alarms: Sequence[str], *, revoked: bool = Fal
     policy: dict[str, Any] = {
         "BlueGreenUpdatePolicy": {
             "TrafficRoutingConfiguration": routing,
-            # Where nothing is shifted in steps, the old fleet's last wait is what leaves time to look.
+            # Without a shift in steps, only the old fleet's termination wait leaves time for the alarms.
             "TerminationWaitInSeconds": bake,
             "MaximumExecutionTimeoutInSeconds": min(max(longest, SHORTEST_UPDATE_S), LONGEST_UPDATE_S),
         }
@@ -165,10 +165,10 @@ def deployment(settings: Endpoint, alarms: Sequence[str], *, revoked: bool = Fal
 
 
 def alarms(endpoint: str, config: str, settings: Endpoint) -> list[dict[str, Any]]:
-    """PutMetricAlarm's requests: the share of requests that the container failed, and its slowest answers.
+    """Return PutMetricAlarm's requests: for the share of requests that failed in the container, and for its latency.
 
-    Both look at the fleet of one endpoint configuration alone: an alarm that the old fleet trips ends the deployment that
-    would replace it. Without requests neither goes off.
+    Both measure only the fleet of one endpoint configuration: otherwise an alarm on the old fleet would end the deployment that
+    replaces it. Without requests neither alarm is raised.
     https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configuration.html
 
     Args:
@@ -211,7 +211,7 @@ def alarms(endpoint: str, config: str, settings: Endpoint) -> list[dict[str, Any
 
 
 def every_alarm(endpoint: str) -> list[str]:
-    """Names of the alarms that an endpoint may have, whatever is configured now."""
+    """Return the names of all alarms that an endpoint may have, under any configuration."""
     return [f"{endpoint}-errors", f"{endpoint}-latency"]
 
 

@@ -10,7 +10,7 @@ from promotion.domain.people import Authentication
 
 # A round trip to the provider, and the time to read a page again and press a button.
 ROUND_TRIP = timedelta(minutes=5)
-# The time to press the button once more on a form that comes back filled in.
+# The time to send a form again that comes back filled in.
 ONCE_MORE = timedelta(minutes=1)
 
 
@@ -18,10 +18,10 @@ def too_old(how: Authentication | None, decision: Decision, *, now: datetime, ma
     """Return why a person has to sign in again before a decision; empty if they need not.
 
     Args:
-        how: How they were authenticated, by the claims of their ID token.
+        how: The person's authentication, from the claims of the ID token.
         decision: The environment's rule.
         now: The time.
-        made_for_this: That sign-in was made for this decision, a moment ago.
+        made_for_this: True if the sign-in was made for this decision, a moment ago.
     """
     if how is None or how.issued_at is None:
         return "Your session doesn't say when your groups were read."
@@ -42,7 +42,7 @@ def too_old(how: Authentication | None, decision: Decision, *, now: datetime, ma
 
 
 def credentials_each_time(decision: Decision) -> bool:
-    """Return True if each decision needs a sign-in of its own, so that opening the form needs none."""
+    """Return True if each decision needs its own sign-in, so that opening the form needs none."""
     return decision.reauthenticate and not decision.freshness
 
 

@@ -1,4 +1,4 @@
-"""The result of a gate, as the ledger keeps it."""
+"""The result of a gate, as stored in the ledger."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class GateResult(Struct, frozen=True, kw_only=True):
 
     @property
     def threshold(self) -> float | None:
-        """The number that `value` is held against; None where there is none."""
+        """The number that `value` is compared with; None if there is none."""
         if self.kind is not GateKind.REGRESSION:
             return self.limit
         if self.live_value is None or self.limit is None:
             return None
         worse = self.limit * abs(self.live_value) if self.relative else self.limit
-        # Rounded, because 0.65 - 0.05 is a little more than 0.6, and what is exactly as much worse as allowed may pass.
+        # Rounded, because 0.65 - 0.05 is a little more than 0.6, and a regression of exactly the allowed size passes.
         return round(self.live_value + worse if self.lower_is_better else self.live_value - worse, 12)
 
 

@@ -18,8 +18,8 @@ from promotion.formatting import is_known
 def evaluate(gates: Iterable[Gate], evidence: Evidence, live: Evidence | None) -> tuple[GateResult, ...]:
     """Evaluate each gate on `evidence`; `live` is the evidence that admitted the environment's live version.
 
-    A bound on a metric that is missing or NaN fails. `largest_regression` passes where nothing is live yet. A failed run is a
-    failed gate whether or not there are others: nobody may approve on evidence that was never made.
+    A bound on a metric that is missing or NaN fails. `largest_regression` passes if no version is live yet. A failed run always
+    counts as a failed gate, because nobody may approve without evidence.
     """
     results = [result for gate in gates for result in _judge(gate, evidence, live)]
     if evidence.status == "Failed":
@@ -106,7 +106,7 @@ _AT_LEAST = frozenset({GateKind.MIN, GateKind.SAMPLES})
 
 
 def _held(result: GateResult, value: float | None) -> GateResult:
-    """`result` with `value` held against its threshold."""
+    """Return `result` with `value` compared with its threshold."""
     threshold = result.threshold
     if value is None or not math.isfinite(value) or threshold is None:
         return result

@@ -1,7 +1,7 @@
 """Unusable values of a generation_config.json, reported by key.
 
-Values are refused where transformers' own `generate` would raise for them or ignore them, so that no answer differs in
-silence from what was evaluated elsewhere.
+Values are refused if transformers' own `generate` would raise for them or ignore them, so that no result differs silently
+from an evaluation elsewhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _WHOLE = {
 _POSITIVE = ("repetition_penalty", "encoder_repetition_penalty")
 _NUMBERS = ("temperature", "top_k", "top_p", "min_p", "typical_p", "length_penalty", "guidance_scale")
 _TOKENS = ("eos_token_id", "forced_eos_token_id", "suppress_tokens", "begin_suppress_tokens")
-# Searches that this transformers has only as code from a hub, and what needs more than a model.
+# Search methods that this transformers version has only as code from a hub, and those that need more than a model.
 _UNDONE: Mapping[str, Any] = {
     "num_beam_groups": 1, "diversity_penalty": 0.0, "penalty_alpha": 0.0, "dola_layers": None, "constraints": None,
     "force_words_ids": None, "token_healing": False, "use_mtp": False,
@@ -48,7 +48,7 @@ def _wrong(name: str, value: Any) -> str | None:
     number = whole or isinstance(value, float)
     if name in _WHOLE:
         least = _WHOLE[name]
-        # A padding token of -1 stands for none in old files.
+        # In old files a padding token of -1 means that there is none.
         fine = whole and (value >= least or (name.endswith("_token_id") and value == -1))
         return None if fine else f"must be a whole number of at least {least}, not {value!r}."
     if name in _POSITIVE and not (number and value > 0):

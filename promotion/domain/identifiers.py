@@ -18,9 +18,10 @@ def is_distinguished_name(text: str) -> bool:
 
 
 def comparable_group(text: str) -> str:
-    """The form in which two ids of one group are the same text.
+    """Return the normal form of a group's id, in which all its spellings are equal.
 
-    GUIDs and distinguished names have no case; names have one Unicode form and keep their case; Keycloak puts `/` in front.
+    GUIDs and distinguished names are case-insensitive; other names are Unicode-normalized and case-sensitive; a leading `/`,
+    from Keycloak, is removed.
     """
     text = unicodedata.normalize("NFC", text)
     guid = _GUID.fullmatch(text.strip())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# NVIDIA's alone: Inferentia and Trainium run no CUDA.
+# Only NVIDIA's: Inferentia and Trainium don't run CUDA.
 _GPU = re.compile(r"ml\.(p\d|g\d)[a-z0-9-]*\.")
 # Families with instance store volumes, of which SageMaker refuses a VolumeKmsKeyId:
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/InstanceStorage.html
@@ -14,7 +14,7 @@ _LOCAL_STORAGE = re.compile(
 # The newest driver that Batch Transform has, 535: CUDA 13 runs on it by cuda-compat (inference/models/cuda_compat.py).
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_TransformResources.html
 TRANSFORM_AMI = "al2-ami-sagemaker-batch-gpu-535"
-# The only one with driver 580, which runs CUDA 13 by itself.
+# The only AMI with driver 580, which runs CUDA 13 without cuda-compat.
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ProductionVariant.html
 INFERENCE_AMI = "al2023-ami-sagemaker-inference-gpu-4-1"
 
@@ -25,7 +25,7 @@ def has_gpu(instance_type: str) -> bool:
 
 
 def has_local_storage(instance_type: str) -> bool:
-    """Return True if the type has local disks: the hardware encrypts them, and they take no KMS key."""
+    """Return True if the type has local disks, which the hardware encrypts and which accept no KMS key."""
     return _LOCAL_STORAGE.match(instance_type) is not None
 
 
@@ -45,7 +45,7 @@ def inference_ami(instance_type: str, wanted: str | None) -> str | None:
 
 
 def volume_key(instance_type: str, key: str | None) -> dict[str, str]:
-    """VolumeKmsKeyId of a job's request, where the type's volumes take one."""
+    """Return VolumeKmsKeyId for a job's request, if the type's volumes accept a KMS key."""
     return {"VolumeKmsKeyId": key} if key and not has_local_storage(instance_type) else {}
 
 

@@ -13,11 +13,11 @@ from promotion.domain.model import Evidence, Metric
 from promotion.errors import Invalid
 from promotion.formatting import listed, one_line
 
-# Limits for a metrics document: an item of the ledger holds 400 KB, and a version's has the evidence of all its environments.
+# Limits for a metrics document: a ledger item is limited to 400 KB, and a version's has the evidence of all its environments.
 MOST_METRICS = 200
 # Bytes of each part's JSON: a character may take four of them, and a control character six.
 ROOM = {"metrics": 24_000, "counts": 2_000, "latency_ms": 2_000, "throughput": 2_000, "engine": 4_000, "drift": 8_000}
-# Groups of metrics in groups of metrics: SageMaker's form has them once.
+# The nesting depth of groups of metrics; SageMaker's format has one level.
 DEEPEST = 4
 LONGEST_NAME = 120
 LONGEST_TEXT = 200
@@ -28,7 +28,7 @@ MOST_UNREAD = 3
 
 Value = TypeVar("Value")
 
-# Metrics that this service measures as a share, from 0 to 1; other tools write percent.
+# Metrics that this service measures as a share, from 0 to 1; other tools use percent.
 _SHARES = frozenset({"exact_match", "accuracy", "macro_f1", "f1", "precision", "recall", "auc", "map", "mrr"})
 
 
@@ -39,18 +39,18 @@ def looks_like_percent(name: str, value: float | None) -> bool:
 
 
 def name_in(metrics: Mapping[str, Metric], name: str) -> str:
-    """Return the name under which `metrics` have a metric: its own, or that of Hugging Face's Trainer, `eval_` before it."""
+    """Return the key of a metric in `metrics`: its name, or its name with the prefix `eval_` of Hugging Face's Trainer."""
     return f"eval_{name}" if name not in metrics and f"eval_{name}" in metrics else name
 
 
 def unread(document: object) -> str:
-    """Name what looks like a metric and is no number, such as `"71 %"`; empty if all could be read."""
+    """Name a value that looks like a metric but is not a number, such as `"71 %"`; empty if all metrics could be read."""
     if not isinstance(document, Mapping):
         return ""
     found: dict[str, str] = {}
     for name, value in _entries(document):
         text = value.get("value") if isinstance(value, Mapping) else value
-        # A text without a digit (a model's name, NaN) was not meant as a metric.
+        # A text without a digit (a model's name, NaN) is not meant as a metric.
         if isinstance(text, str) and any(c.isdigit() for c in text[:1]) and _finite(text) is None:
             found[one_line(_name(name), 60)] = text
     said = [
@@ -76,7 +76,7 @@ def read_metrics(document: object) -> dict[str, Metric]:
     SageMaker: https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality-metrics.html
 
     Raises:
-        Invalid: it is none of these.
+        Invalid: the document has none of these formats.
     """
     found: dict[str, Metric] = {}
     for name, value in _entries(_mapping(document)):
@@ -92,7 +92,7 @@ def read_metrics(document: object) -> dict[str, Metric]:
 
 
 def _fitting(part: str, values: Mapping[str, Value]) -> dict[str, Value]:
-    """The first entries of a part for which there is room."""
+    """Return the first entries of a part that fit into its limit."""
     room, kept = ROOM[part], dict[str, Value]()
     for name, value in values.items():
         room -= len(msgspec.json.encode({name: value}))
@@ -105,7 +105,7 @@ def _fitting(part: str, values: Mapping[str, Value]) -> dict[str, Value]:
 def evidence_of(document: object, **known: Any) -> Evidence:
     """Read evidence from a metrics document.
 
-    Parts of a wrong type are left out, and every part is kept below a size of its own, which the evidence's `problem` tells.
+    Parts of a wrong type are left out, and each part is cut to its own size limit; the evidence's `problem` reports this.
 
     Raises:
         Invalid: the document is not a JSON object.
@@ -123,7 +123,7 @@ def evidence_of(document: object, **known: Any) -> Evidence:
     parts |= {name: numbers(name) for name in ("latency_ms", "throughput", "drift")}
     parts["engine"] = _scalars(engine) if isinstance(engine, Mapping) else {}
     kept = {name: _fitting(name, part) for name, part in parts.items()}
-    # One measure of drift that is no number, or has no room, must not leave the others to say that all is well.
+    # If a drift measure is not a number or doesn't fit, the others must not be taken for a result without drift.
     if not isinstance(drift, Mapping) or len(kept["drift"]) < len(drift):
         kept["drift"] = {}
     cut = [name for name, part in parts.items() if len(kept[name]) < len(part)]
@@ -141,7 +141,7 @@ def evidence_of(document: object, **known: Any) -> Evidence:
 
 
 def _drift_problem(document: Mapping[str, object]) -> str:
-    """The reason why a run's drift was not measured, or not for all columns."""
+    """Return the reason why a run's drift was not measured, or not for all columns."""
     said = document.get("drift_problem")
     return one_line(said, LONGEST_PROBLEM).rstrip(".") if isinstance(said, str) else ""
 
@@ -164,7 +164,7 @@ def _metric(value: Mapping[str, object]) -> Metric:
 
 
 def _scalars(part: Mapping[str, object]) -> dict[str, object]:
-    """Plain values by name; text cut where it gets long."""
+    """Return plain values by name, with long text truncated."""
     found = {_name(key): value for key, value in part.items() if isinstance(value, str | int | float)}
     kept = list(found.items())[:MOST_METRICS]
     return {
@@ -179,7 +179,7 @@ def _name(key: object) -> str:
 
 
 def number_of(value: object) -> float | None:
-    """Return a number that is one: no text, no truth value, finite; else None."""
+    """Return the value if it is a finite number, and not a text or a boolean; else None."""
     return _finite(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 

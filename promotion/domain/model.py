@@ -19,10 +19,10 @@ from promotion.domain.request_ids import request_id
 
 FORMER_KEPT = 50
 RUNS_REMEMBERED = 20
-# Number of the form in which events, states, anchors and exports are stored. Readers take every earlier one and the next.
+# Version of the format in which events, states, anchors and exports are stored. Readers accept every earlier one and the next.
 SCHEMA = 1
-# Version of the rules that fold events into states. A stored state of another fold is folded again.
-# Raise it with every change of a state's fields or of promotion/ledger/fold.py that gives other states.
+# Version of the rules that fold events into states. A stored state of another fold version is folded again.
+# Increase it with every change of a state's fields or of promotion/ledger/fold.py that changes states.
 FOLD_VERSION = 6
 
 
@@ -45,7 +45,7 @@ class Container(Struct, frozen=True, kw_only=True):
 
     @property
     def image_can_move(self) -> bool:
-        """True if a tag alone names the image: anybody who may push it can replace the image."""
+        """True if only a tag names the image, so that anybody who may push the tag can replace the image."""
         return bool(self.image) and not self.image_digest and "@" not in self.image
 
 
@@ -61,9 +61,9 @@ class Metric(Struct, frozen=True, kw_only=True):
 class Evidence(Struct, frozen=True, kw_only=True):
     """Evidence of a decision: the registered metrics, or those of an inference run in `environment`.
 
-    `metrics_sha256` holds the document at `metrics_uri` to what it was when it was recorded: what else it has to show (samples,
-    slices) is read again when a page needs it. `input_digest` and `references_digest` are SHA-256 of what the run read;
-    `reporter` is the ARN of the principal that reported it, or the account that one put an event from; empty for our own runs.
+    `metrics_sha256` is the digest of the document at `metrics_uri` when it was recorded; pages read its other contents
+    (samples, slices) from there and check it. `input_digest` and `references_digest` are SHA-256 of the data that the run read;
+    `reporter` is the ARN of the principal that reported it, or the account that sent the event; empty for our own runs.
     `roc` has false and true positive rates.
     """
 
@@ -95,7 +95,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
 
 
 class Package(Struct, frozen=True, kw_only=True):
-    """A model package version as the registry described it when it was registered.
+    """A model package version, as described by the registry at its registration.
 
     `card` has the sections of its model card for a decision, as title and text; `metadata` also has AWS's own records of its
     origin; `licence`, `attached` and `baseline_uri` are for gates and drift (promotion/domain/registration.py).
@@ -125,7 +125,7 @@ class Package(Struct, frozen=True, kw_only=True):
 
 
 class Vote(Struct, frozen=True, kw_only=True):
-    """A vote on a request, with the digest of what was shown and the signature's meaning (21 CFR 11.50)."""
+    """A vote on a request, with the digest of the information shown and the signature's meaning (21 CFR 11.50)."""
 
     actor: Actor
     verdict: str
@@ -149,12 +149,12 @@ class Ending(Struct, frozen=True, kw_only=True):
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """A version asking into an environment. `attempt` counts from 1 for each version and environment.
+    """A request to approve a version for an environment. `attempt` counts from 1 for each version and environment.
 
-    `evidence` and `gates` are those of the newest completed run; their digests are SHA-256 of the JSON that the event has which
-    brought them. `told_at` is when approvers were last told that the gates say something else; `failed_at` when
-    a further run last failed a gate that had passed. `measured` are the newest completed runs, of all `runs` and `runs_passed`.
-    `ending` is its end, `earlier` are those of the newest requests before it.
+    `evidence` and `gates` are those of the newest completed run; their digests are SHA-256 of their JSON in the event that has
+    them. `told_at` is the time when approvers were last notified of changed gate results; `failed_at` the time when a further
+    run last failed a gate that had passed. `measured` are the newest completed runs; `runs` and `runs_passed` count all.
+    `ending` is the request's end, `earlier` are the ends of the newest requests before it.
     """
 
     group: str
@@ -205,7 +205,7 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 class Approval(Struct, frozen=True, kw_only=True):
-    """Approval of a version for an environment, as its live record names it."""
+    """Approval of a version for an environment, as its live record has it."""
 
     approval_id: str
     approved_by: tuple[str, ...]  # subjects
@@ -215,9 +215,9 @@ class Approval(Struct, frozen=True, kw_only=True):
 class VersionState(Struct, frozen=True, kw_only=True):
     """State of a version, folded from its events.
 
-    `status_since` is the time of the last event that concerns the registry's approval status; `bypass_seen` is the last change
-    of it from outside, so that its second event is no second bypass. `package_digest` is SHA-256 of the package's JSON in its
-    events. `passed` are the environments where it is live, or was until a newer version; an environment that was rolled back
+    `status_since` is the time of the last event that affects the registry's approval status; `bypass_seen` is its last
+    out-of-band change, so that a second event about it is no second bypass. `package_digest` is SHA-256 of the package's JSON in
+    its events. `passed` are the environments where it is live, or was until a newer version; an environment that was rolled back
     from it is not among them until it is live there again, with any status. `changes` has the fields that differ between
     registry and ledger, with both values; `unasked` is the reason why no approval was requested; `attempts` counts the requests
     of an earlier package under this number, by environment.
@@ -265,8 +265,8 @@ class VersionState(Struct, frozen=True, kw_only=True):
 class EndpointState(Struct, frozen=True, kw_only=True):
     """Last observed state of a real-time endpoint: InService, Failed or Withdrawn; empty without one.
 
-    `version` is what serves behind it, `config` the configuration that the status is about. `removed` says that an operator took
-    it away, `asked` is the event by which one last asked for it again.
+    `version` is the served version, `config` the configuration that the status is about. `removed` is True if an operator
+    removed the endpoint, `asked` is the event by which an operator last restored it.
     """
 
     name: str = ""
@@ -280,9 +280,9 @@ class EndpointState(Struct, frozen=True, kw_only=True):
 
 
 class Closed(Struct, frozen=True, kw_only=True):
-    """The last request of an environment that closed without letting its version in; `by` is empty where no person closed it.
+    """The last request of an environment that closed without an approval; `by` is empty if no person closed it.
 
-    `stop` says what of the version would keep everybody from approving a new request (`asking_stop`).
+    `stop` is the reason why nobody could approve a new request of the version (`asking_stop`).
     """
 
     version: int
@@ -352,7 +352,7 @@ class EnvironmentState(Struct, frozen=True, kw_only=True):
 
     @property
     def is_active(self) -> bool:
-        """True if a request is open or the live version has a problem: people may have something to do."""
+        """True if a request is open or the live version has a problem, so that people may have to act."""
         return self.pending is not None or self.is_troubled
 
 
@@ -370,10 +370,10 @@ class Head(Struct, frozen=True, kw_only=True):
 
 
 def registry_status(version: VersionState, first: str) -> str:
-    """The ModelApprovalStatus of the version by the ledger.
+    """Return the version's ModelApprovalStatus according to the ledger.
 
-    It follows the first environment's decision, so `Approved` means approved for the first environment; rolling back and
-    superseding leave it, revoking makes it Rejected. What was adopted in a later environment is Approved as well: it serves.
+    It follows the first environment's decision, so `Approved` means approved for the first environment. Rollback and
+    supersession don't change it, a revocation makes it Rejected. A version adopted in a later environment is Approved too.
     """
     if version.revoked:
         return names.REJECTED

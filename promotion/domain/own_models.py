@@ -1,4 +1,4 @@
-"""Rights of a model's requester: to read their own versions, and to withdraw what still waits."""
+"""Rights of a model's requester: to read their own versions, and to withdraw their pending requests."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from promotion.domain.policy import ALLOWED, Judgement, Situation
 
 
 def may_read(person: Person, package: Package, config: Config) -> bool:
-    """Return True if `person` may read a version: an approver or auditor, or certainly its requester."""
+    """Return True if `person` may read a version: approvers, auditors, and its verified requester may."""
     return policy.may_read(person, config) or is_requester(person, package)
 
 
 def is_requester(person: Person, package: Package) -> bool:
-    """Return True if `person` is certainly the one who registered a version."""
+    """Return True if `person` is the verified requester of a version."""
     return package.requester is not None and requesters.is_exactly(person, package.requester)
 
 
 def may_withdraw(person: Person, s: Situation) -> Judgement:
-    """Decide whether `person` may withdraw a request: its requester, while nobody has decided."""
+    """Decide whether `person` may withdraw a request: only its requester may, until somebody has decided."""
     if not s.newest or s.version.revoked or s.request.state_at(s.now) != "Pending":
         return Judgement(
             may=False, kind="state", code="not_pending", why_not="Only a pending request can be withdrawn."

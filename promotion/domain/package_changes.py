@@ -22,7 +22,7 @@ CREATED = "created"
 class RegistryView(Struct, frozen=True, kw_only=True):
     """A version in the registry when its request is opened; `package` is None if the registry has none any more.
 
-    `metrics` are the registered metrics that another document in S3 gives another value by now: old and new by name.
+    `metrics` are the registered metrics whose value in the S3 document has changed since: old and new value by name.
     """
 
     package: Package | None
@@ -36,7 +36,7 @@ class RegistryView(Struct, frozen=True, kw_only=True):
 
 
 def is_another(known: Package, found: Package) -> bool:
-    """Return True if `found` was made at another time than `known`: its group, or the version itself, was deleted meanwhile."""
+    """Return True if `found` was created at another time than `known`: group or version was deleted and created again."""
     return known.created_at is not None and found.created_at is not None and known.created_at != found.created_at
 
 
@@ -87,7 +87,7 @@ def is_served(field: str) -> bool:
 
 
 def package_stop(version: VersionState) -> str:
-    """Return what of a version's package keeps everybody from approving it: a code of `Judgement`; empty if nothing does."""
+    """Return why nobody may approve a version because of its package: a code of `Judgement`; empty if there is no reason."""
     if version.package.hashing:
         return "hashing"
     if version.removed:
@@ -98,7 +98,7 @@ def package_stop(version: VersionState) -> str:
 
 
 def asking_stop(version: VersionState) -> str:
-    """Return what would keep everybody from approving a new request of a version; empty if nothing does.
+    """Return why nobody could approve a new request of a version; empty if there is no reason.
 
     An unknown requester does so where the settings want another person than the requester (`policy.asking_helps`).
     """

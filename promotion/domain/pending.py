@@ -40,7 +40,7 @@ def waits_for(person: Person, state: EnvironmentState, rules: Environment, confi
 
 
 def stops_everybody(state: EnvironmentState, rules: Environment, config: Config, now: datetime) -> str:
-    """Name what keeps everybody from approving the pending version, judged without its request; else empty."""
+    """Return why nobody may approve the pending version, judged without its request; empty if there is no reason."""
     if state.pending_stop:
         return STOPS[state.pending_stop]
     if not state.pending_gates_open:

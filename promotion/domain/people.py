@@ -1,4 +1,4 @@
-"""People and other actors: who acts, how they were authenticated, and who asks for a version."""
+"""People and other actors, their authentication, and the requester of a version."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def may_decide(person: Person, verdict: names.Verdict, s: Situation, *, breaking
 
 
 def to_confirm(s: Situation) -> tuple[str, ...]:
-    """Return what an approver has to confirm with a tick of its own before approving; empty where nothing is unusual."""
+    """Return the text that an approver has to confirm with a separate tick before approving; empty if nothing is unusual."""
     found = []
     if s.version.bypassed and s.version.bypass_seen.startswith(names.REJECTED):
         found.append(f"Somebody set version {s.request.version} to Rejected in the registry, outside this service.")
@@ -166,7 +166,7 @@ def _request_state(person: Person, s: Situation) -> Judgement | None:
 
 def _person(person: Person, verdict: names.Verdict, s: Situation) -> Judgement | None:
     rules = s.rules
-    # Breaking the glass lets something in; keeping it out stays the approvers' business.
+    # Break-glass is only for approvals; a rejection needs an approver.
     holds_glass = verdict == names.APPROVED and _holds_glass(person, s.config)
     if rules.approver_group.id not in person.groups and not holds_glass:
         return _refused(
@@ -301,7 +301,7 @@ def may_be_asked_again(s: Situation) -> Judgement:
 
 
 def may_ask_again(person: Person, s: Situation) -> Judgement:
-    """Decide whether somebody may ask again for what was closed: an approver of the environment, or the requester."""
+    """Decide whether somebody may request again after a request closed: an approver of the environment or the requester may."""
     possible = may_be_asked_again(s)
     if not possible.may:
         return possible
@@ -330,7 +330,7 @@ def may_read(person: Person, config: Config) -> bool:
 
 
 def reading_groups(config: Config) -> list[PeopleGroup]:
-    """The groups that may read, each once."""
+    """Return the groups that may read, without repetitions."""
     groups = [environment.approver_group for environment in config.environments]
     if config.identity.auditors is not None:
         groups.append(config.identity.auditors)
@@ -343,7 +343,7 @@ def readers(config: Config) -> str:
 
 
 def known_groups(config: Config) -> frozenset[str]:
-    """Ids of all groups that mean anything to this configuration."""
+    """Return the ids of all groups in this configuration."""
     ids = {environment.approver_group.id for environment in config.environments}
     for override in config.groups_override.values():
         ids |= {e.approver_group.id for e in override.environments.values() if e.approver_group is not None}

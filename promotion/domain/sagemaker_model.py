@@ -15,7 +15,7 @@ MOST_VARIABLES = 100
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModel.html, Containers
 MOST_CONTAINERS = 15
 MOST_VARIABLES_BYTES = 32 << 10
-# As long as an approval's id gets.
+# The greatest length of an approval's id.
 _LONG = "x" * 128
 
 
@@ -30,7 +30,7 @@ def model_request(
 ) -> dict[str, object]:
     """Build CreateModel's request for the live version: its containers, each with its approved bytes.
 
-    Several are a serial pipeline, each answering what the one before it answered; that is CreateModel's default.
+    Several containers are a serial pipeline, in which each gets the previous one's output; that is CreateModel's default.
 
     Raises:
         Invalid: a container has more variables than SageMaker takes.
@@ -71,7 +71,7 @@ def pinned_image(container: LiveContainer) -> str:
 
 
 def variables(container: LiveContainer, model: LiveModel, *, place: str = "containers[0]") -> dict[str, str]:
-    """The container's own variables, and what holds it to the approved bytes.
+    """Return the container's own variables, and those with which it verifies the approved bytes.
 
     Raises:
         Invalid: SageMaker takes no more than 100, of 32 KB together.
@@ -83,7 +83,7 @@ def variables(container: LiveContainer, model: LiveModel, *, place: str = "conta
 
 
 def unservable(containers: Sequence[Container]) -> str:
-    """Why SageMaker would not create a model of a package's containers; empty where it would.
+    """Return why SageMaker would not create a model of a package's containers; empty if it would.
 
     It is reported at registration, so that nobody approves a version that no environment can run.
     """

@@ -7,7 +7,7 @@ from promotion.config.settings import Gate
 
 
 def asks_without_run(config: Config, name: str, group: str) -> bool:
-    """Return True if the environment after `name` is asked although nothing was measured in `name`.
+    """Return True if the environment after `name` is requested although nothing was measured in `name`.
 
     By `without_run` of `name`; where that is not set, if no gate of the next environment needs a measurement.
     """
@@ -19,7 +19,7 @@ def asks_without_run(config: Config, name: str, group: str) -> bool:
 
 
 def measured_gates(config: Config, name: str, group: str) -> list[str]:
-    """Names of what the gates into `name` need measured; empty where a version may enter by its registration alone."""
+    """Return the names of measurements that the gates into `name` need; empty if they need only the registration."""
     return [wanted for gate in config.environment(name, group).gates if (wanted := _measured(gate))]
 
 
