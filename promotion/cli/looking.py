@@ -18,7 +18,7 @@ TEST_KIND = "Test"
 
 
 class Command(Protocol):
-    """Makes a subcommand of the parser."""
+    """A function that makes a subcommand of the parser."""
 
     def __call__(self, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         """Make it, with the options that every command takes."""

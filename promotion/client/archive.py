@@ -2,8 +2,8 @@
 
 Registration hashes and the inference image unpacks what this module yields, so both see the same files. An archive that tar
 programs would unpack to different files, or whose members don't belong in a model, is refused with the reason.
-`tarfile` parses the headers; the decompression, the bounds and the end of the archive are checked here, because `tarfile` takes
-a broken header in the middle of an archive for its end.
+`tarfile` parses the headers; the decompression, the limits and the end of the archive are checked here, because `tarfile`
+treats a broken header in the middle of an archive as its end.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any, Literal
 from promotion.client.gzip_stream import CHUNK_BYTES, FIELD, LONGEST_HEADER_BYTES, ZEROS, GzipStream, Readable
 from promotion.errors import Invalid
 
-# Room for the largest models that one machine loads; a bomb is far beyond it.
+# Enough for the largest models that one machine loads; a decompression bomb is far larger.
 LARGEST_UNPACKED_BYTES = 1 << 40
-# Weights hardly shrink. What unpacks to so many times its size, and to more than this, only costs time and disk.
+# Weights hardly compress. An archive that unpacks to so many times its size, and to more than this, is no model.
 MOST_TIMES, ALWAYS_ALLOWED_BYTES = 50, 4 << 30
 MOST_MEMBERS = 250_000
 # The names of all members together, which a manifest keeps in memory.
@@ -67,10 +67,10 @@ def read_archive(
 
 
 def member_path(name: str) -> str:
-    """The path of a member below the folder that an archive is unpacked into.
+    """Return the path of a member below the folder that an archive is unpacked into.
 
     Raises:
-        Invalid: It leads out of that folder, or can't be created on every machine.
+        Invalid: The path leads out of that folder, or can't be created on every machine.
     """
     try:
         encoded = name.encode()

@@ -1,7 +1,7 @@
 """SHA-256 and manifest of a model artifact, computed in one pass over a stream; its address in S3.
 
-The manifest exists because SageMaker unpacks `model.tar.gz` before a container starts: the container can't see the
-archive any more, but it can tell whether the files in front of it are those that were approved.
+The manifest is needed because SageMaker unpacks `model.tar.gz` before a container starts: the container doesn't have the
+archive, but with the manifest it can verify that its files are the approved ones.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _ENTRY = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=Fa
 
 
 def split_uri(uri: str, field: str) -> tuple[str, str]:
-    """Bucket and key of `s3://bucket/key`.
+    """Return bucket and key of `s3://bucket/key`.
 
     Raises:
-        Invalid: it is not such an address, or no bucket can have such a name.
+        Invalid: it is not such an address, or the bucket's name is not valid.
     """
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     if not uri.startswith("s3://") or not bucket or not key:
@@ -81,7 +81,7 @@ class Manifest:
     def _canonical(self) -> Iterator[bytes]:
         separator = "["
         for member in self.members:
-            # A name that is not UTF-8 may lie in a folder, if never in an approved archive: told apart, not a crash.
+            # A folder may contain a name that is not UTF-8, though no approved archive does: it is a difference, not a crash.
             yield f"{separator}{_ENTRY(member.as_json())}".encode(errors="surrogateescape")
             separator = ","
         yield b"]" if self.members else b"[]"
@@ -111,7 +111,7 @@ class HashedArtifact:
 
     @property
     def manifests(self) -> tuple[Manifest, ...]:
-        """The lists to keep: the files, and the object versions where there are any."""
+        """The lists to store: the files, and their object versions if there are any."""
         return (self.manifest,) if self.objects is None else (self.manifest, self.objects)
 
 
@@ -173,10 +173,10 @@ def hash_artifact(
 
 
 def manifest_of_folder(folder: str | os.PathLike[str]) -> Manifest:
-    """The manifest of an unpacked artifact.
+    """Return the manifest of an unpacked artifact.
 
     Raises:
-        IntegrityError: something in it is neither a file, a folder nor a link.
+        IntegrityError: an entry is neither a file, a folder nor a link.
     """
     root = Path(folder)
     members: list[Member] = []

@@ -1,9 +1,9 @@
 """Uncompressed artifacts: all objects below a prefix of S3, each by its object version.
 
-SageMaker places them below /opt/ml/model, each under its key without the prefix. Such an artifact has two manifests: the list of
-its files, which a container can compare with what lies in front of it, and the same list with the version id of each object, by
-which the approved bytes can be read and copied. The SHA-256 of the second one is the artifact's; both are kept by digest
-in the evidence bucket. An address that ends in a slash is such a prefix.
+SageMaker places them below /opt/ml/model, each under its key without the prefix. Such an artifact has two manifests: the list
+of its files, which a container can compare with its own files, and the same list with the version id of each object, by which
+the approved bytes can be read and copied. The SHA-256 of the second one is the artifact's; both are stored by digest in the
+evidence bucket. An address that ends in a slash is such a prefix.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class ListedObject:
-    """An object as a listing has it; `etag` holds a later read to the same bytes."""
+    """An object from a listing; with `etag`, a later read fails if the bytes have changed."""
 
     path: str
     size: int
@@ -57,7 +57,7 @@ def list_folder(s3: S3Client, url: str) -> list[ListedObject]:
     """List the newest objects below a prefix, by path.
 
     Raises:
-        Invalid: There is nothing, there are too many, or SageMaker could not place one of them as a file.
+        Invalid: There are no objects, there are too many, or SageMaker could not place one of them as a file.
     """
     bucket, prefix = split_uri(url, FIELD)
     found: list[ListedObject] = []
@@ -128,12 +128,12 @@ def hash_folder(
 
 
 def files_of(objects: Manifest) -> Manifest:
-    """Return the list of files without their object versions, as a container can compare it."""
+    """Return the list of files without their object versions, which a container can compare with its own files."""
     return Manifest(tuple(replace(member, version_id=None) for member in objects.members))
 
 
 def read_object_list(s3: S3Client, bucket: str, sha256: str) -> Manifest | None:
-    """Return an approved folder's object versions; None if their list can't be read, or is not the one that was approved."""
+    """Return an approved folder's object versions; None if their list can't be read, or is not the approved one."""
     try:
         body: bytes = s3.get_object(Bucket=bucket, Key=object_list_key(sha256))["Body"].read()
     except s3.exceptions.ClientError as error:
@@ -148,7 +148,7 @@ def read_object_list(s3: S3Client, bucket: str, sha256: str) -> Manifest | None:
 def find_object_list(ssm: SSMClient, s3: S3Client, prefix: str, sha256: str) -> Manifest | None:
     """Return an approved folder's object versions, looked up with the service's own parameter; None if it can't be read.
 
-    Neither the parameter nor the bucket has to be trusted: the list's digest stands in the signed record.
+    Neither the parameter nor the bucket has to be trusted, because the signed record has the list's digest.
     """
     try:
         value = ssm.get_parameter(Name=names.service_parameter(prefix))["Parameter"]["Value"]
@@ -166,7 +166,7 @@ def object_chunks(s3: S3Client, url: str, member: Member) -> Iterator[bytes]:
     """Yield the bytes of an approved object version.
 
     Raises:
-        IntegrityError: It is gone, or its bytes are others, which is told after the last of them.
+        IntegrityError: The object is gone, or its bytes differ; the latter is raised only after the last byte.
     """
     bucket, prefix = split_uri(url, FIELD)
     version: dict[str, Any] = {"VersionId": member.version_id} if member.version_id else {}
@@ -190,7 +190,7 @@ def object_chunks(s3: S3Client, url: str, member: Member) -> Iterator[bytes]:
 def check_newest(
     s3: S3Client, url: str, manifest_sha256: str, approved: Manifest | None, on_bytes: Callable[[int], None]
 ) -> None:
-    """Read the newest objects below a prefix, which any reader of that address gets, and compare them.
+    """Read the newest objects below a prefix, the ones that readers of that address get, and compare them.
 
     `on_bytes` is called with the number of bytes read so far, at least once a MiB.
 
@@ -222,7 +222,7 @@ def check_versions(s3: S3Client, url: str, approved: Manifest, on_bytes: Callabl
     `on_bytes` is called with the number of bytes read so far, at least once a MiB.
 
     Raises:
-        IntegrityError: One is gone, or its bytes are others.
+        IntegrityError: An object is gone, or its bytes differ.
     """
     read = 0
     for member in approved.members:
@@ -232,7 +232,7 @@ def check_versions(s3: S3Client, url: str, approved: Manifest, on_bytes: Callabl
 
 
 def _path(key: str, prefix: str) -> str:
-    """Path of an object below /opt/ml/model.
+    """Return the path of an object below /opt/ml/model.
 
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_S3ModelDataSource.html, CompressionType
     """

@@ -67,7 +67,7 @@ class GzipStream:
         return self._position
 
     def read(self, size: int) -> bytes:
-        """Exactly `size` bytes, fewer at the end. For headers: small."""
+        """Read exactly `size` bytes, fewer at the end. Only for headers, which are small."""
         if self.header_left is not None:
             self.header_left -= size
             if size > LONGEST_HEADER_BYTES + tarfile.BLOCKSIZE or self.header_left < 0:
@@ -80,7 +80,7 @@ class GzipStream:
         return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
 
     def peek(self, size: int) -> bytes:
-        """The next `size` bytes, which stay to be read; fewer at the end."""
+        """Return the next `size` bytes without consuming them; fewer at the end."""
         while len(self._piece) < size:
             rest = bytes(self._piece)
             if not self._fill():
@@ -90,7 +90,7 @@ class GzipStream:
         return bytes(self._piece[:size])
 
     def pieces(self, size: int) -> Iterator[memoryview]:
-        """At most `size` bytes in pieces of at most 1 MiB, without copying them; fewer at the end."""
+        """Yield at most `size` bytes in pieces of at most 1 MiB, without copying them; fewer at the end."""
         while size:
             if not len(self._piece) and not self._fill():
                 return
@@ -134,7 +134,7 @@ class GzipStream:
         return False
 
     def _next_gzip_member(self, rest: bytes) -> None:
-        """Go on with the gzip member that follows, as gzip does; zeros after the last one are padding."""
+        """Continue with the next gzip member, as gzip does; zeros after the last one are padding."""
         while len(rest) < 2 and (more := self._compressed()):
             rest += more
         if rest[:2] == b"\x1f\x8b":

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-# How many bytes of a member to keep, by its path, its size and what was read of it so far, which is nothing at first; asked again
-# when so many are there.
+# Returns how many bytes of a member to keep, from its path, its size and the bytes read so far (none at first). Called again
+# when that many bytes are read.
 Wanted = Callable[[str, int, bytes], int]
-# Of all members together: what is beyond is not kept, and so not looked at.
+# The limit for all members together; content beyond it is not kept, and so not checked.
 LARGEST_KEPT_BYTES = 64 << 20
 
 

@@ -1,10 +1,10 @@
 """The live record: the signed document in Parameter Store with the version approved for an environment.
 
-ECDSA on P-256 with SHA-256 over the canonical JSON (sorted keys, no spaces, UTF-8) of all fields but `signature`, so that
-whoever holds the public key can check it offline. Standard library only: a pipeline imports this with nothing installed.
+Signed by ECDSA on P-256 with SHA-256 over the canonical JSON (sorted keys, no spaces, UTF-8) of all fields but `signature`, so
+that the public key is enough to verify it offline. Standard library only: a pipeline imports this with nothing installed.
 
-A reader takes the schema before its own and the one after: fields that it doesn't know stay in the record, and under the
-signature. A record that must not be read without knowing something new names that in `must_understand`.
+A reader accepts the schemas before and after its own: fields that it doesn't know stay in the record, and are covered by the
+signature. A record that needs a new feature to be read correctly names the feature in `must_understand`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class LiveContainer:
 
 @dataclass(frozen=True)
 class LiveModel:
-    """The one model approved for an environment, as its signed record has it."""
+    """The one model approved for an environment, read from its signed record."""
 
     model_package_group: str
     model_package_version: int
@@ -115,10 +115,10 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def parse_live(text: str, *, group: str, environment: str) -> dict[str, Any]:
-    """The fields of a live parameter's value, their types checked, its signature not.
+    """Return the fields of a live parameter's value, with their types checked, but not the signature.
 
     Raises:
-        IntegrityError: it is no record of ours, one of another group or environment, or one that this release can't follow.
+        IntegrityError: it is no live record, is of another group or environment, or needs a feature that this release lacks.
     """
     place = f"the live parameter of {group} in {environment}"
     try:
@@ -148,7 +148,7 @@ def live_model(record: Mapping[str, Any]) -> LiveModel:
     """A checked record as a model.
 
     Raises:
-        NotApproved: the record says that what was live has been revoked.
+        NotApproved: the record says that the live version was revoked.
         IntegrityError: a field is missing.
     """
     if record.get("revoked"):

@@ -1,6 +1,6 @@
 """The deployed service of an account and region, by the parameter that its stack writes.
 
-Needs boto3 alone, as `resolve` does.
+Needs only boto3.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def installation(ssm: SSMClient, sts: STSClient, prefix: str) -> dict[str, Any]:
 
 
 def place(ssm: SSMClient, sts: STSClient) -> str:
-    """Return the account and the region that calls go to, as far as AWS tells them."""
+    """Return the account and the region that calls go to, as far as they can be determined."""
     region = ssm.meta.region_name
     try:
         return f"account {sts.get_caller_identity()['Account']}, {region}"
@@ -44,7 +44,7 @@ def place(ssm: SSMClient, sts: STSClient) -> str:
 
 
 def check_environment(ssm: SSMClient, sts: STSClient, prefix: str, environment: str) -> None:
-    """Hold an environment's name against those that are deployed; what can't be looked up is not judged.
+    """Compare an environment's name with the deployed ones; not checked if these can't be looked up.
 
     Raises:
         Invalid: no service is deployed here, or it has no such environment.
@@ -62,7 +62,7 @@ def check_environment(ssm: SSMClient, sts: STSClient, prefix: str, environment: 
 
 
 def _is_account_of(ssm: Any, prefix: str, environment: str) -> bool:
-    """Return True in an environment's own account, and where that can't be looked up."""
+    """Return True in an environment's own account, and if that can't be looked up."""
     try:
         ssm.get_parameter(Name=names.environment_parameter(prefix, environment))
     except ssm.exceptions.ParameterNotFound:

@@ -1,7 +1,7 @@
 """`resolve`: the one model approved for an environment, its signature checked, for pipelines.
 
-Needs boto3 and cryptography and nothing else, and no access to the ledger. The public key comes from configuration: a parameter
-that vouched for itself would vouch for whatever an intruder wrote into it.
+Needs only boto3 and cryptography, and no access to the ledger. The public key comes from configuration: with a key from the same
+parameter, a record that an intruder wrote would be valid too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _lock = threading.Lock()
 _clients: dict[tuple[str, ...], Any] = {}
-# The variables from which boto3 takes account and region.
+# The variables that determine boto3's account and region.
 _PLACE = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL")
 # A client belongs to one account and region. A record verified with one key is not verified for another.
 _cache: dict[tuple[Any, str, str, str, str], tuple[float, LiveModel]] = {}
@@ -191,7 +191,7 @@ def check_artifact(
         on_bytes: Called with the number of bytes read so far, once a MiB.
 
     Raises:
-        IntegrityError: It is gone, or its bytes are others.
+        IntegrityError: The object is gone, or its bytes differ.
     """
     bucket, _, key = url.removeprefix("s3://").partition("/")
     s3 = s3 or _client("s3")
@@ -219,7 +219,7 @@ def check_artifact(
 
 
 def _client(service: str) -> Any:
-    """One client a service and place: making one costs more than using it."""
+    """Return a cached client for a service and place, because making one costs more than using it."""
     place = (service, *(os.environ.get(name, "") for name in _PLACE))
     with _lock:
         if place not in _clients:

@@ -49,6 +49,6 @@ def _read(place: Path) -> dict[str, int]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not all(type(number) is int for number in found.values()):
-        # It is not replaced: else damaging the file would make an older record acceptable.
+        # The file is not replaced, because otherwise damaging it would make an older record acceptable.
         raise Invalid("remember", f"{place} is no file of seen sequences; delete it to begin anew.")
     return found
