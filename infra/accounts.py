@@ -28,7 +28,7 @@ PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerA
 
 
 class CrossAccount:
-    """Names that both accounts have before either is deployed: a policy in one names roles in the other."""
+    """Names that are fixed before either account is deployed, because a policy in one names roles in the other."""
 
     def __init__(self, settings: Config, prefix: str) -> None:
         self.settings = settings

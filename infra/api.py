@@ -31,7 +31,7 @@ ROUTES: list[tuple[str, list[apigateway.HttpMethod], str]] = [
     ("/callback", _POST, "sign_in"),
     ("/healthz", _GET, "web"),
     ("/static/{name}", _GET, "web"),
-    # Any other address: a page that says so, with a way back.
+    # Any other address gets a not-found page with a link back.
     ("/{proxy+}", _GET, "web"),
     ("/logout", _POST, "sign_in"),
     ("/backchannel-logout", _POST, "sign_in"),
@@ -42,7 +42,7 @@ ROUTES: list[tuple[str, list[apigateway.HttpMethod], str]] = [
     ("/models/{group}/versions/{version}/revoke", _POST, "decide"),
 ]
 
-# The route's template in place of the path, which holds an approval token: no business of a log.
+# The route's template instead of the path, because the path contains an approval token, which must not be logged.
 _ACCESS_LOG = {
     "requestId": "$context.requestId",
     "ip": "$context.identity.sourceIp",
@@ -55,7 +55,7 @@ _ACCESS_LOG = {
 
 
 class Api(Construct):
-    """The API's address. It exists before its routes, so that functions can be given it without a circle."""
+    """The HTTP API. It is made before its routes, so that functions can get its address without a circular dependency."""
 
     def __init__(self, scope: Construct, name: str, *, web: Web) -> None:
         super().__init__(scope, name)

@@ -24,7 +24,7 @@ _KEPT = 3
 
 
 def build(root: Path, config: Path, *, for_host: bool = False) -> Path:
-    """A folder with all that a function needs, named after its contents and built at most once.
+    """Return a folder with everything that a function needs, named after its contents and built at most once.
 
     The dependencies come from the package index only when the lock has changed: a second synth makes no network call.
     `for_host` builds the twin that this machine's Python can import.

@@ -1,7 +1,7 @@
-"""The event buses of several accounts, and their policies, in stacks that come before everything else.
+"""The event buses of several accounts, and their policies, in stacks that are deployed before all others.
 
-EventBridge looks at the target bus and its policy when a rule's target is put, and the accounts' rules point at each
-other's buses: with a bus and the rules on it in one stack there would be no order that deploys.
+EventBridge checks the target bus and its policy when a rule's target is put, and the accounts' rules point at each other's
+buses: with a bus and its rules in one stack, no order of deployment would work.
 https://github.com/aws/aws-cdk/issues/3323
 """
 

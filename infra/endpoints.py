@@ -1,7 +1,7 @@
 """Real-time endpoints: the function that follows the live version, its triggers, and its permissions.
 
-Only where an environment has an endpoint configured is any of this made. The endpoints themselves aren't resources of the
-stack: which there are follows from the ledger, not from a deployment.
+These resources exist only if an environment has an endpoint configured. The endpoints themselves aren't resources of the
+stack, because the ledger, and not a deployment, determines which ones exist.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from promotion.config.loading import Config
 from promotion.config.settings import Environment
 
 MODULE = "on_live_changed"
-# The longest time until a lost event is made up for.
+# The longest time until the effect of a lost event is repaired.
 SWEEP = Duration.minutes(5)
 
 

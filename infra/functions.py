@@ -78,7 +78,7 @@ class Functions(Construct):
         return self.by_name[module]
 
     def add(self, module: str, size: Size) -> None:
-        """One more, that not every configuration calls for."""
+        """Add a function that only some configurations need."""
         self.by_name[module] = self._function(module, size)
 
     def role(self, module: str) -> iam.IRole:

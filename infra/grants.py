@@ -13,7 +13,7 @@ from infra.permissions import Permissions, allow
 from infra.storage import Store
 from promotion import names
 
-# Each function learns what it needs and no more.
+# Each function gets only the variables that it needs.
 TOLD: Mapping[str, tuple[str, ...]] = {
     "on_model_registered": (
         names.REGISTRATIONS_QUEUE_URL,

@@ -74,7 +74,7 @@ def definition(
         "status": "Failed",
         "error.$": "$.error",
     }
-    # Written down here rather than taken from the prepared request: what a run may touch is no business of its data.
+    # Fixed here rather than taken from the prepared request, so that a run's data can't change what the run may access.
     role = settings["execution_role_arn"]
     vpc = {"VpcConfig.$": "$.create_model.VpcConfig"} if settings.get("subnets") else {}
     states: dict[str, Any] = {
@@ -273,7 +273,7 @@ def _wait_for(
 
 
 def _put_event(bus: str, detail: Mapping[str, Any]) -> dict[str, Any]:
-    """The last word of a run, on the service's bus; `detail` is the entry's Detail or Detail.$."""
+    """Return the state that puts a run's final event on the service's bus; `detail` is the entry's Detail or Detail.$."""
     entry = {"Source": names.INFERENCE_SOURCE, "DetailType": names.INFERENCE_COMPLETED, "EventBusName": bus, **detail}
     return {
         "Type": "Task",

@@ -70,7 +70,7 @@ class Permissions:
         return allow(["dynamodb:PutItem"], [self._store.projections.table_arn], conditions=mine)
 
     def write_projections(self) -> iam.PolicyStatement:
-        """Cursors, and mail that waits until it is sent."""
+        """Write cursors, and delayed mail until it is sent."""
         return allow(["dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem"], [self._store.projections.table_arn])
 
     def follow_ledger(self) -> list[iam.PolicyStatement]:
@@ -88,7 +88,7 @@ class Permissions:
         return allow(["kms:Sign"], [self._store.signing_key.key_arn])
 
     def sign_changes(self) -> list[iam.PolicyStatement]:
-        """By keys of before too: a change of keys is signed by both."""
+        """Sign with former keys too, because a key rotation is signed by both keys."""
         former = [each.key_id for each in self._settings.signing.former if each.key_id.startswith("arn:")]
         return [allow(["kms:Sign"], former)] if former else []
 
@@ -128,12 +128,12 @@ class Permissions:
         ]
 
     def resolve_images(self) -> iam.PolicyStatement:
-        """The digests of the images that packages name by a tag, in whatever account they are."""
+        """Read the digests of images that packages name by a tag, in any account."""
         stack = self._stack
         return allow(["ecr:BatchGetImage"], [f"arn:{stack.partition}:ecr:{stack.region}:*:repository/*"])
 
     def read_registered_metrics(self) -> list[iam.PolicyStatement]:
-        """The documents of registered metrics, beside the artifacts: were they replaced since?"""
+        """Read the documents of registered metrics, beside the artifacts, to detect that they were replaced."""
         buckets = self.artifact_buckets()
         return [
             allow(["s3:GetObject"], [f"{bucket}/*.json" for bucket in buckets]),
@@ -216,7 +216,7 @@ class Permissions:
         return allow(["s3:PutObject"], [f"{self._store.evidence.bucket_arn}/*/context/*"])
 
     def keep_copies(self) -> list[iam.PolicyStatement]:
-        """Copies of approved artifacts: made, and looked for."""
+        """Make and find copies of approved artifacts."""
         bucket = self._store.evidence.bucket_arn
         return [
             allow(["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"], [f"{bucket}/{names.COPIES}/*"]),
@@ -307,7 +307,7 @@ class Permissions:
         return [allow(actions, groups)] if self._settings.cross_account else []
 
     def act_elsewhere(self, purpose: str) -> list[iam.PolicyStatement]:
-        """Taking on the roles of a purpose in the environments' own accounts."""
+        """Assume the roles for a purpose in the environments' own accounts."""
         roles = [
             f"arn:{self._stack.partition}:iam::{account}:role/{names.environment_role(self._prefix, name, purpose)}"
             for name, account in self._settings.cross_account.items()

@@ -66,7 +66,7 @@ class PromotionStack(Stack):
         self.wiring = Wiring(self, "Wiring", bus_name=name, bus_arn=bus)
         self.functions = Functions(self, "Functions", code=code, prefix=prefix, named=far)
         if settings.web.subnets:
-            # The one function that calls the identity provider.
+            # The only function that calls the identity provider.
             self.functions.place("sign_in", subnets=settings.web.subnets, security_groups=settings.web.security_groups)
         self.permissions = Permissions(self, self.store, settings, prefix)
         self.registry_role = self._registry_role()

@@ -21,11 +21,11 @@ _WRITTEN_OVER = {"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreati
 
 
 class Store(Construct):
-    """Everything with state. Its logical ids are held by a test: a renamed table would be a new, empty one.
+    """All stateful resources. A test pins their logical ids, because a renamed table would be a new, empty one.
 
-    `kept` is what an earlier installation left (promotion/aws/kept.py): it is gone on with, and belongs to no stack any more.
-    `signing_key` is the ARN of a key that signs in place of the stack's own, which stays where it is. With `ends_sessions` there
-    is a table of the sessions that the identity provider has ended.
+    `kept` are the resources of an earlier installation (promotion/aws/kept.py), which are reused and belong to no stack any more.
+    `signing_key` is the ARN of a key that signs instead of the stack's own, which is kept. With `ends_sessions` there is a table
+    of the sessions that the identity provider has ended.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Store(Construct):
         self.ledger: dynamodb.ITable = self._ledger()
         # Kept as well: without cursors the projector would bring up every target from the first event, mails included.
         self.projections: dynamodb.ITable = self._projections()
-        # None of it outlives the longest session.
+        # Deletable, because no item is needed for longer than the longest session.
         self.ended_sessions: dynamodb.ITable | None = (
             _table(self, "EndedSessions", time_to_live_attribute="expires_at", removal_policy=RemovalPolicy.DESTROY)
             if ends_sessions
@@ -69,7 +69,7 @@ class Store(Construct):
             key_usage=kms.KeyUsage.SIGN_VERIFY,
             removal_policy=RemovalPolicy.DESTROY,
         )
-        # It begins with a random value rather than empty: nobody can sign in until the provider's secret is put there.
+        # The initial value is random rather than empty, so that nobody can sign in until the provider's secret is put there.
         self.identity_secret = secretsmanager.Secret(
             self,
             "IdentitySecret",
@@ -91,7 +91,7 @@ class Store(Construct):
             server_access_logs_prefix="evidence/",
             lifecycle_rules=[s3.LifecycleRule(abort_incomplete_multipart_upload_after=Duration.days(7))],
         )
-        # In compliance mode not even the account's root shortens the year: what its keeper can replace is no anchor.
+        # In compliance mode not even the account's root can shorten the year; an anchor that its owner can replace proves nothing.
         self.anchors: s3.IBucket = self._left_bucket("Anchors") or _bucket(
             self,
             "Anchors",
