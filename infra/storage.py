@@ -91,7 +91,7 @@ class Store(Construct):
             server_access_logs_prefix="evidence/",
             lifecycle_rules=[s3.LifecycleRule(abort_incomplete_multipart_upload_after=Duration.days(7))],
         )
-        # In compliance mode not even the account's root can shorten the year; an anchor that its owner can replace proves nothing.
+        # In compliance mode not even the account's root can shorten the year: a replaceable anchor would prove nothing.
         self.anchors: s3.IBucket = self._left_bucket("Anchors") or _bucket(
             self,
             "Anchors",

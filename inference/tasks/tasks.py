@@ -84,7 +84,7 @@ class Task(Protocol):
         ...
 
 
-# Requests that came meanwhile, for at most so many texts, without waiting.
+# Returns newly arrived requests, for at most the given number of texts, without waiting.
 Joining = Callable[[int], Sequence[InferenceRequest]]
 
 

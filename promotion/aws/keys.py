@@ -55,7 +55,7 @@ class KmsSigner:
 
 
 def held_by(former: Sequence[FormerKey]) -> Callable[[bytes, str, datetime], bool]:
-    """Return a check of signatures that were made by a key of before, while it was in force."""
+    """Return a check of signatures that a former key made while it was in force."""
     known = [(public_keys(each.public_key), each.until) for each in former]
 
     def held(message: bytes, signature: str, at: datetime) -> bool:

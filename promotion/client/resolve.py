@@ -91,7 +91,7 @@ def resolve(
     if not holds(public_keys(source), signed_bytes(record), record["signature"]):
         of = "" if source.lstrip().startswith("-----") else f", {source}"
         raise IntegrityError(f"{name}{_where(ssm)}: the signature is not that of the configured public key{of}.")
-    # Before it says that it is revoked, too: that may be what was put back.
+    # Checked before a revocation is reported, because the revoked record may be the old one that was put back.
     _refuse_older(name, record["sequence"], minimum)
     if remember is not None:
         seen_sequences.remember(remember, name, record["sequence"])
