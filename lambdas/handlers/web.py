@@ -81,6 +81,7 @@ def board(visit: PageVisit) -> Response[str]:
         page=page,
         unreadable=unreadable,
         differences=differences,
+        written=_written,
     )
     document["csrf"] = form_keys().csrf_token(session)
     return visit.page("board", document, session.person)
@@ -152,6 +153,7 @@ def model(visit: PageVisit, group: str) -> Response[str]:
         links=links(),
         now=now(),
         differences=_differences().get(group),
+        applied=_cursors().read(group),
     )
     if not visit.wants_json:
         document["kept"] = sign_in_renewal.kept_form(visit)
@@ -186,6 +188,7 @@ def version(visit: PageVisit, group: str, version: str) -> Response[str]:
         numbers=list(versions),
         other=versions.get(int(wanted)) if wanted.isascii() and wanted.isdecimal() and len(wanted) < 10 else None,
         own_image=own_image(),
+        applied=_cursors().read(group),
     )
     return visit.page("version", document, session.person)
 
@@ -247,6 +250,15 @@ def _before() -> int:
 
 def _cursors() -> DynamoCursors:
     return DynamoCursors(client("dynamodb"), variables().projections_table)
+
+
+def _written(groups: list[str]) -> Mapping[str, int]:
+    """Return the cursors of Parameter Store; empty if they can't be read, so that the board still opens."""
+    try:
+        return {group: _cursors().read(group).get(names.PARAMETERS, 0) for group in groups}
+    except ClientError:
+        logger.exception("cursors can't be read")
+        return {}
 
 
 def _refused_mail(group: str) -> list[RefusedMail]:

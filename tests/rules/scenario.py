@@ -22,6 +22,7 @@ from promotion.links.tokens import Keyring
 from promotion.links.urls import Links
 from promotion.rendering import pages
 from promotion.rendering.documents.approval_request import request_document
+from promotion.rendering.documents.being_written import Written
 from promotion.rendering.documents.board import board_document
 from promotion.rendering.documents.board_filter import BoardFilter
 from promotion.rendering.documents.overviews import model_document, version_document
@@ -198,14 +199,20 @@ class Scenario:
         } | more
         return request_document(situation, person, **given)
 
-    def model(self, person: Person = ANN) -> dict[str, Any]:
+    def model(self, person: Person = ANN, *, applied: Mapping[str, int] | None = None) -> dict[str, Any]:
         view = self.view
         versions = list(view.versions.values())
-        told: dict[str, Any] = {"csrf": "csrf-token", "links": LINKS, "now": self.now}
+        told: dict[str, Any] = {"csrf": "csrf-token", "links": LINKS, "now": self.now, "applied": applied}
         return model_document(self.group, versions, view.environments, self.events, person, self.config, **told)
 
     def version(
-        self, number: int, person: Person = ANN, *, with_: int | None = None, own_image: str = ""
+        self,
+        number: int,
+        person: Person = ANN,
+        *,
+        with_: int | None = None,
+        own_image: str = "",
+        applied: Mapping[str, int] | None = None,
     ) -> dict[str, Any]:
         view = self.view
         state, other = view.version(number), view.version(with_) if with_ is not None else None
@@ -216,6 +223,7 @@ class Scenario:
             "numbers": view.versions,
             "other": other,
             "own_image": own_image,
+            "applied": applied,
         }
         return version_document(state, view, self.events, person, self.config, **told)
 
@@ -225,10 +233,17 @@ class Scenario:
         *others: EnvironmentState,
         wanted: str = "",
         shown: BoardPage | None = None,
+        written: Written | None = None,
         **query: str,
     ) -> dict[str, Any]:
         states = [*self.view.environments.values(), *others]
-        given: dict[str, Any] = {"links": LINKS, "now": self.now, "csrf": "csrf-token", "page": shown}
+        given: dict[str, Any] = {
+            "links": LINKS,
+            "now": self.now,
+            "csrf": "csrf-token",
+            "page": shown,
+            "written": written,
+        }
         chosen = BoardFilter.read({"q": wanted, **query}, self.config)
         return board_document(states, person, self.config, wanted=chosen, **given)
 

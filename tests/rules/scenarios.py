@@ -16,7 +16,8 @@ from tests.rules.scenario import ANN, AUD, CHO, GIL, SAMPLES, Scenario, measured
 
 HOSTILE = '"><script>alert(1)</script>\r\nBcc: eve@example.com\u2028\u202e' + "é" * 100_000
 RETRAINING = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/retrain-news"
-APPLIED = dict.fromkeys(names.TARGETS, 10_000)
+APPLIED: dict[str, int] = dict.fromkeys(names.TARGETS, 10_000)
+APPLYING: dict[str, int] = {**APPLIED, names.PARAMETERS: 0}
 
 
 def first_request() -> Scenario:
@@ -213,6 +214,9 @@ def middle_page(scenario: Scenario) -> BoardPage:
 def pages() -> dict[str, str]:
     """Every page in every state that looks different, by name."""
     second, shut, glass, undo = open_gate(), shut_gate(), shut_gate(), undone()
+    done = approved()
+    in_dev = done.view.environment("dev").live_sequence
+    before = {**APPLIED, names.PARAMETERS: in_dev}
     slices = {"region": {"north": {"rougeL": {"value": 0.61, "n": 80}}}}
     shown: dict[str, Any] = {"samples": SAMPLES, "slices": slices, "picture": picture}
     message = {
@@ -232,7 +236,10 @@ def pages() -> dict[str, str]:
         "request-glass": page("request", glass.request("test", 1, GIL), GIL),
         "request-quorum": page("request", quorum().request("prod", 1, CHO), CHO),
         "request-voted": page("request", quorum().request("prod", 1, ANN)),
-        "request-applying": page("request", approved().request("test", 2, applied={**APPLIED, "parameters": 0})),
+        "request-applying": page("request", approved().request("test", 2, applied=APPLYING)),
+        "model-applying": page("model", done.model(applied=before)),
+        "version-applying": page("version", done.version(2, applied=before)),
+        "board-applying": page("board", done.board(written=lambda groups: dict.fromkeys(groups, in_dev))),
         "request-applied": page("request", approved().request("test", 2, applied=APPLIED)),
         "request-rejected": page("request", rejected().request("dev", 1, applied=APPLIED)),
         "request-expired": page("request", expired().request("dev", 1)),

@@ -16,6 +16,7 @@ from promotion.domain.policy import Judgement, Situation
 from promotion.formatting import iso, one_line, readable
 from promotion.ledger.events import RefusedMail
 from promotion.links.urls import Links
+from promotion.rendering.documents.being_written import cursor_of, is_written
 from promotion.rendering.documents.card import differences, package_document, requester_address
 from promotion.rendering.documents.curves import curve_documents
 from promotion.rendering.documents.evidence import (
@@ -78,7 +79,7 @@ def request_document(
     before = _admitted_on(live, name)
     lower = frozenset(gate.metric for gate in s.rules.gates if gate.metric and gate.lower_is_better)
     rows = comparison(request.evidence, before, request.gates, lower)
-    done = _applied(s, applied)
+    done, written = _applied(s, applied), is_written(s.environment, cursor_of(applied))
     packaged = package_document(package, request.evidence, config.environment_names, request.gates, own_image=own_image)
     told = config.may_write_to(requester_address(package))
     requester = packaged["requester"]["name"] if packaged["requester"] and told else ""
@@ -136,7 +137,7 @@ def request_document(
         "gates": gate_documents(request.gates),
         "gates_said": gates_said(request.gates, name, request.evidence.environment),
         "comparison": rows,
-        "against_live": against_live(rows, request.version, serving, name),
+        "against_live": against_live(rows, request.version, serving, name, written=written),
         "live": _live(live, s.environment, links),
         "differences": differences(s.version, live, config.environment_names) if live else [],
         "samples": sample_documents(samples),
@@ -152,8 +153,10 @@ def request_document(
         "consequences": consequences(request, s.environment, config, requester, s.now, asking_helps=helps)
         if state == "Pending"
         else None,
-        "yours": yours(request, person, s.environment, config, requester),
-        "outcome": outcome(state, request, s.environment, s.newest, config.mail.time_zone, asking_helps=helps)
+        "yours": yours(request, person, s.environment, config, requester, written=written),
+        "outcome": outcome(
+            state, request, s.environment, s.newest, config.mail.time_zone, asking_helps=helps, written=written
+        )
         if state != "Pending"
         else None,
         "applied": done,

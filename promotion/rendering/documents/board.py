@@ -19,6 +19,7 @@ from promotion.formatting import iso, one_line, readable
 from promotion.ledger.board_page import BoardPage
 from promotion.ledger.events import OpenDifferences
 from promotion.links.urls import Links
+from promotion.rendering.documents.being_written import Written, is_written, just_changed
 from promotion.rendering.documents.board_filter import BoardFilter, Sort
 from promotion.rendering.documents.rows import Attention, Cell, ClosedRow, Pending, Trouble
 from promotion.rendering.documents.troubles import differences_document, troubles
@@ -43,6 +44,7 @@ def board_document(
     page: BoardPage | None = None,
     unreadable: Iterable[str] = (),
     differences: Mapping[str, OpenDifferences] | None = None,
+    written: Written | None = None,
 ) -> dict[str, object]:
     """Build the board: groups by environments, the person's own tasks first; `wanted` has the filter and order.
 
@@ -54,7 +56,14 @@ def board_document(
     wanted, differences = wanted or BoardFilter(), differences or {}
     groups = _by_group(states)
     found = [name for name in groups if _matches(name, groups[name], wanted)]
-    waiting = [asked for name in found for asked in _waiting(name, groups[name], person, config, links, now, wanted)]
+    shown = groups if page is None else {**groups, **_by_group(page.states)}
+    changed = just_changed(shown, now)
+    reached = written(changed) if written is not None and changed else {}
+    waiting = [
+        asked
+        for name in found
+        for asked in _waiting(name, groups[name], person, config, links, now, wanted, reached.get(name))
+    ]
     attention = [cell for name in found for cell in _attention(name, groups[name], person, config, links, now, wanted)]
     if page is not None:
         groups = _by_group(page.states)
@@ -89,7 +98,14 @@ def board_document(
                 "link": links.model(name),
                 "differences": differences[name].count if name in differences else 0,
                 "environments": [
-                    cell_document(groups[name].get(column), column, config.environment(column, name), links, now)
+                    cell_document(
+                        groups[name].get(column),
+                        column,
+                        config.environment(column, name),
+                        links,
+                        now,
+                        reached.get(name),
+                    )
                     for column in columns
                 ],
             }
@@ -199,6 +215,7 @@ def _waiting(
     links: Links,
     now: datetime,
     wanted: BoardFilter,
+    reached: int | None = None,
 ) -> list[dict[str, object]]:
     """Requests of a group that wait for the person."""
     found: list[dict[str, object]] = []
@@ -212,7 +229,8 @@ def _waiting(
             continue
         asked = {**pending, "group": name, "environment": environment, "quorum": rules.quorum}
         stopped = stops_everybody(state, rules, config, now)
-        found.append({**asked, "live": state.live, "gated": bool(rules.gates), "stopped": stopped})
+        live = {"live": state.live, "written": is_written(state, reached)}
+        found.append({**asked, **live, "gated": bool(rules.gates), "stopped": stopped})
     return found
 
 
@@ -281,7 +299,14 @@ def _sorted(found: list[str], groups: Mapping[str, Group], sort: Sort) -> list[s
     return sorted(found)
 
 
-def cell_document(state: EnvironmentState | None, name: str, rules: Environment, links: Links, now: datetime) -> Cell:
+def cell_document(
+    state: EnvironmentState | None,
+    name: str,
+    rules: Environment,
+    links: Links,
+    now: datetime,
+    reached: int | None = None,
+) -> Cell:
     """Build the cell of an environment: its live version, its problems, and its pending version."""
     state = state or EnvironmentState(group="", name=name)
     return {
@@ -290,6 +315,7 @@ def cell_document(state: EnvironmentState | None, name: str, rules: Environment,
         "since": iso(state.live_since) if state.live_since else None,
         "by": [one_line(who, 80) for who in state.live_by],
         "revoked": state.revoked,
+        "written": is_written(state, reached),
         **_trouble(state),
         "troubles": troubles(state),
         "endpoint": _endpoint(state.endpoint),

@@ -13,6 +13,8 @@ from promotion.links.urls import path_of
 from promotion.rendering.documents.rows import Cell, Cells
 
 NOTHING = '<span class="gone"><span aria-hidden="true">–</span><span class="unseen">nothing live</span></span>'
+WRITING = ' <span class="small">being written to Parameter Store</span>'
+THEN_LIVE = ' <span class="small">being written to Parameter Store, then live</span>'
 # The possible action for a closed request, on its page.
 _AGAIN = " · ask again"
 _ASKS = {"expired": ("idle", "expired"), "open": ("open", "pending"), "shut": ("shut", "gate failed")}
@@ -63,11 +65,12 @@ def _ask(kind: str, text: str, place: str, link: str, details: str) -> str:
 
 def _live(cell: Cell, now: datetime) -> str:
     if cell["live"] is None:
-        return '<span class="badge bad">revoked</span>' if cell["revoked"] else ""
+        return f'<span class="badge bad">revoked</span>{"" if cell["written"] else WRITING}' if cell["revoked"] else ""
     by = cell["by"]
     who = f", <bdi>{escape(by[0])}</bdi>" if by else ""
     more = f" +{len(by) - 1}" if len(by) > 1 else ""
     return (
         f'<span class="live-version">v{cell["live"]}</span> '
         f'<span class="small muted">{ago(cell["since"], now) if cell["since"] else ""}{who}{more}</span>'
+        f"{'' if cell['written'] else THEN_LIVE}"
     )

@@ -15,6 +15,7 @@ from promotion.formatting import iso, one_line, readable
 from promotion.ledger.events import Event, OpenDifferences
 from promotion.ledger.snapshot import GroupSnapshot, falls_back
 from promotion.links.urls import Links
+from promotion.rendering.documents.being_written import cursor_of, is_written
 from promotion.rendering.documents.board import cell_document
 from promotion.rendering.documents.card import package_document
 from promotion.rendering.documents.compared import compared_document
@@ -40,8 +41,12 @@ def model_document(
     links: Links,
     now: datetime,
     differences: OpenDifferences | None = None,
+    applied: Mapping[str, int] | None = None,
 ) -> dict[str, object]:
-    """Build a model package group's page: live versions, all versions with metrics, possible operations, events."""
+    """Build a model package group's page: live versions, all versions with metrics, possible operations, events.
+
+    `applied` has each projection target's cursor.
+    """
     view = GroupSnapshot(Head(group=group), environments=dict(environments), versions={v.version: v for v in versions})
     newest_first = sorted(versions, key=lambda state: state.version, reverse=True)
     revoking = policy.may_revoke(person, group, config) if person is not None else None
@@ -51,10 +56,10 @@ def model_document(
         "model_package_group": group,
         "differences": differences_document(group, differences) if differences is not None else None,
         "environments": [
-            _environment(environments.get(name), group, name, newest_first, person, config, links, now)
+            _environment(environments.get(name), group, name, newest_first, person, config, links, now, applied)
             for name in config.environment_names
         ],
-        "versions": [_version_row(state, view, config, links, now) for state in newest_first],
+        "versions": [_version_row(state, view, config, links, now, applied) for state in newest_first],
         "series": _series(sorted(versions, key=lambda state: state.version), config, group),
         "may_revoke": revoking is not None and revoking.may,
         "who_may_revoke": revoking.who_may if revoking is not None else "",
@@ -83,11 +88,13 @@ def version_document(
     numbers: Iterable[int] = (),
     other: VersionState | None = None,
     own_image: str = "",
+    applied: Mapping[str, int] | None = None,
 ) -> dict[str, object]:
     """One version: its status in each environment, its package, its evidence from each, and its own history.
 
     `events` are those of the group that were looked at, the newest or those before an event; `numbers` are those of all
-    versions, `other` is a version to compare it with, `own_image` is this service's inference image.
+    versions, `other` is a version to compare it with, `own_image` is this service's inference image; `applied` has each
+    projection target's cursor.
     """
     group, version, environments = state.group, state.version, view.environments
     revoking = policy.may_revoke(person, group, config) if person is not None else None
@@ -107,6 +114,7 @@ def version_document(
         "bypassed": state.bypassed,
         "furthest": state.furthest,
         "live_in": live_in(state, environments),
+        "being_written": _being_written(state, environments, applied),
         "falls_back": falls_back(view, version, config),
         "environments": [
             {
@@ -211,6 +219,7 @@ def _environment(
     config: Config,
     links: Links,
     now: datetime,
+    applied: Mapping[str, int] | None,
 ) -> dict[str, object]:
     """Build an environment of a model, with its rollback targets; the first of `targets` is the default."""
     state = state or EnvironmentState(group=group, name=name)
@@ -221,7 +230,7 @@ def _environment(
     targets = sorted(kept, key=lambda number: number in back)
     judged = policy.may_roll_back(person, name, group, config) if person is not None else None
     return {
-        **cell_document(state, name, rules, links, now),
+        **cell_document(state, name, rules, links, now, cursor_of(applied)),
         "approver_group": rules.approver_group.label,
         "quorum": rules.quorum,
         "targets": targets,
@@ -234,7 +243,12 @@ def _environment(
 
 
 def _version_row(
-    state: VersionState, view: GroupSnapshot, config: Config, links: Links, now: datetime
+    state: VersionState,
+    view: GroupSnapshot,
+    config: Config,
+    links: Links,
+    now: datetime,
+    applied: Mapping[str, int] | None,
 ) -> dict[str, object]:
     requester = state.package.requester
     evidence = _comparable_evidence(state, config.environment_names[0])
@@ -242,6 +256,7 @@ def _version_row(
         "version": state.version,
         "statuses": {name: state.statuses.get(name, "") for name in config.environment_names},
         "live_in": live_in(state, view.environments),
+        "being_written": _being_written(state, view.environments, applied),
         "falls_back": falls_back(view, state.version, config),
         "revoked": state.revoked,
         "bypassed": state.bypassed,
@@ -253,6 +268,14 @@ def _version_row(
         "link": links.version(state.group, state.version),
         "revoke": links.revoke(state.group, state.version),
     }
+
+
+def _being_written(
+    state: VersionState, environments: Mapping[str, EnvironmentState], applied: Mapping[str, int] | None
+) -> list[str]:
+    """The environments of `live_in` whose Parameter Store doesn't have the version yet."""
+    reached = cursor_of(applied)
+    return [name for name in live_in(state, environments) if not is_written(environments[name], reached)]
 
 
 def _series(versions: Sequence[VersionState], config: Config, group: str) -> list[Series]:

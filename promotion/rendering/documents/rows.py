@@ -163,13 +163,14 @@ class Pending(TypedDict):
 
 
 class Cell(Trouble):
-    """An environment of a group on the board."""
+    """An environment of a group on the board; `written`: Parameter Store has what the ledger says is live."""
 
     name: str
     live: int | None
     since: str | None
     by: list[str]
     revoked: bool
+    written: bool
     troubles: list[TroubleRow]
     endpoint: dict[str, object] | None
     pending: Pending | None

@@ -47,8 +47,15 @@ def gates_said(gates: Sequence[GateResult], environment: str, ran_in: str | None
     return {"tone": "shut", "title": title, "text": why}
 
 
-def against_live(rows: Sequence[MetricRow], version: int, live: int | None, environment: str) -> dict[str, str]:
-    """Compare the candidate with the live version in one line, with a tone: `better`, `worse`, `mixed` or `none`."""
+def against_live(
+    rows: Sequence[MetricRow], version: int, live: int | None, environment: str, *, written: bool = True
+) -> dict[str, str]:
+    """Compare the candidate with the live version in one line, with a tone: `better`, `worse`, `mixed` or `none`.
+
+    `written`: Parameter Store has what the ledger says is live.
+    """
+    if live == version and not written:
+        return {"tone": "none", "title": "Not live yet", "text": _then_live(version, environment)}
     if live == version:
         return {"tone": "none", "title": "Live now", "text": f"Version {version} is what is live in {environment}."}
     if live is None:
@@ -127,9 +134,19 @@ def consequences(
 
 
 def outcome(
-    state: str, request: Request, environment: EnvironmentState, newest: bool, zone: str = "UTC", *, asking_helps: bool
+    state: str,
+    request: Request,
+    environment: EnvironmentState,
+    newest: bool,
+    zone: str = "UTC",
+    *,
+    asking_helps: bool,
+    written: bool = True,
 ) -> dict[str, str]:
-    """Describe the outcome of a closed request, with times in `zone`; tone `good`, `bad` or `calm`."""
+    """Describe the outcome of a closed request, with times in `zone`; tone `good`, `bad` or `calm`.
+
+    `written`: Parameter Store has what the ledger says is live.
+    """
     name, version = request.environment, request.version
     by = listed([vote.actor.label for vote in request.votes if vote.verdict == state])
     at = f" on {moment(request.closed_at, zone)}" if request.closed_at else ""
@@ -139,7 +156,9 @@ def outcome(
         )
         return {"tone": "calm", "title": "Superseded", "text": what}
     if state == names.APPROVED:
-        if environment.live == version:
+        if environment.live is not None and not written:
+            now_live = _then_live(environment.live, name)
+        elif environment.live == version:
             now_live = f"Version {version} is live in {name}."
         elif environment.live is not None:
             now_live = f"Version {environment.live} is live in {name} now."
@@ -167,7 +186,13 @@ def outcome(
 
 
 def yours(
-    request: Request, person: Person | None, environment: EnvironmentState, config: Config, requester: str
+    request: Request,
+    person: Person | None,
+    environment: EnvironmentState,
+    config: Config,
+    requester: str,
+    *,
+    written: bool = True,
 ) -> dict[str, str] | None:
     """Return the reader's own decision on a request, and what follows; None if they did not vote."""
     vote = next((vote for vote in request.votes if person is not None and vote.actor.subject == person.subject), None)
@@ -187,7 +212,8 @@ def yours(
     if environment.live == request.version and following:
         after = f"Next is {following}: its approvers are asked once there is evidence from {request.environment}."
     elif environment.live == request.version:
-        after = f"Pipelines in {request.environment} use it from their next run on."
+        since = "from their next run on" if written else "as soon as it is live"
+        after = f"Pipelines in {request.environment} use it {since}."
     else:
         after = "It is not what is live there now."
     return {"title": "You approved this", "text": after}
@@ -227,6 +253,10 @@ def ended_before(request: Request) -> list[EndedBefore]:
 def live_in(version: VersionState, environments: Mapping[str, EnvironmentState]) -> list[str]:
     """The environments in which a version is live."""
     return [name for name, environment in environments.items() if environment.live == version.version]
+
+
+def _then_live(version: int, environment: str) -> str:
+    return f"Version {version} is being written to Parameter Store, then it is live in {environment}."
 
 
 def _ended(sentence: str) -> str:
