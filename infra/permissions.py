@@ -280,8 +280,7 @@ class Permissions:
     def follow_monitors(self) -> list[iam.PolicyStatement]:
         """The jobs of Model Monitor, and its reports, where monitors are configured. A job is named when it is made."""
         monitors = self._settings.drift.monitors
-        buckets = sorted({monitor.bucket for monitor in monitors if monitor.bucket is not None})
-        reports = [f"arn:{self._stack.partition}:s3:::{bucket}/*" for bucket in buckets]
+        reports = sorted({f"{self.bucket(monitor.bucket)}/*" for monitor in monitors if monitor.bucket is not None})
         jobs = [allow(["sagemaker:DescribeProcessingJob"], [self.arn("sagemaker", "processing-job/*")])]
         return [*(jobs if monitors else []), *([allow(["s3:GetObject"], reports)] if reports else [])]
 
@@ -321,18 +320,16 @@ class Permissions:
         interfaces = ("CreateNetworkInterface", "CreateNetworkInterfacePermission", "DeleteNetworkInterface",
                       "DeleteNetworkInterfacePermission")  # fmt: skip
         described = ("NetworkInterfaces", "Subnets", "SecurityGroups", "Vpcs", "DhcpOptions")
+        # A subnet or security group that another account shares by RAM has that account in its ARN.
+        any_account = f"arn:{stack.partition}:ec2:{stack.region}:*"
         network = [
             allow([f"ec2:Describe{what}" for what in described], ["*"]),
             allow(
                 [f"ec2:{action}" for action in interfaces],
                 [
                     self.arn("ec2", "network-interface/*"),
-                    # A subnet or security group that another account shares by RAM has that account in its ARN.
-                    *(f"arn:{stack.partition}:ec2:{stack.region}:*:subnet/{subnet}" for subnet in settings.subnets),
-                    *(
-                        f"arn:{stack.partition}:ec2:{stack.region}:*:security-group/{group}"
-                        for group in settings.security_groups
-                    ),
+                    *(f"{any_account}:subnet/{subnet}" for subnet in settings.subnets),
+                    *(f"{any_account}:security-group/{group}" for group in settings.security_groups),
                 ],
             ),
         ]

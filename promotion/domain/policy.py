@@ -169,11 +169,7 @@ def _person(person: Person, verdict: names.Verdict, s: Situation) -> Judgement |
     # Break-glass is only for approvals; a rejection needs an approver.
     holds_glass = verdict == names.APPROVED and _holds_glass(person, s.config)
     if rules.approver_group.id not in person.groups and not holds_glass:
-        return _refused(
-            "not_approver",
-            f"You are not in the group that answers for {rules.name}.",
-            f"Members of {rules.approver_group.label} may decide.",
-        )
+        return _not_approver(rules)
     return None
 
 
@@ -231,12 +227,13 @@ def _verdict(person: Person, verdict: names.Verdict, s: Situation, breaking_glas
             "gate_shut", f"A quality gate failed. {whys}", may or "A version that passes the gate may enter."
         )
     if not in_group:
-        return _refused(
-            "not_approver",
-            f"You are not in the group that answers for {rules.name}.",
-            f"Members of {rules.approver_group.label} may decide.",
-        )
+        return _not_approver(rules)
     return None
+
+
+def _not_approver(rules: Environment) -> Judgement:
+    why = f"You are not in the group that answers for {rules.name}."
+    return _refused("not_approver", why, f"Members of {rules.approver_group.label} may decide.")
 
 
 def _package(s: Situation, who_may: str) -> Judgement | None:

@@ -271,10 +271,8 @@ class Simulation(People):
             job = self._job(given["ProcessingJobName"])
             if self.failing_jobs:
                 self.failing_jobs -= 1
-                job.processing_job_status, job.failure_reason = (
-                    "Failed",
-                    "InternalServerError: We encountered an error.",
-                )
+                job.processing_job_status = "Failed"
+                job.failure_reason = "InternalServerError: We encountered an error."
             else:
                 arguments = given["AppSpecification"]["ContainerArguments"]
                 options = dict(zip(arguments[::2], arguments[1::2], strict=True))

@@ -1,15 +1,13 @@
-"""Alarms that go off: each is held against what the real functions emit, or against AWS's documented metrics."""
+"""Alarms that go off: each is held against what the real functions emit."""
 
 from __future__ import annotations
 
-import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import boto3
@@ -24,148 +22,8 @@ from tests.fakes import ANN, CONFIG, CONFIG_TEXT, GROUP, PREFIX, signed_in
 from tests.faults.resources import URL, function
 from tests.faults.simulation import BEGINNING, Simulation, simulation
 from tests.identity.provider import Provider
-from tests.infra.synthesized import Template, synthesize
-from tests.infra.test_endpoints import configured
-
-# AWS's own metrics: the sets of dimensions that each comes with, and the statistics that say something.
-DOCUMENTED: Mapping[tuple[str, str], tuple[set[frozenset[str]], set[str]]] = {
-    # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html (no dimension: all functions of the account)
-    ("AWS/Lambda", "Errors"): ({frozenset({"FunctionName"})}, {"Sum"}),
-    ("AWS/Lambda", "Throttles"): ({frozenset()}, {"Sum"}),
-    ("AWS/Lambda", "IteratorAge"): ({frozenset({"FunctionName"})}, {"Maximum"}),
-    # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
-    ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): ({frozenset({"QueueName"})}, {"Maximum"}),
-    ("AWS/SQS", "ApproximateAgeOfOldestMessage"): ({frozenset({"QueueName"})}, {"Maximum"}),
-    # https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-metrics.html (HTTP APIs write 5xx, not 5XXError)
-    ("AWS/ApiGateway", "5xx"): ({frozenset({"ApiId"}), frozenset({"ApiId", "Stage"})}, {"Sum"}),
-    # https://docs.aws.amazon.com/step-functions/latest/dg/procedure-cw-metrics.html
-    ("AWS/States", "ExecutionsFailed"): ({frozenset({"StateMachineArn"})}, {"Sum"}),
-    ("AWS/States", "ExecutionsTimedOut"): ({frozenset({"StateMachineArn"})}, {"Sum"}),
-    # https://docs.aws.amazon.com/ses/latest/dg/event-destinations-manage.html: with the event destination's own dimension
-    ("AWS/SES", "Bounce"): ({frozenset({"ses:configuration-set"})}, {"Sum"}),
-    ("AWS/SES", "Complaint"): ({frozenset({"ses:configuration-set"})}, {"Sum"}),
-    ("AWS/SES", "Reject"): ({frozenset({"ses:configuration-set"})}, {"Sum"}),
-    # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/metrics-dimensions.html
-    ("AWS/DynamoDB", "ReadThrottleEvents"): ({frozenset({"TableName"})}, {"Sum"}),
-    ("AWS/DynamoDB", "WriteThrottleEvents"): ({frozenset({"TableName"})}, {"Sum"}),
-}  # fmt: skip
-# What the value of a dimension has to be: a reference to a resource of this type in the same template.
-REFERS_TO = {
-    "FunctionName": "AWS::Lambda::Function",
-    "QueueName": "AWS::SQS::Queue",
-    "ApiId": "AWS::ApiGatewayV2::Api",
-    "StateMachineArn": "AWS::StepFunctions::StateMachine",
-    "ses:configuration-set": "AWS::SES::ConfigurationSet",
-    "TableName": "AWS::DynamoDB::Table",
-}
-# Namespace, name, dimensions and value.
-Emitted: TypeAlias = tuple[str, str, Mapping[str, str], float]
-
-
-@dataclass(frozen=True)
-class Watched:
-    """One metric of an alarm, as the template has it."""
-
-    namespace: str
-    name: str
-    dimensions: Mapping[str, str]
-    statistic: str
-    period_s: int
-
-
-def watched(alarm: Mapping[str, Any]) -> list[Watched]:
-    """The metrics of an alarm, of its expression where it has one."""
-    if "MetricName" in alarm:
-        return [_one(alarm, alarm["Statistic"], alarm["Period"])]
-    stats = [each["MetricStat"] for each in alarm["Metrics"] if "MetricStat" in each]
-    return [_one(each["Metric"], each["Stat"], each["Period"]) for each in stats]
-
-
-def _one(metric: Mapping[str, Any], statistic: str, period_s: int) -> Watched:
-    dimensions = {each["Name"]: each["Value"] for each in metric.get("Dimensions", ())}
-    return Watched(metric["Namespace"], metric["MetricName"], dimensions, statistic, period_s)
-
-
-def goes_off(alarm: Mapping[str, Any], emitted: Sequence[Emitted]) -> bool:
-    """Return True if an alarm on one metric goes off, with `emitted` in each of its periods."""
-    [metric] = watched(alarm)
-    found = [
-        value
-        for namespace, name, dimensions, value in emitted
-        if (namespace, name, dimensions) == (metric.namespace, metric.name, metric.dimensions)
-    ]
-    if metric.statistic == "SampleCount":
-        value = float(len(found))
-    elif not found:
-        return False
-    else:
-        value = {"Sum": sum(found), "Maximum": max(found)}[metric.statistic]
-    match alarm["ComparisonOperator"]:
-        case "GreaterThanOrEqualToThreshold":
-            return bool(value >= alarm["Threshold"])
-        case "LessThanThreshold":
-            return bool(value < alarm["Threshold"])
-    raise AssertionError(alarm["ComparisonOperator"])
-
-
-def emitted(said: str) -> list[Emitted]:
-    """Return CloudWatch's metrics from lines in the embedded metric format.
-
-    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
-    """
-    found: list[Emitted] = []
-    for line in said.splitlines():
-        document = json.loads(line) if line.startswith("{") and "_aws" in line else {}
-        for directive in document.get("_aws", {}).get("CloudWatchMetrics", ()):
-            for names_ in directive["Dimensions"]:
-                for metric in directive["Metrics"]:
-                    values = document[metric["Name"]]
-                    for value in values if isinstance(values, list) else [values]:
-                        dimensions = {name: document[name] for name in names_}
-                        found.append((directive["Namespace"], metric["Name"], dimensions, float(value)))
-    return found
-
-
-@pytest.fixture(scope="module")
-def several(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
-    """Endpoints, and environments in accounts of their own: the service's stack and one environment's."""
-    folder = tmp_path_factory.mktemp("several")
-    synthesize(configured(folder, "accounts.toml", "dev", "prod"), folder / "out")
-    return {name: Template(folder / "out" / f"{name}.template.json") for name in ("promotion", "promotion-prod")}
-
-
-def alarms(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Alarms by what they are called in docs/operations.md."""
-    for name, alarm in template.of_type("AWS::CloudWatch::Alarm").items():
-        yield name[:-8].removeprefix("Monitoring").removesuffix("Alarm"), alarm
-
-
-def test_every_metric_of_aws_is_a_documented_one_of_a_resource_of_this_template(
-    template: Template, several: dict[str, Template]
-) -> None:
-    seen = set()
-    for made in (template, *several.values()):
-        for name, alarm in alarms(made):
-            for metric in watched(alarm):
-                if metric.namespace == names.METRICS_NAMESPACE:
-                    continue
-                seen.add((metric.namespace, metric.name))
-                dimensions, statistics = DOCUMENTED[metric.namespace, metric.name]
-                assert frozenset(metric.dimensions) in dimensions, name
-                assert metric.statistic in statistics, name
-                for dimension, value in metric.dimensions.items():
-                    resource = value.strip("<>").removesuffix(".QueueName").removesuffix(".Arn")
-                    assert made.resources[resource]["Type"] == REFERS_TO[dimension], (name, value)
-    assert seen == set(DOCUMENTED)
-
-
-def test_no_alarm_looks_further_back_than_cloudwatch_allows(template: Template) -> None:
-    """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html"""
-    for name, alarm in alarms(template):
-        for metric in watched(alarm):
-            assert metric.period_s in (60, 300) or metric.period_s % 3600 == 0, name
-            longest = 7 * 86_400 if metric.period_s >= 3600 else 86_400
-            assert metric.period_s * alarm["EvaluationPeriods"] <= longest, name
+from tests.infra.alarms import alarms, emitted, goes_off, watched
+from tests.infra.synthesized import Template
 
 
 @pytest.fixture

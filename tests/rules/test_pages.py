@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
 
@@ -17,7 +17,6 @@ from promotion.domain.model import EnvironmentState
 from promotion.domain.people import Person
 from promotion.formatting import ago, moment
 from promotion.rendering.documents.approval_request import FOLLOWED_FOR, may_ask_again
-from promotion.rendering.pages import stylesheet
 from promotion.workflows import decisions
 from tests.rules import scenarios, snapshots
 from tests.rules.markup import Document
@@ -376,44 +375,6 @@ def test_times_far_apart_read_right() -> None:
     scenario = scenarios.first_request()
     scenario.now += timedelta(days=400)
     assert "requested 57 weeks ago" in Document(page("request", scenario.request("dev", 1))).words
-
-
-def colours() -> Iterator[tuple[str, str, str, float]]:
-    """(scheme, text, ground, contrast) for each pair of the style sheet that stands on each other."""
-    light, dark = re.findall(r":root \{(.*?)\}", stylesheet(), re.DOTALL)
-    pairs = [
-        (text, ground) for text in ("text", "muted", "accent", "good", "bad", "warn") for ground in ("ground", "card")
-    ]
-    pairs += [(tone, f"{tone}-ground") for tone in ("accent", "good", "bad", "warn")]
-    pairs += [
-        ("text", "bad-ground"),
-        ("muted", "bad-ground"),
-        ("text", "warn-ground"),
-        ("text", "track"),
-        ("good", "bad-ground"),
-    ]
-    pairs += [("on-good", "good"), ("on-bad", "bad"), ("on-accent", "accent")]
-    for scheme, block in (("light", light), ("dark", dark)):
-        values = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block))
-        for text, ground in pairs:
-            yield scheme, text, ground, contrast(values[text], values[ground])
-
-
-def contrast(one: str, other: str) -> float:
-    """https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio"""
-
-    def luminance(colour: str) -> float:
-        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    bright, dark = sorted((luminance(one), luminance(other)), reverse=True)
-    return (bright + 0.05) / (dark + 0.05)
-
-
-@pytest.mark.parametrize(("scheme", "text", "ground", "ratio"), list(colours()))
-def test_text_stands_out_in_light_and_dark(scheme: str, text: str, ground: str, ratio: float) -> None:
-    assert ratio >= 4.5, f"{text} on {ground}, {scheme}: {ratio:.2f}"
 
 
 def test_the_pages_say_beforehand_what_a_revocation_does() -> None:
