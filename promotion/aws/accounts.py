@@ -54,7 +54,7 @@ class Accounts:
         return self.clients(environment)("ssm")
 
     def _client(self, environment: str, service: Literal["ssm"]) -> SSMClient:
-        """A client of a service, in the account of `environment`."""
+        """Return a client of a service in the account of `environment`; cached for half a session's lifetime."""
         kept = self._kept.get((environment, service))
         if kept and time.monotonic() < kept[0]:
             return kept[1]
@@ -77,9 +77,9 @@ class Accounts:
 
 
 class RoutedParameters:
-    """An SSM client, as far as this service uses one, that takes each live parameter to its environment's account.
+    """The part of an SSM client that this service uses; each live parameter goes to its environment's account.
 
-    Everything else, the versions' histories above all, stays in the registry's.
+    All other parameters, such as the histories of versions, stay in the registry's account.
     """
 
     def __init__(self, home: SSMClient, environments: Sequence[str], elsewhere: Callable[[str], SSMClient]) -> None:
@@ -98,7 +98,7 @@ class RoutedParameters:
         return self._of(Name).delete_parameter(Name=Name)
 
     def get_paginator(self, operation: Literal["get_parameters_by_path"], /) -> _Pages:
-        """Pages of the registry's account first, then of each other."""
+        """Return pages of the registry's account first, then of each other account."""
         return _Pages(operation, [lambda: self._home, *(self._in(name) for name in self._environments)])
 
     def _in(self, environment: str) -> Callable[[], SSMClient]:
@@ -124,7 +124,8 @@ class _Pages:
 def share_group(client: SageMakerClient, package_arn: str, group: str, readers: Sequence[str]) -> bool:
     """Grant `readers` (role ARNs) access by the group's resource policy; return True if it was updated.
 
-    Statements of others stay as they are, and a policy that can't be read is an error, never an empty one.
+    Statements that others added stay unchanged. A policy that can't be read raises an error; it is not treated as
+    empty.
     """
     found = _policy(client, group)
     arn = package_arn.rpartition("/")[0]

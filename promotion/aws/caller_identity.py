@@ -1,7 +1,7 @@
-"""Proof of the caller's identity, as secret stores use it: a presigned GetCallerIdentity that STS itself answers.
+"""Proof of the caller's identity by a presigned GetCallerIdentity request, as secret stores use it.
 
-The command signs the request and doesn't send it; the service sends it, to STS and nowhere else, and believes the answer alone.
-Two signed headers bind it to one body and to one service, so that it is good for nothing else.
+The command signs the request but doesn't send it. The service sends it, only to STS, and trusts only the answer of STS.
+Two signed headers bind the proof to one request body and one service, so that it can't be replayed for another.
 See https://developer.hashicorp.com/vault/docs/auth/aws, *IAM auth method*.
 """
 
@@ -40,17 +40,17 @@ _PARAMETERS = frozenset(
     }
 )
 _TOKEN = "X-Amz-Security-Token"  # noqa: S105 - a parameter's name
-# Nothing that a URL, a header or a log could take for something else.
+# Only characters that have no special meaning in a URL, a header or a log.
 _PROOF = re.compile(r"[A-Za-z0-9%&=._~+*-]+", re.ASCII)
 
 
 def sts_address(region: str) -> str:
-    """Return the address of STS in a region, from botocore's data: both sides compute it for themselves."""
+    """Return the address of STS in a region, from botocore's data; command and service compute it independently."""
     return str(_client(region).meta.endpoint_url).rstrip("/") + "/"
 
 
 def prove(credentials: ReadOnlyCredentials, region: str, body: bytes, service: str) -> str:
-    """The query of a presigned GetCallerIdentity that goes with `body`, sent to the service at the address `service`."""
+    """Return the query of a presigned GetCallerIdentity, bound to `body` and to the service at `service`."""
     request = AWSRequest("GET", f"{sts_address(region)}?{urlencode(_ASKED)}", headers=_bound(body, service))
     SigV4QueryAuth(credentials, "sts", region, expires=LIFETIME_S).add_auth(request)
     return urlsplit(str(request.url)).query
@@ -60,11 +60,11 @@ def confirm(proof: str, region: str, body: bytes, service: str) -> str:
     """Return the ARN, as STS states it, of the principal that made a proof for this body and service.
 
     Raises:
-        Invalid: it is no such proof.
-        Refused: STS refuses it: forged, too old, made for another body or another service.
-        ProviderUnavailable: STS gives no answer.
+        Invalid: the text has not the form of a proof.
+        Refused: STS rejects it: it is forged, expired, or made for another body or service.
+        ProviderUnavailable: STS can't be reached.
     """
-    # The command only proves, and a function starts faster without it.
+    # Imported here, because the command doesn't need it, and a function starts faster without it.
     import requests
 
     query = _checked(proof)
@@ -119,6 +119,6 @@ def _arn(region: str, answer: requests.Response) -> str:
 @cache
 def _client(region: str) -> Any:
     session = Session()
-    # One address for both sides, for any version of botocore and any settings of the caller.
+    # Command and service must get the same address, with any version of botocore and any settings of the caller.
     session.set_config_variable("sts_regional_endpoints", "regional")
     return cast(Any, session).create_client("sts", region_name=region)

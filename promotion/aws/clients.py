@@ -74,7 +74,7 @@ class ClientFor(Protocol):
 
 
 class CachedClients(ClientFor, Protocol):
-    """The same, with one client a service."""
+    """A function that returns the same client for each call with the same service name."""
 
     def cache_clear(self) -> None:
         """Forget the clients made so far."""

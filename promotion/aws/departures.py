@@ -1,4 +1,4 @@
-"""Before a deployment: does an environment leave the configuration while models are live in it?"""
+"""Check, before a deployment, that no environment with live models is removed from the configuration."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def left_behind(config: Config, client: ClientFor, prefix: str) -> list[Environm
 
 
 def check(config: Config, client: ClientFor, prefix: str) -> None:
-    """Nothing, where no environment is left behind.
+    """Check that the new configuration contains every environment with live models.
 
     Raises:
-        Refused: one is, with what serves there and what to do.
+        Refused: an environment is missing; the message names its live models and what to do.
     """
     left = left_behind(config, client, prefix)
     if not left:

@@ -1,6 +1,6 @@
-"""Sessions that the identity provider has ended, in a table of their own, until they would be over anyway.
+"""Sessions that the identity provider has ended, in a table of their own, until they would have expired anyway.
 
-A session itself is kept in its cookie alone: docs/decisions/009-sessions-live-in-cookies.md.
+A session itself is stored only in its cookie: docs/decisions/009-sessions-live-in-cookies.md.
 """
 
 from __future__ import annotations
@@ -19,26 +19,27 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, PutTypeDef, TransactWriteItemTypeDef
 
-# Longer than a session lasts and a logout token is taken, clocks included.
+# Longer than a session lasts and a logout token is accepted, with clock skew.
 KEPT = LONGEST_SESSION + timedelta(hours=2)
-# A logout of all sessions arrives as one token a session, at once: those writes meet at the person's item.
+# A logout of all sessions sends one token for each session at the same time, so their writes conflict at the person's
+# item.
 TRIES = 6
 
 
 class EndedSessions:
-    """One item for each session or person that a logout token named, and one for the token itself. No name is in the clear."""
+    """One item for each logout token, and one for each session or person that it named; names are stored as digests."""
 
     def __init__(self, client: DynamoDBClient, table: str) -> None:
         self._client = client
         self._table = table
 
     def end(self, *, token_id: str, subject: str, sid: str, now: datetime) -> None:
-        """End the session `sid`; every session of `subject` where no `sid` is given.
+        """End the session `sid`, or every session of `subject` if no `sid` is given.
 
-        Sessions whose ID token named no `sid` end with their person's, whichever was meant.
+        A session whose ID token named no `sid` ends with any logout of its person.
 
         Raises:
-            SignInFailed: the token has been taken before.
+            SignInFailed: the token was used before.
         """
         moment = int(now.timestamp())
         over = {"at": {"N": str(moment)}, "expires_at": {"N": str(moment + int(KEPT.total_seconds()))}}
@@ -83,6 +84,6 @@ def _was_there(error: ClientError) -> bool:
 
 
 def _met_another(error: ClientError) -> bool:
-    """Return True if another transaction wrote one of the items meanwhile; nothing was written then."""
+    """Return True if a concurrent transaction wrote one of the items, in which case nothing was written."""
     reasons = error.response.get("CancellationReasons") or ()
     return any(reason.get("Code") == "TransactionConflict" for reason in reasons)

@@ -12,12 +12,12 @@ _KEY = {"pk": "HASH", "sk": "RANGE"}
 
 
 def find(table: str, client: ClientFor) -> dict[str, str]:
-    """Names and ARNs of everything kept, by the words of `names.KEPT`; `stream` is the ledger's.
+    """Return names and ARNs of all retained resources, by the keys of `names.KEPT`; `stream` is the ledger's.
 
-    A table that was restored from a backup has no tags: then the ledger is all that is kept, and the rest is the stack's own.
+    A table that was restored from a backup has no tags: then only the ledger is retained, and the stack makes the rest.
 
     Raises:
-        Invalid: there is no such table, or it can't be a ledger as it is, with what to do.
+        Invalid: the table doesn't exist, or can't be a ledger as it is; the message says what to do.
     """
     dynamodb = client("dynamodb")
     try:

@@ -28,14 +28,14 @@ SECRET_REREAD_S = 15.0
 
 
 class KmsSigner:
-    """Signs with an ECC_NIST_P256 key in KMS; its private half never leaves it."""
+    """Sign with an ECC_NIST_P256 key in KMS; the private key never leaves KMS."""
 
     def __init__(self, client: KMSClient, key_arn: str) -> None:
         self._client = client
         self.key_id = key_arn
 
     def sign(self, message: bytes) -> bytes:
-        """DER-encoded ECDSA signature; KMS hashes messages of at most 4,096 bytes, so the digest is made here."""
+        """Return a DER-encoded ECDSA signature; KMS hashes at most 4,096 bytes, so the digest is computed here."""
         import hashlib
 
         answer = self._client.sign(
@@ -47,7 +47,7 @@ class KmsSigner:
         return bytes(answer["Signature"])
 
     def public_key_pem(self) -> str:
-        """The public half, as PEM."""
+        """Return the public key as PEM."""
         der = self._client.get_public_key(KeyId=self.key_id)["PublicKey"]
         body = base64.encodebytes(der).decode().replace("\n", "")
         lines = [body[at : at + 64] for at in range(0, len(body), 64)]
@@ -65,7 +65,7 @@ def held_by(former: Sequence[FormerKey]) -> Callable[[bytes, str, datetime], boo
 
 
 class Secrets:
-    """Secrets read once and kept for five minutes, so that a rotation is seen without a new deployment."""
+    """Secrets, cached for five minutes, so that a rotation takes effect without a new deployment."""
 
     def __init__(self, client: SecretsManagerClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
@@ -74,13 +74,13 @@ class Secrets:
         self._reread_at: dict[str, float] = {}
 
     def keyring(self, arn: str) -> Keyring:
-        """The keys that sign links, sessions and forms; newest first.
+        """Return the keys that sign links, sessions and forms; newest first.
 
-        The secret is `{"keys": ["newest", "older"]}` or `{"key": "…"}`. The version before the current one goes on verifying,
-        so that putting a new value is all that a rotation takes.
+        The secret is `{"keys": ["newest", "older"]}` or `{"key": "…"}`. Keys of the secret's previous version still
+        verify, so that a rotation needs only a new value.
 
         Raises:
-            Invalid: it holds neither.
+            Invalid: the secret has neither form.
         """
         return Keyring(self._signing_keys(arn), newer=lambda: self._fresh_signing_keys(arn))
 
@@ -91,9 +91,9 @@ class Secrets:
         return list(dict.fromkeys(found))
 
     def _fresh_signing_keys(self, arn: str) -> list[str]:
-        """The keys as they are now, for a signature that no kept key made; read at most every 15 seconds, whatever comes in.
+        """Read the keys again, for a signature that no cached key made; at most every 15 seconds.
 
-        Only these reads count: a rotation may follow an ordinary read at once.
+        Only these reads count towards the 15 seconds, because a rotation may follow directly after an ordinary read.
         """
         last = self._reread_at.get(arn)
         if last is not None and self._clock() - last < SECRET_REREAD_S:
@@ -104,7 +104,7 @@ class Secrets:
         return self._signing_keys(arn)
 
     def client_secret(self, arn: str) -> str:
-        """This service's secret at the identity provider."""
+        """Return this service's client secret at the identity provider."""
         return str(self._read(arn).get("client_secret") or "")
 
     def _read(self, arn: str, stage: str = "AWSCURRENT") -> dict[str, object]:
@@ -115,7 +115,7 @@ class Secrets:
             answer = self._client.get_secret_value(SecretId=arn, VersionStage=stage)
             document = dict(json.loads(answer["SecretString"]))
         except ClientError as error:
-            # A secret that was never changed has no version before this one.
+            # A secret that was never changed has no previous version.
             if stage == "AWSCURRENT" or error.response["Error"]["Code"] != "ResourceNotFoundException":
                 raise
             document = {}

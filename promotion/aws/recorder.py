@@ -1,4 +1,4 @@
-"""Asking the function `record` to append what another function saw happen."""
+"""Calls of the function `record`, which appends events that other functions observed."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Recorder:
         self._function = function
 
     def record(self, command: Command) -> Receipt:
-        """Have what happened recorded by lambdas/handlers/record.py.
+        """Record an event by lambdas/handlers/record.py.
 
         Raises:
-            Invalid: a field was refused; it is kept.
-            PromotionError: the function refused; its message is kept.
+            Invalid: a field was refused; the error names it.
+            PromotionError: the function refused; the error has its message.
         """
         answer = self._client.invoke(FunctionName=self._function, Payload=message(command))
         result = json.loads(answer["Payload"].read() or b"null")

@@ -19,7 +19,7 @@ OPERATOR = "operator"
 
 
 def look(account: Account, clients_in: Callable[[str], ClientFor]) -> Iterator[Finding]:
-    """Each account, one after the other. `clients_in` gives an environment's clients, as the operators' role."""
+    """Check each account in turn. `clients_in` returns an environment's clients, which assume the operators' role."""
     for environment, number in account.settings.cross_account.items():
         said = f"account of {environment}"
         try:
@@ -43,7 +43,7 @@ def look(account: Account, clients_in: Callable[[str], ClientFor]) -> Iterator[F
             ("undelivered", partial(_undelivered, there, environment)),
             ("alarms", partial(_alarms, there, environment, number)),
         )
-        # Before the first deployment nothing of it is there, which `service` says already.
+        # Before the first deployment these resources don't exist; the check `service` reports that already.
         for name, check in (*checks, *(deployed if account.service is not None else ())):
             for finding in examine(name, check):
                 yield finding if finding.check == said else replace(finding, check=f"{environment}: {finding.check}")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.literals import QueueAttributeNameType
 
 TIMEOUT_S = 15.0
-# More than a busy hour leaves waiting.
+# More messages than wait in a busy hour.
 MANY_WAITING = 50
 
 
@@ -172,7 +172,7 @@ def environments(account: Account) -> Iterator[Finding]:
 
 
 def service_key(account: Account) -> str:
-    """The PEM of the key that signs live records, from KMS."""
+    """Return the public key, as PEM, of the KMS key that signs live records."""
     return KmsSigner(account.client("kms"), account.deployed["signing_key_arn"]).public_key_pem()
 
 
@@ -200,7 +200,7 @@ def public_key(account: Account, configured: str | None) -> Iterator[Finding]:
 
 
 def test_mail(account: Account, to: str, now: datetime) -> Iterator[Finding]:
-    """Sends one mail, as the service would."""
+    """Send one mail as the service would."""
     sender = account.settings.mail.sender
     links = f", with links to {account.service['api_url']}" if account.service else ""
     text = f"This is a test by `promotion doctor`. Mails about models come from this address{links}.\n"

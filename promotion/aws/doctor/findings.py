@@ -42,12 +42,12 @@ class Account(Struct, frozen=True, kw_only=True):
 
     @property
     def settings(self) -> Config:
-        """The configuration, for checks that aren't made without one."""
+        """The configuration, for checks that run only if there is one."""
         return require(self.config, "this installation", "configuration")
 
     @property
     def deployed(self) -> Mapping[str, Any]:
-        """The stack's description, for checks that are made only after a deployment."""
+        """The stack's description, for checks that run only after a deployment."""
         return require(self.service, "this account", "deployed service")
 
 

@@ -1,6 +1,6 @@
-"""Doctor checks before the first deployment: what would make `cdk deploy` fail, in the service's own account.
+"""Doctor checks before the first deployment: causes for which `cdk deploy` would fail in the service's own account.
 
-Not looked at again once something is deployed: what the stack made is there then.
+They don't run once the stack is deployed, because the stack has then made these resources.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 # The build of the inference image: infra/image.py. Both names are Service Quotas' own.
 BUILDS = "Concurrently running builds for Linux/Large environment"
-# A new account's limit. Hashing, pages and the projector share it, and others' functions too.
+# A new account's limit. The functions for hashing, pages and projections share it with all other functions of the
+# account.
 FEW_CONCURRENT = 100
 # https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html
 _USABLE = "Enabled"
@@ -59,7 +60,7 @@ def identity(account: Account) -> Iterator[Finding]:
 
 
 def builds(account: Account) -> Iterator[Finding]:
-    """The stack has CodeBuild build the inference image, and new accounts often may run no build."""
+    """Check that CodeBuild may run the build of the inference image; new accounts often have a quota of 0."""
     if account.settings.inference.image is not None:
         return
     client = account.client("service-quotas")
@@ -100,7 +101,7 @@ def buckets(account: Account) -> Iterator[Finding]:
 
 
 def keys(account: Account) -> Iterator[Finding]:
-    """The KMS keys that the file names: there, switched on, for encryption, and shareable where they are shared."""
+    """Check that the configured KMS keys exist, are enabled and for encryption, and can be shared if they must be."""
     settings, client = account.settings, account.client("kms")
     named = {*settings.artifacts.keys, settings.inference.volume_key, settings.inference.output_key}
     for environment in settings.environments:
@@ -187,7 +188,7 @@ def domain(account: Account) -> Iterator[Finding]:
 
 
 def network(account: Account) -> Iterator[Finding]:
-    """Subnets and security groups that jobs run in."""
+    """Check the subnets and security groups that jobs run in."""
     inference = account.settings.inference
     client = account.client("ec2")
     subnets, groups = list(inference.subnets), list(inference.security_groups)
@@ -213,7 +214,7 @@ def network(account: Account) -> Iterator[Finding]:
 
 
 def roles(account: Account) -> Iterator[Finding]:
-    """Check execution roles that the configuration names."""
+    """Check the execution roles that the configuration names."""
     settings, iam = account.settings, account.client("iam")
     for environment in settings.environments:
         role = environment.execution_role

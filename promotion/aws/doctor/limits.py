@@ -1,4 +1,4 @@
-"""Doctor check of what grows with use: parameters, against the limit of an account."""
+"""Doctor check of the number of parameters, which grows with use, against the limit of an account."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from promotion.aws.doctor.findings import Account, Finding, ok, warn
 
 
 def parameters(account: Account) -> Iterator[Finding]:
-    """Count the parameters under the prefix; near the limit of standard ones, say what to do."""
+    """Count the parameters under the prefix; near the limit of standard parameters, warn and name the remedy."""
     pages = (
         account.client("ssm")
         .get_paginator("describe_parameters")

@@ -24,7 +24,7 @@ ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 
 def provider(account: Account) -> Iterator[Finding]:
-    """The discovery document: issuer, endpoints, keys, PKCE, scopes and the groups claim."""
+    """Check the discovery document: issuer, endpoints, keys, PKCE, scopes and the groups claim."""
     identity = account.settings.identity
     address = f"{identity.issuer.rstrip('/')}/.well-known/openid-configuration"
     http = http_session(identity)
@@ -71,9 +71,9 @@ def _clock(date: str | None) -> Iterator[Finding]:
 
 
 def _unreadable(check: str, address: str, error: Exception, otherwise: str) -> Finding:
-    """The finding for an address that can't be read, with the setting that mends it."""
+    """Return the finding for an address that can't be read, with the setting that repairs it."""
     do = otherwise
-    # A proxy's error is a kind of connection error, and so is that of TLS.
+    # Proxy and TLS errors are subclasses of the connection error, so they are checked first.
     if isinstance(error, requests.exceptions.SSLError):
         do = "Its certificate isn't trusted: put the certificate of your authority into [advanced.identity] ca_bundle."
     elif isinstance(error, requests.exceptions.ProxyError):
@@ -94,7 +94,7 @@ def _keys(address: str, http: requests.Session) -> Finding:
 
 
 def _client_authentication(listed_ways: object, identity: Identity) -> Iterator[Finding]:
-    """Hold the provider's methods against those that sign-in can use; a missing list means Basic (section 3)."""
+    """Compare the provider's methods with those that sign-in can use; a missing list means Basic (section 3)."""
     ways = [str(way) for way in listed_ways] if isinstance(listed_ways, list) else ["client_secret_basic"]
     known = [str(way) for way in ways if way in METHODS]
     chosen = identity.client_authentication

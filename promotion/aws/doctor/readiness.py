@@ -15,7 +15,8 @@ from promotion.formatting import counted, listed
 # The template's least version: https://docs.aws.amazon.com/cdk/v2/guide/bootstrapping-env.html#bootstrap-version
 BOOTSTRAP_PARAMETER = "/cdk-bootstrap/hnb659fds/version"
 BOOTSTRAP_VERSION = 6
-# AWS refuses signatures that are five minutes off; a sign-in stops sooner (CLOCK_SKEW_S in promotion/aws/identity).
+# AWS rejects signatures with a clock skew of five minutes; sign-in fails sooner (CLOCK_SKEW_S in
+# promotion/aws/identity).
 SIGNATURE_SKEW_S = 300
 SIGN_IN_SKEW_S = 60
 _UNTOUCHED = (".example.com", "@example.com")
@@ -137,12 +138,12 @@ def registry(account: Account) -> Iterator[Finding]:
 def quota(account: Account, environments: Sequence[Environment] | None = None) -> Iterator[Finding]:
     """Check SageMaker's quota of instances for `environments`, by default those of the service's account.
 
-    New accounts begin with none of the GPU kinds.
+    New accounts have a quota of 0 for GPU instances.
     """
     settings = account.settings
     if environments is None:
         environments = [each for each in settings.environments if each.name not in settings.cross_account]
-    # By name: how many one of them needs, and all of them together.
+    # By quota name: the most that one environment needs, and the sum over all environments.
     wanted: dict[str, tuple[int, int]] = {}
     for name, each, at_once in (use for environment in environments for use in _instances(settings, environment)):
         least, most = wanted.get(name, (0, 0))
@@ -175,7 +176,7 @@ def _instances(settings: Config, environment: Environment) -> Iterator[tuple[str
 
 
 def _quotas(account: Account, wanted: set[str]) -> dict[str, float]:
-    """Quotas by name: the account's own where it has some, else AWS's default."""
+    """Return quotas by name: the account's own value if it has one, else AWS's default."""
     client, found = account.client("service-quotas"), dict[str, float]()
     for operation in ("list_service_quotas", "list_aws_default_service_quotas"):
         for page in client.get_paginator(operation).paginate(ServiceCode="sagemaker"):
@@ -234,7 +235,7 @@ def _identity(account: Account, name: str) -> bool | None:
 
 
 def _is_list(approvers: Iterable[str]) -> bool:
-    """Return True for a single address: it may be a mailing list, and reach a whole quorum."""
+    """Return True for a single address, because it may be a mailing list that reaches enough people for the quorum."""
     return len(set(approvers)) == 1
 
 

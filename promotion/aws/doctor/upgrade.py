@@ -25,7 +25,7 @@ def release(account: Account) -> Iterator[Finding]:
 
 
 def states(account: Account) -> Iterator[Finding]:
-    """Count the stored states that another fold wrote; they are folded again when they are read."""
+    """Count the stored states that another version of the event fold wrote; each is folded again when it is read."""
     ledger = DynamoLedger(account.client("dynamodb"), account.deployed["ledger_table"])
     folds = Counter(state.fold for state in ledger.environments())
     others = sorted(folds.keys() - {FOLD_VERSION})

@@ -15,7 +15,7 @@ from promotion.formatting import one_line
 LONGEST_NAME = 120
 # OpenID Connect Core 1.0, section 2: a subject has at most 255 ASCII characters.
 LONGEST_SUBJECT = 255
-# Claims that name a person. A provider's own come after the standard's.
+# Claims that name a person: the standard's claims first, then those of a provider.
 NAME_CLAIMS = ("email", "preferred_username", "upn", "unique_name", "oid", "name")
 _SHOWN_AS = ("name", "unique_name", "upn", "preferred_username", "email", "sub")
 _ADDRESSES = ("email", "preferred_username", "upn", "unique_name")
@@ -37,7 +37,7 @@ def find(claims: Mapping[str, object], name: str) -> object:
 def is_overage(claims: Mapping[str, object], name: str) -> bool:
     """Return True if the token leaves out the groups because there are too many.
 
-    Entra ID does so beyond 200, and sends a claim that says where to ask instead.
+    Entra ID does so beyond 200 groups, and sends a claim with the address to read them from.
     https://learn.microsoft.com/en-us/entra/identity-platform/id-token-claims-reference#groups-overage-claim
     """
     elsewhere = claims.get("_claim_names")
@@ -49,16 +49,16 @@ def is_overage(claims: Mapping[str, object], name: str) -> bool:
 def wants_userinfo(claims: Mapping[str, object], identity: Identity) -> bool:
     """Return True if the ID token lacks groups, a mail address or a name that the userinfo endpoint may have.
 
-    A UPN alone is not enough: a requester who is known by mail would not be recognized by it.
+    A UPN alone is not enough, because a requester who is known by a mail address would not be recognized by a UPN.
     """
     return find(claims, identity.groups_claim) is None or "email" not in claims or "name" not in claims
 
 
 def groups_in(claims: Mapping[str, object], identity: Identity, known: Iterable[str]) -> list[str]:
-    """All groups that claims bring, as text.
+    """Return all groups in the claims, as text.
 
     Raises:
-        SignInFailed: the claim isn't there, or is neither a list of texts nor a text.
+        SignInFailed: the groups claim is missing, or is neither a list of texts nor a text.
     """
     name = identity.groups_claim
     found = find(claims, name)
@@ -80,7 +80,7 @@ def groups_in(claims: Mapping[str, object], identity: Identity, known: Iterable[
 
 
 def _groups_of_text(text: str, separator: str | None, known: Iterable[str]) -> list[str]:
-    """Groups in one text: the whole text if it is a known group, else JSON, `[a, b]`, or parts by the set separator."""
+    """Split a text into groups: a known group is one; else JSON, `[a, b]`, or parts by the configured separator."""
     if not text.strip():
         return []
     if comparable_group(text) in {comparable_group(each) for each in known}:
@@ -105,20 +105,21 @@ def known_among(groups: Iterable[str], known: Iterable[str]) -> frozenset[str]:
 
 
 def person_of(claims: Mapping[str, object], identity: Identity, known: Iterable[str]) -> Person:
-    """The person that verified claims describe.
+    """Return the person that verified claims describe.
 
     Raises:
-        SignInFailed: the groups can't be told from them.
+        SignInFailed: the claims don't contain the groups.
     """
     known = frozenset(known)
     groups = groups_in(claims, identity, known)
     addresses = _addresses(claims)
     return Person(
         subject=str(claims["sub"]),
-        # It is used in registry entries, records and mail subjects: one line, without changes of direction.
+        # The name is used in registry entries, records and mail subjects, so it is one line without bidirectional
+        # controls.
         name=next(text for text in (_text(claims, name, LONGEST_NAME) for name in _SHOWN_AS) if text),
         email=addresses[0] if addresses else "",
-        # Only the groups that mean something here: a cookie has room for no more.
+        # Only the groups that the configuration names, because the size of a cookie is limited.
         groups=known_among(groups, known),
         groups_brought=len(groups),
         authentication=_authentication(claims, identity),

@@ -49,7 +49,7 @@ class ClientAuthentication:
         """The method for a provider.
 
         Raises:
-            SignInFailed: the provider lists none that works with this secret.
+            SignInFailed: the provider lists no method that works with this secret.
         """
         if self._method is not None:
             return self._method
@@ -57,7 +57,7 @@ class ClientAuthentication:
             return "none"
         if _is_private_key(self._secret):
             return "private_key_jwt"
-        # Left out, the list means Basic (OpenID Connect Discovery 1.0, section 3).
+        # A missing list means Basic (OpenID Connect Discovery 1.0, section 3).
         listed = metadata.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
         if "client_secret_basic" in listed:
             return "client_secret_basic"
@@ -71,14 +71,15 @@ class ClientAuthentication:
     def apply(
         self, form: Mapping[str, str], metadata: Mapping[str, object], *, now: datetime
     ) -> tuple[dict[str, str], dict[str, str]]:
-        """The form and the headers of a request that authenticates the client.
+        """Return the form and the headers of a request that authenticates the client.
 
         Raises:
             SignInFailed: the secret or the provider's list of methods doesn't fit.
         """
         match self.method(metadata):
             case "client_secret_basic":
-                # Both are form-encoded first (RFC 6749, section 2.3.1), so that `:`, `%` and `+` arrive as they are.
+                # Id and secret are form-encoded first (RFC 6749, section 2.3.1), so that `:`, `%` and `+` arrive
+                # unchanged.
                 pair = f"{quote_plus(self._client_id)}:{quote_plus(self._secret)}"
                 return dict(form), {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
             case "client_secret_post":
@@ -113,7 +114,7 @@ class ClientAuthentication:
         return key, _thumbprints(_block(self._secret, "CERTIFICATE"))
 
     def _assertion(self, metadata: Mapping[str, Any], *, now: datetime) -> str:
-        """A JWT that proves possession of the private key (RFC 7523, section 2.2)."""
+        """Return a JWT that proves possession of the private key (RFC 7523, section 2.2)."""
         key, header = self._private_key
         moment = int(now.timestamp())
         claims = {
@@ -132,7 +133,7 @@ class ClientAuthentication:
 
 
 def _algorithm(key: Key, listed: Sequence[str] | None) -> str:
-    """The first algorithm of a key that the provider lists, else its usual one."""
+    """Return the first algorithm of a key that the provider lists, else the key's usual one."""
     curve = str(key.as_dict(private=False).get("crv", ""))
     usual = {
         "RSA": ["RS256", "PS256", "RS384", "RS512"],
@@ -148,7 +149,7 @@ def _is_private_key(secret: str) -> bool:
 
 
 def _block(text: str, kind: str) -> str:
-    """The first PEM block whose label ends in `kind`; empty where there is none."""
+    """Return the first PEM block whose label ends in `kind`; empty if there is none."""
     for part in text.split("-----BEGIN ")[1:]:
         label, _, _ = part.partition("-----")
         if label.endswith(kind):
@@ -157,7 +158,10 @@ def _block(text: str, kind: str) -> str:
 
 
 def _thumbprints(certificate: str) -> dict[str, str]:
-    """Entra ID finds a certificate by these (https://learn.microsoft.com/entra/identity-platform/certificate-credentials)."""
+    """Return a certificate's thumbprints for Entra ID, as header parameters of the assertion.
+
+    https://learn.microsoft.com/entra/identity-platform/certificate-credentials
+    """
     if not certificate:
         return {}
     found = x509.load_pem_x509_certificate(certificate.encode())
@@ -166,5 +170,5 @@ def _thumbprints(certificate: str) -> dict[str, str]:
 
 
 def base64url(digest: bytes) -> str:
-    """Bytes in base64 for URLs, without padding."""
+    """Return bytes in base64url without padding."""
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")

@@ -24,20 +24,20 @@ from promotion.config.settings import Identity
 from promotion.errors import ClientRefused, ProviderUnavailable, SignInFailed
 from promotion.formatting import one_line
 
-# Never `none`, never a shared secret: a token signed with our own client secret would otherwise pass.
+# Neither `none` nor HMAC: otherwise a token signed with our own client secret would be accepted.
 ALGORITHMS = ["RS256", "PS256", "ES256", "RS384", "PS384", "ES384", "RS512", "PS512", "ES512", "EdDSA", "Ed25519"]
 TIMEOUT_S = 10.0
 DISCOVERY_LIFETIME_S = 3600.0
-# Keys are read again at once for a token that names an unknown key, but not for each forged token anew.
+# A token with an unknown key makes the keys be read again at once, but repeated forged tokens don't.
 KEYS_REREAD_S = 10.0
-# Errors about this application rather than the person (RFC 6749, section 5.2).
+# Errors caused by this application's registration, not by the person (RFC 6749, section 5.2).
 _ABOUT_US = ("invalid_client", "unauthorized_client")
 LONGEST_REASON = 400
 MOST_KEYS = 100
 
 
 class Discovery:
-    """One provider, discovered once an hour, its keys with it."""
+    """A provider's discovery document and keys, each read once an hour."""
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
@@ -47,11 +47,11 @@ class Discovery:
         self._missed: tuple[float, str | None] | None = None
 
     def metadata(self) -> dict[str, Any]:
-        """The discovery document.
+        """Return the discovery document.
 
         Raises:
-            SignInFailed: it is another issuer's, or has no usable endpoint.
-            ProviderUnavailable: it can't be read.
+            SignInFailed: the document is of another issuer, or has no usable endpoint.
+            ProviderUnavailable: the document can't be read.
         """
         if self._metadata is None or time.monotonic() - self._metadata[0] > DISCOVERY_LIFETIME_S:
             issuer = self._identity.issuer.rstrip("/")
@@ -65,16 +65,16 @@ class Discovery:
         return self._metadata[1]
 
     def endpoint(self, name: str) -> str:
-        """An optional endpoint; empty where the provider has none that can be used safely."""
+        """Return an optional endpoint; empty if the provider has none that can be used safely."""
         found = self.metadata().get(name)
         return str(found) if self._is_usable(found) else ""
 
     def _is_usable(self, address: object) -> bool:
-        # Over plain http our client secret, or the keys that we trust, would be anybody's on the way.
+        # Over plain http, anybody on the network path could read our client secret or replace the keys that we trust.
         return str(address or "").startswith(("https://", f"{_origin(self._identity.issuer)}/"))
 
     def keys(self) -> KeySet:
-        """The provider's keys, read once an hour."""
+        """Return the provider's keys, read once an hour."""
         if self._keys is None or time.monotonic() - self._keys[0] >= DISCOVERY_LIFETIME_S:
             return self._read_keys()
         return self._keys[1]
@@ -82,7 +82,8 @@ class Discovery:
     def newer_keys(self, key_id: str | None) -> KeySet | None:
         """Read the keys again for a token whose key `key_id` is missing or doesn't fit; None if that can't help.
 
-        A key that is not known may be a new one, and is looked for at once; the same name isn't looked for again for a while.
+        An unknown key may be a new one, so the keys are read at once; for the same key id they are not read again for a
+        while.
         """
         moment = time.monotonic()
         known = {key.kid for key in self.keys().keys}
@@ -105,11 +106,11 @@ class Discovery:
         return found
 
     def request(self, method: str, url: str, **extra: Any) -> dict[str, Any]:
-        """The JSON object that an address of the provider answers with.
+        """Return the JSON object that an address of the provider answers with.
 
         Raises:
-            SignInFailed: it refused, with the reason that it gave.
-            ProviderUnavailable: it doesn't answer, or not in JSON, or wants to be asked less often (429).
+            SignInFailed: the provider refused; the message has its reason.
+            ProviderUnavailable: the provider doesn't answer, answers with no JSON, or throttles (429).
         """
         try:
             answer = self._http.request(method, url, timeout=TIMEOUT_S, allow_redirects=False, **extra)
@@ -139,11 +140,11 @@ class Discovery:
 
 
 def refusal(said: Mapping[str, object], otherwise: str) -> str:
-    """An error answer's code and description in one line, without control and invisible characters."""
+    """Return an error answer's code and description in one line, without control and invisible characters."""
     error: Any = said.get("error")
     description: Any = said.get("error_description")
     if isinstance(error, Mapping):
-        # As Microsoft Graph says it: https://learn.microsoft.com/en-us/graph/errors
+        # The form of Microsoft Graph's errors: https://learn.microsoft.com/en-us/graph/errors
         error, description = error.get("code"), error.get("message")
     code = one_line(str(error or otherwise), 80)
     description = one_line(str(description or ""), LONGEST_REASON).rstrip(".")
@@ -151,7 +152,7 @@ def refusal(said: Mapping[str, object], otherwise: str) -> str:
 
 
 class _Session(requests.Session):
-    """Its own proxies and authorities come before REQUESTS_CA_BUNDLE and HTTPS_PROXY, which requests would put first."""
+    """A session whose proxies and CA certificates override HTTPS_PROXY and REQUESTS_CA_BUNDLE, unlike in requests."""
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         own = self.verify if verify is None else verify
@@ -159,7 +160,7 @@ class _Session(requests.Session):
 
 
 def http_session(identity: Identity) -> requests.Session:
-    """An HTTP session that goes by `[advanced.identity] proxy` and also trusts `ca_bundle`."""
+    """Return an HTTP session that uses `[advanced.identity] proxy` and also trusts `ca_bundle`."""
     session = _Session()
     if identity.proxy:
         session.proxies = {"http": identity.proxy, "https": identity.proxy}
@@ -170,7 +171,7 @@ def http_session(identity: Identity) -> requests.Session:
 
 @cache
 def _trusted(certificates: str) -> str:
-    """A file with the usual authorities and `certificates`, kept as long as the process."""
+    """Return the path of a file with the usual CA certificates and `certificates`, kept as long as the process."""
     with tempfile.NamedTemporaryFile("w", suffix=".pem", delete=False, encoding="utf-8") as file:
         with Path(certifi.where()).open(encoding="utf-8") as usual:
             file.write(usual.read())

@@ -1,4 +1,4 @@
-"""Groups of a person by Microsoft Graph, where Entra ID has more of them than it puts into a token.
+"""A person's groups from Microsoft Graph, if Entra ID has more of them than it puts into a token.
 
 https://learn.microsoft.com/en-us/graph/api/user-list-transitivememberof, with the person's own access token.
 """
@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from promotion.aws.identity.discovery import Discovery
 from promotion.errors import SignInFailed
 
-# Asked for at sign-in beside the configured scopes; an administrator consents to it once.
+# Requested at sign-in in addition to the configured scopes; an administrator consents to it once.
 PERMISSION = "GroupMember.Read.All"
-# Without the directory roles and administrative units that a person is a member of too.
+# Groups only; a person is also a member of directory roles and administrative units.
 _PATH = "/v1.0/me/transitiveMemberOf/microsoft.graph.group?$select=id&$top=999"
 MOST_PAGES = 50
 
@@ -24,11 +24,11 @@ def scope(graph: str) -> str:
 
 
 def groups_of(access_token: str, graph: str, discovery: Discovery) -> list[str]:
-    """The object ids of all groups that the person of a token is in, directly or by other groups.
+    """Return the object ids of all groups of the token's person, direct and nested.
 
     Raises:
-        SignInFailed: Graph refuses, or answers with something else than a list of groups.
-        ProviderUnavailable: it doesn't answer.
+        SignInFailed: Graph refuses, or answers with something other than a list of groups.
+        ProviderUnavailable: Graph doesn't answer.
     """
     found: list[str] = []
     address = graph.rstrip("/") + _PATH
@@ -41,7 +41,7 @@ def groups_of(access_token: str, graph: str, discovery: Discovery) -> list[str]:
         address = answer.get("@odata.nextLink") or ""
         if not address:
             return found
-        # The token is sent to Graph only, for any link in a page.
+        # Whatever the next link of a page is, the token is sent to Graph only.
         if not isinstance(address, str) or urlsplit(address)[:2] != urlsplit(graph)[:2]:
             raise SignInFailed("Microsoft Graph leads to another host for more groups.")
     raise SignInFailed("Microsoft Graph has more pages of groups than this service reads.")

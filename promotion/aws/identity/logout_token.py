@@ -15,14 +15,14 @@ from promotion.aws.identity.claims import LONGEST_SUBJECT
 from promotion.errors import SignInFailed
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
-# A token's id is remembered for longer, so that none is taken twice; the standard has it expire within two minutes.
+# A token's id is stored for longer, so that no token is accepted twice; by the standard it expires within two minutes.
 LONGEST_AGE = timedelta(hours=1)
 CLOCK_SKEW_S = 60
 _KINDS = ("jwt", "logout+jwt")
 
 
 class Logout(Struct, frozen=True, kw_only=True):
-    """The sessions that a logout token ends: the session `sid`, or every session of `subject` without one."""
+    """The sessions that a logout token ends: the session `sid`, or without it every session of `subject`."""
 
     token_id: str
     subject: str = ""
@@ -32,10 +32,10 @@ class Logout(Struct, frozen=True, kw_only=True):
 def logout_of(
     header: Mapping[str, object], claims: Mapping[str, object], *, issuer: str, client_id: str, now: datetime
 ) -> Logout:
-    """Check a logout token whose signature holds.
+    """Check a logout token whose signature was verified.
 
     Raises:
-        SignInFailed: it is none, is another application's, or its time is over.
+        SignInFailed: it is no logout token, is for another application, or has expired.
     """
     if str(header.get("typ", "jwt")).lower().removeprefix("application/") not in _KINDS:
         raise SignInFailed("The logout token says that it is of another kind (typ).")
@@ -50,7 +50,7 @@ def logout_of(
     events = claims.get("events")
     if not isinstance(events, dict) or not isinstance(events.get(EVENT), dict):
         raise SignInFailed("The token announces no back-channel logout (events).")
-    # An ID token has a nonce: one must not be accepted as the other.
+    # An ID token has a nonce; it must not be accepted as a logout token.
     if "nonce" in claims:
         raise SignInFailed("A logout token has no nonce.")
     logout = Logout(token_id=token_id, subject=_text(claims, "sub"), sid=_text(claims, "sid"))
@@ -78,6 +78,6 @@ def is_number(value: object) -> bool:
 
 
 def _text(claims: Mapping[str, object], name: str) -> str:
-    """A claim's text; empty where it is missing, no text, or longer than such texts are."""
+    """Return a claim's text; empty if it is missing, no text, or too long."""
     found = claims.get(name)
     return found if isinstance(found, str) and len(found) <= LONGEST_SUBJECT else ""

@@ -1,4 +1,4 @@
-"""One sign-in: redirect to the provider, return with a code, and checks of the ID token's claims."""
+"""Sign-in: redirect to the provider, exchange of the returned code, and checks of the ID token's claims."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIGN_IN_LIFETIME = timedelta(minutes=10)
 
 
 class IdentityProvider:
-    """The configured provider, as this application signs people in with it."""
+    """Sign-in of people with the configured provider."""
 
     def __init__(self, config: Config, client_secret: str, redirect_uri: str) -> None:
         self._config = config
@@ -45,14 +45,14 @@ class IdentityProvider:
         """Return the URL for the browser, and the state to keep until it returns.
 
         Args:
-            return_to: The path on this service to come back to.
-            now: The time.
-            state: The state to send, if it has to be a certain one.
-            demands: Parameters that ask for more than a session at the provider, such as `prompt` and `acr_values`.
+            return_to: The path on this service to redirect to after sign-in.
+            now: The current time.
+            state: The `state` parameter to send; a random one if empty.
+            demands: Parameters that require more than a session at the provider, such as `prompt` and `acr_values`.
 
         Raises:
-            SignInFailed: the provider can't be used as it describes itself.
-            ProviderUnavailable: it doesn't answer.
+            SignInFailed: the provider's discovery document doesn't fit what sign-in requires.
+            ProviderUnavailable: the provider doesn't answer.
         """
         sign_in = SignIn(
             state=state or secrets.token_urlsafe(24),
@@ -94,8 +94,8 @@ class IdentityProvider:
         """Exchange a code for the person who signed in.
 
         Raises:
-            SignInFailed: the code or the token is not good, or the groups can't be told from it.
-            ProviderUnavailable: it doesn't answer.
+            SignInFailed: the code or the token is invalid, or the token doesn't contain the groups.
+            ProviderUnavailable: the provider doesn't answer.
         """
         return self.person(self.claims_for(code, sign_in, now=now))
 
@@ -103,7 +103,7 @@ class IdentityProvider:
         """Return the person that verified claims describe.
 
         Raises:
-            SignInFailed: the groups can't be told from them.
+            SignInFailed: the claims don't contain the groups.
         """
         return person_of(claims, self._identity, policy.known_groups(self._config))
 
@@ -111,10 +111,10 @@ class IdentityProvider:
         """Return the sessions that a logout token of the provider ends.
 
         Raises:
-            SignInFailed: it is not the provider's, or no logout token for this application.
-            ProviderUnavailable: its keys can't be read.
+            SignInFailed: the token is not signed by the provider, or is no logout token for this application.
+            ProviderUnavailable: the provider's keys can't be read.
         """
-        # Anybody may send one: a name made up for a key must not have the provider asked each time.
+        # Anybody may send a logout token, so an invented key id must not cause a request to the provider each time.
         found = self._verified(token, "logout token", new_key=None)
         return logout_of(
             found.header,
@@ -125,11 +125,11 @@ class IdentityProvider:
         )
 
     def claims_for(self, code: str, sign_in: SignIn, *, now: datetime) -> Mapping[str, object]:
-        """Verified claims: one request to the provider, a second where the ID token leaves things out.
+        """Return verified claims, by one request to the provider, and a second one if the ID token is incomplete.
 
         Raises:
-            SignInFailed: the code or the token is not good.
-            ProviderUnavailable: it doesn't answer.
+            SignInFailed: the code or the token is invalid.
+            ProviderUnavailable: the provider doesn't answer.
         """
         metadata = self._discovery.metadata()
         form, headers = self._client.apply(
@@ -168,14 +168,14 @@ class IdentityProvider:
         return (*self._identity.scopes, *([graph.scope(at)] if at else []))
 
     def _with_graph(self, claims: Mapping[str, object], access_token: object) -> Mapping[str, object]:
-        """Claims with the groups that a token has no room for, where the configuration names Microsoft Graph."""
+        """Add the groups that don't fit into a token, if the configuration names Microsoft Graph."""
         name, at = self._identity.groups_claim, self._identity.graph
         if at is None or not is_overage(claims, name) or not isinstance(access_token, str):
             return claims
         return {**claims, name: graph.groups_of(access_token, at, self._discovery)}
 
     def _with_userinfo(self, claims: Mapping[str, object], access_token: object) -> Mapping[str, object]:
-        """Claims with what the userinfo endpoint adds; the ID token's own come first (OpenID Connect Core 1.0, section 5.3)."""
+        """Add claims of the userinfo endpoint (OpenID Connect Core 1.0, section 5.3); those of the ID token win."""
         endpoint = self._discovery.endpoint("userinfo_endpoint")
         if not endpoint or not isinstance(access_token, str):
             return claims
@@ -187,14 +187,15 @@ class IdentityProvider:
                 return claims
             raise
         if said.get("sub") != claims["sub"]:
-            # Its claims must not be used then (section 5.3.2); a person whose groups are known continues without it.
+            # Its claims must not be used in this case (section 5.3.2); a person whose groups are known signs in without
+            # them.
             if find(claims, self._identity.groups_claim) is not None:
                 return claims
             raise SignInFailed("The userinfo endpoint speaks of another person than the ID token.")
         return {**said, **claims}
 
     def _claims(self, token: str, nonce: str, *, now: datetime) -> Mapping[str, object]:
-        """The claims of an ID token, once its signature, issuer, audience, times and nonce hold."""
+        """Return the claims of an ID token after its signature, issuer, audience, times and nonce were verified."""
         claims = self._verified(token, "ID token", new_key=_key_id(token)).claims
         moment = now.timestamp()
         audience = claims.get("aud")
@@ -226,7 +227,7 @@ class IdentityProvider:
             return _decoded(token, keys)
         except (JoseError, ValueError, TypeError, RecursionError) as error:
             trouble = type(error).__name__
-        # A key we don't know may be a new one: the provider's keys are read again, once.
+        # An unknown key may be a new one, so the provider's keys are read again, once.
         newer = self._discovery.newer_keys(new_key)
         if newer is not None:
             try:
@@ -244,7 +245,7 @@ def _decoded(token: str, keys: KeySet) -> jwt.Token:
 
 
 def _key_id(token: str) -> str | None:
-    """The key that a token names, before anything about it is verified."""
+    """Return the key id in a token's header, which is not verified yet."""
     try:
         found = jws.extract_compact(token.encode()).headers().get("kid")
     except (JoseError, ValueError, TypeError, KeyError, RecursionError):

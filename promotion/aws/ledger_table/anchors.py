@@ -1,7 +1,8 @@
 """Anchors: heads of the ledger in a bucket with Object Lock, where they can't be deleted for a year.
 
-The name says it all, `heads/{group}/{sequence}-{hash}.json`, so that one listing is enough to hold a chain against a year of
-anchors. Listed are versions: a delete marker hides an object from a plain listing.
+An object's name, `heads/{group}/{sequence}-{hash}.json`, contains the whole anchor, so that one listing is enough to
+compare a chain with a year of anchors. Object versions are listed, because a delete marker hides an object from a plain
+listing.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ _NAME = re.compile(r"heads/([^/]+)/(\d{10})-([0-9a-f]{64})\.json")
 
 
 class AnchorBucket:
-    """Reads and writes anchors. The bucket's default retention locks what is put there."""
+    """Read and write anchors. The bucket's default retention locks each object that is put there."""
 
     def __init__(self, client: S3Client, bucket: str) -> None:
         self._client = client
         self._bucket = bucket
 
     def known(self, group: str | None = None) -> dict[str, list[Anchor]]:
-        """Anchors by group, oldest first; of all groups unless one is named."""
+        """Return anchors by group, oldest first; of all groups unless one is named."""
         found: dict[str, dict[int, Anchor]] = {}
         for key in self._keys(f"heads/{group}/" if group else "heads/"):
             match = _NAME.fullmatch(key)
@@ -39,7 +40,7 @@ class AnchorBucket:
         return {name: [anchors[at] for at in sorted(anchors)] for name, anchors in found.items()}
 
     def keep(self, head: Head, now: datetime) -> str:
-        """Anchor a head; returns the anchor's name."""
+        """Anchor a head; return the anchor's name."""
         key = f"heads/{head.group}/{head.sequence:010d}-{head.hash}.json"
         document = {
             "schema": SCHEMA,

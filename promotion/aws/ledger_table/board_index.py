@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 
     from promotion.aws.ledger_table.ledger_items import Item
 
-# The next character after `#`: a group's name with it sorts after all its keys, and before those of the next group.
+# The character after `#`: a group's name followed by it sorts after all keys of the group and before those of the next
+# one.
 AFTER_KEYS = "$"
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 MOST_KEYS = 100
 
 
 class BoardIndex:
-    """States for lists of groups. They may be milliseconds old, and of another release's fold."""
+    """States for lists of groups. They may be milliseconds old, and written by another release's event fold."""
 
     def __init__(self, client: DynamoDBClient, table: str, refolded: Callable[[str], GroupSnapshot]) -> None:
         """Make a reader of the index of `table`; `refolded` folds a group's states from its events."""
@@ -43,7 +44,7 @@ class BoardIndex:
         return self._client.get_paginator("query")
 
     def environments(self, unreadable: list[str] | None = None) -> Iterator[EnvironmentState]:
-        """Environment states of all groups; names of those that can't be read are put into `unreadable`."""
+        """Yield environment states of all groups; names of groups that can't be read are added to `unreadable`."""
         yield from self._states(self._query("board_pk = :pk", {":pk": BOARD}), unreadable)
 
     def page(
@@ -59,10 +60,10 @@ class BoardIndex:
 
         Args:
             groups: The most groups of a page.
-            environments: How many states a group has, as far as is known; the reads are sized for it.
+            environments: The expected number of states in a group, for the size of the reads.
             after: The group before the page.
             before: The group after the page; not with `after`.
-            unreadable: Takes the names of groups whose states can't be read.
+            unreadable: The names of groups whose states can't be read are added to it.
 
         Returns:
             The page; the first one if there is no group on that side.
@@ -101,14 +102,14 @@ class BoardIndex:
     ) -> list[EnvironmentState]:
         """States of all active groups, and of the groups `also`, in the named environments.
 
-        What it reads grows with these groups, not with those that exist.
+        The number of reads grows with these groups, not with all groups.
         """
         groups = dict.fromkeys([*self.active_groups(), *also])
         keys = [item_key(group, environment_key(name)) for group in groups for name in environments]
         found: list[Item] = []
         for start in range(0, len(keys), MOST_KEYS):
             wanted: dict[str, Any] = {self._table: {"Keys": keys[start : start + MOST_KEYS], "ConsistentRead": True}}
-            # A throttled call leaves keys out, or raises if it could read none.
+            # A throttled call returns some keys unprocessed, or raises if it could read none.
             while wanted:
                 answer = self._client.batch_get_item(RequestItems=wanted)
                 found += answer["Responses"].get(self._table, [])
@@ -134,7 +135,7 @@ class BoardIndex:
         yield from (state for state in found if state is not None)
 
     def _state(self, item: Item, unreadable: list[str] | None) -> EnvironmentState | None:
-        """One state; what another release folded is good enough for a list, what can't be read is folded again."""
+        """Return a state as it is stored, even if another release folded it; fold it again if it can't be read."""
         try:
             return state_of(item, EnvironmentState)
         except UNREADABLE:
@@ -143,7 +144,7 @@ class BoardIndex:
         try:
             return self._refolded(group).environment(name)
         except UNREADABLE:
-            # It costs its own row, not the board of all others.
+            # Only this group's row is missing; the board still shows all others.
             if unreadable is not None:
                 unreadable.append(group)
             return None

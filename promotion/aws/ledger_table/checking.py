@@ -1,4 +1,4 @@
-"""Verification of an installation: reads from AWS all that `promotion.ledger.verify` needs."""
+"""Verification of an installation: reads from AWS the data that `promotion.ledger.verify` needs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from promotion.ledger.checkpoint import Checkpoint
 from promotion.ledger.events import Difference
 from promotion.ledger.verify import Mismatch, Verifier
 
-# How long what differs is given to settle, look after look, in seconds. A projection takes a second or two; a target that
-# failed is tried again within 23.
+# Seconds to wait before each repeated read of a group with differences. A projection takes a second or two; a target
+# that failed is retried within 23 seconds.
 SETTLES_S = (1.0, 5.0, 20.0)
 
 
 class Ledger(LedgerReader, Protocol):
-    """The ledger, as far as it is read here."""
+    """The part of the ledger that verification reads."""
 
     def groups(self) -> list[str]:
         """Return the names of all groups that have events."""
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 class Installation(Struct, frozen=True, kw_only=True):
     """Resources of an installation, with their `verifier`; `table` is the ledger's name as the caller has it.
 
-    With `checkpoints` a verification goes on from the last one that found nothing; without, it reads everything.
+    With `checkpoints`, a verification continues after the last one without differences; otherwise it reads all events.
     """
 
     verifier: Verifier
@@ -65,13 +65,13 @@ class Installation(Struct, frozen=True, kw_only=True):
 
 
 class Look(Struct, frozen=True, kw_only=True):
-    """The differences found in a group at one time; `moving` while the group is appended to or projected."""
+    """The differences found in a group by one read; `moving` while events are appended or projected."""
 
     found: list[Mismatch]
     moving: bool = False
 
     def confirmed(self, before: Look) -> Look:
-        """This look with those differences alone that the look before it had as well."""
+        """Return this result with only the differences that the previous result had, too."""
         known = {each.difference.line for each in before.found}
         return replace(self, found=[each for each in self.found if each.difference.line in known])
 
@@ -84,12 +84,12 @@ def check(
     pause: Callable[[float], None] = lambda seconds: None,
     begins: Callable[[str, int, int], None] = lambda name, number, of: None,
 ) -> Iterator[tuple[str, list[Mismatch]]]:
-    """Differences by group; those that belong to none come last, under no name.
+    """Yield differences by group; those that belong to no group come last, under an empty name.
 
     Groups are taken from the ledger, the anchors and the parameters: a group whose ledger was wiped is still found in the
-    others. A group that can't be read is reported, and the others are verified. A difference is checked again after `pause`,
-    all groups together, before it is reported: the service keeps working meanwhile. `seen` is called with
-    the number of parameters, `begins` before each group with its name, its number from 1 and how many there are.
+    others. A group that can't be read is reported, and the others are verified. Because the service keeps working,
+    groups with differences are read again after a `pause`, before the differences are reported. `seen` is called
+    with the number of parameters, `begins` before each group with its name, its number from 1 and the number of groups.
     """
     prefix = installation.verifier.prefix
     parameters = {} if group else dict(read_below(installation.ssm, prefix))
@@ -107,7 +107,7 @@ def _announced(groups: Sequence[str], begins: Callable[[str, int, int], None]) -
 
 
 def known_groups(installation: Installation) -> list[str]:
-    """Return the groups of the ledger, and those that only an anchor names."""
+    """Return the groups in the ledger or in the anchors."""
     anchored = installation.anchors.known() if installation.anchors else {}
     return sorted({*installation.ledger.groups(), *anchored})
 
@@ -115,12 +115,12 @@ def known_groups(installation: Installation) -> list[str]:
 def differences_of_no_group(
     installation: Installation, groups: Sequence[str], parameters: Mapping[str, str]
 ) -> list[Mismatch]:
-    """Differences that belong to no group: another service under the prefix, or an intruder's parameters."""
+    """Return differences that belong to no group: another service under the prefix, or an intruder's parameters."""
     return [*_service(installation, parameters), *installation.verifier.unknown_groups(groups, parameters)]
 
 
 def _never(groups: Sequence[str]) -> bool:
-    """Pass no groups on."""
+    """Return False: no groups are passed on."""
     return False
 
 
@@ -131,10 +131,10 @@ def check_groups(
     pause: Callable[[float], None],
     passed_on: Callable[[Sequence[str]], bool] = _never,
 ) -> Iterator[tuple[str, list[Mismatch]]]:
-    """Yield the differences of groups: those without any first, then the others, once they have settled.
+    """Yield the differences of groups: groups without differences first, then the others once they are stable.
 
-    Before each further look but the first, `passed_on` gets the groups that have not settled; if it returns True, somebody else
-    verifies them, and they are not yielded.
+    Before each repeated read but the first, `passed_on` is called with the groups that are left. If it returns True,
+    another process verifies them, and they are not yielded.
     """
     open_: dict[str, Look] = {}
     for name in groups:
@@ -152,7 +152,7 @@ def _settled(
     pause: Callable[[float], None],
     passed_on: Callable[[Sequence[str]], bool],
 ) -> Iterator[tuple[str, list[Mismatch]]]:
-    """Look again at groups that differ, until they differ in the same way and stand still."""
+    """Read groups with differences again, until none is left, or the same ones remain while no target is behind."""
     looked = 0
     for seconds in SETTLES_S:
         if not looks:
@@ -172,10 +172,11 @@ def _settled(
 
 
 def look(installation: Installation, name: str, *, whole: bool) -> Look:
-    """Look at one group: its cursors, its parameters and its head, in this order and together.
+    """Verify one group; its cursors, its parameters and its head are read in this order.
 
-    If the cursors are at the head, which is read last, then the parameters are not older than it. Unless `whole`, it continues
-    from the group's checkpoint, if that is not too old. A result without differences becomes the next checkpoint.
+    If the cursors are at the head, which is read last, then the parameters are not older than the head. Unless `whole`,
+    it continues from the group's checkpoint, if that is recent enough. A result without differences becomes the next
+    checkpoint.
     """
     try:
         anchors = installation.anchors.known(name).get(name, ()) if installation.anchors else ()
@@ -195,7 +196,7 @@ def look(installation: Installation, name: str, *, whole: bool) -> Look:
 
 
 def _is_moving(installation: Installation, name: str, cursors: Mapping[str, int]) -> bool:
-    """Return True if a target is behind the head; False if the head can't be read, as nothing is appended then."""
+    """Return True if a target is behind the head; False if the head can't be read, because then nothing is appended."""
     try:
         head = installation.ledger.stored_head(name).head.sequence
     except UNREADABLE:
@@ -204,7 +205,7 @@ def _is_moving(installation: Installation, name: str, cursors: Mapping[str, int]
 
 
 def _since(installation: Installation, name: str, *, whole: bool) -> Checkpoint:
-    """The checkpoint to go on from; one before the first event where everything is to be read."""
+    """Return the checkpoint to continue from; one before the first event if all events must be read."""
     now = installation.now()
     kept = None if whole or installation.checkpoints is None else installation.checkpoints.read(name)
     return Checkpoint(group=name, whole_at=now) if kept is None or kept.is_due(now) else kept

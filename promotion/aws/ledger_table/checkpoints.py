@@ -1,7 +1,7 @@
 """Checkpoints of verifications: the newest of each group in the evidence bucket, its digest in the anchors' bucket.
 
-The digest is in a name, `checkpoints/{group}/{sequence}-{digest}.json`, which Object Lock lets nobody take back: a checkpoint
-that was edited since has no such name.
+The digest is part of an object's name, `checkpoints/{group}/{sequence}-{digest}.json`, and Object Lock lets nobody
+delete the object. A checkpoint that was edited later has a digest without such an object.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Checkpoints(Protocol):
     """The store of checkpoints."""
 
     def read(self, group: str) -> Checkpoint | None:
-        """Return the newest checkpoint of a group; None if there is none that may be gone on from."""
+        """Return the newest checkpoint of a group; None if there is none to continue from."""
 
     def keep(self, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint in the place of the one before."""
+        """Store a checkpoint, replacing the previous one."""
 
 
 class CheckpointBuckets:
@@ -54,7 +54,7 @@ class CheckpointBuckets:
         return found if any(version["Key"] == name for version in listed) else None
 
     def keep(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, then the name that vouches for it: between the two there is none, and all is verified."""
+        """Write a checkpoint, then the object that names its digest; between the two writes no checkpoint is valid."""
         text = checkpoint.text()
         self._client.put_object(
             Bucket=self._evidence, Key=_key(checkpoint.group), Body=text, ContentType="application/json"

@@ -1,4 +1,4 @@
-"""Cursors of the projector, in a table of their own: the projector has no right to write the ledger."""
+"""Cursors of the projector, in a table of their own, because the projector may not write the ledger."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class DynamoCursors:
                 ExpressionAttributeValues={":sequence": {"N": str(sequence)}},
             )
         except ClientError as error:
-            # It is that far already: a slower twin of this projection has nothing to add.
+            # The cursor is at this event or later: another projection of the same events was faster.
             if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
                 raise
 
     def put(self, group: str, target: names.TargetName, sequence: int) -> None:
-        """Set a cursor, back if need be."""
+        """Set a cursor, also to an earlier position."""
         key: dict[str, AttributeValueTypeDef] = {"pk": {"S": f"GROUP#{group}"}, "sk": {"S": target}}
         self._client.put_item(TableName=self._table, Item={**key, "sequence": {"N": str(sequence)}})
 
     def reset(self, group: str, target: names.TargetName) -> None:
-        """Have a target projected again from the first event."""
+        """Delete a cursor, so that the target is projected again from the first event."""
         self._client.delete_item(TableName=self._table, Key={"pk": {"S": f"GROUP#{group}"}, "sk": {"S": target}})

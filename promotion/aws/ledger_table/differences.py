@@ -29,7 +29,7 @@ class DynamoDifferences:
         self._table = table
 
     def open(self) -> dict[str, OpenDifferences]:
-        """Return the groups that differ."""
+        """Return the groups with differences."""
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
             KeyConditionExpression="pk = :pk",
@@ -39,7 +39,7 @@ class DynamoDifferences:
         return {group: each for group, each in found.items() if each.count}
 
     def keep(self, group: str, lines: Sequence[str], now: datetime, before: Mapping[str, OpenDifferences]) -> None:
-        """Write the differences of a group if they changed; `before` are the open ones. No lines: none differs."""
+        """Write the differences of a group if they changed; `before` are the open ones. No lines: no differences."""
         group = group or SERVICE
         known = before.get(group)
         shown = tuple(one_line(line, LONGEST_LINE) for line in lines[:LINES_KEPT])

@@ -1,9 +1,11 @@
 """The ledger in DynamoDB: events, the head, and the folded states of versions and environments, per model package group.
 
-One partition a group. An event's item has the text that its hash is over in `state`, and `hash` and `signature` beside it. A
-state that another release folded, or that can't be read, is folded again from the events. Keys: `HEAD`, `EVENT#{sequence}`,
-`VERSION#{version}`, `ENV#{environment}`. Environment items are also in the index `board`, and so is the head of a group while a
-request of it is open or a live version has a problem (promotion/aws/ledger_table/board_index.py).
+Each group has one partition. An event's item has the hashed text in `state`, and `hash` and `signature` beside it. A
+state that another release folded, or that can't be read, is folded again from the events.
+
+Sort keys: `HEAD`, `EVENT#{sequence}`, `VERSION#{version}`, `ENV#{environment}`. Environment items are also in the index
+`board`, and so is the head of a group that has an open request or a live version with a problem
+(promotion/aws/ledger_table/board_index.py).
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ MOST_ACTIONS = 100
 
 
 class DynamoLedger:
-    """Reads and appends."""
+    """Read the ledger and append events."""
 
     def __init__(self, client: DynamoDBClient, table: str) -> None:
         self._client = client
@@ -57,25 +59,25 @@ class DynamoLedger:
 
     @cached_property
     def _pages(self) -> QueryPaginator:
-        # Making one takes half a millisecond, and a projection asks a dozen times.
+        # Made once, because it takes half a millisecond and a projection uses it a dozen times.
         return self._client.get_paginator("query")
 
     def view(self, group: str) -> GroupSnapshot:
-        """The states of a group as of its head, also of environments that have left the configuration.
+        """Return the states of a group as of its head, also of environments that were removed from the configuration.
 
-        The head is read first: what changes after it makes the append fail rather than be wrong.
+        The head is read first, so that an append fails if another process changes the states after this read.
         """
         head = self.head(group)
         items = list(self._query(group, "ENV#")) if head.sequence else []
         found = [read_state(item["state"]["S"], EnvironmentState) for item in items]
         environments = {state.name: state for state in found if state is not None}
         if len(environments) < len(found):
-            # All at once, so that the next append writes them all as this release folds them.
+            # All of them, so that the next append writes every state as this release folds it.
             return refolded(head, self.events(group))
         return GroupSnapshot(head, environments=environments, load=lambda number: self.version(group, number))
 
     def version(self, group: str, number: int) -> VersionState | None:
-        """The folded state of one version, or None where it was never registered."""
+        """Return the folded state of one version; None if it was never registered."""
         item = self._get(group, version_key(number))
         if item is None:
             return None
@@ -83,7 +85,7 @@ class DynamoLedger:
         return found if found is not None else self._refolded(group).find_version(number)
 
     def versions(self, group: str) -> list[VersionState]:
-        """All versions of a group, newest first."""
+        """Return all versions of a group, newest first."""
         items = self._query(group, "VERSION#", newest_first=True)
         found = [read_state(item["state"]["S"], VersionState) for item in items]
         known = [state for state in found if state is not None]
@@ -93,7 +95,7 @@ class DynamoLedger:
         return known
 
     def stored_states(self, group: str) -> tuple[dict[str, str], dict[int, str]]:
-        """The texts of the stored states of environments and versions, as they stand there."""
+        """Return the stored states of environments and versions as text, unparsed."""
         environments = {item["sk"]["S"].removeprefix("ENV#"): item["state"]["S"] for item in self._query(group, "ENV#")}
         versions = {
             int(item["sk"]["S"].removeprefix("VERSION#")): item["state"]["S"] for item in self._query(group, "VERSION#")
@@ -101,13 +103,13 @@ class DynamoLedger:
         return environments, versions
 
     def refold(self, group: str) -> int:
-        """Fold a group's states anew from its events and write those that differ; the number of items written.
+        """Fold a group's states again from its events and write those that differ; return the number of items written.
 
-        The head is put among the active groups, or taken out, as the states are. Each item is written on condition that the head
-        has not moved.
+        The head is added to the index of active groups, or removed from it, according to the states. Each item is
+        written on condition that the head has not changed.
 
         Raises:
-            Conflict: another process appended meanwhile; the remaining states are unchanged.
+            Conflict: another process appended at the same time; the remaining states are unchanged.
         """
         stored = self.stored_head(group)
         head = stored.head
@@ -139,7 +141,7 @@ class DynamoLedger:
         return len(items) + moves
 
     def _unmoved(self, head: Head, *, is_active: bool) -> TransactWriteItemTypeDef:
-        """Return the write of a head's key in the index, on condition that the head has not moved."""
+        """Return the write of a head's key in the index, on condition that the head has not changed."""
         key = {f":{name}": value for name, value in active_key(head.group).items()} if is_active else {}
         return {
             "Update": {
@@ -162,7 +164,7 @@ class DynamoLedger:
         return self.stored_head(group).head
 
     def stored_head(self, group: str) -> StoredHead:
-        """Return the head with the attributes beside it, which the next append's condition reads, that differ from it."""
+        """Return the head, and the attributes of its item, read by the next append's condition, that differ from it."""
         item = self._get(group, HEAD)
         if item is None:
             return StoredHead(Head(group=group))
@@ -170,12 +172,13 @@ class DynamoLedger:
         return StoredHead(head, differences_beside(head, item), active="board_pk" in item)
 
     def append(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
-        """Append `events` and what they changed, in one transaction conditional on the head.
+        """Append `events` and the states that they changed, in one transaction conditional on the head.
 
-        A condition that fails because the stored event is our own has succeeded: the answer to an earlier try was lost.
+        If the condition fails because this same event is stored, the append has succeeded: an earlier try's answer was
+        lost.
 
         Raises:
-            Conflict: somebody appended first; nothing was written.
+            Conflict: another process appended first; nothing was written.
         """
         after = head_after(view.head, events)
         actions: list[Any] = [{"Put": self._head_put(view.head, after, is_active=view.is_active)}]
@@ -193,7 +196,7 @@ class DynamoLedger:
         if len(actions) > MOST_ACTIONS:
             raise ValueError(f"{len(actions)} writes don't fit in one transaction.")
         try:
-            # The token makes a retry inside the client, after a lost answer, succeed rather than fail its condition.
+            # The token makes the call idempotent: when boto3 retries after a lost answer, the retry succeeds.
             self._client.transact_write_items(TransactItems=actions, ClientRequestToken=after.event_id)
         except ClientError as error:
             if not _lost_race(error):
@@ -202,17 +205,17 @@ class DynamoLedger:
                 raise Conflict(f"{view.group}: somebody appended after event {view.head.sequence}.") from error
 
     def events(self, group: str, *, after: int = 0) -> Iterator[Event]:
-        """Events of a group in order, consistently read, a page at a time."""
+        """Yield events of a group in order, by consistent reads, page by page."""
         for item in self._query(group, "EVENT#", after=f"EVENT#{after:010d}"):
             yield event_of(item)
 
     def event(self, group: str, sequence: int) -> Event | None:
-        """One event of a group; None where there is none."""
+        """Return one event of a group; None if there is none."""
         item = self._get(group, event_key(sequence))
         return event_of(item) if item is not None else None
 
     def newest_events(self, group: str, *, most: int, before: int = 0) -> list[Event]:
-        """The newest `most` events of a group, the newest first; with `before`, those before that sequence number."""
+        """Return the newest `most` events of a group, newest first; with `before`, those before that number."""
         pages = self._pages.paginate(
             TableName=self._table,
             KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
@@ -233,14 +236,14 @@ class DynamoLedger:
         return BoardIndex(self._client, self._table, self._refolded)
 
     def environments(self, unreadable: list[str] | None = None) -> Iterator[EnvironmentState]:
-        """Environment states of all groups; names of those that can't be read are put into `unreadable`."""
+        """Yield environment states of all groups; names of groups that can't be read are added to `unreadable`."""
         return self.board.environments(unreadable)
 
     def open_environments(self, unreadable: list[str] | None = None) -> Iterator[EnvironmentState]:
-        """Environment states with an open request; names of groups that can't be read are put into `unreadable`.
+        """Yield environment states with an open request; names of groups that can't be read are added to `unreadable`.
 
-        What it reads grows with the active groups, not with those that exist. Environments that have left the configuration are
-        among them.
+        The number of reads grows with the active groups, not with all groups. Environments that were removed from the
+        configuration are included.
         """
         for group in self.board.active_groups():
             try:
@@ -252,7 +255,7 @@ class DynamoLedger:
             yield from (state for state in found if state.pending is not None)
 
     def groups(self) -> list[str]:
-        """Names of all groups that have events."""
+        """Return the names of all groups that have events."""
         unreadable: list[str] = []
         found = [state.group for state in self.environments(unreadable)]
         return list(dict.fromkeys([*found, *unreadable]))
@@ -275,7 +278,7 @@ class DynamoLedger:
 
     def _is_stored(self, event: Event) -> bool:
         item = self._get(event.group, event_key(event.sequence))
-        # The time may differ: the step may have been done again later, with nothing else changed.
+        # Compared by id, because the time differs if the same step was done again later.
         return item is not None and event_of(item).event_id == event.event_id
 
     def _get(self, group: str, key: str) -> Item | None:
@@ -296,7 +299,7 @@ class DynamoLedger:
             TableName=self._table,
             KeyConditionExpression=condition,
             ExpressionAttributeValues=values,
-            # Without the columns for the console: a long history is shorter then.
+            # Without the attributes for the console, so that a long history needs fewer pages.
             ProjectionExpression="sk, #state, #hash, #signature, key_id",
             ExpressionAttributeNames={"#state": "state", "#hash": "hash", "#signature": "signature"},
             ConsistentRead=True,
@@ -312,7 +315,8 @@ def _lost_race(error: ClientError) -> bool:
     if code == "TransactionCanceledException":
         reasons = {str(reason.get("Code")) for reason in error.response.get("CancellationReasons") or ()}
         return not reasons or bool(reasons & {"ConditionalCheckFailed", "TransactionConflict"})
-    # In progress: a try before this one, whose answer never came, is not done yet. Mismatch: it was of an older view.
+    # In progress: an earlier try, whose answer was lost, has not finished. Mismatch: the earlier try had an older
+    # snapshot.
     return code in (
         "TransactionConflictException", "TransactionInProgressException", "IdempotentParameterMismatchException",
     )  # fmt: skip

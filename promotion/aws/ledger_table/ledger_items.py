@@ -1,4 +1,4 @@
-"""The form of the ledger's items in DynamoDB: their keys, what is stored in them, and how it is read."""
+"""The format of the ledger's items in DynamoDB: keys, attributes and parsing."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def active_key(group: str) -> Item:
 
 
 def event_item(event: Event) -> Item:
-    """Return the item of an event, with the text that its hash is over."""
+    """Return the item of an event, with the text that is hashed."""
     item: Item = {
         **item_key(event.group, event_key(event.sequence)),
         "state": {"S": event.text},
@@ -77,7 +77,7 @@ def event_item(event: Event) -> Item:
     }
     if event.signature:
         item |= {"signature": {"S": event.signature}, "key_id": {"S": event.key_id}}
-    # Beside the whole event, what people look for in the console.
+    # Attributes that people search for in the console, in addition to the whole event.
     item |= {
         "kind": {"S": event.kind},
         "time": {"S": event.time.isoformat()},

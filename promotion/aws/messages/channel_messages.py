@@ -1,4 +1,4 @@
-"""Messages for channels that waited with the mail: events on the bus that the rules of our own channels alone take."""
+"""Messages for channels, delayed like mail: events on the bus that only the rules of our own channels match."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ChannelMessages:
-    """Put events of one group and kind on the bus as one message, where a channel is told of that kind."""
+    """Put events of one group and kind on the bus as one message, if a channel receives that kind."""
 
     def __init__(self, client: EventBridgeClient, bus: str, channels: Mapping[str, Channel]) -> None:
         self._client = client
@@ -23,10 +23,10 @@ class ChannelMessages:
         self._channels = channels
 
     def announce(self, events: Sequence[Event]) -> None:
-        """Have channels told of events, the newest last.
+        """Send one message about `events` (the newest last) to channels.
 
         Raises:
-            RuntimeError: the bus refused the message.
+            RuntimeError: the bus rejected the message.
         """
         *others, newest = events
         if newest.kind not in names.PUBLISHED:

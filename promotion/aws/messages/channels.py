@@ -41,7 +41,7 @@ class Topic:
 
 
 class Webhook:
-    """A chat's incoming webhook. Its address is a secret that allows writing there, so no message names it."""
+    """A chat's incoming webhook. Its address is a secret that allows posting, so no message contains it."""
 
     def __init__(
         self, secrets: SecretsManagerClient, secret: str, style: str, session: requests.Session | None = None
@@ -56,9 +56,9 @@ class Webhook:
 
         Raises:
             Invalid: the secret holds no https address.
-            ChannelFailed: the chat can't be reached, or did not take it.
+            ChannelFailed: the chat can't be reached, or rejected the notice.
         """
-        # Only who has a chat to tell waits for this import.
+        # Imported here, so that only installations with a chat channel pay for the import.
         import requests
 
         session = self._session or requests.Session()
@@ -67,11 +67,11 @@ class Webhook:
                 self._address(),
                 json=STYLES[self._style](notice),
                 timeout=(CONNECT_S, ANSWER_S),
-                # A redirect would carry what we say to wherever it points.
+                # A redirect would send the notice to another address.
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            # Their text has the address in it.
+            # The text of these errors contains the address.
             raise ChannelFailed(f"the webhook can't be reached: {type(error).__name__}") from None
         if not 200 <= answer.status_code < 300:
             raise ChannelFailed(f"the webhook answered {answer.status_code}")
@@ -86,14 +86,14 @@ class Webhook:
 
 
 def sender(channel: Channel, client: ClientFor) -> Topic | Webhook:
-    """Return the sender of a configured channel; `client` gives AWS's client of a service."""
+    """Return the sender of a configured channel; `client` returns the boto3 client of a service."""
     if channel.topic is not None:
         return Topic(client("sns"), channel.topic)
     return Webhook(client("secretsmanager"), channel.webhook_secret or "", channel.style)
 
 
 class ChannelFailed(Exception):
-    """A channel did not take a notice; trying again may help."""
+    """A channel rejected a notice; a retry may succeed."""
 
 
 def _address_in(text: str) -> str:

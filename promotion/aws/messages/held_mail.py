@@ -1,4 +1,4 @@
-"""Mail that waits: storms of requests, and events for a digest, in the projector's table; and the queue that wakes it later."""
+"""Delayed mail in the projector's table (storms of requests, events for a digest), and the queue of wake-up calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONGEST_DELAY_S = 900
 
 
 class Waiting(Struct, frozen=True, kw_only=True):
-    """An event whose mail waits for a digest, since when, and the addresses and channels that have received it already."""
+    """An event that waits for a digest, since when, and the addresses and channels that have received it."""
 
     group: str
     sequence: int
@@ -31,7 +31,7 @@ class Waiting(Struct, frozen=True, kw_only=True):
 
 
 class HeldMail:
-    """One item for each environment of a group that was asked, and for each event of the next digest."""
+    """One item for each environment of a group with a recent request, and one for each event of the next digest."""
 
     def __init__(self, client: DynamoDBClient, table: str, sqs: SQSClient, queue_url: str) -> None:
         self._client = client
@@ -44,11 +44,11 @@ class HeldMail:
         return {key: msgspec.json.decode(text, type=Storm) for key, text in self._query(f"STORM#{group}")}
 
     def put_storm(self, group: str, environment: str, storm: Storm) -> None:
-        """Remember the newest request for an environment, and whether its mail waits."""
+        """Store the newest request for an environment, and whether its mail is delayed."""
         self._put(f"STORM#{group}", environment, storm)
 
     def digest(self) -> list[Waiting]:
-        """The events of the next digest, of all groups."""
+        """Return the events of the next digest, of all groups."""
         return [msgspec.json.decode(text, type=Waiting) for _, text in self._query("DIGEST")]
 
     def put(self, waiting: Waiting) -> None:
@@ -56,13 +56,13 @@ class HeldMail:
         self._put("DIGEST", f"{waiting.group}#{waiting.sequence:010d}", waiting)
 
     def remove(self, waiting: Waiting) -> None:
-        """Its mail is out."""
+        """Remove an event from the next digest, after its mail was sent."""
         key = {"pk": {"S": "DIGEST"}, "sk": {"S": f"{waiting.group}#{waiting.sequence:010d}"}}
         self._client.delete_item(TableName=self._table, Key=key)
 
     def wake(self, group: str, after: timedelta) -> None:
-        """Have the projector woken for a group, or for names.DIGEST, once `after` has passed."""
-        # A second more: the clock of the machine that looks then may be behind this one's.
+        """Send the projector a message about a group, or names.DIGEST, that is delivered once `after` has passed."""
+        # One second more, because the clock of the machine that receives the message may be behind this one's.
         seconds = max(0, math.ceil(after.total_seconds()) + 1)
         self._sqs.send_message(
             QueueUrl=self._queue_url,

@@ -28,21 +28,21 @@ MOST_RECIPIENTS = 50
 
 
 def in_parts(message: Message) -> Iterator[Message]:
-    """The message once for each 50 recipients, To before Cc; the parts stand in one thread."""
+    """Yield the message once for each 50 recipients, To before Cc; the parts are in one mail thread."""
     everybody = [*message.to, *message.cc]
     for begin in range(0, len(everybody), MOST_RECIPIENTS):
         to = message.to[begin : begin + MOST_RECIPIENTS]
         cc = everybody[begin : begin + MOST_RECIPIENTS][len(to) :]
-        # A part may have copies only: then they are its recipients.
+        # If a part has only Cc recipients, they become its To recipients.
         yield replace(message, to=to or tuple(cc), cc=tuple(cc) if to else ())
 
 
 class MailTarget:
-    """Sends what each event has to say to people. One mail a request, to all its approvers; above 50 recipients, several.
+    """Send the mails about each event. A request is one mail to all its approvers, or several above 50 recipients.
 
-    An address that SES refuses for good keeps nobody else from their mail, and no event back: `refused` is called with it, and
-    `accepted` with the group and the addresses of a mail that SES took.
-    The one case of a second mail: SES took it, and this process died before the cursor was written.
+    An address that SES refuses permanently delays neither other recipients nor later events: `refused` is called with
+    it, and `accepted` with the group and the addresses of a mail that SES accepted. A mail is sent twice only if this
+    process stops after SES accepted it and before the cursor was written.
     """
 
     one_by_one = True
@@ -64,7 +64,7 @@ class MailTarget:
         self._links = links
         self._refused = refused
         self._accepted = accepted
-        # Said with each mail: an identity that was there before the service has another set as its default, or none.
+        # Named in each mail, because an SES identity that existed before the service has another default set, or none.
         self._set: dict[str, Any] = {"ConfigurationSetName": configuration_set} if configuration_set else {}
 
     def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
@@ -81,9 +81,9 @@ class MailTarget:
                 self.tell_outcome(event, message, self.send(message))
 
     def send(self, message: Message) -> dict[str, str]:
-        """Hand a message to SES; return the addresses that SES refuses for good, with its reason.
+        """Send a message by SES; return the addresses that SES refuses permanently, with the reason.
 
-        SES refuses a mail for all its recipients if it refuses one: then each gets a mail of their own.
+        If SES refuses one recipient, it refuses the whole mail; then each recipient gets a separate mail.
         """
         refused: dict[str, str] = {}
         for part in in_parts(message):
@@ -101,7 +101,7 @@ class MailTarget:
         return refused
 
     def tell_outcome(self, event: Event, message: Message, refused: Mapping[str, str]) -> None:
-        """Tell which addresses have got a mail about an event, and which ones SES refused."""
+        """Report the addresses that got a mail about an event, and those that SES refused."""
         self._accepted(event.group, {*message.to, *message.cc} - refused.keys())
         for address, reason in refused.items():
             self._refused(
@@ -125,7 +125,7 @@ class MailTarget:
         )
 
     def _samples(self, view: GroupSnapshot, event: Event, uri: str) -> Sequence[Mapping[str, object]]:
-        """The samples behind an event's evidence: asked for only where the configuration lets them into mail."""
+        """Return the samples of an event's evidence; called only if the configuration allows them in mail."""
         found = self._details(view, event, uri).get("samples")
         return [sample for sample in found if isinstance(sample, dict)] if isinstance(found, list) else ()
 

@@ -22,7 +22,7 @@ MOST_ENTRIES = 10
 
 
 class EventsTarget:
-    """Puts each published event once it is in the ledger. It may be put twice, with the same `event_id`."""
+    """Put each published event on the bus after it is in the ledger. It may be put twice, with the same `event_id`."""
 
     one_by_one = False
 

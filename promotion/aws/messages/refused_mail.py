@@ -1,4 +1,4 @@
-"""Mail that SES refuses for good: which address gets none, since which event, and why."""
+"""Mail that SES refuses permanently: the address, the event of the refusal, and the reason."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from promotion.ledger.events import RefusedMail
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendEmail.html: what sending again doesn't mend.
+# https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendEmail.html: errors that a retry doesn't resolve.
 _FOR_GOOD = frozenset({"BadRequestException", "MessageRejected"})
 
 
 def is_for_good(error: ClientError, sender: str) -> bool:
-    """Return True if SES will never take this mail for its recipients; a sender that it doesn't know can be mended."""
+    """Return True if SES will never accept this mail for its recipients; an unknown sender can still be verified."""
     said = error.response["Error"]
     return said["Code"] in _FOR_GOOD and parseaddr(sender)[1].casefold() not in said.get("Message", "").casefold()
 
@@ -33,7 +33,7 @@ class RefusedMails:
         self._table = table
 
     def put(self, refused: RefusedMail) -> bool:
-        """Remember a refusal; True if it is the first for this group and address."""
+        """Store a refusal; return True if it is the first for this group and address."""
         item = {
             "pk": {"S": names.REFUSED_MAIL_KEY},
             "sk": {"S": f"{refused.group}#{refused.address}"},
@@ -42,7 +42,7 @@ class RefusedMails:
         return not self._client.put_item(TableName=self._table, Item=item, ReturnValues="ALL_OLD").get("Attributes")
 
     def remove(self, group: str, accepted: Collection[str]) -> None:
-        """Forget the refusals of addresses to which SES accepts mail about a group again."""
+        """Delete the refusals of addresses for which SES accepts mail about a group again."""
         for each in self.read(group):
             if each.address in accepted:
                 key = {"pk": {"S": names.REFUSED_MAIL_KEY}, "sk": {"S": f"{group}#{each.address}"}}

@@ -1,4 +1,4 @@
-"""Mail that is held back for a short time, so that later events can replace it: `[advanced.mail] settle`."""
+"""Mail that is delayed for a short time, so that later events can replace it: `[advanced.mail] settle`."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from promotion.workflows.storms import Storm
 
 
 class Events(Ledger, Protocol):
-    """A ledger of which one event can be read."""
+    """A ledger from which single events can be read."""
 
     def event(self, group: str, sequence: int) -> Event | None:
-        """One event of a group; None where there is none."""
+        """Return one event of a group; None if there is none."""
 
 
 class Held(Protocol):
-    """The store of mail that waits, and of its wake-up messages: promotion/aws/messages/held_mail.py."""
+    """The store of delayed mail and of its wake-up messages: promotion/aws/messages/held_mail.py."""
 
     def storms(self, group: str) -> dict[str, Storm]: ...
     def put_storm(self, group: str, environment: str, storm: Storm) -> None: ...
@@ -43,12 +43,15 @@ class Held(Protocol):
 
 
 class SettlingMail:
-    """Sends most mail at once. Of requests that come soon after one another only the newest is mailed, once it is quiet;
-    reminders, expiries and superseded requests of a short time come as one mail to each recipient. `tell_channels`, where
-    there are channels, is called with what they are told together with the mail: a request, or events of one kind and group.
+    """Send most mail at once, and delay mail about requests, reminders, expiries and superseded requests.
 
-    What waits is written before the cursor passes it, and removed after it went out: a crash anywhere loses nothing. The one
-    case of a second mail stays the one of MailTarget: SES took it, and this process died before that was written.
+    Of requests that follow one another quickly, only the newest is mailed, once no other follows. Reminders, expiries
+    and superseded requests of a short time are one mail to each recipient. `tell_channels`, if there are channels, is
+    called with the events that channels receive together with the mail: a request, or events of one kind and group.
+
+    Delayed mail is stored before the cursor passes its event, and removed after it was sent, so that a crash loses no
+    mail. As with MailTarget, a mail is sent twice only if this process stops after SES accepted it and before that was
+    stored.
     """
 
     one_by_one = True
@@ -74,7 +77,7 @@ class SettlingMail:
         self._tell_channels = tell_channels
 
     def project(self, view: GroupSnapshot, events: Sequence[Event]) -> None:
-        """Send the mails of events, or keep those that wait."""
+        """Send the mails of events, or store those that are delayed."""
         for event in events:
             if not (self._settle and self._waits(view, event)):
                 self._mail.project(view, [event])
@@ -85,7 +88,7 @@ class SettlingMail:
             self._held.wake(names.DIGEST, event.time + self._settle - self._now())
             return True
         if not _is_open(event, view, self._now()):
-            # No request, or one about which no mail is sent any more.
+            # The event is no request, or the request is no longer open.
             return False
         name = environment_of(event)
         storm = storms.requested(self._held.storms(event.group).get(name), event.sequence, event.time, self._settle)
@@ -99,9 +102,10 @@ class SettlingMail:
         return True
 
     def release(self, group: str, *, again: bool) -> None:
-        """Send the mail about a group's requests that has waited long enough; with `again`, wake for what has to wait longer.
+        """Send a group's delayed mail about requests that is due; with `again`, schedule a wake-up for the rest.
 
-        An environment whose mail is refused keeps no other from its own; it waits on, and is raised at the end.
+        If an environment's mail fails, the other environments' mail is still sent; the failed mail stays delayed, and
+        its error is raised at the end.
         """
         refused: list[Exception] = []
         for name, storm in self._held.storms(group).items():
@@ -127,7 +131,7 @@ class SettlingMail:
             raise refused[0]
 
     def send_digest(self) -> None:
-        """Send what waits for a digest, once the first of it has waited long enough.
+        """Send the digests, once their first event has waited long enough.
 
         A failing mail, or a group that can't be read, does not stop the others; its events keep waiting, and the error is raised
         at the end. No event waits for an address that SES refuses permanently.
@@ -167,14 +171,14 @@ class SettlingMail:
             raise failed[0]
 
     def _told(self, storm: Storm, event: Event) -> Storm:
-        """Tell channels of a request, once."""
+        """Send a request to channels, once."""
         if self._tell_channels is None or storm.told == event.sequence:
             return storm
         self._tell_channels([event])
         return replace(storm, told=event.sequence)
 
     def _tell_digest(self, found: dict[Key, Waiting], events: Mapping[Key, Event]) -> None:
-        """Tell channels of each group's events of a kind in one, once."""
+        """Send channels one message for each group and kind of event, once."""
         if self._tell_channels is None:
             return
         untold: dict[tuple[str, str], list[Key]] = {}
@@ -189,7 +193,7 @@ class SettlingMail:
 
     def _event(self, each: Waiting) -> Event | None:
         event = self._ledger.event(each.group, each.sequence)
-        # A table restored from before it has another event there.
+        # A table that was restored to an earlier time may have another event at this position.
         return event if event is not None and event.kind in KINDS else None
 
     def _said(self, each: Waiting, event: Event) -> Waits:

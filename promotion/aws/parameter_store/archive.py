@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 
 class KeptIndex(Struct, frozen=True, kw_only=True):
-    """A group's newest index, and its number; 0 before the first. `named`: Parameter Store names it.
+    """A group's newest index and its number, 0 before the first; `named` is True if Parameter Store names this index.
 
-    `last` is the highest number that is taken, by this index or by an object after it that is none.
+    `last` is the highest number in use, by this index or by a later object that is no valid index.
     """
 
     index: ArchiveIndex
@@ -47,9 +47,9 @@ class Archive:
     It is written in this order: the object, the index, the parameter that names the index. Each object is written once, and read
     back before it is named.
 
-    A group may have two writers: the projector, of which its queue runs one for a group at a time, and `promotion verify
-    --repair`. A changed index therefore goes to the number after the one that was read, which only one of them can write; the
-    other one gets a Conflict, and reads again.
+    A group may have two writers: the projector (its queue runs one at a time for a group) and `promotion verify
+    --repair`. A changed index is therefore written under the next number after the one that was read. Only one writer
+    can write that number; the other one gets a Conflict and reads again.
     """
 
     def __init__(self, client: Parameters, bucket: EvidenceBucket, prefix: str) -> None:
@@ -60,7 +60,7 @@ class Archive:
     def index(self, group: str) -> KeptIndex:
         """Return a group's newest index; an empty one before the first version was archived.
 
-        It may be newer than the one that Parameter Store names: a process may have died before it named it.
+        It may be newer than the one that Parameter Store names, if a process stopped before it updated the parameter.
 
         Raises:
             IntegrityError: the parameter or the index was changed or is missing.
@@ -88,7 +88,7 @@ class Archive:
         return found
 
     def keep(self, history: ArchivedHistory) -> ArchivedVersion:
-        """Write a history, unless it is there; nothing names it yet."""
+        """Write a history unless it exists; no index names it yet."""
         named, text = named_history(history), history.text()
         self._bucket.put_text_once(named.object, text)
         if self._bucket.text(named.object) != text:
@@ -98,21 +98,21 @@ class Archive:
         return named
 
     def change(self, kept: KeptIndex, index: ArchiveIndex) -> KeptIndex:
-        """Put `index` in the place of one that was read before, and have Parameter Store name it.
+        """Replace the index that was read before with `index`, and name it in Parameter Store.
 
         Returns:
             The group's newest index.
 
         Raises:
-            Conflict: somebody else changed the group's index meanwhile; nothing was changed.
+            Conflict: another process changed the group's index at the same time; nothing was changed.
         """
         return self._name(kept) if index.versions == kept.index.versions else self._write(kept.last + 1, index)
 
     def begin_anew(self, group: str) -> KeptIndex:
-        """Put an empty index in the place of one that can't be read.
+        """Replace an index that can't be read with an empty one.
 
         Raises:
-            Conflict: somebody else changed the group's index meanwhile; nothing was changed.
+            Conflict: another process changed the group's index at the same time; nothing was changed.
         """
         empty = ArchiveIndex(model_package_group=group)
         return self._write(self._newest(KeptIndex(index=empty)).last + 1, empty)
@@ -125,7 +125,7 @@ class Archive:
         return self._name(_kept(index, number, named=False))
 
     def _name(self, kept: KeptIndex) -> KeptIndex:
-        """Name an index, and those that others wrote after it before it was named."""
+        """Name an index in Parameter Store, or the newest one that other processes wrote after it."""
         while not kept.named:
             named = named_index(kept.index, kept.number)
             self._client.put_parameter(

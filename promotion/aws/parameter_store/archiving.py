@@ -1,7 +1,7 @@
 """Moving histories of versions from Parameter Store to the archive, and adding to histories that are there.
 
-A history is written to the archive and named there before its parameters are deleted. A process that dies in between leaves
-it in both places, and the next try deletes the parameters.
+A history is written to the archive and named in its index before its parameters are deleted. If a process stops in
+between, the history is in both places, and the next try deletes the parameters.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _VERSION = re.compile(r"[1-9][0-9]*")
 
 
 class Archiving:
-    """The archive as the parameters' projection uses it; `keep` is `[history] keep_versions`."""
+    """The archive for the projection to Parameter Store; `keep` is `[history] keep_versions`."""
 
     def __init__(self, client: Parameters, archive: Archive, prefix: str, keep: int | None) -> None:
         self._client = client
@@ -57,12 +57,12 @@ class Archiving:
         return self._archive.history(named) if named is not None else None
 
     def append(self, state: VersionState, past: ArchivedHistory, events: Sequence[Event]) -> None:
-        """Write a version whose own parameter is archived anew, with its attributes of now and what happened since."""
+        """Write an archived version to the archive again, with its current attributes and its events since then."""
         newer = [entry(event) for event in events]
         self.keep_history(state, joined_entries(past.history, newer), whole=True)
 
     def keep_history(self, state: VersionState, entries: Sequence[dict[str, object]], *, whole: bool) -> None:
-        """Put a version's entries into the archive, and name them there, unless they are there already."""
+        """Write a version's entries to the archive and name them in the index, unless that was done before."""
         kept = self._archive.index(state.group)
         self._name(kept, {state.version: self._history(state, entries, whole=whole)})
 
@@ -106,7 +106,7 @@ class Archiving:
         for number in old:
             state = view.find_version(number)
             entries = self._entries(view.group, number, below, kept.index)
-            # What was damaged, or nobody here wrote, is left: `verify` says so, and its repair archives it.
+            # Damaged or unknown parameters stay: `verify` reports them, and its repair archives the version.
             if state is not None and entries:
                 moved[number] = self._history(state, entries, whole=True)
         self._name(kept, moved)
@@ -114,7 +114,7 @@ class Archiving:
             self.delete(view.group, number, below)
 
     def delete(self, group: str, number: int, below: Mapping[str, str] | None = None) -> None:
-        """Delete the parameters of a version, its own last, as the rest is found by it."""
+        """Delete the parameters of a version, its own parameter last, because that one leads to the others."""
         base = names.version_parameter(self._prefix, group, number)
         found = self._below(group) if below is None else below
         for name in [*sorted(name for name in found if is_page(name, base)), *([base] if base in found else [])]:
@@ -139,7 +139,7 @@ class Archiving:
     def _entries(
         self, group: str, number: int, below: Mapping[str, str], index: ArchiveIndex
     ) -> list[dict[str, object]] | None:
-        """The whole history of a version, of the archive and of Parameter Store; None if a part can't be read."""
+        """Return the whole history of a version from the archive and Parameter Store; None if a part can't be read."""
         base = names.version_parameter(self._prefix, group, number)
         named = index.version(number)
         try:
@@ -159,7 +159,7 @@ class Archiving:
 
 
 def versions_of(below: Mapping[str, str]) -> Iterator[int]:
-    """Numbers of the versions with a parameter of their own, by the names of parameters."""
+    """Yield the numbers of versions that have their own parameter, from the names of parameters."""
     for name in below:
         number = name.rpartition("/versions/")[2]
         if _VERSION.fullmatch(number):

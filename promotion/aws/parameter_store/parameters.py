@@ -1,8 +1,9 @@
 """Parameter Store: the signed live records, each version's attributes, and its history in write-once pages.
 
-A page is never changed. Where repeated runs are folded into one entry, the history is laid out anew in pages with higher
-numbers, the version's own parameter then counts those, and the pages of before are deleted. With `[history] keep_versions`
-the archive in S3 has older entries in place of pages, and older versions in place of their parameters (archiving.py).
+A page is never changed. When repeated runs are folded into one entry, the history is written again in pages with higher
+numbers, the version's own parameter then names those, and the previous pages are deleted. With `[history]
+keep_versions` the archive in S3 has older entries instead of pages, and older versions instead of their parameters
+(archiving.py).
 """
 
 from __future__ import annotations
@@ -49,25 +50,26 @@ if TYPE_CHECKING:
 
 
 class Signer(Protocol):
-    """Signs live records."""
+    """A signer of live records."""
 
     key_id: str
 
     def sign(self, message: bytes) -> bytes:
-        """DER-encoded ECDSA signature on P-256 with SHA-256."""
+        """Return a DER-encoded ECDSA signature on P-256 with SHA-256."""
 
 
 class Events(Protocol):
-    """Reads the ledger's events."""
+    """A reader of the ledger's events."""
 
     def events(self, group: str, *, after: int = 0) -> Iterator[Event]:
         """Yield the group's events after a sequence number, in order."""
 
 
 class Beside(Struct, frozen=True, kw_only=True):
-    """The fields of a version's own parameter about the rest of its history.
+    """The fields of a version's own parameter that describe the rest of its history.
 
-    `numbers` are its pages' numbers, `last` is the sequence number of its newest event, `archived` of its newest archived one.
+    `numbers` are the numbers of its pages; `last` and `archived` are the sequence numbers of its newest and newest
+    archived event.
     """
 
     numbers: range = range(1, 1)
@@ -78,7 +80,7 @@ class Beside(Struct, frozen=True, kw_only=True):
 class ParameterTarget:
     """Projection of the ledger to Parameter Store, below `prefix`; folded and archived events go to `bucket`.
 
-    `keep_versions` is the setting of that name; None archives nothing more.
+    `keep_versions` is the setting of that name; with None nothing more is archived.
     """
 
     one_by_one = False
@@ -117,7 +119,7 @@ class ParameterTarget:
         self._archiving.move_old(view)
 
     def put_live(self, view: GroupSnapshot, name: str, *, anew: bool = False) -> None:
-        """Write the live parameter of an environment from the ledger if it differs; `anew`: in any case."""
+        """Write the live parameter of an environment from the ledger if it differs; with `anew`, in any case."""
         wanted = live_record(view, view.environment(name), self._signer.key_id)
         if wanted is None:
             return
@@ -130,17 +132,17 @@ class ParameterTarget:
         self._put(parameter, dump(wanted), overwrite=True)
 
     def put_version(self, state: VersionState, events: Sequence[Event], *, used: bool = True) -> None:
-        """Add `events` to a version's history; those it has already are passed over.
+        """Add `events` to a version's history; events that it already contains are skipped.
 
-        Pages are written before the parameter that counts them, and never again: a page that exists already holds what a
-        try before this one put there, so what it holds is taken from the list. An archived version gets a parameter again if
-        it is `used`: live or pending.
+        Pages are written before the parameter that names them, and only once. If a page exists, an earlier try wrote
+        it, so its entries are taken off the list. An archived version gets a parameter again if it is `used`: live or
+        pending.
         """
         parameter = names.version_parameter(self._prefix, state.group, state.version)
         found = self._value(parameter)
         past = self._past(state, events) if found is None else None
         if found is None and past is None and not events:
-            # The parameter was deleted: `verify` reports that, and a document without its history would be no better.
+            # The parameter was deleted. It is not written without its history; `verify` reports that it is missing.
             return
         if past is not None and past.attributes and not used:
             self._archiving.append(state, past, events)
@@ -159,9 +161,9 @@ class ParameterTarget:
             self._put(parameter, text, overwrite=True)
 
     def rewrite_version(self, view: GroupSnapshot, state: VersionState, events: Sequence[Event]) -> None:
-        """Write a version's history from its first event, over a damaged one.
+        """Write a version's history again from its first event, over a damaged one.
 
-        Pages beyond those needed are emptied rather than deleted: a deleted name can't be made again for 30 seconds.
+        Surplus pages are emptied rather than deleted, because a deleted name can't be created again for 30 seconds.
         """
         base = names.version_parameter(self._prefix, state.group, state.version)
         entries, beside = [entry(event) for event in events], Beside(last=events[-1].sequence)
@@ -206,7 +208,7 @@ class ParameterTarget:
     def _shortened(
         self, state: VersionState, beside: Beside, entries: list[dict[str, object]]
     ) -> tuple[Beside, list[dict[str, object]]] | None:
-        """Make room for entries: in the archive where there is one, else by folding runs; None if there is none to be made."""
+        """Make room for entries by archiving, if there is an archive, else by folding runs; None if that fails."""
         if self._archiving.keep is not None or beside.archived:
             return self._archive_older(state, beside, entries)
         return self._fold(state, beside, entries)
@@ -214,7 +216,7 @@ class ParameterTarget:
     def _archive_older(
         self, state: VersionState, beside: Beside, entries: list[dict[str, object]]
     ) -> tuple[Beside, list[dict[str, object]]] | None:
-        """Move all but the newest entries to the archive, runs folded, and delete the pages; None if a part can't be read."""
+        """Fold runs, archive all but the newest entries, and delete the pages; None if a part can't be read."""
         base = names.version_parameter(self._prefix, state.group, state.version)
         try:
             past = self._archiving.past(state)
@@ -222,7 +224,7 @@ class ParameterTarget:
             known = joined_entries(past.history if past is not None else (), [*pages, *entries])
             folded, folds = fold_runs(known, state.group, state.version)
         except (IntegrityError, KeyError, ValueError, TypeError, AttributeError, msgspec.ValidationError):
-            # What was damaged is left: `verify` says so, and its repair archives.
+            # Damaged histories stay: `verify` reports them, and its repair archives.
             return None
         for fold in folds:
             self._keep_runs(state, fold, once=True)
@@ -238,7 +240,7 @@ class ParameterTarget:
     def _split(
         self, state: VersionState, beside: Beside, entries: list[dict[str, object]]
     ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-        """Entries for the archive, and the newest, which fit into the version's own parameter."""
+        """Split entries into those for the archive and the newest, which fit into the version's own parameter."""
         document = {**_document(state, Beside(last=beside.last, archived=beside.last)), "clearing": True}
         newest = entries
         while True:
@@ -249,10 +251,10 @@ class ParameterTarget:
     def _fold(
         self, state: VersionState, beside: Beside, entries: list[dict[str, object]]
     ) -> tuple[Beside, list[dict[str, object]]] | None:
-        """Fold repeated runs and lay the history out in new pages; None if there is nothing to fold.
+        """Fold repeated runs and write the history to new pages; None if there is nothing to fold.
 
-        Readers use the previous pages until the version's own parameter counts the new ones. A retry after a process that died
-        does the same: it overwrites new pages that are not counted yet, and deletes old ones.
+        Readers use the previous pages until the version's own parameter names the new ones. A retry after a crash does
+        the same: it overwrites new pages that are not named yet, and deletes old ones.
 
         Returns:
             The new pages, and the entries in the version's own parameter.
@@ -262,7 +264,7 @@ class ParameterTarget:
             older = read_pages(history_pages(self._client, base), beside.numbers, tolerant=False)
             folded, folds = fold_runs([*older, *entries], state.group, state.version)
         except (KeyError, ValueError, TypeError, msgspec.ValidationError):
-            # What was damaged is left: `verify` says so, and its repair folds.
+            # Damaged histories stay: `verify` reports them, and its repair folds.
             return None
         if not folds:
             return None
@@ -282,7 +284,7 @@ class ParameterTarget:
         self._bucket.put(fold.after.object, msgspec.to_builtins(document), once=once)
 
     def _clear(self, base: str, numbers: range) -> None:
-        """Delete the pages that a history doesn't count any more."""
+        """Delete the pages that a history no longer names."""
         for number, name in sorted((page_number(name), name) for name in _page_names(self._client, base)):
             if number not in numbers:
                 try:
@@ -302,7 +304,7 @@ class ParameterTarget:
         anew: bool,
         clearing: bool = False,
     ) -> str:
-        """Seal pages after those there are until the rest fits the version's own parameter; return the value of that one."""
+        """Write further pages until the rest fits the version's own parameter; return that parameter's value."""
         while True:
             wanted = _document(state, beside) | ({"clearing": True} if clearing else {})
             page, entries = _sealed(wanted, entries)
@@ -316,7 +318,7 @@ class ParameterTarget:
                 entries = self._write_page(state, number, page) + entries
 
     def _write_page(self, state: VersionState, number: int, page: list[dict[str, object]]) -> list[dict[str, object]]:
-        """Write a page once; returns those of its entries that an earlier page of this number left over."""
+        """Write a page once; if one with this number exists, return the entries that it doesn't contain."""
         parameter = self._page_name(state, number)
         try:
             self._put(parameter, dump(page), overwrite=False)
@@ -342,13 +344,13 @@ class ParameterTarget:
 
 
 def _nothing_after(past: ArchivedHistory | None) -> dict[str, Any]:
-    """A version's own parameter before it is written: nothing, or nothing but what is archived."""
+    """Return a version's own parameter before the first write: empty, or only with its archived history."""
     last = sequence_of(past.history[-1]) if past is not None else 0
     return {"history": [], "pages": 0, "last": last, ARCHIVED: last}
 
 
 def _document(state: VersionState, beside: Beside) -> dict[str, object]:
-    """A version's own parameter without its history."""
+    """Return a version's own parameter without its history."""
     first = {"first_page": beside.numbers.start} if beside.numbers.start > 1 else {}
     archived = {ARCHIVED: beside.archived} if beside.archived else {}
     return {**version_document(state), "last": beside.last, "pages": len(beside.numbers), **first, **archived}

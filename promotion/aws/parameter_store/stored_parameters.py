@@ -13,25 +13,25 @@ if TYPE_CHECKING:
 
 
 def read_below(client: Parameters, path: str) -> Iterator[tuple[str, str]]:
-    """Names and values of all parameters below a path."""
+    """Yield names and values of all parameters below a path."""
     for answer in client.get_paginator("get_parameters_by_path").paginate(Path=path, Recursive=True):
         for parameter in answer["Parameters"]:
             yield parameter["Name"], parameter["Value"]
 
 
 def read_pages(pages: Mapping[int, str], numbers: range, *, tolerant: bool) -> list[dict[str, object]]:
-    """Entries of the pages of a history, in order.
+    """Return the entries of a history's pages, in order.
 
-    With `tolerant` a page may be missing: what was archived may be deleted already.
+    With `tolerant` a page may be missing, because it may have been deleted after archiving.
 
     Raises:
         KeyError: a page is missing.
-        ValueError: one is no JSON.
+        ValueError: a page is no JSON.
     """
     wanted = [number for number in numbers if number in pages or not tolerant]
     return [found for number in wanted for found in json.loads(pages[number])]
 
 
 def history_pages(client: Parameters, base: str) -> dict[int, str]:
-    """Values of a history's pages by number."""
+    """Return the values of a history's pages by number."""
     return {page_number(name): value for name, value in read_below(client, f"{base}/history") if is_page(name, base)}

@@ -44,10 +44,10 @@ if TYPE_CHECKING:
 # S3 copies parts of at most 5 GiB, and an object has at most 10,000 of them.
 COPIED_PART_BYTES = 1 << 30
 COPIES_AT_ONCE = 16
-# Parts that go through this process; only the last one may be under 5 MiB.
+# Size of parts that this process uploads; only the last part may be under 5 MiB.
 SENT_PART_BYTES = 64 << 20
-# A function reads this much twice and writes it once within 15 minutes at 25 MB/s. The rate is an assumption; where it is lower,
-# the clock ends the packing.
+# A function can read this twice and write it once within 15 minutes at 25 MB/s. The rate is an assumption; if it is
+# lower, the time limit ends the packing.
 LARGEST_PACKED_BYTES = 20_000_000_000
 # Seconds left for the function to report.
 SPARE_S = 45.0
@@ -57,7 +57,7 @@ _THERE = ("PreconditionFailed", "ConditionalRequestConflict")
 
 
 class _Upload(TypedDict):
-    """A multipart upload, as S3's calls name it."""
+    """The parameters that name a multipart upload in S3's calls."""
 
     Bucket: str
     Key: str
@@ -87,7 +87,7 @@ def with_copy(
         remaining_s: How many seconds the caller has left.
 
     Raises:
-        IntegrityError: An approved object version is gone, or its bytes are others.
+        IntegrityError: An approved object version is gone, or its bytes differ.
         Refused: A folder is too large to be packed.
     """
 
@@ -106,7 +106,7 @@ def keep_copy(s3: S3Client, bucket: str, container: LiveContainer) -> str:
     """Return the address of the copy of a container's artifact; make it unless it is there.
 
     Raises:
-        IntegrityError: The approved object version is gone, or its bytes are others.
+        IntegrityError: The approved object version is gone, or its bytes differ.
     """
     if is_folder(container.model_data_url):
         return _keep_folder(s3, bucket, container)
@@ -123,8 +123,8 @@ def keep_packed(
     """Return the address of an archive with the approved files of a folder; make it unless it is there.
 
     Raises:
-        IntegrityError: An approved object version is gone, or its bytes are others.
-        Refused: The folder is larger than what is packed, or time runs out; names its size.
+        IntegrityError: An approved object version is gone, or its bytes differ.
+        Refused: The folder is larger than the limit for packing, or time runs out; the message names its size.
     """
     key = f"{names.COPIES}/{container.sha256}/{_ARCHIVE}"
     if not _exists(s3, bucket, key):
@@ -158,7 +158,7 @@ def _unpackable(url: str, whole: int, why: str) -> Refused:
 
 
 def _keep_folder(s3: S3Client, bucket: str, container: LiveContainer) -> str:
-    # Beside the archive and not around it: SageMaker takes everything below a prefix.
+    # Not in the archive's folder, because SageMaker reads everything below a prefix.
     folder = f"{names.COPIES}/{container.sha256}/files/"
     objects = _object_list(s3, bucket, container)
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder)
@@ -199,7 +199,7 @@ def _exists(s3: S3Client, bucket: str, key: str) -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Original:
-    """An approved object; without a version id its bytes are compared on their way."""
+    """An approved object; without a version id its bytes are hashed while they are copied."""
 
     bucket: str
     key: str
@@ -222,7 +222,7 @@ def _copy(s3: S3Client, original: _Original, bucket: str, key: str) -> None:
 
 
 def _write_once(s3: S3Client, bucket: str, key: str, send: Callable[[_Upload], list[CompletedPartTypeDef]]) -> None:
-    """Write an object as a multipart upload: its end is the only write that S3 lets depend on nothing being there yet."""
+    """Write an object as a multipart upload, whose completion S3 can make conditional on the object's absence."""
     begun = s3.create_multipart_upload(Bucket=bucket, Key=key)
     upload: _Upload = {"Bucket": bucket, "Key": key, "UploadId": begun["UploadId"]}
     try:
@@ -234,7 +234,7 @@ def _write_once(s3: S3Client, bucket: str, key: str, send: Callable[[_Upload], l
 
 
 def _put_empty(s3: S3Client, bucket: str, key: str) -> None:
-    """Write a file of no bytes, of which an upload has no part."""
+    """Write an empty file, for which a multipart upload has no parts."""
     try:
         s3.put_object(Bucket=bucket, Key=key, Body=b"", IfNoneMatch="*")
     except ClientError as error:
@@ -248,7 +248,7 @@ def _is_there(error: BaseException) -> bool:
 
 
 def _by_version(s3: S3Client, original: _Original, upload: _Upload) -> list[CompletedPartTypeDef]:
-    """Copy the approved object version inside of S3; a version never changes."""
+    """Copy the approved object version within S3; an object version never changes."""
     source: CopySourceTypeDef = {"Bucket": original.bucket, "Key": original.key, "VersionId": original.version_id}
     size = s3.head_object(Bucket=original.bucket, Key=original.key, VersionId=original.version_id)["ContentLength"]
 
@@ -265,7 +265,7 @@ def _by_version(s3: S3Client, original: _Original, upload: _Upload) -> list[Comp
 
 
 def _by_hash(s3: S3Client, original: _Original, upload: _Upload) -> list[CompletedPartTypeDef]:
-    """Send the object on, for a bucket without versions: its content is known only once it has been read."""
+    """Copy the object through this process, for a bucket without versions: only reading it verifies its content."""
     digest, sink = hashlib.sha256(), _Parts(s3, upload)
     for piece in _pieces(s3.get_object(Bucket=original.bucket, Key=original.key)["Body"]):
         digest.update(piece)
@@ -281,9 +281,9 @@ def _by_hash(s3: S3Client, original: _Original, upload: _Upload) -> list[Complet
 def _packed(
     s3: S3Client, url: str, objects: Manifest, upload: _Upload, check: Callable[[int], None]
 ) -> list[CompletedPartTypeDef]:
-    """Send the approved files as a tar archive in gzip's form, uncompressed: weights hardly shrink.
+    """Upload the approved files as a tar archive in gzip format, uncompressed because weights hardly shrink.
 
-    `check` is called with the number of bytes sent before each part; what it raises ends the upload.
+    Before each part, `check` is called with the number of bytes sent so far; an exception from it ends the upload.
     """
     sink = _Parts(s3, upload, check)
     with (
@@ -295,14 +295,14 @@ def _packed(
             header.size, header.mode = member.size, 0o644
             chunks = object_chunks(s3, url, member)
             archive.addfile(header, _Content(chunks))
-            # The end of the chunks is where their digest is compared.
+            # The digest is compared at the end of the iterator, so the iterator must be exhausted.
             if any(chunks):
                 raise IntegrityError(f"{url}{member.path}: it is longer than what was approved.")
     return sink.finished()
 
 
 class _Content(io.RawIOBase):
-    """Chunks as a file to read."""
+    """A readable file over an iterator of chunks."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
@@ -316,7 +316,7 @@ class _Content(io.RawIOBase):
 
 
 class _Parts(io.RawIOBase):
-    """A file to write that is sent as the parts of an upload."""
+    """A writable file that is uploaded in parts."""
 
     def __init__(self, s3: S3Client, upload: _Upload, check: Callable[[int], None] = lambda done: None) -> None:
         self._s3, self._upload, self._check = s3, upload, check
@@ -331,7 +331,7 @@ class _Parts(io.RawIOBase):
         return len(data)
 
     def finished(self) -> list[CompletedPartTypeDef]:
-        """Send what is left, and return the parts."""
+        """Upload the last part, and return all parts."""
         if self._waiting or not self._parts:
             self._send(len(self._waiting))
         return self._parts

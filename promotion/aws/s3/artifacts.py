@@ -1,4 +1,4 @@
-"""Model artifacts and evidence in S3: hashed by the version that is there, read whole or not at all."""
+"""Model artifacts and evidence in S3: hashed by object version, and read completely or not at all."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 LARGEST_METRICS_BYTES = 4 << 20
-# The message for a missing artifact; it may be put there later.
+# The message for a missing artifact, which may be uploaded later.
 MISSING = "there is no object at"
 _MISSING = ("NoSuchKey", "NoSuchBucket", "NoSuchVersion", "404")
 
@@ -36,12 +36,12 @@ def is_transient(error: Exception) -> bool:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
         code = error.response.get("Error", {}).get("Code", "")
         return status >= 500 or status == 429 or "Throttl" in code or code in ("SlowDown", "RequestTimeout")
-    # What botocore itself refuses to send, it refuses again.
+    # Errors of botocore's own validation; a retry would fail again.
     return isinstance(error, BotoCoreError) and not isinstance(error, ParamValidationError)
 
 
 def size_of(s3: S3Client, container: Container) -> int:
-    """Size in bytes of a container's artifact.
+    """Return the size in bytes of a container's artifact.
 
     Raises:
         Invalid: there is no artifact, or it can't be read.
@@ -75,13 +75,13 @@ def hash_container(
     keep: Callable[[Manifest], None] = lambda manifest: None,
     own_image: str = "",
 ) -> Container:
-    """A container with the digests of its artifact, read once, by its S3 version where the bucket keeps versions.
+    """Return a container with the digests of its artifact, read once, by its S3 version if the bucket keeps versions.
 
-    `on_chunk` is called at least once a MiB; what it raises ends the reading. `keep` is called with the list of members.
-    `own_image` is this service's inference image: what it could not load is refused here.
+    `on_chunk` is called at least once a MiB; an exception from it ends the read. `keep` is called with the list of
+    members. `own_image` is this service's inference image: an artifact that it could not load is refused here.
 
     Raises:
-        Invalid: there is no artifact, it can't be read, the archive is damaged, or its files are none that the image loads.
+        Invalid: there is no artifact, it can't be read, the archive is damaged, or the image can't load its files.
     """
     ours = is_image(container.image, own_image)
     kept = bytes_kept if ours else nothing
@@ -110,12 +110,12 @@ def hash_container(
 def _hash_archive(
     s3: S3Client, container: Container, on_chunk: Callable[[], None], kept: Wanted
 ) -> tuple[str, HashedArtifact]:
-    """Read an archive in the state in which it is now; return its object version, too, if the bucket keeps versions."""
+    """Read the current archive; also return its object version, if the bucket keeps versions."""
     bucket, key = split_uri(container.model_data_url, "ModelDataUrl")
     head = _head(s3, container)
     version_id = head.get("VersionId", "")
     extra: dict[str, Any] = {"VersionId": version_id} if version_id and version_id != "null" else {}
-    # The entity tag holds the read to the object that was looked at, in a bucket without versions too.
+    # The ETag makes sure that the same object is read, also in a bucket without versions.
     body = s3.get_object(Bucket=bucket, Key=key, IfMatch=head["ETag"], **extra)["Body"]
     hashed = hash_artifact(body, size=int(head["ContentLength"]), on_chunk=on_chunk, keep=kept)
     return extra.get("VersionId", ""), hashed
@@ -139,7 +139,7 @@ def _head(s3: S3Client, container: Container) -> HeadObjectOutputTypeDef:
 
 
 def _unreadable(container: Container, error: ClientError) -> Invalid | ClientError:
-    """Return the error to raise for an artifact that S3 doesn't show; other errors of S3 are returned as they are."""
+    """Return the error to raise for a missing or unreadable artifact; other errors of S3 are returned unchanged."""
     code = str(error.response["Error"]["Code"])
     if code in _MISSING:
         return Invalid("ModelDataUrl", f"{MISSING} {container.model_data_url}.")
@@ -152,7 +152,7 @@ def _unreadable(container: Container, error: ClientError) -> Invalid | ClientErr
 
 
 class Denied(Invalid):
-    """This role may not read the object, which may exist: a fault of the deployment."""
+    """This role may not read the object, which may exist; the cause is in the deployment."""
 
 
 class Absent(Invalid):
@@ -160,12 +160,12 @@ class Absent(Invalid):
 
 
 def read_json(s3: S3Client, uri: str, field: str) -> tuple[Any, str]:
-    """A JSON document of at most 4 MiB, and the SHA-256, hex, of its bytes.
+    """Return a JSON document of at most 4 MiB, and the SHA-256, hex, of its bytes.
 
     Raises:
         Absent: there is no such object.
-        Denied: S3, or KMS for the object's key, doesn't let this role read it.
-        Invalid: it is archived, encrypted with a key of somebody's own, too large, or not JSON.
+        Denied: S3, or KMS for the object's key, denies this role access.
+        Invalid: the object is archived, encrypted with a customer-provided key, too large, or not JSON.
         ClientError: S3 is throttled or unavailable.
     """
     bucket, key = split_uri(uri, field)
@@ -181,14 +181,14 @@ def read_json(s3: S3Client, uri: str, field: str) -> tuple[Any, str]:
             ) from None
         if is_transient(error):
             raise
-        # Whoever writes the object chooses its storage class and its encryption.
+        # The writer of the object chooses its storage class and its encryption.
         raise Invalid(field, f"{uri} can't be read: {code}.") from None
     if answer["ContentLength"] > LARGEST_METRICS_BYTES:
         raise Invalid(field, f"{uri} is larger than {LARGEST_METRICS_BYTES} bytes.")
     body = answer["Body"].read()
     try:
         document = json.loads(body)
-        # A lone surrogate can be written in JSON, but is no text: no ledger, page or mail takes it.
+        # JSON can contain a lone surrogate, which is no valid text for the ledger, pages and mails.
         json.dumps(document, ensure_ascii=False).encode()
         return document, hashlib.sha256(body).hexdigest()
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Attestations and manifests in the evidence bucket: written once, read by those who verify."""
+"""Attestations and manifests in the evidence bucket: written once, and read for verification."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _MISSING = ("NoSuchKey", "404", "NotFound")
 
 
 class Signer(Protocol):
-    """Signs attestations."""
+    """A signer of attestations."""
 
     key_id: str
 
     def sign(self, message: bytes) -> bytes:
-        """DER-encoded ECDSA signature on P-256 with SHA-256."""
+        """Return a DER-encoded ECDSA signature on P-256 with SHA-256."""
 
     def public_key_pem(self) -> str:
-        """The public half."""
+        """Return the public key as PEM."""
 
 
 class EvidenceBucket:
@@ -47,24 +47,24 @@ class EvidenceBucket:
         self._bucket = bucket
 
     def keep_manifest(self, manifest: Manifest) -> None:
-        """Write the list of an artifact's members, under its own SHA-256."""
+        """Write the list of an artifact's members, named by the SHA-256 of the list."""
         self._client.put_object(
             Bucket=self._bucket, Key=f"{names.MANIFESTS}/{manifest.sha256}.json", Body=manifest.canonical()
         )
 
     def members(self, container: Container) -> list[dict[str, object]]:
-        """The files of a container's artifact; empty if no manifest was kept, or it is not the one that was approved."""
+        """Return the files of a container's artifact; empty if there is no manifest, or it is not the approved one."""
         body = self.text(f"{names.MANIFESTS}/{container.manifest_sha256}.json")
         if body is None or hashlib.sha256(body).hexdigest() != container.manifest_sha256:
             return []
         return list(json.loads(body))
 
     def attestation(self, event: Event) -> dict[str, object] | None:
-        """The envelope of a promotion; None if none was written."""
+        """Return a promotion's attestation (a DSSE envelope); None if none was written."""
         return self._document(object_key(event))
 
     def model_signature(self, event: Event, container: int) -> dict[str, Any] | None:
-        """The model signature of a container of a promoted version; None if none was written."""
+        """Return the model signature of a container of a promoted version; None if none was written."""
         return self._document(signature_key(event, container))
 
     def folded_runs(self, key: str) -> RunsObject | None:
@@ -76,7 +76,7 @@ class EvidenceBucket:
             return None
 
     def put(self, key: str, document: dict[str, object], *, once: bool) -> None:
-        """Write a document; with `once` only if there is none."""
+        """Write a document; with `once` only if it doesn't exist."""
         if once:
             self.put_once(key, document)
             return
@@ -85,11 +85,11 @@ class EvidenceBucket:
         )
 
     def put_once(self, key: str, document: dict[str, object]) -> None:
-        """Write a document, unless there is one."""
+        """Write a document unless it exists."""
         self.put_text_once(key, json.dumps(document).encode())
 
     def put_text_once(self, key: str, text: bytes) -> None:
-        """Write JSON as it is, unless there is an object."""
+        """Write JSON text unchanged, unless the object exists."""
         try:
             self._client.put_object(
                 Bucket=self._bucket, Key=key, Body=text, ContentType="application/json", IfNoneMatch="*"
@@ -103,7 +103,7 @@ class EvidenceBucket:
         return None if body is None else dict(json.loads(body))
 
     def text(self, key: str) -> bytes | None:
-        """Return an object as it is; None if there is none."""
+        """Return an object's text; None if there is none."""
         try:
             return bytes(self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read())
         except ClientError as error:
@@ -113,7 +113,7 @@ class EvidenceBucket:
 
 
 class AttestationTarget:
-    """Writes an attestation and the model signatures of each promotion, beside the evidence."""
+    """Write an attestation and the model signatures of each promotion, beside the evidence."""
 
     one_by_one = False
 
@@ -128,7 +128,7 @@ class AttestationTarget:
                 self._attest(view, event, event.version)
 
     def _attest(self, view: GroupSnapshot, event: Event, version: int) -> None:
-        # The attestation is written last: where there is one, the signatures are there too.
+        # The attestation is written last, so that if it exists, the signatures exist too.
         if self._bucket.attestation(event) is not None:
             return
         state = self._as_of(event, view.version(version))
@@ -140,7 +140,7 @@ class AttestationTarget:
         self._bucket.put_once(object_key(event), self._sealed(statement(state, event, members)))
 
     def _as_of(self, event: Event, state: VersionState) -> VersionState:
-        """The version as of a promotion; folded from the events where it has asked again since."""
+        """Return the version as of a promotion; folded from the events if approval was requested again since."""
         request, promoted = state.requests.get(event.environment or ""), event.payload
         if isinstance(promoted, ModelPromoted) and request is not None and request.id == promoted.request_id:
             return state

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def read_picture(s3: S3Client, uri: str) -> bytes | None:
-    """A picture's bytes, or None where it isn't there, can't be read, or is too large to show.
+    """Return a picture's bytes; None if it doesn't exist, can't be read, or is too large to show.
 
     Raises:
         ClientError: S3 is throttled or unavailable.
@@ -24,7 +24,8 @@ def read_picture(s3: S3Client, uri: str) -> bytes | None:
     try:
         answer = s3.get_object(Bucket=bucket, Key=key)
     except ClientError as error:
-        # Whoever writes a picture chooses its name, storage class and encryption: none of them keeps a page or a mail back.
+        # The writer of a picture chooses its name, storage class and encryption; none of them may stop a page or a
+        # mail.
         if is_transient(error):
             raise
         return None

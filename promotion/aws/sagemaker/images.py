@@ -1,4 +1,4 @@
-"""The digest that an image's tag names in ECR, so that a tag that is moved later changes nothing."""
+"""Digests of image tags in ECR, so that moving a tag later has no effect."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ADDRESS = re.compile(
     re.ASCII,
 )
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-# What Docker takes where an address names none.
+# Docker's default if an address has no tag.
 _LATEST = "latest"
 
 
@@ -37,7 +37,7 @@ class FoundImage(TypedDict):
 
 
 class FoundImages(TypedDict):
-    """The part of BatchGetImage's answer that is read here."""
+    """The fields of BatchGetImage's answer that are used here."""
 
     images: list[FoundImage]
 
@@ -51,14 +51,14 @@ class ClientMeta(Protocol):
 
 
 class ImageRegistry(Protocol):
-    """ECR's client, as far as it is used here."""
+    """The part of ECR's client that is used here."""
 
     @property
     def meta(self) -> ClientMeta:
         """The client's own data."""
 
     def batch_get_image(self, *, registryId: str, repositoryName: str, imageIds: list[ImageId]) -> FoundImages:  # noqa: N803
-        """Get images by tag or digest; what isn't there is missing in the answer."""
+        """Get images by tag or digest; images that don't exist are missing in the answer."""
 
 
 def with_image_digests(ecr: ImageRegistry, package: Package, known: Package | None = None) -> Package:
@@ -67,10 +67,10 @@ def with_image_digests(ecr: ImageRegistry, package: Package, known: Package | No
     Args:
         ecr: A client of the region that images are pulled from.
         package: The package as the registry describes it.
-        known: The same version as the ledger has it: a digest that was resolved before stays, wherever the tag has moved to.
+        known: The same version in the ledger: a digest that was resolved before is kept, even if the tag has moved.
 
     Returns:
-        The package. An image that ECR doesn't show, or that is elsewhere, is named by its tag as before.
+        The package. An image that ECR doesn't return, or that is in another registry, keeps its tag.
 
     Raises:
         ClientError, BotoCoreError: ECR is throttled or was not reached.
@@ -94,9 +94,9 @@ def _resolved(ecr: ImageRegistry, container: Container, before: Container | None
 
 
 def _digest(ecr: ImageRegistry, image: str) -> str:
-    """The digest that an image's tag names by now; empty where ECR doesn't tell.
+    """Return the digest that an image's tag names now; empty if ECR doesn't return it.
 
-    BatchGetImage is part of the right to pull an image; the accounts of AWS that have its own images give no other.
+    BatchGetImage is one of the permissions to pull an image; AWS's accounts with its own images grant no other.
     """
     found = _ADDRESS.fullmatch(image)
     if found is None or found["region"] != ecr.meta.region_name:
@@ -111,6 +111,6 @@ def _digest(ecr: ImageRegistry, image: str) -> str:
             raise
         return ""
     digests = {each["imageId"].get("imageDigest", "") for each in answer["images"]}
-    # Several images under one tag would be no answer.
+    # The digest is ambiguous if ECR returns several images.
     digest = digests.pop() if len(digests) == 1 else ""
     return digest if _DIGEST.fullmatch(digest) else ""

@@ -1,4 +1,4 @@
-"""The SageMaker Model Registry: reads packages, and updates them from the ledger."""
+"""The SageMaker Model Registry: reads packages and updates them from the ledger."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _NOT_IN_SOURCE_IDENTITY = re.compile(r"[^\w+=,.@-]", re.ASCII)
 
 
 class RegistryTarget:
-    """Writes approval status, one metadata field per environment, and the life cycle; only what has changed.
+    """Write approval status, one metadata field per environment, and the life cycle, if they have changed.
 
-    `client_for` gives a SageMaker client whose calls AWS records under the given source identity.
+    `client_for` returns a SageMaker client; CloudTrail records its calls with the given source identity.
     """
 
     one_by_one = False
@@ -48,12 +48,12 @@ class RegistryTarget:
             try:
                 self._bring(client, state, decides=decides)
             except ClientError as error:
-                # A package deleted from the registry is for `verify` to tell of; it must not hold its group up for ever.
+                # A package that was deleted from the registry must not block its group; `verify` reports it.
                 if not is_gone(error):
                     raise
 
     def repair(self, state: VersionState) -> None:
-        """Write a version's registry entry from the ledger, its status included."""
+        """Write a version's registry entry from the ledger, including its status."""
         self._bring(self._client_for("system"), state, decides=True)
 
     def found(self, state: VersionState) -> dict[str, str] | None:
@@ -100,12 +100,13 @@ class RegistryTarget:
         arn = state.package.arn
         found = client.describe_model_package(ModelPackageName=arn)
         if _is_another(found, state):
-            # Its group was deleted and made anew: what was said of the other package is nothing to write here.
+            # The group was deleted and created again; the ledger's state is about another package.
             return
         wanted = self.wanted(state)
         reviewed = wanted["ModelApprovalStatus"] != names.APPROVED or not _serves_another(found, state)
         if decides and reviewed and found.get("ModelApprovalStatus") != wanted["ModelApprovalStatus"]:
-            # First and by itself: what SageMaker refuses of the rest, such as a 51st property, must not hold up a revocation.
+            # First and separately, so that a field that SageMaker refuses, such as a 51st property, doesn't block a
+            # revocation.
             client.update_model_package(
                 ModelPackageArn=arn,
                 ModelApprovalStatus=wanted["ModelApprovalStatus"],
@@ -130,7 +131,7 @@ def _part(found: Mapping[str, object], name: str) -> Mapping[str, object]:
 
 
 def _is_another(found: Mapping[str, object], state: VersionState) -> bool:
-    """Return True if a described package was made at another time than the version's."""
+    """Return True if a described package was created at another time than the version's package."""
     made, known = found.get("CreationTime"), state.package.created_at
     return made is not None and known is not None and made != known
 
@@ -152,25 +153,26 @@ def is_gone(error: ClientError) -> bool:
 
 
 def _touched(view: GroupSnapshot, events: Sequence[Event], first: str) -> dict[int, tuple[Event, bool]]:
-    """Return the versions whose registry entry may have changed, with the last event that did it, and whether the
-    approval status may have changed.
+    """Return the versions whose registry entry may have changed, the last event that changed it, and `decides`.
 
-    It is only by what bears on the `first` environment, by revoking, adopting and reverting: anything else leaves it alone, so
-    that what somebody has just rejected in Studio is not approved again in passing.
+    `decides` is True if the approval status may have changed, too.
+
+    Only events about the `first` environment, revocations, adoptions and reversions change it. Other events don't, so
+    that they don't approve a version again that somebody has just rejected in Studio.
     """
     touched: dict[int, tuple[Event, bool]] = {}
-    # A revocation goes first, before anything else.
+    # A revocation is processed before all other events.
     for event in sorted(events, key=lambda event: event.kind != names.MODEL_REVOKED):
         payload = event.payload
         decides = (
             event.kind in (names.MODEL_REVOKED, names.MODEL_ADOPTED)
             or (event.kind in (names.DECISION_RECORDED, names.MODEL_PROMOTED) and event.environment == first)
-            # Asked again after a rejection, it waits again.
+            # A repeated request after a rejection makes the version pending again.
             or (isinstance(payload, ApprovalRequested) and event.environment == first and payload.attempt > 1)
             or (isinstance(payload, ApprovalBypassed) and payload.reverted)
         )
         if isinstance(payload, ApprovalRequested | DecisionRecorded) and view.version(version_of(event)).approvals:
-            # It stays Approved; who has just rejected it outside this service is not overruled in passing.
+            # The status stays Approved; a rejection outside this service must not be overwritten by these events.
             decides = False
         for number in touched_by(event):
             own = decides and number == event.version
@@ -179,7 +181,7 @@ def _touched(view: GroupSnapshot, events: Sequence[Event], first: str) -> dict[i
 
 
 def source_identity(actor: Actor) -> str:
-    """An actor as STS takes a source identity: 2 to 64 of `[\\w+=,.@-]`.
+    """Return an actor as an STS source identity: 2 to 64 of `[\\w+=,.@-]`.
 
     https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
     """
@@ -204,12 +206,12 @@ def _description(state: VersionState, first: str) -> str:
 def describe(
     client: SageMakerClient, arn: str, requesters: Mapping[str, str], environments: Sequence[str] = ()
 ) -> tuple[Package, dict[str, Any]]:
-    """A package as the registry describes it, before its artifact has been hashed, and the raw description.
+    """Return a package as the registry describes it, before its artifact is hashed, and the raw description.
 
-    `environments` are those that are to have a field each among its metadata.
+    `environments` are those that each need a field in its metadata.
 
     Raises:
-        Invalid: it is not a version in a group; the field is named.
+        Invalid: the package is not a version in a group; the error names the field.
     """
     found: dict[str, Any] = dict(client.describe_model_package(ModelPackageName=arn))
     group, version = found.get("ModelPackageGroupName"), found.get("ModelPackageVersion")
@@ -237,7 +239,7 @@ def describe(
         no_room=lacks_room(found.get("CustomerMetadataProperties") or {}, environments),
     )
     if not containers:
-        # It is recorded anyway: page and mail show it, and it can't be approved.
+        # The version is recorded anyway; page and mail show the problem, and it can't be approved.
         package = replace(package, problem="InferenceSpecification.Containers: the package has no container to serve.")
     elif problem := (
         beside_artifact((found["InferenceSpecification"] or {})["Containers"]) or unservable(package.containers)
@@ -247,7 +249,7 @@ def describe(
 
 
 def _containers(found: Mapping[str, Any]) -> tuple[Container, ...]:
-    """The containers of a described package, before their artifacts have been hashed."""
+    """Return the containers of a described package, before their artifacts are hashed."""
     return tuple(
         Container(
             image=container.get("Image", ""),
@@ -265,8 +267,8 @@ def _requester(
 ) -> Requester | None:
     """Return the requester: CreatedBy's source identity or profile, else the metadata `requested_by`, unverified.
 
-    `requesters` maps a profile name, ARN or declared name to the provider's subject or mail address. All names of the
-    registry count: whoever registered through a shared profile and says so in `requested_by` is known by both.
+    `requesters` maps a profile name, ARN or declared name to the provider's subject or mail address. All names in the
+    registry count: with a shared profile and `requested_by`, the requester has both names.
     """
     identity = created_by.get("IamIdentity") or {}
     arn = str(identity.get("Arn") or "")
@@ -276,7 +278,7 @@ def _requester(
     declared = metadata.get("requested_by", "").strip()
     everyone = [*vouched, *([declared] if declared else [])]
     if everyone and arn and (":user/" in arn or "@" in arn):
-        # A user, or a session with a person's name: one more name of the requester.
+        # An IAM user, or a session named after a person, is one more name of the requester.
         everyone.append(arn)
     if not everyone:
         return None

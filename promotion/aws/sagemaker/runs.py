@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def instance_times(client: SageMakerClient, run_id: str) -> list[InstanceTime]:
-    """Return the time of a run's instances; empty if SageMaker doesn't return the jobs: only their cost depends on it.
+    """Return the time of a run's instances; empty if SageMaker doesn't return the jobs, as only the cost depends on it.
 
-    Jobs are called as lambdas/handlers/prepare_inference.py calls them.
+    The names of jobs are those of lambdas/handlers/prepare_inference.py.
     """
     name = f"promotion-{run_id}"
     try:

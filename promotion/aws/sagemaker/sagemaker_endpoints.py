@@ -1,4 +1,4 @@
-"""SageMaker's real-time endpoints: observed state, and one step towards the wanted state. Steps are idempotent."""
+"""SageMaker's real-time endpoints: the observed state, and idempotent steps towards the wanted state."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
     from mypy_boto3_sagemaker.type_defs import DeploymentConfigTypeDef, TagTypeDef
 
-# Errors that people can fix; after any other one the event is delivered again.
+# Errors that a person must repair; after any other error the event is delivered again.
 REFUSALS = frozenset({"ResourceLimitExceeded", "ValidationException", "AccessDeniedException"})
 
 
@@ -44,7 +44,7 @@ class Endpoints:
         self._environment = environment
 
     def find(self, endpoint: str) -> Observed | None:
-        """An endpoint as it is now, or None."""
+        """Return the current state of an endpoint; None if it doesn't exist."""
         try:
             described = self._sagemaker.describe_endpoint(EndpointName=endpoint)
         except ClientError as error:
@@ -66,7 +66,7 @@ class Endpoints:
     def take(
         self, step: Step, wanted: Wanted | None, endpoint: str, settings: Endpoint | None, *, revoked: bool
     ) -> None:
-        """One step; "wait", "settled", "failed" and "foreign" call for none."""
+        """Take one step; "wait", "settled", "failed" and "foreign" need no call."""
         if step == "delete":
             self._delete(endpoint)
         elif step in ("create", "update"):
@@ -79,9 +79,9 @@ class Endpoints:
                 self._update(wanted, settings, revoked=revoked)
 
     def tidy(self, group: str, keep: str) -> int:
-        """Delete the models and configurations of a group that served before `keep`, or all without one; returns how many.
+        """Delete a group's models and configurations from before `keep`, or all if it is empty; return their number.
 
-        What a later event has made stays: another of us may be about to serve it.
+        Those of a later event stay, because a concurrent process may be about to serve them.
         """
         stem = names.hosted_stem(self._prefix, self._environment, group)
         last = _sequence(keep) if keep else None
@@ -96,7 +96,7 @@ class Endpoints:
         self._cloudwatch.delete_alarms(AlarmNames=every_alarm(endpoint))
 
     def _make_ready(self, wanted: Wanted, settings: Endpoint) -> None:
-        """The model, its configuration, and the alarms that a deployment is watched by."""
+        """Create the model, its configuration, and the alarms that can roll back a deployment."""
         tags = _tag_list(wanted.tags)
         _ignoring_existing(self._sagemaker.create_model, **wanted.model, Tags=tags)
         _ignoring_existing(self._sagemaker.create_endpoint_config, **wanted.config, Tags=tags)
@@ -119,14 +119,15 @@ class Endpoints:
             EndpointConfigName=wanted.name,
             DeploymentConfig=cast("DeploymentConfigTypeDef", deployment(settings, names_, revoked=revoked)),
         )
-        # After the update, not before: who dies in between tries once more, rather than take it for tried.
+        # After the update, not before, so that a process that stops in between tries again rather than skip the
+        # attempt.
         self._sagemaker.add_tags(ResourceArn=answer["EndpointArn"], Tags=_tag_list({TAG_ATTEMPT: wanted.name}))
 
     def _delete(self, endpoint: str) -> None:
         try:
             self._sagemaker.delete_endpoint(EndpointName=endpoint)
         except ClientError as error:
-            # In the middle of a change SageMaker refuses; the event of its end, or the sweep, comes back here.
+            # SageMaker refuses during a change; the event at the change's end, or the sweep, tries again.
             if not (_missing(error) or _in_progress(error)):
                 raise
 
@@ -142,7 +143,7 @@ class Endpoints:
         return int(version) if version.isdecimal() else None
 
     def _named(self, stem: str) -> Iterator[str]:
-        """List this service's names after a stem: of configurations, and of models without a configuration."""
+        """List this service's names with a stem: of configurations, and of models without a configuration."""
         ours = re.compile(rf"{re.escape(stem)}-\d+-[0-9a-f]{{8}}")
         found: set[str] = set()
         for configs in self._sagemaker.get_paginator("list_endpoint_configs").paginate(NameContains=stem):
@@ -162,12 +163,12 @@ def _sequence(name: str) -> int:
 
 
 def passes(error: ClientError) -> bool:
-    """Return True for a conflict with a concurrent change; the next run succeeds or has nothing to do."""
+    """Return True for a conflict with a concurrent change; the next run succeeds, or has nothing to do."""
     return _missing(error) or _in_progress(error)
 
 
 def _of_endpoint(wanted: Wanted) -> dict[str, str]:
-    """Return the tags of an endpoint. It outlives its versions, so a version is in its configuration's tags only."""
+    """Return the tags of an endpoint. It serves many versions, so only its configuration's tags name a version."""
     return {key: wanted.tags[key] for key in (TAG_GROUP, TAG_ENVIRONMENT)}
 
 
@@ -196,7 +197,7 @@ def _ignoring_missing(call: Callable[..., object], **given: object) -> None:
 
 
 def _missing(error: ClientError) -> bool:
-    """Return True if a resource doesn't exist: SageMaker's code is general, only the message tells."""
+    """Return True if a resource doesn't exist; SageMaker's error code is generic, so the message is compared."""
     said = error.response["Error"]
     return said["Code"] in ("ValidationException", "ResourceNotFound") and "could not find" in said["Message"].lower()
 
