@@ -1,6 +1,6 @@
 """The command `promotion`.
 
-Exit codes: 0 done, 1 trouble or (verify) differences, 2 usage, 3 nothing approved, 4 integrity broken, 5 refused.
+Exit codes: 0 done, 1 error or (verify) differences, 2 usage, 3 nothing approved, 4 integrity check failed, 5 refused.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE
     try:
         code = _run(parser.parse_args(given))
-        # Here, where a reader that has gone is no error, rather than when the interpreter ends.
+        # Flush here, where a closed pipe is handled, rather than at the interpreter's exit.
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # The reader, such as `head`, has closed the pipe. The rest of the buffer is discarded.
+        # The reader, such as `head`, has closed the pipe. Discard the rest of the buffer.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
 
@@ -82,7 +82,7 @@ def _settle(options: argparse.Namespace) -> None:
     if options.region:
         os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = options.region
     elif os.environ.get("AWS_REGION"):
-        # Of AWS's two variables boto3 reads the other one.
+        # AWS has two variables for the region; boto3 reads only AWS_DEFAULT_REGION.
         os.environ.setdefault("AWS_DEFAULT_REGION", os.environ["AWS_REGION"])
     if options.profile:
         # As in AWS's own command line: a named profile has priority over keys in the environment.
@@ -381,7 +381,7 @@ def _fail(options: argparse.Namespace, code: int, error: Exception) -> int:
             said["field"] = error.field
         _say(said)
     else:
-        # The message may quote an untrusted text, which must not move the cursor.
+        # The message may quote untrusted text, which must not contain control characters for the terminal.
         print(f"promotion: {readable(str(error), LONGEST_ERROR)[0]}", file=sys.stderr)
         if who := getattr(error, "who_may", ""):
             print(f"           {who}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`promotion export`, `attest` and `check-bundle`: one decision or promotion as a file, and its check."""
+"""`promotion export`, `attest` and `check-bundle`: write one decision or promotion to a file, and verify it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from promotion.rendering.sentences import sentence
 
 
 def export(group: str, request_id: str, output: str | None, *, as_html: bool = False) -> int:
-    """Write the bundle of a request to a file, or to standard output; with `as_html` as a record to read."""
+    """Write the bundle of a request to a file or to standard output; with `as_html` as an HTML record."""
     head, events = _chain(group, "export")
     if not events or not request_id.startswith(f"{group}:"):
         raise Invalid("REQUEST_ID", f"{group} has no request {request_id}.")
@@ -40,8 +40,8 @@ def attest(group: str, version: int, environment: str, output: str | None, model
     `model_signature` is a file for the OpenSSF model signature of the first container's artifact.
 
     Raises:
-        Invalid: it was never promoted there, or nothing is stored yet.
-        IntegrityError: what is stored is not signed, or is of another event than the ledger's.
+        Invalid: the version was never promoted there, or no attestation is stored yet.
+        IntegrityError: the stored attestation is not signed, or is of another event than the ledger's.
     """
     from promotion.aws.keys import KmsSigner
     from promotion.aws.s3.attestations import EvidenceBucket
@@ -79,7 +79,7 @@ def attest(group: str, version: int, environment: str, output: str | None, model
 
 
 def _chain(group: str, command: str) -> tuple[Head, list[Event]]:
-    """The group's head and all of its events, with the progress of reading them."""
+    """Return the group's head and all of its events, and show the progress of reading them."""
     from promotion.cli.service import ledger
 
     with Progress(command) as progress:
@@ -87,7 +87,7 @@ def _chain(group: str, command: str) -> tuple[Head, list[Event]]:
 
 
 class _Followed:
-    """A ledger that reports its reading to a progress."""
+    """A ledger that reports each read event to a Progress."""
 
     def __init__(self, book: LedgerReader, progress: Progress) -> None:
         self._book = book
@@ -104,7 +104,7 @@ class _Followed:
 
 
 def _former_keys() -> list[str]:
-    """Public halves of the keys that signed before, by the configuration; none where there is no promotion.toml."""
+    """Return the public keys of former signing keys from the configuration; none if there is no promotion.toml."""
     from promotion.cli.service import config
 
     try:
@@ -122,10 +122,10 @@ def _give(document: bytes, output: str | None) -> None:
 
 
 def check_bundle(path: str, public_key: str | None) -> int:
-    """Check a bundle, or an attestation, with the public key alone.
+    """Verify a bundle, or an attestation, with only the public key.
 
     Raises:
-        IntegrityError: it doesn't prove what it says.
+        IntegrityError: a signature or a hash doesn't fit the content.
     """
     try:
         text = Path(path).read_bytes()
@@ -157,7 +157,7 @@ def check_bundle(path: str, public_key: str | None) -> int:
 
 
 def _envelope(text: bytes) -> dict[str, object] | None:
-    """The DSSE envelope in a file; None if it is something else."""
+    """Return the DSSE envelope in a file; None if it contains something else."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""`promotion verify`, `rebuild` and `redrive`: compare with the ledger, and repair what differs."""
+"""`promotion verify`, `rebuild` and `redrive`: compare projections with the ledger, and repair differences."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageAttributeValueOutputTypeDef
 
 REBUILT_WITHIN_S = 900.0
-# Targets that `rebuild` projects again from the first event; what is attested already stays as it is.
+# Targets that `rebuild` projects again from the first event; existing attestations stay unchanged.
 REBUILT: tuple[names.TargetName, ...] = (names.REGISTRY, names.PARAMETERS, names.ATTESTATIONS)
 POLL_S = 0.5
 
@@ -78,7 +78,7 @@ def _keep_open(group: str | None, found: Iterable[tuple[str, Mismatch]]) -> None
     except ClientError as error:
         if error.response["Error"]["Code"] != "AccessDeniedException":
             raise
-        # The next daily verification writes it.
+        # The next daily verification stores the difference instead.
 
 
 def _repaired(each: Mismatch) -> bool:
@@ -92,7 +92,7 @@ def _repaired(each: Mismatch) -> bool:
             # The projector changed the archive of the same group at the same time.
             each.repair()
     except ClientError as error:
-        # An operator reads another account and doesn't write there: only the projector does.
+        # In another account, an operator may only read; only the projector writes there.
         if error.response["Error"]["Code"] not in ("AccessDenied", "AccessDeniedException"):
             raise
         print(
@@ -101,7 +101,7 @@ def _repaired(each: Mismatch) -> bool:
         )
         return False
     except UNREADABLE as error:
-        # It stays a difference, and the others are repaired.
+        # This difference stays; the others are still repaired.
         print(f"promotion: {one_line(each.difference.where)} is not repaired: {one_line(str(error))}", file=sys.stderr)
         return False
     return True
@@ -148,7 +148,8 @@ def rebuild(group: str | None) -> int:
             cursors.reset(name, target)
         said_once: tuple[names.TargetName, ...] = (names.EVENTS, names.MAIL)
         for target in said_once:
-            # Ahead of the head, where an older copy of the ledger was restored: what comes next must not be passed over.
+            # A cursor after the head: an older copy of the ledger was restored, and the next events must not be
+            # skipped.
             if at.get(target, 0) > head:
                 cursors.put(name, target, head)
     wake(groups)
@@ -179,7 +180,7 @@ def _take_rebuilt(waiting: dict[str, int], of: int) -> list[str]:
 
 
 def refold(group: str | None) -> int:
-    """Make the function that writes the ledger fold the states of groups again."""
+    """Call the function that writes the ledger, so that it folds the states of groups again."""
     from promotion.cli.operating import operate
 
     for name in [group] if group else ledger().groups():
@@ -204,7 +205,7 @@ def redrive() -> int:
     left = _take(known["dead_letter_queue_url"], project)
     undelivered = known.get("undelivered_queue_url")
     left += _take(undelivered, _deliver) if undelivered else 0
-    # All groups that are behind, also those whose wake-up was lost.
+    # All groups with a cursor behind the head, also those whose wake-up message was lost.
     cursors = _cursors()
     for group in ledger().groups():
         at, head = cursors.read(group), ledger().head(group).sequence
@@ -216,7 +217,7 @@ def redrive() -> int:
 
 
 def wake(groups: Iterable[str], *, later: bool = False) -> None:
-    """Make the projector process groups; with `later`, the mail of them that waits as well."""
+    """Make the projector process groups; with `later`, also their delayed mail."""
     for group in sorted(groups):
         client("sqs").send_message(
             QueueUrl=installation()["wake_queue_url"],
@@ -247,7 +248,7 @@ def _take(
             if isinstance(document, dict) and act(document, message.get("MessageAttributes") or {}):
                 sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
             elif message["MessageId"] in left:
-                # It has come round again: there is nothing new.
+                # This message was received before, so all others were received, too.
                 return len(left)
             else:
                 left.add(message["MessageId"])
@@ -277,13 +278,14 @@ def _deliver(document: Mapping[str, object], attributes: Mapping[str, MessageAtt
         print(f"{counted(len(groups), 'group')}: the next verification looks at them; now: promotion verify")
         return True
     else:
-        # Of the ledger's stream: which groups it was about, the cursors know. What is anything else stays.
+        # A failed batch of the ledger's stream can be deleted, because the cursors show which groups it was about.
+        # Others stay.
         return "DDBStreamBatchInfo" in document
     if isinstance(function, str) and ":sqs:" in function and function == _queue_arn("registrations_queue_url"):
         return _register(document)
     if not isinstance(function, str) or ":function:" not in function:
         return False
-    # The ARN of a failed call ends with the version that failed.
+    # The ARN of a failed call ends with the function's version, which is removed.
     function = ":".join(function.split(":")[:7])
     client("lambda").invoke(FunctionName=function, InvocationType="Event", Payload=json.dumps(payload).encode())
     print(f"{function.rpartition(':')[2]}: again")
@@ -300,7 +302,7 @@ def _register(event: Mapping[str, object]) -> bool:
 
 
 def _queue_arn(key: str) -> str | None:
-    """The ARN of a queue of the installation; None where it has none."""
+    """Return the ARN of a queue of the installation; None if it has no such queue."""
     if (url := installation().get(key)) is None:
         return None
     found = client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
@@ -317,7 +319,8 @@ def _installation() -> Installation:
     try:
         keys = public_keys(find_public_key())
     except Invalid as error:
-        # Weaker, and reported: a principal that may write the service's parameter could have put its own key there.
+        # Less secure, and reported: a principal that may write the service's parameter could have put its own key
+        # there.
         print(f"promotion: {error.reason} Verifying with KMS's {signer.key_id} instead.", file=sys.stderr)
         keys = public_keys(signer.public_key_pem())
     bucket = known.get("anchor_bucket")

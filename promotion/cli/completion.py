@@ -1,4 +1,4 @@
-"""The script by which a shell completes commands and options."""
+"""The shell completion script for commands and options."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     """Return the completion script, for `eval` or the shell's start-up file.
 
     Args:
-        parser: the whole command's.
-        shell: `bash`, or `zsh`, which runs bash's by its own bashcompinit.
+        parser: The parser of the whole command.
+        shell: `bash`, or `zsh`, which runs bash's script through bashcompinit.
     """
     commands = {
         name: made

@@ -1,4 +1,4 @@
-"""`promotion doctor`: is everything there that the service needs, before it is deployed and after."""
+"""`promotion doctor`: check the service's requirements, before and after deployment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from promotion.errors import Invalid
 if TYPE_CHECKING:
     from promotion.aws.clients import ClientFor
 
-# A doctor who waits minutes for each deaf service is not asked twice.
+# Short timeouts and one retry, because boto3's defaults wait minutes for each service that can't be reached.
 _PATIENCE = BotoConfig(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 2})
 
 _Checks: TypeAlias = tuple[tuple[str, Callable[[Account], Iterator[Finding]]], ...]
@@ -49,7 +49,7 @@ _READINESS: _Checks = (
     ("recipients", readiness.recipients),
     ("identity provider", provider),
 )
-# Causes of a failing first deployment; a deployed service has all of it.
+# Checks for causes of a failing first deployment; once deployed, the service has these resources.
 _FIRST: _Checks = (
     ("mail identity", first_deployment.identity),
     ("builds", first_deployment.builds),
@@ -71,7 +71,7 @@ _CONDITION: _Checks = (
     ("states", upgrade.states),
     ("parameters", limits.parameters),
 )
-# These hold what is deployed against the file, so that they need both.
+# These checks compare the deployment with the file, so that they need both.
 _BOTH: _Checks = (
     ("policy", deployed.policy),
     ("environments", deployed.environments),
@@ -79,13 +79,13 @@ _BOTH: _Checks = (
 
 
 class SignIn(msgspec.Struct, frozen=True, kw_only=True):
-    """A sign-in to be made; `callback` is a redirect URI in place of the deployment's."""
+    """Options of a test sign-in; `callback` replaces the deployment's redirect URI."""
 
     callback: str | None = None
 
 
 def doctor(*, mail: str | None, writing_key: bool, signing_in: SignIn | None = None, as_json: bool) -> int:
-    """Look, say each finding in one line, and return 1 where something can't work."""
+    """Run the checks, print each finding in one line, and return 1 if any of them failed."""
     findings, account = examined()
     if signing_in is not None and account.config is not None:
         asked = partial(sign_in.ask, account, callback=signing_in.callback)
@@ -113,7 +113,7 @@ def examined() -> tuple[list[Finding], Account]:
         findings += _all((("configuration", readiness.configuration),), account)
     findings += _all(_ALWAYS, account)
     if any(finding.check == "credentials" and finding.state == "fail" for finding in findings):
-        # Each check would only say so again, but for the one that needs no AWS.
+        # All other checks would fail for the same reason, except the one that needs no AWS.
         return findings + (_all((("identity provider", provider),), account) if settings else []), account
     findings += _all(_REACHED, account)
     service, found = _service(account)
@@ -165,7 +165,7 @@ def _account(settings: Config | None) -> Account:
 
 
 def _service(account: Account) -> tuple[dict[str, Any] | None, list[Finding]]:
-    """Return the stack's description of itself, or None, with the findings about it."""
+    """Return the stack's description of itself (None if not deployed), and the findings about it."""
     name, ssm = names.service_parameter(account.prefix), account.client("ssm")
     try:
         found = dict(json.loads(ssm.get_parameter(Name=name)["Parameter"]["Value"]))
@@ -189,7 +189,7 @@ def _public_key(account: Account) -> Iterator[Finding]:
 
 
 def write_key(account: Account) -> Finding:
-    """Write the signing key's public half beside the configuration, but never over another key."""
+    """Write the public key of the signing key beside the configuration; never overwrite a different key."""
     if account.service is None:
         return fail("public key", "there is none to write: nothing is deployed here.", "make deploy")
     path = Path(os.environ.get(names.CONFIG, names.CONFIG_FILE)).parent / names.PUBLIC_KEY_FILE

@@ -19,7 +19,7 @@ def status(group: str, environment: str, *, as_json: bool) -> int:
     """Print the wanted endpoint, the last recorded state, and SageMaker's state.
 
     Raises:
-        Invalid: there is no endpoint there, nor should there be.
+        Invalid: the group has no endpoint in this environment, and none is configured.
     """
     rules = config().environment(environment, group)
     state = ledger().view(group).environment(environment)

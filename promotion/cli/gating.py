@@ -1,4 +1,4 @@
-"""`promotion gates explain`: the result of each gate, on evidence in the ledger or on a metrics file."""
+"""`promotion gates explain`: the result of each quality gate, for evidence in the ledger or a metrics file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def explain_version(group: str, version: int, environment: str, *, as_json: bool) -> int:
-    """By the ledger: as it was judged where the version has asked, else as it would be if it asked now."""
+    """Explain by the ledger: the recorded results if the version has a request, else those of a request made now."""
     from promotion.cli.service import config_of, ledger
 
     settings = config_of(group)
@@ -82,7 +82,7 @@ def explain_file(
     attached: Sequence[str] = (),
     as_json: bool,
 ) -> int:
-    """Explain by files alone, with no access to AWS: before a model is registered."""
+    """Explain by files only, without access to AWS, before a model is registered."""
     rules = configuration.load().environment(environment, group)
     evidence = replace(read_evidence(metrics, "--metrics"), licence=licence, attached=tuple(attached))
     before = read_evidence(live, "--live") if live is not None else None
@@ -92,10 +92,10 @@ def explain_file(
 
 
 def read_evidence(path: str, option: str) -> Evidence:
-    """Evidence from a metrics file of any of the forms that registration takes.
+    """Return the evidence in a metrics file of any format that registration accepts.
 
     Raises:
-        Invalid: it is not there, or no metrics document.
+        Invalid: the file doesn't exist, or is no metrics document.
     """
     try:
         return evidence_of(json.loads(Path(path).read_bytes()), source="registration")
@@ -164,7 +164,7 @@ def _tell(found: Explained, *, as_json: bool) -> int:
 
 
 def _document(gate: GateResult) -> dict[str, object]:
-    """A result with its sentences."""
+    """Return a result as a document, with its sentences."""
     said = {"name": gate_name(gate), "bound": gate_bound(gate), "why": gate_why(gate)}
     return {**said, **msgspec.to_builtins(gate)}
 

@@ -18,10 +18,10 @@ TEST_KIND = "Test"
 
 
 class Command(Protocol):
-    """A function that makes a subcommand of the parser."""
+    """A function that adds a subcommand to the parser."""
 
     def __call__(self, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        """Make it, with the options that every command takes."""
+        """Add the subcommand, with the options of every command."""
 
 
 def add(command: Command, version: Callable[[str], int]) -> None:

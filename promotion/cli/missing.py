@@ -1,4 +1,4 @@
-"""Errors of boto3 about a missing setting, in words that name the setting."""
+"""Errors of boto3 about a missing setting, replaced by errors that name the setting."""
 
 from __future__ import annotations
 

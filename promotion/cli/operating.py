@@ -1,4 +1,4 @@
-"""`promotion rollback`, `revoke`, `ask`, `adopt`, `report`: asked of the function `operate`, signed as the caller's principal."""
+"""`promotion rollback`, `revoke`, `ask`, `adopt`, `report`: calls of the function `operate`, signed by the caller."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ TIMEOUT_S = 30
 
 
 def operate(operation: str, given: dict[str, str], *, as_json: bool) -> int:
-    """Ask for an operation and say what came of it.
+    """Send an operation to the function `operate`, and print the events that it appended.
 
     Raises:
-        Refused: the rules say no, or the caller is no operator.
-        PromotionError: it could not be understood or done.
+        Refused: the rules don't allow it, or the caller is no operator.
+        PromotionError: the request is invalid, or the operation failed.
     """
     answer = _post({"operation": operation, **given})
     if as_json:
@@ -44,13 +44,13 @@ def operate(operation: str, given: dict[str, str], *, as_json: bool) -> int:
 
 
 def ask(group: str, version: int, reason: str, *, as_json: bool) -> int:
-    """Have the approvers of the first environment asked about a version."""
+    """Request approval of a version for the first environment."""
     given = {"group": group, "version": str(version), "arn": _arn(group, version), "reason": reason}
     return operate("ask", given, as_json=as_json)
 
 
 def adopt(group: str, environment: str, version: int, reason: str, *, as_json: bool) -> int:
-    """Describe and hash the version here, and have it attested."""
+    """Describe and hash the version on this machine, and adopt it by the function `operate`."""
     from promotion.aws.s3.artifacts import hash_container
     from promotion.aws.sagemaker.images import with_image_digests
     from promotion.aws.sagemaker.registry import describe
@@ -67,10 +67,10 @@ def adopt(group: str, environment: str, version: int, reason: str, *, as_json: b
 
 
 def _arn(group: str, version: int) -> str:
-    """The ARN of a version in the registry.
+    """Return the ARN of a version in the registry.
 
     Raises:
-        Invalid: there is none.
+        Invalid: the registry has no such version.
     """
     pages = client("sagemaker").get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
     for page in pages:
@@ -81,7 +81,7 @@ def _arn(group: str, version: int) -> str:
 
 
 def report(group: str, environment: str, version: int, metrics: str, pictures: Sequence[str], *, as_json: bool) -> int:
-    """Send a metrics file and pictures, by their file names.
+    """Send a metrics file, and pictures by their file names.
 
     Raises:
         Invalid: a file can't be read, or is no text.

@@ -12,7 +12,7 @@ _INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.+)\)")
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, with suggestions in its errors."""
+    """An argparse parser with suggestions in its error messages."""
 
     def error(self, message: str) -> NoReturn:
         """Print the error and the nearest valid word, and exit with 2."""
@@ -20,9 +20,9 @@ class Parser(argparse.ArgumentParser):
             message += _meant(found[1], re.findall(r"[\w-]+", found[2]))
         super().error(message)
 
-    # The type of the inherited method is an overload that depends on the namespace's.
+    # The inherited method is overloaded by the type of the namespace.
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse, and refuse an unknown option here, where the options are known that it may have meant."""
+        """Parse, and refuse an unknown option here, where the valid options are known for a suggestion."""
         options, rest = super().parse_known_args(args, namespace)
         if unknown := [word for word in rest if word.startswith("--")]:
             known = re.findall(r"--[a-z][\w-]+", self.format_help())
@@ -36,7 +36,10 @@ def _meant(word: str, known: Sequence[str]) -> str:
 
 
 def common_options(*, suppressed: bool) -> Parser:
-    """Options of every command, before or after its name; an option left out after it keeps the value before it."""
+    """Return the options of every command, valid before or after its name.
+
+    With `suppressed`, for the position after the name: a missing option keeps the value from before the name.
+    """
     absent = argparse.SUPPRESS if suppressed else None
     common = Parser(add_help=False)
     common.add_argument(

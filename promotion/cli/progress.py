@@ -12,17 +12,17 @@ from typing import TypeVar
 from promotion.formatting import one_line
 
 Item = TypeVar("Item")
-# A line more often than this is only flicker.
+# More frequent updates would only flicker.
 PAUSE_S = 0.1
 EVERY = 100
 CLEARED = "\r\x1b[K"
 
 
 class Progress:
-    """A line that is written over, between `with` and the end of its block; nothing where stderr is no terminal."""
+    """A line that is overwritten, inside a `with` block; nothing is printed if stderr is no terminal."""
 
     def __init__(self, command: str) -> None:
-        """Begin without a line."""
+        """Make a progress that has printed no line yet."""
         self._command = command
         self._shown = sys.stderr.isatty()
         self._last = 0.0
@@ -38,7 +38,7 @@ class Progress:
             sys.stderr.flush()
 
     def at(self, text: str) -> None:
-        """Print the progress, at most once in a short time."""
+        """Print the progress, unless it was printed a short time ago."""
         if not self._shown or time.monotonic() - self._last < PAUSE_S:
             return
         self._last = time.monotonic()
@@ -47,7 +47,7 @@ class Progress:
         sys.stderr.flush()
 
     def counting(self, items: Iterator[Item], what: str) -> Iterator[Item]:
-        """Yield `items`, and say now and then how many there were."""
+        """Yield `items`, and print their number from time to time."""
         for number, item in enumerate(items, 1):
             if number % EVERY == 0:
                 self.at(f"{number:,} {what}")

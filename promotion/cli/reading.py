@@ -79,9 +79,9 @@ def status(group: str | None, *, as_json: bool) -> int:
 
 
 def _is_named(refused: RefusedMail) -> bool:
-    """Return True if the configuration, or a version that is live, pending or the newest, still names an address.
+    """Return True if the configuration, or a version that is live, pending or the newest, still names the address.
 
-    Without a configuration that can be read it is taken to do so.
+    Also True if no configuration can be read.
     """
     try:
         settings = config_of(refused.group)
@@ -96,7 +96,7 @@ def _is_named(refused: RefusedMail) -> bool:
 
 
 def _order() -> list[str]:
-    """Names of the environments in order: the configuration's, or without one those that are deployed."""
+    """Return the names of the environments in order: the configuration's, or without one the deployed ones."""
     try:
         return list(config().environment_names)
     except Invalid:
@@ -104,7 +104,7 @@ def _order() -> list[str]:
 
 
 def endpoint_line(endpoint: EndpointState) -> str:
-    """An endpoint as it was last seen, in a line."""
+    """Return the last recorded state of an endpoint in one line."""
     serves = f"serves v{endpoint.version}" if endpoint.version is not None else "serves nothing"
     if endpoint.removed:
         return f"the endpoint was removed{', and still ' + serves if endpoint.version is not None else ''}."
@@ -116,7 +116,7 @@ def endpoint_line(endpoint: EndpointState) -> str:
 
 
 def history(group: str, version: int | None, *, as_json: bool, as_csv: bool = False) -> int:
-    """Every event in order, once the chain has been checked to its head."""
+    """Print every event in order, after the chain was verified up to its head."""
     head, events = read_chain(ledger(), group)
     if not events:
         raise Invalid("GROUP", f"this service knows no model package group {group}.")
@@ -145,7 +145,7 @@ def _csv(events: Sequence[Event]) -> None:
 
 
 def _cell(value: object) -> str:
-    """A value for a spreadsheet, which would take text that begins like this for a formula."""
+    """Return a value for a spreadsheet; text that a spreadsheet would read as a formula is escaped."""
     text = "" if value is None else str(value)
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 

@@ -21,9 +21,9 @@ def run(options: argparse.Namespace) -> int:
     """Print the model that is live in an environment.
 
     Raises:
-        NotApproved: nothing is.
-        IntegrityError: it is not what was approved.
-        Invalid: there is no such environment, or no service here.
+        NotApproved: no model is live there.
+        IntegrityError: the model is not the approved one.
+        Invalid: there is no such environment, or no service in this account and region.
     """
     try:
         with Progress("resolve") as progress:

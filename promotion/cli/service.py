@@ -57,12 +57,12 @@ def installation() -> dict[str, Any]:
 
 @cache
 def afar() -> Accounts:
-    """The accounts of environments elsewhere, as the role that is there for operators."""
+    """Return clients in other accounts of environments, which assume the operators' role there."""
     return Accounts(client("sts"), config().cross_account, prefix=prefix(), purpose=OPERATOR)
 
 
 def parameters() -> Parameters:
-    """SSM, in all accounts that there are."""
+    """Return a client of Parameter Store that covers the accounts of all environments."""
     elsewhere = tuple(config().cross_account)
     return RoutedParameters(client("ssm"), elsewhere, _there) if elsewhere else client("ssm")
 
@@ -85,10 +85,10 @@ def config() -> Config:
 
 
 def config_of(group: str) -> Config:
-    """The configuration; without a file, what the ledger of `group` recorded of it: environments, gates, groups, freezes.
+    """Return the configuration; without a file, the policy in the ledger of `group` (environments, gates, freezes).
 
     Raises:
-        Invalid: the file is wrong, or there is none and the ledger has no policy either.
+        Invalid: the file is invalid, or there is neither a file nor a policy in the ledger.
     """
     try:
         return config()
@@ -102,17 +102,17 @@ def config_of(group: str) -> Config:
 
 
 def _recorded(group: str) -> Config | None:
-    """The policy in force, from the newest event that recorded it."""
+    """Return the policy in force, from the newest event that recorded one."""
     policies = [event.payload.policy for event in ledger().events(group) if isinstance(event.payload, PolicyChanged)]
     if not policies:
         return None
-    # The identity provider and the sender are no part of a policy, and nothing here needs them.
+    # Placeholders: a policy contains neither identity provider nor sender, and no caller of this function needs them.
     unknown = {"identity": {"issuer": "", "client_id": ""}, "mail": {"sender": ""}}
     return msgspec.convert({**unknown, **policies[-1]}, Config, strict=False)
 
 
 def refused_mail(group: str | None) -> list[RefusedMail]:
-    """Return what SES refuses for good to send, of a group or of all; nothing where the caller may not read it."""
+    """Return the mail that SES refuses permanently, of a group or of all; empty if the caller may not read it."""
     try:
         return RefusedMails(client("dynamodb"), installation()["projections_table"]).read(group)
     except (BotoCoreError, ClientError, KeyError):

@@ -1,4 +1,4 @@
-"""`promotion doctor --sign-in`: one sign-in with the configured provider, and what its token brought."""
+"""`promotion doctor --sign-in`: a test sign-in with the configured provider, and the claims of its token."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _LOCAL_CALLBACK = "http://127.0.0.1:8000/callback"
 
 
 def ask(account: Account, *, callback: str | None, read_line: Callable[[], str] = sys.stdin.readline) -> list[Finding]:
-    """Have a person sign in with a browser and paste the address of the redirect; return the verified claims.
+    """Have a person sign in with a browser and paste the redirect's address; return findings about the claims.
 
-    Only an authorization code is pasted. It is redeemed here, so that the service gets no session from it.
+    The address contains only an authorization code. It is redeemed here, so that the service makes no session from it.
     """
     config = account.settings
-    # The address bar shows a code only if it is in the query, so this sign-in uses that in any case.
+    # The address bar shows a code only in the query, so this sign-in always uses that response mode.
     shown = replace(config, identity=replace(config.identity, response_mode="query"))
     redirect = callback or _callback(account)
     provider = IdentityProvider(shown, _secret(account), redirect)
@@ -83,7 +83,7 @@ def _groups(groups: list[str], person: Person, config: Config) -> Finding:
 
 
 def _alike(groups: Iterable[str], wanted: Iterable[str]) -> str:
-    """A hint for ids that differ from a wanted one by case, domain, path or distinguished name alone."""
+    """Return a hint about ids that differ from a wanted one only by case, domain, path or distinguished name."""
     names = {_bare(each): each for each in wanted}
     pairs = ((group, names[_bare(group)]) for group in groups if _bare(group) in names)
     found = next(pairs, None)
@@ -128,14 +128,14 @@ def _failed(why: str) -> Finding:
 
 
 def _callback(account: Account) -> str:
-    """The redirect URI of the deployment, else that of `make local`."""
+    """Return the redirect URI of the deployment, else that of `make local`."""
     if account.service is None:
         return _LOCAL_CALLBACK
     return f"{account.deployed['api_url']}/callback"
 
 
 def _secret(account: Account) -> str:
-    """The client secret from the environment, else of the deployment; empty for a public client."""
+    """Return the client secret from the environment variable, else of the deployment; empty for a public client."""
     if VARIABLE in os.environ or account.service is None:
         return os.environ.get(VARIABLE, "")
     return Secrets(account.client("secretsmanager")).client_secret(account.deployed["identity_secret_arn"])

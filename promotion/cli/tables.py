@@ -1,4 +1,4 @@
-"""Rows of text in columns, and lines."""
+"""Printing of tables and of single lines."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def table(rows: Sequence[Sequence[str]], *, indent: str = "", width: int | None 
 
 
 def print_line(text: str) -> None:
-    """Print a text of other people as one line, without characters that control a terminal."""
+    """Print untrusted text as one line, without control characters."""
     print(" ".join(str(seen(text)).splitlines()))
