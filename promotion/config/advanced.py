@@ -1,7 +1,7 @@
 """The table `[advanced]` of a `promotion.toml`: settings that most installations leave at their defaults.
 
-It has the structure of the file: `[advanced.inference]`, and by their names `[advanced.environments.prod]`. Reading merges it
-into the sections, so that only this module and the file know which settings are for experts.
+It has the structure of the file: `[advanced.inference]`, and for an environment `[advanced.environments.prod]`. Loading
+merges it into the sections, so that only this module and the file show which settings are for experts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from promotion.errors import Invalid
 
 TABLE = "advanced"
-# The settings and sections that are written under [advanced], by the section that they belong to; `*` is any name.
+# The settings and sections that belong under [advanced], by their section; `*` is any name.
 EXPERT: dict[tuple[str, ...], tuple[str, ...]] = {
     (): ("bypass", "ledger_table", "retired", "drift", "signing", "web"),
     ("mail",): ("samples_in_mail", "domains", "settle"),
@@ -46,7 +46,7 @@ def merged(document: Mapping[str, object], source: str) -> dict[str, object]:
     """Return a file's document with `[advanced]` merged into its sections.
 
     Raises:
-        Invalid: a setting for experts is outside `[advanced]`, or another one is in it.
+        Invalid: an expert setting is outside `[advanced]`, or a setting inside it is no expert setting.
     """
     plain = {name: _copied(value) for name, value in document.items() if name != TABLE}
     for section, settings in EXPERT.items():
@@ -64,7 +64,7 @@ def merged(document: Mapping[str, object], source: str) -> dict[str, object]:
 
 
 def place(at: str, environments: Sequence[str]) -> str:
-    """Return where the file has a setting that is named by its place in the configuration, such as `environments[0].subnets`."""
+    """Return a setting's place in the file, given its path in the configuration, such as `environments[0].subnets`."""
     parts = _PART.findall(at)
     if not any(_fits(tuple(parts[:depth]), name) for depth, name in enumerate(parts)):
         return at
@@ -87,7 +87,7 @@ def _tables(
 
 
 def _children(found: object) -> list[tuple[str, object]]:
-    """Return what a table holds by key, or an array of tables by the tables' names."""
+    """Return the items of a table, or the tables of an array with their names."""
     if isinstance(found, Mapping):
         return list(found.items())
     tables = found if isinstance(found, list) else []

@@ -114,7 +114,7 @@ def check(config: Config, source: str) -> None:
             if changed.expires_after is not None:
                 _check_duration(changed.expires_after, f"{place}.expires_after", refuse)
     _check_addresses((config.mail.sender,), "mail.sender", refuse)
-    # A machine without the time zone database, as a function may be, can't judge it; mails then say UTC alone.
+    # Without the time zone database, as in some functions, the name can't be checked; mails then have only UTC.
     zone = config.mail.time_zone
     if zone != "UTC" and (known := zoneinfo.available_timezones()) and zone not in known:
         refuse("mail.time_zone", "name a time zone as the IANA database does: Europe/Berlin, or UTC.")
@@ -259,7 +259,7 @@ def _check_endpoint(endpoint: Endpoint, name: str, place: str, refuse: Refuse) -
     if len(filled.replace("{group}", "")) > LONGEST_AROUND_GROUP or filled[-1] == "-":
         refuse(f"{place}.name", "leave room for the group's name, and end in no hyphen.")
     if not re.fullmatch(r"[a-z]", filled[:1]):
-        # IAM allows names that begin like this; a `*` in front would allow every endpoint of the account.
+        # An IAM policy allows names with this beginning; a `*` at the start would allow every endpoint of the account.
         refuse(f"{place}.name", "begin with something of your own before {group}.")
     if not resources.INSTANCE_TYPE.fullmatch(endpoint.instance_type):
         refuse(f"{place}.instance_type", f"{endpoint.instance_type!r} is no instance type of SageMaker's.")
@@ -311,7 +311,7 @@ def _check_channel(channel: Channel, name: str, refuse: Refuse) -> None:
     if channel.topic is not None and (not _TOPIC.fullmatch(channel.topic) or channel.topic.endswith(".fifo")):
         refuse(f"{place}.topic", f"{channel.topic!r} is no ARN of a standard SNS topic.")
     if channel.webhook_secret is not None and not _SECRET.fullmatch(channel.webhook_secret):
-        # The address itself is a secret: who has it can write into the chat.
+        # The webhook's address is a secret, because it allows posting to the chat.
         refuse(f"{place}.webhook_secret", "this is the ARN of a secret with the webhook's address, not the address.")
     for kind in channel.events:
         if kind not in names.PUBLISHED:
@@ -334,7 +334,7 @@ def _check_gates(gates: tuple[Gate, ...], place: str, refuse: Refuse) -> None:
                 f"{place}[{index}]", "min, max, largest_regression and min_samples are bounds on a metric: name which."
             )
         for name in ("min", "max", "largest_regression", "largest_drift"):
-            # TOML knows inf and nan; a gate that nothing passes, or everything, would be a mistake.
+            # TOML allows inf and nan; a gate that always passes or always fails would be a mistake.
             if (bound := getattr(gate, name)) is not None and not math.isfinite(bound):
                 refuse(f"{place}[{index}].{name}", "a bound is a finite number.")
         if gate.min is not None and gate.max is not None and gate.min > gate.max:
@@ -345,7 +345,7 @@ def _check_gates(gates: tuple[Gate, ...], place: str, refuse: Refuse) -> None:
 
 
 def _check_direction(gate: Gate, place: str, refuse: Refuse) -> None:
-    """Refuse a gate with contradictory directions: lower is better by one bound and worse by another."""
+    """Refuse `lower_is_better` if it contradicts a gate's only bound, and `relative` without `largest_regression`."""
     if gate.largest_regression is None:
         if gate.relative:
             refuse(f"{place}.relative", "only largest_regression can be relative.")

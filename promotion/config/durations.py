@@ -1,4 +1,4 @@
-"""Durations as `promotion.toml` has them."""
+"""Durations in `promotion.toml`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def duration(text: str) -> timedelta:
-    """`72h`, `30m`, `7d` or `2w` as a timedelta.
+    """Parse `72h`, `30m`, `7d` or `2w` to a timedelta.
 
     Raises:
-        Invalid: anything else.
+        Invalid: the text has another form.
     """
     match = _DURATION.fullmatch(text)
     if match is None or int(match[1]) == 0:

@@ -22,7 +22,7 @@ _GUID = re.compile(r"\{?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\}?", re.IGNORE
 
 
 def check(config: Config, refuse: Refuse) -> None:
-    """Refuse settings with which no identity provider works."""
+    """Refuse settings that work with no identity provider."""
     identity = config.identity
     if "openid" not in identity.scopes:
         refuse("identity.scopes", 'without "openid" no provider gives an ID token.')

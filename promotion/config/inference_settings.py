@@ -1,4 +1,4 @@
-"""The settings about inference runs: the machine of each environment, and how a group's runs are fed and judged."""
+"""Settings of inference runs: each environment's instances, and each group's input, references and scoring."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from msgspec import Meta, Struct
 class Evaluation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Input, references and scoring of a group's inference runs; None is derived from package and files.
 
-    `input_filter` is Batch Transform's InputFilter: what of each record the model is given, such as `$[1:]`.
-    `task` is regression, binary-classification, multiclass-classification or ranking for models that answer with numbers or
-    classes; the fields name columns by name or by position from 0; `threshold` and `positive` are for binary models,
-    `query_field` and `cutoffs` (the k of NDCG@k) for rankings, whose `threshold` tells what is relevant.
+    `input_filter` is Batch Transform's InputFilter, which selects the part of each record for the model, such as
+    `$[1:]`. `task` is regression, binary-classification, multiclass-classification or ranking, for models that return
+    numbers or classes. The fields name columns by name or by position from 0. `threshold` and `positive` are for binary
+    models; `query_field` and `cutoffs` (the k of NDCG@k) are for rankings, whose `threshold` is the least relevance
+    that counts.
     """
 
     input: str | None = None
@@ -33,7 +34,7 @@ class Evaluation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def score_arguments(self) -> list[str]:
-        """Options of `python -m inference score`."""
+        """Options for `python -m inference score`."""
         found: list[str] = []
         for name in ("task", "prediction_field", "reference_field", "id_field", "query_field", "positive", "threshold"):
             if (value := getattr(self, name)) is not None:
@@ -46,9 +47,9 @@ class Evaluation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Inference(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The inference machine of each environment.
+    """Instances, input and references of inference runs.
 
-    `reporters` are IAM principals (ARNs, `*` as wildcard) who may report an evaluation of their own in place of a run.
+    `reporters` are IAM principals (ARNs, `*` as wildcard) who may report their own evaluation instead of a run.
     """
 
     instance_type: str = "ml.g5.xlarge"
@@ -74,6 +75,6 @@ class Inference(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def data_buckets(self) -> tuple[str, ...]:
-        """The buckets that inputs and references are read from, and that runs by hand write to."""
+        """Buckets that inputs and references are read from, and that manual runs write to."""
         named = {place.removeprefix("s3://").partition("/")[0] for place in (self.input, self.references)}
         return tuple(sorted({self.bucket, *named} - {"", "{bucket}"}))

@@ -1,4 +1,4 @@
-"""Reading a `promotion.toml`: once, and refused with the place and the reason."""
+"""Loading of a `promotion.toml`; errors name the place in the file and the reason."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["Config", "duration", "load", "parse"]
 
 
 def parse(text: str, *, source: str = names.CONFIG_FILE) -> Config:
-    """A configuration from the text of a `promotion.toml`.
+    """Parse the text of a `promotion.toml` to a configuration.
 
     Raises:
-        Invalid: with the place in the file and the reason.
+        Invalid: the text is no valid configuration; the error has the place in the file and the reason.
     """
     try:
         document: Mapping[str, object] = tomllib.loads(text)
@@ -47,7 +47,7 @@ def load(path: str | os.PathLike[str] | None = None) -> Config:
     """Load the configuration: `path`, else the file in PROMOTION_CONFIG, else ./promotion.toml.
 
     Raises:
-        Invalid: there is no such file, or what it says is wrong.
+        Invalid: there is no such file, or its content is invalid.
     """
     place = Path(path or os.environ.get(names.CONFIG) or names.CONFIG_FILE)
     try:

@@ -11,17 +11,17 @@ from msgspec import Struct
 from promotion.errors import Invalid
 
 _SETTLE = re.compile(r"(\d{1,4})(s|m)")
-# Mail waits for up to five times as long, and a queue holds a message back for at most 15 minutes.
+# Mail is delayed for up to five times this, and SQS can delay a message for at most 15 minutes.
 LONGEST_SETTLE = timedelta(minutes=3)
 
 
 class Mail(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Sender of mails; `identity` makes the stack create its SES identity, else the account has one.
+    """Sender and settings of mails; with `identity` "managed" the stack creates the sender's SES identity.
 
-    `domains` are those that addresses named by data scientists may lie in; empty for the sender's and the recipients' own.
-    `time_zone` (IANA, `Europe/Berlin`) is that of the recipients: mails and pages say times in it, and in UTC beside it.
-    `settle`: while requests of a group come sooner than this after one another, mail waits for the newest; so long mails of a
-    digest wait too.
+    `domains` are the allowed domains of addresses that data scientists name; if empty, those of the sender and the
+    recipients. `time_zone` (IANA, `Europe/Berlin`) is that of the recipients: mails and pages show times in it, and in
+    UTC. `settle`: while requests of a group follow one another sooner than this, only the newest is mailed; mails of a
+    digest wait for this time, too.
     """
 
     sender: str
@@ -34,10 +34,10 @@ class Mail(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def settles(self) -> timedelta:
-        """The time that mail settles; zero for "0s".
+        """`settle` as a duration; zero for "0s".
 
         Raises:
-            Invalid: it is no such time, or longer than the queue can wait.
+            Invalid: it is no duration, or longer than the queue can delay mail.
         """
         match = _SETTLE.fullmatch(self.settle)
         found = timedelta(seconds=int(match[1]) * (60 if match[2] == "m" else 1)) if match else None

@@ -14,7 +14,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class PeopleGroup(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A group in the identity provider: providers send ids, people read names."""
+    """A group in the identity provider: its id, which tokens contain, and a display name."""
 
     id: str
     name: str = ""
@@ -26,7 +26,7 @@ class PeopleGroup(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class Decision(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Required age and strength of the sign-in for a decision; reading needs only a valid session."""
+    """Required age and strength of the sign-in for a decision; reading pages needs only a valid session."""
 
     fresh_within: str = "15m"
     reauthenticate: bool = False
@@ -34,10 +34,10 @@ class Decision(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def freshness(self) -> timedelta:
-        """`fresh_within` as a timedelta; zero where every decision makes the round trip to the provider.
+        """`fresh_within` as a timedelta; zero if every decision requires a new sign-in at the provider.
 
         Raises:
-            Invalid: it is no duration.
+            Invalid: `fresh_within` is no duration.
         """
         match = re.fullmatch(r"(\d{1,6})(s|m|h|d)", self.fresh_within)
         if match is None:
@@ -67,7 +67,7 @@ class Identity(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Web(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A domain for the pages, and the network from which `sign_in` reaches a provider inside a company."""
+    """A custom domain for the pages, and the VPC from which `sign_in` reaches a provider in a private network."""
 
     domain_name: str | None = None
     certificate_arn: str | None = None

@@ -1,7 +1,7 @@
-"""Settings as the ledger records them: without those at their default.
+"""Settings as the ledger records them, without those at their default.
 
-A release that adds a setting must not change the digest of a policy that nobody touched. So a setting's default never changes
-its meaning either: tests/rules/test_format.py holds them.
+A release that adds a setting must not change the digest of a policy that nobody changed. For this reason the default of
+an existing setting never changes either; tests/rules/test_format.py pins the defaults.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import msgspec
 
 
 def without_defaults(value: object) -> Any:
-    """Plain data of `value`, each struct without the fields that equal their defaults."""
+    """Return `value` as plain data, without the fields of each struct that equal their defaults."""
     if isinstance(value, msgspec.Struct):
         return {
             field.encode_name: without_defaults(found)

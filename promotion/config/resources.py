@@ -1,6 +1,6 @@
-"""Checks of AWS resource names in `promotion.toml`, so that no deployment fails on them half-way.
+"""Checks of the form of AWS resource names in `promotion.toml`, so that no deployment fails on them half-way.
 
-Whether the resource is there, only AWS can say.
+They don't check whether the resource exists, which needs access to AWS.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ REGION = re.compile(_REGION)
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 INSTANCE_TYPE = re.compile(r"ml\.[a-z0-9-]+\.[a-z0-9]+")
-# Of a policy's resource, IAM takes no alias and no bare id.
+# IAM accepts neither an alias nor a bare key id as a policy's resource.
 KEY = re.compile(rf"arn:aws[\w-]*:kms:{_REGION}:{_ACCOUNT}:key/[A-Za-z0-9-]+")
 ROLE = re.compile(rf"arn:aws[\w-]*:iam::{_ACCOUNT}:role/[\w+=,.@/-]+")
 CERTIFICATE = re.compile(rf"arn:aws[\w-]*:acm:{_REGION}:{_ACCOUNT}:certificate/[A-Za-z0-9-]+")
@@ -29,22 +29,22 @@ SCHEDULE = re.compile(r"(rate|cron)\([^()]+\)")
 IMAGE = re.compile(r"[a-z0-9][a-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*(:[\w.-]+)?(@sha256:[0-9a-f]+)?")
 DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]")
 PRINCIPAL = re.compile(r"arn:[\w*-]+:(iam|sts)::[\d*]+:.+|\*")
-# An issuer with a placeholder of the docs in it would be found out at the first sign-in.
+# Refuses an issuer with a placeholder from the documentation, which would otherwise fail only at the first sign-in.
 ISSUER = re.compile(r"https?://[\w.:-]+(/[^\s<>{}…]*)?")
 
-# Setting, value, what it has to look like, and what that is called.
+# Setting, value, required pattern, and the pattern's name in messages.
 Named = tuple[str, str, re.Pattern[str], str]
 
 
 class Refuse(Protocol):
-    """Raises Invalid with a place in the file and a reason."""
+    """A function that raises Invalid with a place in the file and a reason."""
 
     def __call__(self, place: str, reason: str) -> NoReturn:
         """Raise the error for a setting, given its place in the file and the reason."""
 
 
 def check(config: Config, refuse: Refuse) -> None:
-    """Refuses the first name that can be none."""
+    """Refuse the first name that doesn't have its required form."""
     for place, value, pattern, kind in _names(config):
         if not pattern.fullmatch(value):
             refuse(place, f"{value!r} is no {kind}.")
@@ -122,7 +122,7 @@ class _Network(Protocol):
 
 
 class _Jobs(_Network, Protocol):
-    """Network and keys of jobs, under [advanced.inference] or of an environment."""
+    """Network and keys of jobs, from [advanced.inference] or an environment."""
 
     @property
     def volume_key(self) -> str | None: ...
@@ -178,12 +178,12 @@ def _check_homes(config: Config, refuse: Refuse) -> None:
 
 
 def partition_of(region: str) -> str:
-    """The partition that a region is in, as its ARNs begin."""
+    """Return the AWS partition of a region, as in its ARNs."""
     return "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"
 
 
 def suffix_of(region: str) -> str:
-    """The domain of a region's endpoints."""
+    """Return the domain suffix of a region's endpoints."""
     return "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
 
 
@@ -204,7 +204,7 @@ def _check_partition(config: Config, region: str | None, refuse: Refuse) -> None
 
 
 def check_region(config: Config, region: str, refuse: Refuse) -> None:
-    """Refuse resources of another region than the installation's, by the file or by AWS."""
+    """Refuse resources of another region than the installation's."""
     places = [("web.certificate_arn", config.web.certificate_arn)]
     for field in ("volume_key", "output_key"):
         places.append((f"inference.{field}", getattr(config.inference, field)))

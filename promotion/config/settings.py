@@ -1,6 +1,6 @@
 """Typed sections of `promotion.toml`, and the effective settings of a group or an environment.
 
-Every section is a frozen struct, closed against settings it doesn't know: a misspelt `quorum` must not quietly become 1.
+Every section is a frozen struct that refuses unknown settings: a misspelt `quorum` must not silently become 1.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
 class Gate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One condition on evidence. A metric that is missing or NaN shuts it.
+    """A quality gate: one condition on evidence. It fails if the metric is missing or NaN.
 
-    `min`, `max`: bounds on the value. `largest_regression`: how much worse than what is live there it may be, absolute, or
-    a share of the live value with `relative`. `lower_is_better` says which way worse is. `min_samples`: the least n.
-    Instead of `metric`, a gate may name `largest_error_rate`, `largest_drift`, `licences` or `requires`.
+    `min`, `max`: bounds on the value. `largest_regression`: how much worse than the live version's value it may be,
+    absolute or, with `relative`, as a share of that value. `lower_is_better`: a lower value is better. `min_samples`:
+    the least number of samples. Instead of `metric`, a gate may have `largest_error_rate`, `largest_drift`, `licences`
+    or `requires`.
     """
 
     metric: str | None = None
@@ -52,7 +53,7 @@ class Gate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class FreezeWindow(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A time in which an environment takes no promotion. Rolling back stays allowed."""
+    """A period without promotions into an environment. Rollbacks stay allowed."""
 
     start: datetime
     end: datetime
@@ -157,8 +158,8 @@ class Registry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Artifacts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Buckets of model artifacts with their KMS keys, and how artifacts are hashed.
 
-    Up to a size the function hashes an artifact itself; larger ones are hashed by a job. `keep_copy`: also run the service's own
-    image on a copy that nobody can change, as other images always are.
+    Up to a size, the function hashes an artifact itself; a job hashes larger ones. `keep_copy`: also run the service's
+    own image on a copy that nobody can change, as is always done for other images.
     """
 
     buckets: tuple[str, ...] = ()
@@ -274,7 +275,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def mail_domains(self) -> frozenset[str]:
-        """Domains, in lower case, of allowed recipients: `[advanced.mail] domains`, else those of all addresses in the file."""
+        """Domains (lower case) of allowed recipients: `[advanced.mail] domains`, else of all addresses in the file."""
         if self.mail.domains:
             return frozenset(domain.lower() for domain in self.mail.domains)
         named = [self.mail.sender, self.mail.reply_to or ""]
@@ -291,7 +292,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def data_buckets(self) -> tuple[str, ...]:
-        """Buckets that inputs and references of any group are read from, and that runs by hand write to."""
+        """Buckets that inputs and references of any group are read from, and that manual runs write to."""
         overrides = [override.inference for override in self.groups_override.values()]
         places = [place for each in overrides for place in (each.input, each.references) if place is not None]
         named = {place.removeprefix("s3://").partition("/")[0] for place in places} - {"", "{bucket}"}
@@ -323,7 +324,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         }
 
     def at(self, name: str) -> Config:
-        """The file as one environment's jobs read it; the network of `[inference]` is the registry account's alone."""
+        """Return the configuration for one environment's jobs.
+
+        Jobs in an account of their own don't use the network of `[inference]`, which is in the registry's account.
+        """
         environment = self.base_environment(name)
         own = {
             field: getattr(environment, field) for field in ("subnets", "security_groups", "volume_key", "output_key")
@@ -334,18 +338,18 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return msgspec.structs.replace(self, inference=msgspec.structs.replace(self.inference, **given))
 
     def previous(self, name: str) -> str | None:
-        """The environment that comes before `name`, or None for the first."""
+        """Return the environment before `name`; None for the first."""
         at = self.environment_names.index(name)
         return self.environment_names[at - 1] if at else None
 
     def next(self, name: str) -> str | None:
-        """The environment that comes after `name`, or None for the last."""
+        """Return the environment after `name`; None for the last."""
         at = self.environment_names.index(name) + 1
         return self.environment_names[at] if at < len(self.environments) else None
 
     @property
     def drift_environments(self) -> tuple[str, ...]:
-        """Environment in which drift is watched; the last one by default."""
+        """Environments in which drift is monitored; the last one by default."""
         return self.drift.environments or self.environment_names[-1:]
 
     def retraining(self, group: str) -> Retraining | None:
@@ -367,10 +371,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "reporters": self.inference.reporters,
         }
         plain = {key: value for key, value in without_defaults(policy).items() if value or key != "reporters"}
-        # On what machine a model is served decides nothing about whether it may be.
+        # The settings of an endpoint don't affect decisions.
         environments = [{k: v for k, v in each.items() if k != "endpoint"} for each in plain["environments"]]
         return {**plain, "environments": environments}
 
     def policy_digest(self) -> str:
-        """SHA-256, hex, of the canonical JSON of `policy()`."""
+        """Return the SHA-256, hex, of the canonical JSON of `policy()`."""
         return hashlib.sha256(msgspec.json.encode(self.policy(), order="sorted")).hexdigest()

@@ -1,4 +1,4 @@
-"""Settings of `[advanced.signing]`: the key that signs, and those that signed before."""
+"""Settings of `[advanced.signing]`: the signing key and the former signing keys."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from msgspec import Struct
 
 
 class FormerKey(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A key that signed until another took its place.
+    """A key that signed until another one replaced it.
 
-    `public_key` is its public half as PEM; what it signed counts up to `until`, a time with its offset.
+    `public_key` is its public key as PEM; its signatures are valid up to `until`, a time with an offset.
     """
 
     key_id: str
@@ -19,7 +19,7 @@ class FormerKey(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Signing(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The KMS key that signs in place of the one that the stack made, and the keys before it, oldest first."""
+    """The KMS key that signs instead of the stack's own, and the former keys, oldest first."""
 
     key: str | None = None
     former: tuple[FormerKey, ...] = ()
