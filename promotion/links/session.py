@@ -1,4 +1,4 @@
-"""A session, and its form as plain data of few bytes: a cookie has room for 4 KB."""
+"""A session, and its compact form as plain data, because a cookie has at most 4 KB."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from promotion.domain.people import Authentication, Person
 
-# Beyond this many bytes of ids, groups are kept as digests, which the configuration's ids are held against.
+# Beyond this many bytes of ids, groups are stored as digests, which are compared with those of the configured ids.
 PLAIN_GROUPS_BYTES = 600
 DIGEST_BYTES = 6
 _NAME_KEYS = {"email": "e", "preferred_username": "p", "upn": "u", "unique_name": "q", "oid": "o", "name": "n"}
@@ -21,8 +21,8 @@ _NAME_KEYS = {"email": "e", "preferred_username": "p", "upn": "u", "unique_name"
 class Session(Struct, frozen=True, kw_only=True):
     """A signed-in person, until `expires_at`. `id` is random and binds CSRF tokens to this session.
 
-    `made_at` is when it began, and `made_for` the path that its sign-in was to come back to. `sid` is the provider's own
-    session, where its ID token names it.
+    `made_at` is the time of sign-in, and `made_for` the path that the sign-in returned to. `sid` is the provider's
+    session id, if its ID token contains one.
     """
 
     id: str
@@ -34,7 +34,7 @@ class Session(Struct, frozen=True, kw_only=True):
 
 
 def session_fields(session: Session) -> dict[str, object]:
-    """Fields of a session cookie."""
+    """Return the fields of a session cookie."""
     person = session.person
     groups = sorted(person.groups)
     fields: dict[str, object] = {
@@ -65,7 +65,7 @@ def read_session(found: Mapping[str, Any], known: Iterable[str]) -> Session:
     """Read a session from its cookie's content; `known` groups are recognized by digests.
 
     Raises:
-        KeyError, TypeError, ValueError, OverflowError: it holds something else.
+        KeyError, TypeError, ValueError, OverflowError: the content is no session.
     """
     if "d" in found:
         digests = {found["d"][at : at + 8] for at in range(0, len(found["d"]), 8)}

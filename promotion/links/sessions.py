@@ -1,4 +1,4 @@
-"""Sessions: signed by the sign-in function alone. All others have the public key.
+"""Session cookies. Only the sign-in function signs them; all other functions have only the public key.
 
 itsdangerous makes and reads the cookie; the signature is ECDSA on P-256 with SHA-256.
 """
@@ -19,14 +19,14 @@ from promotion.links.session import Session, read_session, session_fields
 LONGEST_COOKIE = 3072
 # The maximum, for any configuration.
 LONGEST_SESSION = timedelta(hours=24)
-# The clocks of two functions differ a little.
+# Allowed difference between the clocks of two functions.
 _CLOCKS_APART = timedelta(minutes=1)
 # The session key signs sessions and nothing else.
 _PURPOSE = b"promotion.session\0"
 
 
 class _Ecdsa(SigningAlgorithm):
-    """The signature of a session: `sign` is None where only the public keys are known."""
+    """The signature algorithm of sessions; `sign` is None if only the public keys are known."""
 
     def __init__(self, pem: str, sign: Callable[[bytes], bytes] | None) -> None:
         self._pem = pem
@@ -42,7 +42,7 @@ class _Ecdsa(SigningAlgorithm):
 
 
 class Sessions:
-    """Reads session cookies by the public keys in `pem`, several while a rotation lasts; makes them where it may `sign`."""
+    """Verify session cookies with the public keys in `pem` (several during a rotation); with `sign`, also make them."""
 
     def __init__(
         self, pem: str, sign: Callable[[bytes], bytes] | None = None, *, longest: timedelta = LONGEST_SESSION
@@ -50,16 +50,16 @@ class Sessions:
         """Read sessions with the public keys of the sign-in function."""
         self.pem, self.sign = pem, sign
         self._longest = longest
-        # The key that itsdangerous derives is not used: the algorithm has its own.
+        # itsdangerous derives no key, because the signature algorithm has its own.
         self.serializer: URLSafeSerializer = URLSafeSerializer(
             "", salt="promotion.session", signer_kwargs={"key_derivation": "none", "algorithm": _Ecdsa(pem, sign)}
         )
 
     def cookie(self, session: Session) -> str:
-        """The value of the session cookie: signed, not secret.
+        """Return the value of the session cookie: signed, not encrypted.
 
         Raises:
-            ValueError: it would be larger than browsers keep.
+            ValueError: the cookie would be larger than browsers store.
         """
         value = str(self.serializer.dumps(session_fields(session)))
         if len(value) > LONGEST_COOKIE:

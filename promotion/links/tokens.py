@@ -1,7 +1,8 @@
-"""Signed things that travel through people's hands: approval links, CSRF tokens, sign-in state. Sessions: see sessions.py.
+"""Signed tokens that browsers hold: approval links, CSRF tokens, sign-in state. Session cookies are in sessions.py.
 
-Each kind has keys and a salt of its own, so that one can't be used as another. The newest key signs, all keys verify:
-a rotation signs nobody out (https://itsdangerous.palletsprojects.com/en/stable/concepts/#key-rotation).
+Each kind has its own keys and salt, so that a token can't be used as one of another kind. The newest key signs and all
+keys verify, so that a rotation signs nobody out:
+https://itsdangerous.palletsprojects.com/en/stable/concepts/#key-rotation.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ LONGEST_KEPT = 3800
 
 
 class SignIn(Struct, frozen=True, kw_only=True):
-    """A sign-in on its way: what the callback must bring back, and where to go after it."""
+    """A sign-in in progress: the values that the callback must match, and the path to return to."""
 
     state: str
     nonce: str
@@ -37,7 +38,7 @@ class SignIn(Struct, frozen=True, kw_only=True):
 class Keyring:
     """The signing keys, newest first.
 
-    `newer` is asked for the keys in force when none of the known ones verifies something: another function may have seen a
+    If no known key verifies a token, `newer` is called for the current keys, because another function may have seen a
     rotation before this one.
 
     Raises:
@@ -75,19 +76,19 @@ class Keyring:
         return _text(self._serializer("approval-link").dumps(request_id))
 
     def request_of(self, token: str) -> str:
-        """The request id in a token.
+        """Return the request id in a token.
 
         Raises:
-            LinkInvalid: forged, damaged, cut short, or made for another purpose.
+            LinkInvalid: the token is forged, damaged, truncated, or made for another purpose.
         """
         found = self._loads("approval-link", token, LONGEST_TOKEN)
-        # One request has one link for each key: the same bytes compressed, or in other JSON, would be a second.
+        # A request must have one valid link for each key, so compressed or differently encoded JSON is refused.
         if not isinstance(found, str) or token.rpartition(".")[0] != self.approval_token(found).rpartition(".")[0]:
             raise LinkInvalid
         return found
 
     def sign_in_cookie(self, sign_in: SignIn) -> str:
-        """The value of the cookie that remembers a sign-in while the person is at the provider."""
+        """Return the value of the cookie that holds a sign-in while the person is at the provider."""
         return _text(
             self._serializer("sign-in").dumps(
                 [
@@ -101,7 +102,7 @@ class Keyring:
         )
 
     def sign_in(self, cookie: str, *, now: datetime) -> SignIn | None:
-        """The sign-in in a cookie, or None where it is forged, damaged or over."""
+        """Return the sign-in in a cookie; None if the cookie is forged, damaged or expired."""
         found = self._loads("sign-in", cookie, LONGEST_COOKIE)
         try:
             state, nonce, verifier, return_to, expires = found
@@ -131,11 +132,11 @@ class Keyring:
         return safe_return(return_to) if isinstance(return_to, str) else None
 
     def kept_form(self, fields: Mapping[str, str], until: datetime) -> str:
-        """A form that is kept in the browser while its person signs in again: signed, not secret."""
+        """Return a form for a browser to keep while its person signs in again: signed, not encrypted."""
         return _text(self._serializer("kept-form").dumps([int(until.timestamp()), dict(fields)]))
 
     def form_kept(self, cookie: str, *, now: datetime) -> dict[str, str]:
-        """The fields of a kept form; none where it is forged, damaged or over."""
+        """Return the fields of a kept form; none if it is forged, damaged or expired."""
         found = self._loads("kept-form", cookie, LONGEST_KEPT)
         try:
             until, fields = found
@@ -144,7 +145,7 @@ class Keyring:
             return {}
 
     def csrf_token(self, session: Session) -> str:
-        """The token that a form must bring back: good for this session alone."""
+        """Return the token that a form must send back; valid only for this session."""
         return self._signer("csrf").get_signature(session.id).decode()
 
     def csrf_is_good(self, session: Session, token: str) -> bool:
@@ -155,7 +156,7 @@ class Keyring:
 
     def _loads(self, purpose: str, value: str, longest: int) -> Any:
         """Return the value that was signed for `purpose`, or None."""
-        # A text without a signature, such as a missing cookie, is no reason to read the keys again.
+        # Text without a signature, such as a missing cookie, must not cause the keys to be read again.
         if (
             "." not in value
             or len(value) > longest
@@ -172,7 +173,7 @@ class Keyring:
         return None
 
     def _tries(self) -> Iterator[None]:
-        """Retry once with refreshed keys after a rotation."""
+        """Yield once for the known keys, and a second time after reading other, newer keys."""
         yield
         newer = list(reversed(self._newer()))
         if newer and newer != self._keys:
@@ -181,10 +182,10 @@ class Keyring:
 
 
 def claimed_request_of(token: str) -> str:
-    """Return the request id in an unverified token: it gives no permission.
+    """Return the request id in a token without verifying it; it must not be used for authorization.
 
     Raises:
-        LinkInvalid: it claims none.
+        LinkInvalid: the token contains no request id.
     """
     _, found = URLSafeSerializer("").loads_unsafe(token) if len(token) <= LONGEST_TOKEN else (False, None)
     if not isinstance(found, str):
@@ -205,9 +206,9 @@ def _text(value: str | bytes) -> str:
 
 
 def safe_return(path: str | None) -> str:
-    r"""Return the path to go to after signing in: on this service, or else the board.
+    r"""Return the path to redirect to after sign-in: one on this service, or else the board.
 
-    Browsers read `//host` and `/\host` as other sites.
+    Browsers interpret `//host` and `/\host` as other sites.
     """
     if not path or not path.startswith("/") or path[1:2] in ("/", "\\") or len(path) > 1024:
         return "/"

@@ -10,7 +10,7 @@ from promotion.links.tokens import Keyring
 
 
 def path_of(address: str | None) -> str:
-    """Return the path of one of the service's URLs; pages link by path, whatever a proxy's host name."""
+    """Return the path of one of the service's URLs; pages link by path, so that a proxy's host name doesn't matter."""
     return "/" + (address or "").partition("//")[2].partition("/")[2]
 
 
